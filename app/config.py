@@ -1,0 +1,232 @@
+"""Settings of all services, read from the environment and from `.env`."""
+
+import json
+from functools import lru_cache
+from typing import Annotated, Literal, Self
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+MINIMUM_SECRET_BYTES = 32
+"""RFC 7518, section 3.2: an HS256 key is at least as long as the hash output."""
+
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+
+
+class Settings(BaseSettings):
+    """One field per environment variable; the name of the field is the name of the variable.
+
+    The table in `docs/settings.md` is generated from these descriptions.
+    """
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        case_sensitive=True,
+        extra="ignore",
+        # A value may be a secret: validation errors must not repeat it.
+        hide_input_in_errors=True,
+    )
+
+    # API
+    API_V1_STR: str = Field("/api/v1", pattern=r"^(/[a-z0-9_-]+)+$", description="Path prefix of every API route.")
+    PROJECT_NAME: str = Field("Chat Bot System", description="Name shown in the OpenAPI documents.")
+    VERSION: str = Field("1.0.0", description="Version reported by `/health` and the OpenAPI documents.")
+    DEBUG: bool = Field(
+        default=False,
+        description="Serves the OpenAPI document and its interactive pages. Never changes what an error says.",
+    )
+    MAX_BODY_BYTES: int = Field(
+        1_048_576, ge=1024, le=104_857_600, description="Largest request body a service reads. The gateway caps at 1 MiB."
+    )
+
+    # Browsers
+    CORS_ORIGINS: Annotated[list[str], NoDecode] = Field(
+        ["http://localhost:3000"],
+        description="Origins whose pages may call the API with credentials: comma-separated or a JSON list. `*` is refused.",
+    )
+
+    # Database
+    DATABASE_URL: str = Field(
+        repr=False,
+        description="`postgresql://user:password@host:port/name`; `?host=/directory` for a Unix socket, `?sslmode=require` for TLS."
+    )
+    DATABASE_POOL_SIZE: int = Field(20, ge=1, le=1000, description="Connections each service process keeps open.")
+    DATABASE_MAX_OVERFLOW: int = Field(30, ge=0, le=1000, description="Connections it may open besides, for a burst.")
+    DATABASE_POOL_TIMEOUT: Seconds = Field(30, description="Seconds a request waits for a free connection.")
+    DATABASE_CONNECT_TIMEOUT: Seconds = Field(1.5, description="Seconds to open a connection.")
+    DATABASE_COMMAND_TIMEOUT: Seconds = Field(5, description="Seconds one statement may take.")
+
+    # Redis
+    REDIS_URL: str = Field("redis://localhost:6379", repr=False, description="`redis://`, `rediss://` or `unix://`.")
+    REDIS_PASSWORD: SecretStr | None = Field(None, description="Password, where the URL holds none.")
+    REDIS_DB: int = Field(0, ge=0, le=1_000_000, description="Database number, where the URL holds none.")
+    REDIS_TIMEOUT: Seconds = Field(0.3, description="Seconds any Redis command may take: Redis is never on the only path.")
+
+    # Authentication
+    SECRET_KEY: SecretStr = Field(
+        description="Signs access tokens: at least 32 bytes, the same on all services. `openssl rand -hex 32` makes one."
+    )
+    ALGORITHM: Literal["HS256", "HS384", "HS512"] = Field("HS256", description="Signature algorithm of access tokens.")
+    ACCESS_TOKEN_EXPIRE_MINUTES: int = Field(30, ge=1, le=1440, description="Life of an access token.")
+    REFRESH_TOKEN_EXPIRE_DAYS: int = Field(7, ge=1, le=365, description="Life of a login that is not used.")
+    PASSWORD_HASH_CONCURRENCY: int = Field(
+        2, ge=1, le=64, description="Passwords hashed at once by one process; each takes 64 MiB and a core."
+    )
+
+    # Model
+    OPENAI_API_KEY: SecretStr | None = Field(
+        None, description="Key of the model's API. The chat service needs this or `OPENAI_BASE_URL`; the others need neither."
+    )
+    OPENAI_BASE_URL: str | None = Field(
+        None, description="Base URL of any OpenAI-compatible engine, `/v1` included. Unset: OpenAI itself."
+    )
+    LLM_MODEL: str = Field("gpt-4", min_length=1, max_length=200, description="The model that answers.")
+    LLM_FALLBACK_MODEL: str = Field(
+        "gpt-3.5-turbo", max_length=200, description="The model that answers when the first cannot. Empty: none."
+    )
+    LLM_MAX_TOKENS: int = Field(2048, ge=1, le=1_000_000, description="Most tokens one answer may have.")
+    LLM_TEMPERATURE: float = Field(0.7, ge=0, le=2, allow_inf_nan=False, description="Sampling temperature.")
+    LLM_CACHE_TTL: int = Field(3600, ge=0, le=31_536_000, description="Seconds a cached answer lives.")
+    LLM_TURN_TIMEOUT: Seconds = Field(60, description="Deadline of one turn: all attempts at all models together.")
+    LLM_ATTEMPT_TIMEOUT: Seconds = Field(30, description="Deadline of one attempt at one model.")
+    LLM_RETRIES_PER_MODEL: int = Field(1, ge=0, le=10, description="Repeated attempts at a model before the next is tried.")
+    LLM_HISTORY_MESSAGES: int = Field(10, ge=0, le=200, description="Earlier messages of the session sent with a question.")
+
+    # Logging
+    LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field("INFO", description="Least severe level logged.")
+    LOG_JSON: bool = Field(default=True, description="One JSON object a line. False: lines of `LOG_FORMAT`.")
+    LOG_FORMAT: str = Field(
+        "%(asctime)s - %(name)s - %(levelname)s - %(message)s", description="Line format when `LOG_JSON` is false."
+    )
+
+    # Limits
+    RATE_LIMIT_REQUESTS: int = Field(100, ge=1, le=1_000_000, description="Requests a client may make in one window.")
+    RATE_LIMIT_WINDOW: int = Field(60, ge=1, le=86_400, description="Length of the window in seconds.")
+
+    # Webhooks
+    WEBHOOK_SECRET: SecretStr | None = Field(None, description="Signs webhooks of endpoints without a secret of their own.")
+    WEBHOOK_TIMEOUT: Seconds = Field(30, description="Seconds a webhook receiver may take to answer.")
+
+    # Lifecycle
+    SHUTDOWN_GRACE: Seconds = Field(20, description="Seconds running turns may take to finish after SIGTERM.")
+
+    @field_validator("CORS_ORIGINS", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            return _json_list(value)
+        return [origin.strip() for origin in value.split(",") if origin.strip()]
+
+    @field_validator("CORS_ORIGINS")
+    @classmethod
+    def _check_origins(cls, origins: list[str]) -> list[str]:
+        for origin in origins:
+            if "*" in origin:
+                msg = "'*' cannot be combined with credentials; list the origins"
+                raise ValueError(msg)
+            parts = _split_url(origin, {"http", "https"})
+            if parts.path or parts.query or parts.fragment or parts.username:
+                msg = "an origin is scheme://host[:port] and nothing more"
+                raise ValueError(msg)
+        return origins
+
+    @field_validator("DATABASE_URL")
+    @classmethod
+    def _check_database_url(cls, url: str) -> str:
+        parts = _split_url(url, {"postgresql"}, host_required=False)
+        if not parts.path.strip("/"):
+            msg = "the URL names no database"
+            raise ValueError(msg)
+        return url
+
+    @field_validator("REDIS_URL")
+    @classmethod
+    def _check_redis_url(cls, url: str) -> str:
+        _split_url(url, {"redis", "rediss", "unix"}, host_required=not url.startswith("unix:"))
+        return url
+
+    @field_validator("OPENAI_API_KEY", "OPENAI_BASE_URL", "REDIS_PASSWORD", "WEBHOOK_SECRET", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        # Compose files and shells pass an unset variable on as an empty one.
+        return None if value == "" else value
+
+    @field_validator("OPENAI_BASE_URL")
+    @classmethod
+    def _check_base_url(cls, url: str | None) -> str | None:
+        if url is not None:
+            _split_url(url, {"http", "https"})
+        return url
+
+    @field_validator("SECRET_KEY")
+    @classmethod
+    def _check_secret_key(cls, key: SecretStr) -> SecretStr:
+        if len(key.get_secret_value().encode()) < MINIMUM_SECRET_BYTES:
+            msg = f"must have at least {MINIMUM_SECRET_BYTES} bytes; `openssl rand -hex 32` makes one"
+            raise ValueError(msg)
+        return key
+
+    @model_validator(mode="after")
+    def _check_timeouts(self) -> Self:
+        if self.LLM_ATTEMPT_TIMEOUT > self.LLM_TURN_TIMEOUT:
+            msg = "LLM_ATTEMPT_TIMEOUT: must not exceed LLM_TURN_TIMEOUT"
+            raise ValueError(msg)
+        return self
+
+
+class ConfigurationError(SystemExit):
+    """A setting is missing or wrong. Ends the process with one line that says which and why."""
+
+    def __init__(self, problems: str) -> None:
+        super().__init__(f"configuration: {problems}")
+
+
+@lru_cache
+def get_settings() -> Settings:
+    """Read the settings once per process. For entry modules, the command line and Alembic only.
+
+    Raises:
+        ConfigurationError: naming each setting that is missing or wrong, without its value.
+
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise ConfigurationError(_describe(error)) from None
+
+
+def _describe(error: ValidationError) -> str:
+    problems = []
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        name = ".".join(str(part) for part in problem["loc"])
+        reason = "is required" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
+        problems.append(f"{name}: {reason}" if name else reason)
+    return "; ".join(problems)
+
+
+def _json_list(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        msg = "not a valid JSON list"
+        raise ValueError(msg) from None
+
+
+def _split_url(url: str, schemes: set[str], *, host_required: bool = True) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        msg = "not a valid URL"
+        raise ValueError(msg) from None
+    if parts.scheme not in schemes:
+        msg = f"must start with {' or '.join(f'{scheme}://' for scheme in sorted(schemes))}"
+        raise ValueError(msg)
+    if (host_required and not parts.hostname) or port == 0 or any(character.isspace() for character in url):
+        msg = "not a valid URL"
+        raise ValueError(msg)
+    return parts
