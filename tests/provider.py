@@ -1,0 +1,406 @@
+"""A language model's HTTP API that does what a test tells it to, faults included.
+
+It speaks `POST /v1/chat/completions` (whole answers and event streams) and `GET /v1/models` over real sockets, in a
+thread of its own, so that the client under test meets what it would meet outside, down to a connection reset:
+
+    with running_provider() as provider:
+        provider.script(fails(503), answers("Hello."), model="gpt-4")
+        provider.always(echoes())
+        ...
+        assert provider.calls[0].messages[-1]["content"] == "Hi"
+"""
+
+import asyncio
+import json
+import re
+import socket
+import struct
+import time
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+
+@dataclass(slots=True)
+class Call:
+    """One request for an answer, as it came in. Times are those of `time.monotonic()`."""
+
+    headers: dict[str, str]
+    body: dict[str, Any]
+    started: float
+    finished: float | None = None
+    abandoned: float | None = None
+    """When the client hung up, where it did so before the answer was complete."""
+
+    @property
+    def model(self) -> str:
+        return str(self.body.get("model"))
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        return list(self.body.get("messages", []))
+
+    @property
+    def stream(self) -> bool:
+        return self.body.get("stream") is True
+
+
+class Wire:
+    """The bytes of one answer."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+
+    async def head(self, status: int, headers: Mapping[str, str]) -> None:
+        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {headers[name]}" for name in headers)]
+        await self.send("\r\n".join([*lines, "", ""]).encode())
+
+    async def send(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def chunk(self, data: bytes) -> None:
+        """Send one piece of a chunked body; the empty one ends it."""
+        await self.send(b"%x\r\n%b\r\n" % (len(data), data))
+
+    async def json(self, status: int, document: object, headers: Mapping[str, str] | None = None) -> None:
+        await self.whole(status, json.dumps(document).encode(), headers)
+
+    async def whole(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        length = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        await self.head(status, length | dict(headers or {}))
+        await self.send(body)
+
+    def close(self) -> None:
+        """End the connection in good order, whatever was still to come."""
+        self._writer.close()
+
+    def reset(self) -> None:
+        """End the connection with a TCP reset."""
+        option = struct.pack("ii", 1, 0)
+        self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, option)
+        self._writer.transport.abort()
+
+
+Behaviour = Callable[[Call, Wire], Awaitable[None]]
+"""What the provider does with one request."""
+
+NEVER = 3600.0
+
+
+def answers(
+    text: str = "Hello.",
+    *,
+    usage: tuple[int, int] | None = (12, 3),
+    finish_reason: str | None = "stop",
+    model: str | None = None,
+    first_after: float = 0,
+    every: float = 0,
+    cut_after: int | None = None,
+    stall_after: int | None = None,
+) -> Behaviour:
+    """Answer with a text: whole, or token by token where the request asks for a stream.
+
+    `usage` is (prompt, completion) tokens. `usage=None` and `finish_reason=None` leave the field out. `first_after` and
+    `every` are seconds before the first token and between tokens. After `cut_after` tokens (whole answers: characters)
+    the connection ends; after `stall_after` nothing more comes and the connection stays open.
+    """
+
+    async def behave(call: Call, wire: Wire) -> None:
+        await asyncio.sleep(first_after)
+        name = model or call.model
+        stop = next((limit for limit in (cut_after, stall_after) if limit is not None), None)
+        if call.stream:
+            await wire.head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
+            await _event(wire, name, {"role": "assistant", "content": ""})
+            for token in _tokens(text)[:stop]:
+                await _event(wire, name, {"content": token})
+                await asyncio.sleep(every)
+        else:
+            document = json.dumps(_completion(name, text, usage, finish_reason)).encode()
+            await wire.head(200, {"Content-Type": "application/json", "Content-Length": str(len(document))})
+            await wire.send(document[:stop])
+        if stall_after is not None:
+            await asyncio.sleep(NEVER)
+        if cut_after is not None:
+            wire.close()
+        elif call.stream:
+            if finish_reason is not None:
+                await _event(wire, name, {}, finish_reason=finish_reason)
+            if usage is not None and (call.body.get("stream_options") or {}).get("include_usage"):
+                # As OpenAI does: the last event has the usage and no choices.
+                await _data(wire, {**_envelope(name, "chat.completion.chunk"), "choices": [], "usage": _usage(*usage)})
+            await wire.chunk(b"data: [DONE]\n\n")
+            await wire.chunk(b"")
+
+    return behave
+
+
+def echoes() -> Behaviour:
+    """Answer with the messages that came in, one `role: content` a line."""
+
+    async def behave(call: Call, wire: Wire) -> None:
+        lines = [f"{message['role']}: {message['content']}" for message in call.messages]
+        await answers("\n".join(lines))(call, wire)
+
+    return behave
+
+
+def fails(status: int, *, retry_after: str | None = None, message: str = "provider detail, not for users") -> Behaviour:
+    """Refuse with a status, as OpenAI words it."""
+
+    async def behave(_: Call, wire: Wire) -> None:
+        headers = {} if retry_after is None else {"Retry-After": retry_after}
+        await wire.json(status, {"error": {"message": message, "type": "server_error", "code": None}}, headers)
+
+    return behave
+
+
+def resets() -> Behaviour:
+    """Reset the connection without an answer."""
+
+    async def behave(_: Call, wire: Wire) -> None:
+        wire.reset()
+
+    return behave
+
+
+def stalls() -> Behaviour:
+    """Take the request and never begin to answer."""
+
+    async def behave(_: Call, __: Wire) -> None:
+        await asyncio.sleep(NEVER)
+
+    return behave
+
+
+def drips(every: float, text: str = "Hello.") -> Behaviour:
+    """Answer in good order, one byte of the body every so many seconds: no single read ever times out."""
+
+    async def behave(call: Call, wire: Wire) -> None:
+        body = json.dumps(_completion(call.model, text, (12, 3), "stop")).encode()
+        await wire.head(200, {"Content-Type": "application/json", "Content-Length": str(len(body))})
+        for byte in body:
+            await wire.send(bytes([byte]))
+            await asyncio.sleep(every)
+
+    return behave
+
+
+def sends(body: bytes, *, status: int = 200, content_type: str = "application/json") -> Behaviour:
+    """Send exactly these bytes as the body: broken JSON, broken UTF-8, a proxy's HTML page."""
+
+    async def behave(call: Call, wire: Wire) -> None:
+        if call.stream and status == HTTPStatus.OK:
+            await wire.whole(status, b"data: " + body + b"\n\n", {"Content-Type": "text/event-stream"})
+        else:
+            await wire.whole(status, body, {"Content-Type": content_type})
+
+    return behave
+
+
+def sends_no_choices() -> Behaviour:
+    """Answer in good order, with an empty list of choices."""
+
+    async def behave(call: Call, wire: Wire) -> None:
+        kind = "chat.completion.chunk" if call.stream else "chat.completion"
+        await sends(json.dumps({**_envelope(call.model, kind), "choices": []}).encode())(call, wire)
+
+    return behave
+
+
+def floods(size: int) -> Behaviour:
+    """Answer with a valid document of about `size` bytes, sent as fast as it is read."""
+
+    async def behave(call: Call, wire: Wire) -> None:
+        head, _, tail = json.dumps(_completion(call.model, "@", (12, 3), "stop")).encode().partition(b"@")
+        await wire.head(200, {"Content-Type": "application/json", "Content-Length": str(len(head) + size + len(tail))})
+        await wire.send(head)
+        block = b"x" * 65_536
+        for start in range(0, size, len(block)):
+            await wire.send(block[: size - start])
+        await wire.send(tail)
+
+    return behave
+
+
+class Provider:
+    """The server and its journal. Made by `running_provider`."""
+
+    def __init__(self, portal: BlockingPortal) -> None:
+        self._portal = portal
+        self._server: asyncio.Server | None = None
+        self._port = 0
+        self._connections: set[asyncio.Task[None]] = set()
+        self._calls: list[Call] = []
+        self._queues: defaultdict[str | None, deque[Behaviour]] = defaultdict(deque)
+        self._always: dict[str | None, Behaviour] = {}
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self._port}/v1"
+
+    @property
+    def calls(self) -> list[Call]:
+        """The requests so far, oldest first."""
+        return list(self._calls)
+
+    def script(self, *behaviours: Behaviour, model: str | None = None) -> None:
+        """Queue one behaviour for each of the next requests; with `model`, for those that ask for this model."""
+        self._queues[model].extend(behaviours)
+
+    def always(self, behaviour: Behaviour, *, model: str | None = None) -> None:
+        """Set what happens when nothing is queued. What is said of a model goes before what is said of all."""
+        self._always[model] = behaviour
+
+    def forget(self) -> None:
+        """Start afresh: no script, no journal."""
+        self._queues.clear()
+        self._always.clear()
+        self._calls.clear()
+
+    def wait_for_calls(self, count: int, *, timeout: float = 5) -> list[Call]:
+        """Wait until so many requests have come in. TimeoutError when they do not."""
+        self.wait_until(lambda: len(self._calls) >= count, timeout=timeout)
+        return self.calls
+
+    @staticmethod
+    def wait_until(condition: Callable[[], bool], *, timeout: float = 5) -> None:
+        """Wait until something is so, for example that a client has hung up. TimeoutError when it never is."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            time.sleep(0.005)
+
+    @contextmanager
+    def refusing_connections(self) -> Iterator[None]:
+        """Close the port, and every connection, for as long as the block runs."""
+        self._portal.call(self._close)
+        try:
+            yield
+        finally:
+            self._portal.call(self._open)
+
+    async def _open(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def _close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    def _behaviour(self, model: str) -> Behaviour:
+        for key in (model, None):
+            if queue := self._queues.get(key):
+                return queue.popleft()
+            if key in self._always:
+                return self._always[key]
+        return answers()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.current_task()
+        assert connection is not None
+        self._connections.add(connection)
+        try:
+            first = b""
+            while request := await _read_request(reader, first):
+                first = await self._answer(*request, reader, Wire(writer))
+        except (ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            self._connections.discard(connection)
+            writer.close()
+
+    async def _answer(
+        self, line: str, headers: dict[str, str], body: bytes, reader: asyncio.StreamReader, wire: Wire
+    ) -> bytes:
+        """Answer one request. Gives the first byte of the next one, or nothing when the client has hung up."""
+        if line.startswith("GET /v1/models "):
+            await wire.json(200, {"object": "list", "data": []})
+            return await reader.read(1)
+        if not line.startswith("POST /v1/chat/completions "):
+            await wire.json(404, {"error": {"message": f"no such route: {line}"}})
+            return await reader.read(1)
+        call = Call(headers, json.loads(body), time.monotonic())
+        self._calls.append(call)
+        behaviour = self._behaviour(call.model)
+        answer = asyncio.ensure_future(behaviour(call, wire))
+        # Nothing follows a request before its answer: the first thing to be read is the client hanging up.
+        hang_up = asyncio.ensure_future(reader.read(1))
+        try:
+            await asyncio.wait({answer, hang_up}, return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                call.abandoned = time.monotonic()
+                return b""
+            try:
+                await answer
+            except ConnectionError:
+                call.abandoned = time.monotonic()
+                raise
+            call.finished = time.monotonic()
+            return await hang_up
+        finally:
+            answer.cancel()
+            hang_up.cancel()
+            await asyncio.gather(answer, hang_up, return_exceptions=True)
+
+
+@contextmanager
+def running_provider() -> Iterator[Provider]:
+    """Run a provider on a free port of the loopback interface."""
+    with start_blocking_portal() as portal:
+        provider = Provider(portal)
+        portal.call(provider._open)
+        try:
+            yield provider
+        finally:
+            portal.call(provider._close)
+
+
+async def _read_request(reader: asyncio.StreamReader, first: bytes) -> tuple[str, dict[str, str], bytes] | None:
+    try:
+        head = first + await reader.readuntil(b"\r\n\r\n")
+        line, *fields = head.decode("latin-1").rstrip("\r\n").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
+    except asyncio.IncompleteReadError:
+        return None
+    return line, headers, body
+
+
+def _tokens(text: str) -> list[str]:
+    return re.findall(r"\s*\S+|\s+", text)
+
+
+def _usage(prompt: int, completion: int) -> dict[str, int]:
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def _envelope(model: str, kind: str) -> dict[str, Any]:
+    return {"id": "chatcmpl-test", "object": kind, "created": int(time.time()), "model": model}
+
+
+def _completion(model: str, text: str, usage: tuple[int, int] | None, finish_reason: str | None) -> dict[str, Any]:
+    choice: dict[str, Any] = {"index": 0, "message": {"role": "assistant", "content": text}}
+    if finish_reason is not None:
+        choice["finish_reason"] = finish_reason
+    document = {**_envelope(model, "chat.completion"), "choices": [choice]}
+    return document if usage is None else {**document, "usage": _usage(*usage)}
+
+
+async def _event(wire: Wire, model: str, delta: dict[str, str], finish_reason: str | None = None) -> None:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    await _data(wire, {**_envelope(model, "chat.completion.chunk"), "choices": [choice]})
+
+
+async def _data(wire: Wire, document: object) -> None:
+    await wire.chunk(b"data: " + json.dumps(document).encode() + b"\n\n")
