@@ -2,7 +2,7 @@
 
 import json
 from functools import lru_cache
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -11,14 +11,13 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 MINIMUM_SECRET_BYTES = 32
 """RFC 7518, section 3.2: an HS256 key is at least as long as the hash output."""
 
+_S = TypeVar("_S", bound=BaseSettings)
+
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
 
-class Settings(BaseSettings):
-    """One field per environment variable; the name of the field is the name of the variable.
-
-    The table in `docs/settings.md` is generated from these descriptions.
-    """
+class DatabaseSettings(BaseSettings):
+    """Where the data are: all that migrations and the command line need."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -29,6 +28,32 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
+    DATABASE_URL: str = Field(
+        repr=False,
+        description="`postgresql://user:password@host:port/name`; `?host=/directory` for a Unix socket, `?sslmode=require` for TLS.",
+    )
+    DATABASE_POOL_SIZE: int = Field(20, ge=1, le=1000, description="Connections each service process keeps open.")
+    DATABASE_MAX_OVERFLOW: int = Field(30, ge=0, le=1000, description="Connections it may open besides, for a burst.")
+    DATABASE_POOL_TIMEOUT: Seconds = Field(30, description="Seconds a request waits for a free connection.")
+    DATABASE_CONNECT_TIMEOUT: Seconds = Field(1.5, description="Seconds to open a connection.")
+    DATABASE_COMMAND_TIMEOUT: Seconds = Field(5, description="Seconds one statement may take.")
+
+    @field_validator("DATABASE_URL")
+    @classmethod
+    def _check_database_url(cls, url: str) -> str:
+        parts = _split_url(url, {"postgresql"}, host_required=False)
+        if not parts.path.strip("/"):
+            msg = "the URL names no database"
+            raise ValueError(msg)
+        return url
+
+
+class Settings(DatabaseSettings):
+    """One field per environment variable; the name of the field is the name of the variable.
+
+    The table in `docs/settings.md` is generated from these descriptions.
+    """
+
     # API
     API_V1_STR: str = Field("/api/v1", pattern=r"^(/[a-z0-9_-]+)+$", description="Path prefix of every API route.")
     PROJECT_NAME: str = Field("Chat Bot System", description="Name shown in the OpenAPI documents.")
@@ -38,7 +63,10 @@ class Settings(BaseSettings):
         description="Serves the OpenAPI document and its interactive pages. Never changes what an error says.",
     )
     MAX_BODY_BYTES: int = Field(
-        1_048_576, ge=1024, le=104_857_600, description="Largest request body a service reads. The gateway caps at 1 MiB."
+        1_048_576,
+        ge=1024,
+        le=104_857_600,
+        description="Largest request body a service reads. The gateway caps at 1 MiB.",
     )
 
     # Browsers
@@ -47,22 +75,13 @@ class Settings(BaseSettings):
         description="Origins whose pages may call the API with credentials: comma-separated or a JSON list. `*` is refused.",
     )
 
-    # Database
-    DATABASE_URL: str = Field(
-        repr=False,
-        description="`postgresql://user:password@host:port/name`; `?host=/directory` for a Unix socket, `?sslmode=require` for TLS."
-    )
-    DATABASE_POOL_SIZE: int = Field(20, ge=1, le=1000, description="Connections each service process keeps open.")
-    DATABASE_MAX_OVERFLOW: int = Field(30, ge=0, le=1000, description="Connections it may open besides, for a burst.")
-    DATABASE_POOL_TIMEOUT: Seconds = Field(30, description="Seconds a request waits for a free connection.")
-    DATABASE_CONNECT_TIMEOUT: Seconds = Field(1.5, description="Seconds to open a connection.")
-    DATABASE_COMMAND_TIMEOUT: Seconds = Field(5, description="Seconds one statement may take.")
-
     # Redis
     REDIS_URL: str = Field("redis://localhost:6379", repr=False, description="`redis://`, `rediss://` or `unix://`.")
     REDIS_PASSWORD: SecretStr | None = Field(None, description="Password, where the URL holds none.")
     REDIS_DB: int = Field(0, ge=0, le=1_000_000, description="Database number, where the URL holds none.")
-    REDIS_TIMEOUT: Seconds = Field(0.3, description="Seconds any Redis command may take: Redis is never on the only path.")
+    REDIS_TIMEOUT: Seconds = Field(
+        0.3, description="Seconds any Redis command may take: Redis is never on the only path."
+    )
 
     # Authentication
     SECRET_KEY: SecretStr = Field(
@@ -77,7 +96,8 @@ class Settings(BaseSettings):
 
     # Model
     OPENAI_API_KEY: SecretStr | None = Field(
-        None, description="Key of the model's API. The chat service needs this or `OPENAI_BASE_URL`; the others need neither."
+        None,
+        description="Key of the model's API. The chat service needs this or `OPENAI_BASE_URL`; the others need neither.",
     )
     OPENAI_BASE_URL: str | None = Field(
         None, description="Base URL of any OpenAI-compatible engine, `/v1` included. Unset: OpenAI itself."
@@ -91,11 +111,17 @@ class Settings(BaseSettings):
     LLM_CACHE_TTL: int = Field(3600, ge=0, le=31_536_000, description="Seconds a cached answer lives.")
     LLM_TURN_TIMEOUT: Seconds = Field(60, description="Deadline of one turn: all attempts at all models together.")
     LLM_ATTEMPT_TIMEOUT: Seconds = Field(30, description="Deadline of one attempt at one model.")
-    LLM_RETRIES_PER_MODEL: int = Field(1, ge=0, le=10, description="Repeated attempts at a model before the next is tried.")
-    LLM_HISTORY_MESSAGES: int = Field(10, ge=0, le=200, description="Earlier messages of the session sent with a question.")
+    LLM_RETRIES_PER_MODEL: int = Field(
+        1, ge=0, le=10, description="Repeated attempts at a model before the next is tried."
+    )
+    LLM_HISTORY_MESSAGES: int = Field(
+        10, ge=0, le=200, description="Earlier messages of the session sent with a question."
+    )
 
     # Logging
-    LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field("INFO", description="Least severe level logged.")
+    LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        "INFO", description="Least severe level logged."
+    )
     LOG_JSON: bool = Field(default=True, description="One JSON object a line. False: lines of `LOG_FORMAT`.")
     LOG_FORMAT: str = Field(
         "%(asctime)s - %(name)s - %(levelname)s - %(message)s", description="Line format when `LOG_JSON` is false."
@@ -106,7 +132,9 @@ class Settings(BaseSettings):
     RATE_LIMIT_WINDOW: int = Field(60, ge=1, le=86_400, description="Length of the window in seconds.")
 
     # Webhooks
-    WEBHOOK_SECRET: SecretStr | None = Field(None, description="Signs webhooks of endpoints without a secret of their own.")
+    WEBHOOK_SECRET: SecretStr | None = Field(
+        None, description="Signs webhooks of endpoints without a secret of their own."
+    )
     WEBHOOK_TIMEOUT: Seconds = Field(30, description="Seconds a webhook receiver may take to answer.")
 
     # Lifecycle
@@ -133,15 +161,6 @@ class Settings(BaseSettings):
                 msg = "an origin is scheme://host[:port] and nothing more"
                 raise ValueError(msg)
         return origins
-
-    @field_validator("DATABASE_URL")
-    @classmethod
-    def _check_database_url(cls, url: str) -> str:
-        parts = _split_url(url, {"postgresql"}, host_required=False)
-        if not parts.path.strip("/"):
-            msg = "the URL names no database"
-            raise ValueError(msg)
-        return url
 
     @field_validator("REDIS_URL")
     @classmethod
@@ -187,14 +206,28 @@ class ConfigurationError(SystemExit):
 
 @lru_cache
 def get_settings() -> Settings:
-    """Read the settings once per process. For entry modules, the command line and Alembic only.
+    """Read the settings once per process. For entry modules and the command line only.
 
     Raises:
         ConfigurationError: naming each setting that is missing or wrong, without its value.
 
     """
+    return _read(Settings)
+
+
+def get_database_settings() -> DatabaseSettings:
+    """Read only where the database is. For Alembic and the command line.
+
+    Raises:
+        ConfigurationError: as `get_settings`.
+
+    """
+    return _read(DatabaseSettings)
+
+
+def _read(kind: type[_S]) -> _S:
     try:
-        return Settings()
+        return kind()
     except ValidationError as error:
         raise ConfigurationError(_describe(error)) from None
 

@@ -1,0 +1,30 @@
+"""Runs migrations over psycopg2, one process at a time."""
+
+from alembic import context
+from sqlalchemy import Connection, create_engine, text
+
+from app.config import get_database_settings
+from app.database.base import Base
+from app.database.connection import sync_url
+from app.database.models import User  # noqa: F401 - registers every table
+
+# Any number will do; it is this project's.
+ADVISORY_LOCK = 7_102_026
+
+
+def run(connection: Connection) -> None:
+    """Migrate in one transaction, under a lock that a second run waits for."""
+    context.configure(connection=connection, target_metadata=Base.metadata)
+    with context.begin_transaction():
+        connection.execute(text("SET LOCAL lock_timeout = '60s'"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+        # A migration that cannot have its table soon gives up, rather than queue every request behind itself.
+        connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+        context.run_migrations()
+
+
+url = context.config.attributes.get("database_url") or get_database_settings().DATABASE_URL
+engine = create_engine(sync_url(url), connect_args={"connect_timeout": 5})
+with engine.connect() as open_connection:
+    run(open_connection)
+engine.dispose()

@@ -1,0 +1,132 @@
+"""Every error of a service leaves through here, as an RFC 9457 problem document."""
+
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from app.core.exceptions import AppError, FieldError
+from app.core.logging import request_id_var
+
+logger = logging.getLogger(__name__)
+
+PROBLEM_JSON = "application/problem+json"
+
+_SAFE_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+_MAX_FIELD_ERRORS = 20
+
+
+class ProblemField(BaseModel):
+    """One field that was refused."""
+
+    field: str = Field(description="Dotted path of the field, from `body`, `query`, `path` or `header`.")
+    code: str = Field(description="Stable code of the rule that was broken.")
+    message: str = Field(description="The rule, for people.")
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem document. `detail` is for people; programs go by `code`."""
+
+    type: str = "about:blank"
+    title: str = Field(description="The status in words.")
+    status: int
+    detail: str
+    code: str = Field(description="Stable code of the reason.")
+    request_id: str | None = Field(None, description="Quote this when asking for help: every log line carries it.")
+    errors: list[ProblemField] | None = None
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe error responses for OpenAPI: `responses=responses(404, 409)`."""
+    return {
+        status: {"model": Problem, "description": HTTPStatus(status).phrase, "content": {PROBLEM_JSON: {}}}
+        for status in statuses
+    }
+
+
+def problem_response(
+    status: int,
+    *,
+    code: str,
+    detail: str,
+    errors: Sequence[FieldError] = (),
+    headers: Mapping[str, str] | None = None,
+    extra: Mapping[str, str] | None = None,
+) -> Response:
+    """Make the response. The body is ASCII: nothing in it can fail to encode."""
+    body: dict[str, object] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": request_id_var.get(),
+        **(extra or {}),
+    }
+    if errors:
+        body["errors"] = [{"field": e.field, "code": e.code, "message": e.message} for e in errors]
+    return Response(json.dumps(body), status_code=status, headers=dict(headers or {}), media_type=PROBLEM_JSON)
+
+
+def internal_error_response() -> Response:
+    """Answer for a fault of ours. The log has the rest."""
+    return problem_response(500, code="internal_error", detail="An internal error occurred.")
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Route every refusal of the framework and of the services into a problem document."""
+    app.add_exception_handler(AppError, _handle_app_error)
+    app.add_exception_handler(RequestValidationError, _handle_validation_error)
+    app.add_exception_handler(HTTPException, _handle_http_exception)
+
+
+def _handle_app_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, AppError)  # noqa: S101 - narrows what the framework's signature cannot
+    return problem_response(
+        error.status,
+        code=error.code,
+        detail=error.detail,
+        errors=error.errors,
+        headers=error.headers,
+        extra=error.extra,
+    )
+
+
+def _handle_validation_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
+    # The framework's own handler repeats the input: it fails on NaN and lone surrogates, and echoes megabytes.
+    problems = [
+        FieldError(field=_field(problem["loc"]), code=problem["type"], message=_rule(problem))
+        for problem in error.errors()[:_MAX_FIELD_ERRORS]
+    ]
+    if problems and problems[0].code == "json_invalid":
+        return problem_response(400, code="invalid_json", detail="The body is not valid JSON.")
+    return problem_response(422, code="validation_error", detail="The request is not valid.", errors=problems)
+
+
+def _handle_http_exception(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - as above
+    phrase = HTTPStatus(error.status_code).phrase
+    return problem_response(
+        error.status_code,
+        code=re.sub(r"[^a-z]+", "_", phrase.lower()),
+        detail=f"{phrase}.",
+        headers=error.headers,
+    )
+
+
+def _field(location: Sequence[object]) -> str:
+    # A part may be a key that the client chose: shown only where it is a harmless name.
+    parts = [str(part) if isinstance(part, int) or _SAFE_FIELD.fullmatch(str(part)) else "?" for part in location]
+    return ".".join(parts)
+
+
+def _rule(problem: Mapping[str, Any]) -> str:
+    return str(problem["msg"]).removeprefix("Value error, ")[:200]

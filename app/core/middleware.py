@@ -1,0 +1,79 @@
+"""The outermost layer of each service, as pure ASGI: request ids, security headers, one log line a request."""
+
+import logging
+import re
+import time
+from http import HTTPStatus
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.core.handlers import internal_error_response
+from app.core.logging import request_id_var
+
+logger = logging.getLogger("app.access")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+_QUIET_PATHS = {"/health", "/livez", "/readyz"}
+
+
+class RequestContextMiddleware:
+    """Gives each request its id, turns an unexpected exception into a 500 problem and logs the outcome.
+
+    The gateway makes the id and overwrites what a client sent; a request that came another way gets one here.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap the application."""
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        offered = Headers(scope=scope).get("x-request-id", "")
+        request_id = offered if _REQUEST_ID.fullmatch(offered) else uuid4().hex
+        token = request_id_var.set(request_id)
+        started = time.perf_counter()
+        status: int | None = None
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers["Referrer-Policy"] = "no-referrer"
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_headers)
+        except Exception:
+            logger.exception("unhandled exception")
+            if status is not None:
+                # The status line is out: only cutting the connection tells the client that the body is not whole.
+                raise
+            await internal_error_response()(scope, receive, send_with_headers)
+        finally:
+            self._log(scope, status, time.perf_counter() - started)
+            request_id_var.reset(token)
+
+    @staticmethod
+    def _log(scope: Scope, status: int | None, seconds: float) -> None:
+        quiet = scope["path"] in _QUIET_PATHS and status == HTTPStatus.OK
+        route = scope.get("route")
+        logger.log(
+            logging.DEBUG if quiet else logging.INFO,
+            "request",
+            extra={
+                "method": scope["method"],
+                # The template, not the path: it is bounded, and names no one.
+                "route": getattr(route, "path", None),
+                "status": status,
+                "duration_ms": round(seconds * 1000, 1),
+            },
+        )

@@ -1,0 +1,112 @@
+"""Types of request fields: everything a client sends is bounded and can be stored."""
+
+import json
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from uuid_utils.compat import uuid7
+
+MAX_OBJECT_BYTES = 8192
+MAX_OBJECT_DEPTH = 8
+
+
+def new_id() -> UUID:
+    """Make a public id. Version 7 (RFC 9562): ids made together lie together in the index."""
+    return uuid7()
+
+
+def _refuse_nul(text: str) -> str:
+    # PostgreSQL's text cannot hold NUL. pydantic already refuses lone surrogates.
+    if "\x00" in text:
+        msg = "must not contain NUL characters"
+        raise ValueError(msg)
+    return text
+
+
+def _refuse_blank(text: str) -> str:
+    if not text.strip():
+        msg = "must not be blank"
+        raise ValueError(msg)
+    return text
+
+
+def _check_object(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    try:
+        # `allow_nan=False`: jsonb has no NaN. UTF-8 has no lone surrogates.
+        size = len(json.dumps(value, allow_nan=False, ensure_ascii=False).encode())
+    except (ValueError, RecursionError):
+        msg = "must be plain JSON"
+        raise ValueError(msg) from None
+    if size > MAX_OBJECT_BYTES:
+        msg = f"must not exceed {MAX_OBJECT_BYTES} bytes of JSON"
+        raise ValueError(msg)
+    _check_value(value, MAX_OBJECT_DEPTH)
+    return value
+
+
+def _check_value(value: JsonValue, depth: int) -> None:
+    if depth == 0:
+        msg = f"must not be nested deeper than {MAX_OBJECT_DEPTH} levels"
+        raise ValueError(msg)
+    if isinstance(value, str):
+        _refuse_nul(value)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_nul(key)
+            _check_value(item, depth - 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check_value(item, depth - 1)
+
+
+Text = Annotated[str, AfterValidator(_refuse_nul)]
+"""Any text PostgreSQL can store."""
+
+NonBlankText = Annotated[Text, AfterValidator(_refuse_blank)]
+"""Text with at least one character that is not white space."""
+
+JsonObject = Annotated[dict[str, JsonValue], AfterValidator(_check_object)]
+"""A JSON object a client may attach: at most 8 KiB, at most 8 levels."""
+
+Page = Annotated[int, Field(ge=1, le=10_000)]
+PageSize = Annotated[int, Field(ge=1, le=100)]
+
+
+class RequestModel(BaseModel):
+    """Base of what clients send. Unknown fields are refused, so that none is ever taken by accident."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class ResponseModel(BaseModel):
+    """Base of what clients get."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Pagination(ResponseModel):
+    """Where a page lies in its list."""
+
+    total: int = Field(description="Items in the whole list.")
+    page: int = Field(description="This page, from 1.")
+    size: int = Field(description="Most items on a page.")
+    pages: int = Field(description="Pages in the whole list.")
+    has_next: bool
+    has_prev: bool
+
+    @classmethod
+    def of(cls, *, total: int, page: int, size: int) -> "Pagination":
+        """Compute the derived fields."""
+        return cls(
+            total=total,
+            page=page,
+            size=size,
+            pages=-(-total // size),
+            has_next=page * size < total,
+            has_prev=page > 1,
+        )
+
+
+JsonDict = dict[str, Any]
+"""A JSON object of our own making."""

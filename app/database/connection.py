@@ -1,0 +1,123 @@
+"""The way to PostgreSQL: one engine a process, and the only places that commit."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import asyncpg
+from sqlalchemy import event, make_url
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+
+from app.config import DatabaseSettings
+from app.core.exceptions import DatabaseUnavailableError
+
+
+def sync_url(database_url: str) -> URL:
+    """Return the URL for psycopg2, which Alembic and the command line use."""
+    return make_url(database_url).set(drivername="postgresql+psycopg2")
+
+
+def async_url(database_url: str) -> tuple[URL, dict[str, Any]]:
+    """Return the URL for asyncpg and the connect arguments for what asyncpg spells differently than libpq."""
+    url = make_url(database_url).set(drivername="postgresql+asyncpg")
+    arguments: dict[str, Any] = {}
+    if sslmode := url.query.get("sslmode"):
+        arguments["ssl"] = sslmode
+        url = url.difference_update_query(["sslmode"])
+    return url, arguments
+
+
+class Database:
+    """A pool of connections. Nothing is opened before the first use; `close()` ends it."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        """Wrap an engine; `from_settings` makes one."""
+        self.engine = engine
+        # The same pool, without BEGIN and COMMIT around a single statement.
+        self._autocommit_engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @classmethod
+    def from_settings(cls, settings: DatabaseSettings, *, application_name: str) -> Self:
+        """Make the engine. `application_name` is what `pg_stat_activity` shows."""
+        url, arguments = async_url(settings.DATABASE_URL)
+        engine = create_async_engine(
+            url,
+            pool_size=settings.DATABASE_POOL_SIZE,
+            max_overflow=settings.DATABASE_MAX_OVERFLOW,
+            pool_timeout=settings.DATABASE_POOL_TIMEOUT,
+            connect_args={
+                "timeout": settings.DATABASE_CONNECT_TIMEOUT,
+                "command_timeout": settings.DATABASE_COMMAND_TIMEOUT,
+                # Statements here take milliseconds: compiling them to machine code costs more than it saves.
+                "server_settings": {"application_name": application_name, "timezone": "UTC", "jit": "off"},
+                **arguments,
+            },
+        )
+        event.listen(engine.sync_engine, "checkout", _replace_closed)
+        return cls(engine)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """Open a transaction that commits on leaving and rolls back on raising.
+
+        Raises:
+            DatabaseUnavailableError: PostgreSQL is away or too slow.
+
+        """
+        with _translated_errors():
+            async with AsyncSession(self.engine, expire_on_commit=False) as session, session.begin():
+                yield session
+
+    @asynccontextmanager
+    async def autocommit(self) -> AsyncIterator[AsyncConnection]:
+        """Open a connection on which each statement is a transaction of its own: one round trip instead of three.
+
+        Raises:
+            DatabaseUnavailableError: PostgreSQL is away or too slow.
+
+        """
+        with _translated_errors():
+            async with self._autocommit_engine.connect() as connection:
+                yield connection
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.engine.dispose()
+
+
+def violated_constraint(error: IntegrityError) -> str | None:
+    """Name the constraint that refused a write."""
+    cause = error.orig.__cause__ if error.orig else None
+    name = getattr(cause, "constraint_name", None)
+    return str(name) if name else None
+
+
+class _translated_errors:  # noqa: N801 - used like a function
+    """Turns what drivers raise when PostgreSQL is away into the one error that clients are told."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is not None and _is_outage(error):
+            raise DatabaseUnavailableError from error
+
+
+def _is_outage(error: BaseException) -> bool:
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    # Opening a connection raises the driver's and the system's own errors; statements raise SQLAlchemy's.
+    return isinstance(
+        error,
+        OperationalError | InterfaceError | PoolTimeoutError | asyncpg.PostgresError | OSError | TimeoutError,
+    )
+
+
+def _replace_closed(connection: Any, _entry: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:  # noqa: ANN401 - the driver's
+    # A restarted PostgreSQL closes its connections, and asyncpg has noticed: no need to ask with a statement.
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError

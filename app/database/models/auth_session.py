@@ -1,0 +1,39 @@
+"""Logins."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, Text, text
+from sqlalchemy.dialects.postgresql import INET
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database.base import Base, CreatedMixin, IdMixin
+
+
+class AuthSession(IdMixin, CreatedMixin, Base):
+    """One login on one device, and so one family of refresh tokens."""
+
+    __tablename__ = "auth_sessions"
+
+    uuid: Mapped[UUID] = mapped_column(unique=True)
+    """Public id; the `sid` of access tokens."""
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    """SHA-256 of the refresh token that is good now."""
+    previous_token_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """SHA-256 of its immediate parent, to tell a lost answer from a theft."""
+    rotated_at: Mapped[datetime | None]
+    user_agent: Mapped[str | None] = mapped_column(String(400))
+    ip: Mapped[str | None] = mapped_column(INET)
+    """Address the login came from, as the gateway saw it."""
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+    """Set: every token of the family is void, on all services, from the next request on."""
+    revoked_reason: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (
+        CheckConstraint("(revoked_at IS NULL) = (revoked_reason IS NULL)", name="revoked_with_reason"),
+        CheckConstraint("octet_length(token_hash) = 32", name="token_hash_is_sha256"),
+        CheckConstraint("octet_length(previous_token_hash) = 32", name="previous_token_hash_is_sha256"),
+        Index("ix_auth_sessions_user_id_open", "user_id", postgresql_where=text("revoked_at IS NULL")),
+    )

@@ -1,0 +1,51 @@
+"""The ledger."""
+
+from decimal import Decimal
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, Index, Numeric, String, UniqueConstraint, false, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database.base import Base, CreatedMixin, IdMixin
+
+
+class LlmCall(IdMixin, CreatedMixin, Base):
+    """One attempt at a model. Append-only, and without foreign keys: deleting a chat does not delete what it cost."""
+
+    __tablename__ = "llm_calls"
+
+    turn_id: Mapped[UUID]
+    """Public id of the answer the attempt was for; of a direct question, an id of its own."""
+    attempt: Mapped[int]
+    """Position among the attempts of the turn, from 1."""
+    user_id: Mapped[int | None] = mapped_column(BigInteger)
+    """Null once the account has been erased."""
+    session_id: Mapped[int | None] = mapped_column(BigInteger)
+    """Null for a direct question."""
+    model_requested: Mapped[str] = mapped_column(String(200))
+    model_used: Mapped[str | None] = mapped_column(String(200))
+    """As the provider named it; null where none answered."""
+    is_fallback: Mapped[bool] = mapped_column(server_default=false())
+    """Whether another model than the turn's first was asked."""
+    status: Mapped[str] = mapped_column(String(20))
+    error_code: Mapped[str | None] = mapped_column(String(50))
+    prompt_tokens: Mapped[int] = mapped_column(server_default=text("0"))
+    completion_tokens: Mapped[int] = mapped_column(server_default=text("0"))
+    is_estimated: Mapped[bool] = mapped_column(server_default=false())
+    """Whether the token counts are ours because the provider gave none."""
+    cost_usd: Mapped[Decimal | None] = mapped_column(Numeric(18, 9))
+    """Null where the price is not known."""
+    latency_ms: Mapped[int]
+    first_token_ms: Mapped[int | None]
+    """Null where the answer did not come as a stream."""
+    is_cached: Mapped[bool] = mapped_column(server_default=false())
+
+    __table_args__ = (
+        UniqueConstraint("turn_id", "attempt"),
+        CheckConstraint("status IN ('ok', 'error', 'cancelled')", name="status"),
+        CheckConstraint("(status = 'error') = (error_code IS NOT NULL)", name="error_with_code"),
+        CheckConstraint("attempt > 0", name="attempt"),
+        CheckConstraint("prompt_tokens >= 0 AND completion_tokens >= 0 AND latency_ms >= 0", name="amounts"),
+        Index("ix_llm_calls_created_at", "created_at"),
+        Index("ix_llm_calls_user_id_created_at", "user_id", "created_at"),
+    )

@@ -1,0 +1,42 @@
+"""Accounts."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, Index, String, Text, false, func, text, true
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database.base import Base, IdMixin, TimestampMixin
+
+
+class User(IdMixin, TimestampMixin, Base):
+    """One account. Addresses and names are unique whatever their case."""
+
+    __tablename__ = "users"
+
+    uuid: Mapped[UUID] = mapped_column(unique=True)
+    """Public id; the `sub` of access tokens."""
+    email: Mapped[str] = mapped_column(String(254))
+    """As the owner spelled it; compared in lower case."""
+    username: Mapped[str] = mapped_column(String(50))
+    """Shown to others; never contains `@`, so it cannot be mistaken for an address at login."""
+    password_hash: Mapped[str] = mapped_column(Text)
+    """Argon2id in the modular crypt format."""
+    full_name: Mapped[str | None] = mapped_column(String(200))
+    role: Mapped[str] = mapped_column(String(20), server_default="user")
+    """`user` or `admin`. Only the command line and admins change it."""
+    is_active: Mapped[bool] = mapped_column(server_default=true())
+    """False: cannot log in, and no token works."""
+    is_verified: Mapped[bool] = mapped_column(server_default=false())
+    """Whether the owner has proved to receive mail at the address."""
+    last_login: Mapped[datetime | None]
+    preferences: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    """Settings of the owner's clients, not read by the services."""
+
+    __table_args__ = (
+        CheckConstraint("role IN ('user', 'admin')", name="role"),
+        CheckConstraint("position('@' in username) = 0", name="username_is_no_address"),
+        Index("uq_users_email_lower", func.lower(email), unique=True),
+        Index("uq_users_username_lower", func.lower(username), unique=True),
+    )
