@@ -1,0 +1,17 @@
+import os
+
+# The entry modules read their settings when they are imported. These open nothing; tests make their own.
+from app.config import Settings
+
+for name in Settings.model_fields:
+    os.environ.pop(name, None)
+os.environ["DATABASE_URL"] = "postgresql://nobody@localhost/nothing"
+os.environ["SECRET_KEY"] = "a key of the test run, of no use elsewhere"
+os.environ["OPENAI_BASE_URL"] = "http://127.0.0.1:9/v1"
+
+import pytest  # noqa: E402 - the environment goes first
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"

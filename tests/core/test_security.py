@@ -1,0 +1,179 @@
+import asyncio
+import base64
+import json
+import time
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jose import jwt
+from jose.jwk import HMACKey
+
+from app.core.security import AccessTokens, InvalidTokenError, PasswordHasher, hash_token, new_refresh_token
+
+KEY = "k" * 32
+USER, SESSION = uuid4(), uuid4()
+TOKENS = AccessTokens(key=KEY, algorithm="HS256", life=timedelta(minutes=30))
+
+
+@pytest.fixture(scope="module")
+def hasher() -> PasswordHasher:
+    return PasswordHasher(concurrency=2)
+
+
+def signed(change: dict[str, Any] | None = None, *, without: str = "", key: str = KEY, algorithm: str = "HS256") -> str:
+    claims: dict[str, Any] = jwt.get_unverified_claims(TOKENS.issue(user_id=USER, session_id=SESSION))
+    claims = {name: value for name, value in {**claims, **(change or {})}.items() if name != without}
+    return str(jwt.encode(claims, key, algorithm=algorithm))
+
+
+def raw(payload: str, header: str = '{"alg":"HS256","typ":"JWT"}') -> str:
+    """Sign a payload that no encoder would write."""
+
+    def encode(data: bytes) -> str:
+        return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+    body = f"{encode(header.encode())}.{encode(payload.encode())}"
+    return f"{body}.{encode(HMACKey(KEY, 'HS256').sign(body.encode()))}"
+
+
+def test_token_gives_back_user_and_session() -> None:
+    claims = TOKENS.verify(TOKENS.issue(user_id=USER, session_id=SESSION))
+    assert (claims.sub, claims.sid) == (USER, SESSION)
+    assert claims.exp - claims.iat == 1800
+    assert isinstance(claims.jti, UUID)
+
+
+def test_two_tokens_of_a_login_differ() -> None:
+    one, two = (TOKENS.verify(TOKENS.issue(user_id=USER, session_id=SESSION)) for _ in range(2))
+    assert one.jti != two.jti
+
+
+@pytest.mark.parametrize("claim", ["sub", "sid", "jti", "typ", "iss", "aud", "iat", "exp"])
+def test_every_claim_is_required(claim: str) -> None:
+    with pytest.raises(InvalidTokenError):
+        TOKENS.verify(signed(without=claim))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"exp": 1}, id="expired"),
+        pytest.param({"exp": None}, id="exp null"),
+        pytest.param({"exp": "soon"}, id="exp text"),
+        pytest.param({"aud": "elsewhere"}, id="other audience"),
+        pytest.param({"aud": ["chat-bot-system", "elsewhere"]}, id="audience among others"),
+        pytest.param({"iss": "elsewhere"}, id="other issuer"),
+        pytest.param({"typ": "refresh"}, id="not an access token"),
+        pytest.param({"sub": "admin"}, id="sub is no uuid"),
+        pytest.param({"nbf": int(time.time()) + 3600}, id="not yet"),
+    ],
+)
+def test_wrong_claims_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(InvalidTokenError):
+        TOKENS.verify(signed(change))
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        pytest.param(signed(key="x" * 32), id="other key"),
+        pytest.param(signed(algorithm="HS512"), id="other algorithm"),
+        pytest.param(raw(json.dumps(jwt.get_unverified_claims(signed())), '{"alg":"none"}'), id="none"),
+        pytest.param(raw(json.dumps(jwt.get_unverified_claims(signed()) | {"exp": 0})[:-2] + "1e400}"), id="overflow"),
+        pytest.param(raw("[]"), id="a list of claims"),
+        pytest.param(raw("{" * 2000), id="broken payload"),
+        pytest.param(signed({"pad": "x" * 5000}), id="too long"),
+    ],
+)
+def test_forged_and_odd_tokens_are_refused(token: str) -> None:
+    with pytest.raises(InvalidTokenError):
+        TOKENS.verify(token)
+
+
+def test_handmade_signature_is_accepted_when_claims_are_good() -> None:
+    claims = jwt.get_unverified_claims(signed())
+    assert TOKENS.verify(raw(json.dumps(claims))).sub == USER
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_refused_with_the_one_error(text: str) -> None:
+    with pytest.raises(InvalidTokenError):
+        TOKENS.verify(text)
+
+
+@given(st.binary(min_size=1, max_size=8), st.integers(min_value=0))
+def test_a_changed_token_is_refused(noise: bytes, where: int) -> None:
+    token = TOKENS.issue(user_id=USER, session_id=SESSION)
+    position = where % len(token)
+    with pytest.raises(InvalidTokenError):
+        TOKENS.verify(token[:position] + noise.hex() + token[position:])
+
+
+async def test_right_password_matches_and_wrong_does_not(hasher: PasswordHasher) -> None:
+    password_hash = await hasher.hash("correct horse")
+    assert await hasher.verify("correct horse", password_hash)
+    assert not await hasher.verify("correct horsf", password_hash)
+
+
+async def test_nothing_of_a_long_password_is_cut_off(hasher: PasswordHasher) -> None:
+    password_hash = await hasher.hash("x" * 255 + "y")
+    assert not await hasher.verify("x" * 255 + "z", password_hash)
+
+
+async def test_hashes_are_argon2id_salted_and_costly(hasher: PasswordHasher) -> None:
+    one, two = await hasher.hash("same"), await hasher.hash("same")
+    assert one != two
+    assert one.startswith("$argon2id$v=19$m=65536,t=3,p=1$")
+
+
+async def test_no_account_is_never_right_and_costs_the_same(hasher: PasswordHasher) -> None:
+    password_hash = await hasher.hash("correct horse")
+    started = time.process_time()
+    await hasher.verify("wrong", password_hash)
+    known = time.process_time() - started
+    started = time.process_time()
+    assert not await hasher.verify("wrong", None)
+    unknown = time.process_time() - started
+    assert 0.5 < unknown / known < 2
+
+
+async def test_the_loop_runs_on_while_passwords_are_hashed(hasher: PasswordHasher) -> None:
+    hashing = asyncio.ensure_future(hasher.hash("correct horse"))
+    ticks = 0
+    while not hashing.done():
+        await asyncio.sleep(0.001)
+        ticks += 1
+    assert ticks > 5
+
+
+async def test_only_so_many_passwords_are_hashed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    running, most = 0, 0
+
+    class Counting:
+        @staticmethod
+        def hash(_: str) -> str:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            time.sleep(0.02)
+            running -= 1
+            return ""
+
+    monkeypatch.setattr("app.core.security._HASHER", Counting)
+    hasher = PasswordHasher(concurrency=2)
+    most = 0
+    await asyncio.gather(*(hasher.hash("x") for _ in range(6)))
+    assert most == 2
+
+
+def test_refresh_tokens_are_256_random_bits_and_stored_hashed() -> None:
+    one, two = new_refresh_token(), new_refresh_token()
+    assert one != two
+    assert len(base64.urlsafe_b64decode(one + "=")) == 32
+    assert hash_token(one) != hash_token(two)
+    assert one.encode() not in hash_token(one)
+    assert len(hash_token(one)) == 32

@@ -1,0 +1,76 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from app.core.types import JsonObject, NonBlankText, Pagination, Text
+
+TEXT = TypeAdapter[str](Text)
+NON_BLANK = TypeAdapter[str](NonBlankText)
+OBJECT = TypeAdapter[dict[str, Any]](JsonObject)
+
+
+def nested(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        value = {"a": value}
+    return value
+
+
+@given(st.text())
+def test_text_takes_what_postgresql_can_store_and_nothing_else(text: str) -> None:
+    storable = "\x00" not in text
+    try:
+        assert TEXT.validate_json(json.dumps(text)) == text
+    except ValidationError:
+        assert not storable
+    else:
+        assert storable
+
+
+def test_lone_surrogates_are_refused() -> None:
+    with pytest.raises(ValidationError):
+        TEXT.validate_json(rb'"\ud800"')
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t", "\u2003"])
+def test_blank_text_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError):
+        NON_BLANK.validate_python(text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param({"a": float("nan")}, id="nan"),
+        pytest.param({"a": [float("inf")]}, id="infinity"),
+        pytest.param({"a": "\x00"}, id="nul in a value"),
+        pytest.param({"a\x00": 1}, id="nul in a key"),
+        pytest.param({"a": {"b": ["\x00"]}}, id="nul below"),
+        pytest.param({"a": "\ud800"}, id="surrogate in a value"),
+        pytest.param({"\ud800": 1}, id="surrogate in a key"),
+        pytest.param({"a": "x" * 8192}, id="too large"),
+        pytest.param({"a": "ä" * 4096}, id="too large in bytes"),
+        pytest.param(nested(9), id="too deep"),
+        pytest.param(nested(5000), id="very deep"),
+    ],
+)
+def test_objects_that_cannot_be_stored_are_refused(value: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        OBJECT.validate_python(value)
+
+
+@pytest.mark.parametrize("value", [{}, {"a": [1, "b", None, {"c": 1.5}]}, nested(8), {"a": "x" * 8000}])
+def test_plain_objects_pass_unchanged(value: dict[str, Any]) -> None:
+    assert OBJECT.validate_python(value) == value
+
+
+@given(st.integers(0, 500), st.integers(1, 40), st.integers(1, 100))
+def test_pages_cover_the_list_once(total: int, page: int, size: int) -> None:
+    pagination = Pagination.of(total=total, page=page, size=size)
+    assert (pagination.pages - 1) * size < total <= pagination.pages * size or total == pagination.pages == 0
+    assert pagination.has_next == (page < pagination.pages)
+    assert pagination.has_prev == (page > 1)
