@@ -1,0 +1,47 @@
+"""Where things are under the stack's directory, `.local/` unless a caller chose another."""
+
+import hashlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from local.account import Account
+
+PROJECT = Path(__file__).parents[1]
+
+# sockaddr_un holds 108 bytes on Linux and 104 on macOS; PostgreSQL appends "/.s.PGSQL.5432.lock".
+_LONGEST_SOCKET_DIRECTORY = 80
+
+
+def log_file(home: Path, part: str) -> Path:
+    """Return the log of a part, in a directory that exists."""
+    return private_directory(home / "logs") / f"{part}.log"
+
+
+def private_directory(path: Path, account: Account | None = None) -> Path:
+    """Make a directory, and its parents, that only its owner can look into."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if account is not None:
+        os.chown(path, account.uid, account.gid)
+    return path
+
+
+def socket_directory(home: Path, part: str, account: Account | None = None) -> Path:
+    """Make the directory for a part's sockets: under `home`, or if that path is too long, the temporary directory.
+
+    Raises:
+        PermissionError: somebody else made that directory first.
+
+    """
+    path = home.resolve() / "run" / part
+    if len(os.fsencode(path)) > _LONGEST_SOCKET_DIRECTORY:
+        name = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+        path = Path(tempfile.gettempdir()) / f"chat-bot-system-{name}"
+    private_directory(path, account)
+    owner = os.geteuid() if account is None else account.uid
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != owner or status.st_mode & 0o077:
+        msg = f"{path} is not a private directory of the user who runs {part}: remove it"
+        raise PermissionError(msg)
+    return path
