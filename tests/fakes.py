@@ -1,0 +1,55 @@
+"""Stand-ins for the ports of the graph, in memory."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from app.graph.context import Completion, PromptMessage
+
+
+def completion(text: str = "Hello.", *, model: str = "primary-2026") -> Completion:
+    return Completion(text=text, model=model, finish_reason="stop", prompt_tokens=12, completion_tokens=3)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One call of the model."""
+
+    model: str
+    messages: list[PromptMessage]
+    timeout: float
+
+
+class FakeModel:
+    """A `ChatModel` that answers with, or raises, what it was given, in this order; `None` never answers."""
+
+    def __init__(self, *outcomes: Completion | BaseException | None) -> None:
+        self._outcomes = list(outcomes)
+        self.asked: list[Asked] = []
+        self.was_asked = asyncio.Event()
+
+    async def complete(self, model: str, messages: Sequence[PromptMessage], *, timeout: float) -> Completion:  # noqa: ASYNC109 - the port's
+        self.asked.append(Asked(model, list(messages), timeout))
+        self.was_asked.set()
+        outcome = self._outcomes.pop(0)
+        if outcome is None:
+            await asyncio.Event().wait()
+        if isinstance(outcome, BaseException):
+            raise outcome
+        assert outcome is not None
+        return outcome
+
+
+@dataclass
+class FakeHistory:
+    """A `ConversationHistory` with one conversation in it, or with an error."""
+
+    messages: list[PromptMessage] = field(default_factory=list)
+    error: Exception | None = None
+
+    async def recent(self, session_id: UUID, *, before_seq: int, limit: int) -> list[PromptMessage]:
+        if self.error is not None:
+            raise self.error
+        earlier = self.messages[: before_seq - 1]
+        return earlier[-limit:] if limit else []

@@ -1,0 +1,22 @@
+from typing import get_args
+
+import pytest
+
+from app.graph.edges import route_to_llm, should_continue
+from app.graph.state import ChatState, Status
+
+STATUSES = get_args(Status)
+
+
+def state(status: Status) -> ChatState:
+    return {"user_message": "Hi", "user_id": 1, "status": status}
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_only_a_preprocessed_question_goes_on_to_the_model(status: Status) -> None:
+    assert should_continue(state(status)) == ("continue" if status == "preprocessed" else "error")
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_after_the_model_come_success_another_attempt_or_the_error_node(status: Status) -> None:
+    assert route_to_llm(state(status)) == {"llm_completed": "success", "retry": "retry"}.get(status, "error")

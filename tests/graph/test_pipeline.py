@@ -1,0 +1,209 @@
+"""The compiled graph, edge by edge, with fakes behind its ports."""
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+from uuid import uuid4
+
+import pytest
+
+from app.core.exceptions import DatabaseUnavailableError
+from app.graph.builder import build_chat_graph
+from app.graph.context import ChatContext, Completion, ModelError, ModelPolicy, PromptMessage
+from app.graph.nodes import _delay
+from app.graph.prompts import FALLBACK_RESPONSE, system_prompt
+from tests.fakes import FakeHistory, FakeModel, completion
+
+if TYPE_CHECKING:
+    from app.graph.state import ChatState
+
+GRAPH = build_chat_graph()
+BUSY = ModelError("model_busy", retryable=True, retry_after=0)
+REFUSED = ModelError("model_refused", retryable=False)
+SESSION = str(uuid4())
+POLICY = ModelPolicy(models=("primary", "fallback"), retries_per_model=1, attempt_timeout=5, history_messages=4)
+
+
+class Run:
+    """One run of the graph: the nodes it passed, and where it arrived."""
+
+    def __init__(
+        self,
+        *outcomes: Completion | BaseException | None,
+        history: FakeHistory | None = None,
+        policy: ModelPolicy = POLICY,
+        seconds: float = 10,
+    ) -> None:
+        self.model = FakeModel(*outcomes)
+        self.context = ChatContext(
+            model=self.model,
+            history=history or FakeHistory(),
+            policy=policy,
+            deadline=asyncio.get_running_loop().time() + seconds,
+        )
+        self.nodes: list[str] = []
+        self.state: dict[str, Any] = {}
+
+    async def go(self, message: str = "Hi", **inputs: Any) -> "Run":  # noqa: ANN401 - fields of the state
+        state = cast("ChatState", {"user_message": message, "user_id": 1, "status": "initialized", **inputs})
+        async for updates in GRAPH.astream(state, context=self.context, stream_mode="updates"):
+            for node, update in cast("dict[str, dict[str, Any]]", updates).items():
+                self.nodes.append(node)
+                self.state |= update
+        return self
+
+
+async def test_continue_and_success() -> None:
+    run = await Run(completion(" Good day. ")).go()
+    assert run.nodes == ["preprocess", "llm", "postprocess"]
+    assert run.state["status"] == "completed"
+    assert run.state["final_response"] == "Good day."
+    metadata = run.state["metadata"]
+    assert metadata["model_used"] == "primary-2026"
+    assert metadata["tokens_used"] == {"input": 12, "output": 3, "total": 15}
+    assert metadata["fallback_model"] is False
+    assert "fallback" not in metadata
+    assert metadata["attempts"] == 1
+
+
+@pytest.mark.parametrize("message", ["", "  \n"])
+async def test_error_after_preprocess_when_there_is_no_question(message: str) -> None:
+    run = await Run().go(message)
+    assert run.nodes == ["preprocess", "error_handler"]
+    assert (run.state["status"], run.state["error"]) == ("error_handled", "empty_message")
+    assert run.model.asked == []
+
+
+async def test_error_after_preprocess_when_the_history_is_away() -> None:
+    run = await Run(history=FakeHistory(error=DatabaseUnavailableError())).go(session_id=SESSION, question_seq=1)
+    assert run.nodes == ["preprocess", "error_handler"]
+    assert run.state["error"] == "database_unavailable"
+    assert run.state["metadata"]["fallback"] is True
+
+
+async def test_retry_asks_the_same_model_again() -> None:
+    run = await Run(BUSY, completion()).go()
+    assert run.nodes == ["preprocess", "llm", "llm", "postprocess"]
+    assert [asked.model for asked in run.model.asked] == ["primary", "primary"]
+    assert run.state["metadata"]["attempts"] == 2
+    assert run.state["retry_count"] == 1
+
+
+async def test_retry_goes_on_to_the_fallback_model() -> None:
+    run = await Run(BUSY, BUSY, completion(model="fallback-2026")).go()
+    assert [asked.model for asked in run.model.asked] == ["primary", "primary", "fallback"]
+    assert run.state["metadata"]["fallback_model"] is True
+    assert [attempt.is_fallback for attempt in run.context.attempts] == [False, False, True]
+
+
+async def test_what_will_not_get_better_is_not_repeated() -> None:
+    run = await Run(REFUSED, completion()).go()
+    assert [asked.model for asked in run.model.asked] == ["primary", "fallback"]
+
+
+async def test_error_when_every_model_failed() -> None:
+    run = await Run(BUSY, BUSY, BUSY, BUSY).go()
+    assert run.nodes == ["preprocess", "llm", "llm", "llm", "llm", "error_handler"]
+    assert run.state["final_response"] == FALLBACK_RESPONSE
+    assert run.state["metadata"]["fallback"] is True
+    assert run.state["metadata"]["error"] == "model_busy"
+    assert [attempt.error_code for attempt in run.context.attempts] == ["model_busy"] * 4
+    assert run.state["retry_count"] <= run.state["max_retries"]
+
+
+async def test_most_retries_that_the_settings_allow_end_in_the_error_node() -> None:
+    run = await Run(*[BUSY] * 22, policy=replace(POLICY, retries_per_model=10)).go()
+    assert len(run.model.asked) == 22
+    assert run.nodes[-1] == "error_handler"
+
+
+async def test_without_a_fallback_the_only_model_is_repeated() -> None:
+    run = await Run(BUSY, BUSY, policy=replace(POLICY, models=("only",))).go()
+    assert [asked.model for asked in run.model.asked] == ["only", "only"]
+    assert run.state["status"] == "error_handled"
+
+
+async def test_a_provider_that_wants_minutes_is_left_for_the_fallback() -> None:
+    started = time.monotonic()
+    run = await Run(ModelError("rate_limited", retryable=True, retry_after=120), completion()).go()
+    assert [asked.model for asked in run.model.asked] == ["primary", "fallback"]
+    assert time.monotonic() - started < 1
+
+
+async def test_a_pause_asked_for_is_kept() -> None:
+    started = time.monotonic()
+    await Run(ModelError("rate_limited", retryable=True, retry_after=0.2), completion()).go()
+    assert time.monotonic() - started >= 0.2
+
+
+async def test_after_the_deadline_no_model_is_asked() -> None:
+    run = await Run(seconds=0).go()
+    assert run.model.asked == []
+    assert (run.state["status"], run.state["error"]) == ("error_handled", "turn_timeout")
+
+
+async def test_an_attempt_has_no_more_time_than_the_turn() -> None:
+    run = await Run(completion(), seconds=2).go()
+    assert 1.5 < run.model.asked[0].timeout <= 2
+    run = await Run(completion(), seconds=100).go()
+    assert run.model.asked[0].timeout == 5
+
+
+async def test_a_run_that_is_cancelled_is_still_accounted_for() -> None:
+    run = Run(None)
+    running = asyncio.create_task(run.go())
+    await run.model.was_asked.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    (attempt,) = run.context.attempts
+    assert (attempt.completion, attempt.error_code) == (None, None)
+
+
+async def test_the_model_gets_instructions_history_and_question_in_this_order() -> None:
+    said: list[PromptMessage] = [
+        {"role": "user", "content": "My name is Ada."},
+        {"role": "assistant", "content": "Hello Ada."},
+    ]
+    run = await Run(completion(), history=FakeHistory(said)).go(
+        " What is my name? ", session_id=SESSION, question_seq=3, context={"tone": "casual"}
+    )
+    assert run.model.asked[0].messages == [
+        {"role": "system", "content": system_prompt({"tone": "casual"})},
+        *said,
+        {"role": "user", "content": "What is my name?"},
+    ]
+    assert run.state["metadata"]["history_messages"] == 2
+    assert run.state["metadata"]["context"] == {"tone": "casual"}
+
+
+async def test_no_more_history_than_the_policy_says() -> None:
+    said: list[PromptMessage] = [{"role": "user", "content": str(number)} for number in range(10)]
+    run = await Run(completion(), history=FakeHistory(said)).go(session_id=SESSION, question_seq=11)
+    assert [message["content"] for message in run.model.asked[0].messages[1:-1]] == ["6", "7", "8", "9"]
+
+
+async def test_a_direct_question_has_no_history() -> None:
+    run = await Run(completion(), history=FakeHistory([{"role": "user", "content": "secret"}])).go()
+    assert [message["role"] for message in run.model.asked[0].messages] == ["system", "user"]
+
+
+async def test_runs_share_nothing() -> None:
+    runs = await asyncio.gather(*(Run(completion(str(number))).go(f"Hi {number}") for number in range(20)))
+    assert [run.state["final_response"] for run in runs] == [str(number) for number in range(20)]
+
+
+def test_tone_changes_the_instructions_and_an_unknown_one_does_not() -> None:
+    plain, professional, casual = (system_prompt(c) for c in ({}, {"tone": "professional"}, {"tone": "casual"}))
+    assert len({plain, professional, casual}) == 3
+    assert plain in professional
+    assert plain in casual
+    assert system_prompt({"tone": "rude"}) == plain
+
+
+def test_pauses_grow_and_vary() -> None:
+    for attempt, longest in ((1, 0.25), (2, 0.5), (3, 1.0)):
+        pauses = {_delay(attempt, None) for _ in range(50)}
+        assert longest / 2 <= min(pauses) <= max(pauses) <= longest
+        assert len(pauses) > 1
