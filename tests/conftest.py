@@ -11,6 +11,8 @@ os.environ["OPENAI_BASE_URL"] = "http://127.0.0.1:9/v1"
 
 import pytest  # noqa: E402 - the environment goes first
 
+pytest_plugins = ["tests.fixtures.servers"]
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:

@@ -18,7 +18,7 @@ class Asked:
 
     model: str
     messages: list[PromptMessage]
-    timeout: float
+    max_seconds: float
 
 
 class FakeModel:
@@ -29,8 +29,8 @@ class FakeModel:
         self.asked: list[Asked] = []
         self.was_asked = asyncio.Event()
 
-    async def complete(self, model: str, messages: Sequence[PromptMessage], *, timeout: float) -> Completion:  # noqa: ASYNC109 - the port's
-        self.asked.append(Asked(model, list(messages), timeout))
+    async def complete(self, model: str, messages: Sequence[PromptMessage], *, max_seconds: float) -> Completion:
+        self.asked.append(Asked(model, list(messages), max_seconds))
         self.was_asked.set()
         outcome = self._outcomes.pop(0)
         if outcome is None:

@@ -17,19 +17,12 @@ from tests.provider import (
     fails,
     floods,
     resets,
-    running_provider,
     sends,
     sends_no_choices,
     stalls,
 )
 
 TIMEOUT = 0.3
-
-
-@pytest.fixture
-def provider() -> Iterator[Provider]:
-    with running_provider() as provider:
-        yield provider
 
 
 @pytest.fixture

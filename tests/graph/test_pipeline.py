@@ -145,9 +145,9 @@ async def test_after_the_deadline_no_model_is_asked() -> None:
 
 async def test_an_attempt_has_no_more_time_than_the_turn() -> None:
     run = await Run(completion(), seconds=2).go()
-    assert 1.5 < run.model.asked[0].timeout <= 2
+    assert 1.5 < run.model.asked[0].max_seconds <= 2
     run = await Run(completion(), seconds=100).go()
-    assert run.model.asked[0].timeout == 5
+    assert run.model.asked[0].max_seconds == 5
 
 
 async def test_a_run_that_is_cancelled_is_still_accounted_for() -> None:

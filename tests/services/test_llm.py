@@ -1,0 +1,194 @@
+"""The adapter to the model's API against a provider that has every fault."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app.config import ConfigurationError, Settings
+from app.graph.context import ModelError, PromptMessage
+from app.services.llm import OpenAIChatModel
+from tests.provider import (
+    Behaviour,
+    Provider,
+    answers,
+    drips,
+    fails,
+    resets,
+    sends,
+    sends_no_choices,
+    stalls,
+)
+
+QUESTION: list[PromptMessage] = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Grüße 🌍"},
+]
+SETTINGS = {"DATABASE_URL": "postgresql://u@h/d", "SECRET_KEY": "k" * 32, "LLM_MAX_TOKENS": 50, "LLM_TEMPERATURE": 0.5}
+
+
+@pytest.fixture
+async def model(provider: Provider) -> AsyncIterator[OpenAIChatModel]:
+    settings = Settings.model_validate(SETTINGS | {"OPENAI_BASE_URL": provider.base_url, "OPENAI_API_KEY": "sk-canary"})
+    model = OpenAIChatModel.from_settings(settings)
+    yield model
+    await model.close()
+
+
+def document(**choice: object) -> bytes:
+    return json.dumps(
+        {"model": "m", "choices": [{"message": {"content": "Hi."}, "finish_reason": "stop", **choice}]}
+    ).encode()
+
+
+async def test_the_request_says_what_was_asked_and_the_answer_comes_back(
+    provider: Provider, model: OpenAIChatModel
+) -> None:
+    provider.script(answers("Good day. 🌍", usage=(7, 2), model="gpt-4-0613"))
+    completion = await model.complete("gpt-4", QUESTION, max_seconds=2)
+    assert (completion.text, completion.model, completion.finish_reason) == ("Good day. 🌍", "gpt-4-0613", "stop")
+    assert (completion.prompt_tokens, completion.completion_tokens, completion.is_estimated) == (7, 2, False)
+    (call,) = provider.calls
+    assert call.body == {"model": "gpt-4", "messages": QUESTION, "max_tokens": 50, "temperature": 0.5}
+    assert call.headers["authorization"] == "Bearer sk-canary"
+
+
+async def test_tokens_are_estimated_and_marked_where_the_provider_counts_none(
+    provider: Provider, model: OpenAIChatModel
+) -> None:
+    provider.script(answers("x" * 40, usage=None))
+    completion = await model.complete("gpt-4", [{"role": "user", "content": "y" * 80}], max_seconds=2)
+    assert (completion.prompt_tokens, completion.completion_tokens, completion.is_estimated) == (20, 10, True)
+
+
+async def test_an_answer_cut_for_length_says_so(provider: Provider, model: OpenAIChatModel) -> None:
+    provider.script(answers("Once upon", finish_reason="length"))
+    assert (await model.complete("gpt-4", QUESTION, max_seconds=2)).finish_reason == "length"
+
+
+async def test_text_that_cannot_be_stored_is_cleaned(provider: Provider, model: OpenAIChatModel) -> None:
+    provider.script(answers("a\x00b"))
+    completion = await model.complete("gpt-4", QUESTION, max_seconds=2)
+    assert completion.text == "ab"
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "code", "retryable"),
+    [
+        pytest.param(fails(429), "provider_rate_limited", True, id="429"),
+        pytest.param(fails(500), "provider_error", True, id="500"),
+        pytest.param(fails(503), "provider_error", True, id="503"),
+        pytest.param(fails(408), "provider_rejected", True, id="408"),
+        pytest.param(fails(400), "provider_rejected", False, id="400"),
+        pytest.param(fails(401), "provider_rejected", False, id="401"),
+        pytest.param(fails(404), "provider_rejected", False, id="404"),
+        pytest.param(sends(b"<html>", status=502, content_type="text/html"), "provider_error", True, id="proxy page"),
+        pytest.param(sends(b"<html>", content_type="text/html"), "provider_bad_response", True, id="page with 200"),
+        pytest.param(resets(), "provider_unreachable", True, id="reset"),
+        pytest.param(answers("Hello.", cut_after=30), "provider_unreachable", True, id="cut"),
+        pytest.param(answers("Hello.", finish_reason=None), "provider_bad_response", True, id="no finish reason"),
+        pytest.param(answers(""), "provider_bad_response", True, id="no text"),
+        pytest.param(answers(" \n"), "provider_bad_response", True, id="blank text"),
+        pytest.param(answers("\x00"), "provider_bad_response", True, id="nothing but nul"),
+        pytest.param(answers("Hi.", usage=(-1, 2)), "provider_bad_response", True, id="negative usage"),
+        pytest.param(answers("Hi.", usage=(10**18, 2)), "provider_bad_response", True, id="absurd usage"),
+        pytest.param(sends_no_choices(), "provider_bad_response", True, id="no choices"),
+        pytest.param(sends(b'{"choices": [{'), "provider_bad_response", True, id="broken json"),
+        pytest.param(sends(b'{"a": "\xff\xfe"}'), "provider_bad_response", True, id="broken utf-8"),
+        pytest.param(sends(b""), "provider_bad_response", True, id="empty body"),
+        pytest.param(sends(b"null"), "provider_bad_response", True, id="null"),
+        pytest.param(sends(b"[]"), "provider_bad_response", True, id="list"),
+        pytest.param(sends(document(message={"content": None})), "provider_bad_response", True, id="null content"),
+        pytest.param(sends(document(message={"content": ["a"]})), "provider_bad_response", True, id="content parts"),
+    ],
+)
+async def test_faults_become_the_one_error_with_a_stable_code(
+    provider: Provider, model: OpenAIChatModel, behaviour: Behaviour, code: str, *, retryable: bool
+) -> None:
+    provider.script(behaviour)
+    with pytest.raises(ModelError) as failure:
+        await model.complete("gpt-4", QUESTION, max_seconds=2)
+    assert (failure.value.code, failure.value.retryable) == (code, retryable)
+    assert len(provider.calls) == 1  # the client does not repeat on its own
+    assert (await model.complete("gpt-4", QUESTION, max_seconds=2)).text == "Hello."  # and works again
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        pytest.param(stalls(), id="headers"),
+        pytest.param(answers("Hello.", stall_after=30), id="body"),
+        pytest.param(drips(0.05), id="a byte at a time"),
+    ],
+)
+async def test_an_attempt_ends_at_its_deadline_and_hangs_up(
+    provider: Provider, model: OpenAIChatModel, behaviour: Behaviour
+) -> None:
+    provider.script(behaviour)
+    started = time.monotonic()
+    with pytest.raises(ModelError) as failure:
+        await model.complete("gpt-4", QUESTION, max_seconds=0.3)
+    assert 0.3 <= time.monotonic() - started < 0.8
+    assert (failure.value.code, failure.value.retryable) == ("provider_timeout", True)
+    (call,) = provider.calls
+    provider.wait_until(lambda: call.abandoned is not None)
+
+
+async def test_a_closed_port_is_told_at_once(provider: Provider, model: OpenAIChatModel) -> None:
+    with provider.refusing_connections():
+        with pytest.raises(ModelError) as failure:
+            await model.complete("gpt-4", QUESTION, max_seconds=2)
+        assert (failure.value.code, failure.value.retryable) == ("provider_unreachable", True)
+    assert (await model.complete("gpt-4", QUESTION, max_seconds=2)).text == "Hello."
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("7", 7.0), ("0", 0.0), ("1.5", 1.5), ("-1", None), ("nan", None), ("inf", None), ("Wed, 21 Oct 2026", None)],
+)
+async def test_retry_after_is_read_where_it_makes_sense(
+    provider: Provider, model: OpenAIChatModel, header: str, seconds: float | None
+) -> None:
+    provider.script(fails(429, retry_after=header))
+    with pytest.raises(ModelError) as failure:
+        await model.complete("gpt-4", QUESTION, max_seconds=2)
+    assert failure.value.retry_after == seconds
+
+
+async def test_a_cancelled_attempt_hangs_up(provider: Provider, model: OpenAIChatModel) -> None:
+    provider.script(stalls())
+    attempt = asyncio.ensure_future(model.complete("gpt-4", QUESTION, max_seconds=30))
+    await asyncio.to_thread(provider.wait_for_calls, 1)
+    attempt.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await attempt
+    (call,) = provider.calls
+    await asyncio.to_thread(provider.wait_until, lambda: call.abandoned is not None)
+
+
+async def test_neither_the_key_nor_what_the_provider_says_is_logged_or_raised(
+    provider: Provider, model: OpenAIChatModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider.script(fails(401, message="Incorrect API key provided: sk-canary, prompt Grüße"))
+    with pytest.raises(ModelError) as failure:
+        await model.complete("gpt-4", QUESTION, max_seconds=2)
+    told = caplog.text + str(failure.value) + "".join(str(record.__dict__) for record in caplog.records)
+    assert "model attempt failed" in told
+    assert "canary" not in told
+    assert "Grüße" not in told
+
+
+async def test_a_hundred_attempts_at_once_all_succeed(provider: Provider, model: OpenAIChatModel) -> None:
+    provider.always(answers("Hello.", first_after=0.1))
+    completions = await asyncio.gather(*(model.complete("gpt-4", QUESTION, max_seconds=10) for _ in range(100)))
+    assert {completion.text for completion in completions} == {"Hello."}
+
+
+def test_without_a_key_and_without_a_base_url_there_is_no_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    with pytest.raises(ConfigurationError, match="OPENAI_API_KEY: is required"):
+        OpenAIChatModel.from_settings(Settings.model_validate(SETTINGS))
