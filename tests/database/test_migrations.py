@@ -1,0 +1,112 @@
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from alembic import command
+
+from app.config import Settings
+from app.core.exceptions import DatabaseUnavailableError, StartupError
+from app.database import migrations
+from app.database.connection import Database
+from local.home import PROJECT
+from tests.fixtures.database import Sql
+
+
+@pytest.fixture
+def empty(empty_database_url: str) -> Iterator[Sql]:
+    connection = Sql(empty_database_url)
+    yield connection
+    connection.close()
+
+
+def tables(sql: Sql) -> list[str]:
+    names = sql.rows("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1")
+    return [row["table_name"] for row in names]
+
+
+def schema(sql: Sql) -> list[dict[str, object]]:
+    """Every column, constraint and index."""
+    return sql.rows(
+        """
+        SELECT table_name AS name, column_name AS detail, data_type || is_nullable AS more
+        FROM information_schema.columns WHERE table_schema = 'public'
+        UNION ALL SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid)
+        FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+        UNION ALL SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
+        ORDER BY 1, 2, 3
+        """
+    )
+
+
+async def require_current_schema(url: str) -> None:
+    settings = Settings.model_validate({"DATABASE_URL": url, "SECRET_KEY": "k" * 32})
+    database = Database.from_settings(settings, application_name="test")
+    try:
+        await migrations.require_current_schema(database)
+    finally:
+        await database.close()
+
+
+def test_models_and_migrations_agree(database_url: str) -> None:
+    migrations.check(database_url)
+
+
+def test_a_second_migration_finds_nothing_to_do(empty_database_url: str, empty: Sql) -> None:
+    migrations.upgrade(empty_database_url)
+    first = schema(empty)
+    migrations.upgrade(empty_database_url)
+    assert schema(empty) == first
+
+
+def test_down_leaves_nothing_and_up_again_gives_the_same(empty_database_url: str, empty: Sql) -> None:
+    migrations.upgrade(empty_database_url)
+    first = schema(empty)
+    command.downgrade(migrations.alembic_config(empty_database_url), "base")
+    assert tables(empty) == ["alembic_version"]
+    migrations.upgrade(empty_database_url)
+    assert schema(empty) == first
+
+
+def test_of_several_migrations_at_once_one_does_the_work(empty_database_url: str, empty: Sql) -> None:
+    environment = os.environ | {"DATABASE_URL": empty_database_url}
+    migrate = [sys.executable, "-m", "app.cli", "migrate"]
+    runs = [
+        subprocess.Popen(migrate, cwd=PROJECT, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(4)
+    ]
+    try:
+        errors = [run.communicate(timeout=60)[1] for run in runs]
+    finally:
+        for run in runs:
+            run.kill()
+    assert [(run.returncode, error) for run, error in zip(runs, errors, strict=True) if run.returncode] == []
+    assert empty.value("SELECT count(*) FROM alembic_version") == 1
+    migrations.check(empty_database_url)
+
+
+async def test_a_current_schema_is_accepted(database_url: str) -> None:
+    await require_current_schema(database_url)
+
+
+async def test_a_schema_that_was_never_made_is_refused(empty_database_url: str) -> None:
+    with pytest.raises(StartupError, match=r"python -m app\.cli migrate"):
+        await require_current_schema(empty_database_url)
+
+
+async def test_a_schema_that_is_behind_is_refused(empty_database_url: str) -> None:
+    migrations.upgrade(empty_database_url)
+    command.downgrade(migrations.alembic_config(empty_database_url), "-1")
+    with pytest.raises(StartupError, match="this code needs"):
+        await require_current_schema(empty_database_url)
+
+
+async def test_a_schema_from_a_later_version_is_accepted(empty_database_url: str, empty: Sql) -> None:
+    migrations.upgrade(empty_database_url)
+    empty.do("UPDATE alembic_version SET version_num = 'ffffffffffff'")
+    await require_current_schema(empty_database_url)
+
+
+async def test_a_database_that_is_away_is_told_apart() -> None:
+    with pytest.raises(DatabaseUnavailableError):
+        await require_current_schema("postgresql://chat@/chat?host=/nonexistent")
