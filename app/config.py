@@ -30,7 +30,8 @@ class DatabaseSettings(BaseSettings):
 
     DATABASE_URL: str = Field(
         repr=False,
-        description="`postgresql://user:password@host:port/name`; `?host=/directory` for a Unix socket, `?sslmode=require` for TLS.",
+        description="`postgresql://user:password@host:port/name`; "
+        "`?host=/directory` for a Unix socket, `?sslmode=require` for TLS.",
     )
     DATABASE_POOL_SIZE: int = Field(20, ge=1, le=1000, description="Connections each service process keeps open.")
     DATABASE_MAX_OVERFLOW: int = Field(30, ge=0, le=1000, description="Connections it may open besides, for a burst.")
@@ -43,8 +44,7 @@ class DatabaseSettings(BaseSettings):
     def _check_database_url(cls, url: str) -> str:
         parts = _split_url(url, {"postgresql"}, host_required=False)
         if not parts.path.strip("/"):
-            msg = "the URL names no database"
-            raise ValueError(msg)
+            raise ValueError("the URL names no database")
         return url
 
 
@@ -72,7 +72,8 @@ class Settings(DatabaseSettings):
     # Browsers
     CORS_ORIGINS: Annotated[list[str], NoDecode] = Field(
         ["http://localhost:3000"],
-        description="Origins whose pages may call the API with credentials: comma-separated or a JSON list. `*` is refused.",
+        description="Origins whose pages may call the API with credentials: "
+        "comma-separated or a JSON list. `*` is refused.",
     )
 
     # Redis
@@ -97,7 +98,7 @@ class Settings(DatabaseSettings):
     # Model
     OPENAI_API_KEY: SecretStr | None = Field(
         None,
-        description="Key of the model's API. The chat service needs this or `OPENAI_BASE_URL`; the others need neither.",
+        description="Key of the model's API. The chat service needs it or `OPENAI_BASE_URL`; the others do not.",
     )
     OPENAI_BASE_URL: str | None = Field(
         None, description="Base URL of any OpenAI-compatible engine, `/v1` included. Unset: OpenAI itself."
@@ -154,12 +155,10 @@ class Settings(DatabaseSettings):
     def _check_origins(cls, origins: list[str]) -> list[str]:
         for origin in origins:
             if "*" in origin:
-                msg = "'*' cannot be combined with credentials; list the origins"
-                raise ValueError(msg)
+                raise ValueError("'*' cannot be combined with credentials; list the origins")
             parts = _split_url(origin, {"http", "https"})
             if parts.path or parts.query or parts.fragment or parts.username:
-                msg = "an origin is scheme://host[:port] and nothing more"
-                raise ValueError(msg)
+                raise ValueError("an origin is scheme://host[:port] and nothing more")
         return origins
 
     @field_validator("REDIS_URL")
@@ -185,15 +184,13 @@ class Settings(DatabaseSettings):
     @classmethod
     def _check_secret_key(cls, key: SecretStr) -> SecretStr:
         if len(key.get_secret_value().encode()) < MINIMUM_SECRET_BYTES:
-            msg = f"must have at least {MINIMUM_SECRET_BYTES} bytes; `openssl rand -hex 32` makes one"
-            raise ValueError(msg)
+            raise ValueError(f"must have at least {MINIMUM_SECRET_BYTES} bytes; `openssl rand -hex 32` makes one")
         return key
 
     @model_validator(mode="after")
     def _check_timeouts(self) -> Self:
         if self.LLM_ATTEMPT_TIMEOUT > self.LLM_TURN_TIMEOUT:
-            msg = "LLM_ATTEMPT_TIMEOUT: must not exceed LLM_TURN_TIMEOUT"
-            raise ValueError(msg)
+            raise ValueError("LLM_ATTEMPT_TIMEOUT: must not exceed LLM_TURN_TIMEOUT")
         return self
 
 
@@ -245,8 +242,7 @@ def _json_list(text: str) -> object:
     try:
         return json.loads(text)
     except ValueError:
-        msg = "not a valid JSON list"
-        raise ValueError(msg) from None
+        raise ValueError("not a valid JSON list") from None
 
 
 def _split_url(url: str, schemes: set[str], *, host_required: bool = True) -> SplitResult:
@@ -254,12 +250,9 @@ def _split_url(url: str, schemes: set[str], *, host_required: bool = True) -> Sp
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        msg = "not a valid URL"
-        raise ValueError(msg) from None
+        raise ValueError("not a valid URL") from None
     if parts.scheme not in schemes:
-        msg = f"must start with {' or '.join(f'{scheme}://' for scheme in sorted(schemes))}"
-        raise ValueError(msg)
+        raise ValueError(f"must start with {' or '.join(f'{scheme}://' for scheme in sorted(schemes))}")
     if (host_required and not parts.hostname) or port == 0 or any(character.isspace() for character in url):
-        msg = "not a valid URL"
-        raise ValueError(msg)
+        raise ValueError("not a valid URL")
     return parts

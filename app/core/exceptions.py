@@ -11,7 +11,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """What is wrong with one field of a request. `field` is a dotted path, `code` is stable, `message` is for people."""
+    """What is wrong with one field: `field` is a dotted path, `code` is stable, `message` is for people."""
 
     field: str
     code: str

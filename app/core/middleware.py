@@ -15,6 +15,7 @@ from app.core.logging import request_id_var
 logger = logging.getLogger("app.access")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+_EXPECTED_AT_STARTUP = {"StartupError", "ConfigurationError"}
 _QUIET_PATHS = {"/health", "/livez", "/readyz"}
 
 
@@ -31,7 +32,7 @@ class RequestContextMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, _one_line_startup_errors(send))
             return
         offered = Headers(scope=scope).get("x-request-id", "")
         request_id = offered if _REQUEST_ID.fullmatch(offered) else uuid4().hex
@@ -77,3 +78,16 @@ class RequestContextMiddleware:
                 "duration_ms": round(seconds * 1000, 1),
             },
         )
+
+
+def _one_line_startup_errors(send: Send) -> Send:
+    async def send_shortened(message: Message) -> None:
+        if message["type"] == "lifespan.startup.failed":
+            # Starlette sends the whole traceback; what the operator needs of an expected refusal is its last line.
+            last_line = message["message"].rstrip().rpartition("\n")[2]
+            name, _, reason = last_line.partition(": ")
+            if name.rpartition(".")[2] in _EXPECTED_AT_STARTUP:
+                message = {**message, "message": reason}
+        await send(message)
+
+    return send_shortened

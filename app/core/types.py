@@ -19,15 +19,13 @@ def new_id() -> UUID:
 def _refuse_nul(text: str) -> str:
     # PostgreSQL's text cannot hold NUL. pydantic already refuses lone surrogates.
     if "\x00" in text:
-        msg = "must not contain NUL characters"
-        raise ValueError(msg)
+        raise ValueError("must not contain NUL characters")
     return text
 
 
 def _refuse_blank(text: str) -> str:
     if not text.strip():
-        msg = "must not be blank"
-        raise ValueError(msg)
+        raise ValueError("must not be blank")
     return text
 
 
@@ -36,19 +34,16 @@ def _check_object(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
         # `allow_nan=False`: jsonb has no NaN. UTF-8 has no lone surrogates.
         size = len(json.dumps(value, allow_nan=False, ensure_ascii=False).encode())
     except (ValueError, RecursionError):
-        msg = "must be plain JSON"
-        raise ValueError(msg) from None
+        raise ValueError("must be plain JSON") from None
     if size > MAX_OBJECT_BYTES:
-        msg = f"must not exceed {MAX_OBJECT_BYTES} bytes of JSON"
-        raise ValueError(msg)
+        raise ValueError(f"must not exceed {MAX_OBJECT_BYTES} bytes of JSON")
     _check_value(value, MAX_OBJECT_DEPTH)
     return value
 
 
 def _check_value(value: JsonValue, depth: int) -> None:
     if depth == 0:
-        msg = f"must not be nested deeper than {MAX_OBJECT_DEPTH} levels"
-        raise ValueError(msg)
+        raise ValueError(f"must not be nested deeper than {MAX_OBJECT_DEPTH} levels")
     if isinstance(value, str):
         _refuse_nul(value)
     elif isinstance(value, dict):

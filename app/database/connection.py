@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Self
 
 import asyncpg
-from sqlalchemy import event, make_url
+from sqlalchemy import event, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -14,6 +14,9 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from app.config import DatabaseSettings
 from app.core.exceptions import DatabaseUnavailableError
+
+DatabaseSession = AsyncSession
+"""An open transaction, for the layers above that pass it on without knowing SQLAlchemy."""
 
 
 def sync_url(database_url: str) -> URL:
@@ -68,7 +71,7 @@ class Database:
             DatabaseUnavailableError: PostgreSQL is away or too slow.
 
         """
-        with _translated_errors():
+        with translated_errors():
             async with AsyncSession(self.engine, expire_on_commit=False) as session, session.begin():
                 yield session
 
@@ -80,9 +83,19 @@ class Database:
             DatabaseUnavailableError: PostgreSQL is away or too slow.
 
         """
-        with _translated_errors():
+        with translated_errors():
             async with self._autocommit_engine.connect() as connection:
                 yield connection
+
+    async def ping(self) -> None:
+        """Ask PostgreSQL for the least there is.
+
+        Raises:
+            DatabaseUnavailableError: PostgreSQL is away or too slow.
+
+        """
+        async with self.autocommit() as connection:
+            await connection.execute(text("SELECT 1"))
 
     async def close(self) -> None:
         """Close every connection."""
@@ -96,7 +109,7 @@ def violated_constraint(error: IntegrityError) -> str | None:
     return str(name) if name else None
 
 
-class _translated_errors:  # noqa: N801 - used like a function
+class translated_errors:  # noqa: N801 - used like a function
     """Turns what drivers raise when PostgreSQL is away into the one error that clients are told."""
 
     def __enter__(self) -> None:

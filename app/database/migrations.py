@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
 from app.core.exceptions import StartupError
-from app.database.connection import Database
+from app.database.connection import Database, translated_errors
 
 _ALEMBIC_INI = Path(__file__).parents[2] / "alembic.ini"
 
@@ -23,18 +23,29 @@ def alembic_config(database_url: str) -> Config:
 
 
 def upgrade(database_url: str) -> None:
-    """Bring the schema up to date. Safe to run twice at once: the second waits, then finds nothing to do."""
-    command.upgrade(alembic_config(database_url), "head")
-
-
-def check(database_url: str) -> None:
-    """Compare the tables with the models.
+    """Bring the schema up to date. Safe to run twice at once: the second waits, then finds nothing to do.
 
     Raises:
-        alembic.util.CommandError: they differ, or the database is not up to date.
+        DatabaseUnavailableError: PostgreSQL is away, or a table stayed locked.
 
     """
-    command.check(alembic_config(database_url))
+    with translated_errors():
+        command.upgrade(alembic_config(database_url), "head")
+
+
+def find_drift(database_url: str) -> str | None:
+    """Say how the tables differ from the models. None: they do not.
+
+    Raises:
+        DatabaseUnavailableError: PostgreSQL is away.
+
+    """
+    try:
+        with translated_errors():
+            command.check(alembic_config(database_url))
+    except CommandError as error:
+        return str(error)
+    return None
 
 
 async def require_current_schema(database: Database) -> None:
@@ -55,8 +66,9 @@ async def require_current_schema(database: Database) -> None:
             scripts.get_revision(current)
         except CommandError:
             return  # unknown to this code, so newer than it
-    msg = f"the database schema is at {current or 'nothing'}, this code needs {head}: run `python -m app.cli migrate`"
-    raise StartupError(msg)
+    raise StartupError(
+        f"the database schema is at {current or 'nothing'}, this code needs {head}: run `python -m app.cli migrate`"
+    )
 
 
 async def _current_revision(database: Database) -> str | None:

@@ -1,0 +1,15 @@
+"""The admin service: `uvicorn app.admin_main:app`."""
+
+from fastapi import FastAPI
+
+from app.admin.routes import router
+from app.bootstrap import create_app
+from app.config import Settings, get_settings
+
+
+def create(settings: Settings) -> FastAPI:
+    """Build the service."""
+    return create_app(settings, service="admin", description="Figures and operations, for admins.", router=router)
+
+
+app = create(get_settings())

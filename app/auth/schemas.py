@@ -1,0 +1,79 @@
+"""What the auth service takes and gives."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr, StringConstraints
+
+from app.core.types import RequestModel, ResponseModel, Text
+
+MIN_PASSWORD_LENGTH = 8
+MAX_PASSWORD_LENGTH = 256
+
+
+def _normalize_email(address: str) -> str:
+    try:
+        return validate_email(address, check_deliverability=False).normalized
+    except EmailNotValidError:
+        # The library's message repeats parts of the input.
+        raise ValueError("must be an email address") from None
+
+
+def _check_password(password: SecretStr) -> SecretStr:
+    # NIST SP 800-63B, section 3.1.1.2: length counts, composition rules do not help; never truncated.
+    text = password.get_secret_value()
+    if not MIN_PASSWORD_LENGTH <= len(text) <= MAX_PASSWORD_LENGTH:
+        raise ValueError(f"must have {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters")
+    if "\x00" in text:
+        raise ValueError("must not contain NUL characters")
+    return password
+
+
+EmailAddress = Annotated[str, StringConstraints(max_length=254), AfterValidator(_normalize_email)]
+Username = Annotated[str, StringConstraints(min_length=3, max_length=50, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+NewPassword = Annotated[SecretStr, AfterValidator(_check_password)]
+FullName = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+
+
+class UserCreate(RequestModel):
+    """A registration. Role and state are not the client's to choose."""
+
+    email: EmailAddress = Field(examples=["ada@example.com"])
+    username: Username = Field(examples=["ada"])
+    password: NewPassword = Field(examples=["correct horse battery staple"], description="8 to 256 characters.")
+    full_name: FullName | None = Field(None, examples=["Ada Lovelace"])
+
+
+class LoginForm(RequestModel):
+    """The OAuth2 password form (RFC 6749, section 4.3.2). `username` takes an address or a user name."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    grant_type: Literal["password"] | None = None
+    username: Annotated[Text, StringConstraints(min_length=1, max_length=254)]
+    password: Annotated[SecretStr, Field(min_length=1, max_length=MAX_PASSWORD_LENGTH)]
+
+
+class UserResponse(ResponseModel):
+    """An account, as its owner and admins see it."""
+
+    id: UUID = Field(validation_alias="uuid")
+    email: str
+    username: str
+    full_name: str | None
+    role: Literal["user", "admin"]
+    is_active: bool
+    is_verified: bool
+    created_at: datetime
+    last_login: datetime | None
+
+
+class TokenResponse(ResponseModel):
+    """A login (RFC 6749, section 5.1)."""
+
+    access_token: str
+    refresh_token: str
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105 - the protocol's word
+    expires_in: int = Field(description="Seconds until the access token expires.")

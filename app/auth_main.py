@@ -1,0 +1,17 @@
+"""The auth service: `uvicorn app.auth_main:app`."""
+
+from fastapi import FastAPI
+
+from app.auth.routes import lifespan, router
+from app.bootstrap import create_app
+from app.config import Settings, get_settings
+
+
+def create(settings: Settings) -> FastAPI:
+    """Build the service."""
+    return create_app(
+        settings, service="auth", description="Accounts, logins and tokens.", router=router, lifespan=lifespan
+    )
+
+
+app = create(get_settings())

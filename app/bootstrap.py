@@ -1,0 +1,193 @@
+"""What the three services share: `create_app()` puts logging, errors, health and resources around a router."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any, Literal
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.middleware.cors import CORSMiddleware
+from pydantic import BaseModel, Field
+
+from app.config import Settings
+from app.core.exceptions import DatabaseUnavailableError, StartupError
+from app.core.handlers import install_handlers, responses
+from app.core.logging import configure_logging
+from app.core.middleware import RequestContextMiddleware
+from app.core.security import AccessTokens
+from app.database.connection import Database
+from app.database.migrations import require_current_schema
+from app.dependencies import Resources
+from app.services.redis import is_reachable, open_redis
+
+STARTUP_PATIENCE = 15.0
+"""Seconds a starting service waits for PostgreSQL."""
+
+ServiceLifespan = Callable[[Resources], AbstractAsyncContextManager[dict[str, Any]]]
+"""Opens what one service needs besides; what it yields joins `request.state`."""
+
+
+def create_app(
+    settings: Settings,
+    *,
+    service: Literal["auth", "chat", "admin"],
+    description: str,
+    router: APIRouter,
+    lifespan: ServiceLifespan | None = None,
+) -> FastAPI:
+    """Build one service. Nothing is opened before its lifespan starts."""
+    configure_logging(
+        service=f"{service}-service",
+        level=settings.LOG_LEVEL,
+        json_lines=settings.LOG_JSON,
+        line_format=settings.LOG_FORMAT,
+    )
+    prefix = f"{settings.API_V1_STR}/{service}"
+    app = FastAPI(
+        title=f"{settings.PROJECT_NAME}: {service}",
+        description=description,
+        version=settings.VERSION,
+        openapi_url=f"{prefix}/openapi.json" if settings.DEBUG else None,
+        docs_url=f"{prefix}/docs" if settings.DEBUG else None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+        max_body_size=settings.MAX_BODY_BYTES,
+        lifespan=_lifespan(settings, service, lifespan),
+    )
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.CORS_ORIGINS,
+        allow_credentials=True,
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
+        expose_headers=["X-Request-ID", "Retry-After"],
+    )
+    app.add_middleware(RequestContextMiddleware)  # last added, outermost
+    install_handlers(app)
+    app.include_router(_health_router(settings, service))
+    app.include_router(router, prefix=prefix, tags=[service])
+    return app
+
+
+def _lifespan(
+    settings: Settings, service: str, extra: ServiceLifespan | None
+) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        async with AsyncExitStack() as stack:
+            database = Database.from_settings(settings, application_name=f"{service}-service")
+            stack.push_async_callback(database.close)
+            redis = open_redis(settings)
+            stack.push_async_callback(redis.aclose)
+            await _wait_for_schema(database)
+            resources = Resources(
+                settings=settings,
+                database=database,
+                redis=redis,
+                tokens=AccessTokens(
+                    key=settings.SECRET_KEY.get_secret_value(),
+                    algorithm=settings.ALGORITHM,
+                    life=timedelta(minutes=settings.ACCESS_TOKEN_EXPIRE_MINUTES),
+                ),
+            )
+            state: dict[str, Any] = {"resources": resources, "health": HealthChecks(resources)}
+            if extra is not None:
+                state |= await stack.enter_async_context(extra(resources))
+            yield state
+
+    return lifespan
+
+
+async def _wait_for_schema(database: Database) -> None:
+    give_up = time.monotonic() + STARTUP_PATIENCE
+    while True:
+        try:
+            await require_current_schema(database)
+        except DatabaseUnavailableError:
+            if time.monotonic() > give_up:
+                raise StartupError("PostgreSQL does not answer: see DATABASE_URL") from None
+            await asyncio.sleep(0.3)
+        else:
+            return
+
+
+class Health(BaseModel):
+    """State of one service."""
+
+    status: Literal["healthy", "degraded", "unhealthy"] = Field(
+        description="`degraded`: Redis is away, everything still works. `unhealthy`: PostgreSQL is away."
+    )
+    service: str
+    version: str
+    checks: dict[str, Literal["up", "down"]]
+    graph_ready: bool | None = Field(None, description="Chat service only: the pipeline is compiled.")
+
+
+@dataclass(slots=True)
+class HealthChecks:
+    """Looks at what the service needs, at most once a second however often it is asked."""
+
+    resources: Resources
+    _results: dict[str, Literal["up", "down"]] = field(default_factory=dict)
+    _good_until: float = 0.0
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def run(self) -> dict[str, Literal["up", "down"]]:
+        """Return the state of PostgreSQL and Redis."""
+        async with self._lock:
+            if time.monotonic() >= self._good_until:
+                database, redis = await asyncio.gather(
+                    self._database_is_reachable(), is_reachable(self.resources.redis)
+                )
+                self._results = {"database": "up" if database else "down", "redis": "up" if redis else "down"}
+                self._good_until = time.monotonic() + 1
+            return self._results
+
+    async def _database_is_reachable(self) -> bool:
+        try:
+            async with asyncio.timeout(2):
+                await self.resources.database.ping()
+        except (DatabaseUnavailableError, TimeoutError):
+            return False
+        return True
+
+
+def _health_router(settings: Settings, service: str) -> APIRouter:
+    router = APIRouter(tags=["health"])
+
+    async def state(request: Request, response: Response) -> Health:
+        checks = await request.state.health.run()
+        status: Literal["healthy", "degraded", "unhealthy"] = "healthy"
+        if checks["database"] == "down":
+            status = "unhealthy"
+            response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+        elif checks["redis"] == "down":
+            status = "degraded"
+        return Health(
+            status=status,
+            service=f"{service}-service",
+            version=settings.VERSION,
+            checks=checks,
+            graph_ready=hasattr(request.state, "graph") if service == "chat" else None,
+        )
+
+    @router.get("/health", response_model_exclude_none=True, responses=responses(503))
+    async def health(request: Request, response: Response) -> Health:
+        """Tell how the service and what it needs are doing. 503 when it cannot serve."""
+        return await state(request, response)
+
+    @router.get("/readyz", response_model_exclude_none=True, responses=responses(503))
+    async def ready(request: Request, response: Response) -> Health:
+        """Tell whether to send requests here. 503 when not."""
+        return await state(request, response)
+
+    @router.get("/livez")
+    async def live() -> dict[str, str]:
+        """Tell that the process answers, whatever the state of what it needs."""
+        return {"status": "alive"}
+
+    return router

@@ -1,0 +1,135 @@
+"""What the chat service takes and gives."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints
+
+from app.core.types import JsonObject, NonBlankText, Pagination, RequestModel, ResponseModel, Text
+
+MAX_MESSAGE_LENGTH = 32_000
+
+MessageText = Annotated[NonBlankText, StringConstraints(min_length=1, max_length=MAX_MESSAGE_LENGTH)]
+Title = Annotated[NonBlankText, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+SearchText = Annotated[Text, StringConstraints(max_length=200)]
+
+MessageStatus = Literal["pending", "streaming", "complete", "failed", "cancelled", "interrupted"]
+
+
+def _check_tone(context: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    if context.get("tone") not in {None, "professional", "casual"}:
+        raise ValueError("tone must be 'professional' or 'casual'")
+    return context
+
+
+Context = Annotated[JsonObject, AfterValidator(_check_tone)]
+"""What a client attaches to a session or a question. `tone` chooses how the model answers."""
+
+
+class ChatRequest(RequestModel):
+    """A question."""
+
+    message: MessageText = Field(examples=["What is my name?"], description="1 to 32 000 characters, not blank.")
+    context: Context | None = Field(
+        None,
+        examples=[{"tone": "casual"}],
+        description="At most 8 KiB of JSON. `tone` is `professional` or `casual`; the rest comes back in the metadata.",
+    )
+
+
+class SessionCreate(RequestModel):
+    """A new session."""
+
+    title: Title | None = Field(None, examples=["Holiday plans"])
+    context: Context | None = Field(None, description="Holds for every question that does not say otherwise.")
+    initial_message: MessageText | None = Field(None, description="Asked at once; the answer comes with the session.")
+
+
+class MessageResponse(ResponseModel):
+    """One message of a session."""
+
+    id: UUID
+    role: Literal["user", "assistant"]
+    content: str
+    status: MessageStatus
+    timestamp: datetime
+    metadata: dict[str, Any]
+    tokens_used: int
+    processing_time_ms: int
+    parent_id: UUID | None = Field(description="Of an answer, its question.")
+
+
+class SessionUpdated(ResponseModel):
+    """The session's counters after a turn."""
+
+    message_count: int
+    updated_at: datetime
+
+
+class TurnResponse(ResponseModel):
+    """A question and its answer. Where no model answered, `ai_response.status` is `failed`."""
+
+    user_message: MessageResponse
+    ai_response: MessageResponse
+    session_updated: SessionUpdated
+
+
+class DirectResponse(ResponseModel):
+    """An answer that belongs to no session."""
+
+    response: str
+    status: Literal["complete", "failed"]
+    timestamp: datetime
+    metadata: dict[str, Any]
+    tokens_used: int
+    processing_time_ms: int
+
+
+class SessionSummary(ResponseModel):
+    """A session in a list."""
+
+    session_id: UUID
+    title: str
+    created_at: datetime
+    updated_at: datetime
+    message_count: int
+    last_message_preview: str | None
+    last_message_timestamp: datetime | None
+
+
+class SessionList(ResponseModel):
+    """A page of sessions, last used first."""
+
+    sessions: list[SessionSummary]
+    pagination: Pagination
+
+
+class SessionResponse(ResponseModel):
+    """A session."""
+
+    session_id: UUID
+    title: str
+    context: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    message_count: int
+
+
+class SessionCreated(SessionResponse):
+    """A new session, with its first turn if one was asked for."""
+
+    first_message: MessageResponse | None = None
+    ai_response: MessageResponse | None = None
+
+
+class SessionDetail(SessionResponse):
+    """A session with its newest messages, oldest first."""
+
+    messages: list[MessageResponse] | None = Field(None, description="Absent when not asked for.")
+
+
+class Deleted(ResponseModel):
+    """Confirmation."""
+
+    message: str

@@ -1,0 +1,228 @@
+"""Turns: a question, the run of the graph that answers it, and what is stored of both.
+
+A turn belongs to the process, not to the request: a client that leaves loses nothing. No connection to PostgreSQL
+is held while a model answers.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, TypeVar
+from uuid import UUID
+
+from app.core.exceptions import ConflictError, NotFoundError, ServiceUnavailableError
+from app.core.types import new_id
+from app.database.connection import Database
+from app.database.repositories import turns
+from app.database.repositories.turns import ActiveTurnError, Answer, LedgerEntry, SettledTurn, StartedTurn
+from app.graph.builder import ChatGraph
+from app.graph.context import Attempt, ChatContext, ChatModel, ModelPolicy, PromptMessage
+from app.graph.prompts import FALLBACK_RESPONSE
+from app.graph.state import ChatState
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+LEASE_MARGIN = timedelta(seconds=15)
+"""What storing an answer may take after the turn's deadline, before the turn is taken for dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run of the graph gave."""
+
+    answer: Answer
+    calls: list[LedgerEntry]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A finished turn."""
+
+    started: StartedTurn
+    question: str
+    question_meta: dict[str, Any]
+    answer: Answer
+    settled: SettledTurn
+
+
+@dataclass(frozen=True, slots=True)
+class StoredHistory:
+    """`ConversationHistory` over the message table."""
+
+    database: Database
+
+    async def recent(self, session_id: UUID, *, before_seq: int, limit: int) -> list[PromptMessage]:
+        """See `ConversationHistory`."""
+        async with self.database.autocommit() as connection:
+            rows = await turns.recent_messages(connection, session_uuid=session_id, before_seq=before_seq, limit=limit)
+        return [{"role": "assistant" if role == "assistant" else "user", "content": text} for role, text in rows]
+
+
+@dataclass(slots=True)
+class TurnRunner:
+    """Runs turns, each in a task of its own that outlives the request."""
+
+    graph: ChatGraph
+    model: ChatModel
+    database: Database
+    policy: ModelPolicy
+    turn_timeout: float
+    """Seconds all attempts of a turn may take together."""
+    _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    _is_draining: bool = False
+
+    async def answer(self, *, user_id: int, session_uuid: UUID, message: str, context: dict[str, Any] | None) -> Turn:
+        """Store a question, answer it, store the answer.
+
+        `context` overrides, key by key, what the session was created with.
+
+        Raises:
+            NotFoundError: the caller has no such session, or deleted it meanwhile.
+            ConflictError: the session's last question is still being answered.
+            ServiceUnavailableError: this process is shutting down.
+
+        """
+        return await self._run_detached(self._answer(user_id, session_uuid, message, context))
+
+    async def answer_directly(self, *, user_id: int, message: str, context: dict[str, Any] | None) -> Answer:
+        """Answer a question that belongs to no session. Only the ledger remembers it.
+
+        Raises:
+            ServiceUnavailableError: this process is shutting down.
+
+        """
+        return await self._run_detached(self._answer_directly(user_id, message, context or {}))
+
+    async def drain(self, grace: float) -> None:
+        """Let running turns finish for `grace` seconds, then settle the rest as interrupted."""
+        self._is_draining = True
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks, timeout=grace)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=LEASE_MARGIN.total_seconds())
+
+    async def _run_detached(self, turn: Coroutine[Any, Any, T]) -> T:
+        if self._is_draining:
+            turn.close()
+            raise ServiceUnavailableError(code="shutting_down")
+        task = asyncio.create_task(turn)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return await asyncio.shield(task)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: the request, if it still waits, raises it
+
+    async def _answer(self, user_id: int, session_uuid: UUID, message: str, context: dict[str, Any] | None) -> Turn:
+        started = await self._start(user_id, session_uuid, message, context or {})
+        outcome = await self._run_graph(
+            {
+                "user_message": message,
+                "user_id": user_id,
+                "session_id": str(session_uuid),
+                "question_seq": started.question_seq,
+                "context": started.session_meta | (context or {}),
+                "status": "initialized",
+            }
+        )
+        async with self.database.autocommit() as connection:
+            settled = await turns.settle(connection, started, outcome.answer, user_id=user_id, calls=outcome.calls)
+        if settled is None:
+            raise NotFoundError("The session was deleted while the question was being answered.")
+        return Turn(started, message, context or {}, outcome.answer, settled)
+
+    async def _answer_directly(self, user_id: int, message: str, context: dict[str, Any]) -> Answer:
+        outcome = await self._run_graph(
+            {"user_message": message, "user_id": user_id, "context": context, "status": "initialized"}
+        )
+        async with self.database.autocommit() as connection:
+            await turns.record_calls(connection, turn_id=new_id(), user_id=user_id, calls=outcome.calls)
+        return outcome.answer
+
+    async def _start(self, user_id: int, session_uuid: UUID, message: str, meta: dict[str, Any]) -> StartedTurn:
+        lease = timedelta(seconds=self.turn_timeout) + LEASE_MARGIN
+        async with self.database.autocommit() as connection:
+            for is_last_try in (False, True):
+                try:
+                    started = await turns.start(
+                        connection, user_id=user_id, session_uuid=session_uuid, content=message, meta=meta, lease=lease
+                    )
+                except ActiveTurnError:
+                    # A process that died left its answer unsettled: once the lease is over, the session goes on.
+                    if not is_last_try and await turns.settle_expired(connection, session_uuid=session_uuid):
+                        continue
+                    active = await turns.find_active(connection, session_uuid=session_uuid)
+                    raise ConflictError(
+                        "The last question of this session is still being answered.",
+                        code="turn_active",
+                        extra={"message_id": str(active)} if active else {},
+                    ) from None
+                if started is None:
+                    raise NotFoundError("Session not found.")
+                return started
+        raise AssertionError  # pragma: no cover - the second try returns or raises
+
+    async def _run_graph(self, state: ChatState) -> Outcome:
+        context = ChatContext(
+            model=self.model,
+            history=StoredHistory(self.database),
+            policy=self.policy,
+            deadline=asyncio.get_running_loop().time() + self.turn_timeout,
+        )
+        try:
+            result = await self.graph.ainvoke(state, context=context)
+        except asyncio.CancelledError:
+            # Shutdown ran out of patience. The answer is settled all the same, by the caller.
+            answer = _made_here("interrupted", "shutting_down", text="")
+        except Exception:
+            logger.exception("the graph failed")
+            answer = _made_here("failed", "internal_error", text=FALLBACK_RESPONSE)
+        else:
+            metadata = result["metadata"]
+            answer = Answer(
+                content=result["final_response"],
+                status="complete" if result["status"] == "completed" else "failed",
+                meta=metadata,
+                tokens_used=metadata.get("tokens_used", {}).get("total", 0),
+                processing_time_ms=metadata["processing_time_ms"],
+            )
+        return Outcome(answer, [_ledger_entry(number, call) for number, call in enumerate(context.attempts, 1)])
+
+
+def _made_here(status: Literal["failed", "interrupted"], code: str, *, text: str) -> Answer:
+    return Answer(
+        content=text,
+        status=status,
+        meta={"error": code, "fallback": True, "timestamp": datetime.now(UTC).isoformat()},
+        tokens_used=0,
+        processing_time_ms=0,
+    )
+
+
+def _ledger_entry(number: int, attempt: Attempt) -> LedgerEntry:
+    completion = attempt.completion
+    if completion is not None:
+        status: Literal["ok", "error", "cancelled"] = "ok"
+    else:
+        status = "error" if attempt.error_code else "cancelled"
+    return LedgerEntry(
+        attempt=number,
+        model_requested=attempt.model_requested,
+        model_used=completion.model if completion else None,
+        is_fallback=attempt.is_fallback,
+        status=status,
+        error_code=attempt.error_code,
+        prompt_tokens=completion.prompt_tokens if completion else 0,
+        completion_tokens=completion.completion_tokens if completion else 0,
+        is_estimated=completion.is_estimated if completion else False,
+        latency_ms=attempt.latency_ms,
+    )

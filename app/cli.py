@@ -1,0 +1,109 @@
+"""The operator's commands: `python -m app.cli --help`."""
+
+import argparse
+import asyncio
+import getpass
+import os
+import sys
+import urllib.request
+from collections.abc import Callable
+
+from pydantic import TypeAdapter, ValidationError
+
+from app.auth.schemas import EmailAddress, NewPassword, Username
+from app.config import get_database_settings
+from app.core.exceptions import AppError, StartupError
+from app.core.security import PasswordHasher
+from app.database import migrations
+from app.database.connection import Database
+from app.database.repositories import users
+from app.database.repositories.users import NewUser, TakenError
+
+
+def migrate(_arguments: argparse.Namespace) -> int:
+    """Bring the database schema up to date."""
+    migrations.upgrade(get_database_settings().DATABASE_URL)
+    print("The schema is up to date.")
+    return 0
+
+
+def check_schema(_arguments: argparse.Namespace) -> int:
+    """Compare the database schema with the models; exit 1 where they differ."""
+    problem = migrations.find_drift(get_database_settings().DATABASE_URL)
+    print(problem or "The schema agrees with the models.")
+    return 1 if problem else 0
+
+
+def create_admin(arguments: argparse.Namespace) -> int:
+    """Create an admin. The password comes from ADMIN_PASSWORD or a prompt, never from the arguments."""
+    password = os.environ.get("ADMIN_PASSWORD") or getpass.getpass("Password: ")
+    try:
+        email = TypeAdapter(EmailAddress).validate_python(arguments.email)
+        username = TypeAdapter(Username).validate_python(arguments.username)
+        secret = TypeAdapter(NewPassword).validate_python(password)
+    except ValidationError as error:
+        print(error.errors(include_input=False)[0]["msg"].removeprefix("Value error, "), file=sys.stderr)
+        return 2
+    return asyncio.run(_create_admin(email, username, secret.get_secret_value()))
+
+
+async def _create_admin(email: str, username: str, password: str) -> int:
+    database = Database.from_settings(get_database_settings(), application_name="cli")
+    password_hash = await PasswordHasher(concurrency=1).hash(password)
+    try:
+        async with database.transaction() as session:
+            await users.create(
+                session, NewUser(email=email, username=username, password_hash=password_hash, role="admin")
+            )
+    except TakenError as error:
+        async with database.transaction() as session:
+            existing = await users.find_by_login(session, email)
+        if existing is not None and existing.role == "admin":
+            print(f"{email} is an admin already; nothing was changed.")
+            return 0
+        print(f"An account with this {error.field} exists and is not this admin.", file=sys.stderr)
+        return 1
+    finally:
+        await database.close()
+    print(f"Created the admin {email}.")
+    return 0
+
+
+def healthcheck(arguments: argparse.Namespace) -> int:
+    """Exit 0 when a service answers 200 at the URL, for containers without curl."""
+    try:
+        with urllib.request.urlopen(arguments.url, timeout=5):  # noqa: S310 - the operator's own URL
+            return 0
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def main() -> int:
+    """Parse the arguments and run one command."""
+    parser = argparse.ArgumentParser(prog="python -m app.cli", description="Operates the Chat Bot System.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        subparser = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
+        subparser.set_defaults(command=command)
+        return subparser
+
+    add("migrate", migrate)
+    add("check-schema", check_schema)
+    admin = add("create-admin", create_admin)
+    admin.add_argument("--email", required=True)
+    admin.add_argument("--username", required=True)
+    check = add("healthcheck", healthcheck)
+    check.add_argument("url")
+
+    arguments = parser.parse_args()
+    try:
+        return int(arguments.command(arguments))
+    except (AppError, StartupError) as error:
+        print(getattr(error, "detail", str(error)), file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

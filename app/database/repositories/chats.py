@@ -1,0 +1,87 @@
+"""Sessions as their owners see them. Every function takes the owner: another's session does not exist."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, delete, func, insert, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from app.core.types import new_id
+from app.database.models import ChatMessage, ChatSession
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRow:
+    """A message and the public id of the one it answers."""
+
+    message: ChatMessage
+    parent_uuid: UUID | None
+
+
+async def create(session: AsyncSession, *, user_id: int, title: str, meta: dict[str, Any]) -> ChatSession:
+    """Store an empty session."""
+    return (
+        await session.scalars(
+            insert(ChatSession).values(uuid=new_id(), user_id=user_id, title=title, meta=meta).returning(ChatSession)
+        )
+    ).one()
+
+
+async def get(session: AsyncSession, *, user_id: int, session_uuid: UUID) -> ChatSession | None:
+    """Return one session of the owner."""
+    found: ChatSession | None = await session.scalar(_owned(user_id).where(ChatSession.uuid == session_uuid))
+    return found
+
+
+async def list_page(
+    session: AsyncSession, *, user_id: int, page: int, size: int, search: str | None
+) -> tuple[Sequence[ChatSession], int]:
+    """Return a page of the owner's sessions, last used first, and how many there are. Two statements.
+
+    `search` is looked for, literally and in any case, in titles and in the text of messages.
+    """
+    statement = _owned(user_id)
+    if search:
+        statement = statement.where(
+            or_(
+                ChatSession.title.icontains(search, autoescape=True),
+                select(ChatMessage.id)
+                .where(ChatMessage.session_id == ChatSession.id, ChatMessage.content.icontains(search, autoescape=True))
+                .exists(),
+            )
+        )
+    total = await session.scalar(select(func.count()).select_from(statement.subquery()))
+    rows = await session.scalars(
+        statement.order_by(ChatSession.updated_at.desc(), ChatSession.id.desc()).offset((page - 1) * size).limit(size)
+    )
+    return rows.all(), total or 0
+
+
+async def newest_messages(session: AsyncSession, *, session_id: int, limit: int) -> list[MessageRow]:
+    """Return the newest messages of a session that the caller has been found to own, oldest first."""
+    parent = aliased(ChatMessage)
+    rows = await session.execute(
+        select(ChatMessage, parent.uuid)
+        .outerjoin(parent, ChatMessage.parent_id == parent.id)
+        .where(ChatMessage.session_id == session_id)
+        .order_by(ChatMessage.seq.desc())
+        .limit(limit)
+    )
+    return [MessageRow(message, parent_uuid) for message, parent_uuid in reversed(rows.all())]
+
+
+async def remove(session: AsyncSession, *, user_id: int, session_uuid: UUID) -> bool:
+    """Delete a session with its messages. The ledger keeps what it cost. False: there is none."""
+    deleted = await session.scalar(
+        delete(ChatSession)
+        .where(ChatSession.user_id == user_id, ChatSession.uuid == session_uuid)
+        .returning(ChatSession.id)
+    )
+    return deleted is not None
+
+
+def _owned(user_id: int) -> Select[ChatSession]:
+    return select(ChatSession).where(ChatSession.user_id == user_id, ChatSession.is_active)

@@ -1,0 +1,351 @@
+"""The hot path: what a turn writes and reads. Each function is one statement, each statement one transaction."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    Insert,
+    Integer,
+    Interval,
+    Select,
+    Text,
+    Uuid,
+    bindparam,
+    column,
+    func,
+    insert,
+    literal,
+    null,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.core.types import new_id
+from app.database.connection import violated_constraint
+from app.database.models import ChatMessage, ChatSession, LlmCall
+from app.database.models.chat_session import PREVIEW_LENGTH
+
+SettledStatus = Literal["complete", "failed", "cancelled", "interrupted"]
+
+
+class ActiveTurnError(Exception):
+    """The session's last question is still being answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartedTurn:
+    """A stored question, and the place of its answer."""
+
+    session_id: int
+    session_meta: dict[str, Any]
+    question_uuid: UUID
+    question_seq: int
+    answer_uuid: UUID
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a turn ended with."""
+
+    content: str
+    status: SettledStatus
+    meta: dict[str, Any]
+    tokens_used: int
+    processing_time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One attempt at a model, as the ledger keeps it."""
+
+    attempt: int
+    model_requested: str
+    model_used: str | None
+    is_fallback: bool
+    status: Literal["ok", "error", "cancelled"]
+    error_code: str | None
+    prompt_tokens: int
+    completion_tokens: int
+    is_estimated: bool
+    latency_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SettledTurn:
+    """The session after its answer was stored."""
+
+    message_count: int
+    updated_at: datetime
+
+
+_LEDGER_COLUMNS = [field.name for field in fields(LedgerEntry)]
+_ACTIVE = ChatMessage.status.in_(("pending", "streaming"))
+
+
+def _start_statement() -> Select[Any]:
+    session = (
+        update(ChatSession)
+        .where(
+            ChatSession.uuid == bindparam("p_session_uuid"),
+            ChatSession.user_id == bindparam("p_user_id"),
+            ChatSession.is_active,
+        )
+        .values(
+            last_seq=ChatSession.last_seq + 2,
+            message_count=ChatSession.message_count + 2,
+            last_message_preview=bindparam("p_preview"),
+            last_message_at=func.now(),
+            updated_at=func.now(),
+        )
+        .returning(ChatSession.id, ChatSession.last_seq, ChatSession.meta)
+        .cte("session")
+    )
+    question = (
+        insert(ChatMessage)
+        .from_select(
+            ["uuid", "session_id", "seq", "role", "content", "status", "metadata"],
+            select(
+                bindparam("p_question_uuid", type_=Uuid),
+                session.c.id,
+                session.c.last_seq - 1,
+                literal("user"),
+                bindparam("p_content", type_=Text),
+                literal("complete"),
+                bindparam("p_meta", type_=JSONB),
+            ),
+        )
+        .returning(ChatMessage.id, ChatMessage.created_at)
+        .cte("question")
+    )
+    answer = (
+        insert(ChatMessage)
+        .from_select(
+            ["uuid", "session_id", "seq", "parent_id", "role", "content", "status", "lease_expires_at"],
+            select(
+                bindparam("p_answer_uuid", type_=Uuid),
+                session.c.id,
+                session.c.last_seq,
+                question.c.id,
+                literal("assistant"),
+                literal(""),
+                literal("pending"),
+                func.now() + bindparam("p_lease", type_=Interval),
+            ).select_from(session.join(question, true())),
+        )
+        .returning(ChatMessage.id)
+        .cte("answer")
+    )
+    return select(session.c.id, session.c.last_seq, session.c.meta, question.c.created_at).select_from(
+        session.join(question, true()).join(answer, true())
+    )
+
+
+def _ledger_insert() -> Insert:
+    calls = (
+        func.jsonb_to_recordset(bindparam("p_calls", type_=JSONB))
+        .table_valued(
+            *(column(name, LlmCall.__table__.c[name].type) for name in _LEDGER_COLUMNS),
+            name="calls",
+        )
+        .render_derived(with_types=True)
+    )
+    return insert(LlmCall).from_select(
+        ["turn_id", "user_id", "session_id", *_LEDGER_COLUMNS],
+        select(
+            bindparam("p_turn_id", type_=Uuid),
+            bindparam("p_user_id", type_=BigInteger),
+            bindparam("p_session_id", type_=BigInteger),
+            *calls.c,
+        ),
+    )
+
+
+def _settle_statement() -> Select[Any]:
+    answer = (
+        update(ChatMessage)
+        .where(ChatMessage.uuid == bindparam("p_turn_id"), _ACTIVE)
+        .values(
+            content=bindparam("p_content"),
+            status=bindparam("p_status"),
+            meta=bindparam("p_meta"),
+            tokens_used=bindparam("p_tokens_used"),
+            processing_time_ms=bindparam("p_processing_time_ms"),
+            lease_expires_at=null(),
+            updated_at=func.now(),
+        )
+        .returning(ChatMessage.session_id)
+        .cte("answer")
+    )
+    session = (
+        update(ChatSession)
+        .where(ChatSession.id == answer.c.session_id)
+        .values(last_message_preview=bindparam("p_preview"), last_message_at=func.now(), updated_at=func.now())
+        .returning(ChatSession.message_count, ChatSession.updated_at)
+        .cte("session")
+    )
+    # The ledger is written even where the answer has been deleted meanwhile: the tokens were spent.
+    return select(session.c.message_count, session.c.updated_at).add_cte(_ledger_insert().cte("ledger"))
+
+
+# Built once: SQLAlchemy finds the compiled form of the same object again.
+_START = _start_statement()
+_SETTLE = _settle_statement()
+_LEDGER = _ledger_insert()
+_HISTORY = (
+    select(ChatMessage.role, ChatMessage.content)
+    .join(ChatSession, ChatMessage.session_id == ChatSession.id)
+    .where(
+        ChatSession.uuid == bindparam("p_session_uuid"),
+        ChatMessage.seq < bindparam("p_before_seq"),
+        # What the pipeline said by itself is no part of the conversation.
+        ChatMessage.status == "complete",
+    )
+    .order_by(ChatMessage.seq.desc())
+    .limit(bindparam("p_limit", type_=Integer))
+)
+_SETTLE_EXPIRED = (
+    update(ChatMessage)
+    .where(
+        ChatMessage.session_id
+        == select(ChatSession.id).where(ChatSession.uuid == bindparam("p_session_uuid")).scalar_subquery(),
+        _ACTIVE,
+        ChatMessage.lease_expires_at < func.now(),
+    )
+    .values(status="interrupted", lease_expires_at=null(), updated_at=func.now())
+    .returning(ChatMessage.id)
+)
+_FIND_ACTIVE = (
+    select(ChatMessage.uuid)
+    .join(ChatSession, ChatMessage.session_id == ChatSession.id)
+    .where(ChatSession.uuid == bindparam("p_session_uuid"), _ACTIVE)
+)
+
+
+async def start(
+    connection: AsyncConnection,
+    *,
+    user_id: int,
+    session_uuid: UUID,
+    content: str,
+    meta: dict[str, Any],
+    lease: timedelta,
+) -> StartedTurn | None:
+    """Store a question and the pending answer. None: the caller owns no such session.
+
+    Raises:
+        ActiveTurnError: the database refused a second active turn in the session.
+
+    """
+    question_uuid, answer_uuid = new_id(), new_id()
+    try:
+        row = (
+            await connection.execute(
+                _START,
+                {
+                    "p_session_uuid": session_uuid,
+                    "p_user_id": user_id,
+                    "p_preview": preview(content),
+                    "p_question_uuid": question_uuid,
+                    "p_answer_uuid": answer_uuid,
+                    "p_content": content,
+                    "p_meta": meta,
+                    "p_lease": lease,
+                },
+            )
+        ).one_or_none()
+    except IntegrityError as error:
+        if violated_constraint(error) == "uq_chat_messages_session_id_active":
+            raise ActiveTurnError from error
+        raise
+    if row is None:
+        return None
+    session_id, last_seq, session_meta, created_at = row
+    return StartedTurn(
+        session_id=session_id,
+        session_meta=session_meta,
+        question_uuid=question_uuid,
+        question_seq=last_seq - 1,
+        answer_uuid=answer_uuid,
+        created_at=created_at,
+    )
+
+
+async def settle(
+    connection: AsyncConnection,
+    turn: StartedTurn,
+    answer: Answer,
+    *,
+    user_id: int,
+    calls: Sequence[LedgerEntry],
+) -> SettledTurn | None:
+    """Store the answer and append to the ledger. None: the answer was deleted, or settled by somebody else."""
+    row = (
+        await connection.execute(
+            _SETTLE,
+            {
+                "p_turn_id": turn.answer_uuid,
+                "p_content": answer.content,
+                "p_status": answer.status,
+                "p_meta": answer.meta,
+                "p_tokens_used": answer.tokens_used,
+                "p_processing_time_ms": answer.processing_time_ms,
+                "p_preview": preview(answer.content),
+                "p_user_id": user_id,
+                "p_session_id": turn.session_id,
+                "p_calls": [asdict(call) for call in calls],
+            },
+        )
+    ).one_or_none()
+    return SettledTurn(message_count=row.message_count, updated_at=row.updated_at) if row else None
+
+
+async def record_calls(
+    connection: AsyncConnection, *, turn_id: UUID, user_id: int, calls: Sequence[LedgerEntry]
+) -> None:
+    """Append the attempts of a direct question to the ledger."""
+    await connection.execute(
+        _LEDGER,
+        {
+            "p_turn_id": turn_id,
+            "p_user_id": user_id,
+            "p_session_id": None,
+            "p_calls": [asdict(call) for call in calls],
+        },
+    )
+
+
+async def recent_messages(
+    connection: AsyncConnection, *, session_uuid: UUID, before_seq: int, limit: int
+) -> list[tuple[str, str]]:
+    """Return role and text of the newest messages before a position, oldest first."""
+    rows = await connection.execute(
+        _HISTORY, {"p_session_uuid": session_uuid, "p_before_seq": before_seq, "p_limit": limit}
+    )
+    return [(row.role, row.content) for row in reversed(rows.all())]
+
+
+async def settle_expired(connection: AsyncConnection, *, session_uuid: UUID) -> bool:
+    """Mark an answer `interrupted` whose process has died, so that the session can go on. False: there is none."""
+    settled = await connection.scalar(_SETTLE_EXPIRED, {"p_session_uuid": session_uuid})
+    return settled is not None
+
+
+async def find_active(connection: AsyncConnection, *, session_uuid: UUID) -> UUID | None:
+    """Return the public id of the answer that is being made."""
+    found: UUID | None = await connection.scalar(_FIND_ACTIVE, {"p_session_uuid": session_uuid})
+    return found
+
+
+def preview(content: str) -> str:
+    """Return what lists show of a message."""
+    text = content.strip()
+    return text if len(text) <= PREVIEW_LENGTH else f"{text[:PREVIEW_LENGTH]}…"

@@ -1,0 +1,32 @@
+"""Builds the pipeline of a turn. `docs/turn-pipeline.md` has its picture."""
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+from app.graph.context import ChatContext
+from app.graph.edges import route_to_llm, should_continue
+from app.graph.nodes import error_handler_node, llm_node, postprocess_node, preprocess_node
+from app.graph.state import ChatState
+
+ChatGraph = CompiledStateGraph[ChatState, ChatContext, ChatState, ChatState]
+
+
+def build_chat_graph() -> ChatGraph:
+    """Compile the graph. Once a process: it holds no state, and every run brings its own context.
+
+    There is no checkpointer: the message table is the memory.
+    """
+    graph = StateGraph(ChatState, context_schema=ChatContext)
+    graph.add_node("preprocess", preprocess_node)
+    graph.add_node("llm", llm_node)
+    graph.add_node("postprocess", postprocess_node)
+    graph.add_node("error_handler", error_handler_node)
+
+    graph.add_edge(START, "preprocess")
+    graph.add_conditional_edges("preprocess", should_continue, {"continue": "llm", "error": "error_handler"})
+    graph.add_conditional_edges(
+        "llm", route_to_llm, {"success": "postprocess", "retry": "llm", "error": "error_handler"}
+    )
+    graph.add_edge("postprocess", END)
+    graph.add_edge("error_handler", END)
+    return graph.compile(name="chat")

@@ -1,0 +1,104 @@
+"""What a run of the graph is given from outside: its ports, and the limits it works under.
+
+Nothing here is global and nothing secret enters the state, so tests pass fakes and a trace shows no key.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypedDict
+from uuid import UUID
+
+
+class PromptMessage(TypedDict):
+    """One message as the model gets it."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A whole answer. An answer without a finish reason is not one: adapters raise `ModelError` instead."""
+
+    text: str
+    model: str
+    """As the provider names it, which may be more exact than what was asked for."""
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    is_estimated: bool = False
+    """Whether the token counts are ours because the provider gave none."""
+
+
+class ModelError(Exception):
+    """A model gave no answer. `code` is stable and safe to show; the provider's own words go to the log only."""
+
+    def __init__(self, code: str, *, retryable: bool, retry_after: float | None = None) -> None:
+        """`retry_after`: seconds the provider asked to be left alone."""
+        self.code = code
+        self.retryable = retryable
+        self.retry_after = retry_after
+        super().__init__(code)
+
+
+class ChatModel(Protocol):
+    """The port to language models."""
+
+    async def complete(self, model: str, messages: Sequence[PromptMessage], *, max_seconds: float) -> Completion:
+        """Make one attempt, which takes at most `max_seconds`.
+
+        Raises:
+            ModelError: no whole answer came, for whatever reason.
+
+        """
+        ...
+
+
+class ConversationHistory(Protocol):
+    """The port to what was said before."""
+
+    async def recent(self, session_id: UUID, *, before_seq: int, limit: int) -> list[PromptMessage]:
+        """Return the newest `limit` messages before `before_seq`, oldest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call of a model, for the ledger. Neither completed nor failed: it was cancelled."""
+
+    model_requested: str
+    is_fallback: bool
+    latency_ms: int
+    completion: Completion | None = None
+    error_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPolicy:
+    """Which models answer, and how hard to try."""
+
+    models: tuple[str, ...]
+    """The primary, then the fallbacks in order."""
+    retries_per_model: int
+    attempt_timeout: float
+    """Seconds one attempt may take."""
+    history_messages: int
+    """Earlier messages sent with a question."""
+
+    @property
+    def max_retries(self) -> int:
+        """Attempts after the first, at all models together."""
+        return len(self.models) * (self.retries_per_model + 1) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class ChatContext:
+    """The injected resources of one run."""
+
+    model: ChatModel
+    history: ConversationHistory
+    policy: ModelPolicy
+    deadline: float
+    """When the run must be over, on the event loop's clock."""
+    attempts: list[Attempt] = field(default_factory=list)
+    """Filled as attempts end, and kept outside the state so that a run that is cut short is accounted for too."""

@@ -1,0 +1,177 @@
+"""The four nodes: functions of the state and the injected context."""
+
+import asyncio
+import logging
+import random
+import time
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from langgraph.runtime import Runtime
+
+from app.core.exceptions import AppError
+from app.graph.context import Attempt, ChatContext, Completion, ModelError, PromptMessage
+from app.graph.prompts import FALLBACK_RESPONSE, system_prompt
+from app.graph.state import ChatState
+
+logger = logging.getLogger(__name__)
+
+_BACKOFF_BASE = 0.25
+"""Seconds before the first repetition; doubled for each one after."""
+_PATIENCE = 4.0
+"""Seconds worth waiting for a model while another could be asked."""
+
+
+async def preprocess_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str, Any]:
+    """Clean the question, load what was said before, choose the instructions."""
+    message = state["user_message"].strip()
+    if not message:
+        return {"error": "empty_message", "status": "error"}
+    history: list[PromptMessage] = []
+    if session_id := state.get("session_id"):
+        try:
+            history = await runtime.context.history.recent(
+                UUID(session_id),
+                before_seq=state["question_seq"],
+                limit=runtime.context.policy.history_messages,
+            )
+        except AppError as error:
+            return {"error": error.code, "status": "error"}
+    return {
+        "processed_message": message,
+        "conversation_history": history,
+        "system_prompt": system_prompt(state.get("context", {})),
+        "model_index": 0,
+        "model_attempts": 0,
+        "retry_count": 0,
+        "max_retries": runtime.context.policy.max_retries,
+        "status": "preprocessed",
+    }
+
+
+async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str, Any]:
+    """Make one attempt at one model. A failed one says in the state whether, when and where to try again."""
+    context = runtime.context
+    started = time.perf_counter()
+    if delay := state.get("retry_delay"):
+        await asyncio.sleep(delay)
+    remaining = context.deadline - asyncio.get_running_loop().time()
+    if remaining <= 0:
+        return {"error": "turn_timeout", "status": "error"}
+
+    model_index = state["model_index"]
+    model = context.policy.models[model_index]
+    messages: list[PromptMessage] = [
+        {"role": "system", "content": state["system_prompt"]},
+        *state["conversation_history"],
+        {"role": "user", "content": state["processed_message"]},
+    ]
+    asked = time.perf_counter()
+
+    def record(completion: Completion | None = None, error_code: str | None = None) -> None:
+        context.attempts.append(
+            Attempt(
+                model_requested=model,
+                is_fallback=model_index > 0,
+                latency_ms=_milliseconds_since(asked),
+                completion=completion,
+                error_code=error_code,
+            )
+        )
+
+    try:
+        completion = await context.model.complete(
+            model, messages, max_seconds=min(context.policy.attempt_timeout, remaining)
+        )
+    except ModelError as error:
+        record(error_code=error.code)
+        update = _after_failure(state, context, error)
+    except asyncio.CancelledError:
+        record()
+        raise
+    else:
+        record(completion)
+        update = {
+            "llm_response": completion.text,
+            "finish_reason": completion.finish_reason,
+            "tokens_used": {
+                "input": completion.prompt_tokens,
+                "output": completion.completion_tokens,
+                "total": completion.prompt_tokens + completion.completion_tokens,
+            },
+            "model_used": completion.model,
+            "status": "llm_completed",
+        }
+    update["processing_time_ms"] = state.get("processing_time_ms", 0) + _milliseconds_since(started)
+    return update
+
+
+async def postprocess_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str, Any]:
+    """Turn the model's text into the answer, and say how it came about."""
+    metadata = _metadata(state, runtime.context) | {
+        "model_used": state["model_used"],
+        "tokens_used": state["tokens_used"],
+        "finish_reason": state["finish_reason"],
+        "fallback_model": state["model_index"] > 0,
+    }
+    return {"final_response": state["llm_response"].strip(), "metadata": metadata, "status": "completed"}
+
+
+async def error_handler_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str, Any]:
+    """Answer with a polite text, marked as what it is."""
+    error = state.get("error") or "internal_error"
+    logger.warning("turn failed", extra={"code": error, "attempts": len(runtime.context.attempts)})
+    return {
+        "final_response": FALLBACK_RESPONSE,
+        "metadata": _metadata(state, runtime.context) | {"error": error, "fallback": True},
+        "error": error,
+        "status": "error_handled",
+    }
+
+
+def _after_failure(state: ChatState, context: ChatContext, error: ModelError) -> dict[str, Any]:
+    """Plan what follows a failed attempt: the same model after a pause, the next model, or the end."""
+    attempts = state["model_attempts"] + 1
+    retry_count = state["retry_count"] + 1
+    if retry_count > state["max_retries"]:
+        return {"error": error.code, "status": "error"}
+    has_next_model = state["model_index"] + 1 < len(context.policy.models)
+    if error.retryable and attempts <= context.policy.retries_per_model:
+        delay = _delay(attempts, error.retry_after)
+        patience = _PATIENCE if has_next_model else context.deadline - asyncio.get_running_loop().time()
+        if delay < patience:
+            return {"model_attempts": attempts, "retry_count": retry_count, "retry_delay": delay, "status": "retry"}
+    if has_next_model:
+        return {
+            "model_index": state["model_index"] + 1,
+            "model_attempts": 0,
+            "retry_count": retry_count,
+            "retry_delay": 0.0,
+            "status": "retry",
+        }
+    return {"error": error.code, "status": "error"}
+
+
+def _delay(attempts: int, retry_after: float | None) -> float:
+    if retry_after is not None:
+        return retry_after
+    # Half fixed, half random: clients that failed together do not come back together.
+    backoff = _BACKOFF_BASE * 2.0 ** (attempts - 1)
+    return backoff / 2 + random.uniform(0, backoff / 2)  # noqa: S311 - not a secret
+
+
+def _metadata(state: ChatState, context: ChatContext) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "attempts": len(context.attempts),
+        "history_messages": len(state.get("conversation_history", [])),
+        "processing_time_ms": state.get("processing_time_ms", 0),
+        "timestamp": datetime.now(UTC).isoformat(),
+    }
+    if client_context := state.get("context"):
+        metadata["context"] = client_context
+    return metadata
+
+
+def _milliseconds_since(moment: float) -> int:
+    return round((time.perf_counter() - moment) * 1000)

@@ -1,0 +1,36 @@
+"""The client for Redis."""
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from app.config import Settings
+
+
+def open_redis(settings: Settings) -> Redis:
+    """Make the client. Nothing is opened before the first command.
+
+    No command takes longer than `REDIS_TIMEOUT`, and none is repeated: the client's own retries would turn a
+    frozen Redis into seconds of waiting for every request.
+    """
+    password = settings.REDIS_PASSWORD.get_secret_value() if settings.REDIS_PASSWORD else None
+    client: Redis = Redis.from_url(
+        settings.REDIS_URL,
+        # What the URL itself holds wins over these two.
+        password=password,
+        db=settings.REDIS_DB,
+        socket_timeout=settings.REDIS_TIMEOUT,
+        socket_connect_timeout=settings.REDIS_TIMEOUT,
+        retry=Retry(NoBackoff(), 0),
+        decode_responses=False,
+    )
+    return client
+
+
+async def is_reachable(redis: Redis) -> bool:
+    """Tell whether Redis answers in time."""
+    try:
+        return bool(await redis.ping())
+    except (RedisError, OSError, TimeoutError):
+        return False
