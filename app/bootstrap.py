@@ -17,7 +17,7 @@ from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError, StartupError
 from app.core.handlers import install_handlers, responses
 from app.core.logging import configure_logging
-from app.core.middleware import RequestContextMiddleware
+from app.core.middleware import BodyLimitMiddleware, RequestContextMiddleware
 from app.core.security import AccessTokens
 from app.database.connection import Database
 from app.database.migrations import require_current_schema
@@ -55,7 +55,6 @@ def create_app(
         docs_url=f"{prefix}/docs" if settings.DEBUG else None,
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
-        max_body_size=settings.MAX_BODY_BYTES,
         lifespan=_lifespan(settings, service, lifespan),
     )
     app.add_middleware(
@@ -66,6 +65,7 @@ def create_app(
         allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
         expose_headers=["X-Request-ID", "Retry-After"],
     )
+    app.add_middleware(BodyLimitMiddleware, max_bytes=settings.MAX_BODY_BYTES)
     app.add_middleware(RequestContextMiddleware)  # last added, outermost
     install_handlers(app)
     app.include_router(_health_router(settings, service))

@@ -86,7 +86,7 @@ class Settings(DatabaseSettings):
 
     # Authentication
     SECRET_KEY: SecretStr = Field(
-        description="Signs access tokens: at least 32 bytes, the same on all services. `openssl rand -hex 32` makes one."
+        description="Signs access tokens: at least 32 bytes, the same on all services (`openssl rand -hex 32`)."
     )
     ALGORITHM: Literal["HS256", "HS384", "HS512"] = Field("HS256", description="Signature algorithm of access tokens.")
     ACCESS_TOKEN_EXPIRE_MINUTES: int = Field(30, ge=1, le=1440, description="Life of an access token.")

@@ -53,7 +53,7 @@ async def register(new: UserCreate, service: AuthServiceDep) -> User:
 @router.post("/login", responses=responses(401, 422, 503))
 async def login(form: Annotated[LoginForm, Form()], service: AuthServiceDep, client: ClientDep) -> TokenResponse:
     """Log in with an address or a user name, and get an access and a refresh token."""
-    return await service.login(form.username, form.password.get_secret_value(), client)
+    return await service.login(form.username, form.password, client)
 
 
 @router.get("/me", response_model=UserResponse, responses=responses(401, 503))

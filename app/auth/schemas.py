@@ -7,7 +7,7 @@ from uuid import UUID
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr, StringConstraints
 
-from app.core.types import RequestModel, ResponseModel, Text
+from app.core.types import RequestModel, ResponseModel, Text, check_text
 
 MIN_PASSWORD_LENGTH = 8
 MAX_PASSWORD_LENGTH = 256
@@ -26,8 +26,7 @@ def _check_password(password: SecretStr) -> SecretStr:
     text = password.get_secret_value()
     if not MIN_PASSWORD_LENGTH <= len(text) <= MAX_PASSWORD_LENGTH:
         raise ValueError(f"must have {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters")
-    if "\x00" in text:
-        raise ValueError("must not contain NUL characters")
+    check_text(text)
     return password
 
 
@@ -53,7 +52,7 @@ class LoginForm(RequestModel):
 
     grant_type: Literal["password"] | None = None
     username: Annotated[Text, StringConstraints(min_length=1, max_length=254)]
-    password: Annotated[SecretStr, Field(min_length=1, max_length=MAX_PASSWORD_LENGTH)]
+    password: Annotated[Text, StringConstraints(min_length=1, max_length=MAX_PASSWORD_LENGTH)] = Field(repr=False)
 
 
 class UserResponse(ResponseModel):

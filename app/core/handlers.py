@@ -46,8 +46,7 @@ class Problem(BaseModel):
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe error responses for OpenAPI: `responses=responses(404, 409)`."""
     return {
-        status: {"model": Problem, "description": HTTPStatus(status).phrase, "content": {PROBLEM_JSON: {}}}
-        for status in statuses
+        status: {"model": Problem, "description": _phrase(status), "content": {PROBLEM_JSON: {}}} for status in statuses
     }
 
 
@@ -63,7 +62,7 @@ def problem_response(
     """Make the response. The body is ASCII: nothing in it can fail to encode."""
     body: dict[str, object] = {
         "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "title": _phrase(status),
         "status": status,
         "detail": detail,
         "code": code,
@@ -113,13 +112,18 @@ def _handle_validation_error(_request: Request, error: Exception) -> Response:
 
 def _handle_http_exception(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
-    phrase = HTTPStatus(error.status_code).phrase
+    phrase = _phrase(error.status_code)
     return problem_response(
         error.status_code,
         code=re.sub(r"[^a-z]+", "_", phrase.lower()),
         detail=f"{phrase}.",
         headers=error.headers,
     )
+
+
+def _phrase(status: int) -> str:
+    # Python 3.13 renamed these as RFC 9110 did.
+    return {413: "Content Too Large", 422: "Unprocessable Content"}.get(status) or HTTPStatus(status).phrase
 
 
 def _field(location: Sequence[object]) -> str:

@@ -17,6 +17,8 @@ class RequestIdFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record through."""
         record.request_id = request_id_var.get()
+        # The server's message once more, for terminals.
+        record.__dict__.pop("color_message", None)
         return True
 
 

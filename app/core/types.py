@@ -16,10 +16,20 @@ def new_id() -> UUID:
     return uuid7()
 
 
-def _refuse_nul(text: str) -> str:
-    # PostgreSQL's text cannot hold NUL. pydantic already refuses lone surrogates.
+def check_text(text: str) -> str:
+    """Return the text, which can be stored and sent on.
+
+    Raises:
+        ValueError: PostgreSQL's text cannot hold NUL, UTF-8 cannot hold a lone surrogate.
+
+    """
     if "\x00" in text:
         raise ValueError("must not contain NUL characters")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError("must not contain lone surrogates") from None
     return text
 
 
@@ -45,18 +55,18 @@ def _check_value(value: JsonValue, depth: int) -> None:
     if depth == 0:
         raise ValueError(f"must not be nested deeper than {MAX_OBJECT_DEPTH} levels")
     if isinstance(value, str):
-        _refuse_nul(value)
+        check_text(value)
     elif isinstance(value, dict):
         for key, item in value.items():
-            _refuse_nul(key)
+            check_text(key)
             _check_value(item, depth - 1)
     elif isinstance(value, list):
         for item in value:
             _check_value(item, depth - 1)
 
 
-Text = Annotated[str, AfterValidator(_refuse_nul)]
-"""Any text PostgreSQL can store."""
+Text = Annotated[str, AfterValidator(check_text)]
+"""Any text that can be stored."""
 
 NonBlankText = Annotated[Text, AfterValidator(_refuse_blank)]
 """Text with at least one character that is not white space."""
