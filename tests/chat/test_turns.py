@@ -1,0 +1,228 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from app.graph.prompts import FALLBACK_RESPONSE
+from tests.fixtures.database import Sql
+from tests.fixtures.services import Chat, assert_problem
+from tests.provider import Behaviour, Provider, answers, echoes, fails, resets, sends, stalls
+
+
+def stored_messages(chat: Chat, session: str) -> list[dict[str, Any]]:
+    return list(chat.request("GET", f"/sessions/{session}").json()["messages"])
+
+
+def test_question_and_answer_come_back_and_are_stored(chat: Chat, provider: Provider) -> None:
+    session = chat.open()
+    provider.script(answers("Hello Ada.", usage=(20, 5), model="gpt-primary-0613", first_after=0.05))
+    turn = chat.ask(session, "Hi", context={"place": "Rome"})
+    question, answer = turn["user_message"], turn["ai_response"]
+    assert (question["role"], question["content"], question["status"]) == ("user", "Hi", "complete")
+    assert question["metadata"] == {"place": "Rome"}
+    assert (answer["role"], answer["content"], answer["status"]) == ("assistant", "Hello Ada.", "complete")
+    assert answer["parent_id"] == question["id"]
+    assert answer["tokens_used"] == 25
+    assert 50 <= answer["processing_time_ms"] < 1000
+    assert answer["metadata"]["model_used"] == "gpt-primary-0613"
+    assert answer["metadata"]["tokens_used"] == {"input": 20, "output": 5, "total": 25}
+    assert "fallback" not in answer["metadata"]
+    assert turn["session_updated"]["message_count"] == 2
+    assert datetime.fromisoformat(answer["timestamp"]).utcoffset() is not None
+    stored_question, stored_answer = stored_messages(chat, session)
+    assert stored_question == question
+    assert stored_answer | {"timestamp": ""} == answer | {"timestamp": ""}
+
+
+def test_the_history_really_reaches_the_model(chat: Chat, provider: Provider) -> None:
+    session = chat.open()
+    provider.script(answers("Hello Ada."), echoes())
+    chat.ask(session, "My name is Ada.")
+    turn = chat.ask(session, "What is my name?")
+    assert provider.calls[1].messages[1:] == [
+        {"role": "user", "content": "My name is Ada."},
+        {"role": "assistant", "content": "Hello Ada."},
+        {"role": "user", "content": "What is my name?"},
+    ]
+    assert "My name is Ada." in turn["ai_response"]["content"]
+    assert turn["ai_response"]["metadata"]["history_messages"] == 2
+
+
+def test_the_model_gets_the_last_ten_messages_and_no_more(chat: Chat, provider: Provider) -> None:
+    session = chat.open()
+    for number in range(7):
+        chat.ask(session, f"question {number}")
+    history = provider.calls[-1].messages[1:-1]
+    assert len(history) == 10
+    assert history[0]["content"] == "question 1"
+    assert history[-1] == {"role": "assistant", "content": "Hello."}
+
+
+def test_sessions_do_not_mix(chat: Chat, others_chat: Chat, provider: Provider) -> None:
+    chat.ask(chat.open(), "canary")
+    chat.ask(chat.open(), "Hi")
+    others_chat.ask(others_chat.open(), "Hi")
+    for call in provider.calls[1:]:
+        assert len(call.messages) == 2
+        assert "canary" not in str(call.body)
+
+
+def test_the_tone_of_the_question_goes_before_that_of_the_session(chat: Chat, provider: Provider) -> None:
+    session = chat.open(context={"tone": "professional"})
+    chat.ask(session, "Hi")
+    chat.ask(session, "Hi", context={"tone": "casual"})
+    chat.ask(session, "Hi", context={"other": 1})
+    prompts = [call.messages[0]["content"] for call in provider.calls]
+    assert "professional" in prompts[0]
+    assert "friendly" in prompts[1]
+    assert prompts[2] == prompts[0]
+
+
+def test_a_model_is_never_asked_to_stream_or_told_who_asks(chat: Chat, provider: Provider) -> None:
+    chat.ask(chat.open(), "Hi")
+    (call,) = provider.calls
+    assert call.body.keys() == {"model", "messages", "max_tokens", "temperature"}
+    assert chat.user.email not in str(call.body)
+    assert chat.user.access_token not in str(call.headers)
+
+
+def test_a_direct_question_is_answered_and_not_stored(chat: Chat, provider: Provider, sql: Sql) -> None:
+    provider.script(answers("Four.", usage=(9, 1)))
+    response = chat.request("POST", "/direct", json={"message": "2 + 2?", "context": {"tone": "casual"}})
+    assert response.status_code == 200
+    answer = response.json()
+    assert (answer["response"], answer["status"], answer["tokens_used"]) == ("Four.", "complete", 10)
+    assert sql.value("SELECT count(*) FROM chat_messages") == 0
+    assert sql.value("SELECT session_id IS NULL AND prompt_tokens = 9 FROM llm_calls")
+
+
+def test_the_fallback_model_answers_when_the_first_cannot(chat: Chat, provider: Provider, sql: Sql) -> None:
+    provider.always(fails(503, retry_after="0"), model="gpt-primary")
+    provider.script(answers("Hello.", usage=(7, 2)), model="gpt-fallback")
+    answer = chat.ask(chat.open(), "Hi")["ai_response"]
+    assert (answer["content"], answer["status"]) == ("Hello.", "complete")
+    assert answer["metadata"]["fallback_model"] is True
+    assert answer["metadata"]["model_used"] == "gpt-fallback"
+    assert [call.model for call in provider.calls] == ["gpt-primary", "gpt-primary", "gpt-fallback"]
+    ledger = sql.rows("SELECT attempt, model_requested, status, error_code, is_fallback, prompt_tokens FROM llm_calls")
+    assert [tuple(row.values()) for row in ledger] == [
+        (1, "gpt-primary", "error", "provider_error", False, 0),
+        (2, "gpt-primary", "error", "provider_error", False, 0),
+        (3, "gpt-fallback", "ok", None, True, 7),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "code"),
+    [
+        pytest.param(fails(500, retry_after="0"), "provider_error", id="500"),
+        pytest.param(fails(429, retry_after="0"), "provider_rate_limited", id="429"),
+        pytest.param(fails(401), "provider_rejected", id="401"),
+        pytest.param(resets(), "provider_unreachable", id="reset"),
+        pytest.param(stalls(), "provider_timeout", id="stalled"),
+        pytest.param(answers("Hello.", cut_after=40), "provider_unreachable", id="cut"),
+        pytest.param(answers("Hello.", finish_reason=None), "provider_bad_response", id="no finish reason"),
+        pytest.param(sends(b"{"), "provider_bad_response", id="broken json"),
+        pytest.param(sends(b'{"a": "\xff"}'), "provider_bad_response", id="broken utf-8"),
+    ],
+)
+def test_when_no_model_answers_that_is_said_stored_and_over(
+    chat: Chat, provider: Provider, sql: Sql, behaviour: Behaviour, code: str
+) -> None:
+    session = chat.open()
+    provider.always(behaviour)
+    started = time.monotonic()
+    turn = chat.ask(session, "Hi")
+    assert time.monotonic() - started < 6  # the turn's deadline is 5
+    answer = turn["ai_response"]
+    assert (answer["status"], answer["content"]) == ("failed", FALLBACK_RESPONSE)
+    assert answer["metadata"]["fallback"] is True
+    assert answer["metadata"]["error"] == code
+    assert "provider detail" not in str(turn)
+    assert stored_messages(chat, session)[1]["status"] == "failed"
+    assert sql.value("SELECT count(*) FROM llm_calls WHERE status = 'error'") == len(provider.calls)
+
+    provider.always(answers("Back again."))
+    answer = chat.ask(session, "And now?")["ai_response"]
+    assert (answer["status"], answer["content"]) == ("complete", "Back again.")
+    # What the pipeline said by itself is no part of the conversation.
+    assert FALLBACK_RESPONSE not in str(provider.calls[-1].body)
+
+
+def test_while_a_question_is_answered_another_is_refused(chat: Chat, provider: Provider) -> None:
+    session = chat.open()
+    provider.always(answers("Hello.", first_after=0.5))
+    with ThreadPoolExecutor(20) as pool:
+        asked = [
+            pool.submit(chat.request, "POST", f"/sessions/{session}/messages", json={"message": f"question {number}"})
+            for number in range(20)
+        ]
+        responses = [future.result(timeout=10) for future in asked]
+    answered = [response for response in responses if response.status_code == 200]
+    assert len(answered) == 1
+    assert len(provider.calls) == 1
+    for response in responses:
+        if response is not answered[0]:
+            problem = assert_problem(response, 409, "turn_active")
+            assert problem["message_id"] == answered[0].json()["ai_response"]["id"]
+    assert [message["status"] for message in stored_messages(chat, session)] == ["complete", "complete"]
+
+
+def test_other_sessions_are_answered_meanwhile(chat: Chat, provider: Provider) -> None:
+    sessions = [chat.open() for _ in range(10)]
+    provider.always(answers("Hello.", first_after=0.3))
+    started = time.monotonic()
+    with ThreadPoolExecutor(10) as pool:
+        turns = list(pool.map(lambda session: chat.ask(session, "Hi"), sessions))
+    assert time.monotonic() - started < 2
+    assert {turn["ai_response"]["status"] for turn in turns} == {"complete"}
+
+
+def test_no_connection_is_held_while_a_model_answers(chat: Chat, provider: Provider, sql: Sql) -> None:
+    session = chat.open()
+    provider.always(answers("Hello.", first_after=0.5))
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(chat.ask, session, "Hi")
+        provider.wait_for_calls(1)
+        busy = sql.value(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'chat-service' AND state <> 'idle'"
+        )
+        asked.result(timeout=5)
+    assert busy == 0
+
+
+def test_a_turn_whose_process_died_does_not_block_its_session(chat: Chat, sql: Sql) -> None:
+    session = chat.open()
+    chat.ask(session, "Hi")
+    sql.do(
+        "UPDATE chat_messages SET status = 'pending', lease_expires_at = now() - interval '1 second'"
+        " WHERE role = 'assistant'"
+    )
+    assert chat.ask(session, "Still there?")["ai_response"]["status"] == "complete"
+    assert [message["status"] for message in stored_messages(chat, session)] == [
+        "complete",
+        "interrupted",
+        "complete",
+        "complete",
+    ]
+
+
+def test_a_session_deleted_meanwhile_is_a_404_and_its_cost_is_remembered(
+    chat: Chat, provider: Provider, sql: Sql
+) -> None:
+    session = chat.open()
+    provider.always(answers("Hello.", first_after=0.5))
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(chat.request, "POST", f"/sessions/{session}/messages", json={"message": "Hi"})
+        provider.wait_for_calls(1)
+        assert chat.request("DELETE", f"/sessions/{session}").status_code == 200
+        assert_problem(asked.result(timeout=5), 404, "not_found")
+    assert sql.value("SELECT count(*) FROM chat_messages") == 0
+    assert sql.value("SELECT count(*) FROM llm_calls WHERE status = 'ok'") == 1
+
+
+def test_nul_in_an_answer_is_left_out(chat: Chat, provider: Provider) -> None:
+    provider.script(answers("a\x00b"))
+    assert chat.ask(chat.open(), "Hi")["ai_response"]["content"] == "ab"
