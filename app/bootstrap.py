@@ -149,9 +149,8 @@ class HealthChecks:
 
     async def _database_is_reachable(self) -> bool:
         try:
-            async with asyncio.timeout(2):
-                await self.resources.database.ping()
-        except (DatabaseUnavailableError, TimeoutError):
+            await self.resources.database.ping()
+        except DatabaseUnavailableError:
             return False
         return True
 

@@ -56,8 +56,8 @@ async def _create_admin(email: str, username: str, password: str) -> int:
                 session, NewUser(email=email, username=username, password_hash=password_hash, role="admin")
             )
     except TakenError as error:
-        async with database.transaction() as session:
-            existing = await users.find_by_login(session, email)
+        async with database.autocommit() as connection:
+            existing = await users.find_by_login(connection, email)
         if existing is not None and existing.role == "admin":
             print(f"{email} is an admin already; nothing was changed.")
             return 0

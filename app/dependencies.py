@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from app.config import Settings
 from app.core.exceptions import ForbiddenError, UnauthorizedError
 from app.core.security import AccessTokens, InvalidTokenError
-from app.database.connection import Database, DatabaseSession
+from app.database.connection import PATIENCE, Database, DatabaseSession
 from app.database.repositories import users
 from app.database.repositories.users import Principal
 
@@ -79,7 +79,7 @@ async def get_current_user(resources: ResourcesDep, token: Annotated[str | None,
         claims = resources.tokens.verify(token)
     except InvalidTokenError as error:
         raise UnauthorizedError from error
-    async with resources.database.autocommit() as connection:
+    async with resources.database.autocommit(max_seconds=PATIENCE) as connection:
         principal = await users.find_principal(connection, user_uuid=claims.sub, session_uuid=claims.sid)
     if principal is None:
         raise UnauthorizedError

@@ -6,7 +6,7 @@ from datetime import timedelta
 from app.auth.schemas import TokenResponse, UserCreate
 from app.core.exceptions import BadRequestError, FieldError, UnauthorizedError
 from app.core.security import PasswordHasher, hash_token, new_refresh_token
-from app.database.connection import Database
+from app.database.connection import PATIENCE, Database
 from app.database.models import User
 from app.database.repositories import users
 from app.database.repositories.users import NewUser, TakenError
@@ -59,8 +59,8 @@ class AuthService:
             UnauthorizedError: wrong password, no such account, or a disabled one: the same answer after the same time.
 
         """
-        async with self._database.transaction() as session:
-            user = await users.find_by_login(session, login)
+        async with self._database.autocommit(max_seconds=PATIENCE) as connection:
+            user = await users.find_by_login(connection, login)
         is_right = await self.passwords.verify(password, user.password_hash if user else None)
         if user is None or not is_right or not user.is_active:
             raise UnauthorizedError("Incorrect email or password.", code="invalid_credentials")
@@ -68,7 +68,7 @@ class AuthService:
         async with self._database.transaction() as session:
             session_uuid = await users.open_auth_session(
                 session,
-                user,
+                user_id=user.id,
                 token_hash=hash_token(refresh_token),
                 life=timedelta(days=self.resources.settings.REFRESH_TOKEN_EXPIRE_DAYS),
                 user_agent=client.user_agent,

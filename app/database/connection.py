@@ -1,5 +1,6 @@
 """The way to PostgreSQL: one engine a process, and the only places that commit."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Self
@@ -17,6 +18,10 @@ from app.core.exceptions import DatabaseUnavailableError
 
 DatabaseSession = AsyncSession
 """An open transaction, for the layers above that pass it on without knowing SQLAlchemy."""
+
+
+PATIENCE = 1.5
+"""Seconds a request waits for its first answer from PostgreSQL before it is told to come back."""
 
 
 def sync_url(database_url: str) -> URL:
@@ -61,6 +66,7 @@ class Database:
             },
         )
         event.listen(engine.sync_engine, "checkout", _replace_closed)
+        event.listen(engine.sync_engine, "invalidate", _hang_up)
         return cls(engine)
 
     @asynccontextmanager
@@ -76,15 +82,17 @@ class Database:
                 yield session
 
     @asynccontextmanager
-    async def autocommit(self) -> AsyncIterator[AsyncConnection]:
+    async def autocommit(self, *, max_seconds: float | None = None) -> AsyncIterator[AsyncConnection]:
         """Open a connection on which each statement is a transaction of its own: one round trip instead of three.
+
+        `max_seconds` bounds the whole, the wait for a connection included.
 
         Raises:
             DatabaseUnavailableError: PostgreSQL is away or too slow.
 
         """
         with translated_errors():
-            async with self._autocommit_engine.connect() as connection:
+            async with asyncio.timeout(max_seconds), self._autocommit_engine.connect() as connection:
                 yield connection
 
     async def ping(self) -> None:
@@ -94,7 +102,7 @@ class Database:
             DatabaseUnavailableError: PostgreSQL is away or too slow.
 
         """
-        async with self.autocommit() as connection:
+        async with self.autocommit(max_seconds=PATIENCE) as connection:
             await connection.execute(text("SELECT 1"))
 
     async def close(self) -> None:
@@ -134,3 +142,8 @@ def _replace_closed(connection: Any, _entry: ConnectionPoolEntry, _proxy: PoolPr
     # A restarted PostgreSQL closes its connections, and asyncpg has noticed: no need to ask with a statement.
     if connection.driver_connection.is_closed():
         raise DisconnectionError
+
+
+def _hang_up(connection: Any, _entry: ConnectionPoolEntry, _error: BaseException | None) -> None:  # noqa: ANN401 - the driver's
+    # The pool would say goodbye first, and wait 2 s for a server that no longer answers.
+    connection.driver_connection.terminate()

@@ -23,6 +23,17 @@ class Principal:
     session_uuid: UUID
 
 
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """As much of an account as a login needs."""
+
+    id: int
+    uuid: UUID
+    password_hash: str
+    role: str
+    is_active: bool
+
+
 class TakenError(Exception):
     """The address or the name belongs to another account. `field` says which."""
 
@@ -102,18 +113,23 @@ async def get(session: AsyncSession, user_id: int) -> User | None:
     return await session.get(User, user_id)
 
 
-async def find_by_login(session: AsyncSession, login: str) -> User | None:
-    """Return the account that an address or a name belongs to, whatever the case."""
-    wanted = func.lower(login)
+async def find_by_login(connection: AsyncConnection, login: str) -> Credentials | None:
+    """Return what decides a login with an address or a name, whatever the case."""
     column = User.email if "@" in login else User.username
-    user: User | None = await session.scalar(select(User).where(func.lower(column) == wanted))
-    return user
+    row = (
+        await connection.execute(
+            select(User.id, User.uuid, User.password_hash, User.role, User.is_active).where(
+                func.lower(column) == func.lower(login)
+            )
+        )
+    ).one_or_none()
+    return Credentials(**row._asdict()) if row else None
 
 
 async def open_auth_session(
     session: AsyncSession,
-    user: User,
     *,
+    user_id: int,
     token_hash: bytes,
     life: timedelta,
     user_agent: str | None,
@@ -124,12 +140,12 @@ async def open_auth_session(
     await session.execute(
         insert(AuthSession).values(
             uuid=session_uuid,
-            user_id=user.id,
+            user_id=user_id,
             token_hash=token_hash,
             user_agent=user_agent,
             ip=ip,
             expires_at=func.now() + life,
         )
     )
-    await session.execute(update(User).where(User.id == user.id).values(last_login=func.now()))
+    await session.execute(update(User).where(User.id == user_id).values(last_login=func.now()))
     return session_uuid
