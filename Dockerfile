@@ -46,7 +46,7 @@ import http.client;\
 server = http.client.HTTPConnection('127.0.0.1', 8004, timeout=4);\
 server.request('GET', '/health');\
 raise SystemExit(server.getresponse().status != 200)"]
-CMD ["python", "-m", "local.model_server"]
+CMD ["python", "-m", "local.model_server", "--model", "/opt/model/SmolLM2-135M-Instruct.Q4_1.gguf", "--host", "0.0.0.0"]
 
 
 FROM base AS services
