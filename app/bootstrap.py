@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError, StartupError
-from app.core.handlers import install_handlers, responses
+from app.core.handlers import install_handlers, problem_schemas
 from app.core.logging import configure_logging
 from app.core.middleware import BodyLimitMiddleware, RequestContextMiddleware
 from app.core.security import AccessTokens
@@ -70,6 +70,14 @@ def create_app(
     install_handlers(app)
     app.include_router(_health_router(settings, service))
     app.include_router(router, prefix=prefix, tags=[service])
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = FastAPI.openapi(app)
+            document["components"]["schemas"].update(problem_schemas())
+        return app.openapi_schema or {}
+
+    app.openapi = openapi  # type: ignore[method-assign] # how the framework's documentation extends it
     return app
 
 
@@ -157,6 +165,7 @@ class HealthChecks:
 
 def _health_router(settings: Settings, service: str) -> APIRouter:
     router = APIRouter(tags=["health"])
+    unavailable: dict[int | str, dict[str, Any]] = {503: {"model": Health}}
 
     async def state(request: Request, response: Response) -> Health:
         checks = await request.state.health.run()
@@ -174,12 +183,12 @@ def _health_router(settings: Settings, service: str) -> APIRouter:
             graph_ready=hasattr(request.state, "graph") if service == "chat" else None,
         )
 
-    @router.get("/health", response_model_exclude_none=True, responses=responses(503))
+    @router.get("/health", response_model_exclude_none=True, responses=unavailable)
     async def health(request: Request, response: Response) -> Health:
         """Tell how the service and what it needs are doing. 503 when it cannot serve."""
         return await state(request, response)
 
-    @router.get("/readyz", response_model_exclude_none=True, responses=responses(503))
+    @router.get("/readyz", response_model_exclude_none=True, responses=unavailable)
     async def ready(request: Request, response: Response) -> Health:
         """Tell whether to send requests here. 503 when not."""
         return await state(request, response)

@@ -55,7 +55,11 @@ class Settings(DatabaseSettings):
     """
 
     # API
-    API_V1_STR: str = Field("/api/v1", pattern=r"^(/[a-z0-9_-]+)+$", description="Path prefix of every API route.")
+    API_V1_STR: str = Field(
+        "/api/v1",
+        pattern=r"^(/[a-z0-9_-]+)+$",
+        description="Path prefix of every API route, as `nginx.conf` routes it.",
+    )
     PROJECT_NAME: str = Field("Chat Bot System", description="Name shown in the OpenAPI documents.")
     VERSION: str = Field("1.0.0", description="Version reported by `/health` and the OpenAPI documents.")
     DEBUG: bool = Field(
@@ -109,7 +113,7 @@ class Settings(DatabaseSettings):
     )
     LLM_MAX_TOKENS: int = Field(2048, ge=1, le=1_000_000, description="Most tokens one answer may have.")
     LLM_TEMPERATURE: float = Field(0.7, ge=0, le=2, allow_inf_nan=False, description="Sampling temperature.")
-    LLM_CACHE_TTL: int = Field(3600, ge=0, le=31_536_000, description="Seconds a cached answer lives.")
+    LLM_CACHE_TTL: int = Field(3600, ge=0, le=31_536_000, description="Seconds a cached answer lives. Not used yet.")
     LLM_TURN_TIMEOUT: Seconds = Field(60, description="Deadline of one turn: all attempts at all models together.")
     LLM_ATTEMPT_TIMEOUT: Seconds = Field(30, description="Deadline of one attempt at one model.")
     LLM_RETRIES_PER_MODEL: int = Field(
@@ -129,14 +133,14 @@ class Settings(DatabaseSettings):
     )
 
     # Limits
-    RATE_LIMIT_REQUESTS: int = Field(100, ge=1, le=1_000_000, description="Requests a client may make in one window.")
-    RATE_LIMIT_WINDOW: int = Field(60, ge=1, le=86_400, description="Length of the window in seconds.")
+    RATE_LIMIT_REQUESTS: int = Field(
+        100, ge=1, le=1_000_000, description="Requests a client may make in one window. Not used yet."
+    )
+    RATE_LIMIT_WINDOW: int = Field(60, ge=1, le=86_400, description="Length of the window in seconds. Not used yet.")
 
     # Webhooks
-    WEBHOOK_SECRET: SecretStr | None = Field(
-        None, description="Signs webhooks of endpoints without a secret of their own."
-    )
-    WEBHOOK_TIMEOUT: Seconds = Field(30, description="Seconds a webhook receiver may take to answer.")
+    WEBHOOK_SECRET: SecretStr | None = Field(None, description="Signs webhooks. Not used yet.")
+    WEBHOOK_TIMEOUT: Seconds = Field(30, description="Seconds a webhook receiver may take. Not used yet.")
 
     # Lifecycle
     SHUTDOWN_GRACE: Seconds = Field(20, description="Seconds running turns may take to finish after SIGTERM.")

@@ -16,7 +16,7 @@ from app.database.models import User
 from app.database.repositories import users
 from app.dependencies import CurrentUser, Resources, SessionDep
 
-router = APIRouter()
+router = APIRouter(responses=responses(503))
 
 
 @asynccontextmanager
@@ -44,19 +44,19 @@ AuthServiceDep = Annotated[AuthService, Depends(_get_service)]
 ClientDep = Annotated[Client, Depends(_get_client)]
 
 
-@router.post("/register", status_code=201, response_model=UserResponse, responses=responses(400, 422, 503))
+@router.post("/register", status_code=201, response_model=UserResponse, responses=responses(400, 413, 422))
 async def register(new: UserCreate, service: AuthServiceDep) -> User:
     """Create an account."""
     return await service.register(new)
 
 
-@router.post("/login", responses=responses(401, 422, 503))
+@router.post("/login", responses=responses(400, 401, 413, 422))
 async def login(form: Annotated[LoginForm, Form()], service: AuthServiceDep, client: ClientDep) -> TokenResponse:
     """Log in with an address or a user name, and get an access and a refresh token."""
     return await service.login(form.username, form.password, client)
 
 
-@router.get("/me", response_model=UserResponse, responses=responses(401, 503))
+@router.get("/me", response_model=UserResponse, responses=responses(401))
 async def me(caller: CurrentUser, session: SessionDep) -> User:
     """Return the caller's account."""
     user = await users.get(session, caller.id)

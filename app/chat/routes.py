@@ -27,7 +27,9 @@ from app.graph.builder import build_chat_graph
 from app.graph.context import ModelPolicy
 from app.services.llm import OpenAIChatModel
 
-router = APIRouter()
+router = APIRouter(responses=responses(401, 422, 503))
+
+WITH_BODY = responses(400, 413)
 
 
 @asynccontextmanager
@@ -63,7 +65,7 @@ def _get_service(request: Request) -> ChatService:
 ChatServiceDep = Annotated[ChatService, Depends(_get_service)]
 
 
-@router.post("/direct", responses=responses(401, 422, 503))
+@router.post("/direct", responses=WITH_BODY)
 async def direct_chat(question: ChatRequest, user: CurrentUser, service: ChatServiceDep) -> DirectResponse:
     """Answer one question. Neither it nor the answer is stored.
 
@@ -82,13 +84,13 @@ async def direct_chat(question: ChatRequest, user: CurrentUser, service: ChatSer
     )
 
 
-@router.post("/sessions", status_code=201, response_model_exclude_unset=True, responses=responses(401, 422, 503))
+@router.post("/sessions", status_code=201, response_model_exclude_unset=True, responses=WITH_BODY)
 async def create_session(new: SessionCreate, user: CurrentUser, service: ChatServiceDep) -> SessionCreated:
     """Create a session. With `initial_message`, its first question is answered too."""
     return await service.create_session(user.id, new)
 
 
-@router.get("/sessions", responses=responses(401, 422, 503))
+@router.get("/sessions")
 async def list_sessions(
     user: CurrentUser,
     service: ChatServiceDep,
@@ -103,7 +105,7 @@ async def list_sessions(
     return await service.list_sessions(transaction, user.id, page=page, size=size, search=search)
 
 
-@router.get("/sessions/{session_id}", response_model_exclude_unset=True, responses=responses(401, 404, 422, 503))
+@router.get("/sessions/{session_id}", response_model_exclude_unset=True, responses=responses(404))
 async def get_session(
     session_id: UUID,
     user: CurrentUser,
@@ -119,7 +121,7 @@ async def get_session(
     )
 
 
-@router.delete("/sessions/{session_id}", responses=responses(401, 404, 422, 503))
+@router.delete("/sessions/{session_id}", responses=responses(404))
 async def delete_session(
     session_id: UUID, user: CurrentUser, service: ChatServiceDep, transaction: SessionDep
 ) -> Deleted:
@@ -128,7 +130,7 @@ async def delete_session(
     return Deleted(message="Session deleted.")
 
 
-@router.post("/sessions/{session_id}/messages", responses=responses(401, 404, 409, 422, 503))
+@router.post("/sessions/{session_id}/messages", responses=WITH_BODY | responses(404, 409))
 async def send_message(
     session_id: UUID, question: ChatRequest, user: CurrentUser, service: ChatServiceDep
 ) -> TurnResponse:

@@ -40,14 +40,22 @@ class Problem(BaseModel):
     detail: str
     code: str = Field(description="Stable code of the reason.")
     request_id: str | None = Field(None, description="Quote this when asking for help: every log line carries it.")
-    errors: list[ProblemField] | None = None
+    errors: list[ProblemField] | None = Field(None, description="With `validation_error` and the like: the fields.")
+    message_id: str | None = Field(None, description="With `turn_active`: the answer that is under way.")
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe error responses for OpenAPI: `responses=responses(404, 409)`."""
+    schema = {"$ref": "#/components/schemas/Problem"}
     return {
-        status: {"model": Problem, "description": _phrase(status), "content": {PROBLEM_JSON: {}}} for status in statuses
+        status: {"description": _phrase(status), "content": {PROBLEM_JSON: {"schema": schema}}} for status in statuses
     }
+
+
+def problem_schemas() -> dict[str, Any]:
+    """Return the schemas that `responses()` refers to. The framework would file them under `application/json`."""
+    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {**schema.pop("$defs"), "Problem": schema}
 
 
 def problem_response(
