@@ -1,0 +1,64 @@
+from datetime import UTC, datetime
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.fixtures.database import Sql
+from tests.fixtures.services import ADMIN, Chat, User, assert_problem
+from tests.provider import Provider, answers, fails
+
+
+def test_without_any_turn_the_rates_are_zero(admin_client: TestClient, admin: User) -> None:
+    overview = admin_client.get(f"{ADMIN}/overview", headers=admin.headers).json()
+    assert overview["users"] == {"total": 1, "enabled": 1, "active": 0}
+    assert (overview["sessions"], overview["messages"]) == (0, 0)
+    assert overview["turns"] == {
+        "total": 0,
+        "failed": 0,
+        "by_fallback_model": 0,
+        "error_rate": 0,
+        "fallback_rate": 0,
+    }
+    assert overview["model_calls"] == {"total": 0, "failed": 0}
+    assert overview["tokens"] == {"prompt": 0, "completion": 0, "total": 0}
+    generated_at = datetime.fromisoformat(overview["generated_at"])
+    assert abs((generated_at - datetime.now(UTC)).total_seconds()) < 60
+
+
+def test_every_figure_counts_what_happened(
+    admin_client: TestClient, admin: User, chat: Chat, bob: User, sql: Sql, provider: Provider
+) -> None:
+    kept, deleted = chat.open(), chat.open()
+    provider.always(answers("Hello.", usage=(10, 2)))
+    chat.ask(kept, "answered")
+    chat.ask(deleted, "answered and deleted")
+    chat.request("DELETE", f"/sessions/{deleted}")
+    chat.request("POST", "/direct", json={"message": "answered directly"})
+    provider.always(fails(400), model="gpt-primary")
+    chat.ask(kept, "answered by the fallback model")
+    provider.always(fails(400), model="gpt-fallback")
+    chat.ask(kept, "not answered")
+    sql.do("UPDATE users SET is_active = false WHERE username = 'bob'")
+
+    overview = admin_client.get(f"{ADMIN}/overview", headers=admin.headers).json()
+    del overview["generated_at"]
+    assert overview == {
+        "users": {"total": 3, "enabled": 2, "active": 1},
+        "sessions": 1,
+        "messages": 6,
+        "turns": {"total": 5, "failed": 1, "by_fallback_model": 1, "error_rate": 0.2, "fallback_rate": 0.2},
+        "model_calls": {"total": 7, "failed": 3},
+        "tokens": {"prompt": 40, "completion": 8, "total": 48},
+    }
+
+
+def test_the_overview_is_for_admins(admin_client: TestClient, ada: User) -> None:
+    assert_problem(admin_client.get(f"{ADMIN}/overview", headers=ada.headers), 403, "admin_required")
+    assert_problem(admin_client.get(f"{ADMIN}/overview"), 401, "unauthorized")
+
+
+@pytest.mark.parametrize("role", ["user", "admin"])
+def test_a_change_of_role_holds_at_once(admin_client: TestClient, ada: User, sql: Sql, role: str) -> None:
+    sql.do("UPDATE users SET role = %s", [role])
+    response = admin_client.get(f"{ADMIN}/overview", headers=ada.headers)
+    assert response.status_code == {"user": 403, "admin": 200}[role]
