@@ -143,7 +143,9 @@ class Settings(DatabaseSettings):
     WEBHOOK_TIMEOUT: Seconds = Field(30, description="Seconds a webhook receiver may take. Not used yet.")
 
     # Lifecycle
-    SHUTDOWN_GRACE: Seconds = Field(20, description="Seconds running turns may take to finish after SIGTERM.")
+    SHUTDOWN_GRACE: Seconds = Field(
+        15, description="Seconds running turns may take to finish once a stopping service has closed its connections."
+    )
 
     @field_validator("CORS_ORIGINS", mode="before")
     @classmethod

@@ -29,6 +29,9 @@ T = TypeVar("T")
 LEASE_MARGIN = timedelta(seconds=15)
 """What storing an answer may take after the turn's deadline, before the turn is taken for dead."""
 
+_SETTLE_PATIENCE = 3.0
+"""Seconds for storing what a cancelled turn leaves."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -106,7 +109,7 @@ class TurnRunner:
         for task in late:
             task.cancel()
         if late:
-            await asyncio.wait(late, timeout=LEASE_MARGIN.total_seconds())
+            await asyncio.wait(late, timeout=_SETTLE_PATIENCE)
 
     async def _run_detached(self, turn: Coroutine[Any, Any, T]) -> T:
         if self._is_draining:
