@@ -1,6 +1,5 @@
 """PostgreSQL and Redis away, frozen and back, under running services."""
 
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from app import auth_main, main
 from app.config import Settings
 from app.database import migrations
 from local.home import PROJECT
+from local.leftovers import recorded_processes
 from local.postgres import Postgres
 from local.redis import Redis
 from local.watchdog import Watchdog
@@ -116,10 +116,10 @@ def test_without_redis_everything_works(chat: Chat, auth: TestClient, redis_serv
     wait_for_health(chat.client, "healthy")
 
 
-def test_a_frozen_redis_delays_nobody_for_long(chat: Chat, redis_server: Redis) -> None:
+@pytest.mark.usefixtures("redis_server")
+def test_a_frozen_redis_delays_nobody_for_long(chat: Chat, own_home: Path) -> None:
     session = chat.open()
-    assert redis_server._server is not None
-    process = psutil.Process(redis_server._server.pid)
+    process = psutil.Process(recorded_processes(own_home)["redis"].pid)
     process.suspend()
     try:
         time.sleep(1)  # the last look at it was good for so long
@@ -173,12 +173,10 @@ def test_postgresql_lost_while_a_model_answers_is_a_503(chat: Chat, postgres: Po
     assert chat.ask(chat.open(), "Hi")["ai_response"]["status"] == "complete"
 
 
-def test_a_killed_postgresql_loses_nothing_that_was_answered(chat: Chat, postgres: Postgres) -> None:
+def test_a_killed_postgresql_loses_nothing_that_was_answered(chat: Chat, postgres: Postgres, own_home: Path) -> None:
     session = chat.open()
     chat.ask(session, "remember this")
-    assert postgres._server is not None
-    assert postgres._server.pid is not None
-    psutil.Process(postgres._server.pid).send_signal(signal.SIGKILL)
+    psutil.Process(recorded_processes(own_home)["postgres"].pid).kill()
     postgres.stop()
     postgres.start()
     contents = [message["content"] for message in chat.request("GET", f"/sessions/{session}").json()["messages"]]
