@@ -5,7 +5,6 @@ import asyncio
 import getpass
 import os
 import sys
-import urllib.request
 from collections.abc import Callable
 
 from pydantic import TypeAdapter, ValidationError
@@ -69,16 +68,6 @@ async def _create_admin(email: str, username: str, password: str) -> int:
     return 0
 
 
-def healthcheck(arguments: argparse.Namespace) -> int:
-    """Exit 0 when a service answers 200 at the URL, for containers without curl."""
-    try:
-        with urllib.request.urlopen(arguments.url, timeout=5):  # noqa: S310 - the operator's own URL
-            return 0
-    except OSError as error:
-        print(error, file=sys.stderr)
-        return 1
-
-
 def main() -> int:
     """Parse the arguments and run one command."""
     parser = argparse.ArgumentParser(prog="python -m app.cli", description="Operates the Chat Bot System.")
@@ -94,8 +83,6 @@ def main() -> int:
     admin = add("create-admin", create_admin)
     admin.add_argument("--email", required=True)
     admin.add_argument("--username", required=True)
-    check = add("healthcheck", healthcheck)
-    check.add_argument("url")
 
     arguments = parser.parse_args()
     try:

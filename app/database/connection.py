@@ -128,9 +128,15 @@ class translated_errors:  # noqa: N801 - used like a function
             raise DatabaseUnavailableError from error
 
 
+# PostgreSQL, appendix A: connection exception, insufficient resources, operator intervention (starting, stopping).
+_OUTAGE_CLASSES = ("08", "53", "57P")
+
+
 def _is_outage(error: BaseException) -> bool:
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return True
+    if isinstance(error, DBAPIError):
+        sqlstate = getattr(error.orig, "sqlstate", None) or ""
+        if error.connection_invalidated or sqlstate.startswith(_OUTAGE_CLASSES):
+            return True
     # Opening a connection raises the driver's and the system's own errors; statements raise SQLAlchemy's.
     return isinstance(
         error,
