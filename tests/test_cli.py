@@ -106,10 +106,6 @@ def test_a_database_that_is_away_is_one_line(
         assert "s3cret" not in told
 
 
-def test_the_health_check_goes_by_the_status(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run(monkeypatch, "healthcheck", "http://127.0.0.1:9/health") == 1
-
-
 def test_without_a_database_url_a_command_says_so_in_one_line() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
     ended = subprocess.run(
