@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 from jose import jwt
 from jose.jwk import HMACKey
 
+from app.core import security
 from app.core.security import AccessTokens, InvalidTokenError, PasswordHasher, hash_token, new_refresh_token
 
 KEY = "k" * 32
 USER, SESSION = uuid4(), uuid4()
+REAL_HASHER = security._HASHER  # before other tests make hashing cheap
 TOKENS = AccessTokens(key=KEY, algorithm="HS256", life=timedelta(minutes=30))
 
 
-@pytest.fixture(scope="module")
-def hasher() -> PasswordHasher:
+@pytest.fixture
+def hasher(monkeypatch: pytest.MonkeyPatch) -> PasswordHasher:
+    monkeypatch.setattr(security, "_HASHER", REAL_HASHER)
     return PasswordHasher(concurrency=2)
 
 

@@ -1,0 +1,113 @@
+"""One suite for each port of the graph, which the real adapter and its fake both pass."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from uuid import uuid4
+
+import pytest
+
+from app.chat.turns import StoredHistory
+from app.config import Settings
+from app.database.connection import Database
+from app.graph.context import ChatModel, Completion, ConversationHistory, ModelError, PromptMessage
+from app.services.llm import OpenAIChatModel
+from tests.fakes import FakeHistory, FakeModel, completion
+from tests.fixtures.database import Sql
+from tests.provider import Provider, answers, fails, stalls
+
+QUESTION: list[PromptMessage] = [{"role": "user", "content": "Hi"}]
+SESSION = uuid4()
+CONVERSATION: list[PromptMessage] = [
+    {"role": "user", "content": "My name is Ada."},
+    {"role": "assistant", "content": "Hello Ada."},
+    {"role": "user", "content": "What is my name?"},
+    {"role": "assistant", "content": "Ada."},
+]
+
+MakeModel = Callable[[Completion | ModelError | None], ChatModel]
+
+
+@pytest.fixture(params=["fake", "openai"])
+async def make_model(
+    request: pytest.FixtureRequest, settings: Settings, provider: Provider
+) -> AsyncIterator[MakeModel]:
+    """Makes a model that answers with, fails with, or (None) keeps waiting for, what it is told."""
+    adapter = OpenAIChatModel.from_settings(settings)
+
+    def real(outcome: Completion | ModelError | None) -> ChatModel:
+        if outcome is None:
+            provider.script(stalls())
+        elif isinstance(outcome, ModelError):
+            provider.script(fails(429, retry_after="3"))
+        else:
+            usage = (outcome.prompt_tokens, outcome.completion_tokens)
+            provider.script(answers(outcome.text, model=outcome.model, usage=usage))
+        return adapter
+
+    yield FakeModel if request.param == "fake" else real
+    await adapter.close()
+
+
+async def test_a_model_answers(make_model: MakeModel) -> None:
+    expected = completion("Hello Ada.")
+    assert await make_model(expected).complete("primary", QUESTION, max_seconds=2) == expected
+
+
+async def test_a_model_fails_with_the_one_error(make_model: MakeModel) -> None:
+    model = make_model(ModelError("provider_rate_limited", retryable=True, retry_after=3))
+    with pytest.raises(ModelError) as failure:
+        await model.complete("primary", QUESTION, max_seconds=2)
+    error = failure.value
+    assert (error.code, error.retryable, error.retry_after) == ("provider_rate_limited", True, 3)
+
+
+async def test_a_model_can_be_cancelled(make_model: MakeModel) -> None:
+    asking = asyncio.ensure_future(make_model(None).complete("primary", QUESTION, max_seconds=30))
+    await asyncio.sleep(0.05)
+    assert not asking.done()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+
+
+@pytest.fixture(params=["fake", "stored"])
+async def history(request: pytest.FixtureRequest, settings: Settings, sql: Sql) -> AsyncIterator[ConversationHistory]:
+    """The conversation of `SESSION`."""
+    if request.param == "fake":
+        yield FakeHistory(CONVERSATION)
+        return
+    user = sql.value(
+        "INSERT INTO users (uuid, email, username, password_hash)"
+        " VALUES (gen_random_uuid(), 'ada@example.com', 'ada', '') RETURNING id"
+    )
+    session = sql.value(
+        "INSERT INTO chat_sessions (uuid, user_id, title, last_seq, message_count)"
+        " VALUES (%s, %s, '', 4, 4) RETURNING id",
+        [SESSION, user],
+    )
+    for seq, message in enumerate(CONVERSATION, 1):
+        sql.do(
+            "INSERT INTO chat_messages (uuid, session_id, seq, role, content, status)"
+            " VALUES (gen_random_uuid(), %s, %s, %s, %s, 'complete')",
+            [session, seq, message["role"], message["content"]],
+        )
+    database = Database.from_settings(settings, application_name="test")
+    yield StoredHistory(database)
+    await database.close()
+
+
+@pytest.mark.parametrize(
+    ("before_seq", "limit", "expected"),
+    [
+        pytest.param(5, 10, CONVERSATION, id="all, oldest first"),
+        pytest.param(5, 2, CONVERSATION[2:], id="the newest"),
+        pytest.param(3, 10, CONVERSATION[:2], id="what came before"),
+        pytest.param(3, 1, CONVERSATION[1:2], id="the newest of what came before"),
+        pytest.param(1, 10, [], id="nothing came before"),
+        pytest.param(5, 0, [], id="none wanted"),
+    ],
+)
+async def test_a_history_gives_the_newest_before_a_position_oldest_first(
+    history: ConversationHistory, before_seq: int, limit: int, expected: list[PromptMessage]
+) -> None:
+    assert await history.recent(SESSION, before_seq=before_seq, limit=limit) == expected
