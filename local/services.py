@@ -1,0 +1,75 @@
+"""The project's own parts: the three services, and the steps that prepare the database for them."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from local.environment import kept_secret
+from local.home import shown_path
+from local.part import Part, Report, silent
+from local.program import Program
+from local.readiness import answers_ok
+
+
+class Service(Part):
+    """One of the three services, under uvicorn."""
+
+    def __init__(self, name: str, application: str, port: int, home: Path, environment: Mapping[str, str]) -> None:
+        super().__init__(name, home)
+        self._application = application
+        self._port = port
+        self._environment = environment
+
+    def start(self, report: Report = silent) -> None:
+        """Start the service and wait until it is ready for requests; see `Part`."""
+        command = [sys.executable, "-m", "uvicorn", self._application, "--host", "127.0.0.1", "--port", str(self._port)]
+        options = ["--timeout-graceful-shutdown", "25", "--no-access-log", "--no-server-header"]
+        program = Program(self.name, [*command, *options], self._home, environment=self._environment, stop_seconds=30)
+        report("importing")
+        self._serve(program, lambda: answers_ok(f"http://127.0.0.1:{self._port}/readyz"), seconds=60)
+
+
+class Migrate(Part):
+    """Brings the database's schema up to date."""
+
+    def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
+        super().__init__("migrate", home)
+        self._environment = environment
+
+    def start(self, report: Report = silent) -> None:
+        """Run the migrations; see `Part`."""
+        report("running migrations")
+        command = [sys.executable, "-m", "app.cli", "migrate"]
+        self._complete(Program(self.name, command, self._home, environment=self._environment), seconds=300)
+
+
+class FirstAdmin(Part):
+    """Makes the first admin, once. The password is the user's ADMIN_PASSWORD, or a random one, kept in a file."""
+
+    def __init__(self, home: Path, environment: dict[str, str]) -> None:
+        super().__init__("first-admin", home)
+        self.email = environment.get("ADMIN_EMAIL") or "admin@example.com"
+        self.password_file = self._home / "admin-password"
+        self._environment = environment
+
+    def start(self, report: Report = silent) -> None:
+        """Make the admin, if there is none of that address; see `Part`."""
+        report("looking for the admin")
+        password_is_new = not self.password_file.exists()
+        password = self._environment.get("ADMIN_PASSWORD") or kept_secret(self.password_file)
+        program = Program(
+            self.name,
+            [sys.executable, "-m", "app.cli", "create-admin", "--email", self.email, "--username", "admin"],
+            self._home,
+            environment=self._environment | {"ADMIN_PASSWORD": password},
+        )
+        self._complete(program, seconds=60)
+        if password_is_new and "Created" not in program.log.read_text():
+            # That admin is older than the file: it would name a password that was never theirs.
+            self.password_file.unlink(missing_ok=True)
+
+    def login(self) -> str:
+        """Say how to log in as the admin."""
+        if self.password_file.exists() and not self._environment.get("ADMIN_PASSWORD"):
+            return f"{self.email}, password in {shown_path(self.password_file)}"
+        return f"{self.email}, with the password it was made with"
