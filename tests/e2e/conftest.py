@@ -1,0 +1,80 @@
+"""The whole stack, once a run: real Nginx, three service processes, PostgreSQL, Redis and the real small model."""
+
+import os
+import random
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.config import Settings
+from local.home import PROJECT
+from local.ports import PortError, Ports
+from local.stack import Stack
+from local.watchdog import Watchdog
+
+ADMIN_PASSWORD = "the first admin's password"
+PASSWORD = "correct horse battery staple"
+
+
+def free_gateway_port() -> int:
+    # Below the ports that systems give to outgoing connections.
+    for port in random.sample(range(12_000, 32_000), 50):
+        try:
+            Ports.of(port).check_free(with_model=True)
+        except PortError:
+            continue
+        return port
+    pytest.fail("no free ports")
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    # Nothing that a developer has set replaces a part.
+    settings = {*Settings.model_fields, "ADMIN_EMAIL"}
+    given = {name: value for name, value in os.environ.items() if name not in settings}
+    with tempfile.TemporaryDirectory(prefix="chat-e2e-", ignore_cleanup_errors=True) as directory:
+        home = Path(directory)
+        (home / "packages").symlink_to(PROJECT / ".local" / "packages")
+        stack = Stack(home, free_gateway_port(), given | {"ADMIN_PASSWORD": ADMIN_PASSWORD})
+        with Watchdog(home), stack:
+            yield stack
+
+
+@pytest.fixture
+def anonymous(stack: Stack) -> Iterator[httpx.Client]:
+    """Somebody in front of the gateway."""
+    with httpx.Client(base_url=stack.url, timeout=60, trust_env=False) as client:
+        yield client
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """A user in front of the gateway."""
+
+    username: str
+    client: httpx.Client
+    tokens: dict[str, str]
+
+
+@pytest.fixture
+def make_visitor(stack: Stack) -> Iterator[Callable[[str], Visitor]]:
+    """Registers a user, logs them in, and gives the client that is theirs."""
+    clients: list[httpx.Client] = []
+
+    def make(username: str) -> Visitor:
+        client = httpx.Client(base_url=stack.url, timeout=60, trust_env=False)
+        clients.append(client)
+        account = {"email": f"{username}@example.com", "username": username, "password": PASSWORD}
+        client.post("/api/v1/auth/register", json=account).raise_for_status()
+        response = client.post("/api/v1/auth/login", data={"username": username, "password": PASSWORD})
+        response.raise_for_status()
+        client.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
+        return Visitor(username, client, response.json())
+
+    yield make
+    for client in clients:
+        client.close()
