@@ -1,6 +1,5 @@
 """PostgreSQL and Redis away, frozen and back, under running services."""
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,22 +13,18 @@ from httpx2 import Response
 from app import auth_main, main
 from app.config import Settings
 from app.database import migrations
-from local.home import PROJECT
 from local.leftovers import recorded_processes
 from local.postgres import Postgres
 from local.redis import Redis
-from local.watchdog import Watchdog
+from tests.fixtures.servers import temporary_home
 from tests.fixtures.services import AUTH, Chat, User, assert_problem, login, register
 from tests.provider import Provider, answers
 
 
 @pytest.fixture(scope="module")
 def own_home() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="chat-tests-", ignore_cleanup_errors=True) as directory:
-        home = Path(directory)
-        (home / "packages").symlink_to(PROJECT / ".local" / "packages")
-        with Watchdog(home):
-            yield home
+    with temporary_home() as home:
+        yield home
 
 
 @pytest.fixture(scope="module")

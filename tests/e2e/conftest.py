@@ -2,19 +2,16 @@
 
 import os
 import random
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
 
 from app.config import Settings
-from local.home import PROJECT
 from local.ports import PortError, Ports
 from local.stack import Stack
-from local.watchdog import Watchdog
+from tests.fixtures.servers import temporary_home
 
 ADMIN_PASSWORD = "the first admin's password"
 PASSWORD = "correct horse battery staple"
@@ -36,12 +33,11 @@ def stack() -> Iterator[Stack]:
     # Nothing that a developer has set replaces a part.
     settings = {*Settings.model_fields, "ADMIN_EMAIL"}
     given = {name: value for name, value in os.environ.items() if name not in settings}
-    with tempfile.TemporaryDirectory(prefix="chat-e2e-", ignore_cleanup_errors=True) as directory:
-        home = Path(directory)
-        (home / "packages").symlink_to(PROJECT / ".local" / "packages")
-        stack = Stack(home, free_gateway_port(), given | {"ADMIN_PASSWORD": ADMIN_PASSWORD})
-        with Watchdog(home), stack:
-            yield stack
+    with (
+        temporary_home() as home,
+        Stack(home, free_gateway_port(), given | {"ADMIN_PASSWORD": ADMIN_PASSWORD}) as stack,
+    ):
+        yield stack
 
 
 @pytest.fixture
