@@ -8,7 +8,8 @@ LOCK_ARGS ?=
 VENV_PYTHON := .venv/bin/python
 RUNTIME := .venv/installed-local
 DEVELOPMENT := .venv/installed-dev
-INSTALL := $(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
+# Of pip only errors are shown.
+INSTALL := $(VENV_PYTHON) -m pip install -qq --disable-pip-version-check --require-hashes --no-deps
 LOCK := $(VENV_PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header $(LOCK_ARGS)
 
 .PHONY: help setup run demo down test lint types check lock clean

@@ -5,7 +5,8 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
+from rich.text import Text
 
 _DETAIL_SECONDS = 5.0
 
@@ -31,6 +32,14 @@ class Display:
         pass
 
 
+class _Seconds(ProgressColumn):
+    """The time a part has taken, to a tenth."""
+
+    def render(self, task: Task) -> Text:
+        """Return it as text."""
+        return Text(f"{task.finished_time or task.elapsed or 0:5.1f} s")
+
+
 class LiveDisplay(Display):
     """One line a part, on a terminal."""
 
@@ -38,7 +47,7 @@ class LiveDisplay(Display):
         self._progress = Progress(
             SpinnerColumn(finished_text="[green]✓"),
             TextColumn("{task.description:<14}"),
-            TimeElapsedColumn(),
+            _Seconds(),
             TextColumn("[dim]{task.fields[detail]}"),
             console=console,
         )

@@ -50,7 +50,7 @@ class Gateway(Part):
             directory=self._directory,
         )
         report("waiting for the services")
-        self._serve(server, lambda: answers_ok(f"http://127.0.0.1:{self._ports.gateway}/"), seconds=30)
+        self._serve(server, lambda: answers_ok(self._ports.gateway, "/"), seconds=30)
 
     def _write_configuration(self) -> None:
         private_directory(self._directory)

@@ -38,7 +38,7 @@ class Model(Part):
             self._home,
             environment=self._environment(report),
         )
-        self._serve(server, lambda: answers_ok(f"http://127.0.0.1:{self._port}/health"), seconds=60)
+        self._serve(server, lambda: answers_ok(self._port, "/health"), seconds=60)
 
     def _environment(self, report: Report) -> dict[str, str]:
         """Return an environment in which the server finds the OpenMP library, which smaller machines do not have."""

@@ -38,8 +38,9 @@ class Postgres(Part):
 
     def __init__(self, home: Path, *, options: Mapping[str, str] | None = None) -> None:
         super().__init__("postgres", home)
-        self._directory = self._home / "postgres"
-        self._data = self._directory / "data"
+        self.directory = self._home / "postgres"
+        """Where the data are, in `data`, and what is only true of them."""
+        self._data = self.directory / "data"
         self._sockets = socket_directory(self._home, self.name)
         self._options = _OPTIONS | dict(options or {})
         self.opened: list[Path] = []
@@ -52,8 +53,8 @@ class Postgres(Part):
     def start(self, report: Report = silent) -> None:
         """Start the server, after making the cluster and the database if there are none; see `Part`."""
         try:
-            account = server_account(self._directory)
-            private_directory(self._directory, account)
+            account = server_account(self.directory)
+            private_directory(self.directory, account)
             make_socket_directory(self._sockets, account)
             if account is not None:
                 for path in (self._data, self._sockets / "socket", _binary("postgres")):
@@ -73,7 +74,7 @@ class Postgres(Part):
             self.name,
             command,
             self._home,
-            directory=self._directory,
+            directory=self.directory,
             account=account,
             stop_signal=signal.SIGINT,  # "fast": SIGTERM would wait for every client to leave
             stop_seconds=15,
@@ -98,10 +99,10 @@ class Postgres(Part):
 
     def _make_cluster(self, account: Account | None) -> None:
         # Renamed when it is complete: an interrupted initdb leaves a directory that looks like a cluster.
-        unfinished = self._directory / "data.new"
+        unfinished = self.directory / "data.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         command: list[str | Path] = [_binary("initdb"), "-D", unfinished, "-U", _SUPERUSER, "--auth=trust", *_LOCALE]
-        initdb = Program("postgres-initdb", command, self._home, directory=self._directory, account=account)
+        initdb = Program("postgres-initdb", command, self._home, directory=self.directory, account=account)
         self._complete(initdb, seconds=120)
         unfinished.rename(self._data)
 

@@ -26,7 +26,7 @@ class Service(Part):
         options = ["--timeout-graceful-shutdown", "25", "--no-access-log", "--no-server-header"]
         program = Program(self.name, [*command, *options], self._home, environment=self._environment, stop_seconds=30)
         report("importing")
-        self._serve(program, lambda: answers_ok(f"http://127.0.0.1:{self._port}/readyz"), seconds=60)
+        self._serve(program, lambda: answers_ok(self._port, "/readyz"), seconds=60)
 
 
 class Migrate(Part):
@@ -46,14 +46,18 @@ class Migrate(Part):
 class FirstAdmin(Part):
     """Makes the first admin, once. The password is the user's ADMIN_PASSWORD, or a random one, kept in a file."""
 
-    def __init__(self, home: Path, environment: dict[str, str]) -> None:
+    def __init__(self, home: Path, environment: dict[str, str], made: Path | None) -> None:
+        """Plan it. `made` is a file beside the data that remembers it; without one, each start asks the database."""
         super().__init__("first-admin", home)
+        self._made = made
         self.email = environment.get("ADMIN_EMAIL") or "admin@example.com"
         self.password_file = self._home / "admin-password"
         self._environment = environment
 
     def start(self, report: Report = silent) -> None:
         """Make the admin, if there is none of that address; see `Part`."""
+        if self._made is not None and self._made.exists():
+            return
         report("looking for the admin")
         password_is_new = not self.password_file.exists()
         password = self._environment.get("ADMIN_PASSWORD") or kept_secret(self.password_file)
@@ -67,6 +71,8 @@ class FirstAdmin(Part):
         if password_is_new and "Created" not in program.log.read_text():
             # That admin is older than the file: it would name a password that was never theirs.
             self.password_file.unlink(missing_ok=True)
+        if self._made is not None:
+            self._made.touch()
 
     def login(self) -> str:
         """Say how to log in as the admin."""

@@ -52,7 +52,8 @@ class Stack:
         )
         self.settings = choose(given, self._local_settings())
         environment = {**given, **self.settings}
-        self.first_admin = FirstAdmin(self.home, environment)
+        admin_made = self.postgres.directory / "first-admin-made" if self.postgres is not None else None
+        self.first_admin = FirstAdmin(self.home, environment, admin_made)
         self._parts = self._plan(environment)
         self._stopping = Event()
         self._starting: dict[str, Future[None]] = {}
