@@ -4,14 +4,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import timedelta
-from http import HTTPStatus
 from typing import Any, Literal
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from pydantic import BaseModel, Field
 
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError, StartupError
@@ -22,7 +19,8 @@ from app.core.security import AccessTokens
 from app.database.connection import Database
 from app.database.migrations import require_current_schema
 from app.dependencies import Resources
-from app.services.redis import is_reachable, open_redis
+from app.health import HealthChecks, health_router
+from app.services.redis import open_redis
 
 STARTUP_PATIENCE = 15.0
 """Seconds a starting service waits for PostgreSQL."""
@@ -68,7 +66,7 @@ def create_app(
     app.add_middleware(BodyLimitMiddleware, max_bytes=settings.MAX_BODY_BYTES)
     app.add_middleware(RequestContextMiddleware)  # last added, outermost
     install_handlers(app)
-    app.include_router(_health_router(settings, service))
+    app.include_router(health_router(settings, service))
     app.include_router(router, prefix=prefix, tags=[service])
 
     def openapi() -> dict[str, Any]:
@@ -121,81 +119,3 @@ async def _wait_for_schema(database: Database) -> None:
             await asyncio.sleep(0.3)
         else:
             return
-
-
-class Health(BaseModel):
-    """State of one service."""
-
-    status: Literal["healthy", "degraded", "unhealthy"] = Field(
-        description="`degraded`: Redis is away, everything still works. `unhealthy`: PostgreSQL is away."
-    )
-    service: str
-    version: str
-    checks: dict[str, Literal["up", "down"]]
-    graph_ready: bool | None = Field(None, description="Chat service only: the pipeline is compiled.")
-
-
-@dataclass(slots=True)
-class HealthChecks:
-    """Looks at what the service needs, at most once a second however often it is asked."""
-
-    resources: Resources
-    _results: dict[str, Literal["up", "down"]] = field(default_factory=dict)
-    _good_until: float = 0.0
-    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    async def run(self) -> dict[str, Literal["up", "down"]]:
-        """Return the state of PostgreSQL and Redis."""
-        async with self._lock:
-            if time.monotonic() >= self._good_until:
-                database, redis = await asyncio.gather(
-                    self._database_is_reachable(), is_reachable(self.resources.redis)
-                )
-                self._results = {"database": "up" if database else "down", "redis": "up" if redis else "down"}
-                self._good_until = time.monotonic() + 1
-            return self._results
-
-    async def _database_is_reachable(self) -> bool:
-        try:
-            await self.resources.database.ping()
-        except DatabaseUnavailableError:
-            return False
-        return True
-
-
-def _health_router(settings: Settings, service: str) -> APIRouter:
-    router = APIRouter(tags=["health"])
-    unavailable: dict[int | str, dict[str, Any]] = {503: {"model": Health}}
-
-    async def state(request: Request, response: Response) -> Health:
-        checks = await request.state.health.run()
-        status: Literal["healthy", "degraded", "unhealthy"] = "healthy"
-        if checks["database"] == "down":
-            status = "unhealthy"
-            response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
-        elif checks["redis"] == "down":
-            status = "degraded"
-        return Health(
-            status=status,
-            service=f"{service}-service",
-            version=settings.VERSION,
-            checks=checks,
-            graph_ready=hasattr(request.state, "graph") if service == "chat" else None,
-        )
-
-    @router.get("/health", response_model_exclude_none=True, responses=unavailable)
-    async def health(request: Request, response: Response) -> Health:
-        """Tell how the service and what it needs are doing. 503 when it cannot serve."""
-        return await state(request, response)
-
-    @router.get("/readyz", response_model_exclude_none=True, responses=unavailable)
-    async def ready(request: Request, response: Response) -> Health:
-        """Tell whether to send requests here. 503 when not."""
-        return await state(request, response)
-
-    @router.get("/livez")
-    async def live() -> dict[str, str]:
-        """Tell that the process answers, whatever the state of what it needs."""
-        return {"status": "alive"}
-
-    return router

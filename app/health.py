@@ -1,0 +1,94 @@
+"""Whether a service can serve, and what it lacks."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+
+from app.config import Settings
+from app.core.exceptions import DatabaseUnavailableError
+from app.dependencies import Resources
+from app.services.redis import is_reachable
+
+
+class Health(BaseModel):
+    """State of one service."""
+
+    status: Literal["healthy", "degraded", "unhealthy"] = Field(
+        description="`degraded`: Redis is away, everything still works. `unhealthy`: PostgreSQL is away."
+    )
+    service: str
+    version: str
+    checks: dict[str, Literal["up", "down"]]
+    graph_ready: bool | None = Field(None, description="Chat service only: the pipeline is compiled.")
+
+
+@dataclass(slots=True)
+class HealthChecks:
+    """Looks at what the service needs, at most once a second however often it is asked."""
+
+    resources: Resources
+    _results: dict[str, Literal["up", "down"]] = field(default_factory=dict)
+    _good_until: float = 0.0
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def run(self) -> dict[str, Literal["up", "down"]]:
+        """Return the state of PostgreSQL and Redis."""
+        async with self._lock:
+            if time.monotonic() >= self._good_until:
+                database, redis = await asyncio.gather(
+                    self._database_is_reachable(), is_reachable(self.resources.redis)
+                )
+                self._results = {"database": "up" if database else "down", "redis": "up" if redis else "down"}
+                self._good_until = time.monotonic() + 1
+            return self._results
+
+    async def _database_is_reachable(self) -> bool:
+        try:
+            await self.resources.database.ping()
+        except DatabaseUnavailableError:
+            return False
+        return True
+
+
+def health_router(settings: Settings, service: str) -> APIRouter:
+    """Make the routes that balancers, containers and operators ask. They lie outside the API's prefix."""
+    router = APIRouter(tags=["health"])
+    unavailable: dict[int | str, dict[str, Any]] = {503: {"model": Health}}
+
+    async def state(request: Request, response: Response) -> Health:
+        checks = await request.state.health.run()
+        status: Literal["healthy", "degraded", "unhealthy"] = "healthy"
+        if checks["database"] == "down":
+            status = "unhealthy"
+            response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+        elif checks["redis"] == "down":
+            status = "degraded"
+        return Health(
+            status=status,
+            service=f"{service}-service",
+            version=settings.VERSION,
+            checks=checks,
+            graph_ready=hasattr(request.state, "graph") if service == "chat" else None,
+        )
+
+    @router.get("/health", response_model_exclude_none=True, responses=unavailable)
+    async def health(request: Request, response: Response) -> Health:
+        """Tell how the service and what it needs are doing. 503 when it cannot serve."""
+        return await state(request, response)
+
+    @router.get("/readyz", response_model_exclude_none=True, responses=unavailable)
+    async def ready(request: Request, response: Response) -> Health:
+        """Tell whether to send requests here. 503 when not."""
+        return await state(request, response)
+
+    @router.get("/livez")
+    async def live() -> dict[str, str]:
+        """Tell that the process answers, whatever the state of what it needs."""
+        return {"status": "alive"}
+
+    return router
