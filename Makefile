@@ -12,10 +12,10 @@ DEVELOPMENT := .venv/installed-dev
 INSTALL := $(VENV_PYTHON) -m pip install -qq --disable-pip-version-check --require-hashes --no-deps
 LOCK := $(VENV_PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header $(LOCK_ARGS)
 
-.PHONY: help setup run demo down test lint types check lock clean
+.PHONY: help setup run demo down test lint types docs docs-check check lock clean
 
 help: ## say what there is
-	@awk -F ': *[^#]*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ': *[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: $(DEVELOPMENT) ## install everything for development into .venv
 
@@ -39,7 +39,13 @@ lint: $(DEVELOPMENT) ## check style, format and the direction of imports
 types: $(DEVELOPMENT) ## check types
 	@$(VENV_PYTHON) -m mypy
 
-check: lint types test ## all three
+docs: $(DEVELOPMENT) ## write the generated documents again
+	@$(VENV_PYTHON) docs/generate.py
+
+docs-check: $(DEVELOPMENT) ## see that the generated documents are up to date
+	@$(VENV_PYTHON) docs/generate.py --check
+
+check: lint types docs-check test ## all of them
 
 lock: $(DEVELOPMENT) ## lock the requirements again; LOCK_ARGS=--upgrade for newer versions
 	@for name in requirements requirements-local requirements-dev; do $(LOCK) $$name.in -o $$name.txt || exit; done
