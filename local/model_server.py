@@ -14,7 +14,7 @@ from pathlib import Path
 # the cores too, waiting busily turns an answer of half a second into one of minutes.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-import xllamacpp  # noqa: E402
+import xllamacpp
 
 
 def parameters(model: Path, host: str, port: int) -> xllamacpp.CommonParams:
