@@ -1,5 +1,6 @@
 """The project's own parts: the three services, and the steps that prepare the database for them."""
 
+import hashlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,12 +48,14 @@ class FirstAdmin(Part):
     """Makes the first admin, once. The password is the user's ADMIN_PASSWORD, or a random one, kept in a file."""
 
     def __init__(self, home: Path, environment: dict[str, str], made: Path | None) -> None:
-        """Plan it. `made` is a file beside the data that remembers it; without one, each start asks the database."""
+        """Plan it. `made` is a file beside the local data that remembers it; None where the database is the user's."""
         super().__init__("first-admin", home)
         self._made = made
-        self.email = environment.get("ADMIN_EMAIL") or "admin@example.com"
-        self.password_file = self._home / "admin-password"
         self._environment = environment
+        self.email = environment.get("ADMIN_EMAIL") or "admin@example.com"
+        # Another database has another admin.
+        database = hashlib.sha256(environment["DATABASE_URL"].encode()).hexdigest()[:8]
+        self.password_file = self._home / ("admin-password" if made else f"admin-password-{database}")
 
     def start(self, report: Report = silent) -> None:
         """Make the admin, if there is none of that address; see `Part`."""

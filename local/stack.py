@@ -22,7 +22,7 @@ HOME = PROJECT / ".local"
 _STOP_POLL_SECONDS = 0.2
 
 
-class _NotStartedError(Exception):
+class _NotStartedError(PartFailedError):
     """What a part needs has failed, or the stack is being stopped."""
 
 
@@ -157,7 +157,7 @@ class Stack:
 
     def _start_part(self, part: Part, needed: list[Future[None]], display: Display) -> None:
         if any(future.exception() is not None for future in needed) or self._stopping.is_set():
-            raise _NotStartedError
+            raise _NotStartedError(part.name, "was not started")
         display.begin(part.name)
         part.start(lambda text: display.detail(part.name, text))
         display.done(part.name)

@@ -64,8 +64,12 @@ def _stop_on_signals() -> None:
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         for number in _STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+            signal.signal(number, pass_over)
         raise KeyboardInterrupt
+
+    def pass_over(_number: int, _frame: FrameType | None) -> None:
+        # Not SIG_IGN: a process that is being started just now would inherit that, and could not be stopped politely.
+        pass
 
     for number in _STOP_SIGNALS:
         signal.signal(number, interrupt)
