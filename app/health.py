@@ -14,6 +14,9 @@ from app.core.exceptions import DatabaseUnavailableError
 from app.dependencies import Resources
 from app.services.redis import is_reachable
 
+CACHE_SECONDS = 4.0
+"""How long a finding is good. The gateway's `/health` asks a service that is not well twice, one after the other."""
+
 
 class Health(BaseModel):
     """State of one service."""
@@ -29,7 +32,7 @@ class Health(BaseModel):
 
 @dataclass(slots=True)
 class HealthChecks:
-    """Looks at what the service needs, at most once a second however often it is asked."""
+    """Looks at what the service needs, at most once in `CACHE_SECONDS` however often it is asked."""
 
     resources: Resources
     _results: dict[str, Literal["up", "down"]] = field(default_factory=dict)
@@ -44,7 +47,7 @@ class HealthChecks:
                     self._database_is_reachable(), is_reachable(self.resources.redis)
                 )
                 self._results = {"database": "up" if database else "down", "redis": "up" if redis else "down"}
-                self._good_until = time.monotonic() + 1
+                self._good_until = time.monotonic() + CACHE_SECONDS
             return self._results
 
     async def _database_is_reachable(self) -> bool:

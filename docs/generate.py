@@ -1,7 +1,7 @@
 """Writes the documents that the code can tell by itself: `python docs/generate.py`, or `--check` to compare only.
 
-They are settings.md, openapi/*.json, and the marked blocks of data-model.md (the ER diagram) and of turn-pipeline.md
-(the graph).
+They are .env.example, settings.md, openapi/*.json, and the marked blocks of data-model.md (the ER diagram) and of
+turn-pipeline.md (the graph).
 """
 
 import argparse
@@ -63,6 +63,18 @@ def _plain(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def env_example() -> str:
+    """Return `.env.example` with the descriptions and defaults of now; its order and headings are kept."""
+    text = (ROOT / ".env.example").read_text()
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default is PydanticUndefined else _plain(field.default)
+        entry = f"# {field.description}\n#{name}={default}\n"
+        text, count = re.subn(rf"^# .*\n#{name}=.*\n", lambda _, entry=entry: entry, text, flags=re.MULTILINE)  # type: ignore[misc]
+        if count != 1:
+            raise SystemExit(f".env.example: {name} is not there")
+    return text
+
+
 def openapi(app: FastAPI) -> str:
     """Return the service's OpenAPI document."""
     return json.dumps(app.openapi(), indent=2, ensure_ascii=False) + "\n"
@@ -104,6 +116,7 @@ def with_block(path: Path, name: str, content: str) -> str:
 def documents() -> dict[Path, str]:
     """Return every generated document."""
     return {
+        ROOT / ".env.example": env_example(),
         DOCS / "settings.md": settings_table(),
         DOCS / "openapi" / "auth.json": openapi(auth_main.app),
         DOCS / "openapi" / "chat.json": openapi(main.app),

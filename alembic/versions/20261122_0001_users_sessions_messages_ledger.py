@@ -40,7 +40,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("turn_id", "attempt", name=op.f("uq_llm_calls_turn_id_attempt")),
     )
     op.create_index("ix_llm_calls_created_at", "llm_calls", ["created_at"], unique=False)
-    op.create_index("ix_llm_calls_user_id_created_at", "llm_calls", ["user_id", "created_at"], unique=False)
     op.create_table(
         "users",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -93,13 +92,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("token_hash", name=op.f("uq_auth_sessions_token_hash")),
         sa.UniqueConstraint("uuid", name=op.f("uq_auth_sessions_uuid")),
     )
-    op.create_index(
-        "ix_auth_sessions_user_id_open",
-        "auth_sessions",
-        ["user_id"],
-        unique=False,
-        postgresql_where=sa.text("revoked_at IS NULL"),
-    )
+    op.create_index(op.f("ix_auth_sessions_user_id"), "auth_sessions", ["user_id"], unique=False)
     op.create_table(
         "chat_sessions",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -193,13 +186,10 @@ def downgrade() -> None:
     op.drop_table("chat_messages")
     op.drop_index("ix_chat_sessions_user_id_updated_at", table_name="chat_sessions")
     op.drop_table("chat_sessions")
-    op.drop_index(
-        "ix_auth_sessions_user_id_open", table_name="auth_sessions", postgresql_where=sa.text("revoked_at IS NULL")
-    )
+    op.drop_index(op.f("ix_auth_sessions_user_id"), table_name="auth_sessions")
     op.drop_table("auth_sessions")
     op.drop_index("uq_users_username_lower", table_name="users")
     op.drop_index("uq_users_email_lower", table_name="users")
     op.drop_table("users")
-    op.drop_index("ix_llm_calls_user_id_created_at", table_name="llm_calls")
     op.drop_index("ix_llm_calls_created_at", table_name="llm_calls")
     op.drop_table("llm_calls")

@@ -1,6 +1,7 @@
 """Sessions of one user, and the shapes in which clients see them."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -125,7 +126,7 @@ def turn_response(turn: Turn) -> TurnResponse:
             role="assistant",
             content=answer.content,
             status=answer.status,
-            timestamp=started.created_at,
+            timestamp=turn.settled.updated_at,
             metadata=answer.meta,
             tokens_used=answer.tokens_used,
             processing_time_ms=answer.processing_time_ms,
@@ -137,13 +138,15 @@ def turn_response(turn: Turn) -> TurnResponse:
 
 def _message(row: MessageRow) -> MessageResponse:
     message = row.message
+    # Its process has died; the session's next question settles it.
+    is_dead = message.lease_expires_at is not None and message.lease_expires_at < datetime.now(UTC)
     return MessageResponse.model_validate(
         {
             "id": message.uuid,
             "role": message.role,
             "content": message.content,
-            "status": message.status,
-            "timestamp": message.created_at,
+            "status": "interrupted" if is_dead else message.status,
+            "timestamp": message.updated_at,
             "metadata": message.meta,
             "tokens_used": message.tokens_used,
             "processing_time_ms": message.processing_time_ms,

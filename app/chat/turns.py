@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar
 from uuid import UUID
 
-from app.core.exceptions import ConflictError, NotFoundError, ServiceUnavailableError
+from app.core.exceptions import ConflictError, DatabaseUnavailableError, NotFoundError, ServiceUnavailableError
 from app.core.types import new_id
 from app.database.connection import Database
 from app.database.repositories import turns
@@ -29,6 +29,8 @@ T = TypeVar("T")
 LEASE_MARGIN = timedelta(seconds=15)
 """What storing an answer may take after the turn's deadline, before the turn is taken for dead."""
 
+_SETTLE_PAUSE = 0.5
+"""Seconds between attempts to store an answer while PostgreSQL is away."""
 _SETTLE_PATIENCE = 3.0
 """Seconds for storing what a cancelled turn leaves."""
 
@@ -137,10 +139,7 @@ class TurnRunner:
                 "status": "initialized",
             }
         )
-        async with self.database.autocommit() as connection:
-            settled = await turns.settle(connection, started, outcome.answer, user_id=user_id, calls=outcome.calls)
-        if settled is None:
-            raise NotFoundError("The session was deleted while the question was being answered.")
+        settled = await self._settle(user_id, started, outcome)
         return Turn(started, message, context or {}, outcome.answer, settled)
 
     async def _answer_directly(self, user_id: int, message: str, context: dict[str, Any]) -> Answer:
@@ -173,6 +172,31 @@ class TurnRunner:
                     raise NotFoundError("Session not found.")
                 return started
         raise AssertionError  # pragma: no cover - the second try returns or raises
+
+    async def _settle(self, user_id: int, started: StartedTurn, outcome: Outcome) -> SettledTurn:
+        give_up = asyncio.get_running_loop().time() + LEASE_MARGIN.total_seconds()
+        while True:
+            try:
+                return await self._settle_once(user_id, started, outcome)
+            except DatabaseUnavailableError:
+                # The answer has been paid for: it is worth waiting for PostgreSQL as long as the lease lasts.
+                if asyncio.get_running_loop().time() > give_up:
+                    raise
+                await asyncio.sleep(_SETTLE_PAUSE)
+
+    async def _settle_once(self, user_id: int, started: StartedTurn, outcome: Outcome) -> SettledTurn:
+        async with self.database.autocommit() as connection:
+            settled = await turns.settle(connection, started, outcome.answer, user_id=user_id, calls=outcome.calls)
+            if settled is not None:
+                return settled
+            found = await turns.find_settled(connection, started)
+        match found:
+            case None:
+                raise NotFoundError("The session was deleted while the question was being answered.")
+            case (outcome.answer.status, settled):
+                return settled  # stored by an attempt whose confirmation was lost
+            case _:
+                raise ConflictError("The answer came after its time was up.", code="turn_interrupted")
 
     async def _run_graph(self, state: ChatState) -> Outcome:
         context = ChatContext(

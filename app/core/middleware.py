@@ -1,5 +1,6 @@
 """The outermost layer of each service, as pure ASGI: request ids, security headers, one log line a request."""
 
+import asyncio
 import logging
 import re
 import time
@@ -54,6 +55,14 @@ class RequestContextMiddleware:
 
         try:
             await self.app(scope, receive, send_with_headers)
+        except asyncio.CancelledError:
+            if status is not None:
+                raise
+            # The server's patience with open requests is over. The turn goes on without its request.
+            refusal = problem_response(
+                503, code="shutting_down", detail="The service is stopping.", headers={"Retry-After": "2"}
+            )
+            await refusal(scope, receive, send_with_headers)
         except Exception:
             logger.exception("unhandled exception")
             if status is not None:

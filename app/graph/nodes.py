@@ -12,7 +12,7 @@ from langgraph.runtime import Runtime
 
 from app.core.exceptions import AppError
 from app.graph.context import Attempt, ChatContext, Completion, ModelError, PromptMessage
-from app.graph.prompts import FALLBACK_RESPONSE, system_prompt
+from app.graph.prompts import FALLBACK_RESPONSE, prompt, system_prompt
 from app.graph.state import ChatState
 
 logger = logging.getLogger(__name__)
@@ -62,11 +62,7 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
 
     model_index = state["model_index"]
     model = context.policy.models[model_index]
-    messages: list[PromptMessage] = [
-        {"role": "system", "content": state["system_prompt"]},
-        *state["conversation_history"],
-        {"role": "user", "content": state["processed_message"]},
-    ]
+    messages = prompt(state["system_prompt"], state["conversation_history"], state["processed_message"])
     asked = time.perf_counter()
 
     def record(completion: Completion | None = None, error_code: str | None = None) -> None:
@@ -137,7 +133,9 @@ def _after_failure(state: ChatState, context: ChatContext, error: ModelError) ->
     if retry_count > state["max_retries"]:
         return {"error": error.code, "status": "error"}
     has_next_model = state["model_index"] + 1 < len(context.policy.models)
-    if error.retryable and attempts <= context.policy.retries_per_model:
+    # A model that hangs is not asked again while another could be: it would use up the time of both.
+    hangs = error.code == "provider_timeout" and has_next_model
+    if error.retryable and not hangs and attempts <= context.policy.retries_per_model:
         delay = _delay(attempts, error.retry_after)
         patience = _PATIENCE if has_next_model else context.deadline - asyncio.get_running_loop().time()
         if delay < patience:

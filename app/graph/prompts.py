@@ -1,6 +1,9 @@
 """The words the pipeline says by itself."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
+
+from app.graph.context import PromptMessage
 
 Tone = Literal["professional", "casual"]
 
@@ -18,3 +21,18 @@ def system_prompt(context: dict[str, Any]) -> str:
     """Return the instructions for the model. `context["tone"]` chooses the tone; an unknown one changes nothing."""
     tone = _TONES.get(context.get("tone"))  # type: ignore[arg-type] # whatever came: unknown tones find nothing
     return f"{_BASE} {tone}" if tone else _BASE
+
+
+def prompt(instructions: str, history: Sequence[PromptMessage], question: str) -> list[PromptMessage]:
+    """Put together what the model gets. After the instructions, user and assistant take turns, the user first.
+
+    Many engines refuse anything else, and a failed answer leaves two questions side by side: they become one message.
+    """
+    messages: list[PromptMessage] = [{"role": "system", "content": instructions}]
+    for message in [*history, PromptMessage(role="user", content=question)]:
+        last = messages[-1]
+        if message["role"] == last["role"]:
+            messages[-1] = {"role": last["role"], "content": f"{last['content']}\n\n{message['content']}"}
+        elif message["role"] == "user" or len(messages) > 1:
+            messages.append(message)
+    return messages

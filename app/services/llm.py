@@ -24,11 +24,13 @@ _CHARACTERS_PER_TOKEN = 4
 class OpenAIChatModel:
     """`ChatModel` over the `openai` client. It makes single attempts: the graph decides about more."""
 
-    def __init__(self, client: AsyncOpenAI, *, max_tokens: int, temperature: float) -> None:
-        """Take over the client, which must not retry by itself; `close()` ends it."""
+    def __init__(self, client: AsyncOpenAI, parameters: Mapping[str, object]) -> None:
+        """Take over the client, which must not retry by itself; `close()` ends it.
+
+        `parameters` go with every request as they are.
+        """
         self._client = client
-        self._max_tokens = max_tokens
-        self._temperature = temperature
+        self._parameters = parameters
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -48,16 +50,13 @@ class OpenAIChatModel:
             max_retries=0,
             timeout=settings.LLM_ATTEMPT_TIMEOUT,
         )
-        return cls(client, max_tokens=settings.LLM_MAX_TOKENS, temperature=settings.LLM_TEMPERATURE)
+        # OpenAI's newer models refuse the old name of the limit, other engines may not know the new one.
+        limit = "max_tokens" if settings.OPENAI_BASE_URL else "max_completion_tokens"
+        return cls(client, {limit: settings.LLM_MAX_TOKENS, "temperature": settings.LLM_TEMPERATURE})
 
     async def complete(self, model: str, messages: Sequence[PromptMessage], *, max_seconds: float) -> Completion:
         """Make one attempt; see `ChatModel`."""
-        body = {
-            "model": model,
-            "messages": list(messages),
-            "max_tokens": self._max_tokens,
-            "temperature": self._temperature,
-        }
+        body = {"model": model, "messages": list(messages), **self._parameters}
         try:
             async with asyncio.timeout(max_seconds):
                 # The low-level call sends the body as it is: `chat.completions.create` spends milliseconds of CPU

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
-    Insert,
     Integer,
     Interval,
     Select,
@@ -17,14 +16,13 @@ from sqlalchemy import (
     bindparam,
     column,
     func,
-    insert,
     literal,
     null,
     select,
     true,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -158,7 +156,7 @@ def _ledger_insert() -> Insert:
         )
         .render_derived(with_types=True)
     )
-    return insert(LlmCall).from_select(
+    statement = insert(LlmCall).from_select(
         ["turn_id", "user_id", "session_id", *_LEDGER_COLUMNS],
         select(
             bindparam("p_turn_id", type_=Uuid),
@@ -167,6 +165,8 @@ def _ledger_insert() -> Insert:
             *calls.c,
         ),
     )
+    # Storing a turn may be tried again when its confirmation was lost.
+    return statement.on_conflict_do_nothing(constraint="uq_llm_calls_turn_id_attempt")
 
 
 def _settle_statement() -> Select[Any]:
@@ -220,8 +220,13 @@ _SETTLE_EXPIRED = (
         _ACTIVE,
         ChatMessage.lease_expires_at < func.now(),
     )
-    .values(status="interrupted", lease_expires_at=null(), updated_at=func.now())
+    .values(status="interrupted", meta={"error": "interrupted"}, lease_expires_at=null(), updated_at=func.now())
     .returning(ChatMessage.id)
+)
+_FIND_SETTLED = (
+    select(ChatMessage.status, ChatSession.message_count, ChatSession.updated_at)
+    .join(ChatSession, ChatMessage.session_id == ChatSession.id)
+    .where(ChatMessage.uuid == bindparam("p_turn_id"))
 )
 _FIND_ACTIVE = (
     select(ChatMessage.uuid)
@@ -343,6 +348,12 @@ async def find_active(connection: AsyncConnection, *, session_uuid: UUID) -> UUI
     """Return the public id of the answer that is being made."""
     found: UUID | None = await connection.scalar(_FIND_ACTIVE, {"p_session_uuid": session_uuid})
     return found
+
+
+async def find_settled(connection: AsyncConnection, turn: StartedTurn) -> tuple[str, SettledTurn] | None:
+    """Return the status of an answer that is not under way any more, and its session. None: it was deleted."""
+    row = (await connection.execute(_FIND_SETTLED, {"p_turn_id": turn.answer_uuid})).one_or_none()
+    return (row.status, SettledTurn(row.message_count, row.updated_at)) if row else None
 
 
 def preview(content: str) -> str:
