@@ -12,7 +12,7 @@ from app.core.exceptions import DatabaseUnavailableError
 from app.graph.builder import build_chat_graph
 from app.graph.context import ChatContext, Completion, ModelError, ModelPolicy, PromptMessage
 from app.graph.nodes import _delay
-from app.graph.prompts import FALLBACK_RESPONSE, system_prompt
+from app.graph.prompts import FALLBACK_RESPONSE, prompt, system_prompt
 from tests.fakes import FakeHistory, FakeModel, completion
 
 if TYPE_CHECKING:
@@ -178,10 +178,32 @@ async def test_the_model_gets_instructions_history_and_question_in_this_order() 
     assert run.state["metadata"]["context"] == {"tone": "casual"}
 
 
+def conversation(*texts: str) -> list[PromptMessage]:
+    return [{"role": "assistant" if number % 2 else "user", "content": text} for number, text in enumerate(texts)]
+
+
 async def test_no_more_history_than_the_policy_says() -> None:
-    said: list[PromptMessage] = [{"role": "user", "content": str(number)} for number in range(10)]
-    run = await Run(completion(), history=FakeHistory(said)).go(session_id=SESSION, question_seq=11)
+    run = await Run(completion(), history=FakeHistory(conversation(*"0123456789"))).go(
+        session_id=SESSION, question_seq=11
+    )
     assert [message["content"] for message in run.model.asked[0].messages[1:-1]] == ["6", "7", "8", "9"]
+
+
+def test_user_and_assistant_take_turns_the_user_first() -> None:
+    unanswered: list[PromptMessage] = [*conversation("0", "1", "2"), {"role": "user", "content": "3"}]
+    assert prompt("Be brief.", unanswered, "4") == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "0"},
+        {"role": "assistant", "content": "1"},
+        {"role": "user", "content": "2\n\n3\n\n4"},
+    ]
+    assert [message["role"] for message in prompt("Be brief.", conversation("0", "1")[1:], "2")] == ["system", "user"]
+
+
+async def test_a_model_that_hangs_is_not_asked_again_while_another_is_left() -> None:
+    hangs = ModelError("provider_timeout", retryable=True)
+    run = await Run(hangs, completion()).go()
+    assert [asked.model for asked in run.model.asked] == ["primary", "fallback"]
 
 
 async def test_a_direct_question_has_no_history() -> None:
