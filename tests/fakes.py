@@ -22,10 +22,16 @@ class Asked:
 
 
 class FakeModel:
-    """A `ChatModel` that answers with, or raises, what it was given, in this order; `None` never answers."""
+    """A `ChatModel` that answers with, or raises, what it was given, in this order; `None` never answers.
 
-    def __init__(self, *outcomes: Completion | BaseException | None) -> None:
+    With a `gate`, every answer waits until that is open.
+    """
+
+    def __init__(self, *outcomes: Completion | BaseException | None, gate: asyncio.Event | None = None) -> None:
         self._outcomes = list(outcomes)
+        self.gate = gate or asyncio.Event()
+        if gate is None:
+            self.gate.set()
         self.asked: list[Asked] = []
         self.was_asked = asyncio.Event()
 
@@ -33,6 +39,7 @@ class FakeModel:
         self.asked.append(Asked(model, list(messages), max_seconds))
         self.was_asked.set()
         outcome = self._outcomes.pop(0)
+        await self.gate.wait()
         if outcome is None:
             await asyncio.Event().wait()
         if isinstance(outcome, BaseException):

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from app.config import ConfigurationError, Settings, get_settings
 
@@ -108,6 +109,15 @@ def test_a_bad_setting_is_named_and_not_shown(
     assert text.startswith(f"configuration: {line}")
     assert CANARY not in text
     assert "\n" not in text
+
+
+def test_a_validation_error_does_not_repeat_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_KEY", CANARY)
+    monkeypatch.setenv("DATABASE_URL", CANARY)
+    with pytest.raises(ValidationError) as refusal:
+        Settings()
+    assert "SECRET_KEY" in str(refusal.value)
+    assert CANARY not in str(refusal.value)
 
 
 @pytest.mark.parametrize("service", SERVICES)

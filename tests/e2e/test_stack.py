@@ -228,10 +228,13 @@ def test_what_is_not_public_is_not_found(anonymous: httpx.Client, path: str) -> 
     assert_gateway_problem(anonymous.get(path), 404, "not_found")
 
 
-def test_bodies_are_capped(make_visitor: Callable[[str], Visitor]) -> None:
+def test_bodies_are_capped_before_they_reach_a_service(stack: Stack, make_visitor: Callable[[str], Visitor]) -> None:
     visitor = make_visitor("verbose")
     session = open_session(visitor)
-    assert_gateway_problem(ask(visitor, session, "x" * 1_100_000), 413, "content_too_large")
+    response = ask(visitor, session, "x" * 1_100_000)
+    assert_gateway_problem(response, 413, "content_too_large")
+    (line,) = lines_of_request(stack, "nginx", response.headers["X-Request-ID"])
+    assert line["upstream"] == ""
     assert visitor.client.get(f"/api/v1/chat/sessions/{session}").json()["message_count"] == 0
 
 

@@ -1,0 +1,107 @@
+"""Turns belong to the process: what becomes of them when their request, or the process, goes away."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from app.chat.turns import TurnRunner
+from app.config import Settings
+from app.core.exceptions import ServiceUnavailableError
+from app.database.connection import Database
+from app.graph.builder import build_chat_graph
+from app.graph.context import ModelPolicy
+from tests.fakes import FakeModel, completion
+from tests.fixtures.database import Sql
+
+
+@pytest.fixture
+async def pool(settings: Settings) -> AsyncIterator[Database]:
+    database = Database.from_settings(settings, application_name="test")
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def user_id(sql: Sql) -> int:
+    return int(
+        sql.value(
+            "INSERT INTO users (uuid, email, username, password_hash)"
+            " VALUES (gen_random_uuid(), 'ada@example.com', 'ada', '') RETURNING id"
+        )
+    )
+
+
+@pytest.fixture
+def session(sql: Sql, user_id: int) -> UUID:
+    uuid = uuid4()
+    sql.do("INSERT INTO chat_sessions (uuid, user_id, title) VALUES (%s, %s, '')", [uuid, user_id])
+    return uuid
+
+
+def runner(database: Database, model: FakeModel) -> TurnRunner:
+    policy = ModelPolicy(models=("primary",), retries_per_model=0, attempt_timeout=5, history_messages=10)
+    return TurnRunner(graph=build_chat_graph(), model=model, database=database, policy=policy, turn_timeout=5)
+
+
+def answer_stored(sql: Sql) -> dict[str, Any]:
+    (row,) = sql.rows("SELECT status, content, lease_expires_at FROM chat_messages WHERE role = 'assistant'")
+    return row
+
+
+async def test_an_answer_is_stored_although_its_request_was_cancelled(
+    pool: Database, sql: Sql, user_id: int, session: UUID
+) -> None:
+    model = FakeModel(completion("Hello."), gate=asyncio.Event())
+    turns = runner(pool, model)
+    request = asyncio.create_task(turns.answer(user_id=user_id, session_uuid=session, message="Hi", context=None))
+    await model.was_asked.wait()
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    model.gate.set()
+    await turns.drain(5)
+    assert answer_stored(sql) == {"status": "complete", "content": "Hello.", "lease_expires_at": None}
+    assert sql.value("SELECT status FROM llm_calls") == "ok"
+
+
+async def test_a_turn_that_outlives_the_grace_is_settled_as_interrupted(
+    pool: Database, sql: Sql, user_id: int, session: UUID
+) -> None:
+    model = FakeModel(None)
+    turns = runner(pool, model)
+    request = asyncio.create_task(turns.answer(user_id=user_id, session_uuid=session, message="Hi", context=None))
+    await model.was_asked.wait()
+    await turns.drain(0.05)
+    assert (await request).answer.status == "interrupted"
+    assert answer_stored(sql) == {"status": "interrupted", "content": "", "lease_expires_at": None}
+    assert sql.value("SELECT status FROM llm_calls") == "cancelled"
+
+
+async def test_a_process_that_is_stopping_takes_no_more_questions(
+    pool: Database, sql: Sql, user_id: int, session: UUID
+) -> None:
+    turns = runner(pool, FakeModel())
+    await turns.drain(0)
+    with pytest.raises(ServiceUnavailableError) as refusal:
+        await turns.answer(user_id=user_id, session_uuid=session, message="Hi", context=None)
+    assert refusal.value.code == "shutting_down"
+    with pytest.raises(ServiceUnavailableError):
+        await turns.answer_directly(user_id=user_id, message="Hi", context=None)
+    assert sql.value("SELECT count(*) FROM chat_messages") == 0
+
+
+async def test_an_unexpected_fault_of_the_graph_is_a_failed_answer_and_no_more(
+    pool: Database, sql: Sql, user_id: int, session: UUID
+) -> None:
+    turns = runner(pool, FakeModel(ZeroDivisionError("canary"), completion()))
+    turn = await turns.answer(user_id=user_id, session_uuid=session, message="Hi", context=None)
+    assert turn.answer.status == "failed"
+    assert turn.answer.meta["error"] == "internal_error"
+    assert turn.answer.meta["fallback"] is True
+    assert "canary" not in str(turn.answer)
+    assert answer_stored(sql)["status"] == "failed"
+    turn = await turns.answer(user_id=user_id, session_uuid=session, message="Hi again", context=None)
+    assert turn.answer.status == "complete"
