@@ -36,8 +36,12 @@ def create_app(
     description: str,
     router: APIRouter,
     lifespan: ServiceLifespan | None = None,
+    max_body_bytes: int = 16_384,
 ) -> FastAPI:
-    """Build one service. Nothing is opened before its lifespan starts."""
+    """Build one service. Nothing is opened before its lifespan starts.
+
+    `max_body_bytes` is what its largest sensible request needs.
+    """
     configure_logging(
         service=f"{service}-service",
         level=settings.LOG_LEVEL,
@@ -52,9 +56,13 @@ def create_app(
         openapi_url=f"{prefix}/openapi.json" if settings.DEBUG else None,
         docs_url=f"{prefix}/docs" if settings.DEBUG else None,
         redoc_url=None,
+        # A redirect would name the host that the client sent.
+        redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan(settings, service, lifespan),
     )
+    # The last one added is the outermost.
+    app.add_middleware(BodyLimitMiddleware, max_bytes=max_body_bytes)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.CORS_ORIGINS,
@@ -63,8 +71,7 @@ def create_app(
         allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
         expose_headers=["X-Request-ID", "Retry-After"],
     )
-    app.add_middleware(BodyLimitMiddleware, max_bytes=settings.MAX_BODY_BYTES)
-    app.add_middleware(RequestContextMiddleware)  # last added, outermost
+    app.add_middleware(RequestContextMiddleware)
     install_handlers(app)
     app.include_router(health_router(settings, service))
     app.include_router(router, prefix=prefix, tags=[service])

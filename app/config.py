@@ -66,12 +66,6 @@ class Settings(DatabaseSettings):
         default=False,
         description="Serves the OpenAPI document and its interactive pages. Never changes what an error says.",
     )
-    MAX_BODY_BYTES: int = Field(
-        1_048_576,
-        ge=1024,
-        le=104_857_600,
-        description="Largest request body a service reads. The gateway caps at 1 MiB.",
-    )
 
     # Browsers
     CORS_ORIGINS: Annotated[list[str], NoDecode] = Field(

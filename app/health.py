@@ -69,6 +69,7 @@ def health_router(settings: Settings, service: str) -> APIRouter:
         if checks["database"] == "down":
             status = "unhealthy"
             response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+            response.headers["Retry-After"] = "2"
         elif checks["redis"] == "down":
             status = "degraded"
         return Health(

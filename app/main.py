@@ -15,6 +15,8 @@ def create(settings: Settings) -> FastAPI:
         description="Conversations, answered by the LangGraph pipeline.",
         router=router,
         lifespan=lifespan,
+        # 32 000 characters of a message at 12 bytes each, as JSON may escape them, and a context.
+        max_body_bytes=409_600,
     )
 
 

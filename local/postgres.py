@@ -23,6 +23,7 @@ _OWNER = "chat"
 _OPTIONS = {
     "listen_addresses": "",  # Unix socket only
     "unix_socket_permissions": "0700",
+    "log_error_verbosity": "terse",  # the details of an error are people's data
     "max_connections": "200",  # three services with their pools at full stretch, and a developer
 }
 _LOCALE = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]

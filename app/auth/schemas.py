@@ -7,7 +7,7 @@ from uuid import UUID
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr, StringConstraints
 
-from app.core.types import RequestModel, ResponseModel, Text, check_text
+from app.core.types import RequestModel, ResponseModel, check_text
 
 MIN_PASSWORD_LENGTH = 8
 MAX_PASSWORD_LENGTH = 256
@@ -19,6 +19,14 @@ def _normalize_email(address: str) -> str:
     except EmailNotValidError:
         # The library's message repeats parts of the input.
         raise ValueError("must be an email address") from None
+
+
+def _normalize_login(login: str) -> str:
+    # As registration does; what is no address finds no account, like any other wrong one.
+    try:
+        return _normalize_email(login) if "@" in login else login
+    except ValueError:
+        return login
 
 
 def _check_password(password: SecretStr) -> SecretStr:
@@ -33,7 +41,9 @@ def _check_password(password: SecretStr) -> SecretStr:
 EmailAddress = Annotated[str, StringConstraints(max_length=254), AfterValidator(_normalize_email)]
 Username = Annotated[str, StringConstraints(min_length=3, max_length=50, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 NewPassword = Annotated[SecretStr, AfterValidator(_check_password)]
-FullName = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+FullName = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(check_text)
+]
 
 
 class UserCreate(RequestModel):
@@ -51,8 +61,15 @@ class LoginForm(RequestModel):
     model_config = ConfigDict(extra="ignore")
 
     grant_type: Literal["password"] | None = None
-    username: Annotated[Text, StringConstraints(min_length=1, max_length=254)]
-    password: Annotated[Text, StringConstraints(min_length=1, max_length=MAX_PASSWORD_LENGTH)] = Field(repr=False)
+    username: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=254),
+        AfterValidator(check_text),
+        AfterValidator(_normalize_login),
+    ]
+    password: Annotated[
+        str, StringConstraints(min_length=1, max_length=MAX_PASSWORD_LENGTH), AfterValidator(check_text)
+    ] = Field(repr=False)
 
 
 class UserResponse(ResponseModel):

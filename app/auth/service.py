@@ -38,7 +38,7 @@ class AuthService:
         # Hashed before a connection is taken: it takes a tenth of a second, or longer in a queue.
         password_hash = await self.passwords.hash(new.password.get_secret_value())
         try:
-            async with self._database.transaction() as session:
+            async with self._database.transaction(max_seconds=PATIENCE) as session:
                 return await users.create(
                     session,
                     NewUser(
@@ -65,7 +65,7 @@ class AuthService:
         if user is None or not is_right or not user.is_active:
             raise UnauthorizedError("Incorrect email or password.", code="invalid_credentials")
         refresh_token = new_refresh_token()
-        async with self._database.transaction() as session:
+        async with self._database.transaction(max_seconds=PATIENCE) as session:
             session_uuid = await users.open_auth_session(
                 session,
                 user_id=user.id,

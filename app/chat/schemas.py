@@ -6,13 +6,20 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 
-from app.core.types import JsonObject, NonBlankText, Pagination, RequestModel, ResponseModel, Text
+from app.core.types import JsonObject, Pagination, RequestModel, ResponseModel, check_not_blank, check_text
 
 MAX_MESSAGE_LENGTH = 32_000
 
-MessageText = Annotated[NonBlankText, StringConstraints(min_length=1, max_length=MAX_MESSAGE_LENGTH)]
-Title = Annotated[NonBlankText, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
-SearchText = Annotated[Text, StringConstraints(max_length=200)]
+MessageText = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=MAX_MESSAGE_LENGTH),
+    AfterValidator(check_text),
+    AfterValidator(check_not_blank),
+]
+Title = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(check_text)
+]
+SearchText = Annotated[str, StringConstraints(max_length=200), AfterValidator(check_text)]
 
 MessageStatus = Literal["pending", "streaming", "complete", "failed", "cancelled", "interrupted"]
 

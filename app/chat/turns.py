@@ -6,7 +6,7 @@ is held while a model answers.
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar
@@ -14,7 +14,7 @@ from uuid import UUID
 
 from app.core.exceptions import ConflictError, DatabaseUnavailableError, NotFoundError, ServiceUnavailableError
 from app.core.types import new_id
-from app.database.connection import Database
+from app.database.connection import PATIENCE, Database
 from app.database.repositories import turns
 from app.database.repositories.turns import ActiveTurnError, Answer, LedgerEntry, SettledTurn, StartedTurn
 from app.graph.builder import ChatGraph
@@ -62,7 +62,7 @@ class StoredHistory:
 
     async def recent(self, session_id: UUID, *, before_seq: int, limit: int) -> list[PromptMessage]:
         """See `ConversationHistory`."""
-        async with self.database.autocommit() as connection:
+        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
             rows = await turns.recent_messages(connection, session_uuid=session_id, before_seq=before_seq, limit=limit)
         return [{"role": "assistant" if role == "assistant" else "user", "content": text} for role, text in rows]
 
@@ -139,52 +139,47 @@ class TurnRunner:
                 "status": "initialized",
             }
         )
-        settled = await self._settle(user_id, started, outcome)
+        settled = await _insist(lambda: self._settle(user_id, started, outcome))
         return Turn(started, message, context or {}, outcome.answer, settled)
 
     async def _answer_directly(self, user_id: int, message: str, context: dict[str, Any]) -> Answer:
         outcome = await self._run_graph(
             {"user_message": message, "user_id": user_id, "context": context, "status": "initialized"}
         )
-        async with self.database.autocommit() as connection:
-            await turns.record_calls(connection, turn_id=new_id(), user_id=user_id, calls=outcome.calls)
+        turn_id = new_id()
+
+        async def record() -> None:
+            async with self.database.autocommit() as connection:
+                await turns.record_calls(connection, turn_id=turn_id, user_id=user_id, calls=outcome.calls)
+
+        await _insist(record)
         return outcome.answer
 
     async def _start(self, user_id: int, session_uuid: UUID, message: str, meta: dict[str, Any]) -> StartedTurn:
         lease = timedelta(seconds=self.turn_timeout) + LEASE_MARGIN
-        async with self.database.autocommit() as connection:
-            for is_last_try in (False, True):
+        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+            while True:
                 try:
                     started = await turns.start(
                         connection, user_id=user_id, session_uuid=session_uuid, content=message, meta=meta, lease=lease
                     )
                 except ActiveTurnError:
                     # A process that died left its answer unsettled: once the lease is over, the session goes on.
-                    if not is_last_try and await turns.settle_expired(connection, session_uuid=session_uuid):
+                    if await turns.settle_expired(connection, session_uuid=session_uuid):
                         continue
                     active = await turns.find_active(connection, session_uuid=session_uuid)
+                    if active is None:
+                        continue  # it ended just now
                     raise ConflictError(
                         "The last question of this session is still being answered.",
                         code="turn_active",
-                        extra={"message_id": str(active)} if active else {},
+                        extra={"message_id": str(active)},
                     ) from None
                 if started is None:
                     raise NotFoundError("Session not found.")
                 return started
-        raise AssertionError  # pragma: no cover - the second try returns or raises
 
     async def _settle(self, user_id: int, started: StartedTurn, outcome: Outcome) -> SettledTurn:
-        give_up = asyncio.get_running_loop().time() + LEASE_MARGIN.total_seconds()
-        while True:
-            try:
-                return await self._settle_once(user_id, started, outcome)
-            except DatabaseUnavailableError:
-                # The answer has been paid for: it is worth waiting for PostgreSQL as long as the lease lasts.
-                if asyncio.get_running_loop().time() > give_up:
-                    raise
-                await asyncio.sleep(_SETTLE_PAUSE)
-
-    async def _settle_once(self, user_id: int, started: StartedTurn, outcome: Outcome) -> SettledTurn:
         async with self.database.autocommit() as connection:
             settled = await turns.settle(connection, started, outcome.answer, user_id=user_id, calls=outcome.calls)
             if settled is not None:
@@ -223,6 +218,18 @@ class TurnRunner:
                 processing_time_ms=metadata["processing_time_ms"],
             )
         return Outcome(answer, [_ledger_entry(number, call) for number, call in enumerate(context.attempts, 1)])
+
+
+async def _insist(store: Callable[[], Awaitable[T]]) -> T:
+    """Try again while PostgreSQL is away, as long as the lease lasts: the answer has been paid for."""
+    give_up = asyncio.get_running_loop().time() + LEASE_MARGIN.total_seconds()
+    while True:
+        try:
+            return await store()
+        except DatabaseUnavailableError:
+            if asyncio.get_running_loop().time() > give_up:
+                raise
+            await asyncio.sleep(_SETTLE_PAUSE)
 
 
 def _made_here(status: Literal["failed", "interrupted"], code: str, *, text: str) -> Answer:

@@ -141,4 +141,6 @@ def _field(location: Sequence[object]) -> str:
 
 
 def _rule(problem: Mapping[str, Any]) -> str:
+    if problem["type"] == "uuid_parsing":
+        return "must be a UUID"  # the library's text repeats a character of the input
     return str(problem["msg"]).removeprefix("Value error, ")[:200]

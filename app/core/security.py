@@ -2,6 +2,8 @@
 
 import hashlib
 import secrets
+import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +14,7 @@ from jose import jwt
 from passlib.hash import argon2
 from pydantic import BaseModel, ConfigDict
 
+from app.core.exceptions import ServiceUnavailableError
 from app.core.types import new_id
 
 MAX_TOKEN_LENGTH = 4096
@@ -20,25 +23,40 @@ MAX_TOKEN_LENGTH = 4096
 _HASHER = argon2.using(type="ID", memory_cost=65_536, time_cost=3, parallelism=1)
 
 
+_WAITING_PER_SLOT = 32
+
+
 class PasswordHasher:
     """Argon2id, off the event loop, a bounded number at once: each hash takes 64 MiB and about 0.15 s of a core."""
 
     def __init__(self, concurrency: int) -> None:
-        """At most `concurrency` hashes run at once; further callers wait their turn."""
+        """At most `concurrency` hashes run at once. Further callers wait their turn, up to about five seconds of it."""
         self._limiter = CapacityLimiter(concurrency)
+        self._max_waiting = concurrency * _WAITING_PER_SLOT
         # Verified when the account does not exist, so that both answers take the same time.
         self._decoy = _HASHER.hash(secrets.token_urlsafe())
 
     async def hash(self, password: str) -> str:
-        """Return the salted hash, in the modular crypt format."""
-        return await to_thread.run_sync(_HASHER.hash, password, limiter=self._limiter)
+        """Return the salted hash, in the modular crypt format.
+
+        Raises:
+            ServiceUnavailableError: too many are waiting already; so does `verify`.
+
+        """
+        return str(await self._run(_HASHER.hash, password))
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
         """Tell whether the password is right. `None` (no such account) takes as long and is never right."""
-        matches = await to_thread.run_sync(
-            _HASHER.verify, password, password_hash or self._decoy, limiter=self._limiter
-        )
+        matches = await self._run(_HASHER.verify, password, password_hash or self._decoy)
         return bool(matches) and password_hash is not None
+
+    async def _run(self, function: Callable[..., Any], password: str, *arguments: str) -> Any:  # noqa: ANN401 - the library's
+        if self._limiter.statistics().tasks_waiting >= self._max_waiting:
+            raise ServiceUnavailableError(code="too_many_logins")
+        # NIST SP 800-63B, section 3.1.1.2: the same characters, however a keyboard composed them.
+        return await to_thread.run_sync(
+            function, unicodedata.normalize("NFC", password), *arguments, limiter=self._limiter
+        )
 
 
 class InvalidTokenError(Exception):

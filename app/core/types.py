@@ -4,11 +4,14 @@ import json
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 from uuid_utils.compat import uuid7
 
 MAX_OBJECT_BYTES = 8192
 MAX_OBJECT_DEPTH = 8
+MAX_FIELDS = 50
+_LARGEST_NUMBER = 2**53
+_SMALLEST_NUMBER = 1e-15
 
 
 def new_id() -> UUID:
@@ -33,20 +36,30 @@ def check_text(text: str) -> str:
     return text
 
 
-def _refuse_blank(text: str) -> str:
+def check_not_blank(text: str) -> str:
+    """Return the text, which has a character that is not white space.
+
+    Raises:
+        ValueError: it has none.
+
+    """
     if not text.strip():
         raise ValueError("must not be blank")
     return text
 
 
-def _check_object(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+def _check_size(value: object) -> object:
     try:
         # `allow_nan=False`: jsonb has no NaN. UTF-8 has no lone surrogates.
         size = len(json.dumps(value, allow_nan=False, ensure_ascii=False).encode())
-    except (ValueError, RecursionError):
+    except (TypeError, ValueError, RecursionError):
         raise ValueError("must be plain JSON") from None
     if size > MAX_OBJECT_BYTES:
         raise ValueError(f"must not exceed {MAX_OBJECT_BYTES} bytes of JSON")
+    return value
+
+
+def _check_object(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     _check_value(value, MAX_OBJECT_DEPTH)
     return value
 
@@ -56,6 +69,10 @@ def _check_value(value: JsonValue, depth: int) -> None:
         raise ValueError(f"must not be nested deeper than {MAX_OBJECT_DEPTH} levels")
     if isinstance(value, str):
         check_text(value)
+    elif isinstance(value, int | float):
+        # JSON's numbers as JavaScript has them. jsonb would write 1e308 with all its digits.
+        if value != 0 and not _SMALLEST_NUMBER <= abs(value) <= _LARGEST_NUMBER:
+            raise ValueError("numbers must lie within 2^53, and not closer to 0 than 1e-15")
     elif isinstance(value, dict):
         for key, item in value.items():
             check_text(key)
@@ -68,10 +85,7 @@ def _check_value(value: JsonValue, depth: int) -> None:
 Text = Annotated[str, AfterValidator(check_text)]
 """Any text that can be stored."""
 
-NonBlankText = Annotated[Text, AfterValidator(_refuse_blank)]
-"""Text with at least one character that is not white space."""
-
-JsonObject = Annotated[dict[str, JsonValue], AfterValidator(_check_object)]
+JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(_check_size), AfterValidator(_check_object)]
 """A JSON object a client may attach: at most 8 KiB, at most 8 levels."""
 
 Page = Annotated[int, Field(ge=1, le=10_000)]
@@ -82,6 +96,14 @@ class RequestModel(BaseModel):
     """Base of what clients send. Unknown fields are refused, so that none is ever taken by accident."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_many_fields(cls, data: object) -> object:
+        # Each unknown field would become an error with a text of its own.
+        if isinstance(data, dict) and len(data) > MAX_FIELDS:
+            raise ValueError(f"must not have more than {MAX_FIELDS} fields")
+        return data
 
 
 class ResponseModel(BaseModel):

@@ -57,6 +57,8 @@ class Database:
             pool_size=settings.DATABASE_POOL_SIZE,
             max_overflow=settings.DATABASE_MAX_OVERFLOW,
             pool_timeout=settings.DATABASE_POOL_TIMEOUT,
+            # They are messages, addresses and hashes; errors, and so logs, would repeat them.
+            hide_parameters=True,
             connect_args={
                 "timeout": settings.DATABASE_CONNECT_TIMEOUT,
                 "command_timeout": settings.DATABASE_COMMAND_TIMEOUT,
@@ -70,15 +72,21 @@ class Database:
         return cls(engine)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncSession]:
+    async def transaction(self, *, max_seconds: float | None = None) -> AsyncIterator[AsyncSession]:
         """Open a transaction that commits on leaving and rolls back on raising.
+
+        `max_seconds` bounds the whole, the wait for a connection included.
 
         Raises:
             DatabaseUnavailableError: PostgreSQL is away or too slow.
 
         """
         with translated_errors():
-            async with AsyncSession(self.engine, expire_on_commit=False) as session, session.begin():
+            async with (
+                asyncio.timeout(max_seconds),
+                AsyncSession(self.engine, expire_on_commit=False) as session,
+                session.begin(),
+            ):
                 yield session
 
     @asynccontextmanager
@@ -128,8 +136,9 @@ class translated_errors:  # noqa: N801 - used like a function
             raise DatabaseUnavailableError from error
 
 
-# PostgreSQL, appendix A: connection exception, insufficient resources, operator intervention (starting, stopping).
-_OUTAGE_CLASSES = ("08", "53", "57P")
+# PostgreSQL, appendix A: connection exception, transaction rollback (a deadlock), insufficient resources, operator
+# intervention (starting, stopping).
+_OUTAGE_CLASSES = ("08", "40", "53", "57P")
 
 
 def _is_outage(error: BaseException) -> bool:

@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Annotated, Self
 
+import httpx2
 import openai
 from openai import AsyncOpenAI
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -17,6 +18,8 @@ from app.graph.context import Completion, ModelError, PromptMessage
 logger = logging.getLogger(__name__)
 
 _RETRYABLE_STATUSES = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
+MAX_BODY_BYTES = 8 * 1024 * 1024
+"""Most of a provider's answer that is read; longer ones are refused."""
 _CHARACTERS_PER_TOKEN = 4
 """Rule of thumb of the providers for English text; used only where a provider counts nothing, and marked so."""
 
@@ -49,6 +52,12 @@ class OpenAIChatModel:
             base_url=settings.OPENAI_BASE_URL or "https://api.openai.com/v1",
             max_retries=0,
             timeout=settings.LLM_ATTEMPT_TIMEOUT,
+            http_client=openai.DefaultAsyncHttpxClient(
+                # A redirect would take the conversation to whoever the provider names.
+                follow_redirects=False,
+                headers={"Accept-Encoding": "identity"},
+                event_hooks={"response": [_bound_body]},
+            ),
         )
         # OpenAI's newer models refuse the old name of the limit, other engines may not know the new one.
         limit = "max_tokens" if settings.OPENAI_BASE_URL else "max_completion_tokens"
@@ -67,8 +76,9 @@ class OpenAIChatModel:
         except openai.APIStatusError as error:
             raise _refused(model, error) from error
         except openai.APIConnectionError as error:
-            raise _failed(model, "provider_unreachable", error, retryable=True) from error
-        except (openai.OpenAIError, ValueError) as error:
+            code = "provider_bad_response" if isinstance(error.__cause__, _UnfitBodyError) else "provider_unreachable"
+            raise _failed(model, code, error, retryable=True) from error
+        except (openai.OpenAIError, ValueError, RecursionError) as error:
             raise _failed(model, "provider_bad_response", error, retryable=True) from error
         return _completion(model, messages, response)
 
@@ -77,18 +87,49 @@ class OpenAIChatModel:
         await self._client.close()
 
 
+class _UnfitBodyError(Exception):
+    """The provider's body is compressed although that was declined, or too large."""
+
+
+class _BoundedStream(httpx2.AsyncByteStream):
+    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        received = 0
+        async for chunk in self._stream:
+            received += len(chunk)
+            if received > MAX_BODY_BYTES:
+                raise _UnfitBodyError
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def _bound_body(response: httpx2.Response) -> None:
+    # Compressed, a few kilobytes could become gigabytes.
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise _UnfitBodyError
+    if isinstance(response.stream, httpx2.AsyncByteStream):
+        response.stream = _BoundedStream(response.stream)
+
+
 class _Message(BaseModel):
     content: Annotated[str, Field(min_length=1)]
 
 
 class _Choice(BaseModel):
     message: _Message
-    finish_reason: Annotated[str, Field(min_length=1, max_length=50)]
+    finish_reason: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,50}$")]
+
+
+TokenCount = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
 
 class _Usage(BaseModel):
-    prompt_tokens: Annotated[int, Field(ge=0, le=2**31 - 1)]
-    completion_tokens: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    prompt_tokens: TokenCount
+    completion_tokens: TokenCount
 
 
 class _ChatCompletion(BaseModel):
@@ -107,8 +148,7 @@ def _completion(model: str, messages: Sequence[PromptMessage], response: object)
     except ValidationError as error:
         raise _failed(model, "provider_bad_response", error, retryable=True) from error
     choice = parsed.choices[0]
-    # PostgreSQL's text cannot hold NUL, and UTF-8 cannot hold a lone surrogate.
-    text = choice.message.content.replace("\x00", "").encode("utf-8", "replace").decode()
+    text = _storable(choice.message.content)
     if not text.strip():
         raise ModelError(code="provider_bad_response", retryable=True)
     usage = parsed.usage or _Usage(
@@ -117,12 +157,17 @@ def _completion(model: str, messages: Sequence[PromptMessage], response: object)
     )
     return Completion(
         text=text,
-        model=(parsed.model or model)[:200],
+        model=_storable(parsed.model or model)[:200],
         finish_reason=choice.finish_reason,
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         is_estimated=parsed.usage is None,
     )
+
+
+def _storable(text: str) -> str:
+    # PostgreSQL's text cannot hold NUL, and UTF-8 cannot hold a lone surrogate.
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
 def _refused(model: str, error: openai.APIStatusError) -> ModelError:

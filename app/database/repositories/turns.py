@@ -170,9 +170,11 @@ def _ledger_insert() -> Insert:
 
 
 def _settle_statement() -> Select[Any]:
+    # The session before its message, as everybody else who locks both: otherwise they could wait for each other.
+    locked = select(ChatSession.id).where(ChatSession.id == bindparam("p_session_id")).with_for_update().cte("locked")
     answer = (
         update(ChatMessage)
-        .where(ChatMessage.uuid == bindparam("p_turn_id"), _ACTIVE)
+        .where(ChatMessage.session_id == locked.c.id, ChatMessage.uuid == bindparam("p_turn_id"), _ACTIVE)
         .values(
             content=bindparam("p_content"),
             status=bindparam("p_status"),
