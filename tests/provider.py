@@ -192,14 +192,26 @@ def drips(every: float, text: str = "Hello.") -> Behaviour:
     return behave
 
 
-def sends(body: bytes, *, status: int = 200, content_type: str = "application/json") -> Behaviour:
+def sends(
+    body: bytes, *, status: int = 200, content_type: str = "application/json", encoding: str | None = None
+) -> Behaviour:
     """Send exactly these bytes as the body: broken JSON, broken UTF-8, a proxy's HTML page."""
+    compressed = {} if encoding is None else {"Content-Encoding": encoding}
 
     async def behave(call: Call, wire: Wire) -> None:
         if call.stream and status == HTTPStatus.OK:
             await wire.whole(status, b"data: " + body + b"\n\n", {"Content-Type": "text/event-stream"})
         else:
-            await wire.whole(status, body, {"Content-Type": content_type})
+            await wire.whole(status, body, {"Content-Type": content_type, **compressed})
+
+    return behave
+
+
+def redirects(path: str) -> Behaviour:
+    """Send the client on to another path of this server."""
+
+    async def behave(_: Call, wire: Wire) -> None:
+        await wire.whole(307, b"", {"Location": path})
 
     return behave
 

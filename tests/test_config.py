@@ -36,7 +36,7 @@ BAD = [
     pytest.param("LLM_TEMPERATURE", "nan", "LLM_TEMPERATURE: Input should be a finite number", id="nan"),
     pytest.param("LLM_TURN_TIMEOUT", "0", "LLM_TURN_TIMEOUT: Input should be greater than 0", id="no time"),
     pytest.param("LLM_ATTEMPT_TIMEOUT", "61", "LLM_ATTEMPT_TIMEOUT: must not exceed LLM_TURN_TIMEOUT", id="attempt"),
-    pytest.param("MAX_BODY_BYTES", "many", "MAX_BODY_BYTES: Input should be a valid integer", id="no number"),
+    pytest.param("LLM_MAX_TOKENS", "many", "LLM_MAX_TOKENS: Input should be a valid integer", id="no number"),
     pytest.param("API_V1_STR", "api", "API_V1_STR: String should match pattern", id="prefix"),
 ]
 

@@ -76,9 +76,8 @@ class OpenAIChatModel:
         except openai.APIStatusError as error:
             raise _refused(model, error) from error
         except openai.APIConnectionError as error:
-            code = "provider_bad_response" if isinstance(error.__cause__, _UnfitBodyError) else "provider_unreachable"
-            raise _failed(model, code, error, retryable=True) from error
-        except (openai.OpenAIError, ValueError, RecursionError) as error:
+            raise _failed(model, "provider_unreachable", error, retryable=True) from error
+        except (openai.OpenAIError, _UnfitBodyError, ValueError, RecursionError) as error:
             raise _failed(model, "provider_bad_response", error, retryable=True) from error
         return _completion(model, messages, response)
 
@@ -116,7 +115,7 @@ async def _bound_body(response: httpx2.Response) -> None:
 
 
 class _Message(BaseModel):
-    content: Annotated[str, Field(min_length=1)]
+    content: str
 
 
 class _Choice(BaseModel):

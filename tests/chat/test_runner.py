@@ -75,7 +75,7 @@ async def test_a_turn_that_outlives_the_grace_is_settled_as_interrupted(
     request = asyncio.create_task(turns.answer(user_id=user_id, session_uuid=session, message="Hi", context=None))
     await model.was_asked.wait()
     await turns.drain(0.05)
-    assert (await request).answer.status == "interrupted"
+    assert (await asyncio.wait_for(request, timeout=5)).answer.status == "interrupted"
     assert answer_stored(sql) == {"status": "interrupted", "content": "", "lease_expires_at": None}
     assert sql.value("SELECT status FROM llm_calls") == "cancelled"
 

@@ -226,3 +226,20 @@ def test_a_session_deleted_meanwhile_is_a_404_and_its_cost_is_remembered(
 def test_nul_in_an_answer_is_left_out(chat: Chat, provider: Provider) -> None:
     provider.script(answers("a\x00b"))
     assert chat.ask(chat.open(), "Hi")["ai_response"]["content"] == "ab"
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        pytest.param(answers("Hello.", model="a\x00b"), id="nul in the model's name"),
+        pytest.param(answers("Hello.", model="a\ud800b"), id="surrogate in the model's name"),
+        pytest.param(answers("Hello.", finish_reason="a\x00b"), id="nul in the finish reason"),
+    ],
+)
+def test_what_cannot_be_stored_of_an_answer_does_not_block_the_session(
+    chat: Chat, provider: Provider, behaviour: Behaviour
+) -> None:
+    session = chat.open()
+    provider.script(behaviour)
+    chat.ask(session, "Hi")
+    assert chat.ask(session, "Hi again")["ai_response"]["status"] == "complete"

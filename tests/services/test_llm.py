@@ -1,6 +1,7 @@
 """The adapter to the model's API against a provider that has every fault."""
 
 import asyncio
+import gzip
 import json
 import time
 from collections.abc import AsyncIterator
@@ -9,13 +10,15 @@ import pytest
 
 from app.config import ConfigurationError, Settings
 from app.graph.context import ModelError, PromptMessage
-from app.services.llm import OpenAIChatModel
+from app.services.llm import MAX_BODY_BYTES, OpenAIChatModel
 from tests.provider import (
     Behaviour,
     Provider,
     answers,
     drips,
     fails,
+    floods,
+    redirects,
     resets,
     sends,
     sends_no_choices,
@@ -69,9 +72,24 @@ async def test_an_answer_cut_for_length_says_so(provider: Provider, model: OpenA
 
 
 async def test_text_that_cannot_be_stored_is_cleaned(provider: Provider, model: OpenAIChatModel) -> None:
-    provider.script(answers("a\x00b"))
+    provider.script(answers("a\x00b\ud800", model="m\x00\udfff" + "x" * 300))
     completion = await model.complete("gpt-4", QUESTION, max_seconds=2)
-    assert completion.text == "ab"
+    assert completion.text == "ab?"
+    assert completion.model == "m?" + "x" * 198
+
+
+async def test_a_redirect_takes_the_conversation_nowhere(provider: Provider, model: OpenAIChatModel) -> None:
+    provider.script(redirects("/v1/elsewhere"))
+    with pytest.raises(ModelError, match="provider_rejected"):
+        await model.complete("gpt-4", QUESTION, max_seconds=2)
+    assert len(provider.calls) == 1
+
+
+async def test_openai_itself_gets_the_limit_under_its_newer_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    model = OpenAIChatModel.from_settings(Settings.model_validate(SETTINGS | {"OPENAI_API_KEY": "sk-canary"}))
+    assert model._parameters == {"max_completion_tokens": 50, "temperature": 0.5}
+    await model.close()
 
 
 @pytest.mark.parametrize(
@@ -97,6 +115,11 @@ async def test_text_that_cannot_be_stored_is_cleaned(provider: Provider, model: 
         pytest.param(sends_no_choices(), "provider_bad_response", True, id="no choices"),
         pytest.param(sends(b'{"choices": [{'), "provider_bad_response", True, id="broken json"),
         pytest.param(sends(b'{"a": "\xff\xfe"}'), "provider_bad_response", True, id="broken utf-8"),
+        pytest.param(sends(b"[" * 200_000), "provider_bad_response", True, id="deep json, cut"),
+        pytest.param(sends(b"[" * 200_000 + b"]" * 200_000), "provider_bad_response", True, id="deep json"),
+        pytest.param(floods(MAX_BODY_BYTES), "provider_bad_response", True, id="too large"),
+        pytest.param(sends(gzip.compress(document()), encoding="gzip"), "provider_bad_response", True, id="compressed"),
+        pytest.param(sends(document(finish_reason="a\x00b")), "provider_bad_response", True, id="odd finish reason"),
         pytest.param(sends(b""), "provider_bad_response", True, id="empty body"),
         pytest.param(sends(b"null"), "provider_bad_response", True, id="null"),
         pytest.param(sends(b"[]"), "provider_bad_response", True, id="list"),

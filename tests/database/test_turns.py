@@ -1,0 +1,120 @@
+"""What a turn writes, when several want the same session at once."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from app.config import Settings
+from app.database.connection import Database
+from app.database.models import ChatSession
+from app.database.repositories import chats, turns, users
+from app.database.repositories.turns import ActiveTurnError, Answer, LedgerEntry
+from app.database.repositories.users import NewUser
+from tests.fixtures.database import Sql
+
+ANSWER = Answer(content="Hello.", status="complete", meta={}, tokens_used=3, processing_time_ms=4)
+CALL = LedgerEntry(
+    attempt=1,
+    model_requested="m",
+    model_used="m",
+    is_fallback=False,
+    status="ok",
+    error_code=None,
+    prompt_tokens=1,
+    completion_tokens=2,
+    is_estimated=False,
+    latency_ms=4,
+)
+LEASE = timedelta(seconds=60)
+
+
+@pytest.fixture
+async def pool(settings: Settings) -> AsyncIterator[Database]:
+    database = Database.from_settings(settings, application_name="tests")
+    yield database
+    await database.close()
+
+
+class Owner:
+    """A user with sessions."""
+
+    def __init__(self, database: Database, user_id: int) -> None:
+        self.database = database
+        self.user_id = user_id
+
+    async def open(self) -> ChatSession:
+        async with self.database.transaction() as transaction:
+            return await chats.create(transaction, user_id=self.user_id, title="t", meta={})
+
+    async def start(self, session: ChatSession) -> turns.StartedTurn | None:
+        async with self.database.autocommit() as connection:
+            return await turns.start(
+                connection, user_id=self.user_id, session_uuid=session.uuid, content="Hi", meta={}, lease=LEASE
+            )
+
+    async def settle(self, turn: turns.StartedTurn) -> turns.SettledTurn | None:
+        async with self.database.autocommit() as connection:
+            return await turns.settle(connection, turn, ANSWER, user_id=self.user_id, calls=[CALL])
+
+    async def remove(self, session: ChatSession) -> None:
+        async with self.database.transaction() as transaction:
+            await chats.remove(transaction, user_id=self.user_id, session_uuid=session.uuid)
+
+
+@pytest.fixture
+async def owner(pool: Database, sql: Sql) -> Owner:
+    async with pool.transaction() as transaction:
+        user = await users.create(transaction, NewUser("ada@example.com", "ada", "hash"))
+    return Owner(pool, user.id)
+
+
+async def test_questions_answers_and_deletions_at_once_never_wait_for_each_other_in_a_circle(
+    owner: Owner, sql: Sql
+) -> None:
+    ended: Counter[str] = Counter()
+
+    async def ask(session: ChatSession) -> None:
+        try:
+            turn = await owner.start(session)
+        except ActiveTurnError:
+            ended["refused"] += 1
+            return
+        if turn is None or await owner.settle(turn) is None:
+            ended["deleted"] += 1
+        else:
+            ended["answered"] += 1
+
+    for _ in range(25):
+        sessions = [await owner.open() for _ in range(3)]
+        asked = [ask(session) for session in sessions for _ in range(10)]
+        await asyncio.gather(*asked, owner.remove(sessions[0]))
+    assert sum(ended.values()) == 25 * 30  # a deadlock would have raised
+    assert ended["answered"] >= 25 * 2
+    assert sql.value("SELECT count(*) FROM chat_messages WHERE status = 'pending'") == 0
+    assert sql.value("SELECT count(*) FROM llm_calls") == sql.value("SELECT count(DISTINCT turn_id) FROM llm_calls")
+    gaps = "SELECT count(*) FROM (SELECT max(seq) <> count(*) AS gap FROM chat_messages GROUP BY session_id) WHERE gap"
+    assert sql.value(gaps) == 0
+
+
+async def test_storing_an_answer_twice_stores_it_once(owner: Owner, pool: Database, sql: Sql) -> None:
+    turn = await owner.start(await owner.open())
+    assert turn is not None
+    first = await owner.settle(turn)
+    assert await owner.settle(turn) is None
+    async with pool.autocommit() as connection:
+        assert await turns.find_settled(connection, turn) == ("complete", first)
+    assert sql.value("SELECT count(*) FROM llm_calls") == 1
+
+
+async def test_the_ledger_keeps_the_cost_of_an_answer_that_was_deleted_meanwhile(owner: Owner, sql: Sql) -> None:
+    session = await owner.open()
+    turn = await owner.start(session)
+    assert turn is not None
+    await owner.remove(session)
+    assert await owner.settle(turn) is None
+    assert sql.rows("SELECT turn_id, prompt_tokens FROM llm_calls") == [
+        {"turn_id": turn.answer_uuid, "prompt_tokens": 1}
+    ]
