@@ -14,7 +14,7 @@ ADVISORY_LOCK = 7_102_026
 
 def run(connection: Connection) -> None:
     """Migrate in one transaction, under a lock that a second run waits for."""
-    context.configure(connection=connection, target_metadata=Base.metadata)
+    context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=True)
     with context.begin_transaction():
         connection.execute(text("SET LOCAL lock_timeout = '60s'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})

@@ -80,7 +80,8 @@ def create_app(
         if app.openapi_schema is None:
             document = FastAPI.openapi(app)
             document["components"]["schemas"].update(problem_schemas())
-        return app.openapi_schema or {}
+            app.openapi_schema = document
+        return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign] # how the framework's documentation extends it
     return app
@@ -122,7 +123,7 @@ async def _wait_for_schema(database: Database) -> None:
             await require_current_schema(database)
         except DatabaseUnavailableError:
             if time.monotonic() > give_up:
-                raise StartupError("PostgreSQL does not answer: see DATABASE_URL") from None
+                raise StartupError("PostgreSQL does not answer, or refuses: see DATABASE_URL") from None
             await asyncio.sleep(0.3)
         else:
             return

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.auth.schemas import EmailAddress, NewPassword, Username
 from app.config import get_database_settings
-from app.core.exceptions import AppError, StartupError
+from app.core.exceptions import DatabaseUnavailableError
 from app.core.security import PasswordHasher
 from app.database import migrations
 from app.database.connection import Database
@@ -87,8 +87,8 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         return int(arguments.command(arguments))
-    except (AppError, StartupError) as error:
-        print(getattr(error, "detail", str(error)), file=sys.stderr)
+    except DatabaseUnavailableError:
+        print("PostgreSQL does not answer, or refuses: see DATABASE_URL.", file=sys.stderr)
         return 1
 
 

@@ -109,7 +109,7 @@ class Settings(DatabaseSettings):
     LLM_TEMPERATURE: float = Field(0.7, ge=0, le=2, allow_inf_nan=False, description="Sampling temperature.")
     LLM_CACHE_TTL: int = Field(3600, ge=0, le=31_536_000, description="Seconds a cached answer lives. Not used yet.")
     LLM_TURN_TIMEOUT: Seconds = Field(
-        60, description="Deadline of one turn: all attempts at all models together. The gateway waits 75 s."
+        60, description="Deadline of one turn: all attempts at all models together. The gateway waits 80 s."
     )
     LLM_ATTEMPT_TIMEOUT: Seconds = Field(30, description="Deadline of one attempt at one model.")
     LLM_RETRIES_PER_MODEL: int = Field(

@@ -35,14 +35,6 @@ def get_resources(request: Request) -> Resources:
 ResourcesDep = Annotated[Resources, Depends(get_resources)]
 
 
-def get_settings_of_service(resources: ResourcesDep) -> Settings:
-    """Return the settings that the service was started with."""
-    return resources.settings
-
-
-SettingsDep = Annotated[Settings, Depends(get_settings_of_service)]
-
-
 def get_database(resources: ResourcesDep) -> Database:
     """Return the pool, for routes that must not hold a connection all the time."""
     return resources.database

@@ -162,6 +162,31 @@ def test_without_postgresql_there_is_a_503_soon_and_recovery_by_itself(
     wait_for_health(chat.client, "healthy")
 
 
+def test_a_frozen_postgresql_is_a_503_within_two_seconds(chat: Chat, auth: TestClient, own_home: Path) -> None:
+    session = chat.open()
+    server = psutil.Process(recorded_processes(own_home)["postgres"].pid)
+    frozen = [server, *server.children(recursive=True)]
+    for process in frozen:
+        process.suspend()
+    try:
+        requests: list[Callable[[], Response]] = [
+            lambda: register(auth, "eve"),
+            lambda: login(auth, "ada"),
+            lambda: chat.request("GET", "/sessions"),
+            lambda: chat.request("POST", f"/sessions/{session}/messages", json={"message": "Hi"}),
+        ]
+        for request in requests:
+            started = time.monotonic()
+            assert_problem(request(), 503, "database_unavailable")
+            assert time.monotonic() - started < 2
+        assert chat.client.get("/livez").status_code == 200
+    finally:
+        for process in reversed(frozen):
+            process.resume()
+    wait_for_health(chat.client, "healthy")
+    assert chat.ask(chat.open(), "Hi")["ai_response"]["status"] == "complete"
+
+
 def test_an_answer_waits_for_postgresql_to_come_back(chat: Chat, postgres: Postgres, provider: Provider) -> None:
     session = chat.open()
     provider.script(answers("Hello.", first_after=0.7))

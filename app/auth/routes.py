@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from ipaddress import ip_address
 from typing import Annotated, Any
 
@@ -22,8 +23,15 @@ router = APIRouter(responses=responses(503))
 @asynccontextmanager
 async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
     """Open what only this service needs."""
-    passwords = PasswordHasher(resources.settings.PASSWORD_HASH_CONCURRENCY)
-    yield {"auth": AuthService(resources, passwords)}
+    settings = resources.settings
+    yield {
+        "auth": AuthService(
+            database=resources.database,
+            tokens=resources.tokens,
+            passwords=PasswordHasher(settings.PASSWORD_HASH_CONCURRENCY),
+            login_life=timedelta(days=settings.REFRESH_TOKEN_EXPIRE_DAYS),
+        )
+    }
 
 
 def _get_service(request: Request) -> AuthService:

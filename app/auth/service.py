@@ -5,12 +5,11 @@ from datetime import timedelta
 
 from app.auth.schemas import TokenResponse, UserCreate
 from app.core.exceptions import BadRequestError, FieldError, UnauthorizedError
-from app.core.security import PasswordHasher, hash_token, new_refresh_token
+from app.core.security import AccessTokens, PasswordHasher, hash_token, new_refresh_token
 from app.database.connection import PATIENCE, Database
 from app.database.models import User
 from app.database.repositories import users
 from app.database.repositories.users import NewUser, TakenError
-from app.dependencies import Resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +24,11 @@ class Client:
 class AuthService:
     """Decides who gets an account and who gets in."""
 
-    resources: Resources
+    database: Database
+    tokens: AccessTokens
     passwords: PasswordHasher
+    login_life: timedelta
+    """How long a login lasts that is not used."""
 
     async def register(self, new: UserCreate) -> User:
         """Create an account of role `user`.
@@ -38,7 +40,7 @@ class AuthService:
         # Hashed before a connection is taken: it takes a tenth of a second, or longer in a queue.
         password_hash = await self.passwords.hash(new.password.get_secret_value())
         try:
-            async with self._database.transaction(max_seconds=PATIENCE) as session:
+            async with self.database.transaction(max_seconds=PATIENCE) as session:
                 return await users.create(
                     session,
                     NewUser(
@@ -59,28 +61,23 @@ class AuthService:
             UnauthorizedError: wrong password, no such account, or a disabled one: the same answer after the same time.
 
         """
-        async with self._database.autocommit(max_seconds=PATIENCE) as connection:
+        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
             user = await users.find_by_login(connection, login)
         is_right = await self.passwords.verify(password, user.password_hash if user else None)
         if user is None or not is_right or not user.is_active:
             raise UnauthorizedError("Incorrect email or password.", code="invalid_credentials")
         refresh_token = new_refresh_token()
-        async with self._database.transaction(max_seconds=PATIENCE) as session:
+        async with self.database.transaction(max_seconds=PATIENCE) as session:
             session_uuid = await users.open_auth_session(
                 session,
                 user_id=user.id,
                 token_hash=hash_token(refresh_token),
-                life=timedelta(days=self.resources.settings.REFRESH_TOKEN_EXPIRE_DAYS),
+                life=self.login_life,
                 user_agent=client.user_agent,
                 ip=client.ip,
             )
-        tokens = self.resources.tokens
         return TokenResponse(
-            access_token=tokens.issue(user_id=user.uuid, session_id=session_uuid),
+            access_token=self.tokens.issue(user_id=user.uuid, session_id=session_uuid),
             refresh_token=refresh_token,
-            expires_in=int(tokens.life.total_seconds()),
+            expires_in=int(self.tokens.life.total_seconds()),
         )
-
-    @property
-    def _database(self) -> Database:
-        return self.resources.database

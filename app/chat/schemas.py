@@ -25,7 +25,7 @@ MessageStatus = Literal["pending", "streaming", "complete", "failed", "cancelled
 
 
 def _check_tone(context: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    if context.get("tone") not in {None, "professional", "casual"}:
+    if context.get("tone") not in (None, "professional", "casual"):
         raise ValueError("tone must be 'professional' or 'casual'")
     return context
 

@@ -1,7 +1,6 @@
 """Sessions of one user, and the shapes in which clients see them."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -138,14 +137,12 @@ def turn_response(turn: Turn) -> TurnResponse:
 
 def _message(row: MessageRow) -> MessageResponse:
     message = row.message
-    # Its process has died; the session's next question settles it.
-    is_dead = message.lease_expires_at is not None and message.lease_expires_at < datetime.now(UTC)
     return MessageResponse.model_validate(
         {
             "id": message.uuid,
             "role": message.role,
             "content": message.content,
-            "status": "interrupted" if is_dead else message.status,
+            "status": "interrupted" if row.is_abandoned else message.status,
             "timestamp": message.updated_at,
             "metadata": message.meta,
             "tokens_used": message.tokens_used,

@@ -14,9 +14,9 @@ from uuid import UUID
 
 from app.core.exceptions import ConflictError, DatabaseUnavailableError, NotFoundError, ServiceUnavailableError
 from app.core.types import new_id
-from app.database.connection import PATIENCE, Database
+from app.database.connection import PATIENCE, Database, DatabaseConnection
 from app.database.repositories import turns
-from app.database.repositories.turns import ActiveTurnError, Answer, LedgerEntry, SettledTurn, StartedTurn
+from app.database.repositories.turns import ActiveTurnError, Answer, LedgerEntry, NewTurn, SettledTurn, StartedTurn
 from app.graph.builder import ChatGraph
 from app.graph.context import Attempt, ChatContext, ChatModel, ModelPolicy, PromptMessage
 from app.graph.prompts import FALLBACK_RESPONSE
@@ -29,7 +29,7 @@ T = TypeVar("T")
 LEASE_MARGIN = timedelta(seconds=15)
 """What storing an answer may take after the turn's deadline, before the turn is taken for dead."""
 
-_SETTLE_PAUSE = 0.5
+_STORE_PAUSE = 0.5
 """Seconds between attempts to store an answer while PostgreSQL is away."""
 _SETTLE_PATIENCE = 3.0
 """Seconds for storing what a cancelled turn leaves."""
@@ -56,14 +56,17 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class StoredHistory:
-    """`ConversationHistory` over the message table."""
+    """`ConversationHistory` over the message table, for one user."""
 
     database: Database
+    user_id: int
 
     async def recent(self, session_id: UUID, *, before_seq: int, limit: int) -> list[PromptMessage]:
         """See `ConversationHistory`."""
         async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-            rows = await turns.recent_messages(connection, session_uuid=session_id, before_seq=before_seq, limit=limit)
+            rows = await turns.recent_messages(
+                connection, user_id=self.user_id, session_uuid=session_id, before_seq=before_seq, limit=limit
+            )
         return [{"role": "assistant" if role == "assistant" else "user", "content": text} for role, text in rows]
 
 
@@ -78,6 +81,9 @@ class TurnRunner:
     turn_timeout: float
     """Seconds all attempts of a turn may take together."""
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    """Whole turns: never cancelled, so that what a turn came to is always stored."""
+    _runs: set[asyncio.Task[Any]] = field(default_factory=set)
+    """The graph's part of them, which may be cut short."""
     _is_draining: bool = False
 
     async def answer(self, *, user_id: int, session_uuid: UUID, message: str, context: dict[str, Any] | None) -> Turn:
@@ -103,24 +109,27 @@ class TurnRunner:
         return await self._run_detached(self._answer_directly(user_id, message, context or {}))
 
     async def drain(self, grace: float) -> None:
-        """Let running turns finish for `grace` seconds, then settle the rest as interrupted."""
+        """Let running turns finish for `grace` seconds, then cut the rest short and store them as interrupted."""
         self._is_draining = True
         if not self._tasks:
             return
-        _, late = await asyncio.wait(self._tasks, timeout=grace)
-        for task in late:
-            task.cancel()
-        if late:
-            await asyncio.wait(late, timeout=_SETTLE_PATIENCE)
+        await asyncio.wait(self._tasks, timeout=grace)
+        for run in self._runs:
+            run.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_SETTLE_PATIENCE)
 
     async def _run_detached(self, turn: Coroutine[Any, Any, T]) -> T:
         if self._is_draining:
             turn.close()
             raise ServiceUnavailableError(code="shutting_down")
-        task = asyncio.create_task(turn)
+        return await asyncio.shield(self._detach(turn))
+
+    def _detach(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
-        return await asyncio.shield(task)
+        return task
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -149,38 +158,55 @@ class TurnRunner:
         turn_id = new_id()
 
         async def record() -> None:
-            async with self.database.autocommit() as connection:
+            async with self.database.autocommit(max_seconds=PATIENCE) as connection:
                 await turns.record_calls(connection, turn_id=turn_id, user_id=user_id, calls=outcome.calls)
 
         await _insist(record)
         return outcome.answer
 
     async def _start(self, user_id: int, session_uuid: UUID, message: str, meta: dict[str, Any]) -> StartedTurn:
-        lease = timedelta(seconds=self.turn_timeout) + LEASE_MARGIN
+        new = NewTurn(
+            user_id=user_id,
+            session_uuid=session_uuid,
+            content=message,
+            meta=meta,
+            answer_uuid=new_id(),
+            lease=timedelta(seconds=self.turn_timeout) + LEASE_MARGIN,
+        )
+        try:
+            async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+                started = await self._try_start(connection, new)
+        except DatabaseUnavailableError:
+            # PostgreSQL may have stored it all the same, and would keep the session busy for nobody.
+            _ = self._detach(_insist(lambda: self._abandon(new.answer_uuid)))
+            raise
+        if started is None:
+            raise NotFoundError("Session not found.")
+        return started
+
+    async def _try_start(self, connection: DatabaseConnection, new: NewTurn) -> StartedTurn | None:
+        while True:
+            try:
+                return await turns.start(connection, new)
+            except ActiveTurnError:
+                # A process that died left its answer unsettled: once the lease is over, the session goes on.
+                if await turns.settle_expired(connection, user_id=new.user_id, session_uuid=new.session_uuid):
+                    continue
+                active = await turns.find_active(connection, user_id=new.user_id, session_uuid=new.session_uuid)
+                if active is None:
+                    continue  # it ended just now
+                raise ConflictError(
+                    "The last question of this session is still being answered.",
+                    code="turn_active",
+                    extra={"message_id": str(active)},
+                ) from None
+
+    async def _abandon(self, answer_uuid: UUID) -> None:
         async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-            while True:
-                try:
-                    started = await turns.start(
-                        connection, user_id=user_id, session_uuid=session_uuid, content=message, meta=meta, lease=lease
-                    )
-                except ActiveTurnError:
-                    # A process that died left its answer unsettled: once the lease is over, the session goes on.
-                    if await turns.settle_expired(connection, session_uuid=session_uuid):
-                        continue
-                    active = await turns.find_active(connection, session_uuid=session_uuid)
-                    if active is None:
-                        continue  # it ended just now
-                    raise ConflictError(
-                        "The last question of this session is still being answered.",
-                        code="turn_active",
-                        extra={"message_id": str(active)},
-                    ) from None
-                if started is None:
-                    raise NotFoundError("Session not found.")
-                return started
+            await turns.abandon(connection, answer_uuid=answer_uuid)
 
     async def _settle(self, user_id: int, started: StartedTurn, outcome: Outcome) -> SettledTurn:
-        async with self.database.autocommit() as connection:
+        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
             settled = await turns.settle(connection, started, outcome.answer, user_id=user_id, calls=outcome.calls)
             if settled is not None:
                 return settled
@@ -196,14 +222,16 @@ class TurnRunner:
     async def _run_graph(self, state: ChatState) -> Outcome:
         context = ChatContext(
             model=self.model,
-            history=StoredHistory(self.database),
+            history=StoredHistory(self.database, state["user_id"]),
             policy=self.policy,
             deadline=asyncio.get_running_loop().time() + self.turn_timeout,
         )
+        run = asyncio.ensure_future(self.graph.ainvoke(state, context=context))
+        self._runs.add(run)
+        run.add_done_callback(self._runs.discard)
         try:
-            result = await self.graph.ainvoke(state, context=context)
+            result = await run
         except asyncio.CancelledError:
-            # Shutdown ran out of patience. The answer is settled all the same, by the caller.
             answer = _made_here("interrupted", "shutting_down", text="")
         except Exception:
             logger.exception("the graph failed")
@@ -221,15 +249,19 @@ class TurnRunner:
 
 
 async def _insist(store: Callable[[], Awaitable[T]]) -> T:
-    """Try again while PostgreSQL is away, as long as the lease lasts: the answer has been paid for."""
-    give_up = asyncio.get_running_loop().time() + LEASE_MARGIN.total_seconds()
-    while True:
-        try:
-            return await store()
-        except DatabaseUnavailableError:
-            if asyncio.get_running_loop().time() > give_up:
-                raise
-            await asyncio.sleep(_SETTLE_PAUSE)
+    """Try again while PostgreSQL is away, as long as the lease lasts: the answer has been paid for.
+
+    `store` must be harmless to repeat.
+    """
+    try:
+        async with asyncio.timeout(LEASE_MARGIN.total_seconds()):
+            while True:
+                try:
+                    return await store()
+                except DatabaseUnavailableError:
+                    await asyncio.sleep(_STORE_PAUSE)
+    except TimeoutError:
+        raise DatabaseUnavailableError from None
 
 
 def _made_here(status: Literal["failed", "interrupted"], code: str, *, text: str) -> Answer:

@@ -1,9 +1,8 @@
 """Every error of a service leaves through here, as an RFC 9457 problem document."""
 
-import json
-import logging
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
@@ -14,8 +13,6 @@ from starlette.exceptions import HTTPException
 
 from app.core.exceptions import AppError, FieldError
 from app.core.logging import request_id_var
-
-logger = logging.getLogger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -67,19 +64,24 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
     extra: Mapping[str, str] | None = None,
 ) -> Response:
-    """Make the response. The body is ASCII: nothing in it can fail to encode."""
-    body: dict[str, object] = {
-        "type": "about:blank",
-        "title": _phrase(status),
-        "status": status,
-        "detail": detail,
-        "code": code,
-        "request_id": request_id_var.get(),
-        **(extra or {}),
-    }
-    if errors:
-        body["errors"] = [{"field": e.field, "code": e.code, "message": e.message} for e in errors]
-    return Response(json.dumps(body), status_code=status, headers=dict(headers or {}), media_type=PROBLEM_JSON)
+    """Make the response; `extra` are further members of the document."""
+    problem = Problem.model_validate(
+        {
+            "title": _phrase(status),
+            "status": status,
+            "detail": detail,
+            "code": code,
+            "request_id": request_id_var.get(),
+            "errors": [asdict(error) for error in errors] or None,
+            **(extra or {}),
+        }
+    )
+    return Response(
+        problem.model_dump_json(exclude_none=True),
+        status_code=status,
+        headers=dict(headers or {}),
+        media_type=PROBLEM_JSON,
+    )
 
 
 def internal_error_response() -> Response:

@@ -11,13 +11,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.core.exceptions import StartupError
 from app.core.handlers import internal_error_response, problem_response
 from app.core.logging import request_id_var
 
 logger = logging.getLogger("app.access")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
-_EXPECTED_AT_STARTUP = {"StartupError", "ConfigurationError"}
 _QUIET_PATHS = {"/health", "/livez", "/readyz"}
 
 
@@ -58,7 +58,7 @@ class RequestContextMiddleware:
         except asyncio.CancelledError:
             if status is not None:
                 raise
-            # The server's patience with open requests is over. The turn goes on without its request.
+            # The server's patience with open requests is over. What the request began may go on without it.
             refusal = problem_response(
                 503, code="shutting_down", detail="The service is stopping.", headers={"Retry-After": "2"}
             )
@@ -127,7 +127,7 @@ def _one_line_startup_errors(send: Send) -> Send:
             # Starlette sends the whole traceback; what the operator needs of an expected refusal is its last line.
             last_line = message["message"].rstrip().rpartition("\n")[2]
             name, _, reason = last_line.partition(": ")
-            if name.rpartition(".")[2] in _EXPECTED_AT_STARTUP:
+            if name.rpartition(".")[2] == StartupError.__name__:
                 message = {**message, "message": reason}
         await send(message)
 

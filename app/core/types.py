@@ -1,7 +1,7 @@
 """Types of request fields: everything a client sends is bounded and can be stored."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
@@ -133,7 +133,3 @@ class Pagination(ResponseModel):
             has_next=page * size < total,
             has_prev=page > 1,
         )
-
-
-JsonDict = dict[str, Any]
-"""A JSON object of our own making."""

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
-import asyncpg
 from sqlalchemy import event, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError, InterfaceError, OperationalError
@@ -18,6 +17,9 @@ from app.core.exceptions import DatabaseUnavailableError
 
 DatabaseSession = AsyncSession
 """An open transaction, for the layers above that pass it on without knowing SQLAlchemy."""
+
+DatabaseConnection = AsyncConnection
+"""A connection on which each statement is a transaction of its own, likewise."""
 
 
 PATIENCE = 1.5
@@ -62,8 +64,15 @@ class Database:
             connect_args={
                 "timeout": settings.DATABASE_CONNECT_TIMEOUT,
                 "command_timeout": settings.DATABASE_COMMAND_TIMEOUT,
-                # Statements here take milliseconds: compiling them to machine code costs more than it saves.
-                "server_settings": {"application_name": application_name, "timezone": "UTC", "jit": "off"},
+                "server_settings": {
+                    "application_name": application_name,
+                    "timezone": "UTC",
+                    # Statements here take milliseconds: compiling them to machine code costs more than it saves.
+                    "jit": "off",
+                    # The server gives up before its client: what nobody waits for any more must not be committed.
+                    "lock_timeout": f"{PATIENCE * 1000 - 300:.0f}",
+                    "statement_timeout": f"{settings.DATABASE_COMMAND_TIMEOUT * 950:.0f}",
+                },
                 **arguments,
             },
         )
@@ -136,21 +145,18 @@ class translated_errors:  # noqa: N801 - used like a function
             raise DatabaseUnavailableError from error
 
 
-# PostgreSQL, appendix A: connection exception, transaction rollback (a deadlock), insufficient resources, operator
-# intervention (starting, stopping).
-_OUTAGE_CLASSES = ("08", "40", "53", "57P")
+# PostgreSQL, appendix A: connection exception, refused login, unknown database, transaction rollback (a deadlock),
+# insufficient resources, a lock not had in time, operator intervention (starting, stopping), a statement out of time.
+_OUTAGES = ("08", "28", "3D", "40", "53", "55P03", "57P", "57014")
 
 
 def _is_outage(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
         sqlstate = getattr(error.orig, "sqlstate", None) or ""
-        if error.connection_invalidated or sqlstate.startswith(_OUTAGE_CLASSES):
+        if error.connection_invalidated or sqlstate.startswith(_OUTAGES):
             return True
-    # Opening a connection raises the driver's and the system's own errors; statements raise SQLAlchemy's.
-    return isinstance(
-        error,
-        OperationalError | InterfaceError | PoolTimeoutError | asyncpg.PostgresError | OSError | TimeoutError,
-    )
+    # The system's own errors come from opening a connection.
+    return isinstance(error, OperationalError | InterfaceError | PoolTimeoutError | OSError | TimeoutError)
 
 
 def _replace_closed(connection: Any, _entry: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:  # noqa: ANN401 - the driver's

@@ -133,11 +133,11 @@ def _after_failure(state: ChatState, context: ChatContext, error: ModelError) ->
     if retry_count > state["max_retries"]:
         return {"error": error.code, "status": "error"}
     has_next_model = state["model_index"] + 1 < len(context.policy.models)
-    # A model that hangs is not asked again while another could be: it would use up the time of both.
-    hangs = error.code == "provider_timeout" and has_next_model
-    if error.retryable and not hangs and attempts <= context.policy.retries_per_model:
+    time_left = context.deadline - asyncio.get_running_loop().time()
+    if error.retryable and attempts <= context.policy.retries_per_model:
         delay = _delay(attempts, error.retry_after)
-        patience = _PATIENCE if has_next_model else context.deadline - asyncio.get_running_loop().time()
+        # Not at the cost of the next model: a whole attempt at it stays in reserve.
+        patience = min(_PATIENCE, time_left - context.policy.attempt_timeout) if has_next_model else time_left
         if delay < patience:
             return {"model_attempts": attempts, "retry_count": retry_count, "retry_delay": delay, "status": "retry"}
     if has_next_model:

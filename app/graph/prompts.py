@@ -1,4 +1,4 @@
-"""The words the pipeline says by itself."""
+"""What the pipeline says by itself, to the model and to the user."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -19,7 +19,7 @@ FALLBACK_RESPONSE = "Sorry, I could not answer just now because of a technical p
 
 def system_prompt(context: dict[str, Any]) -> str:
     """Return the instructions for the model. `context["tone"]` chooses the tone; an unknown one changes nothing."""
-    tone = _TONES.get(context.get("tone"))  # type: ignore[arg-type] # whatever came: unknown tones find nothing
+    tone = next((text for name, text in _TONES.items() if name == context.get("tone")), None)
     return f"{_BASE} {tone}" if tone else _BASE
 
 

@@ -10,9 +10,10 @@ from typing import Annotated, Self
 import httpx2
 import openai
 from openai import AsyncOpenAI
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
-from app.config import ConfigurationError, Settings
+from app.config import Settings
+from app.core.exceptions import StartupError
 from app.graph.context import Completion, ModelError, PromptMessage
 
 logger = logging.getLogger(__name__)
@@ -40,11 +41,11 @@ class OpenAIChatModel:
         """Make the client.
 
         Raises:
-            ConfigurationError: there is neither a key nor a base URL.
+            StartupError: there is neither a key nor a base URL.
 
         """
         if settings.OPENAI_API_KEY is None and settings.OPENAI_BASE_URL is None:
-            raise ConfigurationError("OPENAI_API_KEY: is required (or OPENAI_BASE_URL, for another engine)")
+            raise StartupError("configuration: OPENAI_API_KEY: is required (or OPENAI_BASE_URL, for another engine)")
         # An engine of one's own often takes any key, but the client insists on one.
         key = settings.OPENAI_API_KEY.get_secret_value() if settings.OPENAI_API_KEY else "unused"
         client = AsyncOpenAI(
@@ -131,6 +132,14 @@ class _Usage(BaseModel):
     completion_tokens: TokenCount
 
 
+def _none_if_odd(value: object, validate: ValidatorFunctionWrapHandler) -> _Usage | None:
+    try:
+        usage: _Usage | None = validate(value)
+    except ValidationError:
+        return None  # a good answer with an odd count is a good answer: the count is estimated
+    return usage
+
+
 class _ChatCompletion(BaseModel):
     """What is read of the provider's answer. Anything else in it may change without notice."""
 
@@ -138,7 +147,7 @@ class _ChatCompletion(BaseModel):
 
     model: str | None = None
     choices: Annotated[list[_Choice], Field(min_length=1)]
-    usage: _Usage | None = None
+    usage: Annotated[_Usage | None, WrapValidator(_none_if_odd)] = None
 
 
 def _completion(model: str, messages: Sequence[PromptMessage], response: object) -> Completion:

@@ -6,10 +6,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import text
 
 from app.chat.turns import TurnRunner
 from app.config import Settings
-from app.core.exceptions import ServiceUnavailableError
+from app.core.exceptions import DatabaseUnavailableError, ServiceUnavailableError
 from app.database.connection import Database
 from app.graph.builder import build_chat_graph
 from app.graph.context import ModelPolicy
@@ -105,3 +106,36 @@ async def test_an_unexpected_fault_of_the_graph_is_a_failed_answer_and_no_more(
     assert answer_stored(sql)["status"] == "failed"
     turn = await turns.answer(user_id=user_id, session_uuid=session, message="Hi again", context=None)
     assert turn.answer.status == "complete"
+
+
+async def test_a_turn_that_is_being_stored_at_the_end_of_the_grace_is_stored(
+    settings: Settings, sql: Sql, user_id: int, session: UUID
+) -> None:
+    single = settings.model_copy(update={"DATABASE_POOL_SIZE": 1, "DATABASE_MAX_OVERFLOW": 0})
+    database = Database.from_settings(single, application_name="test")
+    model = FakeModel(completion("Hello."), gate=asyncio.Event())
+    turns = runner(database, model)
+    request = asyncio.create_task(turns.answer(user_id=user_id, session_uuid=session, message="Hi", context=None))
+    await model.was_asked.wait()
+    async with database.autocommit():  # nobody else gets a connection meanwhile
+        model.gate.set()
+        draining = asyncio.create_task(turns.drain(0.1))
+        await asyncio.sleep(0.3)
+    await draining
+    assert (await request).answer.status == "complete"
+    assert answer_stored(sql)["status"] == "complete"
+    await database.close()
+
+
+async def test_a_question_that_could_not_be_stored_in_time_does_not_block_its_session(
+    pool: Database, sql: Sql, user_id: int, session: UUID
+) -> None:
+    turns = runner(pool, FakeModel(completion()))
+    async with pool.transaction() as transaction:
+        await transaction.execute(text("SELECT id FROM chat_sessions FOR UPDATE"))
+        with pytest.raises(DatabaseUnavailableError):
+            await turns.answer(user_id=user_id, session_uuid=session, message="Hi", context=None)
+    turn = await turns.answer(user_id=user_id, session_uuid=session, message="Hi again", context=None)
+    assert turn.answer.status == "complete"
+    await turns.drain(5)
+    assert sql.value("SELECT count(*) FROM chat_messages WHERE status = 'pending'") == 0

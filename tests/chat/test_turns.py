@@ -4,10 +4,13 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
+from app import main
+from app.config import Settings
 from app.graph.prompts import FALLBACK_RESPONSE
 from tests.fixtures.database import Sql
-from tests.fixtures.services import Chat, assert_problem
+from tests.fixtures.services import Chat, User, assert_problem
 from tests.provider import Behaviour, Provider, answers, echoes, fails, resets, sends, stalls
 
 
@@ -153,7 +156,7 @@ def test_when_no_model_answers_that_is_said_stored_and_over(
 
 def test_while_a_question_is_answered_another_is_refused(chat: Chat, provider: Provider) -> None:
     session = chat.open()
-    provider.always(answers("Hello.", first_after=0.5))
+    provider.always(answers("Hello.", first_after=1.5))  # long enough for all twenty to arrive
     with ThreadPoolExecutor(20) as pool:
         asked = [
             pool.submit(chat.request, "POST", f"/sessions/{session}/messages", json={"message": f"question {number}"})
@@ -180,17 +183,25 @@ def test_other_sessions_are_answered_meanwhile(chat: Chat, provider: Provider) -
     assert {turn["ai_response"]["status"] for turn in turns} == {"complete"}
 
 
-def test_no_connection_is_held_while_a_model_answers(chat: Chat, provider: Provider, sql: Sql) -> None:
-    session = chat.open()
+def test_no_connection_is_held_while_a_model_answers(
+    settings: Settings, chat_client: TestClient, ada: User, provider: Provider
+) -> None:
     provider.always(answers("Hello.", first_after=0.5))
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(chat.ask, session, "Hi")
+    single = settings.model_copy(update={"DATABASE_POOL_SIZE": 1, "DATABASE_MAX_OVERFLOW": 0})
+    with TestClient(main.create(single)) as client, ThreadPoolExecutor(1) as pool:
+        chat = Chat(client, ada)
+        asked = pool.submit(chat.ask, chat.open(), "Hi")
         provider.wait_for_calls(1)
-        busy = sql.value(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'chat-service' AND state <> 'idle'"
-        )
-        asked.result(timeout=5)
-    assert busy == 0
+        assert chat.request("GET", "/sessions").status_code == 200
+        assert not asked.done()
+        assert asked.result(timeout=5)["ai_response"]["status"] == "complete"
+
+
+@pytest.mark.parametrize("tone", [["casual"], {}], ids=["list", "object"])
+def test_a_tone_that_is_no_text_is_refused(chat: Chat, tone: object) -> None:
+    for path in ("/direct", f"/sessions/{chat.open()}/messages"):
+        assert_problem(chat.request("POST", path, json={"message": "Hi", "context": {"tone": tone}}), 422)
+    assert_problem(chat.request("POST", "/sessions", json={"context": {"tone": tone}}), 422)
 
 
 def test_a_turn_whose_process_died_does_not_block_its_session(chat: Chat, sql: Sql) -> None:

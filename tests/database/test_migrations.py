@@ -5,11 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 from alembic import command
+from sqlalchemy import create_engine
 
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError, StartupError
 from app.database import migrations
-from app.database.connection import Database
+from app.database.base import Base
+from app.database.connection import Database, sync_url
 from local.home import PROJECT
 from tests.fixtures.database import Sql
 
@@ -30,7 +32,8 @@ def schema(sql: Sql) -> list[dict[str, object]]:
     """Every column, constraint and index."""
     return sql.rows(
         """
-        SELECT table_name AS name, column_name AS detail, data_type || is_nullable AS more
+        SELECT table_name AS name, column_name AS detail,
+               concat_ws(' ', data_type, character_maximum_length, is_nullable, column_default) AS more
         FROM information_schema.columns WHERE table_schema = 'public'
         UNION ALL SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid)
         FROM pg_constraint WHERE connamespace = 'public'::regnamespace
@@ -53,9 +56,24 @@ def test_models_and_migrations_agree(database_url: str) -> None:
     assert migrations.find_drift(database_url) is None
 
 
+def test_migrations_make_what_the_models_say_to_the_last_check_and_default(
+    database_url: str, empty_database_url: str, empty: Sql
+) -> None:
+    engine = create_engine(sync_url(empty_database_url))
+    Base.metadata.create_all(engine)
+    engine.dispose()
+    migrated = Sql(database_url)
+    try:
+        of_migrations = [row for row in schema(migrated) if row["name"] != "alembic_version"]
+    finally:
+        migrated.close()
+    assert schema(empty) == of_migrations
+
+
 @pytest.mark.parametrize(
     "change",
     [
+        "ALTER TABLE users ALTER COLUMN role SET DEFAULT 'admin'",
         "ALTER TABLE users ADD COLUMN shoe_size integer",
         "ALTER TABLE users DROP COLUMN full_name",
         "ALTER TABLE users ALTER COLUMN full_name TYPE varchar(10)",

@@ -8,10 +8,11 @@ from datetime import timedelta
 import pytest
 
 from app.config import Settings
+from app.core.types import new_id
 from app.database.connection import Database
 from app.database.models import ChatSession
 from app.database.repositories import chats, turns, users
-from app.database.repositories.turns import ActiveTurnError, Answer, LedgerEntry
+from app.database.repositories.turns import ActiveTurnError, Answer, LedgerEntry, NewTurn
 from app.database.repositories.users import NewUser
 from tests.fixtures.database import Sql
 
@@ -52,7 +53,15 @@ class Owner:
     async def start(self, session: ChatSession) -> turns.StartedTurn | None:
         async with self.database.autocommit() as connection:
             return await turns.start(
-                connection, user_id=self.user_id, session_uuid=session.uuid, content="Hi", meta={}, lease=LEASE
+                connection,
+                NewTurn(
+                    user_id=self.user_id,
+                    session_uuid=session.uuid,
+                    content="Hi",
+                    meta={},
+                    answer_uuid=new_id(),
+                    lease=LEASE,
+                ),
             )
 
     async def settle(self, turn: turns.StartedTurn) -> turns.SettledTurn | None:

@@ -200,9 +200,14 @@ def test_user_and_assistant_take_turns_the_user_first() -> None:
     assert [message["role"] for message in prompt("Be brief.", conversation("0", "1")[1:], "2")] == ["system", "user"]
 
 
-async def test_a_model_that_hangs_is_not_asked_again_while_another_is_left() -> None:
+@pytest.mark.parametrize("tone", [None, 1, ["casual"], {"a": 1}], ids=repr)
+def test_a_tone_that_is_no_text_changes_nothing(tone: object) -> None:
+    assert system_prompt({"tone": tone}) == system_prompt({})
+
+
+async def test_a_model_is_not_asked_again_when_the_next_one_would_run_out_of_time() -> None:
     hangs = ModelError("provider_timeout", retryable=True)
-    run = await Run(hangs, completion()).go()
+    run = await Run(hangs, completion(), seconds=POLICY.attempt_timeout).go()
     assert [asked.model for asked in run.model.asked] == ["primary", "fallback"]
 
 

@@ -92,7 +92,7 @@ async def history(request: pytest.FixtureRequest, settings: Settings, sql: Sql) 
             [session, seq, message["role"], message["content"]],
         )
     database = Database.from_settings(settings, application_name="test")
-    yield StoredHistory(database)
+    yield StoredHistory(database, user)
     await database.close()
 
 

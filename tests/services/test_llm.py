@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.config import ConfigurationError, Settings
+from app.config import Settings
+from app.core.exceptions import StartupError
 from app.graph.context import ModelError, PromptMessage
 from app.services.llm import MAX_BODY_BYTES, OpenAIChatModel
 from tests.provider import (
@@ -66,6 +67,21 @@ async def test_tokens_are_estimated_and_marked_where_the_provider_counts_none(
     assert (completion.prompt_tokens, completion.completion_tokens, completion.is_estimated) == (20, 10, True)
 
 
+@pytest.mark.parametrize(
+    "usage",
+    [{}, {"total_tokens": 12}, {"prompt_tokens": None, "completion_tokens": None}, "12", []]
+    + [{"prompt_tokens": count, "completion_tokens": 2} for count in (-1, 10**18, "x")],
+    ids=repr,
+)
+async def test_an_odd_count_of_tokens_does_not_spoil_an_answer(
+    provider: Provider, model: OpenAIChatModel, usage: object
+) -> None:
+    choices = [{"message": {"content": "Hi."}, "finish_reason": "stop"}]
+    provider.script(sends(json.dumps({"model": "m", "choices": choices, "usage": usage}).encode()))
+    completion = await model.complete("gpt-4", QUESTION, max_seconds=2)
+    assert (completion.text, completion.is_estimated) == ("Hi.", True)
+
+
 async def test_an_answer_cut_for_length_says_so(provider: Provider, model: OpenAIChatModel) -> None:
     provider.script(answers("Once upon", finish_reason="length"))
     assert (await model.complete("gpt-4", QUESTION, max_seconds=2)).finish_reason == "length"
@@ -110,8 +126,6 @@ async def test_openai_itself_gets_the_limit_under_its_newer_name(monkeypatch: py
         pytest.param(answers(""), "provider_bad_response", True, id="no text"),
         pytest.param(answers(" \n"), "provider_bad_response", True, id="blank text"),
         pytest.param(answers("\x00"), "provider_bad_response", True, id="nothing but nul"),
-        pytest.param(answers("Hi.", usage=(-1, 2)), "provider_bad_response", True, id="negative usage"),
-        pytest.param(answers("Hi.", usage=(10**18, 2)), "provider_bad_response", True, id="absurd usage"),
         pytest.param(sends_no_choices(), "provider_bad_response", True, id="no choices"),
         pytest.param(sends(b'{"choices": [{'), "provider_bad_response", True, id="broken json"),
         pytest.param(sends(b'{"a": "\xff\xfe"}'), "provider_bad_response", True, id="broken utf-8"),
@@ -213,5 +227,5 @@ def test_without_a_key_and_without_a_base_url_there_is_no_model(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("OPENAI_BASE_URL")
-    with pytest.raises(ConfigurationError, match="OPENAI_API_KEY: is required"):
+    with pytest.raises(StartupError, match="OPENAI_API_KEY: is required"):
         OpenAIChatModel.from_settings(Settings.model_validate(SETTINGS))

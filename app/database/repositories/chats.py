@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, delete, func, insert, or_, select
+from sqlalchemy import Select, delete, false, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -19,6 +19,8 @@ class MessageRow:
 
     message: ChatMessage
     parent_uuid: UUID | None
+    is_abandoned: bool
+    """Its process has died; the session's next question settles it."""
 
 
 async def create(session: AsyncSession, *, user_id: int, title: str, meta: dict[str, Any]) -> ChatSession:
@@ -64,13 +66,13 @@ async def newest_messages(session: AsyncSession, *, session_id: int, limit: int)
     """Return the newest messages of a session that the caller has been found to own, oldest first."""
     parent = aliased(ChatMessage)
     rows = await session.execute(
-        select(ChatMessage, parent.uuid)
+        select(ChatMessage, parent.uuid, func.coalesce(ChatMessage.lease_expires_at < func.now(), false()))
         .outerjoin(parent, ChatMessage.parent_id == parent.id)
         .where(ChatMessage.session_id == session_id)
         .order_by(ChatMessage.seq.desc())
         .limit(limit)
     )
-    return [MessageRow(message, parent_uuid) for message, parent_uuid in reversed(rows.all())]
+    return [MessageRow(*row) for row in reversed(rows.all())]
 
 
 async def remove(session: AsyncSession, *, user_id: int, session_uuid: UUID) -> bool:

@@ -39,6 +39,19 @@ class ActiveTurnError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class NewTurn:
+    """A question to store, with the place of its answer."""
+
+    user_id: int
+    session_uuid: UUID
+    content: str
+    meta: dict[str, Any]
+    answer_uuid: UUID
+    lease: timedelta
+    """How long the answer may take before its process is taken for dead."""
+
+
+@dataclass(frozen=True, slots=True)
 class StartedTurn:
     """A stored question, and the place of its answer."""
 
@@ -207,6 +220,7 @@ _HISTORY = (
     .join(ChatSession, ChatMessage.session_id == ChatSession.id)
     .where(
         ChatSession.uuid == bindparam("p_session_uuid"),
+        ChatSession.user_id == bindparam("p_user_id"),
         ChatMessage.seq < bindparam("p_before_seq"),
         # What the pipeline said by itself is no part of the conversation.
         ChatMessage.status == "complete",
@@ -214,58 +228,45 @@ _HISTORY = (
     .order_by(ChatMessage.seq.desc())
     .limit(bindparam("p_limit", type_=Integer))
 )
-_SETTLE_EXPIRED = (
-    update(ChatMessage)
-    .where(
-        ChatMessage.session_id
-        == select(ChatSession.id).where(ChatSession.uuid == bindparam("p_session_uuid")).scalar_subquery(),
-        _ACTIVE,
-        ChatMessage.lease_expires_at < func.now(),
-    )
-    .values(status="interrupted", meta={"error": "interrupted"}, lease_expires_at=null(), updated_at=func.now())
-    .returning(ChatMessage.id)
+_OWNED_SESSION = select(ChatSession.id).where(
+    ChatSession.uuid == bindparam("p_session_uuid"), ChatSession.user_id == bindparam("p_user_id")
 )
+_INTERRUPT = update(ChatMessage).values(
+    status="interrupted", meta={"error": "interrupted"}, lease_expires_at=null(), updated_at=func.now()
+)
+_ABANDON = _INTERRUPT.where(ChatMessage.uuid == bindparam("p_turn_id"), _ACTIVE)
+_SETTLE_EXPIRED = _INTERRUPT.where(
+    ChatMessage.session_id == _OWNED_SESSION.scalar_subquery(), _ACTIVE, ChatMessage.lease_expires_at < func.now()
+).returning(ChatMessage.id)
 _FIND_SETTLED = (
     select(ChatMessage.status, ChatSession.message_count, ChatSession.updated_at)
     .join(ChatSession, ChatMessage.session_id == ChatSession.id)
     .where(ChatMessage.uuid == bindparam("p_turn_id"))
 )
-_FIND_ACTIVE = (
-    select(ChatMessage.uuid)
-    .join(ChatSession, ChatMessage.session_id == ChatSession.id)
-    .where(ChatSession.uuid == bindparam("p_session_uuid"), _ACTIVE)
-)
+_FIND_ACTIVE = select(ChatMessage.uuid).where(ChatMessage.session_id == _OWNED_SESSION.scalar_subquery(), _ACTIVE)
 
 
-async def start(
-    connection: AsyncConnection,
-    *,
-    user_id: int,
-    session_uuid: UUID,
-    content: str,
-    meta: dict[str, Any],
-    lease: timedelta,
-) -> StartedTurn | None:
+async def start(connection: AsyncConnection, turn: NewTurn) -> StartedTurn | None:
     """Store a question and the pending answer. None: the caller owns no such session.
 
     Raises:
         ActiveTurnError: the database refused a second active turn in the session.
 
     """
-    question_uuid, answer_uuid = new_id(), new_id()
+    question_uuid = new_id()
     try:
         row = (
             await connection.execute(
                 _START,
                 {
-                    "p_session_uuid": session_uuid,
-                    "p_user_id": user_id,
-                    "p_preview": preview(content),
+                    "p_session_uuid": turn.session_uuid,
+                    "p_user_id": turn.user_id,
+                    "p_preview": preview(turn.content),
                     "p_question_uuid": question_uuid,
-                    "p_answer_uuid": answer_uuid,
-                    "p_content": content,
-                    "p_meta": meta,
-                    "p_lease": lease,
+                    "p_answer_uuid": turn.answer_uuid,
+                    "p_content": turn.content,
+                    "p_meta": turn.meta,
+                    "p_lease": turn.lease,
                 },
             )
         ).one_or_none()
@@ -281,7 +282,7 @@ async def start(
         session_meta=session_meta,
         question_uuid=question_uuid,
         question_seq=last_seq - 1,
-        answer_uuid=answer_uuid,
+        answer_uuid=turn.answer_uuid,
         created_at=created_at,
     )
 
@@ -331,24 +332,30 @@ async def record_calls(
 
 
 async def recent_messages(
-    connection: AsyncConnection, *, session_uuid: UUID, before_seq: int, limit: int
+    connection: AsyncConnection, *, user_id: int, session_uuid: UUID, before_seq: int, limit: int
 ) -> list[tuple[str, str]]:
     """Return role and text of the newest messages before a position, oldest first."""
     rows = await connection.execute(
-        _HISTORY, {"p_session_uuid": session_uuid, "p_before_seq": before_seq, "p_limit": limit}
+        _HISTORY,
+        {"p_session_uuid": session_uuid, "p_user_id": user_id, "p_before_seq": before_seq, "p_limit": limit},
     )
     return [(row.role, row.content) for row in reversed(rows.all())]
 
 
-async def settle_expired(connection: AsyncConnection, *, session_uuid: UUID) -> bool:
+async def abandon(connection: AsyncConnection, *, answer_uuid: UUID) -> None:
+    """Mark an answer `interrupted` that nobody will make, if it was stored at all."""
+    await connection.execute(_ABANDON, {"p_turn_id": answer_uuid})
+
+
+async def settle_expired(connection: AsyncConnection, *, user_id: int, session_uuid: UUID) -> bool:
     """Mark an answer `interrupted` whose process has died, so that the session can go on. False: there is none."""
-    settled = await connection.scalar(_SETTLE_EXPIRED, {"p_session_uuid": session_uuid})
+    settled = await connection.scalar(_SETTLE_EXPIRED, {"p_session_uuid": session_uuid, "p_user_id": user_id})
     return settled is not None
 
 
-async def find_active(connection: AsyncConnection, *, session_uuid: UUID) -> UUID | None:
+async def find_active(connection: AsyncConnection, *, user_id: int, session_uuid: UUID) -> UUID | None:
     """Return the public id of the answer that is being made."""
-    found: UUID | None = await connection.scalar(_FIND_ACTIVE, {"p_session_uuid": session_uuid})
+    found: UUID | None = await connection.scalar(_FIND_ACTIVE, {"p_session_uuid": session_uuid, "p_user_id": user_id})
     return found
 
 
