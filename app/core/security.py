@@ -30,7 +30,7 @@ class PasswordHasher:
     """Argon2id, off the event loop, a bounded number at once: each hash takes 64 MiB and about 0.15 s of a core."""
 
     def __init__(self, concurrency: int) -> None:
-        """At most `concurrency` hashes run at once. Further callers wait their turn, up to about five seconds of it."""
+        """At most `concurrency` hashes run at once; 32 times as many callers wait their turn, and more are refused."""
         self._limiter = CapacityLimiter(concurrency)
         self._max_waiting = concurrency * _WAITING_PER_SLOT
         # Verified when the account does not exist, so that both answers take the same time.

@@ -77,9 +77,7 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
         )
 
     try:
-        completion = await context.model.complete(
-            model, messages, max_seconds=min(context.policy.attempt_timeout, remaining)
-        )
+        completion = await context.model.complete(model, messages, max_seconds=_time_limit(state, context, remaining))
     except ModelError as error:
         record(error_code=error.code)
         update = _after_failure(state, context, error)
@@ -136,7 +134,7 @@ def _after_failure(state: ChatState, context: ChatContext, error: ModelError) ->
     time_left = context.deadline - asyncio.get_running_loop().time()
     if error.retryable and attempts <= context.policy.retries_per_model:
         delay = _delay(attempts, error.retry_after)
-        # Not at the cost of the next model: a whole attempt at it stays in reserve.
+        # Not at the cost of the next model, which gets a whole attempt.
         patience = min(_PATIENCE, time_left - context.policy.attempt_timeout) if has_next_model else time_left
         if delay < patience:
             return {"model_attempts": attempts, "retry_count": retry_count, "retry_delay": delay, "status": "retry"}
@@ -149,6 +147,13 @@ def _after_failure(state: ChatState, context: ChatContext, error: ModelError) ->
             "status": "retry",
         }
     return {"error": error.code, "status": "error"}
+
+
+def _time_limit(state: ChatState, context: ChatContext, remaining: float) -> float:
+    limit = context.policy.attempt_timeout
+    if state["model_attempts"] > 0 and state["model_index"] + 1 < len(context.policy.models):
+        remaining -= limit  # a repetition leaves the next model a whole attempt
+    return min(limit, remaining)
 
 
 def _delay(attempts: int, retry_after: float | None) -> float:

@@ -1,8 +1,11 @@
 """The compiled graph, edge by edge, with fakes behind its ports."""
 
 import asyncio
+import json
 import time
 from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
@@ -13,6 +16,7 @@ from app.graph.builder import build_chat_graph
 from app.graph.context import ChatContext, Completion, ModelError, ModelPolicy, PromptMessage
 from app.graph.nodes import _delay
 from app.graph.prompts import FALLBACK_RESPONSE, prompt, system_prompt
+from local.home import PROJECT
 from tests.fakes import FakeHistory, FakeModel, completion
 
 if TYPE_CHECKING:
@@ -200,6 +204,15 @@ def test_user_and_assistant_take_turns_the_user_first() -> None:
     assert [message["role"] for message in prompt("Be brief.", conversation("0", "1")[1:], "2")] == ["system", "user"]
 
 
+async def test_a_repetition_leaves_the_next_model_a_whole_attempt() -> None:
+    hangs = ModelError("provider_timeout", retryable=True)
+    run = await Run(hangs, hangs, completion(), seconds=1.5 * POLICY.attempt_timeout).go()
+    limits = [(asked.model, asked.max_seconds) for asked in run.model.asked]
+    assert [model for model, _ in limits] == ["primary", "primary", "fallback"]
+    assert limits[0][1] == limits[2][1] == POLICY.attempt_timeout
+    assert limits[1][1] < POLICY.attempt_timeout / 2
+
+
 @pytest.mark.parametrize("tone", [None, 1, ["casual"], {"a": 1}], ids=repr)
 def test_a_tone_that_is_no_text_changes_nothing(tone: object) -> None:
     assert system_prompt({"tone": tone}) == system_prompt({})
@@ -234,3 +247,10 @@ def test_pauses_grow_and_vary() -> None:
         pauses = {_delay(attempt, None) for _ in range(50)}
         assert longest / 2 <= min(pauses) <= max(pauses) <= longest
         assert len(pauses) > 1
+
+
+def test_studio_finds_the_graph() -> None:
+    graphs = json.loads((PROJECT / "langgraph.json").read_text())["graphs"]
+    file, _, name = graphs["chat"].partition(":")
+    module = import_module(".".join(Path(file).with_suffix("").parts))
+    assert set(getattr(module, name)().nodes) == {"__start__", "preprocess", "llm", "postprocess", "error_handler"}
