@@ -18,7 +18,7 @@ from app.chat.schemas import (
     SessionList,
     TurnResponse,
 )
-from app.chat.service import ChatService, turn_response
+from app.chat.service import ChatService, direct_response, turn_response
 from app.chat.turns import TurnRunner
 from app.core.handlers import responses
 from app.core.types import Page, PageSize
@@ -72,16 +72,7 @@ async def direct_chat(question: ChatRequest, user: CurrentUser, service: ChatSer
     Where no model answers, `status` is `failed`, `response` says so politely, and `metadata` has the code.
     """
     answer = await service.turns.answer_directly(user_id=user.id, message=question.message, context=question.context)
-    return DirectResponse.model_validate(
-        {
-            "response": answer.content,
-            "status": answer.status,
-            "timestamp": answer.meta["timestamp"],
-            "metadata": answer.meta,
-            "tokens_used": answer.tokens_used,
-            "processing_time_ms": answer.processing_time_ms,
-        }
-    )
+    return direct_response(answer)
 
 
 @router.post("/sessions", status_code=201, response_model_exclude_unset=True, responses=WITH_BODY)

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 
 from app.core.types import JsonObject, Pagination, RequestModel, ResponseModel, check_not_blank, check_text
+from app.database.repositories.turns import SettledStatus
 
 MAX_MESSAGE_LENGTH = 32_000
 
@@ -86,7 +87,7 @@ class DirectResponse(ResponseModel):
     """An answer that belongs to no session."""
 
     response: str
-    status: Literal["complete", "failed"]
+    status: SettledStatus
     timestamp: datetime
     metadata: dict[str, Any]
     tokens_used: int

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from app.chat.schemas import (
+    DirectResponse,
     MessageResponse,
     SessionCreate,
     SessionCreated,
@@ -21,6 +22,7 @@ from app.database.connection import Database, DatabaseSession
 from app.database.models import ChatSession
 from app.database.repositories import chats
 from app.database.repositories.chats import MessageRow
+from app.database.repositories.turns import Answer
 
 DEFAULT_TITLE = "New Chat"
 
@@ -132,6 +134,18 @@ def turn_response(turn: Turn) -> TurnResponse:
             parent_id=started.question_uuid,
         ),
         session_updated=SessionUpdated(message_count=turn.settled.message_count, updated_at=turn.settled.updated_at),
+    )
+
+
+def direct_response(answer: Answer) -> DirectResponse:
+    """Return the answer to a direct question as clients see it."""
+    return DirectResponse(
+        response=answer.content,
+        status=answer.status,
+        timestamp=answer.meta["timestamp"],
+        metadata=answer.meta,
+        tokens_used=answer.tokens_used,
+        processing_time_ms=answer.processing_time_ms,
     )
 
 

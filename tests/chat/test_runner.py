@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
+from app.chat.service import direct_response
 from app.chat.turns import TurnRunner
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError, ServiceUnavailableError
@@ -78,6 +79,19 @@ async def test_a_turn_that_outlives_the_grace_is_settled_as_interrupted(
     await turns.drain(0.05)
     assert (await asyncio.wait_for(request, timeout=5)).answer.status == "interrupted"
     assert answer_stored(sql) == {"status": "interrupted", "content": "", "lease_expires_at": None}
+    assert sql.value("SELECT status FROM llm_calls") == "cancelled"
+
+
+async def test_a_direct_question_that_outlives_the_grace_is_answered_as_interrupted(
+    pool: Database, sql: Sql, user_id: int
+) -> None:
+    model = FakeModel(None)
+    turns = runner(pool, model)
+    request = asyncio.create_task(turns.answer_directly(user_id=user_id, message="Hi", context=None))
+    await model.was_asked.wait()
+    await turns.drain(0.05)
+    answer = await asyncio.wait_for(request, timeout=5)
+    assert direct_response(answer).status == "interrupted"
     assert sql.value("SELECT status FROM llm_calls") == "cancelled"
 
 
