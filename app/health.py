@@ -4,7 +4,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
@@ -60,8 +60,8 @@ class HealthChecks:
 
 def health_router(settings: Settings, service: str) -> APIRouter:
     """Make the routes that balancers, containers and operators ask. They lie outside the API's prefix."""
-    router = APIRouter(tags=["health"])
-    unavailable: dict[int | str, dict[str, Any]] = {503: {"model": Health}}
+    # Not in the API's documents: through the gateway these paths are others, or none.
+    router = APIRouter(include_in_schema=False)
 
     async def state(request: Request, response: Response) -> Health:
         checks = await request.state.health.run()
@@ -80,12 +80,12 @@ def health_router(settings: Settings, service: str) -> APIRouter:
             graph_ready=hasattr(request.state, "graph") if service == "chat" else None,
         )
 
-    @router.get("/health", response_model_exclude_none=True, responses=unavailable)
+    @router.get("/health", response_model_exclude_none=True)
     async def health(request: Request, response: Response) -> Health:
         """Tell how the service and what it needs are doing. 503 when it cannot serve."""
         return await state(request, response)
 
-    @router.get("/readyz", response_model_exclude_none=True, responses=unavailable)
+    @router.get("/readyz", response_model_exclude_none=True)
     async def ready(request: Request, response: Response) -> Health:
         """Tell whether to send requests here. 503 when not."""
         return await state(request, response)

@@ -20,6 +20,7 @@ from local.services import FirstAdmin, Migrate, Service
 
 HOME = PROJECT / ".local"
 _STOP_POLL_SECONDS = 0.2
+_MODEL_NAMES = ("LLM_MODEL", "LLM_FALLBACK_MODEL")
 
 
 class _NotStartedError(PartFailedError):
@@ -44,12 +45,15 @@ class Stack:
         """
         self.home = home.resolve()
         self.ports = Ports.of(port)
+        postgres, redis, model = Postgres(self.home), Redis(self.home), Model(self.home, self.ports.model)
+        # A shell that has read services.env gives the local parts' own addresses back.
+        own = {"DATABASE_URL": postgres.url(), "REDIS_URL": redis.url, "OPENAI_BASE_URL": model.url}
         given = given_settings() if given is None else dict(given)
-        self.postgres = None if is_given(given, "DATABASE_URL") else Postgres(self.home)
-        self.redis = None if is_given(given, "REDIS_URL") else Redis(self.home)
-        self.model = (
-            None if is_given(given, "OPENAI_API_KEY", "OPENAI_BASE_URL") else Model(self.home, self.ports.model)
-        )
+        given = {name: value for name, value in given.items() if value != own.get(name)}
+        self.postgres = None if is_given(given, "DATABASE_URL") else postgres
+        self.redis = None if is_given(given, "REDIS_URL") else redis
+        self.model = None if is_given(given, "OPENAI_API_KEY", "OPENAI_BASE_URL") else model
+        self._given = given
         self.settings = choose(given, self._local_settings())
         environment = {**given, **self.settings}
         admin_made = self.postgres.directory / "first-admin-made" if self.postgres is not None else None
@@ -72,7 +76,7 @@ class Stack:
 
         """
         self.ports.check_free(with_model=self.model is not None)
-        write_private(private_directory(self.home) / "services.env", shell_lines(self.settings))
+        write_private(private_directory(self.home) / "services.env", shell_lines(self._written_settings()))
         self._stopping.clear()
         with ThreadPoolExecutor(max_workers=len(self._parts)) as pool:
             try:
@@ -121,6 +125,11 @@ class Stack:
             (self.first_admin, ["migrate"]),
             (Gateway(home, ports), [service.name for service in services]),
         ]
+
+    def _written_settings(self) -> dict[str, str]:
+        """Return what another process needs to run a service beside these. A key that the user has stays with them."""
+        model = {name: self._given[name] for name in ("OPENAI_BASE_URL", *_MODEL_NAMES) if self._given.get(name)}
+        return self.settings | model
 
     def _local_settings(self) -> dict[str, str]:
         """Return the settings that the local parts decide."""

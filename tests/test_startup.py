@@ -20,8 +20,8 @@ from local.home import PROJECT
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments],
-        cwd=PROJECT,
-        env=os.environ | environment,
+        cwd=PROJECT / "tests",  # where no developer's .env is
+        env=os.environ | {"PYTHONPATH": str(PROJECT)} | environment,
         capture_output=True,
         text=True,
         timeout=60,

@@ -170,6 +170,7 @@ class TurnRunner:
             session_uuid=session_uuid,
             content=message,
             meta=meta,
+            question_uuid=new_id(),
             answer_uuid=new_id(),
             lease=timedelta(seconds=self.turn_timeout) + LEASE_MARGIN,
         )

@@ -59,6 +59,7 @@ class Owner:
                     session_uuid=session.uuid,
                     content="Hi",
                     meta={},
+                    question_uuid=new_id(),
                     answer_uuid=new_id(),
                     lease=LEASE,
                 ),

@@ -26,7 +26,6 @@ from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.core.types import new_id
 from app.database.connection import violated_constraint
 from app.database.models import ChatMessage, ChatSession, LlmCall
 from app.database.models.chat_session import PREVIEW_LENGTH
@@ -46,6 +45,7 @@ class NewTurn:
     session_uuid: UUID
     content: str
     meta: dict[str, Any]
+    question_uuid: UUID
     answer_uuid: UUID
     lease: timedelta
     """How long the answer may take before its process is taken for dead."""
@@ -253,7 +253,6 @@ async def start(connection: AsyncConnection, turn: NewTurn) -> StartedTurn | Non
         ActiveTurnError: the database refused a second active turn in the session.
 
     """
-    question_uuid = new_id()
     try:
         row = (
             await connection.execute(
@@ -262,7 +261,7 @@ async def start(connection: AsyncConnection, turn: NewTurn) -> StartedTurn | Non
                     "p_session_uuid": turn.session_uuid,
                     "p_user_id": turn.user_id,
                     "p_preview": preview(turn.content),
-                    "p_question_uuid": question_uuid,
+                    "p_question_uuid": turn.question_uuid,
                     "p_answer_uuid": turn.answer_uuid,
                     "p_content": turn.content,
                     "p_meta": turn.meta,
@@ -280,7 +279,7 @@ async def start(connection: AsyncConnection, turn: NewTurn) -> StartedTurn | Non
     return StartedTurn(
         session_id=session_id,
         session_meta=session_meta,
-        question_uuid=question_uuid,
+        question_uuid=turn.question_uuid,
         question_seq=last_seq - 1,
         answer_uuid=turn.answer_uuid,
         created_at=created_at,
