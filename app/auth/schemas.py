@@ -7,7 +7,7 @@ from uuid import UUID
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr, StringConstraints
 
-from app.core.types import RequestModel, ResponseModel, check_text
+from app.core.types import RequestModel, ResponseModel, Storable, check_text
 
 MIN_PASSWORD_LENGTH = 8
 MAX_PASSWORD_LENGTH = 256
@@ -41,9 +41,7 @@ def _check_password(password: SecretStr) -> SecretStr:
 EmailAddress = Annotated[str, StringConstraints(max_length=254), AfterValidator(_normalize_email)]
 Username = Annotated[str, StringConstraints(min_length=3, max_length=50, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 NewPassword = Annotated[SecretStr, AfterValidator(_check_password)]
-FullName = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(check_text)
-]
+FullName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable]
 
 
 class UserCreate(RequestModel):
@@ -64,12 +62,12 @@ class LoginForm(RequestModel):
     username: Annotated[
         str,
         StringConstraints(min_length=1, max_length=254),
-        AfterValidator(check_text),
+        Storable,
         AfterValidator(_normalize_login),
     ]
-    password: Annotated[
-        str, StringConstraints(min_length=1, max_length=MAX_PASSWORD_LENGTH), AfterValidator(check_text)
-    ] = Field(repr=False)
+    password: Annotated[str, StringConstraints(min_length=1, max_length=MAX_PASSWORD_LENGTH), Storable] = Field(
+        repr=False
+    )
 
 
 class UserResponse(ResponseModel):

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 
-from app.core.types import JsonObject, Pagination, RequestModel, ResponseModel, check_not_blank, check_text
+from app.core.types import JsonObject, NotBlank, Pagination, RequestModel, ResponseModel, Storable
 from app.database.repositories.turns import SettledStatus
 
 MAX_MESSAGE_LENGTH = 32_000
@@ -14,13 +14,11 @@ MAX_MESSAGE_LENGTH = 32_000
 MessageText = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_MESSAGE_LENGTH),
-    AfterValidator(check_text),
-    AfterValidator(check_not_blank),
+    Storable,
+    NotBlank,
 ]
-Title = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(check_text)
-]
-SearchText = Annotated[str, StringConstraints(max_length=200), AfterValidator(check_text)]
+Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable]
+SearchText = Annotated[str, StringConstraints(max_length=200), Storable]
 
 MessageStatus = Literal["pending", "streaming", "complete", "failed", "cancelled", "interrupted"]
 

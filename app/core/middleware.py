@@ -76,14 +76,17 @@ class RequestContextMiddleware:
     @staticmethod
     def _log(scope: Scope, status: int | None, seconds: float) -> None:
         quiet = scope["path"] in _QUIET_PATHS and status == HTTPStatus.OK
-        route = scope.get("route")
+        # Not the path: its ids and tokens are nobody's business.
+        operation = getattr(scope.get("route"), "name", None)
         logger.log(
             logging.DEBUG if quiet else logging.INFO,
-            "request",
+            "%s %s: %s",  # all that there is where logs are plain lines
+            scope["method"],
+            operation,
+            status,
             extra={
                 "method": scope["method"],
-                # Not the path: its ids and tokens are nobody's business.
-                "operation": getattr(route, "name", None),
+                "operation": operation,
                 "status": status,
                 "duration_ms": round(seconds * 1000, 1),
             },

@@ -22,7 +22,6 @@ MAX_TOKEN_LENGTH = 4096
 # RFC 9106, section 4, second recommended option: 64 MiB, three passes. One lane, because hashes run side by side.
 _HASHER = argon2.using(type="ID", memory_cost=65_536, time_cost=3, parallelism=1)
 
-
 _WAITING_PER_SLOT = 32
 
 

@@ -82,8 +82,11 @@ def _check_value(value: JsonValue, depth: int) -> None:
             _check_value(item, depth - 1)
 
 
-Text = Annotated[str, AfterValidator(check_text)]
-"""Any text that can be stored."""
+Storable = AfterValidator(check_text)
+"""Marks text that can be stored: `Annotated[str, StringConstraints(...), Storable]`. Put it after the constraints."""
+
+NotBlank = AfterValidator(check_not_blank)
+"""Marks text with at least one character that is not white space."""
 
 JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(_check_size), AfterValidator(_check_object)]
 """A JSON object a client may attach: at most 8 KiB, at most 8 levels."""

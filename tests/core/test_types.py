@@ -1,14 +1,14 @@
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from app.core.types import JsonObject, Pagination, Text, check_not_blank
+from app.core.types import JsonObject, Pagination, Storable, check_not_blank
 
-TEXT = TypeAdapter[str](Text)
+TEXT = TypeAdapter[str](Annotated[str, Storable])
 OBJECT = TypeAdapter[dict[str, Any]](JsonObject)
 
 
