@@ -2,7 +2,8 @@
 
 from fastapi import FastAPI
 
-from app.auth.routes import lifespan, router
+from app.auth.dependencies import lifespan
+from app.auth.routes import router
 from app.bootstrap import create_app
 from app.config import Settings, get_settings
 

@@ -1,6 +1,7 @@
 """Settings of all services, read from the environment and from `.env`."""
 
 import json
+from email.utils import parseaddr
 from functools import lru_cache
 from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import SplitResult, urlsplit
@@ -93,6 +94,42 @@ class Settings(DatabaseSettings):
         2, ge=1, le=64, description="Passwords hashed at once by one process; each takes 64 MiB and a core."
     )
 
+    LOGIN_ATTEMPTS_PER_ACCOUNT: int = Field(
+        10, ge=1, le=1000, description="Wrong passwords for one account in one window, from wherever they come."
+    )
+    LOGIN_ATTEMPTS_PER_ADDRESS: int = Field(
+        100, ge=1, le=1_000_000, description="Wrong passwords from one network address in one window."
+    )
+    LOGIN_ATTEMPTS_WINDOW: int = Field(
+        900, ge=1, le=86_400, description="Length of that window in seconds, from the first wrong password on."
+    )
+
+    # Mail
+    MAIL_URL: str | None = Field(
+        None,
+        repr=False,
+        description="`smtp://user:password@host:587` (with STARTTLS), `smtps://host:465`, "
+        "`smtp+plain://host:25` (no TLS), or `file:///directory`. Unset: no mail is sent.",
+    )
+    MAIL_FROM: str = Field("Chat Bot System <no-reply@localhost>", description="Sender of every mail.")
+    MAIL_TIMEOUT: Seconds = Field(10, description="Seconds the mail server may take for one mail.")
+    PUBLIC_URL: str = Field(
+        "http://localhost:3000",
+        description="Where the frontend is: links in mails begin with it, whatever a request says.",
+    )
+    EMAIL_VERIFICATION_REQUIRED: bool = Field(
+        default=False,
+        description="True: an account can log in once its address is verified, and registration tells nobody "
+        "which addresses are taken. Needs `MAIL_URL`.",
+    )
+    UNVERIFIED_MAY_CHAT: bool = Field(
+        default=True, description="Whether the chat service serves accounts whose address is not verified."
+    )
+    VERIFICATION_TOKEN_EXPIRE_HOURS: int = Field(
+        24, ge=1, le=720, description="Life of a link that verifies an address."
+    )
+    RESET_TOKEN_EXPIRE_MINUTES: int = Field(30, ge=1, le=1440, description="Life of a link that resets a password.")
+
     # Model
     OPENAI_API_KEY: SecretStr | None = Field(
         None,
@@ -169,7 +206,32 @@ class Settings(DatabaseSettings):
         _split_url(url, {"redis", "rediss", "unix"}, host_required=not url.startswith("unix:"))
         return url
 
-    @field_validator("OPENAI_API_KEY", "OPENAI_BASE_URL", "REDIS_PASSWORD", "WEBHOOK_SECRET", mode="before")
+    @field_validator("MAIL_URL")
+    @classmethod
+    def _check_mail_url(cls, url: str | None) -> str | None:
+        if url is not None:
+            is_file = url.startswith("file:")
+            parts = _split_url(url, {"smtp", "smtps", "smtp+plain", "file"}, host_required=not is_file)
+            if is_file and (parts.netloc or not parts.path.strip("/")):
+                raise ValueError("file:///directory names a directory of this machine")
+        return url
+
+    @field_validator("MAIL_FROM")
+    @classmethod
+    def _check_mail_from(cls, sender: str) -> str:
+        if not parseaddr(sender)[1] or any(character in sender for character in "\r\n"):
+            raise ValueError("must be an address, or `Name <address>`")
+        return sender
+
+    @field_validator("PUBLIC_URL")
+    @classmethod
+    def _check_public_url(cls, url: str) -> str:
+        parts = _split_url(url, {"http", "https"})
+        if parts.query or parts.fragment or parts.username:
+            raise ValueError("a base URL is scheme://host[:port][/path] and nothing more")
+        return url.rstrip("/")
+
+    @field_validator("OPENAI_API_KEY", "OPENAI_BASE_URL", "REDIS_PASSWORD", "WEBHOOK_SECRET", "MAIL_URL", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         # Compose files and shells pass an unset variable on as an empty one.
@@ -188,6 +250,12 @@ class Settings(DatabaseSettings):
         if len(key.get_secret_value().encode()) < MINIMUM_SECRET_BYTES:
             raise ValueError(f"must have at least {MINIMUM_SECRET_BYTES} bytes; `openssl rand -hex 32` makes one")
         return key
+
+    @model_validator(mode="after")
+    def _check_mail(self) -> Self:
+        if self.EMAIL_VERIFICATION_REQUIRED and self.MAIL_URL is None:
+            raise ValueError("EMAIL_VERIFICATION_REQUIRED: needs MAIL_URL, or nobody could ever log in")
+        return self
 
     @model_validator(mode="after")
     def _check_timeouts(self) -> Self:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -10,9 +11,11 @@ from redis.asyncio import Redis
 
 from app.config import Settings
 from app.core.exceptions import ForbiddenError, UnauthorizedError
-from app.core.security import AccessTokens, InvalidTokenError
+from app.core.logging import request_id_var
+from app.core.security import API_KEY_PREFIX, AccessTokens, InvalidTokenError, hash_token
 from app.database.connection import PATIENCE, Database, DatabaseSession
-from app.database.repositories import users
+from app.database.repositories import api_keys, audit, users
+from app.database.repositories.audit import Origin
 from app.database.repositories.users import Principal
 
 
@@ -81,16 +84,91 @@ async def get_current_user(resources: ResourcesDep, token: Annotated[str | None,
 CurrentUser = Annotated[Principal, Depends(get_current_user)]
 
 
-def get_admin_user(user: CurrentUser) -> Principal:
-    """Return the caller, who is an admin.
+def get_origin(request: Request) -> Origin:
+    """Return where the request comes from: the address is the gateway's word, not the client's."""
+    user_agent = request.headers.get("user-agent")
+    try:
+        ip = str(ip_address(request.client.host)) if request.client else None
+    except ValueError:
+        ip = None  # a Unix socket has no address
+    return Origin(
+        ip=ip, user_agent=_storable(user_agent[:400]) if user_agent else None, request_id=request_id_var.get()
+    )
+
+
+OriginDep = Annotated[Origin, Depends(get_origin)]
+
+
+async def get_admin_user(user: CurrentUser, database: DatabaseDep, origin: OriginDep) -> Principal:
+    """Return the caller, who is an admin. Others are noted in the audit log.
 
     Raises:
         ForbiddenError: the caller is not.
 
     """
     if user.role != "admin":
+        async with database.autocommit(max_seconds=PATIENCE) as connection:
+            await audit.record(connection, audit.Entry("admin.access", actor=user.uuid, outcome="refused"), origin)
         raise ForbiddenError(code="admin_required")
     return user
 
 
 AdminUser = Annotated[Principal, Depends(get_admin_user)]
+
+
+async def get_chat_user(resources: ResourcesDep, token: Annotated[str | None, Depends(_scheme)]) -> Principal:
+    """Return the caller of the chat service: somebody who has logged in, or a program with an API key.
+
+    Raises:
+        UnauthorizedError: as `get_current_user`, and likewise for a key.
+        ForbiddenError: the account's address must be verified first.
+
+    """
+    if token is not None and token.startswith(API_KEY_PREFIX):
+        async with resources.database.autocommit(max_seconds=PATIENCE) as connection:
+            user = await api_keys.find_principal(connection, token_hash=hash_token(token))
+        if user is None:
+            raise UnauthorizedError
+    else:
+        user = await get_current_user(resources, token)
+    if not user.is_verified and not resources.settings.UNVERIFIED_MAY_CHAT:
+        raise ForbiddenError("Verify your email address first.", code="email_not_verified")
+    return user
+
+
+ChatUser = Annotated[Principal, Depends(get_chat_user)]
+
+
+def get_chat_reader(user: ChatUser) -> Principal:
+    """Return the caller, who may read conversations.
+
+    Raises:
+        ForbiddenError: the API key is not for that.
+
+    """
+    return _with_scope(user, "chat:read")
+
+
+def get_chat_writer(user: ChatUser) -> Principal:
+    """Return the caller, who may ask, change and delete.
+
+    Raises:
+        ForbiddenError: the API key is not for that.
+
+    """
+    return _with_scope(user, "chat:write")
+
+
+ChatReader = Annotated[Principal, Depends(get_chat_reader)]
+ChatWriter = Annotated[Principal, Depends(get_chat_writer)]
+
+
+def _with_scope(user: Principal, scope: str) -> Principal:
+    if user.scopes is not None and scope not in user.scopes:
+        raise ForbiddenError(f"This API key lacks the scope {scope}.", code="scope_required")
+    return user
+
+
+def _storable(text: str) -> str:
+    # Headers are bytes that were read as Latin-1: there are no surrogates among them, but there may be a NUL.
+    return text.replace("\x00", "")

@@ -22,12 +22,12 @@ from app.chat.service import ChatService, direct_response, turn_response
 from app.chat.turns import TurnRunner
 from app.core.handlers import responses
 from app.core.types import Page, PageSize
-from app.dependencies import CurrentUser, Resources, SessionDep
+from app.dependencies import ChatReader, ChatWriter, Resources, SessionDep
 from app.graph.builder import build_chat_graph
 from app.graph.context import ModelPolicy
 from app.services.llm import OpenAIChatModel
 
-router = APIRouter(responses=responses(401, 422, 503))
+router = APIRouter(responses=responses(401, 403, 422, 503))
 
 WITH_BODY = responses(400, 413)
 
@@ -66,7 +66,7 @@ ChatServiceDep = Annotated[ChatService, Depends(_get_service)]
 
 
 @router.post("/direct", responses=WITH_BODY)
-async def direct_chat(question: ChatRequest, user: CurrentUser, service: ChatServiceDep) -> DirectResponse:
+async def direct_chat(question: ChatRequest, user: ChatWriter, service: ChatServiceDep) -> DirectResponse:
     """Answer one question. Neither it nor the answer is stored.
 
     Where no model answers, `status` is `failed`, `response` says so politely, and `metadata` has the code.
@@ -76,14 +76,14 @@ async def direct_chat(question: ChatRequest, user: CurrentUser, service: ChatSer
 
 
 @router.post("/sessions", status_code=201, response_model_exclude_unset=True, responses=WITH_BODY)
-async def create_session(new: SessionCreate, user: CurrentUser, service: ChatServiceDep) -> SessionCreated:
+async def create_session(new: SessionCreate, user: ChatWriter, service: ChatServiceDep) -> SessionCreated:
     """Create a session. With `initial_message`, its first question is answered too."""
     return await service.create_session(user.id, new)
 
 
 @router.get("/sessions")
 async def list_sessions(
-    user: CurrentUser,
+    user: ChatReader,
     service: ChatServiceDep,
     transaction: SessionDep,
     page: Annotated[Page, Query()] = 1,
@@ -99,7 +99,7 @@ async def list_sessions(
 @router.get("/sessions/{session_id}", response_model_exclude_unset=True, responses=responses(404))
 async def get_session(
     session_id: UUID,
-    user: CurrentUser,
+    user: ChatReader,
     service: ChatServiceDep,
     transaction: SessionDep,
     *,
@@ -114,7 +114,7 @@ async def get_session(
 
 @router.delete("/sessions/{session_id}", responses=responses(404))
 async def delete_session(
-    session_id: UUID, user: CurrentUser, service: ChatServiceDep, transaction: SessionDep
+    session_id: UUID, user: ChatWriter, service: ChatServiceDep, transaction: SessionDep
 ) -> Deleted:
     """Delete a session and the text of its messages for good."""
     await service.delete_session(transaction, user.id, session_id)
@@ -123,7 +123,7 @@ async def delete_session(
 
 @router.post("/sessions/{session_id}/messages", responses=WITH_BODY | responses(404, 409))
 async def send_message(
-    session_id: UUID, question: ChatRequest, user: CurrentUser, service: ChatServiceDep
+    session_id: UUID, question: ChatRequest, user: ChatWriter, service: ChatServiceDep
 ) -> TurnResponse:
     """Ask a question in a session; the last messages of the session go to the model with it.
 

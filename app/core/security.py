@@ -19,6 +19,9 @@ from app.core.types import new_id
 
 MAX_TOKEN_LENGTH = 4096
 
+API_KEY_PREFIX = "cbk_"
+"""What API keys begin with: tells them from access tokens, and secret scanners what they have found."""
+
 # RFC 9106, section 4, second recommended option: 64 MiB, three passes. One lane, because hashes run side by side.
 _HASHER = argon2.using(type="ID", memory_cost=65_536, time_cost=3, parallelism=1)
 
@@ -133,6 +136,16 @@ class AccessTokens:
 
 def new_refresh_token() -> str:
     """Make an opaque refresh token of 256 bits."""
+    return secrets.token_urlsafe(32)
+
+
+def new_api_key() -> str:
+    """Make an API key of 256 random bits."""
+    return API_KEY_PREFIX + secrets.token_urlsafe(32)
+
+
+def new_one_time_token() -> str:
+    """Make a token of 256 random bits for a link in a mail."""
     return secrets.token_urlsafe(32)
 
 

@@ -1,9 +1,25 @@
 """The tables. Importing this package registers all of them on `Base.metadata`."""
 
+from app.database.models.api_key import ApiKey
+from app.database.models.audit_entry import AuditEntry
 from app.database.models.auth_session import AuthSession
 from app.database.models.chat_message import ChatMessage
 from app.database.models.chat_session import ChatSession
 from app.database.models.llm_call import LlmCall
+from app.database.models.login_throttle import LoginThrottle
+from app.database.models.one_time_token import OneTimeToken
+from app.database.models.outgoing_mail import OutgoingMail
 from app.database.models.user import User
 
-__all__ = ["AuthSession", "ChatMessage", "ChatSession", "LlmCall", "User"]
+__all__ = [
+    "ApiKey",
+    "AuditEntry",
+    "AuthSession",
+    "ChatMessage",
+    "ChatSession",
+    "LlmCall",
+    "LoginThrottle",
+    "OneTimeToken",
+    "OutgoingMail",
+    "User",
+]

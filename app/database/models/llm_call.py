@@ -47,4 +47,5 @@ class LlmCall(IdMixin, CreatedMixin, Base):
         CheckConstraint("attempt > 0", name="attempt"),
         CheckConstraint("prompt_tokens >= 0 AND completion_tokens >= 0 AND latency_ms >= 0", name="amounts"),
         Index("ix_llm_calls_created_at", "created_at"),
+        Index("ix_llm_calls_user_id_created_at", "user_id", "created_at"),
     )

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import (
+    CTE,
     BigInteger,
     Integer,
     Interval,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     bindparam,
+    case,
     column,
     func,
     literal,
@@ -27,7 +29,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.connection import violated_constraint
-from app.database.models import ChatMessage, ChatSession, LlmCall
+from app.database.models import ChatMessage, ChatSession, LlmCall, User
 from app.database.models.chat_session import PREVIEW_LENGTH
 
 SettledStatus = Literal["complete", "failed", "cancelled", "interrupted"]
@@ -160,7 +162,17 @@ def _start_statement() -> Select[Any]:
     )
 
 
-def _ledger_insert() -> Insert:
+def _owner() -> CTE:
+    # Erasing an account takes the identity out of the ledger: it waits for this lock, or this finds nobody.
+    return (
+        select(User.id)
+        .where(User.id == bindparam("p_user_id", type_=BigInteger))
+        .with_for_update(key_share=True, read=True)
+        .cte("owner")
+    )
+
+
+def _ledger_insert(owner: CTE) -> Insert:
     calls = (
         func.jsonb_to_recordset(bindparam("p_calls", type_=JSONB))
         .table_valued(
@@ -173,18 +185,25 @@ def _ledger_insert() -> Insert:
         ["turn_id", "user_id", "session_id", *_LEDGER_COLUMNS],
         select(
             bindparam("p_turn_id", type_=Uuid),
-            bindparam("p_user_id", type_=BigInteger),
-            bindparam("p_session_id", type_=BigInteger),
+            owner.c.id,
+            case((owner.c.id.is_not(None), bindparam("p_session_id", type_=BigInteger))),
             *calls.c,
-        ),
+        ).select_from(calls.outerjoin(owner, true())),
     )
     # Storing a turn may be tried again when its confirmation was lost.
     return statement.on_conflict_do_nothing(constraint="uq_llm_calls_turn_id_attempt")
 
 
 def _settle_statement() -> Select[Any]:
-    # The session before its message, as everybody else who locks both: otherwise they could wait for each other.
-    locked = select(ChatSession.id).where(ChatSession.id == bindparam("p_session_id")).with_for_update().cte("locked")
+    # The account before the session before its message, as everybody else who locks them: otherwise they could wait
+    # for each other.
+    owner = _owner()
+    locked = (
+        select(ChatSession.id)
+        .where(ChatSession.id == bindparam("p_session_id"), ChatSession.user_id == owner.c.id)
+        .with_for_update(of=ChatSession)
+        .cte("locked")
+    )
     answer = (
         update(ChatMessage)
         .where(ChatMessage.session_id == locked.c.id, ChatMessage.uuid == bindparam("p_turn_id"), _ACTIVE)
@@ -208,13 +227,13 @@ def _settle_statement() -> Select[Any]:
         .cte("session")
     )
     # The ledger is written even where the answer has been deleted meanwhile: the tokens were spent.
-    return select(session.c.message_count, session.c.updated_at).add_cte(_ledger_insert().cte("ledger"))
+    return select(session.c.message_count, session.c.updated_at).add_cte(_ledger_insert(owner).cte("ledger"))
 
 
 # Built once: SQLAlchemy finds the compiled form of the same object again.
 _START = _start_statement()
 _SETTLE = _settle_statement()
-_LEDGER = _ledger_insert()
+_LEDGER = _ledger_insert(_owner())
 _HISTORY = (
     select(ChatMessage.role, ChatMessage.content)
     .join(ChatSession, ChatMessage.session_id == ChatSession.id)

@@ -1,16 +1,17 @@
 """Accounts and logins."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import ARRAY, Uuid, any_, bindparam, func, insert, null, or_, select, union_all, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.core.types import new_id
 from app.database.connection import violated_constraint
-from app.database.models import AuthSession, User
+from app.database.models import ApiKey, AuthSession, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,13 @@ class Principal:
     id: int
     uuid: UUID
     role: str
-    session_uuid: UUID
+    is_verified: bool
+    session_uuid: UUID | None
+    """The login; None: the caller is a program with an API key."""
+    key_uuid: UUID | None = None
+    """The API key."""
+    scopes: frozenset[str] | None = None
+    """What the API key may do; None: a login may do everything that its account may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,7 @@ class NewUser:
 
 
 _FIND_PRINCIPAL = (
-    select(User.id, User.role)
+    select(User.id, User.role, User.is_verified)
     .join(AuthSession, AuthSession.user_id == User.id)
     .where(
         User.uuid == bindparam("user_uuid"),
@@ -75,7 +82,28 @@ async def find_principal(connection: AsyncConnection, *, user_uuid: UUID, sessio
             {"user_uuid": user_uuid, "session_uuid": session_uuid},
         )
     ).one_or_none()
-    return Principal(id=row.id, uuid=user_uuid, role=row.role, session_uuid=session_uuid) if row else None
+    if row is None:
+        return None
+    return Principal(id=row.id, uuid=user_uuid, role=row.role, is_verified=row.is_verified, session_uuid=session_uuid)
+
+
+_STILL_GOOD = union_all(
+    select(AuthSession.uuid.label("session_uuid"), null().cast(Uuid).label("key_uuid"))
+    .join(User, AuthSession.user_id == User.id)
+    .where(
+        AuthSession.uuid == any_(bindparam("p_sessions", type_=ARRAY(Uuid))),
+        User.is_active,
+        AuthSession.revoked_at.is_(None),
+        AuthSession.expires_at > func.now(),
+    ),
+    select(null().cast(Uuid), ApiKey.uuid)
+    .join(User, ApiKey.user_id == User.id)
+    .where(
+        ApiKey.uuid == any_(bindparam("p_keys", type_=ARRAY(Uuid))),
+        User.is_active,
+        or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()),
+    ),
+)
 
 
 async def create(session: AsyncSession, new: NewUser) -> User:
@@ -149,3 +177,19 @@ async def open_auth_session(
     )
     await session.execute(update(User).where(User.id == user_id).values(last_login=func.now()))
     return session_uuid
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a caller came in with: a login or an API key."""
+
+    session_uuid: UUID | None
+    key_uuid: UUID | None
+
+
+async def still_good(connection: AsyncConnection, credentials: Sequence[Credential]) -> set[Credential]:
+    """Return those of the credentials that would still be let in. One statement, however many there are."""
+    sessions = [one.session_uuid for one in credentials if one.session_uuid is not None]
+    keys = [one.key_uuid for one in credentials if one.key_uuid is not None]
+    rows = await connection.execute(_STILL_GOOD, {"p_sessions": sessions, "p_keys": keys})
+    return {Credential(*row) for row in rows}

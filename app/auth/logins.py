@@ -9,19 +9,12 @@ from app.core.security import AccessTokens, PasswordHasher, hash_token, new_refr
 from app.database.connection import PATIENCE, Database
 from app.database.models import User
 from app.database.repositories import users
+from app.database.repositories.audit import Origin
 from app.database.repositories.users import NewUser, TakenError
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
-    """Where a login comes from, kept so that its owner can recognise it."""
-
-    ip: str | None
-    user_agent: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class AuthService:
+class LoginService:
     """Decides who gets an account and who gets in."""
 
     database: Database
@@ -54,7 +47,7 @@ class AuthService:
                 errors=(FieldError(f"body.{error.field}", "taken", "is already registered"),),
             ) from error
 
-    async def login(self, login: str, password: str, client: Client) -> TokenResponse:
+    async def login(self, login: str, password: str, origin: Origin) -> TokenResponse:
         """Check the password and open a session for the device.
 
         Raises:
@@ -73,8 +66,8 @@ class AuthService:
                 user_id=user.id,
                 token_hash=hash_token(refresh_token),
                 life=self.login_life,
-                user_agent=client.user_agent,
-                ip=client.ip,
+                user_agent=origin.user_agent,
+                ip=origin.ip,
             )
         return TokenResponse(
             access_token=self.tokens.issue(user_id=user.uuid, session_id=session_uuid),

@@ -1,0 +1,26 @@
+"""Tokens that travel by mail."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, LargeBinary, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database.base import Base, CreatedMixin, IdMixin
+
+
+class OneTimeToken(IdMixin, CreatedMixin, Base):
+    """Proof that somebody reads an account's mail. The row goes when the token is used: it works once."""
+
+    __tablename__ = "one_time_tokens"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    purpose: Mapped[str] = mapped_column(String(20))
+    """What it is good for, and nothing else."""
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    """SHA-256 of the token. The token itself is in the mail only."""
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+    __table_args__ = (
+        CheckConstraint("purpose IN ('verify_email', 'reset_password')", name="purpose"),
+        CheckConstraint("octet_length(token_hash) = 32", name="token_hash_is_sha256"),
+    )

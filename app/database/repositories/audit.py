@@ -1,0 +1,52 @@
+"""The audit log: who did what to whom, when, from where."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from app.database.models import AuditEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request comes from."""
+
+    ip: str | None
+    user_agent: str | None
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What to note.
+
+    `details` must not hold what erasing an account has to remove: name such fields, do not repeat their values.
+    """
+
+    action: str
+    """`noun.verb`, such as `login.failed`."""
+    actor: UUID | None = None
+    """Public id of the account that acts; None: nobody is logged in."""
+    target: UUID | None = None
+    """Public id of the account, login or key that it is done to."""
+    outcome: Literal["done", "refused"] = "done"
+    details: Mapping[str, Any] | None = None
+
+
+async def record(connection: AsyncSession | AsyncConnection, entry: Entry, origin: Origin) -> None:
+    """Append an entry: in the transaction of the action, or, of a refusal, in one of its own."""
+    await connection.execute(
+        insert(AuditEntry).values(
+            action=entry.action,
+            actor_id=entry.actor,
+            target_id=entry.target,
+            outcome=entry.outcome,
+            details=dict(entry.details or {}),
+            ip=origin.ip,
+            request_id=origin.request_id,
+        )
+    )
