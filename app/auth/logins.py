@@ -1,76 +1,220 @@
-"""Registration and login."""
+"""Logins: opening, renewing and ending them."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
+from uuid import UUID
 
-from app.auth.schemas import TokenResponse, UserCreate
-from app.core.exceptions import BadRequestError, FieldError, UnauthorizedError
-from app.core.security import AccessTokens, PasswordHasher, hash_token, new_refresh_token
-from app.database.connection import PATIENCE, Database
-from app.database.models import User
-from app.database.repositories import users
-from app.database.repositories.audit import Origin
-from app.database.repositories.users import NewUser, TakenError
+from app.auth.guesses import Guess, GuessLimits, network_of
+from app.auth.schemas import TokenResponse
+from app.core.exceptions import BadRequestError, DatabaseUnavailableError, NotFoundError, UnauthorizedError
+from app.core.security import AccessTokens, PasswordHasher, RefreshTokens, hash_token
+from app.core.types import new_id
+from app.database.connection import PATIENCE, Database, DatabaseSession
+from app.database.repositories import audit, auth_sessions, throttles, users
+from app.database.repositories.audit import Entry, Origin
+from app.database.repositories.users import Credentials, Principal
+
+REFRESH_GRACE = timedelta(seconds=10)
+"""How long an exchanged refresh token is answered with the same successor again: the answer may have been lost."""
+
+_CONFIRM_FOR = 60.0
+_CONFIRM_PAUSE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class LoginService:
-    """Decides who gets an account and who gets in."""
+    """Decides who gets in, and who stays in."""
 
     database: Database
-    tokens: AccessTokens
+    access_tokens: AccessTokens
+    refresh_tokens: RefreshTokens
     passwords: PasswordHasher
-    login_life: timedelta
+    guesses: GuessLimits
+    life: timedelta
     """How long a login lasts that is not used."""
-
-    async def register(self, new: UserCreate) -> User:
-        """Create an account of role `user`.
-
-        Raises:
-            BadRequestError: address or name is taken.
-
-        """
-        # Hashed before a connection is taken: it takes a tenth of a second, or longer in a queue.
-        password_hash = await self.passwords.hash(new.password.get_secret_value())
-        try:
-            async with self.database.transaction(max_seconds=PATIENCE) as session:
-                return await users.create(
-                    session,
-                    NewUser(
-                        email=new.email, username=new.username, password_hash=password_hash, full_name=new.full_name
-                    ),
-                )
-        except TakenError as error:
-            raise BadRequestError(
-                f"This {error.field} is already registered.",
-                code="already_registered",
-                errors=(FieldError(f"body.{error.field}", "taken", "is already registered"),),
-            ) from error
+    requires_verified_email: bool
+    _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
     async def login(self, login: str, password: str, origin: Origin) -> TokenResponse:
         """Check the password and open a session for the device.
 
         Raises:
-            UnauthorizedError: wrong password, no such account, or a disabled one: the same answer after the same time.
+            UnauthorizedError: wrong password, no such account, a disabled or unverified one, too many tries at it: the
+                same answer after the same time.
+            TooManyRequestsError: too many tries from this network or with this name.
 
         """
         async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-            user = await users.find_by_login(connection, login)
-        is_right = await self.passwords.verify(password, user.password_hash if user else None)
-        if user is None or not is_right or not user.is_active:
-            raise UnauthorizedError("Incorrect email or password.", code="invalid_credentials")
-        refresh_token = new_refresh_token()
+            account = await users.find_by_login(connection, login, network=network_of(origin))
+        guess = await self.guesses.login(login, account, origin)
+        checked = account.password_hash if account and guess.is_evaluated else None
+        is_right = await self.passwords.verify(password, checked)
+        if account is None or not is_right or not self._may_enter(account):
+            await self._refuse("login.failed", account.uuid if account else None, guess, origin)
+            raise self._refusal()
+        new_hash = None
+        if self.passwords.is_outdated(account.password_hash):
+            new_hash = await self.passwords.hash(password)
+        return await self._open(account, new_hash, guess, origin)
+
+    async def confirm_password(self, user: Principal, password: str, origin: Origin) -> str:
+        """Check the caller's password again, before something that a stolen token must not do. Return its hash.
+
+        Raises:
+            BadRequestError: it is wrong.
+            TooManyRequestsError: too many wrong ones.
+
+        """
+        guess = await self.guesses.confirmation(user.id, user.uuid, origin)
+        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+            password_hash = await users.get_password_hash(connection, user.id)
+        if password_hash is None or not await self.passwords.verify(password, password_hash):
+            await self._refuse("password.confirmation", user.uuid, guess, origin, actor=user.uuid)
+            raise BadRequestError("The password is wrong.", code="wrong_password")
+        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+            await throttles.refund(connection, guess.keys)
+        return password_hash
+
+    async def refresh(self, token: str, origin: Origin) -> TokenResponse:
+        """Exchange a refresh token for its successor and a new access token.
+
+        The token that was exchanged last may be shown again for `REFRESH_GRACE`, and gets the same successor. Any
+        other used one ends the login: somebody has a copy.
+
+        Raises:
+            UnauthorizedError: for every fault alike.
+
+        """
+        try:
+            session_uuid = self.refresh_tokens.session_of(token)
+            successor = self.refresh_tokens.successor(token)
+        except ValueError:
+            raise _bad_refresh_token() from None
+        try:
+            async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+                user_uuid = await auth_sessions.rotate(
+                    connection,
+                    session_uuid,
+                    token_hash=hash_token(token),
+                    successor_hash=hash_token(successor),
+                    life=self.life,
+                )
+                family = None
+                if user_uuid is None:
+                    family = await auth_sessions.find_family(connection, session_uuid, grace=REFRESH_GRACE)
+        except DatabaseUnavailableError:
+            # It may have been exchanged all the same, and nobody has the answer.
+            self._restart_grace_later(session_uuid, hash_token(successor))
+            raise
+        if user_uuid is None:
+            if family is None:
+                raise _bad_refresh_token()
+            is_parent = family.previous_token_hash == hash_token(token)
+            if not (is_parent and family.in_grace and family.is_good and family.token_hash == hash_token(successor)):
+                is_used = is_parent or (family.token_hash != hash_token(token) and self.refresh_tokens.is_ours(token))
+                if is_used and not family.is_revoked:
+                    await self._end_replayed(session_uuid, family.user_uuid, origin)
+                raise _bad_refresh_token()
+            user_uuid = family.user_uuid
+        return self._answer(user_uuid, session_uuid, successor)
+
+    async def logout(self, session: DatabaseSession, user: Principal, origin: Origin) -> None:
+        """End the caller's login, on all services at once."""
+        if user.session_uuid is not None:
+            await auth_sessions.revoke(session, user_id=user.id, session_uuid=user.session_uuid, reason="logout")
+        await audit.record(session, Entry("login.ended", actor=user.uuid, target=user.session_uuid), origin)
+
+    async def logout_all(self, session: DatabaseSession, user: Principal, origin: Origin) -> int:
+        """End all logins of the caller, and return how many they were."""
+        ended = await auth_sessions.revoke_all(session, user_id=user.id, reason="logout_all")
+        await audit.record(
+            session, Entry("login.all_ended", actor=user.uuid, target=user.uuid, details={"logins": ended}), origin
+        )
+        return ended
+
+    async def remove(self, session: DatabaseSession, user: Principal, session_uuid: UUID, origin: Origin) -> None:
+        """End one login of the caller.
+
+        Raises:
+            NotFoundError: the caller has no such login, or it has ended.
+
+        """
+        if not await auth_sessions.revoke(session, user_id=user.id, session_uuid=session_uuid, reason="removed"):
+            raise NotFoundError("Session not found.")
+        await audit.record(session, Entry("login.ended", actor=user.uuid, target=session_uuid), origin)
+
+    def _may_enter(self, account: Credentials) -> bool:
+        return account.is_active and (account.is_verified or not self.requires_verified_email)
+
+    def _refusal(self) -> UnauthorizedError:
+        unverified = ", or the address is not verified yet" if self.requires_verified_email else ""
+        return UnauthorizedError(f"Incorrect email or password{unverified}.", code="invalid_credentials")
+
+    async def _refuse(
+        self, action: str, target: UUID | None, guess: Guess, origin: Origin, *, actor: UUID | None = None
+    ) -> None:
+        details = {"evaluated": guess.is_evaluated}
+        entry = Entry(action, actor=actor, target=target, outcome="refused", details=details)
+        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+            await audit.record(connection, entry, origin)
+
+    async def _open(self, account: Credentials, new_hash: str | None, guess: Guess, origin: Origin) -> TokenResponse:
+        session_uuid = new_id()
+        refresh_token = self.refresh_tokens.new(session_uuid)
         async with self.database.transaction(max_seconds=PATIENCE) as session:
-            session_uuid = await users.open_auth_session(
+            if not await users.note_login(session, account.id, password_hash=account.password_hash):
+                raise self._refusal()  # disabled, or the password was changed, since it was checked
+            if new_hash is not None:
+                await users.replace_password(session, account.id, old_hash=account.password_hash, new_hash=new_hash)
+            await auth_sessions.open_session(
                 session,
-                user_id=user.id,
+                uuid=session_uuid,
+                user_id=account.id,
                 token_hash=hash_token(refresh_token),
-                life=self.login_life,
+                life=self.life,
                 user_agent=origin.user_agent,
                 ip=origin.ip,
             )
+            await throttles.refund(session, guess.keys)
+            await audit.record(session, Entry("login.opened", actor=account.uuid, target=session_uuid), origin)
+        return self._answer(account.uuid, session_uuid, refresh_token)
+
+    async def _end_replayed(self, session_uuid: UUID, user_uuid: UUID, origin: Origin) -> None:
+        async with self.database.transaction(max_seconds=PATIENCE) as session:
+            if await auth_sessions.revoke_family(session, session_uuid):
+                entry = Entry(
+                    "login.ended", target=session_uuid, outcome="refused", details={"reason": "refresh token replayed"}
+                )
+                await audit.record(session, entry, origin)
+
+    def _restart_grace_later(self, session_uuid: UUID, token_hash: bytes) -> None:
+        async def restart() -> None:
+            async with asyncio.timeout(_CONFIRM_FOR):
+                while True:
+                    try:
+                        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+                            return await auth_sessions.restart_grace(connection, session_uuid, token_hash=token_hash)
+                    except DatabaseUnavailableError:
+                        await asyncio.sleep(_CONFIRM_PAUSE)
+
+        task = asyncio.create_task(restart())
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: PostgreSQL stayed away
+
+    def _answer(self, user_uuid: UUID, session_uuid: UUID, refresh_token: str) -> TokenResponse:
         return TokenResponse(
-            access_token=self.tokens.issue(user_id=user.uuid, session_id=session_uuid),
+            access_token=self.access_tokens.issue(user_id=user_uuid, session_id=session_uuid),
             refresh_token=refresh_token,
-            expires_in=int(self.tokens.life.total_seconds()),
+            expires_in=int(self.access_tokens.life.total_seconds()),
         )
+
+
+def _bad_refresh_token() -> UnauthorizedError:
+    return UnauthorizedError("The refresh token is not valid.", code="invalid_refresh_token")

@@ -87,6 +87,18 @@ class ConflictError(AppError):
     detail = "The resource is in use."
 
 
+class TooManyRequestsError(AppError):
+    """The client has done this too often. It may again after `Retry-After` seconds."""
+
+    status = 429
+    code = "too_many_requests"
+    detail = "Too many requests."
+
+    def __init__(self, detail: str | None = None, *, code: str | None = None, retry_after: int) -> None:
+        """RFC 6585, section 4."""
+        super().__init__(detail, code=code, headers={"Retry-After": str(retry_after)})
+
+
 class ServiceUnavailableError(AppError):
     """Something the service needs is away. The client should come back after `Retry-After` seconds."""
 

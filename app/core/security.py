@@ -1,15 +1,22 @@
 """Passwords and tokens."""
 
+import asyncio
+import base64
+import binascii
 import hashlib
+import hmac
+import os
 import secrets
+import sys
+import threading
 import unicodedata
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from anyio import CapacityLimiter, to_thread
 from jose import jwt
 from passlib.hash import argon2
 from pydantic import BaseModel, ConfigDict
@@ -28,13 +35,21 @@ _HASHER = argon2.using(type="ID", memory_cost=65_536, time_cost=3, parallelism=1
 _WAITING_PER_SLOT = 32
 
 
+# Of a core that others want too, a thread that has stepped back this far gets a tenth (Linux, sched(7)).
+_NICENESS = 10
+
+
 class PasswordHasher:
-    """Argon2id, off the event loop, a bounded number at once: each hash takes 64 MiB and about 0.15 s of a core."""
+    """Argon2id, off the event loop, a bounded number at once: each hash takes 64 MiB and about 0.15 s of a core.
+
+    Its threads leave the cores to whoever else wants them: many logins at once must not slow down the conversations.
+    """
 
     def __init__(self, concurrency: int) -> None:
         """At most `concurrency` hashes run at once; 32 times as many callers wait their turn, and more are refused."""
-        self._limiter = CapacityLimiter(concurrency)
-        self._max_waiting = concurrency * _WAITING_PER_SLOT
+        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="argon2", initializer=_step_back)
+        self._pending = 0
+        self._max_pending = concurrency * (1 + _WAITING_PER_SLOT)
         # Verified when the account does not exist, so that both answers take the same time.
         self._decoy = _HASHER.hash(secrets.token_urlsafe())
 
@@ -52,13 +67,30 @@ class PasswordHasher:
         matches = await self._run(_HASHER.verify, password, password_hash or self._decoy)
         return bool(matches) and password_hash is not None
 
+    def is_outdated(self, password_hash: str) -> bool:
+        """Tell whether the hash was made with other parameters than today's, and should be made again at login."""
+        return bool(_HASHER.needs_update(password_hash))
+
+    def close(self) -> None:
+        """End the threads once they have finished what they are at."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
     async def _run(self, function: Callable[..., Any], password: str, *arguments: str) -> Any:  # noqa: ANN401 - the library's
-        if self._limiter.statistics().tasks_waiting >= self._max_waiting:
+        if self._pending >= self._max_pending:
             raise ServiceUnavailableError(code="too_many_logins")
-        # NIST SP 800-63B, section 3.1.1.2: the same characters, however a keyboard composed them.
-        return await to_thread.run_sync(
-            function, unicodedata.normalize("NFC", password), *arguments, limiter=self._limiter
-        )
+        self._pending += 1
+        try:
+            # NIST SP 800-63B, section 3.1.1.2: the same characters, however a keyboard composed them.
+            text = unicodedata.normalize("NFC", password)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, function, text, *arguments)
+        finally:
+            self._pending -= 1
+
+
+def _step_back() -> None:
+    # Elsewhere the priority would be the whole process's.
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 class InvalidTokenError(Exception):
@@ -134,9 +166,77 @@ class AccessTokens:
         return verified
 
 
-def new_refresh_token() -> str:
-    """Make an opaque refresh token of 256 bits."""
-    return secrets.token_urlsafe(32)
+_SESSION_BYTES = 16
+_SECRET_BYTES = 32
+_SEAL_BYTES = 16
+_TOKEN_BYTES = _SESSION_BYTES + _SECRET_BYTES + _SEAL_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshTokens:
+    """Makes and reads refresh tokens: the login they belong to, 256 secret bits, and a seal.
+
+    What counts is the hash that is stored with the login. The seal tells a used token of ours from an invented one,
+    so that replaying a token ends its login, and knowing a login's id does not. `key` signs nothing else.
+    """
+
+    key: bytes
+
+    @classmethod
+    def from_secret(cls, secret_key: str) -> "RefreshTokens":
+        """Derive the key from `SECRET_KEY`, so that it is not the one that signs access tokens."""
+        return cls(hmac.digest(secret_key.encode(), b"refresh tokens", "sha256"))
+
+    def new(self, session_id: UUID) -> str:
+        """Make the first token of a login."""
+        return self._sealed(session_id.bytes + secrets.token_bytes(_SECRET_BYTES))
+
+    def successor(self, token: str) -> str:
+        """Return the token that takes its place: always the same one, so that a lost answer can be given again.
+
+        Raises:
+            ValueError: it is no refresh token.
+
+        """
+        raw = _decode(token)
+        secret = hmac.digest(self.key, b"next" + raw, "sha256")
+        return self._sealed(raw[:_SESSION_BYTES] + secret)
+
+    def session_of(self, token: str) -> UUID:
+        """Return the login that the token names, truly or not.
+
+        Raises:
+            ValueError: it is no refresh token.
+
+        """
+        return UUID(bytes=_decode(token)[:_SESSION_BYTES])
+
+    def is_ours(self, token: str) -> bool:
+        """Tell whether the token was made with this key, used since or not.
+
+        Raises:
+            ValueError: it is no refresh token.
+
+        """
+        body, seal = _decode(token)[:-_SEAL_BYTES], _decode(token)[-_SEAL_BYTES:]
+        return hmac.compare_digest(self._seal(body), seal)
+
+    def _sealed(self, body: bytes) -> str:
+        return base64.urlsafe_b64encode(body + self._seal(body)).decode().rstrip("=")
+
+    def _seal(self, body: bytes) -> bytes:
+        return hmac.digest(self.key, b"seal" + body, "sha256")[:_SEAL_BYTES]
+
+
+def _decode(token: str) -> bytes:
+    padding = "=" * (-len(token) % 4)
+    try:
+        raw = base64.b64decode(token + padding, altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error):
+        raise ValueError("not base64url") from None
+    if len(raw) != _TOKEN_BYTES:
+        raise ValueError("not the length of a refresh token")
+    return raw
 
 
 def new_api_key() -> str:

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Uuid, any_, bindparam, func, insert, null, or_, select, union_all, update
+from sqlalchemy import ARRAY, ColumnElement, Uuid, any_, bindparam, false, func, null, or_, select, union_all, update
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.core.types import new_id
 from app.database.connection import violated_constraint
-from app.database.models import ApiKey, AuthSession, User
+from app.database.models import ApiKey, AuditEntry, AuthSession, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,9 @@ class Credentials:
     password_hash: str
     role: str
     is_active: bool
+    is_verified: bool
+    is_known_network: bool
+    """Whether the owner has logged in from this network, or has reset the password from it, in the last 30 days."""
 
 
 class TakenError(Exception):
@@ -60,6 +65,8 @@ class NewUser:
     full_name: str | None = None
     role: str = "user"
 
+
+_NETWORKS_ARE_KNOWN_FOR = timedelta(days=30)
 
 _FIND_PRINCIPAL = (
     select(User.id, User.role, User.is_verified)
@@ -141,42 +148,81 @@ async def get(session: AsyncSession, user_id: int) -> User | None:
     return await session.get(User, user_id)
 
 
-async def find_by_login(connection: AsyncConnection, login: str) -> Credentials | None:
+async def find_by_login(connection: AsyncConnection, login: str, *, network: str | None = None) -> Credentials | None:
     """Return what decides a login with an address or a name, whatever the case."""
     column = User.email if "@" in login else User.username
     row = (
         await connection.execute(
-            select(User.id, User.uuid, User.password_hash, User.role, User.is_active).where(
-                func.lower(column) == func.lower(login)
-            )
+            select(
+                User.id,
+                User.uuid,
+                User.password_hash,
+                User.role,
+                User.is_active,
+                User.is_verified,
+                (_logged_in_from(network) | _reset_from(network) if network else false()).label("is_known_network"),
+            ).where(func.lower(column) == func.lower(login))
         )
     ).one_or_none()
     return Credentials(**row._asdict()) if row else None
 
 
-async def open_auth_session(
-    session: AsyncSession,
-    *,
-    user_id: int,
-    token_hash: bytes,
-    life: timedelta,
-    user_agent: str | None,
-    ip: str | None,
-) -> UUID:
-    """Store a login, note its time on the account, and return the login's public id."""
-    session_uuid = new_id()
-    await session.execute(
-        insert(AuthSession).values(
-            uuid=session_uuid,
-            user_id=user_id,
-            token_hash=token_hash,
-            user_agent=user_agent,
-            ip=ip,
-            expires_at=func.now() + life,
+def _logged_in_from(network: str) -> ColumnElement[bool]:
+    return (
+        select(AuthSession.id)
+        .where(
+            AuthSession.user_id == User.id,
+            AuthSession.ip.op("<<=", is_comparison=True)(sql_cast(network, INET)),
+            AuthSession.created_at > func.now() - _NETWORKS_ARE_KNOWN_FOR,
         )
+        .exists()
     )
-    await session.execute(update(User).where(User.id == user_id).values(last_login=func.now()))
-    return session_uuid
+
+
+def _reset_from(network: str) -> ColumnElement[bool]:
+    return (
+        select(AuditEntry.id)
+        .where(
+            AuditEntry.target_id == User.uuid,
+            AuditEntry.action == "password.reset",
+            AuditEntry.outcome == "done",
+            AuditEntry.ip.op("<<=", is_comparison=True)(sql_cast(network, INET)),
+            AuditEntry.created_at > func.now() - _NETWORKS_ARE_KNOWN_FOR,
+        )
+        .exists()
+    )
+
+
+async def get_password_hash(connection: AsyncConnection, user_id: int) -> str | None:
+    """Return what the account's password is checked against."""
+    found: str | None = await connection.scalar(select(User.password_hash).where(User.id == user_id))
+    return found
+
+
+async def replace_password(session: AsyncSession, user_id: int, *, old_hash: str, new_hash: str) -> bool:
+    """Store another hash, if the account still has the one that was checked. Locks the account."""
+    changed = await session.scalar(
+        update(User)
+        .where(User.id == user_id, User.password_hash == old_hash)
+        .values(password_hash=new_hash)
+        .returning(User.id)
+    )
+    return changed is not None
+
+
+async def note_login(session: AsyncSession, user_id: int, *, password_hash: str) -> bool:
+    """Set the time of the last login, if the account is still what was checked. Locks it.
+
+    Whoever changes the password or disables the account locks it too before ending its logins, so no login slips
+    through in between.
+    """
+    noted = await session.scalar(
+        update(User)
+        .where(User.id == user_id, User.password_hash == password_hash, User.is_active)
+        .values(last_login=func.now())
+        .returning(User.id)
+    )
+    return noted is not None
 
 
 @dataclass(frozen=True, slots=True)
