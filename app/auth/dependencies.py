@@ -1,15 +1,17 @@
 """What the auth service opens besides the shared resources, and how its routes get at it."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
+from app.auth.accounts import AccountService
+from app.auth.guesses import GuessLimits
 from app.auth.logins import LoginService
-from app.core.security import PasswordHasher
+from app.core.security import PasswordHasher, RefreshTokens
 from app.dependencies import Resources
 
 
@@ -18,23 +20,33 @@ class AuthServices:
     """The decisions of this room, by topic."""
 
     logins: LoginService
+    accounts: AccountService
 
 
 @asynccontextmanager
 async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
     """Open what only this service needs."""
-    settings = resources.settings
-    passwords = PasswordHasher(settings.PASSWORD_HASH_CONCURRENCY)
-    yield {
-        "auth": AuthServices(
-            logins=LoginService(
-                database=resources.database,
-                tokens=resources.tokens,
-                passwords=passwords,
-                login_life=timedelta(days=settings.REFRESH_TOKEN_EXPIRE_DAYS),
+    settings, database = resources.settings, resources.database
+    async with AsyncExitStack() as stack:
+        passwords = PasswordHasher(settings.PASSWORD_HASH_CONCURRENCY)
+        stack.callback(passwords.close)
+        logins = LoginService(
+            database=database,
+            access_tokens=resources.tokens,
+            refresh_tokens=RefreshTokens.from_secret(settings.SECRET_KEY.get_secret_value()),
+            passwords=passwords,
+            guesses=GuessLimits(
+                database=database,
+                per_account=settings.LOGIN_ATTEMPTS_PER_ACCOUNT,
+                per_network=settings.LOGIN_ATTEMPTS_PER_ADDRESS,
+                window=timedelta(seconds=settings.LOGIN_ATTEMPTS_WINDOW),
             ),
+            life=timedelta(days=settings.REFRESH_TOKEN_EXPIRE_DAYS),
+            requires_verified_email=settings.EMAIL_VERIFICATION_REQUIRED,
         )
-    }
+        stack.push_async_callback(logins.close)
+        accounts = AccountService(database=database, passwords=passwords, logins=logins)
+        yield {"auth": AuthServices(logins=logins, accounts=accounts)}
 
 
 def _get_services(request: Request) -> AuthServices:

@@ -145,6 +145,13 @@ class LoginService:
             raise NotFoundError("Session not found.")
         await audit.record(session, Entry("login.ended", actor=user.uuid, target=session_uuid), origin)
 
+    async def close(self) -> None:
+        """End what runs in the background."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
     def _may_enter(self, account: Credentials) -> bool:
         return account.is_active and (account.is_verified or not self.requires_verified_email)
 
@@ -174,8 +181,7 @@ class LoginService:
                 user_id=account.id,
                 token_hash=hash_token(refresh_token),
                 life=self.life,
-                user_agent=origin.user_agent,
-                ip=origin.ip,
+                origin=origin,
             )
             await throttles.refund(session, guess.keys)
             await audit.record(session, Entry("login.opened", actor=account.uuid, target=session_uuid), origin)
@@ -185,7 +191,7 @@ class LoginService:
         async with self.database.transaction(max_seconds=PATIENCE) as session:
             if await auth_sessions.revoke_family(session, session_uuid):
                 entry = Entry(
-                    "login.ended", target=session_uuid, outcome="refused", details={"reason": "refresh token replayed"}
+                    "login.replayed", target=user_uuid, outcome="refused", details={"login": str(session_uuid)}
                 )
                 await audit.record(session, entry, origin)
 

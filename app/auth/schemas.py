@@ -6,11 +6,17 @@ from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic_core import PydanticCustomError
+from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
-from app.core.types import RequestModel, ResponseModel, Storable, check_text
+from app.core.types import Pagination, RequestModel, ResponseModel, Storable, check_text
 
 MIN_PASSWORD_LENGTH = 8
 MAX_PASSWORD_LENGTH = 256
+
+_COMMON_PASSWORDS = frozenset(
+    password for password in FREQUENCY_LISTS["passwords"] if len(password) >= MIN_PASSWORD_LENGTH
+)
 
 
 def _normalize_email(address: str) -> str:
@@ -35,12 +41,17 @@ def _check_password(password: SecretStr) -> SecretStr:
     if not MIN_PASSWORD_LENGTH <= len(text) <= MAX_PASSWORD_LENGTH:
         raise ValueError(f"must have {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters")
     check_text(text)
+    # Section 3.1.1.2 again: compared with passwords known to be commonly used.
+    if text.lower() in _COMMON_PASSWORDS:
+        raise PydanticCustomError("common_password", "is one of the most common passwords")
     return password
 
 
 EmailAddress = Annotated[str, StringConstraints(max_length=254), AfterValidator(_normalize_email)]
 Username = Annotated[str, StringConstraints(min_length=3, max_length=50, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 NewPassword = Annotated[SecretStr, AfterValidator(_check_password)]
+GivenPassword = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PASSWORD_LENGTH), Storable]
+"""A password to compare. What could never have been set is refused, and nothing is cut off."""
 FullName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable]
 
 
@@ -65,9 +76,20 @@ class LoginForm(RequestModel):
         Storable,
         AfterValidator(_normalize_login),
     ]
-    password: Annotated[str, StringConstraints(min_length=1, max_length=MAX_PASSWORD_LENGTH), Storable] = Field(
-        repr=False
-    )
+    password: GivenPassword = Field(repr=False)
+
+
+class RefreshRequest(RequestModel):
+    """A refresh token to exchange (RFC 6749, section 6)."""
+
+    refresh_token: Annotated[str, StringConstraints(min_length=1, max_length=200), Storable] = Field(repr=False)
+
+
+class PasswordChange(RequestModel):
+    """Another password for the caller's account."""
+
+    current_password: GivenPassword = Field(repr=False)
+    new_password: NewPassword = Field(examples=["correct horse battery staple"], description="8 to 256 characters.")
 
 
 class UserResponse(ResponseModel):
@@ -91,3 +113,34 @@ class TokenResponse(ResponseModel):
     refresh_token: str
     token_type: Literal["bearer"] = "bearer"  # noqa: S105 - the protocol's word
     expires_in: int = Field(description="Seconds until the access token expires.")
+
+
+class LoginResponse(ResponseModel):
+    """A device that is logged in."""
+
+    id: UUID = Field(validation_alias="uuid")
+    created_at: datetime
+    last_used_at: datetime = Field(description="When its tokens were renewed last.")
+    expires_at: datetime = Field(description="When it ends unless it is used before.")
+    user_agent: str | None
+    ip: str | None
+    is_current: bool = Field(description="Whether this request came with it.")
+
+
+class LoginList(ResponseModel):
+    """A page of the caller's logins."""
+
+    sessions: list[LoginResponse]
+    pagination: Pagination
+
+
+class Done(ResponseModel):
+    """A confirmation, for people."""
+
+    message: str
+
+
+class RegistrationAccepted(ResponseModel):
+    """The answer to every registration where addresses must be verified: the rest comes by mail."""
+
+    message: str = "Check your mail to go on."

@@ -1,7 +1,11 @@
 import asyncio
 import base64
 import json
+import os
+import sys
+import threading
 import time
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jose import jwt
 from jose.jwk import HMACKey
+from passlib.hash import argon2
 
 from app.core import security
-from app.core.security import AccessTokens, InvalidTokenError, PasswordHasher, hash_token, new_refresh_token
+from app.core.security import AccessTokens, InvalidTokenError, PasswordHasher, RefreshTokens, hash_token
 
 KEY = "k" * 32
 USER, SESSION = uuid4(), uuid4()
@@ -22,9 +27,11 @@ TOKENS = AccessTokens(key=KEY, algorithm="HS256", life=timedelta(minutes=30))
 
 
 @pytest.fixture
-def hasher(monkeypatch: pytest.MonkeyPatch) -> PasswordHasher:
+async def hasher(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PasswordHasher]:
     monkeypatch.setattr(security, "_HASHER", REAL_HASHER)
-    return PasswordHasher(concurrency=2)
+    hasher = PasswordHasher(concurrency=2)
+    yield hasher
+    hasher.close()
 
 
 def signed(change: dict[str, Any] | None = None, *, without: str = "", key: str = KEY, algorithm: str = "HS256") -> str:
@@ -173,10 +180,50 @@ async def test_only_so_many_passwords_are_hashed_at_once(monkeypatch: pytest.Mon
     assert most == 2
 
 
-def test_refresh_tokens_are_256_random_bits_and_stored_hashed() -> None:
-    one, two = new_refresh_token(), new_refresh_token()
+REFRESH = RefreshTokens.from_secret(KEY)
+
+
+def test_refresh_tokens_have_256_random_bits_and_name_their_login() -> None:
+    one, two = REFRESH.new(SESSION), REFRESH.new(SESSION)
     assert one != two
-    assert len(base64.urlsafe_b64decode(one + "=")) == 32
-    assert hash_token(one) != hash_token(two)
-    assert one.encode() not in hash_token(one)
+    assert len(base64.urlsafe_b64decode(one + "==")) == 16 + 32 + 16
+    assert REFRESH.session_of(one) == SESSION
     assert len(hash_token(one)) == 32
+
+
+def test_the_successor_of_a_refresh_token_is_one_and_cannot_be_guessed_without_the_key() -> None:
+    token = REFRESH.new(SESSION)
+    successor = REFRESH.successor(token)
+    assert successor == REFRESH.successor(token) != token
+    assert REFRESH.session_of(successor) == SESSION
+    assert RefreshTokens.from_secret("other" * 8).successor(token) != successor
+
+
+def test_only_tokens_that_were_made_here_are_ours() -> None:
+    token = REFRESH.new(SESSION)
+    assert REFRESH.is_ours(token)
+    assert REFRESH.is_ours(REFRESH.successor(token))
+    assert not REFRESH.is_ours(RefreshTokens.from_secret("other" * 8).new(SESSION))
+    assert not REFRESH.is_ours(token[:30] + ("A" if token[30] != "A" else "B") + token[31:])
+
+
+@given(st.text(max_size=200))
+def test_what_is_no_refresh_token_is_refused_with_the_one_error(text: str) -> None:
+    for read in (REFRESH.session_of, REFRESH.successor, REFRESH.is_ours):
+        with pytest.raises(ValueError, match=r"base64url|length"):
+            read(text)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
+async def test_hashing_threads_leave_the_cores_to_others(hasher: PasswordHasher) -> None:
+    await hasher.hash("correct horse")
+    (thread,) = [thread for thread in threading.enumerate() if thread.name.startswith("argon2")]
+    assert thread.native_id is not None
+    assert os.getpriority(os.PRIO_PROCESS, thread.native_id) == 10
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == 0
+
+
+async def test_hashes_of_other_parameters_are_outdated(hasher: PasswordHasher) -> None:
+    weak = argon2.using(type="ID", memory_cost=64, time_cost=1, parallelism=1).hash("x")
+    assert hasher.is_outdated(weak)
+    assert not hasher.is_outdated(await hasher.hash("x"))

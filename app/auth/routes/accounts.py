@@ -3,20 +3,29 @@
 from fastapi import APIRouter
 
 from app.auth.dependencies import ServicesDep
-from app.auth.schemas import UserCreate, UserResponse
+from app.auth.schemas import Done, PasswordChange, UserCreate, UserResponse
 from app.core.exceptions import UnauthorizedError
 from app.core.handlers import responses
 from app.database.models import User
 from app.database.repositories import users
-from app.dependencies import CurrentUser, SessionDep
+from app.dependencies import CurrentUser, OriginDep, SessionDep
 
 router = APIRouter()
 
 
 @router.post("/register", status_code=201, response_model=UserResponse, responses=responses(400, 413, 422))
-async def register(new: UserCreate, services: ServicesDep) -> User:
+async def register(new: UserCreate, services: ServicesDep, origin: OriginDep) -> User:
     """Create an account."""
-    return await services.logins.register(new)
+    return await services.accounts.register(new, origin)
+
+
+@router.put("/password", responses=responses(400, 401, 409, 413, 422, 429))
+async def change_password(change: PasswordChange, user: CurrentUser, services: ServicesDep, origin: OriginDep) -> Done:
+    """Change the caller's password. All other logins of the account end; API keys stay."""
+    await services.accounts.change_password(
+        user, change.current_password, change.new_password.get_secret_value(), origin
+    )
+    return Done(message="Password changed.")
 
 
 @router.get("/me", response_model=UserResponse, responses=responses(401))

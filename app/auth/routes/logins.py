@@ -1,18 +1,84 @@
 """Getting in and out: login, refresh, logout, devices."""
 
 from typing import Annotated
+from uuid import UUID
 
-from fastapi import APIRouter, Form
+from fastapi import APIRouter, Form, Query
 
 from app.auth.dependencies import ServicesDep
-from app.auth.schemas import LoginForm, TokenResponse
+from app.auth.schemas import Done, LoginForm, LoginList, LoginResponse, RefreshRequest, TokenResponse
 from app.core.handlers import responses
-from app.dependencies import OriginDep
+from app.core.types import Page, PageSize, Pagination
+from app.database.models import AuthSession
+from app.database.repositories import auth_sessions
+from app.database.repositories.users import Principal
+from app.dependencies import CurrentUser, OriginDep, SessionDep
 
 router = APIRouter()
 
 
-@router.post("/login", responses=responses(400, 401, 413, 422))
+@router.post("/login", responses=responses(400, 401, 413, 422, 429))
 async def login(form: Annotated[LoginForm, Form()], services: ServicesDep, origin: OriginDep) -> TokenResponse:
     """Log in with an address or a user name, and get an access and a refresh token."""
     return await services.logins.login(form.username, form.password, origin)
+
+
+@router.post("/refresh", responses=responses(400, 401, 413, 422))
+async def refresh(given: RefreshRequest, services: ServicesDep, origin: OriginDep) -> TokenResponse:
+    """Exchange a refresh token for a new one and an access token.
+
+    Each works once. The last one may be sent again for ten seconds, in case the answer was lost, and gets the same
+    successor; any other used one ends the login.
+    """
+    return await services.logins.refresh(given.refresh_token, origin)
+
+
+@router.post("/logout", responses=responses(401))
+async def logout(user: CurrentUser, services: ServicesDep, session: SessionDep, origin: OriginDep) -> Done:
+    """End this login. Its tokens are void at once, on all services."""
+    await services.logins.logout(session, user, origin)
+    return Done(message="Successfully logged out.")
+
+
+@router.post("/logout-all", responses=responses(401))
+async def logout_all(user: CurrentUser, services: ServicesDep, session: SessionDep, origin: OriginDep) -> Done:
+    """End all logins of the caller, this one too."""
+    await services.logins.logout_all(session, user, origin)
+    return Done(message="Successfully logged out everywhere.")
+
+
+@router.get("/sessions", responses=responses(401, 422))
+async def list_logins(
+    user: CurrentUser,
+    session: SessionDep,
+    page: Annotated[Page, Query()] = 1,
+    size: Annotated[PageSize, Query()] = 20,
+) -> LoginList:
+    """List the devices that are logged in, the newest login first."""
+    rows, total = await auth_sessions.list_page(session, user_id=user.id, page=page, size=size)
+    return LoginList(
+        sessions=[_response(row, user) for row in rows], pagination=Pagination.of(total=total, page=page, size=size)
+    )
+
+
+@router.delete("/sessions/{session_id}", responses=responses(401, 404, 422))
+async def remove_login(
+    session_id: UUID, user: CurrentUser, services: ServicesDep, session: SessionDep, origin: OriginDep
+) -> Done:
+    """End the login of one device."""
+    await services.logins.remove(session, user, session_id, origin)
+    return Done(message="Session ended.")
+
+
+def _response(row: AuthSession, user: Principal) -> LoginResponse:
+    return LoginResponse.model_validate(
+        {
+            "uuid": row.uuid,
+            "created_at": row.created_at,
+            "last_used_at": row.rotated_at or row.created_at,
+            "expires_at": row.expires_at,
+            "user_agent": row.user_agent,
+            "ip": str(row.ip) if row.ip else None,
+            "is_current": row.uuid == user.session_uuid,
+        }
+    )

@@ -6,11 +6,12 @@ from datetime import timedelta
 from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, bindparam, Update, func, insert, select, update
+from sqlalchemy import ColumnElement, Update, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.types import Interval
 
 from app.database.models import AuthSession, User
+from app.database.repositories.audit import Origin
 
 Reason = Literal["logout", "logout_all", "removed", "replayed", "password_changed", "password_reset", "disabled"]
 
@@ -55,7 +56,7 @@ _FAMILY = (
         AuthSession.previous_token_hash,
         AuthSession.revoked_at.is_not(None).label("is_revoked"),
         (_is_open & User.is_active).label("is_good"),
-        func.coalesce(AuthSession.rotated_at > func.now() - bindparam("p_grace", type_=Interval), False).label(  # noqa: FBT003 - SQL's argument
+        func.coalesce(AuthSession.rotated_at > func.now() - bindparam("p_grace", type_=Interval), False).label(
             "in_grace"
         ),
     )
@@ -76,8 +77,7 @@ async def open_session(
     user_id: int,
     token_hash: bytes,
     life: timedelta,
-    user_agent: str | None,
-    ip: str | None,
+    origin: Origin,
 ) -> None:
     """Store a login. The account must have been locked by `users.note_login`."""
     await session.execute(
@@ -85,8 +85,8 @@ async def open_session(
             uuid=uuid,
             user_id=user_id,
             token_hash=token_hash,
-            user_agent=user_agent,
-            ip=ip,
+            user_agent=origin.user_agent,
+            ip=origin.ip,
             expires_at=func.now() + life,
         )
     )
@@ -123,9 +123,7 @@ async def restart_grace(connection: AsyncConnection, session_uuid: UUID, *, toke
     await connection.execute(_CONFIRM, {"p_session_uuid": session_uuid, "p_token_hash": token_hash})
 
 
-async def list_page(
-    session: AsyncSession, *, user_id: int, page: int, size: int
-) -> tuple[Sequence[AuthSession], int]:
+async def list_page(session: AsyncSession, *, user_id: int, page: int, size: int) -> tuple[Sequence[AuthSession], int]:
     """Return a page of the owner's open logins, the newest first, and how many there are."""
     owned = select(AuthSession).where(AuthSession.user_id == user_id, _is_open)
     total = await session.scalar(select(func.count()).select_from(owned.subquery()))
@@ -145,15 +143,11 @@ async def revoke(session: AsyncSession, *, user_id: int, session_uuid: UUID, rea
 
 async def revoke_family(session: AsyncSession, session_uuid: UUID) -> bool:
     """End a login of which a used token was shown again. False: it had ended already."""
-    ended = await session.scalar(
-        _revoke("replayed").where(AuthSession.uuid == session_uuid).returning(AuthSession.id)
-    )
+    ended = await session.scalar(_revoke("replayed").where(AuthSession.uuid == session_uuid).returning(AuthSession.id))
     return ended is not None
 
 
-async def revoke_all(
-    session: AsyncSession, *, user_id: int, reason: Reason, except_uuid: UUID | None = None
-) -> int:
+async def revoke_all(session: AsyncSession, *, user_id: int, reason: Reason, except_uuid: UUID | None = None) -> int:
     """End all logins of an account, or all but one, and return how many were open."""
     statement = _revoke(reason).where(AuthSession.user_id == user_id)
     if except_uuid is not None:
@@ -164,7 +158,5 @@ async def revoke_all(
 
 def _revoke(reason: Reason) -> Update:
     return (
-        update(AuthSession)
-        .where(AuthSession.revoked_at.is_(None))
-        .values(revoked_at=func.now(), revoked_reason=reason)
+        update(AuthSession).where(AuthSession.revoked_at.is_(None)).values(revoked_at=func.now(), revoked_reason=reason)
     )

@@ -72,7 +72,7 @@ async def refund(connection: AsyncConnection | AsyncSession, keys: Sequence[str]
 
 async def forget(connection: AsyncConnection | AsyncSession, keys: Sequence[str]) -> None:
     """Remove the counters of these keys, and of the same keys at single networks (`key@network`)."""
-    key = column("key")
+    key = column("key", Text)
     await connection.execute(
         delete(LoginThrottle).where(
             or_(
