@@ -108,6 +108,8 @@ def upgrade() -> None:
     op.create_index("ix_llm_calls_user_id_created_at", "llm_calls", ["user_id", "created_at"], unique=False)
     op.execute(_REFUSE_CHANGES)
     op.execute(_TRIGGER)
+    # Also where a session says that it only replays what happened elsewhere.
+    op.execute("ALTER TABLE audit_log ENABLE ALWAYS TRIGGER audit_log_append_only")
     op.execute("REVOKE UPDATE, DELETE, TRUNCATE ON audit_log FROM PUBLIC, CURRENT_USER")
 
 

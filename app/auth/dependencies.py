@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from app.auth.accounts import AccountService
 from app.auth.guesses import GuessLimits
 from app.auth.logins import LoginService
+from app.auth.users import UserService
 from app.core.security import PasswordHasher, RefreshTokens
 from app.dependencies import Resources
 
@@ -21,6 +22,7 @@ class AuthServices:
 
     logins: LoginService
     accounts: AccountService
+    users: UserService
 
 
 @asynccontextmanager
@@ -46,7 +48,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         )
         stack.push_async_callback(logins.close)
         accounts = AccountService(database=database, passwords=passwords, logins=logins)
-        yield {"auth": AuthServices(logins=logins, accounts=accounts)}
+        yield {"auth": AuthServices(logins=logins, accounts=accounts, users=UserService(database))}
 
 
 def _get_services(request: Request) -> AuthServices:

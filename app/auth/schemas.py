@@ -1,11 +1,20 @@
 """What the auth service takes and gives."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import (
+    MISSING,
+    AfterValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StrictBool,
+    StringConstraints,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
@@ -50,6 +59,7 @@ def _check_password(password: SecretStr) -> SecretStr:
 EmailAddress = Annotated[str, StringConstraints(max_length=254), AfterValidator(_normalize_email)]
 Username = Annotated[str, StringConstraints(min_length=3, max_length=50, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 NewPassword = Annotated[SecretStr, AfterValidator(_check_password)]
+Role = Literal["user", "admin"]
 GivenPassword = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PASSWORD_LENGTH), Storable]
 """A password to compare. What could never have been set is refused, and nothing is cut off."""
 FullName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable]
@@ -93,17 +103,56 @@ class PasswordChange(RequestModel):
 
 
 class UserResponse(ResponseModel):
-    """An account, as its owner and admins see it."""
+    """An account, as its owner sees it."""
 
     id: UUID = Field(validation_alias="uuid")
     email: str
     username: str
     full_name: str | None
-    role: Literal["user", "admin"]
+    role: Role
     is_active: bool
     is_verified: bool
     created_at: datetime
     last_login: datetime | None
+
+
+class AdminUserUpdate(RequestModel):
+    """What an admin changes of an account. What is absent stays as it is."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    role: Role | MISSING = Field(MISSING, examples=["admin"])
+    is_active: StrictBool | MISSING = Field(MISSING, description="False ends every login of the account for good.")
+    is_verified: StrictBool | MISSING = MISSING
+    full_name: FullName | MISSING | None = Field(MISSING, description="Null removes it.")
+
+    @model_validator(mode="after")
+    def _refuse_nothing(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("must name at least one field")
+        return self
+
+
+class AdminUserResponse(ResponseModel):
+    """An account, as admins see it."""
+
+    id: UUID = Field(validation_alias="uuid")
+    email: str
+    username: str
+    full_name: str | None
+    role: Role
+    is_active: bool
+    is_verified: bool
+    created_at: datetime
+    updated_at: datetime
+    last_login: datetime | None
+
+
+class AdminUserList(ResponseModel):
+    """A page of accounts, newest first."""
+
+    users: list[AdminUserResponse]
+    pagination: Pagination
 
 
 class TokenResponse(ResponseModel):

@@ -11,7 +11,6 @@ from app.chat.schemas import (
     ChatRequest,
     Deleted,
     DirectResponse,
-    SearchText,
     SessionCreate,
     SessionCreated,
     SessionDetail,
@@ -21,7 +20,7 @@ from app.chat.schemas import (
 from app.chat.service import ChatService, direct_response, turn_response
 from app.chat.turns import TurnRunner
 from app.core.handlers import responses
-from app.core.types import Page, PageSize
+from app.core.types import Page, PageSize, SearchText
 from app.dependencies import ChatReader, ChatWriter, Resources, SessionDep
 from app.graph.builder import build_chat_graph
 from app.graph.context import ModelPolicy

@@ -18,7 +18,6 @@ MessageText = Annotated[
     NotBlank,
 ]
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable]
-SearchText = Annotated[str, StringConstraints(max_length=200), Storable]
 
 MessageStatus = Literal["pending", "streaming", "complete", "failed", "cancelled", "interrupted"]
 

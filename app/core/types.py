@@ -4,7 +4,16 @@ import json
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
 from uuid_utils.compat import uuid7
 
 MAX_OBJECT_BYTES = 8192
@@ -90,6 +99,9 @@ NotBlank = AfterValidator(check_not_blank)
 
 JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(_check_size), AfterValidator(_check_object)]
 """A JSON object a client may attach: at most 8 KiB, at most 8 levels."""
+
+SearchText = Annotated[str, StringConstraints(max_length=200), Storable]
+"""What a list is searched for, literally."""
 
 Page = Annotated[int, Field(ge=1, le=10_000)]
 PageSize = Annotated[int, Field(ge=1, le=100)]

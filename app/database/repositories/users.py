@@ -1,8 +1,9 @@
 """Accounts and logins."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ARRAY, ColumnElement, Uuid, any_, bindparam, false, func, null, or_, select, union_all, update
@@ -146,6 +147,66 @@ async def create(session: AsyncSession, new: NewUser) -> User:
 async def get(session: AsyncSession, user_id: int) -> User | None:
     """Return the account by its internal key."""
     return await session.get(User, user_id)
+
+
+async def list_page(
+    session: AsyncSession,
+    *,
+    page: int,
+    size: int,
+    search: str | None = None,
+    is_active: bool | None = None,
+    role: str | None = None,
+) -> tuple[Sequence[User], int]:
+    """Return a page of all accounts, newest first, and how many there are. Two statements.
+
+    `search` is looked for, literally and in any case, in addresses and names.
+    """
+    statement = select(User)
+    if search:
+        columns = (User.email, User.username, User.full_name)
+        statement = statement.where(or_(*(column.icontains(search, autoescape=True) for column in columns)))
+    if is_active is not None:
+        statement = statement.where(User.is_active.is_(is_active))
+    if role is not None:
+        statement = statement.where(User.role == role)
+    total = await session.scalar(select(func.count()).select_from(statement.subquery()))
+    rows = await session.scalars(
+        statement.order_by(User.created_at.desc(), User.id.desc()).offset((page - 1) * size).limit(size)
+    )
+    return rows.all(), total or 0
+
+
+async def find(session: AsyncSession, user_uuid: UUID) -> User | None:
+    """Return any account by its public id: for admins."""
+    found: User | None = await session.scalar(select(User).where(User.uuid == user_uuid))
+    return found
+
+
+async def lock_active_admins(session: AsyncSession) -> Sequence[int]:
+    """Lock the admins that can log in, and return their internal keys.
+
+    Whoever may take one away locks them first, before anything else and in this order: of two who take away each
+    other, the second sees that only one is left.
+    """
+    rows = await session.scalars(
+        select(User.id).where(User.role == "admin", User.is_active).order_by(User.id).with_for_update()
+    )
+    return rows.all()
+
+
+async def find_and_lock(session: AsyncSession, user_uuid: UUID) -> User | None:
+    """Return any account by its public id, and keep others from changing it."""
+    found: User | None = await session.scalar(select(User).where(User.uuid == user_uuid).with_for_update())
+    return found
+
+
+async def change(session: AsyncSession, user: User, values: Mapping[str, Any]) -> None:
+    """Store new values of some fields, on the account and in the object."""
+    await session.scalars(
+        update(User).where(User.id == user.id).values(**values).returning(User),
+        execution_options={"populate_existing": True},
+    )
 
 
 async def find_by_login(connection: AsyncConnection, login: str, *, network: str | None = None) -> Credentials | None:

@@ -1,0 +1,58 @@
+"""Everybody's accounts, for admins."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from app.auth.dependencies import ServicesDep
+from app.auth.schemas import AdminUserList, AdminUserResponse, AdminUserUpdate, Role
+from app.core.exceptions import NotFoundError
+from app.core.handlers import responses
+from app.core.types import Page, PageSize, Pagination, SearchText
+from app.database.models import User
+from app.database.repositories import users
+from app.dependencies import AdminUser, OriginDep, SessionDep
+
+router = APIRouter(prefix="/admin/users", responses=responses(401, 403, 422))
+
+
+@router.get("")
+async def list_users(
+    _admin: AdminUser,
+    session: SessionDep,
+    *,
+    page: Annotated[Page, Query()] = 1,
+    size: Annotated[PageSize, Query()] = 20,
+    search: Annotated[
+        SearchText | None, Query(description="Looked for in addresses and names, literally and in any case.")
+    ] = None,
+    is_active: Annotated[bool | None, Query()] = None,
+    role: Annotated[Role | None, Query()] = None,
+) -> AdminUserList:
+    """List accounts, newest first."""
+    rows, total = await users.list_page(session, page=page, size=size, search=search, is_active=is_active, role=role)
+    return AdminUserList(
+        users=[AdminUserResponse.model_validate(row) for row in rows],
+        pagination=Pagination.of(total=total, page=page, size=size),
+    )
+
+
+@router.get("/{user_id}", response_model=AdminUserResponse, responses=responses(404))
+async def get_user(user_id: UUID, _admin: AdminUser, session: SessionDep) -> User:
+    """Return an account."""
+    user = await users.find(session, user_id)
+    if user is None:
+        raise NotFoundError
+    return user
+
+
+@router.put("/{user_id}", responses=responses(400, 404, 409, 413))
+async def update_user(
+    user_id: UUID, wanted: AdminUserUpdate, admin: AdminUser, services: ServicesDep, origin: OriginDep
+) -> AdminUserResponse:
+    """Change role, state or name of an account; what is absent stays as it is.
+
+    A disabled account cannot log in, and its logins are over for good. The last active admin must stay one.
+    """
+    return await services.users.update(admin, user_id, wanted, origin)
