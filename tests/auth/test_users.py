@@ -295,7 +295,9 @@ def test_an_admin_who_is_demoted_meanwhile_changes_nothing_more(
 
 def test_an_entry_says_who_whom_and_from_where(auth_client: TestClient, admin: User, ada: User, sql: Sql) -> None:
     response = change(auth_client, admin, ada.id, is_verified=True)
-    (entry,) = sql.rows("SELECT actor_id::text, target_id::text, ip, request_id FROM audit_log")
+    (entry,) = sql.rows(
+        "SELECT actor_id::text, target_id::text, ip, request_id FROM audit_log WHERE action = 'user.updated'"
+    )
     assert entry == {
         "actor_id": admin.id,
         "target_id": ada.id,
@@ -321,5 +323,5 @@ def test_who_tries_the_doors_of_admins_is_noted(
 ) -> None:
     for client, path in [(auth_client, USERS), (admin_client, f"{ADMIN}/overview")]:
         assert_problem(client.get(path, headers=ada.headers), 403, "admin_required")
-    found = sql.rows("SELECT actor_id::text, action, outcome FROM audit_log")
-    assert found == [{"actor_id": ada.id, "action": "admin.access", "outcome": "refused"}] * 2
+    found = sql.rows("SELECT actor_id::text, outcome FROM audit_log WHERE action = 'admin.access'")
+    assert found == [{"actor_id": ada.id, "outcome": "refused"}] * 2
