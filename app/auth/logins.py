@@ -14,6 +14,7 @@ from app.core.types import new_id
 from app.database.connection import PATIENCE, Database, DatabaseSession
 from app.database.repositories import audit, auth_sessions, throttles, users
 from app.database.repositories.audit import Entry, Origin
+from app.database.repositories.auth_sessions import Family
 from app.database.repositories.users import Credentials, Principal
 
 REFRESH_GRACE = timedelta(seconds=10)
@@ -109,15 +110,7 @@ class LoginService:
             self._restart_grace_later(session_uuid, hash_token(successor))
             raise
         if user_uuid is None:
-            if family is None:
-                raise _bad_refresh_token()
-            is_parent = family.previous_token_hash == hash_token(token)
-            if not (is_parent and family.in_grace and family.is_good and family.token_hash == hash_token(successor)):
-                is_used = is_parent or (family.token_hash != hash_token(token) and self.refresh_tokens.is_ours(token))
-                if is_used and not family.is_revoked:
-                    await self._end_replayed(session_uuid, family.user_uuid, origin)
-                raise _bad_refresh_token()
-            user_uuid = family.user_uuid
+            user_uuid = await self._repeat(token, successor, session_uuid, family, origin)
         return self._answer(user_uuid, session_uuid, successor)
 
     async def logout(self, session: DatabaseSession, user: Principal, origin: Origin) -> None:
@@ -186,6 +179,18 @@ class LoginService:
             await throttles.refund(session, guess.keys)
             await audit.record(session, Entry("login.opened", actor=account.uuid, target=session_uuid), origin)
         return self._answer(account.uuid, session_uuid, refresh_token)
+
+    async def _repeat(
+        self, token: str, successor: str, session_uuid: UUID, family: Family | None, origin: Origin
+    ) -> UUID:
+        if family is None or not family.is_good:
+            raise _bad_refresh_token()
+        is_parent = family.previous_token_hash == hash_token(token)
+        if is_parent and family.in_grace and family.token_hash == hash_token(successor):
+            return family.user_uuid
+        if is_parent or self.refresh_tokens.is_ours(token):
+            await self._end_replayed(session_uuid, family.user_uuid, origin)
+        raise _bad_refresh_token()
 
     async def _end_replayed(self, session_uuid: UUID, user_uuid: UUID, origin: Origin) -> None:
         async with self.database.transaction(max_seconds=PATIENCE) as session:

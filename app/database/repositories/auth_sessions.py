@@ -23,7 +23,6 @@ class Family:
     user_uuid: UUID
     token_hash: bytes
     previous_token_hash: bytes | None
-    is_revoked: bool
     is_good: bool
     """Neither revoked nor expired, and the account is active."""
     in_grace: bool
@@ -54,7 +53,6 @@ _FAMILY = (
         User.uuid.label("user_uuid"),
         AuthSession.token_hash,
         AuthSession.previous_token_hash,
-        AuthSession.revoked_at.is_not(None).label("is_revoked"),
         (_is_open & User.is_active).label("is_good"),
         func.coalesce(AuthSession.rotated_at > func.now() - bindparam("p_grace", type_=Interval), False).label(
             "in_grace"

@@ -1,0 +1,193 @@
+"""Guessing passwords: how many tries there are, and that nobody is locked out for good."""
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
+
+from app import auth_main
+from app.config import Settings
+from app.core.security import PasswordHasher
+from tests.fixtures.database import Sql
+from tests.fixtures.services import AUTH, PASSWORD, User, assert_problem, login
+
+
+class Somewhere:
+    """The auth service, called from chosen network addresses."""
+
+    def __init__(self, client: TestClient) -> None:
+        self._client = client
+
+    def login(self, name: str, password: str, ip: str, **headers: str) -> Response:
+        self._client._transport.client = (ip, 50000)  # type: ignore[attr-defined]
+        return self._client.post(f"{AUTH}/login", data={"username": name, "password": password}, headers=headers)
+
+
+@pytest.fixture(scope="module")
+def somewhere_service(settings: Settings, cheap_passwords: None) -> Iterator[Somewhere]:
+    with TestClient(auth_main.create(settings)) as client:
+        yield Somewhere(client)
+
+
+@pytest.fixture
+def somewhere(somewhere_service: Somewhere, sql: Sql) -> Somewhere:
+    return somewhere_service
+
+
+@pytest.fixture
+def evaluated(monkeypatch: pytest.MonkeyPatch) -> Counter[bool]:
+    """How many passwords were compared with a stored hash."""
+    counted: Counter[bool] = Counter()
+    verify = PasswordHasher.verify
+
+    async def counting(self: PasswordHasher, password: str, password_hash: str | None) -> bool:
+        if password_hash is not None:
+            counted[True] += 1
+        return await verify(self, password, password_hash)
+
+    monkeypatch.setattr(PasswordHasher, "verify", counting)
+    return counted
+
+
+def test_of_1000_guesses_one_after_the_other_ten_are_evaluated(
+    auth_client: TestClient, ada: User, evaluated: Counter[bool]
+) -> None:
+    statuses = Counter(login(auth_client, "ada", f"guess {number}").status_code for number in range(1000))
+    assert statuses == {401: 10, 429: 990}
+    assert evaluated[True] == 10
+
+
+def test_of_1000_guesses_fifty_at_a_time_ten_are_evaluated(
+    auth_client: TestClient, ada: User, evaluated: Counter[bool]
+) -> None:
+    with ThreadPoolExecutor(50) as pool:
+        responses = pool.map(lambda number: login(auth_client, "ada", f"guess {number}"), range(1000))
+        statuses = Counter(response.status_code for response in responses)
+    assert evaluated[True] == 10
+    assert statuses == {401: 10, 429: 990}
+
+
+def test_of_1000_guesses_with_all_names_of_the_account_ten_are_evaluated(
+    auth_client: TestClient, ada: User, evaluated: Counter[bool]
+) -> None:
+    names = ["ada", "ADA", "ada@example.com", "Ada@Example.com", "aDa"]
+    statuses = Counter(login(auth_client, names[n % 5], f"guess {n}").status_code for n in range(1000))
+    assert evaluated[True] == 10
+    assert set(statuses) == {401, 429}
+
+
+def test_of_1000_guesses_from_as_many_addresses_ten_are_evaluated(
+    somewhere: Somewhere, ada: User, evaluated: Counter[bool]
+) -> None:
+    for number in range(1000):
+        somewhere.login("ada", f"guess {number}", f"198.51.{number // 250}.{number % 250 + 1}")
+    assert evaluated[True] == 10
+
+
+def test_headers_of_the_client_are_no_addresses(somewhere: Somewhere, ada: User, evaluated: Counter[bool]) -> None:
+    statuses = Counter(
+        somewhere.login(
+            f"user{number}",
+            "guess",
+            "198.51.100.7",
+            **{"X-Forwarded-For": f"10.0.0.{number}", "X-Real-IP": f"10.0.1.{number}", "Forwarded": "for=10.1.1.1"},
+        ).status_code
+        for number in range(120)
+    )
+    assert statuses == {401: 100, 429: 20}
+
+
+def test_of_ipv6_a_whole_subscriber_counts_as_one(somewhere: Somewhere, sql: Sql) -> None:
+    statuses = Counter(somewhere.login(f"u{n}", "guess", f"2001:db8::{n:x}").status_code for n in range(1, 121))
+    assert statuses == {401: 100, 429: 20}
+    assert somewhere.login("u1", "guess", "2001:db8:0:1::1").status_code == 401
+
+
+def test_right_and_wrong_passwords_get_the_same_answer_while_locked(auth_client: TestClient, ada: User) -> None:
+    for _ in range(10):
+        login(auth_client, "ada", "guess")
+    problems = []
+    for password in ("guess", PASSWORD):
+        response = login(auth_client, "ada", password)
+        problem = assert_problem(response, 429, "too_many_attempts")
+        assert 0 < int(response.headers["Retry-After"]) <= 900
+        problems.append({**problem, "request_id": None})
+    assert problems[0] == problems[1]
+
+
+def test_locked_by_one_name_the_other_says_what_it_says_to_a_wrong_password(auth_client: TestClient, ada: User) -> None:
+    for _ in range(10):
+        login(auth_client, "ada", "guess")
+    for password in ("guess", PASSWORD):
+        assert_problem(login(auth_client, "ada@example.com", password), 401, "invalid_credentials")
+
+
+def test_names_without_an_account_are_locked_alike(auth_client: TestClient, sql: Sql) -> None:
+    statuses = Counter(login(auth_client, "nobody", "guess").status_code for _ in range(20))
+    assert statuses == {401: 10, 429: 10}
+
+
+def test_the_lock_ends_with_its_window(auth_client: TestClient, sql: Sql, ada: User) -> None:
+    for _ in range(11):
+        login(auth_client, "ada", "guess")
+    sql.do("UPDATE login_throttles SET window_ends_at = now()")
+    assert login(auth_client, "ada").status_code == 200
+
+
+def test_right_passwords_are_not_counted(auth_client: TestClient, sql: Sql, ada: User) -> None:
+    assert [login(auth_client, "ada").status_code for _ in range(25)] == [200] * 25
+    assert sql.value("SELECT max(attempts) FROM login_throttles") == 0
+
+
+def test_a_right_password_does_not_give_an_attacker_new_guesses(
+    auth_client: TestClient, ada: User, evaluated: Counter[bool]
+) -> None:
+    wrong = 0
+    for number in range(40):
+        wrong += login(auth_client, "ada", "guess").status_code == 401
+        if number < 5:
+            assert login(auth_client, "ada").status_code == 200
+    assert wrong == 10
+
+
+def test_a_restarted_service_hands_out_no_new_guesses(auth_client: TestClient, settings: Settings, ada: User) -> None:
+    for _ in range(10):
+        login(auth_client, "ada", "guess")
+    with TestClient(auth_main.create(settings)) as restarted:
+        assert_problem(login(restarted, "ada", "guess"), 429, "too_many_attempts")
+
+
+def test_an_attacker_elsewhere_does_not_lock_the_owner_out(
+    somewhere: Somewhere, ada: User, evaluated: Counter[bool]
+) -> None:
+    home, elsewhere = "192.0.2.1", "198.51.100.1"
+    assert somewhere.login("ada", PASSWORD, home).status_code == 200
+    for _ in range(50):
+        somewhere.login("ada", "guess", elsewhere)
+    assert somewhere.login("ada", PASSWORD, elsewhere).status_code == 429
+    assert somewhere.login("ada", PASSWORD, home).status_code == 200
+    # At home there are as many guesses as anywhere, and not more.
+    evaluated.clear()
+    assert Counter(somewhere.login("ada", "guess", home).status_code for _ in range(30)) == {401: 10, 429: 20}
+    assert evaluated[True] == 10
+
+
+def test_the_lock_and_each_evaluated_guess_are_audited_and_a_flood_is_not(
+    auth_client: TestClient, sql: Sql, ada: User
+) -> None:
+    for _ in range(30):
+        login(auth_client, "ada", "guess")
+    rows = sql.rows("SELECT action, target_id::text, outcome, count(*) FROM audit_log GROUP BY 1, 2, 3 ORDER BY 1")
+    assert [tuple(row.values()) for row in rows if row["outcome"] == "refused"] == [
+        ("login.failed", ada.id, "refused", 10),
+        ("login.locked", ada.id, "refused", 1),
+    ]
+
+
+def test_what_was_typed_as_a_name_is_stored_nowhere(auth_client: TestClient, sql: Sql) -> None:
+    login(auth_client, "my-secret-password", "guess")
+    for table in ("login_throttles", "audit_log"):
+        assert "my-secret" not in str(sql.rows(f"SELECT * FROM {table}"))  # noqa: S608 - names from above

@@ -1,0 +1,204 @@
+"""Refresh tokens: each works once, and a copy ends the login."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
+
+from app import auth_main
+from app.config import Settings
+from app.core.security import RefreshTokens
+from tests.fixtures.database import Sql
+from tests.fixtures.services import ADMIN, AUTH, CHAT, User, assert_problem
+
+
+def refresh(client: TestClient, token: str) -> Response:
+    return client.post(f"{AUTH}/refresh", json={"refresh_token": token})
+
+
+def renewed(client: TestClient, token: str) -> str:
+    response = refresh(client, token)
+    assert response.status_code == 200, response.text
+    return str(response.json()["refresh_token"])
+
+
+def age_last_exchange(sql: Sql, seconds: int) -> None:
+    sql.do("UPDATE auth_sessions SET rotated_at = rotated_at - make_interval(secs => %s)", [seconds])
+
+
+def test_a_refresh_token_is_exchanged_for_its_successor_and_an_access_token(auth_client: TestClient, ada: User) -> None:
+    response = refresh(auth_client, ada.refresh_token)
+    assert response.status_code == 200
+    tokens = response.json()
+    assert tokens["refresh_token"] != ada.refresh_token
+    assert (tokens["token_type"], tokens["expires_in"]) == ("bearer", 1800)
+    me = auth_client.get(f"{AUTH}/me", headers={"Authorization": f"Bearer {tokens['access_token']}"})
+    assert me.json()["id"] == ada.id
+    # The access token from before is of the same login, and still good.
+    assert auth_client.get(f"{AUTH}/me", headers=ada.headers).status_code == 200
+
+
+def test_a_login_lives_on_as_long_as_it_is_used(auth_client: TestClient, sql: Sql, ada: User) -> None:
+    sql.do("UPDATE auth_sessions SET expires_at = now() + interval '1 minute'")
+    renewed(auth_client, ada.refresh_token)
+    assert sql.value("SELECT expires_at > now() + interval '6 days' FROM auth_sessions")
+
+
+def test_the_last_token_may_be_sent_again_for_ten_seconds_and_gets_the_same_successor(
+    auth_client: TestClient, sql: Sql, ada: User
+) -> None:
+    successor = renewed(auth_client, ada.refresh_token)
+    age_last_exchange(sql, 9)
+    assert renewed(auth_client, ada.refresh_token) == successor
+    assert sql.value("SELECT revoked_at FROM auth_sessions") is None
+
+
+def assert_ended_as_replayed(auth_client: TestClient, sql: Sql, ada: User, *tokens: str) -> None:
+    assert sql.value("SELECT revoked_reason FROM auth_sessions") == "replayed"
+    for token in tokens:
+        assert_problem(refresh(auth_client, token), 401, "invalid_refresh_token")
+    assert_problem(auth_client.get(f"{AUTH}/me", headers=ada.headers), 401)
+    (entry,) = sql.rows("SELECT target_id, outcome FROM audit_log WHERE action = 'login.replayed'")
+    assert entry == {"target_id": UUID(ada.id), "outcome": "refused"}
+
+
+def test_after_ten_seconds_the_last_token_ends_the_login(auth_client: TestClient, sql: Sql, ada: User) -> None:
+    successor = renewed(auth_client, ada.refresh_token)
+    age_last_exchange(sql, 11)
+    assert_problem(refresh(auth_client, ada.refresh_token), 401, "invalid_refresh_token")
+    assert_ended_as_replayed(auth_client, sql, ada, ada.refresh_token, successor)
+
+
+def test_an_older_token_ends_the_login_at_any_time(auth_client: TestClient, sql: Sql, ada: User) -> None:
+    parent = renewed(auth_client, ada.refresh_token)
+    child = renewed(auth_client, parent)
+    assert_problem(refresh(auth_client, ada.refresh_token), 401, "invalid_refresh_token")
+    assert_ended_as_replayed(auth_client, sql, ada, ada.refresh_token, parent, child)
+
+
+def test_a_restart_revives_nothing(auth_client: TestClient, sql: Sql, settings: Settings, ada: User) -> None:
+    successor = renewed(auth_client, ada.refresh_token)
+    age_last_exchange(sql, 11)
+    with TestClient(auth_main.create(settings)) as restarted:
+        assert_problem(refresh(restarted, ada.refresh_token), 401, "invalid_refresh_token")
+        assert_problem(refresh(restarted, successor), 401, "invalid_refresh_token")
+        assert_problem(restarted.get(f"{AUTH}/me", headers=ada.headers), 401)
+
+
+def test_an_invented_token_of_a_known_login_ends_nothing(auth_client: TestClient, sql: Sql, ada: User) -> None:
+    session = sql.value("SELECT uuid FROM auth_sessions")
+    invented = RefreshTokens.from_secret("an attacker does not have the key").new(session)
+    assert_problem(refresh(auth_client, invented), 401, "invalid_refresh_token")
+    assert sql.value("SELECT revoked_at FROM auth_sessions") is None
+    assert refresh(auth_client, ada.refresh_token).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param("UPDATE auth_sessions SET revoked_at = now(), revoked_reason = 'test'", id="login revoked"),
+        pytest.param("UPDATE auth_sessions SET expires_at = now()", id="login expired"),
+        pytest.param("UPDATE users SET is_active = false", id="account disabled"),
+        pytest.param("DELETE FROM users", id="account erased"),
+    ],
+)
+def test_what_is_over_is_not_renewed(auth_client: TestClient, sql: Sql, ada: User, change: str) -> None:
+    successor = renewed(auth_client, ada.refresh_token)
+    sql.do(change)
+    answers = [refresh(auth_client, token) for token in (successor, ada.refresh_token)]
+    problems = [assert_problem(answer, 401, "invalid_refresh_token") for answer in answers]
+    for problem in problems:
+        del problem["request_id"]
+    assert problems[0] == problems[1]
+    assert sql.rows("SELECT 1 FROM auth_sessions WHERE revoked_reason = 'replayed'") == []
+
+
+@pytest.mark.parametrize("token", ["x", "a.b.c", "A" * 86, "=" * 86, "é" * 20, "../../etc", "A" * 200])
+def test_what_was_never_a_refresh_token_is_refused(auth_client: TestClient, ada: User, token: str) -> None:
+    assert_problem(refresh(auth_client, token), 401, "invalid_refresh_token")
+
+
+def test_an_access_token_is_no_refresh_token(auth_client: TestClient, ada: User) -> None:
+    assert refresh(auth_client, ada.access_token).status_code in {401, 422}
+
+
+def test_of_twenty_at_once_one_rotates_and_all_get_the_same_successor(
+    auth_client: TestClient, sql: Sql, ada: User
+) -> None:
+    sql.do(
+        """
+        CREATE TABLE IF NOT EXISTS rotations (at timestamptz);
+        CREATE OR REPLACE FUNCTION count_rotation() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN INSERT INTO rotations VALUES (now()); RETURN NEW; END';
+        CREATE OR REPLACE TRIGGER rotations AFTER UPDATE OF token_hash ON auth_sessions
+            FOR EACH ROW EXECUTE FUNCTION count_rotation()
+        """
+    )
+    try:
+        with ThreadPoolExecutor(20) as pool:
+            responses = list(pool.map(lambda _: refresh(auth_client, ada.refresh_token), range(20)))
+        assert [response.status_code for response in responses] == [200] * 20
+        assert len({response.json()["refresh_token"] for response in responses}) == 1
+        assert sql.value("SELECT count(*) FROM rotations") == 1
+    finally:
+        sql.do("DROP FUNCTION count_rotation CASCADE; DROP TABLE rotations")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "arguments"),
+    [
+        pytest.param("POST", "/logout", {}, id="logout"),
+        pytest.param("POST", "/logout-all", {}, id="logout everywhere"),
+    ],
+)
+def test_logout_holds_at_once_on_every_service(
+    auth_client: TestClient,
+    chat_client: TestClient,
+    admin_client: TestClient,
+    admin: User,
+    method: str,
+    path: str,
+    arguments: dict[str, str],
+) -> None:
+    routes = [(auth_client, f"{AUTH}/me"), (chat_client, f"{CHAT}/sessions"), (admin_client, f"{ADMIN}/overview")]
+    assert [client.get(route, headers=admin.headers).status_code for client, route in routes] == [200] * 3
+    assert auth_client.request(method, f"{AUTH}{path}", headers=admin.headers, **arguments).status_code == 200
+    for client, route in routes:
+        assert_problem(client.get(route, headers=admin.headers), 401, "unauthorized")
+    assert_problem(refresh(auth_client, admin.refresh_token), 401, "invalid_refresh_token")
+
+
+def test_logout_ends_one_login_and_logout_all_every_one(
+    auth_client: TestClient, sql: Sql, ada: User, log_in_again: Callable[[User], User]
+) -> None:
+    second, third = log_in_again(ada), log_in_again(ada)
+    auth_client.post(f"{AUTH}/logout", headers=ada.headers).raise_for_status()
+    assert auth_client.get(f"{AUTH}/me", headers=second.headers).status_code == 200
+    auth_client.post(f"{AUTH}/logout-all", headers=second.headers).raise_for_status()
+    for user in (second, third):
+        assert_problem(auth_client.get(f"{AUTH}/me", headers=user.headers), 401)
+    reasons = sql.rows("SELECT revoked_reason FROM auth_sessions ORDER BY id")
+    assert [row["revoked_reason"] for row in reasons] == ["logout", "logout_all", "logout_all"]
+    actions = sql.rows("SELECT action FROM audit_log WHERE action LIKE 'login.%%ended' ORDER BY id")
+    assert [row["action"] for row in actions] == ["login.ended", "login.all_ended"]
+
+
+def test_devices_are_listed_and_can_be_removed(
+    auth_client: TestClient, ada: User, bob: User, log_in_again: Callable[[User], User]
+) -> None:
+    phone = log_in_again(ada)
+    listed = auth_client.get(f"{AUTH}/sessions", headers=ada.headers).json()
+    assert listed["pagination"]["total"] == 2
+    assert [device["is_current"] for device in listed["sessions"]] == [False, True]
+    device = listed["sessions"][0]
+    assert device["user_agent"] == "testclient"
+    assert set(device) == {"id", "created_at", "last_used_at", "expires_at", "user_agent", "ip", "is_current"}
+    path = f"{AUTH}/sessions/{device['id']}"
+    assert_problem(auth_client.delete(path, headers=bob.headers), 404, "not_found")
+    assert auth_client.delete(path, headers=ada.headers).status_code == 200
+    assert_problem(auth_client.delete(path, headers=ada.headers), 404, "not_found")
+    assert_problem(auth_client.get(f"{AUTH}/me", headers=phone.headers), 401)
+    assert auth_client.get(f"{AUTH}/sessions", headers=ada.headers).json()["pagination"]["total"] == 1
