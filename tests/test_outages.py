@@ -3,7 +3,9 @@
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -12,10 +14,14 @@ from httpx2 import Response
 
 from app import auth_main, main
 from app.config import Settings
+from app.core.exceptions import DatabaseUnavailableError
+from app.core.security import hash_token
 from app.database import migrations
+from app.database.repositories import auth_sessions
 from local.leftovers import recorded_processes
 from local.postgres import Postgres
 from local.redis import Redis
+from tests.fixtures.database import Sql
 from tests.fixtures.servers import temporary_home
 from tests.fixtures.services import AUTH, Chat, User, assert_problem, login, register
 from tests.provider import Provider, answers
@@ -225,6 +231,103 @@ def test_a_service_waits_for_postgresql_to_come_up(settings: Settings, postgres:
         assert not started.done()
         postgres.start()
         assert started.result(timeout=20) == 200
+
+
+@pytest.mark.parametrize("redis_is", ["up", "frozen", "emptied", "down"])
+def test_a_logout_holds_at_once_whatever_redis_does(
+    chat: Chat, auth: TestClient, redis_server: Redis, own_home: Path, redis_is: str
+) -> None:
+    tokens = login(auth, "ada").json()
+    headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+    assert chat.client.get("/api/v1/chat/sessions", headers=headers).status_code == 200
+    process = psutil.Process(recorded_processes(own_home)["redis"].pid)
+    match redis_is:
+        case "frozen":
+            process.suspend()
+        case "emptied":
+            redis_server.stop()
+            redis_server.start()
+        case "down":
+            redis_server.stop()
+    try:
+        assert auth.post(f"{AUTH}/logout", headers=headers).status_code == 200
+        for client, path in ((auth, f"{AUTH}/me"), (chat.client, "/api/v1/chat/sessions")):
+            assert_problem(_timed(partial(client.get, path, headers=headers)), 401, "unauthorized")
+        refreshed = auth.post(f"{AUTH}/refresh", json={"refresh_token": tokens["refresh_token"]})
+        assert_problem(refreshed, 401, "invalid_refresh_token")
+    finally:
+        if redis_is == "frozen":
+            process.resume()
+        if redis_is == "down":
+            redis_server.start()
+    assert_problem(auth.get(f"{AUTH}/me", headers=headers), 401, "unauthorized")
+
+
+def test_a_refresh_that_postgresql_broke_off_can_be_repeated(
+    auth: TestClient, ada: User, postgres: Postgres, own_home: Path
+) -> None:
+    """Stopped, killed or frozen in mid-refresh, for longer than an exchanged token may be repeated otherwise."""
+    token = login(auth, "ada").json()["refresh_token"]
+
+    def refresh() -> Response:
+        return auth.post(f"{AUTH}/refresh", json={"refresh_token": token})
+
+    server = psutil.Process(recorded_processes(own_home)["postgres"].pid)
+    frozen = [server, *server.children(recursive=True)]
+    for process in frozen:
+        process.suspend()
+    try:
+        assert_problem(_timed(refresh), 503, "database_unavailable")
+        time.sleep(11)
+    finally:
+        for process in reversed(frozen):
+            process.resume()
+    wait_for_health(auth, "healthy")
+    token = _renewed(refresh())
+
+    for stop_seconds in (0.0, 0.5):
+        with ThreadPoolExecutor(4) as pool:
+            answers = [pool.submit(refresh) for _ in range(4)]
+            postgres.stop()
+            time.sleep(stop_seconds)
+            postgres.start()
+            statuses = {answer.result(timeout=20).status_code for answer in answers}
+        assert statuses <= {200, 503}
+        token = _renewed(refresh())
+
+
+def test_an_exchange_without_an_answer_may_be_repeated_ten_seconds_from_the_recovery_on(
+    auth: TestClient, ada: User, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = login(auth, "ada").json()["refresh_token"]
+    rotate = auth_sessions.rotate
+
+    async def stored_but_not_confirmed(*arguments: Any, **named: Any) -> None:  # noqa: ANN401 - passed on
+        await rotate(*arguments, **named)
+        raise DatabaseUnavailableError
+
+    monkeypatch.setattr(auth_sessions, "rotate", stored_but_not_confirmed)
+    assert_problem(auth.post(f"{AUTH}/refresh", json={"refresh_token": token}), 503)
+    monkeypatch.undo()
+    sql = Sql(postgres.url())
+    recent = "SELECT now() - rotated_at < interval '5 seconds' FROM auth_sessions WHERE previous_token_hash = %s"
+    sql.do("UPDATE auth_sessions SET rotated_at = now() - interval '1 minute'")
+    postgres.stop()
+    sql.close()
+    assert_problem(auth.post(f"{AUTH}/refresh", json={"refresh_token": token}), 503)
+    postgres.start()
+    sql = Sql(postgres.url())
+    deadline = time.monotonic() + 10
+    while not sql.value(recent, [hash_token(token)]):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    sql.close()
+    _renewed(auth.post(f"{AUTH}/refresh", json={"refresh_token": token}))
+
+
+def _renewed(response: Response) -> str:
+    assert response.status_code == 200, response.text
+    return str(response.json()["refresh_token"])
 
 
 def _timed(request: Callable[[], Response]) -> Response:

@@ -147,25 +147,13 @@ def test_of_twenty_at_once_one_rotates_and_all_get_the_same_successor(
         sql.do("DROP FUNCTION count_rotation CASCADE; DROP TABLE rotations")
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "arguments"),
-    [
-        pytest.param("POST", "/logout", {}, id="logout"),
-        pytest.param("POST", "/logout-all", {}, id="logout everywhere"),
-    ],
-)
+@pytest.mark.parametrize("path", ["/logout", "/logout-all"])
 def test_logout_holds_at_once_on_every_service(
-    auth_client: TestClient,
-    chat_client: TestClient,
-    admin_client: TestClient,
-    admin: User,
-    method: str,
-    path: str,
-    arguments: dict[str, str],
+    auth_client: TestClient, chat_client: TestClient, admin_client: TestClient, admin: User, path: str
 ) -> None:
     routes = [(auth_client, f"{AUTH}/me"), (chat_client, f"{CHAT}/sessions"), (admin_client, f"{ADMIN}/overview")]
     assert [client.get(route, headers=admin.headers).status_code for client, route in routes] == [200] * 3
-    assert auth_client.request(method, f"{AUTH}{path}", headers=admin.headers, **arguments).status_code == 200
+    assert auth_client.post(f"{AUTH}{path}", headers=admin.headers).status_code == 200
     for client, route in routes:
         assert_problem(client.get(route, headers=admin.headers), 401, "unauthorized")
     assert_problem(refresh(auth_client, admin.refresh_token), 401, "invalid_refresh_token")
