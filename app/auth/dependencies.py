@@ -10,7 +10,9 @@ from fastapi import Depends, Request
 
 from app.auth.accounts import AccountService
 from app.auth.guesses import GuessLimits
+from app.auth.keys import ApiKeyService
 from app.auth.logins import LoginService
+from app.auth.profiles import ProfileService
 from app.auth.users import UserService
 from app.core.security import PasswordHasher, RefreshTokens
 from app.dependencies import Resources
@@ -23,6 +25,8 @@ class AuthServices:
     logins: LoginService
     accounts: AccountService
     users: UserService
+    profiles: ProfileService
+    keys: ApiKeyService
 
 
 @asynccontextmanager
@@ -47,8 +51,15 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             requires_verified_email=settings.EMAIL_VERIFICATION_REQUIRED,
         )
         stack.push_async_callback(logins.close)
-        accounts = AccountService(database=database, passwords=passwords, logins=logins)
-        yield {"auth": AuthServices(logins=logins, accounts=accounts, users=UserService(database))}
+        yield {
+            "auth": AuthServices(
+                logins=logins,
+                accounts=AccountService(database=database, passwords=passwords, logins=logins),
+                profiles=ProfileService(database),
+                keys=ApiKeyService(database),
+                users=UserService(database),
+            )
+        }
 
 
 def _get_services(request: Request) -> AuthServices:

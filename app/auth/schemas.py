@@ -1,7 +1,7 @@
 """What the auth service takes and gives."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
-from app.core.types import Pagination, RequestModel, ResponseModel, Storable, check_text
+from app.core.types import JsonObject, Pagination, RequestModel, ResponseModel, Storable, check_text
 
 MIN_PASSWORD_LENGTH = 8
 MAX_PASSWORD_LENGTH = 256
@@ -102,6 +102,30 @@ class PasswordChange(RequestModel):
     new_password: NewPassword = Field(examples=["correct horse battery staple"], description="8 to 256 characters.")
 
 
+class _Change(RequestModel):
+    """Base of changes to what exists. Each field may be left out, but not all of them."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    @model_validator(mode="after")
+    def _refuse_nothing(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("must name at least one field")
+        return self
+
+
+class ProfileUpdate(_Change):
+    """What an owner may change of an account. What is left out stays as it is."""
+
+    full_name: FullName | MISSING | None = Field(MISSING, examples=["Ada King"], description="`null` clears it.")
+    username: Username | MISSING = Field(MISSING, examples=["ada"])
+    preferences: JsonObject | MISSING = Field(
+        MISSING,
+        examples=[{"theme": "dark"}],
+        description="At most 8 KiB of JSON. Replaces what was stored, as a whole.",
+    )
+
+
 class UserResponse(ResponseModel):
     """An account, as its owner sees it."""
 
@@ -114,23 +138,16 @@ class UserResponse(ResponseModel):
     is_verified: bool
     created_at: datetime
     last_login: datetime | None
+    preferences: dict[str, Any] = Field(description="Settings of the owner's clients. Nobody else sees them.")
 
 
-class AdminUserUpdate(RequestModel):
+class AdminUserUpdate(_Change):
     """What an admin changes of an account. What is absent stays as it is."""
-
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     role: Role | MISSING = Field(MISSING, examples=["admin"])
     is_active: StrictBool | MISSING = Field(MISSING, description="False ends every login of the account for good.")
     is_verified: StrictBool | MISSING = MISSING
     full_name: FullName | MISSING | None = Field(MISSING, description="Null removes it.")
-
-    @model_validator(mode="after")
-    def _refuse_nothing(self) -> Self:
-        if not self.model_fields_set:
-            raise ValueError("must name at least one field")
-        return self
 
 
 class AdminUserResponse(ResponseModel):
@@ -162,6 +179,48 @@ class TokenResponse(ResponseModel):
     refresh_token: str
     token_type: Literal["bearer"] = "bearer"  # noqa: S105 - the protocol's word
     expires_in: int = Field(description="Seconds until the access token expires.")
+
+
+Scope = Literal["chat:read", "chat:write"]
+
+
+class ApiKeyCreate(RequestModel):
+    """A new key for a program."""
+
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), Storable] = Field(
+        examples=["nightly report"]
+    )
+    scopes: set[Scope] = Field(
+        min_length=1,
+        examples=[["chat:read"]],
+        description="`chat:read` lists and reads conversations, `chat:write` asks, changes and deletes.",
+    )
+    expires_in_days: int | None = Field(None, ge=1, le=365, description="Left out: it is good until it is deleted.")
+
+
+class ApiKeyResponse(ResponseModel):
+    """A key, without what is secret of it."""
+
+    id: UUID = Field(validation_alias="uuid")
+    name: str
+    prefix: str = Field(description="The key's first characters, to recognise it by.")
+    scopes: list[Scope]
+    created_at: datetime
+    expires_at: datetime | None = Field(description="`null`: never.")
+    last_used_at: datetime | None = Field(description="To the minute.")
+
+
+class ApiKeyCreated(ApiKeyResponse):
+    """A new key. This is the only time that it is shown."""
+
+    key: str = Field(description="Send it as a bearer token to the chat service.")
+
+
+class ApiKeyList(ResponseModel):
+    """A page of keys, newest first."""
+
+    api_keys: list[ApiKeyResponse]
+    pagination: Pagination
 
 
 class LoginResponse(ResponseModel):

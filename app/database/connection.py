@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from app.config import DatabaseSettings
-from app.core.exceptions import DatabaseUnavailableError
+from app.core.exceptions import DatabaseUnavailableError, UnauthorizedError
 
 DatabaseSession = AsyncSession
 """An open transaction, for the layers above that pass it on without knowing SQLAlchemy."""
@@ -135,7 +135,7 @@ def violated_constraint(error: IntegrityError) -> str | None:
 
 
 class translated_errors:  # noqa: N801 - used like a function
-    """Turns what drivers raise when PostgreSQL is away into the one error that clients are told."""
+    """Turns what drivers raise when PostgreSQL is away, or the caller's account is, into what clients are told."""
 
     def __enter__(self) -> None:
         pass
@@ -143,7 +143,12 @@ class translated_errors:  # noqa: N801 - used like a function
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if error is not None and _is_outage(error):
             raise DatabaseUnavailableError from error
+        if isinstance(error, IntegrityError) and (violated_constraint(error) or "").endswith(_ACCOUNT_IS_GONE):
+            raise UnauthorizedError from error
 
+
+# By the naming convention, the end of every foreign key to an account: it was erased while the request was served.
+_ACCOUNT_IS_GONE = "_user_id_users"
 
 # PostgreSQL, appendix A: connection exception, refused login, unknown database, transaction rollback (a deadlock),
 # insufficient resources, a lock not had in time, operator intervention (starting, stopping), a statement out of time.

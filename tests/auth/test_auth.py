@@ -25,6 +25,7 @@ def test_register_gives_an_ordinary_active_account(auth_client: TestClient, sql:
         "is_active": True,
         "is_verified": False,
         "last_login": None,
+        "preferences": {},
     }
 
 

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from app.auth.dependencies import ServicesDep
-from app.auth.schemas import Done, PasswordChange, UserCreate, UserResponse
+from app.auth.schemas import Done, PasswordChange, ProfileUpdate, UserCreate, UserResponse
 from app.core.exceptions import UnauthorizedError
 from app.core.handlers import responses
 from app.database.models import User
@@ -35,3 +35,9 @@ async def me(caller: CurrentUser, session: SessionDep) -> User:
     if user is None:
         raise UnauthorizedError  # erased since the check
     return user
+
+
+@router.put("/profile", response_model=UserResponse, responses=responses(400, 401, 413, 422))
+async def update_profile(change: ProfileUpdate, caller: CurrentUser, services: ServicesDep, origin: OriginDep) -> User:
+    """Change name, user name or preferences of the caller's account."""
+    return await services.profiles.update(caller, change, origin)

@@ -8,6 +8,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.base import Base, CreatedMixin, IdMixin
 
+PREFIX_LENGTH = 12
+
 
 class ApiKey(IdMixin, CreatedMixin, Base):
     """A key that a program of the owner shows instead of a login, at the chat service only."""
@@ -19,7 +21,7 @@ class ApiKey(IdMixin, CreatedMixin, Base):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     name: Mapped[str] = mapped_column(String(100))
     """What the owner calls it."""
-    prefix: Mapped[str] = mapped_column(String(12))
+    prefix: Mapped[str] = mapped_column(String(PREFIX_LENGTH))
     """Its first characters, to recognise it by."""
     token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     """SHA-256 of the key. The key itself was shown once."""

@@ -1,10 +1,14 @@
 """API keys. Every function but the look-up by the key itself takes the owner: another's key does not exist."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
-from sqlalchemy import bindparam, func, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import bindparam, delete, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from app.core.types import new_id
 from app.database.models import ApiKey, User
 from app.database.repositories.users import Principal
 
@@ -44,3 +48,56 @@ async def find_principal(connection: AsyncConnection, *, token_hash: bytes) -> P
         key_uuid=row.key_uuid,
         scopes=frozenset(row.scopes),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class NewApiKey:
+    """What is stored of a new key."""
+
+    user_id: int
+    name: str
+    prefix: str
+    token_hash: bytes
+    scopes: list[str]
+    life: timedelta | None
+    """None: until it is deleted."""
+
+
+async def create(session: AsyncSession, new: NewApiKey) -> ApiKey:
+    """Store a key."""
+    return (
+        await session.scalars(
+            insert(ApiKey)
+            .values(
+                uuid=new_id(),
+                user_id=new.user_id,
+                name=new.name,
+                prefix=new.prefix,
+                token_hash=new.token_hash,
+                scopes=new.scopes,
+                expires_at=None if new.life is None else func.now() + new.life,
+            )
+            .returning(ApiKey)
+        )
+    ).one()
+
+
+async def count(session: AsyncSession, *, user_id: int) -> int:
+    """Count the owner's keys, expired ones included."""
+    return await session.scalar(select(func.count()).where(ApiKey.user_id == user_id)) or 0
+
+
+async def list_page(session: AsyncSession, *, user_id: int, page: int, size: int) -> tuple[Sequence[ApiKey], int]:
+    """Return a page of the owner's keys, newest first, and how many there are."""
+    rows = await session.scalars(
+        select(ApiKey).where(ApiKey.user_id == user_id).order_by(ApiKey.id.desc()).offset((page - 1) * size).limit(size)
+    )
+    return rows.all(), await count(session, user_id=user_id)
+
+
+async def remove(session: AsyncSession, *, user_id: int, key_uuid: UUID) -> bool:
+    """Delete a key. False: there is none."""
+    deleted = await session.scalar(
+        delete(ApiKey).where(ApiKey.user_id == user_id, ApiKey.uuid == key_uuid).returning(ApiKey.id)
+    )
+    return deleted is not None

@@ -1,6 +1,7 @@
 """Accounts and logins."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -130,17 +131,9 @@ async def create(session: AsyncSession, new: NewUser) -> User:
         role=new.role,
     )
     session.add(user)
-    try:
+    with _taken_names():
         # Now, not at commit: the unique index is what decides who was first.
         await session.flush()
-    except IntegrityError as error:
-        match violated_constraint(error):
-            case "uq_users_email_lower":
-                raise TakenError("email") from error
-            case "uq_users_username_lower":
-                raise TakenError("username") from error
-            case _:
-                raise
     return user
 
 
@@ -207,6 +200,29 @@ async def change(session: AsyncSession, user: User, values: Mapping[str, Any]) -
         update(User).where(User.id == user.id).values(**values).returning(User),
         execution_options={"populate_existing": True},
     )
+
+
+async def update_profile(session: AsyncSession, user_id: int, changes: Mapping[str, Any]) -> User | None:
+    """Change these columns of the account, and return it. None: it has been erased.
+
+    Raises:
+        TakenError: the name is another account's, whatever the case.
+
+    """
+    with _taken_names():
+        changed: User | None = await session.scalar(
+            update(User).where(User.id == user_id).values(**changes).returning(User)
+        )
+    return changed
+
+
+async def lock(session: AsyncSession, user_id: int) -> bool:
+    """Wait until nobody else is counting or changing what belongs to the account. False: it has been erased.
+
+    Turns of the account run on: they hold a weaker lock, which this one lets pass.
+    """
+    found = await session.scalar(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
+    return found is not None
 
 
 async def find_by_login(connection: AsyncConnection, login: str, *, network: str | None = None) -> Credentials | None:
@@ -300,3 +316,17 @@ async def still_good(connection: AsyncConnection, credentials: Sequence[Credenti
     keys = [one.key_uuid for one in credentials if one.key_uuid is not None]
     rows = await connection.execute(_STILL_GOOD, {"p_sessions": sessions, "p_keys": keys})
     return {Credential(*row) for row in rows}
+
+
+@contextmanager
+def _taken_names() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as error:
+        match violated_constraint(error):
+            case "uq_users_email_lower":
+                raise TakenError("email") from error
+            case "uq_users_username_lower":
+                raise TakenError("username") from error
+            case _:
+                raise

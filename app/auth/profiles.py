@@ -1,0 +1,40 @@
+"""What owners say about themselves."""
+
+from dataclasses import dataclass
+
+from app.auth.accounts import already_registered
+from app.auth.schemas import ProfileUpdate
+from app.core.exceptions import UnauthorizedError
+from app.database.connection import PATIENCE, Database
+from app.database.models import User
+from app.database.repositories import audit, users
+from app.database.repositories.audit import Entry, Origin
+from app.database.repositories.users import Principal, TakenError
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileService:
+    """Decides what becomes of a change."""
+
+    database: Database
+
+    async def update(self, caller: Principal, change: ProfileUpdate, origin: Origin) -> User:
+        """Change the caller's account, and return it.
+
+        Raises:
+            BadRequestError: the name is taken.
+            UnauthorizedError: the account has been erased since the caller was checked.
+
+        """
+        changes = change.model_dump()  # without what was left out
+        try:
+            async with self.database.transaction(max_seconds=PATIENCE) as session:
+                user = await users.update_profile(session, caller.id, changes)
+                if user is None:
+                    raise UnauthorizedError
+                details = {"changed": sorted(changes)}
+                entry = Entry("profile.updated", actor=caller.uuid, target=caller.uuid, details=details)
+                await audit.record(session, entry, origin)
+                return user
+        except TakenError as error:
+            raise already_registered(error.field) from error

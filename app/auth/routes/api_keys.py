@@ -1,0 +1,43 @@
+"""The caller's keys for programs. A key cannot manage keys: these routes take a login."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from app.auth.dependencies import ServicesDep
+from app.auth.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyList, Done
+from app.core.handlers import responses
+from app.core.types import Page, PageSize
+from app.dependencies import CurrentUser, OriginDep, SessionDep
+
+router = APIRouter(responses=responses(401, 422))
+
+
+@router.get("/api-keys")
+async def list_api_keys(
+    caller: CurrentUser,
+    services: ServicesDep,
+    session: SessionDep,
+    page: Annotated[Page, Query()] = 1,
+    size: Annotated[PageSize, Query()] = 20,
+) -> ApiKeyList:
+    """List the caller's API keys, newest first."""
+    return await services.keys.list_page(session, caller, page=page, size=size)
+
+
+@router.post("/api-keys", status_code=201, responses=responses(400, 409, 413))
+async def create_api_key(
+    new: ApiKeyCreate, caller: CurrentUser, services: ServicesDep, origin: OriginDep
+) -> ApiKeyCreated:
+    """Make an API key for the chat service. The key is shown this once."""
+    return await services.keys.create(caller, new, origin)
+
+
+@router.delete("/api-keys/{key_id}", responses=responses(404))
+async def delete_api_key(
+    key_id: UUID, caller: CurrentUser, services: ServicesDep, session: SessionDep, origin: OriginDep
+) -> Done:
+    """Delete an API key. It is void from the next request on."""
+    await services.keys.delete(session, caller, key_id, origin)
+    return Done(message="API key deleted.")

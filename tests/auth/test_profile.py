@@ -1,0 +1,95 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
+
+from tests.fixtures.database import Sql
+from tests.fixtures.services import AUTH, User, assert_problem, login
+
+
+def put(client: TestClient, user: User, body: object) -> Response:
+    return client.put(f"{AUTH}/profile", json=body, headers=user.headers)
+
+
+def test_what_is_named_changes_and_the_rest_stays(auth_client: TestClient, ada: User) -> None:
+    before = auth_client.get(f"{AUTH}/me", headers=ada.headers).json()
+    response = put(auth_client, ada, {"full_name": " Ada Lovelace ", "preferences": {"theme": "dark", "n": [1, None]}})
+    assert response.status_code == 200
+    expected = before | {"full_name": "Ada Lovelace", "preferences": {"theme": "dark", "n": [1, None]}}
+    assert response.json() == expected
+    assert put(auth_client, ada, {"username": "countess"}).json() == expected | {"username": "countess"}
+    assert auth_client.get(f"{AUTH}/me", headers=ada.headers).json() == expected | {"username": "countess"}
+    assert login(auth_client, "countess").status_code == 200
+    assert login(auth_client, "ada").status_code == 401
+
+
+def test_null_clears_the_full_name_and_nothing_else_can_be_null(auth_client: TestClient, ada: User) -> None:
+    put(auth_client, ada, {"full_name": "Ada"})
+    assert put(auth_client, ada, {"full_name": None}).json()["full_name"] is None
+    for field in ("username", "preferences"):
+        problem = assert_problem(put(auth_client, ada, {field: None}), 422, "validation_error")
+        assert problem["errors"][0]["field"] == f"body.{field}"
+
+
+def test_preferences_are_replaced_as_a_whole(auth_client: TestClient, ada: User) -> None:
+    put(auth_client, ada, {"preferences": {"a": 1, "b": 2}})
+    assert put(auth_client, ada, {"preferences": {"b": 3}}).json()["preferences"] == {"b": 3}
+    assert put(auth_client, ada, {"preferences": {}}).json()["preferences"] == {}
+
+
+@pytest.mark.parametrize("name", ["bob", "BOB"])
+def test_another_account_s_name_is_taken(auth_client: TestClient, ada: User, bob: User, sql: Sql, name: str) -> None:
+    problem = assert_problem(put(auth_client, ada, {"username": name, "full_name": "x"}), 400, "already_registered")
+    assert problem["errors"][0]["field"] == "body.username"
+    assert sql.value("SELECT full_name FROM users WHERE username = 'ada'") is None
+    assert sql.value("SELECT count(*) FROM audit_log WHERE action = 'profile.updated'") == 0
+
+
+def test_one_s_own_name_may_be_spelled_differently(auth_client: TestClient, ada: User) -> None:
+    assert put(auth_client, ada, {"username": "Ada"}).json()["username"] == "Ada"
+
+
+def test_of_two_who_want_the_same_name_at_once_one_gets_it(auth_client: TestClient, ada: User, bob: User) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        responses = list(pool.map(lambda user: put(auth_client, user, {"username": "queen"}), [ada, bob] * 4))
+    assert {response.status_code for response in responses} == {200, 400}
+    assert len({response.json()["id"] for response in responses if response.status_code == 200}) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param({}, id="nothing"),
+        pytest.param([], id="a list"),
+        pytest.param({"username": "a b"}, id="odd name"),
+        pytest.param({"username": "ada@example.com"}, id="name like an address"),
+        pytest.param({"full_name": ""}, id="empty name"),
+        pytest.param({"full_name": "nul \x00"}, id="nul"),
+        pytest.param({"full_name": "x" * 201}, id="long name"),
+        pytest.param({"preferences": []}, id="preferences are a list"),
+        pytest.param({"preferences": {"a": "x" * 9000}}, id="large preferences"),
+        pytest.param({"preferences": {"a": "\x00"}}, id="nul in the preferences"),
+    ],
+)
+def test_a_broken_change_is_refused(auth_client: TestClient, ada: User, sql: Sql, body: object) -> None:
+    assert_problem(put(auth_client, ada, body), 422, "validation_error")
+    assert sql.value("SELECT count(*) FROM audit_log WHERE action = 'profile.updated'") == 0
+
+
+@pytest.mark.parametrize(
+    "field", ["role", "is_active", "is_verified", "is_admin", "id", "uuid", "email", "created_at", "password_hash"]
+)
+def test_nobody_changes_what_is_not_theirs_to_change(auth_client: TestClient, ada: User, sql: Sql, field: str) -> None:
+    before = sql.rows("SELECT * FROM users")
+    problem = assert_problem(put(auth_client, ada, {"full_name": "x", field: "admin"}), 422, "validation_error")
+    assert problem["errors"][0]["field"] == f"body.{field}"
+    assert sql.rows("SELECT * FROM users") == before
+
+
+def test_the_audit_log_names_the_fields_and_not_their_values(auth_client: TestClient, ada: User, sql: Sql) -> None:
+    put(auth_client, ada, {"full_name": "canary", "username": "canary2", "preferences": {"canary3": "canary4"}})
+    (entry,) = sql.rows("SELECT * FROM audit_log WHERE action = 'profile.updated'")
+    assert (str(entry["actor_id"]), str(entry["target_id"]), entry["outcome"]) == (ada.id, ada.id, "done")
+    assert entry["details"] == {"changed": ["full_name", "preferences", "username"]}
+    assert "canary" not in sql.everything()["audit_log"]
