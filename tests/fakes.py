@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from email.message import EmailMessage
 from uuid import UUID
 
 from app.graph.context import Completion, PromptMessage
+from app.services.mail import Mail, MailError, compose
 
 
 def completion(text: str = "Hello.", *, model: str = "primary-2026") -> Completion:
@@ -60,3 +62,27 @@ class FakeHistory:
             raise self.error
         earlier = self.messages[: before_seq - 1]
         return earlier[-limit:] if limit else []
+
+
+class FakeMail:
+    """A `MailTransport` that keeps what it takes, and raises the errors it was given first, in this order.
+
+    With a `gate`, every mail waits until that is open.
+    """
+
+    def __init__(self, *errors: MailError, gate: asyncio.Event | None = None) -> None:
+        self._errors = list(errors)
+        self._gate = gate
+        self.taken: list[Mail] = []
+        self.composed = list[EmailMessage]()
+        self.was_asked = asyncio.Event()
+
+    async def send(self, mail: Mail) -> None:
+        message = compose(mail, "Chat <no-reply@example.com>")
+        self.was_asked.set()
+        if self._gate is not None:
+            await self._gate.wait()
+        if self._errors:
+            raise self._errors.pop(0)
+        self.taken.append(mail)
+        self.composed.append(message)
