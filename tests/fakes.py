@@ -7,7 +7,7 @@ from email.message import EmailMessage
 from uuid import UUID
 
 from app.graph.context import Completion, PromptMessage
-from app.services.mail import Mail, MailError, compose
+from app.services.mail import Mail, compose
 
 
 def completion(text: str = "Hello.", *, model: str = "primary-2026") -> Completion:
@@ -70,12 +70,13 @@ class FakeMail:
     With a `gate`, every mail waits until that is open.
     """
 
-    def __init__(self, *errors: MailError, gate: asyncio.Event | None = None) -> None:
+    def __init__(self, *errors: Exception, gate: asyncio.Event | None = None) -> None:
         self._errors = list(errors)
         self._gate = gate
         self.taken: list[Mail] = []
         self.composed = list[EmailMessage]()
         self.was_asked = asyncio.Event()
+        self.was_taken = asyncio.Event()
 
     async def send(self, mail: Mail) -> None:
         message = compose(mail, "Chat <no-reply@example.com>")
@@ -86,3 +87,4 @@ class FakeMail:
             raise self._errors.pop(0)
         self.taken.append(mail)
         self.composed.append(message)
+        self.was_taken.set()

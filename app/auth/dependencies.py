@@ -12,6 +12,8 @@ from app.auth.accounts import AccountService
 from app.auth.guesses import GuessLimits
 from app.auth.keys import ApiKeyService
 from app.auth.logins import LoginService
+from app.auth.mail_delivery import open_outbox
+from app.auth.mail_outbox import MailOutbox
 from app.auth.profiles import ProfileService
 from app.auth.users import UserService
 from app.core.security import PasswordHasher, RefreshTokens
@@ -27,6 +29,7 @@ class AuthServices:
     users: UserService
     profiles: ProfileService
     keys: ApiKeyService
+    outbox: MailOutbox
 
 
 @asynccontextmanager
@@ -51,12 +54,14 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             requires_verified_email=settings.EMAIL_VERIFICATION_REQUIRED,
         )
         stack.push_async_callback(logins.close)
+        outbox = await stack.enter_async_context(open_outbox(settings, database))
         yield {
             "auth": AuthServices(
                 logins=logins,
                 accounts=AccountService(database=database, passwords=passwords, logins=logins),
                 profiles=ProfileService(database),
                 keys=ApiKeyService(database),
+                outbox=outbox,
                 users=UserService(database),
             )
         }

@@ -1,0 +1,71 @@
+"""Tokens that travel by mail. Each is good for one purpose, once, for a while, and for an account that may log in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, delete, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from app.database.models import OneTimeToken, User
+
+Purpose = Literal["verify_email", "reset_password"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenOwner:
+    """The account that a token was made for."""
+
+    id: int
+    uuid: UUID
+    email: str
+    username: str
+    is_verified: bool
+
+
+async def store(
+    connection: AsyncConnection, *, user_id: int, purpose: Purpose, token_hash: bytes, life: timedelta
+) -> None:
+    """Make a token good for `life` from now, and remove those whose time is over. One statement."""
+    await connection.execute(
+        insert(OneTimeToken)
+        .values(user_id=user_id, purpose=purpose, token_hash=token_hash, expires_at=func.now() + life)
+        .add_cte(delete(OneTimeToken).where(OneTimeToken.expires_at <= func.now()).cte("purged"))
+    )
+
+
+async def is_good(connection: AsyncConnection, *, purpose: Purpose, token_hash: bytes) -> bool:
+    """Tell whether the token would be accepted now."""
+    row = await connection.execute(select(OneTimeToken.id).where(*_is_good(purpose, token_hash)))
+    return row.first() is not None
+
+
+async def consume(session: AsyncSession, *, purpose: Purpose, token_hash: bytes) -> TokenOwner | None:
+    """Use the token up and return whose it is; None: it is not good. Of two that try at once, one gets it."""
+    row = (
+        await session.execute(
+            delete(OneTimeToken)
+            .where(*_is_good(purpose, token_hash))
+            .returning(User.id, User.uuid, User.email, User.username, User.is_verified)
+        )
+    ).one_or_none()
+    return TokenOwner(**row._asdict()) if row else None
+
+
+async def forget(session: AsyncSession, *, user_id: int, purposes: Sequence[Purpose]) -> None:
+    """Void what other mails to the account hold."""
+    await session.execute(
+        delete(OneTimeToken).where(OneTimeToken.user_id == user_id, OneTimeToken.purpose.in_(purposes))
+    )
+
+
+def _is_good(purpose: Purpose, token_hash: bytes) -> tuple[ColumnElement[bool], ...]:
+    return (
+        OneTimeToken.token_hash == token_hash,
+        OneTimeToken.purpose == purpose,
+        OneTimeToken.expires_at > func.now(),
+        OneTimeToken.user_id == User.id,
+        User.is_active.is_(True),
+    )
