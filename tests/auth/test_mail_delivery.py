@@ -58,11 +58,14 @@ def deliver(database: Database) -> Callable[[FakeMail], MailDelivery]:
 Deliver = Callable[[FakeMail], MailDelivery]
 
 
-def make_account(sql: Sql, email: str = "ada@example.com", **columns: bool) -> None:
-    values: dict[str, object] = {"email": email, "username": email.partition("@")[0], "password_hash": "x"} | columns
-    names = ", ".join(values)
-    marks = ", ".join(["%s"] * len(values))
-    sql.do(f"INSERT INTO users (uuid, {names}) VALUES (gen_random_uuid(), {marks})", list(values.values()))  # noqa: S608 - names of columns
+def make_account(
+    sql: Sql, email: str = "ada@example.com", *, is_active: bool = True, is_verified: bool = False
+) -> None:
+    sql.do(
+        "INSERT INTO users (uuid, username, password_hash, email, is_active, is_verified)"
+        " VALUES (gen_random_uuid(), 'ada', 'x', %s, %s, %s)",
+        [email, is_active, is_verified],
+    )
 
 
 async def enqueue(delivery: MailDelivery, kind: MailKind, recipient: str = "ada@example.com") -> None:
