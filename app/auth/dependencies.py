@@ -61,8 +61,8 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
                 accounts=AccountService(database=database, passwords=passwords, logins=logins),
                 profiles=ProfileService(database),
                 keys=ApiKeyService(database),
-                outbox=outbox,
                 users=UserService(database),
+                outbox=outbox,
             )
         }
 

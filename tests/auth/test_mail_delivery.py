@@ -59,7 +59,7 @@ Deliver = Callable[[FakeMail], MailDelivery]
 
 
 def make_account(
-    sql: Sql, email: str = "ada@example.com", *, is_active: bool = True, is_verified: bool = False
+    sql: Sql, email: str = "ada@example.com", /, *, is_active: bool = True, is_verified: bool = False
 ) -> None:
     sql.do(
         "INSERT INTO users (uuid, username, password_hash, email, is_active, is_verified)"
