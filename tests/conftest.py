@@ -11,7 +11,12 @@ os.environ["OPENAI_BASE_URL"] = "http://127.0.0.1:9/v1"
 
 import pytest  # noqa: E402 - the environment goes first
 
-pytest_plugins = ["tests.fixtures.servers", "tests.fixtures.database", "tests.fixtures.services"]
+pytest_plugins = [
+    "tests.fixtures.servers",
+    "tests.fixtures.database",
+    "tests.fixtures.services",
+    "tests.fixtures.world",
+]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,100 @@
+"""Who may do what: an entry for every operation of the three services.
+
+`test_access.py`, `test_injected_fields.py` and `test_malformed_operations.py` are generated from this table and the
+OpenAPI documents. An operation without an entry fails them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytest
+
+from tests.fixtures.services import AUTH, PASSWORD, User
+from tests.fixtures.world import World
+from tests.operations import OPERATIONS, Operation
+
+Ids = dict[str, str]
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one operation needs, and whom it serves."""
+
+    who: Literal["anybody", "user", "admin"]
+    """Whom it serves. `user` with an id in the path means the owner of what the id names."""
+    scope: Literal["chat:read", "chat:write"] | None = None
+    """What an API key must be for. None: keys are refused."""
+    ids: Callable[[World, User], Ids] = lambda _world, _user: {}
+    """Makes what the ids in the path name, of that user."""
+    body: Callable[[World, User], Body | None] = lambda _world, _user: None
+    """A good body."""
+    status: int = 200
+    """The answer to a good request."""
+    declares: frozenset[str] = frozenset()
+    """Fields of the body that elsewhere would be an attempt to gain rights."""
+
+
+def sends(**fields: Any) -> Callable[[World, User], Body]:  # noqa: ANN401 - whatever JSON can hold
+    """Make a body that is always the same."""
+    return lambda _world, _user: fields
+
+
+def a_login(world: World, user: User) -> Ids:
+    headers = {"Authorization": f"Bearer {user.access_token}"}
+    (login,) = world.services["auth"].get(f"{AUTH}/sessions", headers=headers).json()["sessions"]
+    return {"session_id": login["id"]}
+
+
+def a_session(world: World, user: User) -> Ids:
+    return {"session_id": world.chat(user).open()}
+
+
+def an_account(world: World, user: User) -> Ids:
+    return {"user_id": user.id}
+
+
+ENTRIES = {
+    "auth.register": Entry(
+        "anybody", body=sends(email="new@example.com", username="new", password=PASSWORD), status=201
+    ),
+    "auth.login": Entry("anybody", body=lambda _world, user: {"username": user.username, "password": PASSWORD}),
+    "auth.refresh": Entry("anybody", body=lambda _world, user: {"refresh_token": user.refresh_token}),
+    "auth.logout": Entry("user"),
+    "auth.logout_all": Entry("user"),
+    "auth.list_logins": Entry("user"),
+    "auth.remove_login": Entry("user", ids=a_login),
+    "auth.change_password": Entry("user", body=sends(current_password=PASSWORD, new_password=f"another {PASSWORD}")),
+    "auth.me": Entry("user"),
+    "auth.list_users": Entry("admin"),
+    "auth.get_user": Entry("admin", ids=an_account),
+    "auth.update_user": Entry(
+        "admin",
+        ids=an_account,
+        body=sends(full_name="Ada Lovelace"),
+        declares=frozenset({"role", "is_active", "is_verified"}),
+    ),
+    "chat.direct_chat": Entry("user", "chat:write", body=sends(message="Hi")),
+    "chat.create_session": Entry("user", "chat:write", body=sends(title="Plans"), status=201),
+    "chat.list_sessions": Entry("user", "chat:read"),
+    "chat.get_session": Entry("user", "chat:read", ids=a_session),
+    "chat.delete_session": Entry("user", "chat:write", ids=a_session),
+    "chat.send_message": Entry("user", "chat:write", ids=a_session, body=sends(message="Hi")),
+    "admin.get_overview": Entry("admin"),
+}
+
+
+def entry_of(operation: Operation) -> Entry:
+    """Look an operation up."""
+    assert operation.key in ENTRIES, f"{operation.key} needs an entry in tests/access.py"
+    return ENTRIES[operation.key]
+
+
+def generated(select: Callable[[Operation, Entry], bool] = lambda _operation, _entry: True) -> list[Any]:
+    """Give a test one case for each operation that is selected, and for each without an entry, to fail there."""
+    return [
+        pytest.param(operation, id=key)
+        for key, operation in OPERATIONS.items()
+        if key not in ENTRIES or select(operation, ENTRIES[key])
+    ]

@@ -1,0 +1,103 @@
+"""Every operation of the three services, as their OpenAPI documents have them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app import admin_main, auth_main, main
+
+APPS = {"auth": auth_main.app, "chat": main.app, "admin": admin_main.app}
+
+Schema = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of a body, or a parameter."""
+
+    name: str
+    is_nullable: bool
+    variants: tuple[Schema, ...]
+    """What its value may be, besides null."""
+
+    @property
+    def types(self) -> set[str]:
+        """JSON types it may have; empty: any."""
+        return {variant["type"] for variant in self.variants if "type" in variant}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation."""
+
+    service: str
+    name: str
+    method: str
+    path: str
+    """With the names of its ids in braces."""
+    ids: tuple[str, ...]
+    query: tuple[Field, ...]
+    headers: tuple[Field, ...]
+    body: tuple[Field, ...] | None
+    """Fields of the JSON body. None: it takes none."""
+    takes_form: bool
+    statuses: frozenset[int]
+    """Those it declares."""
+
+    @property
+    def key(self) -> str:
+        """What the table of entries calls it."""
+        return f"{self.service}.{self.name}"
+
+
+def _operations(service: str) -> Iterator[Operation]:
+    document = APPS[service].openapi()
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            parameters: dict[str, list[Field]] = {"path": [], "query": [], "header": []}
+            for parameter in operation.get("parameters", ()):
+                parameters[parameter["in"]].append(_field(parameter["name"], parameter["schema"], document))
+            content = operation.get("requestBody", {}).get("content", {})
+            body = _resolve(content.get("application/json", {}).get("schema", {}), document)
+            yield Operation(
+                service=service,
+                name=operation["operationId"],
+                method=method.upper(),
+                path=path,
+                ids=tuple(field.name for field in parameters["path"]),
+                query=tuple(parameters["query"]),
+                headers=tuple(parameters["header"]),
+                body=tuple(_field(name, schema, document) for name, schema in body["properties"].items())
+                if body
+                else None,
+                takes_form=bool(content) and "application/json" not in content,
+                statuses=frozenset(map(int, operation["responses"])),
+            )
+
+
+def _field(name: str, schema: Schema, document: Schema) -> Field:
+    variants = tuple(_variants(schema, document))
+    return Field(
+        name=name,
+        is_nullable=any(variant.get("type") == "null" for variant in variants),
+        variants=tuple(variant for variant in variants if variant.get("type") != "null"),
+    )
+
+
+def _variants(schema: Schema, document: Schema) -> Iterator[Schema]:
+    schema = _resolve(schema, document)
+    alternatives = schema.get("anyOf") or schema.get("oneOf")
+    if alternatives:
+        for alternative in alternatives:
+            yield from _variants(alternative, document)
+    else:
+        yield schema
+
+
+def _resolve(schema: Schema, document: Schema) -> Schema:
+    if "$ref" in schema:
+        return _resolve(document["components"]["schemas"][schema["$ref"].rpartition("/")[2]], document)
+    return schema
+
+
+OPERATIONS = {operation.key: operation for service in APPS for operation in _operations(service)}
