@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from httpx2 import Response
 
-from tests.access import ENTRIES, entry_of, generated
+from tests.access import ENTRIES, generated
 from tests.fixtures.services import assert_problem
 from tests.fixtures.world import World
 from tests.operations import OPERATIONS, Operation
@@ -38,7 +38,7 @@ def test_only_health_checks_are_hidden_from_the_documents() -> None:
 
 @pytest.mark.parametrize("operation", generated())
 def test_without_a_login(world: World, operation: Operation) -> None:
-    entry = entry_of(operation)
+    entry = ENTRIES[operation.key]
     response = world.call(operation, None, entry.ids(world, world.owner), entry.body(world, world.owner))
     if operation.key in WITHOUT_LOGIN:
         assert response.status_code == entry.status, response.text
@@ -49,7 +49,7 @@ def test_without_a_login(world: World, operation: Operation) -> None:
 
 @pytest.mark.parametrize("operation", generated(lambda _, entry: entry.who == "user"))
 def test_of_users_only_the_owner_reaches_what_an_id_names(world: World, operation: Operation) -> None:
-    entry = entry_of(operation)
+    entry = ENTRIES[operation.key]
     ids, body = entry.ids(world, world.owner), entry.body(world, world.owner)
     assert set(ids) == set(operation.ids)
     if operation.ids:
@@ -67,7 +67,7 @@ def test_of_users_only_the_owner_reaches_what_an_id_names(world: World, operatio
 
 @pytest.mark.parametrize("operation", generated(lambda _, entry: entry.who == "admin"))
 def test_only_admins_reach_what_is_for_admins(world: World, operation: Operation) -> None:
-    entry = entry_of(operation)
+    entry = ENTRIES[operation.key]
     ids, body = entry.ids(world, world.owner), entry.body(world, world.owner)
     assert set(ids) == set(operation.ids)
     for given in (ids, anything(ids)):
@@ -80,7 +80,7 @@ def test_only_admins_reach_what_is_for_admins(world: World, operation: Operation
 
 @pytest.mark.parametrize("operation", generated(lambda _, entry: entry.who != "anybody"))
 def test_an_api_key_does_what_it_is_for_and_nothing_else(world: World, operation: Operation) -> None:
-    entry = entry_of(operation)
+    entry = ENTRIES[operation.key]
     ids, body = entry.ids(world, world.owner), entry.body(world, world.owner)
     if entry.scope is None:
         key = world.api_key(world.admin if entry.who == "admin" else world.owner, "chat:read", "chat:write")

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from app.database import models
-from tests.access import entry_of, generated
+from tests.access import ENTRIES, generated
 from tests.fixtures.database import Sql
 from tests.fixtures.services import assert_problem
 from tests.fixtures.world import World
@@ -34,7 +34,7 @@ def contents(sql: Sql) -> dict[str, list[dict[str, Any]]]:
 
 @pytest.mark.parametrize("operation", generated(lambda operation, _: operation.body is not None))
 def test_a_field_that_is_not_theirs_is_refused_by_name_and_nothing_changes(world: World, operation: Operation) -> None:
-    entry = entry_of(operation)
+    entry = ENTRIES[operation.key]
     caller = world.admin if entry.who == "admin" else world.owner
     token = None if entry.who == "anybody" else caller.access_token
     ids, body = entry.ids(world, world.owner), entry.body(world, world.owner)
@@ -51,7 +51,7 @@ def test_a_field_that_is_not_theirs_is_refused_by_name_and_nothing_changes(world
 
 def test_fields_that_give_rights_are_declared_where_the_table_says_so_and_nowhere_else() -> None:
     declared = {key: {field.name for field in one.body or ()} & set(INJECTED) for key, one in OPERATIONS.items()}
-    assert declared == {key: set(entry_of(one).declares) for key, one in OPERATIONS.items()}
+    assert declared == {key: set(ENTRIES[key].declares) for key in OPERATIONS}
 
 
 def test_the_form_of_a_login_takes_no_more_than_oauth_does(world: World) -> None:

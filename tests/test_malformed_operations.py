@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 from httpx2 import Response
 
-from tests.access import entry_of, generated
+from tests.access import ENTRIES, generated
 from tests.fixtures.services import assert_problem
 from tests.fixtures.world import World
 from tests.operations import Field, Operation, Schema
@@ -115,7 +115,7 @@ def send(
     content: bytes | None = None,
 ) -> Response:
     """Send what no client would encode. Ids that are not given name nothing."""
-    who = entry_of(operation).who
+    who = ENTRIES[operation.key].who
     caller = world.admin if who == "admin" else world.owner
     path = operation.path.format_map({name: str(uuid4()) for name in operation.ids} | dict(ids or {}))
     response = world.services[operation.service].request(
@@ -131,7 +131,7 @@ def send(
 
 
 def good_body(world: World, operation: Operation) -> dict[str, Any]:
-    body = entry_of(operation).body(world, world.owner)
+    body = ENTRIES[operation.key].body(world, world.owner)
     assert body is not None, f"{operation.key} needs a body in tests/access.py"
     return body
 
@@ -177,7 +177,7 @@ def test_queries_that_are_out_of_bounds_are_refused(world: World, operation: Ope
 
 @pytest.mark.parametrize("operation", generated(lambda operation, _: bool(operation.ids)))
 def test_ids_that_are_none_are_refused(world: World, operation: Operation) -> None:
-    body = entry_of(operation).body(world, world.owner)
+    body = ENTRIES[operation.key].body(world, world.owner)
     content = None if body is None else json.dumps(body).encode()
     for name in operation.ids:
         for value in IDS:
@@ -186,7 +186,7 @@ def test_ids_that_are_none_are_refused(world: World, operation: Operation) -> No
 
 @pytest.mark.parametrize("operation", generated(lambda operation, _: bool(operation.headers)))
 def test_odd_headers_do_no_harm(world: World, operation: Operation) -> None:
-    body = entry_of(operation).body(world, world.owner)
+    body = ENTRIES[operation.key].body(world, world.owner)
     content = None if body is None else json.dumps(body).encode()
     for field in operation.headers:
         for value in (CANARY * 100, "", " ", "\u00ff", "9" * 5000, "-1", "1e400", f"{CANARY}-{CANARY}", '"', ",,,"):
