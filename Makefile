@@ -12,7 +12,7 @@ DEVELOPMENT := .venv/installed-dev
 INSTALL := $(VENV_PYTHON) -m pip install -qq --disable-pip-version-check --require-hashes --no-deps
 LOCK := $(VENV_PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header $(LOCK_ARGS)
 
-.PHONY: help setup run demo down test lint types docs docs-check check lock clean
+.PHONY: help setup run demo down test lint types docs docs-check check bench lock clean
 
 help: ## say what there is
 	@awk -F ': *[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ docs: $(DEVELOPMENT) ## write the generated documents again
 
 docs-check: $(DEVELOPMENT) ## see that the generated documents are up to date
 	@$(VENV_PYTHON) docs/generate.py --check
+
+bench: $(DEVELOPMENT) ## measure the system, into docs/benchmarks.md (minutes); BENCH=accounts for one
+	@$(VENV_PYTHON) -m benchmarks $(BENCH)
 
 check: lint types docs-check test ## all of them
 

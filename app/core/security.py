@@ -35,8 +35,8 @@ _HASHER = argon2.using(type="ID", memory_cost=65_536, time_cost=3, parallelism=1
 _WAITING_PER_SLOT = 32
 
 
-# Of a core that others want too, a thread that has stepped back this far gets a tenth (Linux, sched(7)).
-_NICENESS = 10
+# Of a core that others want too, a thread that has stepped back this far gets a thirtieth (Linux, sched(7)).
+_NICENESS = 15
 
 
 class PasswordHasher:

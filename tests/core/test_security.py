@@ -219,7 +219,7 @@ async def test_hashing_threads_leave_the_cores_to_others(hasher: PasswordHasher)
     await hasher.hash("correct horse")
     (thread,) = [thread for thread in threading.enumerate() if thread.name.startswith("argon2")]
     assert thread.native_id is not None
-    assert os.getpriority(os.PRIO_PROCESS, thread.native_id) == 10
+    assert os.getpriority(os.PRIO_PROCESS, thread.native_id) == 15
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == 0
 
 

@@ -1,0 +1,37 @@
+"""The system under measurement: the local stack, its answers from a provider that costs nothing."""
+
+import os
+import random
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from app.config import Settings
+from local.home import PROJECT, private_directory
+from local.ports import PortError, Ports
+from local.stack import Stack
+from tests.provider import running_provider
+
+
+@contextmanager
+def running_stack(settings: Mapping[str, str] | None = None) -> Iterator[Stack]:
+    """Start gateway, services, PostgreSQL and Redis with these settings; the model is a scriptable provider."""
+    inherited = {name: value for name, value in os.environ.items() if name not in Settings.model_fields}
+    with tempfile.TemporaryDirectory(prefix="chat-bench-", ignore_cleanup_errors=True) as directory:
+        home = Path(directory)
+        (home / "packages").symlink_to(private_directory(PROJECT / ".local" / "packages"))
+        with running_provider() as provider:
+            model = {"OPENAI_BASE_URL": provider.base_url, "LLM_MODEL": "fast", "LLM_FALLBACK_MODEL": ""}
+            with Stack(home, _free_port(), {**inherited, **model, **(settings or {})}) as stack:
+                yield stack
+
+
+def _free_port() -> int:
+    for port in random.sample(range(12_000, 32_000), 50):
+        try:
+            Ports.of(port).check_free(with_model=False)
+        except PortError:
+            continue
+        return port
+    raise SystemExit("no free ports")
