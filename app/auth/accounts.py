@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 
 from app.auth.logins import LoginService
+from app.auth.mail_outbox import MailOutbox
 from app.auth.schemas import UserCreate
 from app.core.exceptions import BadRequestError, ConflictError, FieldError
 from app.core.security import PasswordHasher
 from app.database.connection import PATIENCE, Database
 from app.database.models import User
-from app.database.repositories import audit, auth_sessions, users
+from app.database.repositories import audit, auth_sessions, one_time_tokens, users
 from app.database.repositories.audit import Entry, Origin
+from app.database.repositories.mails import MailKind
 from app.database.repositories.users import NewUser, Principal, TakenError
 
 
@@ -20,28 +22,46 @@ class AccountService:
     database: Database
     passwords: PasswordHasher
     logins: LoginService
+    outbox: MailOutbox
+    requires_verified_email: bool
 
-    async def register(self, new: UserCreate, origin: Origin) -> User:
-        """Create an account of role `user`.
+    async def register(self, new: UserCreate, origin: Origin) -> User | None:
+        """Create an account of role `user`, and have its address verified where mail is on.
+
+        None where addresses must be verified: then the answer is always the same, after the same time, and whoever
+        reads the mail of the address learns what became of it. A taken name is no exception: whether a second try
+        with the same name and address finds it taken would tell whether the first one made an account.
 
         Raises:
-            BadRequestError: address or name is taken.
+            BadRequestError: address or name is taken, where addresses need not be verified.
 
         """
         # Hashed before a connection is taken: it takes a tenth of a second, or longer in a queue.
         password_hash = await self.passwords.hash(new.password.get_secret_value())
         try:
-            async with self.database.transaction(max_seconds=PATIENCE) as session:
-                user = await users.create(
-                    session,
-                    NewUser(
-                        email=new.email, username=new.username, password_hash=password_hash, full_name=new.full_name
-                    ),
-                )
-                await audit.record(session, Entry("user.registered", actor=user.uuid, target=user.uuid), origin)
-                return user
+            user = await self._create(new, password_hash, origin)
         except TakenError as error:
-            raise already_registered(error.field) from error
+            if not self.requires_verified_email:
+                raise already_registered(error.field) from error
+            await self._send("already_registered" if error.field == "email" else "username_taken", new.email)
+            return None
+        self.outbox.wake()
+        return None if self.requires_verified_email else user
+
+    async def _create(self, new: UserCreate, password_hash: str, origin: Origin) -> User:
+        async with self.database.transaction(max_seconds=PATIENCE) as session:
+            user = await users.create(
+                session,
+                NewUser(email=new.email, username=new.username, password_hash=password_hash, full_name=new.full_name),
+            )
+            await audit.record(session, Entry("user.registered", actor=user.uuid, target=user.uuid), origin)
+            await self.outbox.enqueue(session, "verify_email", user.email)
+            return user
+
+    async def _send(self, kind: MailKind, address: str) -> None:
+        async with self.database.transaction(max_seconds=PATIENCE) as session:
+            await self.outbox.enqueue(session, kind, address)
+        self.outbox.wake()
 
     async def change_password(self, user: Principal, current: str, new: str, origin: Origin) -> None:
         """Set another password, and end the caller's other logins.
@@ -55,13 +75,17 @@ class AccountService:
         old_hash = await self.logins.confirm_password(user, current, origin)
         new_hash = await self.passwords.hash(new)
         async with self.database.transaction(max_seconds=PATIENCE) as session:
-            if not await users.replace_password(session, user.id, old_hash=old_hash, new_hash=new_hash):
+            email = await users.replace_password(session, user.id, old_hash=old_hash, new_hash=new_hash)
+            if email is None:
                 raise ConflictError("The password was changed meanwhile.", code="password_changed")
             ended = await auth_sessions.revoke_all(
                 session, user_id=user.id, reason="password_changed", except_uuid=user.session_uuid
             )
             entry = Entry("password.changed", actor=user.uuid, target=user.uuid, details={"logins_ended": ended})
             await audit.record(session, entry, origin)
+            await one_time_tokens.forget(session, user_id=user.id, purposes=["reset_password"])
+            await self.outbox.enqueue(session, "password_changed", email)
+        self.outbox.wake()
 
 
 def already_registered(field: str) -> BadRequestError:

@@ -58,7 +58,13 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         yield {
             "auth": AuthServices(
                 logins=logins,
-                accounts=AccountService(database=database, passwords=passwords, logins=logins),
+                accounts=AccountService(
+                    database=database,
+                    passwords=passwords,
+                    logins=logins,
+                    outbox=outbox,
+                    requires_verified_email=settings.EMAIL_VERIFICATION_REQUIRED,
+                ),
                 profiles=ProfileService(database),
                 keys=ApiKeyService(database),
                 users=UserService(database),

@@ -1,9 +1,10 @@
 """The caller's own account."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
 
 from app.auth.dependencies import ServicesDep
-from app.auth.schemas import Done, PasswordChange, ProfileUpdate, UserCreate, UserResponse
+from app.auth.schemas import Done, PasswordChange, ProfileUpdate, RegistrationAccepted, UserCreate, UserResponse
 from app.core.exceptions import UnauthorizedError
 from app.core.handlers import responses
 from app.database.models import User
@@ -13,10 +14,20 @@ from app.dependencies import CurrentUser, OriginDep, SessionDep
 router = APIRouter()
 
 
-@router.post("/register", status_code=201, response_model=UserResponse, responses=responses(400, 413, 422))
-async def register(new: UserCreate, services: ServicesDep, origin: OriginDep) -> User:
-    """Create an account."""
-    return await services.accounts.register(new, origin)
+@router.post(
+    "/register",
+    status_code=201,
+    response_model=UserResponse,
+    responses=responses(400, 413, 422)
+    | {202: {"model": RegistrationAccepted, "description": "Addresses must be verified: the rest comes by mail"}},
+)
+async def register(new: UserCreate, services: ServicesDep, origin: OriginDep) -> User | Response:
+    """Create an account.
+
+    Where addresses must be verified the answer is 202 and says nothing: what became of it comes by mail.
+    """
+    user = await services.accounts.register(new, origin)
+    return user or JSONResponse(RegistrationAccepted().model_dump(), status_code=202)
 
 
 @router.put("/password", responses=responses(400, 401, 409, 413, 422, 429))

@@ -276,15 +276,15 @@ async def get_password_hash(connection: AsyncConnection, user_id: int) -> str | 
     return found
 
 
-async def replace_password(session: AsyncSession, user_id: int, *, old_hash: str, new_hash: str) -> bool:
-    """Store another hash, if the account still has the one that was checked. Locks the account."""
-    changed = await session.scalar(
+async def replace_password(session: AsyncSession, user_id: int, *, old_hash: str, new_hash: str) -> str | None:
+    """Store another hash, if the account still has the one that was checked, and return its address. Locks it."""
+    email: str | None = await session.scalar(
         update(User)
         .where(User.id == user_id, User.password_hash == old_hash)
         .values(password_hash=new_hash)
-        .returning(User.id)
+        .returning(User.email)
     )
-    return changed is not None
+    return email
 
 
 async def note_login(session: AsyncSession, user_id: int, *, password_hash: str) -> bool:
