@@ -217,7 +217,7 @@ def test_what_is_no_refresh_token_is_refused_with_the_one_error(text: str) -> No
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
 async def test_hashing_threads_leave_the_cores_to_others(hasher: PasswordHasher) -> None:
     await hasher.hash("correct horse")
-    (thread,) = [thread for thread in threading.enumerate() if thread.name.startswith("argon2")]
+    (thread,) = hasher._threads._threads
     assert thread.native_id is not None
     assert os.getpriority(os.PRIO_PROCESS, thread.native_id) == 15
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == 0
