@@ -15,7 +15,8 @@ from app.core.exceptions import DatabaseUnavailableError
 from app.core.security import PasswordHasher
 from app.database import migrations
 from app.database.connection import Database
-from app.database.repositories import users
+from app.database.repositories import audit, users
+from app.database.repositories.audit import Entry, Origin
 from app.database.repositories.users import NewUser, TakenError
 
 
@@ -51,9 +52,18 @@ async def _create_admin(email: str, username: str, password: str) -> int:
     password_hash = await PasswordHasher(concurrency=1).hash(password)
     try:
         async with database.transaction() as session:
-            await users.create(
-                session, NewUser(email=email, username=username, password_hash=password_hash, role="admin")
+            admin = await users.create(
+                session,
+                NewUser(
+                    email=email,
+                    username=username,
+                    password_hash=password_hash,
+                    role="admin",
+                    is_verified=True,  # on the operator's word
+                ),
             )
+            entry = Entry("user.registered", target=admin.uuid, details={"role": "admin", "by": "command line"})
+            await audit.record(session, entry, Origin(ip=None, user_agent=None, request_id=None))
     except TakenError as error:
         async with database.autocommit() as connection:
             existing = await users.find_by_login(connection, email)

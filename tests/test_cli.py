@@ -42,6 +42,18 @@ def test_an_admin_is_made_and_gets_in(
     assert response.status_code == 200
 
 
+def test_a_new_admin_needs_no_mail_to_log_in_and_is_audited(monkeypatch: pytest.MonkeyPatch, sql: Sql) -> None:
+    create_admin(monkeypatch)
+    (admin,) = sql.rows("SELECT uuid, is_verified FROM users")
+    assert admin["is_verified"]
+    (entry,) = sql.rows("SELECT actor_id, target_id, details FROM audit_log WHERE action = 'user.registered'")
+    assert entry == {
+        "actor_id": None,
+        "target_id": admin["uuid"],
+        "details": {"role": "admin", "by": "command line"},
+    }
+
+
 def test_an_admin_that_exists_is_left_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sql: Sql
 ) -> None:

@@ -66,6 +66,7 @@ class NewUser:
     password_hash: str
     full_name: str | None = None
     role: str = "user"
+    is_verified: bool = False
 
 
 _NETWORKS_ARE_KNOWN_FOR = timedelta(days=30)
@@ -129,6 +130,7 @@ async def create(session: AsyncSession, new: NewUser) -> User:
         password_hash=new.password_hash,
         full_name=new.full_name,
         role=new.role,
+        is_verified=new.is_verified,
     )
     session.add(user)
     with _taken_names():
