@@ -1,0 +1,73 @@
+"""Accounts as a client meets them behind the gateway."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from local.stack import Stack
+from tests.e2e.conftest import PASSWORD, Visitor
+from tests.fixtures.database import Sql
+from tests.fixtures.services import ADMIN, AUTH, CHAT
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def sql(stack: Stack) -> Iterator[Sql]:
+    """The stack's database. What was counted against guessing is forgotten afterwards: all tests share an address."""
+    connection = Sql(stack.settings["DATABASE_URL"])
+    yield connection
+    connection.do("DELETE FROM login_throttles")
+    connection.close()
+
+
+def test_of_1000_guesses_with_forged_addresses_ten_are_evaluated(
+    stack: Stack, make_visitor: Callable[[str], Visitor], sql: Sql
+) -> None:
+    make_visitor("guessed")
+    sql.do("UPDATE auth_sessions SET ip = '192.0.2.1'")  # the owner has never logged in from here
+
+    def guess(number: int) -> int:
+        address = f"198.51.{number // 250}.{number % 250 + 1}"
+        headers = {"X-Forwarded-For": address, "X-Real-IP": address, "Forwarded": f"for={address}"}
+        form = {"username": "guessed", "password": f"guess {number}"}
+        return client.post(f"{AUTH}/login", data=form, headers=headers).status_code
+
+    with httpx.Client(base_url=stack.url, timeout=60, trust_env=False) as client, ThreadPoolExecutor(50) as pool:
+        statuses = Counter(pool.map(guess, range(1000)))
+    assert statuses == {401: 10, 429: 990}
+    failures = """
+        SELECT count(*), count(DISTINCT audit_log.ip) AS addresses
+        FROM audit_log JOIN users ON users.uuid = target_id WHERE action = 'login.failed' AND username = 'guessed'
+    """
+    assert sql.rows(failures) == [{"count": 10, "addresses": 1}]
+
+
+def test_a_login_is_renewed_and_ended_on_all_services(make_visitor: Callable[[str], Visitor]) -> None:
+    visitor = make_visitor("renewed")
+    routes = {f"{AUTH}/me": 200, f"{CHAT}/sessions": 200, f"{ADMIN}/overview": 403}
+    renewed = visitor.client.post(f"{AUTH}/refresh", json={"refresh_token": visitor.tokens["refresh_token"]})
+    assert renewed.status_code == 200
+    visitor.client.headers["Authorization"] = f"Bearer {renewed.json()['access_token']}"
+    assert {route: visitor.client.get(route).status_code for route in routes} == routes
+    (device,) = visitor.client.get(f"{AUTH}/sessions").json()["sessions"]
+    assert device["ip"] == "127.0.0.1"
+    assert visitor.client.post(f"{AUTH}/logout").status_code == 200
+    assert {visitor.client.get(route).status_code for route in routes} == {401}
+    again = visitor.client.post(f"{AUTH}/refresh", json={"refresh_token": renewed.json()["refresh_token"]})
+    assert again.status_code == 401
+
+
+def test_a_changed_password_ends_the_other_devices(make_visitor: Callable[[str], Visitor], stack: Stack) -> None:
+    visitor = make_visitor("changed")
+    with httpx.Client(base_url=stack.url, timeout=60, trust_env=False) as phone:
+        login = phone.post(f"{AUTH}/login", data={"username": "changed", "password": PASSWORD}).json()
+        phone.headers["Authorization"] = f"Bearer {login['access_token']}"
+        assert phone.get(f"{CHAT}/sessions").status_code == 200
+        change = {"current_password": PASSWORD, "new_password": "another horse, another staple"}
+        assert visitor.client.put(f"{AUTH}/password", json=change).status_code == 200
+        assert phone.get(f"{CHAT}/sessions").status_code == 401
+    assert visitor.client.get(f"{CHAT}/sessions").status_code == 200
