@@ -15,6 +15,7 @@ from app.auth.logins import LoginService
 from app.auth.mail_delivery import open_outbox
 from app.auth.mail_outbox import MailOutbox
 from app.auth.profiles import ProfileService
+from app.auth.recovery import RecoveryService
 from app.auth.users import UserService
 from app.core.security import PasswordHasher, RefreshTokens
 from app.dependencies import Resources
@@ -29,6 +30,7 @@ class AuthServices:
     users: UserService
     profiles: ProfileService
     keys: ApiKeyService
+    recovery: RecoveryService
     outbox: MailOutbox
 
 
@@ -68,6 +70,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
                 profiles=ProfileService(database),
                 keys=ApiKeyService(database),
                 users=UserService(database),
+                recovery=RecoveryService(database=database, passwords=passwords, outbox=outbox),
                 outbox=outbox,
             )
         }

@@ -1,11 +1,22 @@
-"""Where the decisions of this room leave their mail."""
+"""Where the decisions of this room leave their mail, and how much of it they may."""
 
 import asyncio
+import hashlib
 from dataclasses import dataclass, field
+from datetime import timedelta
 
+from app.auth.guesses import network_of
+from app.core.exceptions import TooManyRequestsError
 from app.database.connection import DatabaseConnection, DatabaseSession
-from app.database.repositories import mails
+from app.database.repositories import mails, throttles
+from app.database.repositories.audit import Origin
 from app.database.repositories.mails import MailKind
+
+WINDOW = timedelta(hours=1)
+MAILS_PER_RECIPIENT = 3
+"""Of each kind, in a window: nobody's mailbox is flooded, from wherever the requests come."""
+MAILS_PER_NETWORK = 30
+"""That one network may ask for in a window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +37,35 @@ class MailOutbox:
     """Set when there may be something to send."""
 
     async def enqueue(self, connection: DatabaseSession | DatabaseConnection, kind: MailKind, recipient: str) -> None:
-        """Ask for a mail. Who the address belongs to is found out when it is sent. Nothing, where mail is off."""
-        if self.is_on:
+        """Ask for a mail. Who the address belongs to is found out when it is sent.
+
+        Nothing happens where mail is off, or if the address has had enough of the kind: either way the caller goes
+        on as if.
+        """
+        if not self.is_on:
+            return
+        digest = hashlib.sha256(recipient.lower().encode()).hexdigest()
+        count = await throttles.count(connection, f"mail:{kind}:{digest}", window=WINDOW)
+        if count.attempts <= MAILS_PER_RECIPIENT:
             await mails.enqueue(connection, kind, recipient)
+
+    async def check_network(self, connection: DatabaseSession | DatabaseConnection, origin: Origin) -> None:
+        """Count a mail that somebody who is not logged in asks for.
+
+        Raises:
+            TooManyRequestsError: too many from this network.
+
+        """
+        network = network_of(origin)
+        if network is None:
+            return
+        count = await throttles.count(connection, f"mail-from:{network}", window=WINDOW)
+        if count.attempts > MAILS_PER_NETWORK:
+            raise TooManyRequestsError(
+                "Too many mails were asked for. Try again later.",
+                code="too_many_attempts",
+                retry_after=count.retry_after,
+            )
 
     def wake(self) -> None:
         """Have it sent at once. Call this after the commit; without it the mail goes within a second."""

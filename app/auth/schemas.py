@@ -64,6 +64,13 @@ GivenPassword = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PA
 """A password to compare. What could never have been set is refused, and nothing is cut off."""
 FullName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable]
 
+MailedToken = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200),
+    Storable,
+    Field(repr=False, description="What follows `#token=` in the link."),
+]
+
 
 class UserCreate(RequestModel):
     """A registration. Role and state are not the client's to choose."""
@@ -124,6 +131,25 @@ class ProfileUpdate(_Change):
         examples=[{"theme": "dark"}],
         description="At most 8 KiB of JSON. Replaces what was stored, as a whole.",
     )
+
+
+class MailRequest(RequestModel):
+    """The address that a mail shall go to."""
+
+    email: EmailAddress = Field(examples=["ada@example.com"])
+
+
+class PasswordReset(RequestModel):
+    """Another password, by a link in a mail."""
+
+    token: MailedToken
+    new_password: NewPassword = Field(examples=["correct horse battery staple"], description="8 to 256 characters.")
+
+
+class EmailVerification(RequestModel):
+    """Proof that mail to the account's address arrives."""
+
+    token: MailedToken
 
 
 class UserResponse(ResponseModel):

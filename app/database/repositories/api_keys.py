@@ -95,6 +95,12 @@ async def list_page(session: AsyncSession, *, user_id: int, page: int, size: int
     return rows.all(), await count(session, user_id=user_id)
 
 
+async def remove_all(session: AsyncSession, *, user_id: int) -> int:
+    """Delete the owner's keys, and return how many there were."""
+    deleted = await session.scalars(delete(ApiKey).where(ApiKey.user_id == user_id).returning(ApiKey.id))
+    return len(deleted.all())
+
+
 async def remove(session: AsyncSession, *, user_id: int, key_uuid: UUID) -> bool:
     """Delete a key. False: there is none."""
     deleted = await session.scalar(

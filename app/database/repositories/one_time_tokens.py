@@ -43,15 +43,25 @@ async def is_good(connection: AsyncConnection, *, purpose: Purpose, token_hash: 
 
 
 async def consume(session: AsyncSession, *, purpose: Purpose, token_hash: bytes) -> TokenOwner | None:
-    """Use the token up and return whose it is; None: it is not good. Of two that try at once, one gets it."""
+    """Use the token up and return whose it is; None: it is not good. Of two that try at once, one gets it.
+
+    Locks the account, and before any token: so two tokens of one account do not wait for each other.
+    """
     row = (
         await session.execute(
-            delete(OneTimeToken)
+            select(User.id, User.uuid, User.email, User.username, User.is_verified)
             .where(*_is_good(purpose, token_hash))
-            .returning(User.id, User.uuid, User.email, User.username, User.is_verified)
+            .with_for_update(of=User, key_share=True)
         )
     ).one_or_none()
-    return TokenOwner(**row._asdict()) if row else None
+    used = (
+        await session.scalar(
+            delete(OneTimeToken).where(OneTimeToken.token_hash == token_hash).returning(OneTimeToken.id)
+        )
+        if row
+        else None
+    )
+    return TokenOwner(**row._asdict()) if row and used else None
 
 
 async def forget(session: AsyncSession, *, user_id: int, purposes: Sequence[Purpose]) -> None:

@@ -55,6 +55,8 @@ async def count_all(
     connection: AsyncConnection | AsyncSession, keys: Sequence[str], *, window: timedelta
 ) -> dict[str, Count]:
     """Count one try under each key: one statement, whatever else happens at the same time."""
+    if isinstance(connection, AsyncSession):
+        connection = await connection.connection()  # a session would take the parameters for rows to insert
     # In one order, so that two that count the same keys do not wait for each other.
     rows = await connection.execute(_COUNT, {"p_keys": sorted(keys), "p_window": window})
     return {row.key: Count(row.attempts, max(1, int(row.seconds))) for row in rows}

@@ -289,6 +289,16 @@ async def replace_password(session: AsyncSession, user_id: int, *, old_hash: str
     return email
 
 
+async def reset_password(session: AsyncSession, user_id: int, *, new_hash: str) -> None:
+    """Store the hash of a password that was chosen through a mailed link: that proves the address, too."""
+    await session.execute(update(User).where(User.id == user_id).values(password_hash=new_hash, is_verified=True))
+
+
+async def set_verified(session: AsyncSession, user_id: int) -> None:
+    """Note that the owner receives mail at the account's address."""
+    await session.execute(update(User).where(User.id == user_id).values(is_verified=True))
+
+
 async def note_login(session: AsyncSession, user_id: int, *, password_hash: str) -> bool:
     """Set the time of the last login, if the account is still what was checked. Locks it.
 

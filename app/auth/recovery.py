@@ -1,0 +1,89 @@
+"""What links in mails are for: proving an address, and choosing a new password."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from app.auth.guesses import account_keys
+from app.auth.mail_outbox import MailOutbox
+from app.core.exceptions import BadRequestError, ServiceUnavailableError
+from app.core.security import PasswordHasher, hash_token
+from app.database.connection import PATIENCE, Database
+from app.database.repositories import api_keys, audit, auth_sessions, one_time_tokens, throttles, users
+from app.database.repositories.audit import Entry, Origin
+
+_MAIL_RETRY_AFTER = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryService:
+    """Decides what somebody may do who reads the mail of an account."""
+
+    database: Database
+    passwords: PasswordHasher
+    outbox: MailOutbox
+
+    async def ask_for_mail(self, kind: Literal["verify_email", "reset_password"], address: str, origin: Origin) -> None:
+        """Have a link sent to the address, if it has an account that the link is for.
+
+        Whether it has is not looked at here: nothing that the caller sees, or can time, depends on it.
+
+        Raises:
+            ServiceUnavailableError: no mail is sent at all.
+            TooManyRequestsError: too many requests from this network.
+
+        """
+        if not self.outbox.is_on:
+            raise ServiceUnavailableError(
+                "This system sends no mail.", code="mail_disabled", retry_after=_MAIL_RETRY_AFTER
+            )
+        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+            await self.outbox.check_network(connection, origin)
+            await self.outbox.enqueue(connection, kind, address)
+        self.outbox.wake()
+
+    async def reset_password(self, token: str, new_password: str, origin: Origin) -> None:
+        """Set the password of the account that the token was mailed to, and end all of its logins.
+
+        Raises:
+            BadRequestError: the token is not good, for whatever reason.
+
+        """
+        token_hash = hash_token(token)
+        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+            # First, because hashing is expensive: only who has a token may cause it.
+            if not await one_time_tokens.is_good(connection, purpose="reset_password", token_hash=token_hash):
+                raise _invalid_token()
+        new_hash = await self.passwords.hash(new_password)
+        async with self.database.transaction(max_seconds=PATIENCE) as session:
+            owner = await one_time_tokens.consume(session, purpose="reset_password", token_hash=token_hash)
+            if owner is None:
+                raise _invalid_token()
+            await users.reset_password(session, owner.id, new_hash=new_hash)
+            ended = await auth_sessions.revoke_all(session, user_id=owner.id, reason="password_reset")
+            # Until now somebody else may have had the account, who registered it with an address not theirs.
+            removed = 0 if owner.is_verified else await api_keys.remove_all(session, user_id=owner.id)
+            await one_time_tokens.forget(session, user_id=owner.id, purposes=["reset_password", "verify_email"])
+            await throttles.forget(session, account_keys(user_id=owner.id, email=owner.email, username=owner.username))
+            details = {"logins_ended": ended, "keys_removed": removed}
+            await audit.record(session, Entry("password.reset", target=owner.uuid, details=details), origin)
+            await self.outbox.enqueue(session, "password_changed", owner.email)
+        self.outbox.wake()
+
+    async def verify_email(self, token: str, origin: Origin) -> None:
+        """Note that the owner of the account receives mail at its address.
+
+        Raises:
+            BadRequestError: the token is not good, for whatever reason.
+
+        """
+        async with self.database.transaction(max_seconds=PATIENCE) as session:
+            owner = await one_time_tokens.consume(session, purpose="verify_email", token_hash=hash_token(token))
+            if owner is None:
+                raise _invalid_token()
+            await users.set_verified(session, owner.id)
+            await one_time_tokens.forget(session, user_id=owner.id, purposes=["verify_email"])
+            await audit.record(session, Entry("email.verified", target=owner.uuid), origin)
+
+
+def _invalid_token() -> BadRequestError:
+    return BadRequestError("This link is not valid, or not any more. Ask for a new one.", code="invalid_token")
