@@ -59,12 +59,22 @@ def an_account(world: World, user: User) -> Ids:
     return {"user_id": user.id}
 
 
+def a_mailed_token(purpose: str, **fields: object) -> Callable[[World, User], Body]:
+    """Make a body with the token of a mail to the user."""
+    return lambda world, user: {"token": world.mailed_token(user, purpose), **fields}
+
+
 ENTRIES = {
     "auth.register": Entry(
         "anybody", body=sends(email="new@example.com", username="new", password=PASSWORD), status=201
     ),
     "auth.login": Entry("anybody", body=lambda _world, user: {"username": user.username, "password": PASSWORD}),
     "auth.refresh": Entry("anybody", body=lambda _world, user: {"refresh_token": user.refresh_token}),
+    # 503: these tests send no mail.
+    "auth.forgot_password": Entry("anybody", body=sends(email="ada@example.com"), status=503),
+    "auth.resend_verification": Entry("anybody", body=sends(email="ada@example.com"), status=503),
+    "auth.reset_password": Entry("anybody", body=a_mailed_token("reset_password", new_password=f"another {PASSWORD}")),
+    "auth.verify_email": Entry("anybody", body=a_mailed_token("verify_email")),
     "auth.logout": Entry("user"),
     "auth.logout_all": Entry("user"),
     "auth.list_logins": Entry("user"),

@@ -13,7 +13,15 @@ from tests.fixtures.services import assert_problem
 from tests.fixtures.world import World
 from tests.operations import OPERATIONS, Operation
 
-WITHOUT_LOGIN = {"auth.login", "auth.refresh", "auth.register"}
+WITHOUT_LOGIN = {
+    "auth.forgot_password",
+    "auth.login",
+    "auth.refresh",
+    "auth.register",
+    "auth.resend_verification",
+    "auth.reset_password",
+    "auth.verify_email",
+}
 
 
 def refusal(response: Response, status: int, code: str) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from app.auth.guesses import GuessLimits
 from app.auth.keys import ApiKeyService
 from app.auth.logins import LoginService
 from app.auth.mail_delivery import open_outbox
-from app.auth.mail_outbox import MailOutbox
 from app.auth.profiles import ProfileService
 from app.auth.recovery import RecoveryService
 from app.auth.users import UserService
@@ -31,7 +30,6 @@ class AuthServices:
     profiles: ProfileService
     keys: ApiKeyService
     recovery: RecoveryService
-    outbox: MailOutbox
 
 
 @asynccontextmanager
@@ -71,7 +69,6 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
                 keys=ApiKeyService(database),
                 users=UserService(database),
                 recovery=RecoveryService(database=database, passwords=passwords, outbox=outbox),
-                outbox=outbox,
             )
         }
 

@@ -45,6 +45,30 @@ def mailbox(directory: Path, sql: Sql) -> Iterator[Mailbox]:
     yield from empty_mailbox(directory, sql)
 
 
+@pytest.fixture
+def newcomer(make_user: Callable[[str], User], mailbox: Mailbox, sql: Sql) -> Callable[[str], User]:
+    """Registers a user, whose first mail has been thrown away."""
+
+    def make(username: str) -> User:
+        user = make_user(username)
+        mailbox.settle()
+        mailbox.clear()
+        sql.do("DELETE FROM one_time_tokens; DELETE FROM login_throttles")
+        return user
+
+    return make
+
+
+@pytest.fixture
+def ada(newcomer: Callable[[str], User]) -> User:
+    return newcomer("ada")
+
+
+@pytest.fixture
+def bob(newcomer: Callable[[str], User]) -> User:
+    return newcomer("bob")
+
+
 def forgot(client: TestClient, address: str = ADDRESS, **arguments: Any) -> Response:  # noqa: ANN401 - passed on
     return client.post(f"{AUTH}/password/forgot", json={"email": address}, **arguments)
 

@@ -92,6 +92,7 @@ def test_where_addresses_need_not_be_verified_a_registration_is_told_what_is_tak
 
 def test_a_changed_password_is_told_to_the_owner(strict: TestClient, sql: Sql, mail_directory: Path) -> None:
     register(strict, "ada")
+    wait_for_mails(mail_directory, sql, 1)  # which verified owners would not get any more
     sql.do("UPDATE users SET is_verified = true")
     tokens = login(strict, "ada").json()
     response = strict.put(
