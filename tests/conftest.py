@@ -16,6 +16,7 @@ pytest_plugins = [
     "tests.fixtures.database",
     "tests.fixtures.services",
     "tests.fixtures.world",
+    "tests.fixtures.processes",
 ]
 
 

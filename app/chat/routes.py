@@ -5,8 +5,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Response
 
+from app.chat.dependencies import ChatServiceDep, RequestKeyDep, sent
+from app.chat.idempotency import Replies
 from app.chat.schemas import (
     ChatRequest,
     Deleted,
@@ -17,7 +19,7 @@ from app.chat.schemas import (
     SessionList,
     TurnResponse,
 )
-from app.chat.service import ChatService, direct_response, turn_response
+from app.chat.service import ChatService
 from app.chat.turns import TurnRunner
 from app.core.handlers import responses
 from app.core.types import Page, PageSize, SearchText
@@ -53,31 +55,32 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             turn_timeout=settings.LLM_TURN_TIMEOUT,
         )
         stack.push_async_callback(turns.drain, settings.SHUTDOWN_GRACE)
-        yield {"graph": graph, "chat": ChatService(resources.database, turns)}
+        yield {"graph": graph, "chat": ChatService(resources.database, turns, Replies(resources.database))}
 
 
-def _get_service(request: Request) -> ChatService:
-    service: ChatService = request.state.chat
-    return service
-
-
-ChatServiceDep = Annotated[ChatService, Depends(_get_service)]
-
-
-@router.post("/direct", responses=WITH_BODY)
-async def direct_chat(question: ChatRequest, user: ChatWriter, service: ChatServiceDep) -> DirectResponse:
+@router.post("/direct", response_model=DirectResponse, responses=WITH_BODY | responses(409))
+async def direct_chat(
+    question: ChatRequest, user: ChatWriter, service: ChatServiceDep, key: RequestKeyDep
+) -> DirectResponse | Response:
     """Answer one question. Neither it nor the answer is stored.
 
     Where no model answers, `status` is `failed`, `response` says so politely, and `metadata` has the code.
     """
-    answer = await service.turns.answer_directly(user_id=user.id, message=question.message, context=question.context)
-    return direct_response(answer)
+    return sent(await service.answer_directly(user.id, question, key))
 
 
-@router.post("/sessions", status_code=201, response_model_exclude_unset=True, responses=WITH_BODY)
-async def create_session(new: SessionCreate, user: ChatWriter, service: ChatServiceDep) -> SessionCreated:
+@router.post(
+    "/sessions",
+    status_code=201,
+    response_model=SessionCreated,
+    response_model_exclude_unset=True,
+    responses=WITH_BODY | responses(409),
+)
+async def create_session(
+    new: SessionCreate, user: ChatWriter, service: ChatServiceDep, key: RequestKeyDep
+) -> SessionCreated | Response:
     """Create a session. With `initial_message`, its first question is answered too."""
-    return await service.create_session(user.id, new)
+    return sent(await service.create_session(user.id, new, key))
 
 
 @router.get("/sessions")
@@ -120,16 +123,13 @@ async def delete_session(
     return Deleted(message="Session deleted.")
 
 
-@router.post("/sessions/{session_id}/messages", responses=WITH_BODY | responses(404, 409))
+@router.post("/sessions/{session_id}/messages", response_model=TurnResponse, responses=WITH_BODY | responses(404, 409))
 async def send_message(
-    session_id: UUID, question: ChatRequest, user: ChatWriter, service: ChatServiceDep
-) -> TurnResponse:
+    session_id: UUID, question: ChatRequest, user: ChatWriter, service: ChatServiceDep, key: RequestKeyDep
+) -> TurnResponse | Response:
     """Ask a question in a session; the last messages of the session go to the model with it.
 
     Where no model answers, `ai_response.status` is `failed` and its metadata has `fallback` and the code. While a
     question is being answered another one gets 409 with the `message_id` of the answer under way.
     """
-    turn = await service.turns.answer(
-        user_id=user.id, session_uuid=session_id, message=question.message, context=question.context
-    )
-    return turn_response(turn)
+    return sent(await service.ask(user.id, session_id, question, key))

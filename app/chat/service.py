@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from app.chat.idempotency import Replies, Reply, kept
 from app.chat.schemas import (
+    ChatRequest,
     DirectResponse,
     MessageResponse,
     SessionCreate,
@@ -15,47 +17,91 @@ from app.chat.schemas import (
     SessionUpdated,
     TurnResponse,
 )
-from app.chat.turns import Turn, TurnRunner
+from app.chat.turns import KeyedQuestion, TurnRunner
 from app.core.exceptions import NotFoundError
 from app.core.types import Pagination
 from app.database.connection import Database, DatabaseSession
 from app.database.models import ChatSession
-from app.database.repositories import chats
-from app.database.repositories.chats import MessageRow
-from app.database.repositories.turns import Answer
+from app.database.repositories import chats, idempotency
+from app.database.repositories.chats import MessageRow, NewSession
+from app.database.repositories.idempotency import KeyTakenError, RequestKey
+from app.database.repositories.turns import Answer, Turn
 
 DEFAULT_TITLE = "New Chat"
 
 
 @dataclass(frozen=True, slots=True)
 class ChatService:
-    """Decides what becomes of sessions. Every method takes the caller's id: another's session does not exist."""
+    """Decides what becomes of sessions. Every method takes the caller's id: another's session does not exist.
+
+    What takes a key may raise what `Replies.again` raises.
+    """
 
     database: Database
     turns: TurnRunner
+    replies: Replies
 
-    async def create_session(self, user_id: int, new: SessionCreate) -> SessionCreated:
-        """Store a session, and answer its first question if there is one."""
-        async with self.database.transaction() as transaction:
-            stored = await chats.create(
-                transaction, user_id=user_id, title=new.title or DEFAULT_TITLE, meta=new.context or {}
+    async def answer_directly(
+        self, user_id: int, question: ChatRequest, key: RequestKey | None
+    ) -> DirectResponse | Reply:
+        """Answer a question that belongs to no session. Neither is stored; under a key the answer is kept for a day.
+
+        Raises:
+            ServiceUnavailableError: this process is shutting down.
+
+        """
+        keyed = KeyedQuestion(key, lambda answer: kept(key, direct_response(answer))) if key else None
+        try:
+            answer = await self.turns.answer_directly(
+                user_id=user_id, message=question.message, context=question.context, keyed=keyed
             )
-        created = SessionCreated(**_session_fields(stored))
+        except KeyTakenError as taken:
+            return await self.replies.again(taken)
+        return Reply.of(kept(key, direct_response(answer))) if key else direct_response(answer)
+
+    async def ask(
+        self, user_id: int, session_uuid: UUID, question: ChatRequest, key: RequestKey | None
+    ) -> TurnResponse | Reply:
+        """Answer a question in a session.
+
+        Raises:
+            NotFoundError: the caller has no such session.
+            ConflictError: its last question is still being answered.
+            ServiceUnavailableError: this process is shutting down.
+
+        """
+        turn = self.turns.answer(
+            user_id=user_id, session=session_uuid, message=question.message, context=question.context, key=key
+        )
+        return await self.replies.to_turn(turn, key, turn_response)
+
+    async def create_session(self, user_id: int, new: SessionCreate, key: RequestKey | None) -> SessionCreated | Reply:
+        """Store a session, and answer its first question if there is one.
+
+        Raises:
+            ServiceUnavailableError: this process is shutting down.
+
+        """
+        session = NewSession(title=new.title or DEFAULT_TITLE, meta=new.context or {})
         if new.initial_message is None:
-            return created
-        turn = turn_response(
-            await self.turns.answer(
-                user_id=user_id, session_uuid=stored.uuid, message=new.initial_message, context=None
-            )
-        )
-        return created.model_copy(
-            update={
-                "message_count": turn.session_updated.message_count,
-                "updated_at": turn.session_updated.updated_at,
-                "first_message": turn.user_message,
-                "ai_response": turn.ai_response,
-            }
-        )
+            return await self._create_empty_session(user_id, session, key)
+        turn = self.turns.answer(user_id=user_id, session=session, message=new.initial_message, context=None, key=key)
+        return await self.replies.to_turn(turn, key, lambda turn: _created_with_turn(turn, session.title), 201)
+
+    async def _create_empty_session(
+        self, user_id: int, new: NewSession, key: RequestKey | None
+    ) -> SessionCreated | Reply:
+        try:
+            async with self.database.transaction() as transaction:
+                stored = await chats.create(transaction, new, user_id=user_id)
+                created = SessionCreated(**_session_fields(stored))
+                if key is None:
+                    return created
+                response = kept(key, created, 201)
+                await idempotency.take_answered(await transaction.connection(), response, session_id=stored.id)
+        except KeyTakenError as taken:
+            return await self.replies.again(taken)
+        return Reply.of(response)
 
     async def list_sessions(
         self, transaction: DatabaseSession, user_id: int, *, page: int, size: int, search: str | None
@@ -105,6 +151,20 @@ class ChatService:
         """
         if not await chats.remove(transaction, user_id=user_id, session_uuid=session_uuid):
             raise NotFoundError("Session not found.")
+
+
+def _created_with_turn(turn: Turn, title: str) -> SessionCreated:
+    shown = turn_response(turn)
+    return SessionCreated(
+        session_id=turn.started.session_uuid,
+        title=title,
+        context=turn.started.session_meta,
+        created_at=turn.started.created_at,
+        updated_at=shown.session_updated.updated_at,
+        message_count=shown.session_updated.message_count,
+        first_message=shown.user_message,
+        ai_response=shown.ai_response,
+    )
 
 
 def turn_response(turn: Turn) -> TurnResponse:

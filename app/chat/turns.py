@@ -15,8 +15,18 @@ from uuid import UUID
 from app.core.exceptions import ConflictError, DatabaseUnavailableError, NotFoundError, ServiceUnavailableError
 from app.core.types import new_id
 from app.database.connection import PATIENCE, Database, DatabaseConnection
-from app.database.repositories import turns
-from app.database.repositories.turns import ActiveTurnError, Answer, LedgerEntry, NewTurn, SettledTurn, StartedTurn
+from app.database.repositories import chats, idempotency, turns
+from app.database.repositories.chats import NewSession
+from app.database.repositories.idempotency import KeptResponse, RequestKey
+from app.database.repositories.turns import (
+    ActiveTurnError,
+    Answer,
+    LedgerEntry,
+    NewTurn,
+    SettledTurn,
+    StartedTurn,
+    Turn,
+)
 from app.graph.builder import ChatGraph
 from app.graph.context import Attempt, ChatContext, ChatModel, ModelPolicy, PromptMessage
 from app.graph.prompts import FALLBACK_RESPONSE
@@ -44,14 +54,12 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """A finished turn."""
+class KeyedQuestion:
+    """A direct question that its client may send again."""
 
-    started: StartedTurn
-    question: str
-    question_meta: dict[str, Any]
-    answer: Answer
-    settled: SettledTurn
+    key: RequestKey
+    response: Callable[[Answer], KeptResponse]
+    """What is kept of the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,27 +94,40 @@ class TurnRunner:
     """The graph's part of them, which may be cut short."""
     _is_draining: bool = False
 
-    async def answer(self, *, user_id: int, session_uuid: UUID, message: str, context: dict[str, Any] | None) -> Turn:
+    async def answer(
+        self,
+        *,
+        user_id: int,
+        session: UUID | NewSession,
+        message: str,
+        context: dict[str, Any] | None,
+        key: RequestKey | None = None,
+    ) -> Turn:
         """Store a question, answer it, store the answer.
 
-        `context` overrides, key by key, what the session was created with.
+        A new session is stored with the question, or not at all. `context` overrides, key by key, what the session
+        was created with.
 
         Raises:
+            KeyTakenError: the question came before under the same key.
             NotFoundError: the caller has no such session, or deleted it meanwhile.
             ConflictError: the session's last question is still being answered.
             ServiceUnavailableError: this process is shutting down.
 
         """
-        return await self._run_detached(self._answer(user_id, session_uuid, message, context))
+        return await self._run_detached(self._answer(user_id, session, message, context or {}, key))
 
-    async def answer_directly(self, *, user_id: int, message: str, context: dict[str, Any] | None) -> Answer:
-        """Answer a question that belongs to no session. Only the ledger remembers it.
+    async def answer_directly(
+        self, *, user_id: int, message: str, context: dict[str, Any] | None, keyed: KeyedQuestion | None = None
+    ) -> Answer:
+        """Answer a question that belongs to no session. Only the ledger remembers it, and its key.
 
         Raises:
+            KeyTakenError: the question came before under the same key.
             ServiceUnavailableError: this process is shutting down.
 
         """
-        return await self._run_detached(self._answer_directly(user_id, message, context or {}))
+        return await self._run_detached(self._answer_directly(user_id, message, context or {}, keyed))
 
     async def drain(self, grace: float) -> None:
         """Let running turns finish for `grace` seconds, then cut the rest short and store them as interrupted."""
@@ -136,47 +157,77 @@ class TurnRunner:
         if not task.cancelled():
             task.exception()  # seen: the request, if it still waits, raises it
 
-    async def _answer(self, user_id: int, session_uuid: UUID, message: str, context: dict[str, Any] | None) -> Turn:
-        started = await self._start(user_id, session_uuid, message, context or {})
+    async def _answer(
+        self,
+        user_id: int,
+        session: UUID | NewSession,
+        message: str,
+        context: dict[str, Any],
+        key: RequestKey | None,
+    ) -> Turn:
+        started = await self._start(user_id, session, message, context, key)
         outcome = await self._run_graph(
             {
                 "user_message": message,
                 "user_id": user_id,
-                "session_id": str(session_uuid),
+                "session_id": str(started.session_uuid),
                 "question_seq": started.question_seq,
-                "context": started.session_meta | (context or {}),
+                "context": started.session_meta | context,
                 "status": "initialized",
             }
         )
         settled = await _insist(lambda: self._settle(user_id, started, outcome))
-        return Turn(started, message, context or {}, outcome.answer, settled)
+        return Turn(started, message, context, outcome.answer, settled)
 
-    async def _answer_directly(self, user_id: int, message: str, context: dict[str, Any]) -> Answer:
+    async def _answer_directly(
+        self, user_id: int, message: str, context: dict[str, Any], keyed: KeyedQuestion | None
+    ) -> Answer:
+        turn_id = new_id()
+        if keyed is not None:
+            async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+                await idempotency.take_for_direct(connection, keyed.key, turn_id=turn_id, lease=self._lease)
         outcome = await self._run_graph(
             {"user_message": message, "user_id": user_id, "context": context, "status": "initialized"}
         )
-        turn_id = new_id()
+        kept = keyed.response(outcome.answer) if keyed else None
 
         async def record() -> None:
             async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-                await turns.record_calls(connection, turn_id=turn_id, user_id=user_id, calls=outcome.calls)
+                await turns.record_calls(connection, turn_id=turn_id, user_id=user_id, calls=outcome.calls, kept=kept)
 
         await _insist(record)
         return outcome.answer
 
-    async def _start(self, user_id: int, session_uuid: UUID, message: str, meta: dict[str, Any]) -> StartedTurn:
+    @property
+    def _lease(self) -> timedelta:
+        return timedelta(seconds=self.turn_timeout) + LEASE_MARGIN
+
+    async def _start(
+        self,
+        user_id: int,
+        session: UUID | NewSession,
+        message: str,
+        meta: dict[str, Any],
+        key: RequestKey | None,
+    ) -> StartedTurn:
         new = NewTurn(
             user_id=user_id,
-            session_uuid=session_uuid,
+            session_uuid=session.uuid if isinstance(session, NewSession) else session,
             content=message,
             meta=meta,
             question_uuid=new_id(),
             answer_uuid=new_id(),
-            lease=timedelta(seconds=self.turn_timeout) + LEASE_MARGIN,
+            lease=self._lease,
+            key=key,
         )
         try:
-            async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-                started = await self._try_start(connection, new)
+            if isinstance(session, NewSession):
+                async with self.database.transaction(max_seconds=PATIENCE) as transaction:
+                    await chats.create(transaction, session, user_id=user_id)
+                    started = await turns.start(await transaction.connection(), new)
+            else:
+                async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+                    started = await self._try_start(connection, new)
         except DatabaseUnavailableError:
             # PostgreSQL may have stored it all the same, and would keep the session busy for nobody.
             _ = self._detach(_insist(lambda: self._abandon(new.answer_uuid)))

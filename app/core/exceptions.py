@@ -99,6 +99,14 @@ class TooManyRequestsError(AppError):
         super().__init__(detail, code=code, headers={"Retry-After": str(retry_after)})
 
 
+class UnprocessableError(AppError):
+    """The request is well-formed, and cannot be meant so."""
+
+    status = 422
+    code = "unprocessable"
+    detail = "The request cannot be processed as it is."
+
+
 class ServiceUnavailableError(AppError):
     """Something the service needs is away. The client should come back after `Retry-After` seconds."""
 

@@ -12,6 +12,7 @@ from app.core.types import new_id
 from app.database.connection import Database
 from app.database.models import ChatSession
 from app.database.repositories import chats, turns, users
+from app.database.repositories.chats import NewSession
 from app.database.repositories.turns import ActiveTurnError, Answer, LedgerEntry, NewTurn
 from app.database.repositories.users import NewUser
 from tests.fixtures.database import Sql
@@ -48,7 +49,7 @@ class Owner:
 
     async def open(self) -> ChatSession:
         async with self.database.transaction() as transaction:
-            return await chats.create(transaction, user_id=self.user_id, title="t", meta={})
+            return await chats.create(transaction, NewSession(title="t", meta={}), user_id=self.user_id)
 
     async def start(self, session: ChatSession) -> turns.StartedTurn | None:
         async with self.database.autocommit() as connection:

@@ -5,6 +5,7 @@ from app.database.models.audit_entry import AuditEntry
 from app.database.models.auth_session import AuthSession
 from app.database.models.chat_message import ChatMessage
 from app.database.models.chat_session import ChatSession
+from app.database.models.idempotency_key import IdempotencyKey
 from app.database.models.llm_call import LlmCall
 from app.database.models.login_throttle import LoginThrottle
 from app.database.models.one_time_token import OneTimeToken
@@ -17,6 +18,7 @@ __all__ = [
     "AuthSession",
     "ChatMessage",
     "ChatSession",
+    "IdempotencyKey",
     "LlmCall",
     "LoginThrottle",
     "OneTimeToken",

@@ -1,7 +1,7 @@
 """Sessions as their owners see them. Every function takes the owner: another's session does not exist."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +14,15 @@ from app.database.models import ChatMessage, ChatSession
 
 
 @dataclass(frozen=True, slots=True)
+class NewSession:
+    """A session to store."""
+
+    title: str
+    meta: dict[str, Any]
+    uuid: UUID = field(default_factory=new_id)
+
+
+@dataclass(frozen=True, slots=True)
 class MessageRow:
     """A message and the public id of the one it answers."""
 
@@ -23,11 +32,13 @@ class MessageRow:
     """Its process has died; the session's next question settles it."""
 
 
-async def create(session: AsyncSession, *, user_id: int, title: str, meta: dict[str, Any]) -> ChatSession:
+async def create(session: AsyncSession, new: NewSession, *, user_id: int) -> ChatSession:
     """Store an empty session."""
     return (
         await session.scalars(
-            insert(ChatSession).values(uuid=new_id(), user_id=user_id, title=title, meta=meta).returning(ChatSession)
+            insert(ChatSession)
+            .values(uuid=new.uuid, user_id=user_id, title=new.title, meta=new.meta)
+            .returning(ChatSession)
         )
     ).one()
 

@@ -9,11 +9,13 @@ from uuid import UUID
 from sqlalchemy import (
     CTE,
     BigInteger,
+    ColumnElement,
     Integer,
     Interval,
     Select,
     Text,
     Uuid,
+    and_,
     bindparam,
     case,
     column,
@@ -27,10 +29,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import aliased
 
 from app.database.connection import violated_constraint
 from app.database.models import ChatMessage, ChatSession, LlmCall, User
 from app.database.models.chat_session import PREVIEW_LENGTH
+from app.database.repositories import idempotency
+from app.database.repositories.idempotency import KeptResponse, KeyTakenError, RequestKey
 
 SettledStatus = Literal["complete", "failed", "cancelled", "interrupted"]
 
@@ -51,6 +56,8 @@ class NewTurn:
     answer_uuid: UUID
     lease: timedelta
     """How long the answer may take before its process is taken for dead."""
+    key: RequestKey | None = None
+    """Taken with the turn, or neither is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,7 @@ class StartedTurn:
     """A stored question, and the place of its answer."""
 
     session_id: int
+    session_uuid: UUID
     session_meta: dict[str, Any]
     question_uuid: UUID
     question_seq: int
@@ -100,18 +108,40 @@ class SettledTurn:
     updated_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn that is over."""
+
+    started: StartedTurn
+    question: str
+    question_meta: dict[str, Any]
+    answer: Answer
+    settled: SettledTurn
+
+
 _LEDGER_COLUMNS = [field.name for field in fields(LedgerEntry)]
 _ACTIVE = ChatMessage.status.in_(("pending", "streaming"))
 
 
-def _start_statement() -> Select[Any]:
+_OPEN_SESSION = (
+    ChatSession.uuid == bindparam("p_session_uuid"),
+    ChatSession.user_id == bindparam("p_user_id"),
+    ChatSession.is_active,
+)
+
+
+def _key() -> CTE:
+    # Its foreign keys lock the account and the session: the account goes first, as everywhere.
+    owner = _owner()
+    source = owner.join(ChatSession, and_(ChatSession.user_id == owner.c.id, *_OPEN_SESSION))
+    columns = {"session_id": ChatSession.id, "turn_id": bindparam("p_answer_uuid", type_=Uuid)}
+    return idempotency.take_statement(columns, source).cte("key")
+
+
+def _start_statement(*conditions: ColumnElement[bool]) -> Select[Any]:
     session = (
         update(ChatSession)
-        .where(
-            ChatSession.uuid == bindparam("p_session_uuid"),
-            ChatSession.user_id == bindparam("p_user_id"),
-            ChatSession.is_active,
-        )
+        .where(*_OPEN_SESSION, *conditions)
         .values(
             last_seq=ChatSession.last_seq + 2,
             message_count=ChatSession.message_count + 2,
@@ -232,8 +262,10 @@ def _settle_statement() -> Select[Any]:
 
 # Built once: SQLAlchemy finds the compiled form of the same object again.
 _START = _start_statement()
+_START_WITH_KEY = _start_statement(select(_key().c.id).exists())
 _SETTLE = _settle_statement()
 _LEDGER = _ledger_insert(_owner())
+_LEDGER_WITH_KEY = _LEDGER.add_cte(idempotency.keep_statement().cte("key"))
 _HISTORY = (
     select(ChatMessage.role, ChatMessage.content)
     .join(ChatSession, ChatMessage.session_id == ChatSession.id)
@@ -262,6 +294,34 @@ _FIND_SETTLED = (
     .join(ChatSession, ChatMessage.session_id == ChatSession.id)
     .where(ChatMessage.uuid == bindparam("p_turn_id"))
 )
+_QUESTION = aliased(ChatMessage)
+_COUNTED = aliased(ChatMessage)
+_FIND_TURN = (
+    select(
+        ChatSession.id.label("session_id"),
+        ChatSession.uuid.label("session_uuid"),
+        ChatSession.meta.label("session_meta"),
+        _QUESTION.uuid.label("question_uuid"),
+        _QUESTION.seq.label("question_seq"),
+        _QUESTION.created_at,
+        _QUESTION.content.label("question"),
+        _QUESTION.meta.label("question_meta"),
+        ChatMessage.content,
+        ChatMessage.status,
+        ChatMessage.meta.label("answer_meta"),
+        ChatMessage.tokens_used,
+        ChatMessage.processing_time_ms,
+        ChatMessage.updated_at,
+        # As it was then: the session may have gone on.
+        select(func.count())
+        .where(_COUNTED.session_id == ChatMessage.session_id, _COUNTED.seq <= ChatMessage.seq)
+        .scalar_subquery()
+        .label("message_count"),
+    )
+    .join(_QUESTION, ChatMessage.parent_id == _QUESTION.id)
+    .join(ChatSession, ChatMessage.session_id == ChatSession.id)
+    .where(ChatMessage.uuid == bindparam("p_turn_id"), ChatSession.user_id == bindparam("p_user_id"), ~_ACTIVE)
+)
 _FIND_ACTIVE = select(ChatMessage.uuid).where(ChatMessage.session_id == _OWNED_SESSION.scalar_subquery(), _ACTIVE)
 
 
@@ -270,13 +330,15 @@ async def start(connection: AsyncConnection, turn: NewTurn) -> StartedTurn | Non
 
     Raises:
         ActiveTurnError: the database refused a second active turn in the session.
+        KeyTakenError: the question came before under the same key.
 
     """
     try:
         row = (
             await connection.execute(
-                _START,
+                _START_WITH_KEY if turn.key else _START,
                 {
+                    **(idempotency.key_parameters(turn.key) if turn.key else {}),
                     "p_session_uuid": turn.session_uuid,
                     "p_user_id": turn.user_id,
                     "p_preview": preview(turn.content),
@@ -293,10 +355,13 @@ async def start(connection: AsyncConnection, turn: NewTurn) -> StartedTurn | Non
             raise ActiveTurnError from error
         raise
     if row is None:
+        if turn.key and (stored := await idempotency.find(connection, turn.key)):
+            raise KeyTakenError(turn.key, stored)
         return None
     session_id, last_seq, session_meta, created_at = row
     return StartedTurn(
         session_id=session_id,
+        session_uuid=turn.session_uuid,
         session_meta=session_meta,
         question_uuid=turn.question_uuid,
         question_seq=last_seq - 1,
@@ -335,18 +400,24 @@ async def settle(
 
 
 async def record_calls(
-    connection: AsyncConnection, *, turn_id: UUID, user_id: int, calls: Sequence[LedgerEntry]
+    connection: AsyncConnection,
+    *,
+    turn_id: UUID,
+    user_id: int,
+    calls: Sequence[LedgerEntry],
+    kept: KeptResponse | None = None,
 ) -> None:
-    """Append the attempts of a direct question to the ledger."""
-    await connection.execute(
-        _LEDGER,
-        {
-            "p_turn_id": turn_id,
-            "p_user_id": user_id,
-            "p_session_id": None,
-            "p_calls": [asdict(call) for call in calls],
-        },
-    )
+    """Append the attempts of a direct question to the ledger, and keep what it was answered under a key."""
+    parameters = {
+        "p_turn_id": turn_id,
+        "p_user_id": user_id,
+        "p_session_id": None,
+        "p_calls": [asdict(call) for call in calls],
+    }
+    if kept is None:
+        await connection.execute(_LEDGER, parameters)
+    else:
+        await connection.execute(_LEDGER_WITH_KEY, parameters | idempotency.response_parameters(kept))
 
 
 async def recent_messages(
@@ -381,6 +452,34 @@ async def find_settled(connection: AsyncConnection, turn: StartedTurn) -> tuple[
     """Return the status of an answer that is not under way any more, and its session. None: it was deleted."""
     row = (await connection.execute(_FIND_SETTLED, {"p_turn_id": turn.answer_uuid})).one_or_none()
     return (row.status, SettledTurn(row.message_count, row.updated_at)) if row else None
+
+
+async def find_turn(connection: AsyncConnection, *, user_id: int, answer_uuid: UUID) -> Turn | None:
+    """Return a turn of the user's that is over. None: it is under way, or was deleted."""
+    row = (await connection.execute(_FIND_TURN, {"p_user_id": user_id, "p_turn_id": answer_uuid})).one_or_none()
+    if row is None:
+        return None
+    return Turn(
+        StartedTurn(
+            session_id=row.session_id,
+            session_uuid=row.session_uuid,
+            session_meta=row.session_meta,
+            question_uuid=row.question_uuid,
+            question_seq=row.question_seq,
+            answer_uuid=answer_uuid,
+            created_at=row.created_at,
+        ),
+        row.question,
+        row.question_meta,
+        Answer(
+            content=row.content,
+            status=row.status,
+            meta=row.answer_meta,
+            tokens_used=row.tokens_used,
+            processing_time_ms=row.processing_time_ms,
+        ),
+        SettledTurn(message_count=row.message_count, updated_at=row.updated_at),
+    )
 
 
 def preview(content: str) -> str:
