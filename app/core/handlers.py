@@ -38,7 +38,9 @@ class Problem(BaseModel):
     code: str = Field(description="Stable code of the reason.")
     request_id: str | None = Field(None, description="Quote this when asking for help: every log line carries it.")
     errors: list[ProblemField] | None = Field(None, description="With `validation_error` and the like: the fields.")
-    message_id: str | None = Field(None, description="With `turn_active`: the answer that is under way.")
+    message_id: str | None = Field(
+        None, description="With `turn_active` and `idempotency_in_progress`: the answer that is under way."
+    )
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
