@@ -118,13 +118,12 @@ def send(
     who = ENTRIES[operation.key].who
     caller = world.admin if who == "admin" else world.owner
     path = operation.path.format_map({name: str(uuid4()) for name in operation.ids} | dict(ids or {}))
+    sent = {"Content-Type": "application/json"} | (caller.headers if who != "anybody" else {}) | dict(headers or {})
     response = world.services[operation.service].request(
         operation.method,
         f"{path}?{query}" if query else path,
         content=content,
-        headers={"Content-Type": "application/json"}
-        | (caller.headers if who != "anybody" else {})
-        | dict(headers or {}),
+        headers={name.encode(): value.encode("latin-1") for name, value in sent.items()},
     )
     assert response.status_code in operation.statuses, (response.status_code, response.text[:300])
     return response
