@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from app.auth.accounts import AccountService
+from app.auth.erasure import ErasureService
 from app.auth.guesses import GuessLimits
 from app.auth.keys import ApiKeyService
 from app.auth.logins import LoginService
@@ -29,6 +30,7 @@ class AuthServices:
     users: UserService
     profiles: ProfileService
     keys: ApiKeyService
+    erasure: ErasureService
     recovery: RecoveryService
 
 
@@ -67,6 +69,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
                 ),
                 profiles=ProfileService(database),
                 keys=ApiKeyService(database),
+                erasure=ErasureService(database=database, redis=resources.redis, logins=logins),
                 users=UserService(database),
                 recovery=RecoveryService(database=database, passwords=passwords, outbox=outbox),
             )

@@ -278,3 +278,43 @@ class RegistrationAccepted(ResponseModel):
     """The answer to every registration where addresses must be verified: the rest comes by mail."""
 
     message: str = "Check your mail to go on."
+
+
+class AccountErasure(RequestModel):
+    """Proof that it is the owner who erases the account."""
+
+    password: GivenPassword = Field(repr=False)
+
+
+class RemovedItem(ResponseModel):
+    """Data that is gone."""
+
+    store: Literal["postgresql", "redis"]
+    what: str = Field(description="The table, or the kind of copy.")
+    count: int
+
+
+class ExpiringItem(ResponseModel):
+    """Copies that could not be removed now."""
+
+    store: Literal["redis"]
+    what: str
+    reason: str
+
+
+class KeptItem(ResponseModel):
+    """Data that stays."""
+
+    store: Literal["postgresql"]
+    what: str
+    count: int
+    reason: str
+
+
+class ErasureReceipt(ResponseModel):
+    """What became of everything that was held about an account."""
+
+    erased_at: datetime
+    removed: list[RemovedItem]
+    expiring: list[ExpiringItem] = Field(description="Empty, unless Redis was away.")
+    kept: list[KeptItem]

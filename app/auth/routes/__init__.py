@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter
 
-from app.auth.routes import accounts, api_keys, logins, recovery, users
+from app.auth.routes import accounts, api_keys, logins, privacy, recovery, users
 from app.core.handlers import responses
 
 router = APIRouter(responses=responses(503))
-for module in (accounts, api_keys, logins, users, recovery):
+for module in (accounts, api_keys, logins, privacy, recovery, users):
     router.include_router(module.router)
