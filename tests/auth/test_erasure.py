@@ -57,7 +57,8 @@ def eve(auth_client: TestClient, chat_client: TestClient, sql: Sql, provider: Pr
     chat.ask(session, f"{CANARY} question", context={f"{CANARY}2": CANARY})
     provider.script(fails(400), fails(400))
     chat.ask(session, f"{CANARY} question that nobody answers")
-    chat.request("POST", "/direct", json={"message": f"{CANARY} direct question"})
+    question = {"message": f"{CANARY} direct question"}
+    chat.request("POST", "/direct", json=question, headers={"Idempotency-Key": CANARY})
     Chat(chat_client, replace(user, access_token=key["key"])).ask(session, f"{CANARY} by a program")
     return user
 
@@ -65,7 +66,7 @@ def eve(auth_client: TestClient, chat_client: TestClient, sql: Sql, provider: Pr
 def test_nothing_of_an_erased_account_is_left_in_any_table(
     auth_client: TestClient, eve: User, sql: Sql, redis: Redis
 ) -> None:
-    identity = [CANARY, "203.0.113.77", "\\x" + CANARY.encode().hex()]
+    identity = [CANARY, "203.0.113.77", CANARY.encode().hex()]
     before = sql.everything()
     assert [table for table, rows in before.items() if not rows] == []  # a new table needs a trace of hers too
     for table in ("users", "auth_sessions", "api_keys", "chat_sessions", "chat_messages", "outgoing_mails"):
@@ -97,6 +98,7 @@ def test_the_receipt_counts_what_went_and_says_what_stays_and_why(
         "auth_sessions": 1,
         "api_keys": 1,
         "one_time_tokens": 1,
+        "idempotency_keys": 1,
         "outgoing_mails": 1,
         "chat_sessions": 1,
         "chat_messages": 6,
