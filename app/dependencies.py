@@ -1,5 +1,6 @@
 """What routes may ask for, as annotated aliases."""
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -8,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import OAuth2PasswordBearer
 from redis.asyncio import Redis
+from starlette.requests import HTTPConnection
 
 from app.config import Settings
 from app.core.exceptions import ForbiddenError, UnauthorizedError
@@ -55,8 +57,20 @@ async def get_session(database: DatabaseDep) -> AsyncIterator[DatabaseSession]:
 # Closed before the response is sent: a commit that fails is a response that fails.
 SessionDep = Annotated[DatabaseSession, Depends(get_session, scope="function")]
 
-# Only for OpenAPI's sake, so that the interactive pages can log in; the header is read below.
-_scheme = OAuth2PasswordBearer(tokenUrl="/api/v1/auth/login", auto_error=False)
+
+class _Bearer(OAuth2PasswordBearer):
+    """Reads the token as RFC 6750, section 2.1, has it. Its base tells the interactive pages how to log in."""
+
+    _AUTHORIZATION = re.compile(r"bearer +([a-z0-9._~+/-]+=*)", re.ASCII | re.IGNORECASE)
+
+    async def __call__(self, request: HTTPConnection) -> str | None:
+        """Return the token. None where there is none, or more than one: a gateway may have read another one."""
+        given = request.headers.getlist("Authorization")
+        match = self._AUTHORIZATION.fullmatch(given[0]) if len(given) == 1 else None
+        return match[1] if match else None
+
+
+_scheme = _Bearer(tokenUrl="/api/v1/auth/login", scheme_name="OAuth2PasswordBearer")
 
 
 async def get_current_user(resources: ResourcesDep, token: Annotated[str | None, Depends(_scheme)]) -> Principal:

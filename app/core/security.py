@@ -14,17 +14,22 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from jose import jwt
 from passlib.hash import argon2
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StrictInt
 
 from app.core.exceptions import ServiceUnavailableError
 from app.core.types import new_id
 
 MAX_TOKEN_LENGTH = 4096
+MAX_TOKEN_LIFE = timedelta(days=1)
+"""The longest that settings allow; a token of a longer one is not ours."""
+
+_CLOCK_SKEW = timedelta(minutes=1)
+"""How far the clocks of two services may be apart."""
 
 API_KEY_PREFIX = "cbk_"
 """What API keys begin with: tells them from access tokens, and secret scanners what they have found."""
@@ -107,8 +112,10 @@ class AccessClaims(BaseModel):
     sid: UUID
     """The login it belongs to: revoking that ends every token made from it."""
     jti: UUID
-    exp: int
-    iat: int
+    typ: Literal["access"]
+    aud: str
+    exp: StrictInt
+    iat: StrictInt
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +166,14 @@ class AccessTokens:
                 options={f"require_{name}": True for name in ("sub", "jti", "iss", "aud", "iat", "exp")},
             )
             verified = AccessClaims.model_validate(claims)
+            ours = jwt.encode(claims, self.key, algorithm=self.algorithm)
         except Exception as error:
             raise InvalidTokenError from error
-        if claims.get("typ") != "access" or claims["aud"] != self.audience:
+        # There is one way to write a token: no further header (`crit`, `kid`, `jwk`), no claim twice, no padding.
+        if token != ours:
+            raise InvalidTokenError
+        latest = int((datetime.now(UTC) + _CLOCK_SKEW).timestamp())
+        if verified.iat > latest or verified.exp - verified.iat > MAX_TOKEN_LIFE.total_seconds():
             raise InvalidTokenError
         return verified
 

@@ -17,6 +17,7 @@ from jose import jwt
 from jose.jwk import HMACKey
 from passlib.hash import argon2
 
+from app.config import Settings
 from app.core import security
 from app.core.security import AccessTokens, InvalidTokenError, PasswordHasher, RefreshTokens, hash_token
 
@@ -104,9 +105,29 @@ def test_forged_and_odd_tokens_are_refused(token: str) -> None:
         TOKENS.verify(token)
 
 
-def test_handmade_signature_is_accepted_when_claims_are_good() -> None:
+def test_a_token_is_written_in_one_way_only() -> None:
     claims = jwt.get_unverified_claims(signed())
-    assert TOKENS.verify(raw(json.dumps(claims))).sub == USER
+    assert TOKENS.verify(raw(json.dumps(claims, separators=(",", ":")))).sub == USER
+    with pytest.raises(InvalidTokenError):
+        TOKENS.verify(raw(json.dumps(claims)))
+
+
+def test_clocks_may_differ_by_a_minute() -> None:
+    now = int(time.time())
+    assert TOKENS.verify(signed({"iat": now + 50, "exp": now + 1850})).iat == now + 50
+    with pytest.raises(InvalidTokenError):
+        TOKENS.verify(signed({"iat": now + 90, "exp": now + 1890}))
+
+
+def test_the_longest_life_that_settings_allow_is_accepted() -> None:
+    (longest,) = (
+        limit.le for limit in Settings.model_fields["ACCESS_TOKEN_EXPIRE_MINUTES"].metadata if hasattr(limit, "le")
+    )
+    tokens = AccessTokens(key=KEY, algorithm="HS256", life=timedelta(minutes=longest))
+    assert TOKENS.verify(tokens.issue(user_id=USER, session_id=SESSION)).sub == USER
+    longer = AccessTokens(key=KEY, algorithm="HS256", life=timedelta(minutes=longest + 1))
+    with pytest.raises(InvalidTokenError):
+        TOKENS.verify(longer.issue(user_id=USER, session_id=SESSION))
 
 
 @given(st.text(max_size=200))
