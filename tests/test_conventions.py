@@ -1,9 +1,13 @@
 """Conventions that no linter knows."""
 
 import ast
-from pathlib import Path
+import re
+from typing import get_args
 
-APP = Path(__file__).parents[1] / "app"
+from app.database.repositories.audit import Action
+from local.home import PROJECT
+
+APP = PROJECT / "app"
 
 
 def test_only_the_database_package_commits() -> None:
@@ -15,3 +19,9 @@ def test_only_the_database_package_commits() -> None:
         if isinstance(node, ast.Attribute) and node.attr in {"begin", "commit", "flush", "rollback"}
     ]
     assert calls == []
+
+
+def test_every_action_of_the_audit_log_is_explained() -> None:
+    text = (PROJECT / "docs" / "operations.md").read_text()
+    section = text.partition("## The audit log")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+\.\w+)` \|", section, re.MULTILINE) == sorted(get_args(Action))

@@ -13,7 +13,7 @@ from app.core.security import AccessTokens, PasswordHasher, RefreshTokens, hash_
 from app.core.types import new_id
 from app.database.connection import PATIENCE, Database, DatabaseSession
 from app.database.repositories import audit, auth_sessions, throttles, users
-from app.database.repositories.audit import Entry, Origin
+from app.database.repositories.audit import Action, Entry, Origin
 from app.database.repositories.auth_sessions import Family
 from app.database.repositories.users import Credentials, Principal
 
@@ -153,7 +153,7 @@ class LoginService:
         return UnauthorizedError(f"Incorrect email or password{unverified}.", code="invalid_credentials")
 
     async def _refuse(
-        self, action: str, target: UUID | None, guess: Guess, origin: Origin, *, actor: UUID | None = None
+        self, action: Action, target: UUID | None, guess: Guess, origin: Origin, *, actor: UUID | None = None
     ) -> None:
         details = {"evaluated": guess.is_evaluated}
         entry = Entry(action, actor=actor, target=target, outcome="refused", details=details)

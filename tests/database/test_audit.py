@@ -11,6 +11,7 @@ from app.database import migrations
 from app.database.connection import Database
 from app.database.repositories import audit
 from app.database.repositories.audit import Entry, Origin
+from local.home import PROJECT
 from tests.fixtures.database import Sql
 
 NOWHERE = Origin(ip=None, user_agent=None, request_id=None)
@@ -52,6 +53,18 @@ def test_with_the_right_the_trigger_refuses(log: Sql, change: str) -> None:
         assert "audit_log is append-only" in refusal(log, change)
     finally:
         log.do("REVOKE UPDATE, DELETE, TRUNCATE ON audit_log FROM CURRENT_USER")
+
+
+def test_the_documented_way_to_archive_removes_what_is_old_and_leaves_the_guards(log: Sql) -> None:
+    log.do("INSERT INTO audit_log (action, outcome, created_at) VALUES ('login.opened', 'done', '2025-06-01')")
+    text = (PROJECT / "docs" / "operations.md").read_text()
+    archive = text.partition("## The audit log")[2].partition("BEGIN;")[2].partition("COMMIT;")[0]
+    log.do(f"BEGIN; {archive} COMMIT")
+    assert log.rows("SELECT action FROM audit_log") == [{"action": "login.failed"}]
+    assert log.value("SELECT tgenabled FROM pg_trigger WHERE tgname = 'audit_log_append_only'") == "A"
+    assert not log.rows(
+        "SELECT 1 FROM pg_class, aclexplode(relacl) WHERE relname = 'audit_log' AND privilege_type = 'DELETE'"
+    )
 
 
 def test_the_guards_come_back_with_the_table(empty_database_url: str) -> None:

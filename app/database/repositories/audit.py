@@ -10,6 +10,27 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.database.models import AuditEntry
 
+Action = Literal[
+    "account.erased",
+    "admin.access",
+    "api_key.created",
+    "api_key.deleted",
+    "email.verified",
+    "login.all_ended",
+    "login.ended",
+    "login.failed",
+    "login.locked",
+    "login.opened",
+    "login.replayed",
+    "password.changed",
+    "password.confirmation",
+    "password.reset",
+    "profile.updated",
+    "user.registered",
+    "user.updated",
+]
+"""What entries are about. Each is explained in docs/operations.md."""
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -27,8 +48,7 @@ class Entry:
     `details` must not hold what erasing an account has to remove: name such fields, do not repeat their values.
     """
 
-    action: str
-    """`noun.verb`, such as `login.failed`."""
+    action: Action
     actor: UUID | None = None
     """Public id of the account that acts; None: nobody is logged in."""
     target: UUID | None = None
