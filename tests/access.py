@@ -87,6 +87,7 @@ ENTRIES = {
         "user", body=sends(name="report", scopes=["chat:read"], expires_in_days=30), status=201
     ),
     "auth.delete_api_key": Entry("user", ids=an_api_key),
+    "auth.export_account": Entry("user"),
     "auth.erase_account": Entry("user", body=sends(password=PASSWORD)),
     "auth.list_users": Entry("admin"),
     "auth.get_user": Entry("admin", ids=an_account),

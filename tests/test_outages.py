@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 from fastapi.testclient import TestClient
-from httpx2 import Response
+from httpx2 import Client, RemoteProtocolError, Response
 
 from app import auth_main, main
 from app.config import Settings
@@ -21,7 +21,9 @@ from app.database.repositories import auth_sessions
 from local.leftovers import recorded_processes
 from local.postgres import Postgres
 from local.redis import Redis
+from local.services import Service
 from tests.fixtures.database import Sql
+from tests.fixtures.processes import environment, free_port
 from tests.fixtures.servers import temporary_home
 from tests.fixtures.services import AUTH, Chat, User, assert_problem, login, register
 from tests.provider import Provider, answers
@@ -323,6 +325,48 @@ def test_an_exchange_without_an_answer_may_be_repeated_ten_seconds_from_the_reco
         time.sleep(0.1)
     sql.close()
     _renewed(auth.post(f"{AUTH}/refresh", json={"refresh_token": token}))
+
+
+def test_an_export_that_postgresql_broke_off_is_a_broken_transfer(
+    auth: TestClient, settings: Settings, postgres: Postgres, own_home: Path
+) -> None:
+    account, tokens = register(auth, "exporter").json(), login(auth, "exporter").json()
+    sql = Sql(postgres.url())
+    sql.do(
+        """
+        WITH made AS (
+            INSERT INTO chat_sessions (uuid, user_id, title, message_count, last_seq)
+            SELECT gen_random_uuid(), id, 'long', 4000, 4000 FROM users WHERE uuid = %s RETURNING id
+        )
+        INSERT INTO chat_messages (uuid, session_id, seq, role, content, status)
+        SELECT gen_random_uuid(), id, seq, 'user', repeat('x', 10000), 'complete'
+        FROM made, generate_series(1, 4000) AS seq
+        """,
+        [account["id"]],
+    )
+    sql.close()
+    port = free_port()
+    service = Service("an-auth-service", "app.auth_main:app", port, own_home, environment(settings))
+    service.start()
+    document = b""
+    try:
+        with (
+            Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
+            client.stream(
+                "GET", f"{AUTH}/me/export", headers={"Authorization": f"Bearer {tokens['access_token']}"}
+            ) as response,
+        ):
+            assert response.status_code == 200
+            chunks = response.iter_raw()
+            document += next(chunks)
+            postgres.stop()
+            with pytest.raises(RemoteProtocolError):
+                document += b"".join(chunks)
+    finally:
+        service.stop()
+        postgres.start()
+    assert document.startswith(b'{"exported_at":')
+    assert not document.rstrip().endswith(b"}]}")
 
 
 def _renewed(response: Response) -> str:

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from app.auth.accounts import AccountService
 from app.auth.erasure import ErasureService
+from app.auth.export import ExportService
 from app.auth.guesses import GuessLimits
 from app.auth.keys import ApiKeyService
 from app.auth.logins import LoginService
@@ -31,6 +32,7 @@ class AuthServices:
     profiles: ProfileService
     keys: ApiKeyService
     erasure: ErasureService
+    export: ExportService
     recovery: RecoveryService
 
 
@@ -69,6 +71,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
                 ),
                 profiles=ProfileService(database),
                 keys=ApiKeyService(database),
+                export=ExportService(database),
                 erasure=ErasureService(database=database, redis=resources.redis, logins=logins),
                 users=UserService(database),
                 recovery=RecoveryService(database=database, passwords=passwords, outbox=outbox),

@@ -14,12 +14,11 @@ from redis import Redis
 from app import auth_main
 from app.config import Settings
 from app.database.repositories import erasure
+from tests.auth.conftest import CANARY, fill
 from tests.chat.test_sessions import counted_statements
 from tests.fixtures.database import Sql
 from tests.fixtures.services import ADMIN, AUTH, CHAT, PASSWORD, Chat, User, assert_problem, login, register
-from tests.provider import Provider, answers, fails
-
-CANARY = "canary7f3a"
+from tests.provider import Provider, answers
 
 
 def erase(client: TestClient, user: User, password: str = PASSWORD) -> Response:
@@ -28,39 +27,6 @@ def erase(client: TestClient, user: User, password: str = PASSWORD) -> Response:
 
 def counts(receipt: dict[str, Any], part: str = "removed") -> dict[str, int]:
     return {item["what"]: item["count"] for item in receipt[part]}
-
-
-@pytest.fixture
-def eve(auth_client: TestClient, chat_client: TestClient, sql: Sql, provider: Provider) -> User:
-    """Somebody who has left a trace wherever one can be left, with a canary in each."""
-    name = f"{CANARY}-eve"
-    headers = {"User-Agent": f"{CANARY} browser"}
-    account = register(auth_client, name, full_name=f"{CANARY} name").json()
-    login(auth_client, name, "a wrong password")
-    tokens = auth_client.post(f"{AUTH}/login", data={"username": name, "password": PASSWORD}, headers=headers).json()
-    user = User(account["id"], account["email"], name, tokens["access_token"], tokens["refresh_token"])
-    sql.do("UPDATE auth_sessions SET ip = '203.0.113.77' WHERE user_agent LIKE 'canary%%'")
-    auth_client.put(f"{AUTH}/profile", json={"preferences": {CANARY: CANARY}}, headers=user.headers)
-    key = auth_client.post(
-        f"{AUTH}/api-keys", json={"name": f"{CANARY} key", "scopes": ["chat:write"]}, headers=user.headers
-    ).json()
-    sql.do("UPDATE api_keys SET prefix = %s", [CANARY])
-    sql.do(
-        "INSERT INTO one_time_tokens (user_id, purpose, token_hash, expires_at)"
-        " SELECT id, 'reset_password', sha256('x'), now() + interval '1 hour' FROM users WHERE uuid = %s",
-        [user.id],
-    )
-    sql.do("INSERT INTO outgoing_mails (kind, recipient) VALUES ('reset_password', upper(%s))", [user.email])
-    provider.always(answers(f"{CANARY} answer"))
-    chat = Chat(chat_client, user)
-    session = chat.open(title=f"{CANARY} title", context={CANARY: CANARY})
-    chat.ask(session, f"{CANARY} question", context={f"{CANARY}2": CANARY})
-    provider.script(fails(400), fails(400))
-    chat.ask(session, f"{CANARY} question that nobody answers")
-    question = {"message": f"{CANARY} direct question"}
-    chat.request("POST", "/direct", json=question, headers={"Idempotency-Key": CANARY})
-    Chat(chat_client, replace(user, access_token=key["key"])).ask(session, f"{CANARY} by a program")
-    return user
 
 
 def test_nothing_of_an_erased_account_is_left_in_any_table(
@@ -284,30 +250,6 @@ def test_long_conversations_and_many_short_ones_go_in_slices(
     assert counts(receipt, "kept")["llm_calls"] == 272
     assert sql.value("SELECT count(*) FROM chat_messages") == 578
     assert sql.value("SELECT count(*) FROM llm_calls WHERE user_id IS NULL") == 272
-
-
-def fill(sql: Sql, user: User, *, sessions: int, messages: int) -> None:
-    """Give a user conversations of so many messages, answers with their questions, and the ledger of them."""
-    sql.do(
-        """
-        WITH made AS (
-            INSERT INTO chat_sessions (uuid, user_id, title, message_count, last_seq)
-            SELECT gen_random_uuid(), (SELECT id FROM users WHERE uuid = %(u)s), 'Session', %(m)s, %(m)s
-            FROM generate_series(1, %(s)s) RETURNING id
-        ), questions AS (
-            INSERT INTO chat_messages (uuid, session_id, seq, role, content, status)
-            SELECT gen_random_uuid(), made.id, seq, 'user', 'question ' || seq, 'complete'
-            FROM made, generate_series(1, %(m)s, 2) AS seq RETURNING id, session_id, seq
-        ), answers AS (
-            INSERT INTO chat_messages (uuid, session_id, seq, parent_id, role, content, status)
-            SELECT gen_random_uuid(), session_id, seq + 1, id, 'assistant', 'answer ' || seq, 'complete'
-            FROM questions WHERE seq < %(m)s RETURNING uuid, session_id
-        )
-        INSERT INTO llm_calls (turn_id, attempt, user_id, session_id, model_requested, status, latency_ms)
-        SELECT uuid, 1, (SELECT id FROM users WHERE uuid = %(u)s), session_id, 'm', 'ok', 1 FROM answers
-        """,
-        {"u": user.id, "s": sessions, "m": messages},
-    )
 
 
 def test_copies_in_redis_go_with_the_account(

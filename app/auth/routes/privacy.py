@@ -1,6 +1,9 @@
 """What is held about the caller: taking it along, and having it erased."""
 
+from typing import Any
+
 from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
 
 from app.auth.dependencies import ServicesDep
 from app.auth.schemas import AccountErasure, ErasureReceipt
@@ -8,6 +11,24 @@ from app.core.handlers import responses
 from app.dependencies import CurrentUser, OriginDep
 
 router = APIRouter(responses=responses(401))
+
+_EXPORT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "One JSON object: `exported_at`, `account`, `chat_sessions` with their `messages`, and a list "
+        "for each other table. A transfer that breaks off is not the whole document.",
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}
+
+
+@router.get("/me/export", response_class=StreamingResponse, responses=_EXPORT)
+async def export_account(user: CurrentUser, services: ServicesDep, origin: OriginDep) -> StreamingResponse:
+    """Return everything that is held about the caller as one JSON document, as a file to save."""
+    return StreamingResponse(
+        await services.export.start(user, origin),
+        media_type="application/json",
+        headers={"Content-Disposition": 'attachment; filename="account.json"'},
+    )
 
 
 @router.delete("/me", responses=responses(400, 409, 413, 422, 429))
