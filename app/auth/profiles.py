@@ -29,7 +29,7 @@ class ProfileService:
         changes = change.model_dump()  # without what was left out
         try:
             async with self.database.transaction(max_seconds=PATIENCE) as session:
-                user = await users.update_profile(session, caller.id, changes)
+                user = await users.change(session, caller.id, changes)
                 if user is None:
                     raise UnauthorizedError
                 details = {"changed": sorted(changes)}

@@ -65,7 +65,7 @@ async def _update(
     if not changes:
         return user
     before = _logged(user)
-    await users.change(session, user, changes)
+    await users.change(session, user.id, changes)  # in this object too
     if "is_active" in changes:
         # On enabling too: none comes back to life, whoever had disabled the account, and however.
         await auth_sessions.revoke_all(session, user_id=user.id, reason="disabled")

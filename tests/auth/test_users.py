@@ -11,6 +11,7 @@ from httpx2 import Response
 
 from tests.fixtures.database import Sql
 from tests.fixtures.services import ADMIN, AUTH, CHAT, User, assert_problem, login, register
+from tests.fixtures.world import World
 from tests.provider import Provider
 
 USERS = f"{AUTH}/admin/users"
@@ -186,24 +187,36 @@ def test_a_change_that_changes_nothing_is_not_audited(
     assert change(auth_client, admin, admin.id, role="admin", is_active=True).status_code == 200
 
 
-def test_a_disabled_account_is_out_for_good(
-    auth_client: TestClient, chat_client: TestClient, admin: User, ada: User, bob: User, sql: Sql
+def test_a_disabled_account_is_out_for_good_on_every_service(
+    auth_client: TestClient, chat_client: TestClient, admin_client: TestClient, admin: User, ada: User, sql: Sql
 ) -> None:
+    doors = [(auth_client, f"{AUTH}/me"), (chat_client, f"{CHAT}/sessions"), (admin_client, f"{ADMIN}/overview")]
+    make_admin(sql, ada)
     login(auth_client, "ada")  # another device
+    assert [client.get(path, headers=ada.headers).status_code for client, path in doors] == [200] * 3
     assert change(auth_client, admin, ada.id, is_active=False).status_code == 200
-    assert_problem(chat_client.get(f"{CHAT}/sessions", headers=ada.headers), 401, "unauthorized")
+    for client, path in doors:
+        assert_problem(client.get(path, headers=ada.headers), 401, "unauthorized")
+    assert_problem(auth_client.post(f"{AUTH}/refresh", json={"refresh_token": ada.refresh_token}), 401)
     assert_problem(login(auth_client, "ada"), 401, "invalid_credentials")
     reasons = sql.rows("SELECT username, revoked_reason FROM auth_sessions JOIN users ON users.id = user_id ORDER BY 1")
-    assert [tuple(row.values()) for row in reasons] == [
-        ("ada", "disabled"),
-        ("ada", "disabled"),
-        ("bob", None),
-        ("root", None),
-    ]
+    assert [tuple(row.values()) for row in reasons] == [("ada", "disabled"), ("ada", "disabled"), ("root", None)]
 
     assert change(auth_client, admin, ada.id, is_active=True).status_code == 200
-    assert_problem(chat_client.get(f"{CHAT}/sessions", headers=ada.headers), 401, "unauthorized")
+    for client, path in doors:
+        assert_problem(client.get(path, headers=ada.headers), 401, "unauthorized")
+    assert_problem(auth_client.post(f"{AUTH}/refresh", json={"refresh_token": ada.refresh_token}), 401)
     assert login(auth_client, "ada").status_code == 200
+
+
+def test_api_keys_rest_while_the_account_is_disabled(world: World) -> None:
+    auth_client, chat_client = world.services["auth"], world.services["chat"]
+    headers = {"Authorization": f"Bearer {world.api_key(world.owner, 'chat:read')}"}
+    statuses = []
+    for is_active in (False, True):
+        change(auth_client, world.admin, world.owner.id, is_active=is_active)
+        statuses.append(chat_client.get(f"{CHAT}/sessions", headers=headers).status_code)
+    assert statuses == [401, 200]
 
 
 def test_enabling_brings_no_login_back_to_life_that_was_still_open(

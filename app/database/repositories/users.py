@@ -191,30 +191,22 @@ async def lock_active_admins(session: AsyncSession) -> Sequence[int]:
 
 
 async def find_and_lock(session: AsyncSession, user_uuid: UUID) -> User | None:
-    """Return any account by its public id, and keep others from changing it."""
-    found: User | None = await session.scalar(select(User).where(User.uuid == user_uuid).with_for_update())
+    """Return any account by its public id, and keep others from changing it. Its turns run on."""
+    statement = select(User).where(User.uuid == user_uuid).with_for_update(key_share=True)
+    found: User | None = await session.scalar(statement)
     return found
 
 
-async def change(session: AsyncSession, user: User, values: Mapping[str, Any]) -> None:
-    """Store new values of some fields, on the account and in the object."""
-    await session.scalars(
-        update(User).where(User.id == user.id).values(**values).returning(User),
-        execution_options={"populate_existing": True},
-    )
-
-
-async def update_profile(session: AsyncSession, user_id: int, changes: Mapping[str, Any]) -> User | None:
+async def change(session: AsyncSession, user_id: int, values: Mapping[str, Any]) -> User | None:
     """Change these columns of the account, and return it. None: it has been erased.
 
     Raises:
         TakenError: the name is another account's, whatever the case.
 
     """
+    statement = update(User).where(User.id == user_id).values(**values).returning(User)
     with _taken_names():
-        changed: User | None = await session.scalar(
-            update(User).where(User.id == user_id).values(**changes).returning(User)
-        )
+        changed: User | None = await session.scalar(statement, execution_options={"populate_existing": True})
     return changed
 
 
