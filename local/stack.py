@@ -31,9 +31,9 @@ class Stack:
     """Everything behind one gateway port.
 
     Public: `start`, `stop`, `failures`, `url`, `home`, `ports`, `settings`, the parts `postgres`, `redis`, `model`
-    (None where `given` replaces them) and `first_admin`, and use as a context manager. `given` are the user's settings:
-    DATABASE_URL, REDIS_URL, and OPENAI_API_KEY or OPENAI_BASE_URL each replace a part; by default they come from the
-    environment and `.env`.
+    and `mail_directory` (None where `given` replaces them) and `first_admin`, and use as a context manager. `given` are
+    the user's settings: DATABASE_URL, REDIS_URL, MAIL_URL, and OPENAI_API_KEY or OPENAI_BASE_URL each replace a part;
+    by default they come from the environment and `.env`.
     """
 
     def __init__(self, home: Path = HOME, port: int = 8080, given: Mapping[str, str] | None = None) -> None:
@@ -46,13 +46,20 @@ class Stack:
         self.home = home.resolve()
         self.ports = Ports.of(port)
         postgres, redis, model = Postgres(self.home), Redis(self.home), Model(self.home, self.ports.model)
+        mail_directory = self.home / "mail"
         # A shell that has read services.env gives the local parts' own addresses back.
-        own = {"DATABASE_URL": postgres.url(), "REDIS_URL": redis.url, "OPENAI_BASE_URL": model.url}
+        own = {
+            "DATABASE_URL": postgres.url(),
+            "REDIS_URL": redis.url,
+            "OPENAI_BASE_URL": model.url,
+            "MAIL_URL": mail_directory.as_uri(),
+        }
         given = given_settings() if given is None else dict(given)
         given = {name: value for name, value in given.items() if value != own.get(name)}
         self.postgres = None if is_given(given, "DATABASE_URL") else postgres
         self.redis = None if is_given(given, "REDIS_URL") else redis
         self.model = None if is_given(given, "OPENAI_API_KEY", "OPENAI_BASE_URL") else model
+        self.mail_directory = None if is_given(given, "MAIL_URL") else mail_directory
         self._given = given
         self.settings = choose(given, self._local_settings())
         environment = {**given, **self.settings}
@@ -77,6 +84,8 @@ class Stack:
         """
         self.ports.check_free(with_model=self.model is not None)
         write_private(private_directory(self.home) / "services.env", shell_lines(self._written_settings()))
+        if self.mail_directory is not None:
+            private_directory(self.mail_directory)  # there before the first mail, for whoever waits for it
         self._stopping.clear()
         with ThreadPoolExecutor(max_workers=len(self._parts)) as pool:
             try:
@@ -143,6 +152,8 @@ class Stack:
             settings["DATABASE_URL"] = self.postgres.url()
         if self.redis is not None:
             settings["REDIS_URL"] = self.redis.url
+        if self.mail_directory is not None:
+            settings["MAIL_URL"] = self.mail_directory.as_uri()
         if self.model is not None:
             settings |= {
                 "OPENAI_BASE_URL": self.model.url,

@@ -86,6 +86,7 @@ def _welcome(stack: Stack, console: Console, seconds: float) -> None:
         "Health": f"{stack.url}/health",
         "API docs": docs,
         "Admin": escape(stack.first_admin.login()),
+        "Mail": f"{shown_path(stack.mail_directory)}/" if stack.mail_directory else "as MAIL_URL says",
         "Settings": f"{shown_path(stack.home / 'services.env')} (set -a; . .local/services.env; set +a)",
         "Logs": f"{shown_path(stack.home / 'logs')}/",
         "Try it": "make demo",

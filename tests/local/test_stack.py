@@ -8,16 +8,22 @@ PORT = 20_080
 
 
 def test_what_the_user_has_replaces_the_local_part(tmp_path: Path) -> None:
-    given = {"DATABASE_URL": "postgresql://h/d", "REDIS_URL": "redis://h", "OPENAI_API_KEY": "sk-x"}
+    given = {
+        "DATABASE_URL": "postgresql://h/d",
+        "REDIS_URL": "redis://h",
+        "OPENAI_API_KEY": "sk-x",
+        "MAIL_URL": "smtp://h",
+    }
     stack = Stack(tmp_path, PORT, given)
-    assert (stack.postgres, stack.redis, stack.model) == (None, None, None)
+    assert (stack.postgres, stack.redis, stack.model, stack.mail_directory) == (None, None, None, None)
+    assert "MAIL_URL" not in stack.settings
     assert "sk-x" not in str(stack._written_settings())
 
 
 def test_the_settings_a_stack_has_written_give_the_same_stack_again(tmp_path: Path) -> None:
     first = Stack(tmp_path, PORT, {})
     again = Stack(tmp_path, PORT, first._written_settings())
-    assert None not in {again.postgres, again.redis, again.model}
+    assert None not in {again.postgres, again.redis, again.model, again.mail_directory}
     assert again._written_settings() == first._written_settings()
 
 
