@@ -12,6 +12,7 @@ from app.database.models import AuditEntry
 
 Action = Literal[
     "account.erased",
+    "account.exported",
     "admin.access",
     "api_key.created",
     "api_key.deleted",
