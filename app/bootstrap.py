@@ -1,7 +1,5 @@
 """What the three services share: `create_app()` puts logging, errors, health and resources around a router."""
 
-import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -11,19 +9,15 @@ from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from app.config import Settings
-from app.core.exceptions import DatabaseUnavailableError, StartupError
 from app.core.handlers import install_handlers, problem_schemas
 from app.core.logging import configure_logging
 from app.core.middleware import BodyLimitMiddleware, RequestContextMiddleware
 from app.core.security import AccessTokens
 from app.database.connection import Database
-from app.database.migrations import require_current_schema
+from app.database.migrations import wait_for_schema
 from app.dependencies import Resources
 from app.health import HealthChecks, health_router
 from app.services.redis import open_redis
-
-STARTUP_PATIENCE = 15.0
-"""Seconds a starting service waits for PostgreSQL."""
 
 ServiceLifespan = Callable[[Resources], AbstractAsyncContextManager[dict[str, Any]]]
 """Opens what one service needs besides; what it yields joins `request.state`."""
@@ -97,7 +91,7 @@ def _lifespan(
             stack.push_async_callback(database.close)
             redis = open_redis(settings)
             stack.push_async_callback(redis.aclose)
-            await _wait_for_schema(database)
+            await wait_for_schema(database)
             resources = Resources(
                 settings=settings,
                 database=database,
@@ -114,16 +108,3 @@ def _lifespan(
             yield state
 
     return lifespan
-
-
-async def _wait_for_schema(database: Database) -> None:
-    give_up = time.monotonic() + STARTUP_PATIENCE
-    while True:
-        try:
-            await require_current_schema(database)
-        except DatabaseUnavailableError:
-            if time.monotonic() > give_up:
-                raise StartupError("PostgreSQL does not answer, or refuses: see DATABASE_URL") from None
-            await asyncio.sleep(0.3)
-        else:
-            return

@@ -1,4 +1,4 @@
-"""The project's own parts: the three services, and the steps that prepare the database for them."""
+"""The project's own parts: the three services, the worker, and the steps that prepare the database for them."""
 
 import hashlib
 import sys
@@ -28,6 +28,20 @@ class Service(Part):
         program = Program(self.name, [*command, *options], self._home, environment=self._environment, stop_seconds=30)
         report("importing")
         self._serve(program, lambda: answers_ok(self._port, "/readyz"), seconds=60)
+
+
+class Worker(Part):
+    """The background jobs. Nothing waits for them, so they are ready when they have been started."""
+
+    def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
+        super().__init__("worker", home)
+        self._environment = environment
+
+    def start(self, report: Report = silent) -> None:
+        """Start the worker; see `Part`."""
+        report("starting")
+        program = Program(self.name, [sys.executable, "-m", "app.worker"], self._home, environment=self._environment)
+        self._serve(program, lambda: True, seconds=1)
 
 
 class Migrate(Part):

@@ -16,7 +16,7 @@ from local.ports import Ports
 from local.postgres import Postgres
 from local.program import PartFailedError
 from local.redis import Redis
-from local.services import FirstAdmin, Migrate, Service
+from local.services import FirstAdmin, Migrate, Service, Worker
 
 HOME = PROJECT / ".local"
 _STOP_POLL_SECONDS = 0.2
@@ -131,6 +131,7 @@ class Stack:
             *((part, []) for part in servers if part is not None),
             (Migrate(home, environment), ["postgres"]),
             *((service, ["migrate", "redis"]) for service in services),
+            (Worker(home, environment), ["migrate", "redis"]),
             (self.first_admin, ["migrate"]),
             (Gateway(home, ports), [service.name for service in services]),
         ]

@@ -23,7 +23,7 @@ from local.postgres import Postgres
 from local.redis import Redis
 from local.services import Service
 from tests.fixtures.database import Sql
-from tests.fixtures.processes import environment, free_port
+from tests.fixtures.processes import WorkerProcess, environment, free_port
 from tests.fixtures.servers import temporary_home
 from tests.fixtures.services import AUTH, Chat, User, assert_problem, login, register
 from tests.provider import Provider, answers
@@ -372,6 +372,31 @@ def test_an_export_that_postgresql_broke_off_is_a_broken_transfer(
 def _renewed(response: Response) -> str:
     assert response.status_code == 200, response.text
     return str(response.json()["refresh_token"])
+
+
+def test_a_worker_waits_for_postgresql_and_goes_on(
+    chat: Chat, settings: Settings, own_home: Path, postgres: Postgres
+) -> None:
+    worker = WorkerProcess(settings, own_home)
+    try:
+        worker.wait_for("worker started")
+        postgres.stop()
+        worker.wait_for("job waits for the database")
+        postgres.start()
+        worker.wait_for("job goes on")
+        assert worker.exit_code() is None
+        sql = Sql(postgres.url())
+        chat.ask(chat.open(), "Hi")
+        sql.do(
+            "UPDATE chat_messages SET status = 'pending', lease_expires_at = now()"
+            " WHERE id = (SELECT max(id) FROM chat_messages)"
+        )
+        settled = "SELECT count(*) = 0 FROM chat_messages WHERE status = 'pending'"
+        Provider.wait_until(lambda: sql.value(settled), timeout=10)
+        sql.close()
+        assert len([line for line in worker.log_lines() if line["message"] == "job waits for the database"]) <= 5
+    finally:
+        worker.stop()
 
 
 def _timed(request: Callable[[], Response]) -> Response:

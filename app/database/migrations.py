@@ -1,5 +1,7 @@
 """Migrations: run them, and find out whether they have been run."""
 
+import asyncio
+import time
 from pathlib import Path
 
 from alembic import command
@@ -9,8 +11,11 @@ from alembic.util import CommandError
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
-from app.core.exceptions import StartupError
+from app.core.exceptions import DatabaseUnavailableError, StartupError
 from app.database.connection import Database, translated_errors
+
+STARTUP_PATIENCE = 15.0
+"""Seconds a starting process waits for PostgreSQL."""
 
 _ALEMBIC_INI = Path(__file__).parents[2] / "alembic.ini"
 
@@ -69,6 +74,25 @@ async def require_current_schema(database: Database) -> None:
     raise StartupError(
         f"the database schema is at {current or 'nothing'}, this code needs {head}: run `python -m app.cli migrate`"
     )
+
+
+async def wait_for_schema(database: Database) -> None:
+    """Wait until PostgreSQL answers, `STARTUP_PATIENCE` seconds at most, and refuse a schema that is behind.
+
+    Raises:
+        StartupError: it does not answer, or the schema is missing or behind.
+
+    """
+    give_up = time.monotonic() + STARTUP_PATIENCE
+    while True:
+        try:
+            await require_current_schema(database)
+        except DatabaseUnavailableError:
+            if time.monotonic() > give_up:
+                raise StartupError("PostgreSQL does not answer, or refuses: see DATABASE_URL") from None
+            await asyncio.sleep(0.3)
+        else:
+            return
 
 
 async def _current_revision(database: Database) -> str | None:

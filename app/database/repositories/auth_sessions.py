@@ -6,11 +6,12 @@ from datetime import timedelta
 from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Update, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Update, bindparam, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.types import Interval
 
 from app.database.models import AuthSession, User
+from app.database.repositories import batches
 from app.database.repositories.audit import Origin
 
 Reason = Literal["logout", "logout_all", "removed", "replayed", "password_changed", "password_reset", "disabled"]
@@ -65,6 +66,14 @@ _CONFIRM = (
     update(AuthSession)
     .where(AuthSession.uuid == bindparam("p_session_uuid"), AuthSession.token_hash == bindparam("p_token_hash"))
     .values(rotated_at=func.now())
+)
+
+
+_KEPT = timedelta(days=30)
+"""How long a login stays that is over."""
+_PURGE = batches.removal(
+    AuthSession.id,
+    or_(AuthSession.expires_at < func.now() - _KEPT, AuthSession.revoked_at < func.now() - _KEPT),
 )
 
 
@@ -152,6 +161,11 @@ async def revoke_all(session: AsyncSession, *, user_id: int, reason: Reason, exc
         statement = statement.where(AuthSession.uuid != except_uuid)
     ended = await session.scalars(statement.returning(AuthSession.expires_at > func.now()))
     return sum(ended)
+
+
+async def purge(connection: AsyncConnection, *, limit: int) -> int:
+    """Remove logins that have been over for long, `limit` at most, and say how many."""
+    return await batches.remove(connection, _PURGE, limit=limit)
 
 
 def _revoke(reason: Reason) -> Update:

@@ -18,7 +18,6 @@ from sqlalchemy import (
     Uuid,
     and_,
     bindparam,
-    delete,
     false,
     func,
     null,
@@ -31,6 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningInsert
 
 from app.database.models import ChatMessage, ChatSession, IdempotencyKey
+from app.database.repositories import batches
 
 KEPT = timedelta(hours=24)
 """How long a key is remembered."""
@@ -165,18 +165,7 @@ _FIND = (
     )
     .where(*_THIS)
 )
-_PURGE = (
-    delete(IdempotencyKey)
-    .where(
-        IdempotencyKey.id.in_(
-            select(IdempotencyKey.id)
-            .where(IdempotencyKey.expires_at <= func.now())
-            .limit(bindparam("p_limit", type_=Integer))
-            .with_for_update(skip_locked=True)
-        )
-    )
-    .returning(IdempotencyKey.id)
-)
+_PURGE = batches.removal(IdempotencyKey.id, IdempotencyKey.expires_at <= func.now())
 
 
 def key_parameters(key: RequestKey) -> dict[str, Any]:
@@ -224,5 +213,5 @@ async def find(connection: AsyncConnection, key: RequestKey) -> StoredKey | None
 
 
 async def purge(connection: AsyncConnection, *, limit: int) -> int:
-    """Remove keys whose time is over, and say how many."""
-    return len((await connection.execute(_PURGE, {"p_limit": limit})).all())
+    """Remove keys whose time is over, `limit` at most, and say how many."""
+    return await batches.remove(connection, _PURGE, limit=limit)

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.database.models import OneTimeToken, User
+from app.database.repositories import batches
 
 Purpose = Literal["verify_email", "reset_password"]
 
@@ -23,6 +24,9 @@ class TokenOwner:
     email: str
     username: str
     is_verified: bool
+
+
+_PURGE = batches.removal(OneTimeToken.id, OneTimeToken.expires_at <= func.now())
 
 
 async def store(
@@ -69,6 +73,11 @@ async def forget(session: AsyncSession, *, user_id: int, purposes: Sequence[Purp
     await session.execute(
         delete(OneTimeToken).where(OneTimeToken.user_id == user_id, OneTimeToken.purpose.in_(purposes))
     )
+
+
+async def purge(connection: AsyncConnection, *, limit: int) -> int:
+    """Remove tokens whose time is over, `limit` at most, and say how many."""
+    return await batches.remove(connection, _PURGE, limit=limit)
 
 
 def _is_good(purpose: Purpose, token_hash: bytes) -> tuple[ColumnElement[bool], ...]:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.types import Interval, Text
 
 from app.database.models import LoginThrottle
+from app.database.repositories import batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,11 @@ _REFUND = (
 )
 
 
+_KEPT = timedelta(days=1)
+"""How long a counter stays whose window is over: who comes back soon finds the row to count in."""
+_PURGE = batches.removal(LoginThrottle.key, LoginThrottle.window_ends_at <= func.now() - _KEPT)
+
+
 async def count_all(
     connection: AsyncConnection | AsyncSession, keys: Sequence[str], *, window: timedelta
 ) -> dict[str, Count]:
@@ -87,3 +93,8 @@ async def forget(connection: AsyncConnection | AsyncSession, keys: Sequence[str]
         ),
         {"p_keys": list(keys)},
     )
+
+
+async def purge(connection: AsyncConnection, *, limit: int) -> int:
+    """Remove counters whose window is long over, `limit` at most, and say how many."""
+    return await batches.remove(connection, _PURGE, limit=limit)

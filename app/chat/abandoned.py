@@ -1,0 +1,46 @@
+"""Settles answers whose process has died, with what they had said."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from app.database.connection import PATIENCE, Database
+from app.database.repositories import abandoned
+from app.database.repositories.abandoned import AbandonedTurn, Estimate
+
+Published = Callable[[UUID], Awaitable[str]]
+"""Gives the text that clients have seen of an answer."""
+
+BATCH = 100
+"""Answers settled in one go."""
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonedTurns:
+    """The worker settles all of them; who needs a session's does not wait for the worker."""
+
+    database: Database
+    published: Published
+    estimate: Estimate
+
+    async def settle_some(self) -> int:
+        """Settle the answers whose lease is over, `BATCH` at most, and say how many.
+
+        Raises:
+            DatabaseUnavailableError: PostgreSQL is away; those before are settled.
+
+        """
+        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+            found = await abandoned.find_some(connection, limit=BATCH)
+        return sum([await self._settle(turn) for turn in found])
+
+    async def settle_in_session(self, *, user_id: int, session_uuid: UUID) -> bool:
+        """Settle the answer that keeps a session busy, if its lease is over. False: there is none."""
+        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+            found = await abandoned.find_in_session(connection, user_id=user_id, session_uuid=session_uuid)
+        return found is not None and await self._settle(found)
+
+    async def _settle(self, turn: AbandonedTurn) -> bool:
+        content = await self.published(turn.answer_uuid)
+        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+            return await abandoned.settle(connection, turn, content=content, estimate=self.estimate)

@@ -1,0 +1,157 @@
+"""Background jobs: `python -m app.worker`, as many of them at once as one likes.
+
+Every job may be run twice, or be cut off in the middle: what it did stays right, and the rest is done the next time.
+"""
+
+import asyncio
+import logging
+import random
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from app.chat.abandoned import AbandonedTurns
+from app.config import Settings, get_settings
+from app.core.exceptions import DatabaseUnavailableError, StartupError
+from app.core.logging import configure_logging
+from app.database.connection import Database, DatabaseConnection
+from app.database.migrations import wait_for_schema
+from app.database.repositories import auth_sessions, idempotency, one_time_tokens, throttles
+from app.database.repositories.abandoned import Estimate
+
+logger = logging.getLogger(__name__)
+
+_JITTER = 0.2
+"""Share of its interval by which a job's pause may differ, so that workers do not all come at once."""
+_LONGEST_ROUND = 60.0
+"""Seconds one round of a job may take."""
+_STOP_SECONDS = 5.0
+"""What a job that is at it may still take when the worker is told to stop."""
+_PURGE_BATCH = 1000
+_PURGE_SECONDS = 10.0
+"""What one batch may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Something that is done again and again."""
+
+    name: str
+    interval: float
+    """Seconds between rounds, about."""
+    work: Callable[[], Awaitable[int]]
+    """Makes one round, and says how much there was to do."""
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Make rounds until the worker stops, whatever happens to PostgreSQL meanwhile."""
+        is_away = False
+        while not stopping.is_set():
+            try:
+                async with asyncio.timeout(_LONGEST_ROUND):
+                    done = await self.work()
+            except (DatabaseUnavailableError, TimeoutError):
+                if not is_away:
+                    logger.warning("job waits for the database", extra={"job": self.name})
+                is_away = True
+            except Exception:
+                logger.exception("job failed", extra={"job": self.name})
+            else:
+                if is_away:
+                    logger.info("job goes on", extra={"job": self.name})
+                is_away = False
+                logger.log(logging.INFO if done else logging.DEBUG, "job done", extra={"job": self.name, "count": done})
+            with suppress(TimeoutError):
+                pause = self.interval * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - not a secret
+                await asyncio.wait_for(stopping.wait(), pause)
+
+
+class Purge(Protocol):
+    """Removes some rows that are over, and says how many; see the repositories."""
+
+    async def __call__(self, connection: DatabaseConnection, *, limit: int) -> int:
+        """Remove at most `limit` rows."""
+        ...
+
+
+def jobs(settings: Settings, database: Database) -> Iterator[Job]:
+    """List what there is to do."""
+    abandoned = AbandonedTurns(
+        database, _nothing_published, Estimate(model=settings.LLM_MODEL, history_messages=settings.LLM_HISTORY_MESSAGES)
+    )
+    yield Job("settle abandoned turns", 1.5, abandoned.settle_some)
+    for name, purge, interval in (
+        ("purge idempotency keys", idempotency.purge, 300.0),
+        ("purge one-time tokens", one_time_tokens.purge, 300.0),
+        ("purge throttles", throttles.purge, 300.0),
+        ("purge logins", auth_sessions.purge, 3600.0),
+    ):
+        yield Job(name, interval, _in_batches(database, purge))
+
+
+async def run(jobs: Sequence[Job], stopping: asyncio.Event) -> None:
+    """Run jobs until told to stop. One that is at it then may finish, within `_STOP_SECONDS`."""
+    tasks = [asyncio.create_task(job.run(stopping)) for job in jobs]
+    await stopping.wait()
+    await asyncio.wait(tasks, timeout=_STOP_SECONDS)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def work(settings: Settings) -> None:
+    """Be a worker until SIGTERM or SIGINT.
+
+    Raises:
+        StartupError: PostgreSQL does not answer, or the schema is behind.
+
+    """
+    async with AsyncExitStack() as stack:
+        database = Database.from_settings(settings, application_name="worker")
+        stack.push_async_callback(database.close)
+        await wait_for_schema(database)
+        # Until here there was nothing to finish: the signal itself ends the process.
+        stopping = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        logger.info("worker started")
+        await run(list(jobs(settings, database)), stopping)
+    logger.info("worker stopped")
+
+
+def main() -> int:
+    """Run the worker; return the exit code."""
+    settings = get_settings()
+    configure_logging(
+        service="worker", level=settings.LOG_LEVEL, json_lines=settings.LOG_JSON, line_format=settings.LOG_FORMAT
+    )
+    try:
+        asyncio.run(work(settings))
+    except StartupError as error:
+        logger.critical(str(error))
+        return 1
+    return 0
+
+
+def _in_batches(database: Database, purge: Purge) -> Callable[[], Awaitable[int]]:
+    async def work() -> int:
+        removed = 0
+        while True:
+            async with database.autocommit(max_seconds=_PURGE_SECONDS) as connection:
+                batch = await purge(connection, limit=_PURGE_BATCH)
+            removed += batch
+            if batch < _PURGE_BATCH:
+                return removed
+
+    return work
+
+
+async def _nothing_published(_answer: UUID) -> str:
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,298 @@
+"""Background jobs, in processes of their own where that matters."""
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from alembic import command
+from httpx2 import HTTPError
+from sqlalchemy import delete
+
+from app import worker as worker_module
+from app.chat.abandoned import AbandonedTurns
+from app.config import Settings
+from app.core.exceptions import DatabaseUnavailableError
+from app.database import migrations
+from app.database.connection import Database
+from app.database.models import ChatSession, User
+from app.database.repositories import turns
+from app.database.repositories.abandoned import Estimate
+from app.database.repositories.turns import Answer, LedgerEntry, NewTurn, StartedTurn
+from app.worker import Job, jobs
+from local.home import PROJECT
+from tests.fixtures.database import Sql
+from tests.fixtures.processes import ChatProcess, WorkerProcess, environment
+from tests.fixtures.services import CHAT, Chat
+from tests.provider import Provider, stalls
+
+ADA = """
+INSERT INTO users (uuid, email, username, password_hash)
+VALUES (gen_random_uuid(), 'ada@example.com', 'ada', '') RETURNING id
+"""
+STATUS = "SELECT status FROM chat_messages WHERE role = 'assistant'"
+ALL_SETTLED = "SELECT count(*) = 0 FROM chat_messages WHERE status = 'pending'"
+
+
+@pytest.fixture
+async def pool(settings: Settings) -> AsyncIterator[Database]:
+    database = Database.from_settings(settings, application_name="test")
+    yield database
+    await database.close()
+
+
+def sweeper(database: Database, text: str = "") -> AbandonedTurns:
+    async def published(_answer: UUID) -> str:
+        return text
+
+    return AbandonedTurns(database, published, Estimate(model="gpt-primary", history_messages=10))
+
+
+async def abandon(database: Database, sql: Sql, user: int, count: int) -> list[StartedTurn]:
+    """Make turns, each in a session of its own, whose process is taken for dead."""
+    abandoned = []
+    for _ in range(count):
+        uuid = uuid4()
+        sql.do("INSERT INTO chat_sessions (uuid, user_id, title) VALUES (%s, %s, '')", [uuid, user])
+        new = NewTurn(
+            user_id=user,
+            session_uuid=uuid,
+            content="Twelve chars",
+            meta={},
+            question_uuid=uuid4(),
+            answer_uuid=uuid4(),
+            lease=timedelta(seconds=-1),
+        )
+        async with database.autocommit() as connection:
+            started = await turns.start(connection, new)
+        assert started is not None
+        abandoned.append(started)
+    return abandoned
+
+
+def test_the_answer_of_a_killed_process_is_settled_and_its_session_goes_on(
+    chat: Chat, chat_process: ChatProcess, worker: WorkerProcess, provider: Provider, sql: Sql
+) -> None:
+    session = chat.open()
+    provider.script(stalls())
+    with ThreadPoolExecutor(1) as pool:
+        path = f"{CHAT}/sessions/{session}/messages"
+        asked = pool.submit(chat_process.client.post, path, json={"message": "Hi"}, headers=chat.user.headers)
+        provider.wait_for_calls(1)
+        chat_process.kill()
+        assert isinstance(asked.exception(timeout=10), HTTPError)
+    assert sql.value(STATUS) == "pending"
+    sql.do("UPDATE chat_messages SET lease_expires_at = now() + interval '1 second' WHERE status = 'pending'")
+    Provider.wait_until(lambda: sql.value(STATUS) == "interrupted", timeout=1 + 5)
+    _, answer = chat.request("GET", f"/sessions/{session}").json()["messages"]
+    assert (answer["status"], answer["metadata"]) == ("interrupted", {"error": "interrupted"})
+    assert chat.ask(session, "And now?")["ai_response"]["status"] == "complete"
+    Provider.wait_until(lambda: worker.settled() == 1)
+
+
+async def test_an_abandoned_answer_keeps_what_was_said_and_the_ledger_what_it_cost(pool: Database, sql: Sql) -> None:
+    (turn,) = await abandon(pool, sql, sql.value(ADA), 1)
+    assert await sweeper(pool, "Hello Ada, I was about").settle_some() == 1
+    (answer,) = sql.rows(
+        "SELECT status, content, metadata, lease_expires_at FROM chat_messages WHERE role = 'assistant'"
+    )
+    assert answer == {
+        "status": "interrupted",
+        "content": "Hello Ada, I was about",
+        "metadata": {"error": "interrupted"},
+        "lease_expires_at": None,
+    }
+    (session,) = sql.rows(
+        "SELECT message_count, last_message_preview, updated_at > created_at AS moved FROM chat_sessions"
+    )
+    assert session == {"message_count": 2, "last_message_preview": "Hello Ada, I was about", "moved": True}
+    ledger = sql.rows(
+        "SELECT turn_id, attempt, user_id = 1 AS hers, session_id, model_requested, status, prompt_tokens,"
+        " completion_tokens, is_estimated FROM llm_calls"
+    )
+    assert ledger == [
+        {
+            "turn_id": turn.answer_uuid,
+            "attempt": 1,
+            "hers": True,
+            "session_id": turn.session_id,
+            "model_requested": "gpt-primary",
+            "status": "cancelled",
+            "prompt_tokens": 3,
+            "completion_tokens": 6,
+            "is_estimated": True,
+        }
+    ]
+    assert await sweeper(pool).settle_some() == 0
+
+
+async def test_a_process_that_was_only_slow_changes_nothing_any_more(pool: Database, sql: Sql) -> None:
+    user = sql.value(ADA)
+    (turn,) = await abandon(pool, sql, user, 1)
+    await sweeper(pool, "Half").settle_some()
+    late = Answer(content="Whole", status="complete", meta={}, tokens_used=3, processing_time_ms=4)
+    call = LedgerEntry(1, "m", "m", False, "ok", None, 1, 2, False, 4)  # noqa: FBT003 - as its fields say
+    async with pool.autocommit() as connection:
+        assert await turns.settle(connection, turn, late, user_id=user, calls=[call]) is None
+    assert sql.value("SELECT content FROM chat_messages WHERE role = 'assistant'") == "Half"
+    assert sql.value("SELECT count(*) FROM llm_calls") == 1
+
+
+async def test_a_turn_whose_lease_runs_is_left_alone(pool: Database, sql: Sql) -> None:
+    alive, _ = await abandon(pool, sql, sql.value(ADA), 2)
+    sql.do(
+        "UPDATE chat_messages SET lease_expires_at = now() + interval '1 minute' WHERE uuid = %s", [alive.answer_uuid]
+    )
+    assert await sweeper(pool).settle_some() == 1
+    assert sql.value("SELECT status FROM chat_messages WHERE uuid = %s", [alive.answer_uuid]) == "pending"
+
+
+async def test_two_workers_at_once_settle_each_answer_once(
+    pool: Database, sql: Sql, settings: Settings, home: Path
+) -> None:
+    await abandon(pool, sql, sql.value(ADA), 120)
+    workers = [WorkerProcess(settings, home, f"worker-{number}") for number in range(2)]
+    try:
+        Provider.wait_until(lambda: sql.value(ALL_SETTLED), timeout=30)
+        Provider.wait_until(lambda: sum(worker.settled() for worker in workers) >= 120)
+        assert sum(worker.settled() for worker in workers) == 120
+    finally:
+        for worker in workers:
+            worker.stop()
+    assert sql.value("SELECT count(*) FROM llm_calls") == 120
+
+
+async def test_settling_and_erasing_at_once_never_wait_for_each_other_in_a_circle(pool: Database, sql: Sql) -> None:
+    async def remove(table: type[User | ChatSession], key: int) -> None:
+        async with pool.transaction() as transaction:
+            await transaction.execute(delete(table).where(table.id == key))
+
+    for _ in range(20):
+        user = sql.value(ADA)
+        session = (await abandon(pool, sql, user, 5))[2].session_id
+        # A deadlock raises.
+        await asyncio.gather(
+            sweeper(pool).settle_some(), remove(ChatSession, session), sweeper(pool).settle_some(), remove(User, user)
+        )
+    assert sql.value("SELECT count(*) FROM chat_messages") == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_is_told_to_stop_ends_in_good_order(worker: WorkerProcess, number: signal.Signals) -> None:
+    worker.wait_for("worker started")
+    worker.process.send_signal(number)
+    Provider.wait_until(lambda: worker.exit_code() is not None, timeout=8)
+    assert worker.exit_code() == 0
+    assert worker.log_lines()[-1]["message"] == "worker stopped"
+
+
+def test_a_worker_refuses_a_schema_that_is_behind(settings: Settings, empty_database_url: str) -> None:
+    migrations.upgrade(empty_database_url)
+    command.downgrade(migrations.alembic_config(empty_database_url), "-1")
+    ended = subprocess.run(
+        [sys.executable, "-m", "app.worker"],
+        cwd=PROJECT,
+        env=environment(settings) | {"DATABASE_URL": empty_database_url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "run `python -m app.cli migrate`" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_worker_starts_without_langgraph_and_the_models_client() -> None:
+    code = "import sys, app.worker; print(sorted({'langgraph', 'openai', 'fastapi'} & sys.modules.keys()))"
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT / "tests",
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert ended.stdout == "[]\n"
+
+
+# Rows that are over by so many seconds.
+PURGED = {
+    "idempotency keys": """
+        INSERT INTO idempotency_keys (user_id, route, key, fingerprint, lease_expires_at, expires_at)
+        SELECT %(user)s, 'r', i::text, sha256(''), now(), now() - i * interval '1 second'
+        FROM generate_series(%(from)s, %(to)s) AS i
+    """,
+    "one-time tokens": """
+        INSERT INTO one_time_tokens (user_id, purpose, token_hash, expires_at)
+        SELECT %(user)s, 'verify_email', sha256(i::text::bytea), now() - i * interval '1 second'
+        FROM generate_series(%(from)s, %(to)s) AS i
+    """,
+    "throttles": """
+        INSERT INTO login_throttles (key, attempts, window_ends_at)
+        SELECT i::text, 1, now() - interval '1 day' - i * interval '1 second'
+        FROM generate_series(%(from)s, %(to)s) AS i
+    """,
+    "expired logins": """
+        INSERT INTO auth_sessions (uuid, user_id, token_hash, expires_at)
+        SELECT gen_random_uuid(), %(user)s, sha256(i::text::bytea),
+               now() - interval '30 days' - i * interval '1 second'
+        FROM generate_series(%(from)s, %(to)s) AS i
+    """,
+    "revoked logins": """
+        INSERT INTO auth_sessions (uuid, user_id, token_hash, expires_at, revoked_at, revoked_reason)
+        SELECT gen_random_uuid(), %(user)s, sha256(i::text::bytea), now() + interval '1 hour',
+               now() - interval '30 days' - i * interval '1 second', 'logout'
+        FROM generate_series(%(from)s, %(to)s) AS i
+    """,
+}
+
+
+@pytest.mark.parametrize("what", PURGED)
+async def test_what_is_long_over_is_removed_in_batches_and_the_rest_stays(
+    pool: Database, sql: Sql, settings: Settings, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(worker_module, "_PURGE_BATCH", 2)
+    rows = f"SELECT count(*) FROM {PURGED[what].split()[2]}"  # noqa: S608 - one of ours
+    user = sql.value(ADA)
+    sql.do(PURGED[what], {"user": user, "from": 1, "to": 5})
+    sql.do(PURGED[what], {"user": user, "from": -3600, "to": -3598})
+    (job,) = [job for job in jobs(settings, pool) if job.name.endswith(what.rpartition(" ")[2])]
+    assert await job.work() == 5
+    assert sql.value(rows) == 3
+    assert await job.work() == 0
+
+
+async def test_a_job_survives_what_its_rounds_meet_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    away, fault = DatabaseUnavailableError(), ZeroDivisionError("canary")
+    outcomes: list[Exception | int] = [away, away, away, 7, fault, TimeoutError(), 0]
+    stopping = asyncio.Event()
+
+    async def work() -> int:
+        outcome = outcomes.pop(0)
+        if not outcomes:
+            stopping.set()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    with caplog.at_level(logging.INFO):
+        await asyncio.wait_for(Job("test", 0.001, work).run(stopping), timeout=5)
+    assert outcomes == []
+    assert [record.message for record in caplog.records] == [
+        "job waits for the database",
+        "job goes on",
+        "job done",
+        "job failed",
+        "job waits for the database",
+        "job goes on",
+    ]
