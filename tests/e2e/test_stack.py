@@ -201,6 +201,18 @@ def test_one_request_id_from_the_gateway_through_every_log(
     assert offered not in (stack.home / "logs" / "chat-service.log").read_text()
 
 
+def test_a_worker_that_ends_is_missed_like_a_service(stack: Stack) -> None:
+    worker = part(stack, "worker")
+    assert stack.failures() == {}
+    process(stack, "worker").kill()
+    deadline = time.monotonic() + 5
+    while worker not in stack.failures():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    worker.stop()
+    worker.start()
+
+
 def test_logs_are_json_and_hold_no_secret_and_nothing_that_was_said(
     stack: Stack, make_visitor: Callable[[str], Visitor]
 ) -> None:
@@ -212,7 +224,7 @@ def test_logs_are_json_and_hold_no_secret_and_nothing_that_was_said(
     visitor.client.post("/api/v1/auth/login", data={"username": "discreet", "password": canary})
     last = visitor.client.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {canary}"})
     lines_of_request(stack, "auth-service", last.headers["X-Request-ID"])
-    names = ["auth-service", "chat-service", "admin-service", "nginx"]
+    names = ["auth-service", "chat-service", "admin-service", "worker", "nginx"]
     for name in names:
         assert log_lines(stack, name)
         text = (stack.home / "logs" / f"{name}.log").read_text()
