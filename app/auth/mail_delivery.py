@@ -33,9 +33,9 @@ LEASE_MARGIN = timedelta(seconds=15)
 
 _POLL_SECONDS = 1.0
 """How soon a mail goes out that another process has asked for."""
-_SPREAD_SECONDS = 0.3
-"""Longest pause before mail that was just asked for. Right behind the request, the work would slow the next one down
-when the address has an account, and whoever times that would know."""
+_SPREAD_SECONDS = 0.2
+"""Longest pause before a mail. A mail to an account is more work than one to nobody: right behind the request that
+asked for it, the next request would be slower, and whoever times that would know."""
 _STOP_SECONDS = 5.0
 """What a stopping process lets the mail take that it is sending."""
 _JITTER = 0.2
@@ -111,7 +111,8 @@ class MailDelivery:
             if is_idle and not stopping.is_set():
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self.outbox.added.wait(), _POLL_SECONDS)
-                    await asyncio.sleep(random.uniform(0, _SPREAD_SECONDS))  # noqa: S311 - spread, not secret
+            if not stopping.is_set():
+                await asyncio.sleep(random.uniform(0, _SPREAD_SECONDS))  # noqa: S311 - spread, not secret
 
     async def _write(self, connection: DatabaseConnection, claimed: ClaimedMail) -> Mail | None:
         """Write the mail as things are now. None: it does not apply any more."""
