@@ -103,3 +103,12 @@ def test_a_changed_password_is_told_to_the_owner(strict: TestClient, sql: Sql, m
     assert response.status_code == 200
     subjects = [str(mail["Subject"]) for mail in wait_for_mails(mail_directory, sql, 2)]
     assert any("Your password was changed" in subject for subject in subjects)
+
+
+def test_one_network_does_not_have_mail_sent_to_everybody(
+    strict: TestClient, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strict._transport, "client", ("198.51.100.1", 50000))
+    statuses = [register(strict, f"user{number}").status_code for number in range(32)]
+    assert statuses == [202] * 30 + [429] * 2
+    assert sql.value("SELECT count(*) FROM users") == 30

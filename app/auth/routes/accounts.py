@@ -18,7 +18,7 @@ router = APIRouter()
     "/register",
     status_code=201,
     response_model=UserResponse,
-    responses=responses(400, 413, 422)
+    responses=responses(400, 413, 422, 429)
     | {202: {"model": RegistrationAccepted, "description": "Addresses must be verified: the rest comes by mail"}},
 )
 async def register(new: UserCreate, services: ServicesDep, origin: OriginDep) -> User | Response:
