@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 import pytest
 from alembic import command
 from httpx2 import HTTPError
-from sqlalchemy import delete
+from sqlalchemy import delete, select, update
 
 from app import worker as worker_module
 from app.chat.abandoned import AbandonedTurns
@@ -23,7 +23,7 @@ from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
 from app.database import migrations
 from app.database.connection import Database
-from app.database.models import ChatSession, User
+from app.database.models import ChatSession, LlmCall, User
 from app.database.repositories import turns
 from app.database.repositories.abandoned import Estimate
 from app.database.repositories.turns import Answer, LedgerEntry, NewTurn, StartedTurn
@@ -155,6 +155,19 @@ async def test_a_turn_whose_lease_runs_is_left_alone(pool: Database, sql: Sql) -
     assert sql.value("SELECT status FROM chat_messages WHERE uuid = %s", [alive.answer_uuid]) == "pending"
 
 
+async def test_a_lease_that_is_renewed_at_the_last_moment_holds(pool: Database, sql: Sql) -> None:
+    await abandon(pool, sql, sql.value(ADA), 1)
+
+    async def published(_answer: UUID) -> str:
+        sql.do("UPDATE chat_messages SET lease_expires_at = now() + interval '1 minute' WHERE status = 'pending'")
+        return "Half"
+
+    turns = AbandonedTurns(pool, published, Estimate(model="gpt-primary", history_messages=10))
+    assert await turns.settle_some() == 0
+    assert sql.value(STATUS) == "pending"
+    assert sql.value("SELECT count(*) FROM llm_calls") == 0
+
+
 async def test_two_workers_at_once_settle_each_answer_once(
     pool: Database, sql: Sql, settings: Settings, home: Path
 ) -> None:
@@ -183,6 +196,19 @@ async def test_settling_and_erasing_at_once_never_wait_for_each_other_in_a_circl
             sweeper(pool).settle_some(), remove(ChatSession, session), sweeper(pool).settle_some(), remove(User, user)
         )
     assert sql.value("SELECT count(*) FROM chat_messages") == 0
+
+
+async def test_an_account_that_is_being_erased_gets_no_more_into_the_ledger(pool: Database, sql: Sql) -> None:
+    user = sql.value(ADA)
+    await abandon(pool, sql, user, 1)
+    async with pool.transaction() as transaction:
+        await transaction.execute(select(User.id).where(User.id == user).with_for_update())
+        settling = asyncio.create_task(sweeper(pool).settle_some())
+        await asyncio.wait({settling}, timeout=0.3)
+        await transaction.execute(update(LlmCall).values(user_id=None))
+        await transaction.execute(delete(User).where(User.id == user))
+    assert await settling == 0
+    assert sql.value("SELECT count(*) FROM llm_calls WHERE user_id IS NOT NULL") == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -26,7 +26,7 @@ from app.core.types import ResponseModel
 from app.database.connection import Database
 from app.database.models import User
 from app.database.repositories import idempotency, turns
-from app.database.repositories.idempotency import KeyTakenError, RequestKey
+from app.database.repositories.idempotency import KeptResponse, KeyTakenError, RequestKey
 from app.database.repositories.turns import ActiveTurnError, NewTurn
 from app.graph.builder import build_chat_graph
 from app.graph.context import ModelPolicy
@@ -382,6 +382,20 @@ async def test_a_client_that_left_finds_its_answer_under_the_key(
     assert first == again
     assert b'"Hello."' in first.body
     assert len(model.asked) == 1
+
+
+async def test_a_slow_process_does_not_replace_the_answer_of_the_one_that_took_over(
+    pool: Database, user_id: int, sql: Sql
+) -> None:
+    key = RequestKey(user_id, "route", "key", b"f" * 32)
+    slow, quick = uuid4(), uuid4()
+    async with pool.autocommit() as connection:
+        await idempotency.take_for_direct(connection, key, turn_id=slow, lease=timedelta(seconds=-1))
+        await idempotency.take_for_direct(connection, key, turn_id=quick, lease=timedelta(seconds=9))
+        for turn_id, body in ((quick, b"quick"), (slow, b"slow")):
+            kept = KeptResponse(key, 200, body)
+            await turns.record_calls(connection, turn_id=turn_id, user_id=user_id, calls=[], kept=kept)
+    assert bytes(sql.value("SELECT response FROM idempotency_keys")) == b"quick"
 
 
 async def test_questions_with_keys_and_erasures_at_once_never_wait_for_each_other_in_a_circle(

@@ -64,8 +64,8 @@ def _estimated_tokens(characters: ColumnElement[int]) -> ColumnElement[int]:
 
 
 def _settle_statement() -> Select[Any]:
-    # The account before the session before its message, as everybody else who locks them. Of several who settle the
-    # same answer the first one does: the others find it settled when they get the session.
+    # Erasing an account takes the identity out of the ledger: it waits for this lock, or this finds nobody. Of several
+    # who settle the same answer the first one does: the others find it settled when they get the session.
     owner = (
         select(User.id)
         .where(User.id == bindparam("p_user_id", type_=BigInteger))
