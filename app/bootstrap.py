@@ -1,6 +1,7 @@
 """What the three services share: `create_app()` puts logging, errors, health and resources around a router."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from app.core.handlers import install_handlers, problem_schemas
 from app.core.logging import configure_logging
 from app.core.middleware import BodyLimitMiddleware, RequestContextMiddleware
 from app.core.security import AccessTokens
+from app.core.shutdown import stop_notice
 from app.database.connection import Database
 from app.database.migrations import wait_for_schema
 from app.dependencies import Resources
@@ -23,7 +25,7 @@ ServiceLifespan = Callable[[Resources], AbstractAsyncContextManager[dict[str, An
 """Opens what one service needs besides; what it yields joins `request.state`."""
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - what the services differ in
     settings: Settings,
     *,
     service: Literal["auth", "chat", "admin"],
@@ -31,10 +33,12 @@ def create_app(
     router: APIRouter,
     lifespan: ServiceLifespan | None = None,
     max_body_bytes: int = 16_384,
+    more_schemas: Mapping[str, Any] | None = None,
 ) -> FastAPI:
     """Build one service. Nothing is opened before its lifespan starts.
 
-    `max_body_bytes` is what its largest sensible request needs.
+    `max_body_bytes` is what its largest sensible request needs. `more_schemas` are what its OpenAPI document refers to
+    and the framework does not know.
     """
     configure_logging(
         service=f"{service}-service",
@@ -55,6 +59,8 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan(settings, service, lifespan),
     )
+    # The first version that can describe an event stream.
+    app.openapi_version = "3.2.0"
     # The last one added is the outermost.
     app.add_middleware(BodyLimitMiddleware, max_bytes=max_body_bytes)
     app.add_middleware(
@@ -73,7 +79,7 @@ def create_app(
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = FastAPI.openapi(app)
-            document["components"]["schemas"].update(problem_schemas())
+            document["components"]["schemas"].update(problem_schemas(), **(more_schemas or {}))
             app.openapi_schema = document
         return app.openapi_schema
 
@@ -92,6 +98,8 @@ def _lifespan(
             redis = open_redis(settings)
             stack.push_async_callback(redis.aclose)
             await wait_for_schema(database)
+            stopping = asyncio.Event()
+            stack.enter_context(stop_notice(stopping))
             resources = Resources(
                 settings=settings,
                 database=database,
@@ -101,6 +109,7 @@ def _lifespan(
                     algorithm=settings.ALGORITHM,
                     life=timedelta(minutes=settings.ACCESS_TOKEN_EXPIRE_MINUTES),
                 ),
+                stopping=stopping,
             )
             state: dict[str, Any] = {"resources": resources, "health": HealthChecks(resources)}
             if extra is not None:

@@ -146,9 +146,15 @@ class Settings(DatabaseSettings):
     LLM_TEMPERATURE: float = Field(0.7, ge=0, le=2, allow_inf_nan=False, description="Sampling temperature.")
     LLM_CACHE_TTL: int = Field(3600, ge=0, le=31_536_000, description="Seconds a cached answer lives. Not used yet.")
     LLM_TURN_TIMEOUT: Seconds = Field(
-        60, description="Deadline of one turn: all attempts at all models together. The gateway waits 80 s."
+        60,
+        description="Deadline of one turn: all attempts at all models together, until a streamed answer begins. "
+        "The gateway waits 80 s.",
     )
     LLM_ATTEMPT_TIMEOUT: Seconds = Field(30, description="Deadline of one attempt at one model.")
+    LLM_STREAM_PAUSE: Seconds = Field(20, description="Longest pause between two pieces of a streamed answer.")
+    LLM_STREAM_TIMEOUT: Seconds = Field(
+        300, le=900, description="Longest time a streamed answer may take from its first piece to its last."
+    )
     LLM_RETRIES_PER_MODEL: int = Field(
         1, ge=0, le=10, description="Repeated attempts at a model before the next is tried."
     )
@@ -177,7 +183,9 @@ class Settings(DatabaseSettings):
 
     # Lifecycle
     SHUTDOWN_GRACE: Seconds = Field(
-        15, description="Seconds running turns may take to finish once a stopping service has closed its connections."
+        15,
+        description="Seconds a stopping service may take: running turns may finish until 3 s before, "
+        "then they are cut short and stored.",
     )
 
     @field_validator("CORS_ORIGINS", mode="before")

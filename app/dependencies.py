@@ -1,5 +1,6 @@
 """What routes may ask for, as annotated aliases."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ class Resources:
     database: Database
     redis: Redis
     tokens: AccessTokens
+    stopping: asyncio.Event
+    """Set when the process has been told to stop, shortly before its server stops listening."""
 
 
 def get_resources(request: Request) -> Resources:

@@ -21,8 +21,9 @@ CACHE_SECONDS = 4.0
 class Health(BaseModel):
     """State of one service."""
 
-    status: Literal["healthy", "degraded", "unhealthy"] = Field(
-        description="`degraded`: Redis is away, everything still works. `unhealthy`: PostgreSQL is away."
+    status: Literal["healthy", "degraded", "unhealthy", "stopping"] = Field(
+        description="`degraded`: Redis is away, everything still works. `unhealthy`: PostgreSQL is away. "
+        "`stopping`: the process has been told to stop."
     )
     service: str
     version: str
@@ -65,9 +66,10 @@ def health_router(settings: Settings, service: str) -> APIRouter:
 
     async def state(request: Request, response: Response) -> Health:
         checks = await request.state.health.run()
-        status: Literal["healthy", "degraded", "unhealthy"] = "healthy"
-        if checks["database"] == "down":
-            status = "unhealthy"
+        status: Literal["healthy", "degraded", "unhealthy", "stopping"] = "healthy"
+        is_stopping = request.state.resources.stopping.is_set()
+        if is_stopping or checks["database"] == "down":
+            status = "stopping" if is_stopping else "unhealthy"
             response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
             response.headers["Retry-After"] = "2"
         elif checks["redis"] == "down":

@@ -3,7 +3,9 @@
 from fastapi import FastAPI
 
 from app.bootstrap import create_app
-from app.chat.routes import lifespan, router
+from app.chat.dependencies import lifespan
+from app.chat.routes import router
+from app.chat.routes.event_docs import event_schemas
 from app.config import Settings, get_settings
 
 
@@ -15,6 +17,7 @@ def create(settings: Settings) -> FastAPI:
         description="Conversations, answered by the LangGraph pipeline.",
         router=router,
         lifespan=lifespan,
+        more_schemas=event_schemas(),
         # 32 000 characters of a message at 12 bytes each, as JSON may escape them, and a context.
         max_body_bytes=409_600,
     )

@@ -17,6 +17,7 @@ pytest_plugins = [
     "tests.fixtures.services",
     "tests.fixtures.world",
     "tests.fixtures.processes",
+    "tests.fixtures.streaming",
 ]
 
 

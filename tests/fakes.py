@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from uuid import UUID
 
-from app.graph.context import Completion, PromptMessage
+from app.graph.context import Completion, Patience, PromptMessage, Publish
 from app.services.mail import Mail, compose
 
 
@@ -36,6 +36,8 @@ class FakeModel:
             self.gate.set()
         self.asked: list[Asked] = []
         self.was_asked = asyncio.Event()
+        self.said_first: list[str] = []
+        """What it says of a streamed answer before anything else happens."""
 
     async def complete(self, model: str, messages: Sequence[PromptMessage], *, max_seconds: float) -> Completion:
         self.asked.append(Asked(model, list(messages), max_seconds))
@@ -48,6 +50,15 @@ class FakeModel:
             raise outcome
         assert outcome is not None
         return outcome
+
+    async def stream(
+        self, model: str, messages: Sequence[PromptMessage], publish: Publish, *, patience: Patience
+    ) -> Completion:
+        for piece in self.said_first:
+            publish(piece)
+        completion = await self.complete(model, messages, max_seconds=patience.first)
+        publish(completion.text.removeprefix("".join(self.said_first)))
+        return completion
 
 
 @dataclass

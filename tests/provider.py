@@ -33,6 +33,8 @@ class Call:
     headers: dict[str, str]
     body: dict[str, Any]
     started: float
+    connection: int = 0
+    """Which of the client's connections it came on."""
     finished: float | None = None
     abandoned: float | None = None
     """When the client hung up, where it did so before the answer was complete."""
@@ -139,6 +141,32 @@ def answers(
             await wire.chunk(b"")
 
     return behave
+
+
+def streams(*pieces: bytes, every: float = 0, hold: bool = False) -> Behaviour:
+    """Send exactly these pieces of an event stream, so many seconds apart; `hold` leaves the connection open."""
+
+    async def behave(_: Call, wire: Wire) -> None:
+        await wire.head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
+        for piece in pieces:
+            await wire.chunk(piece)
+            await asyncio.sleep(every)
+        if hold:
+            await asyncio.sleep(NEVER)
+        await wire.chunk(b"")
+
+    return behave
+
+
+def chunk(text: str | None = None, *, finish_reason: str | None = None, **fields: object) -> bytes:
+    """Return one event of a streamed answer, for `streams`."""
+    delta = {} if text is None else {"content": text}
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    document = {**_envelope("m", "chat.completion.chunk"), "choices": [choice], **fields}
+    return b"data: " + json.dumps(document).encode() + b"\n\n"
+
+
+DONE = b"data: [DONE]\n\n"
 
 
 def echoes() -> Behaviour:
@@ -342,7 +370,7 @@ class Provider:
         if not line.startswith("POST /v1/chat/completions "):
             await wire.json(404, {"error": {"message": f"no such route: {line}"}})
             return await reader.read(1)
-        call = Call(headers, json.loads(body), time.monotonic())
+        call = Call(headers, json.loads(body), time.monotonic(), id(reader))
         self._calls.append(call)
         behaviour = self._behaviour(call.model)
         answer = asyncio.ensure_future(behaviour(call, wire))

@@ -1,66 +1,121 @@
-"""What the routes of the chat service ask for, and how a reply whose bytes are fixed leaves them."""
+"""What the chat service opens besides the shared resources, and how its routes get at it."""
 
-import hashlib
-from typing import Annotated, TypeVar
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from fastapi import Depends, Header, Request, Response
+from fastapi import Depends, Request
 
-from app.chat.idempotency import Reply
+from app.chat.following import FollowingService
+from app.chat.idempotency import Replies
+from app.chat.live import Outlet
+from app.chat.mirrors import Mirrors
+from app.chat.revocation import RevocationWatch
 from app.chat.service import ChatService
-from app.core.exceptions import FieldError, UnprocessableError
-from app.database.repositories.idempotency import RequestKey
-from app.dependencies import ChatWriter
+from app.chat.stops import StopService
+from app.chat.turns import SETTLE_PATIENCE, TurnRunner
+from app.config import Settings
+from app.core.shutdown import NOTICE_SECONDS
+from app.dependencies import Resources
+from app.graph.builder import build_chat_graph
+from app.graph.context import ModelPolicy
+from app.services.llm import OpenAIChatModel
+from app.services.redis import open_redis
+from app.services.stop_channel import StopChannel
+from app.services.turn_buffer import TurnBuffer
 
-T = TypeVar("T")
-
-KEY_HEADER = "Idempotency-Key"
-
-
-def _get_service(request: Request) -> ChatService:
-    service: ChatService = request.state.chat
-    return service
-
-
-ChatServiceDep = Annotated[ChatService, Depends(_get_service)]
-
-
-async def get_request_key(
-    request: Request,
-    user: ChatWriter,
-    key: Annotated[
-        str | None,
-        Header(
-            alias=KEY_HEADER,
-            min_length=1,
-            max_length=255,
-            pattern=r"^[\x21-\x7e]+$",
-            description="Of your own making, such as a UUID: the same request under the same key is carried out once, "
-            "and answered the same for 24 hours.",
-        ),
-    ] = None,
-) -> RequestKey | None:
-    """Return the key under which the client may send this request again.
-
-    Raises:
-        UnprocessableError: there is more than one.
-
-    """
-    if key is None:
-        return None
-    if len(request.headers.getlist(KEY_HEADER)) > 1:
-        problem = FieldError(f"header.{KEY_HEADER}", "multiple_values", "must be given once")
-        raise UnprocessableError("The request is not valid.", code="validation_error", errors=(problem,))
-    # The ids in the path have the length of a UUID: the route takes nothing else.
-    route = " ".join([request.scope["route"].name, *request.path_params.values()])
-    return RequestKey(user.id, route, key, hashlib.sha256(await request.body()).digest())
+_LONGEST_READ = 5.0
+"""Seconds that a command may ask Redis to wait for what it reads."""
 
 
-RequestKeyDep = Annotated[RequestKey | None, Depends(get_request_key)]
+@dataclass(frozen=True, slots=True)
+class ChatServices:
+    """The decisions of this room, by topic."""
+
+    sessions: ChatService
+    turns: TurnRunner
+    following: FollowingService
+    stops: StopService
 
 
-def sent(answer: T | Reply) -> T | Response:
-    """Return what a route sends: the framework writes a model, a reply goes out as it is."""
-    if not isinstance(answer, Reply):
-        return answer
-    headers = {"Idempotent-Replayed": "true"} if answer.is_replay else {}
-    return Response(answer.body, answer.status_code, headers, media_type="application/json")
+@asynccontextmanager
+async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
+    """Open what only this service needs: the model's client, the compiled graph, the running turns."""
+    settings, database = resources.settings, resources.database
+    async with AsyncExitStack() as stack:
+        model = OpenAIChatModel.from_settings(settings)
+        stack.push_async_callback(model.close)
+        blocking_redis = open_redis(settings, longest_wait=_LONGEST_READ)
+        stack.push_async_callback(blocking_redis.aclose)
+        buffer = TurnBuffer(resources.redis, blocking_redis, budget=settings.REDIS_TIMEOUT)
+        stack.push_async_callback(buffer.close)
+        channel = StopChannel(resources.redis, blocking_redis)
+        outlet = Outlet(buffer)
+        graph = build_chat_graph()
+        turns = TurnRunner(
+            graph=graph,
+            model=model,
+            database=database,
+            policy=_policy(settings),
+            turn_timeout=settings.LLM_TURN_TIMEOUT,
+            outlet=outlet,
+        )
+        mirrors = Mirrors(database, buffer)
+        revocations = RevocationWatch(database)
+        for work in (outlet.run(), turns.watch(), revocations.run(), channel.listen(turns.stop)):
+            _start(stack, work)
+
+        async def drain() -> None:
+            await turns.drain(max(settings.SHUTDOWN_GRACE - NOTICE_SECONDS - SETTLE_PATIENCE, 0))
+            # What is left follows turns of other processes, and can go on there.
+            revocations.cut_all()
+
+        async def drain_when_stopping() -> None:
+            await resources.stopping.wait()
+            await asyncio.sleep(NOTICE_SECONDS)
+            await drain()
+
+        stack.push_async_callback(drain)
+        _start(stack, drain_when_stopping())
+        yield {
+            "graph": graph,
+            "chat": ChatServices(
+                sessions=ChatService(database, turns, Replies(database)),
+                turns=turns,
+                following=FollowingService(turns, mirrors, revocations),
+                stops=StopService(database, turns, mirrors, channel),
+            ),
+        }
+
+
+def _policy(settings: Settings) -> ModelPolicy:
+    return ModelPolicy(
+        # The same model twice is one model.
+        models=tuple(dict.fromkeys(filter(None, (settings.LLM_MODEL, settings.LLM_FALLBACK_MODEL)))),
+        retries_per_model=settings.LLM_RETRIES_PER_MODEL,
+        attempt_timeout=settings.LLM_ATTEMPT_TIMEOUT,
+        history_messages=settings.LLM_HISTORY_MESSAGES,
+        stream_pause=settings.LLM_STREAM_PAUSE,
+        stream_timeout=settings.LLM_STREAM_TIMEOUT,
+    )
+
+
+def _start(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+    """Run something in the background for as long as the stack is open."""
+    task = asyncio.create_task(work)
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    stack.push_async_callback(end)
+
+
+def _get_services(request: Request) -> ChatServices:
+    services: ChatServices = request.state.chat
+    return services
+
+
+ServicesDep = Annotated[ChatServices, Depends(_get_services)]

@@ -8,24 +8,23 @@ from app.chat.idempotency import Replies, Reply, kept
 from app.chat.schemas import (
     ChatRequest,
     DirectResponse,
-    MessageResponse,
     SessionCreate,
     SessionCreated,
     SessionDetail,
     SessionList,
     SessionSummary,
-    SessionUpdated,
     TurnResponse,
 )
-from app.chat.turns import KeyedQuestion, TurnRunner
+from app.chat.shapes import direct_response, message_response, turn_response
+from app.chat.turns import KeyedQuestion, Question, TurnRunner
 from app.core.exceptions import NotFoundError
 from app.core.types import Pagination
 from app.database.connection import Database, DatabaseSession
 from app.database.models import ChatSession
 from app.database.repositories import chats, idempotency
-from app.database.repositories.chats import MessageRow, NewSession
+from app.database.repositories.chats import NewSession
 from app.database.repositories.idempotency import KeyTakenError, RequestKey
-from app.database.repositories.turns import Answer, Turn
+from app.database.repositories.turns import Turn
 
 DEFAULT_TITLE = "New Chat"
 
@@ -70,10 +69,8 @@ class ChatService:
             ServiceUnavailableError: this process is shutting down.
 
         """
-        turn = self.turns.answer(
-            user_id=user_id, session=session_uuid, message=question.message, context=question.context, key=key
-        )
-        return await self.replies.to_turn(turn, key, turn_response)
+        asked = Question(user_id, session_uuid, question.message, question.context or {}, key)
+        return await self.replies.to_turn(self.turns.answer(asked), key, turn_response)
 
     async def create_session(self, user_id: int, new: SessionCreate, key: RequestKey | None) -> SessionCreated | Reply:
         """Store a session, and answer its first question if there is one.
@@ -85,8 +82,10 @@ class ChatService:
         session = NewSession(title=new.title or DEFAULT_TITLE, meta=new.context or {})
         if new.initial_message is None:
             return await self._create_empty_session(user_id, session, key)
-        turn = self.turns.answer(user_id=user_id, session=session, message=new.initial_message, context=None, key=key)
-        return await self.replies.to_turn(turn, key, lambda turn: _created_with_turn(turn, session.title), 201)
+        asked = Question(user_id, session, new.initial_message, {}, key)
+        return await self.replies.to_turn(
+            self.turns.answer(asked), key, lambda turn: _created_with_turn(turn, session.title), 201
+        )
 
     async def _create_empty_session(
         self, user_id: int, new: NewSession, key: RequestKey | None
@@ -139,7 +138,7 @@ class ChatService:
         detail = SessionDetail(**_session_fields(stored))
         if message_limit is not None:
             rows = await chats.newest_messages(transaction, session_id=stored.id, limit=message_limit)
-            detail.messages = [_message(row) for row in rows]
+            detail.messages = [message_response(row) for row in rows]
         return detail
 
     async def delete_session(self, transaction: DatabaseSession, user_id: int, session_uuid: UUID) -> None:
@@ -164,65 +163,6 @@ def _created_with_turn(turn: Turn, title: str) -> SessionCreated:
         message_count=shown.session_updated.message_count,
         first_message=shown.user_message,
         ai_response=shown.ai_response,
-    )
-
-
-def turn_response(turn: Turn) -> TurnResponse:
-    """Return a finished turn as clients see it."""
-    started, answer = turn.started, turn.answer
-    return TurnResponse(
-        user_message=MessageResponse(
-            id=started.question_uuid,
-            role="user",
-            content=turn.question,
-            status="complete",
-            timestamp=started.created_at,
-            metadata=turn.question_meta,
-            tokens_used=0,
-            processing_time_ms=0,
-            parent_id=None,
-        ),
-        ai_response=MessageResponse(
-            id=started.answer_uuid,
-            role="assistant",
-            content=answer.content,
-            status=answer.status,
-            timestamp=turn.settled.updated_at,
-            metadata=answer.meta,
-            tokens_used=answer.tokens_used,
-            processing_time_ms=answer.processing_time_ms,
-            parent_id=started.question_uuid,
-        ),
-        session_updated=SessionUpdated(message_count=turn.settled.message_count, updated_at=turn.settled.updated_at),
-    )
-
-
-def direct_response(answer: Answer) -> DirectResponse:
-    """Return the answer to a direct question as clients see it."""
-    return DirectResponse(
-        response=answer.content,
-        status=answer.status,
-        timestamp=answer.meta["timestamp"],
-        metadata=answer.meta,
-        tokens_used=answer.tokens_used,
-        processing_time_ms=answer.processing_time_ms,
-    )
-
-
-def _message(row: MessageRow) -> MessageResponse:
-    message = row.message
-    return MessageResponse.model_validate(
-        {
-            "id": message.uuid,
-            "role": message.role,
-            "content": message.content,
-            "status": "interrupted" if row.is_abandoned else message.status,
-            "timestamp": message.updated_at,
-            "metadata": message.meta,
-            "tokens_used": message.tokens_used,
-            "processing_time_ms": message.processing_time_ms,
-            "parent_id": row.parent_uuid,
-        }
     )
 
 

@@ -12,7 +12,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar
 from uuid import UUID
 
-from app.core.exceptions import ConflictError, DatabaseUnavailableError, NotFoundError, ServiceUnavailableError
+from app.chat.live import Ending, LiveTurn, Outlet
+from app.chat.schemas import MessageResponse
+from app.chat.shapes import answer_message, ending_of
+from app.core.exceptions import (
+    AppError,
+    ConflictError,
+    DatabaseUnavailableError,
+    NotFoundError,
+    ServiceUnavailableError,
+)
 from app.core.types import new_id
 from app.database.connection import PATIENCE, Database, DatabaseConnection
 from app.database.repositories import chats, idempotency, turns
@@ -23,6 +32,7 @@ from app.database.repositories.turns import (
     Answer,
     LedgerEntry,
     NewTurn,
+    SettledStatus,
     SettledTurn,
     StartedTurn,
     Turn,
@@ -36,13 +46,40 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-LEASE_MARGIN = timedelta(seconds=15)
-"""What storing an answer may take after the turn's deadline, before the turn is taken for dead."""
-
+LEASE = timedelta(seconds=30)
+"""How long a process may be silent before its turns are taken for dead."""
+_RENEW_BEFORE = timedelta(seconds=20)
+"""A lease that has less than this left is renewed."""
+_LOOK_EVERY = 1.0
+"""Seconds between looks at what is to be stopped, and which leases are to be renewed."""
+_STORE_PATIENCE = 15.0
+"""Seconds for storing an answer while PostgreSQL is away."""
 _STORE_PAUSE = 0.5
-"""Seconds between attempts to store an answer while PostgreSQL is away."""
-_SETTLE_PATIENCE = 3.0
+"""Seconds between attempts at it."""
+SETTLE_PATIENCE = 3.0
 """Seconds for storing what a cancelled turn leaves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What somebody asks in a session."""
+
+    user_id: int
+    session: UUID | NewSession
+    """A new session is stored with the question, or not at all."""
+    message: str
+    context: dict[str, Any]
+    """Overrides, key by key, what the session was created with."""
+    key: RequestKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedQuestion:
+    """A direct question that its client may send again."""
+
+    key: RequestKey
+    response: Callable[[Answer], KeptResponse]
+    """What is kept of the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +91,12 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyedQuestion:
-    """A direct question that its client may send again."""
+class RunningTurn:
+    """A turn whose question has been stored."""
 
-    key: RequestKey
-    response: Callable[[Answer], KeptResponse]
-    """What is kept of the answer."""
+    started: StartedTurn
+    live: LiveTurn
+    result: asyncio.Task[Turn]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,26 +124,19 @@ class TurnRunner:
     database: Database
     policy: ModelPolicy
     turn_timeout: float
-    """Seconds all attempts of a turn may take together."""
+    """Seconds all attempts of a turn may take together, until a streamed answer begins."""
+    outlet: Outlet | None = None
+    """The way of streamed text to other processes."""
+    stored: dict[UUID, RunningTurn] = field(default_factory=dict)
+    """The turns that are running here, by the id of the answer; not the direct ones."""
+    _live: set[LiveTurn] = field(default_factory=set)
+    """All turns that are running here."""
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
-    """Whole turns: never cancelled, so that what a turn came to is always stored."""
-    _runs: set[asyncio.Task[Any]] = field(default_factory=set)
-    """The graph's part of them, which may be cut short."""
+    """Their tasks: never cancelled, so that what a turn came to is always stored."""
     _is_draining: bool = False
 
-    async def answer(
-        self,
-        *,
-        user_id: int,
-        session: UUID | NewSession,
-        message: str,
-        context: dict[str, Any] | None,
-        key: RequestKey | None = None,
-    ) -> Turn:
+    async def answer(self, question: Question) -> Turn:
         """Store a question, answer it, store the answer.
-
-        A new session is stored with the question, or not at all. `context` overrides, key by key, what the session
-        was created with.
 
         Raises:
             KeyTakenError: the question came before under the same key.
@@ -115,7 +145,17 @@ class TurnRunner:
             ServiceUnavailableError: this process is shutting down.
 
         """
-        return await self._run_detached(self._answer(user_id, session, message, context or {}, key))
+        running = await self.begin(question, streams=False)
+        return await asyncio.shield(running.result)
+
+    async def begin(self, question: Question, *, streams: bool) -> RunningTurn:
+        """Store a question, and have it answered. `streams`: the model is asked to show its answer as it comes.
+
+        Raises:
+            AppError: as `answer`.
+
+        """
+        return await self._detached(self._begin(question, streams=streams))
 
     async def answer_directly(
         self, *, user_id: int, message: str, context: dict[str, Any] | None, keyed: KeyedQuestion | None = None
@@ -127,7 +167,45 @@ class TurnRunner:
             ServiceUnavailableError: this process is shutting down.
 
         """
-        return await self._run_detached(self._answer_directly(user_id, message, context or {}, keyed))
+        live = LiveTurn(new_id())
+        return await self._detached(self._answer_directly(live, user_id, message, context or {}, keyed))
+
+    def begin_directly(self, *, user_id: int, message: str, context: dict[str, Any] | None) -> LiveTurn:
+        """Have such a question answered, and the answer shown as it comes.
+
+        Raises:
+            ServiceUnavailableError: this process is shutting down.
+
+        """
+        self._refuse_when_draining()
+        live = LiveTurn(new_id())
+        _ = self._detach(self._answer_directly(live, user_id, message, context or {}, streams=True))
+        return live
+
+    async def watch(self) -> None:
+        """Look after the turns for ever: renew their leases, stop those that are to be stopped."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY)
+            if not self.stored:
+                continue
+            try:
+                async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+                    stops = await turns.watch(
+                        connection, turn_ids=list(self.stored), lease=LEASE, renew_before=_RENEW_BEFORE
+                    )
+            except DatabaseUnavailableError:
+                continue
+            except Exception:
+                logger.exception("cannot look after the turns")
+                continue
+            for turn_id in stops:
+                self.stop(turn_id)
+
+    def stop(self, turn_id: UUID) -> None:
+        """Cut a turn short, if it is running here, and have what it has said stored as cancelled."""
+        running = self.stored.get(turn_id)
+        if running is not None:
+            running.live.stop()
 
     async def drain(self, grace: float) -> None:
         """Let running turns finish for `grace` seconds, then cut the rest short and store them as interrupted."""
@@ -135,16 +213,22 @@ class TurnRunner:
         if not self._tasks:
             return
         await asyncio.wait(self._tasks, timeout=grace)
-        for run in self._runs:
-            run.cancel()
+        for live in self._live:
+            live.interrupt()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_SETTLE_PATIENCE)
+            await asyncio.wait(self._tasks, timeout=SETTLE_PATIENCE)
 
-    async def _run_detached(self, turn: Coroutine[Any, Any, T]) -> T:
+    def _refuse_when_draining(self) -> None:
         if self._is_draining:
-            turn.close()
             raise ServiceUnavailableError(code="shutting_down")
-        return await asyncio.shield(self._detach(turn))
+
+    async def _detached(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            self._refuse_when_draining()
+        except ServiceUnavailableError:
+            work.close()
+            raise
+        return await asyncio.shield(self._detach(work))
 
     def _detach(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
@@ -157,73 +241,107 @@ class TurnRunner:
         if not task.cancelled():
             task.exception()  # seen: the request, if it still waits, raises it
 
-    async def _answer(
-        self,
-        user_id: int,
-        session: UUID | NewSession,
-        message: str,
-        context: dict[str, Any],
-        key: RequestKey | None,
-    ) -> Turn:
-        started = await self._start(user_id, session, message, context, key)
-        outcome = await self._run_graph(
-            {
-                "user_message": message,
-                "user_id": user_id,
-                "session_id": str(started.session_uuid),
-                "question_seq": started.question_seq,
-                "context": started.session_meta | context,
-                "status": "initialized",
-            }
-        )
-        settled = await _insist(lambda: self._settle(user_id, started, outcome))
-        return Turn(started, message, context, outcome.answer, settled)
+    async def _begin(self, question: Question, *, streams: bool) -> RunningTurn:
+        started = await self._start(question)
+        live = LiveTurn(started.answer_uuid, self.outlet if streams else None)
+        result = self._detach(self._answer(question, started, live, streams=streams))
+        running = self.stored[live.id] = RunningTurn(started, live, result)
+        return running
+
+    async def _answer(self, question: Question, started: StartedTurn, live: LiveTurn, *, streams: bool) -> Turn:
+        outcome: Outcome | None = None
+        try:
+            outcome = await self._run_graph(
+                live,
+                {
+                    "user_message": question.message,
+                    "user_id": question.user_id,
+                    "session_id": str(started.session_uuid),
+                    "question_seq": started.question_seq,
+                    "context": started.session_meta | question.context,
+                    "status": "initialized",
+                },
+                streams=streams,
+            )
+            answer = outcome.answer
+            settled = await _insist(lambda: self._settle(question.user_id, started, outcome))
+            turn = Turn(started, question.message, question.context, answer, settled)
+            live.end(ending_of(answer_message(turn)))
+        except Exception as error:
+            code = error.code if isinstance(error, AppError) else "internal_error"
+            live.end(Ending(_unstored(live, parent_id=started.question_uuid), code=code))
+            raise
+        finally:
+            del self.stored[live.id]
+        return turn
 
     async def _answer_directly(
-        self, user_id: int, message: str, context: dict[str, Any], keyed: KeyedQuestion | None
+        self,
+        live: LiveTurn,
+        user_id: int,
+        message: str,
+        context: dict[str, Any],
+        keyed: KeyedQuestion | None = None,
+        *,
+        streams: bool = False,
     ) -> Answer:
-        turn_id = new_id()
-        if keyed is not None:
-            async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-                await idempotency.take_for_direct(connection, keyed.key, turn_id=turn_id, lease=self._lease)
-        outcome = await self._run_graph(
-            {"user_message": message, "user_id": user_id, "context": context, "status": "initialized"}
+        state: ChatState = {
+            "user_message": message,
+            "user_id": user_id,
+            "context": context,
+            "status": "initialized",
+        }
+        try:
+            if keyed is not None:
+                async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+                    await idempotency.take_for_direct(connection, keyed.key, turn_id=live.id, lease=self._direct_lease)
+            outcome = await self._run_graph(live, state, streams=streams)
+            answer = outcome.answer
+            kept = keyed.response(answer) if keyed else None
+
+            async def record() -> None:
+                async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+                    await turns.record_calls(
+                        connection, turn_id=live.id, user_id=user_id, calls=outcome.calls, kept=kept
+                    )
+
+            await _insist(record)
+        except Exception as error:
+            code = error.code if isinstance(error, AppError) else "internal_error"
+            live.end(Ending(_unstored(live), code=code))
+            raise
+        message_ = _unstored(live).model_copy(
+            update={
+                "status": answer.status,
+                "metadata": answer.meta,
+                "tokens_used": answer.tokens_used,
+                "processing_time_ms": answer.processing_time_ms,
+            }
         )
-        kept = keyed.response(outcome.answer) if keyed else None
-
-        async def record() -> None:
-            async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-                await turns.record_calls(connection, turn_id=turn_id, user_id=user_id, calls=outcome.calls, kept=kept)
-
-        await _insist(record)
-        return outcome.answer
+        live.end(ending_of(message_))
+        return answer
 
     @property
-    def _lease(self) -> timedelta:
-        return timedelta(seconds=self.turn_timeout) + LEASE_MARGIN
+    def _direct_lease(self) -> timedelta:
+        # Nothing is stored of a direct question that could be renewed.
+        return timedelta(seconds=self.turn_timeout + _STORE_PATIENCE)
 
-    async def _start(
-        self,
-        user_id: int,
-        session: UUID | NewSession,
-        message: str,
-        meta: dict[str, Any],
-        key: RequestKey | None,
-    ) -> StartedTurn:
+    async def _start(self, question: Question) -> StartedTurn:
+        session = question.session
         new = NewTurn(
-            user_id=user_id,
+            user_id=question.user_id,
             session_uuid=session.uuid if isinstance(session, NewSession) else session,
-            content=message,
-            meta=meta,
+            content=question.message,
+            meta=question.context,
             question_uuid=new_id(),
             answer_uuid=new_id(),
-            lease=self._lease,
-            key=key,
+            lease=LEASE,
+            key=question.key,
         )
         try:
             if isinstance(session, NewSession):
                 async with self.database.transaction(max_seconds=PATIENCE) as transaction:
-                    await chats.create(transaction, session, user_id=user_id)
+                    await chats.create(transaction, session, user_id=question.user_id)
                     started = await turns.start(await transaction.connection(), new)
             else:
                 async with self.database.autocommit(max_seconds=PATIENCE) as connection:
@@ -271,42 +389,53 @@ class TurnRunner:
             case _:
                 raise ConflictError("The answer came after its time was up.", code="turn_interrupted")
 
-    async def _run_graph(self, state: ChatState) -> Outcome:
+    async def _run_graph(self, live: LiveTurn, state: ChatState, *, streams: bool) -> Outcome:
         context = ChatContext(
             model=self.model,
             history=StoredHistory(self.database, state["user_id"]),
             policy=self.policy,
             deadline=asyncio.get_running_loop().time() + self.turn_timeout,
+            sink=live if streams else None,
         )
-        run = asyncio.ensure_future(self.graph.ainvoke(state, context=context))
-        self._runs.add(run)
-        run.add_done_callback(self._runs.discard)
+        live.run = asyncio.ensure_future(self.graph.ainvoke(state, context=context))
+        if live.stop_requested:
+            live.interrupt()
+        self._live.add(live)
         try:
-            result = await run
+            result = await live.run
         except asyncio.CancelledError:
-            answer = _made_here("interrupted", "shutting_down", text="")
+            answer = (
+                _cut_short(live, context, "cancelled")
+                if live.stop_requested
+                else _cut_short(live, context, "interrupted", code="shutting_down")
+            )
         except Exception:
             logger.exception("the graph failed")
-            answer = _made_here("failed", "internal_error", text=FALLBACK_RESPONSE)
+            answer = _cut_short(live, context, "failed", code="internal_error", polite_text=FALLBACK_RESPONSE)
         else:
             metadata = result["metadata"]
             answer = Answer(
                 content=result["final_response"],
                 status="complete" if result["status"] == "completed" else "failed",
                 meta=metadata,
-                tokens_used=metadata.get("tokens_used", {}).get("total", 0),
+                tokens_used=metadata.get("tokens_used", {}).get("total", 0) or _tokens_of_a_part(context),
                 processing_time_ms=metadata["processing_time_ms"],
             )
+        finally:
+            self._live.discard(live)
+        # What nobody has streamed, and what the pipeline says by itself, is shown in one piece.
+        if answer.content != live.text:
+            live.publish(answer.content[len(live.text) :])
         return Outcome(answer, [_ledger_entry(number, call) for number, call in enumerate(context.attempts, 1)])
 
 
 async def _insist(store: Callable[[], Awaitable[T]]) -> T:
-    """Try again while PostgreSQL is away, as long as the lease lasts: the answer has been paid for.
+    """Try again while PostgreSQL is away, for a while: the answer has been paid for.
 
     `store` must be harmless to repeat.
     """
     try:
-        async with asyncio.timeout(LEASE_MARGIN.total_seconds()):
+        async with asyncio.timeout(_STORE_PATIENCE):
             while True:
                 try:
                     return await store()
@@ -316,13 +445,37 @@ async def _insist(store: Callable[[], Awaitable[T]]) -> T:
         raise DatabaseUnavailableError from None
 
 
-def _made_here(status: Literal["failed", "interrupted"], code: str, *, text: str) -> Answer:
+def _cut_short(
+    live: LiveTurn, context: ChatContext, status: SettledStatus, *, code: str | None = None, polite_text: str = ""
+) -> Answer:
+    """Make an answer of what has been shown, or of a polite text, where the graph made none."""
+    meta: dict[str, Any] = {"timestamp": datetime.now(UTC).isoformat()}
+    if code is not None:
+        meta |= {"error": code, "fallback": not live.text}
     return Answer(
-        content=text,
+        content=live.text or polite_text,
         status=status,
-        meta={"error": code, "fallback": True, "timestamp": datetime.now(UTC).isoformat()},
+        meta=meta,
+        tokens_used=_tokens_of_a_part(context),
+        processing_time_ms=sum(attempt.latency_ms for attempt in context.attempts),
+    )
+
+
+def _tokens_of_a_part(context: ChatContext) -> int:
+    return sum(sum(attempt.estimate) for attempt in context.attempts if attempt.estimate)
+
+
+def _unstored(live: LiveTurn, parent_id: UUID | None = None) -> MessageResponse:
+    return MessageResponse(
+        id=live.id,
+        role="assistant",
+        content=live.text,
+        status="failed",
+        timestamp=datetime.now(UTC),
+        metadata={},
         tokens_used=0,
         processing_time_ms=0,
+        parent_id=parent_id,
     )
 
 
@@ -332,6 +485,9 @@ def _ledger_entry(number: int, attempt: Attempt) -> LedgerEntry:
         status: Literal["ok", "error", "cancelled"] = "ok"
     else:
         status = "error" if attempt.error_code else "cancelled"
+    prompt_tokens, completion_tokens = attempt.estimate or (0, 0)
+    if completion is not None:
+        prompt_tokens, completion_tokens = completion.prompt_tokens, completion.completion_tokens
     return LedgerEntry(
         attempt=number,
         model_requested=attempt.model_requested,
@@ -339,8 +495,9 @@ def _ledger_entry(number: int, attempt: Attempt) -> LedgerEntry:
         is_fallback=attempt.is_fallback,
         status=status,
         error_code=attempt.error_code,
-        prompt_tokens=completion.prompt_tokens if completion else 0,
-        completion_tokens=completion.completion_tokens if completion else 0,
-        is_estimated=completion.is_estimated if completion else False,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        is_estimated=completion.is_estimated if completion else attempt.estimate is not None,
         latency_ms=attempt.latency_ms,
+        first_token_ms=attempt.first_token_ms,
     )

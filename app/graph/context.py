@@ -3,7 +3,7 @@
 Nothing here is global and nothing secret enters the state, so tests pass fakes and a trace shows no key.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypedDict
 from uuid import UUID
@@ -41,6 +41,22 @@ class ModelError(Exception):
         super().__init__(code)
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long one streamed attempt is waited for, in seconds."""
+
+    first: float
+    """Until the first text."""
+    pause: float
+    """From one text to the next."""
+    total: float
+    """All together."""
+
+
+Publish = Callable[[str], None]
+"""Takes the next piece of an answer's text. It neither blocks nor fails."""
+
+
 class ChatModel(Protocol):
     """The port to language models."""
 
@@ -51,6 +67,30 @@ class ChatModel(Protocol):
             ModelError: no whole answer came, for whatever reason.
 
         """
+        ...
+
+    async def stream(
+        self, model: str, messages: Sequence[PromptMessage], publish: Publish, *, patience: Patience
+    ) -> Completion:
+        """Make one attempt, and hand over the text piece by piece as it comes. Return the whole of it.
+
+        Raises:
+            ModelError: no whole answer came, although a part of it may have been handed over.
+
+        """
+        ...
+
+
+class TextSink(Protocol):
+    """The port to those who read along."""
+
+    @property
+    def text(self) -> str:
+        """What they have been shown so far. It can be added to, and not taken back."""
+        ...
+
+    def publish(self, piece: str) -> None:
+        """Show the next piece. Neither blocks nor fails."""
         ...
 
 
@@ -71,6 +111,10 @@ class Attempt:
     latency_ms: int
     completion: Completion | None = None
     error_code: str | None = None
+    first_token_ms: int | None = None
+    """Until the first text of a streamed attempt."""
+    estimate: tuple[int, int] | None = None
+    """Prompt and completion tokens, as far as we can tell, of an attempt that broke off after it had cost something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +128,10 @@ class ModelPolicy:
     """Seconds one attempt may take."""
     history_messages: int
     """Earlier messages sent with a question."""
+    stream_pause: float = 20
+    """Seconds between two pieces of a streamed answer."""
+    stream_timeout: float = 300
+    """Seconds a streamed answer may take once it has begun."""
 
     @property
     def max_retries(self) -> int:
@@ -99,6 +147,13 @@ class ChatContext:
     history: ConversationHistory
     policy: ModelPolicy
     deadline: float
-    """When the run must be over, on the event loop's clock."""
+    """When the run must be over, on the event loop's clock; when a streamed answer must have begun."""
+    sink: TextSink | None = None
+    """Who reads along. None: nobody does, and the model is asked for its answer in one piece."""
     attempts: list[Attempt] = field(default_factory=list)
     """Filled as attempts end, and kept outside the state so that a run that is cut short is accounted for too."""
+
+    @property
+    def shown(self) -> str:
+        """What of the answer somebody may have seen already."""
+        return self.sink.text if self.sink else ""

@@ -11,9 +11,11 @@ from uuid import UUID
 from langgraph.runtime import Runtime
 
 from app.core.exceptions import AppError
-from app.graph.context import Attempt, ChatContext, Completion, ModelError, PromptMessage
+from app.graph.context import Attempt, ChatContext, Completion, ModelError, Patience, PromptMessage
 from app.graph.prompts import FALLBACK_RESPONSE, prompt, system_prompt
 from app.graph.state import ChatState
+from app.graph.streaming import Transcription
+from app.graph.tokens import estimate_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +53,10 @@ async def preprocess_node(state: ChatState, runtime: Runtime[ChatContext]) -> di
 
 
 async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str, Any]:
-    """Make one attempt at one model. A failed one says in the state whether, when and where to try again."""
+    """Make one attempt at one model. A failed one says in the state whether, when and where to try again.
+
+    Once somebody has seen a part of an answer there is no other attempt: what was shown cannot be taken back.
+    """
     context = runtime.context
     started = time.perf_counter()
     if delay := state.get("retry_delay"):
@@ -64,8 +69,12 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
     model = context.policy.models[model_index]
     messages = prompt(state["system_prompt"], state["conversation_history"], state["processed_message"])
     asked = time.perf_counter()
+    seen = Transcription(context.sink) if context.sink else None
 
     def record(completion: Completion | None = None, error_code: str | None = None) -> None:
+        first_at = seen.first_at if seen else None
+        # What was cancelled may have been on its way; what failed before its first word cost nothing.
+        has_cost = completion is None and (error_code is None or first_at is not None)
         context.attempts.append(
             Attempt(
                 model_requested=model,
@@ -73,11 +82,18 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
                 latency_ms=_milliseconds_since(asked),
                 completion=completion,
                 error_code=error_code,
+                first_token_ms=None if first_at is None else round((first_at - asked) * 1000),
+                estimate=estimate_tokens(messages, context.shown) if has_cost else None,
             )
         )
 
+    limit = _time_limit(state, context, remaining)
     try:
-        completion = await context.model.complete(model, messages, max_seconds=_time_limit(state, context, remaining))
+        if seen is None:
+            completion = await context.model.complete(model, messages, max_seconds=limit)
+        else:
+            patience = Patience(limit, context.policy.stream_pause, limit + context.policy.stream_timeout)
+            completion = await context.model.stream(model, messages, seen.publish, patience=patience)
     except ModelError as error:
         record(error_code=error.code)
         update = _after_failure(state, context, error)
@@ -113,12 +129,13 @@ async def postprocess_node(state: ChatState, runtime: Runtime[ChatContext]) -> d
 
 
 async def error_handler_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str, Any]:
-    """Answer with a polite text, marked as what it is."""
+    """Answer with a polite text, marked as what it is; or leave it at what has been shown."""
     error = state.get("error") or "internal_error"
+    shown = runtime.context.shown
     logger.warning("turn failed", extra={"code": error, "attempts": len(runtime.context.attempts)})
     return {
-        "final_response": FALLBACK_RESPONSE,
-        "metadata": _metadata(state, runtime.context) | {"error": error, "fallback": True},
+        "final_response": shown or FALLBACK_RESPONSE,
+        "metadata": _metadata(state, runtime.context) | {"error": error, "fallback": not shown},
         "error": error,
         "status": "error_handled",
     }
@@ -126,6 +143,8 @@ async def error_handler_node(state: ChatState, runtime: Runtime[ChatContext]) ->
 
 def _after_failure(state: ChatState, context: ChatContext, error: ModelError) -> dict[str, Any]:
     """Plan what follows a failed attempt: the same model after a pause, the next model, or the end."""
+    if context.shown:
+        return {"error": error.code, "status": "error"}
     attempts = state["model_attempts"] + 1
     retry_count = state["retry_count"] + 1
     if retry_count > state["max_retries"]:

@@ -3,26 +3,37 @@
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Annotated, Self
 
+import aiohttp
 import httpx2
 import openai
-from openai import AsyncOpenAI
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from openai import AsyncOpenAI, AsyncStream
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.config import Settings
 from app.core.exceptions import StartupError
-from app.graph.context import Completion, ModelError, PromptMessage
+from app.graph.context import Completion, ModelError, Patience, PromptMessage, Publish
+from app.graph.tokens import estimate_tokens
+from app.services.llm_stream import (
+    FinishReason,
+    LenientUsage,
+    ProviderFaultError,
+    StreamedAnswer,
+    lines,
+    storable,
+)
 
 logger = logging.getLogger(__name__)
 
 _RETRYABLE_STATUSES = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """Most of a provider's answer that is read; longer ones are refused."""
-_CHARACTERS_PER_TOKEN = 4
-"""Rule of thumb of the providers for English text; used only where a provider counts nothing, and marked so."""
+_FAREWELL = 0.2
+"""Seconds for the end of a body after the end of the answer in it."""
 
 
 class OpenAIChatModel:
@@ -53,7 +64,9 @@ class OpenAIChatModel:
             base_url=settings.OPENAI_BASE_URL or "https://api.openai.com/v1",
             max_retries=0,
             timeout=settings.LLM_ATTEMPT_TIMEOUT,
-            http_client=openai.DefaultAsyncHttpxClient(
+            http_client=openai.DefaultAioHttpClient(
+                # Every stream holds a connection for as long as it lasts.
+                limits=httpx2.Limits(max_connections=10_000, keepalive_expiry=15),
                 # A redirect would take the conversation to whoever the provider names.
                 follow_redirects=False,
                 headers={"Accept-Encoding": "identity"},
@@ -67,20 +80,53 @@ class OpenAIChatModel:
     async def complete(self, model: str, messages: Sequence[PromptMessage], *, max_seconds: float) -> Completion:
         """Make one attempt; see `ChatModel`."""
         body = {"model": model, "messages": list(messages), **self._parameters}
-        try:
+        with _one_error(model):
             async with asyncio.timeout(max_seconds):
                 # The low-level call sends the body as it is: `chat.completions.create` spends milliseconds of CPU
                 # on walking every message.
                 response = await self._client.post("/chat/completions", body=body, cast_to=object)
-        except (TimeoutError, openai.APITimeoutError) as error:
-            raise _failed(model, "provider_timeout", error, retryable=True) from error
-        except openai.APIStatusError as error:
-            raise _refused(model, error) from error
-        except openai.APIConnectionError as error:
-            raise _failed(model, "provider_unreachable", error, retryable=True) from error
-        except (openai.OpenAIError, _UnfitBodyError, ValueError, RecursionError) as error:
-            raise _failed(model, "provider_bad_response", error, retryable=True) from error
-        return _completion(model, messages, response)
+            return _completion(model, messages, response)
+
+    async def stream(
+        self, model: str, messages: Sequence[PromptMessage], publish: Publish, *, patience: Patience
+    ) -> Completion:
+        """Make one streamed attempt; see `ChatModel`."""
+        body = {
+            "model": model,
+            "messages": list(messages),
+            **self._parameters,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        answer = StreamedAnswer()
+        with _one_error(model):
+            try:
+                await self._read(body, answer, publish, patience)
+            except Exception:
+                if answer.finish_reason is None:
+                    raise
+                # It was whole when the connection broke: only the count of its tokens is missing.
+            return _streamed_completion(model, messages, answer)
+
+    async def _read(self, body: object, answer: StreamedAnswer, publish: Publish, patience: Patience) -> None:
+        now = asyncio.get_running_loop().time
+        give_up = now() + patience.total
+        async with asyncio.timeout(patience.first) as limit:
+            # Raw lines: the client's own events take three times the CPU of everything else here.
+            response: httpx2.Response = await self._client.post(
+                "/chat/completions", body=body, cast_to=httpx2.Response, stream=True, stream_cls=AsyncStream[object]
+            )  # type: ignore[assignment] # the overloads do not know that this type is given as it is
+            try:
+                async for line in lines(response.aiter_raw()):
+                    text = answer.feed(line)
+                    if text:
+                        publish(text)
+                        limit.reschedule(min(give_up, now() + patience.pause))
+                    elif answer.is_over:
+                        # What is left is the end of the body: read, the connection serves again.
+                        limit.reschedule(now() + _FAREWELL)
+            finally:
+                await response.aclose()
 
     async def close(self) -> None:
         """Close the client's connections."""
@@ -121,23 +167,7 @@ class _Message(BaseModel):
 
 class _Choice(BaseModel):
     message: _Message
-    finish_reason: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,50}$")]
-
-
-TokenCount = Annotated[int, Field(ge=0, le=1_000_000_000)]
-
-
-class _Usage(BaseModel):
-    prompt_tokens: TokenCount
-    completion_tokens: TokenCount
-
-
-def _none_if_odd(value: object, validate: ValidatorFunctionWrapHandler) -> _Usage | None:
-    try:
-        usage: _Usage | None = validate(value)
-    except ValidationError:
-        return None  # a good answer with an odd count is a good answer: the count is estimated
-    return usage
+    finish_reason: FinishReason
 
 
 class _ChatCompletion(BaseModel):
@@ -147,35 +177,65 @@ class _ChatCompletion(BaseModel):
 
     model: str | None = None
     choices: Annotated[list[_Choice], Field(min_length=1)]
-    usage: Annotated[_Usage | None, WrapValidator(_none_if_odd)] = None
+    usage: LenientUsage = None
 
 
 def _completion(model: str, messages: Sequence[PromptMessage], response: object) -> Completion:
-    try:
-        parsed = _ChatCompletion.model_validate(response)
-    except ValidationError as error:
-        raise _failed(model, "provider_bad_response", error, retryable=True) from error
+    parsed = _ChatCompletion.model_validate(response)
     choice = parsed.choices[0]
-    text = _storable(choice.message.content)
+    return _whole(model, messages, storable(choice.message.content), choice.finish_reason, parsed)
+
+
+def _streamed_completion(model: str, messages: Sequence[PromptMessage], answer: StreamedAnswer) -> Completion:
+    if answer.finish_reason is None:
+        raise ValueError("the stream ended before the answer did")
+    return _whole(model, messages, answer.text, answer.finish_reason, answer)
+
+
+def _whole(
+    model: str,
+    messages: Sequence[PromptMessage],
+    text: str,
+    finish_reason: str,
+    answer: _ChatCompletion | StreamedAnswer,
+) -> Completion:
     if not text.strip():
-        raise ModelError(code="provider_bad_response", retryable=True)
-    usage = parsed.usage or _Usage(
-        prompt_tokens=math.ceil(sum(len(message["content"]) for message in messages) / _CHARACTERS_PER_TOKEN),
-        completion_tokens=math.ceil(len(text) / _CHARACTERS_PER_TOKEN),
+        raise ValueError("the answer is blank")
+    usage = answer.usage
+    prompt_tokens, completion_tokens = (
+        (usage.prompt_tokens, usage.completion_tokens) if usage else estimate_tokens(messages, text)
     )
     return Completion(
         text=text,
-        model=_storable(parsed.model or model)[:200],
-        finish_reason=choice.finish_reason,
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        is_estimated=parsed.usage is None,
+        model=storable(answer.model or model)[:200],
+        finish_reason=finish_reason,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        is_estimated=usage is None,
     )
 
 
-def _storable(text: str) -> str:
-    # PostgreSQL's text cannot hold NUL, and UTF-8 cannot hold a lone surrogate.
-    return text.replace("\x00", "").encode("utf-8", "replace").decode()
+@contextmanager
+def _one_error(model: str) -> Iterator[None]:
+    """Turn whatever an attempt may raise into `ModelError`."""
+    try:
+        yield
+    except openai.APIStatusError as error:
+        raise _refused(model, error) from error
+    except (openai.APIConnectionError, httpx2.HTTPError, aiohttp.ClientError, TimeoutError) as error:
+        code = "provider_timeout" if _is_timeout(error) else "provider_unreachable"
+        raise _failed(model, code, error, retryable=True) from error
+    except ProviderFaultError as error:
+        raise _failed(model, "provider_error", error, retryable=True) from error
+    except (openai.OpenAIError, httpx2.StreamError, _UnfitBodyError, ValueError, RecursionError) as error:
+        raise _failed(model, "provider_bad_response", error, retryable=True) from error
+
+
+def _is_timeout(error: BaseException | None) -> bool:
+    # The transport calls a refused connection a timeout too: what it was caused by tells them apart.
+    while error is not None and not isinstance(error, TimeoutError):
+        error = error.__cause__
+    return error is not None
 
 
 def _refused(model: str, error: openai.APIStatusError) -> ModelError:

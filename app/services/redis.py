@@ -8,11 +8,12 @@ from redis.exceptions import RedisError
 from app.config import Settings
 
 
-def open_redis(settings: Settings) -> Redis:
+def open_redis(settings: Settings, *, longest_wait: float = 0) -> Redis:
     """Make the client. Nothing is opened before the first command.
 
     No command takes longer than `REDIS_TIMEOUT`, and none is repeated: the client's own retries would turn a
-    frozen Redis into seconds of waiting for every request.
+    frozen Redis into seconds of waiting for every request. `longest_wait`: seconds that a command itself may ask
+    Redis to wait, for a client that is used for nothing else.
     """
     password = settings.REDIS_PASSWORD.get_secret_value() if settings.REDIS_PASSWORD else None
     client: Redis = Redis.from_url(
@@ -20,7 +21,7 @@ def open_redis(settings: Settings) -> Redis:
         # What the URL itself holds wins over these two.
         password=password,
         db=settings.REDIS_DB,
-        socket_timeout=settings.REDIS_TIMEOUT,
+        socket_timeout=settings.REDIS_TIMEOUT + longest_wait,
         socket_connect_timeout=settings.REDIS_TIMEOUT,
         retry=Retry(NoBackoff(), 0),
         decode_responses=False,

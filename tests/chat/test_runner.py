@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from app.chat.service import direct_response
-from app.chat.turns import TurnRunner
+from app.chat.shapes import direct_response
+from app.chat.turns import Question, TurnRunner
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError, ServiceUnavailableError
 from app.database.connection import Database
@@ -58,7 +58,7 @@ async def test_an_answer_is_stored_although_its_request_was_cancelled(
 ) -> None:
     model = FakeModel(completion("Hello."), gate=asyncio.Event())
     turns = runner(pool, model)
-    request = asyncio.create_task(turns.answer(user_id=user_id, session=session, message="Hi", context=None))
+    request = asyncio.create_task(turns.answer(Question(user_id, session, "Hi", {})))
     await model.was_asked.wait()
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -74,7 +74,7 @@ async def test_a_turn_that_outlives_the_grace_is_settled_as_interrupted(
 ) -> None:
     model = FakeModel(None)
     turns = runner(pool, model)
-    request = asyncio.create_task(turns.answer(user_id=user_id, session=session, message="Hi", context=None))
+    request = asyncio.create_task(turns.answer(Question(user_id, session, "Hi", {})))
     await model.was_asked.wait()
     await turns.drain(0.05)
     assert (await asyncio.wait_for(request, timeout=5)).answer.status == "interrupted"
@@ -101,7 +101,7 @@ async def test_a_process_that_is_stopping_takes_no_more_questions(
     turns = runner(pool, FakeModel())
     await turns.drain(0)
     with pytest.raises(ServiceUnavailableError) as refusal:
-        await turns.answer(user_id=user_id, session=session, message="Hi", context=None)
+        await turns.answer(Question(user_id, session, "Hi", {}))
     assert refusal.value.code == "shutting_down"
     with pytest.raises(ServiceUnavailableError):
         await turns.answer_directly(user_id=user_id, message="Hi", context=None)
@@ -112,13 +112,13 @@ async def test_an_unexpected_fault_of_the_graph_is_a_failed_answer_and_no_more(
     pool: Database, sql: Sql, user_id: int, session: UUID
 ) -> None:
     turns = runner(pool, FakeModel(ZeroDivisionError("canary"), completion()))
-    turn = await turns.answer(user_id=user_id, session=session, message="Hi", context=None)
+    turn = await turns.answer(Question(user_id, session, "Hi", {}))
     assert turn.answer.status == "failed"
     assert turn.answer.meta["error"] == "internal_error"
     assert turn.answer.meta["fallback"] is True
     assert "canary" not in str(turn.answer)
     assert answer_stored(sql)["status"] == "failed"
-    turn = await turns.answer(user_id=user_id, session=session, message="Hi again", context=None)
+    turn = await turns.answer(Question(user_id, session, "Hi again", {}))
     assert turn.answer.status == "complete"
 
 
@@ -129,7 +129,7 @@ async def test_a_turn_that_is_being_stored_at_the_end_of_the_grace_is_stored(
     database = Database.from_settings(single, application_name="test")
     model = FakeModel(completion("Hello."), gate=asyncio.Event())
     turns = runner(database, model)
-    request = asyncio.create_task(turns.answer(user_id=user_id, session=session, message="Hi", context=None))
+    request = asyncio.create_task(turns.answer(Question(user_id, session, "Hi", {})))
     await model.was_asked.wait()
     async with database.autocommit():  # nobody else gets a connection meanwhile
         model.gate.set()
@@ -148,8 +148,8 @@ async def test_a_question_that_could_not_be_stored_in_time_does_not_block_its_se
     async with pool.transaction() as transaction:
         await transaction.execute(text("SELECT id FROM chat_sessions FOR UPDATE"))
         with pytest.raises(DatabaseUnavailableError):
-            await turns.answer(user_id=user_id, session=session, message="Hi", context=None)
-    turn = await turns.answer(user_id=user_id, session=session, message="Hi again", context=None)
+            await turns.answer(Question(user_id, session, "Hi", {}))
+    turn = await turns.answer(Question(user_id, session, "Hi again", {}))
     assert turn.answer.status == "complete"
     await turns.drain(5)
     assert sql.value("SELECT count(*) FROM chat_messages WHERE status = 'pending'") == 0

@@ -9,7 +9,7 @@ import pytest
 from app.chat.turns import StoredHistory
 from app.config import Settings
 from app.database.connection import Database
-from app.graph.context import ChatModel, Completion, ConversationHistory, ModelError, PromptMessage
+from app.graph.context import ChatModel, Completion, ConversationHistory, ModelError, Patience, PromptMessage
 from app.services.llm import OpenAIChatModel
 from tests.fakes import FakeHistory, FakeModel, completion
 from tests.fixtures.database import Sql
@@ -59,6 +59,22 @@ async def test_a_model_fails_with_the_one_error(make_model: MakeModel) -> None:
         await model.complete("primary", QUESTION, max_seconds=2)
     error = failure.value
     assert (error.code, error.retryable, error.retry_after) == ("provider_rate_limited", True, 3)
+
+
+async def test_a_model_shows_its_answer_as_it_comes(make_model: MakeModel) -> None:
+    expected = completion("Hello Ada.")
+    pieces: list[str] = []
+    given = await make_model(expected).stream("primary", QUESTION, pieces.append, patience=Patience(2, 2, 2))
+    assert given == expected
+    assert "".join(pieces) == expected.text
+
+
+async def test_a_model_fails_to_stream_with_the_one_error(make_model: MakeModel) -> None:
+    pieces: list[str] = []
+    model = make_model(ModelError("provider_rate_limited", retryable=True, retry_after=3))
+    with pytest.raises(ModelError, match="provider_rate_limited"):
+        await model.stream("primary", QUESTION, pieces.append, patience=Patience(2, 2, 2))
+    assert pieces == []
 
 
 async def test_a_model_can_be_cancelled(make_model: MakeModel) -> None:

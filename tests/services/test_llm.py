@@ -170,7 +170,7 @@ async def test_an_attempt_ends_at_its_deadline_and_hangs_up(
     assert 0.3 <= time.monotonic() - started < 0.8
     assert (failure.value.code, failure.value.retryable) == ("provider_timeout", True)
     (call,) = provider.calls
-    provider.wait_until(lambda: call.abandoned is not None)
+    await asyncio.to_thread(provider.wait_until, lambda: call.abandoned is not None)
 
 
 async def test_a_closed_port_is_told_at_once(provider: Provider, model: OpenAIChatModel) -> None:

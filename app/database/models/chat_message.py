@@ -32,6 +32,8 @@ class ChatMessage(IdMixin, TimestampMixin, Base):
     processing_time_ms: Mapped[int] = mapped_column(server_default=text("0"))
     lease_expires_at: Mapped[datetime | None]
     """Until then the process that answers is taken to be alive. Set exactly while the answer is unsettled."""
+    cancel_requested_at: Mapped[datetime | None]
+    """When its owner asked to stop it."""
 
     __table_args__ = (
         UniqueConstraint("session_id", "seq"),

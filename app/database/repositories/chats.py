@@ -86,6 +86,31 @@ async def newest_messages(session: AsyncSession, *, session_id: int, limit: int)
     return [MessageRow(*row) for row in reversed(rows.all())]
 
 
+async def find_turn(
+    session: AsyncSession, *, user_id: int, session_uuid: UUID, answer_uuid: UUID
+) -> tuple[MessageRow, MessageRow] | None:
+    """Return a question of the owner and its answer, which has the given id."""
+    question = aliased(ChatMessage)
+    row = (
+        await session.execute(
+            select(question, ChatMessage, func.coalesce(ChatMessage.lease_expires_at < func.now(), false()))
+            .join(question, ChatMessage.parent_id == question.id)
+            .join(ChatSession, ChatMessage.session_id == ChatSession.id)
+            .where(
+                ChatSession.user_id == user_id,
+                ChatSession.is_active,
+                ChatSession.uuid == session_uuid,
+                ChatMessage.uuid == answer_uuid,
+                ChatMessage.role == "assistant",
+            )
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    asked, answered, is_abandoned = row
+    return MessageRow(asked, None, is_abandoned=False), MessageRow(answered, asked.uuid, is_abandoned=is_abandoned)
+
+
 async def remove(session: AsyncSession, *, user_id: int, session_uuid: UUID) -> bool:
     """Delete a session with its messages. The ledger keeps what it cost. False: there is none."""
     deleted = await session.scalar(

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     CTE,
     BigInteger,
     ColumnElement,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     and_,
+    any_,
     bindparam,
     case,
     column,
@@ -55,7 +57,7 @@ class NewTurn:
     question_uuid: UUID
     answer_uuid: UUID
     lease: timedelta
-    """How long the answer may take before its process is taken for dead."""
+    """How long its process may be silent before it is taken for dead."""
     key: RequestKey | None = None
     """Taken with the turn, or neither is stored."""
 
@@ -98,6 +100,7 @@ class LedgerEntry:
     completion_tokens: int
     is_estimated: bool
     latency_ms: int
+    first_token_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +325,36 @@ _FIND_TURN = (
     .join(ChatSession, ChatMessage.session_id == ChatSession.id)
     .where(ChatMessage.uuid == bindparam("p_turn_id"), ChatSession.user_id == bindparam("p_user_id"), ~_ACTIVE)
 )
+_LIVE = bindparam("p_turn_ids", type_=ARRAY(Uuid))
+# A row that somebody has locked, to settle or delete it, needs no renewing; waiting for several could end in a circle.
+_DUE = (
+    select(ChatMessage.id)
+    .where(
+        ChatMessage.uuid == any_(_LIVE),
+        _ACTIVE,
+        ChatMessage.lease_expires_at < func.now() + bindparam("p_renew_before", type_=Interval),
+    )
+    .with_for_update(skip_locked=True)
+)
+_RENEW = (
+    update(ChatMessage)
+    .where(ChatMessage.id.in_(_DUE))
+    .values(lease_expires_at=func.now() + bindparam("p_lease", type_=Interval))
+)
+_WATCH = (
+    select(ChatMessage.uuid)
+    .where(ChatMessage.uuid == any_(_LIVE), _ACTIVE, ChatMessage.cancel_requested_at.is_not(None))
+    .add_cte(_RENEW.cte("renewed"))
+)
+_REQUEST_CANCEL = (
+    update(ChatMessage)
+    .where(
+        ChatMessage.uuid == bindparam("p_turn_id"),
+        ChatMessage.session_id == _OWNED_SESSION.scalar_subquery(),
+        _ACTIVE,
+    )
+    .values(cancel_requested_at=func.coalesce(ChatMessage.cancel_requested_at, func.now()))
+)
 _FIND_ACTIVE = select(ChatMessage.uuid).where(ChatMessage.session_id == _OWNED_SESSION.scalar_subquery(), _ACTIVE)
 
 
@@ -440,6 +473,23 @@ async def settle_expired(connection: AsyncConnection, *, user_id: int, session_u
     """Mark an answer `interrupted` whose process has died, so that the session can go on. False: there is none."""
     settled = await connection.scalar(_SETTLE_EXPIRED, {"p_session_uuid": session_uuid, "p_user_id": user_id})
     return settled is not None
+
+
+async def watch(
+    connection: AsyncConnection, *, turn_ids: Sequence[UUID], lease: timedelta, renew_before: timedelta
+) -> set[UUID]:
+    """Renew the leases of turns under way that end within `renew_before`, and return which turns are to be stopped."""
+    rows = await connection.scalars(
+        _WATCH, {"p_turn_ids": list(turn_ids), "p_lease": lease, "p_renew_before": renew_before}
+    )
+    return set(rows)
+
+
+async def request_cancel(connection: AsyncConnection, *, user_id: int, session_uuid: UUID, answer_uuid: UUID) -> None:
+    """Note that an answer is to be stopped, if it is the owner's and still under way."""
+    await connection.execute(
+        _REQUEST_CANCEL, {"p_turn_id": answer_uuid, "p_session_uuid": session_uuid, "p_user_id": user_id}
+    )
 
 
 async def find_active(connection: AsyncConnection, *, user_id: int, session_uuid: UUID) -> UUID | None:

@@ -1,0 +1,157 @@
+"""Answers while they are being made: their text so far, and those who follow it."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from app.chat.schemas import MessageResponse
+from app.services.turn_buffer import Draft, TurnBuffer
+
+logger = logging.getLogger(__name__)
+
+GATHER_SECONDS = 0.02
+"""Text that comes so soon after other text travels together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an answer ended."""
+
+    message: MessageResponse
+    code: str | None = None
+    """Why it failed."""
+
+
+class Transcript:
+    """The text of one answer as far as followers may see it. It only grows.
+
+    Followers come and go, and read at their own pace: a slow one finds more text when it looks again.
+    """
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.shown = 0
+        """Characters of the text that followers may see."""
+        self.ending: Ending | None = None
+        self.is_gone = False
+        """Whether the answer was deleted: there is neither more text nor an ending."""
+        self._followers: set[Callable[[], None]] = set()
+
+    def follow(self, wake: Callable[[], None]) -> None:
+        """Have a function called whenever there is something new to see."""
+        self._followers.add(wake)
+
+    def unfollow(self, wake: Callable[[], None]) -> None:
+        """Not any more."""
+        self._followers.discard(wake)
+
+    def show(self, length: int, ending: Ending | None = None) -> None:
+        """Let followers see the first `length` characters, and how it ended, if it did."""
+        self.shown = length
+        self.ending = ending
+        self.wake_all()
+
+    def give_up(self) -> None:
+        """Let go of the followers: there is nothing to wait for."""
+        self.is_gone = True
+        self.wake_all()
+
+    def wake_all(self) -> None:
+        """Call every follower."""
+        for wake in self._followers:
+            wake()
+
+
+class LiveTurn(Transcript):
+    """An answer that this process makes. It is the run's `TextSink`."""
+
+    def __init__(self, turn_id: UUID, outlet: "Outlet | None" = None) -> None:
+        """`outlet`: the way to those who follow from other processes as well; None: there are none."""
+        super().__init__()
+        self.id = turn_id
+        self.stop_requested = False
+        self.run: asyncio.Task[Any] | None = None
+        """The graph's part of the turn, which may be cut short."""
+        self.last_words: Ending | None = None
+        self._outlet = outlet
+        self._loop = asyncio.get_running_loop()
+        self._sent_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def publish(self, piece: str) -> None:
+        """Add to the text; see `TextSink`. The first piece is never held back."""
+        self.text += piece
+        if self._timer is None:
+            due = self._sent_at + GATHER_SECONDS
+            if self._loop.time() >= due:
+                self._send()
+            else:
+                self._timer = self._loop.call_at(due, self._send)
+
+    def end(self, ending: Ending) -> None:
+        """Say how it ended, after everything that has been published."""
+        self.last_words = ending
+        self._send()
+
+    def stop(self) -> None:
+        """Cut the run short, at its owner's wish. What it has published is the answer."""
+        self.stop_requested = True
+        self.interrupt()
+
+    def interrupt(self) -> None:
+        """Cut the run short."""
+        if self.run is not None:
+            self.run.cancel()
+
+    def _send(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._sent_at = self._loop.time()
+        if self._outlet is None:
+            self.show(len(self.text), self.last_words)
+        else:
+            self._outlet.put(self)
+
+
+class Outlet:
+    """Takes what turns say to the buffer in Redis, and then to those who follow here.
+
+    In this order, so that whatever anybody has seen can still be read when this process is killed. What several turns
+    say at the same time is one round trip.
+    """
+
+    def __init__(self, buffer: TurnBuffer) -> None:
+        self._buffer = buffer
+        self._waiting: dict[UUID, LiveTurn] = {}
+        self._is_needed = asyncio.Event()
+
+    def put(self, turn: LiveTurn) -> None:
+        """Take what is new in a turn."""
+        self._waiting[turn.id] = turn
+        self._is_needed.set()
+
+    async def run(self) -> None:
+        """Work for ever."""
+        while True:
+            await self._is_needed.wait()
+            self._is_needed.clear()
+            turns, self._waiting = self._waiting, {}
+            # As they are now: they grow while Redis is written to.
+            drafts = [(turn, Draft(turn.id, turn.text, turn.last_words is not None)) for turn in turns.values()]
+            try:
+                await self._buffer.write([draft for _, draft in drafts])
+            except Exception:
+                logger.exception("turn buffer failed")
+            for turn, draft in drafts:
+                turn.show(len(draft.text), turn.last_words if draft.is_over else None)
+
+
+if TYPE_CHECKING:
+    from app.graph.context import TextSink
+
+    def _is_a_sink(turn: LiveTurn) -> TextSink:
+        return turn

@@ -1,0 +1,57 @@
+"""The key of a request that its client may send again, and how a reply whose bytes are fixed leaves."""
+
+import hashlib
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Header, Request, Response
+
+from app.chat.idempotency import Reply
+from app.core.exceptions import FieldError, UnprocessableError
+from app.database.repositories.idempotency import RequestKey
+from app.dependencies import ChatWriter
+
+T = TypeVar("T")
+
+KEY_HEADER = "Idempotency-Key"
+
+
+async def get_request_key(
+    request: Request,
+    user: ChatWriter,
+    key: Annotated[
+        str | None,
+        Header(
+            alias=KEY_HEADER,
+            min_length=1,
+            max_length=255,
+            pattern=r"^[\x21-\x7e]+$",
+            description="Of your own making, such as a UUID: the same request under the same key is carried out once, "
+            "and answered the same for 24 hours.",
+        ),
+    ] = None,
+) -> RequestKey | None:
+    """Return the key under which the client may send this request again.
+
+    Raises:
+        UnprocessableError: there is more than one.
+
+    """
+    if key is None:
+        return None
+    if len(request.headers.getlist(KEY_HEADER)) > 1:
+        problem = FieldError(f"header.{KEY_HEADER}", "multiple_values", "must be given once")
+        raise UnprocessableError("The request is not valid.", code="validation_error", errors=(problem,))
+    # The ids in the path have the length of a UUID: the route takes nothing else.
+    route = " ".join([request.scope["route"].name, *request.path_params.values()])
+    return RequestKey(user.id, route, key, hashlib.sha256(await request.body()).digest())
+
+
+RequestKeyDep = Annotated[RequestKey | None, Depends(get_request_key)]
+
+
+def sent(answer: T | Reply) -> T | Response:
+    """Return what a route sends: the framework writes a model, a reply goes out as it is."""
+    if not isinstance(answer, Reply):
+        return answer
+    headers = {"Idempotent-Replayed": "true"} if answer.is_replay else {}
+    return Response(answer.body, answer.status_code, headers, media_type="application/json")

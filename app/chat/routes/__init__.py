@@ -1,0 +1,10 @@
+"""HTTP of the chat service, a module for each topic."""
+
+from fastapi import APIRouter
+
+from app.chat.routes import messages, sessions, streams
+from app.core.handlers import responses
+
+router = APIRouter(responses=responses(401, 403, 422, 503))
+for module in (messages, sessions, streams):
+    router.include_router(module.router)

@@ -1,0 +1,73 @@
+"""How OpenAPI describes the event streams."""
+
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from app.chat.schemas import (
+    DirectCreatedEvent,
+    MessageCreatedEvent,
+    MessageDeltaEvent,
+    MessageEndedEvent,
+    MessageFailedEvent,
+    MessageSnapshotEvent,
+)
+
+_ENDINGS: dict[str, type[BaseModel]] = {
+    "message.completed": MessageEndedEvent,
+    "message.failed": MessageFailedEvent,
+    "message.cancelled": MessageEndedEvent,
+}
+_TURN: dict[str, type[BaseModel]] = {
+    "message.created": MessageCreatedEvent,
+    "message.delta": MessageDeltaEvent,
+    "message.snapshot": MessageSnapshotEvent,
+    **_ENDINGS,
+}
+_DIRECT: dict[str, type[BaseModel]] = {
+    "message.created": DirectCreatedEvent,
+    "message.delta": MessageDeltaEvent,
+    **_ENDINGS,
+}
+
+
+def _events(kinds: dict[str, type[BaseModel]]) -> dict[int | str, dict[str, Any]]:
+    # OpenAPI 3.2, section 4.14.4: the schema of one event, its data being text that holds JSON.
+    schemas = [
+        {
+            "type": "object",
+            "required": ["event", "data", "id"],
+            "properties": {
+                "event": {"const": name},
+                "data": {
+                    "type": "string",
+                    "contentMediaType": "application/json",
+                    "contentSchema": {"$ref": f"#/components/schemas/{kind.__name__}"},
+                },
+                "id": {"type": "string", "description": "A position that `Last-Event-ID` accepts."},
+            },
+        }
+        for name, kind in kinds.items()
+    ]
+    return {
+        200: {
+            "description": "The events of the answer. The last one is completed, failed or cancelled.",
+            "content": {"text/event-stream": {"itemSchema": {"oneOf": schemas}}},
+        }
+    }
+
+
+TURN_EVENTS = _events(_TURN)
+DIRECT_EVENTS = _events(_DIRECT)
+
+
+def event_schemas() -> dict[str, Any]:
+    """Return the schemas that these descriptions refer to."""
+    kinds = {*_TURN.values(), *_DIRECT.values()}
+    _, schemas = models_json_schema(
+        [(kind, "serialization") for kind in sorted(kinds, key=lambda kind: kind.__name__)],
+        ref_template="#/components/schemas/{model}",
+    )
+    definitions: dict[str, Any] = schemas["$defs"]
+    return definitions

@@ -1,0 +1,67 @@
+"""Sessions: open, list, read, delete."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+
+from app.chat.dependencies import ServicesDep
+from app.chat.request_keys import RequestKeyDep, sent
+from app.chat.schemas import Deleted, SessionCreate, SessionCreated, SessionDetail, SessionList
+from app.core.handlers import responses
+from app.core.types import Page, PageSize, SearchText
+from app.dependencies import ChatReader, ChatWriter, SessionDep
+
+router = APIRouter()
+
+
+@router.post(
+    "/sessions",
+    status_code=201,
+    response_model=SessionCreated,
+    response_model_exclude_unset=True,
+    responses=responses(400, 409, 413),
+)
+async def create_session(
+    new: SessionCreate, user: ChatWriter, services: ServicesDep, key: RequestKeyDep
+) -> SessionCreated | Response:
+    """Create a session. With `initial_message`, its first question is answered too."""
+    return sent(await services.sessions.create_session(user.id, new, key))
+
+
+@router.get("/sessions")
+async def list_sessions(
+    user: ChatReader,
+    services: ServicesDep,
+    transaction: SessionDep,
+    page: Annotated[Page, Query()] = 1,
+    size: Annotated[PageSize, Query()] = 20,
+    search: Annotated[
+        SearchText | None, Query(description="Looked for in titles and messages, literally and in any case.")
+    ] = None,
+) -> SessionList:
+    """List the caller's sessions, last used first."""
+    return await services.sessions.list_sessions(transaction, user.id, page=page, size=size, search=search)
+
+
+@router.get("/sessions/{session_id}", response_model_exclude_unset=True, responses=responses(404))
+async def get_session(
+    session_id: UUID,
+    user: ChatReader,
+    services: ServicesDep,
+    transaction: SessionDep,
+    *,
+    include_messages: Annotated[bool, Query()] = True,
+    message_limit: Annotated[int, Query(ge=1, le=200, description="The newest that many, oldest first.")] = 50,
+) -> SessionDetail:
+    """Return a session, by default with its newest messages."""
+    return await services.sessions.get_session(
+        transaction, user.id, session_id, message_limit=message_limit if include_messages else None
+    )
+
+
+@router.delete("/sessions/{session_id}", responses=responses(404))
+async def delete_session(session_id: UUID, user: ChatWriter, services: ServicesDep, transaction: SessionDep) -> Deleted:
+    """Delete a session and the text of its messages for good."""
+    await services.sessions.delete_session(transaction, user.id, session_id)
+    return Deleted(message="Session deleted.")

@@ -1,0 +1,63 @@
+"""Answers as event streams."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query, Response
+from pydantic import Field
+
+from app.chat.dependencies import ServicesDep
+from app.chat.mirrors import Address
+from app.chat.routes.event_docs import DIRECT_EVENTS, TURN_EVENTS
+from app.chat.schemas import ChatRequest
+from app.chat.streams import EventStream
+from app.chat.turns import Question
+from app.core.handlers import responses
+from app.dependencies import ChatReader, ChatWriter
+
+Position = Annotated[int, Field(ge=0, le=2**53)]
+
+# `response_class=EventSourceResponse` would have the framework encode the events, with two tasks more for each stream.
+router = APIRouter()
+
+
+@router.post("/direct/stream", response_class=Response, responses=responses(400, 413) | DIRECT_EVENTS)
+async def stream_direct_chat(question: ChatRequest, user: ChatWriter, services: ServicesDep) -> Response:
+    """Answer one question as an event stream. Neither it nor the answer is stored, and it cannot be resumed."""
+    return EventStream(services.following.ask_directly(user, question.message, question.context))
+
+
+@router.post(
+    "/sessions/{session_id}/messages/stream",
+    response_class=Response,
+    responses=responses(400, 404, 409, 413) | TURN_EVENTS,
+)
+async def stream_message(session_id: UUID, question: ChatRequest, user: ChatWriter, services: ServicesDep) -> Response:
+    """Ask a question in a session, and get the answer as an event stream while it is made.
+
+    The answer is made and stored whether or not somebody reads it. A stream that ends without a terminal event was cut:
+    resume it with the id of the last event.
+    """
+    asked = Question(user.id, session_id, question.message, question.context or {})
+    return EventStream(await services.following.ask(user, asked))
+
+
+@router.get(
+    "/sessions/{session_id}/messages/{message_id}/events",
+    response_class=Response,
+    responses=responses(404) | TURN_EVENTS,
+)
+async def follow_message(
+    session_id: UUID,
+    message_id: UUID,
+    user: ChatReader,
+    services: ServicesDep,
+    last_event_id: Annotated[Position | None, Header(description="Events after this one. Absent: all.")] = None,
+    after: Annotated[Position | None, Query(description="The same, for clients that cannot set the header.")] = None,
+) -> Response:
+    """Follow an answer from where a stream was cut, or from the beginning, while it is made or afterwards.
+
+    Some minutes after its end its pieces are not kept any more: then `message.snapshot` brings the whole at once.
+    """
+    position = after if last_event_id is None else last_event_id
+    return EventStream(await services.following.resume(user, Address(user.id, session_id, message_id), after=position))

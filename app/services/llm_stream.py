@@ -1,0 +1,135 @@
+"""What OpenAI's protocol sends for a streamed answer: server-sent events, each a chunk of a completion."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+
+_LONGEST_LINE = 1_048_576
+
+TokenCount = Annotated[int, Field(ge=0, le=1_000_000_000)]
+FinishReason = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,50}$")]
+
+
+class Usage(BaseModel):
+    """Tokens as the provider counted them."""
+
+    prompt_tokens: TokenCount
+    completion_tokens: TokenCount
+
+
+def _none_if_odd(value: object, validate: ValidatorFunctionWrapHandler) -> Usage | None:
+    try:
+        usage: Usage | None = validate(value)
+    except ValidationError:
+        return None  # a good answer with an odd count is a good answer: the count is estimated
+    return usage
+
+
+LenientUsage = Annotated[Usage | None, WrapValidator(_none_if_odd)]
+
+
+class _Delta(BaseModel):
+    content: str | None = None
+
+
+class _Choice(BaseModel):
+    delta: _Delta | None = None
+    finish_reason: FinishReason | None = None
+
+
+class _Chunk(BaseModel):
+    """What is read of an event. Anything else in it may change without notice."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    model: str | None = None
+    choices: list[_Choice] = []
+    usage: LenientUsage = None
+    error: object = None
+
+
+class ProviderFaultError(Exception):
+    """The provider reported a fault of its own in the middle of an answer."""
+
+
+class StreamedAnswer:
+    """Collects the events of one answer."""
+
+    def __init__(self) -> None:
+        self.model: str | None = None
+        self.finish_reason: str | None = None
+        """None: the answer is not whole."""
+        self.usage: Usage | None = None
+        self.is_over = False
+        """Whether the provider has said that nothing follows."""
+        self._pieces: list[str] = []
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self._pieces)
+
+    def feed(self, line: bytes) -> str:
+        """Take the next line, and return the text in it.
+
+        Raises:
+            ProviderFaultError: the line reports a fault.
+            ValueError, RecursionError: the line is no event of this protocol.
+
+        """
+        if not line.startswith(b"data:"):
+            return ""  # an empty line, a comment, or a field that this protocol does not use
+        data = line[5:].strip()
+        if data == b"[DONE]":
+            self.is_over = True
+            return ""
+        chunk = _parse(data)
+        if chunk.error is not None:
+            raise ProviderFaultError
+        if chunk.model:
+            self.model = chunk.model
+        if chunk.usage is not None:
+            self.usage = chunk.usage
+        if not chunk.choices:
+            return ""
+        choice = chunk.choices[0]
+        if choice.finish_reason is not None:
+            self.finish_reason = choice.finish_reason
+        if choice.delta is None or not choice.delta.content:
+            return ""
+        text = storable(choice.delta.content)
+        self._pieces.append(text)
+        return text
+
+
+def _parse(data: bytes) -> _Chunk:
+    try:
+        return _Chunk.model_validate_json(data)
+    except ValidationError:
+        # The fast parser refuses half a surrogate pair, which is no reason to lose an answer.
+        return _Chunk.model_validate(json.loads(data))
+
+
+async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Split what comes in into lines, without their ends. An unfinished last line is dropped.
+
+    Raises:
+        ValueError: a line does not end.
+
+    """
+    rest = b""
+    async for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line.rstrip(b"\r")
+        if len(rest) > _LONGEST_LINE:
+            raise ValueError("the line does not end")
+
+
+def storable(text: str) -> str:
+    """Return the text without what PostgreSQL's text (NUL) and UTF-8 (a lone surrogate) cannot hold."""
+    if text.isascii():
+        return text.replace("\x00", "")
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()

@@ -1,0 +1,191 @@
+"""What running turns have said so far, in Redis, for processes that do not run them.
+
+Of each turn there is a stream `turn:{answer}`. An entry `{n}-0` with the field `text` brings the text to `n`
+characters, so that its place can be told from its id and its length; an entry `{n}-1` with the field `end` says that
+the answer has been stored. Redis may lose any of it at any time: whoever reads notices, and PostgreSQL has the truth.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+from uuid import UUID
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+logger = logging.getLogger(__name__)
+
+KEEP_SECONDS = 300
+"""How long a finished turn stays."""
+_LIFE_SECONDS = 1200
+"""How long a turn stays that never finishes: more than any turn may take."""
+_LARGEST_TEXT = 262_144
+"""Characters of one answer that are kept. Of a longer one nothing is."""
+_PROBE_PAUSE = 1.0
+"""Seconds between looks at a Redis that was away."""
+_OUTAGES = (RedisError, OSError, TimeoutError)
+
+
+class Draft(NamedTuple):
+    """A turn as it is now."""
+
+    turn_id: UUID
+    text: str
+    """From the beginning."""
+    is_over: bool
+    """Whether the answer has been stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """What the buffer has after a position."""
+
+    text: str = ""
+    is_over: bool = False
+    is_broken: bool = False
+    """The text that follows the position is not there, although a later one is; or Redis is away."""
+
+
+class TurnBuffer:
+    """Writes turns that run here, and reads turns that run anywhere."""
+
+    def __init__(self, redis: Redis, blocking_redis: Redis, *, budget: float) -> None:
+        """Use two clients: one whose commands are short, and one that may wait for what it reads.
+
+        `budget`: seconds a write may take before Redis counts as away.
+        """
+        self._redis = redis
+        self._blocking_redis = blocking_redis
+        self._budget = budget
+        self._written: dict[UUID, int] = {}
+        self._probe: asyncio.Task[None] | None = None
+
+    @property
+    def is_away(self) -> bool:
+        """Whether Redis failed and has not been found well since."""
+        return self._probe is not None
+
+    async def write(self, drafts: Sequence[Draft]) -> None:
+        """Write what is new in some turns.
+
+        It never fails, and takes as long as its budget at most; as long as Redis is away, no time at all. What was not
+        written then, is written with what follows.
+        """
+        for _ in range(2):
+            if self.is_away:
+                self._forget(draft.turn_id for draft in drafts)
+                return
+            try:
+                async with asyncio.timeout(self._budget):
+                    lost = await self._try_to_write(drafts)
+            except _OUTAGES as error:
+                logger.warning("turn buffer is away", extra={"reason": type(error).__name__})
+                self._forget(draft.turn_id for draft in drafts)
+                self._probe = asyncio.create_task(self._wait_for_redis())
+                return
+            # Redis was emptied. The next text makes up for it, if there is going to be one.
+            self._forget(draft.turn_id for draft in lost)
+            drafts = [draft for draft in lost if draft.is_over]
+            if not drafts:
+                return
+
+    async def read(self, turn_id: UUID, *, after: int, wait: float) -> Excerpt:
+        """Return what a turn said after a position. Where there is nothing yet, wait for it, `wait` seconds at most."""
+        try:
+            async with asyncio.timeout(wait + self._budget):
+                found = await self._blocking_redis.xread(
+                    {_key(turn_id): f"{after}-0"}, block=round(wait * 1000) or None
+                )
+        except _OUTAGES:
+            return Excerpt(is_broken=True)
+        streams = cast("dict[bytes, list[Any]] | list[Any]", found)
+        if not streams:
+            return Excerpt()
+        ((_, entries),) = streams.items() if isinstance(streams, dict) else streams
+        # Protocol 3 wraps the entries of a stream in a list of their own.
+        return _excerpt(entries[0] if entries and isinstance(entries[0], list) else entries, after)
+
+    async def published(self, turn_id: UUID) -> str:
+        """Return all that a turn has said as far as the buffer knows."""
+        return (await self.read(turn_id, after=0, wait=0)).text
+
+    async def close(self) -> None:
+        """Stop looking for a Redis that is away."""
+        if self._probe is not None:
+            self._probe.cancel()
+            await asyncio.gather(self._probe, return_exceptions=True)
+
+    async def _try_to_write(self, drafts: Sequence[Draft]) -> list[Draft]:
+        """Return the drafts whose earlier text is not there any more."""
+        commands = [(draft, command) for draft in drafts for command in self._commands(draft)]
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for _, command in commands:
+                pipeline.execute_command(*command)
+            replies = await pipeline.execute()
+        lost: dict[UUID, Draft] = {}
+        for (draft, command), reply in zip(commands, replies, strict=True):
+            if command[0] == "XADD" and reply is None:
+                lost[draft.turn_id] = draft
+        for draft in drafts:
+            if draft.is_over or len(draft.text) > _LARGEST_TEXT:
+                self._written.pop(draft.turn_id, None)
+            else:
+                self._written[draft.turn_id] = len(draft.text)
+        return list(lost.values())
+
+    def _commands(self, draft: Draft) -> Iterator[tuple[str | int, ...]]:
+        turn_id, text, is_over = draft
+        key = _key(turn_id)
+        written = self._written.get(turn_id)
+        if written is None or len(text) > _LARGEST_TEXT:
+            yield ("DEL", key)
+        if len(text) > _LARGEST_TEXT:
+            return
+        # Where the rest is gone, a piece of it is of no use.
+        only_if_there = () if written is None else ("NOMKSTREAM",)
+        if len(text) > (written or 0):
+            yield ("XADD", key, *only_if_there, f"{len(text)}-0", "text", text[written or 0 :])
+        if is_over:
+            yield ("XADD", key, *only_if_there, f"{len(text)}-1", "end", "")
+        if is_over or written is None:
+            yield ("EXPIRE", key, KEEP_SECONDS if is_over else _LIFE_SECONDS)
+
+    def _forget(self, turn_ids: Iterable[UUID]) -> None:
+        for turn_id in turn_ids:
+            self._written.pop(turn_id, None)
+
+    async def _wait_for_redis(self) -> None:
+        while True:
+            await asyncio.sleep(_PROBE_PAUSE)
+            with contextlib.suppress(*_OUTAGES):
+                async with asyncio.timeout(self._budget):
+                    await self._redis.ping()
+                break
+        self._probe = None
+        # What was written before may be gone, or may be behind.
+        self._written.clear()
+        logger.info("turn buffer is back")
+
+
+def _key(turn_id: UUID) -> str:
+    return f"turn:{turn_id}"
+
+
+def _excerpt(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], after: int) -> Excerpt:
+    pieces: list[str] = []
+    position = after
+    for entry_id, fields in entries:
+        end = int(entry_id.partition(b"-")[0])
+        if b"text" in fields:
+            text = fields[b"text"].decode()
+            start = end - len(text)
+            if start > position:
+                return Excerpt("".join(pieces), is_broken=True)
+            pieces.append(text[position - start :])
+            position = end
+        else:
+            return Excerpt("".join(pieces), is_over=end == position, is_broken=end != position)
+    return Excerpt("".join(pieces))
