@@ -55,6 +55,11 @@ def a_session(world: World, user: User) -> Ids:
     return {"session_id": world.chat(user).open()}
 
 
+def an_answer(world: World, user: User) -> Ids:
+    ids = a_session(world, user)
+    return ids | {"message_id": world.chat(user).ask(ids["session_id"], "Hi")["ai_response"]["id"]}
+
+
 def an_account(world: World, user: User) -> Ids:
     return {"user_id": user.id}
 
@@ -103,6 +108,10 @@ ENTRIES = {
     "chat.get_session": Entry("user", "chat:read", ids=a_session),
     "chat.delete_session": Entry("user", "chat:write", ids=a_session),
     "chat.send_message": Entry("user", "chat:write", ids=a_session, body=sends(message="Hi")),
+    "chat.stream_message": Entry("user", "chat:write", ids=a_session, body=sends(message="Hi")),
+    "chat.stream_direct_chat": Entry("user", "chat:write", body=sends(message="Hi")),
+    "chat.follow_message": Entry("user", "chat:read", ids=an_answer),
+    "chat.cancel_message": Entry("user", "chat:write", ids=an_answer),
     "admin.get_overview": Entry("admin"),
 }
 

@@ -33,7 +33,7 @@ class FollowingService:
             AppError: as `TurnRunner.answer`.
 
         """
-        running = await self.turns.begin(question, streams=True)
+        running = await self.turns.launch(question, streams=True)
         first = events.created(
             running.started.session_uuid,
             running.live.id,
@@ -48,7 +48,7 @@ class FollowingService:
             AppError: as `TurnRunner.answer_directly`.
 
         """
-        live = self.turns.begin_directly(user_id=user.id, message=message, context=context)
+        live = self.turns.launch_directly(user_id=user.id, message=message, context=context)
         return guarded(Follower(live, 0), self.revocations, user, events.created_directly(live.id))
 
     async def resume(self, user: Principal, address: Address, *, after: int | None) -> Frames:

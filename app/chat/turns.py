@@ -145,17 +145,17 @@ class TurnRunner:
             ServiceUnavailableError: this process is shutting down.
 
         """
-        running = await self.begin(question, streams=False)
+        running = await self.launch(question, streams=False)
         return await asyncio.shield(running.result)
 
-    async def begin(self, question: Question, *, streams: bool) -> RunningTurn:
+    async def launch(self, question: Question, *, streams: bool) -> RunningTurn:
         """Store a question, and have it answered. `streams`: the model is asked to show its answer as it comes.
 
         Raises:
             AppError: as `answer`.
 
         """
-        return await self._detached(self._begin(question, streams=streams))
+        return await self._detached(self._launch(question, streams=streams))
 
     async def answer_directly(
         self, *, user_id: int, message: str, context: dict[str, Any] | None, keyed: KeyedQuestion | None = None
@@ -170,7 +170,7 @@ class TurnRunner:
         live = LiveTurn(new_id())
         return await self._detached(self._answer_directly(live, user_id, message, context or {}, keyed))
 
-    def begin_directly(self, *, user_id: int, message: str, context: dict[str, Any] | None) -> LiveTurn:
+    def launch_directly(self, *, user_id: int, message: str, context: dict[str, Any] | None) -> LiveTurn:
         """Have such a question answered, and the answer shown as it comes.
 
         Raises:
@@ -241,7 +241,7 @@ class TurnRunner:
         if not task.cancelled():
             task.exception()  # seen: the request, if it still waits, raises it
 
-    async def _begin(self, question: Question, *, streams: bool) -> RunningTurn:
+    async def _launch(self, question: Question, *, streams: bool) -> RunningTurn:
         started = await self._start(question)
         live = LiveTurn(started.answer_uuid, self.outlet if streams else None)
         result = self._detach(self._answer(question, started, live, streams=streams))

@@ -16,6 +16,8 @@ from uuid import UUID
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from app.services.copies import stream_key
+
 logger = logging.getLogger(__name__)
 
 KEEP_SECONDS = 300
@@ -97,7 +99,7 @@ class TurnBuffer:
         try:
             async with asyncio.timeout(wait + self._budget):
                 found = await self._blocking_redis.xread(
-                    {_key(turn_id): f"{after}-0"}, block=round(wait * 1000) or None
+                    {stream_key(turn_id): f"{after}-0"}, block=round(wait * 1000) or None
                 )
         except _OUTAGES:
             return Excerpt(is_broken=True)
@@ -138,7 +140,7 @@ class TurnBuffer:
 
     def _commands(self, draft: Draft) -> Iterator[tuple[str | int, ...]]:
         turn_id, text, is_over = draft
-        key = _key(turn_id)
+        key = stream_key(turn_id)
         written = self._written.get(turn_id)
         if written is None or len(text) > _LARGEST_TEXT:
             yield ("DEL", key)
@@ -168,10 +170,6 @@ class TurnBuffer:
         # What was written before may be gone, or may be behind.
         self._written.clear()
         logger.info("turn buffer is back")
-
-
-def _key(turn_id: UUID) -> str:
-    return f"turn:{turn_id}"
 
 
 def _excerpt(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], after: int) -> Excerpt:

@@ -273,7 +273,8 @@ def counted_statements() -> Iterator[list[str]]:
     statements: list[str] = []
 
     def count(*arguments: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
-        statements.append(arguments[2])
+        if "cancel_requested_at IS NOT NULL" not in arguments[2]:  # the runner looks after its turns once a second
+            statements.append(arguments[2])
 
     event.listen(Engine, "before_cursor_execute", count)
     try:
