@@ -12,9 +12,8 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Protocol
-from uuid import UUID
 
-from app.chat.abandoned import AbandonedTurns
+from app.chat.abandoned import AbandonedTurns, Published
 from app.config import Settings, get_settings
 from app.core.exceptions import DatabaseUnavailableError, StartupError
 from app.core.logging import configure_logging
@@ -22,6 +21,8 @@ from app.database.connection import Database, DatabaseConnection
 from app.database.migrations import wait_for_schema
 from app.database.repositories import auth_sessions, idempotency, one_time_tokens, throttles
 from app.database.repositories.abandoned import Estimate
+from app.services.redis import open_redis
+from app.services.turn_buffer import TurnBuffer
 
 logger = logging.getLogger(__name__)
 
@@ -77,10 +78,12 @@ class Purge(Protocol):
         ...
 
 
-def jobs(settings: Settings, database: Database) -> Iterator[Job]:
+def jobs(settings: Settings, database: Database, published: Published) -> Iterator[Job]:
     """List what there is to do."""
     abandoned = AbandonedTurns(
-        database, _nothing_published, Estimate(model=settings.LLM_MODEL, history_messages=settings.LLM_HISTORY_MESSAGES)
+        database,
+        published,
+        Estimate(model=settings.LLM_MODEL, history_messages=settings.LLM_HISTORY_MESSAGES),
     )
     yield Job("settle abandoned turns", 1.5, abandoned.settle_some)
     for name, purge, interval in (
@@ -112,13 +115,16 @@ async def work(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         database = Database.from_settings(settings, application_name="worker")
         stack.push_async_callback(database.close)
+        redis = open_redis(settings)
+        stack.push_async_callback(redis.aclose)
+        buffer = TurnBuffer(redis, redis, budget=settings.REDIS_TIMEOUT)
         await wait_for_schema(database)
         # Until here there was nothing to finish: the signal itself ends the process.
         stopping = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
         logger.info("worker started")
-        await run(list(jobs(settings, database)), stopping)
+        await run(list(jobs(settings, database, buffer.published)), stopping)
     logger.info("worker stopped")
 
 
@@ -147,10 +153,6 @@ def _in_batches(database: Database, purge: Purge) -> Callable[[], Awaitable[int]
                 return removed
 
     return work
-
-
-async def _nothing_published(_answer: UUID) -> str:
-    return ""
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from uuid import UUID
 
+from app.chat.abandoned import AbandonedTurns
+from app.database.connection import Database
+from app.database.repositories.abandoned import Estimate
 from app.graph.context import Completion, Patience, PromptMessage, Publish
 from app.services.mail import Mail, compose
 
@@ -99,3 +102,12 @@ class FakeMail:
         self.taken.append(mail)
         self.composed.append(message)
         self.was_taken.set()
+
+
+def abandoned_turns(database: Database, text: str | None = "") -> AbandonedTurns:
+    """Make what settles abandoned answers, of which clients have seen this text; None: nobody knows."""
+
+    async def published(_answer: UUID) -> str | None:
+        return text
+
+    return AbandonedTurns(database, published, Estimate(model="gpt-primary", history_messages=10))

@@ -8,10 +8,13 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 from alembic import command
 from httpx2 import HTTPError
@@ -29,10 +32,12 @@ from app.database.repositories.abandoned import Estimate
 from app.database.repositories.turns import Answer, LedgerEntry, NewTurn, StartedTurn
 from app.worker import Job, jobs
 from local.home import PROJECT
+from tests.fakes import abandoned_turns
 from tests.fixtures.database import Sql
 from tests.fixtures.processes import ChatProcess, WorkerProcess, environment
 from tests.fixtures.services import CHAT, Chat
-from tests.provider import Provider, stalls
+from tests.fixtures.streaming import ChatServer, Event, text_of
+from tests.provider import Provider, answers, stalls
 
 ADA = """
 INSERT INTO users (uuid, email, username, password_hash)
@@ -47,13 +52,6 @@ async def pool(settings: Settings) -> AsyncIterator[Database]:
     database = Database.from_settings(settings, application_name="test")
     yield database
     await database.close()
-
-
-def sweeper(database: Database, text: str = "") -> AbandonedTurns:
-    async def published(_answer: UUID) -> str:
-        return text
-
-    return AbandonedTurns(database, published, Estimate(model="gpt-primary", history_messages=10))
 
 
 async def abandon(database: Database, sql: Sql, user: int, count: int) -> list[StartedTurn]:
@@ -98,9 +96,75 @@ def test_the_answer_of_a_killed_process_is_settled_and_its_session_goes_on(
     Provider.wait_until(lambda: worker.settled() == 1)
 
 
+def read_and_kill(chat_process: ChatProcess, chat: Chat, provider: Provider, session: str) -> tuple[str, str]:
+    """Read the beginning of a streamed answer and kill its process; give the answer's id and what was seen."""
+    provider.script(answers(" ".join(f"word{number}" for number in range(500)), every=0.02))
+    server = ChatServer(chat_process.url, chat.user)
+    seen: list[Event] = []
+    with suppress(httpx.HTTPError), server.ask(session) as reader:
+        for event in reader:
+            seen.append(event)
+            if len(seen) == 12:
+                chat_process.kill()
+    server.http.close()
+    text = text_of(seen)
+    assert text.startswith("word0 word1")
+    assert not seen[-1].name.startswith("message.completed")
+    return seen[0].data["message_id"], text
+
+
+def expire(sql: Sql) -> None:
+    sql.do("UPDATE chat_messages SET lease_expires_at = now() WHERE status = 'pending'")
+
+
+def assert_kept(answer: dict[str, Any], seen: str, sql: Sql) -> None:
+    assert answer["status"] == "interrupted"
+    assert answer["content"].startswith(seen)
+    (call,) = sql.rows("SELECT status, completion_tokens, is_estimated FROM llm_calls ORDER BY id LIMIT 1")
+    assert call == {"status": "cancelled", "completion_tokens": -(-len(answer["content"]) // 4), "is_estimated": True}
+
+
+def test_what_clients_saw_of_a_killed_processs_answer_is_stored(
+    chat: Chat, chat_process: ChatProcess, settings: Settings, home: Path, provider: Provider, sql: Sql
+) -> None:
+    session = chat.open()
+    _, seen = read_and_kill(chat_process, chat, provider, session)
+    expire(sql)
+    worker = WorkerProcess(settings, home)
+    try:
+        Provider.wait_until(lambda: sql.value(ALL_SETTLED), timeout=10)
+    finally:
+        worker.stop()
+    assert_kept(chat.request("GET", f"/sessions/{session}").json()["messages"][1], seen, sql)
+
+
+def test_the_next_question_stores_what_clients_saw_without_waiting_for_the_worker(
+    chat: Chat, chat_process: ChatProcess, provider: Provider, sql: Sql
+) -> None:
+    session = chat.open()
+    _, seen = read_and_kill(chat_process, chat, provider, session)
+    problem = chat.request("POST", f"/sessions/{session}/messages", json={"message": "And now?"})
+    assert problem.json()["code"] == "turn_active"
+    expire(sql)
+    provider.always(answers("Hello."))
+    assert chat.ask(session, "And now?")["ai_response"]["content"] == "Hello."
+    assert_kept(chat.request("GET", f"/sessions/{session}").json()["messages"][1], seen, sql)
+
+
+async def test_an_answer_waits_some_seconds_for_a_text_that_cannot_be_had(pool: Database, sql: Sql) -> None:
+    await abandon(pool, sql, sql.value(ADA), 1)
+    lease = "UPDATE chat_messages SET lease_expires_at = now() - %s * interval '1 second' WHERE status = 'pending'"
+    sql.do(lease, [1])
+    assert await abandoned_turns(pool, None).settle_some() == 0
+    assert sql.value(STATUS) == "pending"
+    sql.do(lease, [4])
+    assert await abandoned_turns(pool, None).settle_some() == 1
+    assert sql.value(STATUS) == "interrupted"
+
+
 async def test_an_abandoned_answer_keeps_what_was_said_and_the_ledger_what_it_cost(pool: Database, sql: Sql) -> None:
     (turn,) = await abandon(pool, sql, sql.value(ADA), 1)
-    assert await sweeper(pool, "Hello Ada, I was about").settle_some() == 1
+    assert await abandoned_turns(pool, "Hello Ada, I was about").settle_some() == 1
     (answer,) = sql.rows(
         "SELECT status, content, metadata, lease_expires_at FROM chat_messages WHERE role = 'assistant'"
     )
@@ -131,13 +195,13 @@ async def test_an_abandoned_answer_keeps_what_was_said_and_the_ledger_what_it_co
             "is_estimated": True,
         }
     ]
-    assert await sweeper(pool).settle_some() == 0
+    assert await abandoned_turns(pool).settle_some() == 0
 
 
 async def test_a_process_that_was_only_slow_changes_nothing_any_more(pool: Database, sql: Sql) -> None:
     user = sql.value(ADA)
     (turn,) = await abandon(pool, sql, user, 1)
-    await sweeper(pool, "Half").settle_some()
+    await abandoned_turns(pool, "Half").settle_some()
     late = Answer(content="Whole", status="complete", meta={}, tokens_used=3, processing_time_ms=4)
     call = LedgerEntry(1, "m", "m", False, "ok", None, 1, 2, False, 4)  # noqa: FBT003 - as its fields say
     async with pool.autocommit() as connection:
@@ -151,7 +215,7 @@ async def test_a_turn_whose_lease_runs_is_left_alone(pool: Database, sql: Sql) -
     sql.do(
         "UPDATE chat_messages SET lease_expires_at = now() + interval '1 minute' WHERE uuid = %s", [alive.answer_uuid]
     )
-    assert await sweeper(pool).settle_some() == 1
+    assert await abandoned_turns(pool).settle_some() == 1
     assert sql.value("SELECT status FROM chat_messages WHERE uuid = %s", [alive.answer_uuid]) == "pending"
 
 
@@ -193,7 +257,10 @@ async def test_settling_and_erasing_at_once_never_wait_for_each_other_in_a_circl
         session = (await abandon(pool, sql, user, 5))[2].session_id
         # A deadlock raises.
         await asyncio.gather(
-            sweeper(pool).settle_some(), remove(ChatSession, session), sweeper(pool).settle_some(), remove(User, user)
+            abandoned_turns(pool).settle_some(),
+            remove(ChatSession, session),
+            abandoned_turns(pool).settle_some(),
+            remove(User, user),
         )
     assert sql.value("SELECT count(*) FROM chat_messages") == 0
 
@@ -203,7 +270,7 @@ async def test_an_account_that_is_being_erased_gets_no_more_into_the_ledger(pool
     await abandon(pool, sql, user, 1)
     async with pool.transaction() as transaction:
         await transaction.execute(select(User.id).where(User.id == user).with_for_update())
-        settling = asyncio.create_task(sweeper(pool).settle_some())
+        settling = asyncio.create_task(abandoned_turns(pool).settle_some())
         await asyncio.wait({settling}, timeout=0.3)
         await transaction.execute(update(LlmCall).values(user_id=None))
         await transaction.execute(delete(User).where(User.id == user))
@@ -292,7 +359,11 @@ async def test_what_is_long_over_is_removed_in_batches_and_the_rest_stays(
     user = sql.value(ADA)
     sql.do(PURGED[what], {"user": user, "from": 1, "to": 5})
     sql.do(PURGED[what], {"user": user, "from": -3600, "to": -3598})
-    (job,) = [job for job in jobs(settings, pool) if job.name.endswith(what.rpartition(" ")[2])]
+    (job,) = [
+        job
+        for job in jobs(settings, pool, abandoned_turns(pool).published)
+        if job.name.endswith(what.rpartition(" ")[2])
+    ]
     assert await job.work() == 5
     assert sql.value(rows) == 3
     assert await job.work() == 0

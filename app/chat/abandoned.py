@@ -2,17 +2,20 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from app.database.connection import PATIENCE, Database
 from app.database.repositories import abandoned
 from app.database.repositories.abandoned import AbandonedTurn, Estimate
 
-Published = Callable[[UUID], Awaitable[str]]
-"""Gives the text that clients have seen of an answer."""
+Published = Callable[[UUID], Awaitable[str | None]]
+"""Gives the text that clients have seen of an answer. None: it cannot be had just now."""
 
 BATCH = 100
 """Answers settled in one go."""
+_PATIENCE = timedelta(seconds=3)
+"""How long after its lease an answer waits for its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,8 @@ class AbandonedTurns:
 
     async def settle_some(self) -> int:
         """Settle the answers whose lease is over, `BATCH` at most, and say how many.
+
+        What clients have seen of them is kept, if Redis has it and answers within some seconds.
 
         Raises:
             DatabaseUnavailableError: PostgreSQL is away; those before are settled.
@@ -42,5 +47,7 @@ class AbandonedTurns:
 
     async def _settle(self, turn: AbandonedTurn) -> bool:
         content = await self.published(turn.answer_uuid)
+        if content is None and turn.overdue < _PATIENCE:
+            return False
         async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-            return await abandoned.settle(connection, turn, content=content, estimate=self.estimate)
+            return await abandoned.settle(connection, turn, content=content or "", estimate=self.estimate)

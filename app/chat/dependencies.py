@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
+from app.chat.abandoned import AbandonedTurns
 from app.chat.following import FollowingService
 from app.chat.idempotency import Replies
 from app.chat.live import Outlet
@@ -18,6 +19,7 @@ from app.chat.stops import StopService
 from app.chat.turns import SETTLE_PATIENCE, TurnRunner
 from app.config import Settings
 from app.core.shutdown import NOTICE_SECONDS
+from app.database.repositories.abandoned import Estimate
 from app.dependencies import Resources
 from app.graph.builder import build_chat_graph
 from app.graph.context import ModelPolicy
@@ -54,11 +56,18 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         channel = StopChannel(resources.redis, blocking_redis)
         outlet = Outlet(buffer)
         graph = build_chat_graph()
+        abandoned = AbandonedTurns(
+            database,
+            buffer.published,
+            Estimate(model=settings.LLM_MODEL, history_messages=settings.LLM_HISTORY_MESSAGES),
+        )
+        replies = Replies(database, abandoned)
         turns = TurnRunner(
             graph=graph,
             model=model,
             database=database,
             policy=_policy(settings),
+            abandoned=abandoned,
             turn_timeout=settings.LLM_TURN_TIMEOUT,
             outlet=outlet,
         )
@@ -82,9 +91,9 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         yield {
             "graph": graph,
             "chat": ChatServices(
-                sessions=ChatService(database, turns, Replies(database)),
+                sessions=ChatService(database, turns, replies),
                 turns=turns,
-                following=FollowingService(turns, mirrors, revocations),
+                following=FollowingService(turns, replies, mirrors, revocations),
                 stops=StopService(database, turns, mirrors, channel),
             ),
         }

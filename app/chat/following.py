@@ -3,15 +3,19 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from http import HTTPStatus
 
 from app.chat import events
+from app.chat.idempotency import Replies, Reply
 from app.chat.mirrors import Address, Mirrors
 from app.chat.revocation import RevocationWatch
-from app.chat.shapes import message_response, question_message
+from app.chat.schemas import DirectResponse, MessageResponse
+from app.chat.shapes import answer_message, direct_message, ending_of, message_response, question_message
 from app.chat.streams import Follower, guarded
-from app.chat.turns import Question, TurnRunner
+from app.chat.turns import DirectQuestion, Question, TurnRunner
 from app.core.exceptions import NotFoundError
+from app.database.repositories.idempotency import KeyTakenError, StoredKey
+from app.database.repositories.turns import Turn
 from app.database.repositories.users import Principal
 
 Frames = AsyncGenerator[bytes]
@@ -23,17 +27,21 @@ class FollowingService:
     """Opens event streams. Whatever speaks against one is raised before it begins."""
 
     turns: TurnRunner
+    replies: Replies
     mirrors: Mirrors
     revocations: RevocationWatch
 
-    async def ask(self, user: Principal, question: Question) -> Frames:
-        """Ask a question in a session, and follow the answer.
+    async def ask(self, user: Principal, question: Question) -> Frames | Reply:
+        """Ask a question in a session, and follow the answer. Under a key that was used, the answer comes at once.
 
         Raises:
-            AppError: as `TurnRunner.answer`.
+            AppError: as `TurnRunner.answer` and `Replies.finished_turn`.
 
         """
-        running = await self.turns.launch(question, streams=True)
+        try:
+            running = await self.turns.launch(question, streams=True)
+        except KeyTakenError as taken:
+            return _replayed_turn(await self.replies.finished_turn(taken))
         first = events.created(
             running.started.session_uuid,
             running.live.id,
@@ -41,14 +49,18 @@ class FollowingService:
         )
         return guarded(Follower(running.live, 0), self.revocations, user, first)
 
-    def ask_directly(self, user: Principal, message: str, context: dict[str, Any] | None) -> Frames:
-        """Ask a question that belongs to no session, and follow the answer.
+    async def ask_directly(self, user: Principal, question: DirectQuestion) -> Frames | Reply:
+        """Ask a question that belongs to no session, and follow the answer; under a key, likewise.
 
         Raises:
-            AppError: as `TurnRunner.answer_directly`.
+            AppError: as `TurnRunner.answer_directly` and `Replies.again`.
 
         """
-        live = self.turns.launch_directly(user_id=user.id, message=message, context=context)
+        try:
+            running = await self.turns.launch_directly(question, streams=True)
+        except KeyTakenError as taken:
+            return _replayed_directly(self.replies.first_request(taken), await self.replies.again(taken))
+        live = running.live
         return guarded(Follower(live, 0), self.revocations, user, events.created_directly(live.id))
 
     async def resume(self, user: Principal, address: Address, *, after: int | None) -> Frames:
@@ -79,3 +91,23 @@ class FollowingService:
         ):
             async for frame in frames:
                 yield frame
+
+
+def _replayed_turn(turn: Turn) -> Reply:
+    started = turn.started
+    question = question_message(started, turn.question, turn.question_meta)
+    return _replayed(events.created(started.session_uuid, started.answer_uuid, question), answer_message(turn))
+
+
+def _replayed_directly(stored: StoredKey, first: Reply) -> Reply:
+    assert stored.turn_id is not None  # noqa: S101 - taken with every key of a direct question
+    answer = direct_message(stored.turn_id, DirectResponse.model_validate_json(first.body))
+    return _replayed(events.created_directly(answer.id), answer)
+
+
+def _replayed(created: bytes, answer: MessageResponse) -> Reply:
+    """Make the whole event stream of an answer: its text in one piece."""
+    length = len(answer.content)
+    text = events.delta(answer.content, length) if answer.content else b""
+    body = created + text + events.ending(ending_of(answer), length)
+    return Reply(HTTPStatus.OK, body, media_type="text/event-stream", is_replay=True)

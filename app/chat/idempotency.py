@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
+from app.chat.abandoned import AbandonedTurns
 from app.core.exceptions import ConflictError, DatabaseUnavailableError, NotFoundError, UnprocessableError
 from app.core.types import ResponseModel
 from app.database.connection import PATIENCE, Database
@@ -29,6 +30,7 @@ class Reply:
 
     status_code: int
     body: bytes
+    media_type: str = "application/json"
     is_replay: bool = False
 
     @classmethod
@@ -50,6 +52,7 @@ class Replies:
     """What was answered under which key."""
 
     database: Database
+    abandoned: AbandonedTurns
 
     async def to_turn(
         self, turn: Awaitable[Turn], key: RequestKey | None, show: Callable[[Turn], R], status_code: int = 200
@@ -80,36 +83,54 @@ class Replies:
         `show` makes the response of a turn that is over and was never shown: its process died, or its client had left.
 
         Raises:
-            ConflictError: the first request is still being carried out.
-            NotFoundError: what it made was deleted just now.
-            UnprocessableError: it was another one.
+            AppError: as `first_request`; or the request is still being carried out.
 
         """
-        stored = taken.stored
-        if stored is None:
-            raise NotFoundError("What was created under this key has been deleted.")
-        if stored.fingerprint != taken.key.fingerprint:
-            raise UnprocessableError("This key was used for another request.", code="idempotency_key_reused")
+        stored = self.first_request(taken)
         if stored.status_code is not None and stored.response is not None:
             return Reply(stored.status_code, stored.response, is_replay=True)
-        turn = await self._finished(taken.key, stored)
-        if turn is None or show is None:
-            raise ConflictError(
-                "The first request with this key is still being carried out.",
-                code="idempotency_in_progress",
-                headers={"Retry-After": str(_RETRY_AFTER)},
-                extra={"message_id": str(stored.turn_id)} if stored.session_uuid else {},
-            )
+        if show is None:
+            raise _in_progress(stored)
+        turn = await self.finished_turn(taken)
         response = kept(taken.key, show(turn), status_code)
         await self._keep(response, turn)
         return Reply(response.status_code, response.body, is_replay=True)
 
-    async def _finished(self, key: RequestKey, stored: StoredKey) -> Turn | None:
+    @staticmethod
+    def first_request(taken: KeyTakenError) -> StoredKey:
+        """Return what is known of the request that came first, which was the same.
+
+        Raises:
+            NotFoundError: what it made was deleted just now.
+            UnprocessableError: it was another one.
+
+        """
+        if taken.stored is None:
+            raise NotFoundError("What was created under this key has been deleted.")
+        if taken.stored.fingerprint != taken.key.fingerprint:
+            raise UnprocessableError("This key was used for another request.", code="idempotency_key_reused")
+        return taken.stored
+
+    async def finished_turn(self, taken: KeyTakenError) -> Turn:
+        """Return the turn that the key stands for.
+
+        Raises:
+            AppError: as `first_request`.
+            ConflictError: it is under way.
+
+        """
+        stored = self.first_request(taken)
+        turn = await self._find(taken.key, stored)
+        if turn is None:
+            raise _in_progress(stored)
+        return turn
+
+    async def _find(self, key: RequestKey, stored: StoredKey) -> Turn | None:
         if stored.turn_id is None or stored.session_uuid is None:
             return None
+        if stored.is_abandoned:
+            await self.abandoned.settle_in_session(user_id=key.user_id, session_uuid=stored.session_uuid)
         async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-            if stored.is_abandoned:
-                await turns.settle_expired(connection, user_id=key.user_id, session_uuid=stored.session_uuid)
             return await turns.find_turn(connection, user_id=key.user_id, answer_uuid=stored.turn_id)
 
     async def _keep(self, response: KeptResponse, turn: Turn) -> None:
@@ -117,3 +138,12 @@ class Replies:
         with suppress(DatabaseUnavailableError):
             async with self.database.autocommit(max_seconds=PATIENCE) as connection:
                 await idempotency.keep(connection, response, turn_id=turn.started.answer_uuid)
+
+
+def _in_progress(stored: StoredKey) -> ConflictError:
+    return ConflictError(
+        "The first request with this key is still being carried out.",
+        code="idempotency_in_progress",
+        headers={"Retry-After": str(_RETRY_AFTER)},
+        extra={"message_id": str(stored.turn_id)} if stored.session_uuid else {},
+    )

@@ -54,4 +54,4 @@ def sent(answer: T | Reply) -> T | Response:
     if not isinstance(answer, Reply):
         return answer
     headers = {"Idempotent-Replayed": "true"} if answer.is_replay else {}
-    return Response(answer.body, answer.status_code, headers, media_type="application/json")
+    return Response(answer.body, answer.status_code, headers, media_type=answer.media_type)

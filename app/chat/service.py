@@ -16,7 +16,7 @@ from app.chat.schemas import (
     TurnResponse,
 )
 from app.chat.shapes import direct_response, message_response, turn_response
-from app.chat.turns import KeyedQuestion, Question, TurnRunner
+from app.chat.turns import DirectQuestion, Question, TurnRunner
 from app.core.exceptions import NotFoundError
 from app.core.types import Pagination
 from app.database.connection import Database, DatabaseSession
@@ -49,11 +49,9 @@ class ChatService:
             ServiceUnavailableError: this process is shutting down.
 
         """
-        keyed = KeyedQuestion(key, lambda answer: kept(key, direct_response(answer))) if key else None
+        asked = DirectQuestion(user_id, question.message, question.context or {}, key)
         try:
-            answer = await self.turns.answer_directly(
-                user_id=user_id, message=question.message, context=question.context, keyed=keyed
-            )
+            answer = await self.turns.answer_directly(asked)
         except KeyTakenError as taken:
             return await self.replies.again(taken)
         return Reply.of(kept(key, direct_response(answer))) if key else direct_response(answer)

@@ -1,6 +1,7 @@
 """What a turn came to, and how clients see it."""
 
 from typing import Any
+from uuid import UUID
 
 from app.chat.live import Ending
 from app.chat.schemas import DirectResponse, MessageResponse, SessionUpdated, TurnResponse
@@ -57,6 +58,21 @@ def direct_response(answer: Answer) -> DirectResponse:
         metadata=answer.meta,
         tokens_used=answer.tokens_used,
         processing_time_ms=answer.processing_time_ms,
+    )
+
+
+def direct_message(answer_id: UUID, response: DirectResponse) -> MessageResponse:
+    """Return the answer to a direct question as a message, for its event stream."""
+    return MessageResponse(
+        id=answer_id,
+        role="assistant",
+        content=response.response,
+        status=response.status,
+        timestamp=response.timestamp,
+        metadata=response.metadata,
+        tokens_used=response.tokens_used,
+        processing_time_ms=response.processing_time_ms,
+        parent_id=None,
     )
 
 

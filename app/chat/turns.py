@@ -12,9 +12,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar
 from uuid import UUID
 
+from app.chat.abandoned import AbandonedTurns
+from app.chat.idempotency import kept
 from app.chat.live import Ending, LiveTurn, Outlet
 from app.chat.schemas import MessageResponse
-from app.chat.shapes import answer_message, ending_of
+from app.chat.shapes import answer_message, direct_message, direct_response, ending_of
 from app.core.exceptions import (
     AppError,
     ConflictError,
@@ -23,10 +25,10 @@ from app.core.exceptions import (
     ServiceUnavailableError,
 )
 from app.core.types import new_id
-from app.database.connection import PATIENCE, Database, DatabaseConnection
+from app.database.connection import PATIENCE, Database
 from app.database.repositories import chats, idempotency, turns
 from app.database.repositories.chats import NewSession
-from app.database.repositories.idempotency import KeptResponse, RequestKey
+from app.database.repositories.idempotency import RequestKey
 from app.database.repositories.turns import (
     ActiveTurnError,
     Answer,
@@ -74,12 +76,13 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyedQuestion:
-    """A direct question that its client may send again."""
+class DirectQuestion:
+    """What somebody asks outside of any session."""
 
-    key: RequestKey
-    response: Callable[[Answer], KeptResponse]
-    """What is kept of the answer."""
+    user_id: int
+    message: str
+    context: dict[str, Any]
+    key: RequestKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,14 @@ class RunningTurn:
     started: StartedTurn
     live: LiveTurn
     result: asyncio.Task[Turn]
+
+
+@dataclass(frozen=True, slots=True)
+class RunningDirect:
+    """A direct question that is being answered."""
+
+    live: LiveTurn
+    result: asyncio.Task[Answer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +134,7 @@ class TurnRunner:
     model: ChatModel
     database: Database
     policy: ModelPolicy
+    abandoned: AbandonedTurns
     turn_timeout: float
     """Seconds all attempts of a turn may take together, until a streamed answer begins."""
     outlet: Outlet | None = None
@@ -157,9 +169,7 @@ class TurnRunner:
         """
         return await self._detached(self._launch(question, streams=streams))
 
-    async def answer_directly(
-        self, *, user_id: int, message: str, context: dict[str, Any] | None, keyed: KeyedQuestion | None = None
-    ) -> Answer:
+    async def answer_directly(self, question: DirectQuestion) -> Answer:
         """Answer a question that belongs to no session. Only the ledger remembers it, and its key.
 
         Raises:
@@ -167,20 +177,17 @@ class TurnRunner:
             ServiceUnavailableError: this process is shutting down.
 
         """
-        live = LiveTurn(new_id())
-        return await self._detached(self._answer_directly(live, user_id, message, context or {}, keyed))
+        running = await self.launch_directly(question, streams=False)
+        return await asyncio.shield(running.result)
 
-    def launch_directly(self, *, user_id: int, message: str, context: dict[str, Any] | None) -> LiveTurn:
-        """Have such a question answered, and the answer shown as it comes.
+    async def launch_directly(self, question: DirectQuestion, *, streams: bool) -> RunningDirect:
+        """Have such a question answered. `streams`: as `launch`.
 
         Raises:
-            ServiceUnavailableError: this process is shutting down.
+            AppError: as `answer_directly`.
 
         """
-        self._refuse_when_draining()
-        live = LiveTurn(new_id())
-        _ = self._detach(self._answer_directly(live, user_id, message, context or {}, streams=True))
-        return live
+        return await self._detached(self._launch_directly(question, streams=streams))
 
     async def watch(self) -> None:
         """Look after the turns for ever: renew their leases, stop those that are to be stopped."""
@@ -275,34 +282,33 @@ class TurnRunner:
             del self.stored[live.id]
         return turn
 
-    async def _answer_directly(
-        self,
-        live: LiveTurn,
-        user_id: int,
-        message: str,
-        context: dict[str, Any],
-        keyed: KeyedQuestion | None = None,
-        *,
-        streams: bool = False,
-    ) -> Answer:
+    async def _launch_directly(self, question: DirectQuestion, *, streams: bool) -> RunningDirect:
+        live = LiveTurn(new_id())
+        if question.key is not None:
+            # Nothing is stored whose lease could be renewed, so this one is as long as an answer may take.
+            longest = self.turn_timeout + (self.policy.stream_timeout if streams else 0) + _STORE_PATIENCE
+            async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+                await idempotency.take_for_direct(
+                    connection, question.key, turn_id=live.id, lease=timedelta(seconds=longest)
+                )
+        return RunningDirect(live, self._detach(self._answer_directly(question, live, streams=streams)))
+
+    async def _answer_directly(self, question: DirectQuestion, live: LiveTurn, *, streams: bool) -> Answer:
         state: ChatState = {
-            "user_message": message,
-            "user_id": user_id,
-            "context": context,
+            "user_message": question.message,
+            "user_id": question.user_id,
+            "context": question.context,
             "status": "initialized",
         }
         try:
-            if keyed is not None:
-                async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-                    await idempotency.take_for_direct(connection, keyed.key, turn_id=live.id, lease=self._direct_lease)
             outcome = await self._run_graph(live, state, streams=streams)
             answer = outcome.answer
-            kept = keyed.response(answer) if keyed else None
+            response = kept(question.key, direct_response(answer)) if question.key else None
 
             async def record() -> None:
                 async with self.database.autocommit(max_seconds=PATIENCE) as connection:
                     await turns.record_calls(
-                        connection, turn_id=live.id, user_id=user_id, calls=outcome.calls, kept=kept
+                        connection, turn_id=live.id, user_id=question.user_id, calls=outcome.calls, kept=response
                     )
 
             await _insist(record)
@@ -310,21 +316,8 @@ class TurnRunner:
             code = error.code if isinstance(error, AppError) else "internal_error"
             live.end(Ending(_unstored(live), code=code))
             raise
-        message_ = _unstored(live).model_copy(
-            update={
-                "status": answer.status,
-                "metadata": answer.meta,
-                "tokens_used": answer.tokens_used,
-                "processing_time_ms": answer.processing_time_ms,
-            }
-        )
-        live.end(ending_of(message_))
+        live.end(ending_of(direct_message(live.id, direct_response(answer))))
         return answer
-
-    @property
-    def _direct_lease(self) -> timedelta:
-        # Nothing is stored of a direct question that could be renewed.
-        return timedelta(seconds=self.turn_timeout + _STORE_PATIENCE)
 
     async def _start(self, question: Question) -> StartedTurn:
         session = question.session
@@ -344,8 +337,7 @@ class TurnRunner:
                     await chats.create(transaction, session, user_id=question.user_id)
                     started = await turns.start(await transaction.connection(), new)
             else:
-                async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-                    started = await self._try_start(connection, new)
+                started = await self._try_start(new)
         except DatabaseUnavailableError:
             # PostgreSQL may have stored it all the same, and would keep the session busy for nobody.
             _ = self._detach(_insist(lambda: self._abandon(new.answer_uuid)))
@@ -354,15 +346,17 @@ class TurnRunner:
             raise NotFoundError("Session not found.")
         return started
 
-    async def _try_start(self, connection: DatabaseConnection, new: NewTurn) -> StartedTurn | None:
+    async def _try_start(self, new: NewTurn) -> StartedTurn | None:
         while True:
             try:
-                return await turns.start(connection, new)
+                async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+                    return await turns.start(connection, new)
             except ActiveTurnError:
                 # A process that died left its answer unsettled: once the lease is over, the session goes on.
-                if await turns.settle_expired(connection, user_id=new.user_id, session_uuid=new.session_uuid):
+                if await self.abandoned.settle_in_session(user_id=new.user_id, session_uuid=new.session_uuid):
                     continue
-                active = await turns.find_active(connection, user_id=new.user_id, session_uuid=new.session_uuid)
+                async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+                    active = await turns.find_active(connection, user_id=new.user_id, session_uuid=new.session_uuid)
                 if active is None:
                     continue  # it ended just now
                 raise ConflictError(

@@ -110,9 +110,10 @@ class TurnBuffer:
         # Protocol 3 wraps the entries of a stream in a list of their own.
         return _excerpt(entries[0] if entries and isinstance(entries[0], list) else entries, after)
 
-    async def published(self, turn_id: UUID) -> str:
-        """Return all that a turn has said as far as the buffer knows."""
-        return (await self.read(turn_id, after=0, wait=0)).text
+    async def published(self, turn_id: UUID) -> str | None:
+        """Return all that a turn has said as far as the buffer knows. None: Redis is away."""
+        excerpt = await self.read(turn_id, after=0, wait=0)
+        return None if excerpt.is_broken and not excerpt.text else excerpt.text
 
     async def close(self) -> None:
         """Stop looking for a Redis that is away."""

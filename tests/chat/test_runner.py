@@ -9,13 +9,13 @@ import pytest
 from sqlalchemy import text
 
 from app.chat.shapes import direct_response
-from app.chat.turns import Question, TurnRunner
+from app.chat.turns import DirectQuestion, Question, TurnRunner
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError, ServiceUnavailableError
 from app.database.connection import Database
 from app.graph.builder import build_chat_graph
 from app.graph.context import ModelPolicy
-from tests.fakes import FakeModel, completion
+from tests.fakes import FakeModel, abandoned_turns, completion
 from tests.fixtures.database import Sql
 
 
@@ -45,7 +45,14 @@ def session(sql: Sql, user_id: int) -> UUID:
 
 def runner(database: Database, model: FakeModel) -> TurnRunner:
     policy = ModelPolicy(models=("primary",), retries_per_model=0, attempt_timeout=5, history_messages=10)
-    return TurnRunner(graph=build_chat_graph(), model=model, database=database, policy=policy, turn_timeout=5)
+    return TurnRunner(
+        graph=build_chat_graph(),
+        model=model,
+        database=database,
+        policy=policy,
+        abandoned=abandoned_turns(database),
+        turn_timeout=5,
+    )
 
 
 def answer_stored(sql: Sql) -> dict[str, Any]:
@@ -87,7 +94,7 @@ async def test_a_direct_question_that_outlives_the_grace_is_answered_as_interrup
 ) -> None:
     model = FakeModel(None)
     turns = runner(pool, model)
-    request = asyncio.create_task(turns.answer_directly(user_id=user_id, message="Hi", context=None))
+    request = asyncio.create_task(turns.answer_directly(DirectQuestion(user_id, "Hi", {})))
     await model.was_asked.wait()
     await turns.drain(0.05)
     answer = await asyncio.wait_for(request, timeout=5)
@@ -104,7 +111,7 @@ async def test_a_process_that_is_stopping_takes_no_more_questions(
         await turns.answer(Question(user_id, session, "Hi", {}))
     assert refusal.value.code == "shutting_down"
     with pytest.raises(ServiceUnavailableError):
-        await turns.answer_directly(user_id=user_id, message="Hi", context=None)
+        await turns.answer_directly(DirectQuestion(user_id, "Hi", {}))
     assert sql.value("SELECT count(*) FROM chat_messages") == 0
 
 

@@ -7,11 +7,14 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import Field
 
 from app.chat.dependencies import ServicesDep
+from app.chat.following import Frames
+from app.chat.idempotency import Reply
 from app.chat.mirrors import Address
+from app.chat.request_keys import RequestKeyDep, sent
 from app.chat.routes.event_docs import DIRECT_EVENTS, TURN_EVENTS
 from app.chat.schemas import ChatRequest
 from app.chat.streams import EventStream
-from app.chat.turns import Question
+from app.chat.turns import DirectQuestion, Question
 from app.core.handlers import responses
 from app.dependencies import ChatReader, ChatWriter
 
@@ -21,10 +24,13 @@ Position = Annotated[int, Field(ge=0, le=2**53)]
 router = APIRouter()
 
 
-@router.post("/direct/stream", response_class=Response, responses=responses(400, 413) | DIRECT_EVENTS)
-async def stream_direct_chat(question: ChatRequest, user: ChatWriter, services: ServicesDep) -> Response:
+@router.post("/direct/stream", response_class=Response, responses=responses(400, 409, 413) | DIRECT_EVENTS)
+async def stream_direct_chat(
+    question: ChatRequest, user: ChatWriter, services: ServicesDep, key: RequestKeyDep
+) -> Response:
     """Answer one question as an event stream. Neither it nor the answer is stored, and it cannot be resumed."""
-    return EventStream(services.following.ask_directly(user, question.message, question.context))
+    asked = DirectQuestion(user.id, question.message, question.context or {}, key)
+    return _streamed(await services.following.ask_directly(user, asked))
 
 
 @router.post(
@@ -32,14 +38,16 @@ async def stream_direct_chat(question: ChatRequest, user: ChatWriter, services: 
     response_class=Response,
     responses=responses(400, 404, 409, 413) | TURN_EVENTS,
 )
-async def stream_message(session_id: UUID, question: ChatRequest, user: ChatWriter, services: ServicesDep) -> Response:
+async def stream_message(
+    session_id: UUID, question: ChatRequest, user: ChatWriter, services: ServicesDep, key: RequestKeyDep
+) -> Response:
     """Ask a question in a session, and get the answer as an event stream while it is made.
 
     The answer is made and stored whether or not somebody reads it. A stream that ends without a terminal event was cut:
     resume it with the id of the last event.
     """
-    asked = Question(user.id, session_id, question.message, question.context or {})
-    return EventStream(await services.following.ask(user, asked))
+    asked = Question(user.id, session_id, question.message, question.context or {}, key)
+    return _streamed(await services.following.ask(user, asked))
 
 
 @router.get(
@@ -61,3 +69,7 @@ async def follow_message(
     """
     position = after if last_event_id is None else last_event_id
     return EventStream(await services.following.resume(user, Address(user.id, session_id, message_id), after=position))
+
+
+def _streamed(answer: Frames | Reply) -> Response:
+    return sent(answer) if isinstance(answer, Reply) else EventStream(answer)

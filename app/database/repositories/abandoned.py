@@ -1,6 +1,7 @@
 """Answers whose process has died: their lease is over, and nobody has settled them."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -8,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Integer,
+    Interval,
     Select,
     Text,
     Uuid,
@@ -18,6 +20,7 @@ from sqlalchemy import (
     null,
     select,
     true,
+    type_coerce,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -34,6 +37,8 @@ class AbandonedTurn:
     answer_uuid: UUID
     session_id: int
     user_id: int
+    overdue: timedelta
+    """Since its lease was over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,12 @@ class Estimate:
 _ACTIVE = ChatMessage.status.in_(bindparam("p_active", ("pending", "streaming"), expanding=True, literal_execute=True))
 _IS_ABANDONED = (_ACTIVE, ChatMessage.lease_expires_at < func.now())
 _FIND = (
-    select(ChatMessage.uuid, ChatMessage.session_id, ChatSession.user_id)
+    select(
+        ChatMessage.uuid,
+        ChatMessage.session_id,
+        ChatSession.user_id,
+        type_coerce(func.now() - ChatMessage.lease_expires_at, Interval).label("overdue"),
+    )
     .join(ChatSession, ChatMessage.session_id == ChatSession.id)
     .where(*_IS_ABANDONED)
 )

@@ -289,9 +289,6 @@ _INTERRUPT = update(ChatMessage).values(
     status="interrupted", meta={"error": "interrupted"}, lease_expires_at=null(), updated_at=func.now()
 )
 _ABANDON = _INTERRUPT.where(ChatMessage.uuid == bindparam("p_turn_id"), _ACTIVE)
-_SETTLE_EXPIRED = _INTERRUPT.where(
-    ChatMessage.session_id == _OWNED_SESSION.scalar_subquery(), _ACTIVE, ChatMessage.lease_expires_at < func.now()
-).returning(ChatMessage.id)
 _FIND_SETTLED = (
     select(ChatMessage.status, ChatSession.message_count, ChatSession.updated_at)
     .join(ChatSession, ChatMessage.session_id == ChatSession.id)
@@ -467,12 +464,6 @@ async def recent_messages(
 async def abandon(connection: AsyncConnection, *, answer_uuid: UUID) -> None:
     """Mark an answer `interrupted` that nobody will make, if it was stored at all."""
     await connection.execute(_ABANDON, {"p_turn_id": answer_uuid})
-
-
-async def settle_expired(connection: AsyncConnection, *, user_id: int, session_uuid: UUID) -> bool:
-    """Mark an answer `interrupted` whose process has died, so that the session can go on. False: there is none."""
-    settled = await connection.scalar(_SETTLE_EXPIRED, {"p_session_uuid": session_uuid, "p_user_id": user_id})
-    return settled is not None
 
 
 async def watch(
