@@ -4,7 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Integer, any_, bindparam, case, column, delete, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    any_,
+    bindparam,
+    case,
+    collate,
+    column,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -22,6 +36,11 @@ class Count:
     """This try and those before it in the window."""
     retry_after: int
     """Seconds until the count starts again, at least 1."""
+
+
+def _locked(condition: ColumnElement[bool]) -> Select[str]:
+    # In one order, as `count_all` has it, so that two that want the same keys do not wait for each other.
+    return select(LoginThrottle.key).where(condition).order_by(collate(LoginThrottle.key, "C")).with_for_update()
 
 
 _LARGEST = 1_000_000_000
@@ -47,7 +66,10 @@ _COUNT = _new.on_conflict_do_update(
 )
 _REFUND = (
     update(LoginThrottle)
-    .where(LoginThrottle.key == any_(bindparam("p_keys", type_=ARRAY(Text))), LoginThrottle.attempts > 0)
+    .where(
+        LoginThrottle.key.in_(_locked(LoginThrottle.key == any_(bindparam("p_keys", type_=ARRAY(Text))))),
+        LoginThrottle.attempts > 0,
+    )
     .values(attempts=LoginThrottle.attempts - 1)
 )
 
@@ -83,12 +105,18 @@ async def forget(connection: AsyncConnection | AsyncSession, keys: Sequence[str]
     key = column("key", Text)
     await connection.execute(
         delete(LoginThrottle).where(
-            or_(
-                LoginThrottle.key == any_(bindparam("p_keys", type_=ARRAY(Text))),
-                select(key)
-                .select_from(func.unnest(bindparam("p_keys", type_=ARRAY(Text))).table_valued(key).render_derived())
-                .where(func.starts_with(LoginThrottle.key, key + "@"))
-                .exists(),
+            LoginThrottle.key.in_(
+                _locked(
+                    or_(
+                        LoginThrottle.key == any_(bindparam("p_keys", type_=ARRAY(Text))),
+                        select(key)
+                        .select_from(
+                            func.unnest(bindparam("p_keys", type_=ARRAY(Text))).table_valued(key).render_derived()
+                        )
+                        .where(func.starts_with(LoginThrottle.key, key + "@"))
+                        .exists(),
+                    )
+                )
             )
         ),
         {"p_keys": list(keys)},
