@@ -52,19 +52,21 @@ class GuessLimits:
             TooManyRequestsError: too many from this network, or for this name.
 
         """
-        name = _hashed(login)
+        name = hashed(login)
         # Without an account the same counters are kept, so that nothing tells the two apart.
         name_key, account_key = f"name:{name}", f"account:{account.id}" if account else f"nobody:{name}"
         network = network_of(origin)
         if account is not None and account.is_known_network and network is not None:
             name_key, account_key = f"{name_key}@{network}", f"{account_key}@{network}"
-        network_key = f"network:{network}"
-        keys = [name_key, account_key] + ([network_key] if network else [])
-        counts = await self._count(keys)
-        target = account.uuid if account else None
-        if network:
+        keys = [name_key, account_key]
+        if network is not None:
+            # First and by itself: beyond its limit a network must not use up the tries of any name any more.
+            network_key = f"network:{network}"
+            counts = await self._count([network_key])
             await self._check(counts[network_key], self.per_network, None, origin)
-        await self._check(counts[name_key], self.per_account, target, origin)
+            keys.append(network_key)
+        counts = await self._count([name_key, account_key])
+        await self._check(counts[name_key], self.per_account, account.uuid if account else None, origin)
         return Guess(keys, is_evaluated=counts[account_key].attempts <= self.per_account)
 
     async def confirmation(self, user_id: int, user_uuid: UUID, origin: Origin) -> Guess:
@@ -99,7 +101,7 @@ class GuessLimits:
 
 def account_keys(*, user_id: int, email: str, username: str) -> list[str]:
     """Return the counters of an account, for `throttles.forget`."""
-    return [f"account:{user_id}", f"confirmation:{user_id}", f"name:{_hashed(email)}", f"name:{_hashed(username)}"]
+    return [f"account:{user_id}", f"confirmation:{user_id}", f"name:{hashed(email)}", f"name:{hashed(username)}"]
 
 
 def network_of(origin: Origin) -> str | None:
@@ -113,6 +115,10 @@ def network_of(origin: Origin) -> str | None:
     return str(ip_network((address, prefix), strict=False))
 
 
-def _hashed(name: str) -> str:
-    # What was typed may be anything, a password in the wrong field too.
-    return hashlib.sha256(name.lower().encode()).hexdigest()[:32]
+def hashed(name: str) -> str:
+    """Return what stands for an address or a name in the key of a counter: the same for each way to spell it."""
+    # Letter by letter, as PostgreSQL has it where it looks for the account: of a whole word Python makes two letters of
+    # "İ", and of "Σ" at the end another one than in the middle.
+    lower = "".join(letter.lower()[0] for letter in name)
+    # Hashed, because what was typed may be anything, a password in the wrong field too.
+    return hashlib.sha256(lower.encode()).hexdigest()[:32]

@@ -121,6 +121,7 @@ class MailDelivery:
             return None
         recipient = await mails.find_recipient(connection, claimed.recipient)
         if not _applies(claimed.kind, recipient):
+            await self.outbox.take_back(connection, claimed.kind, claimed.recipient)
             return None
         # Not what somebody typed: that only has to match in lower case, and may be another mailbox's address.
         address = recipient.email if recipient else claimed.recipient

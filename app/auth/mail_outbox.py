@@ -1,11 +1,10 @@
 """Where the decisions of this room leave their mail, and how much of it they may."""
 
 import asyncio
-import hashlib
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from app.auth.guesses import network_of
+from app.auth.guesses import hashed, network_of
 from app.core.exceptions import TooManyRequestsError
 from app.database.connection import DatabaseConnection, DatabaseSession
 from app.database.repositories import mails, throttles
@@ -44,10 +43,16 @@ class MailOutbox:
         """
         if not self.is_on:
             return
-        digest = hashlib.sha256(recipient.lower().encode()).hexdigest()
-        count = await throttles.count(connection, f"mail:{kind}:{digest}", window=WINDOW)
+        count = await throttles.count(connection, _recipient_key(kind, recipient), window=WINDOW)
         if count.attempts <= MAILS_PER_RECIPIENT:
             await mails.enqueue(connection, kind, recipient)
+
+    async def take_back(self, connection: DatabaseConnection, kind: MailKind, recipient: str) -> None:
+        """Uncount a mail that was not sent, because it does not apply to whoever has the address, or to nobody.
+
+        Or a stranger could use up what an address gets before it has an account, and so keep it from being verified.
+        """
+        await throttles.refund(connection, [_recipient_key(kind, recipient)])
 
     async def check_network(self, connection: DatabaseSession | DatabaseConnection, origin: Origin) -> None:
         """Count a mail that somebody who is not logged in asks for.
@@ -70,3 +75,7 @@ class MailOutbox:
     def wake(self) -> None:
         """Have it sent at once. Call this after the commit; without it the mail goes within a second."""
         self.added.set()
+
+
+def _recipient_key(kind: MailKind, recipient: str) -> str:
+    return f"mail:{kind}:{hashed(recipient)}"

@@ -87,6 +87,19 @@ def test_of_1000_guesses_from_as_many_addresses_ten_are_evaluated(
     assert evaluated[True] == 10
 
 
+def test_one_network_uses_up_the_tries_of_a_few_names_and_not_of_all(
+    somewhere: Somewhere, sql: Sql, ada: User, settings: Settings
+) -> None:
+    for number in range(settings.LOGIN_ATTEMPTS_PER_ADDRESS):
+        somewhere.login(f"user{number}", "guess", "198.51.100.7")
+    counters = sql.value("SELECT count(*) FROM login_throttles")
+    for number in range(30):
+        assert somewhere.login("ada", "guess", "198.51.100.7").status_code == 429
+        assert somewhere.login(f"other{number}", "guess", "198.51.100.7").status_code == 429
+    assert sql.value("SELECT count(*) FROM login_throttles") == counters
+    assert somewhere.login("ada", PASSWORD, "198.51.100.8").status_code == 200
+
+
 def test_headers_of_the_client_are_no_addresses(somewhere: Somewhere, ada: User, evaluated: Counter[bool]) -> None:
     statuses = Counter(
         somewhere.login(

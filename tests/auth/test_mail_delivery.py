@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from app.auth.mail_delivery import FIRST_DELAY, MAX_ATTEMPTS, MailDelivery
-from app.auth.mail_outbox import MailOutbox
+from app.auth.mail_outbox import MAILS_PER_RECIPIENT, MailOutbox
 from app.auth.mail_texts import MailTexts
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
@@ -147,6 +147,19 @@ async def test_what_does_not_apply_any_more_is_dropped(
         assert rows(sql) == 0
         sent += [kind] * len(server.taken)
     assert sent == kinds
+
+
+async def test_what_was_not_sent_does_not_count(deliver: Deliver, sql: Sql) -> None:
+    server = FakeMail()
+    delivery = deliver(server)
+    for _ in range(MAILS_PER_RECIPIENT + 1):  # by a stranger, before the address has an account
+        await enqueue(delivery, "verify_email")
+        assert await delivery.deliver_next()
+    make_account(sql)
+    for _ in range(MAILS_PER_RECIPIENT + 1):
+        await enqueue(delivery, "verify_email")
+        await delivery.deliver_next()
+    assert len(server.taken) == MAILS_PER_RECIPIENT
 
 
 async def test_mail_goes_to_the_address_that_was_registered_however_it_was_typed(deliver: Deliver, sql: Sql) -> None:

@@ -306,6 +306,15 @@ def test_a_mailbox_is_not_flooded(auth_client: TestClient, mailbox: Mailbox, ada
     assert [mail["To"] for mail in mailbox.mails()[3:]] == [ADDRESS, bob.email]
 
 
+def test_letters_that_are_the_same_to_postgresql_do_not_multiply_mail(
+    auth_client: TestClient, mailbox: Mailbox, newcomer: Callable[[str], User]
+) -> None:
+    newcomer("iris")
+    for spelling in ("iris", "İris", "irİs", "İrİs", "IRİS"):
+        assert forgot(auth_client, f"{spelling}@example.com").status_code == 202
+    assert [mail["To"] for mail in mailbox.mails()] == ["iris@example.com"] * MAILS_PER_RECIPIENT
+
+
 def test_an_hour_later_mail_comes_again(auth_client: TestClient, mailbox: Mailbox, sql: Sql, ada: User) -> None:
     for _ in range(MAILS_PER_RECIPIENT + 1):
         forgot(auth_client)
