@@ -44,13 +44,13 @@ class ErasureService:
         Raises:
             BadRequestError: the password is wrong.
             TooManyRequestsError: too many wrong ones.
-            ConflictError: no admin would be left.
+            ConflictError: no admin would be left, or the password was changed by somebody else meanwhile.
             UnauthorizedError: somebody else was faster.
 
         """
-        await self.logins.confirm_password(user, password, origin)
+        password_hash = await self.logins.confirm_password(user, password, origin)
         try:
-            erased = await self._erase(user, origin)
+            erased = await self._erase(user, password_hash, origin)
         except ConflictError as error:
             refused = Entry(
                 "account.erased", actor=user.uuid, target=user.uuid, outcome="refused", details={"reason": error.code}
@@ -60,12 +60,14 @@ class ErasureService:
             raise
         return _receipt(erased, await copies.erase(self.redis, user_uuid=user.uuid, answers=erased.answers))
 
-    async def _erase(self, user: Principal, origin: Origin) -> Erased:
+    async def _erase(self, user: Principal, password_hash: str, origin: Origin) -> Erased:
         async with self.database.transaction(max_seconds=_MOST_SECONDS) as session:
             admins = await users.lock_active_admins(session) if user.role == "admin" else []
             account = await erasure.lock_account(session, user.id)
             if account is None:
                 raise UnauthorizedError
+            if account.password_hash != password_hash:
+                raise ConflictError("The password was changed meanwhile.", code="password_changed")
             if account.role == "admin" and user.id not in admins:
                 raise ConflictError("The account has just been made an admin's. Try again.")
             if list(admins) == [user.id]:

@@ -30,13 +30,14 @@ class ApiKeyService:
 
         Raises:
             ConflictError: the account has as many as it may have.
-            UnauthorizedError: the account has been erased since the caller was checked.
+            UnauthorizedError: the account has been erased, or the login has ended, since the caller was checked.
 
         """
         key, scopes = new_api_key(), sorted(new.scopes)
         async with self.database.transaction(max_seconds=PATIENCE) as session:
-            # Under the account's lock, or two requests at once would both find room for one more.
-            if not await users.lock(session, caller.id):
+            # Under the account's lock, or two requests at once would both find room for one more, and one that waits
+            # here for a reset of the password would leave a key to whom the reset has put out.
+            if not await users.lock(session, caller.id) or not await users.is_still_good(session, caller):
                 raise UnauthorizedError
             if await api_keys.count(session, user_id=caller.id) >= MAX_KEYS:
                 raise ConflictError(f"An account has at most {MAX_KEYS} API keys.", code="too_many_api_keys")

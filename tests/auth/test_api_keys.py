@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -114,6 +115,22 @@ def test_an_account_has_twenty_keys_however_many_it_asks_for_at_once(
     oldest = listed(auth_client, ada, "?page=20&size=1")["api_keys"][0]["id"]
     auth_client.delete(f"{AUTH}/api-keys/{oldest}", headers=ada.headers)
     new_key(auth_client, ada)
+
+
+def test_a_login_that_ends_meanwhile_leaves_no_key(auth_client: TestClient, ada: User, sql: Sql) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        sql.do("BEGIN")
+        try:
+            # As a reset of the password does, which may be the owner's way to get the account back.
+            sql.do("SELECT FROM users FOR NO KEY UPDATE")
+            waiting = pool.submit(post, auth_client, ada)
+            time.sleep(0.3)
+            assert not waiting.done()  # it has been let in, and waits for the lock
+            sql.do("UPDATE auth_sessions SET revoked_at = now(), revoked_reason = 'password_reset'")
+        finally:
+            sql.do("COMMIT")
+        assert_problem(waiting.result(timeout=10), 401, "unauthorized")
+    assert sql.value("SELECT count(*) FROM api_keys") == 0
 
 
 def test_a_program_chats_as_its_owner(

@@ -234,6 +234,20 @@ def test_what_is_asked_for_while_the_account_goes_is_a_401(auth_client: TestClie
             assert_problem(request.result(timeout=10), 401, "unauthorized")
 
 
+def test_a_password_that_is_replaced_meanwhile_erases_nothing(auth_client: TestClient, ada: User, sql: Sql) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        sql.do("BEGIN")
+        try:
+            sql.do("UPDATE users SET password_hash = 'another'")
+            waiting = pool.submit(erase, auth_client, ada)
+            time.sleep(0.5)
+            assert not waiting.done()  # the old password was right, and it waits for the lock
+        finally:
+            sql.do("COMMIT")
+        assert_problem(waiting.result(timeout=10), 409, "password_changed")
+    assert sql.value("SELECT count(*) FROM users") == 1
+
+
 def test_long_conversations_and_many_short_ones_go_in_slices(
     auth_client: TestClient, ada: User, bob: User, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ class LockedAccount:
     uuid: UUID
     email: str
     username: str
+    password_hash: str
     role: str
 
 
@@ -72,7 +73,9 @@ async def lock_account(session: AsyncSession, user_id: int) -> LockedAccount | N
     """
     row = (
         await session.execute(
-            select(User.id, User.uuid, User.email, User.username, User.role).where(User.id == user_id).with_for_update()
+            select(User.id, User.uuid, User.email, User.username, User.password_hash, User.role)
+            .where(User.id == user_id)
+            .with_for_update()
         )
     ).one_or_none()
     return LockedAccount(**row._asdict()) if row else None

@@ -322,6 +322,12 @@ async def still_good(connection: AsyncConnection, credentials: Sequence[Credenti
     return {Credential(*row) for row in rows}
 
 
+async def is_still_good(session: AsyncSession, caller: Principal) -> bool:
+    """Tell whether the caller would still be let in. What others commit meanwhile counts, if `lock` came before."""
+    credential = Credential(caller.session_uuid, caller.key_uuid)
+    return bool(await still_good(await session.connection(), [credential]))
+
+
 @contextmanager
 def _taken_names() -> Iterator[None]:
     try:
