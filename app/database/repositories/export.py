@@ -24,6 +24,7 @@ LEFT_OUT: Mapping[str, str] = {
     "users.password_hash": "secret",
     "auth_sessions.previous_token_hash": "secret",
     "chat_sessions.last_seq": "internal counter",
+    "chat_messages.cancel_requested_at": "internal state of an answer under way",
     "chat_messages.session_id": "messages stand in their session",
     "idempotency_keys.session_id": "internal key; `turn_id` names the answer",
     "idempotency_keys.fingerprint": "hash of a request",
