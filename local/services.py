@@ -24,7 +24,7 @@ class Service(Part):
     def start(self, report: Report = silent) -> None:
         """Start the service and wait until it is ready for requests; see `Part`."""
         command = [sys.executable, "-m", "uvicorn", self._application, "--host", "127.0.0.1", "--port", str(self._port)]
-        options = ["--timeout-graceful-shutdown", "10", "--no-access-log", "--no-server-header"]
+        options = ["--timeout-graceful-shutdown", "20", "--no-access-log", "--no-server-header"]
         program = Program(self.name, [*command, *options], self._home, environment=self._environment, stop_seconds=30)
         report("importing")
         self._serve(program, lambda: answers_ok(self._port, "/readyz"), seconds=60)

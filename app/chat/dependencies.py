@@ -78,8 +78,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
 
         async def drain() -> None:
             await turns.drain(max(settings.SHUTDOWN_GRACE - NOTICE_SECONDS - SETTLE_PATIENCE, 0))
-            # What is left follows turns of other processes, and can go on there.
-            revocations.cut_all()
+            mirrors.let_go()
 
         async def drain_when_stopping() -> None:
             await resources.stopping.wait()

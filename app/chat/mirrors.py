@@ -74,6 +74,11 @@ class Mirrors:
                 del self._mirrors[address]
                 mirror.task.cancel()
 
+    def let_go(self) -> None:
+        """Let all followers go: they can follow elsewhere, and this process is about to end."""
+        for mirror in self._mirrors.values():
+            mirror.transcript.give_up()
+
     async def _feed(self, address: Address, transcript: Transcript) -> None:
         try:
             await self._copy(address, transcript)

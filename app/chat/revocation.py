@@ -34,11 +34,6 @@ class RevocationWatch:
         if not streams:
             self._streams.pop(credential, None)
 
-    def cut_all(self) -> None:
-        """Cut every stream: the process is about to end."""
-        for credential in list(self._streams):
-            self._cut(credential)
-
     async def run(self) -> None:
         """Watch for ever. While PostgreSQL is away nobody is cut."""
         while True:
@@ -56,10 +51,6 @@ class RevocationWatch:
         credentials = list(self._streams)
         async with self.database.autocommit(max_seconds=PATIENCE) as connection:
             good = await users.still_good(connection, credentials)
-        for credential in credentials:
-            if credential not in good:
-                self._cut(credential)
-
-    def _cut(self, credential: Credential) -> None:
-        for cut in tuple(self._streams.get(credential, ())):
-            cut()
+        for credential in set(credentials) - good:
+            for cut in tuple(self._streams.get(credential, ())):
+                cut()

@@ -114,7 +114,13 @@ class OpenAIChatModel:
         async with asyncio.timeout(patience.first) as limit:
             # Raw lines: the client's own events take three times the CPU of everything else here.
             response: httpx2.Response = await self._client.post(
-                "/chat/completions", body=body, cast_to=httpx2.Response, stream=True, stream_cls=AsyncStream[object]
+                "/chat/completions",
+                body=body,
+                cast_to=httpx2.Response,
+                # The client's own limit would be one between any two reads.
+                options={"timeout": None},
+                stream=True,
+                stream_cls=AsyncStream[object],
             )  # type: ignore[assignment] # the overloads do not know that this type is given as it is
             try:
                 async for line in lines(response.aiter_raw()):

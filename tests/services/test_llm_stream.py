@@ -182,6 +182,14 @@ async def test_patience_ends_and_hangs_up(
     await asyncio.to_thread(provider.wait_until, lambda: call.abandoned is not None)
 
 
+async def test_a_pause_may_be_longer_than_an_attempt_in_one_piece(provider: Provider) -> None:
+    settings = SETTINGS | {"OPENAI_BASE_URL": provider.base_url, "LLM_ATTEMPT_TIMEOUT": 0.2}
+    model = OpenAIChatModel.from_settings(Settings.model_validate(settings))
+    provider.script(answers("a b", every=0.6))
+    assert (await Asked(model).go()).text == "a b"
+    await model.close()
+
+
 async def test_text_that_cannot_be_stored_is_cleaned(provider: Provider, model: OpenAIChatModel) -> None:
     lone = b'data: {"choices": [{"delta": {"content": "b\\ud800"}}]}\n\n'
     provider.script(streams(chunk("a\x00"), lone, chunk("\x00"), STOP, DONE))
