@@ -19,6 +19,7 @@ from local.part import Part
 from local.stack import Stack
 from tests.e2e.conftest import ADMIN_PASSWORD, PASSWORD, Visitor
 from tests.fixtures.database import Sql
+from tests.fixtures.streaming import Reader, text_of
 
 pytestmark = pytest.mark.e2e
 
@@ -301,3 +302,34 @@ def _wait_until_pending(stack: Stack, session: str) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     database.close()
+
+
+def test_an_answer_streams_through_the_gateway_and_can_be_followed_again(
+    make_visitor: Callable[[str], Visitor],
+) -> None:
+    visitor = make_visitor("listener")
+    session = open_session(visitor)
+    path = f"/api/v1/chat/sessions/{session}/messages"
+    arrivals: list[float] = []
+    with visitor.client.stream("POST", f"{path}/stream", json={"message": "Count from one to twenty."}) as response:
+        assert response.status_code == 200
+        events = []
+        for event in Reader(response):
+            arrivals.append(time.monotonic())
+            events.append(event)
+    assert events[0].name == "message.created"
+    assert events[-1].name == "message.completed"
+    # Not all at once: nothing on the way waits for the end.
+    assert len(events) > 3
+    assert arrivals[-1] - arrivals[1] > 0.02
+    message = events[-1].data["message"]
+    assert text_of(events) == message["content"]
+    middle = events[len(events) // 2].id
+    with visitor.client.stream(
+        "GET", f"{path}/{message['id']}/events", headers={"Last-Event-ID": str(middle)}
+    ) as response:
+        rest = list(Reader(response))
+    assert text_of(rest) == message["content"][middle:]
+    assert rest[-1] == events[-1]
+    stopped = visitor.client.post(f"{path}/{message['id']}/cancel")
+    assert (stopped.status_code, stopped.json()["status"]) == (200, "complete")
