@@ -9,12 +9,13 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from app.chat.abandoned import AbandonedTurns
 from app.chat.idempotency import kept
 from app.chat.live import Ending, LiveTurn, Outlet
+from app.chat.runs import Outcome, StoredHistory, run_graph
 from app.chat.schemas import MessageResponse
 from app.chat.shapes import answer_message, direct_message, direct_response, ending_of
 from app.core.exceptions import (
@@ -32,16 +33,13 @@ from app.database.repositories.idempotency import RequestKey
 from app.database.repositories.turns import (
     ActiveTurnError,
     Answer,
-    LedgerEntry,
     NewTurn,
-    SettledStatus,
     SettledTurn,
     StartedTurn,
     Turn,
 )
 from app.graph.builder import ChatGraph
-from app.graph.context import Attempt, ChatContext, ChatModel, ModelPolicy, PromptMessage
-from app.graph.prompts import FALLBACK_RESPONSE
+from app.graph.context import ChatContext, ChatModel, ModelPolicy
 from app.graph.state import ChatState
 
 logger = logging.getLogger(__name__)
@@ -86,14 +84,6 @@ class DirectQuestion:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a run of the graph gave."""
-
-    answer: Answer
-    calls: list[LedgerEntry]
-
-
-@dataclass(frozen=True, slots=True)
 class RunningTurn:
     """A turn whose question has been stored."""
 
@@ -108,22 +98,6 @@ class RunningDirect:
 
     live: LiveTurn
     result: asyncio.Task[Answer]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredHistory:
-    """`ConversationHistory` over the message table, for one user."""
-
-    database: Database
-    user_id: int
-
-    async def recent(self, session_id: UUID, *, before_seq: int, limit: int) -> list[PromptMessage]:
-        """See `ConversationHistory`."""
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-            rows = await turns.recent_messages(
-                connection, user_id=self.user_id, session_uuid=session_id, before_seq=before_seq, limit=limit
-            )
-        return [{"role": "assistant" if role == "assistant" else "user", "content": text} for role, text in rows]
 
 
 @dataclass(slots=True)
@@ -391,36 +365,11 @@ class TurnRunner:
             deadline=asyncio.get_running_loop().time() + self.turn_timeout,
             sink=live if streams else None,
         )
-        live.run = asyncio.ensure_future(self.graph.ainvoke(state, context=context))
-        if live.stop_requested:
-            live.interrupt()
         self._live.add(live)
         try:
-            result = await live.run
-        except asyncio.CancelledError:
-            answer = (
-                _cut_short(live, context, "cancelled")
-                if live.stop_requested
-                else _cut_short(live, context, "interrupted", code="shutting_down")
-            )
-        except Exception:
-            logger.exception("the graph failed")
-            answer = _cut_short(live, context, "failed", code="internal_error", polite_text=FALLBACK_RESPONSE)
-        else:
-            metadata = result["metadata"]
-            answer = Answer(
-                content=result["final_response"],
-                status="complete" if result["status"] == "completed" else "failed",
-                meta=metadata,
-                tokens_used=metadata.get("tokens_used", {}).get("total", 0) or _tokens_of_a_part(context),
-                processing_time_ms=metadata["processing_time_ms"],
-            )
+            return await run_graph(self.graph, context, live, state)
         finally:
             self._live.discard(live)
-        # What nobody has streamed, and what the pipeline says by itself, is shown in one piece.
-        if answer.content != live.text:
-            live.publish(answer.content[len(live.text) :])
-        return Outcome(answer, [_ledger_entry(number, call) for number, call in enumerate(context.attempts, 1)])
 
 
 async def _insist(store: Callable[[], Awaitable[T]]) -> T:
@@ -439,26 +388,6 @@ async def _insist(store: Callable[[], Awaitable[T]]) -> T:
         raise DatabaseUnavailableError from None
 
 
-def _cut_short(
-    live: LiveTurn, context: ChatContext, status: SettledStatus, *, code: str | None = None, polite_text: str = ""
-) -> Answer:
-    """Make an answer of what has been shown, or of a polite text, where the graph made none."""
-    meta: dict[str, Any] = {"timestamp": datetime.now(UTC).isoformat()}
-    if code is not None:
-        meta |= {"error": code, "fallback": not live.text}
-    return Answer(
-        content=live.text or polite_text,
-        status=status,
-        meta=meta,
-        tokens_used=_tokens_of_a_part(context),
-        processing_time_ms=sum(attempt.latency_ms for attempt in context.attempts),
-    )
-
-
-def _tokens_of_a_part(context: ChatContext) -> int:
-    return sum(sum(attempt.estimate) for attempt in context.attempts if attempt.estimate)
-
-
 def _unstored(live: LiveTurn, parent_id: UUID | None = None) -> MessageResponse:
     return MessageResponse(
         id=live.id,
@@ -470,28 +399,4 @@ def _unstored(live: LiveTurn, parent_id: UUID | None = None) -> MessageResponse:
         tokens_used=0,
         processing_time_ms=0,
         parent_id=parent_id,
-    )
-
-
-def _ledger_entry(number: int, attempt: Attempt) -> LedgerEntry:
-    completion = attempt.completion
-    if completion is not None:
-        status: Literal["ok", "error", "cancelled"] = "ok"
-    else:
-        status = "error" if attempt.error_code else "cancelled"
-    prompt_tokens, completion_tokens = attempt.estimate or (0, 0)
-    if completion is not None:
-        prompt_tokens, completion_tokens = completion.prompt_tokens, completion.completion_tokens
-    return LedgerEntry(
-        attempt=number,
-        model_requested=attempt.model_requested,
-        model_used=completion.model if completion else None,
-        is_fallback=attempt.is_fallback,
-        status=status,
-        error_code=attempt.error_code,
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        is_estimated=completion.is_estimated if completion else attempt.estimate is not None,
-        latency_ms=attempt.latency_ms,
-        first_token_ms=attempt.first_token_ms,
     )

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.chat.turns import StoredHistory
+from app.chat.runs import StoredHistory
 from app.config import Settings
 from app.database.connection import Database
 from app.graph.context import ChatModel, Completion, ConversationHistory, ModelError, Patience, PromptMessage
