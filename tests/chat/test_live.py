@@ -83,7 +83,7 @@ async def test_the_first_piece_goes_at_once_and_those_soon_after_it_together() -
     for piece in "abc":
         turn.publish(piece)
     assert seen == [1]
-    await asyncio.sleep(GATHER_SECONDS * 2)
+    await asyncio.sleep(GATHER_SECONDS * 3)
     assert seen == [1, 3]
     turn.publish("d")
     assert seen == [1, 3, 4]
