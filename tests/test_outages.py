@@ -386,13 +386,10 @@ def test_a_worker_waits_for_postgresql_and_goes_on(
         worker.wait_for("job goes on")
         assert worker.exit_code() is None
         sql = Sql(postgres.url())
-        chat.ask(chat.open(), "Hi")
-        sql.do(
-            "UPDATE chat_messages SET status = 'pending', lease_expires_at = now()"
-            " WHERE id = (SELECT max(id) FROM chat_messages)"
-        )
-        settled = "SELECT count(*) = 0 FROM chat_messages WHERE status = 'pending'"
-        Provider.wait_until(lambda: sql.value(settled), timeout=10)
+        answer = chat.ask(chat.open(), "Hi")["ai_response"]["id"]
+        sql.do("UPDATE chat_messages SET status = 'pending', lease_expires_at = now() WHERE uuid = %s", [answer])
+        status = "SELECT status FROM chat_messages WHERE uuid = %s"
+        Provider.wait_until(lambda: sql.value(status, [answer]) == "interrupted", timeout=10)
         sql.close()
         assert len([line for line in worker.log_lines() if line["message"] == "job waits for the database"]) <= 5
     finally:
