@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -160,3 +161,37 @@ async def test_a_question_that_could_not_be_stored_in_time_does_not_block_its_se
     assert turn.answer.status == "complete"
     await turns.drain(5)
     assert sql.value("SELECT count(*) FROM chat_messages WHERE status = 'pending'") == 0
+
+
+async def test_the_lease_of_a_turn_is_renewed_for_as_long_as_it_runs(
+    pool: Database, sql: Sql, user_id: int, session: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.chat.turns.LEASE", timedelta(seconds=1.5))
+    monkeypatch.setattr("app.chat.turns._RENEW_BEFORE", timedelta(seconds=1.4))
+    monkeypatch.setattr("app.chat.turns._LOOK_EVERY", 0.2)
+    model = FakeModel(completion("Hello."), gate=asyncio.Event())
+    turns = runner(pool, model)
+    watching = asyncio.create_task(turns.watch())
+    request = asyncio.create_task(turns.answer(Question(user_id, session, "Hi", {})))
+    await model.was_asked.wait()
+    for _ in range(10):
+        await asyncio.sleep(0.3)
+        assert sql.value("SELECT lease_expires_at > now() FROM chat_messages WHERE role = 'assistant'")
+    model.gate.set()
+    assert (await request).answer.status == "complete"
+    watching.cancel()
+
+
+async def test_a_run_that_is_stopped_keeps_what_was_shown(
+    pool: Database, sql: Sql, user_id: int, session: UUID
+) -> None:
+    model = FakeModel(None)
+    model.said_first = ["Once ", "upon"]
+    turns = runner(pool, model)
+    running = await turns.launch(Question(user_id, session, "Hi", {}), streams=True)
+    await model.was_asked.wait()
+    turns.stop(running.live.id)
+    turn = await running.result
+    assert (turn.answer.status, turn.answer.content) == ("cancelled", "Once upon")
+    assert answer_stored(sql) == {"status": "cancelled", "content": "Once upon", "lease_expires_at": None}
+    assert turns.stored == {}

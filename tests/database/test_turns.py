@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 
 from app.config import Settings
 from app.core.types import new_id
 from app.database.connection import Database
-from app.database.models import ChatSession
+from app.database.models import ChatMessage, ChatSession
 from app.database.repositories import chats, turns, users
 from app.database.repositories.chats import NewSession
 from app.database.repositories.turns import ActiveTurnError, Answer, LedgerEntry, NewTurn
@@ -130,3 +131,46 @@ async def test_the_ledger_keeps_the_cost_of_an_answer_that_was_deleted_meanwhile
     assert sql.rows("SELECT turn_id, prompt_tokens FROM llm_calls") == [
         {"turn_id": turn.answer_uuid, "prompt_tokens": 1}
     ]
+
+
+async def test_renewing_leases_waits_for_nobody(owner: Owner, pool: Database, sql: Sql) -> None:
+    started = [await owner.start(await owner.open()) for _ in range(3)]
+    ids = [turn.answer_uuid for turn in started if turn is not None]
+    sql.do("UPDATE chat_messages SET lease_expires_at = now() + interval '1 second' WHERE role = 'assistant'")
+    async with pool.transaction() as transaction:
+        await transaction.execute(select(ChatMessage).where(ChatMessage.uuid == ids[1]).with_for_update())
+        async with pool.autocommit(max_seconds=1) as connection:
+            await turns.watch(connection, turn_ids=ids, lease=LEASE, renew_before=LEASE / 2)
+    renewed = "SELECT count(*) FROM chat_messages WHERE lease_expires_at > now() + interval '30 seconds'"
+    assert sql.value(renewed) == 2
+
+
+async def test_only_turns_that_are_asked_for_are_watched(owner: Owner, pool: Database, sql: Sql) -> None:
+    ours, theirs = [await owner.start(await owner.open()) for _ in range(2)]
+    assert ours is not None
+    assert theirs is not None
+    sql.do("UPDATE chat_messages SET cancel_requested_at = now() WHERE role = 'assistant'")
+    async with pool.autocommit() as connection:
+        found = await turns.watch(connection, turn_ids=[ours.answer_uuid], lease=LEASE, renew_before=LEASE / 2)
+    assert found == {ours.answer_uuid}
+
+
+async def test_a_stop_is_asked_for_by_the_owner_of_an_answer_under_way_only(
+    owner: Owner, pool: Database, sql: Sql
+) -> None:
+    session = await owner.open()
+    turn = await owner.start(session)
+    assert turn is not None
+    asked = "SELECT count(*) FROM chat_messages WHERE cancel_requested_at IS NOT NULL"
+    for user_id, session_uuid in ((owner.user_id + 1, session.uuid), (owner.user_id, turn.answer_uuid)):
+        async with pool.autocommit() as connection:
+            await turns.request_cancel(
+                connection, user_id=user_id, session_uuid=session_uuid, answer_uuid=turn.answer_uuid
+            )
+        assert sql.value(asked) == 0
+    await owner.settle(turn)
+    async with pool.autocommit() as connection:
+        await turns.request_cancel(
+            connection, user_id=owner.user_id, session_uuid=session.uuid, answer_uuid=turn.answer_uuid
+        )
+    assert sql.value(asked) == 0
