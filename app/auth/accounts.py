@@ -1,6 +1,7 @@
 """Registration and passwords."""
 
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, replace
 
 from app.auth.logins import LoginService
 from app.auth.mail_outbox import MailOutbox
@@ -11,7 +12,6 @@ from app.database.connection import PATIENCE, Database
 from app.database.models import User
 from app.database.repositories import audit, auth_sessions, one_time_tokens, users
 from app.database.repositories.audit import Entry, Origin
-from app.database.repositories.mails import MailKind
 from app.database.repositories.users import NewUser, Principal, TakenError
 
 
@@ -29,8 +29,8 @@ class AccountService:
         """Create an account of role `user`, and have its address verified where mail is on.
 
         None where addresses must be verified: then the answer is always the same, after the same time, and whoever
-        reads the mail of the address learns what became of it. A taken name is no exception: whether a second try
-        with the same name and address finds it taken would tell whether the first one made an account.
+        reads the mail of the address learns what became of it. The account gets its name when the address is verified:
+        a name that is taken from now on would tell that the address was free.
 
         Raises:
             BadRequestError: address or name is taken, where addresses need not be verified.
@@ -47,24 +47,24 @@ class AccountService:
         except TakenError as error:
             if not self.requires_verified_email:
                 raise already_registered(error.field) from error
-            await self._send("already_registered" if error.field == "email" else "username_taken", new.email)
+            await self._tell_owner(new.email)
             return None
         self.outbox.wake()
         return None if self.requires_verified_email else user
 
     async def _create(self, new: UserCreate, password_hash: str, origin: Origin) -> User:
+        account = NewUser(email=new.email, username=new.username, password_hash=password_hash, full_name=new.full_name)
+        if self.requires_verified_email:
+            account = replace(account, username=f"user-{secrets.token_hex(8)}", requested_username=new.username)
         async with self.database.transaction(max_seconds=PATIENCE) as session:
-            user = await users.create(
-                session,
-                NewUser(email=new.email, username=new.username, password_hash=password_hash, full_name=new.full_name),
-            )
+            user = await users.create(session, account)
             await audit.record(session, Entry("user.registered", actor=user.uuid, target=user.uuid), origin)
             await self.outbox.enqueue(session, "verify_email", user.email)
             return user
 
-    async def _send(self, kind: MailKind, address: str) -> None:
+    async def _tell_owner(self, address: str) -> None:
         async with self.database.transaction(max_seconds=PATIENCE) as session:
-            await self.outbox.enqueue(session, kind, address)
+            await self.outbox.enqueue(session, "already_registered", address)
         self.outbox.wake()
 
     async def change_password(self, user: Principal, current: str, new: str, origin: Origin) -> None:

@@ -34,8 +34,8 @@ LEASE_MARGIN = timedelta(seconds=15)
 _POLL_SECONDS = 1.0
 """How soon a mail goes out that another process has asked for."""
 _SPREAD_SECONDS = 0.2
-"""Longest pause before a mail. A mail to an account is more work than one to nobody: right behind the request that
-asked for it, the next request would be slower, and whoever times that would know."""
+"""Longest pause before the first mail after none. A mail to an account is more work than one to nobody: right behind
+the request that asked for it, the next request would be slower, and whoever times that would know."""
 _STOP_SECONDS = 5.0
 """What a stopping process lets the mail take that it is sending."""
 _JITTER = 0.2
@@ -111,7 +111,6 @@ class MailDelivery:
             if is_idle and not stopping.is_set():
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self.outbox.added.wait(), _POLL_SECONDS)
-            if not stopping.is_set():
                 await asyncio.sleep(random.uniform(0, _SPREAD_SECONDS))  # noqa: S311 - spread, not secret
 
     async def _write(self, connection: DatabaseConnection, claimed: ClaimedMail) -> Mail | None:
@@ -178,8 +177,6 @@ async def open_outbox(settings: Settings, database: Database) -> AsyncIterator[M
 
 
 def _applies(kind: MailKind, recipient: Recipient | None) -> bool:
-    if kind == "username_taken":
-        return recipient is None
     if recipient is None or not recipient.is_active:
         return False
     return not (kind == "verify_email" and recipient.is_verified)

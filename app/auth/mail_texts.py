@@ -35,8 +35,6 @@ class MailTexts:
                 subject, paragraphs = "Reset your password", self._reset_password(token)
             case "already_registered":
                 subject, paragraphs = "You already have an account", self._already_registered(token)
-            case "username_taken":
-                subject, paragraphs = "Your registration is not complete", self._username_taken()
             case "password_changed":
                 subject, paragraphs = "Your password was changed", self._password_changed()
         return Mail(recipient, f"{self.project}: {subject}", "\n\n".join(["Hello,", *paragraphs, self.project]) + "\n")
@@ -64,14 +62,6 @@ class MailTexts:
             self._link("reset-password", token),
             f"The link works once, and for {_words(self.reset_life)}.",
             "If it was not you, ignore this mail: nothing has changed.",
-        ]
-
-    def _username_taken(self) -> list[str]:
-        return [
-            f"this address was used to register at {self.project}.",
-            "No account was made, because the user name is taken. To choose another one, register again:",
-            self.public_url,
-            "If you did not register, ignore this mail.",
         ]
 
     def _password_changed(self) -> list[str]:

@@ -59,9 +59,10 @@ class RecoveryService:
             if owner is None:
                 raise _invalid_token()
             await users.reset_password(session, owner.id, new_hash=new_hash)
+            await users.set_verified(session, owner.id)
             ended = await auth_sessions.revoke_all(session, user_id=owner.id, reason="password_reset")
-            # Until now somebody else may have had the account, who registered it with an address not theirs.
-            removed = 0 if owner.is_verified else await api_keys.remove_all(session, user_id=owner.id)
+            # Keys too: whoever had the password until now may have made them, and the owner has just taken over.
+            removed = await api_keys.remove_all(session, user_id=owner.id)
             await one_time_tokens.forget(session, user_id=owner.id, purposes=["reset_password", "verify_email"])
             await throttles.forget(session, account_keys(user_id=owner.id, email=owner.email, username=owner.username))
             details = {"logins_ended": ended, "keys_removed": removed}
@@ -69,8 +70,8 @@ class RecoveryService:
             await self.outbox.enqueue(session, "password_changed", owner.email)
         self.outbox.wake()
 
-    async def verify_email(self, token: str, origin: Origin) -> None:
-        """Note that the owner of the account receives mail at its address.
+    async def verify_email(self, token: str, origin: Origin) -> bool:
+        """Note that the owner of the account receives mail at its address. False: the name is taken by now.
 
         Raises:
             BadRequestError: the token is not good, for whatever reason.
@@ -80,9 +81,10 @@ class RecoveryService:
             owner = await one_time_tokens.consume(session, purpose="verify_email", token_hash=hash_token(token))
             if owner is None:
                 raise _invalid_token()
-            await users.set_verified(session, owner.id)
+            has_its_name = await users.set_verified(session, owner.id)
             await one_time_tokens.forget(session, user_id=owner.id, purposes=["verify_email"])
             await audit.record(session, Entry("email.verified", target=owner.uuid), origin)
+            return has_its_name
 
 
 def _invalid_token() -> BadRequestError:

@@ -65,6 +65,8 @@ async def _update(
     if not changes:
         return user
     before = _logged(user)
+    if changes.get("is_verified"):
+        await users.set_verified(session, user.id)
     await users.change(session, user.id, changes)  # in this object too
     if "is_active" in changes:
         # On enabling too: none comes back to life, whoever had disabled the account, and however.

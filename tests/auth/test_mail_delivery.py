@@ -21,7 +21,7 @@ from app.services.mail import MailError
 from tests.fakes import FakeMail
 from tests.fixtures.database import Sql
 
-KINDS: list[MailKind] = ["verify_email", "reset_password", "already_registered", "username_taken", "password_changed"]
+KINDS: list[MailKind] = ["verify_email", "reset_password", "already_registered", "password_changed"]
 TEXTS = MailTexts(
     project="Chat",
     public_url="https://chat.example.com",
@@ -110,13 +110,11 @@ async def test_a_link_holds_a_new_token_that_is_stored_hashed(
     assert not await delivery.deliver_next()
 
 
-@pytest.mark.parametrize("kind", ["username_taken", "password_changed"])
-async def test_a_notice_holds_no_token(deliver: Deliver, sql: Sql, kind: MailKind) -> None:
-    if kind == "password_changed":
-        make_account(sql)
+async def test_a_notice_holds_no_token(deliver: Deliver, sql: Sql) -> None:
+    make_account(sql)
     server = FakeMail()
     delivery = deliver(server)
-    await enqueue(delivery, kind)
+    await enqueue(delivery, "password_changed")
     await delivery.deliver_next()
     assert "token" not in server.taken[0].text
     assert sql.value("SELECT count(*) FROM one_time_tokens") == 0
@@ -125,12 +123,12 @@ async def test_a_notice_holds_no_token(deliver: Deliver, sql: Sql, kind: MailKin
 @pytest.mark.parametrize(
     ("columns", "kinds"),
     [
-        pytest.param({}, [kind for kind in KINDS if kind != "username_taken"], id="account"),
+        pytest.param({}, KINDS, id="account"),
         pytest.param(
             {"is_verified": True}, ["reset_password", "already_registered", "password_changed"], id="verified account"
         ),
         pytest.param({"is_active": False}, [], id="disabled account"),
-        pytest.param(None, ["username_taken"], id="no account"),
+        pytest.param(None, [], id="no account"),
     ],
 )
 async def test_what_does_not_apply_any_more_is_dropped(
@@ -238,18 +236,6 @@ async def test_while_a_mail_is_sent_nobody_else_sends_it_and_no_connection_is_he
     gate.set()
     assert await sending
     assert (len(server.taken), other.taken) == (1, [])
-
-
-async def test_old_tokens_are_removed_in_passing(deliver: Deliver, sql: Sql) -> None:
-    make_account(sql)
-    delivery = deliver(FakeMail())
-    for _ in range(2):
-        await enqueue(delivery, "reset_password")
-        await delivery.deliver_next()
-    sql.do("UPDATE one_time_tokens SET expires_at = now()")
-    await enqueue(delivery, "reset_password")
-    await delivery.deliver_next()
-    assert sql.value("SELECT count(*) FROM one_time_tokens") == 1
 
 
 async def next_taken(server: FakeMail) -> None:

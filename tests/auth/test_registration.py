@@ -14,6 +14,8 @@ from app.config import Settings
 from tests.fixtures.database import Sql
 from tests.fixtures.services import AUTH, assert_problem, login, register
 
+VERIFY = "UPDATE users SET is_verified = true, username = requested_username, requested_username = NULL"
+
 
 @pytest.fixture(scope="module")
 def mail_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -62,9 +64,9 @@ def test_every_registration_gets_the_same_answer_and_the_owner_of_the_address_ge
         ("ada@example.com", "Verify your email address"),
         ("ada@example.com", "You already have an account"),
         ("ada@example.com", "You already have an account"),
-        ("bob@example.com", "Your registration is not complete"),
+        ("bob@example.com", "Verify your email address"),
     ]
-    assert sql.value("SELECT count(*) FROM users") == 1
+    assert sql.value("SELECT count(*) FROM users") == 2
 
 
 def test_the_password_of_an_unverified_account_is_wrong_for_everybody(strict: TestClient, sql: Sql) -> None:
@@ -73,7 +75,7 @@ def test_the_password_of_an_unverified_account_is_wrong_for_everybody(strict: Te
     for problem in problems:
         del problem["request_id"]
     assert problems[0] == problems[1]
-    sql.do("UPDATE users SET is_verified = true")
+    sql.do(VERIFY)
     assert login(strict, "ada").status_code == 200
 
 
@@ -93,7 +95,7 @@ def test_where_addresses_need_not_be_verified_a_registration_is_told_what_is_tak
 def test_a_changed_password_is_told_to_the_owner(strict: TestClient, sql: Sql, mail_directory: Path) -> None:
     register(strict, "ada")
     wait_for_mails(mail_directory, sql, 1)  # which verified owners would not get any more
-    sql.do("UPDATE users SET is_verified = true")
+    sql.do(VERIFY)
     tokens = login(strict, "ada").json()
     response = strict.put(
         f"{AUTH}/password",
@@ -112,3 +114,52 @@ def test_one_network_does_not_have_mail_sent_to_everybody(
     statuses = [register(strict, f"user{number}").status_code for number in range(32)]
     assert statuses == [202] * 30 + [429] * 2
     assert sql.value("SELECT count(*) FROM users") == 30
+
+
+def verify(client: TestClient, mail: EmailMessage) -> str:
+    link = next(word for word in mail.get_content().split() if "#token=" in word)
+    response = client.post(f"{AUTH}/email/verify", json={"token": link.partition("#token=")[2]})
+    assert response.status_code == 200, response.text
+    return str(response.json()["message"])
+
+
+def test_an_account_gets_its_name_when_its_address_is_verified(
+    strict: TestClient, sql: Sql, mail_directory: Path
+) -> None:
+    register(strict, "ada")
+    (mail,) = wait_for_mails(mail_directory, sql, 1)
+    assert sql.value("SELECT username FROM users").startswith("user-")
+    assert verify(strict, mail) == "Address verified."
+    assert sql.rows("SELECT username, requested_username FROM users") == [
+        {"username": "ada", "requested_username": None}
+    ]
+    assert login(strict, "ada").status_code == 200
+
+
+def test_of_two_who_want_a_name_the_first_who_is_verified_gets_it(
+    strict: TestClient, sql: Sql, mail_directory: Path
+) -> None:
+    register(strict, "ada", email="one@example.com")
+    register(strict, "ADA", email="two@example.com")
+    mails = {str(mail["To"]): mail for mail in wait_for_mails(mail_directory, sql, 2)}
+    assert verify(strict, mails["two@example.com"]) == "Address verified."
+    assert "user name is taken" in verify(strict, mails["one@example.com"])
+    assert sql.value("SELECT username FROM users WHERE email = 'two@example.com'") == "ADA"
+    assert sql.value("SELECT username FROM users WHERE email = 'one@example.com'").startswith("user-")
+    for name in ("ADA", "one@example.com"):
+        assert login(strict, name).status_code == 200
+
+
+@pytest.mark.parametrize("address", ["free@example.com", "ada@example.com"], ids=["free", "taken"])
+def test_no_name_tells_whether_a_registration_made_an_account(strict: TestClient, sql: Sql, address: str) -> None:
+    for name in ("ada", "eve"):
+        register(strict, name)
+    sql.do(VERIFY)
+    register(strict, "probe", email=address)
+    tokens = login(strict, "eve").json()
+    probe = strict.put(
+        f"{AUTH}/profile",
+        headers={"Authorization": f"Bearer {tokens['access_token']}"},
+        json={"username": "probe"},
+    )
+    assert probe.status_code == 200

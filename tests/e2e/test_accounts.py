@@ -28,7 +28,8 @@ def test_of_1000_guesses_with_forged_addresses_ten_are_evaluated(
     stack: Stack, make_visitor: Callable[[str], Visitor], sql: Sql
 ) -> None:
     make_visitor("guessed")
-    sql.do("UPDATE auth_sessions SET ip = '192.0.2.1'")  # the owner has never logged in from here
+    # The owner has never logged in from here.
+    sql.do("UPDATE auth_sessions SET ip = '192.0.2.1' FROM users WHERE users.id = user_id AND username = 'guessed'")
 
     def guess(number: int) -> int:
         address = f"198.51.{number // 250}.{number % 250 + 1}"

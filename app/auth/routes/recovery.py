@@ -27,8 +27,12 @@ async def reset_password(reset: PasswordReset, services: ServicesDep, origin: Or
 @router.post("/email/verify", responses=responses(400, 413, 422))
 async def verify_email(verification: EmailVerification, services: ServicesDep, origin: OriginDep) -> Done:
     """Verify the address of an account by a link from a mail."""
-    await services.recovery.verify_email(verification.token, origin)
-    return Done(message="Address verified.")
+    has_its_name = await services.recovery.verify_email(verification.token, origin)
+    return Done(
+        message="Address verified."
+        if has_its_name
+        else "Address verified. The user name is taken: log in with the address, and choose another name."
+    )
 
 
 @router.post("/email/verify/resend", status_code=202, responses=responses(400, 413, 422, 429))

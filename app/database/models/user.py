@@ -21,6 +21,8 @@ class User(IdMixin, TimestampMixin, Base):
     """As the owner spelled it; compared in lower case."""
     username: Mapped[str] = mapped_column(String(50))
     """Shown to others; never contains `@`, so it cannot be mistaken for an address at login."""
+    requested_username: Mapped[str | None] = mapped_column(String(50))
+    """The name it was registered with, until the address is verified and the name is given, if it is still free."""
     password_hash: Mapped[str] = mapped_column(Text)
     """Argon2id in the modular crypt format."""
     full_name: Mapped[str | None] = mapped_column(String(200))

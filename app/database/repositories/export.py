@@ -73,6 +73,7 @@ ACCOUNT = Section(
         "uuid",
         "email",
         "username",
+        "requested_username",
         "full_name",
         "role",
         "is_active",

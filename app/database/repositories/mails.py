@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.database.models import OutgoingMail, User
 
-MailKind = Literal["verify_email", "reset_password", "already_registered", "username_taken", "password_changed"]
+MailKind = Literal["verify_email", "reset_password", "already_registered", "password_changed"]
 
 
 @dataclass(frozen=True, slots=True)

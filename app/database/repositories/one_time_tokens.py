@@ -32,11 +32,11 @@ _PURGE = batches.removal(OneTimeToken.id, OneTimeToken.expires_at <= func.now())
 async def store(
     connection: AsyncConnection, *, user_id: int, purpose: Purpose, token_hash: bytes, life: timedelta
 ) -> None:
-    """Make a token good for `life` from now, and remove those whose time is over. One statement."""
+    """Make a token good for `life` from now."""
     await connection.execute(
-        insert(OneTimeToken)
-        .values(user_id=user_id, purpose=purpose, token_hash=token_hash, expires_at=func.now() + life)
-        .add_cte(delete(OneTimeToken).where(OneTimeToken.expires_at <= func.now()).cte("purged"))
+        insert(OneTimeToken).values(
+            user_id=user_id, purpose=purpose, token_hash=token_hash, expires_at=func.now() + life
+        )
     )
 
 

@@ -67,6 +67,8 @@ class NewUser:
     full_name: str | None = None
     role: str = "user"
     is_verified: bool = False
+    requested_username: str | None = None
+    """Becomes the name when the address is verified."""
 
 
 _NETWORKS_ARE_KNOWN_FOR = timedelta(days=30)
@@ -131,6 +133,7 @@ async def create(session: AsyncSession, new: NewUser) -> User:
         full_name=new.full_name,
         role=new.role,
         is_verified=new.is_verified,
+        requested_username=new.requested_username,
     )
     session.add(user)
     with _taken_names():
@@ -286,9 +289,27 @@ async def reset_password(session: AsyncSession, user_id: int, *, new_hash: str) 
     await session.execute(update(User).where(User.id == user_id).values(password_hash=new_hash, is_verified=True))
 
 
-async def set_verified(session: AsyncSession, user_id: int) -> None:
-    """Note that the owner receives mail at the account's address."""
-    await session.execute(update(User).where(User.id == user_id).values(is_verified=True))
+async def set_verified(session: AsyncSession, user_id: int) -> bool:
+    """Note that the owner receives mail at the account's address, and give it the name it was registered with.
+
+    False: somebody else has that name by now, and the account keeps the made-up one.
+    """
+    verified = update(User).where(User.id == user_id)
+    try:
+        async with session.begin_nested():
+            await session.execute(
+                verified.values(
+                    is_verified=True,
+                    username=func.coalesce(User.requested_username, User.username),
+                    requested_username=None,
+                )
+            )
+    except IntegrityError as error:
+        if violated_constraint(error) != "uq_users_username_lower":
+            raise
+        await session.execute(verified.values(is_verified=True, requested_username=None))
+        return False
+    return True
 
 
 async def note_login(session: AsyncSession, user_id: int, *, password_hash: str) -> bool:
