@@ -34,14 +34,16 @@ class AccountService:
 
         Raises:
             BadRequestError: address or name is taken, where addresses need not be verified.
-            TooManyRequestsError: too many from this network, where they must be: each of them sends a mail.
+            TooManyRequestsError: too many at once from this network, or, where they must be, in an hour: each of them
+                sends a mail.
 
         """
         if self.requires_verified_email:
             async with self.database.autocommit(max_seconds=PATIENCE) as connection:
                 await self.outbox.check_network(connection, origin)
         # Hashed before a connection is taken: it takes a tenth of a second, or longer in a queue.
-        password_hash = await self.passwords.hash(new.password.get_secret_value())
+        with self.logins.places.taken_by(origin):
+            password_hash = await self.passwords.hash(new.password.get_secret_value())
         try:
             user = await self._create(new, password_hash, origin)
         except TakenError as error:

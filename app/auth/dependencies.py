@@ -15,6 +15,7 @@ from app.auth.guesses import GuessLimits
 from app.auth.keys import ApiKeyService
 from app.auth.logins import LoginService
 from app.auth.mail_delivery import open_outbox
+from app.auth.places import Places
 from app.auth.profiles import ProfileService
 from app.auth.recovery import RecoveryService
 from app.auth.users import UserService
@@ -54,6 +55,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
                 per_network=settings.LOGIN_ATTEMPTS_PER_ADDRESS,
                 window=timedelta(seconds=settings.LOGIN_ATTEMPTS_WINDOW),
             ),
+            places=Places(),
             life=timedelta(days=settings.REFRESH_TOKEN_EXPIRE_DAYS),
             requires_verified_email=settings.EMAIL_VERIFICATION_REQUIRED,
         )

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from app.auth.guesses import Guess, GuessLimits, network_of
+from app.auth.places import Places
 from app.auth.schemas import TokenResponse
 from app.core.exceptions import BadRequestError, DatabaseUnavailableError, NotFoundError, UnauthorizedError
 from app.core.security import AccessTokens, PasswordHasher, RefreshTokens, hash_token
@@ -33,6 +34,7 @@ class LoginService:
     refresh_tokens: RefreshTokens
     passwords: PasswordHasher
     guesses: GuessLimits
+    places: Places
     life: timedelta
     """How long a login lasts that is not used."""
     requires_verified_email: bool
@@ -44,14 +46,15 @@ class LoginService:
         Raises:
             UnauthorizedError: wrong password, no such account, a disabled or unverified one, too many tries at it: the
                 same answer after the same time.
-            TooManyRequestsError: too many tries from this network or with this name.
+            TooManyRequestsError: too many tries from this network or with this name, or too many at once.
 
         """
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-            account = await users.find_by_login(connection, login, network=network_of(origin))
-        guess = await self.guesses.login(login, account, origin)
-        checked = account.password_hash if account and guess.is_evaluated else None
-        is_right = await self.passwords.verify(password, checked)
+        with self.places.taken_by(origin):
+            async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+                account = await users.find_by_login(connection, login, network=network_of(origin))
+            guess = await self.guesses.login(login, account, origin)
+            checked = account.password_hash if account and guess.is_evaluated else None
+            is_right = await self.passwords.verify(password, checked)
         if account is None or not is_right or not self._may_enter(account):
             await self._refuse("login.failed", account.uuid if account else None, guess, origin)
             raise self._refusal()

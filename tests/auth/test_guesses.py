@@ -1,8 +1,10 @@
 """Guessing passwords: how many tries there are, and that nobody is locked out for good."""
 
+import asyncio
+import threading
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 from fastapi.testclient import TestClient
@@ -204,3 +206,24 @@ def test_what_was_typed_as_a_name_is_stored_nowhere(auth_client: TestClient, sql
     login(auth_client, "my-secret-password", "guess")
     for table in ("login_throttles", "audit_log"):
         assert "my-secret" not in str(sql.rows(f"SELECT * FROM {table}"))  # noqa: S608 - names from above
+
+
+def test_one_network_does_not_fill_the_queue(somewhere: Somewhere, ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_over = threading.Event()
+
+    async def slow(_self: PasswordHasher, _password: str, _hash: str | None) -> bool:
+        await asyncio.to_thread(is_over.wait, 30)
+        return False
+
+    monkeypatch.setattr(PasswordHasher, "verify", slow)
+    with ThreadPoolExecutor(40) as pool:
+        crowd = [pool.submit(somewhere.login, f"user{number}", "guess", "198.51.100.1") for number in range(30)]
+        done, waiting = wait(crowd, timeout=5)
+        assert len(waiting) == 16
+        elsewhere = pool.submit(somewhere.login, "ada", "guess", "203.0.113.1")
+        assert not wait([elsewhere], timeout=0.5).done
+        is_over.set()
+        assert elsewhere.result().status_code == 401
+    for refused in done:
+        assert_problem(refused.result(), 429, "too_many_logins")
+    assert Counter(answer.result().status_code for answer in crowd) == {401: 16, 429: 14}
