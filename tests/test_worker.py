@@ -232,6 +232,26 @@ async def test_a_lease_that_is_renewed_at_the_last_moment_holds(pool: Database, 
     assert sql.value("SELECT count(*) FROM llm_calls") == 0
 
 
+async def test_just_after_an_outage_a_lease_that_is_over_proves_nothing(
+    pool: Database, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (turn,) = await abandon(pool, sql, sql.value(ADA), 1)
+    mine = {"user_id": sql.value("SELECT id FROM users"), "session_uuid": turn.session_uuid}
+    with pytest.raises(DatabaseUnavailableError):
+        async with pool.autocommit(max_seconds=0.01):
+            await asyncio.sleep(1)
+    assert not abandoned_turns(pool).leases_tell
+    assert await abandoned_turns(pool).settle_some() == 0
+    assert not await abandoned_turns(pool).settle_in_session(**mine)
+    assert sql.value(STATUS) == "pending"
+    # It is the end of the outage that counts, and not its beginning.
+    monkeypatch.setattr("app.chat.abandoned._RENEWAL", 0.3)
+    assert await abandoned_turns(pool).settle_some() == 0
+    await asyncio.sleep(0.4)
+    assert await abandoned_turns(pool).settle_in_session(**mine)
+    assert sql.value(STATUS) == "interrupted"
+
+
 async def test_two_workers_at_once_settle_each_answer_once(
     pool: Database, sql: Sql, settings: Settings, home: Path
 ) -> None:

@@ -16,6 +16,8 @@ BATCH = 100
 """Answers settled in one go."""
 _PATIENCE = timedelta(seconds=3)
 """How long after its lease an answer waits for its text."""
+_RENEWAL = 5.0
+"""Seconds after an outage of PostgreSQL within which every process that lives has renewed its leases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,14 @@ class AbandonedTurns:
     database: Database
     published: Published
     estimate: Estimate
+
+    @property
+    def leases_tell(self) -> bool:
+        """Whether a lease that is over means that its process has died.
+
+        Just after an outage it may mean that nobody could renew it.
+        """
+        return self.database.seconds_up() > _RENEWAL
 
     async def settle_some(self) -> int:
         """Settle the answers whose lease is over, `BATCH` at most, and say how many.
@@ -46,6 +56,8 @@ class AbandonedTurns:
         return found is not None and await self._settle(found)
 
     async def _settle(self, turn: AbandonedTurn) -> bool:
+        if not self.leases_tell:
+            return False
         content = await self.published(turn.answer_uuid)
         if content is None and turn.overdue < _PATIENCE:
             return False

@@ -136,7 +136,7 @@ class ChatService:
         detail = SessionDetail(**_session_fields(stored))
         if message_limit is not None:
             rows = await chats.newest_messages(transaction, session_id=stored.id, limit=message_limit)
-            detail.messages = [message_response(row) for row in rows]
+            detail.messages = [message_response(row, leases_tell=self.turns.abandoned.leases_tell) for row in rows]
         return detail
 
     async def delete_session(self, transaction: DatabaseSession, user_id: int, session_uuid: UUID) -> None:

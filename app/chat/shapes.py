@@ -76,15 +76,15 @@ def direct_message(answer_id: UUID, response: DirectResponse) -> MessageResponse
     )
 
 
-def message_response(row: MessageRow) -> MessageResponse:
-    """Return a stored message."""
+def message_response(row: MessageRow, *, leases_tell: bool = True) -> MessageResponse:
+    """Return a stored message. `leases_tell`: see `AbandonedTurns`."""
     message = row.message
     return MessageResponse.model_validate(
         {
             "id": message.uuid,
             "role": message.role,
             "content": message.content,
-            "status": "interrupted" if row.is_abandoned else message.status,
+            "status": "interrupted" if row.is_abandoned and leases_tell else message.status,
             "timestamp": message.updated_at,
             "metadata": message.meta,
             "tokens_used": message.tokens_used,

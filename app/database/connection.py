@@ -1,8 +1,10 @@
 """The way to PostgreSQL: one engine a process, and the only places that commit."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import math
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self
 
 from sqlalchemy import event, make_url, text
@@ -49,6 +51,8 @@ class Database:
         self.engine = engine
         # The same pool, without BEGIN and COMMIT around a single statement.
         self._autocommit_engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._up_since: float | None = -math.inf
+        """None: away."""
 
     @classmethod
     def from_settings(cls, settings: DatabaseSettings, *, application_name: str) -> Self:
@@ -90,7 +94,7 @@ class Database:
             DatabaseUnavailableError: PostgreSQL is away or too slow.
 
         """
-        with translated_errors():
+        with self._noticed():
             async with (
                 asyncio.timeout(max_seconds),
                 AsyncSession(self.engine, expire_on_commit=False) as session,
@@ -108,9 +112,13 @@ class Database:
             DatabaseUnavailableError: PostgreSQL is away or too slow.
 
         """
-        with translated_errors():
+        with self._noticed():
             async with asyncio.timeout(max_seconds), self._autocommit_engine.connect() as connection:
                 yield connection
+
+    def seconds_up(self) -> float:
+        """Tell how long PostgreSQL has answered without a break, as far as this process has seen. 0: it is away."""
+        return 0.0 if self._up_since is None else time.monotonic() - self._up_since
 
     async def ping(self) -> None:
         """Ask PostgreSQL for the least there is.
@@ -125,6 +133,17 @@ class Database:
     async def close(self) -> None:
         """Close every connection."""
         await self.engine.dispose()
+
+    @contextmanager
+    def _noticed(self) -> Iterator[None]:
+        try:
+            with translated_errors():
+                yield
+        except DatabaseUnavailableError:
+            self._up_since = None
+            raise
+        if self._up_since is None:
+            self._up_since = time.monotonic()
 
 
 def violated_constraint(error: IntegrityError) -> str | None:
