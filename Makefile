@@ -12,7 +12,7 @@ DEVELOPMENT := .venv/installed-dev
 INSTALL := $(VENV_PYTHON) -m pip install -qq --disable-pip-version-check --require-hashes --no-deps
 LOCK := $(VENV_PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header $(LOCK_ARGS)
 
-.PHONY: help setup run demo down test lint types docs docs-check check bench lock clean
+.PHONY: help setup run demo down test drills lint types docs docs-check check bench lock clean
 
 help: ## say what there is
 	@awk -F ': *[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,9 @@ down: ## stop the system from another terminal
 
 test: $(DEVELOPMENT) ## run the tests; PYTEST_ARGS="-k login" selects
 	@$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
+
+drills: $(DEVELOPMENT) ## kill services and stop servers under load, more often and for longer than the tests do (minutes)
+	@DRILLS=full $(VENV_PYTHON) -m pytest tests/drills $(PYTEST_ARGS)
 
 lint: $(DEVELOPMENT) ## check style, format and the direction of imports
 	@$(VENV_PYTHON) -m ruff check .

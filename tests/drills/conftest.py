@@ -1,0 +1,134 @@
+"""Servers of the drills' own, which they may break, and a report of the figures."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app import auth_main
+from app.config import Settings
+from app.database import migrations
+from local.postgres import Postgres
+from local.redis import Redis as RedisServer
+from tests.drills.replicas import Lease, Replica
+from tests.fixtures.database import Sql
+from tests.fixtures.processes import WorkerProcess
+from tests.fixtures.servers import temporary_home
+from tests.fixtures.services import User
+from tests.provider import Provider
+
+FULL_SIZE = os.environ.get("DRILLS") == "full"
+"""`make drills`: as often and as long as production would see it. Otherwise as much as fits into `make test`."""
+
+_report: list[str] = []
+
+Report = Callable[..., None]
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Report:
+    """Takes a drill's figures for the end of the run."""
+
+    def add(**figures: object) -> None:
+        name = request.node.name.removeprefix("test_").replace("_", " ")
+        _report.append(f"{name}: {', '.join(f'{what} {figure}' for what, figure in figures.items())}")
+
+    return add
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _report:
+        terminalreporter.section("drills")
+        for line in _report:
+            terminalreporter.write_line(line.replace("_", " "))
+
+
+@pytest.fixture(scope="package")
+def own_home() -> Iterator[Path]:
+    with temporary_home() as home:
+        yield home
+
+
+@pytest.fixture(scope="package")
+def postgres(own_home: Path) -> Iterator[Postgres]:
+    server = Postgres(own_home, options={"fsync": "off"})
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="package")
+def redis_server(own_home: Path, redis_url: str) -> Iterator[RedisServer]:
+    server = RedisServer(own_home)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="package")
+def settings(settings: Settings, postgres: Postgres, redis_server: RedisServer) -> Settings:
+    migrations.upgrade(postgres.url())
+    return settings.model_copy(
+        update={
+            "DATABASE_URL": postgres.url(),
+            "REDIS_URL": redis_server.url,
+            # Only where Redis itself is the drill may a busy machine look like an outage.
+            "REDIS_TIMEOUT": 3.0,
+            "LLM_ATTEMPT_TIMEOUT": 10.0,
+            "LLM_TURN_TIMEOUT": 20.0,
+        }
+    )
+
+
+@pytest.fixture
+def sql(settings: Settings) -> Iterator[Sql]:
+    """The drills' database. What other drills left stays, and is theirs."""
+    connection = Sql(settings.DATABASE_URL)
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def redis() -> None:
+    """What other drills left in Redis stays, too: they may be following it."""
+
+
+@pytest.fixture(scope="package")
+def auth_service(settings: Settings, cheap_passwords: None) -> Iterator[TestClient]:
+    with TestClient(auth_main.create(settings)) as client:
+        yield client
+
+
+@pytest.fixture
+def people(make_user: Callable[[str], User]) -> Callable[[int], list[User]]:
+    """Makes so many users."""
+    drill = uuid4().hex[:8]
+    return lambda count: [make_user(f"{drill}-{number}") for number in range(count)]
+
+
+@pytest.fixture(scope="package")
+def running_replicas(settings: Settings, own_home: Path) -> Iterator[list[Replica]]:
+    replicas = [Replica(settings, own_home, f"chat-{number}", Lease()) for number in range(2)]
+    yield replicas
+    for replica in replicas:
+        replica.stop()
+
+
+@pytest.fixture
+def replicas(running_replicas: list[Replica], provider: Provider) -> list[Replica]:
+    """Two chat services with short leases, both running."""
+    for replica in running_replicas:
+        if not replica.is_running():
+            replica.start()
+    return running_replicas
+
+
+@pytest.fixture
+def worker(settings: Settings, own_home: Path) -> Iterator[WorkerProcess]:
+    process = WorkerProcess(settings, own_home)
+    process.wait_for("worker started")
+    yield process
+    process.stop()

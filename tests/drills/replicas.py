@@ -1,0 +1,129 @@
+"""Chat services that are killed and are back in a moment: forked from a process that has imported everything."""
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import uvicorn
+
+from app import main
+from app.chat import turns
+from app.config import Settings
+from local.home import log_file
+from local.leftovers import ProcessRecord, forget_process, record_process
+from local.readiness import answers_ok
+from tests.fixtures.processes import free_port
+from tests.provider import Provider
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload([__name__])
+
+
+@dataclass(frozen=True)
+class Lease:
+    """What the service's own lease is replaced by, so that a drill need not wait half a minute for its end."""
+
+    seconds: float = 4
+    renew_before: float = 3
+
+
+def _serve(settings: Settings, port: int, lease: Lease | None, log: Path, tasks: Path) -> None:
+    os.setsid()
+    with log.open("ab") as file:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(file.fileno(), stream.fileno())
+    if lease is not None:
+        turns.LEASE = timedelta(seconds=lease.seconds)
+        turns._RENEW_BEFORE = timedelta(seconds=lease.renew_before)
+    # As `uvicorn app.main:app` with the options of the local stack.
+    config = uvicorn.Config(
+        main.create(settings),
+        host="127.0.0.1",
+        port=port,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=20,
+    )
+
+    async def serve() -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(
+            signal.SIGUSR1, lambda: tasks.write_text(f"{len(asyncio.all_tasks())}\n", encoding="utf-8")
+        )
+        await uvicorn.Server(config).serve()
+
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(serve())
+
+
+class Replica:
+    """One chat service. It keeps its port when it is started again."""
+
+    def __init__(self, settings: Settings, home: Path, name: str, lease: Lease | None = None) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self._home = home
+        self._name = name
+        self._port = port
+        self._log = log_file(home, name)
+        self._tasks = home / f"{name}.tasks"
+        self._arguments = (settings, port, lease, self._log, self._tasks)
+        self._process: BaseProcess | None = None
+
+    @property
+    def process(self) -> psutil.Process:
+        assert self._process is not None
+        return psutil.Process(self._process.pid)
+
+    def start(self) -> None:
+        """Start the service, and wait until it is ready."""
+        self._process = _FORKS.Process(target=_serve, args=self._arguments, daemon=True)
+        self._process.start()
+        # Ends with the run, however that ends.
+        record_process(self._home, self._name, ProcessRecord.of(self.process.pid, signal.SIGTERM))
+        Provider.wait_until(lambda: not self.is_running() or answers_ok(self._port, "/readyz"), timeout=60)
+        assert self.is_running(), self._log.read_text()[-2000:]
+
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.is_alive()
+
+    def kill(self) -> None:
+        """End the process as a power cut would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def tasks(self) -> int:
+        """How many tasks its loop has."""
+        self._tasks.unlink(missing_ok=True)
+        self.process.send_signal(signal.SIGUSR1)
+        Provider.wait_until(lambda: self._tasks.exists() and self._tasks.read_text().endswith("\n"))
+        return int(self._tasks.read_text())
+
+    def errors(self) -> list[str]:
+        """What its log says of faults of its own."""
+        return [line for line in self._log.read_text().splitlines() if '"ERROR"' in line or "Traceback" in line]
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is None:
+            return
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self.process.send_signal(number)
+        self._process.join(30)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._process = None
+        forget_process(self._home, self._name)

@@ -1,0 +1,83 @@
+"""Connections that are cut, and clients that vanish."""
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from tests.drills.clients import Client, Reading
+from tests.drills.conftest import Report
+from tests.drills.replicas import Replica
+from tests.fixtures.database import Sql
+from tests.fixtures.services import User
+from tests.provider import Provider, answers
+
+TEXT = " ".join(f"word{number}" for number in range(60)) + " 🌍 Grüße"
+STORED = "SELECT content, status FROM chat_messages WHERE role = 'assistant' AND uuid = %s"
+UNDER_WAY = "SELECT count(*) FROM chat_messages WHERE status = 'pending'"
+CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'chat-service'"
+
+
+async def test_cut_200_times_and_resumed_elsewhere_nothing_is_missed_and_nothing_comes_twice(
+    replicas: list[Replica], people: Callable[[int], list[User]], provider: Provider, sql: Sql, report: Report
+) -> None:
+    provider.always(answers(TEXT, every=0.02))
+    chance = random.Random(4)  # noqa: S311 - not a secret
+
+    async def read(client: Client) -> Reading:
+        first, second = sorted(chance.sample(range(len(TEXT)), 2))
+        asked, other = chance.sample([replica.url for replica in replicas], 2)
+        reading = await client.ask(asked, await client.open(asked), until=first)
+        await client.resume(other, reading, until=second)
+        if reading.end is None:
+            await client.resume(chance.choice([asked, other]), reading)
+        return reading
+
+    readings: list[Reading] = []
+    async with Client.of(*people(5)) as clients:
+        # On a slow machine the last piece may be a long one, with no place for a second cut before the end.
+        while sum(reading.cuts for reading in readings) < 200:
+            readings += await asyncio.gather(*(read(client) for client in clients * 5))
+    for reading in readings:
+        assert reading.text == TEXT
+        assert sql.rows(STORED, [reading.message]) == [{"content": TEXT, "status": "complete"}]
+    assert sum(reading.snapshots for reading in readings) == 0
+    assert len(provider.calls) == len(readings)
+    report(turns=len(readings), cuts=sum(reading.cuts for reading in readings), missing=0, twice=0)
+
+
+async def test_100_clients_vanish_and_100_answers_are_stored_and_nothing_stays_open(
+    replicas: list[Replica], people: Callable[[int], list[User]], provider: Provider, sql: Sql, report: Report
+) -> None:
+    provider.always(answers(TEXT, every=0.02))
+    service = replicas[0]
+    process = service.process
+
+    async def vanish(client: Client) -> str:
+        reading = await client.ask(service.url, await client.open(service.url), until=20)
+        assert reading.cuts == 1
+        return reading.message
+
+    async def round_of(clients: list[Client]) -> dict[str, float]:
+        """Have 100 clients vanish; give what the process holds when all is over."""
+        messages = await asyncio.gather(*(vanish(client) for client in clients * 20))
+        await asyncio.to_thread(Provider.wait_until, lambda: sql.value(UNDER_WAY) == 0, timeout=30)
+        for message in messages:
+            assert sql.rows(STORED, [message]) == [{"content": TEXT, "status": "complete"}]
+        await asyncio.sleep(1)
+        return {
+            "connections": sql.value(CONNECTIONS),
+            "in_transaction": sql.value(CONNECTIONS + " AND state LIKE 'idle in%%'"),
+            "descriptors": process.num_fds(),
+            "tasks": await asyncio.to_thread(service.tasks),
+            "megabytes": process.memory_info().rss / 1e6,
+        }
+
+    async with Client.of(*people(5)) as clients:
+        before = await round_of(clients)  # pools and caches fill once
+        after = await round_of(clients)
+    assert after["in_transaction"] == 0
+    assert after["connections"] <= before["connections"]
+    assert after["descriptors"] <= before["descriptors"] + 3
+    assert after["tasks"] <= before["tasks"]
+    assert after["megabytes"] < before["megabytes"] + 10
+    report(**{name: f"{before[name]:.0f} -> {after[name]:.0f}" for name in before})

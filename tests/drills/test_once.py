@@ -1,0 +1,126 @@
+"""Many at once who must not get in each other's way: keys, sessions, stops, and other people's text."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
+
+from tests.drills.clients import Client, Reading, Refused, follow_to_the_end
+from tests.drills.conftest import Report
+from tests.drills.replicas import Replica
+from tests.fixtures.services import User
+from tests.provider import Call, Provider, Wire, answers, chunk, streams
+
+
+@pytest.mark.parametrize(
+    "route", ["/direct", "/direct/stream", "/sessions/{}/messages", "/sessions/{}/messages/stream"]
+)
+async def test_of_20_at_once_under_one_key_on_two_replicas_the_model_hears_one(
+    replicas: list[Replica], people: Callable[[int], list[User]], provider: Provider, route: str
+) -> None:
+    provider.always(answers("Hello.", first_after=1))
+    outcomes: Counter[int] = Counter()
+    async with Client.of(*people(1)) as (client,):
+        session = await client.open(replicas[0].url)
+
+        async def ask(number: int) -> None:
+            outcomes[
+                await client.status(
+                    replicas[number % 2].url, route.format(session), {"message": "Hi"}, {"Idempotency-Key": "k" * 20}
+                )
+            ] += 1
+
+        await asyncio.gather(*(ask(number) for number in range(20)))
+        assert outcomes == {200: 1, 409: 19}
+        await ask(0)
+        assert outcomes[200] == 2
+    assert len(provider.calls) == 1
+
+
+async def test_of_20_questions_at_once_in_one_session_on_two_replicas_one_is_answered(
+    replicas: list[Replica], people: Callable[[int], list[User]], provider: Provider
+) -> None:
+    provider.always(answers("Hello.", first_after=1))
+    async with Client.of(*people(1)) as (client,):
+        session = await client.open(replicas[0].url)
+
+        async def ask(number: int) -> Reading | Refused:
+            try:
+                return await client.ask(replicas[number % 2].url, session)
+            except Refused as refused:
+                return refused
+
+        outcomes = await asyncio.gather(*(ask(number) for number in range(20)))
+        (answered,) = [one for one in outcomes if isinstance(one, Reading)]
+        refused = [one for one in outcomes if isinstance(one, Refused)]
+        assert len(refused) == 19
+        for one in refused:
+            assert (one.status, one.problem["code"]) == (409, "turn_active")
+            assert one.problem["message_id"] == answered.message
+        assert len(await client.messages(replicas[0].url, session)) == 2
+    assert len(provider.calls) == 1
+
+
+async def test_20_answers_are_really_stopped_from_the_other_replica(
+    replicas: list[Replica], people: Callable[[int], list[User]], provider: Provider, report: Report
+) -> None:
+    provider.always(streams(chunk("Once upon"), chunk(" a time"), every=0.05, hold=True))
+    asked, other = (replica.url for replica in replicas)
+    async with Client.of(*people(20)) as clients:
+
+        async def stop(client: Client) -> float:
+            """Give how long it took from the request to the end of the provider's connection."""
+            question = str(uuid4())
+            session = await client.open(asked)
+            reading = asyncio.create_task(client.ask(asked, session, question))
+            await asyncio.sleep(1)
+            message = (await client.messages(other, session))[1]["id"]
+            told = time.monotonic()
+            stopped = await client.cancel(other, Reading(session, message))
+            assert (stopped["status"], stopped["content"]) == ("cancelled", "Once upon a time")
+            assert (await reading).text == "Once upon a time"
+            assert (await reading).status == "cancelled"
+            (call,) = [call for call in provider.calls if call.messages[-1]["content"] == question]
+            assert call.abandoned is not None, "the answer came before the stop"
+            return call.abandoned - told
+
+        slowest = max(await asyncio.gather(*(stop(client) for client in clients)))
+    assert slowest < 1
+    report(stopped=20, provider_let_go_after=f"{slowest:.2f} s at most")
+
+
+async def test_among_200_streams_nobody_ever_sees_anothers_text(
+    replicas: list[Replica], people: Callable[[int], list[User]], provider: Provider, report: Report
+) -> None:
+    async def repeat_the_canary(call: Call, wire: Wire) -> None:
+        await answers(" ".join([call.messages[-1]["content"]] * 30), every=0.15)(call, wire)
+
+    provider.always(repeat_the_canary)
+    chance = random.Random(6)  # noqa: S311 - not a secret
+    fates: Counter[str] = Counter()
+
+    async def one(client: Client) -> None:
+        canary = f"canary-{uuid4().hex}"
+        asked, other = chance.sample([replica.url for replica in replicas], 2)
+        fate = chance.choice(["stays", "vanishes", "stops", "follows"])
+        fates[fate] += 1
+        await asyncio.sleep(chance.uniform(0, 3))
+        session = await client.open(asked)
+        until = None if fate == "stays" else chance.randint(1, 500)
+        reading = await client.ask(asked, session, canary, until=until)
+        if fate == "stops" and reading.end is None:
+            await client.cancel(chance.choice([asked, other]), reading)
+        if fate in {"stops", "follows"}:
+            await follow_to_the_end(client, lambda: other, reading)
+        whole = " ".join([canary] * 30)
+        assert whole.startswith(reading.text)
+        for message in await client.messages(other, session):
+            assert whole.startswith(message["content"])
+
+    async with Client.of(*people(20)) as clients:
+        await asyncio.gather(*(one(client) for client in clients * 10))
+    report(streams=200, **fates, leaked=0)

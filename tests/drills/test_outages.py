@@ -1,0 +1,168 @@
+"""PostgreSQL or Redis goes away and comes back while answers stream."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from uuid import UUID
+
+import psutil
+import pytest
+import redis
+
+from app.config import Settings
+from app.services.copies import stream_key
+from local.leftovers import recorded_processes
+from local.postgres import Postgres
+from local.redis import Redis as RedisServer
+from tests.drills.clients import Client, Refused
+from tests.drills.conftest import FULL_SIZE, Report
+from tests.drills.replicas import Lease, Replica
+from tests.fixtures.database import Sql
+from tests.fixtures.processes import WorkerProcess
+from tests.fixtures.services import User
+from tests.provider import DONE, Call, Provider, Wire, answers, chunk
+
+STREAMS = 20
+BUDGET = 0.3
+"""What a Redis that is away may cost once."""
+SCHEDULING = 0.3
+"""What a busy machine may add to any gap."""
+TEXT = " ".join(f"word{number}" for number in range(100))
+STORED = "SELECT content, status FROM chat_messages WHERE role = 'assistant' AND uuid = %s"
+
+
+@pytest.fixture
+def impatient_replica(settings: Settings, own_home: Path, provider: Provider) -> Iterator[Replica]:
+    """A chat service with the patience for Redis that production has."""
+    replica = Replica(settings.model_copy(update={"REDIS_TIMEOUT": BUDGET}), own_home, "chat-impatient")
+    replica.start()
+    yield replica
+    replica.stop()
+
+
+@pytest.mark.parametrize("fault", ["killed", "frozen", "emptied"])
+async def test_redis_fails_in_mid_stream_and_nobody_waits_for_it(
+    impatient_replica: Replica,
+    redis_server: RedisServer,
+    own_home: Path,
+    people: Callable[[int], list[User]],
+    provider: Provider,
+    sql: Sql,
+    report: Report,
+    fault: str,
+) -> None:
+    provider.always(answers(TEXT, every=0.04))
+    url = impatient_replica.url
+    async with Client.of(*people(STREAMS)) as clients:
+        sessions = [await client.open(url) for client in clients]
+        asked = [
+            asyncio.create_task(client.ask(url, session)) for client, session in zip(clients, sessions, strict=True)
+        ]
+        await asyncio.sleep(1)
+        process = psutil.Process(recorded_processes(own_home)["redis"].pid)
+        failed_at = time.monotonic()
+        match fault:
+            case "killed":
+                process.kill()
+            case "frozen":
+                process.suspend()
+            case _:
+                with redis.Redis.from_url(redis_server.url) as client:
+                    client.flushall()
+        await asyncio.sleep(1)
+        match fault:
+            case "killed":
+                await asyncio.to_thread(redis_server.stop)
+                await asyncio.to_thread(redis_server.start)
+            case "frozen":
+                process.resume()
+        readings = await asyncio.gather(*asked)
+    for reading in readings:
+        assert (reading.status, reading.text) == ("complete", TEXT)
+        assert sql.rows(STORED, [reading.message]) == [{"content": TEXT, "status": "complete"}]
+    # Redis has all of them again: what was said before it came back, too.
+    with redis.Redis.from_url(redis_server.url) as client:
+        assert client.exists(*(stream_key(UUID(reading.message)) for reading in readings)) == STREAMS
+    before = [gap for reading in readings for at, gap in reading.gaps[2:] if at < failed_at]
+    after = [gap for reading in readings for at, gap in reading.gaps if at >= failed_at]
+    assert max(after) < max(before) + BUDGET + SCHEDULING
+    report(streams=STREAMS, longest_gap_before=f"{max(before):.2f} s", longest_gap_after=f"{max(after):.2f} s")
+
+
+@pytest.fixture
+def lease() -> Lease:
+    return Lease(30, 20) if FULL_SIZE else Lease()
+
+
+@pytest.fixture
+def two_replicas(settings: Settings, own_home: Path, provider: Provider, lease: Lease) -> Iterator[list[Replica]]:
+    replicas = [Replica(settings, own_home, f"chat-outage-{number}", lease) for number in range(2)]
+    for replica in replicas:
+        replica.start()
+    yield replicas
+    for replica in replicas:
+        replica.stop()
+
+
+async def be_impatient(client: Client, url: str, session: str, back: asyncio.Event) -> Counter[str]:
+    """Look for the answer, and ask again, until some time after PostgreSQL is back. Give what was said."""
+    said: Counter[str] = Counter()
+    while not back.is_set():
+        try:
+            said[(await client.messages(url, session))[1]["status"]] += 1
+            await client.request(url, "POST", f"/sessions/{session}/messages", json={"message": "Well?"})
+            said["answered"] += 1
+        except Refused as refused:
+            said[refused.problem["code"]] += 1
+        await asyncio.sleep(0.03)
+    return said
+
+
+@pytest.mark.parametrize("seconds", [10, 40] if FULL_SIZE else [6])
+async def test_postgresql_is_stopped_in_mid_stream_and_no_live_turn_is_taken_for_dead(
+    two_replicas: list[Replica],
+    worker: WorkerProcess,
+    postgres: Postgres,
+    people: Callable[[int], list[User]],
+    provider: Provider,
+    report: Report,
+    seconds: float,
+) -> None:
+    release = asyncio.Event()
+
+    async def speak_until_released(call: Call, wire: Wire) -> None:
+        await wire.head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
+        while not release.is_set():
+            await wire.chunk(chunk("word "))
+            await asyncio.sleep(0.1)
+        for last in (chunk("end."), chunk(finish_reason="stop"), DONE, b""):
+            await wire.chunk(last)
+
+    provider.always(speak_until_released)
+    asked, other = (replica.url for replica in two_replicas)
+    back = asyncio.Event()
+    async with Client.of(*people(STREAMS)) as clients:
+        sessions = [await client.open(asked) for client in clients]
+        couples = list(zip(clients, sessions, strict=True))
+        answered = [asyncio.create_task(client.ask(asked, session)) for client, session in couples]
+        await asyncio.sleep(2)
+        await asyncio.to_thread(postgres.stop)
+        await asyncio.sleep(seconds - 1)
+        impatient = [asyncio.create_task(be_impatient(client, other, session, back)) for client, session in couples[:4]]
+        await asyncio.sleep(1)
+        await asyncio.to_thread(postgres.start)
+        await asyncio.sleep(4)
+        back.set()
+        said = sum([await one for one in impatient], Counter[str]())
+        release.set()
+        readings = await asyncio.gather(*answered)
+    with closing(Sql(postgres.url())) as sql:
+        for reading in readings:
+            assert (reading.status, reading.text[-9:]) == ("complete", "word end.")
+            assert sql.rows(STORED, [reading.message]) == [{"content": reading.text, "status": "complete"}]
+    assert set(said) == {"pending", "turn_active", "database_unavailable"}
+    assert len(provider.calls) == STREAMS
+    report(streams=STREAMS, away=f"{seconds} s", lost=0, taken_for_dead=0, seen_meanwhile=dict(said))
