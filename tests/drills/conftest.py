@@ -115,6 +115,7 @@ def running_replicas(settings: Settings, own_home: Path) -> Iterator[list[Replic
     yield replicas
     for replica in replicas:
         replica.stop()
+    assert [replica.errors() for replica in replicas] == [[], []]
 
 
 @pytest.fixture

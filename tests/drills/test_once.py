@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from local.redis import Redis as RedisServer
 from tests.drills.clients import Client, Reading, Refused, follow_to_the_end
 from tests.drills.conftest import Report
 from tests.drills.replicas import Replica
@@ -65,8 +66,15 @@ async def test_of_20_questions_at_once_in_one_session_on_two_replicas_one_is_ans
     assert len(provider.calls) == 1
 
 
+@pytest.mark.parametrize(("redis_is", "seconds"), [("up", 1.0), ("down", 2.5)])
 async def test_20_answers_are_really_stopped_from_the_other_replica(
-    replicas: list[Replica], people: Callable[[int], list[User]], provider: Provider, report: Report
+    replicas: list[Replica],
+    redis_server: RedisServer,
+    people: Callable[[int], list[User]],
+    provider: Provider,
+    report: Report,
+    redis_is: str,
+    seconds: float,
 ) -> None:
     provider.always(streams(chunk("Once upon"), chunk(" a time"), every=0.05, hold=True))
     asked, other = (replica.url for replica in replicas)
@@ -88,8 +96,14 @@ async def test_20_answers_are_really_stopped_from_the_other_replica(
             assert call.abandoned is not None, "the answer came before the stop"
             return call.abandoned - told
 
-        slowest = max(await asyncio.gather(*(stop(client) for client in clients)))
-    assert slowest < 1
+        if redis_is == "down":
+            await asyncio.to_thread(redis_server.stop)
+        try:
+            slowest = max(await asyncio.gather(*(stop(client) for client in clients)))
+        finally:
+            if redis_is == "down":
+                await asyncio.to_thread(redis_server.start)
+    assert slowest < seconds
     report(stopped=20, provider_let_go_after=f"{slowest:.2f} s at most")
 
 

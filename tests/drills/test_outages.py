@@ -41,6 +41,7 @@ def impatient_replica(settings: Settings, own_home: Path, provider: Provider) ->
     replica.start()
     yield replica
     replica.stop()
+    assert replica.errors() == []
 
 
 @pytest.mark.parametrize("fault", ["killed", "frozen", "emptied"])
@@ -105,6 +106,7 @@ def two_replicas(settings: Settings, own_home: Path, provider: Provider, lease: 
     yield replicas
     for replica in replicas:
         replica.stop()
+    assert [replica.errors() for replica in replicas] == [[], []]
 
 
 async def be_impatient(client: Client, url: str, session: str, back: asyncio.Event) -> Counter[str]:
