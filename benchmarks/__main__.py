@@ -6,11 +6,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import accounts
+from benchmarks import accounts, streams, turns
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 BENCHMARKS: dict[str, Callable[[], str]] = {
+    "turns": turns.stored_turns,
+    "streams": streams.slow_streams,
     "accounts": accounts.telling_apart,
     "login-flood": accounts.login_flood,
 }

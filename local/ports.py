@@ -45,7 +45,7 @@ class Ports:
         if with_model:
             wanted["model"] = self.model
         for name, port in wanted.items():
-            if not _is_free(port):
+            if not is_free(port):
                 msg = f"port {port} (for the {name}) is in use; choose others: make run PORT={self._alternative()}"
                 raise PortError(msg)
 
@@ -53,7 +53,7 @@ class Ports:
         return self.gateway + 100 if self.gateway + 100 <= 65535 else 8080  # noqa: PLR2004 - the last port
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
     with socket.socket() as probe:
         # As servers do, so that connections of the run before that have not expired yet are no obstacle.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

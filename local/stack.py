@@ -30,10 +30,10 @@ class _NotStartedError(PartFailedError):
 class Stack:
     """Everything behind one gateway port.
 
-    Public: `start`, `stop`, `failures`, `url`, `home`, `ports`, `settings`, the parts `postgres`, `redis`, `model`
-    and `mail_directory` (None where `given` replaces them) and `first_admin`, and use as a context manager. `given` are
-    the user's settings: DATABASE_URL, REDIS_URL, MAIL_URL, and OPENAI_API_KEY or OPENAI_BASE_URL each replace a part;
-    by default they come from the environment and `.env`.
+    Public: `start`, `stop`, `failures`, `url`, `home`, `ports`, `settings`, the services' `environment`, the parts
+    `postgres`, `redis`, `model` and `mail_directory` (None where `given` replaces them) and `first_admin`, and use as a
+    context manager. `given` are the user's settings: DATABASE_URL, REDIS_URL, MAIL_URL, and OPENAI_API_KEY or
+    OPENAI_BASE_URL each replace a part; by default they come from the environment and `.env`.
     """
 
     def __init__(self, home: Path = HOME, port: int = 8080, given: Mapping[str, str] | None = None) -> None:
@@ -62,10 +62,10 @@ class Stack:
         self.mail_directory = None if is_given(given, "MAIL_URL") else mail_directory
         self._given = given
         self.settings = choose(given, self._local_settings())
-        environment = {**given, **self.settings}
+        self.environment = {**given, **self.settings}
         admin_made = self.postgres.directory / "first-admin-made" if self.postgres is not None else None
-        self.first_admin = FirstAdmin(self.home, environment, admin_made)
-        self._parts = self._plan(environment)
+        self.first_admin = FirstAdmin(self.home, self.environment, admin_made)
+        self._parts = self._plan(self.environment)
         self._stopping = Event()
         self._starting: dict[str, Future[None]] = {}
 
