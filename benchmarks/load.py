@@ -132,6 +132,7 @@ class _Stream(asyncio.Protocol):
     def __init__(self, request: bytes) -> None:
         self._request = request
         self._rest = b""
+        self._status = b""
         self._last_at = 0.0
         self._is_over = False
         self.tokens = 0
@@ -139,9 +140,10 @@ class _Stream(asyncio.Protocol):
         self.first: float | None = None
         self.closed = asyncio.get_running_loop().create_future()
 
-    @property
-    def is_whole(self) -> bool:
-        return self._is_over
+    def check(self, tokens: int) -> None:
+        """Make sure that it brought the whole answer."""
+        if not self._is_over or self.tokens != tokens:
+            raise SystemExit(f"a stream brought {self.tokens} tokens of {tokens}: {self._status.decode()}")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._asked_at = time.perf_counter()
@@ -151,6 +153,7 @@ class _Stream(asyncio.Protocol):
         if self._is_over:
             return  # the end brings the whole answer once more
         now = time.perf_counter()
+        self._status = self._status or data.partition(b"\r\n")[0]
         before, end, _ = (self._rest + data).partition(_END)
         self._is_over = bool(end)
         # What may be the beginning of a token, or of the end, is looked at again with what follows.
@@ -192,8 +195,7 @@ async def _streams(target: Target, ramp: float, steady: float, tokens: int) -> S
     async with asyncio.timeout(_LONGEST_TURN):
         await asyncio.gather(*(stream.closed for stream in streams))
     for stream in streams:
-        if not stream.is_whole or stream.tokens != tokens:
-            raise SystemExit(f"a stream brought {stream.tokens} tokens of {tokens}")
+        stream.check(tokens)
     seconds, cpu, load_cpu, received = (now - then for now, then in zip(after, before, strict=True))
     return Streams(
         first=[stream.first for stream in streams if stream.first is not None],
