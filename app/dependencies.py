@@ -1,4 +1,4 @@
-"""What routes may ask for, as annotated aliases."""
+"""What routes may ask for, as annotated aliases. Coroutines: the framework takes plain functions to a thread each."""
 
 import asyncio
 import re
@@ -34,7 +34,7 @@ class Resources:
     """Set when the process has been told to stop, shortly before its server stops listening."""
 
 
-def get_resources(request: Request) -> Resources:
+async def get_resources(request: Request) -> Resources:
     """Return the process's resources, from the lifespan's state."""
     resources: Resources = request.state.resources
     return resources
@@ -43,7 +43,7 @@ def get_resources(request: Request) -> Resources:
 ResourcesDep = Annotated[Resources, Depends(get_resources)]
 
 
-def get_database(resources: ResourcesDep) -> Database:
+async def get_database(resources: ResourcesDep) -> Database:
     """Return the pool, for routes that must not hold a connection all the time."""
     return resources.database
 
@@ -101,7 +101,7 @@ async def get_current_user(resources: ResourcesDep, token: Annotated[str | None,
 CurrentUser = Annotated[Principal, Depends(get_current_user)]
 
 
-def get_origin(request: Request) -> Origin:
+async def get_origin(request: Request) -> Origin:
     """Return where the request comes from: the address is the gateway's word, not the client's."""
     user_agent = request.headers.get("user-agent")
     try:
@@ -156,7 +156,7 @@ async def get_chat_user(resources: ResourcesDep, token: Annotated[str | None, De
 ChatUser = Annotated[Principal, Depends(get_chat_user)]
 
 
-def get_chat_reader(user: ChatUser) -> Principal:
+async def get_chat_reader(user: ChatUser) -> Principal:
     """Return the caller, who may read conversations.
 
     Raises:
@@ -166,7 +166,7 @@ def get_chat_reader(user: ChatUser) -> Principal:
     return _with_scope(user, "chat:read")
 
 
-def get_chat_writer(user: ChatUser) -> Principal:
+async def get_chat_writer(user: ChatUser) -> Principal:
     """Return the caller, who may ask, change and delete.
 
     Raises:

@@ -81,7 +81,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         }
 
 
-def _get_services(request: Request) -> AuthServices:
+async def _get_services(request: Request) -> AuthServices:
     services: AuthServices = request.state.auth
     return services
 

@@ -121,7 +121,7 @@ def _start(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
     stack.push_async_callback(end)
 
 
-def _get_services(request: Request) -> ChatServices:
+async def _get_services(request: Request) -> ChatServices:
     services: ChatServices = request.state.chat
     return services
 

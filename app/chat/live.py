@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 GATHER_SECONDS = 0.02
 """Text that comes so soon after other text travels together."""
+_WRITE_EVERY = 0.005
+"""Seconds from one write to the buffer to the next: with many turns at once, each write is of many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +138,13 @@ class Outlet:
 
     async def run(self) -> None:
         """Work for ever."""
+        now = asyncio.get_running_loop().time
+        next_at = now()
         while True:
             await self._is_needed.wait()
+            if (early := next_at - now()) > 0:
+                await asyncio.sleep(early)
+            next_at = now() + _WRITE_EVERY
             self._is_needed.clear()
             turns, self._waiting = self._waiting, {}
             # As they are now: they grow while Redis is written to.

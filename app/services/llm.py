@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 _RETRYABLE_STATUSES = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """Most of a provider's answer that is read; longer ones are refused."""
+_LIMIT_SLACK = 0.05
+"""So much of a pause may be missing when a stream is given up for its silence."""
 _FAREWELL = 0.2
 """Seconds for the end of a body after the end of the answer in it."""
 
@@ -111,6 +113,7 @@ class OpenAIChatModel:
     async def _read(self, body: object, answer: StreamedAnswer, publish: Publish, patience: Patience) -> None:
         now = asyncio.get_running_loop().time
         give_up = now() + patience.total
+        moved_at = -math.inf
         async with asyncio.timeout(patience.first) as limit:
             # Raw lines: the client's own events take three times the CPU of everything else here.
             response: httpx2.Response = await self._client.post(
@@ -127,7 +130,11 @@ class OpenAIChatModel:
                     text = answer.feed(line)
                     if text:
                         publish(text)
-                        limit.reschedule(min(give_up, now() + patience.pause))
+                        came_at = now()
+                        # Moved for every text, the limit would cost more than the text.
+                        if came_at - moved_at > patience.pause * _LIMIT_SLACK:
+                            moved_at = came_at
+                            limit.reschedule(min(give_up, came_at + patience.pause))
                     elif answer.is_over:
                         # What is left is the end of the body: read, the connection serves again.
                         limit.reschedule(now() + _FAREWELL)

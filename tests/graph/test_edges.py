@@ -13,10 +13,10 @@ def state(status: Status) -> ChatState:
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_only_a_preprocessed_question_goes_on_to_the_model(status: Status) -> None:
-    assert should_continue(state(status)) == ("continue" if status == "preprocessed" else "error")
+async def test_only_a_preprocessed_question_goes_on_to_the_model(status: Status) -> None:
+    assert await should_continue(state(status)) == ("continue" if status == "preprocessed" else "error")
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_after_the_model_come_success_another_attempt_or_the_error_node(status: Status) -> None:
-    assert route_to_llm(state(status)) == {"llm_completed": "success", "retry": "retry"}.get(status, "error")
+async def test_after_the_model_come_success_another_attempt_or_the_error_node(status: Status) -> None:
+    assert await route_to_llm(state(status)) == {"llm_completed": "success", "retry": "retry"}.get(status, "error")
