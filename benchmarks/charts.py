@@ -18,8 +18,8 @@ def write_bars(name: str, title: str, unit: str, groups: Mapping[str, Mapping[st
     width = _LEFT + _BARS + _RIGHT
     height = _HEAD + sum(len(values) * _BAR + _SPACE for values in groups.values())
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
-        ' font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">',
+        '<g font-family="sans-serif" font-size="12">',
         f"<title>{escape(title)}</title>",
         f'<rect width="{width}" height="{height}" fill="white"/>',
         f'<text x="10" y="20" font-size="14" font-weight="bold">{escape(title)}</text>',
@@ -33,13 +33,11 @@ def write_bars(name: str, title: str, unit: str, groups: Mapping[str, Mapping[st
         lines.append(f'<text x="10" y="{y + len(values) * _BAR / 2 + 4:g}">{escape(group)}</text>')
         for number, value in enumerate(values.values()):
             bar = value / largest * _BARS
-            lines.append(
-                f'<rect x="{_LEFT}" y="{y}" width="{bar:.1f}" height="{_BAR - 3}" fill="{_COLOURS[number]}"/>'
-            )
+            lines.append(f'<rect x="{_LEFT}" y="{y}" width="{bar:.1f}" height="{_BAR - 3}" fill="{_COLOURS[number]}"/>')
             lines.append(f'<text x="{_LEFT + bar + 6:.1f}" y="{y + 12}">{value:.3g} {escape(unit)}</text>')
             y += _BAR
         y += _SPACE
-    lines.append("</svg>")
+    lines.append("</g></svg>")
     DIRECTORY.mkdir(exist_ok=True)
     (DIRECTORY / f"{name}.svg").write_text("\n".join(lines) + "\n")
     return f"![{title}](benchmarks/{name}.svg)"

@@ -71,7 +71,7 @@ def _start(cleanup: ExitStack, stack: Stack, port: int, command: list[str], *, p
 
 
 def _pid(name: str) -> int:
-    return next(child.pid for child in psutil.Process().children() if _NAMES[name] in child.cmdline())
+    return next(int(child.pid) for child in psutil.Process().children() if _NAMES[name] in child.cmdline())
 
 
 def _make_sessions(stack: Stack, count: int) -> tuple[str, list[str]]:

@@ -5,6 +5,7 @@ It reads the CPU time of the service by itself, at the moments that it counts be
 
 import asyncio
 import dataclasses
+import functools
 import json
 import subprocess
 import sys
@@ -15,10 +16,10 @@ from typing import Any, cast
 import psutil
 import uvloop
 
-from benchmarks.provider import TOKEN
+from benchmarks.provider import WORD
 
 _BODY = json.dumps({"message": "What is the answer?"}).encode()
-_TOKEN = TOKEN.strip().encode()
+_TOKEN = WORD.strip().encode()
 _END = b"event: message.completed"
 _LONGEST_TURN = 120.0
 
@@ -84,7 +85,7 @@ def measure_streams(target: Target, *, ramp: float, steady: float, tokens: int) 
 
 def _run(kind: str, target: Target, **options: float) -> dict[str, Any]:
     plan = json.dumps({"kind": kind, "target": dataclasses.asdict(target), "options": options})
-    done = subprocess.run(  # noqa: S603 - this module
+    done = subprocess.run(
         [sys.executable, "-m", "benchmarks.load"], input=plan, stdout=subprocess.PIPE, text=True, check=True
     )
     result: dict[str, Any] = json.loads(done.stdout)
@@ -94,8 +95,12 @@ def _run(kind: str, target: Target, **options: float) -> dict[str, Any]:
 def main() -> None:
     """Carry out the plan."""
     plan = json.load(sys.stdin)
-    work = _turns if plan["kind"] == "turns" else _streams
-    result = uvloop.run(work(Target(**plan["target"]), **plan["options"]))
+    target = Target(**plan["target"])
+    result: Turns | Streams
+    if plan["kind"] == "turns":
+        result = uvloop.run(_turns(target, **plan["options"]))
+    else:
+        result = uvloop.run(_streams(target, **plan["options"]))
     json.dump(dataclasses.asdict(result), sys.stdout)
 
 
@@ -184,9 +189,8 @@ async def _streams(target: Target, ramp: float, steady: float, tokens: int) -> S
 
     for session in target.sessions:
         request = target.request(session, "messages/stream", "close")
-        stream = _Stream(request)
+        _, stream = await loop.create_connection(functools.partial(_Stream, request), "127.0.0.1", target.port)
         streams.append(stream)
-        await loop.create_connection(lambda stream=stream: stream, "127.0.0.1", target.port)
         await asyncio.sleep(ramp / len(target.sessions))
     await asyncio.sleep(1)
     before = read()

@@ -11,7 +11,8 @@ from typing import cast
 
 import uvloop
 
-TOKEN = " lorem"
+WORD = " lorem"
+"""Each token of an answer."""
 
 
 def main() -> None:
@@ -31,14 +32,14 @@ class _Answer:
         self.tokens = tokens
         self.interval = 1 / rate
         usage = {"prompt_tokens": 20, "completion_tokens": tokens, "total_tokens": 20 + tokens}
-        message = {"role": "assistant", "content": (TOKEN * tokens).strip()}
+        message = {"role": "assistant", "content": (WORD * tokens).strip()}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
         document = json.dumps({**_envelope("chat.completion"), "choices": [choice], "usage": usage}).encode()
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
         self.whole = head % len(document) + document
         self.head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
         self.head += _piece({"role": "assistant", "content": ""})
-        self.token = _piece({"content": TOKEN})
+        self.token = _piece({"content": WORD})
         self.end = _piece({}, "stop") + _event({**_envelope("chat.completion.chunk"), "choices": [], "usage": usage})
         self.end += _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 

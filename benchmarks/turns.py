@@ -2,20 +2,21 @@
 
 import statistics
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 from benchmarks.charts import write_bars
 from benchmarks.contenders import running_contenders
 from benchmarks.load import Turns, measure_turns
 
-ROUNDS = 4
-TURNS = 400
-"""Of each contender in each round."""
 CLIENTS = (1, 32)
 _WARM_UP = 50
 
+Measured = Mapping[tuple[int, str], Sequence[Turns]]
+"""The runs of each number of clients and contender, in the order of the rounds."""
 
-def stored_turns(*, rounds: int = ROUNDS, turns: int = TURNS) -> str:
-    """Measure it, and return the report."""
+
+def stored_turns(*, rounds: int = 5, turns: int = 320) -> str:
+    """Measure it, with so many turns of each contender in each round, and return the report."""
     measured: defaultdict[tuple[int, str], list[Turns]] = defaultdict(list)
     with running_contenders(sessions=max(CLIENTS), tokens=40) as contenders:
         for name in contenders.names:
@@ -25,33 +26,42 @@ def stored_turns(*, rounds: int = ROUNDS, turns: int = TURNS) -> str:
                 for name in contenders.names:  # in turns, because the machine's own noise comes and goes
                     target = contenders.target(name, clients)
                     measured[clients, name].append(measure_turns(target, max(turns // clients, 1)))
+    return _report(measured, contenders.names, f"{rounds} rounds of {turns} turns each")
+
+
+def _report(measured: Measured, names: Sequence[str], extent: str) -> str:
+    extent = f"{extent}, floor and system in turns. A client asks its next question when it has an answer. CPU is the"
     lines = [
-        f"{rounds} rounds of {turns} turns each, floor and system in turns; a client asks its next question when it has"
-        " the answer. CPU is the service's, medians of the rounds.",
+        f"{extent} service's; each figure is the median of the rounds, in parentheses the lowest and highest ratio.",
         "",
         "| Clients at once | | CPU a turn | median | p99 | turns a second of one core |",
         "|---|---|---|---|---|---|",
     ]
     bars = {}
     for clients in CLIENTS:
-        cpu = {name: _cpu(measured[clients, name]) for name in contenders.names}
-        for name in contenders.names:
-            seconds = sorted(second for run in measured[clients, name] for second in run.seconds)
-            lines.append(
-                f"| {clients} | {name} | {cpu[name] * 1000:.2f} ms | {statistics.median(seconds) * 1000:.1f} ms "
-                f"| {seconds[len(seconds) * 99 // 100] * 1000:.1f} ms | {1 / cpu[name]:.0f} |"
-            )
+        lines += [f"| {clients} | {name} | {_row(measured[clients, name])} |" for name in names]
         ratios = [
-            _cpu([system]) / _cpu([floor])
+            _cost(system) / _cost(floor)
             for floor, system in zip(measured[clients, "floor"], measured[clients, "system"], strict=True)
         ]
-        lines.append(
-            f"| {clients} | **ratio** | **{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f}) "
-            "| | | |"
-        )
-        bars["1 client" if clients == 1 else f"{clients} clients"] = {name: cpu[name] * 1000 for name in cpu}
+        spread = f"({min(ratios):.2f} to {max(ratios):.2f})"
+        lines.append(f"| {clients} | **ratio** | **{statistics.median(ratios):.2f}** {spread} | | | |")
+        bars["1 client" if clients == 1 else f"{clients} clients"] = {
+            name: statistics.median(map(_cost, measured[clients, name])) * 1000 for name in names
+        }
     return "\n".join([*lines, "", write_bars("turns", "CPU of a stored turn", "ms", bars)])
 
 
-def _cpu(runs: list[Turns]) -> float:
-    return statistics.median(run.cpu / len(run.seconds) for run in runs)
+def _row(runs: Sequence[Turns]) -> str:
+    cost = statistics.median(map(_cost, runs))
+    median = statistics.median(statistics.median(run.seconds) for run in runs)
+    p99 = statistics.median(_p99(run.seconds) for run in runs)
+    return f"{cost * 1000:.2f} ms | {median * 1000:.1f} ms | {p99 * 1000:.1f} ms | {1 / cost:.0f}"
+
+
+def _cost(run: Turns) -> float:
+    return run.cpu / len(run.seconds)
+
+
+def _p99(seconds: Sequence[float]) -> float:
+    return sorted(seconds)[len(seconds) * 99 // 100]

@@ -54,6 +54,7 @@ class Ports:
 
 
 def is_free(port: int) -> bool:
+    """Tell whether nobody listens there."""
     with socket.socket() as probe:
         # As servers do, so that connections of the run before that have not expired yet are no obstacle.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -2,10 +2,16 @@
 
 import ast
 import re
-from typing import get_args
+from collections.abc import Callable, Iterator
+from inspect import isasyncgenfunction, isclass, iscoroutinefunction
+from typing import Any, get_args
+
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 
 from app.database.repositories.audit import Action
 from local.home import PROJECT
+from tests.operations import APPS
 
 APP = PROJECT / "app"
 
@@ -25,3 +31,28 @@ def test_every_action_of_the_audit_log_is_explained() -> None:
     text = (PROJECT / "docs" / "operations.md").read_text()
     section = text.partition("## The audit log")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `(\w+\.\w+)` \|", section, re.MULTILINE) == sorted(get_args(Action))
+
+
+def test_nothing_that_serves_a_request_is_taken_to_a_thread() -> None:
+    calls = {
+        call
+        for app in APPS.values()
+        for route in app.routes
+        if isinstance(route, APIRoute)
+        for call in _calls(route.dependant)
+    }
+    assert len(calls) > 50
+    # The framework takes plain functions to a thread each, which costs more than what they do.
+    assert [call for call in calls if not _is_awaited(call)] == []
+
+
+def _calls(dependant: Dependant) -> Iterator[Callable[..., Any]]:
+    if dependant.call is not None:
+        yield dependant.call
+    for needed in dependant.dependencies:
+        yield from _calls(needed)
+
+
+def _is_awaited(call: Callable[..., Any]) -> bool:
+    function = call if hasattr(call, "__code__") or isclass(call) else type(call).__call__
+    return iscoroutinefunction(function) or isasyncgenfunction(function)

@@ -1,0 +1,28 @@
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from benchmarks import charts, streams, turns
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(charts, "DIRECTORY", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.e2e
+def test_stored_turns_of_floor_and_system_can_be_compared(directory: Path) -> None:
+    report = turns.stored_turns(rounds=1, turns=2)
+
+    assert report.count("**ratio**") == len(turns.CLIENTS)
+    ET.parse(directory / "turns.svg")  # noqa: S314 - ours
+
+
+@pytest.mark.e2e
+def test_slow_streams_of_floor_and_system_can_be_compared(directory: Path) -> None:
+    report = streams.slow_streams(rounds=1, streams=(2,), ramp=0.1, steady=0.1)
+
+    assert report.count("**ratio**") == 1
+    ET.parse(directory / "streams.svg")  # noqa: S314 - ours
