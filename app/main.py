@@ -1,5 +1,7 @@
 """The chat service: `uvicorn app.main:app`."""
 
+import gc
+
 from fastapi import FastAPI
 
 from app.bootstrap import create_app
@@ -24,3 +26,7 @@ def create(settings: Settings) -> FastAPI:
 
 
 app = create(get_settings())
+
+# What has been imported stays for good. Looking through all of it for garbage would hold up every stream for 0.15 s.
+gc.collect()
+gc.freeze()

@@ -7,7 +7,7 @@ from inspect import isasyncgenfunction, isclass, iscoroutinefunction
 from typing import Any, get_args
 
 from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, iter_route_contexts
 
 from app.database.repositories.audit import Action
 from local.home import PROJECT
@@ -37,8 +37,8 @@ def test_nothing_that_serves_a_request_is_taken_to_a_thread() -> None:
     calls = {
         call
         for app in APPS.values()
-        for route in app.routes
-        if isinstance(route, APIRoute)
+        for route in iter_route_contexts(app.routes)
+        if isinstance(route.original_route, APIRoute)
         for call in _calls(route.dependant)
     }
     assert len(calls) > 50
