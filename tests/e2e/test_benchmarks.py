@@ -22,7 +22,7 @@ def test_stored_turns_of_floor_and_system_can_be_compared(directory: Path) -> No
 
 @pytest.mark.e2e
 def test_slow_streams_of_floor_and_system_can_be_compared(directory: Path) -> None:
-    report = streams.slow_streams(rounds=1, streams=(2,), ramp=0.1, steady=0.1)
+    report = streams.slow_streams(rounds=1, streams=(10,), ramp=0.1, steady=1)
 
     assert report.count("**ratio**") == 1
     ET.parse(directory / "streams.svg")  # noqa: S314 - ours
