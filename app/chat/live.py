@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 GATHER_SECONDS = 0.02
 """Text that comes so soon after other text travels together."""
-_WRITE_EVERY = 0.01
+WRITE_EVERY = 0.01
 """Seconds from one write to the buffer to the next: with many turns at once, each write is of many."""
 
 
@@ -144,7 +144,7 @@ class Outlet:
             await self._is_needed.wait()
             if (early := next_at - now()) > 0:
                 await asyncio.sleep(early)
-            next_at = now() + _WRITE_EVERY
+            next_at = now() + WRITE_EVERY
             self._is_needed.clear()
             turns, self._waiting = self._waiting, {}
             # As they are now: they grow while Redis is written to.

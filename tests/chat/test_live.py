@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from app.chat import live
 from app.chat.live import GATHER_SECONDS, LiveTurn, Outlet
 from app.services.turn_buffer import Draft, TurnBuffer
 
@@ -46,7 +47,10 @@ async def test_nobody_sees_what_is_not_in_redis_yet() -> None:
     working.cancel()
 
 
-async def test_what_comes_during_a_write_goes_out_with_the_next_one_and_shows_after_it() -> None:
+async def test_what_comes_during_a_write_goes_out_with_the_next_one_and_shows_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(live, "WRITE_EVERY", 0)
     buffer = FakeBuffer()
     outlet = Outlet(cast("TurnBuffer", buffer))
     working = asyncio.create_task(outlet.run())
@@ -60,6 +64,22 @@ async def test_what_comes_during_a_write_goes_out_with_the_next_one_and_shows_af
     await settle()
     assert [[draft.text for draft in batch] for batch in buffer.written] == [["a"], ["ab", "c"]]
     assert (first.shown, second.shown) == (2, 1)
+    working.cancel()
+
+
+async def test_what_many_turns_say_soon_after_a_write_is_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "WRITE_EVERY", 0.3)
+    buffer = FakeBuffer()
+    buffer.gate.set()
+    outlet = Outlet(cast("TurnBuffer", buffer))
+    working = asyncio.create_task(outlet.run())
+    turns = [LiveTurn(uuid4(), outlet) for _ in range(3)]
+    for turn in turns:
+        turn.publish("a")
+        await settle()
+    while not turns[-1].shown:
+        await asyncio.sleep(0.01)
+    assert [len(batch) for batch in buffer.written] == [1, 2]
     working.cancel()
 
 
