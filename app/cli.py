@@ -15,7 +15,7 @@ from app.core.exceptions import DatabaseUnavailableError
 from app.core.security import PasswordHasher
 from app.database import migrations
 from app.database.connection import Database
-from app.database.repositories import audit, users
+from app.database.repositories import audit, credentials, users
 from app.database.repositories.audit import Entry, Origin
 from app.database.repositories.users import NewUser, TakenError
 
@@ -66,7 +66,7 @@ async def _create_admin(email: str, username: str, password: str) -> int:
             await audit.record(session, entry, Origin(ip=None, user_agent=None, request_id=None))
     except TakenError as error:
         async with database.autocommit() as connection:
-            existing = await users.find_by_login(connection, email)
+            existing = await credentials.find_by_login(connection, email)
         if existing is not None and existing.role == "admin":
             print(f"{email} is an admin already; nothing was changed.")
             return 0

@@ -17,9 +17,9 @@ from app.core.exceptions import ForbiddenError, UnauthorizedError
 from app.core.logging import request_id_var
 from app.core.security import API_KEY_PREFIX, AccessTokens, InvalidTokenError, hash_token
 from app.database.connection import PATIENCE, Database, DatabaseSession
-from app.database.repositories import api_keys, audit, users
+from app.database.repositories import audit, principals
 from app.database.repositories.audit import Origin
-from app.database.repositories.users import Principal
+from app.database.repositories.principals import Principal
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ async def get_current_user(resources: ResourcesDep, token: Annotated[str | None,
     except InvalidTokenError as error:
         raise UnauthorizedError from error
     async with resources.database.autocommit(max_seconds=PATIENCE) as connection:
-        principal = await users.find_principal(connection, user_uuid=claims.sub, session_uuid=claims.sid)
+        principal = await principals.find_by_login(connection, user_uuid=claims.sub, session_uuid=claims.sid)
     if principal is None:
         raise UnauthorizedError
     return principal
@@ -143,7 +143,7 @@ async def get_chat_user(resources: ResourcesDep, token: Annotated[str | None, De
     """
     if token is not None and token.startswith(API_KEY_PREFIX):
         async with resources.database.autocommit(max_seconds=PATIENCE) as connection:
-            user = await api_keys.find_principal(connection, token_hash=hash_token(token))
+            user = await principals.find_by_key(connection, token_hash=hash_token(token))
         if user is None:
             raise UnauthorizedError
     else:

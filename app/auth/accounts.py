@@ -10,9 +10,10 @@ from app.core.exceptions import BadRequestError, ConflictError, FieldError
 from app.core.security import PasswordHasher
 from app.database.connection import PATIENCE, Database
 from app.database.models import User
-from app.database.repositories import audit, auth_sessions, one_time_tokens, users
+from app.database.repositories import audit, auth_sessions, credentials, one_time_tokens, users
 from app.database.repositories.audit import Entry, Origin
-from app.database.repositories.users import NewUser, Principal, TakenError
+from app.database.repositories.principals import Principal
+from app.database.repositories.users import NewUser, TakenError
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class AccountService:
         old_hash = await self.logins.confirm_password(user, current, origin)
         new_hash = await self.passwords.hash(new)
         async with self.database.transaction(max_seconds=PATIENCE) as session:
-            email = await users.replace_password(session, user.id, old_hash=old_hash, new_hash=new_hash)
+            email = await credentials.replace_password(session, user.id, old_hash=old_hash, new_hash=new_hash)
             if email is None:
                 raise ConflictError("The password was changed meanwhile.", code="password_changed")
             ended = await auth_sessions.revoke_all(

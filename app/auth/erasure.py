@@ -12,7 +12,7 @@ from app.database.connection import PATIENCE, Database
 from app.database.repositories import audit, erasure, throttles, users
 from app.database.repositories.audit import Entry, Origin
 from app.database.repositories.erasure import Erased
-from app.database.repositories.users import Principal
+from app.database.repositories.principals import Principal
 from app.services import copies
 from app.services.copies import ErasedCopies
 

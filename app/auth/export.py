@@ -10,10 +10,10 @@ from pydantic_core import to_json
 
 from app.core.exceptions import UnauthorizedError
 from app.database.connection import PATIENCE, Database
-from app.database.repositories import audit, export, users
+from app.database.repositories import audit, export, principals
 from app.database.repositories.audit import Entry, Origin
 from app.database.repositories.export import Owner, Position, Section
-from app.database.repositories.users import Credential, Principal
+from app.database.repositories.principals import Credential, Principal
 
 _CHECK_EVERY = 1.0
 """Seconds after which the login is looked at again."""
@@ -40,7 +40,7 @@ class ExportService:
             if owner is None:
                 raise UnauthorizedError
             await audit.record(connection, Entry("account.exported", actor=user.uuid, target=user.uuid), origin)
-        return _Document(self.database, owner, Credential(user.session_uuid, user.key_uuid)).pieces()
+        return _Document(self.database, owner, user.credential).pieces()
 
 
 @dataclass(slots=True)
@@ -96,6 +96,6 @@ class _Document:
 
     async def _check_login(self) -> None:
         async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-            if not await users.still_good(connection, [self.credential]):
+            if not await principals.still_good(connection, [self.credential]):
                 raise UnauthorizedError
         self._checked_at = time.monotonic()

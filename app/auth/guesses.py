@@ -20,8 +20,8 @@ from app.core.exceptions import TooManyRequestsError
 from app.database.connection import PATIENCE, Database
 from app.database.repositories import audit, throttles
 from app.database.repositories.audit import Origin
+from app.database.repositories.credentials import LoginAccount
 from app.database.repositories.throttles import Count
-from app.database.repositories.users import Credentials
 
 _IPV6_PREFIX = 64
 """What one subscriber has of IPv6: counting single addresses would count nothing."""
@@ -45,7 +45,7 @@ class GuessLimits:
     per_network: int
     window: timedelta
 
-    async def login(self, login: str, account: Credentials | None, origin: Origin) -> Guess:
+    async def login(self, login: str, account: LoginAccount | None, origin: Origin) -> Guess:
         """Count a login, and say whether to evaluate it.
 
         Raises:

@@ -10,10 +10,10 @@ from app.core.security import hash_token, new_api_key
 from app.core.types import Pagination
 from app.database.connection import PATIENCE, Database, DatabaseSession
 from app.database.models.api_key import PREFIX_LENGTH
-from app.database.repositories import api_keys, audit, users
+from app.database.repositories import api_keys, audit, principals, users
 from app.database.repositories.api_keys import NewApiKey
 from app.database.repositories.audit import Entry, Origin
-from app.database.repositories.users import Principal
+from app.database.repositories.principals import Principal
 
 MAX_KEYS = 20
 """Keys of one account, expired ones included."""
@@ -37,7 +37,7 @@ class ApiKeyService:
         async with self.database.transaction(max_seconds=PATIENCE) as session:
             # Under the account's lock, or two requests at once would both find room for one more, and one that waits
             # here for a reset of the password would leave a key to whom the reset has put out.
-            if not await users.lock(session, caller.id) or not await users.is_still_good(session, caller):
+            if not await users.lock(session, caller.id) or not await principals.is_still_good(session, caller):
                 raise UnauthorizedError
             if await api_keys.count(session, user_id=caller.id) >= MAX_KEYS:
                 raise ConflictError(f"An account has at most {MAX_KEYS} API keys.", code="too_many_api_keys")

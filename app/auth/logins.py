@@ -13,10 +13,11 @@ from app.core.exceptions import BadRequestError, DatabaseUnavailableError, NotFo
 from app.core.security import AccessTokens, PasswordHasher, RefreshTokens, hash_token
 from app.core.types import new_id
 from app.database.connection import PATIENCE, Database, DatabaseSession
-from app.database.repositories import audit, auth_sessions, throttles, users
+from app.database.repositories import audit, auth_sessions, credentials, throttles
 from app.database.repositories.audit import Action, Entry, Origin
 from app.database.repositories.auth_sessions import Family
-from app.database.repositories.users import Credentials, Principal
+from app.database.repositories.credentials import LoginAccount
+from app.database.repositories.principals import Principal
 
 REFRESH_GRACE = timedelta(seconds=10)
 """How long an exchanged refresh token is answered with the same successor again: the answer may have been lost."""
@@ -51,7 +52,7 @@ class LoginService:
         """
         with self.places.taken_by(origin):
             async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-                account = await users.find_by_login(connection, login, network=network_of(origin))
+                account = await credentials.find_by_login(connection, login, network=network_of(origin))
             guess = await self.guesses.login(login, account, origin)
             checked = account.password_hash if account and guess.is_evaluated else None
             is_right = await self.passwords.verify(password, checked)
@@ -73,7 +74,7 @@ class LoginService:
         """
         guess = await self.guesses.confirmation(user.id, user.uuid, origin)
         async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-            password_hash = await users.get_password_hash(connection, user.id)
+            password_hash = await credentials.get_password_hash(connection, user.id)
         if password_hash is None or not await self.passwords.verify(password, password_hash):
             await self._refuse("password.confirmation", user.uuid, guess, origin, actor=user.uuid)
             raise BadRequestError("The password is wrong.", code="wrong_password")
@@ -148,7 +149,7 @@ class LoginService:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _may_enter(self, account: Credentials) -> bool:
+    def _may_enter(self, account: LoginAccount) -> bool:
         return account.is_active and (account.is_verified or not self.requires_verified_email)
 
     def _refusal(self) -> UnauthorizedError:
@@ -163,14 +164,16 @@ class LoginService:
         async with self.database.autocommit(max_seconds=PATIENCE) as connection:
             await audit.record(connection, entry, origin)
 
-    async def _open(self, account: Credentials, new_hash: str | None, guess: Guess, origin: Origin) -> TokenResponse:
+    async def _open(self, account: LoginAccount, new_hash: str | None, guess: Guess, origin: Origin) -> TokenResponse:
         session_uuid = new_id()
         refresh_token = self.refresh_tokens.new(session_uuid)
         async with self.database.transaction(max_seconds=PATIENCE) as session:
-            if not await users.note_login(session, account.id, password_hash=account.password_hash):
+            if not await credentials.note_login(session, account.id, password_hash=account.password_hash):
                 raise self._refusal()  # disabled, or the password was changed, since it was checked
             if new_hash is not None:
-                await users.replace_password(session, account.id, old_hash=account.password_hash, new_hash=new_hash)
+                await credentials.replace_password(
+                    session, account.id, old_hash=account.password_hash, new_hash=new_hash
+                )
             await auth_sessions.open_session(
                 session,
                 uuid=session_uuid,

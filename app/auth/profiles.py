@@ -9,7 +9,8 @@ from app.database.connection import PATIENCE, Database
 from app.database.models import User
 from app.database.repositories import audit, users
 from app.database.repositories.audit import Entry, Origin
-from app.database.repositories.users import Principal, TakenError
+from app.database.repositories.principals import Principal
+from app.database.repositories.users import TakenError
 
 
 @dataclass(frozen=True, slots=True)

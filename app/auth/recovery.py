@@ -8,7 +8,7 @@ from app.auth.mail_outbox import MailOutbox
 from app.core.exceptions import BadRequestError, ServiceUnavailableError
 from app.core.security import PasswordHasher, hash_token
 from app.database.connection import PATIENCE, Database
-from app.database.repositories import api_keys, audit, auth_sessions, one_time_tokens, throttles, users
+from app.database.repositories import api_keys, audit, auth_sessions, credentials, one_time_tokens, throttles, users
 from app.database.repositories.audit import Entry, Origin
 
 _MAIL_RETRY_AFTER = 3600
@@ -58,7 +58,7 @@ class RecoveryService:
             owner = await one_time_tokens.consume(session, purpose="reset_password", token_hash=token_hash)
             if owner is None:
                 raise _invalid_token()
-            await users.reset_password(session, owner.id, new_hash=new_hash)
+            await credentials.reset_password(session, owner.id, new_hash=new_hash)
             await users.set_verified(session, owner.id)
             ended = await auth_sessions.revoke_all(session, user_id=owner.id, reason="password_reset")
             # Keys too: whoever had the password until now may have made them, and the owner has just taken over.

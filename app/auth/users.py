@@ -10,7 +10,7 @@ from app.database.connection import PATIENCE, Database, DatabaseSession
 from app.database.models import User
 from app.database.repositories import audit, auth_sessions, users
 from app.database.repositories.audit import Entry, Origin
-from app.database.repositories.users import Principal
+from app.database.repositories.principals import Principal
 
 # Of other fields the log names only that they changed: they are personal, and it cannot forget.
 _LOGGED_FIELDS = ("role", "is_active", "is_verified")

@@ -15,8 +15,8 @@ from app.chat.streams import Follower, guarded
 from app.chat.turns import DirectQuestion, Question, TurnRunner
 from app.core.exceptions import NotFoundError
 from app.database.repositories.idempotency import KeyTakenError, StoredKey
+from app.database.repositories.principals import Principal
 from app.database.repositories.turns import Turn
-from app.database.repositories.users import Principal
 
 Frames = AsyncGenerator[bytes]
 """An event stream, to be closed by whoever reads it."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import PATIENCE, Database
-from app.database.repositories import users
-from app.database.repositories.users import Credential
+from app.database.repositories import principals
+from app.database.repositories.principals import Credential
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class RevocationWatch:
     async def _look(self) -> None:
         credentials = list(self._streams)
         async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-            good = await users.still_good(connection, credentials)
+            good = await principals.still_good(connection, credentials)
         for credential in set(credentials) - good:
             for cut in tuple(self._streams.get(credential, ())):
                 cut()

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from app.chat import events
 from app.chat.live import Transcript
 from app.chat.revocation import RevocationWatch
-from app.database.repositories.users import Credential, Principal
+from app.database.repositories.principals import Credential, Principal
 
 PING_SECONDS = 15.0
 """A stream that has been silent for so long says that it is alive."""

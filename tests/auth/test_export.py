@@ -17,7 +17,7 @@ from app.database import models
 from app.database.connection import Database
 from app.database.repositories import export
 from app.database.repositories.audit import Origin
-from app.database.repositories.users import Principal
+from app.database.repositories.principals import Principal
 from tests.auth.conftest import CANARY, fill
 from tests.fixtures.database import Sql
 from tests.fixtures.services import AUTH, Chat, User

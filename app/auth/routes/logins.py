@@ -11,7 +11,7 @@ from app.core.handlers import responses
 from app.core.types import Page, PageSize, Pagination
 from app.database.models import AuthSession
 from app.database.repositories import auth_sessions
-from app.database.repositories.users import Principal
+from app.database.repositories.principals import Principal
 from app.dependencies import CurrentUser, OriginDep, SessionDep
 
 router = APIRouter()

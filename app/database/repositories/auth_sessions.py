@@ -30,14 +30,15 @@ class Family:
     """Whether the last exchange is so recent that its answer may have been lost."""
 
 
-_is_open: ColumnElement[bool] = AuthSession.revoked_at.is_(None) & (AuthSession.expires_at > func.now())
+is_open: ColumnElement[bool] = AuthSession.revoked_at.is_(None) & (AuthSession.expires_at > func.now())
+"""Whether the login is neither revoked nor over. The account must be active besides."""
 
 _ROTATE = (
     update(AuthSession)
     .where(
         AuthSession.uuid == bindparam("p_session_uuid"),
         AuthSession.token_hash == bindparam("p_token_hash"),
-        _is_open,
+        is_open,
         AuthSession.user_id == User.id,
         User.is_active,
     )
@@ -54,7 +55,7 @@ _FAMILY = (
         User.uuid.label("user_uuid"),
         AuthSession.token_hash,
         AuthSession.previous_token_hash,
-        (_is_open & User.is_active).label("is_good"),
+        (is_open & User.is_active).label("is_good"),
         func.coalesce(AuthSession.rotated_at > func.now() - bindparam("p_grace", type_=Interval), False).label(
             "in_grace"
         ),
@@ -86,7 +87,7 @@ async def open_session(
     life: timedelta,
     origin: Origin,
 ) -> None:
-    """Store a login. The account must have been locked by `users.note_login`."""
+    """Store a login. The account must have been locked by `credentials.note_login`."""
     await session.execute(
         insert(AuthSession).values(
             uuid=uuid,
@@ -132,7 +133,7 @@ async def restart_grace(connection: AsyncConnection, session_uuid: UUID, *, toke
 
 async def list_page(session: AsyncSession, *, user_id: int, page: int, size: int) -> tuple[Sequence[AuthSession], int]:
     """Return a page of the owner's open logins, the newest first, and how many there are."""
-    owned = select(AuthSession).where(AuthSession.user_id == user_id, _is_open)
+    owned = select(AuthSession).where(AuthSession.user_id == user_id, is_open)
     total = await session.scalar(select(func.count()).select_from(owned.subquery()))
     rows = await session.scalars(owned.order_by(AuthSession.id.desc()).offset((page - 1) * size).limit(size))
     return rows.all(), total or 0

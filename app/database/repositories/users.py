@@ -1,51 +1,18 @@
-"""Accounts and logins."""
+"""Accounts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Uuid, any_, bindparam, false, func, null, or_, select, union_all, update
-from sqlalchemy import cast as sql_cast
-from sqlalchemy.dialects.postgresql import INET
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.types import new_id
 from app.database.connection import violated_constraint
-from app.database.models import ApiKey, AuditEntry, AuthSession, User
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who is calling: as much of the account as every request needs."""
-
-    id: int
-    uuid: UUID
-    role: str
-    is_verified: bool
-    session_uuid: UUID | None
-    """The login; None: the caller is a program with an API key."""
-    key_uuid: UUID | None = None
-    """The API key."""
-    scopes: frozenset[str] | None = None
-    """What the API key may do; None: a login may do everything that its account may."""
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """As much of an account as a login needs."""
-
-    id: int
-    uuid: UUID
-    password_hash: str
-    role: str
-    is_active: bool
-    is_verified: bool
-    is_known_network: bool
-    """Whether the owner has logged in from this network, or has reset the password from it, in the last 30 days."""
+from app.database.models import User
 
 
 class TakenError(Exception):
@@ -69,53 +36,6 @@ class NewUser:
     is_verified: bool = False
     requested_username: str | None = None
     """Becomes the name when the address is verified."""
-
-
-_NETWORKS_ARE_KNOWN_FOR = timedelta(days=30)
-
-_FIND_PRINCIPAL = (
-    select(User.id, User.role, User.is_verified)
-    .join(AuthSession, AuthSession.user_id == User.id)
-    .where(
-        User.uuid == bindparam("user_uuid"),
-        User.is_active,
-        AuthSession.uuid == bindparam("session_uuid"),
-        AuthSession.revoked_at.is_(None),
-        AuthSession.expires_at > func.now(),
-    )
-)
-
-
-async def find_principal(connection: AsyncConnection, *, user_uuid: UUID, session_uuid: UUID) -> Principal | None:
-    """Return the caller, if account and login are both still good. One statement, on every request."""
-    row = (
-        await connection.execute(
-            _FIND_PRINCIPAL,
-            {"user_uuid": user_uuid, "session_uuid": session_uuid},
-        )
-    ).one_or_none()
-    if row is None:
-        return None
-    return Principal(id=row.id, uuid=user_uuid, role=row.role, is_verified=row.is_verified, session_uuid=session_uuid)
-
-
-_STILL_GOOD = union_all(
-    select(AuthSession.uuid.label("session_uuid"), null().cast(Uuid).label("key_uuid"))
-    .join(User, AuthSession.user_id == User.id)
-    .where(
-        AuthSession.uuid == any_(bindparam("p_sessions", type_=ARRAY(Uuid))),
-        User.is_active,
-        AuthSession.revoked_at.is_(None),
-        AuthSession.expires_at > func.now(),
-    ),
-    select(null().cast(Uuid), ApiKey.uuid)
-    .join(User, ApiKey.user_id == User.id)
-    .where(
-        ApiKey.uuid == any_(bindparam("p_keys", type_=ARRAY(Uuid))),
-        User.is_active,
-        or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()),
-    ),
-)
 
 
 async def create(session: AsyncSession, new: NewUser) -> User:
@@ -222,73 +142,6 @@ async def lock(session: AsyncSession, user_id: int) -> bool:
     return found is not None
 
 
-async def find_by_login(connection: AsyncConnection, login: str, *, network: str | None = None) -> Credentials | None:
-    """Return what decides a login with an address or a name, whatever the case."""
-    column = User.email if "@" in login else User.username
-    row = (
-        await connection.execute(
-            select(
-                User.id,
-                User.uuid,
-                User.password_hash,
-                User.role,
-                User.is_active,
-                User.is_verified,
-                (_logged_in_from(network) | _reset_from(network) if network else false()).label("is_known_network"),
-            ).where(func.lower(column) == func.lower(login))
-        )
-    ).one_or_none()
-    return Credentials(**row._asdict()) if row else None
-
-
-def _logged_in_from(network: str) -> ColumnElement[bool]:
-    return (
-        select(AuthSession.id)
-        .where(
-            AuthSession.user_id == User.id,
-            AuthSession.ip.op("<<=", is_comparison=True)(sql_cast(network, INET)),
-            AuthSession.created_at > func.now() - _NETWORKS_ARE_KNOWN_FOR,
-        )
-        .exists()
-    )
-
-
-def _reset_from(network: str) -> ColumnElement[bool]:
-    return (
-        select(AuditEntry.id)
-        .where(
-            AuditEntry.target_id == User.uuid,
-            AuditEntry.action == "password.reset",
-            AuditEntry.outcome == "done",
-            AuditEntry.ip.op("<<=", is_comparison=True)(sql_cast(network, INET)),
-            AuditEntry.created_at > func.now() - _NETWORKS_ARE_KNOWN_FOR,
-        )
-        .exists()
-    )
-
-
-async def get_password_hash(connection: AsyncConnection, user_id: int) -> str | None:
-    """Return what the account's password is checked against."""
-    found: str | None = await connection.scalar(select(User.password_hash).where(User.id == user_id))
-    return found
-
-
-async def replace_password(session: AsyncSession, user_id: int, *, old_hash: str, new_hash: str) -> str | None:
-    """Store another hash, if the account still has the one that was checked, and return its address. Locks it."""
-    email: str | None = await session.scalar(
-        update(User)
-        .where(User.id == user_id, User.password_hash == old_hash)
-        .values(password_hash=new_hash)
-        .returning(User.email)
-    )
-    return email
-
-
-async def reset_password(session: AsyncSession, user_id: int, *, new_hash: str) -> None:
-    """Store the hash of a password that was chosen through a mailed link: that proves the address, too."""
-    await session.execute(update(User).where(User.id == user_id).values(password_hash=new_hash, is_verified=True))
-
-
 async def set_verified(session: AsyncSession, user_id: int) -> bool:
     """Note that the owner receives mail at the account's address, and give it the name it was registered with.
 
@@ -310,43 +163,6 @@ async def set_verified(session: AsyncSession, user_id: int) -> bool:
         await session.execute(verified.values(is_verified=True, requested_username=None))
         return False
     return True
-
-
-async def note_login(session: AsyncSession, user_id: int, *, password_hash: str) -> bool:
-    """Set the time of the last login, if the account is still what was checked. Locks it.
-
-    Whoever changes the password or disables the account locks it too before ending its logins, so no login slips
-    through in between.
-    """
-    noted = await session.scalar(
-        update(User)
-        .where(User.id == user_id, User.password_hash == password_hash, User.is_active)
-        .values(last_login=func.now())
-        .returning(User.id)
-    )
-    return noted is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """What a caller came in with: a login or an API key."""
-
-    session_uuid: UUID | None
-    key_uuid: UUID | None
-
-
-async def still_good(connection: AsyncConnection, credentials: Sequence[Credential]) -> set[Credential]:
-    """Return those of the credentials that would still be let in. One statement, however many there are."""
-    sessions = [one.session_uuid for one in credentials if one.session_uuid is not None]
-    keys = [one.key_uuid for one in credentials if one.key_uuid is not None]
-    rows = await connection.execute(_STILL_GOOD, {"p_sessions": sessions, "p_keys": keys})
-    return {Credential(*row) for row in rows}
-
-
-async def is_still_good(session: AsyncSession, caller: Principal) -> bool:
-    """Tell whether the caller would still be let in. What others commit meanwhile counts, if `lock` came before."""
-    credential = Credential(caller.session_uuid, caller.key_uuid)
-    return bool(await still_good(await session.connection(), [credential]))
 
 
 @contextmanager
