@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from app.auth.schemas import EmailAddress, NewPassword, Username
 from app.config import get_database_settings
 from app.core.exceptions import DatabaseUnavailableError
-from app.core.security import PasswordHasher
+from app.core.passwords import PasswordHasher
 from app.database import migrations
 from app.database.connection import Database
 from app.database.repositories import audit, credentials, users

@@ -7,7 +7,7 @@ from app.auth.logins import LoginService
 from app.auth.mail_outbox import MailOutbox
 from app.auth.schemas import UserCreate
 from app.core.exceptions import BadRequestError, ConflictError, FieldError
-from app.core.security import PasswordHasher
+from app.core.passwords import PasswordHasher
 from app.database.connection import PATIENCE, Database
 from app.database.models import User
 from app.database.repositories import audit, auth_sessions, credentials, one_time_tokens, users

@@ -19,7 +19,8 @@ from app.auth.places import Places
 from app.auth.profiles import ProfileService
 from app.auth.recovery import RecoveryService
 from app.auth.users import UserService
-from app.core.security import PasswordHasher, RefreshTokens
+from app.core.passwords import PasswordHasher
+from app.core.security import RefreshTokens
 from app.dependencies import Resources
 
 

@@ -10,7 +10,8 @@ from app.auth.guesses import Guess, GuessLimits, network_of
 from app.auth.places import Places
 from app.auth.schemas import TokenResponse
 from app.core.exceptions import BadRequestError, DatabaseUnavailableError, NotFoundError, UnauthorizedError
-from app.core.security import AccessTokens, PasswordHasher, RefreshTokens, hash_token
+from app.core.passwords import PasswordHasher
+from app.core.security import AccessTokens, RefreshTokens, hash_token
 from app.core.types import new_id
 from app.database.connection import PATIENCE, Database, DatabaseSession
 from app.database.repositories import audit, auth_sessions, credentials, throttles

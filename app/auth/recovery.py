@@ -6,7 +6,8 @@ from typing import Literal
 from app.auth.guesses import account_keys
 from app.auth.mail_outbox import MailOutbox
 from app.core.exceptions import BadRequestError, ServiceUnavailableError
-from app.core.security import PasswordHasher, hash_token
+from app.core.passwords import PasswordHasher
+from app.core.security import hash_token
 from app.database.connection import PATIENCE, Database
 from app.database.repositories import api_keys, audit, auth_sessions, credentials, one_time_tokens, throttles, users
 from app.database.repositories.audit import Entry, Origin

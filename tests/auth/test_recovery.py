@@ -16,7 +16,7 @@ from app.auth.mail_outbox import MAILS_PER_NETWORK, MAILS_PER_RECIPIENT, MailOut
 from app.auth.recovery import RecoveryService
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
-from app.core.security import PasswordHasher
+from app.core.passwords import PasswordHasher
 from app.database.connection import Database
 from app.database.repositories import audit
 from app.database.repositories.audit import Origin

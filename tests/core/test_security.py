@@ -1,11 +1,6 @@
-import asyncio
 import base64
 import json
-import os
-import sys
-import threading
 import time
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,24 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jose import jwt
 from jose.jwk import HMACKey
-from passlib.hash import argon2
 
 from app.config import Settings
-from app.core import security
-from app.core.security import AccessTokens, InvalidTokenError, PasswordHasher, RefreshTokens, hash_token
+from app.core.security import AccessTokens, InvalidTokenError, RefreshTokens, hash_token
 
 KEY = "k" * 32
 USER, SESSION = uuid4(), uuid4()
-REAL_HASHER = security._HASHER  # before other tests make hashing cheap
 TOKENS = AccessTokens(key=KEY, algorithm="HS256", life=timedelta(minutes=30))
-
-
-@pytest.fixture
-async def hasher(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PasswordHasher]:
-    monkeypatch.setattr(security, "_HASHER", REAL_HASHER)
-    hasher = PasswordHasher(concurrency=2)
-    yield hasher
-    hasher.close()
 
 
 def signed(change: dict[str, Any] | None = None, *, without: str = "", key: str = KEY, algorithm: str = "HS256") -> str:
@@ -144,63 +128,6 @@ def test_a_changed_token_is_refused(noise: bytes, where: int) -> None:
         TOKENS.verify(token[:position] + noise.hex() + token[position:])
 
 
-async def test_right_password_matches_and_wrong_does_not(hasher: PasswordHasher) -> None:
-    password_hash = await hasher.hash("correct horse")
-    assert await hasher.verify("correct horse", password_hash)
-    assert not await hasher.verify("correct horsf", password_hash)
-
-
-async def test_nothing_of_a_long_password_is_cut_off(hasher: PasswordHasher) -> None:
-    password_hash = await hasher.hash("x" * 255 + "y")
-    assert not await hasher.verify("x" * 255 + "z", password_hash)
-
-
-async def test_hashes_are_argon2id_salted_and_costly(hasher: PasswordHasher) -> None:
-    one, two = await hasher.hash("same"), await hasher.hash("same")
-    assert one != two
-    assert one.startswith("$argon2id$v=19$m=65536,t=3,p=1$")
-
-
-async def test_no_account_is_never_right_and_costs_the_same(hasher: PasswordHasher) -> None:
-    password_hash = await hasher.hash("correct horse")
-    started = time.process_time()
-    await hasher.verify("wrong", password_hash)
-    known = time.process_time() - started
-    started = time.process_time()
-    assert not await hasher.verify("wrong", None)
-    unknown = time.process_time() - started
-    assert 0.5 < unknown / known < 2
-
-
-async def test_the_loop_runs_on_while_passwords_are_hashed(hasher: PasswordHasher) -> None:
-    hashing = asyncio.ensure_future(hasher.hash("correct horse"))
-    ticks = 0
-    while not hashing.done():
-        await asyncio.sleep(0.001)
-        ticks += 1
-    assert ticks > 5
-
-
-async def test_only_so_many_passwords_are_hashed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    running, most = 0, 0
-
-    class Counting:
-        @staticmethod
-        def hash(_: str) -> str:
-            nonlocal running, most
-            running += 1
-            most = max(most, running)
-            time.sleep(0.02)
-            running -= 1
-            return ""
-
-    monkeypatch.setattr("app.core.security._HASHER", Counting)
-    hasher = PasswordHasher(concurrency=2)
-    most = 0
-    await asyncio.gather(*(hasher.hash("x") for _ in range(6)))
-    assert most == 2
-
-
 REFRESH = RefreshTokens.from_secret(KEY)
 
 
@@ -233,18 +160,3 @@ def test_what_is_no_refresh_token_is_refused_with_the_one_error(text: str) -> No
     for read in (REFRESH.session_of, REFRESH.successor, REFRESH.is_ours):
         with pytest.raises(ValueError, match=r"base64url|length"):
             read(text)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
-async def test_hashing_threads_leave_the_cores_to_others(hasher: PasswordHasher) -> None:
-    await hasher.hash("correct horse")
-    (thread,) = hasher._threads._threads
-    assert thread.native_id is not None
-    assert os.getpriority(os.PRIO_PROCESS, thread.native_id) == 15
-    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == 0
-
-
-async def test_hashes_of_other_parameters_are_outdated(hasher: PasswordHasher) -> None:
-    weak = argon2.using(type="ID", memory_cost=64, time_cost=1, parallelism=1).hash("x")
-    assert hasher.is_outdated(weak)
-    assert not hasher.is_outdated(await hasher.hash("x"))

@@ -65,8 +65,8 @@ async def replace_password(session: AsyncSession, user_id: int, *, old_hash: str
 
 
 async def reset_password(session: AsyncSession, user_id: int, *, new_hash: str) -> None:
-    """Store the hash of a password that was chosen through a mailed link: that proves the address, too."""
-    await session.execute(update(User).where(User.id == user_id).values(password_hash=new_hash, is_verified=True))
+    """Store the hash of a password that was chosen through a mailed link."""
+    await session.execute(update(User).where(User.id == user_id).values(password_hash=new_hash))
 
 
 async def note_login(session: AsyncSession, user_id: int, *, password_hash: str) -> bool:

@@ -1,0 +1,124 @@
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator
+
+import pytest
+from passlib.hash import argon2
+
+from app.core import passwords
+from app.core.exceptions import ServiceUnavailableError
+from app.core.passwords import PasswordHasher
+
+REAL_HASHER = passwords._HASHER  # before other tests make hashing cheap
+
+
+@pytest.fixture
+async def hasher(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PasswordHasher]:
+    monkeypatch.setattr(passwords, "_HASHER", REAL_HASHER)
+    hasher = PasswordHasher(concurrency=2)
+    yield hasher
+    hasher.close()
+
+
+async def test_right_password_matches_and_wrong_does_not(hasher: PasswordHasher) -> None:
+    password_hash = await hasher.hash("correct horse")
+    assert await hasher.verify("correct horse", password_hash)
+    assert not await hasher.verify("correct horsf", password_hash)
+
+
+async def test_nothing_of_a_long_password_is_cut_off(hasher: PasswordHasher) -> None:
+    password_hash = await hasher.hash("x" * 255 + "y")
+    assert not await hasher.verify("x" * 255 + "z", password_hash)
+
+
+async def test_hashes_are_argon2id_salted_and_costly(hasher: PasswordHasher) -> None:
+    one, two = await hasher.hash("same"), await hasher.hash("same")
+    assert one != two
+    assert one.startswith("$argon2id$v=19$m=65536,t=3,p=1$")
+
+
+async def test_no_account_is_never_right_and_costs_the_same(
+    hasher: PasswordHasher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[str] = []
+
+    class Noting:
+        @staticmethod
+        def verify(password: str, password_hash: str) -> bool:
+            compared.append(password_hash)
+            return bool(REAL_HASHER.verify(password, password_hash))
+
+    monkeypatch.setattr(passwords, "_HASHER", Noting)
+    assert not await hasher.verify("wrong", None)
+    (decoy,) = compared
+    assert decoy.startswith("$argon2id$v=19$m=65536,t=3,p=1$")
+
+
+async def test_whoever_knows_the_decoy_does_not_get_in_without_an_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secrets.token_urlsafe", lambda: "decoy")
+    hasher = PasswordHasher(concurrency=1)
+    assert not await hasher.verify("decoy", None)
+    assert await hasher.verify("decoy", hasher._decoy)
+    hasher.close()
+
+
+async def test_the_loop_runs_on_while_passwords_are_hashed(hasher: PasswordHasher) -> None:
+    hashing = asyncio.ensure_future(hasher.hash("correct horse"))
+    ticks = 0
+    while not hashing.done():
+        await asyncio.sleep(0.001)
+        ticks += 1
+    assert ticks > 5
+
+
+class Held:
+    """Hashes nothing until it is let go."""
+
+    def __init__(self) -> None:
+        self.let_go = threading.Event()
+        self.running = 0
+        self.most = 0
+        self._lock = threading.Lock()
+
+    def hash(self, _: str) -> str:
+        with self._lock:
+            self.running += 1
+            self.most = max(self.most, self.running)
+        self.let_go.wait(10)
+        with self._lock:
+            self.running -= 1
+        return ""
+
+
+async def test_two_are_hashed_at_once_sixty_four_wait_and_the_next_is_refused(
+    hasher: PasswordHasher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held()
+    monkeypatch.setattr(passwords, "_HASHER", held)
+    taken = [asyncio.create_task(hasher.hash("x")) for _ in range(2 + 2 * 32)]
+    await asyncio.sleep(0)
+    with pytest.raises(ServiceUnavailableError) as refusal:
+        await hasher.hash("x")
+    assert refusal.value.code == "too_many_logins"
+    assert refusal.value.headers["Retry-After"]
+    held.let_go.set()
+    await asyncio.gather(*taken)
+    assert held.most == 2
+    await hasher.hash("x")  # there is room again
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
+async def test_hashing_threads_leave_the_cores_to_others(hasher: PasswordHasher) -> None:
+    await hasher.hash("correct horse")
+    (thread,) = hasher._threads._threads
+    assert thread.native_id is not None
+    assert os.getpriority(os.PRIO_PROCESS, thread.native_id) == 15
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == 0
+
+
+async def test_hashes_of_other_parameters_are_outdated(hasher: PasswordHasher) -> None:
+    weak = argon2.using(type="ID", memory_cost=64, time_cost=1, parallelism=1).hash("x")
+    assert hasher.is_outdated(weak)
+    assert not hasher.is_outdated(await hasher.hash("x"))
