@@ -24,6 +24,8 @@ def open_redis(settings: Settings, *, longest_wait: float = 0) -> Redis:
         socket_timeout=settings.REDIS_TIMEOUT + longest_wait,
         socket_connect_timeout=settings.REDIS_TIMEOUT,
         retry=Retry(NoBackoff(), 0),
+        # Every turn that is followed from elsewhere waits on a connection of its own; the client's own limit is 100.
+        max_connections=10_000,
         decode_responses=False,
     )
     return client

@@ -56,6 +56,14 @@ async def test_a_reader_waits_for_what_comes(buffer: TurnBuffer) -> None:
     assert await buffer.read(turn, after=5, wait=0.1) == Excerpt()
 
 
+async def test_very_many_are_waited_for_at_once(buffer: TurnBuffer) -> None:
+    turns = [uuid4() for _ in range(150)]
+    reading = [asyncio.create_task(buffer.read(turn, after=0, wait=5)) for turn in turns]
+    await asyncio.sleep(0.5)
+    await buffer.write([draft(turn, "Hello") for turn in turns])
+    assert await asyncio.gather(*reading) == [Excerpt("Hello")] * len(turns)
+
+
 async def test_every_key_has_an_end(buffer: TurnBuffer, redis: Redis) -> None:
     running, over = uuid4(), uuid4()
     await buffer.write([draft(running, "a"), draft(over, "b", is_over=True)])
