@@ -2,6 +2,7 @@
 
 import hashlib
 from typing import Annotated, TypeVar
+from uuid import UUID
 
 from fastapi import Depends, Header, Request, Response
 
@@ -41,8 +42,8 @@ async def get_request_key(
     if len(request.headers.getlist(KEY_HEADER)) > 1:
         problem = FieldError(f"header.{KEY_HEADER}", "multiple_values", "must be given once")
         raise UnprocessableError("The request is not valid.", code="validation_error", errors=(problem,))
-    # The ids in the path have the length of a UUID: the route takes nothing else.
-    route = " ".join([request.scope["route"].name, *request.path_params.values()])
+    # A UUID can be written in several ways, and the route has taken nothing else.
+    route = " ".join([request.scope["route"].name, *(str(UUID(value)) for value in request.path_params.values())])
     return RequestKey(user.id, route, key, hashlib.sha256(await request.body()).digest())
 
 

@@ -131,6 +131,13 @@ def test_a_key_is_its_users_and_its_routes_own(chat: Chat, others_chat: Chat, pr
     assert_problem(post(others_chat, paths[1], body), 404, "not_found")
 
 
+def test_a_path_is_the_same_however_its_ids_are_written(chat: Chat, provider: Provider) -> None:
+    session = chat.open()
+    ways = [session, session.upper(), session.replace("-", ""), f"{{{session}}}", f"urn:uuid:{session}"]
+    bodies = {post(chat, f"/sessions/{way}/messages", {"message": "Hi"}).content for way in ways}
+    assert len(bodies) == len(provider.calls) == 1
+
+
 @pytest.mark.parametrize("route", [route for route in ROUTES if route != "/sessions"])
 def test_of_twenty_at_once_one_is_carried_out(chat: Chat, provider: Provider, route: str) -> None:
     path, body = request_to(chat, route)
