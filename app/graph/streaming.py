@@ -21,10 +21,13 @@ class Transcription:
 
     def publish(self, piece: str) -> None:
         """Take the next piece; see `Publish`."""
-        piece = self._held + piece if self.first_at is not None else piece.lstrip()
+        if self.first_at is None:
+            piece = piece.lstrip()
         shown = piece.rstrip()
+        if not shown:
+            self._held += piece
+            return
+        if self.first_at is None:
+            self.first_at = time.perf_counter()
+        self._sink.publish(self._held + shown)
         self._held = piece[len(shown) :]
-        if shown:
-            if self.first_at is None:
-                self.first_at = time.perf_counter()
-            self._sink.publish(shown)

@@ -1,5 +1,6 @@
 """What OpenAI's protocol sends for a streamed answer: server-sent events, each a chunk of a completion."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -7,6 +8,10 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 _LONGEST_LINE = 1_048_576
+_MANY_LINES = 100
+"""After so many that came at once others get their turn."""
+_FIRST_HALF, _LAST_FIRST_HALF = "\ud800", "\udbff"
+"""Between them lie the first halves of surrogate pairs."""
 
 TokenCount = Annotated[int, Field(ge=0, le=1_000_000_000)]
 FinishReason = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,50}$")]
@@ -65,6 +70,7 @@ class StreamedAnswer:
         self.is_over = False
         """Whether the provider has said that nothing follows."""
         self._pieces: list[str] = []
+        self._half = ""
 
     @property
     def text(self) -> str:
@@ -99,9 +105,17 @@ class StreamedAnswer:
             self.finish_reason = choice.finish_reason
         if choice.delta is None or not choice.delta.content:
             return ""
-        text = storable(choice.delta.content)
+        text = storable(self._whole_characters(choice.delta.content))
         self._pieces.append(text)
         return text
+
+    def _whole_characters(self, text: str) -> str:
+        # Some engines cut between the halves of a surrogate pair: the first one waits for the second.
+        if not self._half and not _FIRST_HALF <= text[-1] <= _LAST_FIRST_HALF:
+            return text
+        text = (self._half + text).encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+        self._half = text[-1] if _FIRST_HALF <= text[-1] <= _LAST_FIRST_HALF else ""
+        return text.removesuffix(self._half)
 
 
 def _parse(data: bytes) -> _Chunk:
@@ -126,6 +140,8 @@ async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             yield line.rstrip(b"\r")
         if len(rest) > _LONGEST_LINE:
             raise ValueError("the line does not end")
+        if len(whole) > _MANY_LINES:
+            await asyncio.sleep(0)
 
 
 def storable(text: str) -> str:

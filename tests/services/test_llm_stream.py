@@ -9,6 +9,7 @@ import pytest
 from app.config import Settings
 from app.graph.context import Completion, ModelError, Patience
 from app.services.llm import MAX_BODY_BYTES, OpenAIChatModel
+from app.services.llm_stream import lines
 from tests.provider import DONE, Behaviour, Provider, answers, chunk, fails, redirects, resets, sends, stalls, streams
 from tests.services.test_llm import QUESTION, SETTINGS
 
@@ -196,6 +197,32 @@ async def test_text_that_cannot_be_stored_is_cleaned(provider: Provider, model: 
     asked = Asked(model)
     completion = await asked.go()
     assert completion.text == asked.text == "ab?"
+
+
+async def test_a_character_may_come_in_two_halves(provider: Provider, model: OpenAIChatModel) -> None:
+    halves = [b'data: {"choices": [{"delta": {"content": "%s"}}]}\n\n' % half for half in (b"a\\ud83d", b"\\ude00b")]
+    provider.script(streams(*halves, STOP, DONE))
+    asked = Asked(model)
+    assert (await asked.go()).text == asked.text == "a😀b"
+
+
+async def test_lines_that_come_at_once_let_others_have_their_turn() -> None:
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(10):
+            yield b"x\n" * 1000
+
+    task = asyncio.create_task(other())
+    assert len([line async for line in lines(chunks())]) == 10_000
+    task.cancel()
+    assert turns >= 10
 
 
 async def test_a_connection_serves_again_after_a_stream(provider: Provider, model: OpenAIChatModel) -> None:
