@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,16 @@ async def test_an_answer_waits_some_seconds_for_a_text_that_cannot_be_had(pool: 
     sql.do(lease, [4])
     assert await abandoned_turns(pool, None).settle_some() == 1
     assert sql.value(STATUS) == "interrupted"
+
+
+async def test_an_answer_that_cannot_be_settled_does_not_keep_the_others_waiting(pool: Database, sql: Sql) -> None:
+    spoilt, sound = await abandon(pool, sql, sql.value(ADA), 2)
+
+    async def published(answer: UUID) -> str:
+        return "\x00" if answer == spoilt.answer_uuid else "Hello"
+
+    assert await replace(abandoned_turns(pool), published=published).settle_some() == 1
+    assert sql.value("SELECT content FROM chat_messages WHERE uuid = %s", [str(sound.answer_uuid)]) == "Hello"
 
 
 async def test_an_abandoned_answer_keeps_what_was_said_and_the_ledger_what_it_cost(pool: Database, sql: Sql) -> None:

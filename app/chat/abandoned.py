@@ -1,13 +1,17 @@
 """Settles answers whose process has died, with what they had said."""
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import PATIENCE, Database
 from app.database.repositories import abandoned
 from app.database.repositories.abandoned import AbandonedTurn, Estimate
+
+logger = logging.getLogger(__name__)
 
 Published = Callable[[UUID], Awaitable[str | None]]
 """Gives the text that clients have seen of an answer. None: it cannot be had just now."""
@@ -47,7 +51,16 @@ class AbandonedTurns:
         """
         async with self.database.autocommit(max_seconds=PATIENCE) as connection:
             found = await abandoned.find_some(connection, limit=BATCH)
-        return sum([await self._settle(turn) for turn in found])
+        settled = 0
+        for turn in found:
+            try:
+                settled += await self._settle(turn)
+            except DatabaseUnavailableError:
+                raise
+            except Exception:
+                # The others need not wait until this one is cured.
+                logger.exception("cannot settle an answer")
+        return settled
 
     async def settle_in_session(self, *, user_id: int, session_uuid: UUID) -> bool:
         """Settle the answer that keeps a session busy, if its lease is over. False: there is none."""
