@@ -276,4 +276,15 @@ def test_a_session_deleted_meanwhile_ends_its_stream(server: ChatServer, provide
         *_, last = reader
     assert (last.name, last.data["code"]) == ("message.failed", "not_found")
     assert sql.value("SELECT count(*) FROM chat_messages") == 0
-    assert sql.value("SELECT count(*) FROM llm_calls WHERE status = 'ok'") == 1
+    assert sql.value("SELECT count(*) FROM llm_calls WHERE prompt_tokens > 0") == 1
+
+
+@pytest.mark.parametrize("deletion", ["DELETE FROM chat_sessions", "DELETE FROM users"], ids=["session", "account"])
+def test_an_answer_that_was_deleted_is_not_paid_for_any_longer(
+    server: ChatServer, provider: Provider, sql: Sql, deletion: str
+) -> None:
+    provider.script(answers(LONG, every=0.1))
+    with server.ask(server.open()) as reader:
+        reader.take(3)
+        sql.do(deletion)
+        provider.wait_until(lambda: provider.calls[0].abandoned is not None)

@@ -155,6 +155,15 @@ async def test_only_turns_that_are_asked_for_are_watched(owner: Owner, pool: Dat
     assert found == {ours.answer_uuid}
 
 
+async def test_a_turn_that_was_deleted_is_to_be_stopped(owner: Owner, pool: Database, sql: Sql) -> None:
+    started = [await owner.start(await owner.open()) for _ in range(2)]
+    ids = [turn.answer_uuid for turn in started if turn is not None]
+    sql.do("DELETE FROM chat_sessions WHERE id = (SELECT session_id FROM chat_messages WHERE uuid = %s)", [str(ids[0])])
+    async with pool.autocommit() as connection:
+        found = await turns.watch(connection, turn_ids=ids, lease=LEASE, renew_before=LEASE / 2)
+    assert found == {ids[0]}
+
+
 async def test_a_stop_is_asked_for_by_the_owner_of_an_answer_under_way_only(
     owner: Owner, pool: Database, sql: Sql
 ) -> None:

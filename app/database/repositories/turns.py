@@ -24,6 +24,7 @@ from sqlalchemy import (
     func,
     literal,
     null,
+    or_,
     select,
     true,
     update,
@@ -338,9 +339,11 @@ _RENEW = (
     .where(ChatMessage.id.in_(_DUE))
     .values(lease_expires_at=func.now() + bindparam("p_lease", type_=Interval))
 )
+_RUNNING = func.unnest(_LIVE).table_valued(column("uuid", Uuid), name="running").render_derived()
 _WATCH = (
-    select(ChatMessage.uuid)
-    .where(ChatMessage.uuid == any_(_LIVE), _ACTIVE, ChatMessage.cancel_requested_at.is_not(None))
+    select(_RUNNING.c.uuid)
+    .select_from(_RUNNING.outerjoin(ChatMessage, ChatMessage.uuid == _RUNNING.c.uuid))
+    .where(or_(ChatMessage.id.is_(None), and_(_ACTIVE, ChatMessage.cancel_requested_at.is_not(None))))
     .add_cte(_RENEW.cte("renewed"))
 )
 _REQUEST_CANCEL = (
@@ -469,7 +472,10 @@ async def abandon(connection: AsyncConnection, *, answer_uuid: UUID) -> None:
 async def watch(
     connection: AsyncConnection, *, turn_ids: Sequence[UUID], lease: timedelta, renew_before: timedelta
 ) -> set[UUID]:
-    """Renew the leases of turns under way that end within `renew_before`, and return which turns are to be stopped."""
+    """Renew the leases of turns under way that end within `renew_before`, and return which turns are to be stopped.
+
+    Those are the ones whose owner wants it, and those that have been deleted: nobody will read their answers.
+    """
     rows = await connection.scalars(
         _WATCH, {"p_turn_ids": list(turn_ids), "p_lease": lease, "p_renew_before": renew_before}
     )
