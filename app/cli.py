@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from pydantic import TypeAdapter, ValidationError
 
-from app.auth.schemas import EmailAddress, NewPassword, Username
+from app.auth.fields import EmailAddress, NewPassword, Username
 from app.config import get_database_settings
 from app.core.exceptions import DatabaseUnavailableError
 from app.core.passwords import PasswordHasher

@@ -91,7 +91,11 @@ class Settings(DatabaseSettings):
     ACCESS_TOKEN_EXPIRE_MINUTES: int = Field(30, ge=1, le=1440, description="Life of an access token.")
     REFRESH_TOKEN_EXPIRE_DAYS: int = Field(7, ge=1, le=365, description="Life of a login that is not used.")
     PASSWORD_HASH_CONCURRENCY: int = Field(
-        2, ge=1, le=64, description="Passwords hashed at once by one process; each takes 64 MiB and a core."
+        1,
+        ge=1,
+        le=64,
+        description="Passwords hashed at once by one process; each takes 64 MiB and a core. "
+        "More where there are cores to spare.",
     )
 
     LOGIN_ATTEMPTS_PER_ACCOUNT: int = Field(

@@ -95,17 +95,15 @@ class Stack:
                 raise
 
     def stop(self) -> None:
-        """Stop every part, the last started first; a `start` that has not returned yet fails."""
+        """Stop every part, the last started first but for the gateway; a `start` that has not returned yet fails."""
         self._stopping.set()
         while True:
             # Again, if a part was between two programs when it was told to stop.
-            for part, _ in reversed(self._parts):
-                part.stop()
+            self._stop_all()
             _, running = wait(self._starting.values(), timeout=_STOP_POLL_SECONDS)
             if not running:
                 break
-        for part, _ in reversed(self._parts):
-            part.stop()
+        self._stop_all()
 
     def failures(self) -> dict[Part, PartFailedError]:
         """Return the parts that have ended by themselves since they were ready, and how."""
@@ -117,6 +115,12 @@ class Stack:
 
     def __exit__(self, *_exception: object) -> None:
         self.stop()
+
+    def _stop_all(self) -> None:
+        parts = [part for part, _ in reversed(self._parts)]
+        # The gateway last: open streams end through it, with what a stopping service says.
+        for part in sorted(parts, key=lambda part: isinstance(part, Gateway)):
+            part.stop()
 
     def _plan(self, environment: Mapping[str, str]) -> list[tuple[Part, list[str]]]:
         """List the parts, each after those that it needs."""

@@ -9,7 +9,7 @@ from app.core.exceptions import TooManyRequestsError
 from app.database.repositories.audit import Origin
 
 PLACES_PER_NETWORK = 16
-"""A quarter of the queue, with two hashes at once."""
+"""Half of the queue, with one hash at a time."""
 
 
 class Places:

@@ -81,7 +81,12 @@ def _cut_short(
     live: LiveTurn, context: ChatContext, status: SettledStatus, *, code: str | None = None, polite_text: str = ""
 ) -> Answer:
     """Make an answer of what has been shown, or of a polite text, where the graph made none."""
-    meta: dict[str, Any] = {"timestamp": datetime.now(UTC).isoformat()}
+    milliseconds = sum(attempt.latency_ms for attempt in context.attempts)
+    meta: dict[str, Any] = {
+        "attempts": len(context.attempts),
+        "processing_time_ms": milliseconds,
+        "timestamp": datetime.now(UTC).isoformat(),
+    }
     if code is not None:
         meta |= {"error": code, "fallback": not live.text}
     return Answer(
@@ -89,7 +94,7 @@ def _cut_short(
         status=status,
         meta=meta,
         tokens_used=_tokens_of_a_part(context),
-        processing_time_ms=sum(attempt.latency_ms for attempt in context.attempts),
+        processing_time_ms=milliseconds,
     )
 
 

@@ -2,8 +2,10 @@
 
 import os
 import random
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import httpx
 import pytest
@@ -65,7 +67,13 @@ def make_visitor(stack: Stack) -> Iterator[Callable[[str], Visitor]]:
         client = httpx.Client(base_url=stack.url, timeout=60, trust_env=False)
         clients.append(client)
         account = {"email": f"{username}@example.com", "username": username, "password": PASSWORD}
-        client.post("/api/v1/auth/register", json=account).raise_for_status()
+        registered = client.post("/api/v1/auth/register", json=account)
+        if (
+            registered.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+        ):  # a busy machine: what it says then is to come back
+            time.sleep(int(registered.headers["Retry-After"]))
+            registered = client.post("/api/v1/auth/register", json=account)
+        assert registered.status_code == HTTPStatus.CREATED, registered.text
         response = client.post("/api/v1/auth/login", data={"username": username, "password": PASSWORD})
         response.raise_for_status()
         client.headers["Authorization"] = f"Bearer {response.json()['access_token']}"

@@ -6,7 +6,8 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from app.auth.dependencies import ServicesDep
-from app.auth.schemas import AdminUserList, AdminUserResponse, AdminUserUpdate, Role
+from app.auth.fields import Role
+from app.auth.schemas import AdminUserList, AdminUserResponse, AdminUserUpdate
 from app.core.exceptions import NotFoundError
 from app.core.handlers import responses
 from app.core.types import Page, PageSize, Pagination, SearchText

@@ -39,7 +39,8 @@ async def totals(session: AsyncSession, *, active_within: timedelta) -> Totals:
     per_turn = (
         select(
             LlmCall.turn_id,
-            func.bool_or(LlmCall.status == "ok").label("answered"),
+            # Not what was stopped, nor what its process left behind: no model failed there.
+            func.bool_and(LlmCall.status == "error").label("failed"),
             func.bool_or((LlmCall.status == "ok") & LlmCall.is_fallback).label("by_fallback"),
         )
         .group_by(LlmCall.turn_id)
@@ -58,7 +59,7 @@ async def totals(session: AsyncSession, *, active_within: timedelta) -> Totals:
                 _count(ChatSession.id).label("sessions"),
                 _count(ChatMessage.id).label("messages"),
                 func.count().label("turns"),
-                func.count().filter(~per_turn.c.answered).label("turns_failed"),
+                func.count().filter(per_turn.c.failed).label("turns_failed"),
                 func.count().filter(per_turn.c.by_fallback).label("turns_by_fallback"),
                 _count(LlmCall.id).label("calls"),
                 _count(LlmCall.id, LlmCall.status == "error").label("calls_failed"),

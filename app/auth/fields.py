@@ -1,0 +1,66 @@
+"""Fields of what the auth service takes: addresses, names, passwords."""
+
+from typing import Annotated, Literal
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    StringConstraints,
+)
+from pydantic_core import PydanticCustomError
+from zxcvbn.frequency_lists import FREQUENCY_LISTS
+
+from app.core.types import Storable, check_text
+
+MIN_PASSWORD_LENGTH = 8
+MAX_PASSWORD_LENGTH = 256
+
+_COMMON_PASSWORDS = frozenset(
+    password for password in FREQUENCY_LISTS["passwords"] if len(password) >= MIN_PASSWORD_LENGTH
+)
+
+
+def _normalize_email(address: str) -> str:
+    try:
+        return validate_email(address, check_deliverability=False).normalized
+    except EmailNotValidError:
+        # The library's message repeats parts of the input.
+        raise ValueError("must be an email address") from None
+
+
+def normalize_login(login: str) -> str:
+    """Return an address as registration stores it. What is no address finds no account, like any other wrong one."""
+    try:
+        return _normalize_email(login) if "@" in login else login
+    except ValueError:
+        return login
+
+
+def _check_password(password: SecretStr) -> SecretStr:
+    # NIST SP 800-63B, section 3.1.1.2: length counts, composition rules do not help; never truncated.
+    text = password.get_secret_value()
+    if not MIN_PASSWORD_LENGTH <= len(text) <= MAX_PASSWORD_LENGTH:
+        raise ValueError(f"must have {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters")
+    check_text(text)
+    # Section 3.1.1.2 again: compared with passwords known to be commonly used.
+    if text.lower() in _COMMON_PASSWORDS:
+        raise PydanticCustomError("common_password", "is one of the most common passwords")
+    return password
+
+
+EmailAddress = Annotated[str, StringConstraints(max_length=254), AfterValidator(_normalize_email)]
+Username = Annotated[str, StringConstraints(min_length=3, max_length=50, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+NewPassword = Annotated[SecretStr, AfterValidator(_check_password)]
+Role = Literal["user", "admin"]
+GivenPassword = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PASSWORD_LENGTH), Storable]
+"""A password to compare. What could never have been set is refused, and nothing is cut off."""
+FullName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable]
+
+MailedToken = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200),
+    Storable,
+    Field(repr=False, description="What follows `#token=` in the link."),
+]
