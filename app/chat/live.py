@@ -78,6 +78,7 @@ class LiveTurn(Transcript):
         self.run: asyncio.Task[Any] | None = None
         """The graph's part of the turn, which may be cut short."""
         self.last_words: Ending | None = None
+        self.is_deleted = False
         self._outlet = outlet
         self._loop = asyncio.get_running_loop()
         self._sent_at = 0.0
@@ -93,9 +94,13 @@ class LiveTurn(Transcript):
             else:
                 self._timer = self._loop.call_at(due, self._send)
 
-    def end(self, ending: Ending) -> None:
-        """Say how it ended, after everything that has been published."""
+    def end(self, ending: Ending, *, is_deleted: bool = False) -> None:
+        """Say how it ended, after everything that has been published.
+
+        `is_deleted`: its owner has deleted it meanwhile.
+        """
         self.last_words = ending
+        self.is_deleted = is_deleted
         self._send()
 
     def stop(self) -> None:
@@ -148,7 +153,10 @@ class Outlet:
             self._is_needed.clear()
             turns, self._waiting = self._waiting, {}
             # As they are now: they grow while Redis is written to.
-            drafts = [(turn, Draft(turn.id, turn.text, turn.last_words is not None)) for turn in turns.values()]
+            drafts = [
+                (turn, Draft(turn.id, turn.text, turn.last_words is not None, turn.is_deleted))
+                for turn in turns.values()
+            ]
             try:
                 await self._buffer.write([draft for _, draft in drafts])
             except Exception:

@@ -250,7 +250,10 @@ class TurnRunner:
             live.end(ending_of(answer_message(turn)))
         except Exception as error:
             code = error.code if isinstance(error, AppError) else "internal_error"
-            live.end(Ending(_unstored(live, parent_id=started.question_uuid), code=code))
+            live.end(
+                Ending(_unstored(live, parent_id=started.question_uuid), code=code),
+                is_deleted=isinstance(error, NotFoundError),
+            )
             raise
         finally:
             del self.stored[live.id]

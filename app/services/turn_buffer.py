@@ -39,6 +39,8 @@ class Draft(NamedTuple):
     """From the beginning."""
     is_over: bool
     """Whether the answer has been stored."""
+    is_deleted: bool = False
+    """Whether its owner has deleted it: nothing of it is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +142,11 @@ class TurnBuffer:
         return list(lost.values())
 
     def _commands(self, draft: Draft) -> Iterator[tuple[str | int, ...]]:
-        turn_id, text, is_over = draft
+        turn_id, text, is_over, is_deleted = draft
         key = stream_key(turn_id)
+        if is_deleted:
+            yield ("DEL", key)
+            return
         written = self._written.get(turn_id)
         if written is None or len(text) > _LARGEST_TEXT:
             yield ("DEL", key)

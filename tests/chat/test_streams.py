@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from redis import Redis
 
 from app.graph.prompts import FALLBACK_RESPONSE
 from tests.fixtures.database import Sql
@@ -280,11 +281,12 @@ def test_a_session_deleted_meanwhile_ends_its_stream(server: ChatServer, provide
 
 
 @pytest.mark.parametrize("deletion", ["DELETE FROM chat_sessions", "DELETE FROM users"], ids=["session", "account"])
-def test_an_answer_that_was_deleted_is_not_paid_for_any_longer(
-    server: ChatServer, provider: Provider, sql: Sql, deletion: str
+def test_an_answer_that_was_deleted_is_neither_made_nor_kept_any_longer(
+    server: ChatServer, provider: Provider, sql: Sql, redis: Redis, deletion: str
 ) -> None:
     provider.script(answers(LONG, every=0.1))
     with server.ask(server.open()) as reader:
         reader.take(3)
         sql.do(deletion)
         provider.wait_until(lambda: provider.calls[0].abandoned is not None)
+        provider.wait_until(lambda: not redis.keys("turn:*"))
