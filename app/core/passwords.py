@@ -18,6 +18,7 @@ from app.core.exceptions import ServiceUnavailableError
 _HASHER = argon2.using(type="ID", memory_cost=65_536, time_cost=3, parallelism=1)
 
 _WAITING_PER_SLOT = 32
+"""Callers that may wait for each hash that runs."""
 # Of a core that others want too, a thread that has stepped back this far gets a thirtieth (Linux, sched(7)).
 _NICENESS = 15
 
