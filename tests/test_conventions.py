@@ -33,6 +33,25 @@ def test_every_action_of_the_audit_log_is_explained() -> None:
     assert re.findall(r"^\| `(\w+\.\w+)` \|", section, re.MULTILINE) == sorted(get_args(Action))
 
 
+def test_every_field_that_the_auth_service_takes_has_an_example() -> None:
+    document = APPS["auth"].openapi()
+    contents = [
+        content
+        for methods in document["paths"].values()
+        for operation in methods.values()
+        for content in operation.get("requestBody", {}).get("content", {}).values()
+    ]
+    schemas = {content["schema"]["$ref"].rpartition("/")[2] for content in contents}
+    assert len(schemas) > 10
+    without = [
+        f"{name}.{field}"
+        for name in schemas
+        for field, schema in document["components"]["schemas"][name]["properties"].items()
+        if not schema.get("examples")
+    ]
+    assert without == []
+
+
 def test_nothing_that_serves_a_request_is_taken_to_a_thread() -> None:
     calls = {
         call

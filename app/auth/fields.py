@@ -62,5 +62,5 @@ MailedToken = Annotated[
     str,
     StringConstraints(min_length=1, max_length=200),
     Storable,
-    Field(repr=False, description="What follows `#token=` in the link."),
+    Field(repr=False, examples=["q83vEjRWeJq83vA..."], description="What follows `#token=` in the link."),
 ]

@@ -41,26 +41,28 @@ class LoginForm(RequestModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    grant_type: Literal["password"] | None = None
+    grant_type: Literal["password"] | None = Field(None, examples=["password"])
     username: Annotated[
         str,
         StringConstraints(min_length=1, max_length=254),
         Storable,
         AfterValidator(normalize_login),
-    ]
-    password: GivenPassword = Field(repr=False)
+    ] = Field(examples=["ada@example.com"])
+    password: GivenPassword = Field(repr=False, examples=["correct horse battery staple"])
 
 
 class RefreshRequest(RequestModel):
     """A refresh token to exchange (RFC 6749, section 6)."""
 
-    refresh_token: Annotated[str, StringConstraints(min_length=1, max_length=200), Storable] = Field(repr=False)
+    refresh_token: Annotated[str, StringConstraints(min_length=1, max_length=200), Storable] = Field(
+        repr=False, examples=["AZqrOg3PfXq1jvYH7oSx..."]
+    )
 
 
 class PasswordChange(RequestModel):
     """Another password for the caller's account."""
 
-    current_password: GivenPassword = Field(repr=False)
+    current_password: GivenPassword = Field(repr=False, examples=["old horse battery staple"])
     new_password: NewPassword = Field(examples=["correct horse battery staple"], description="8 to 256 characters.")
 
 
@@ -107,8 +109,8 @@ class EmailVerification(RequestModel):
     token: MailedToken
 
 
-class UserResponse(ResponseModel):
-    """An account, as its owner sees it."""
+class _Account(ResponseModel):
+    """What owners and admins see of an account."""
 
     id: UUID = Field(validation_alias="uuid")
     email: str
@@ -119,6 +121,11 @@ class UserResponse(ResponseModel):
     is_verified: bool
     created_at: datetime
     last_login: datetime | None
+
+
+class UserResponse(_Account):
+    """An account, as its owner sees it."""
+
     preferences: dict[str, Any] = Field(description="Settings of the owner's clients. Nobody else sees them.")
 
 
@@ -126,24 +133,17 @@ class AdminUserUpdate(_Change):
     """What an admin changes of an account. What is absent stays as it is."""
 
     role: Role | MISSING = Field(MISSING, examples=["admin"])
-    is_active: StrictBool | MISSING = Field(MISSING, description="False ends every login of the account for good.")
-    is_verified: StrictBool | MISSING = MISSING
-    full_name: FullName | MISSING | None = Field(MISSING, description="Null removes it.")
+    is_active: StrictBool | MISSING = Field(
+        MISSING, examples=[False], description="False ends every login of the account for good."
+    )
+    is_verified: StrictBool | MISSING = Field(MISSING, examples=[True])
+    full_name: FullName | MISSING | None = Field(MISSING, examples=["Ada King"], description="`null` clears it.")
 
 
-class AdminUserResponse(ResponseModel):
+class AdminUserResponse(_Account):
     """An account, as admins see it."""
 
-    id: UUID = Field(validation_alias="uuid")
-    email: str
-    username: str
-    full_name: str | None
-    role: Role
-    is_active: bool
-    is_verified: bool
-    created_at: datetime
-    updated_at: datetime
-    last_login: datetime | None
+    updated_at: datetime = Field(description="The last change; a login counts.")
 
 
 class AdminUserList(ResponseModel):
@@ -176,7 +176,9 @@ class ApiKeyCreate(RequestModel):
         examples=[["chat:read"]],
         description="`chat:read` lists and reads conversations, `chat:write` asks, changes and deletes.",
     )
-    expires_in_days: int | None = Field(None, ge=1, le=365, description="Left out: it is good until it is deleted.")
+    expires_in_days: int | None = Field(
+        None, ge=1, le=365, examples=[90], description="Left out: it is good until it is deleted."
+    )
 
 
 class ApiKeyResponse(ResponseModel):
@@ -238,7 +240,7 @@ class RegistrationAccepted(ResponseModel):
 class AccountErasure(RequestModel):
     """Proof that it is the owner who erases the account."""
 
-    password: GivenPassword = Field(repr=False)
+    password: GivenPassword = Field(repr=False, examples=["correct horse battery staple"])
 
 
 class RemovedItem(ResponseModel):

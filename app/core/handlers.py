@@ -18,6 +18,13 @@ PROBLEM_JSON = "application/problem+json"
 
 _SAFE_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _MAX_FIELD_ERRORS = 20
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+_HEADERS: dict[int, dict[str, Any]] = {
+    401: {"WWW-Authenticate": {"description": "`Bearer`.", "schema": {"type": "string"}}},
+    429: _RETRY_AFTER,
+    503: _RETRY_AFTER,
+}
+"""What comes with every problem of a status."""
 
 
 class ProblemField(BaseModel):
@@ -47,7 +54,12 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe error responses for OpenAPI: `responses=responses(404, 409)`."""
     schema = {"$ref": "#/components/schemas/Problem"}
     return {
-        status: {"description": _phrase(status), "content": {PROBLEM_JSON: {"schema": schema}}} for status in statuses
+        status: {
+            "description": _phrase(status),
+            "content": {PROBLEM_JSON: {"schema": schema}},
+            **({"headers": _HEADERS[status]} if status in _HEADERS else {}),
+        }
+        for status in statuses
     }
 
 
