@@ -124,13 +124,12 @@ class LoginService:
             await auth_sessions.revoke(session, user_id=user.id, session_uuid=user.session_uuid, reason="logout")
         await audit.record(session, Entry("login.ended", actor=user.uuid, target=user.session_uuid), origin)
 
-    async def logout_all(self, session: DatabaseSession, user: Principal, origin: Origin) -> int:
-        """End all logins of the caller, and return how many they were."""
+    async def logout_all(self, session: DatabaseSession, user: Principal, origin: Origin) -> None:
+        """End all logins of the caller, this one too."""
         ended = await auth_sessions.revoke_all(session, user_id=user.id, reason="logout_all")
         await audit.record(
             session, Entry("login.all_ended", actor=user.uuid, target=user.uuid, details={"logins": ended}), origin
         )
-        return ended
 
     async def remove(self, session: DatabaseSession, user: Principal, session_uuid: UUID, origin: Origin) -> None:
         """End one login of the caller.
