@@ -23,6 +23,9 @@ _TOKEN = WORD.strip().encode()
 _END = b"event: message.completed"
 _LONGEST_TURN = 120.0
 
+CPU_TICK = 0.01
+"""Seconds: what the system counts CPU time in. Less is not seen."""
+
 
 @dataclass(frozen=True)
 class Target:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.charts import write_bars
 from benchmarks.contenders import running_contenders
-from benchmarks.load import Streams, measure_streams
+from benchmarks.load import CPU_TICK, Streams, measure_streams
 
 RATE = 25
 """Tokens a second of each stream."""
@@ -95,7 +95,7 @@ def _row(runs: Sequence[Streams]) -> str:
 
 
 def _cost(run: Streams) -> float:
-    return run.cpu / run.tokens
+    return max(run.cpu, CPU_TICK) / run.tokens
 
 
 def _p99(values: Sequence[float]) -> float:

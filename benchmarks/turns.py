@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.charts import write_bars
 from benchmarks.contenders import running_contenders
-from benchmarks.load import Turns, measure_turns
+from benchmarks.load import CPU_TICK, Turns, measure_turns
 
 CLIENTS = (1, 32)
 _WARM_UP = 50
@@ -60,7 +60,7 @@ def _row(runs: Sequence[Turns]) -> str:
 
 
 def _cost(run: Turns) -> float:
-    return run.cpu / len(run.seconds)
+    return max(run.cpu, CPU_TICK) / len(run.seconds)
 
 
 def _p99(seconds: Sequence[float]) -> float:

@@ -14,7 +14,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.e2e
 def test_stored_turns_of_floor_and_system_can_be_compared(directory: Path) -> None:
-    report = turns.stored_turns(rounds=1, turns=2)
+    report = turns.stored_turns(rounds=1, turns=40)
 
     assert report.count("**ratio**") == len(turns.CLIENTS)
     ET.parse(directory / "turns.svg")  # noqa: S314 - ours
