@@ -24,7 +24,6 @@ from local.redis import Redis
 from local.services import Service
 from tests.fixtures.database import Sql
 from tests.fixtures.processes import WorkerProcess, environment, free_port
-from tests.fixtures.servers import temporary_home
 from tests.fixtures.services import AUTH, Chat, User, assert_problem, login, register
 from tests.provider import Provider, answers
 
@@ -33,28 +32,6 @@ from tests.provider import Provider, answers
 def short_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let health checks look again soon."""
     monkeypatch.setattr("app.health.CACHE_SECONDS", 0.1)
-
-
-@pytest.fixture(scope="module")
-def own_home() -> Iterator[Path]:
-    with temporary_home() as home:
-        yield home
-
-
-@pytest.fixture(scope="module")
-def postgres(own_home: Path) -> Iterator[Postgres]:
-    server = Postgres(own_home, options={"fsync": "off"})
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def redis_server(own_home: Path, redis_url: str) -> Iterator[Redis]:
-    server = Redis(own_home)
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="module")

@@ -17,34 +17,11 @@ from local.postgres import Postgres
 from local.redis import Redis
 from tests.chat.test_streams import LONG, assert_whole
 from tests.fixtures.database import Sql
-from tests.fixtures.servers import temporary_home
 from tests.fixtures.services import User, login, register
 from tests.fixtures.streaming import TERMINAL, ChatServer, Reader, serving, text_of
 from tests.provider import Provider, answers
 
 Replicas = tuple[ChatServer, ChatServer]
-
-
-@pytest.fixture(scope="module")
-def own_home() -> Iterator[Path]:
-    with temporary_home() as home:
-        yield home
-
-
-@pytest.fixture(scope="module")
-def postgres(own_home: Path) -> Iterator[Postgres]:
-    server = Postgres(own_home, options={"fsync": "off"})
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def redis_server(own_home: Path, redis_url: str) -> Iterator[Redis]:
-    server = Redis(own_home)
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="module")
