@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -46,13 +45,6 @@ VALUES (gen_random_uuid(), 'ada@example.com', 'ada', '') RETURNING id
 """
 STATUS = "SELECT status FROM chat_messages WHERE role = 'assistant'"
 ALL_SETTLED = "SELECT count(*) = 0 FROM chat_messages WHERE status = 'pending'"
-
-
-@pytest.fixture
-async def pool(settings: Settings) -> AsyncIterator[Database]:
-    database = Database.from_settings(settings, application_name="test")
-    yield database
-    await database.close()
 
 
 async def abandon(database: Database, sql: Sql, user: int, count: int) -> list[StartedTurn]:

@@ -11,7 +11,6 @@ from fastapi.testclient import TestClient
 
 from app.auth import export as service
 from app.auth.export import ExportService
-from app.config import Settings
 from app.core.exceptions import UnauthorizedError
 from app.database import models
 from app.database.connection import Database
@@ -130,13 +129,6 @@ def test_the_export_is_audited(auth_client: TestClient, ada: User, sql: Sql) -> 
     exported(auth_client, ada)
     (entry,) = sql.rows("SELECT * FROM audit_log WHERE action = 'account.exported'")
     assert (str(entry["actor_id"]), str(entry["target_id"]), entry["details"]) == (ada.id, ada.id, {})
-
-
-@pytest.fixture
-async def pool(settings: Settings) -> AsyncIterator[Database]:
-    database = Database.from_settings(settings, application_name="tests")
-    yield database
-    await database.close()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A request with an `Idempotency-Key` is carried out once, and answered the same each time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -338,30 +338,6 @@ def test_a_turn_whose_process_died_is_answered_as_interrupted_once_its_lease_is_
     assert sql.value("SELECT count(*) FROM chat_messages") == 2
     session = first.json().get("session_id") or path.split("/")[2]
     assert chat.ask(session, "And now?")["ai_response"]["status"] == "complete"
-
-
-@pytest.fixture
-async def pool(settings: Settings) -> AsyncIterator[Database]:
-    database = Database.from_settings(settings, application_name="test")
-    yield database
-    await database.close()
-
-
-@pytest.fixture
-def user_id(sql: Sql) -> int:
-    return int(
-        sql.value(
-            "INSERT INTO users (uuid, email, username, password_hash)"
-            " VALUES (gen_random_uuid(), 'ada@example.com', 'ada', '') RETURNING id"
-        )
-    )
-
-
-@pytest.fixture
-def session(sql: Sql, user_id: int) -> UUID:
-    uuid = uuid4()
-    sql.do("INSERT INTO chat_sessions (uuid, user_id, title) VALUES (%s, %s, '')", [uuid, user_id])
-    return uuid
 
 
 @pytest.mark.parametrize("is_direct", [False, True], ids=["in a session", "direct"])

@@ -1,10 +1,9 @@
 """Turns belong to the process: what becomes of them when their request, or the process, goes away."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
@@ -18,30 +17,6 @@ from app.graph.builder import build_chat_graph
 from app.graph.context import ModelPolicy
 from tests.fakes import FakeModel, abandoned_turns, completion
 from tests.fixtures.database import Sql
-
-
-@pytest.fixture
-async def pool(settings: Settings) -> AsyncIterator[Database]:
-    database = Database.from_settings(settings, application_name="test")
-    yield database
-    await database.close()
-
-
-@pytest.fixture
-def user_id(sql: Sql) -> int:
-    return int(
-        sql.value(
-            "INSERT INTO users (uuid, email, username, password_hash)"
-            " VALUES (gen_random_uuid(), 'ada@example.com', 'ada', '') RETURNING id"
-        )
-    )
-
-
-@pytest.fixture
-def session(sql: Sql, user_id: int) -> UUID:
-    uuid = uuid4()
-    sql.do("INSERT INTO chat_sessions (uuid, user_id, title) VALUES (%s, %s, '')", [uuid, user_id])
-    return uuid
 
 
 def runner(database: Database, model: FakeModel) -> TurnRunner:

@@ -2,13 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
 
-from app.config import Settings
 from app.core.types import new_id
 from app.database.connection import Database
 from app.database.models import ChatMessage, ChatSession
@@ -32,13 +30,6 @@ CALL = LedgerEntry(
     latency_ms=4,
 )
 LEASE = timedelta(seconds=60)
-
-
-@pytest.fixture
-async def pool(settings: Settings) -> AsyncIterator[Database]:
-    database = Database.from_settings(settings, application_name="tests")
-    yield database
-    await database.close()
 
 
 class Owner:
