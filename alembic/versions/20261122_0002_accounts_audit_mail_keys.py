@@ -57,7 +57,7 @@ def upgrade() -> None:
         sa.Column("next_attempt_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint(
-            "kind IN ('verify_email', 'reset_password', 'already_registered', 'username_taken', 'password_changed')",
+            "kind IN ('verify_email', 'reset_password', 'already_registered', 'password_changed')",
             name=op.f("ck_outgoing_mails_kind"),
         ),
         sa.CheckConstraint("attempts >= 0", name=op.f("ck_outgoing_mails_attempts")),
