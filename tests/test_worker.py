@@ -29,7 +29,8 @@ from app.database.connection import Database
 from app.database.models import ChatSession, LlmCall, User
 from app.database.repositories import turns
 from app.database.repositories.abandoned import Estimate
-from app.database.repositories.turns import Answer, LedgerEntry, NewTurn, StartedTurn
+from app.database.repositories.ledger import LedgerEntry
+from app.database.repositories.turns import Answer, NewTurn, StartedTurn
 from app.worker import Job, jobs
 from local.home import PROJECT
 from tests.fakes import abandoned_turns

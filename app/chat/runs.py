@@ -10,7 +10,8 @@ from uuid import UUID
 from app.chat.live import LiveTurn
 from app.database.connection import PATIENCE, Database
 from app.database.repositories import turns
-from app.database.repositories.turns import Answer, LedgerEntry, SettledStatus
+from app.database.repositories.ledger import LedgerEntry
+from app.database.repositories.turns import Answer, SettledStatus
 from app.graph.builder import ChatGraph
 from app.graph.context import Attempt, ChatContext, PromptMessage
 from app.graph.prompts import FALLBACK_RESPONSE

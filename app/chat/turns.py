@@ -27,7 +27,7 @@ from app.core.exceptions import (
 )
 from app.core.types import new_id
 from app.database.connection import PATIENCE, Database
-from app.database.repositories import chats, idempotency, turns
+from app.database.repositories import chats, idempotency, ledger, turns
 from app.database.repositories.chats import NewSession
 from app.database.repositories.idempotency import RequestKey
 from app.database.repositories.turns import (
@@ -284,7 +284,7 @@ class TurnRunner:
 
             async def record() -> None:
                 async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-                    await turns.record_calls(
+                    await ledger.record_calls(
                         connection, turn_id=live.id, user_id=question.user_id, calls=outcome.calls, kept=response
                     )
 

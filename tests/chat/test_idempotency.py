@@ -25,7 +25,7 @@ from app.core.exceptions import DatabaseUnavailableError
 from app.core.types import ResponseModel
 from app.database.connection import Database
 from app.database.models import User
-from app.database.repositories import idempotency, turns
+from app.database.repositories import idempotency, ledger, turns
 from app.database.repositories.idempotency import KeptResponse, KeyTakenError, RequestKey
 from app.database.repositories.turns import ActiveTurnError, NewTurn
 from app.graph.builder import build_chat_graph
@@ -389,7 +389,7 @@ async def test_a_slow_process_does_not_replace_the_answer_of_the_one_that_took_o
         await idempotency.take_for_direct(connection, key, turn_id=quick, lease=timedelta(seconds=9))
         for turn_id, body in ((quick, b"quick"), (slow, b"slow")):
             kept = KeptResponse(key, 200, body)
-            await turns.record_calls(connection, turn_id=turn_id, user_id=user_id, calls=[], kept=kept)
+            await ledger.record_calls(connection, turn_id=turn_id, user_id=user_id, calls=[], kept=kept)
     assert bytes(sql.value("SELECT response FROM idempotency_keys")) == b"quick"
 
 

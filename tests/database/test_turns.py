@@ -12,7 +12,8 @@ from app.database.connection import Database
 from app.database.models import ChatMessage, ChatSession
 from app.database.repositories import chats, turns, users
 from app.database.repositories.chats import NewSession
-from app.database.repositories.turns import ActiveTurnError, Answer, LedgerEntry, NewTurn
+from app.database.repositories.ledger import LedgerEntry
+from app.database.repositories.turns import ActiveTurnError, Answer, NewTurn
 from app.database.repositories.users import NewUser
 from tests.fixtures.database import Sql
 

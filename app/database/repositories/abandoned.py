@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Integer,
     Interval,
@@ -26,7 +25,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database.models import ChatMessage, ChatSession, LlmCall, User
+from app.database.models import ChatMessage, ChatSession, LlmCall
+from app.database.repositories import ledger
 from app.database.repositories.turns import preview
 
 
@@ -74,14 +74,8 @@ def _estimated_tokens(characters: ColumnElement[int]) -> ColumnElement[int]:
 
 
 def _settle_statement() -> Select[Any]:
-    # Erasing an account takes the identity out of the ledger: it waits for this lock, or this finds nobody. Of several
-    # who settle the same answer the first one does: the others find it settled when they get the session.
-    owner = (
-        select(User.id)
-        .where(User.id == bindparam("p_user_id", type_=BigInteger))
-        .with_for_update(key_share=True, read=True)
-        .cte("owner")
-    )
+    # Of several who settle the same answer the first one does: the others find it settled when they get the session.
+    owner = ledger.owner_statement()
     locked = (
         select(ChatSession.id, owner.c.id.label("user_id"))
         .where(ChatSession.id == bindparam("p_session_id"), ChatSession.user_id == owner.c.id)
@@ -119,7 +113,7 @@ def _settle_statement() -> Select[Any]:
         .limit(bindparam("p_sent_messages", type_=Integer))
         .lateral("sent")
     )
-    ledger = (
+    call = (
         insert(LlmCall)
         .from_select(
             [
@@ -151,9 +145,9 @@ def _settle_statement() -> Select[Any]:
         )
         # There is a row where only the answer could not be stored.
         .on_conflict_do_nothing(constraint="uq_llm_calls_turn_id_attempt")
-        .cte("ledger")
+        .cte("call")
     )
-    return select(answer.c.session_id).add_cte(session, ledger)
+    return select(answer.c.session_id).add_cte(session, call)
 
 
 _SETTLE = _settle_statement()

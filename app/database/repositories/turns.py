@@ -1,7 +1,7 @@
 """The hot path: what a turn writes and reads. Each function is one statement, each statement one transaction."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
@@ -9,7 +9,6 @@ from uuid import UUID
 from sqlalchemy import (
     ARRAY,
     CTE,
-    BigInteger,
     ColumnElement,
     Integer,
     Interval,
@@ -19,7 +18,6 @@ from sqlalchemy import (
     and_,
     any_,
     bindparam,
-    case,
     column,
     func,
     literal,
@@ -29,16 +27,17 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
 
 from app.database.connection import violated_constraint
-from app.database.models import ChatMessage, ChatSession, LlmCall, User
+from app.database.models import ChatMessage, ChatSession
 from app.database.models.chat_session import PREVIEW_LENGTH
-from app.database.repositories import idempotency
-from app.database.repositories.idempotency import KeptResponse, KeyTakenError, RequestKey
+from app.database.repositories import idempotency, ledger
+from app.database.repositories.idempotency import KeyTakenError, RequestKey
+from app.database.repositories.ledger import LedgerEntry
 
 SettledStatus = Literal["complete", "failed", "cancelled", "interrupted"]
 
@@ -88,23 +87,6 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class LedgerEntry:
-    """One attempt at a model, as the ledger keeps it."""
-
-    attempt: int
-    model_requested: str
-    model_used: str | None
-    is_fallback: bool
-    status: Literal["ok", "error", "cancelled"]
-    error_code: str | None
-    prompt_tokens: int
-    completion_tokens: int
-    is_estimated: bool
-    latency_ms: int
-    first_token_ms: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class SettledTurn:
     """The session after its answer was stored."""
 
@@ -123,7 +105,6 @@ class Turn:
     settled: SettledTurn
 
 
-_LEDGER_COLUMNS = [field.name for field in fields(LedgerEntry)]
 _ACTIVE = ChatMessage.status.in_(("pending", "streaming"))
 
 
@@ -136,7 +117,7 @@ _OPEN_SESSION = (
 
 def _key() -> CTE:
     # Its foreign keys lock the account and the session: the account goes first, as everywhere.
-    owner = _owner()
+    owner = ledger.owner_statement()
     source = owner.join(ChatSession, and_(ChatSession.user_id == owner.c.id, *_OPEN_SESSION))
     columns = {"session_id": ChatSession.id, "turn_id": bindparam("p_answer_uuid", type_=Uuid)}
     return idempotency.take_statement(columns, source).cte("key")
@@ -196,42 +177,10 @@ def _start_statement(*conditions: ColumnElement[bool]) -> Select[Any]:
     )
 
 
-def _owner() -> CTE:
-    # Erasing an account takes the identity out of the ledger: it waits for this lock, or this finds nobody.
-    return (
-        select(User.id)
-        .where(User.id == bindparam("p_user_id", type_=BigInteger))
-        .with_for_update(key_share=True, read=True)
-        .cte("owner")
-    )
-
-
-def _ledger_insert(owner: CTE) -> Insert:
-    calls = (
-        func.jsonb_to_recordset(bindparam("p_calls", type_=JSONB))
-        .table_valued(
-            *(column(name, LlmCall.__table__.c[name].type) for name in _LEDGER_COLUMNS),
-            name="calls",
-        )
-        .render_derived(with_types=True)
-    )
-    statement = insert(LlmCall).from_select(
-        ["turn_id", "user_id", "session_id", *_LEDGER_COLUMNS],
-        select(
-            bindparam("p_turn_id", type_=Uuid),
-            owner.c.id,
-            case((owner.c.id.is_not(None), bindparam("p_session_id", type_=BigInteger))),
-            *calls.c,
-        ).select_from(calls.outerjoin(owner, true())),
-    )
-    # Storing a turn may be tried again when its confirmation was lost.
-    return statement.on_conflict_do_nothing(constraint="uq_llm_calls_turn_id_attempt")
-
-
 def _settle_statement() -> Select[Any]:
     # The account before the session before its message, as everybody else who locks them: otherwise they could wait
     # for each other.
-    owner = _owner()
+    owner = ledger.owner_statement()
     locked = (
         select(ChatSession.id)
         .where(ChatSession.id == bindparam("p_session_id"), ChatSession.user_id == owner.c.id)
@@ -261,15 +210,13 @@ def _settle_statement() -> Select[Any]:
         .cte("session")
     )
     # The ledger is written even where the answer has been deleted meanwhile: the tokens were spent.
-    return select(session.c.message_count, session.c.updated_at).add_cte(_ledger_insert(owner).cte("ledger"))
+    return select(session.c.message_count, session.c.updated_at).add_cte(ledger.append_statement(owner).cte("ledger"))
 
 
 # Built once: SQLAlchemy finds the compiled form of the same object again.
 _START = _start_statement()
 _START_WITH_KEY = _start_statement(select(_key().c.id).exists())
 _SETTLE = _settle_statement()
-_LEDGER = _ledger_insert(_owner())
-_LEDGER_WITH_KEY = _LEDGER.add_cte(idempotency.keep_statement().cte("key"))
 _HISTORY = (
     select(ChatMessage.role, ChatMessage.content)
     .join(ChatSession, ChatMessage.session_id == ChatSession.id)
@@ -416,41 +363,17 @@ async def settle(
         await connection.execute(
             _SETTLE,
             {
-                "p_turn_id": turn.answer_uuid,
+                **ledger.parameters(turn_id=turn.answer_uuid, user_id=user_id, session_id=turn.session_id, calls=calls),
                 "p_content": answer.content,
                 "p_status": answer.status,
                 "p_meta": answer.meta,
                 "p_tokens_used": answer.tokens_used,
                 "p_processing_time_ms": answer.processing_time_ms,
                 "p_preview": preview(answer.content),
-                "p_user_id": user_id,
-                "p_session_id": turn.session_id,
-                "p_calls": [asdict(call) for call in calls],
             },
         )
     ).one_or_none()
     return SettledTurn(message_count=row.message_count, updated_at=row.updated_at) if row else None
-
-
-async def record_calls(
-    connection: AsyncConnection,
-    *,
-    turn_id: UUID,
-    user_id: int,
-    calls: Sequence[LedgerEntry],
-    kept: KeptResponse | None = None,
-) -> None:
-    """Append the attempts of a direct question to the ledger, and keep what it was answered under a key."""
-    parameters = {
-        "p_turn_id": turn_id,
-        "p_user_id": user_id,
-        "p_session_id": None,
-        "p_calls": [asdict(call) for call in calls],
-    }
-    if kept is None:
-        await connection.execute(_LEDGER, parameters)
-    else:
-        await connection.execute(_LEDGER_WITH_KEY, parameters | idempotency.response_parameters(kept))
 
 
 async def recent_messages(
