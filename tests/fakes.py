@@ -1,15 +1,14 @@
 """Stand-ins for the ports of the graph, in memory."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from email.message import EmailMessage
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from app.chat.abandoned import AbandonedTurns
 from app.database.connection import Database
 from app.database.repositories.abandoned import Estimate
-from app.graph.context import Completion, Patience, PromptMessage, Publish
+from app.graph.context import Completion, ModelRequest, Owner, Patience, PromptMessage, Publish, Sampling
 from app.services.mail import Mail, compose
 
 
@@ -17,13 +16,26 @@ def completion(text: str = "Hello.", *, model: str = "primary-2026") -> Completi
     return Completion(text=text, model=model, finish_reason="stop", prompt_tokens=12, completion_tokens=3)
 
 
+def asking(
+    messages: list[PromptMessage], *, model: str = "primary", parameters: Sampling | None = None
+) -> ModelRequest:
+    return ModelRequest(model, messages, parameters or Sampling(), Owner(1, uuid4()))
+
+
 @dataclass(frozen=True)
 class Asked:
     """One call of the model."""
 
-    model: str
-    messages: list[PromptMessage]
+    request: ModelRequest
     max_seconds: float
+
+    @property
+    def model(self) -> str:
+        return self.request.model
+
+    @property
+    def messages(self) -> list[PromptMessage]:
+        return list(self.request.messages)
 
 
 class FakeModel:
@@ -42,8 +54,8 @@ class FakeModel:
         self.said_first: list[str] = []
         """What it says of a streamed answer before anything else happens."""
 
-    async def complete(self, model: str, messages: Sequence[PromptMessage], *, max_seconds: float) -> Completion:
-        self.asked.append(Asked(model, list(messages), max_seconds))
+    async def complete(self, request: ModelRequest, *, max_seconds: float) -> Completion:
+        self.asked.append(Asked(request, max_seconds))
         self.was_asked.set()
         outcome = self._outcomes.pop(0)
         await self.gate.wait()
@@ -54,12 +66,10 @@ class FakeModel:
         assert outcome is not None
         return outcome
 
-    async def stream(
-        self, model: str, messages: Sequence[PromptMessage], publish: Publish, *, patience: Patience
-    ) -> Completion:
+    async def stream(self, request: ModelRequest, publish: Publish, *, patience: Patience) -> Completion:
         for piece in self.said_first:
             publish(piece)
-        completion = await self.complete(model, messages, max_seconds=patience.first)
+        completion = await self.complete(request, max_seconds=patience.first)
         publish(completion.text.removeprefix("".join(self.said_first)))
         return completion
 

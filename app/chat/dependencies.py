@@ -22,7 +22,7 @@ from app.core.shutdown import NOTICE_SECONDS
 from app.database.repositories.abandoned import Estimate
 from app.dependencies import Resources
 from app.graph.builder import build_chat_graph
-from app.graph.context import ModelPolicy
+from app.graph.context import ModelPolicy, Sampling
 from app.services.llm import OpenAIChatModel
 from app.services.redis import open_redis
 from app.services.stop_channel import StopChannel
@@ -107,6 +107,7 @@ def _policy(settings: Settings) -> ModelPolicy:
         history_messages=settings.LLM_HISTORY_MESSAGES,
         stream_pause=settings.LLM_STREAM_PAUSE,
         stream_timeout=settings.LLM_STREAM_TIMEOUT,
+        sampling=Sampling(temperature=settings.LLM_TEMPERATURE, max_tokens=settings.LLM_MAX_TOKENS),
     )
 
 

@@ -24,6 +24,7 @@ from app.database.models import ChatSession
 from app.database.repositories import chats, idempotency
 from app.database.repositories.chats import NewSession
 from app.database.repositories.idempotency import KeyTakenError, RequestKey
+from app.database.repositories.principals import Principal
 from app.database.repositories.turns import Turn
 
 DEFAULT_TITLE = "New Chat"
@@ -31,7 +32,7 @@ DEFAULT_TITLE = "New Chat"
 
 @dataclass(frozen=True, slots=True)
 class ChatService:
-    """Decides what becomes of sessions. Every method takes the caller's id: another's session does not exist.
+    """Decides what becomes of sessions. Every method takes the caller, or the id: another's session does not exist.
 
     What takes a key may raise what `Replies.again` raises.
     """
@@ -41,7 +42,7 @@ class ChatService:
     replies: Replies
 
     async def answer_directly(
-        self, user_id: int, question: ChatRequest, key: RequestKey | None
+        self, user: Principal, question: ChatRequest, key: RequestKey | None
     ) -> DirectResponse | Reply:
         """Answer a question that belongs to no session. Neither is stored; under a key the answer is kept for a day.
 
@@ -49,7 +50,7 @@ class ChatService:
             ServiceUnavailableError: this process is shutting down.
 
         """
-        asked = DirectQuestion(user_id, question.message, question.context or {}, key)
+        asked = DirectQuestion(user.id, user.uuid, question.message, question.context or {}, key)
         try:
             answer = await self.turns.answer_directly(asked)
         except KeyTakenError as taken:
@@ -57,7 +58,7 @@ class ChatService:
         return Reply.of(kept(key, direct_response(answer))) if key else direct_response(answer)
 
     async def ask(
-        self, user_id: int, session_uuid: UUID, question: ChatRequest, key: RequestKey | None
+        self, user: Principal, session_uuid: UUID, question: ChatRequest, key: RequestKey | None
     ) -> TurnResponse | Reply:
         """Answer a question in a session.
 
@@ -67,10 +68,12 @@ class ChatService:
             ServiceUnavailableError: this process is shutting down.
 
         """
-        asked = Question(user_id, session_uuid, question.message, question.context or {}, key)
+        asked = Question(user.id, user.uuid, session_uuid, question.message, question.context or {}, key)
         return await self.replies.to_turn(self.turns.answer(asked), key, turn_response)
 
-    async def create_session(self, user_id: int, new: SessionCreate, key: RequestKey | None) -> SessionCreated | Reply:
+    async def create_session(
+        self, user: Principal, new: SessionCreate, key: RequestKey | None
+    ) -> SessionCreated | Reply:
         """Store a session, and answer its first question if there is one.
 
         Raises:
@@ -79,8 +82,8 @@ class ChatService:
         """
         session = NewSession(title=new.title or DEFAULT_TITLE, meta=new.context or {})
         if new.initial_message is None:
-            return await self._create_empty_session(user_id, session, key)
-        asked = Question(user_id, session, new.initial_message, {}, key)
+            return await self._create_empty_session(user.id, session, key)
+        asked = Question(user.id, user.uuid, session, new.initial_message, {}, key)
         return await self.replies.to_turn(
             self.turns.answer(asked), key, lambda turn: _created_with_turn(turn, session.title), 201
         )

@@ -39,7 +39,7 @@ from app.database.repositories.turns import (
     Turn,
 )
 from app.graph.builder import ChatGraph
-from app.graph.context import ChatContext, ChatModel, ModelPolicy
+from app.graph.context import ChatContext, ChatModel, ModelPolicy, Owner
 from app.graph.state import ChatState
 
 logger = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ class Question:
     """What somebody asks in a session."""
 
     user_id: int
+    user_uuid: UUID
     session: UUID | NewSession
     """A new session is stored with the question, or not at all."""
     message: str
@@ -78,6 +79,7 @@ class DirectQuestion:
     """What somebody asks outside of any session."""
 
     user_id: int
+    user_uuid: UUID
     message: str
     context: dict[str, Any]
     key: RequestKey | None = None
@@ -234,6 +236,7 @@ class TurnRunner:
         try:
             outcome = await self._run_graph(
                 live,
+                Owner(question.user_id, question.user_uuid, started.session_uuid),
                 {
                     "user_message": question.message,
                     "user_id": question.user_id,
@@ -278,7 +281,8 @@ class TurnRunner:
             "status": "initialized",
         }
         try:
-            outcome = await self._run_graph(live, state, streams=streams)
+            owner = Owner(question.user_id, question.user_uuid)
+            outcome = await self._run_graph(live, owner, state, streams=streams)
             answer = outcome.answer
             response = kept(question.key, direct_response(answer)) if question.key else None
 
@@ -360,11 +364,13 @@ class TurnRunner:
             case _:
                 raise ConflictError("The answer came after its time was up.", code="turn_interrupted")
 
-    async def _run_graph(self, live: LiveTurn, state: ChatState, *, streams: bool) -> Outcome:
+    async def _run_graph(self, live: LiveTurn, owner: Owner, state: ChatState, *, streams: bool) -> Outcome:
         context = ChatContext(
             model=self.model,
-            history=StoredHistory(self.database, state["user_id"]),
+            history=StoredHistory(self.database, owner.user_id),
             policy=self.policy,
+            owner=owner,
+            sampling=self.policy.sampling,
             deadline=asyncio.get_running_loop().time() + self.turn_timeout,
             sink=live if streams else None,
         )

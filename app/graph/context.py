@@ -4,7 +4,7 @@ Nothing here is global and nothing secret enters the state, so tests pass fakes 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal, Protocol, TypedDict
 from uuid import UUID
 
@@ -14,6 +14,51 @@ class PromptMessage(TypedDict):
 
     role: Literal["system", "user", "assistant"]
     content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a model is to choose its words. None: as the model does by itself."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    max_tokens: int | None = None
+    """Most tokens of the answer."""
+
+    def over(self, defaults: "Sampling") -> "Sampling":
+        """Return these parameters, and the defaults where they say nothing."""
+        mine = ((name, getattr(self, name)) for name in _PARAMETERS)
+        return Sampling(**{name: getattr(defaults, name) if value is None else value for name, value in mine})
+
+    def given(self) -> dict[str, float]:
+        """Return the parameters that say something, by name."""
+        return {name: value for name in _PARAMETERS if (value := getattr(self, name)) is not None}
+
+
+_PARAMETERS = tuple(parameter.name for parameter in fields(Sampling))
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose question it is."""
+
+    user_id: int
+    user_uuid: UUID
+    session_uuid: UUID | None = None
+    """None: the question belongs to no session."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """What a model is asked."""
+
+    model: str
+    messages: Sequence[PromptMessage]
+    parameters: Sampling
+    owner: Owner
+    """For whom. It never reaches the provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +73,8 @@ class Completion:
     completion_tokens: int
     is_estimated: bool = False
     """Whether the token counts are ours because the provider gave none."""
+    is_cached: bool = False
+    """Whether no model was asked, because the answer was known."""
 
 
 class ModelError(Exception):
@@ -60,7 +107,7 @@ Publish = Callable[[str], None]
 class ChatModel(Protocol):
     """The port to language models."""
 
-    async def complete(self, model: str, messages: Sequence[PromptMessage], *, max_seconds: float) -> Completion:
+    async def complete(self, request: ModelRequest, *, max_seconds: float) -> Completion:
         """Make one attempt, which takes at most `max_seconds`.
 
         Raises:
@@ -69,9 +116,7 @@ class ChatModel(Protocol):
         """
         ...
 
-    async def stream(
-        self, model: str, messages: Sequence[PromptMessage], publish: Publish, *, patience: Patience
-    ) -> Completion:
+    async def stream(self, request: ModelRequest, publish: Publish, *, patience: Patience) -> Completion:
         """Make one attempt, and hand over the text piece by piece as it comes. Return the whole of it.
 
         Raises:
@@ -132,6 +177,8 @@ class ModelPolicy:
     """Seconds between two pieces of a streamed answer."""
     stream_timeout: float = 300
     """Seconds a streamed answer may take once it has begun."""
+    sampling: Sampling = Sampling()
+    """What holds where a question says nothing."""
 
     @property
     def max_retries(self) -> int:
@@ -146,8 +193,11 @@ class ChatContext:
     model: ChatModel
     history: ConversationHistory
     policy: ModelPolicy
+    owner: Owner
     deadline: float
     """When the run must be over, on the event loop's clock; when a streamed answer must have begun."""
+    sampling: Sampling = Sampling()
+    """How this answer is to be made."""
     sink: TextSink | None = None
     """Who reads along. None: nobody does, and the model is asked for its answer in one piece."""
     attempts: list[Attempt] = field(default_factory=list)

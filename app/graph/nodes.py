@@ -11,7 +11,7 @@ from uuid import UUID
 from langgraph.runtime import Runtime
 
 from app.core.exceptions import AppError
-from app.graph.context import Attempt, ChatContext, Completion, ModelError, Patience, PromptMessage
+from app.graph.context import Attempt, ChatContext, Completion, ModelError, ModelRequest, Patience, PromptMessage
 from app.graph.prompts import FALLBACK_RESPONSE, prompt, system_prompt
 from app.graph.state import ChatState
 from app.graph.streaming import Transcription
@@ -68,6 +68,7 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
     model_index = state["model_index"]
     model = context.policy.models[model_index]
     messages = prompt(state["system_prompt"], state["conversation_history"], state["processed_message"])
+    request = ModelRequest(model, messages, context.sampling, context.owner)
     asked = time.perf_counter()
     seen = Transcription(context.sink) if context.sink else None
 
@@ -90,10 +91,10 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
     limit = _time_limit(state, context, remaining)
     try:
         if seen is None:
-            completion = await context.model.complete(model, messages, max_seconds=limit)
+            completion = await context.model.complete(request, max_seconds=limit)
         else:
             patience = Patience(limit, context.policy.stream_pause, limit + context.policy.stream_timeout)
-            completion = await context.model.stream(model, messages, seen.publish, patience=patience)
+            completion = await context.model.stream(request, seen.publish, patience=patience)
     except ModelError as error:
         record(error_code=error.code)
         update = _after_failure(state, context, error)

@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
 import aiohttp
 import httpx2
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.config import Settings
 from app.core.exceptions import StartupError
-from app.graph.context import Completion, ModelError, Patience, PromptMessage, Publish
+from app.graph.context import Completion, ModelError, ModelRequest, Patience, Publish
 from app.graph.tokens import estimate_tokens
 from app.services.llm_stream import (
     FinishReason,
@@ -41,13 +41,13 @@ _FAREWELL = 0.2
 class OpenAIChatModel:
     """`ChatModel` over the `openai` client. It makes single attempts: the graph decides about more."""
 
-    def __init__(self, client: AsyncOpenAI, parameters: Mapping[str, object]) -> None:
+    def __init__(self, client: AsyncOpenAI, *, limit: Literal["max_tokens", "max_completion_tokens"]) -> None:
         """Take over the client, which must not retry by itself; `close()` ends it.
 
-        `parameters` go with every request as they are.
+        `limit` is what the engine calls the most tokens of an answer.
         """
         self._client = client
-        self._parameters = parameters
+        self._limit = limit
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -76,39 +76,37 @@ class OpenAIChatModel:
             ),
         )
         # OpenAI's newer models refuse the old name of the limit, other engines may not know the new one.
-        limit = "max_tokens" if settings.OPENAI_BASE_URL else "max_completion_tokens"
-        return cls(client, {limit: settings.LLM_MAX_TOKENS, "temperature": settings.LLM_TEMPERATURE})
+        return cls(client, limit="max_tokens" if settings.OPENAI_BASE_URL else "max_completion_tokens")
 
-    async def complete(self, model: str, messages: Sequence[PromptMessage], *, max_seconds: float) -> Completion:
+    async def complete(self, request: ModelRequest, *, max_seconds: float) -> Completion:
         """Make one attempt; see `ChatModel`."""
-        body = {"model": model, "messages": list(messages), **self._parameters}
-        with _one_error(model):
+        body = self._body(request)
+        with _one_error(request.model):
             async with asyncio.timeout(max_seconds):
                 # The low-level call sends the body as it is: `chat.completions.create` spends milliseconds of CPU
                 # on walking every message.
                 response = await self._client.post("/chat/completions", body=body, cast_to=object)
-            return _completion(model, messages, response)
+            return _completion(request, response)
 
-    async def stream(
-        self, model: str, messages: Sequence[PromptMessage], publish: Publish, *, patience: Patience
-    ) -> Completion:
+    async def stream(self, request: ModelRequest, publish: Publish, *, patience: Patience) -> Completion:
         """Make one streamed attempt; see `ChatModel`."""
-        body = {
-            "model": model,
-            "messages": list(messages),
-            **self._parameters,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
+        body = self._body(request) | {"stream": True, "stream_options": {"include_usage": True}}
         answer = StreamedAnswer()
-        with _one_error(model):
+        with _one_error(request.model):
             try:
                 await self._read(body, answer, publish, patience)
             except Exception:
                 if answer.finish_reason is None:
                     raise
                 # It was whole when the connection broke: only the count of its tokens is missing.
-            return _streamed_completion(model, messages, answer)
+            return _streamed_completion(request, answer)
+
+    def _body(self, request: ModelRequest) -> dict[str, Any]:
+        body: dict[str, Any] = {"model": request.model, "messages": list(request.messages)}
+        body |= request.parameters.given()
+        if (most_tokens := body.pop("max_tokens", None)) is not None:
+            body[self._limit] = most_tokens
+        return body
 
     async def _read(self, body: object, answer: StreamedAnswer, publish: Publish, patience: Patience) -> None:
         now = asyncio.get_running_loop().time
@@ -193,34 +191,30 @@ class _ChatCompletion(BaseModel):
     usage: LenientUsage = None
 
 
-def _completion(model: str, messages: Sequence[PromptMessage], response: object) -> Completion:
+def _completion(request: ModelRequest, response: object) -> Completion:
     parsed = _ChatCompletion.model_validate(response)
     choice = parsed.choices[0]
-    return _whole(model, messages, storable(choice.message.content), choice.finish_reason, parsed)
+    return _whole(request, storable(choice.message.content), choice.finish_reason, parsed)
 
 
-def _streamed_completion(model: str, messages: Sequence[PromptMessage], answer: StreamedAnswer) -> Completion:
+def _streamed_completion(request: ModelRequest, answer: StreamedAnswer) -> Completion:
     if answer.finish_reason is None:
         raise ValueError("the stream ended before the answer did")
-    return _whole(model, messages, answer.text, answer.finish_reason, answer)
+    return _whole(request, answer.text, answer.finish_reason, answer)
 
 
 def _whole(
-    model: str,
-    messages: Sequence[PromptMessage],
-    text: str,
-    finish_reason: str,
-    answer: _ChatCompletion | StreamedAnswer,
+    request: ModelRequest, text: str, finish_reason: str, answer: _ChatCompletion | StreamedAnswer
 ) -> Completion:
     if not text.strip():
         raise ValueError("the answer is blank")
     usage = answer.usage
     prompt_tokens, completion_tokens = (
-        (usage.prompt_tokens, usage.completion_tokens) if usage else estimate_tokens(messages, text)
+        (usage.prompt_tokens, usage.completion_tokens) if usage else estimate_tokens(request.messages, text)
     )
     return Completion(
         text=text,
-        model=storable(answer.model or model)[:200],
+        model=storable(answer.model or request.model)[:200],
         finish_reason=finish_reason,
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,

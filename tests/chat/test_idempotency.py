@@ -27,6 +27,7 @@ from app.database.connection import Database
 from app.database.models import User
 from app.database.repositories import idempotency, ledger, turns
 from app.database.repositories.idempotency import KeptResponse, KeyTakenError, RequestKey
+from app.database.repositories.principals import Principal
 from app.database.repositories.turns import ActiveTurnError, NewTurn
 from app.graph.builder import build_chat_graph
 from app.graph.context import ModelPolicy
@@ -346,6 +347,7 @@ async def test_a_client_that_left_finds_its_answer_under_the_key(
 ) -> None:
     model = FakeModel(completion("Hello."), gate=asyncio.Event())
     policy = ModelPolicy(models=("primary",), retries_per_model=0, attempt_timeout=5, history_messages=10)
+    user = Principal(user_id, uuid4(), role="user", is_verified=True, session_uuid=uuid4())
     question, key = ChatRequest(message="Hi"), RequestKey(user_id, "route", "key", b"f" * 32)
 
     def runner() -> TurnRunner:
@@ -361,8 +363,8 @@ async def test_a_client_that_left_finds_its_answer_under_the_key(
     async def ask(runner: TurnRunner) -> ResponseModel | Reply:
         service = ChatService(pool, runner, Replies(pool, abandoned_turns(pool)))
         if is_direct:
-            return await service.answer_directly(user_id, question, key)
-        return await service.ask(user_id, session, question, key)
+            return await service.answer_directly(user, question, key)
+        return await service.ask(user, session, question, key)
 
     first_process = runner()
     request = asyncio.create_task(ask(first_process))

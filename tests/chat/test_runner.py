@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
@@ -17,6 +17,8 @@ from app.graph.builder import build_chat_graph
 from app.graph.context import ModelPolicy
 from tests.fakes import FakeModel, abandoned_turns, completion
 from tests.fixtures.database import Sql
+
+USER = uuid4()
 
 
 def runner(database: Database, model: FakeModel) -> TurnRunner:
@@ -41,7 +43,7 @@ async def test_an_answer_is_stored_although_its_request_was_cancelled(
 ) -> None:
     model = FakeModel(completion("Hello."), gate=asyncio.Event())
     turns = runner(pool, model)
-    request = asyncio.create_task(turns.answer(Question(user_id, session, "Hi", {})))
+    request = asyncio.create_task(turns.answer(Question(user_id, USER, session, "Hi", {})))
     await model.was_asked.wait()
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -57,7 +59,7 @@ async def test_a_turn_that_outlives_the_grace_is_settled_as_interrupted(
 ) -> None:
     model = FakeModel(None)
     turns = runner(pool, model)
-    request = asyncio.create_task(turns.answer(Question(user_id, session, "Hi", {})))
+    request = asyncio.create_task(turns.answer(Question(user_id, USER, session, "Hi", {})))
     await model.was_asked.wait()
     await turns.drain(0.05)
     assert (await asyncio.wait_for(request, timeout=5)).answer.status == "interrupted"
@@ -70,7 +72,7 @@ async def test_a_direct_question_that_outlives_the_grace_is_answered_as_interrup
 ) -> None:
     model = FakeModel(None)
     turns = runner(pool, model)
-    request = asyncio.create_task(turns.answer_directly(DirectQuestion(user_id, "Hi", {})))
+    request = asyncio.create_task(turns.answer_directly(DirectQuestion(user_id, USER, "Hi", {})))
     await model.was_asked.wait()
     await turns.drain(0.05)
     answer = await asyncio.wait_for(request, timeout=5)
@@ -84,10 +86,10 @@ async def test_a_process_that_is_stopping_takes_no_more_questions(
     turns = runner(pool, FakeModel())
     await turns.drain(0)
     with pytest.raises(ServiceUnavailableError) as refusal:
-        await turns.answer(Question(user_id, session, "Hi", {}))
+        await turns.answer(Question(user_id, USER, session, "Hi", {}))
     assert refusal.value.code == "shutting_down"
     with pytest.raises(ServiceUnavailableError):
-        await turns.answer_directly(DirectQuestion(user_id, "Hi", {}))
+        await turns.answer_directly(DirectQuestion(user_id, USER, "Hi", {}))
     assert sql.value("SELECT count(*) FROM chat_messages") == 0
 
 
@@ -95,13 +97,13 @@ async def test_an_unexpected_fault_of_the_graph_is_a_failed_answer_and_no_more(
     pool: Database, sql: Sql, user_id: int, session: UUID
 ) -> None:
     turns = runner(pool, FakeModel(ZeroDivisionError("canary"), completion()))
-    turn = await turns.answer(Question(user_id, session, "Hi", {}))
+    turn = await turns.answer(Question(user_id, USER, session, "Hi", {}))
     assert turn.answer.status == "failed"
     assert turn.answer.meta["error"] == "internal_error"
     assert turn.answer.meta["fallback"] is True
     assert "canary" not in str(turn.answer)
     assert answer_stored(sql)["status"] == "failed"
-    turn = await turns.answer(Question(user_id, session, "Hi again", {}))
+    turn = await turns.answer(Question(user_id, USER, session, "Hi again", {}))
     assert turn.answer.status == "complete"
 
 
@@ -112,7 +114,7 @@ async def test_a_turn_that_is_being_stored_at_the_end_of_the_grace_is_stored(
     database = Database.from_settings(single, application_name="test")
     model = FakeModel(completion("Hello."), gate=asyncio.Event())
     turns = runner(database, model)
-    request = asyncio.create_task(turns.answer(Question(user_id, session, "Hi", {})))
+    request = asyncio.create_task(turns.answer(Question(user_id, USER, session, "Hi", {})))
     await model.was_asked.wait()
     async with database.autocommit():  # nobody else gets a connection meanwhile
         model.gate.set()
@@ -131,8 +133,8 @@ async def test_a_question_that_could_not_be_stored_in_time_does_not_block_its_se
     async with pool.transaction() as transaction:
         await transaction.execute(text("SELECT id FROM chat_sessions FOR UPDATE"))
         with pytest.raises(DatabaseUnavailableError):
-            await turns.answer(Question(user_id, session, "Hi", {}))
-    turn = await turns.answer(Question(user_id, session, "Hi again", {}))
+            await turns.answer(Question(user_id, USER, session, "Hi", {}))
+    turn = await turns.answer(Question(user_id, USER, session, "Hi again", {}))
     assert turn.answer.status == "complete"
     await turns.drain(5)
     assert sql.value("SELECT count(*) FROM chat_messages WHERE status = 'pending'") == 0
@@ -147,7 +149,7 @@ async def test_the_lease_of_a_turn_is_renewed_for_as_long_as_it_runs(
     model = FakeModel(completion("Hello."), gate=asyncio.Event())
     turns = runner(pool, model)
     watching = asyncio.create_task(turns.watch())
-    request = asyncio.create_task(turns.answer(Question(user_id, session, "Hi", {})))
+    request = asyncio.create_task(turns.answer(Question(user_id, USER, session, "Hi", {})))
     await model.was_asked.wait()
     for _ in range(10):
         await asyncio.sleep(0.3)
@@ -163,7 +165,7 @@ async def test_a_run_that_is_stopped_keeps_what_was_shown(
     model = FakeModel(None)
     model.said_first = ["Once ", "upon"]
     turns = runner(pool, model)
-    running = await turns.launch(Question(user_id, session, "Hi", {}), streams=True)
+    running = await turns.launch(Question(user_id, USER, session, "Hi", {}), streams=True)
     await model.was_asked.wait()
     turns.stop(running.live.id)
     turn = await running.result

@@ -13,7 +13,7 @@ import pytest
 
 from app.core.exceptions import DatabaseUnavailableError
 from app.graph.builder import build_chat_graph
-from app.graph.context import ChatContext, Completion, ModelError, ModelPolicy, PromptMessage
+from app.graph.context import ChatContext, Completion, ModelError, ModelPolicy, Owner, PromptMessage
 from app.graph.nodes import _delay
 from app.graph.prompts import FALLBACK_RESPONSE, prompt, system_prompt
 from local.home import PROJECT
@@ -44,6 +44,7 @@ class Run:
             model=self.model,
             history=history or FakeHistory(),
             policy=policy,
+            owner=Owner(1, uuid4()),
             deadline=asyncio.get_running_loop().time() + seconds,
         )
         self.nodes: list[str] = []

@@ -11,7 +11,7 @@ from app.config import Settings
 from app.database.connection import Database
 from app.graph.context import ChatModel, Completion, ConversationHistory, ModelError, Patience, PromptMessage
 from app.services.llm import OpenAIChatModel
-from tests.fakes import FakeHistory, FakeModel, completion
+from tests.fakes import FakeHistory, FakeModel, asking, completion
 from tests.fixtures.database import Sql
 from tests.provider import Provider, answers, fails, stalls
 
@@ -50,13 +50,13 @@ async def make_model(
 
 async def test_a_model_answers(make_model: MakeModel) -> None:
     expected = completion("Hello Ada.")
-    assert await make_model(expected).complete("primary", QUESTION, max_seconds=2) == expected
+    assert await make_model(expected).complete(asking(QUESTION), max_seconds=2) == expected
 
 
 async def test_a_model_fails_with_the_one_error(make_model: MakeModel) -> None:
     model = make_model(ModelError("provider_rate_limited", retryable=True, retry_after=3))
     with pytest.raises(ModelError) as failure:
-        await model.complete("primary", QUESTION, max_seconds=2)
+        await model.complete(asking(QUESTION), max_seconds=2)
     error = failure.value
     assert (error.code, error.retryable, error.retry_after) == ("provider_rate_limited", True, 3)
 
@@ -64,7 +64,7 @@ async def test_a_model_fails_with_the_one_error(make_model: MakeModel) -> None:
 async def test_a_model_shows_its_answer_as_it_comes(make_model: MakeModel) -> None:
     expected = completion("Hello Ada.")
     pieces: list[str] = []
-    given = await make_model(expected).stream("primary", QUESTION, pieces.append, patience=Patience(2, 2, 2))
+    given = await make_model(expected).stream(asking(QUESTION), pieces.append, patience=Patience(2, 2, 2))
     assert given == expected
     assert "".join(pieces) == expected.text
 
@@ -73,17 +73,17 @@ async def test_a_model_fails_to_stream_with_the_one_error(make_model: MakeModel)
     pieces: list[str] = []
     model = make_model(ModelError("provider_rate_limited", retryable=True, retry_after=3))
     with pytest.raises(ModelError, match="provider_rate_limited"):
-        await model.stream("primary", QUESTION, pieces.append, patience=Patience(2, 2, 2))
+        await model.stream(asking(QUESTION), pieces.append, patience=Patience(2, 2, 2))
     assert pieces == []
 
 
 async def test_a_model_can_be_cancelled(make_model: MakeModel) -> None:
-    asking = asyncio.ensure_future(make_model(None).complete("primary", QUESTION, max_seconds=30))
+    attempt = asyncio.ensure_future(make_model(None).complete(asking(QUESTION), max_seconds=30))
     await asyncio.sleep(0.05)
-    assert not asking.done()
-    asking.cancel()
+    assert not attempt.done()
+    attempt.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asking
+        await attempt
 
 
 @pytest.fixture(params=["fake", "stored"])

@@ -10,8 +10,9 @@ import pytest
 
 from app.config import Settings
 from app.core.exceptions import StartupError
-from app.graph.context import ModelError, PromptMessage
+from app.graph.context import ModelError, PromptMessage, Sampling
 from app.services.llm import MAX_BODY_BYTES, OpenAIChatModel
+from tests.fakes import asking
 from tests.provider import (
     Behaviour,
     Provider,
@@ -30,7 +31,7 @@ QUESTION: list[PromptMessage] = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "Grüße 🌍"},
 ]
-SETTINGS = {"DATABASE_URL": "postgresql://u@h/d", "SECRET_KEY": "k" * 32, "LLM_MAX_TOKENS": 50, "LLM_TEMPERATURE": 0.5}
+SETTINGS = {"DATABASE_URL": "postgresql://u@h/d", "SECRET_KEY": "k" * 32}
 
 
 @pytest.fixture
@@ -51,7 +52,8 @@ async def test_the_request_says_what_was_asked_and_the_answer_comes_back(
     provider: Provider, model: OpenAIChatModel
 ) -> None:
     provider.script(answers("Good day. 🌍", usage=(7, 2), model="gpt-4-0613"))
-    completion = await model.complete("gpt-4", QUESTION, max_seconds=2)
+    parameters = Sampling(max_tokens=50, temperature=0.5)
+    completion = await model.complete(asking(QUESTION, model="gpt-4", parameters=parameters), max_seconds=2)
     assert (completion.text, completion.model, completion.finish_reason) == ("Good day. 🌍", "gpt-4-0613", "stop")
     assert (completion.prompt_tokens, completion.completion_tokens, completion.is_estimated) == (7, 2, False)
     (call,) = provider.calls
@@ -63,7 +65,7 @@ async def test_tokens_are_estimated_and_marked_where_the_provider_counts_none(
     provider: Provider, model: OpenAIChatModel
 ) -> None:
     provider.script(answers("x" * 40, usage=None))
-    completion = await model.complete("gpt-4", [{"role": "user", "content": "y" * 80}], max_seconds=2)
+    completion = await model.complete(asking([{"role": "user", "content": "y" * 80}]), max_seconds=2)
     assert (completion.prompt_tokens, completion.completion_tokens, completion.is_estimated) == (20, 10, True)
 
 
@@ -78,18 +80,18 @@ async def test_an_odd_count_of_tokens_does_not_spoil_an_answer(
 ) -> None:
     choices = [{"message": {"content": "Hi."}, "finish_reason": "stop"}]
     provider.script(sends(json.dumps({"model": "m", "choices": choices, "usage": usage}).encode()))
-    completion = await model.complete("gpt-4", QUESTION, max_seconds=2)
+    completion = await model.complete(asking(QUESTION), max_seconds=2)
     assert (completion.text, completion.is_estimated) == ("Hi.", True)
 
 
 async def test_an_answer_cut_for_length_says_so(provider: Provider, model: OpenAIChatModel) -> None:
     provider.script(answers("Once upon", finish_reason="length"))
-    assert (await model.complete("gpt-4", QUESTION, max_seconds=2)).finish_reason == "length"
+    assert (await model.complete(asking(QUESTION), max_seconds=2)).finish_reason == "length"
 
 
 async def test_text_that_cannot_be_stored_is_cleaned(provider: Provider, model: OpenAIChatModel) -> None:
     provider.script(answers("a\x00b\ud800", model="m\x00\udfff" + "x" * 300))
-    completion = await model.complete("gpt-4", QUESTION, max_seconds=2)
+    completion = await model.complete(asking(QUESTION), max_seconds=2)
     assert completion.text == "ab?"
     assert completion.model == "m?" + "x" * 198
 
@@ -97,14 +99,15 @@ async def test_text_that_cannot_be_stored_is_cleaned(provider: Provider, model: 
 async def test_a_redirect_takes_the_conversation_nowhere(provider: Provider, model: OpenAIChatModel) -> None:
     provider.script(redirects("/v1/elsewhere"))
     with pytest.raises(ModelError, match="provider_rejected"):
-        await model.complete("gpt-4", QUESTION, max_seconds=2)
+        await model.complete(asking(QUESTION), max_seconds=2)
     assert len(provider.calls) == 1
 
 
 async def test_openai_itself_gets_the_limit_under_its_newer_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_BASE_URL")
     model = OpenAIChatModel.from_settings(Settings.model_validate(SETTINGS | {"OPENAI_API_KEY": "sk-canary"}))
-    assert model._parameters == {"max_completion_tokens": 50, "temperature": 0.5}
+    body = model._body(asking(QUESTION, parameters=Sampling(max_tokens=50, top_p=0.5)))
+    assert body == {"model": "primary", "messages": QUESTION, "max_completion_tokens": 50, "top_p": 0.5}
     await model.close()
 
 
@@ -146,10 +149,10 @@ async def test_faults_become_the_one_error_with_a_stable_code(
 ) -> None:
     provider.script(behaviour)
     with pytest.raises(ModelError) as failure:
-        await model.complete("gpt-4", QUESTION, max_seconds=2)
+        await model.complete(asking(QUESTION), max_seconds=2)
     assert (failure.value.code, failure.value.retryable) == (code, retryable)
     assert len(provider.calls) == 1  # the client does not repeat on its own
-    assert (await model.complete("gpt-4", QUESTION, max_seconds=2)).text == "Hello."  # and works again
+    assert (await model.complete(asking(QUESTION), max_seconds=2)).text == "Hello."  # and works again
 
 
 @pytest.mark.parametrize(
@@ -166,7 +169,7 @@ async def test_an_attempt_ends_at_its_deadline_and_hangs_up(
     provider.script(behaviour)
     started = time.monotonic()
     with pytest.raises(ModelError) as failure:
-        await model.complete("gpt-4", QUESTION, max_seconds=0.3)
+        await model.complete(asking(QUESTION), max_seconds=0.3)
     assert 0.3 <= time.monotonic() - started < 0.8
     assert (failure.value.code, failure.value.retryable) == ("provider_timeout", True)
     (call,) = provider.calls
@@ -176,9 +179,9 @@ async def test_an_attempt_ends_at_its_deadline_and_hangs_up(
 async def test_a_closed_port_is_told_at_once(provider: Provider, model: OpenAIChatModel) -> None:
     with provider.refusing_connections():
         with pytest.raises(ModelError) as failure:
-            await model.complete("gpt-4", QUESTION, max_seconds=2)
+            await model.complete(asking(QUESTION), max_seconds=2)
         assert (failure.value.code, failure.value.retryable) == ("provider_unreachable", True)
-    assert (await model.complete("gpt-4", QUESTION, max_seconds=2)).text == "Hello."
+    assert (await model.complete(asking(QUESTION), max_seconds=2)).text == "Hello."
 
 
 @pytest.mark.parametrize(
@@ -190,13 +193,13 @@ async def test_retry_after_is_read_where_it_makes_sense(
 ) -> None:
     provider.script(fails(429, retry_after=header))
     with pytest.raises(ModelError) as failure:
-        await model.complete("gpt-4", QUESTION, max_seconds=2)
+        await model.complete(asking(QUESTION), max_seconds=2)
     assert failure.value.retry_after == seconds
 
 
 async def test_a_cancelled_attempt_hangs_up(provider: Provider, model: OpenAIChatModel) -> None:
     provider.script(stalls())
-    attempt = asyncio.ensure_future(model.complete("gpt-4", QUESTION, max_seconds=30))
+    attempt = asyncio.ensure_future(model.complete(asking(QUESTION), max_seconds=30))
     await asyncio.to_thread(provider.wait_for_calls, 1)
     attempt.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -210,7 +213,7 @@ async def test_neither_the_key_nor_what_the_provider_says_is_logged_or_raised(
 ) -> None:
     provider.script(fails(401, message="Incorrect API key provided: sk-canary, prompt Grüße"))
     with pytest.raises(ModelError) as failure:
-        await model.complete("gpt-4", QUESTION, max_seconds=2)
+        await model.complete(asking(QUESTION), max_seconds=2)
     told = caplog.text + str(failure.value) + "".join(str(record.__dict__) for record in caplog.records)
     assert "model attempt failed" in told
     assert "canary" not in told
@@ -219,7 +222,7 @@ async def test_neither_the_key_nor_what_the_provider_says_is_logged_or_raised(
 
 async def test_a_hundred_attempts_at_once_all_succeed(provider: Provider, model: OpenAIChatModel) -> None:
     provider.always(answers("Hello.", first_after=0.1))
-    completions = await asyncio.gather(*(model.complete("gpt-4", QUESTION, max_seconds=10) for _ in range(100)))
+    completions = await asyncio.gather(*(model.complete(asking(QUESTION), max_seconds=10) for _ in range(100)))
     assert {completion.text for completion in completions} == {"Hello."}
 
 

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.config import Settings
-from app.graph.context import Completion, ModelError, Patience
+from app.graph.context import Completion, ModelError, Patience, Sampling
 from app.services.llm import MAX_BODY_BYTES, OpenAIChatModel
 from app.services.llm_stream import lines
+from tests.fakes import asking
 from tests.provider import DONE, Behaviour, Provider, answers, chunk, fails, redirects, resets, sends, stalls, streams
 from tests.services.test_llm import QUESTION, SETTINGS
 
@@ -38,7 +39,8 @@ class Asked:
         return "".join(self.pieces)
 
     async def go(self, patience: Patience = PATIENCE) -> Completion:
-        return await self.model.stream("gpt-4", QUESTION, self.pieces.append, patience=patience)
+        request = asking(QUESTION, parameters=Sampling(max_tokens=50, temperature=0.5))
+        return await self.model.stream(request, self.pieces.append, patience=patience)
 
     async def fail(self, patience: Patience = PATIENCE) -> ModelError:
         with pytest.raises(ModelError) as failure:
@@ -57,7 +59,7 @@ async def test_the_request_asks_for_a_stream_and_the_pieces_come_one_by_one(
     assert (completion.prompt_tokens, completion.completion_tokens, completion.is_estimated) == (7, 2, False)
     (call,) = provider.calls
     assert call.body == {
-        "model": "gpt-4",
+        "model": "primary",
         "messages": QUESTION,
         "max_tokens": 50,
         "temperature": 0.5,

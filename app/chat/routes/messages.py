@@ -23,7 +23,7 @@ async def direct_chat(
 
     Where no model answers, `status` is `failed`, `response` says so politely, and `metadata` has the code.
     """
-    return sent(await services.sessions.answer_directly(user.id, question, key))
+    return sent(await services.sessions.answer_directly(user, question, key))
 
 
 @router.post("/sessions/{session_id}/messages", response_model=TurnResponse, responses=responses(400, 404, 409, 413))
@@ -35,7 +35,7 @@ async def send_message(
     Where no model answers, `ai_response.status` is `failed` and its metadata has `fallback` and the code. While a
     question is being answered another one gets 409 with the `message_id` of the answer under way.
     """
-    return sent(await services.sessions.ask(user.id, session_id, question, key))
+    return sent(await services.sessions.ask(user, session_id, question, key))
 
 
 @router.post(

@@ -26,7 +26,7 @@ async def create_session(
     new: SessionCreate, user: ChatWriter, services: ServicesDep, key: RequestKeyDep
 ) -> SessionCreated | Response:
     """Create a session. With `initial_message`, its first question is answered too."""
-    return sent(await services.sessions.create_session(user.id, new, key))
+    return sent(await services.sessions.create_session(user, new, key))
 
 
 @router.get("/sessions")

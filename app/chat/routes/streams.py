@@ -29,7 +29,7 @@ async def stream_direct_chat(
     question: ChatRequest, user: ChatWriter, services: ServicesDep, key: RequestKeyDep
 ) -> Response:
     """Answer one question as an event stream. Neither it nor the answer is stored, and it cannot be resumed."""
-    asked = DirectQuestion(user.id, question.message, question.context or {}, key)
+    asked = DirectQuestion(user.id, user.uuid, question.message, question.context or {}, key)
     return _streamed(await services.following.ask_directly(user, asked))
 
 
@@ -46,7 +46,7 @@ async def stream_message(
     The answer is made and stored whether or not somebody reads it. A stream that ends without a terminal event was cut:
     resume it with the id of the last event.
     """
-    asked = Question(user.id, session_id, question.message, question.context or {}, key)
+    asked = Question(user.id, user.uuid, session_id, question.message, question.context or {}, key)
     return _streamed(await services.following.ask(user, asked))
 
 
