@@ -22,6 +22,7 @@ from app.database.migrations import wait_for_schema
 from app.database.repositories import auth_sessions, idempotency, one_time_tokens, throttles
 from app.database.repositories.abandoned import Estimate
 from app.services.redis import open_redis
+from app.services.redis_breaker import RedisBreaker
 from app.services.turn_buffer import TurnBuffer
 
 logger = logging.getLogger(__name__)
@@ -117,7 +118,7 @@ async def work(settings: Settings) -> None:
         stack.push_async_callback(database.close)
         redis = open_redis(settings)
         stack.push_async_callback(redis.aclose)
-        buffer = TurnBuffer(redis, redis, budget=settings.REDIS_TIMEOUT)
+        buffer = TurnBuffer(RedisBreaker(redis, budget=settings.REDIS_TIMEOUT), redis)
         await wait_for_schema(database)
         # Until here there was nothing to finish: the signal itself ends the process.
         stopping = asyncio.Event()

@@ -25,6 +25,7 @@ from app.graph.builder import build_chat_graph
 from app.graph.context import ModelPolicy, Sampling
 from app.services.llm import OpenAIChatModel
 from app.services.redis import open_redis
+from app.services.redis_breaker import RedisBreaker
 from app.services.stop_channel import StopChannel
 from app.services.turn_buffer import TurnBuffer
 
@@ -51,8 +52,9 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         stack.push_async_callback(model.close)
         blocking_redis = open_redis(settings, longest_wait=_LONGEST_READ)
         stack.push_async_callback(blocking_redis.aclose)
-        buffer = TurnBuffer(resources.redis, blocking_redis, budget=settings.REDIS_TIMEOUT)
-        stack.push_async_callback(buffer.close)
+        breaker = RedisBreaker(resources.redis, budget=settings.REDIS_TIMEOUT)
+        stack.push_async_callback(breaker.close)
+        buffer = TurnBuffer(breaker, blocking_redis)
         channel = StopChannel(resources.redis, blocking_redis)
         outlet = Outlet(buffer)
         graph = build_chat_graph()

@@ -6,8 +6,6 @@ the answer has been stored. Redis may lose any of it at any time: whoever reads 
 """
 
 import asyncio
-import contextlib
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
@@ -17,8 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.services.copies import stream_key
-
-logger = logging.getLogger(__name__)
+from app.services.redis_breaker import RedisAwayError, RedisBreaker
 
 KEEP_SECONDS = 300
 """How long a finished turn stays."""
@@ -26,8 +23,6 @@ _LIFE_SECONDS = 1200
 """How long a turn stays that never finishes: more than any turn may take."""
 _LARGEST_TEXT = 262_144
 """Characters of one answer that are kept. Of a longer one nothing is."""
-_PROBE_PAUSE = 1.0
-"""Seconds between looks at a Redis that was away."""
 _OUTAGES = (RedisError, OSError, TimeoutError)
 
 
@@ -56,21 +51,12 @@ class Excerpt:
 class TurnBuffer:
     """Writes turns that run here, and reads turns that run anywhere."""
 
-    def __init__(self, redis: Redis, blocking_redis: Redis, *, budget: float) -> None:
-        """Use two clients: one whose commands are short, and one that may wait for what it reads.
-
-        `budget`: seconds a write may take before Redis counts as away.
-        """
-        self._redis = redis
+    def __init__(self, breaker: RedisBreaker, blocking_redis: Redis) -> None:
+        """Use two clients: the breaker's, whose commands are short, and one that may wait for what it reads."""
+        self._breaker = breaker
         self._blocking_redis = blocking_redis
-        self._budget = budget
         self._written: dict[UUID, int] = {}
-        self._probe: asyncio.Task[None] | None = None
-
-    @property
-    def is_away(self) -> bool:
-        """Whether Redis failed and has not been found well since."""
-        return self._probe is not None
+        self._outages_seen = breaker.outages
 
     async def write(self, drafts: Sequence[Draft]) -> None:
         """Write what is new in some turns.
@@ -79,16 +65,15 @@ class TurnBuffer:
         written then, is written with what follows.
         """
         for _ in range(2):
-            if self.is_away:
-                self._forget(draft.turn_id for draft in drafts)
-                return
+            if self._outages_seen != self._breaker.outages:
+                # What was written before may be gone, or may be behind.
+                self._outages_seen = self._breaker.outages
+                self._written.clear()
             try:
-                async with asyncio.timeout(self._budget):
-                    lost = await self._try_to_write(drafts)
-            except _OUTAGES as error:
-                logger.warning("turn buffer is away", extra={"reason": type(error).__name__})
+                async with self._breaker.guard() as redis:
+                    lost = await self._try_to_write(redis, drafts)
+            except RedisAwayError:
                 self._forget(draft.turn_id for draft in drafts)
-                self._probe = asyncio.create_task(self._wait_for_redis())
                 return
             # Redis was emptied. The next text makes up for it, if there is going to be one.
             self._forget(draft.turn_id for draft in lost)
@@ -99,7 +84,7 @@ class TurnBuffer:
     async def read(self, turn_id: UUID, *, after: int, wait: float) -> Excerpt:
         """Return what a turn said after a position. Where there is nothing yet, wait for it, `wait` seconds at most."""
         try:
-            async with asyncio.timeout(wait + self._budget):
+            async with asyncio.timeout(wait + self._breaker.budget):
                 found = await self._blocking_redis.xread(
                     {stream_key(turn_id): f"{after}-0"}, block=round(wait * 1000) or None
                 )
@@ -117,16 +102,10 @@ class TurnBuffer:
         excerpt = await self.read(turn_id, after=0, wait=0)
         return None if excerpt.is_broken and not excerpt.text else excerpt.text
 
-    async def close(self) -> None:
-        """Stop looking for a Redis that is away."""
-        if self._probe is not None:
-            self._probe.cancel()
-            await asyncio.gather(self._probe, return_exceptions=True)
-
-    async def _try_to_write(self, drafts: Sequence[Draft]) -> list[Draft]:
+    async def _try_to_write(self, redis: Redis, drafts: Sequence[Draft]) -> list[Draft]:
         """Return the drafts whose earlier text is not there any more."""
         commands = [(draft, command) for draft in drafts for command in self._commands(draft)]
-        async with self._redis.pipeline(transaction=False) as pipeline:
+        async with redis.pipeline(transaction=False) as pipeline:
             for _, command in commands:
                 pipeline.execute_command(*command)
             replies = await pipeline.execute()
@@ -164,18 +143,6 @@ class TurnBuffer:
     def _forget(self, turn_ids: Iterable[UUID]) -> None:
         for turn_id in turn_ids:
             self._written.pop(turn_id, None)
-
-    async def _wait_for_redis(self) -> None:
-        while True:
-            await asyncio.sleep(_PROBE_PAUSE)
-            with contextlib.suppress(*_OUTAGES):
-                async with asyncio.timeout(self._budget):
-                    await self._redis.ping()
-                break
-        self._probe = None
-        # What was written before may be gone, or may be behind.
-        self._written.clear()
-        logger.info("turn buffer is back")
 
 
 def _excerpt(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], after: int) -> Excerpt:

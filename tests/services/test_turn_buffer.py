@@ -12,15 +12,16 @@ from redis.asyncio import Redis as AsyncRedis
 
 from app.config import Settings
 from app.services.redis import open_redis
+from app.services.redis_breaker import RedisBreaker
 from app.services.turn_buffer import KEEP_SECONDS, Draft, Excerpt, TurnBuffer
 
 
 @pytest.fixture
 async def buffer(settings: Settings, redis: Redis) -> AsyncIterator[TurnBuffer]:
     client, blocking = open_redis(settings), open_redis(settings, longest_wait=5)
-    buffer = TurnBuffer(client, blocking, budget=0.3)
-    yield buffer
-    await buffer.close()
+    breaker = RedisBreaker(client, budget=0.3)
+    yield TurnBuffer(breaker, blocking)
+    await breaker.close()
     await client.aclose()
     await blocking.aclose()
 
@@ -106,16 +107,17 @@ async def test_a_very_long_answer_is_not_kept(buffer: TurnBuffer, redis: Redis) 
 async def test_a_write_takes_no_longer_than_its_budget_and_then_no_time() -> None:
     server = socket.create_server(("127.0.0.1", 0))  # takes connections, and never says a word
     silent = AsyncRedis(host="127.0.0.1", port=server.getsockname()[1])
-    buffer = TurnBuffer(silent, silent, budget=0.2)
+    breaker = RedisBreaker(silent, budget=0.2)
+    buffer = TurnBuffer(breaker, silent)
     started = time.monotonic()
     await buffer.write([draft(uuid4(), "a")])
     assert 0.15 < time.monotonic() - started < 0.6
-    assert buffer.is_away
+    assert breaker.is_away
     started = time.monotonic()
     for _ in range(100):
         await buffer.write([draft(uuid4(), "a")])
     assert time.monotonic() - started < 0.1
     assert (await buffer.read(uuid4(), after=0, wait=0)).is_broken
-    await buffer.close()
+    await breaker.close()
     await silent.aclose()
     server.close()
