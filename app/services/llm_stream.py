@@ -133,11 +133,15 @@ async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         ValueError: a line does not end.
 
     """
-    rest = b""
+    rest = bytearray()  # a line that comes byte by byte costs as much as its length, and not the square of it
     async for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
+        *whole, tail = chunk.split(b"\n")
+        if whole and rest:
+            whole[0] = bytes(rest) + whole[0]
+            rest.clear()
         for line in whole:
             yield line.rstrip(b"\r")
+        rest += tail
         if len(rest) > _LONGEST_LINE:
             raise ValueError("the line does not end")
         if len(whole) > _MANY_LINES:

@@ -227,6 +227,18 @@ async def test_lines_that_come_at_once_let_others_have_their_turn() -> None:
     assert turns >= 10
 
 
+async def test_a_line_may_come_byte_by_byte_however_long_it_is() -> None:
+    line = b"x" * 500_000
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for byte in b"a\nb" + line + b"\r\n" + line:
+            yield bytes((byte,))
+
+    started = time.process_time()
+    assert [line async for line in lines(chunks())] == [b"a", b"b" + line]
+    assert time.process_time() - started < 5  # joined anew for every byte it takes 30 s
+
+
 async def test_a_connection_serves_again_after_a_stream(provider: Provider, model: OpenAIChatModel) -> None:
     for _ in range(3):
         await Asked(model).go()
