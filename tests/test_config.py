@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,18 @@ BAD = [
     pytest.param("LLM_TURN_TIMEOUT", "0", "LLM_TURN_TIMEOUT: Input should be greater than 0", id="no time"),
     pytest.param("LLM_ATTEMPT_TIMEOUT", "61", "LLM_ATTEMPT_TIMEOUT: must not exceed LLM_TURN_TIMEOUT", id="attempt"),
     pytest.param("LLM_MAX_TOKENS", "many", "LLM_MAX_TOKENS: Input should be a valid integer", id="no number"),
+    pytest.param("LLM_MODELS", "gpt-4o", "LLM_MODELS: not a valid JSON list", id="models"),
+    pytest.param("LLM_MODELS", '{"name": "a"}', "LLM_MODELS: not a valid JSON list", id="one model"),
+    pytest.param("LLM_MODELS", '["a", {"name": "a"}]', "LLM_MODELS: a model is there twice", id="model twice"),
+    pytest.param("LLM_MODELS", '[""]', "LLM_MODELS.0.name: String should match pattern", id="model without a name"),
+    pytest.param("LLM_MODELS", '[{"name": "a", "window": 1}]', "LLM_MODELS.0.window: Extra inputs", id="odd field"),
+    pytest.param(
+        "LLM_MODELS",
+        '[{"name": "a", "prompt_price": 1}]',
+        "LLM_MODELS.0: prompt_price and completion_price",
+        id="a price",
+    ),
+    pytest.param("LLM_MODELS", '[{"name": "a", "context_window": 0}]', "LLM_MODELS.0.context_window", id="window"),
     pytest.param("API_V1_STR", "api", "API_V1_STR: String should match pattern", id="prefix"),
 ]
 
@@ -72,6 +85,24 @@ def test_names_and_defaults_are_those_of_the_specification() -> None:
 
 def test_every_setting_is_described() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_models_are_a_json_list_of_names_and_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = '["a", {"name": "b", "context_window": 9, "prompt_price": 0.1, "completion_price": "0.2"}]'
+    monkeypatch.setenv("LLM_MODELS", models)
+    first, second = Settings().LLM_MODELS
+    assert (first.name, first.context_window, first.prompt_price) == ("a", None, None)
+    assert (second.context_window, second.prompt_price, second.completion_price) == (9, Decimal("0.1"), Decimal("0.2"))
+    monkeypatch.setenv("LLM_MODELS", "")
+    assert Settings().LLM_MODELS == []
+
+
+@pytest.mark.parametrize(("text", "models"), [("", ()), ("a", ("a",)), (" a , b,a,", ("a", "b", "a"))])
+def test_fallback_models_are_comma_separated(
+    monkeypatch: pytest.MonkeyPatch, text: str, models: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("LLM_FALLBACK_MODEL", text)
+    assert Settings().fallback_models == models
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from app.chat.following import FollowingService
 from app.chat.idempotency import Replies
 from app.chat.live import Outlet
 from app.chat.mirrors import Mirrors
+from app.chat.questions import Questions
 from app.chat.revocation import RevocationWatch
 from app.chat.service import ChatService
 from app.chat.stops import StopService
@@ -23,6 +24,7 @@ from app.database.repositories.abandoned import Estimate
 from app.dependencies import Resources
 from app.graph.builder import build_chat_graph
 from app.graph.context import ModelPolicy, Sampling
+from app.services.catalog import Catalog
 from app.services.llm import OpenAIChatModel
 from app.services.redis import open_redis
 from app.services.redis_breaker import RedisBreaker
@@ -38,6 +40,7 @@ class ChatServices:
     """The decisions of this room, by topic."""
 
     sessions: ChatService
+    questions: Questions
     turns: TurnRunner
     following: FollowingService
     stops: StopService
@@ -64,11 +67,14 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             Estimate(model=settings.LLM_MODEL, history_messages=settings.LLM_HISTORY_MESSAGES),
         )
         replies = Replies(database, abandoned)
+        catalog = Catalog.from_settings(settings)
+        policy = _policy(settings, catalog)
+        questions = Questions(catalog, policy)
         turns = TurnRunner(
             graph=graph,
             model=model,
             database=database,
-            policy=_policy(settings),
+            policy=policy,
             abandoned=abandoned,
             turn_timeout=settings.LLM_TURN_TIMEOUT,
             outlet=outlet,
@@ -92,7 +98,8 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         yield {
             "graph": graph,
             "chat": ChatServices(
-                sessions=ChatService(database, turns, replies),
+                sessions=ChatService(database, turns, replies, questions),
+                questions=questions,
                 turns=turns,
                 following=FollowingService(turns, replies, mirrors, revocations),
                 stops=StopService(database, turns, mirrors, channel),
@@ -100,10 +107,9 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         }
 
 
-def _policy(settings: Settings) -> ModelPolicy:
+def _policy(settings: Settings, catalog: Catalog) -> ModelPolicy:
     return ModelPolicy(
-        # The same model twice is one model.
-        models=tuple(dict.fromkeys(filter(None, (settings.LLM_MODEL, settings.LLM_FALLBACK_MODEL)))),
+        models=(catalog.primary, *catalog.fallbacks),
         retries_per_model=settings.LLM_RETRIES_PER_MODEL,
         attempt_timeout=settings.LLM_ATTEMPT_TIMEOUT,
         history_messages=settings.LLM_HISTORY_MESSAGES,

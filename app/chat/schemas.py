@@ -1,10 +1,11 @@
 """What the chat service takes and gives."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, JsonValue, StringConstraints
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints, model_validator
 
 from app.core.types import JsonObject, NotBlank, Pagination, RequestModel, ResponseModel, Storable
 from app.database.repositories.turns import SettledStatus
@@ -17,6 +18,7 @@ MessageText = Annotated[
     Storable,
     NotBlank,
 ]
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200), Storable]
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable]
 
 MessageStatus = Literal["pending", "streaming", "complete", "failed", "cancelled", "interrupted"]
@@ -32,7 +34,22 @@ Context = Annotated[JsonObject, AfterValidator(_check_tone)]
 """What a client attaches to a session or a question. `tone` chooses how the model answers."""
 
 
-class ChatRequest(RequestModel):
+class ModelWishes(RequestModel):
+    """Which model is to answer, and how. What is left out is as the service's settings say."""
+
+    model: ModelName | None = Field(
+        None, examples=["gpt-4"], description="One of `GET /models`. Where it cannot answer, the fallback models do."
+    )
+    temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False, examples=[0.7])
+    top_p: float | None = Field(None, ge=0, le=1, allow_inf_nan=False, examples=[0.9])
+    frequency_penalty: float | None = Field(None, ge=-2, le=2, allow_inf_nan=False, examples=[0])
+    presence_penalty: float | None = Field(None, ge=-2, le=2, allow_inf_nan=False, examples=[0])
+    max_tokens: int | None = Field(
+        None, ge=1, le=1_000_000, examples=[500], description="At most as many as `GET /models` says."
+    )
+
+
+class ChatRequest(ModelWishes):
     """A question."""
 
     message: MessageText = Field(examples=["What is my name?"], description="1 to 32 000 characters, not blank.")
@@ -43,12 +60,18 @@ class ChatRequest(RequestModel):
     )
 
 
-class SessionCreate(RequestModel):
-    """A new session."""
+class SessionCreate(ModelWishes):
+    """A new session. Model and parameters are for the answer to `initial_message`."""
 
     title: Title | None = Field(None, examples=["Holiday plans"])
     context: Context | None = Field(None, description="Holds for every question that does not say otherwise.")
     initial_message: MessageText | None = Field(None, description="Asked at once; the answer comes with the session.")
+
+    @model_validator(mode="after")
+    def _check_wishes(self) -> Self:
+        if self.initial_message is None and self.model_fields_set & ModelWishes.model_fields.keys():
+            raise ValueError("model and parameters are for the answer to initial_message, which is missing")
+        return self
 
 
 class MessageResponse(ResponseModel):
@@ -129,6 +152,24 @@ class MessageSnapshotEvent(ResponseModel):
     """`message.snapshot`: the whole answer, in the place of all deltas. The last event follows."""
 
     message: MessageResponse
+
+
+class ModelResponse(ResponseModel):
+    """A model that may be asked."""
+
+    name: str
+    is_default: bool = Field(description="Whether it answers where a question names none.")
+    is_fallback: bool = Field(description="Whether it answers where the model asked for cannot.")
+    context_window: int = Field(description="Tokens that it can look at in one request.")
+    prompt_price: Decimal | None = Field(description="US dollars for a million tokens. Null: not known.")
+    completion_price: Decimal | None = Field(description="The same for the tokens of an answer.")
+
+
+class ModelList(ResponseModel):
+    """The models that may be asked, the default first."""
+
+    models: list[ModelResponse]
+    max_tokens: int = Field(description="Most tokens of one answer.")
 
 
 class SessionSummary(ResponseModel):

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from app.chat.idempotency import Replies, Reply, kept
+from app.chat.questions import Questions
 from app.chat.schemas import (
     ChatRequest,
     DirectResponse,
@@ -16,7 +17,7 @@ from app.chat.schemas import (
     TurnResponse,
 )
 from app.chat.shapes import direct_response, message_response, turn_response
-from app.chat.turns import DirectQuestion, Question, TurnRunner
+from app.chat.turns import TurnRunner
 from app.core.exceptions import NotFoundError
 from app.core.types import Pagination
 from app.database.connection import Database, DatabaseSession
@@ -40,6 +41,7 @@ class ChatService:
     database: Database
     turns: TurnRunner
     replies: Replies
+    questions: Questions
 
     async def answer_directly(
         self, user: Principal, question: ChatRequest, key: RequestKey | None
@@ -50,7 +52,7 @@ class ChatService:
             ServiceUnavailableError: this process is shutting down.
 
         """
-        asked = DirectQuestion(user.id, user.uuid, question.message, question.context or {}, key)
+        asked = self.questions.directly(user, question, key)
         try:
             answer = await self.turns.answer_directly(asked)
         except KeyTakenError as taken:
@@ -68,7 +70,7 @@ class ChatService:
             ServiceUnavailableError: this process is shutting down.
 
         """
-        asked = Question(user.id, user.uuid, session_uuid, question.message, question.context or {}, key)
+        asked = self.questions.in_session(user, session_uuid, question, key)
         return await self.replies.to_turn(self.turns.answer(asked), key, turn_response)
 
     async def create_session(
@@ -83,7 +85,7 @@ class ChatService:
         session = NewSession(title=new.title or DEFAULT_TITLE, meta=new.context or {})
         if new.initial_message is None:
             return await self._create_empty_session(user.id, session, key)
-        asked = Question(user.id, user.uuid, session, new.initial_message, {}, key)
+        asked = self.questions.first(user, session, new, key)
         return await self.replies.to_turn(
             self.turns.answer(asked), key, lambda turn: _created_with_turn(turn, session.title), 201
         )

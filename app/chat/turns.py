@@ -72,6 +72,8 @@ class Question:
     context: dict[str, Any]
     """Overrides, key by key, what the session was created with."""
     key: RequestKey | None = None
+    policy: ModelPolicy | None = None
+    """Who answers it, and how. None: as always."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ class DirectQuestion:
     message: str
     context: dict[str, Any]
     key: RequestKey | None = None
+    policy: ModelPolicy | None = None
+    """As of a question in a session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +249,7 @@ class TurnRunner:
                     "context": started.session_meta | question.context,
                     "status": "initialized",
                 },
+                question.policy,
                 streams=streams,
             )
             answer = outcome.answer
@@ -282,7 +287,7 @@ class TurnRunner:
         }
         try:
             owner = Owner(question.user_id, question.user_uuid)
-            outcome = await self._run_graph(live, owner, state, streams=streams)
+            outcome = await self._run_graph(live, owner, state, question.policy, streams=streams)
             answer = outcome.answer
             response = kept(question.key, direct_response(answer)) if question.key else None
 
@@ -364,13 +369,14 @@ class TurnRunner:
             case _:
                 raise ConflictError("The answer came after its time was up.", code="turn_interrupted")
 
-    async def _run_graph(self, live: LiveTurn, owner: Owner, state: ChatState, *, streams: bool) -> Outcome:
+    async def _run_graph(
+        self, live: LiveTurn, owner: Owner, state: ChatState, policy: ModelPolicy | None, *, streams: bool
+    ) -> Outcome:
         context = ChatContext(
             model=self.model,
             history=StoredHistory(self.database, owner.user_id),
-            policy=self.policy,
+            policy=policy or self.policy,
             owner=owner,
-            sampling=self.policy.sampling,
             deadline=asyncio.get_running_loop().time() + self.turn_timeout,
             sink=live if streams else None,
         )

@@ -178,7 +178,7 @@ class ModelPolicy:
     stream_timeout: float = 300
     """Seconds a streamed answer may take once it has begun."""
     sampling: Sampling = Sampling()
-    """What holds where a question says nothing."""
+    """How they choose their words."""
 
     @property
     def max_retries(self) -> int:
@@ -196,12 +196,15 @@ class ChatContext:
     owner: Owner
     deadline: float
     """When the run must be over, on the event loop's clock; when a streamed answer must have begun."""
-    sampling: Sampling = Sampling()
-    """How this answer is to be made."""
     sink: TextSink | None = None
     """Who reads along. None: nobody does, and the model is asked for its answer in one piece."""
     attempts: list[Attempt] = field(default_factory=list)
     """Filled as attempts end, and kept outside the state so that a run that is cut short is accounted for too."""
+
+    @property
+    def sampling(self) -> Sampling:
+        """How this answer is to be made."""
+        return self.policy.sampling
 
     @property
     def shown(self) -> str:

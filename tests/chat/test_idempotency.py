@@ -17,6 +17,7 @@ from sqlalchemy import Engine, delete, event
 
 from app import main
 from app.chat.idempotency import Replies, Reply
+from app.chat.questions import Questions
 from app.chat.schemas import ChatRequest
 from app.chat.service import ChatService
 from app.chat.turns import TurnRunner
@@ -31,6 +32,7 @@ from app.database.repositories.principals import Principal
 from app.database.repositories.turns import ActiveTurnError, NewTurn
 from app.graph.builder import build_chat_graph
 from app.graph.context import ModelPolicy
+from app.services.catalog import Catalog
 from tests.fakes import FakeModel, abandoned_turns, completion
 from tests.fixtures.database import Sql
 from tests.fixtures.processes import ChatProcess
@@ -361,7 +363,8 @@ async def test_a_client_that_left_finds_its_answer_under_the_key(
         )
 
     async def ask(runner: TurnRunner) -> ResponseModel | Reply:
-        service = ChatService(pool, runner, Replies(pool, abandoned_turns(pool)))
+        questions = Questions(Catalog([], primary="primary", default_window=4096), policy)
+        service = ChatService(pool, runner, Replies(pool, abandoned_turns(pool)), questions)
         if is_direct:
             return await service.answer_directly(user, question, key)
         return await service.ask(user, session, question, key)

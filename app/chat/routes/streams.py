@@ -14,7 +14,6 @@ from app.chat.request_keys import RequestKeyDep, sent
 from app.chat.routes.event_docs import DIRECT_EVENTS, TURN_EVENTS
 from app.chat.schemas import ChatRequest
 from app.chat.streams import EventStream
-from app.chat.turns import DirectQuestion, Question
 from app.core.handlers import responses
 from app.dependencies import ChatReader, ChatWriter
 
@@ -29,7 +28,7 @@ async def stream_direct_chat(
     question: ChatRequest, user: ChatWriter, services: ServicesDep, key: RequestKeyDep
 ) -> Response:
     """Answer one question as an event stream. Neither it nor the answer is stored, and it cannot be resumed."""
-    asked = DirectQuestion(user.id, user.uuid, question.message, question.context or {}, key)
+    asked = services.questions.directly(user, question, key)
     return _streamed(await services.following.ask_directly(user, asked))
 
 
@@ -46,7 +45,7 @@ async def stream_message(
     The answer is made and stored whether or not somebody reads it. A stream that ends without a terminal event was cut:
     resume it with the id of the last event.
     """
-    asked = Question(user.id, user.uuid, session_id, question.message, question.context or {}, key)
+    asked = services.questions.in_session(user, session_id, question, key)
     return _streamed(await services.following.ask(user, asked))
 
 

@@ -1,0 +1,79 @@
+"""What a client asks, of which model, and in what manner: from the wire to a question that can be run."""
+
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from app.chat.schemas import ChatRequest, ModelList, ModelResponse, ModelWishes, SessionCreate
+from app.chat.turns import DirectQuestion, Question
+from app.core.exceptions import FieldError, UnprocessableError
+from app.database.repositories.chats import NewSession
+from app.database.repositories.idempotency import RequestKey
+from app.database.repositories.principals import Principal
+from app.graph.context import ModelPolicy, Sampling
+from app.services.catalog import Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Makes questions. Each may raise `UnprocessableError`: no such model, or more tokens than are allowed."""
+
+    catalog: Catalog
+    policy: ModelPolicy
+    """What holds where a question says nothing."""
+
+    def in_session(self, user: Principal, session: UUID, request: ChatRequest, key: RequestKey | None) -> Question:
+        """Make a question in a session."""
+        policy = self._policy(request)
+        return Question(user.id, user.uuid, session, request.message, request.context or {}, key, policy)
+
+    def first(self, user: Principal, session: NewSession, request: SessionCreate, key: RequestKey | None) -> Question:
+        """Make the first question of a new session, which the request must hold."""
+        assert request.initial_message is not None  # noqa: S101 - the caller has looked
+        return Question(user.id, user.uuid, session, request.initial_message, {}, key, self._policy(request))
+
+    def directly(self, user: Principal, request: ChatRequest, key: RequestKey | None) -> DirectQuestion:
+        """Make a question outside of any session."""
+        return DirectQuestion(user.id, user.uuid, request.message, request.context or {}, key, self._policy(request))
+
+    def models(self) -> ModelList:
+        """Return what a question may ask for."""
+        limit = self.policy.sampling.max_tokens
+        assert limit is not None  # noqa: S101 - a setting that is always there
+        return ModelList(
+            models=[
+                ModelResponse(
+                    name=model.name,
+                    is_default=model.name == self.catalog.primary,
+                    is_fallback=model.name in self.catalog.fallbacks,
+                    context_window=model.context_window,
+                    prompt_price=model.prompt_price,
+                    completion_price=model.completion_price,
+                )
+                for model in self.catalog.models
+            ],
+            max_tokens=limit,
+        )
+
+    def _policy(self, wishes: ModelWishes) -> ModelPolicy | None:
+        sampling = Sampling(
+            wishes.temperature, wishes.top_p, wishes.frequency_penalty, wishes.presence_penalty, wishes.max_tokens
+        )
+        if wishes.model is None and sampling == _NOTHING:
+            return None
+        limit = self.policy.sampling.max_tokens
+        if wishes.max_tokens is not None and limit is not None and wishes.max_tokens > limit:
+            raise _refused("max_tokens", "less_than_equal", f"must be at most {limit}")
+        models = self.policy.models
+        if wishes.model is not None:
+            if self.catalog.get(wishes.model) is None:
+                raise _refused("model", "unknown_model", "is not one of GET /models")
+            models = tuple(dict.fromkeys((wishes.model, *self.catalog.fallbacks)))
+        return replace(self.policy, models=models, sampling=sampling.over(self.policy.sampling))
+
+
+_NOTHING = Sampling()
+
+
+def _refused(field: str, code: str, message: str) -> UnprocessableError:
+    problem = FieldError(f"body.{field}", code, message)
+    return UnprocessableError("The request is not valid.", code="validation_error", errors=(problem,))

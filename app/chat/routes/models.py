@@ -1,0 +1,15 @@
+"""The models that may be asked."""
+
+from fastapi import APIRouter
+
+from app.chat.dependencies import ServicesDep
+from app.chat.schemas import ModelList
+from app.dependencies import ChatReader
+
+router = APIRouter()
+
+
+@router.get("/models")
+async def list_models(_user: ChatReader, services: ServicesDep) -> ModelList:
+    """List the models that a question may name, the default first, with what they hold and cost."""
+    return services.questions.models()
