@@ -200,6 +200,12 @@ class Settings(DatabaseSettings):
     LLM_RETRIES_PER_MODEL: int = Field(
         1, ge=0, le=10, description="Repeated attempts at a model before the next is tried."
     )
+    LLM_BREAKER_FAILURES: int = Field(
+        5, ge=1, le=1_000_000, description="Failures of a model in a row after which it is left alone for a while."
+    )
+    LLM_BREAKER_PAUSE: Seconds = Field(
+        10, description="Length of that while in seconds. Then one attempt is let through, to see whether it is well."
+    )
     LLM_HISTORY_MESSAGES: int = Field(
         10, ge=0, le=200, description="Earlier messages of the session sent with a question."
     )

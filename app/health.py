@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
 from app.dependencies import Resources
+from app.services.breakers import State
 from app.services.redis import is_reachable
 
 CACHE_SECONDS = 4.0
@@ -29,6 +30,7 @@ class Health(BaseModel):
     version: str
     checks: dict[str, Literal["up", "down"]]
     graph_ready: bool | None = Field(None, description="Chat service only: the pipeline is compiled.")
+    models: dict[str, State] | None = Field(None, description="Chat service, `/readyz` only: the models' breakers.")
 
 
 @dataclass(slots=True)
@@ -90,7 +92,10 @@ def health_router(settings: Settings, service: str) -> APIRouter:
     @router.get("/readyz", response_model_exclude_none=True)
     async def ready(request: Request, response: Response) -> Health:
         """Tell whether to send requests here. 503 when not."""
-        return await state(request, response)
+        health = await state(request, response)
+        if (breakers := getattr(request.state, "breakers", None)) is not None:
+            health.models = breakers.states
+        return health
 
     @router.get("/livez")
     async def live() -> dict[str, str]:

@@ -24,6 +24,7 @@ from app.database.repositories.abandoned import Estimate
 from app.dependencies import Resources
 from app.graph.builder import build_chat_graph
 from app.graph.context import ModelPolicy, Sampling
+from app.services.breakers import Breakers
 from app.services.catalog import Catalog
 from app.services.llm import OpenAIChatModel
 from app.services.redis import open_redis
@@ -69,6 +70,11 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         replies = Replies(database, abandoned)
         catalog = Catalog.from_settings(settings)
         policy = _policy(settings, catalog)
+        breakers = Breakers(
+            [model.name for model in catalog.models],
+            failures=settings.LLM_BREAKER_FAILURES,
+            pause=settings.LLM_BREAKER_PAUSE,
+        )
         questions = Questions(catalog, policy)
         turns = TurnRunner(
             graph=graph,
@@ -77,6 +83,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             policy=policy,
             abandoned=abandoned,
             turn_timeout=settings.LLM_TURN_TIMEOUT,
+            health=breakers,
             outlet=outlet,
         )
         mirrors = Mirrors(database, buffer)
@@ -97,6 +104,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         _start(stack, drain_when_stopping())
         yield {
             "graph": graph,
+            "breakers": breakers,
             "chat": ChatServices(
                 sessions=ChatService(database, turns, replies, questions),
                 questions=questions,

@@ -39,7 +39,7 @@ from app.database.repositories.turns import (
     Turn,
 )
 from app.graph.builder import ChatGraph
-from app.graph.context import ChatContext, ChatModel, ModelPolicy, Owner
+from app.graph.context import ChatContext, ChatModel, ModelHealth, ModelPolicy, NoHealth, Owner
 from app.graph.state import ChatState
 
 logger = logging.getLogger(__name__)
@@ -117,6 +117,7 @@ class TurnRunner:
     abandoned: AbandonedTurns
     turn_timeout: float
     """Seconds all attempts of a turn may take together, until a streamed answer begins."""
+    health: ModelHealth = field(default_factory=NoHealth)
     outlet: Outlet | None = None
     """The way of streamed text to other processes."""
     stored: dict[UUID, RunningTurn] = field(default_factory=dict)
@@ -377,6 +378,7 @@ class TurnRunner:
             history=StoredHistory(self.database, owner.user_id),
             policy=policy or self.policy,
             owner=owner,
+            health=self.health,
             deadline=asyncio.get_running_loop().time() + self.turn_timeout,
             sink=live if streams else None,
         )

@@ -80,11 +80,18 @@ class Completion:
 class ModelError(Exception):
     """A model gave no answer. `code` is stable and safe to show; the provider's own words go to the log only."""
 
-    def __init__(self, code: str, *, retryable: bool, retry_after: float | None = None) -> None:
-        """`retry_after`: seconds the provider asked to be left alone."""
+    def __init__(
+        self, code: str, *, retryable: bool, retry_after: float | None = None, is_models_fault: bool = True
+    ) -> None:
+        """Say what went wrong.
+
+        `retryable`: the same request may succeed at the same model. `retry_after`: seconds the provider asked to be
+        left alone. `is_models_fault`: another request would have failed too.
+        """
         self.code = code
         self.retryable = retryable
         self.retry_after = retry_after
+        self.is_models_fault = is_models_fault
         super().__init__(code)
 
 
@@ -126,6 +133,44 @@ class ChatModel(Protocol):
         ...
 
 
+class ModelHealth(Protocol):
+    """The port to what is known of models from earlier attempts. Only models of the allow-list are asked about."""
+
+    def may_ask(self, model: str) -> bool:
+        """Tell whether a model is worth asking now. Whoever is told so asks it, and says how it went."""
+        ...
+
+    def due_in(self, model: str) -> float:
+        """Return in how many seconds it will be."""
+        ...
+
+    def succeeded(self, model: str) -> None:
+        """Note that a model answered."""
+        ...
+
+    def failed(self, model: str, *, pause: float | None) -> None:
+        """Note that it did not. `pause`: seconds that the provider asked to be left alone."""
+        ...
+
+
+class NoHealth:
+    """`ModelHealth` that knows nothing: every model is worth asking."""
+
+    def may_ask(self, _model: str) -> bool:
+        """See `ModelHealth`."""
+        return True
+
+    def due_in(self, _model: str) -> float:
+        """See `ModelHealth`."""
+        return 0
+
+    def succeeded(self, model: str) -> None:
+        """See `ModelHealth`."""
+
+    def failed(self, model: str, *, pause: float | None) -> None:
+        """See `ModelHealth`."""
+
+
 class TextSink(Protocol):
     """The port to those who read along."""
 
@@ -154,6 +199,10 @@ class Attempt:
     model_requested: str
     is_fallback: bool
     latency_ms: int
+    fallback_reason: str | None = None
+    """Why the first model was not asked, or not again: the code of its failure, or `model_suspended`."""
+    backoff_ms: int = 0
+    """The pause before it."""
     completion: Completion | None = None
     error_code: str | None = None
     first_token_ms: int | None = None
@@ -196,6 +245,7 @@ class ChatContext:
     owner: Owner
     deadline: float
     """When the run must be over, on the event loop's clock; when a streamed answer must have begun."""
+    health: ModelHealth = field(default_factory=NoHealth)
     sink: TextSink | None = None
     """Who reads along. None: nobody does, and the model is asked for its answer in one piece."""
     attempts: list[Attempt] = field(default_factory=list)

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +10,7 @@ from uuid import UUID
 from langgraph.runtime import Runtime
 
 from app.core.exceptions import AppError
+from app.graph.attempts import after_failure, choose, time_limit
 from app.graph.context import Attempt, ChatContext, Completion, ModelError, ModelRequest, Patience, PromptMessage
 from app.graph.prompts import FALLBACK_RESPONSE, prompt, system_prompt
 from app.graph.state import ChatState
@@ -18,11 +18,6 @@ from app.graph.streaming import Transcription
 from app.graph.tokens import estimate_tokens
 
 logger = logging.getLogger(__name__)
-
-_BACKOFF_BASE = 0.25
-"""Seconds before the first repetition; doubled for each one after."""
-_PATIENCE = 4.0
-"""Seconds worth waiting for a model while another could be asked."""
 
 
 async def preprocess_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str, Any]:
@@ -53,20 +48,18 @@ async def preprocess_node(state: ChatState, runtime: Runtime[ChatContext]) -> di
 
 
 async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str, Any]:
-    """Make one attempt at one model. A failed one says in the state whether, when and where to try again.
-
-    Once somebody has seen a part of an answer there is no other attempt: what was shown cannot be taken back.
-    """
+    """Make one attempt at one model. A failed one says in the state whether, when and where to try again."""
     context = runtime.context
     started = time.perf_counter()
-    if delay := state.get("retry_delay"):
+    delay = state.get("retry_delay", 0.0)
+    if delay:
         await asyncio.sleep(delay)
     remaining = context.deadline - asyncio.get_running_loop().time()
     if remaining <= 0:
         return {"error": "turn_timeout", "status": "error"}
 
-    model_index = state["model_index"]
-    model = context.policy.models[model_index]
+    choice = choose(state, context)
+    model = context.policy.models[choice.index]
     messages = prompt(state["system_prompt"], state["conversation_history"], state["processed_message"])
     request = ModelRequest(model, messages, context.sampling, context.owner)
     asked = time.perf_counter()
@@ -79,7 +72,9 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
         context.attempts.append(
             Attempt(
                 model_requested=model,
-                is_fallback=model_index > 0,
+                is_fallback=choice.index > 0,
+                fallback_reason=choice.fallback_reason,
+                backoff_ms=round(delay * 1000),
                 latency_ms=_milliseconds_since(asked),
                 completion=completion,
                 error_code=error_code,
@@ -88,7 +83,7 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
             )
         )
 
-    limit = _time_limit(state, context, remaining)
+    limit = time_limit(choice, context, remaining)
     try:
         if seen is None:
             completion = await context.model.complete(request, max_seconds=limit)
@@ -97,13 +92,18 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
             completion = await context.model.stream(request, seen.publish, patience=patience)
     except ModelError as error:
         record(error_code=error.code)
-        update = _after_failure(state, context, error)
+        if error.is_models_fault:
+            context.health.failed(model, pause=error.retry_after)
+        update = after_failure(state, context, choice, error)
     except asyncio.CancelledError:
         record()
         raise
     else:
         record(completion)
+        if not completion.is_cached:
+            context.health.succeeded(model)
         update = {
+            "model_index": choice.index,
             "llm_response": completion.text,
             "finish_reason": completion.finish_reason,
             "tokens_used": {
@@ -140,48 +140,6 @@ async def error_handler_node(state: ChatState, runtime: Runtime[ChatContext]) ->
         "error": error,
         "status": "error_handled",
     }
-
-
-def _after_failure(state: ChatState, context: ChatContext, error: ModelError) -> dict[str, Any]:
-    """Plan what follows a failed attempt: the same model after a pause, the next model, or the end."""
-    if context.shown:
-        return {"error": error.code, "status": "error"}
-    attempts = state["model_attempts"] + 1
-    retry_count = state["retry_count"] + 1
-    if retry_count > state["max_retries"]:
-        return {"error": error.code, "status": "error"}
-    has_next_model = state["model_index"] + 1 < len(context.policy.models)
-    time_left = context.deadline - asyncio.get_running_loop().time()
-    if error.retryable and attempts <= context.policy.retries_per_model:
-        delay = _delay(attempts, error.retry_after)
-        # Not at the cost of the next model, which gets a whole attempt.
-        patience = min(_PATIENCE, time_left - context.policy.attempt_timeout) if has_next_model else time_left
-        if delay < patience:
-            return {"model_attempts": attempts, "retry_count": retry_count, "retry_delay": delay, "status": "retry"}
-    if has_next_model:
-        return {
-            "model_index": state["model_index"] + 1,
-            "model_attempts": 0,
-            "retry_count": retry_count,
-            "retry_delay": 0.0,
-            "status": "retry",
-        }
-    return {"error": error.code, "status": "error"}
-
-
-def _time_limit(state: ChatState, context: ChatContext, remaining: float) -> float:
-    limit = context.policy.attempt_timeout
-    if state["model_attempts"] > 0 and state["model_index"] + 1 < len(context.policy.models):
-        remaining -= limit  # a repetition leaves the next model a whole attempt
-    return min(limit, remaining)
-
-
-def _delay(attempts: int, retry_after: float | None) -> float:
-    if retry_after is not None:
-        return retry_after
-    # Half fixed, half random: clients that failed together do not come back together.
-    backoff = _BACKOFF_BASE * 2.0 ** (attempts - 1)
-    return backoff / 2 + random.uniform(0, backoff / 2)  # noqa: S311 - not a secret
 
 
 def _metadata(state: ChatState, context: ChatContext) -> dict[str, Any]:

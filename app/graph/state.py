@@ -44,6 +44,10 @@ class ChatState(TypedDict):
     max_retries: NotRequired[int]
     retry_delay: NotRequired[float]
     """Seconds to wait before the next attempt."""
+    last_failure: NotRequired[str]
+    """Code of the attempt that failed last."""
+    fallback_reason: NotRequired[str]
+    """Code of the failure for which the first model was left."""
     llm_response: NotRequired[str]
     finish_reason: NotRequired[str]
     tokens_used: NotRequired[TokenUsage]

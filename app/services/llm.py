@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import math
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Literal, Self
 
@@ -30,6 +32,19 @@ from app.services.llm_stream import (
 logger = logging.getLogger(__name__)
 
 _RETRYABLE_STATUSES = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
+_REQUESTS_FAULT = {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
+"""What another request may not get. A wrong key or an unknown model is no fault of the request."""
+_KNOWN_REFUSALS = {
+    "context_length_exceeded": "prompt_too_long",
+    "content_filter": "provider_refused",
+    "content_policy_violation": "provider_refused",
+    "insufficient_quota": "provider_quota_exceeded",
+}
+"""OpenAI's codes of what will not get better by itself, and ours."""
+_WITHHELD = {"content_filter", "safety", "SAFETY"}
+"""Finish reasons of an answer that the provider cut off for what it says."""
+_BROKEN_OFF = {"error", "abort", "tool_calls", "function_call", "insufficient_system_resource"}
+"""Finish reasons of what is no whole answer in words."""
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """Most of a provider's answer that is read; longer ones are refused."""
 _LIMIT_SLACK = 0.05
@@ -144,6 +159,14 @@ class OpenAIChatModel:
         await self._client.close()
 
 
+class _BlankError(Exception):
+    """There is nothing in the answer."""
+
+
+class _WithheldError(Exception):
+    """The provider does not let the model answer this."""
+
+
 class _UnfitBodyError(Exception):
     """The provider's body is compressed although that was declined, or too large."""
 
@@ -206,8 +229,12 @@ def _streamed_completion(request: ModelRequest, answer: StreamedAnswer) -> Compl
 def _whole(
     request: ModelRequest, text: str, finish_reason: str, answer: _ChatCompletion | StreamedAnswer
 ) -> Completion:
+    if finish_reason in _WITHHELD:
+        raise _WithheldError
+    if finish_reason in _BROKEN_OFF:
+        raise ValueError("the answer is not whole")
     if not text.strip():
-        raise ValueError("the answer is blank")
+        raise _BlankError
     usage = answer.usage
     prompt_tokens, completion_tokens = (
         (usage.prompt_tokens, usage.completion_tokens) if usage else estimate_tokens(request.messages, text)
@@ -228,14 +255,19 @@ def _one_error(model: str) -> Iterator[None]:
     try:
         yield
     except openai.APIStatusError as error:
-        raise _refused(model, error) from error
+        raise _logged(model, _refused(error), error, status=error.status_code) from error
     except (openai.APIConnectionError, httpx2.HTTPError, aiohttp.ClientError, TimeoutError) as error:
         code = "provider_timeout" if _is_timeout(error) else "provider_unreachable"
-        raise _failed(model, code, error, retryable=True) from error
+        raise _logged(model, ModelError(code, retryable=True), error) from error
+    except _WithheldError as error:
+        raise _logged(model, ModelError("provider_refused", retryable=False, is_models_fault=False), error) from error
+    except _BlankError as error:
+        failure = ModelError("provider_bad_response", retryable=True, is_models_fault=False)
+        raise _logged(model, failure, error) from error
     except ProviderFaultError as error:
-        raise _failed(model, "provider_error", error, retryable=True) from error
+        raise _logged(model, ModelError("provider_error", retryable=True), error) from error
     except (openai.OpenAIError, httpx2.StreamError, _UnfitBodyError, ValueError, RecursionError) as error:
-        raise _failed(model, "provider_bad_response", error, retryable=True) from error
+        raise _logged(model, ModelError("provider_bad_response", retryable=True), error) from error
 
 
 def _is_timeout(error: BaseException | None) -> bool:
@@ -245,40 +277,39 @@ def _is_timeout(error: BaseException | None) -> bool:
     return error is not None
 
 
-def _refused(model: str, error: openai.APIStatusError) -> ModelError:
+def _refused(error: openai.APIStatusError) -> ModelError:
     status = error.status_code
+    is_providers_fault = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    known = _KNOWN_REFUSALS.get(error.code or "")
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         code = "provider_rate_limited"
-    elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        code = "provider_error"
     else:
-        code = "provider_rejected"
-    retryable = status in _RETRYABLE_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    return _failed(
-        model, code, error, retryable=retryable, status=status, retry_after=_retry_after(error.response.headers)
+        code = "provider_error" if is_providers_fault else "provider_rejected"
+    return ModelError(
+        known or code,
+        retryable=known is None and (is_providers_fault or status in _RETRYABLE_STATUSES),
+        retry_after=_retry_after(error.response.headers),
+        is_models_fault=status not in _REQUESTS_FAULT,
     )
 
 
-def _failed(
-    model: str,
-    code: str,
-    error: Exception,
-    *,
-    retryable: bool,
-    status: int | None = None,
-    retry_after: float | None = None,
-) -> ModelError:
+def _logged(model: str, failure: ModelError, error: Exception, *, status: int | None = None) -> ModelError:
     # The kind of the exception, not its text: a provider may repeat the prompt or the key in it.
     logger.warning(
         "model attempt failed",
-        extra={"model": model, "code": code, "provider_status": status, "reason": type(error).__name__},
+        extra={"model": model, "code": failure.code, "provider_status": status, "reason": type(error).__name__},
     )
-    return ModelError(code, retryable=retryable, retry_after=retry_after)
+    return failure
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read RFC 9110, section 10.2.3: seconds, or a date. Anything else says nothing."""
+    value = headers.get("retry-after", "")
     try:
-        seconds = float(headers.get("retry-after", ""))
+        seconds = float(value)
     except ValueError:
-        return None  # absent, or a date: the backoff serves as well
+        try:
+            seconds = max(parsedate_to_datetime(value).timestamp() - time.time(), 0)
+        except (ValueError, OverflowError, OSError):
+            return None
     return seconds if math.isfinite(seconds) and seconds >= 0 else None

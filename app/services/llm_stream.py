@@ -13,7 +13,8 @@ _MANY_LINES = 100
 _FIRST_HALF, _LAST_FIRST_HALF = "\ud800", "\udbff"
 """Between them lie the first halves of surrogate pairs."""
 
-TokenCount = Annotated[int, Field(ge=0, le=1_000_000_000)]
+TokenCount = Annotated[int, Field(ge=1, le=10_000_000)]
+"""No prompt and no answer is empty, and no model's window is larger."""
 FinishReason = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,50}$")]
 
 

@@ -12,9 +12,18 @@ from uuid import uuid4
 import pytest
 
 from app.core.exceptions import DatabaseUnavailableError
+from app.graph.attempts import backoff
 from app.graph.builder import build_chat_graph
-from app.graph.context import ChatContext, Completion, ModelError, ModelPolicy, Owner, PromptMessage
-from app.graph.nodes import _delay
+from app.graph.context import (
+    ChatContext,
+    Completion,
+    ModelError,
+    ModelHealth,
+    ModelPolicy,
+    NoHealth,
+    Owner,
+    PromptMessage,
+)
 from app.graph.prompts import FALLBACK_RESPONSE, prompt, system_prompt
 from local.home import PROJECT
 from tests.fakes import FakeHistory, FakeModel, completion
@@ -38,6 +47,7 @@ class Run:
         history: FakeHistory | None = None,
         policy: ModelPolicy = POLICY,
         seconds: float = 10,
+        health: ModelHealth | None = None,
     ) -> None:
         self.model = FakeModel(*outcomes)
         self.context = ChatContext(
@@ -45,6 +55,7 @@ class Run:
             history=history or FakeHistory(),
             policy=policy,
             owner=Owner(1, uuid4()),
+            health=health or NoHealth(),
             deadline=asyncio.get_running_loop().time() + seconds,
         )
         self.nodes: list[str] = []
@@ -100,6 +111,82 @@ async def test_retry_goes_on_to_the_fallback_model() -> None:
     assert [asked.model for asked in run.model.asked] == ["primary", "primary", "fallback"]
     assert run.state["metadata"]["fallback_model"] is True
     assert [attempt.is_fallback for attempt in run.context.attempts] == [False, False, True]
+
+
+async def test_the_attempts_say_what_led_to_them() -> None:
+    slow = ModelError("model_slow", retryable=True, retry_after=0.05)
+    run = await Run(BUSY, slow, REFUSED, completion(), policy=replace(POLICY, models=("a", "b", "c"))).go()
+    attempts = run.context.attempts
+    assert [(attempt.model_requested, attempt.fallback_reason) for attempt in attempts] == [
+        ("a", None), ("a", None), ("b", "model_slow"), ("c", "model_slow")
+    ]  # fmt: skip
+    run = await Run(slow, completion()).go()
+    assert [attempt.backoff_ms for attempt in run.context.attempts] == [0, 50]
+
+
+class Health:
+    """`ModelHealth` that has some models left alone, for so many seconds, and notes what it is told."""
+
+    def __init__(self, **due_in: float) -> None:
+        self._due_in = due_in
+        self.told: list[tuple[str, str, float | None]] = []
+
+    def may_ask(self, model: str) -> bool:
+        return model not in self._due_in
+
+    def due_in(self, model: str) -> float:
+        return self._due_in.get(model, 0)
+
+    def succeeded(self, model: str) -> None:
+        self.told.append((model, "succeeded", None))
+
+    def failed(self, model: str, *, pause: float | None) -> None:
+        self.told.append((model, "failed", pause))
+
+
+THREE = replace(POLICY, models=("a", "b", "c"))
+
+
+async def test_a_model_that_is_left_alone_is_skipped_at_once() -> None:
+    run = await Run(completion(), policy=THREE, health=Health(a=9, b=9)).go()
+    assert [asked.model for asked in run.model.asked] == ["c"]
+    assert run.state["metadata"]["fallback_model"] is True
+    (attempt,) = run.context.attempts
+    assert (attempt.is_fallback, attempt.fallback_reason) == (True, "model_suspended")
+
+
+async def test_a_fallback_that_is_left_alone_is_skipped_too() -> None:
+    run = await Run(BUSY, BUSY, completion(), policy=THREE, health=Health(b=9)).go()
+    assert [asked.model for asked in run.model.asked] == ["a", "a", "c"]
+    assert run.context.attempts[-1].fallback_reason == "model_busy"
+
+
+async def test_where_all_are_left_alone_the_one_due_soonest_is_tried_once() -> None:
+    run = await Run(completion(), policy=THREE, health=Health(a=9, b=1, c=5)).go()
+    assert [asked.model for asked in run.model.asked] == ["b"]
+    run = await Run(BUSY, policy=THREE, health=Health(a=9, b=1, c=5)).go()
+    assert [asked.model for asked in run.model.asked] == ["b"]
+    assert run.state["status"] == "error_handled"
+
+
+async def test_a_model_left_alone_after_its_failure_is_not_repeated() -> None:
+    class Opening(Health):
+        def failed(self, model: str, *, pause: float | None) -> None:
+            self._due_in[model] = 9
+
+    run = await Run(BUSY, completion(), health=Opening()).go()
+    assert [asked.model for asked in run.model.asked] == ["primary", "fallback"]
+    assert run.context.attempts[-1].fallback_reason == "model_busy"
+
+
+async def test_what_attempts_tell_of_the_models() -> None:
+    health = Health()
+    own_fault = ModelError("request_refused", retryable=False, is_models_fault=False)
+    await Run(BUSY, own_fault, completion(), health=health).go()
+    assert health.told == [("primary", "failed", 0), ("fallback", "succeeded", None)]
+    health.told.clear()
+    await Run(replace(completion(), is_cached=True), health=health).go()
+    assert health.told == []
 
 
 async def test_what_will_not_get_better_is_not_repeated() -> None:
@@ -244,10 +331,10 @@ def test_tone_changes_the_instructions_and_an_unknown_one_does_not() -> None:
 
 
 def test_pauses_grow_and_vary() -> None:
-    for attempt, longest in ((1, 0.25), (2, 0.5), (3, 1.0)):
-        pauses = {_delay(attempt, None) for _ in range(50)}
-        assert longest / 2 <= min(pauses) <= max(pauses) <= longest
-        assert len(pauses) > 1
+    for attempt, longest in ((1, 0.25), (2, 0.5), (3, 1.0), (10, 8.0)):
+        pauses = [backoff(attempt) for _ in range(200)]
+        assert 0 <= min(pauses) < longest * 0.2
+        assert longest * 0.8 < max(pauses) <= longest
 
 
 def test_studio_finds_the_graph() -> None:

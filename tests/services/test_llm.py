@@ -5,6 +5,7 @@ import gzip
 import json
 import time
 from collections.abc import AsyncIterator
+from email.utils import formatdate
 
 import pytest
 
@@ -186,7 +187,17 @@ async def test_a_closed_port_is_told_at_once(provider: Provider, model: OpenAICh
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("7", 7.0), ("0", 0.0), ("1.5", 1.5), ("-1", None), ("nan", None), ("inf", None), ("Wed, 21 Oct 2026", None)],
+    [
+        ("7", 7.0),
+        ("0", 0.0),
+        ("1.5", 1.5),
+        ("-1", None),
+        ("nan", None),
+        ("inf", None),
+        ("soon", None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Wed, 21 Oct 99999 07:28:00 GMT", None),
+    ],
 )
 async def test_retry_after_is_read_where_it_makes_sense(
     provider: Provider, model: OpenAIChatModel, header: str, seconds: float | None
@@ -195,6 +206,67 @@ async def test_retry_after_is_read_where_it_makes_sense(
     with pytest.raises(ModelError) as failure:
         await model.complete(asking(QUESTION), max_seconds=2)
     assert failure.value.retry_after == seconds
+
+
+async def test_retry_after_may_be_a_date(provider: Provider, model: OpenAIChatModel) -> None:
+    provider.script(fails(503, retry_after=formatdate(time.time() + 30, usegmt=True)))
+    with pytest.raises(ModelError) as failure:
+        await model.complete(asking(QUESTION), max_seconds=2)
+    assert failure.value.retry_after == pytest.approx(30, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("status", "known", "code", "retryable", "is_models_fault"),
+    [
+        (400, None, "provider_rejected", False, False),
+        (413, None, "provider_rejected", False, False),
+        (422, None, "provider_rejected", False, False),
+        (401, None, "provider_rejected", False, True),
+        (403, None, "provider_rejected", False, True),
+        (404, None, "provider_rejected", False, True),
+        (408, None, "provider_rejected", True, True),
+        (409, None, "provider_rejected", True, True),
+        (429, None, "provider_rate_limited", True, True),
+        (500, None, "provider_error", True, True),
+        (400, "context_length_exceeded", "prompt_too_long", False, False),
+        (400, "content_filter", "provider_refused", False, False),
+        (429, "insufficient_quota", "provider_quota_exceeded", False, True),
+    ],
+)
+async def test_a_refusal_says_whether_to_repeat_and_whose_fault_it_is(
+    provider: Provider,
+    model: OpenAIChatModel,
+    status: int,
+    known: str | None,
+    code: str,
+    *,
+    retryable: bool,
+    is_models_fault: bool,
+) -> None:
+    provider.script(sends(json.dumps({"error": {"message": "no", "code": known}}).encode(), status=status))
+    with pytest.raises(ModelError) as failure:
+        await model.complete(asking(QUESTION), max_seconds=2)
+    error = failure.value
+    assert (error.code, error.retryable, error.is_models_fault) == (code, retryable, is_models_fault)
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "is_models_fault"),
+    [
+        (document(finish_reason="content_filter"), "provider_refused", False),
+        (document(finish_reason="tool_calls"), "provider_bad_response", True),
+        (document(finish_reason="abort"), "provider_bad_response", True),
+        (document(message={"content": " "}), "provider_bad_response", False),
+        (b"{", "provider_bad_response", True),
+    ],
+)
+async def test_an_answer_that_is_not_whole_says_whose_fault_it_is(
+    provider: Provider, model: OpenAIChatModel, body: bytes, code: str, *, is_models_fault: bool
+) -> None:
+    provider.script(sends(body))
+    with pytest.raises(ModelError) as failure:
+        await model.complete(asking(QUESTION), max_seconds=2)
+    assert (failure.value.code, failure.value.is_models_fault) == (code, is_models_fault)
 
 
 async def test_a_cancelled_attempt_hangs_up(provider: Provider, model: OpenAIChatModel) -> None:

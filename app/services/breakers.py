@@ -1,0 +1,105 @@
+"""Breakers: a model that keeps failing is left alone for a while, so that no turn waits to find out once more."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+logger = logging.getLogger(__name__)
+
+State = Literal["closed", "open", "half_open"]
+
+_LONGEST_PAUSE = 60.0
+"""Seconds; providers may ask for days."""
+
+
+class Breaker:
+    """The breaker of one model.
+
+    Closed, it lets every attempt through. So many failures in a row open it, and it lets none through. When its pause
+    is over it is half open: one attempt, the probe, is let through in each pause, until one succeeds. Nobody has to
+    give a probe back, so one that is cut short costs no more than another pause.
+    """
+
+    def __init__(self, *, failures: int, pause: float, now: Callable[[], float]) -> None:
+        """`failures` in a row open it for `pause` seconds by the clock `now`."""
+        self._most_failures = failures
+        self._pause = pause
+        self._now = now
+        self._failures = 0
+        self._closed_to: float | None = None
+        """When the next attempt is let through. None: any time."""
+        self._is_probing = False
+
+    @property
+    def state(self) -> State:
+        """Closed, open or half open."""
+        if self._closed_to is None:
+            return "closed"
+        return "half_open" if self._is_probing or self.due_in <= 0 else "open"
+
+    @property
+    def due_in(self) -> float:
+        """Seconds until an attempt is let through."""
+        return 0 if self._closed_to is None else max(self._closed_to - self._now(), 0)
+
+    def lets_through(self) -> bool:
+        """Tell whether an attempt may be made now. Once told so, a probe is taken."""
+        if self._closed_to is None:
+            return True
+        if self.due_in > 0:
+            return False
+        self._is_probing = True
+        self._closed_to = self._now() + self._pause
+        return True
+
+    def succeeded(self) -> None:
+        """Note that an attempt succeeded: the model is well."""
+        self._failures = 0
+        self._closed_to = None
+        self._is_probing = False
+
+    def failed(self, pause: float | None = None) -> None:
+        """Note that an attempt failed. `pause`: seconds that the provider asked to be left alone."""
+        self._failures += 1
+        if self._failures >= self._most_failures:
+            self._closed_to = self._now() + max(self._pause, min(pause or 0, _LONGEST_PAUSE))
+            self._is_probing = False
+
+
+class Breakers:
+    """`ModelHealth`: a breaker for each model, known to this process alone."""
+
+    def __init__(
+        self, models: Iterable[str], *, failures: int, pause: float, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        """See `Breaker`."""
+        self._breakers = {model: Breaker(failures=failures, pause=pause, now=now) for model in models}
+
+    @property
+    def states(self) -> dict[str, State]:
+        """The state of each."""
+        return {model: breaker.state for model, breaker in self._breakers.items()}
+
+    def may_ask(self, model: str) -> bool:
+        """See `ModelHealth`."""
+        return self._breakers[model].lets_through()
+
+    def due_in(self, model: str) -> float:
+        """See `ModelHealth`."""
+        return self._breakers[model].due_in
+
+    def succeeded(self, model: str) -> None:
+        """See `ModelHealth`."""
+        breaker = self._breakers[model]
+        if breaker.state != "closed":
+            logger.info("model answers again", extra={"model": model})
+        breaker.succeeded()
+
+    def failed(self, model: str, *, pause: float | None) -> None:
+        """See `ModelHealth`."""
+        breaker = self._breakers[model]
+        was_closed = breaker.state == "closed"
+        breaker.failed(pause)
+        if was_closed and breaker.state == "open":
+            logger.warning("model is left alone", extra={"model": model, "seconds": round(breaker.due_in, 3)})
