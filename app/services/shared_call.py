@@ -1,0 +1,104 @@
+"""One call of a model that several wait for."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from app.graph.context import Completion, ModelError, Owner, Patience, Publish
+
+_PIECE = re.compile(r".{1,200}(?!\S)|.{1,200}", re.DOTALL)
+"""Some lines at a time, between words where there are any."""
+
+Ask = Callable[[Publish], Awaitable[Completion]]
+"""Makes the call, and hands over the text as it comes."""
+
+
+def publish_whole(text: str, publish: Publish) -> None:
+    """Hand over a text that is there as a whole, piece by piece."""
+    for piece in _PIECE.findall(text):
+        publish(piece)
+
+
+class SharedCall:
+    """Belongs to all who wait for it: it goes on as long as one of them does.
+
+    It is paid for once, by the first to get the answer; to the others it is a cached one. A failure is shared by those
+    who wait at that moment.
+    """
+
+    def __init__(self, ask: Ask, then: Callable[["SharedCall", Completion], Awaitable[None]]) -> None:
+        """Begin. What comes `then` is done with the answer while those who waited have it already."""
+        self.waiting: list[Owner] = []
+        """Whose it is. They are in the list until they have heard of the end."""
+        self._answer: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self._readers: list[Publish] = []
+        self._pieces: list[str] = []
+        self._is_paid = False
+        self.task = asyncio.create_task(self._run(ask, then))
+        """Over when all of it is, `then` included."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can still be joined: it is neither answered nor left by all."""
+        return not self._answer.done() and not self.task.cancelling()
+
+    async def join(self, owner: Owner, publish: Publish | None, patience: Patience | None = None) -> Completion:
+        """Wait for the answer, and be handed over its text: what there is at once, the rest as it comes.
+
+        `patience`: None for the one who made the call, which has its own limits.
+
+        Raises:
+            ModelError: there is no answer, or it took too long.
+
+        """
+        first = True
+
+        def show(piece: str) -> None:
+            nonlocal first
+            if first and patience is not None:
+                limit.reschedule(began + patience.total)
+            first = False
+            if publish is not None:
+                publish(piece)
+
+        began = asyncio.get_running_loop().time()
+        self.waiting.append(owner)
+        self._readers.append(show)
+        try:
+            async with asyncio.timeout(None if patience is None else patience.first) as limit:
+                if self._pieces:
+                    show("".join(self._pieces))
+                # The call is not cancelled with one of those who wait for it.
+                completion = await asyncio.shield(self._answer)
+        except TimeoutError:
+            raise ModelError("provider_timeout", retryable=True) from None
+        finally:
+            self.waiting.remove(owner)
+            self._readers.remove(show)
+            if not self.waiting and not self._answer.done():
+                self.task.cancel()
+        if self._is_paid:
+            return replace(completion, is_cached=True)
+        self._is_paid = True
+        return completion
+
+    def _show(self, piece: str) -> None:
+        self._pieces.append(piece)
+        for show in self._readers:
+            show(piece)
+
+    async def _run(self, ask: Ask, then: Callable[["SharedCall", Completion], Awaitable[None]]) -> None:
+        try:
+            completion = await ask(self._show)
+        except asyncio.CancelledError:
+            self._answer.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 - raised again by all who wait
+            self._answer.set_exception(error)
+            self._answer.exception()  # seen, also where nobody waits any more
+            return
+        # Asked for in one piece, it has not been shown to those who read along.
+        publish_whole(completion.text[sum(map(len, self._pieces)) :], self._show)
+        self._answer.set_result(completion)
+        await then(self, completion)
