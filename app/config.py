@@ -186,7 +186,15 @@ class Settings(DatabaseSettings):
     )
     LLM_MAX_TOKENS: int = Field(2048, ge=1, le=1_000_000, description="Most tokens one answer may have.")
     LLM_TEMPERATURE: float = Field(0.7, ge=0, le=2, allow_inf_nan=False, description="Sampling temperature.")
-    LLM_CACHE_TTL: int = Field(3600, ge=0, le=31_536_000, description="Seconds a cached answer lives. Not used yet.")
+    LLM_CACHE_TTL: int = Field(
+        3600,
+        ge=0,
+        le=31_536_000,
+        description="Seconds an answer is given again to whoever asks exactly the same. 0: never.",
+    )
+    LLM_CACHE_SCOPE: Literal["user", "global"] = Field(
+        "user", description="Who may get a cached answer: only the user it was made for, or everybody (`global`)."
+    )
     LLM_TURN_TIMEOUT: Seconds = Field(
         60,
         description="Deadline of one turn: all attempts at all models together, until a streamed answer begins. "

@@ -22,7 +22,13 @@ def running_stack(settings: Mapping[str, str] | None = None) -> Iterator[Stack]:
         home = Path(directory)
         (home / "packages").symlink_to(private_directory(PROJECT / ".local" / "packages"))
         with running_provider() as provider:
-            model = {"OPENAI_BASE_URL": provider.base_url, "LLM_MODEL": "fast", "LLM_FALLBACK_MODEL": ""}
+            model = {
+                "OPENAI_BASE_URL": provider.base_url,
+                "LLM_MODEL": "fast",
+                "LLM_FALLBACK_MODEL": "",
+                # The same is asked again and again.
+                "LLM_CACHE_TTL": "0",
+            }
             with Stack(home, _free_port(), {**inherited, **model, **(settings or {})}) as stack:
                 yield stack
 

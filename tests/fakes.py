@@ -17,9 +17,13 @@ def completion(text: str = "Hello.", *, model: str = "primary-2026") -> Completi
 
 
 def asking(
-    messages: list[PromptMessage], *, model: str = "primary", parameters: Sampling | None = None
+    messages: list[PromptMessage],
+    *,
+    model: str = "primary",
+    parameters: Sampling | None = None,
+    owner: Owner | None = None,
 ) -> ModelRequest:
-    return ModelRequest(model, messages, parameters or Sampling(), Owner(1, uuid4()))
+    return ModelRequest(model, messages, parameters or Sampling(), owner or Owner(1, uuid4()))
 
 
 @dataclass(frozen=True)

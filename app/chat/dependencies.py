@@ -23,12 +23,15 @@ from app.core.shutdown import NOTICE_SECONDS
 from app.database.repositories.abandoned import Estimate
 from app.dependencies import Resources
 from app.graph.builder import build_chat_graph
-from app.graph.context import ModelPolicy, Sampling
+from app.graph.context import ChatModel, ModelPolicy, Sampling
+from app.services.answer_cache import AnswerCache
 from app.services.breakers import Breakers
+from app.services.cached_model import CachedModel
 from app.services.catalog import Catalog
 from app.services.llm import OpenAIChatModel
 from app.services.redis import open_redis
 from app.services.redis_breaker import RedisBreaker
+from app.services.session_cleaner import SessionCleaner
 from app.services.stop_channel import StopChannel
 from app.services.turn_buffer import TurnBuffer
 
@@ -52,12 +55,18 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
     """Open what only this service needs: the model's client, the compiled graph, the running turns."""
     settings, database = resources.settings, resources.database
     async with AsyncExitStack() as stack:
-        model = OpenAIChatModel.from_settings(settings)
-        stack.push_async_callback(model.close)
+        provider = OpenAIChatModel.from_settings(settings)
+        stack.push_async_callback(provider.close)
         blocking_redis = open_redis(settings, longest_wait=_LONGEST_READ)
         stack.push_async_callback(blocking_redis.aclose)
         breaker = RedisBreaker(resources.redis, budget=settings.REDIS_TIMEOUT)
         stack.push_async_callback(breaker.close)
+        model: ChatModel = provider
+        if settings.LLM_CACHE_TTL > 0:
+            cache = AnswerCache(breaker, seconds=settings.LLM_CACHE_TTL, scope=settings.LLM_CACHE_SCOPE)
+            model = cached = CachedModel(provider, cache)
+            stack.push_async_callback(cached.close)
+        cleaner = SessionCleaner(breaker)
         buffer = TurnBuffer(breaker, blocking_redis)
         channel = StopChannel(resources.redis, blocking_redis)
         outlet = Outlet(buffer)
@@ -88,7 +97,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         )
         mirrors = Mirrors(database, buffer)
         revocations = RevocationWatch(database)
-        for work in (outlet.run(), turns.watch(), revocations.run(), channel.listen(turns.stop)):
+        for work in (outlet.run(), turns.watch(), revocations.run(), channel.listen(turns.stop), cleaner.run()):
             _start(stack, work)
 
         async def drain() -> None:
@@ -106,7 +115,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             "graph": graph,
             "breakers": breakers,
             "chat": ChatServices(
-                sessions=ChatService(database, turns, replies, questions),
+                sessions=ChatService(database, turns, replies, questions, cleaner),
                 questions=questions,
                 turns=turns,
                 following=FollowingService(turns, replies, mirrors, revocations),

@@ -69,7 +69,7 @@ async def run_graph(graph: ChatGraph, context: ChatContext, live: LiveTurn, stat
             content=result["final_response"],
             status="complete" if result["status"] == "completed" else "failed",
             meta=metadata,
-            tokens_used=metadata.get("tokens_used", {}).get("total", 0) or _tokens_of_a_part(context),
+            tokens_used=_tokens_of_the_whole(metadata) or _tokens_of_a_part(context),
             processing_time_ms=metadata["processing_time_ms"],
         )
     # What nobody has streamed, and what the pipeline says by itself, is shown in one piece.
@@ -99,6 +99,12 @@ def _cut_short(
     )
 
 
+def _tokens_of_the_whole(metadata: dict[str, Any]) -> int:
+    """Return what an answer took. The metadata of a cached one say what it took when it was made."""
+    tokens: int = 0 if metadata.get("cached") else metadata.get("tokens_used", {}).get("total", 0)
+    return tokens
+
+
 def _tokens_of_a_part(context: ChatContext) -> int:
     return sum(sum(attempt.estimate) for attempt in context.attempts if attempt.estimate)
 
@@ -110,7 +116,7 @@ def _ledger_entry(number: int, attempt: Attempt) -> LedgerEntry:
     else:
         status = "error" if attempt.error_code else "cancelled"
     prompt_tokens, completion_tokens = attempt.estimate or (0, 0)
-    if completion is not None:
+    if completion is not None and not completion.is_cached:
         prompt_tokens, completion_tokens = completion.prompt_tokens, completion.completion_tokens
     return LedgerEntry(
         attempt=number,
@@ -124,4 +130,5 @@ def _ledger_entry(number: int, attempt: Attempt) -> LedgerEntry:
         is_estimated=completion.is_estimated if completion else attempt.estimate is not None,
         latency_ms=attempt.latency_ms,
         first_token_ms=attempt.first_token_ms,
+        is_cached=completion is not None and completion.is_cached,
     )

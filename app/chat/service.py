@@ -27,6 +27,7 @@ from app.database.repositories.chats import NewSession
 from app.database.repositories.idempotency import KeyTakenError, RequestKey
 from app.database.repositories.principals import Principal
 from app.database.repositories.turns import Turn
+from app.services.session_cleaner import SessionCleaner
 
 DEFAULT_TITLE = "New Chat"
 
@@ -42,6 +43,7 @@ class ChatService:
     turns: TurnRunner
     replies: Replies
     questions: Questions
+    cleaner: SessionCleaner
 
     async def answer_directly(
         self, user: Principal, question: ChatRequest, key: RequestKey | None
@@ -144,15 +146,17 @@ class ChatService:
             detail.messages = [message_response(row, leases_tell=self.turns.abandoned.leases_tell) for row in rows]
         return detail
 
-    async def delete_session(self, transaction: DatabaseSession, user_id: int, session_uuid: UUID) -> None:
+    async def delete_session(self, user_id: int, session_uuid: UUID) -> None:
         """Delete a session and the text of its messages.
 
         Raises:
             NotFoundError: the caller has no such session.
 
         """
-        if not await chats.remove(transaction, user_id=user_id, session_uuid=session_uuid):
-            raise NotFoundError("Session not found.")
+        async with self.database.transaction() as transaction:
+            if not await chats.remove(transaction, user_id=user_id, session_uuid=session_uuid):
+                raise NotFoundError("Session not found.")
+        await self.cleaner.clean(session_uuid)
 
 
 def _created_with_turn(turn: Turn, title: str) -> SessionCreated:

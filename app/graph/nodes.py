@@ -112,6 +112,7 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
                 "total": completion.prompt_tokens + completion.completion_tokens,
             },
             "model_used": completion.model,
+            "is_cached": completion.is_cached,
             "status": "llm_completed",
         }
     update["processing_time_ms"] = state.get("processing_time_ms", 0) + _milliseconds_since(started)
@@ -125,6 +126,7 @@ async def postprocess_node(state: ChatState, runtime: Runtime[ChatContext]) -> d
         "tokens_used": state["tokens_used"],
         "finish_reason": state["finish_reason"],
         "fallback_model": state["model_index"] > 0,
+        "cached": state["is_cached"],
     }
     return {"final_response": state["llm_response"].strip(), "metadata": metadata, "status": "completed"}
 

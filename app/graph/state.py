@@ -52,6 +52,8 @@ class ChatState(TypedDict):
     finish_reason: NotRequired[str]
     tokens_used: NotRequired[TokenUsage]
     model_used: NotRequired[str]
+    is_cached: NotRequired[bool]
+    """Whether the answer was known, and no model was asked."""
     processing_time_ms: NotRequired[int]
     """Time spent on attempts and between them."""
 

@@ -33,6 +33,9 @@ from app.database.repositories.turns import ActiveTurnError, NewTurn
 from app.graph.builder import build_chat_graph
 from app.graph.context import ModelPolicy
 from app.services.catalog import Catalog
+from app.services.redis import open_redis
+from app.services.redis_breaker import RedisBreaker
+from app.services.session_cleaner import SessionCleaner
 from tests.fakes import FakeModel, abandoned_turns, completion
 from tests.fixtures.database import Sql
 from tests.fixtures.processes import ChatProcess
@@ -345,12 +348,13 @@ def test_a_turn_whose_process_died_is_answered_as_interrupted_once_its_lease_is_
 
 @pytest.mark.parametrize("is_direct", [False, True], ids=["in a session", "direct"])
 async def test_a_client_that_left_finds_its_answer_under_the_key(
-    pool: Database, user_id: int, session: UUID, *, is_direct: bool
+    settings: Settings, pool: Database, user_id: int, session: UUID, *, is_direct: bool
 ) -> None:
     model = FakeModel(completion("Hello."), gate=asyncio.Event())
     policy = ModelPolicy(models=("primary",), retries_per_model=0, attempt_timeout=5, history_messages=10)
     user = Principal(user_id, uuid4(), role="user", is_verified=True, session_uuid=uuid4())
     question, key = ChatRequest(message="Hi"), RequestKey(user_id, "route", "key", b"f" * 32)
+    cleaner = SessionCleaner(RedisBreaker(open_redis(settings), budget=1))
 
     def runner() -> TurnRunner:
         return TurnRunner(
@@ -364,7 +368,7 @@ async def test_a_client_that_left_finds_its_answer_under_the_key(
 
     async def ask(runner: TurnRunner) -> ResponseModel | Reply:
         questions = Questions(Catalog([], primary="primary", default_window=4096), policy)
-        service = ChatService(pool, runner, Replies(pool, abandoned_turns(pool)), questions)
+        service = ChatService(pool, runner, Replies(pool, abandoned_turns(pool)), questions, cleaner)
         if is_direct:
             return await service.answer_directly(user, question, key)
         return await service.ask(user, session, question, key)

@@ -61,7 +61,7 @@ async def get_session(
 
 
 @router.delete("/sessions/{session_id}", responses=responses(404))
-async def delete_session(session_id: UUID, user: ChatWriter, services: ServicesDep, transaction: SessionDep) -> Deleted:
+async def delete_session(session_id: UUID, user: ChatWriter, services: ServicesDep) -> Deleted:
     """Delete a session and the text of its messages for good."""
-    await services.sessions.delete_session(transaction, user.id, session_id)
+    await services.sessions.delete_session(user.id, session_id)
     return Deleted(message="Session deleted.")

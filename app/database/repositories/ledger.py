@@ -29,6 +29,7 @@ class LedgerEntry:
     is_estimated: bool
     latency_ms: int
     first_token_ms: int | None = None
+    is_cached: bool = False
 
 
 _COLUMNS = [field.name for field in fields(LedgerEntry)]
