@@ -54,7 +54,7 @@ class CachedModel:
                 found = await self._cache.find(key, request.owner)
                 if found is not None:
                     if publish is not None:
-                        publish_whole(found.text, publish)
+                        await publish_whole(found.text, publish)
                     return found
                 if key not in self._calls:
                     return await self._begin(key, ask).join(request.owner, publish)

@@ -1,23 +1,36 @@
 """One call of a model that several wait for."""
 
 import asyncio
-import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 
 from app.graph.context import Completion, ModelError, Owner, Patience, Publish
 
-_PIECE = re.compile(r".{1,200}(?!\S)|.{1,200}", re.DOTALL)
-"""Some lines at a time, between words where there are any."""
+_PIECE = 200
+"""Characters of a text that are handed over at once, at least."""
+_PIECES = 20
+"""Pieces of a long text, about."""
 
 Ask = Callable[[Publish], Awaitable[Completion]]
 """Makes the call, and hands over the text as it comes."""
 
 
-def publish_whole(text: str, publish: Publish) -> None:
-    """Hand over a text that is there as a whole, piece by piece."""
-    for piece in _PIECE.findall(text):
+async def publish_whole(text: str, publish: Publish) -> None:
+    """Hand over a text that is there as a whole, piece by piece, without a pause."""
+    for piece in _pieces(text):
         publish(piece)
+        await asyncio.sleep(0)
+
+
+def _pieces(text: str) -> Iterator[str]:
+    size = max(_PIECE, len(text) // _PIECES)
+    start = 0
+    while start < len(text):
+        end = start + size
+        if end < len(text) and (space := text.rfind(" ", start + 1, end)) != -1:
+            end = space  # between words
+        yield text[start:end]
+        start = end
 
 
 class SharedCall:
@@ -99,6 +112,6 @@ class SharedCall:
             self._answer.exception()  # seen, also where nobody waits any more
             return
         # Asked for in one piece, it has not been shown to those who read along.
-        publish_whole(completion.text[sum(map(len, self._pieces)) :], self._show)
+        await publish_whole(completion.text[sum(map(len, self._pieces)) :], self._show)
         self._answer.set_result(completion)
         await then(self, completion)
