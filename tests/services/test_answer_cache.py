@@ -110,10 +110,12 @@ async def test_the_answer_to_somebody_else_is_none_whatever_redis_says(
     mine = await keep(cache, ASKED)
     redis.copy(theirs, mine, replace=True)  # as if replies were mixed up
     assert await found(cache, ASKED) is None
+    redis.copy(await keep(cache, replace(ASKED, model="secondary")), mine, replace=True)  # of the same user
+    assert await found(cache, ASKED) is None
     entry = json.loads(redis.get(theirs) or b"")
     redis.set(mine, json.dumps({**entry, "key": mine}))
     assert await found(cache, ASKED) is None
-    assert caplog.messages == ["cached answer is another's"] * 2
+    assert caplog.messages == ["cached answer is another's"] * 3
     redis.set(mine, json.dumps({**entry, "key": mine, "user": str(ADA.user_uuid)}))
     assert await found(cache, ASKED) == "The canary of Bob."  # it was these two that kept it away
 
