@@ -275,13 +275,15 @@ def test_copies_in_redis_go_with_the_account(
     for user in (chat.user, others_chat.user):
         names = [f"cache:{user.id}:{number}" for number in range(1200)]
         redis.mset(dict.fromkeys(names, CANARY))
-        redis.sadd(f"user:{user.id}:cache", *names)
+        redis.zadd(f"user:{user.id}:cache", dict.fromkeys(names, 1))
     receipt = erase(auth_client, chat.user).json()
     assert (counts(receipt)["stream_buffers"], counts(receipt)["cached_answers"]) == (1, 1200)
     left = {name.decode() for name in redis.scan_iter()}
     assert f"turn:{others}" in left
-    assert len(left) == 1202
-    assert not any(mine in name or chat.user.id in name for name in left)
+    # And that it is gone, so that nothing is added any more.
+    assert {name for name in left if mine in name or chat.user.id in name} == {f"user:{chat.user.id}:deleted"}
+    assert len(left) == 1203
+    assert 0 < redis.ttl(f"user:{chat.user.id}:deleted") <= 7200
 
 
 def test_without_redis_the_account_goes_and_the_receipt_says_so(
