@@ -85,7 +85,14 @@ class SharedCall:
                 # The call is not cancelled with one of those who wait for it.
                 completion = await asyncio.shield(self._answer)
         except TimeoutError:
-            raise ModelError("provider_timeout", retryable=True) from None
+            raise ModelError("provider_timeout", retryable=True, is_models_fault=False) from None
+        except ModelError as error:
+            if patience is None:
+                raise
+            # It failed once, however many waited for it.
+            raise ModelError(
+                error.code, retryable=error.retryable, retry_after=error.retry_after, is_models_fault=False
+            ) from error
         finally:
             self.waiting.remove(owner)
             self._readers.remove(show)

@@ -184,10 +184,17 @@ async def test_a_failure_is_of_those_who_wait_and_of_nobody_after(cache: AnswerC
     askers = [Asker(model) for _ in range(3)]
     await soon()
     inner.gate.set()
+    faults = []
     for asker in askers:
         with pytest.raises(ModelError) as raised:
             await asker.asking
-        assert (raised.value.code, raised.value.retry_after) == ("provider_rate_limited", 3)
+        assert (raised.value.code, raised.value.retryable, raised.value.retry_after) == (
+            "provider_rate_limited",
+            True,
+            3,
+        )
+        faults.append(raised.value.is_models_fault)
+    assert faults == [True, False, False]  # once, by whoever counts the model's failures
     assert len(inner.asked) == 1
     assert (await Asker(model).asking).text == TEXT
 
