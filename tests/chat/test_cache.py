@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import pytest
@@ -214,6 +215,26 @@ def test_what_could_not_be_removed_is_when_redis_is_back(
     ada_asks.http.delete(f"/sessions/{session}").raise_for_status()
     redis.ping()  # answered when the pause is over
     provider.wait_until(lambda: not cached_text(redis), timeout=10)
+
+
+def test_with_a_redis_that_is_frozen_there_are_answers_and_one_look_at_it(
+    settings: Settings, ada: User, sql: Sql, redis: Redis, provider: Provider, caplog: pytest.LogCaptureFixture
+) -> None:
+    caching = settings.model_copy(update={"LLM_CACHE_TTL": 60})
+    with TestClient(main.create(caching)) as client:
+
+        def ask_directly() -> dict[str, Any]:
+            return dict(client.post(f"{CHAT}/direct", json={"message": "Hi"}, headers=ada.headers).json())
+
+        ask_directly()
+        redis.client_pause(3000)
+        frozen_at = time.monotonic()
+        frozen = [ask_directly() for _ in range(3)]
+        assert time.monotonic() - frozen_at < 2.5
+        assert [answer["status"] for answer in frozen] == ["complete"] * 3
+        assert not any(answer["metadata"]["cached"] for answer in frozen)
+        assert caplog.messages.count("redis is away") <= 2  # it is looked at again after a second
+        provider.wait_until(lambda: ask_directly()["metadata"]["cached"], timeout=10)
 
 
 def test_with_an_account_its_cached_answers_go(
