@@ -7,11 +7,12 @@ from http import HTTPStatus
 
 from app.chat import events
 from app.chat.idempotency import Replies, Reply
+from app.chat.live import Transcript
 from app.chat.mirrors import Address, Mirrors
 from app.chat.revocation import RevocationWatch
 from app.chat.schemas import DirectResponse, MessageResponse
 from app.chat.shapes import answer_message, direct_message, ending_of, message_response, question_message
-from app.chat.streams import Follower, guarded
+from app.chat.streams import Follower
 from app.chat.turns import DirectQuestion, Question, TurnRunner
 from app.core.exceptions import NotFoundError
 from app.database.repositories.idempotency import KeyTakenError, StoredKey
@@ -47,7 +48,7 @@ class FollowingService:
             running.live.id,
             question_message(running.started, question.message, question.context),
         )
-        return guarded(Follower(running.live, 0), self.revocations, user, first)
+        return self._followed(running.live, user, 0, first)
 
     async def ask_directly(self, user: Principal, question: DirectQuestion) -> Frames | Reply:
         """Ask a question that belongs to no session, and follow the answer; under a key, likewise.
@@ -61,7 +62,7 @@ class FollowingService:
         except KeyTakenError as taken:
             return _replayed_directly(self.replies.first_request(taken), await self.replies.again(taken))
         live = running.live
-        return guarded(Follower(live, 0), self.revocations, user, events.created_directly(live.id))
+        return self._followed(live, user, 0, events.created_directly(live.id))
 
     async def resume(self, user: Principal, address: Address, *, after: int | None) -> Frames:
         """Follow an answer from a position on; None: from before its first event.
@@ -82,12 +83,15 @@ class FollowingService:
         running = self.turns.stored.get(address.answer_uuid)
         if running is None:
             return self._mirrored(user, address, after or 0, first)
-        return guarded(Follower(running.live, after or 0), self.revocations, user, first)
+        return self._followed(running.live, user, after or 0, first)
+
+    def _followed(self, transcript: Transcript, user: Principal, position: int, first: bytes) -> Frames:
+        return Follower(transcript, position, self.revocations, user).frames(first)
 
     async def _mirrored(self, user: Principal, address: Address, position: int, first: bytes) -> Frames:
         async with (
             self.mirrors.transcript(address) as transcript,
-            aclosing(guarded(Follower(transcript, position), self.revocations, user, first)) as frames,
+            aclosing(self._followed(transcript, user, position, first)) as frames,
         ):
             async for frame in frames:
                 yield frame

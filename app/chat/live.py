@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 GATHER_SECONDS = 0.02
 """Text that comes so soon after other text travels together."""
-WRITE_EVERY = 0.01
+WRITE_EVERY = 0.02
 """Seconds from one write to the buffer to the next: with many turns at once, each write is of many."""
 
 

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from app.chat import events
 from app.chat.live import Transcript
 from app.chat.revocation import RevocationWatch
-from app.database.repositories.principals import Credential, Principal
+from app.database.repositories.principals import Principal
 
 PING_SECONDS = 15.0
 """A stream that has been silent for so long says that it is alive."""
@@ -33,23 +33,20 @@ class EventStream(EventSourceResponse):
 
 
 class Follower:
-    """One client's reading of a transcript."""
+    """One client's reading of a transcript, for as long as the client's login, or API key, is good."""
 
-    def __init__(self, transcript: Transcript, position: int) -> None:
+    def __init__(self, transcript: Transcript, position: int, watch: RevocationWatch, user: Principal) -> None:
         """Begin after `position`."""
         self._transcript = transcript
         self._position = position
+        self._watch = watch
+        self._credential = user.credential
         self._loop = asyncio.get_running_loop()
         self._is_cut = False
         self._waiter: asyncio.Future[None] | None = None
         self._spoke_at = self._loop.time()
         self._has_to_ping = False
         self._timer: asyncio.TimerHandle | None = None
-
-    def cut(self) -> None:
-        """End the stream, here and now, without a terminal event."""
-        self._is_cut = True
-        self._wake()
 
     async def frames(self, first: bytes = b"") -> AsyncGenerator[bytes]:
         """Yield the events after the position, the terminal one included, with pings in between.
@@ -58,6 +55,7 @@ class Follower:
         """
         transcript = self._transcript
         transcript.follow(self._wake)
+        self._watch.add(self._credential, self._cut)
         self._timer = self._loop.call_later(PING_SECONDS, self._look_at_the_clock)
         try:
             if first:
@@ -76,7 +74,13 @@ class Follower:
                     await self._sleep()
         finally:
             self._timer.cancel()
+            self._watch.remove(self._credential, self._cut)
             transcript.unfollow(self._wake)
+
+    def _cut(self) -> None:
+        """End the stream, here and now, without a terminal event."""
+        self._is_cut = True
+        self._wake()
 
     def _speaking(self, frame: bytes) -> bytes:
         self._spoke_at = self._loop.time()
@@ -102,17 +106,3 @@ class Follower:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-
-async def guarded(
-    follower: Follower, watch: RevocationWatch, user: Principal, first: bytes = b""
-) -> AsyncGenerator[bytes]:
-    """Yield what the follower reads for as long as the caller's login, or API key, is good."""
-    credential = Credential(user.session_uuid, user.key_uuid)
-    watch.add(credential, follower.cut)
-    try:
-        async with aclosing(follower.frames(first)) as frames:
-            async for frame in frames:
-                yield frame
-    finally:
-        watch.remove(credential, follower.cut)

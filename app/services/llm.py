@@ -139,7 +139,7 @@ class OpenAIChatModel:
                 stream_cls=AsyncStream[object],
             )  # type: ignore[assignment] # the overloads do not know that this type is given as it is
             try:
-                async for line in lines(response.aiter_raw()):
+                async for line in lines(response.stream):
                     text = answer.feed(line)
                     if text:
                         publish(text)

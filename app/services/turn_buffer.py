@@ -6,7 +6,10 @@ the answer has been stored. Redis may lose any of it at any time: whoever reads 
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+import json
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 from uuid import UUID
@@ -24,6 +27,36 @@ _LIFE_SECONDS = 1200
 _LARGEST_TEXT = 262_144
 """Characters of one answer that are kept. Of a longer one nothing is."""
 _OUTAGES = (RedisError, OSError, TimeoutError)
+
+# One command and one reply for what all turns have said: packing a command for each, and reading its reply, would cost
+# this process more than everything else that it does for a token. The keys come with the rest, so this is not for
+# Redis Cluster. Returned are the keys of the turns whose earlier text is not there any more.
+_STORE = """
+local lost = {}
+for _, change in ipairs(cjson.decode(ARGV[1])) do
+    local key, is_new, length, text, is_over, life = unpack(change)
+    local id = string.format('%d', length)
+    if is_new then
+        redis.call('DEL', key)
+    end
+    -- Where the rest is gone, a piece of it is of no use.
+    local is_there = is_new or redis.call('EXISTS', key) == 1
+    if not is_there then
+        lost[#lost + 1] = key
+    elseif life > 0 then
+        if text ~= '' then
+            redis.call('XADD', key, id .. '-0', 'text', text)
+        end
+        if is_over then
+            redis.call('XADD', key, id .. '-1', 'end', '')
+        end
+        if is_new or is_over then
+            redis.call('EXPIRE', key, life)
+        end
+    end
+end
+return lost
+"""
 
 
 class Draft(NamedTuple):
@@ -104,41 +137,24 @@ class TurnBuffer:
 
     async def _try_to_write(self, redis: Redis, drafts: Sequence[Draft]) -> list[Draft]:
         """Return the drafts whose earlier text is not there any more."""
-        commands = [(draft, command) for draft in drafts for command in self._commands(draft)]
-        async with redis.pipeline(transaction=False) as pipeline:
-            for _, command in commands:
-                pipeline.execute_command(*command)
-            replies = await pipeline.execute()
-        lost: dict[UUID, Draft] = {}
-        for (draft, command), reply in zip(commands, replies, strict=True):
-            if command[0] == "XADD" and reply is None:
-                lost[draft.turn_id] = draft
+        changes = [self._change(draft) for draft in drafts]
+        store = redis.register_script(_STORE)
+        lost = set(await store(args=[json.dumps(changes, ensure_ascii=False)]))
         for draft in drafts:
             if draft.is_over or len(draft.text) > _LARGEST_TEXT:
                 self._written.pop(draft.turn_id, None)
             else:
                 self._written[draft.turn_id] = len(draft.text)
-        return list(lost.values())
+        return [draft for draft in drafts if stream_key(draft.turn_id).encode() in lost] if lost else []
 
-    def _commands(self, draft: Draft) -> Iterator[tuple[str | int, ...]]:
+    def _change(self, draft: Draft) -> tuple[str, bool, int, str, bool, int]:
+        """Return what the script takes for a turn: its key, whether it begins anew, and with what it goes on."""
         turn_id, text, is_over, is_deleted = draft
-        key = stream_key(turn_id)
-        if is_deleted:
-            yield ("DEL", key)
-            return
         written = self._written.get(turn_id)
-        if written is None or len(text) > _LARGEST_TEXT:
-            yield ("DEL", key)
-        if len(text) > _LARGEST_TEXT:
-            return
-        # Where the rest is gone, a piece of it is of no use.
-        only_if_there = () if written is None else ("NOMKSTREAM",)
-        if len(text) > (written or 0):
-            yield ("XADD", key, *only_if_there, f"{len(text)}-0", "text", text[written or 0 :])
-        if is_over:
-            yield ("XADD", key, *only_if_there, f"{len(text)}-1", "end", "")
-        if is_over or written is None:
-            yield ("EXPIRE", key, KEEP_SECONDS if is_over else _LIFE_SECONDS)
+        if is_deleted or len(text) > _LARGEST_TEXT:
+            return stream_key(turn_id), True, 0, "", False, 0
+        life = KEEP_SECONDS if is_over else _LIFE_SECONDS
+        return stream_key(turn_id), written is None, len(text), text[written or 0 :], is_over, life
 
     def _forget(self, turn_ids: Iterable[UUID]) -> None:
         for turn_id in turn_ids:
