@@ -91,7 +91,7 @@ async def get_current_user(resources: ResourcesDep, token: Annotated[str | None,
         claims = resources.tokens.verify(token)
     except InvalidTokenError as error:
         raise UnauthorizedError from error
-    async with resources.database.autocommit(max_seconds=PATIENCE) as connection:
+    async with resources.database.direct(max_seconds=PATIENCE) as connection:
         principal = await principals.find_by_login(connection, user_uuid=claims.sub, session_uuid=claims.sid)
     if principal is None:
         raise UnauthorizedError
@@ -142,7 +142,7 @@ async def get_chat_user(resources: ResourcesDep, token: Annotated[str | None, De
 
     """
     if token is not None and token.startswith(API_KEY_PREFIX):
-        async with resources.database.autocommit(max_seconds=PATIENCE) as connection:
+        async with resources.database.direct(max_seconds=PATIENCE) as connection:
             user = await principals.find_by_key(connection, token_hash=hash_token(token))
         if user is None:
             raise UnauthorizedError

@@ -37,7 +37,7 @@ class StoredHistory:
 
     async def recent(self, session_id: UUID, *, before_seq: int, limit: int) -> list[PromptMessage]:
         """See `ConversationHistory`."""
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+        async with self.database.direct(max_seconds=PATIENCE) as connection:
             rows = await turns.recent_messages(
                 connection, user_id=self.user_id, session_uuid=session_id, before_seq=before_seq, limit=limit
             )

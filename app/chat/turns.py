@@ -336,7 +336,7 @@ class TurnRunner:
     async def _try_start(self, new: NewTurn) -> StartedTurn | None:
         while True:
             try:
-                async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+                async with self.database.direct(max_seconds=PATIENCE) as connection:
                     return await turns.start(connection, new)
             except ActiveTurnError:
                 # A process that died left its answer unsettled: once the lease is over, the session goes on.
@@ -357,7 +357,7 @@ class TurnRunner:
             await turns.abandon(connection, answer_uuid=answer_uuid)
 
     async def _settle(self, user_id: int, started: StartedTurn, outcome: Outcome) -> SettledTurn:
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+        async with self.database.direct(max_seconds=PATIENCE) as connection:
             settled = await turns.settle(connection, started, outcome.answer, user_id=user_id, calls=outcome.calls)
             if settled is not None:
                 return settled

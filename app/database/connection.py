@@ -5,8 +5,10 @@ import math
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Self
+from typing import Any, Self, cast
 
+from asyncpg import InterfaceError as DriverInterfaceError
+from asyncpg import PostgresError
 from sqlalchemy import event, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError, InterfaceError, OperationalError
@@ -16,6 +18,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from app.config import DatabaseSettings
 from app.core.exceptions import DatabaseUnavailableError, UnauthorizedError
+from app.database.direct import DriverConnection
 
 DatabaseSession = AsyncSession
 """An open transaction, for the layers above that pass it on without knowing SQLAlchemy."""
@@ -116,6 +119,28 @@ class Database:
             async with asyncio.timeout(max_seconds), self._autocommit_engine.connect() as connection:
                 yield connection
 
+    @asynccontextmanager
+    async def direct(self, *, max_seconds: float | None = None) -> AsyncIterator[DriverConnection]:
+        """Open a connection like `autocommit`, for statements that go to the driver as they are.
+
+        Raises:
+            DatabaseUnavailableError: PostgreSQL is away or too slow.
+
+        """
+        with self._noticed():
+            async with asyncio.timeout(max_seconds):
+                pooled = await self.engine.raw_connection()
+                try:
+                    yield cast("DriverConnection", pooled.driver_connection)
+                except PostgresError:
+                    raise  # PostgreSQL has answered: the connection is as good as before, or known to be closed
+                except BaseException:
+                    # It may be in the middle of a statement.
+                    pooled.invalidate()
+                    raise
+                finally:
+                    pooled.close()
+
     def seconds_up(self) -> float:
         """Tell how long PostgreSQL has answered without a break, as far as this process has seen. 0: it is away."""
         return 0.0 if self._up_since is None else time.monotonic() - self._up_since
@@ -146,9 +171,9 @@ class Database:
             self._up_since = time.monotonic()
 
 
-def violated_constraint(error: IntegrityError) -> str | None:
+def violated_constraint(error: BaseException) -> str | None:
     """Name the constraint that refused a write."""
-    cause = error.orig.__cause__ if error.orig else None
+    cause = error.orig.__cause__ if isinstance(error, IntegrityError) and error.orig else error
     name = getattr(cause, "constraint_name", None)
     return str(name) if name else None
 
@@ -162,7 +187,7 @@ class translated_errors:  # noqa: N801 - used like a function
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if error is not None and _is_outage(error):
             raise DatabaseUnavailableError from error
-        if isinstance(error, IntegrityError) and (violated_constraint(error) or "").endswith(_ACCOUNT_IS_GONE):
+        if error is not None and (violated_constraint(error) or "").endswith(_ACCOUNT_IS_GONE):
             raise UnauthorizedError from error
 
 
@@ -175,12 +200,14 @@ _OUTAGES = ("08", "28", "3D", "40", "53", "55P03", "57P", "57014")
 
 
 def _is_outage(error: BaseException) -> bool:
-    if isinstance(error, DBAPIError):
-        sqlstate = getattr(error.orig, "sqlstate", None) or ""
-        if error.connection_invalidated or sqlstate.startswith(_OUTAGES):
+    if isinstance(error, DBAPIError | PostgresError):
+        sqlstate = getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", None) or ""
+        if getattr(error, "connection_invalidated", False) or sqlstate.startswith(_OUTAGES):
             return True
     # The system's own errors come from opening a connection.
-    return isinstance(error, OperationalError | InterfaceError | PoolTimeoutError | OSError | TimeoutError)
+    return isinstance(
+        error, OperationalError | InterfaceError | DriverInterfaceError | PoolTimeoutError | OSError | TimeoutError
+    )
 
 
 def _replace_closed(connection: Any, _entry: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:  # noqa: ANN401 - the driver's

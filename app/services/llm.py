@@ -4,11 +4,11 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 import aiohttp
 import httpx2
@@ -139,7 +139,7 @@ class OpenAIChatModel:
                 stream_cls=AsyncStream[object],
             )  # type: ignore[assignment] # the overloads do not know that this type is given as it is
             try:
-                async for line in lines(response.stream):
+                async for line in lines(cast("AsyncIterable[bytes]", response.stream)):
                     text = answer.feed(line)
                     if text:
                         publish(text)

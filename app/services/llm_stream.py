@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
@@ -127,7 +127,7 @@ def _parse(data: bytes) -> _Chunk:
         return _Chunk.model_validate(json.loads(data))
 
 
-async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def lines(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
     """Split what comes in into lines, without their ends. An unfinished last line is dropped.
 
     Raises:

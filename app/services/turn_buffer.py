@@ -6,9 +6,7 @@ the answer has been stored. Redis may lose any of it at any time: whoever reads 
 """
 
 import asyncio
-import contextlib
 import json
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast

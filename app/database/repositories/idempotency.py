@@ -29,6 +29,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningInsert
 
+from app.database import direct
+from app.database.direct import Either, Statement
 from app.database.models import ChatMessage, ChatSession, IdempotencyKey
 from app.database.repositories import batches
 
@@ -148,7 +150,7 @@ _TAKE_ANSWERED = take_statement(
     }
 )
 _KEEP = keep_statement()
-_FIND = (
+_FIND = Statement(
     select(
         IdempotencyKey.fingerprint,
         IdempotencyKey.status_code,
@@ -206,10 +208,10 @@ async def keep(connection: AsyncConnection, kept: KeptResponse, *, turn_id: UUID
     await connection.execute(_KEEP, response_parameters(kept) | {"p_turn_id": turn_id})
 
 
-async def find(connection: AsyncConnection, key: RequestKey) -> StoredKey | None:
+async def find(connection: Either, key: RequestKey) -> StoredKey | None:
     """Return what is known of a key. None: it was removed, with its session or because its time was over."""
-    row = (await connection.execute(_FIND, key_parameters(key))).one_or_none()
-    return StoredKey(*row) if row else None
+    row = await direct.fetch_one(connection, _FIND, key_parameters(key))
+    return StoredKey(*row.values()) if row else None
 
 
 async def purge(connection: AsyncConnection, *, limit: int) -> int:

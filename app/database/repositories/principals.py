@@ -8,6 +8,8 @@ from uuid import UUID
 from sqlalchemy import ARRAY, ColumnElement, Uuid, any_, bindparam, func, null, or_, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from app.database import direct
+from app.database.direct import Either, Statement
 from app.database.models import ApiKey, AuthSession, User
 from app.database.repositories.auth_sessions import is_open
 
@@ -45,7 +47,7 @@ _LAST_USED_PRECISION = timedelta(minutes=1)
 
 _key_is_good: ColumnElement[bool] = or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now())
 
-_FIND_BY_LOGIN = (
+_FIND_BY_LOGIN = Statement(
     select(User.id, User.role, User.is_verified)
     .join(AuthSession, AuthSession.user_id == User.id)
     .where(
@@ -55,7 +57,7 @@ _FIND_BY_LOGIN = (
         is_open,
     )
 )
-_FIND_BY_KEY = (
+_FIND_BY_KEY = Statement(
     select(User.id, User.uuid, User.role, User.is_verified, ApiKey.uuid.label("key_uuid"), ApiKey.scopes)
     .join(User, ApiKey.user_id == User.id)
     .where(User.is_active, ApiKey.token_hash == bindparam("p_token_hash"), _key_is_good)
@@ -80,29 +82,20 @@ _STILL_GOOD = union_all(
 )
 
 
-async def find_by_login(connection: AsyncConnection, *, user_uuid: UUID, session_uuid: UUID) -> Principal | None:
+async def find_by_login(connection: Either, *, user_uuid: UUID, session_uuid: UUID) -> Principal | None:
     """Return the caller, if account and login are both still good. One statement, on every request."""
     parameters = {"p_user_uuid": user_uuid, "p_session_uuid": session_uuid}
-    row = (await connection.execute(_FIND_BY_LOGIN, parameters)).one_or_none()
-    if row is None:
-        return None
-    return Principal(id=row.id, uuid=user_uuid, role=row.role, is_verified=row.is_verified, session_uuid=session_uuid)
+    row = await direct.fetch_one(connection, _FIND_BY_LOGIN, parameters)
+    return Principal(**row, uuid=user_uuid, session_uuid=session_uuid) if row else None
 
 
-async def find_by_key(connection: AsyncConnection, *, token_hash: bytes) -> Principal | None:
+async def find_by_key(connection: Either, *, token_hash: bytes) -> Principal | None:
     """Return the account behind an API key, if both are still good, and note that the key was used. One statement."""
-    row = (await connection.execute(_FIND_BY_KEY, {"p_token_hash": token_hash})).one_or_none()
+    row = await direct.fetch_one(connection, _FIND_BY_KEY, {"p_token_hash": token_hash})
     if row is None:
         return None
-    return Principal(
-        id=row.id,
-        uuid=row.uuid,
-        role=row.role,
-        is_verified=row.is_verified,
-        session_uuid=None,
-        key_uuid=row.key_uuid,
-        scopes=frozenset(row.scopes),
-    )
+    scopes = frozenset(row["scopes"])
+    return Principal(**{**row, "scopes": scopes}, session_uuid=None)
 
 
 async def still_good(connection: AsyncConnection, credentials: Sequence[Credential]) -> set[Credential]:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
+from asyncpg import UniqueViolationError
 from sqlalchemy import (
     ARRAY,
     CTE,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     column,
     func,
     literal,
+    literal_column,
     null,
     or_,
     select,
@@ -32,7 +34,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
 
+from app.database import direct
 from app.database.connection import violated_constraint
+from app.database.direct import Either, Statement
 from app.database.models import ChatMessage, ChatSession
 from app.database.models.chat_session import PREVIEW_LENGTH
 from app.database.repositories import idempotency, ledger
@@ -105,7 +109,8 @@ class Turn:
     settled: SettledTurn
 
 
-_ACTIVE = ChatMessage.status.in_(("pending", "streaming"))
+# Written out, so that PostgreSQL can tell that the index of active answers serves, whatever the parameters.
+_ACTIVE = ChatMessage.status.in_([literal_column("'pending'"), literal_column("'streaming'")])
 
 
 _OPEN_SESSION = (
@@ -214,10 +219,10 @@ def _settle_statement() -> Select[Any]:
 
 
 # Built once: SQLAlchemy finds the compiled form of the same object again.
-_START = _start_statement()
-_START_WITH_KEY = _start_statement(select(_key().c.id).exists())
-_SETTLE = _settle_statement()
-_HISTORY = (
+_START = Statement(_start_statement())
+_START_WITH_KEY = Statement(_start_statement(select(_key().c.id).exists()))
+_SETTLE = Statement(_settle_statement())
+_HISTORY = Statement(
     select(ChatMessage.role, ChatMessage.content)
     .join(ChatSession, ChatMessage.session_id == ChatSession.id)
     .where(
@@ -237,7 +242,7 @@ _INTERRUPT = update(ChatMessage).values(
     status="interrupted", meta={"error": "interrupted"}, lease_expires_at=null(), updated_at=func.now()
 )
 _ABANDON = _INTERRUPT.where(ChatMessage.uuid == bindparam("p_turn_id"), _ACTIVE)
-_FIND_SETTLED = (
+_FIND_SETTLED = Statement(
     select(ChatMessage.status, ChatSession.message_count, ChatSession.updated_at)
     .join(ChatSession, ChatMessage.session_id == ChatSession.id)
     .where(ChatMessage.uuid == bindparam("p_turn_id"))
@@ -305,7 +310,7 @@ _REQUEST_CANCEL = (
 _FIND_ACTIVE = select(ChatMessage.uuid).where(ChatMessage.session_id == _OWNED_SESSION.scalar_subquery(), _ACTIVE)
 
 
-async def start(connection: AsyncConnection, turn: NewTurn) -> StartedTurn | None:
+async def start(connection: Either, turn: NewTurn) -> StartedTurn | None:
     """Store a question and the pending answer. None: the caller owns no such session.
 
     Raises:
@@ -314,23 +319,22 @@ async def start(connection: AsyncConnection, turn: NewTurn) -> StartedTurn | Non
 
     """
     try:
-        row = (
-            await connection.execute(
-                _START_WITH_KEY if turn.key else _START,
-                {
-                    **(idempotency.key_parameters(turn.key) if turn.key else {}),
-                    "p_session_uuid": turn.session_uuid,
-                    "p_user_id": turn.user_id,
-                    "p_preview": preview(turn.content),
-                    "p_question_uuid": turn.question_uuid,
-                    "p_answer_uuid": turn.answer_uuid,
-                    "p_content": turn.content,
-                    "p_meta": turn.meta,
-                    "p_lease": turn.lease,
-                },
-            )
-        ).one_or_none()
-    except IntegrityError as error:
+        row = await direct.fetch_one(
+            connection,
+            _START_WITH_KEY if turn.key else _START,
+            {
+                **(idempotency.key_parameters(turn.key) if turn.key else {}),
+                "p_session_uuid": turn.session_uuid,
+                "p_user_id": turn.user_id,
+                "p_preview": preview(turn.content),
+                "p_question_uuid": turn.question_uuid,
+                "p_answer_uuid": turn.answer_uuid,
+                "p_content": turn.content,
+                "p_meta": turn.meta,
+                "p_lease": turn.lease,
+            },
+        )
+    except (IntegrityError, UniqueViolationError) as error:
         if violated_constraint(error) == "uq_chat_messages_session_id_active":
             raise ActiveTurnError from error
         raise
@@ -338,20 +342,19 @@ async def start(connection: AsyncConnection, turn: NewTurn) -> StartedTurn | Non
         if turn.key and (stored := await idempotency.find(connection, turn.key)):
             raise KeyTakenError(turn.key, stored)
         return None
-    session_id, last_seq, session_meta, created_at = row
     return StartedTurn(
-        session_id=session_id,
+        session_id=row["id"],
         session_uuid=turn.session_uuid,
-        session_meta=session_meta,
+        session_meta=row["metadata"],
         question_uuid=turn.question_uuid,
-        question_seq=last_seq - 1,
+        question_seq=row["last_seq"] - 1,
         answer_uuid=turn.answer_uuid,
-        created_at=created_at,
+        created_at=row["created_at"],
     )
 
 
 async def settle(
-    connection: AsyncConnection,
+    connection: Either,
     turn: StartedTurn,
     answer: Answer,
     *,
@@ -359,32 +362,32 @@ async def settle(
     calls: Sequence[LedgerEntry],
 ) -> SettledTurn | None:
     """Store the answer and append to the ledger. None: the answer was deleted, or settled by somebody else."""
-    row = (
-        await connection.execute(
-            _SETTLE,
-            {
-                **ledger.parameters(turn_id=turn.answer_uuid, user_id=user_id, session_id=turn.session_id, calls=calls),
-                "p_content": answer.content,
-                "p_status": answer.status,
-                "p_meta": answer.meta,
-                "p_tokens_used": answer.tokens_used,
-                "p_processing_time_ms": answer.processing_time_ms,
-                "p_preview": preview(answer.content),
-            },
-        )
-    ).one_or_none()
-    return SettledTurn(message_count=row.message_count, updated_at=row.updated_at) if row else None
+    row = await direct.fetch_one(
+        connection,
+        _SETTLE,
+        {
+            **ledger.parameters(turn_id=turn.answer_uuid, user_id=user_id, session_id=turn.session_id, calls=calls),
+            "p_content": answer.content,
+            "p_status": answer.status,
+            "p_meta": answer.meta,
+            "p_tokens_used": answer.tokens_used,
+            "p_processing_time_ms": answer.processing_time_ms,
+            "p_preview": preview(answer.content),
+        },
+    )
+    return SettledTurn(**row) if row else None
 
 
 async def recent_messages(
-    connection: AsyncConnection, *, user_id: int, session_uuid: UUID, before_seq: int, limit: int
+    connection: Either, *, user_id: int, session_uuid: UUID, before_seq: int, limit: int
 ) -> list[tuple[str, str]]:
     """Return role and text of the newest messages before a position, oldest first."""
-    rows = await connection.execute(
+    rows = await direct.fetch(
+        connection,
         _HISTORY,
         {"p_session_uuid": session_uuid, "p_user_id": user_id, "p_before_seq": before_seq, "p_limit": limit},
     )
-    return [(row.role, row.content) for row in reversed(rows.all())]
+    return [(row["role"], row["content"]) for row in reversed(rows)]
 
 
 async def abandon(connection: AsyncConnection, *, answer_uuid: UUID) -> None:
@@ -418,10 +421,10 @@ async def find_active(connection: AsyncConnection, *, user_id: int, session_uuid
     return found
 
 
-async def find_settled(connection: AsyncConnection, turn: StartedTurn) -> tuple[str, SettledTurn] | None:
+async def find_settled(connection: Either, turn: StartedTurn) -> tuple[str, SettledTurn] | None:
     """Return the status of an answer that is not under way any more, and its session. None: it was deleted."""
-    row = (await connection.execute(_FIND_SETTLED, {"p_turn_id": turn.answer_uuid})).one_or_none()
-    return (row.status, SettledTurn(row.message_count, row.updated_at)) if row else None
+    row = await direct.fetch_one(connection, _FIND_SETTLED, {"p_turn_id": turn.answer_uuid})
+    return (row["status"], SettledTurn(row["message_count"], row["updated_at"])) if row else None
 
 
 async def find_turn(connection: AsyncConnection, *, user_id: int, answer_uuid: UUID) -> Turn | None:
