@@ -13,14 +13,14 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.chat.abandoned import AbandonedTurns, Published
+from app.chat.abandoned import AbandonedTurns, Estimate, Published
 from app.config import Settings, get_settings
 from app.core.exceptions import DatabaseUnavailableError, StartupError
 from app.core.logging import configure_logging
 from app.database.connection import Database, DatabaseConnection
 from app.database.migrations import wait_for_schema
-from app.database.repositories import auth_sessions, idempotency, one_time_tokens, throttles
-from app.database.repositories.abandoned import Estimate
+from app.database.repositories import auth_sessions, idempotency, one_time_tokens, throttles, usage
+from app.services.catalog import Catalog
 from app.services.redis import open_redis
 from app.services.redis_breaker import RedisBreaker
 from app.services.turn_buffer import TurnBuffer
@@ -33,8 +33,8 @@ _LONGEST_ROUND = 60.0
 """Seconds one round of a job may take."""
 _STOP_SECONDS = 5.0
 """What a job that is at it may still take when the worker is told to stop."""
-_PURGE_BATCH = 1000
-_PURGE_SECONDS = 10.0
+_BATCH = 1000
+_BATCH_SECONDS = 10.0
 """What one batch may take."""
 
 
@@ -71,29 +71,29 @@ class Job:
                 await asyncio.wait_for(stopping.wait(), pause)
 
 
-class Purge(Protocol):
-    """Removes some rows that are over, and says how many; see the repositories."""
+class Batch(Protocol):
+    """Does a part of what there is to do, and says how much; see the repositories."""
 
     async def __call__(self, connection: DatabaseConnection, *, limit: int) -> int:
-        """Remove at most `limit` rows."""
+        """Remove, or sum up, at most `limit` rows."""
         ...
 
 
 def jobs(settings: Settings, database: Database, published: Published) -> Iterator[Job]:
     """List what there is to do."""
+    catalog = Catalog.from_settings(settings)
     abandoned = AbandonedTurns(
-        database,
-        published,
-        Estimate(model=settings.LLM_MODEL, history_messages=settings.LLM_HISTORY_MESSAGES),
+        database, published, Estimate(catalog.primary, settings.LLM_HISTORY_MESSAGES, catalog.cost)
     )
     yield Job("settle abandoned turns", 1.5, abandoned.settle_some)
-    for name, purge, interval in (
+    for name, batch, interval in (
+        ("sum up usage", usage.roll_up, 2.0),
         ("purge idempotency keys", idempotency.purge, 300.0),
         ("purge one-time tokens", one_time_tokens.purge, 300.0),
         ("purge throttles", throttles.purge, 300.0),
         ("purge logins", auth_sessions.purge, 3600.0),
     ):
-        yield Job(name, interval, _in_batches(database, purge))
+        yield Job(name, interval, _in_batches(database, batch))
 
 
 async def run(jobs: Sequence[Job], stopping: asyncio.Event) -> None:
@@ -143,15 +143,15 @@ def main() -> int:
     return 0
 
 
-def _in_batches(database: Database, purge: Purge) -> Callable[[], Awaitable[int]]:
+def _in_batches(database: Database, batch: Batch) -> Callable[[], Awaitable[int]]:
     async def work() -> int:
-        removed = 0
+        done = 0
         while True:
-            async with database.autocommit(max_seconds=_PURGE_SECONDS) as connection:
-                batch = await purge(connection, limit=_PURGE_BATCH)
-            removed += batch
-            if batch < _PURGE_BATCH:
-                return removed
+            async with database.autocommit(max_seconds=_BATCH_SECONDS) as connection:
+                count = await batch(connection, limit=_BATCH)
+            done += count
+            if count < _BATCH:
+                return done
 
     return work
 

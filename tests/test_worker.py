@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -21,19 +22,18 @@ from httpx2 import HTTPError
 from sqlalchemy import delete, select, update
 
 from app import worker as worker_module
-from app.chat.abandoned import AbandonedTurns
+from app.chat.abandoned import AbandonedTurns, Estimate
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
 from app.database import migrations
 from app.database.connection import Database
 from app.database.models import ChatSession, LlmCall, User
 from app.database.repositories import turns
-from app.database.repositories.abandoned import Estimate
 from app.database.repositories.ledger import LedgerEntry
 from app.database.repositories.turns import Answer, NewTurn, StartedTurn
 from app.worker import Job, jobs
 from local.home import PROJECT
-from tests.fakes import abandoned_turns
+from tests.fakes import abandoned_turns, price
 from tests.fixtures.database import Sql
 from tests.fixtures.processes import ChatProcess, WorkerProcess, environment
 from tests.fixtures.services import CHAT, Chat
@@ -85,7 +85,7 @@ def test_the_answer_of_a_killed_process_is_settled_and_its_session_goes_on(
     sql.do("UPDATE chat_messages SET lease_expires_at = now() + interval '1 second' WHERE status = 'pending'")
     Provider.wait_until(lambda: sql.value(STATUS) == "interrupted", timeout=1 + 5)
     _, answer = chat.request("GET", f"/sessions/{session}").json()["messages"]
-    assert (answer["status"], answer["metadata"]) == ("interrupted", {"error": "interrupted"})
+    assert (answer["status"], answer["metadata"]["error"]) == ("interrupted", "interrupted")
     assert chat.ask(session, "And now?")["ai_response"]["status"] == "complete"
     Provider.wait_until(lambda: worker.settled() == 1)
 
@@ -170,12 +170,25 @@ async def test_an_abandoned_answer_keeps_what_was_said_and_the_ledger_what_it_co
     (turn,) = await abandon(pool, sql, sql.value(ADA), 1)
     assert await abandoned_turns(pool, "Hello Ada, I was about").settle_some() == 1
     (answer,) = sql.rows(
-        "SELECT status, content, metadata, lease_expires_at FROM chat_messages WHERE role = 'assistant'"
+        "SELECT status, content, metadata, tokens_used, lease_expires_at FROM chat_messages WHERE role = 'assistant'"
     )
     assert answer == {
         "status": "interrupted",
         "content": "Hello Ada, I was about",
-        "metadata": {"error": "interrupted"},
+        "metadata": {
+            "error": "interrupted",
+            "attempts": 1,
+            "model_requested": "gpt-primary",
+            "model_used": None,
+            "fallback_model": False,
+            "fallback_reason": None,
+            "cached": False,
+            "tokens_used": {"input": 3, "output": 6, "total": 9},
+            "tokens_estimated": True,
+            "cost_usd": "0.015000000",
+            "first_token_ms": None,
+        },
+        "tokens_used": 9,
         "lease_expires_at": None,
     }
     (session,) = sql.rows(
@@ -184,7 +197,7 @@ async def test_an_abandoned_answer_keeps_what_was_said_and_the_ledger_what_it_co
     assert session == {"message_count": 2, "last_message_preview": "Hello Ada, I was about", "moved": True}
     ledger = sql.rows(
         "SELECT turn_id, attempt, user_id = 1 AS hers, session_id, model_requested, status, prompt_tokens,"
-        " completion_tokens, is_estimated FROM llm_calls"
+        " completion_tokens, is_estimated, cost_usd FROM llm_calls"
     )
     assert ledger == [
         {
@@ -197,6 +210,7 @@ async def test_an_abandoned_answer_keeps_what_was_said_and_the_ledger_what_it_co
             "prompt_tokens": 3,
             "completion_tokens": 6,
             "is_estimated": True,
+            "cost_usd": Decimal("0.015"),
         }
     ]
     assert await abandoned_turns(pool).settle_some() == 0
@@ -207,9 +221,10 @@ async def test_a_process_that_was_only_slow_changes_nothing_any_more(pool: Datab
     (turn,) = await abandon(pool, sql, user, 1)
     await abandoned_turns(pool, "Half").settle_some()
     late = Answer(content="Whole", status="complete", meta={}, tokens_used=3, processing_time_ms=4)
-    call = LedgerEntry(1, "m", "m", False, "ok", None, 1, 2, False, 4)  # noqa: FBT003 - as its fields say
+    # It made a second attempt, of which nobody knew: what was estimated stands for both.
+    calls = [LedgerEntry(n, "m", "m", False, "ok", None, 1, 2, False, 4) for n in (1, 2)]  # noqa: FBT003 - as its fields say
     async with pool.autocommit() as connection:
-        assert await turns.settle(connection, turn, late, user_id=user, calls=[call]) is None
+        assert await turns.settle(connection, turn, late, user_id=user, calls=calls) is None
     assert sql.value("SELECT content FROM chat_messages WHERE role = 'assistant'") == "Half"
     assert sql.value("SELECT count(*) FROM llm_calls") == 1
 
@@ -230,7 +245,7 @@ async def test_a_lease_that_is_renewed_at_the_last_moment_holds(pool: Database, 
         sql.do("UPDATE chat_messages SET lease_expires_at = now() + interval '1 minute' WHERE status = 'pending'")
         return "Half"
 
-    turns = AbandonedTurns(pool, published, Estimate(model="gpt-primary", history_messages=10))
+    turns = AbandonedTurns(pool, published, Estimate("gpt-primary", 10, price))
     assert await turns.settle_some() == 0
     assert sql.value(STATUS) == "pending"
     assert sql.value("SELECT count(*) FROM llm_calls") == 0
@@ -378,7 +393,7 @@ PURGED = {
 async def test_what_is_long_over_is_removed_in_batches_and_the_rest_stays(
     pool: Database, sql: Sql, settings: Settings, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    monkeypatch.setattr(worker_module, "_PURGE_BATCH", 2)
+    monkeypatch.setattr(worker_module, "_BATCH", 2)
     rows = f"SELECT count(*) FROM {PURGED[what].split()[2]}"  # noqa: S608 - one of ours
     user = sql.value(ADA)
     sql.do(PURGED[what], {"user": user, "from": 1, "to": 5})

@@ -1,27 +1,43 @@
 """Settles answers whose process has died, with what they had said."""
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from app.chat.provenance import Price, cost_usd, provenance, tokens_of
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import PATIENCE, Database
 from app.database.repositories import abandoned
-from app.database.repositories.abandoned import AbandonedTurn, Estimate
+from app.database.repositories.abandoned import AbandonedTurn
+from app.database.repositories.ledger import LedgerEntry
+from app.database.repositories.turns import Answer
 
 logger = logging.getLogger(__name__)
 
 Published = Callable[[UUID], Awaitable[str | None]]
 """Gives the text that clients have seen of an answer. None: it cannot be had just now."""
 
+CHARACTERS_PER_TOKEN = 4
+"""As `app/graph/tokens.py` has it where a provider counts nothing."""
 BATCH = 100
 """Answers settled in one go."""
 _PATIENCE = timedelta(seconds=3)
 """How long after its lease an answer waits for its text."""
 _RENEWAL = 5.0
 """Seconds after an outage of PostgreSQL within which every process that lives has renewed its leases."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What is taken to have been asked, where nobody lived to tell."""
+
+    model: str
+    history_messages: int
+    """Earlier messages that went with the question, at most."""
+    price: Price
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +66,7 @@ class AbandonedTurns:
 
         """
         async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-            found = await abandoned.find_some(connection, limit=BATCH)
+            found = await abandoned.find_some(connection, limit=BATCH, sent_messages=self._sent_messages)
         settled = 0
         for turn in found:
             try:
@@ -65,7 +81,9 @@ class AbandonedTurns:
     async def settle_in_session(self, *, user_id: int, session_uuid: UUID) -> bool:
         """Settle the answer that keeps a session busy, if its lease is over. False: there is none."""
         async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-            found = await abandoned.find_in_session(connection, user_id=user_id, session_uuid=session_uuid)
+            found = await abandoned.find_in_session(
+                connection, user_id=user_id, session_uuid=session_uuid, sent_messages=self._sent_messages
+            )
         return found is not None and await self._settle(found)
 
     async def _settle(self, turn: AbandonedTurn) -> bool:
@@ -74,5 +92,42 @@ class AbandonedTurns:
         content = await self.published(turn.answer_uuid)
         if content is None and turn.overdue < _PATIENCE:
             return False
+        call = self._call(turn, content or "")
+        answer = Answer(
+            content=content or "",
+            status="interrupted",
+            meta={"error": "interrupted"} | provenance([call], model=call.model_requested),
+            tokens_used=tokens_of([call]),
+            processing_time_ms=0,
+        )
         async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-            return await abandoned.settle(connection, turn, content=content or "", estimate=self.estimate)
+            return await abandoned.settle(connection, turn, answer, call)
+
+    @property
+    def _sent_messages(self) -> int:
+        return self.estimate.history_messages + 1
+
+    def _call(self, turn: AbandonedTurn, content: str) -> LedgerEntry:
+        """Estimate the attempt that was under way."""
+        model = self.estimate.model
+        prompt_tokens = math.ceil(turn.sent_characters / CHARACTERS_PER_TOKEN)
+        completion_tokens = math.ceil(len(content) / CHARACTERS_PER_TOKEN)
+        return LedgerEntry(
+            attempt=1,
+            model_requested=model,
+            model_used=None,
+            is_fallback=False,
+            status="cancelled",
+            error_code=None,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            is_estimated=True,
+            latency_ms=0,
+            cost_usd=cost_usd(
+                self.estimate.price,
+                requested=model,
+                used=None,
+                prompt_tokens=prompt_tokens,
+                completion_tokens=completion_tokens,
+            ),
+        )

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from app.chat.abandoned import AbandonedTurns
+from app.chat.abandoned import AbandonedTurns, Estimate
 from app.chat.following import FollowingService
 from app.chat.idempotency import Replies
 from app.chat.live import Outlet
@@ -20,7 +20,6 @@ from app.chat.stops import StopService
 from app.chat.turns import SETTLE_PATIENCE, TurnRunner
 from app.config import Settings
 from app.core.shutdown import NOTICE_SECONDS
-from app.database.repositories.abandoned import Estimate
 from app.dependencies import Resources
 from app.graph.builder import build_chat_graph
 from app.graph.context import ChatModel, ModelPolicy, Sampling
@@ -71,13 +70,11 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         channel = StopChannel(resources.redis, blocking_redis)
         outlet = Outlet(buffer)
         graph = build_chat_graph()
+        catalog = Catalog.from_settings(settings)
         abandoned = AbandonedTurns(
-            database,
-            buffer.published,
-            Estimate(model=settings.LLM_MODEL, history_messages=settings.LLM_HISTORY_MESSAGES),
+            database, buffer.published, Estimate(catalog.primary, settings.LLM_HISTORY_MESSAGES, catalog.cost)
         )
         replies = Replies(database, abandoned)
-        catalog = Catalog.from_settings(settings)
         policy = _policy(settings, catalog)
         breakers = Breakers(
             [model.name for model in catalog.models],
@@ -91,6 +88,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             database=database,
             policy=policy,
             abandoned=abandoned,
+            price=catalog.cost,
             turn_timeout=settings.LLM_TURN_TIMEOUT,
             health=breakers,
             outlet=outlet,

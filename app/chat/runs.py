@@ -2,15 +2,17 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
 
 from app.chat.live import LiveTurn
+from app.chat.provenance import Price, cost_usd, provenance, tokens_of
 from app.database.connection import PATIENCE, Database
 from app.database.repositories import turns
-from app.database.repositories.ledger import LedgerEntry
+from app.database.repositories.ledger import LedgerEntry, Purpose
 from app.database.repositories.turns import Answer, SettledStatus
 from app.graph.builder import ChatGraph
 from app.graph.context import Attempt, ChatContext, PromptMessage
@@ -44,7 +46,9 @@ class StoredHistory:
         return [{"role": "assistant" if role == "assistant" else "user", "content": text} for role, text in rows]
 
 
-async def run_graph(graph: ChatGraph, context: ChatContext, live: LiveTurn, state: ChatState) -> Outcome:
+async def run_graph(
+    graph: ChatGraph, context: ChatContext, live: LiveTurn, state: ChatState, *, price: Price
+) -> Outcome:
     """Run the graph for a turn that may be cut short meanwhile. Whatever happens there is an answer.
 
     When it returns, the whole of the answer has been published.
@@ -55,80 +59,98 @@ async def run_graph(graph: ChatGraph, context: ChatContext, live: LiveTurn, stat
     try:
         result = await live.run
     except asyncio.CancelledError:
-        answer = (
+        ended = (
             _cut_short(live, context, "cancelled")
             if live.stop_requested
             else _cut_short(live, context, "interrupted", code="shutting_down")
         )
     except Exception:
         logger.exception("the graph failed")
-        answer = _cut_short(live, context, "failed", code="internal_error", polite_text=FALLBACK_RESPONSE)
+        ended = _cut_short(live, context, "failed", code="internal_error", polite_text=FALLBACK_RESPONSE)
     else:
-        metadata = result["metadata"]
-        answer = Answer(
-            content=result["final_response"],
-            status="complete" if result["status"] == "completed" else "failed",
-            meta=metadata,
-            tokens_used=_tokens_of_the_whole(metadata) or _tokens_of_a_part(context),
-            processing_time_ms=metadata["processing_time_ms"],
+        ended = _Ended(
+            result["final_response"],
+            "complete" if result["status"] == "completed" else "failed",
+            result["metadata"],
         )
     # What nobody has streamed, and what the pipeline says by itself, is shown in one piece.
-    if answer.content != live.text:
-        live.publish(answer.content[len(live.text) :])
-    return Outcome(answer, [_ledger_entry(number, call) for number, call in enumerate(context.attempts, 1)])
+    if ended.text != live.text:
+        live.publish(ended.text[len(live.text) :])
+    calls = ledger_entries(context.attempts, price)
+    answer = Answer(
+        content=ended.text,
+        status=ended.status,
+        # What the graph says of a cached answer is what it took when it was made.
+        meta=provenance(calls, model=context.policy.models[0]) | ended.meta,
+        tokens_used=tokens_of(calls),
+        processing_time_ms=ended.meta["processing_time_ms"],
+    )
+    return Outcome(answer, calls)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """An answer without its account."""
+
+    text: str
+    status: SettledStatus
+    meta: dict[str, Any]
 
 
 def _cut_short(
     live: LiveTurn, context: ChatContext, status: SettledStatus, *, code: str | None = None, polite_text: str = ""
-) -> Answer:
+) -> _Ended:
     """Make an answer of what has been shown, or of a polite text, where the graph made none."""
-    milliseconds = sum(attempt.latency_ms for attempt in context.attempts)
     meta: dict[str, Any] = {
-        "attempts": len(context.attempts),
-        "processing_time_ms": milliseconds,
+        "processing_time_ms": sum(attempt.latency_ms for attempt in context.attempts),
         "timestamp": datetime.now(UTC).isoformat(),
     }
     if code is not None:
         meta |= {"error": code, "fallback": not live.text}
-    return Answer(
-        content=live.text or polite_text,
-        status=status,
-        meta=meta,
-        tokens_used=_tokens_of_a_part(context),
-        processing_time_ms=milliseconds,
-    )
+    return _Ended(live.text or polite_text, status, meta)
 
 
-def _tokens_of_the_whole(metadata: dict[str, Any]) -> int:
-    """Return what an answer took. The metadata of a cached one say what it took when it was made."""
-    tokens: int = 0 if metadata.get("cached") else metadata.get("tokens_used", {}).get("total", 0)
-    return tokens
+def ledger_entries(attempts: Sequence[Attempt], price: Price, *, purpose: Purpose = "answer") -> list[LedgerEntry]:
+    """Return what the ledger is told of the attempts that were made for one text."""
+    return [_ledger_entry(number, attempt, price, purpose) for number, attempt in enumerate(attempts, 1)]
 
 
-def _tokens_of_a_part(context: ChatContext) -> int:
-    return sum(sum(attempt.estimate) for attempt in context.attempts if attempt.estimate)
-
-
-def _ledger_entry(number: int, attempt: Attempt) -> LedgerEntry:
+def _ledger_entry(number: int, attempt: Attempt, price: Price, purpose: Purpose) -> LedgerEntry:
     completion = attempt.completion
-    if completion is not None:
-        status: Literal["ok", "error", "cancelled"] = "ok"
-    else:
+    status: Literal["ok", "error", "cancelled"]
+    if completion is None:
         status = "error" if attempt.error_code else "cancelled"
-    prompt_tokens, completion_tokens = attempt.estimate or (0, 0)
-    if completion is not None and not completion.is_cached:
+        prompt_tokens, completion_tokens = attempt.estimate or (0, 0)
+        is_estimated = attempt.estimate is not None
+    else:
+        status = "ok"
         prompt_tokens, completion_tokens = completion.prompt_tokens, completion.completion_tokens
+        is_estimated = completion.is_estimated
+    is_cached = completion is not None and completion.is_cached
+    if is_cached:  # nobody was asked: those tokens have been paid for once
+        prompt_tokens = completion_tokens = 0
+        is_estimated = False
+    model_used = completion.model if completion else None
     return LedgerEntry(
         attempt=number,
         model_requested=attempt.model_requested,
-        model_used=completion.model if completion else None,
+        model_used=model_used,
         is_fallback=attempt.is_fallback,
         status=status,
         error_code=attempt.error_code,
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
-        is_estimated=completion.is_estimated if completion else attempt.estimate is not None,
+        is_estimated=is_estimated,
         latency_ms=attempt.latency_ms,
         first_token_ms=attempt.first_token_ms,
-        is_cached=completion is not None and completion.is_cached,
+        cost_usd=cost_usd(
+            price,
+            requested=attempt.model_requested,
+            used=model_used,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+        ),
+        is_cached=is_cached,
+        purpose=purpose,
+        fallback_reason=attempt.fallback_reason,
     )

@@ -15,6 +15,7 @@ from uuid import UUID
 from app.chat.abandoned import AbandonedTurns
 from app.chat.idempotency import kept
 from app.chat.live import Ending, LiveTurn, Outlet
+from app.chat.provenance import Price
 from app.chat.runs import Outcome, StoredHistory, run_graph
 from app.chat.schemas import MessageResponse
 from app.chat.shapes import answer_message, direct_message, direct_response, ending_of
@@ -115,6 +116,7 @@ class TurnRunner:
     database: Database
     policy: ModelPolicy
     abandoned: AbandonedTurns
+    price: Price
     turn_timeout: float
     """Seconds all attempts of a turn may take together, until a streamed answer begins."""
     health: ModelHealth = field(default_factory=NoHealth)
@@ -384,7 +386,7 @@ class TurnRunner:
         )
         self._live.add(live)
         try:
-            return await run_graph(self.graph, context, live, state)
+            return await run_graph(self.graph, context, live, state, price=self.price)
         finally:
             self._live.discard(live)
 

@@ -1,5 +1,6 @@
 """People with a past."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,9 @@ CANARY = "canary7f3a"
 
 
 @pytest.fixture
-def eve(auth_client: TestClient, chat_client: TestClient, sql: Sql, provider: Provider) -> User:
+def eve(
+    auth_client: TestClient, chat_client: TestClient, sql: Sql, provider: Provider, sum_up: Callable[[int], int]
+) -> User:
     """Somebody who has left a trace wherever one can be left, with a canary in each."""
     name = f"{CANARY}-eve"
     headers = {"User-Agent": f"{CANARY} browser"}
@@ -42,6 +45,7 @@ def eve(auth_client: TestClient, chat_client: TestClient, sql: Sql, provider: Pr
     question = {"message": f"{CANARY} direct question"}
     chat.request("POST", "/direct", json=question, headers={"Idempotency-Key": CANARY})
     Chat(chat_client, replace(user, access_token=key["key"])).ask(session, f"{CANARY} by a program")
+    assert sum_up(3) == 3
     return user
 
 

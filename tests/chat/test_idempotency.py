@@ -36,7 +36,7 @@ from app.services.catalog import Catalog
 from app.services.redis import open_redis
 from app.services.redis_breaker import RedisBreaker
 from app.services.session_cleaner import SessionCleaner
-from tests.fakes import FakeModel, abandoned_turns, completion
+from tests.fakes import FakeModel, abandoned_turns, completion, price
 from tests.fixtures.database import Sql
 from tests.fixtures.processes import ChatProcess
 from tests.fixtures.services import CHAT, Chat, assert_problem
@@ -363,6 +363,7 @@ async def test_a_client_that_left_finds_its_answer_under_the_key(
             database=pool,
             policy=policy,
             abandoned=abandoned_turns(pool),
+            price=price,
             turn_timeout=5,
         )
 

@@ -15,7 +15,7 @@ from app.core.exceptions import DatabaseUnavailableError, ServiceUnavailableErro
 from app.database.connection import Database
 from app.graph.builder import build_chat_graph
 from app.graph.context import ModelPolicy
-from tests.fakes import FakeModel, abandoned_turns, completion
+from tests.fakes import FakeModel, abandoned_turns, completion, price
 from tests.fixtures.database import Sql
 
 USER = uuid4()
@@ -29,6 +29,7 @@ def runner(database: Database, model: FakeModel) -> TurnRunner:
         database=database,
         policy=policy,
         abandoned=abandoned_turns(database),
+        price=price,
         turn_timeout=5,
     )
 

@@ -75,7 +75,7 @@ def test_the_guards_come_back_with_the_table(empty_database_url: str) -> None:
     try:
         assert sql.rows("SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace") == []
         command.upgrade(config, "head")
-        assert sql.rows("SELECT tgname, tgenabled FROM pg_trigger WHERE NOT tgisinternal") == [
+        assert sql.rows("SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = 'audit_log'::regclass") == [
             {"tgname": "audit_log_append_only", "tgenabled": "A"}
         ]
         rights = sql.rows(

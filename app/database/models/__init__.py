@@ -10,6 +10,7 @@ from app.database.models.llm_call import LlmCall
 from app.database.models.login_throttle import LoginThrottle
 from app.database.models.one_time_token import OneTimeToken
 from app.database.models.outgoing_mail import OutgoingMail
+from app.database.models.usage import UsageHour, UsagePending, UserUsageHour
 from app.database.models.user import User
 
 __all__ = [
@@ -23,5 +24,8 @@ __all__ = [
     "LoginThrottle",
     "OneTimeToken",
     "OutgoingMail",
+    "UsageHour",
+    "UsagePending",
     "User",
+    "UserUsageHour",
 ]

@@ -15,7 +15,7 @@ class LlmCall(IdMixin, CreatedMixin, Base):
     __tablename__ = "llm_calls"
 
     turn_id: Mapped[UUID]
-    """Public id of the answer the attempt was for; of a direct question, an id of its own."""
+    """Public id of the answer the attempt was for; of a direct question, or a summary, an id of its own."""
     attempt: Mapped[int]
     """Position among the attempts of the turn, from 1."""
     user_id: Mapped[int | None] = mapped_column(BigInteger)
@@ -34,18 +34,27 @@ class LlmCall(IdMixin, CreatedMixin, Base):
     is_estimated: Mapped[bool] = mapped_column(server_default=false())
     """Whether the token counts are ours because the provider gave none."""
     cost_usd: Mapped[Decimal | None] = mapped_column(Numeric(18, 9))
-    """Null where the price is not known."""
+    """By the prices of that time. Null where the price is not known."""
     latency_ms: Mapped[int]
     first_token_ms: Mapped[int | None]
     """Null where the answer did not come as a stream."""
     is_cached: Mapped[bool] = mapped_column(server_default=false())
+    """Whether the answer was known already: it took no tokens and cost nothing."""
+    purpose: Mapped[str] = mapped_column(String(20), server_default="answer")
+    """`summary`: the model summed up what does not fit its window any more."""
+    fallback_reason: Mapped[str | None] = mapped_column(String(50))
+    """Why it was not the turn's first model: the code of its failure, or `model_suspended`."""
 
     __table_args__ = (
         UniqueConstraint("turn_id", "attempt"),
         CheckConstraint("status IN ('ok', 'error', 'cancelled')", name="status"),
         CheckConstraint("(status = 'error') = (error_code IS NOT NULL)", name="error_with_code"),
         CheckConstraint("attempt > 0", name="attempt"),
+        CheckConstraint("purpose IN ('answer', 'summary')", name="purpose"),
+        CheckConstraint("fallback_reason IS NULL OR is_fallback", name="reason_of_fallback"),
+        CheckConstraint("cost_usd >= 0", name="cost_usd"),
         CheckConstraint("prompt_tokens >= 0 AND completion_tokens >= 0 AND latency_ms >= 0", name="amounts"),
         Index("ix_llm_calls_created_at", "created_at"),
         Index("ix_llm_calls_user_id_created_at", "user_id", "created_at"),
+        Index("ix_llm_calls_session_id", "session_id", postgresql_where=text("session_id IS NOT NULL")),
     )

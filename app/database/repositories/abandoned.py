@@ -6,28 +6,23 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    ColumnElement,
     Integer,
     Interval,
     Select,
-    Text,
-    Uuid,
     bindparam,
-    cast,
     func,
-    literal,
     null,
     select,
-    true,
     type_coerce,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import aliased
 
-from app.database.models import ChatMessage, ChatSession, LlmCall
+from app.database.models import ChatMessage, ChatSession
 from app.database.repositories import ledger
-from app.database.repositories.turns import preview
+from app.database.repositories.ledger import LedgerEntry
+from app.database.repositories.turns import Answer, preview
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +34,29 @@ class AbandonedTurn:
     user_id: int
     overdue: timedelta
     """Since its lease was over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What the ledger is told of an attempt that nobody lived to record."""
-
-    model: str
-    history_messages: int
-    """Earlier messages that went with the question, at most."""
+    sent_characters: int
+    """Of the question and what went with it, as far as it is still there."""
 
 
 # Written out and not sent as parameters: it is the condition of the index that finds the few among all messages.
 _ACTIVE = ChatMessage.status.in_(bindparam("p_active", ("pending", "streaming"), expanding=True, literal_execute=True))
 _IS_ABANDONED = (_ACTIVE, ChatMessage.lease_expires_at < func.now())
+_SENT = aliased(ChatMessage)
+_sent_lengths = (
+    select(func.char_length(_SENT.content).label("characters"))
+    .where(_SENT.session_id == ChatMessage.session_id, _SENT.seq < ChatMessage.seq, _SENT.status == "complete")
+    .order_by(_SENT.seq.desc())
+    .limit(bindparam("p_sent_messages", type_=Integer))
+    .correlate(ChatMessage)
+    .subquery("sent")
+)
 _FIND = (
     select(
         ChatMessage.uuid,
         ChatMessage.session_id,
         ChatSession.user_id,
         type_coerce(func.now() - ChatMessage.lease_expires_at, Interval).label("overdue"),
+        select(func.coalesce(func.sum(_sent_lengths.c.characters), 0)).scalar_subquery().label("sent_characters"),
     )
     .join(ChatSession, ChatMessage.session_id == ChatSession.id)
     .where(*_IS_ABANDONED)
@@ -67,10 +65,6 @@ _FIND_SOME = _FIND.order_by(ChatMessage.lease_expires_at).limit(bindparam("p_lim
 _FIND_IN_SESSION = _FIND.where(
     ChatSession.uuid == bindparam("p_session_uuid"), ChatSession.user_id == bindparam("p_user_id")
 )
-
-
-def _estimated_tokens(characters: ColumnElement[int]) -> ColumnElement[int]:
-    return cast(func.ceil(characters / 4.0), Integer)  # as `services/llm.py` where a provider counts nothing
 
 
 def _settle_statement() -> Select[Any]:
@@ -82,18 +76,18 @@ def _settle_statement() -> Select[Any]:
         .with_for_update(of=ChatSession)
         .cte("locked")
     )
-    text = bindparam("p_content", type_=Text)
     answer = (
         update(ChatMessage)
         .where(ChatMessage.session_id == locked.c.id, ChatMessage.uuid == bindparam("p_turn_id"), *_IS_ABANDONED)
         .values(
-            content=text,
-            status="interrupted",
-            meta={"error": "interrupted"},
+            content=bindparam("p_content"),
+            status=bindparam("p_status"),
+            meta=bindparam("p_meta"),
+            tokens_used=bindparam("p_tokens_used"),
             lease_expires_at=null(),
             updated_at=func.now(),
         )
-        .returning(ChatMessage.session_id, ChatMessage.seq)
+        .returning(ChatMessage.session_id)
         .cte("answer")
     )
     session = (
@@ -102,81 +96,45 @@ def _settle_statement() -> Select[Any]:
         .values(last_message_preview=bindparam("p_preview"), last_message_at=func.now(), updated_at=func.now())
         .cte("session")
     )
-    sent = (
-        select(ChatMessage.content)
-        .where(
-            ChatMessage.session_id == answer.c.session_id,
-            ChatMessage.seq < answer.c.seq,
-            ChatMessage.status == "complete",
-        )
-        .order_by(ChatMessage.seq.desc())
-        .limit(bindparam("p_sent_messages", type_=Integer))
-        .lateral("sent")
-    )
-    call = (
-        insert(LlmCall)
-        .from_select(
-            [
-                "turn_id",
-                "attempt",
-                "user_id",
-                "session_id",
-                "model_requested",
-                "status",
-                "prompt_tokens",
-                "completion_tokens",
-                "is_estimated",
-                "latency_ms",
-            ],
-            select(
-                bindparam("p_turn_id", type_=Uuid),
-                literal(1),
-                locked.c.user_id,
-                locked.c.id,
-                bindparam("p_model", type_=Text),
-                literal("cancelled"),
-                _estimated_tokens(func.coalesce(func.sum(func.char_length(sent.c.content)), 0)),
-                _estimated_tokens(func.char_length(text)),
-                true(),
-                literal(0),
-            )
-            .select_from(locked.join(answer, true()).outerjoin(sent, true()))
-            .group_by(locked.c.user_id, locked.c.id),
-        )
-        # There is a row where only the answer could not be stored.
-        .on_conflict_do_nothing(constraint="uq_llm_calls_turn_id_attempt")
-        .cte("call")
-    )
-    return select(answer.c.session_id).add_cte(session, call)
+    # There is an account where the answer was made, and only storing it failed.
+    calls = ledger.append_statement(owner, where_any=answer).cte("calls")
+    return select(answer.c.session_id).add_cte(session, calls)
 
 
 _SETTLE = _settle_statement()
 
 
-async def find_some(connection: AsyncConnection, *, limit: int) -> list[AbandonedTurn]:
-    """Return the abandoned answers of all users, those first that have been so for longest."""
-    return [AbandonedTurn(*row) for row in await connection.execute(_FIND_SOME, {"p_limit": limit})]
+async def find_some(connection: AsyncConnection, *, limit: int, sent_messages: int) -> list[AbandonedTurn]:
+    """Return the abandoned answers of all users, those first that have been so for longest.
+
+    `sent_messages`: how many messages, the question among them, a model was sent at most.
+    """
+    parameters = {"p_limit": limit, "p_sent_messages": sent_messages}
+    return [AbandonedTurn(*row) for row in await connection.execute(_FIND_SOME, parameters)]
 
 
-async def find_in_session(connection: AsyncConnection, *, user_id: int, session_uuid: UUID) -> AbandonedTurn | None:
-    """Return the abandoned answer of a session, of which there is at most one."""
-    parameters = {"p_user_id": user_id, "p_session_uuid": session_uuid}
+async def find_in_session(
+    connection: AsyncConnection, *, user_id: int, session_uuid: UUID, sent_messages: int
+) -> AbandonedTurn | None:
+    """Return the abandoned answer of a session, of which there is at most one. `sent_messages`: as `find_some`."""
+    parameters = {"p_user_id": user_id, "p_session_uuid": session_uuid, "p_sent_messages": sent_messages}
     row = (await connection.execute(_FIND_IN_SESSION, parameters)).one_or_none()
     return AbandonedTurn(*row) if row else None
 
 
-async def settle(connection: AsyncConnection, turn: AbandonedTurn, *, content: str, estimate: Estimate) -> bool:
-    """Store an abandoned answer as interrupted, and what it will have cost. False: it is not abandoned any more."""
+async def settle(connection: AsyncConnection, turn: AbandonedTurn, answer: Answer, call: LedgerEntry) -> bool:
+    """Store an abandoned answer, and what it will have cost. False: it is not abandoned any more."""
     settled = await connection.scalar(
         _SETTLE,
         {
-            "p_turn_id": turn.answer_uuid,
-            "p_session_id": turn.session_id,
-            "p_user_id": turn.user_id,
-            "p_content": content,
-            "p_preview": preview(content),
-            "p_model": estimate.model,
-            "p_sent_messages": estimate.history_messages + 1,
+            **ledger.parameters(
+                turn_id=turn.answer_uuid, user_id=turn.user_id, session_id=turn.session_id, calls=[call]
+            ),
+            "p_content": answer.content,
+            "p_status": answer.status,
+            "p_meta": answer.meta,
+            "p_tokens_used": answer.tokens_used,
+            "p_preview": preview(answer.content),
         },
     )
     return settled is not None

@@ -29,6 +29,9 @@ LEFT_OUT: Mapping[str, str] = {
     "idempotency_keys.session_id": "internal key; `turn_id` names the answer",
     "idempotency_keys.fingerprint": "hash of a request",
     "llm_calls.session_id": "internal key; `turn_id` names the answer",
+    "usage_pending.*": "internal state of sums over `llm_calls`",
+    "usage_hours.*": "sums over everybody",
+    "user_usage_hours.*": "sums over `llm_calls`",
     "login_throttles.*": "counts of tries for some minutes, under hashed names",
 }
 """`table.column`, `*` for any, and why it is not exported."""
@@ -154,6 +157,8 @@ SECTIONS = (
             "latency_ms",
             "first_token_ms",
             "is_cached",
+            "purpose",
+            "fallback_reason",
             "created_at",
         ),
         _of_user("llm_calls"),

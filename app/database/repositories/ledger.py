@@ -1,17 +1,25 @@
 """The ledger: what every attempt at a model came to. It is appended to, by whoever ends a turn."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
+from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import CTE, BigInteger, Uuid, bindparam, case, column, func, select, true
 from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database.connection import violated_constraint
 from app.database.models import LlmCall, User
 from app.database.repositories import idempotency
 from app.database.repositories.idempotency import KeptResponse
+
+Purpose = Literal["answer", "summary"]
+
+ONCE = "uq_llm_calls_turn_id_attempt"
+"""The constraint that refuses to account for a turn a second time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +37,10 @@ class LedgerEntry:
     is_estimated: bool
     latency_ms: int
     first_token_ms: int | None = None
+    cost_usd: Decimal | None = None
     is_cached: bool = False
+    purpose: Purpose = "answer"
+    fallback_reason: str | None = None
 
 
 _COLUMNS = [field.name for field in fields(LedgerEntry)]
@@ -48,34 +59,43 @@ def owner_statement() -> CTE:
     )
 
 
-def append_statement(owner: CTE) -> Insert:
-    """Build the insertion of a turn's attempts, to be run with `parameters`."""
+def append_statement(owner: CTE, *, where_any: CTE | None = None) -> Insert:
+    """Build the insertion of a turn's attempts, to be run with `parameters`: all of them or, being there already, none.
+
+    With `where_any` nothing is inserted unless that has a row, and being there already is no error.
+    """
     calls = (
         func.jsonb_to_recordset(bindparam("p_calls", type_=JSONB))
         .table_valued(*(column(name, LlmCall.__table__.c[name].type) for name in _COLUMNS), name="calls")
         .render_derived(with_types=True)
     )
-    statement = insert(LlmCall).from_select(
-        ["turn_id", "user_id", "session_id", *_COLUMNS],
-        select(
-            bindparam("p_turn_id", type_=Uuid),
-            owner.c.id,
-            case((owner.c.id.is_not(None), bindparam("p_session_id", type_=BigInteger))),
-            *calls.c,
-        ).select_from(calls.outerjoin(owner, true())),
-    )
-    # Storing a turn may be tried again when its confirmation was lost.
-    return statement.on_conflict_do_nothing(constraint="uq_llm_calls_turn_id_attempt")
+    rows = select(
+        bindparam("p_turn_id", type_=Uuid),
+        owner.c.id,
+        case((owner.c.id.is_not(None), bindparam("p_session_id", type_=BigInteger))),
+        *calls.c,
+    ).select_from(calls.outerjoin(owner, true()))
+    if where_any is not None:
+        rows = rows.where(select(where_any).exists())
+    statement = insert(LlmCall).from_select(["turn_id", "user_id", "session_id", *_COLUMNS], rows)
+    return statement if where_any is None else statement.on_conflict_do_nothing(constraint=ONCE)
 
 
 def parameters(*, turn_id: UUID, user_id: int, session_id: int | None, calls: Sequence[LedgerEntry]) -> dict[str, Any]:
     """Return what `append_statement` and its `owner_statement` take."""
-    return {
-        "p_turn_id": turn_id,
-        "p_user_id": user_id,
-        "p_session_id": session_id,
-        "p_calls": [asdict(call) for call in calls],
-    }
+    return {"p_turn_id": turn_id, "p_user_id": user_id, "p_session_id": session_id, "p_calls": list(map(_row, calls))}
+
+
+def _row(call: LedgerEntry) -> dict[str, Any]:
+    row = {name: getattr(call, name) for name in _COLUMNS}
+    if call.cost_usd is not None:
+        row["cost_usd"] = str(call.cost_usd)  # as JSON a number would pass through a float
+    return row
+
+
+def is_there_already(error: BaseException) -> bool:
+    """Tell whether the ledger refused a turn because it has been accounted for."""
+    return violated_constraint(error) == ONCE
 
 
 # Built once: SQLAlchemy finds the compiled form of the same object again.
@@ -88,12 +108,20 @@ async def record_calls(
     *,
     turn_id: UUID,
     user_id: int,
+    session_id: int | None = None,
     calls: Sequence[LedgerEntry],
     kept: KeptResponse | None = None,
 ) -> None:
-    """Append the attempts of a direct question to the ledger, and keep what it was answered under a key."""
-    values = parameters(turn_id=turn_id, user_id=user_id, session_id=None, calls=calls)
-    if kept is None:
-        await connection.execute(_APPEND, values)
-    else:
-        await connection.execute(_APPEND_WITH_KEY, values | idempotency.response_parameters(kept))
+    """Append attempts that belong to no stored answer: those of a direct question or, in a session, of a summary.
+
+    Keep what a direct question was answered under its key. Harmless to repeat: `turn_id` is accounted for once.
+    """
+    values = parameters(turn_id=turn_id, user_id=user_id, session_id=session_id, calls=calls)
+    statement = _APPEND
+    if kept is not None:
+        statement, values = _APPEND_WITH_KEY, values | idempotency.response_parameters(kept)
+    try:
+        await connection.execute(statement, values)
+    except IntegrityError as error:
+        if not is_there_already(error):
+            raise

@@ -362,19 +362,25 @@ async def settle(
     calls: Sequence[LedgerEntry],
 ) -> SettledTurn | None:
     """Store the answer and append to the ledger. None: the answer was deleted, or settled by somebody else."""
-    row = await direct.fetch_one(
-        connection,
-        _SETTLE,
-        {
-            **ledger.parameters(turn_id=turn.answer_uuid, user_id=user_id, session_id=turn.session_id, calls=calls),
-            "p_content": answer.content,
-            "p_status": answer.status,
-            "p_meta": answer.meta,
-            "p_tokens_used": answer.tokens_used,
-            "p_processing_time_ms": answer.processing_time_ms,
-            "p_preview": preview(answer.content),
-        },
-    )
+    try:
+        row = await direct.fetch_one(
+            connection,
+            _SETTLE,
+            {
+                **ledger.parameters(turn_id=turn.answer_uuid, user_id=user_id, session_id=turn.session_id, calls=calls),
+                "p_content": answer.content,
+                "p_status": answer.status,
+                "p_meta": answer.meta,
+                "p_tokens_used": answer.tokens_used,
+                "p_processing_time_ms": answer.processing_time_ms,
+                "p_preview": preview(answer.content),
+            },
+        )
+    except (IntegrityError, UniqueViolationError) as error:
+        # Whoever settled it has accounted for it, with the same or with estimates.
+        if ledger.is_there_already(error):
+            return None
+        raise
     return SettledTurn(**row) if row else None
 
 

@@ -1,0 +1,64 @@
+"""Sums over the ledger, by hour. What they do not hold yet is in the queue, so both together are exact."""
+
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import BigInteger, ForeignKey, Numeric, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database.base import Base
+
+_NONE_YET = text("0")
+
+
+class UsagePending(Base):
+    """A row of the ledger that no sum holds yet. A trigger of the ledger writes it, the worker takes it out."""
+
+    __tablename__ = "usage_pending"
+
+    call_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+
+
+class UsageCounters:
+    """What is summed up."""
+
+    calls: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
+    turns: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
+    """First attempts. A turn has one attempt that is `ok` or `cancelled` at most, and then it is the last."""
+    ok: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
+    cancelled: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
+    fallback: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
+    """`ok`, but of another model than the turn's first."""
+    cached: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
+    estimated: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
+    unpriced: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
+    """Their price is not known, and `cost_usd` is without them."""
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
+    completion_tokens: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
+    cost_usd: Mapped[Decimal] = mapped_column(Numeric(24, 9), server_default=_NONE_YET)
+    latency_ms: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
+
+
+class UsageHour(UsageCounters, Base):
+    """The usage of everybody, for good: it names nobody."""
+
+    __tablename__ = "usage_hours"
+
+    hour: Mapped[datetime] = mapped_column(primary_key=True, sort_order=-3)
+    """Its beginning, in UTC."""
+    model: Mapped[str] = mapped_column(String(200), primary_key=True, sort_order=-2)
+    """As it was asked for."""
+    purpose: Mapped[str] = mapped_column(String(20), primary_key=True, sort_order=-1)
+
+
+class UserUsageHour(UsageCounters, Base):
+    """The usage of one account, which goes with it."""
+
+    __tablename__ = "user_usage_hours"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, sort_order=-4)
+    hour: Mapped[datetime] = mapped_column(primary_key=True, sort_order=-3)
+    """Its beginning, in UTC."""
+    model: Mapped[str] = mapped_column(String(200), primary_key=True, sort_order=-2)
+    """As it was asked for."""
+    purpose: Mapped[str] = mapped_column(String(20), primary_key=True, sort_order=-1)
