@@ -397,6 +397,7 @@ async def test_in_10000_requests_that_are_cached_and_cancelled_nobody_gets_anoth
     # Not even one that was found out and kept away.
     assert caplog.messages == []
     await model.close()
+    assert not model._calls
     for key in redis.scan_iter("answer:*"):
         user = UUID(str(key).split(":")[3])
         assert canary(user) in str(redis.get(key))

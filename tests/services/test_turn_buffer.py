@@ -17,12 +17,9 @@ from app.services.turn_buffer import KEEP_SECONDS, Draft, Excerpt, TurnBuffer
 
 
 @pytest.fixture
-async def buffer(settings: Settings, redis: Redis) -> AsyncIterator[TurnBuffer]:
-    client, blocking = open_redis(settings), open_redis(settings, longest_wait=5)
-    breaker = RedisBreaker(client, budget=0.3)
+async def buffer(settings: Settings, breaker: RedisBreaker) -> AsyncIterator[TurnBuffer]:
+    blocking = open_redis(settings.model_copy(update={"REDIS_TIMEOUT": 5.0}), longest_wait=5)
     yield TurnBuffer(breaker, blocking)
-    await breaker.close()
-    await client.aclose()
     await blocking.aclose()
 
 
