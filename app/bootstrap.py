@@ -19,7 +19,10 @@ from app.database.connection import Database
 from app.database.migrations import wait_for_schema
 from app.dependencies import Resources
 from app.health import HealthChecks, health_router
+from app.services.rate_limits import RateLimits
 from app.services.redis import open_redis
+from app.services.redis_breaker import RedisBreaker
+from app.throttling import RateLimitMiddleware
 
 ServiceLifespan = Callable[[Resources], AbstractAsyncContextManager[dict[str, Any]]]
 """Opens what one service needs besides; what it yields joins `request.state`."""
@@ -63,13 +66,14 @@ def create_app(  # noqa: PLR0913 - what the services differ in
     app.openapi_version = "3.2.0"
     # The last one added is the outermost.
     app.add_middleware(BodyLimitMiddleware, max_bytes=max_body_bytes)
+    app.add_middleware(RateLimitMiddleware, prefix=f"{settings.API_V1_STR}/")
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.CORS_ORIGINS,
         allow_credentials=True,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
-        expose_headers=["X-Request-ID", "Retry-After", "Idempotent-Replayed"],
+        expose_headers=["X-Request-ID", "Retry-After", "RateLimit", "RateLimit-Policy", "Idempotent-Replayed"],
     )
     app.add_middleware(RequestContextMiddleware)
     install_handlers(app)
@@ -97,6 +101,8 @@ def _lifespan(
             stack.push_async_callback(database.close)
             redis = open_redis(settings)
             stack.push_async_callback(redis.aclose)
+            breaker = RedisBreaker(redis, budget=settings.REDIS_TIMEOUT)
+            stack.push_async_callback(breaker.close)
             await wait_for_schema(database)
             stopping = asyncio.Event()
             stack.enter_context(stop_notice(stopping))
@@ -104,6 +110,7 @@ def _lifespan(
                 settings=settings,
                 database=database,
                 redis=redis,
+                breaker=breaker,
                 tokens=AccessTokens(
                     key=settings.SECRET_KEY.get_secret_value(),
                     algorithm=settings.ALGORITHM,
@@ -111,7 +118,11 @@ def _lifespan(
                 ),
                 stopping=stopping,
             )
-            state: dict[str, Any] = {"resources": resources, "health": HealthChecks(resources)}
+            state: dict[str, Any] = {
+                "resources": resources,
+                "health": HealthChecks(resources),
+                "rate_limits": RateLimits(settings, redis, breaker),
+            }
             if extra is not None:
                 state |= await stack.enter_async_context(extra(resources))
             yield state

@@ -229,9 +229,22 @@ class Settings(DatabaseSettings):
 
     # Limits
     RATE_LIMIT_REQUESTS: int = Field(
-        100, ge=1, le=1_000_000, description="Requests a client may make in one window. Not used yet."
+        100,
+        ge=1,
+        le=1_000_000,
+        description="Requests an account may make in any window, with all its devices and API keys together.",
     )
-    RATE_LIMIT_WINDOW: int = Field(60, ge=1, le=86_400, description="Length of the window in seconds. Not used yet.")
+    RATE_LIMIT_REQUESTS_PER_ADDRESS: int = Field(
+        2000,
+        ge=1,
+        le=1_000_000,
+        description="Requests that may come from one network address (of IPv6, from 64 bits of it) in any window. "
+        "More where many people share one.",
+    )
+    RATE_LIMIT_WINDOW: int = Field(60, ge=1, le=86_400, description="Length of these windows in seconds.")
+    STREAMS_PER_USER: int = Field(
+        20, ge=1, le=10_000, description="Event streams an account may have open at once at one process."
+    )
 
     # Webhooks
     WEBHOOK_SECRET: SecretStr | None = Field(None, description="Signs webhooks. Not used yet.")

@@ -20,6 +20,8 @@ from app.database.connection import PATIENCE, Database, DatabaseSession
 from app.database.repositories import audit, principals
 from app.database.repositories.audit import Origin
 from app.database.repositories.principals import Principal
+from app.services.rate_limits import Visit
+from app.services.redis_breaker import RedisBreaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class Resources:
     settings: Settings
     database: Database
     redis: Redis
+    breaker: RedisBreaker
+    """Before Redis, for whoever can do without."""
     tokens: AccessTokens
     stopping: asyncio.Event
     """Set when the process has been told to stop, shortly before its server stops listening."""
@@ -76,13 +80,25 @@ class _Bearer(OAuth2PasswordBearer):
 _scheme = _Bearer(tokenUrl="/api/v1/auth/login", scheme_name="OAuth2PasswordBearer")
 
 
-async def get_current_user(resources: ResourcesDep, token: Annotated[str | None, Depends(_scheme)]) -> Principal:
+async def get_visit(request: Request) -> Visit:
+    """Return the request as the limits see it."""
+    visit: Visit = request.state.visit
+    return visit
+
+
+VisitDep = Annotated[Visit, Depends(get_visit)]
+
+
+async def get_current_user(
+    resources: ResourcesDep, visit: VisitDep, token: Annotated[str | None, Depends(_scheme)]
+) -> Principal:
     """Return the caller.
 
     Account and login are looked up on every request, so that logout, disabling and demotion hold at once.
 
     Raises:
         UnauthorizedError: no token, a bad one, or one whose account or login is no longer good.
+        TooManyRequestsError: the account has made too many requests.
 
     """
     if token is None:
@@ -95,6 +111,7 @@ async def get_current_user(resources: ResourcesDep, token: Annotated[str | None,
         principal = await principals.find_by_login(connection, user_uuid=claims.sub, session_uuid=claims.sid)
     if principal is None:
         raise UnauthorizedError
+    await visit.belongs_to(principal.uuid)
     return principal
 
 
@@ -133,11 +150,13 @@ async def get_admin_user(user: CurrentUser, database: DatabaseDep, origin: Origi
 AdminUser = Annotated[Principal, Depends(get_admin_user)]
 
 
-async def get_chat_user(resources: ResourcesDep, token: Annotated[str | None, Depends(_scheme)]) -> Principal:
+async def get_chat_user(
+    resources: ResourcesDep, visit: VisitDep, token: Annotated[str | None, Depends(_scheme)]
+) -> Principal:
     """Return the caller of the chat service: somebody who has logged in, or a program with an API key.
 
     Raises:
-        UnauthorizedError: as `get_current_user`, and likewise for a key.
+        UnauthorizedError, TooManyRequestsError: as `get_current_user`, and likewise for a key.
         ForbiddenError: the account's address must be verified first.
 
     """
@@ -146,8 +165,9 @@ async def get_chat_user(resources: ResourcesDep, token: Annotated[str | None, De
             user = await principals.find_by_key(connection, token_hash=hash_token(token))
         if user is None:
             raise UnauthorizedError
+        await visit.belongs_to(user.uuid)
     else:
-        user = await get_current_user(resources, token)
+        user = await get_current_user(resources, visit, token)
     if not user.is_verified and not resources.settings.UNVERIFIED_MAY_CHAT:
         raise ForbiddenError("Verify your email address first.", code="email_not_verified")
     return user

@@ -13,6 +13,13 @@ from local.ports import PortError, Ports
 from local.stack import Stack
 from tests.provider import running_provider
 
+# Requests are counted as ever, and none is refused.
+_UNLIMITED = {
+    "RATE_LIMIT_REQUESTS": "1000000",
+    "RATE_LIMIT_REQUESTS_PER_ADDRESS": "1000000",
+    "STREAMS_PER_USER": "10000",
+}
+
 
 @contextmanager
 def running_stack(settings: Mapping[str, str] | None = None) -> Iterator[Stack]:
@@ -29,7 +36,7 @@ def running_stack(settings: Mapping[str, str] | None = None) -> Iterator[Stack]:
                 # The same is asked again and again.
                 "LLM_CACHE_TTL": "0",
             }
-            with Stack(home, _free_port(), {**inherited, **model, **(settings or {})}) as stack:
+            with Stack(home, _free_port(), {**inherited, **model, **_UNLIMITED, **(settings or {})}) as stack:
                 yield stack
 
 

@@ -1,7 +1,5 @@
 """What all three services have around their routes."""
 
-from contextlib import closing
-
 import pytest
 from fastapi.testclient import TestClient
 
@@ -42,7 +40,7 @@ def test_every_answer_has_an_id_and_is_neither_sniffed_nor_kept(auth_service: Te
 def test_the_interactive_pages_are_for_debugging_only(settings: Settings, service: str) -> None:
     paths = [f"/api/v1/{service}/openapi.json", f"/api/v1/{service}/docs"]
     for debug, status in ((False, 404), (True, 200)):
-        with closing(TestClient(CREATE[service](settings.model_copy(update={"DEBUG": debug})))) as client:
+        with TestClient(CREATE[service](settings.model_copy(update={"DEBUG": debug}))) as client:
             assert [client.get(path).status_code for path in paths] == [status, status]
             assert [client.get(path).status_code for path in ("/docs", "/redoc", "/openapi.json")] == [404] * 3
 

@@ -7,7 +7,7 @@ from app.admin.schemas import Overview
 from app.core.handlers import responses
 from app.dependencies import AdminUser, SessionDep
 
-router = APIRouter(responses=responses(401, 403, 503))
+router = APIRouter(responses=responses(401, 403, 429, 503))
 
 
 @router.get("/overview")

@@ -13,18 +13,15 @@ a right password takes its try back, and a password reset by mail starts the cou
 import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import ip_address, ip_network
 from uuid import UUID
 
 from app.core.exceptions import TooManyRequestsError
+from app.core.networks import network_of
 from app.database.connection import PATIENCE, Database
 from app.database.repositories import audit, throttles
 from app.database.repositories.audit import Origin
 from app.database.repositories.credentials import LoginAccount
 from app.database.repositories.throttles import Count
-
-_IPV6_PREFIX = 64
-"""What one subscriber has of IPv6: counting single addresses would count nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,7 @@ class GuessLimits:
         name = hashed(login)
         # Without an account the same counters are kept, so that nothing tells the two apart.
         name_key, account_key = f"name:{name}", f"account:{account.id}" if account else f"nobody:{name}"
-        network = network_of(origin)
+        network = network_of(origin.ip)
         if account is not None and account.is_known_network and network is not None:
             name_key, account_key = f"{name_key}@{network}", f"{account_key}@{network}"
         keys = [name_key, account_key]
@@ -102,17 +99,6 @@ class GuessLimits:
 def account_keys(*, user_id: int, email: str, username: str) -> list[str]:
     """Return the counters of an account, for `throttles.forget`."""
     return [f"account:{user_id}", f"confirmation:{user_id}", f"name:{hashed(email)}", f"name:{hashed(username)}"]
-
-
-def network_of(origin: Origin) -> str | None:
-    """Return the network that counts as one client: an IPv4 address, or 64 bits of an IPv6 one."""
-    if origin.ip is None:
-        return None
-    address = ip_address(origin.ip)
-    if address.version == 6 and address.ipv4_mapped is not None:  # noqa: PLR2004 - the protocol's number
-        address = address.ipv4_mapped
-    prefix = _IPV6_PREFIX if address.version == 6 else 32  # noqa: PLR2004 - likewise
-    return str(ip_network((address, prefix), strict=False))
 
 
 def hashed(name: str) -> str:

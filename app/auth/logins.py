@@ -6,10 +6,11 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from app.auth.guesses import Guess, GuessLimits, network_of
+from app.auth.guesses import Guess, GuessLimits
 from app.auth.places import Places
 from app.auth.schemas import TokenResponse
 from app.core.exceptions import BadRequestError, DatabaseUnavailableError, NotFoundError, UnauthorizedError
+from app.core.networks import network_of
 from app.core.passwords import PasswordHasher
 from app.core.security import AccessTokens, RefreshTokens, hash_token
 from app.core.types import new_id
@@ -53,7 +54,7 @@ class LoginService:
         """
         with self.places.taken_by(origin):
             async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-                account = await credentials.find_by_login(connection, login, network=network_of(origin))
+                account = await credentials.find_by_login(connection, login, network=network_of(origin.ip))
             guess = await self.guesses.login(login, account, origin)
             checked = account.password_hash if account and guess.is_evaluated else None
             is_right = await self.passwords.verify(password, checked)

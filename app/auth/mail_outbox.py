@@ -4,8 +4,9 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from app.auth.guesses import hashed, network_of
+from app.auth.guesses import hashed
 from app.core.exceptions import TooManyRequestsError
+from app.core.networks import network_of
 from app.database.connection import DatabaseConnection, DatabaseSession
 from app.database.repositories import mails, throttles
 from app.database.repositories.audit import Origin
@@ -61,7 +62,7 @@ class MailOutbox:
             TooManyRequestsError: too many from this network.
 
         """
-        network = network_of(origin)
+        network = network_of(origin.ip)
         if network is None:
             return
         count = await throttles.count(connection, f"mail-from:{network}", window=WINDOW)

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.auth.guesses import network_of
 from app.core.exceptions import TooManyRequestsError
+from app.core.networks import network_of
 from app.database.repositories.audit import Origin
 
 PLACES_PER_NETWORK = 16
@@ -26,7 +26,7 @@ class Places:
             TooManyRequestsError: the network has all of its own.
 
         """
-        network = network_of(origin)
+        network = network_of(origin.ip)
         if network is None:
             yield
             return

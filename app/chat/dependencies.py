@@ -13,6 +13,7 @@ from app.chat.following import FollowingService
 from app.chat.idempotency import Replies
 from app.chat.live import Outlet
 from app.chat.mirrors import Mirrors
+from app.chat.open_streams import OpenStreams
 from app.chat.questions import Questions
 from app.chat.revocation import RevocationWatch
 from app.chat.service import ChatService
@@ -29,7 +30,6 @@ from app.services.cached_model import CachedModel
 from app.services.catalog import Catalog
 from app.services.llm import OpenAIChatModel
 from app.services.redis import open_redis
-from app.services.redis_breaker import RedisBreaker
 from app.services.session_cleaner import SessionCleaner
 from app.services.stop_channel import StopChannel
 from app.services.turn_buffer import TurnBuffer
@@ -47,6 +47,7 @@ class ChatServices:
     turns: TurnRunner
     following: FollowingService
     stops: StopService
+    streams: OpenStreams
 
 
 @asynccontextmanager
@@ -58,15 +59,13 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         stack.push_async_callback(provider.close)
         blocking_redis = open_redis(settings, longest_wait=_LONGEST_READ)
         stack.push_async_callback(blocking_redis.aclose)
-        breaker = RedisBreaker(resources.redis, budget=settings.REDIS_TIMEOUT)
-        stack.push_async_callback(breaker.close)
         model: ChatModel = provider
         if settings.LLM_CACHE_TTL > 0:
-            cache = AnswerCache(breaker, seconds=settings.LLM_CACHE_TTL, scope=settings.LLM_CACHE_SCOPE)
+            cache = AnswerCache(resources.breaker, seconds=settings.LLM_CACHE_TTL, scope=settings.LLM_CACHE_SCOPE)
             model = cached = CachedModel(provider, cache)
             stack.push_async_callback(cached.close)
-        cleaner = SessionCleaner(breaker)
-        buffer = TurnBuffer(breaker, blocking_redis)
+        cleaner = SessionCleaner(resources.breaker)
+        buffer = TurnBuffer(resources.breaker, blocking_redis)
         channel = StopChannel(resources.redis, blocking_redis)
         outlet = Outlet(buffer)
         graph = build_chat_graph()
@@ -118,6 +117,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
                 turns=turns,
                 following=FollowingService(turns, replies, mirrors, revocations),
                 stops=StopService(database, turns, mirrors, channel),
+                streams=OpenStreams(settings.STREAMS_PER_USER),
             ),
         }
 

@@ -21,7 +21,11 @@ _MAX_FIELD_ERRORS = 20
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 _HEADERS: dict[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": {"description": "`Bearer`.", "schema": {"type": "string"}}},
-    429: _RETRY_AFTER,
+    429: _RETRY_AFTER
+    | {
+        "RateLimit": {"description": "How many requests are left, and for how long.", "schema": {"type": "string"}},
+        "RateLimit-Policy": {"description": "How many there are, and for how long.", "schema": {"type": "string"}},
+    },
     503: _RETRY_AFTER,
 }
 """What comes with every problem of a status."""
@@ -98,6 +102,18 @@ def problem_response(
     )
 
 
+def app_error_response(error: AppError) -> Response:
+    """Answer with an expected refusal."""
+    return problem_response(
+        error.status,
+        code=error.code,
+        detail=error.detail,
+        errors=error.errors,
+        headers=error.headers,
+        extra=error.extra,
+    )
+
+
 def internal_error_response() -> Response:
     """Answer for a fault of ours. The log has the rest."""
     return problem_response(500, code="internal_error", detail="An internal error occurred.")
@@ -112,14 +128,7 @@ def install_handlers(app: FastAPI) -> None:
 
 def _handle_app_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, AppError)  # noqa: S101 - narrows what the framework's signature cannot
-    return problem_response(
-        error.status,
-        code=error.code,
-        detail=error.detail,
-        errors=error.errors,
-        headers=error.headers,
-        extra=error.extra,
-    )
+    return app_error_response(error)
 
 
 def _handle_validation_error(_request: Request, error: Exception) -> Response:

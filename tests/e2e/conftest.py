@@ -17,6 +17,12 @@ from tests.fixtures.servers import temporary_home
 
 ADMIN_PASSWORD = "the first admin's password"
 PASSWORD = "correct horse battery staple"
+SETTINGS = {
+    "ADMIN_PASSWORD": ADMIN_PASSWORD,
+    # The tests are one address, which asks more than a machine's owner would.
+    "RATE_LIMIT_REQUESTS": "100000",
+    "RATE_LIMIT_REQUESTS_PER_ADDRESS": "100000",
+}
 
 
 def free_gateway_port() -> int:
@@ -37,7 +43,7 @@ def stack() -> Iterator[Stack]:
     given = {name: value for name, value in os.environ.items() if name not in settings}
     with (
         temporary_home() as home,
-        Stack(home, free_gateway_port(), given | {"ADMIN_PASSWORD": ADMIN_PASSWORD}) as stack,
+        Stack(home, free_gateway_port(), given | SETTINGS) as stack,
     ):
         yield stack
 

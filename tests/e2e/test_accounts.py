@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from local.stack import Stack
-from tests.e2e.conftest import PASSWORD, Visitor
+from tests.e2e.conftest import PASSWORD, SETTINGS, Visitor
 from tests.fixtures.database import Sql
 from tests.fixtures.services import ADMIN, AUTH, CHAT
 
@@ -72,3 +72,15 @@ def test_a_changed_password_ends_the_other_devices(make_visitor: Callable[[str],
         assert visitor.client.put(f"{AUTH}/password", json=change).status_code == 200
         assert phone.get(f"{CHAT}/sessions").status_code == 401
     assert visitor.client.get(f"{CHAT}/sessions").status_code == 200
+
+
+def test_a_forged_address_is_no_other_client(stack: Stack) -> None:
+    def left(number: int) -> int:
+        address = f"198.51.100.{number}"
+        headers = {"X-Forwarded-For": address, "X-Real-IP": address, "Forwarded": f"for={address}"}
+        standing = client.get(f"{AUTH}/me", headers=headers).headers["RateLimit"]
+        return int(standing.removeprefix('"address";r=').partition(";")[0])
+
+    with httpx.Client(base_url=stack.url, timeout=60, trust_env=False) as client:
+        lefts = [left(number) for number in range(10)]
+    assert lefts[-1] <= int(SETTINGS["RATE_LIMIT_REQUESTS_PER_ADDRESS"]) - 10

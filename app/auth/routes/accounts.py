@@ -18,7 +18,7 @@ router = APIRouter()
     "/register",
     status_code=201,
     response_model=UserResponse,
-    responses=responses(400, 413, 422, 429)
+    responses=responses(400, 413, 422)
     | {202: {"model": RegistrationAccepted, "description": "Addresses must be verified: the rest comes by mail"}},
 )
 async def register(new: UserCreate, services: ServicesDep, origin: OriginDep) -> User | Response:
@@ -30,7 +30,7 @@ async def register(new: UserCreate, services: ServicesDep, origin: OriginDep) ->
     return user or JSONResponse(RegistrationAccepted().model_dump(), status_code=202)
 
 
-@router.put("/password", responses=responses(400, 401, 409, 413, 422, 429))
+@router.put("/password", responses=responses(400, 401, 409, 413, 422))
 async def change_password(change: PasswordChange, user: CurrentUser, services: ServicesDep, origin: OriginDep) -> Done:
     """Change the caller's password. All other logins of the account end; API keys stay."""
     await services.accounts.change_password(

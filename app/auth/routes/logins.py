@@ -17,7 +17,7 @@ from app.dependencies import CurrentUser, OriginDep, SessionDep
 router = APIRouter()
 
 
-@router.post("/login", responses=responses(400, 401, 413, 422, 429))
+@router.post("/login", responses=responses(400, 401, 413, 422))
 async def login(form: Annotated[LoginForm, Form()], services: ServicesDep, origin: OriginDep) -> TokenResponse:
     """Log in with an address or a user name, and get an access and a refresh token."""
     return await services.logins.login(form.username, form.password, origin)

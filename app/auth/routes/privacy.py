@@ -31,7 +31,7 @@ async def export_account(user: CurrentUser, services: ServicesDep, origin: Origi
     )
 
 
-@router.delete("/me", responses=responses(400, 409, 413, 422, 429))
+@router.delete("/me", responses=responses(400, 409, 413, 422))
 async def erase_account(
     erasure: AccountErasure, user: CurrentUser, services: ServicesDep, origin: OriginDep
 ) -> ErasureReceipt:

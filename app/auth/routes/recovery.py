@@ -10,7 +10,7 @@ from app.dependencies import OriginDep
 router = APIRouter()
 
 
-@router.post("/password/forgot", status_code=202, responses=responses(400, 413, 422, 429))
+@router.post("/password/forgot", status_code=202, responses=responses(400, 413, 422))
 async def forgot_password(wanted: MailRequest, services: ServicesDep, origin: OriginDep) -> Done:
     """Have a link for choosing a new password sent to the address, if it has an account. The answer never tells."""
     await services.recovery.ask_for_mail("reset_password", wanted.email, origin)
@@ -35,7 +35,7 @@ async def verify_email(verification: EmailVerification, services: ServicesDep, o
     )
 
 
-@router.post("/email/verify/resend", status_code=202, responses=responses(400, 413, 422, 429))
+@router.post("/email/verify/resend", status_code=202, responses=responses(400, 413, 422))
 async def resend_verification(wanted: MailRequest, services: ServicesDep, origin: OriginDep) -> Done:
     """Have the link for verifying the address sent again, if an account needs it. The answer never tells."""
     await services.recovery.ask_for_mail("verify_email", wanted.email, origin)

@@ -5,6 +5,6 @@ from fastapi import APIRouter
 from app.chat.routes import messages, models, sessions, streams
 from app.core.handlers import responses
 
-router = APIRouter(responses=responses(401, 403, 422, 503))
+router = APIRouter(responses=responses(401, 403, 422, 429, 503))
 for module in (messages, models, sessions, streams):
     router.include_router(module.router)

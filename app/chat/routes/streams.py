@@ -1,9 +1,10 @@
 """Answers as event streams."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import Field
 
 from app.chat.dependencies import ServicesDep
@@ -15,12 +16,24 @@ from app.chat.routes.event_docs import DIRECT_EVENTS, TURN_EVENTS
 from app.chat.schemas import ChatRequest
 from app.chat.streams import EventStream
 from app.core.handlers import responses
-from app.dependencies import ChatReader, ChatWriter
+from app.dependencies import ChatReader, ChatUser, ChatWriter
 
 Position = Annotated[int, Field(ge=0, le=2**53)]
 
+
+async def take_place(user: ChatUser, services: ServicesDep) -> AsyncIterator[None]:
+    """Hold one of the caller's places until the stream has ended.
+
+    Raises:
+        TooManyRequestsError: there is none left.
+
+    """
+    with services.streams.taken_by(user.id):
+        yield
+
+
 # `response_class=EventSourceResponse` would have the framework encode the events, with two tasks more for each stream.
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(take_place)])
 
 
 @router.post("/direct/stream", response_class=Response, responses=responses(400, 409, 413) | DIRECT_EVENTS)
