@@ -24,12 +24,18 @@ async def overview(transaction: DatabaseSession) -> Overview:
             error_rate=_rate(totals.turns_failed, totals.turns),
             fallback_rate=_rate(totals.turns_by_fallback, totals.turns),
         ),
-        model_calls=CallCounts(total=totals.calls, failed=totals.calls_failed),
+        model_calls=CallCounts(
+            total=totals.calls,
+            failed=totals.calls_failed,
+            cached=totals.calls_cached,
+            unpriced=totals.calls_unpriced,
+        ),
         tokens=TokenCounts(
             prompt=totals.prompt_tokens,
             completion=totals.completion_tokens,
             total=totals.prompt_tokens + totals.completion_tokens,
         ),
+        cost_usd=totals.cost_usd,
     )
 
 

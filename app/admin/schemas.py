@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from app.core.types import ResponseModel
+from app.core.types import ResponseModel, Usd
 
 
 class UserCounts(ResponseModel):
@@ -30,6 +30,8 @@ class CallCounts(ResponseModel):
 
     total: int
     failed: int
+    cached: int = Field(description="Answered without asking a model.")
+    unpriced: int = Field(description="Their price is not known: `cost_usd` is without them.")
 
 
 class TokenCounts(ResponseModel):
@@ -50,3 +52,4 @@ class Overview(ResponseModel):
     turns: TurnCounts
     model_calls: CallCounts
     tokens: TokenCounts
+    cost_usd: Usd = Field(description="US dollars, of all attempts.")

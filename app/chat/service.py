@@ -15,6 +15,8 @@ from app.chat.schemas import (
     SessionList,
     SessionSummary,
     TurnResponse,
+    Usage,
+    UserUsage,
 )
 from app.chat.shapes import direct_response, message_response, turn_response
 from app.chat.turns import TurnRunner
@@ -22,7 +24,7 @@ from app.core.exceptions import NotFoundError
 from app.core.types import Pagination
 from app.database.connection import Database, DatabaseSession
 from app.database.models import ChatSession
-from app.database.repositories import chats, idempotency
+from app.database.repositories import chats, idempotency, usage
 from app.database.repositories.chats import NewSession
 from app.database.repositories.idempotency import KeyTakenError, RequestKey
 from app.database.repositories.principals import Principal
@@ -140,11 +142,17 @@ class ChatService:
         stored = await chats.get(transaction, user_id=user_id, session_uuid=session_uuid)
         if stored is None:
             raise NotFoundError("Session not found.")
-        detail = SessionDetail(**_session_fields(stored))
+        used = await usage.of_session(transaction, stored.id)
+        detail = SessionDetail(**_session_fields(stored), usage=Usage.of(used))
         if message_limit is not None:
             rows = await chats.newest_messages(transaction, session_id=stored.id, limit=message_limit)
             detail.messages = [message_response(row, leases_tell=self.turns.abandoned.leases_tell) for row in rows]
         return detail
+
+    async def get_usage(self, transaction: DatabaseSession, user_id: int) -> UserUsage:
+        """Return what a user has used up to now."""
+        periods = await usage.of_user(transaction, user_id)
+        return UserUsage(**{name: Usage.of(sums) for name, sums in periods.items()})
 
     async def delete_session(self, user_id: int, session_uuid: UUID) -> None:
         """Delete a session and the text of its messages.

@@ -1,6 +1,7 @@
 """Types of request fields: everything a client sends is bounded and can be stored."""
 
 import json
+from decimal import Decimal
 from typing import Annotated
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    PlainSerializer,
     StringConstraints,
     model_validator,
 )
@@ -102,6 +104,9 @@ JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(_check_size), After
 
 SearchText = Annotated[str, StringConstraints(max_length=200), Storable]
 """What a list is searched for, literally."""
+
+Usd = Annotated[Decimal, PlainSerializer("{:.9f}".format, return_type=str)]
+"""US dollars, to nine places: a string, because a JSON number is a float in most clients."""
 
 Page = Annotated[int, Field(ge=1, le=10_000)]
 PageSize = Annotated[int, Field(ge=1, le=100)]

@@ -19,7 +19,8 @@ def test_without_any_turn_the_rates_are_zero(admin_client: TestClient, admin: Us
         "error_rate": 0,
         "fallback_rate": 0,
     }
-    assert overview["model_calls"] == {"total": 0, "failed": 0}
+    assert overview["model_calls"] == {"total": 0, "failed": 0, "cached": 0, "unpriced": 0}
+    assert overview["cost_usd"] == "0.000000000"
     assert overview["tokens"] == {"prompt": 0, "completion": 0, "total": 0}
     generated_at = datetime.fromisoformat(overview["generated_at"])
     assert abs((generated_at - datetime.now(UTC)).total_seconds()) < 60
@@ -47,8 +48,9 @@ def test_every_figure_counts_what_happened(
         "sessions": 1,
         "messages": 6,
         "turns": {"total": 5, "failed": 1, "by_fallback_model": 1, "error_rate": 0.2, "fallback_rate": 0.2},
-        "model_calls": {"total": 7, "failed": 3},
+        "model_calls": {"total": 7, "failed": 3, "cached": 0, "unpriced": 4},
         "tokens": {"prompt": 40, "completion": 8, "total": 48},
+        "cost_usd": "0.000000000",
     }
 
 

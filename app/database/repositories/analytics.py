@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import ScalarSelect, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.elements import SQLCoreOperations
 
-from app.database.models import ChatMessage, ChatSession, LlmCall, User
+from app.database.models import ChatMessage, ChatSession, User
+from app.database.repositories.usage import by_hour, summed, was_active
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,46 +28,43 @@ class Totals:
     turns_by_fallback: int
     calls: int
     calls_failed: int
+    calls_cached: int
+    calls_unpriced: int
     prompt_tokens: int
     completion_tokens: int
+    cost_usd: Decimal
 
 
 async def totals(session: AsyncSession, *, active_within: timedelta) -> Totals:
     """Count. One statement, so all figures are of the same moment.
 
-    `users_active` made a call within `active_within`. Turns and calls come from the ledger, so they still count
-    what has been deleted since.
+    `users_active` made a call within `active_within`, to the hour. Turns and calls come from the ledger, so they still
+    count what has been deleted since.
     """
-    per_turn = (
-        select(
-            LlmCall.turn_id,
-            # Not what was stopped, nor what its process left behind: no model failed there.
-            func.bool_and(LlmCall.status == "error").label("failed"),
-            func.bool_or((LlmCall.status == "ok") & LlmCall.is_fallback).label("by_fallback"),
-        )
-        .group_by(LlmCall.turn_id)
-        .subquery()
-    )
+    usage = by_hour()
+    is_answer = usage.c.purpose == "answer"
+    turns = summed(usage, "turns", is_answer)
     row = (
         await session.execute(
             select(
                 func.now().label("generated_at"),
                 _count(User.id).label("users"),
                 _count(User.id, User.is_active).label("users_enabled"),
-                select(func.count(LlmCall.user_id.distinct()))
-                .where(LlmCall.created_at > func.now() - active_within)
-                .scalar_subquery()
-                .label("users_active"),
+                _count(User.id, was_active(User.id, func.now() - active_within)).label("users_active"),
                 _count(ChatSession.id).label("sessions"),
                 _count(ChatMessage.id).label("messages"),
-                func.count().label("turns"),
-                func.count().filter(per_turn.c.failed).label("turns_failed"),
-                func.count().filter(per_turn.c.by_fallback).label("turns_by_fallback"),
-                _count(LlmCall.id).label("calls"),
-                _count(LlmCall.id, LlmCall.status == "error").label("calls_failed"),
-                _sum(LlmCall.prompt_tokens).label("prompt_tokens"),
-                _sum(LlmCall.completion_tokens).label("completion_tokens"),
-            ).select_from(per_turn)
+                turns.label("turns"),
+                # Not what was stopped, nor what its process left behind: no model failed there.
+                (turns - summed(usage, "ok", is_answer) - summed(usage, "cancelled", is_answer)).label("turns_failed"),
+                summed(usage, "fallback", is_answer).label("turns_by_fallback"),
+                summed(usage, "calls").label("calls"),
+                (summed(usage, "calls") - summed(usage, "ok") - summed(usage, "cancelled")).label("calls_failed"),
+                summed(usage, "cached").label("calls_cached"),
+                summed(usage, "unpriced").label("calls_unpriced"),
+                summed(usage, "prompt_tokens").label("prompt_tokens"),
+                summed(usage, "completion_tokens").label("completion_tokens"),
+                summed(usage, "cost_usd").label("cost_usd"),
+            ).select_from(usage)
         )
     ).one()
     return Totals(**row._asdict())
@@ -73,7 +72,3 @@ async def totals(session: AsyncSession, *, active_within: timedelta) -> Totals:
 
 def _count(column: SQLCoreOperations[Any], *where: SQLCoreOperations[bool]) -> ScalarSelect[int]:
     return select(func.count(column)).where(*where).scalar_subquery()
-
-
-def _sum(column: SQLCoreOperations[int]) -> ScalarSelect[int]:
-    return select(func.coalesce(func.sum(column), 0)).scalar_subquery()

@@ -6,6 +6,7 @@ pending or in them already.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -22,14 +23,17 @@ from sqlalchemy import (
     cast,
     column,
     delete,
+    exists,
     func,
     literal,
+    or_,
     select,
     union_all,
     values,
 )
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.sql.elements import SQLCoreOperations
 from sqlalchemy.sql.selectable import FromClause
 
 from app.database.models import LlmCall, UsageHour, UsagePending, User, UserUsageHour
@@ -112,10 +116,22 @@ def by_hour(user_id: ColumnElement[int] | None = None) -> Subquery:
     return union_all(stored, pending.group_by(*_named(_KEYS))).subquery("usage")
 
 
-def summed(usage: Subquery, counter: str) -> ColumnElement[Any]:
+def summed(usage: Subquery, counter: str, *where: ColumnElement[bool]) -> ColumnElement[Any]:
     """Build the sum of a counter over rows of `by_hour`."""
-    total = func.coalesce(func.sum(usage.c[counter]), 0)
+    amounts = func.sum(usage.c[counter])
+    total = func.coalesce(amounts.filter(*where) if where else amounts, 0)
     return total if counter == "cost_usd" else cast(total, BigInteger)
+
+
+def was_active(user_id: SQLCoreOperations[int], since: ColumnElement[datetime]) -> ColumnElement[bool]:
+    """Build the question whether a user had a model asked since then, to the hour."""
+    calls = LlmCall.__table__
+    pending = select(calls.c.user_id).join(UsagePending, UsagePending.call_id == calls.c.id)
+    return or_(
+        exists().where(UserUsageHour.user_id == user_id, UserUsageHour.hour >= func.date_trunc("hour", since, "UTC")),
+        # Not one look for each user: there are few pending rows, and many users.
+        user_id.in_(pending.where(calls.c.created_at >= since)),
+    )
 
 
 def _periods_statement() -> Select[Any]:
