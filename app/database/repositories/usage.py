@@ -76,7 +76,7 @@ def _sums(calls: FromClause) -> list[ColumnElement[Any]]:
 
     sums: dict[str, ColumnElement[Any]] = {
         "calls": func.count(),
-        "turns": count(call.attempt == 1),
+        "turns": count((call.attempt == 1) & (call.purpose == "answer")),
         "ok": count(call.status == "ok"),
         "cancelled": count(call.status == "cancelled"),
         "fallback": count((call.status == "ok") & call.is_fallback),

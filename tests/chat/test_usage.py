@@ -1,0 +1,260 @@
+"""Totals agree with what was asked: a workload whose figures are worked out by hand, and not from the ledger."""
+
+import math
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app import main
+from app.config import ModelSetting, Settings
+from tests.fixtures.database import Sql
+from tests.fixtures.services import ADMIN, AUTH, PASSWORD, User
+from tests.fixtures.streaming import ChatServer, serving
+from tests.provider import Provider, answers, chunk, fails, streams
+
+TURNS = 1000
+NANO_DOLLARS = {"gpt-primary": (2_500, 10_000), "gpt-fallback": (150, 600)}
+"""For a token of a prompt, and for one of an answer."""
+
+
+@dataclass
+class Tally:
+    """What was used, counted along."""
+
+    turns: int = 0
+    failed: int = 0
+    by_fallback: int = 0
+    calls: int = 0
+    failed_calls: int = 0
+    cached: int = 0
+    unpriced: int = 0
+    prompt: int = 0
+    completion: int = 0
+    nanos: int = 0
+
+    def shown(self) -> dict[str, Any]:
+        """The tally as clients see it."""
+        return {
+            "turns": self.turns,
+            "calls": self.calls,
+            "cached_answers": self.cached,
+            "prompt_tokens": self.prompt,
+            "completion_tokens": self.completion,
+            "total_tokens": self.prompt + self.completion,
+            "cost_usd": dollars(self.nanos),
+            "unpriced_calls": self.unpriced,
+        }
+
+    def add(self, other: "Tally") -> None:
+        for name, amount in vars(other).items():
+            setattr(self, name, getattr(self, name) + amount)
+
+
+def dollars(nanos: int) -> str:
+    return f"{nanos // 10**9}.{nanos % 10**9:09}"
+
+
+def priced(model: str, prompt: int, completion: int) -> int:
+    of_prompt, of_completion = NANO_DOLLARS[model]
+    return prompt * of_prompt + completion * of_completion
+
+
+@dataclass
+class Workload:
+    """People who ask, and what comes of it."""
+
+    provider: Provider
+    people: dict[str, ChatServer]
+    random: random.Random
+    everybody: Tally = field(default_factory=Tally)
+    by_user: defaultdict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    by_session: defaultdict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    sessions: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    number: int = 0
+
+    def turn(self) -> None:
+        """Have somebody ask something, and count it."""
+        kinds = [self.answered] * 8 + [self.estimated, self.by_fallback, self.failing, self.unpriced, self.known] * 2
+        self.random.choice([*kinds, self.broken, self.stopped])(self.random.choice(list(self.people)))
+
+    def answered(self, user: str) -> None:
+        usage = self._usage()
+        self.provider.script(answers("Fine.", usage=usage))
+        self._count(user, self._ask(user), Tally(1, calls=1, prompt=usage[0], completion=usage[1]), "gpt-primary")
+
+    def estimated(self, user: str) -> None:
+        self.provider.script(answers("Seventeen letters", usage=None))
+        asked = self._ask(user)
+        self._count(user, asked, Tally(1, calls=1, prompt=self._sent(), completion=5), "gpt-primary")
+
+    def by_fallback(self, user: str) -> None:
+        usage = self._usage()
+        self.provider.script(fails(400), answers("Fine.", usage=usage))
+        tally = Tally(1, by_fallback=1, calls=2, failed_calls=1, prompt=usage[0], completion=usage[1])
+        self._count(user, self._ask(user), tally, "gpt-fallback")
+
+    def failing(self, user: str) -> None:
+        self.provider.script(fails(400), fails(400))
+        self._count(user, self._ask(user), Tally(1, failed=1, calls=2, failed_calls=2), "gpt-primary")
+
+    def unpriced(self, user: str) -> None:
+        usage = self._usage()
+        self.provider.script(answers("Fine.", usage=usage))
+        asked = self._ask(user, model="mystery")
+        self._count(user, asked, Tally(1, calls=1, unpriced=1, prompt=usage[0], completion=usage[1]), None)
+
+    def known(self, user: str) -> None:
+        """Ask the same directly twice: the second time no model is asked."""
+        usage = self._usage()
+        self.provider.script(answers("Fine.", usage=usage))
+        question = self._question()
+        for tally in (Tally(1, calls=1, prompt=usage[0], completion=usage[1]), Tally(1, calls=1, cached=1)):
+            answer = self.people[user].http.post("/direct", json={"message": question}).raise_for_status().json()
+            self._count(user, (None, answer), tally, "gpt-primary")
+
+    def broken(self, user: str) -> None:
+        """Stream an answer that the model does not finish."""
+        session = self._session(user)
+        self.provider.script(answers("Once upon a time", cut_after=2))
+        events = self.people[user].ask_all(session, self._question())
+        message = events[-1].data["message"]
+        spent = Tally(1, failed=1, calls=1, failed_calls=1, prompt=self._sent(), completion=tokens(message["content"]))
+        self._count(user, (session, message), spent, "gpt-primary")
+
+    def stopped(self, user: str) -> None:
+        session, server = self._session(user), self.people[user]
+        self.provider.script(streams(chunk("Once upon "), hold=True))
+        with server.ask(session, self._question()) as reader:
+            answer_id = reader.take(2)[0].data["message_id"]
+            message = server.cancel(session, answer_id).raise_for_status().json()
+            list(reader)
+        spent = Tally(1, calls=1, prompt=self._sent(), completion=tokens(message["content"]))
+        self._count(user, (session, message), spent, "gpt-primary")
+
+    def delete_a_session(self, user: str) -> None:
+        if self.sessions[user]:
+            session = self.sessions[user].pop(0)
+            self.people[user].http.delete(f"/sessions/{session}").raise_for_status()
+            del self.by_session[session]
+
+    def _usage(self) -> tuple[int, int]:
+        return self.random.randrange(1, 5000), self.random.randrange(1, 1000)
+
+    def _question(self) -> str:
+        self.number += 1
+        return f"Question {self.number}"
+
+    def _sent(self) -> int:
+        return tokens("".join(message["content"] for message in self.provider.calls[-1].messages))
+
+    def _session(self, user: str) -> str:
+        if not self.sessions[user] or self.random.random() < 0.05:
+            self.sessions[user].append(self.people[user].open())
+        return self.random.choice(self.sessions[user])
+
+    def _ask(self, user: str, **fields: object) -> tuple[str | None, dict[str, Any]]:
+        """Ask in one of the four ways; return the session and the answer."""
+        server, session = self.people[user], self.random.choice([None, self._session(user)])
+        if self.random.random() < 0.4:
+            return session, server.ask_all(session, self._question(), **fields)[-1].data["message"]
+        path = "/direct" if session is None else f"/sessions/{session}/messages"
+        response = server.http.post(path, json={"message": self._question(), **fields}).raise_for_status().json()
+        return session, response.get("ai_response", response)
+
+    def _count(self, user: str, asked: tuple[str | None, dict[str, Any]], spent: Tally, model: str | None) -> None:
+        session, answer = asked
+        spent.nanos = 0 if model is None else priced(model, spent.prompt, spent.completion)
+        assert answer["tokens_used"] == spent.prompt + spent.completion
+        assert answer["metadata"]["cost_usd"] == (dollars(spent.nanos) if model else None)
+        assert answer["metadata"]["attempts"] == spent.calls
+        for tally in (self.everybody, self.by_user[user], *([self.by_session[session]] if session else [])):
+            tally.add(spent)
+
+
+def tokens(text: str) -> int:
+    return math.ceil(len(text) / 4)
+
+
+@pytest.fixture
+def workload(settings: Settings, make_user: Callable[[str], User], provider: Provider) -> Iterator[Workload]:
+    models = [
+        *(
+            ModelSetting(name=name, prompt_price=Decimal(prompt) / 1000, completion_price=Decimal(completion) / 1000)
+            for name, (prompt, completion) in NANO_DOLLARS.items()
+        ),
+        ModelSetting(name="mystery"),
+    ]
+    changes: dict[str, Any] = {
+        "LLM_MODELS": models,
+        "LLM_RETRIES_PER_MODEL": 0,
+        "LLM_CACHE_TTL": 600,
+        "LLM_BREAKER_FAILURES": 1_000_000,
+        # A busy machine must not look like an outage of Redis.
+        "REDIS_TIMEOUT": 3.0,
+    }
+    with serving(main.create(settings.model_copy(update=changes))) as url:
+        people = {name: ChatServer(url, make_user(name)) for name in ("ada", "bob", "eve")}
+        yield Workload(provider, people, random.Random(5))  # noqa: S311 - not a secret
+        for server in people.values():
+            server.http.close()
+
+
+def test_a_thousand_mixed_turns_give_the_totals_worked_out_by_hand(
+    workload: Workload,
+    auth_client: TestClient,
+    admin_client: TestClient,
+    admin: User,
+    sql: Sql,
+    sum_up: Callable[[int], int],
+) -> None:
+    def check() -> None:
+        for name, server in workload.people.items():
+            usage = server.http.get("/usage").raise_for_status().json()
+            # A day or a month may have ended in between: the total never does.
+            assert usage["total"] == workload.by_user[name].shown()
+            for session in workload.sessions[name]:
+                detail = server.http.get(f"/sessions/{session}").raise_for_status().json()
+                assert detail["usage"] == workload.by_session[session].shown()
+        overview = admin_client.get(f"{ADMIN}/overview", headers=admin.headers).json()
+        total = workload.everybody
+        assert {name: overview["turns"][name] for name in ("total", "failed", "by_fallback_model")} == {
+            "total": total.turns,
+            "failed": total.failed,
+            "by_fallback_model": total.by_fallback,
+        }
+        assert overview["model_calls"] == {
+            "total": total.calls,
+            "failed": total.failed_calls,
+            "cached": total.cached,
+            "unpriced": total.unpriced,
+        }
+        assert (overview["tokens"]["prompt"], overview["tokens"]["completion"]) == (total.prompt, total.completion)
+        assert overview["cost_usd"] == dollars(total.nanos)
+
+    while workload.everybody.turns < TURNS:
+        workload.turn()
+        chance = workload.random.random()
+        if chance < 0.01:
+            workload.delete_a_session(workload.random.choice(list(workload.people)))
+        elif chance < 0.05:
+            sum_up(workload.random.randrange(1, 60))
+        elif chance < 0.055:
+            check()
+    check()
+    assert sql.value("SELECT count(*) FROM usage_pending") > 0  # or the totals were only those of the sums
+    eve = workload.people.pop("eve")
+    erased = auth_client.request("DELETE", f"{AUTH}/me", json={"password": PASSWORD}, headers=eve.user.headers)
+    assert erased.status_code == 200
+    eve.http.close()
+    check()
+    while sum_up(100):
+        pass
+    check()
+    assert sql.value("SELECT count(*) FROM llm_calls") == workload.everybody.calls
+    assert sql.value("SELECT count(DISTINCT user_id) FROM user_usage_hours") == 2
