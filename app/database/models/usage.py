@@ -24,7 +24,7 @@ class UsageCounters:
 
     calls: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
     turns: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
-    """First attempts at answers. A turn has one attempt that is `ok` or `cancelled` at most, and then it is the last."""
+    """First attempts at answers. A turn has at most one that is `ok` or `cancelled`, and then it is the last."""
     ok: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
     cancelled: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
     fallback: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
