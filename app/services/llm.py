@@ -25,7 +25,6 @@ from app.services.llm_stream import (
     LenientUsage,
     ProviderFaultError,
     StreamedAnswer,
-    lines,
     storable,
 )
 
@@ -49,6 +48,8 @@ MAX_BODY_BYTES = 8 * 1024 * 1024
 """Most of a provider's answer that is read; longer ones are refused."""
 _LIMIT_SLACK = 0.05
 """So much of a pause may be missing when a stream is given up for its silence."""
+_MUCH_AT_ONCE = 4096
+"""Bytes of a stream that came together, as they do where a provider is faster than we are."""
 _FAREWELL = 0.2
 """Seconds for the end of a body after the end of the answer in it."""
 
@@ -139,18 +140,20 @@ class OpenAIChatModel:
                 stream_cls=AsyncStream[object],
             )  # type: ignore[assignment] # the overloads do not know that this type is given as it is
             try:
-                async for line in lines(cast("AsyncIterable[bytes]", response.stream)):
-                    text = answer.feed(line)
-                    if text:
-                        publish(text)
-                        came_at = now()
-                        # Moved for every text, the limit would cost more than the text.
-                        if came_at - moved_at > patience.pause * _LIMIT_SLACK:
-                            moved_at = came_at
-                            limit.reschedule(min(give_up, came_at + patience.pause))
-                    elif answer.is_over:
-                        # What is left is the end of the body: read, the connection serves again.
-                        limit.reschedule(now() + _FAREWELL)
+                async for data in cast("AsyncIterable[bytes]", response.stream):
+                    for line in answer.lines(data):
+                        if text := answer.feed(line):
+                            publish(text)
+                            came_at = now()
+                            # Moved for every text, the limit would cost more than the text.
+                            if came_at - moved_at > patience.pause * _LIMIT_SLACK:
+                                moved_at = came_at
+                                limit.reschedule(min(give_up, came_at + patience.pause))
+                        elif answer.is_over:
+                            # What is left is the end of the body: read, the connection serves again.
+                            limit.reschedule(now() + _FAREWELL)
+                    if len(data) > _MUCH_AT_ONCE:
+                        await asyncio.sleep(0)  # others get their turn
             finally:
                 await response.aclose()
 

@@ -1,15 +1,12 @@
 """What OpenAI's protocol sends for a streamed answer: server-sent events, each a chunk of a completion."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterable, AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import from_json
 
 _LONGEST_LINE = 1_048_576
-_MANY_LINES = 100
-"""After so many that came at once others get their turn."""
 _FIRST_HALF, _LAST_FIRST_HALF = "\ud800", "\udbff"
 """Between them lie the first halves of surrogate pairs."""
 
@@ -72,14 +69,32 @@ class StreamedAnswer:
         """Whether the provider has said that nothing follows."""
         self._pieces: list[str] = []
         self._half = ""
+        # A line that comes byte by byte costs as much as its length, and not the square of it.
+        self._line = bytearray()
 
     @property
     def text(self) -> str:
         """The text so far."""
         return "".join(self._pieces)
 
+    def lines(self, data: bytes) -> list[bytes]:
+        """Take what came next, and return the lines that it ends.
+
+        Raises:
+            ValueError: a line does not end.
+
+        """
+        *lines, rest = data.split(b"\n")
+        if lines and self._line:
+            lines[0] = bytes(self._line) + lines[0]
+            self._line.clear()
+        self._line += rest
+        if len(self._line) > _LONGEST_LINE:
+            raise ValueError("the line does not end")
+        return lines
+
     def feed(self, line: bytes) -> str:
-        """Take the next line, and return the text in it.
+        """Take a line, and return the text in it.
 
         Raises:
             ProviderFaultError: the line reports a fault.
@@ -92,7 +107,19 @@ class StreamedAnswer:
         if data == b"[DONE]":
             self.is_over = True
             return ""
-        chunk = _parse(data)
+        document = _parse(data)
+        if _is_token(document):
+            self.model = document.get("model") or self.model
+            text = document["choices"][0]["delta"]["content"]
+        else:
+            text = self._take_chunk(_Chunk.model_validate(document))
+        if not text:
+            return ""
+        text = storable(self._whole_characters(text))
+        self._pieces.append(text)
+        return text
+
+    def _take_chunk(self, chunk: _Chunk) -> str | None:
         if chunk.error is not None:
             raise ProviderFaultError
         if chunk.model:
@@ -100,15 +127,11 @@ class StreamedAnswer:
         if chunk.usage is not None:
             self.usage = chunk.usage
         if not chunk.choices:
-            return ""
+            return None
         choice = chunk.choices[0]
         if choice.finish_reason is not None:
             self.finish_reason = choice.finish_reason
-        if choice.delta is None or not choice.delta.content:
-            return ""
-        text = storable(self._whole_characters(choice.delta.content))
-        self._pieces.append(text)
-        return text
+        return choice.delta.content if choice.delta else None
 
     def _whole_characters(self, text: str) -> str:
         # Some engines cut between the halves of a surrogate pair: the first one waits for the second.
@@ -119,34 +142,27 @@ class StreamedAnswer:
         return text.removesuffix(self._half)
 
 
-def _parse(data: bytes) -> _Chunk:
+def _parse(data: bytes) -> Any:  # noqa: ANN401 - whatever the provider sends
     try:
-        return _Chunk.model_validate_json(data)
-    except ValidationError:
+        return from_json(data)
+    except ValueError:
         # The fast parser refuses half a surrogate pair, which is no reason to lose an answer.
-        return _Chunk.model_validate(json.loads(data))
+        return json.loads(data)
 
 
-async def lines(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """Split what comes in into lines, without their ends. An unfinished last line is dropped.
-
-    Raises:
-        ValueError: a line does not end.
-
-    """
-    rest = bytearray()  # a line that comes byte by byte costs as much as its length, and not the square of it
-    async for chunk in chunks:
-        *whole, tail = chunk.split(b"\n")
-        if whole and rest:
-            whole[0] = bytes(rest) + whole[0]
-            rest.clear()
-        for line in whole:
-            yield line.rstrip(b"\r")
-        rest += tail
-        if len(rest) > _LONGEST_LINE:
-            raise ValueError("the line does not end")
-        if len(whole) > _MANY_LINES:
-            await asyncio.sleep(0)
+def _is_token(document: Any) -> bool:  # noqa: ANN401 - likewise
+    """Tell whether an event is what nearly all are, the next text and nothing else: the model would take its time."""
+    try:
+        (choice,) = document["choices"]
+        return (
+            type(choice["delta"]["content"]) is str
+            and choice.get("finish_reason") is None
+            and document.get("usage") is None
+            and document.get("error") is None
+            and type(document.get("model", "")) is str
+        )
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return False
 
 
 def storable(text: str) -> str:

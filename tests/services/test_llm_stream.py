@@ -9,7 +9,7 @@ import pytest
 from app.config import Settings
 from app.graph.context import Completion, ModelError, Patience, Sampling
 from app.services.llm import MAX_BODY_BYTES, OpenAIChatModel
-from app.services.llm_stream import lines
+from app.services.llm_stream import StreamedAnswer
 from tests.fakes import asking
 from tests.provider import DONE, Behaviour, Provider, answers, chunk, fails, redirects, resets, sends, stalls, streams
 from tests.services.test_llm import QUESTION, SETTINGS
@@ -208,7 +208,9 @@ async def test_a_character_may_come_in_two_halves(provider: Provider, model: Ope
     assert (await asked.go()).text == asked.text == "a😀b"
 
 
-async def test_lines_that_come_at_once_let_others_have_their_turn() -> None:
+async def test_what_comes_at_once_lets_others_have_their_turn(
+    model: OpenAIChatModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     turns = 0
 
     async def other() -> None:
@@ -217,25 +219,32 @@ async def test_lines_that_come_at_once_let_others_have_their_turn() -> None:
             turns += 1
             await asyncio.sleep(0)
 
-    async def chunks() -> AsyncIterator[bytes]:
-        for _ in range(10):
-            yield b"x\n" * 1000
+    class Response:
+        @property
+        async def stream(self) -> AsyncIterator[bytes]:
+            for _ in range(10):
+                yield chunk("a") * 100
+            yield STOP
 
+        async def aclose(self) -> None:
+            pass
+
+    async def post(*_: object, **__: object) -> Response:
+        return Response()
+
+    monkeypatch.setattr(model._client, "post", post)
     task = asyncio.create_task(other())
-    assert len([line async for line in lines(chunks())]) == 10_000
+    assert (await Asked(model).go()).text == "a" * 1000
     task.cancel()
     assert turns >= 10
 
 
-async def test_a_line_may_come_byte_by_byte_however_long_it_is() -> None:
-    line = b"x" * 500_000
-
-    async def chunks() -> AsyncIterator[bytes]:
-        for byte in b"a\nb" + line + b"\r\n" + line:
-            yield bytes((byte,))
-
+def test_a_line_may_come_byte_by_byte_however_long_it_is() -> None:
+    text = "x" * 500_000
+    answer = StreamedAnswer()
     started = time.process_time()
-    assert [line async for line in lines(chunks())] == [b"a", b"b" + line]
+    lines = [line for byte in chunk(text).replace(b"\n", b"\r\n") + b"data:" for line in answer.lines(bytes((byte,)))]
+    assert "".join(map(answer.feed, lines)) == text
     assert time.process_time() - started < 5  # joined anew for every byte it takes 30 s
 
 
