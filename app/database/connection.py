@@ -14,7 +14,8 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
+from sqlalchemy.util import greenlet_spawn
 
 from app.config import DatabaseSettings
 from app.core.exceptions import DatabaseUnavailableError, UnauthorizedError
@@ -139,7 +140,14 @@ class Database:
                     pooled.invalidate()
                     raise
                 finally:
-                    pooled.close()
+                    await self._give_back(pooled)
+
+    async def _give_back(self, pooled: PoolProxiedConnection) -> None:
+        if cast("QueuePool", self.engine.pool).overflow() > 0:
+            # The pool may close it, and waits for the server then.
+            await greenlet_spawn(pooled.close)
+        else:
+            pooled.close()
 
     def seconds_up(self) -> float:
         """Tell how long PostgreSQL has answered without a break, as far as this process has seen. 0: it is away."""

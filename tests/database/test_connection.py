@@ -1,8 +1,12 @@
-"""URLs as the two drivers want them."""
+"""URLs as the two drivers want them, and the connections of the pool."""
+
+import asyncio
 
 import pytest
 
-from app.database.connection import async_url, sync_url
+from app.config import Settings
+from app.database.connection import Database, async_url, sync_url
+from tests.fixtures.database import Sql
 
 
 @pytest.mark.parametrize("mode", ["require", "verify-full"])
@@ -19,3 +23,20 @@ def test_tls_is_asked_of_each_driver_in_its_own_words(mode: str) -> None:
 def test_a_unix_socket_stays_in_the_url() -> None:
     url, arguments = async_url("postgresql://u@/d?host=%2Ftmp%2Fs")
     assert (url.query, arguments) == ({"host": "/tmp/s"}, {})  # noqa: S108 - nothing is opened
+
+
+async def test_connections_of_a_burst_are_closed_when_it_is_over(
+    settings: Settings, sql: Sql, caplog: pytest.LogCaptureFixture
+) -> None:
+    few = settings.model_copy(update={"DATABASE_POOL_SIZE": 2, "DATABASE_MAX_OVERFLOW": 8})
+    database = Database.from_settings(few, application_name="a burst")
+
+    async def use() -> None:
+        async with database.direct() as connection:
+            await connection.fetch("SELECT pg_sleep(0.2)")
+
+    await asyncio.gather(*(use() for _ in range(10)))
+    left = sql.value("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'a burst'")
+    await database.close()
+    assert left <= 2
+    assert caplog.messages == []
