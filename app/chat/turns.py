@@ -324,15 +324,13 @@ class TurnRunner:
             if isinstance(session, NewSession):
                 async with self.database.transaction(max_seconds=PATIENCE) as transaction:
                     await chats.create(transaction, session, user_id=question.user_id)
-                    started = await turns.start(await transaction.connection(), new)
+                    started = _found(await turns.start(await transaction.connection(), new))
             else:
-                started = await self._try_start(new)
+                started = _found(await self._try_start(new))
         except DatabaseUnavailableError:
-            # PostgreSQL may have stored it all the same, and would keep the session busy for nobody.
+            # PostgreSQL may have stored it all the same, and would keep session and key busy for nobody.
             _ = self._detach(_insist(lambda: self._abandon(new.answer_uuid)))
             raise
-        if started is None:
-            raise NotFoundError("Session not found.")
         return started
 
     async def _try_start(self, new: NewTurn) -> StartedTurn | None:
@@ -405,6 +403,12 @@ async def _insist(store: Callable[[], Awaitable[T]]) -> T:
                     await asyncio.sleep(_STORE_PAUSE)
     except TimeoutError:
         raise DatabaseUnavailableError from None
+
+
+def _found(started: StartedTurn | None) -> StartedTurn:
+    if started is None:
+        raise NotFoundError("Session not found.")
+    return started
 
 
 def _unstored(live: LiveTurn, parent_id: UUID | None = None) -> MessageResponse:

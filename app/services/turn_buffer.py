@@ -114,6 +114,8 @@ class TurnBuffer:
 
     async def read(self, turn_id: UUID, *, after: int, wait: float) -> Excerpt:
         """Return what a turn said after a position. Where there is nothing yet, wait for it, `wait` seconds at most."""
+        if self._breaker.is_away:
+            return Excerpt(is_broken=True)
         try:
             async with asyncio.timeout(wait + self._breaker.budget):
                 found = await self._blocking_redis.xread(
@@ -126,7 +128,11 @@ class TurnBuffer:
             return Excerpt()
         ((_, entries),) = streams.items() if isinstance(streams, dict) else streams
         # Protocol 3 wraps the entries of a stream in a list of their own.
-        return _excerpt(entries[0] if entries and isinstance(entries[0], list) else entries, after)
+        entries = entries[0] if entries and isinstance(entries[0], list) else entries
+        try:
+            return _excerpt(entries, after)
+        except ValueError:
+            return Excerpt(is_broken=True)  # not what this class has written
 
     async def published(self, turn_id: UUID) -> str | None:
         """Return all that a turn has said as far as the buffer knows. None: Redis is away."""

@@ -13,6 +13,10 @@ from app.chat.turns import DirectQuestion, Question, TurnRunner
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError, ServiceUnavailableError
 from app.database.connection import Database
+from app.database.direct import DriverConnection
+from app.database.repositories import turns as turn_repository
+from app.database.repositories.idempotency import RequestKey
+from app.database.repositories.turns import NewTurn, StartedTurn
 from app.graph.builder import build_chat_graph
 from app.graph.context import ModelPolicy
 from tests.fakes import FakeModel, abandoned_turns, completion, price
@@ -173,3 +177,23 @@ async def test_a_run_that_is_stopped_keeps_what_was_shown(
     assert (turn.answer.status, turn.answer.content) == ("cancelled", "Once upon")
     assert answer_stored(sql) == {"status": "cancelled", "content": "Once upon", "lease_expires_at": None}
     assert turns.stored == {}
+
+
+async def test_a_question_whose_storing_was_not_confirmed_leaves_neither_session_nor_key_busy(
+    pool: Database, user_id: int, session: UUID, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = turn_repository.start
+
+    async def start_unconfirmed(connection: DriverConnection, new: NewTurn) -> StartedTurn | None:
+        await start(connection, new)
+        raise DatabaseUnavailableError
+
+    turns = runner(pool, FakeModel(completion("Hello.")))
+    question = Question(user_id, USER, session, "Hi", {}, RequestKey(user_id, "route", "key", b"f" * 32))
+    with monkeypatch.context() as patched:
+        patched.setattr(turn_repository, "start", start_unconfirmed)
+        with pytest.raises(DatabaseUnavailableError):
+            await turns.answer(question)
+    await turns.drain(5)
+    assert answer_stored(sql)["status"] == "interrupted"
+    assert (await runner(pool, FakeModel(completion("Hello."))).answer(question)).answer.content == "Hello."

@@ -92,6 +92,12 @@ async def test_a_gap_is_noticed(buffer: TurnBuffer, redis: Redis) -> None:
     assert not await buffer.published(turn)
 
 
+async def test_what_somebody_else_wrote_is_no_text(buffer: TurnBuffer, redis: Redis) -> None:
+    turn = uuid4()
+    redis.xadd(f"turn:{turn}", {"text": b"\xff"}, id="1-0")
+    assert (await buffer.read(turn, after=0, wait=0)).is_broken
+
+
 async def test_a_very_long_answer_is_not_kept(buffer: TurnBuffer, redis: Redis) -> None:
     turn = uuid4()
     await buffer.write([draft(turn, "x" * 1000)])

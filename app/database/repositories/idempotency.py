@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
+    Delete,
     FromClause,
     Integer,
     Interval,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Uuid,
     and_,
     bindparam,
+    delete,
     false,
     func,
     null,
@@ -134,6 +136,11 @@ def keep_statement() -> Update:
             lease_expires_at=null(),
         )
     )
+
+
+def release_statement() -> Delete:
+    """Build the statement that frees the key of a turn that is given up."""
+    return delete(IdempotencyKey).where(IdempotencyKey.turn_id == bindparam("p_turn_id", type_=Uuid))
 
 
 _TAKE_FOR_DIRECT = take_statement(

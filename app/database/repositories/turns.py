@@ -241,7 +241,9 @@ _OWNED_SESSION = select(ChatSession.id).where(
 _INTERRUPT = update(ChatMessage).values(
     status="interrupted", meta={"error": "interrupted"}, lease_expires_at=null(), updated_at=func.now()
 )
-_ABANDON = _INTERRUPT.where(ChatMessage.uuid == bindparam("p_turn_id"), _ACTIVE)
+_ABANDON = _INTERRUPT.where(ChatMessage.uuid == bindparam("p_turn_id"), _ACTIVE).add_cte(
+    idempotency.release_statement().cte("key")
+)
 _FIND_SETTLED = Statement(
     select(ChatMessage.status, ChatSession.message_count, ChatSession.updated_at)
     .join(ChatSession, ChatMessage.session_id == ChatSession.id)
@@ -397,7 +399,7 @@ async def recent_messages(
 
 
 async def abandon(connection: AsyncConnection, *, answer_uuid: UUID) -> None:
-    """Mark an answer `interrupted` that nobody will make, if it was stored at all."""
+    """Mark an answer `interrupted` that nobody will make, if it was stored at all, and free the key of its question."""
     await connection.execute(_ABANDON, {"p_turn_id": answer_uuid})
 
 
