@@ -15,6 +15,10 @@ MINIMUM_SECRET_BYTES = 32
 
 _S = TypeVar("_S", bound=BaseSettings)
 
+DEFAULT_SYSTEM_PROMPT = (
+    "You are a helpful assistant. Answer correctly, to the point, and in the language of the question."
+)
+
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
 
@@ -215,7 +219,23 @@ class Settings(DatabaseSettings):
         10, description="Length of that while in seconds. Then one attempt is let through, to see whether it is well."
     )
     LLM_HISTORY_MESSAGES: int = Field(
-        10, ge=0, le=200, description="Earlier messages of the session sent with a question."
+        10,
+        ge=0,
+        le=200,
+        description="Earlier messages of the session sent with a question, at most: as many of them as fit the model.",
+    )
+    LLM_SUMMARY_ENABLED: bool = Field(
+        default=True,
+        description="Whether the model takes notes of messages that are too old to be sent, which are sent instead.",
+    )
+    LLM_SUMMARY_MESSAGES: int = Field(
+        8, ge=1, le=100, description="Messages that it takes notes of at once: few, if it is a small model."
+    )
+    LLM_SYSTEM_PROMPT: str = Field(
+        DEFAULT_SYSTEM_PROMPT,
+        min_length=1,
+        max_length=16_000,
+        description="What the model is told before anything else. What a session asks for comes after it.",
     )
 
     # Logging

@@ -167,6 +167,7 @@ class Stack:
                 "LLM_MODELS": MODELS_SETTING,
                 "LLM_MAX_TOKENS": "256",
                 "LLM_TEMPERATURE": "0",
+                "LLM_SUMMARY_MESSAGES": "2",
             }
         return settings
 

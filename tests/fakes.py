@@ -7,9 +7,24 @@ from email.message import EmailMessage
 from uuid import UUID, uuid4
 
 from app.chat.abandoned import AbandonedTurns, Estimate
+from app.config import DEFAULT_SYSTEM_PROMPT
 from app.database.connection import Database
-from app.graph.context import Completion, ModelRequest, Owner, Patience, PromptMessage, Publish, Sampling
+from app.graph.context import (
+    Completion,
+    ModelRequest,
+    Owner,
+    PastMessage,
+    Patience,
+    PromptMessage,
+    Publish,
+    Remembered,
+    Sampling,
+    Summary,
+)
+from app.graph.prompts import deployment_instructions
 from app.services.mail import Mail, compose
+
+INSTRUCTIONS = deployment_instructions(DEFAULT_SYSTEM_PROMPT)
 
 
 def completion(text: str = "Hello.", *, model: str = "primary-2026") -> Completion:
@@ -82,14 +97,23 @@ class FakeModel:
 class FakeHistory:
     """A `ConversationHistory` with one conversation in it, or with an error."""
 
-    messages: list[PromptMessage] = field(default_factory=list)
+    messages: list[PastMessage] = field(default_factory=list)
+    summary: Summary | None = None
     error: Exception | None = None
 
-    async def recent(self, session_id: UUID, *, before_seq: int, limit: int) -> list[PromptMessage]:
+    async def recall(self, session_id: UUID, *, before_seq: int, limit: int) -> Remembered:
         if self.error is not None:
             raise self.error
-        earlier = self.messages[: before_seq - 1]
-        return earlier[-limit:] if limit else []
+        earlier = [message for message in self.messages if message["seq"] < before_seq]
+        return Remembered(earlier[-limit:] if limit else [], self.summary)
+
+
+def conversation(*texts: str, first_seq: int = 1) -> list[PastMessage]:
+    """Make a conversation in which user and assistant take turns."""
+    return [
+        {"seq": first_seq + number, "role": "assistant" if number % 2 else "user", "content": text}
+        for number, text in enumerate(texts)
+    ]
 
 
 class FakeMail:

@@ -18,12 +18,14 @@ from app.chat.questions import Questions
 from app.chat.revocation import RevocationWatch
 from app.chat.service import ChatService
 from app.chat.stops import StopService
+from app.chat.summaries import Summarizer
 from app.chat.turns import SETTLE_PATIENCE, TurnRunner
 from app.config import Settings
 from app.core.shutdown import NOTICE_SECONDS
 from app.dependencies import Resources
 from app.graph.builder import build_chat_graph
 from app.graph.context import ChatModel, ModelPolicy, Sampling
+from app.graph.prompts import deployment_instructions
 from app.services.answer_cache import AnswerCache
 from app.services.breakers import Breakers
 from app.services.cached_model import CachedModel
@@ -81,11 +83,13 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             pause=settings.LLM_BREAKER_PAUSE,
         )
         questions = Questions(catalog, policy)
+        summarizer = Summarizer(provider, database, policy, catalog.cost, batch=settings.LLM_SUMMARY_MESSAGES)
         turns = TurnRunner(
             graph=graph,
             model=model,
             database=database,
             policy=policy,
+            summarizer=summarizer if settings.LLM_SUMMARY_ENABLED else None,
             abandoned=abandoned,
             price=catalog.cost,
             turn_timeout=settings.LLM_TURN_TIMEOUT,
@@ -98,7 +102,10 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             _start(stack, work)
 
         async def drain() -> None:
-            await turns.drain(max(settings.SHUTDOWN_GRACE - NOTICE_SECONDS - SETTLE_PATIENCE, 0))
+            now = asyncio.get_running_loop().time
+            give_up = now() + max(settings.SHUTDOWN_GRACE - NOTICE_SECONDS - SETTLE_PATIENCE, 0)
+            await turns.drain(give_up - now())
+            await summarizer.drain(max(give_up - now(), 0))
             mirrors.let_go()
 
         async def drain_when_stopping() -> None:
@@ -128,6 +135,8 @@ def _policy(settings: Settings, catalog: Catalog) -> ModelPolicy:
         retries_per_model=settings.LLM_RETRIES_PER_MODEL,
         attempt_timeout=settings.LLM_ATTEMPT_TIMEOUT,
         history_messages=settings.LLM_HISTORY_MESSAGES,
+        instructions=deployment_instructions(settings.LLM_SYSTEM_PROMPT),
+        context_windows={model.name: model.context_window for model in catalog.models},
         stream_pause=settings.LLM_STREAM_PAUSE,
         stream_timeout=settings.LLM_STREAM_TIMEOUT,
         sampling=Sampling(temperature=settings.LLM_TEMPERATURE, max_tokens=settings.LLM_MAX_TOKENS),

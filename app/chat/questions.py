@@ -10,12 +10,16 @@ from app.database.repositories.chats import NewSession
 from app.database.repositories.idempotency import RequestKey
 from app.database.repositories.principals import Principal
 from app.graph.context import ModelPolicy, Sampling
+from app.graph.window import is_too_long
 from app.services.catalog import Catalog
 
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """Makes questions. Each may raise `UnprocessableError`: no such model, or more tokens than are allowed."""
+    """Makes questions.
+
+    Each may raise `UnprocessableError`: no such model, more tokens than are allowed, a message that no model can take.
+    """
 
     catalog: Catalog
     policy: ModelPolicy
@@ -23,17 +27,19 @@ class Questions:
 
     def in_session(self, user: Principal, session: UUID, request: ChatRequest, key: RequestKey | None) -> Question:
         """Make a question in a session."""
-        policy = self._policy(request)
+        policy = self._policy(request, request.message)
         return Question(user.id, user.uuid, session, request.message, request.context or {}, key, policy)
 
     def first(self, user: Principal, session: NewSession, request: SessionCreate, key: RequestKey | None) -> Question:
         """Make the first question of a new session, which the request must hold."""
         assert request.initial_message is not None  # noqa: S101 - the caller has looked
-        return Question(user.id, user.uuid, session, request.initial_message, {}, key, self._policy(request))
+        policy = self._policy(request, request.initial_message)
+        return Question(user.id, user.uuid, session, request.initial_message, {}, key, policy)
 
     def directly(self, user: Principal, request: ChatRequest, key: RequestKey | None) -> DirectQuestion:
         """Make a question outside of any session."""
-        return DirectQuestion(user.id, user.uuid, request.message, request.context or {}, key, self._policy(request))
+        policy = self._policy(request, request.message)
+        return DirectQuestion(user.id, user.uuid, request.message, request.context or {}, key, policy)
 
     def models(self) -> ModelList:
         """Return what a question may ask for."""
@@ -54,7 +60,14 @@ class Questions:
             max_tokens=limit,
         )
 
-    def _policy(self, wishes: ModelWishes) -> ModelPolicy | None:
+    def _policy(self, wishes: ModelWishes, message: str) -> ModelPolicy | None:
+        policy = self._wished(wishes)
+        asked = policy or self.policy
+        if is_too_long(message, asked.instructions({}), asked):
+            raise UnprocessableError("The message is too long for the model.", code="message_too_long")
+        return policy
+
+    def _wished(self, wishes: ModelWishes) -> ModelPolicy | None:
         sampling = Sampling(
             wishes.temperature, wishes.top_p, wishes.frequency_penalty, wishes.presence_penalty, wishes.max_tokens
         )

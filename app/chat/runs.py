@@ -11,11 +11,12 @@ from uuid import UUID
 from app.chat.live import LiveTurn
 from app.chat.provenance import Price, cost_usd, provenance, tokens_of
 from app.database.connection import PATIENCE, Database
-from app.database.repositories import turns
+from app.database.repositories import memory
 from app.database.repositories.ledger import LedgerEntry, Purpose
+from app.database.repositories.memory import MessageText
 from app.database.repositories.turns import Answer, SettledStatus
 from app.graph.builder import ChatGraph
-from app.graph.context import Attempt, ChatContext, PromptMessage
+from app.graph.context import Attempt, ChatContext, PastMessage, Remembered, Summary
 from app.graph.prompts import FALLBACK_RESPONSE
 from app.graph.state import ChatState
 
@@ -28,6 +29,8 @@ class Outcome:
 
     answer: Answer
     calls: list[LedgerEntry]
+    remembered: Remembered
+    """What was known of the session before, as far as the run came to that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +40,30 @@ class StoredHistory:
     database: Database
     user_id: int
 
-    async def recent(self, session_id: UUID, *, before_seq: int, limit: int) -> list[PromptMessage]:
+    with_summary: bool = True
+
+    async def recall(self, session_id: UUID, *, before_seq: int, limit: int) -> Remembered:
         """See `ConversationHistory`."""
+        if limit == 0:
+            return Remembered()
         async with self.database.direct(max_seconds=PATIENCE) as connection:
-            rows = await turns.recent_messages(
-                connection, user_id=self.user_id, session_uuid=session_id, before_seq=before_seq, limit=limit
+            rows, summary = await memory.recall(
+                connection,
+                user_id=self.user_id,
+                session_uuid=session_id,
+                before_seq=before_seq,
+                limit=limit,
+                with_summary=self.with_summary,
             )
-        return [{"role": "assistant" if role == "assistant" else "user", "content": text} for role, text in rows]
+        return Remembered(
+            [past_message(row) for row in rows],
+            Summary(text=summary.text, upto_seq=summary.upto_seq) if summary else None,
+        )
+
+
+def past_message(row: MessageText) -> PastMessage:
+    """Return a stored message as the graph sees it."""
+    return {"seq": row.seq, "role": "assistant" if row.role == "assistant" else "user", "content": row.content}
 
 
 async def run_graph(
@@ -53,6 +73,7 @@ async def run_graph(
 
     When it returns, the whole of the answer has been published.
     """
+    remembered = Remembered()
     live.run = asyncio.ensure_future(graph.ainvoke(state, context=context))
     if live.stop_requested:
         live.interrupt()
@@ -68,6 +89,7 @@ async def run_graph(
         logger.exception("the graph failed")
         ended = _cut_short(live, context, "failed", code="internal_error", polite_text=FALLBACK_RESPONSE)
     else:
+        remembered = Remembered(result.get("conversation_history", []), result.get("summary"))
         ended = _Ended(
             result["final_response"],
             "complete" if result["status"] == "completed" else "failed",
@@ -85,7 +107,7 @@ async def run_graph(
         tokens_used=tokens_of(calls),
         processing_time_ms=ended.meta["processing_time_ms"],
     )
-    return Outcome(answer, calls)
+    return Outcome(answer, calls, remembered)
 
 
 @dataclass(frozen=True, slots=True)

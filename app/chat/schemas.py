@@ -1,5 +1,6 @@
 """What the chat service takes and gives."""
 
+import re
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
@@ -12,6 +13,9 @@ from app.database.repositories.turns import SettledStatus
 from app.database.repositories.usage import Usage as UsageSums
 
 MAX_MESSAGE_LENGTH = 32_000
+MAX_SYSTEM_PROMPT_LENGTH = 4000
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
+"""BCP 47, as far as it matters here."""
 
 MessageText = Annotated[
     str,
@@ -25,14 +29,26 @@ Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, ma
 MessageStatus = Literal["pending", "streaming", "complete", "failed", "cancelled", "interrupted"]
 
 
-def _check_tone(context: dict[str, JsonValue]) -> dict[str, JsonValue]:
+def _check_context(context: dict[str, JsonValue]) -> dict[str, JsonValue]:
     if context.get("tone") not in (None, "professional", "casual"):
         raise ValueError("tone must be 'professional' or 'casual'")
+    language = context.get("language")
+    if language is not None and not (isinstance(language, str) and _LANGUAGE.fullmatch(language)):
+        raise ValueError("language must be a code such as 'de' or 'pt-BR'")
+    wish = context.get("system_prompt")
+    if wish is not None and not (isinstance(wish, str) and wish.strip() and len(wish) <= MAX_SYSTEM_PROMPT_LENGTH):
+        raise ValueError(f"system_prompt must be a text of 1 to {MAX_SYSTEM_PROMPT_LENGTH} characters, not blank")
     return context
 
 
-Context = Annotated[JsonObject, AfterValidator(_check_tone)]
-"""What a client attaches to a session or a question. `tone` chooses how the model answers."""
+Context = Annotated[JsonObject, AfterValidator(_check_context)]
+"""What a client attaches to a session or a question. The fields named here choose how the model answers."""
+
+_CONTEXT_FIELDS = (
+    "At most 8 KiB of JSON. `tone` is `professional` or `casual`; `language` is the code of the language to answer in; "
+    "`system_prompt` are instructions of the client's own, at most 4 000 characters, which come after the service's. "
+    "The rest comes back in the metadata."
+)
 
 
 class ModelWishes(RequestModel):
@@ -57,7 +73,7 @@ class ChatRequest(ModelWishes):
     context: Context | None = Field(
         None,
         examples=[{"tone": "casual"}],
-        description="At most 8 KiB of JSON. `tone` is `professional` or `casual`; the rest comes back in the metadata.",
+        description=_CONTEXT_FIELDS,
     )
 
 
@@ -65,7 +81,11 @@ class SessionCreate(ModelWishes):
     """A new session. Model and parameters are for the answer to `initial_message`."""
 
     title: Title | None = Field(None, examples=["Holiday plans"])
-    context: Context | None = Field(None, description="Holds for every question that does not say otherwise.")
+    context: Context | None = Field(
+        None,
+        examples=[{"tone": "professional", "system_prompt": "Answer in one sentence."}],
+        description="Holds for every question that does not say otherwise: fields as of a question's.",
+    )
     initial_message: MessageText | None = Field(None, description="Asked at once; the answer comes with the session.")
 
     @model_validator(mode="after")

@@ -19,6 +19,7 @@ from app.chat.provenance import Price
 from app.chat.runs import Outcome, StoredHistory, run_graph
 from app.chat.schemas import MessageResponse
 from app.chat.shapes import answer_message, direct_message, direct_response, ending_of
+from app.chat.summaries import Summarizer
 from app.core.exceptions import (
     AppError,
     ConflictError,
@@ -122,6 +123,8 @@ class TurnRunner:
     health: ModelHealth = field(default_factory=NoHealth)
     outlet: Outlet | None = None
     """The way of streamed text to other processes."""
+    summarizer: Summarizer | None = None
+    """Keeps in mind what no longer goes along. None: it is forgotten."""
     stored: dict[UUID, RunningTurn] = field(default_factory=dict)
     """The turns that are running here, by the id of the answer; not the direct ones."""
     _live: set[LiveTurn] = field(default_factory=set)
@@ -240,10 +243,11 @@ class TurnRunner:
 
     async def _answer(self, question: Question, started: StartedTurn, live: LiveTurn, *, streams: bool) -> Turn:
         outcome: Outcome | None = None
+        owner = Owner(question.user_id, question.user_uuid, started.session_uuid)
         try:
             outcome = await self._run_graph(
                 live,
-                Owner(question.user_id, question.user_uuid, started.session_uuid),
+                owner,
                 {
                     "user_message": question.message,
                     "user_id": question.user_id,
@@ -268,6 +272,8 @@ class TurnRunner:
             raise
         finally:
             del self.stored[live.id]
+        if self.summarizer is not None and not self._is_draining:
+            self.summarizer.after(turn, owner, outcome)
         return turn
 
     async def _launch_directly(self, question: DirectQuestion, *, streams: bool) -> RunningDirect:
@@ -375,7 +381,7 @@ class TurnRunner:
     ) -> Outcome:
         context = ChatContext(
             model=self.model,
-            history=StoredHistory(self.database, owner.user_id),
+            history=StoredHistory(self.database, owner.user_id, with_summary=self.summarizer is not None),
             policy=policy or self.policy,
             owner=owner,
             health=self.health,

@@ -3,9 +3,9 @@
 Nothing here is global and nothing secret enters the state, so tests pass fakes and a trace shows no key.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Literal, Protocol, TypedDict
+from typing import Any, Literal, Protocol, TypedDict
 from uuid import UUID
 
 
@@ -184,12 +184,42 @@ class TextSink(Protocol):
         ...
 
 
+class PastMessage(TypedDict):
+    """A message of the session, said before."""
+
+    seq: int
+    """Its position in the session."""
+    role: Literal["user", "assistant"]
+    content: str
+
+
+class Summary(TypedDict):
+    """What is kept in mind of the older messages of a session."""
+
+    text: str
+    upto_seq: int
+    """Position of the last message that is in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What is known of a session before a question."""
+
+    messages: list[PastMessage] = field(default_factory=list)
+    """The newest, oldest first."""
+    summary: Summary | None = None
+
+
 class ConversationHistory(Protocol):
     """The port to what was said before."""
 
-    async def recent(self, session_id: UUID, *, before_seq: int, limit: int) -> list[PromptMessage]:
-        """Return the newest `limit` messages before `before_seq`, oldest first."""
+    async def recall(self, session_id: UUID, *, before_seq: int, limit: int) -> Remembered:
+        """Return the newest `limit` messages before `before_seq`, and the summary of the older ones."""
         ...
+
+
+Instructions = Callable[[Mapping[str, Any]], str]
+"""Writes the instructions for the model: takes the context of session and question together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +243,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class ModelPolicy:
-    """Which models answer, and how hard to try."""
+    """Which models answer, what they are told, and how hard to try."""
 
     models: tuple[str, ...]
     """The primary, then the fallbacks in order."""
@@ -221,7 +251,11 @@ class ModelPolicy:
     attempt_timeout: float
     """Seconds one attempt may take."""
     history_messages: int
-    """Earlier messages sent with a question."""
+    """Earlier messages sent with a question, at most."""
+    instructions: Instructions
+    """What they are told before anything else."""
+    context_windows: Mapping[str, int] = field(default_factory=dict)
+    """Tokens that question and answer may have together, by model. A model that is not here takes anything."""
     stream_pause: float = 20
     """Seconds between two pieces of a streamed answer."""
     stream_timeout: float = 300

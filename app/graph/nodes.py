@@ -11,11 +11,12 @@ from langgraph.runtime import Runtime
 
 from app.core.exceptions import AppError
 from app.graph.attempts import after_failure, choose, time_limit
-from app.graph.context import Attempt, ChatContext, Completion, ModelError, ModelRequest, Patience, PromptMessage
-from app.graph.prompts import FALLBACK_RESPONSE, prompt, system_prompt
+from app.graph.context import Attempt, ChatContext, Completion, ModelError, ModelRequest, Patience, Remembered
+from app.graph.prompts import FALLBACK_RESPONSE
 from app.graph.state import ChatState
 from app.graph.streaming import Transcription
 from app.graph.tokens import estimate_tokens
+from app.graph.window import Fitted, budget, fit, is_too_long
 
 logger = logging.getLogger(__name__)
 
@@ -25,24 +26,27 @@ async def preprocess_node(state: ChatState, runtime: Runtime[ChatContext]) -> di
     message = state["user_message"].strip()
     if not message:
         return {"error": "empty_message", "status": "error"}
-    history: list[PromptMessage] = []
+    context = runtime.context
+    instructions = context.policy.instructions(state.get("context", {}))
+    if is_too_long(message, instructions, context.policy):
+        return {"error": "message_too_long", "status": "error"}
+    remembered = Remembered()
     if session_id := state.get("session_id"):
         try:
-            history = await runtime.context.history.recent(
-                UUID(session_id),
-                before_seq=state["question_seq"],
-                limit=runtime.context.policy.history_messages,
+            remembered = await context.history.recall(
+                UUID(session_id), before_seq=state["question_seq"], limit=context.policy.history_messages
             )
         except AppError as error:
             return {"error": error.code, "status": "error"}
     return {
         "processed_message": message,
-        "conversation_history": history,
-        "system_prompt": system_prompt(state.get("context", {})),
+        "conversation_history": remembered.messages,
+        "summary": remembered.summary,
+        "system_prompt": instructions,
         "model_index": 0,
         "model_attempts": 0,
         "retry_count": 0,
-        "max_retries": runtime.context.policy.max_retries,
+        "max_retries": context.policy.max_retries,
         "status": "preprocessed",
     }
 
@@ -60,8 +64,8 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
 
     choice = choose(state, context)
     model = context.policy.models[choice.index]
-    messages = prompt(state["system_prompt"], state["conversation_history"], state["processed_message"])
-    request = ModelRequest(model, messages, context.sampling, context.owner)
+    fitted = _fit(state, context, model)
+    request = ModelRequest(model, fitted.messages, context.sampling, context.owner)
     asked = time.perf_counter()
     seen = Transcription(context.sink) if context.sink else None
 
@@ -79,7 +83,7 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
                 completion=completion,
                 error_code=error_code,
                 first_token_ms=None if first_at is None else round((first_at - asked) * 1000),
-                estimate=estimate_tokens(messages, context.shown) if has_cost else None,
+                estimate=estimate_tokens(fitted.messages, context.shown) if has_cost else None,
             )
         )
 
@@ -115,6 +119,7 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
             "is_cached": completion.is_cached,
             "status": "llm_completed",
         }
+    update["history_use"] = {"sent": fitted.sent, "left_out": fitted.left_out, "summarized": fitted.summarized}
     update["processing_time_ms"] = state.get("processing_time_ms", 0) + _milliseconds_since(started)
     return update
 
@@ -144,15 +149,30 @@ async def error_handler_node(state: ChatState, runtime: Runtime[ChatContext]) ->
     }
 
 
+def _fit(state: ChatState, context: ChatContext, model: str) -> Fitted:
+    # For each attempt anew: models differ in what they can look at.
+    return fit(
+        Remembered(state["conversation_history"], state.get("summary")),
+        instructions=state["system_prompt"],
+        question=state["processed_message"],
+        question_seq=state.get("question_seq", 1),
+        budget=budget(context.policy, model),
+    )
+
+
 def _metadata(state: ChatState, context: ChatContext) -> dict[str, Any]:
+    use = state.get("history_use", {"sent": 0, "left_out": 0, "summarized": 0})
     metadata: dict[str, Any] = {
         "attempts": len(context.attempts),
-        "history_messages": len(state.get("conversation_history", [])),
+        "history_messages": use["sent"],
         "processing_time_ms": state.get("processing_time_ms", 0),
         "timestamp": datetime.now(UTC).isoformat(),
     }
-    if client_context := state.get("context"):
-        metadata["context"] = client_context
+    if use["left_out"]:
+        metadata |= {"history_left_out": use["left_out"], "history_summarized": use["summarized"]}
+    # The instructions are as long as they like, and with every answer the same.
+    if shown := {key: value for key, value in state.get("context", {}).items() if key != "system_prompt"}:
+        metadata["context"] = shown
     return metadata
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, NotRequired, TypedDict
 
-from app.graph.context import PromptMessage
+from app.graph.context import PastMessage, Summary
 
 Status = Literal["initialized", "preprocessed", "retry", "llm_completed", "completed", "error", "error_handled"]
 
@@ -13,6 +13,16 @@ class TokenUsage(TypedDict):
     input: int
     output: int
     total: int
+
+
+class HistoryUse(TypedDict):
+    """What became of the messages before the question."""
+
+    sent: int
+    left_out: int
+    """Those before the first that was sent."""
+    summarized: int
+    """How many of those the summary that went along is of."""
 
 
 class ChatState(TypedDict):
@@ -26,12 +36,15 @@ class ChatState(TypedDict):
     question_seq: NotRequired[int]
     """Position of the question in its session: the history ends before it."""
     context: NotRequired[dict[str, Any]]
-    """What the client attached: `tone` chooses how the model answers, the rest comes back in the metadata."""
+    """What the client attached. Some of it the instructions go by; it comes back in the metadata."""
     status: Status
 
     # preprocess
     processed_message: NotRequired[str]
-    conversation_history: NotRequired[list[PromptMessage]]
+    conversation_history: NotRequired[list[PastMessage]]
+    """The newest messages, as many as may go along; how many of them do depends on the model."""
+    summary: NotRequired[Summary | None]
+    """What is known of the older ones."""
     system_prompt: NotRequired[str]
 
     # llm
@@ -48,6 +61,8 @@ class ChatState(TypedDict):
     """Code of the attempt that failed last."""
     fallback_reason: NotRequired[str]
     """Code of the failure for which the first model was left."""
+    history_use: NotRequired[HistoryUse]
+    """Of the last attempt."""
     llm_response: NotRequired[str]
     finish_reason: NotRequired[str]
     tokens_used: NotRequired[TokenUsage]

@@ -36,7 +36,7 @@ from app.services.catalog import Catalog
 from app.services.redis import open_redis
 from app.services.redis_breaker import RedisBreaker
 from app.services.session_cleaner import SessionCleaner
-from tests.fakes import FakeModel, abandoned_turns, completion, price
+from tests.fakes import INSTRUCTIONS, FakeModel, abandoned_turns, completion, price
 from tests.fixtures.database import Sql
 from tests.fixtures.processes import ChatProcess
 from tests.fixtures.services import CHAT, Chat, assert_problem
@@ -351,7 +351,9 @@ async def test_a_client_that_left_finds_its_answer_under_the_key(
     settings: Settings, pool: Database, user_id: int, session: UUID, *, is_direct: bool
 ) -> None:
     model = FakeModel(completion("Hello."), gate=asyncio.Event())
-    policy = ModelPolicy(models=("primary",), retries_per_model=0, attempt_timeout=5, history_messages=10)
+    policy = ModelPolicy(
+        models=("primary",), retries_per_model=0, attempt_timeout=5, history_messages=10, instructions=INSTRUCTIONS
+    )
     user = Principal(user_id, uuid4(), role="user", is_verified=True, session_uuid=uuid4())
     question, key = ChatRequest(message="Hi"), RequestKey(user_id, "route", "key", b"f" * 32)
     cleaner = SessionCleaner(RedisBreaker(open_redis(settings), budget=1))

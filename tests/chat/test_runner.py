@@ -19,14 +19,16 @@ from app.database.repositories.idempotency import RequestKey
 from app.database.repositories.turns import NewTurn, StartedTurn
 from app.graph.builder import build_chat_graph
 from app.graph.context import ModelPolicy
-from tests.fakes import FakeModel, abandoned_turns, completion, price
+from tests.fakes import INSTRUCTIONS, FakeModel, abandoned_turns, completion, price
 from tests.fixtures.database import Sql
 
 USER = uuid4()
 
 
 def runner(database: Database, model: FakeModel) -> TurnRunner:
-    policy = ModelPolicy(models=("primary",), retries_per_model=0, attempt_timeout=5, history_messages=10)
+    policy = ModelPolicy(
+        models=("primary",), retries_per_model=0, attempt_timeout=5, history_messages=10, instructions=INSTRUCTIONS
+    )
     return TurnRunner(
         graph=build_chat_graph(),
         model=model,

@@ -24,9 +24,9 @@ from app.graph.context import (
     Owner,
     PromptMessage,
 )
-from app.graph.prompts import FALLBACK_RESPONSE, prompt, system_prompt
+from app.graph.prompts import FALLBACK_RESPONSE, prompt
 from local.home import PROJECT
-from tests.fakes import FakeHistory, FakeModel, completion
+from tests.fakes import INSTRUCTIONS, FakeHistory, FakeModel, completion, conversation
 
 if TYPE_CHECKING:
     from app.graph.state import ChatState
@@ -35,7 +35,13 @@ GRAPH = build_chat_graph()
 BUSY = ModelError("model_busy", retryable=True, retry_after=0)
 REFUSED = ModelError("model_refused", retryable=False)
 SESSION = str(uuid4())
-POLICY = ModelPolicy(models=("primary", "fallback"), retries_per_model=1, attempt_timeout=5, history_messages=4)
+POLICY = ModelPolicy(
+    models=("primary", "fallback"),
+    retries_per_model=1,
+    attempt_timeout=5,
+    history_messages=4,
+    instructions=INSTRUCTIONS,
+)
 
 
 class Run:
@@ -254,24 +260,18 @@ async def test_a_run_that_is_cancelled_is_still_accounted_for() -> None:
 
 
 async def test_the_model_gets_instructions_history_and_question_in_this_order() -> None:
-    said: list[PromptMessage] = [
-        {"role": "user", "content": "My name is Ada."},
-        {"role": "assistant", "content": "Hello Ada."},
-    ]
+    said = conversation("My name is Ada.", "Hello Ada.")
     run = await Run(completion(), history=FakeHistory(said)).go(
         " What is my name? ", session_id=SESSION, question_seq=3, context={"tone": "casual"}
     )
     assert run.model.asked[0].messages == [
-        {"role": "system", "content": system_prompt({"tone": "casual"})},
-        *said,
+        {"role": "system", "content": INSTRUCTIONS({"tone": "casual"})},
+        {"role": "user", "content": "My name is Ada."},
+        {"role": "assistant", "content": "Hello Ada."},
         {"role": "user", "content": "What is my name?"},
     ]
     assert run.state["metadata"]["history_messages"] == 2
     assert run.state["metadata"]["context"] == {"tone": "casual"}
-
-
-def conversation(*texts: str) -> list[PromptMessage]:
-    return [{"role": "assistant" if number % 2 else "user", "content": text} for number, text in enumerate(texts)]
 
 
 async def test_no_more_history_than_the_policy_says() -> None:
@@ -281,15 +281,19 @@ async def test_no_more_history_than_the_policy_says() -> None:
     assert [message["content"] for message in run.model.asked[0].messages[1:-1]] == ["6", "7", "8", "9"]
 
 
+def said(*texts: str) -> list[PromptMessage]:
+    return [{"role": message["role"], "content": message["content"]} for message in conversation(*texts)]
+
+
 def test_user_and_assistant_take_turns_the_user_first() -> None:
-    unanswered: list[PromptMessage] = [*conversation("0", "1", "2"), {"role": "user", "content": "3"}]
+    unanswered: list[PromptMessage] = [*said("0", "1", "2"), {"role": "user", "content": "3"}]
     assert prompt("Be brief.", unanswered, "4") == [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "0"},
         {"role": "assistant", "content": "1"},
         {"role": "user", "content": "2\n\n3\n\n4"},
     ]
-    assert [message["role"] for message in prompt("Be brief.", conversation("0", "1")[1:], "2")] == ["system", "user"]
+    assert [message["role"] for message in prompt("Be brief.", said("0", "1")[1:], "2")] == ["system", "user"]
 
 
 async def test_a_repetition_leaves_the_next_model_a_whole_attempt() -> None:
@@ -303,7 +307,7 @@ async def test_a_repetition_leaves_the_next_model_a_whole_attempt() -> None:
 
 @pytest.mark.parametrize("tone", [None, 1, ["casual"], {"a": 1}], ids=repr)
 def test_a_tone_that_is_no_text_changes_nothing(tone: object) -> None:
-    assert system_prompt({"tone": tone}) == system_prompt({})
+    assert INSTRUCTIONS({"tone": tone}) == INSTRUCTIONS({})
 
 
 async def test_a_model_is_not_asked_again_when_the_next_one_would_run_out_of_time() -> None:
@@ -313,7 +317,7 @@ async def test_a_model_is_not_asked_again_when_the_next_one_would_run_out_of_tim
 
 
 async def test_a_direct_question_has_no_history() -> None:
-    run = await Run(completion(), history=FakeHistory([{"role": "user", "content": "secret"}])).go()
+    run = await Run(completion(), history=FakeHistory(conversation("secret"))).go()
     assert [message["role"] for message in run.model.asked[0].messages] == ["system", "user"]
 
 
@@ -323,11 +327,11 @@ async def test_runs_share_nothing() -> None:
 
 
 def test_tone_changes_the_instructions_and_an_unknown_one_does_not() -> None:
-    plain, professional, casual = (system_prompt(c) for c in ({}, {"tone": "professional"}, {"tone": "casual"}))
+    plain, professional, casual = (INSTRUCTIONS(c) for c in ({}, {"tone": "professional"}, {"tone": "casual"}))
     assert len({plain, professional, casual}) == 3
     assert plain in professional
     assert plain in casual
-    assert system_prompt({"tone": "rude"}) == plain
+    assert INSTRUCTIONS({"tone": "rude"}) == plain
 
 
 def test_pauses_grow_and_vary() -> None:

@@ -9,20 +9,24 @@ import pytest
 from app.chat.runs import StoredHistory
 from app.config import Settings
 from app.database.connection import Database
-from app.graph.context import ChatModel, Completion, ConversationHistory, ModelError, Patience, PromptMessage
+from app.graph.context import (
+    ChatModel,
+    Completion,
+    ConversationHistory,
+    ModelError,
+    PastMessage,
+    Patience,
+    PromptMessage,
+    Remembered,
+)
 from app.services.llm import OpenAIChatModel
-from tests.fakes import FakeHistory, FakeModel, asking, completion
+from tests.fakes import FakeHistory, FakeModel, asking, completion, conversation
 from tests.fixtures.database import Sql
 from tests.provider import Provider, answers, fails, stalls
 
 QUESTION: list[PromptMessage] = [{"role": "user", "content": "Hi"}]
 SESSION = uuid4()
-CONVERSATION: list[PromptMessage] = [
-    {"role": "user", "content": "My name is Ada."},
-    {"role": "assistant", "content": "Hello Ada."},
-    {"role": "user", "content": "What is my name?"},
-    {"role": "assistant", "content": "Ada."},
-]
+CONVERSATION = conversation("My name is Ada.", "Hello Ada.", "What is my name?", "Ada.")
 
 MakeModel = Callable[[Completion | ModelError | None], ChatModel]
 
@@ -124,6 +128,6 @@ async def history(request: pytest.FixtureRequest, settings: Settings, sql: Sql) 
     ],
 )
 async def test_a_history_gives_the_newest_before_a_position_oldest_first(
-    history: ConversationHistory, before_seq: int, limit: int, expected: list[PromptMessage]
+    history: ConversationHistory, before_seq: int, limit: int, expected: list[PastMessage]
 ) -> None:
-    assert await history.recent(SESSION, before_seq=before_seq, limit=limit) == expected
+    assert await history.recall(SESSION, before_seq=before_seq, limit=limit) == Remembered(expected)

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, text, true
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.base import Base, IdMixin, TimestampMixin
@@ -32,8 +32,15 @@ class ChatSession(IdMixin, TimestampMixin, Base):
     last_message_preview: Mapped[str | None] = mapped_column(String(PREVIEW_LENGTH + 1))
     """The first characters of the newest message."""
     last_message_at: Mapped[datetime | None]
+    summary: Mapped[str | None] = mapped_column(Text, deferred=True, deferred_raiseload=True)
+    """What a model noted of the messages that are too old to go along with a question."""
+    summary_upto_seq: Mapped[int] = mapped_column(server_default=text("0"))
+    """`seq` of the last message that is in it."""
+    summary_lease_expires_at: Mapped[datetime | None]
+    """Until then somebody is at work on the summary, and nobody else begins."""
 
     __table_args__ = (
         CheckConstraint("message_count >= 0 AND last_seq >= message_count", name="counts"),
+        CheckConstraint("summary_upto_seq BETWEEN 0 AND last_seq", name="summary_upto_seq"),
         Index("ix_chat_sessions_user_id_updated_at", "user_id", text("updated_at DESC"), text("id DESC")),
     )

@@ -11,7 +11,6 @@ from sqlalchemy import (
     ARRAY,
     CTE,
     ColumnElement,
-    Integer,
     Interval,
     Select,
     Text,
@@ -222,19 +221,6 @@ def _settle_statement() -> Select[Any]:
 _START = Statement(_start_statement())
 _START_WITH_KEY = Statement(_start_statement(select(_key().c.id).exists()))
 _SETTLE = Statement(_settle_statement())
-_HISTORY = Statement(
-    select(ChatMessage.role, ChatMessage.content)
-    .join(ChatSession, ChatMessage.session_id == ChatSession.id)
-    .where(
-        ChatSession.uuid == bindparam("p_session_uuid"),
-        ChatSession.user_id == bindparam("p_user_id"),
-        ChatMessage.seq < bindparam("p_before_seq"),
-        # What the pipeline said by itself is no part of the conversation.
-        ChatMessage.status == "complete",
-    )
-    .order_by(ChatMessage.seq.desc())
-    .limit(bindparam("p_limit", type_=Integer))
-)
 _OWNED_SESSION = select(ChatSession.id).where(
     ChatSession.uuid == bindparam("p_session_uuid"), ChatSession.user_id == bindparam("p_user_id")
 )
@@ -384,18 +370,6 @@ async def settle(
             return None
         raise
     return SettledTurn(**row) if row else None
-
-
-async def recent_messages(
-    connection: Either, *, user_id: int, session_uuid: UUID, before_seq: int, limit: int
-) -> list[tuple[str, str]]:
-    """Return role and text of the newest messages before a position, oldest first."""
-    rows = await direct.fetch(
-        connection,
-        _HISTORY,
-        {"p_session_uuid": session_uuid, "p_user_id": user_id, "p_before_seq": before_seq, "p_limit": limit},
-    )
-    return [(row["role"], row["content"]) for row in reversed(rows)]
 
 
 async def abandon(connection: AsyncConnection, *, answer_uuid: UUID) -> None:
