@@ -12,7 +12,7 @@ DEVELOPMENT := .venv/installed-dev
 INSTALL := $(VENV_PYTHON) -m pip install -qq --disable-pip-version-check --require-hashes --no-deps
 LOCK := $(VENV_PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header $(LOCK_ARGS)
 
-.PHONY: help setup run demo down test drills lint types docs docs-check check bench lock clean
+.PHONY: help setup run demo down test drills lint types docs docs-check check faults bench lock clean
 
 help: ## say what there is
 	@awk -F ': *[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,9 @@ docs: $(DEVELOPMENT) ## write the generated documents again
 
 docs-check: $(DEVELOPMENT) ## see that the generated documents are up to date
 	@$(VENV_PYTHON) docs/generate.py --check
+
+faults: $(DEVELOPMENT) ## meet every fault of a model's provider, and write docs/provider-faults.md
+	@PROVIDER_FAULTS=write $(VENV_PYTHON) -m pytest tests/chat/test_provider_faults.py
 
 bench: $(DEVELOPMENT) ## measure the system, into docs/benchmarks.md (minutes); BENCH=accounts for one
 	@$(VENV_PYTHON) -m benchmarks $(BENCH)

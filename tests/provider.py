@@ -179,12 +179,18 @@ def echoes() -> Behaviour:
     return behave
 
 
-def fails(status: int, *, retry_after: str | None = None, message: str = "provider detail, not for users") -> Behaviour:
+def fails(
+    status: int,
+    *,
+    retry_after: str | None = None,
+    message: str = "provider detail, not for users",
+    code: str | None = None,
+) -> Behaviour:
     """Refuse with a status, as OpenAI words it."""
 
     async def behave(_: Call, wire: Wire) -> None:
         headers = {} if retry_after is None else {"Retry-After": retry_after}
-        await wire.json(status, {"error": {"message": message, "type": "server_error", "code": None}}, headers)
+        await wire.json(status, {"error": {"message": message, "type": "server_error", "code": code}}, headers)
 
     return behave
 

@@ -1,6 +1,7 @@
 """The adapter to OpenAI and to every engine that speaks its protocol."""
 
 import asyncio
+import json
 import logging
 import math
 import time
@@ -102,7 +103,8 @@ class OpenAIChatModel:
                 # The low-level call sends the body as it is: `chat.completions.create` spends milliseconds of CPU
                 # on walking every message.
                 response = await self._client.post("/chat/completions", body=body, cast_to=object)
-            return _completion(request, response)
+            # Under another content type the client leaves the body as it is.
+            return _completion(request, json.loads(response) if isinstance(response, str) else response)
 
     async def stream(self, request: ModelRequest, publish: Publish, *, patience: Patience) -> Completion:
         """Make one streamed attempt; see `ChatModel`."""

@@ -101,8 +101,8 @@ class StreamedAnswer:
             ValueError, RecursionError: the line is no event of this protocol.
 
         """
-        if not line.startswith(b"data:"):
-            return ""  # an empty line, a comment, or a field that this protocol does not use
+        if self.is_over or not line.startswith(b"data:"):
+            return ""  # an empty line, a comment, a field that this protocol does not use, or something after the end
         data = line[5:].strip()
         if data == b"[DONE]":
             self.is_over = True
