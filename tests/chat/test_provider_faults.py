@@ -68,6 +68,7 @@ def _run_all(runs: Runs, settings: Settings, provider: Provider) -> None:
         **LIMITS,
         "OPENAI_API_KEY": SecretStr(KEY),
         "LOG_LEVEL": "DEBUG",
+        "LLM_CACHE_TTL": 60,
         "LLM_MODELS": json.dumps([*MODELS.values()]),
     }
     for fallback in ("", "gpt-fallback"):
@@ -110,8 +111,8 @@ An attempt may take {ATTEMPT_SECONDS:g} s there, a pause in a stream {LIMITS["LL
 {LIMITS["LLM_TURN_TIMEOUT"]:g} s; a model is asked once more. The breakers are off, so that each turn shows all of its
 attempts. *Calls* are requests that the provider got: those for the model that has the fault, and those for the fallback
 model, which is well. *Status* is what is stored, and what the client is told. *Time* is what the turn waited for;
-besides that there is the work, a fraction of a second. *Both*: plain and streamed come to the same. Where the connection
-is refused it is so for both models. The rules are in [attempts, fallback,
+besides that there is the work, a fraction of a second. *Both*: plain and streamed come to the same. Where the
+connection is refused it is so for both models. The rules are in [attempts, fallback,
 deadline](turn-pipeline.md#attempts-fallback-deadline).
 """
 
