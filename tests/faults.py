@@ -10,7 +10,6 @@ from email.utils import formatdate
 
 from tests.provider import (
     DONE,
-    NEVER,
     Behaviour,
     Call,
     Wire,
@@ -45,10 +44,12 @@ class Fault:
     streamed: Behaviour
     is_answer: bool = False
     """Whether it is an answer all the same."""
+    asks_for_pause: bool = False
+    """Whether the provider asks to be left alone for a second."""
 
 
-def _both(name: str, behaviour: Behaviour, *, is_answer: bool = False) -> Fault:
-    return Fault(name, behaviour, behaviour, is_answer)
+def _both(name: str, behaviour: Behaviour, *, is_answer: bool = False, asks_for_pause: bool = False) -> Fault:
+    return Fault(name, behaviour, behaviour, is_answer, asks_for_pause)
 
 
 def _bodies(name: str, plain: bytes, *streamed: bytes, is_answer: bool = False) -> Fault:
@@ -141,13 +142,6 @@ async def _says_too_little(call: Call, wire: Wire) -> None:
     wire.close()
 
 
-async def _stays_silent_after_the_end(call: Call, wire: Wire) -> None:
-    if call.stream:
-        await streams(chunk(TEXT), STOP, DONE, hold=True)(call, wire)
-    await wire.whole(200, _document())
-    await asyncio.sleep(NEVER)
-
-
 def _error() -> bytes:
     return json.dumps({"error": {"message": _COMPLAINT}}).encode()
 
@@ -169,12 +163,12 @@ FAULTS = [
     _both("413", _refuses(413)),
     _both("422", _refuses(422)),
     _both("429", _refuses(429)),
-    _both("429, `Retry-After: 1`", _refuses(429, retry_after="1")),
+    _both("429, `Retry-After: 1`", _refuses(429, retry_after="1"), asks_for_pause=True),
     _both("429, `Retry-After: 86400`", _refuses(429, retry_after="86400")),
     _both("429, the account has nothing left", _refuses(429, "insufficient_quota")),
     _both("500", _refuses(500)),
     _both("502, a proxy's page", sends(b"<html>", status=502, content_type="text/html")),
-    _both("503, `Retry-After` with a date 1 s ahead", _busy_until(1)),
+    _both("503, `Retry-After` with a date 1 s ahead", _busy_until(1), asks_for_pause=True),
     _both("503, `Retry-After` that is neither number nor date", _refuses(503, retry_after="soon")),
     _both("307, to another address", redirects("/v1/elsewhere")),
     # Connections
@@ -251,5 +245,10 @@ FAULTS = [
         is_answer=True,
     ),
     Fault("no `[DONE]`", sends(_document()), streams(chunk(TEXT), STOP), is_answer=True),
-    _both("the connection stays open after the answer", _stays_silent_after_the_end, is_answer=True),
+    Fault(
+        "nothing follows `[DONE]`, not even the end",
+        sends(_document()),
+        streams(chunk(TEXT), STOP, DONE, hold=True),
+        is_answer=True,
+    ),
 ]

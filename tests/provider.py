@@ -384,9 +384,10 @@ class Provider:
         hang_up = asyncio.ensure_future(reader.read(1))
         try:
             await asyncio.wait({answer, hang_up}, return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done():
+            if not answer.done() and not hang_up.result():
                 call.abandoned = time.monotonic()
                 return b""
+            # Whoever has the whole answer may send the next request before its last line here has run.
             try:
                 await answer
             except ConnectionError:
