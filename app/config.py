@@ -22,7 +22,8 @@ DEFAULT_SYSTEM_PROMPT = (
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
 
-Price = Annotated[Decimal, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+Dollars = Annotated[Decimal, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+Price = Dollars
 """US dollars for a million tokens."""
 
 
@@ -265,6 +266,19 @@ class Settings(DatabaseSettings):
     STREAMS_PER_USER: int = Field(
         20, ge=1, le=10_000, description="Event streams an account may have open at once at one process."
     )
+
+    # Quotas
+    QUOTA_TOKENS_PER_DAY: int = Field(
+        0,
+        ge=0,
+        le=10**15,
+        description="Tokens, of questions and answers together, that an account may use in a day (UTC). 0: no limit.",
+    )
+    QUOTA_TOKENS_PER_MONTH: int = Field(0, ge=0, le=10**15, description="The same for a month.")
+    QUOTA_COST_PER_DAY: Dollars = Field(
+        Decimal(0), description="US dollars that an account's answers may cost in a day (UTC). 0: no limit."
+    )
+    QUOTA_COST_PER_MONTH: Dollars = Field(Decimal(0), description="The same for a month.")
 
     # Webhooks
     WEBHOOK_SECRET: SecretStr | None = Field(None, description="Signs webhooks. Not used yet.")

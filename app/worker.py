@@ -19,7 +19,7 @@ from app.core.exceptions import DatabaseUnavailableError, StartupError
 from app.core.logging import configure_logging
 from app.database.connection import Database, DatabaseConnection
 from app.database.migrations import wait_for_schema
-from app.database.repositories import auth_sessions, idempotency, one_time_tokens, throttles, usage
+from app.database.repositories import auth_sessions, idempotency, one_time_tokens, quotas, throttles, usage
 from app.services.catalog import Catalog
 from app.services.redis import open_redis
 from app.services.redis_breaker import RedisBreaker
@@ -91,6 +91,7 @@ def jobs(settings: Settings, database: Database, published: Published) -> Iterat
         ("purge idempotency keys", idempotency.purge, 300.0),
         ("purge one-time tokens", one_time_tokens.purge, 300.0),
         ("purge throttles", throttles.purge, 300.0),
+        ("purge quota reservations", quotas.purge, 300.0),
         ("purge logins", auth_sessions.purge, 3600.0),
     ):
         yield Job(name, interval, _in_batches(database, batch))

@@ -114,7 +114,10 @@ ENTRIES = {
     "chat.follow_message": Entry("user", "chat:read", ids=an_answer),
     "chat.cancel_message": Entry("user", "chat:write", ids=an_answer),
     "chat.get_usage": Entry("user", "chat:read"),
+    "chat.get_quota": Entry("user", "chat:read"),
     "admin.get_overview": Entry("admin"),
+    "admin.get_user_quota": Entry("admin", ids=an_account),
+    "admin.change_user_quota": Entry("admin", ids=an_account, body=sends(tokens_per_day=1000)),
 }
 
 

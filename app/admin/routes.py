@@ -1,16 +1,49 @@
 """HTTP of the admin service. Every route is for admins only."""
 
-from fastapi import APIRouter
+from typing import Annotated
+from uuid import UUID
 
-from app.admin import analytics
-from app.admin.schemas import Overview
+from fastapi import APIRouter, Depends
+
+from app.admin import analytics, quotas
+from app.admin.schemas import Overview, QuotaUpdate
 from app.core.handlers import responses
-from app.dependencies import AdminUser, SessionDep
+from app.dependencies import AdminUser, OriginDep, ResourcesDep, SessionDep
+from app.services.quotas import Quotas, QuotaStanding, default_quota
 
 router = APIRouter(responses=responses(401, 403, 429, 503))
+
+
+async def get_quotas(resources: ResourcesDep) -> Quotas:
+    """Return what decides about quotas."""
+    return Quotas(resources.database, default_quota(resources.settings))
+
+
+QuotasDep = Annotated[Quotas, Depends(get_quotas)]
 
 
 @router.get("/overview")
 async def get_overview(_admin: AdminUser, transaction: SessionDep) -> Overview:
     """Return the system's figures."""
     return await analytics.overview(transaction)
+
+
+@router.get("/users/{user_id}/quota", responses=responses(404, 422))
+async def get_user_quota(
+    user_id: UUID, _admin: AdminUser, transaction: SessionDep, service: QuotasDep
+) -> QuotaStanding:
+    """Return what an account may use of models in a day and in a month, and what it has used."""
+    return await quotas.show(transaction, service, user_id)
+
+
+@router.put("/users/{user_id}/quota", responses=responses(400, 404, 413, 422))
+async def change_user_quota(
+    user_id: UUID,
+    wanted: QuotaUpdate,
+    admin: AdminUser,
+    transaction: SessionDep,
+    service: QuotasDep,
+    origin: OriginDep,
+) -> QuotaStanding:
+    """Change the quotas of an account; what is absent stays as it is. They hold from its next question on."""
+    return await quotas.change(transaction, service, admin, user_id, wanted, origin)

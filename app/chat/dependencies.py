@@ -31,6 +31,7 @@ from app.services.breakers import Breakers
 from app.services.cached_model import CachedModel
 from app.services.catalog import Catalog
 from app.services.llm import OpenAIChatModel
+from app.services.quotas import Quotas, default_quota
 from app.services.redis import open_redis
 from app.services.session_cleaner import SessionCleaner
 from app.services.stop_channel import StopChannel
@@ -50,6 +51,7 @@ class ChatServices:
     following: FollowingService
     stops: StopService
     streams: OpenStreams
+    quotas: Quotas
 
 
 @asynccontextmanager
@@ -82,7 +84,8 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             failures=settings.LLM_BREAKER_FAILURES,
             pause=settings.LLM_BREAKER_PAUSE,
         )
-        questions = Questions(catalog, policy)
+        quotas = Quotas(database, default_quota(settings))
+        questions = Questions(catalog, policy, quotas)
         summarizer = Summarizer(provider, database, policy, catalog.cost, batch=settings.LLM_SUMMARY_MESSAGES)
         turns = TurnRunner(
             graph=graph,
@@ -92,6 +95,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             summarizer=summarizer if settings.LLM_SUMMARY_ENABLED else None,
             abandoned=abandoned,
             price=catalog.cost,
+            quotas=quotas,
             turn_timeout=settings.LLM_TURN_TIMEOUT,
             health=breakers,
             outlet=outlet,
@@ -125,6 +129,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
                 following=FollowingService(turns, replies, mirrors, revocations),
                 stops=StopService(database, turns, mirrors, channel),
                 streams=OpenStreams(settings.STREAMS_PER_USER),
+                quotas=quotas,
             ),
         }
 

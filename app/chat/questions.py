@@ -1,6 +1,8 @@
 """What a client asks, of which model, and in what manner: from the wire to a question that can be run."""
 
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from app.chat.schemas import ChatRequest, ModelList, ModelResponse, ModelWishes, SessionCreate
@@ -12,6 +14,10 @@ from app.database.repositories.principals import Principal
 from app.graph.context import ModelPolicy, Sampling
 from app.graph.window import is_too_long
 from app.services.catalog import Catalog
+from app.services.quotas import Budget, Quotas
+
+_FRAME = 50
+"""Tokens that providers count besides the texts, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +30,26 @@ class Questions:
     catalog: Catalog
     policy: ModelPolicy
     """What holds where a question says nothing."""
+    quotas: Quotas
 
     def in_session(self, user: Principal, session: UUID, request: ChatRequest, key: RequestKey | None) -> Question:
         """Make a question in a session."""
         policy = self._policy(request, request.message)
-        return Question(user.id, user.uuid, session, request.message, request.context or {}, key, policy)
+        budget = self._budget(user, request.message, request.context, policy)
+        return Question(user.id, user.uuid, session, request.message, request.context or {}, key, policy, budget)
 
     def first(self, user: Principal, session: NewSession, request: SessionCreate, key: RequestKey | None) -> Question:
         """Make the first question of a new session, which the request must hold."""
         assert request.initial_message is not None  # noqa: S101 - the caller has looked
         policy = self._policy(request, request.initial_message)
-        return Question(user.id, user.uuid, session, request.initial_message, {}, key, policy)
+        budget = self._budget(user, request.initial_message, request.context, policy)
+        return Question(user.id, user.uuid, session, request.initial_message, {}, key, policy, budget)
 
     def directly(self, user: Principal, request: ChatRequest, key: RequestKey | None) -> DirectQuestion:
         """Make a question outside of any session."""
         policy = self._policy(request, request.message)
-        return DirectQuestion(user.id, user.uuid, request.message, request.context or {}, key, policy)
+        budget = self._budget(user, request.message, request.context, policy)
+        return DirectQuestion(user.id, user.uuid, request.message, request.context or {}, key, policy, budget)
 
     def models(self) -> ModelList:
         """Return what a question may ask for."""
@@ -83,7 +93,27 @@ class Questions:
             models = tuple(dict.fromkeys((wishes.model, *self.catalog.fallbacks)))
         return replace(self.policy, models=models, sampling=sampling.over(self.policy.sampling))
 
+    def _budget(
+        self, user: Principal, message: str, context: dict[str, Any] | None, policy: ModelPolicy | None
+    ) -> Budget | None:
+        """Return the most that an answer may use; None: nobody counts it."""
+        if not self.quotas.apply_to(user):
+            return None
+        policy = policy or self.policy
+        # As many tokens as the costliest text has; of English, half of it would do.
+        question = len((policy.instructions(context or {}) + message).encode()) // 2 + _FRAME
+        answer = policy.sampling.max_tokens or 0
+        return Budget(
+            tokens=question + answer,
+            cost_usd=max(self._cost(model, question, answer) for model in policy.models),
+            prompt_price=max(self._cost(model, _MILLION, 0) for model in policy.models) / _MILLION,
+        )
 
+    def _cost(self, model: str, prompt_tokens: int, completion_tokens: int) -> Decimal:
+        return self.catalog.cost(model, prompt_tokens, completion_tokens) or Decimal(0)
+
+
+_MILLION = 1_000_000
 _NOTHING = Sampling()
 
 

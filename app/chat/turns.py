@@ -6,7 +6,8 @@ is held while a model answers.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -26,12 +27,13 @@ from app.core.exceptions import (
     DatabaseUnavailableError,
     NotFoundError,
     ServiceUnavailableError,
+    TooManyRequestsError,
 )
 from app.core.types import new_id
 from app.database.connection import PATIENCE, Database
 from app.database.repositories import chats, idempotency, ledger, turns
 from app.database.repositories.chats import NewSession
-from app.database.repositories.idempotency import RequestKey
+from app.database.repositories.idempotency import KeyTakenError, RequestKey
 from app.database.repositories.turns import (
     ActiveTurnError,
     Answer,
@@ -43,6 +45,7 @@ from app.database.repositories.turns import (
 from app.graph.builder import ChatGraph
 from app.graph.context import ChatContext, ChatModel, ModelHealth, ModelPolicy, NoHealth, Owner
 from app.graph.state import ChatState
+from app.services.quotas import Budget, Quotas
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +79,8 @@ class Question:
     key: RequestKey | None = None
     policy: ModelPolicy | None = None
     """Who answers it, and how. None: as always."""
+    budget: Budget | None = None
+    """What to reserve of its owner's quota. None: there is no quota."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,8 @@ class DirectQuestion:
     context: dict[str, Any]
     key: RequestKey | None = None
     policy: ModelPolicy | None = None
-    """As of a question in a session."""
+    budget: Budget | None = None
+    """Both as of a question in a session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,7 @@ class TurnRunner:
     policy: ModelPolicy
     abandoned: AbandonedTurns
     price: Price
+    quotas: Quotas
     turn_timeout: float
     """Seconds all attempts of a turn may take together, until a streamed answer begins."""
     health: ModelHealth = field(default_factory=NoHealth)
@@ -261,6 +268,8 @@ class TurnRunner:
             )
             answer = outcome.answer
             settled = await _insist(lambda: self._settle(question.user_id, started, outcome))
+            if question.budget is not None and not outcome.calls:
+                await self.quotas.release(live.id)
             turn = Turn(started, question.message, question.context, answer, settled)
             live.end(ending_of(answer_message(turn)))
         except Exception as error:
@@ -278,13 +287,12 @@ class TurnRunner:
 
     async def _launch_directly(self, question: DirectQuestion, *, streams: bool) -> RunningDirect:
         live = LiveTurn(new_id())
-        if question.key is not None:
-            # Nothing is stored whose lease could be renewed, so this one is as long as an answer may take.
-            longest = self.turn_timeout + (self.policy.stream_timeout if streams else 0) + _STORE_PATIENCE
-            async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-                await idempotency.take_for_direct(
-                    connection, question.key, turn_id=live.id, lease=timedelta(seconds=longest)
-                )
+        async with self._reserved(question, live.id, session=None):
+            if question.key is not None:
+                # Nothing is stored whose lease could be renewed, so this one is as long as an answer may take.
+                longest = self._longest(streams=streams)
+                async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+                    await idempotency.take_for_direct(connection, question.key, turn_id=live.id, lease=longest)
         return RunningDirect(live, self._detach(self._answer_directly(question, live, streams=streams)))
 
     async def _answer_directly(self, question: DirectQuestion, live: LiveTurn, *, streams: bool) -> Answer:
@@ -307,6 +315,8 @@ class TurnRunner:
                     )
 
             await _insist(record)
+            if question.budget is not None and not outcome.calls:
+                await self.quotas.release(live.id)
         except Exception as error:
             code = error.code if isinstance(error, AppError) else "internal_error"
             live.end(Ending(_unstored(live), code=code))
@@ -326,18 +336,61 @@ class TurnRunner:
             lease=LEASE,
             key=question.key,
         )
-        try:
-            if isinstance(session, NewSession):
-                async with self.database.transaction(max_seconds=PATIENCE) as transaction:
-                    await chats.create(transaction, session, user_id=question.user_id)
-                    started = _found(await turns.start(await transaction.connection(), new))
-            else:
-                started = _found(await self._try_start(new))
-        except DatabaseUnavailableError:
-            # PostgreSQL may have stored it all the same, and would keep session and key busy for nobody.
-            _ = self._detach(_insist(lambda: self._abandon(new.answer_uuid)))
-            raise
+        async with self._reserved(question, new.answer_uuid, session=new.session_uuid):
+            try:
+                if isinstance(session, NewSession):
+                    async with self.database.transaction(max_seconds=PATIENCE) as transaction:
+                        await chats.create(transaction, session, user_id=question.user_id)
+                        started = _found(await turns.start(await transaction.connection(), new))
+                else:
+                    started = _found(await self._try_start(new))
+            except DatabaseUnavailableError:
+                # PostgreSQL may have stored it all the same, and would keep session and key busy for nobody.
+                _ = self._detach(_insist(lambda: self._abandon(new.answer_uuid)))
+                raise
         return started
+
+    @asynccontextmanager
+    async def _reserved(
+        self, question: Question | DirectQuestion, turn_id: UUID, *, session: UUID | None
+    ) -> AsyncIterator[None]:
+        """Reserve what the answer may use while the block begins it. If the block fails, nothing is reserved.
+
+        Raises:
+            TooManyRequestsError: nothing is left of the quota.
+            KeyTakenError: nothing is left, and the question came before under the same key.
+
+        """
+        if question.budget is None:
+            yield
+            return
+        try:
+            await self.quotas.reserve(
+                question.budget,
+                turn_id=turn_id,
+                user_id=question.user_id,
+                session_uuid=session,
+                life=self._longest(streams=True),
+            )
+        except TooManyRequestsError:
+            # An answer that has been paid for is given again.
+            if question.key is not None:
+                async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+                    stored = await idempotency.find(connection, question.key)
+                if stored is not None:
+                    raise KeyTakenError(question.key, stored) from None
+            raise
+        try:
+            yield
+        except DatabaseUnavailableError:
+            raise  # what could not be stored cannot be released either; it is given back in its own time
+        except Exception:
+            await self.quotas.release(turn_id)
+            raise
+
+    def _longest(self, *, streams: bool) -> timedelta:
+        """How long a turn may take."""
+        return timedelta(seconds=self.turn_timeout + (self.policy.stream_timeout if streams else 0) + _STORE_PATIENCE)
 
     async def _try_start(self, new: NewTurn) -> StartedTurn | None:
         while True:

@@ -94,9 +94,16 @@ class TooManyRequestsError(AppError):
     code = "too_many_requests"
     detail = "Too many requests."
 
-    def __init__(self, detail: str | None = None, *, code: str | None = None, retry_after: int) -> None:
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        code: str | None = None,
+        retry_after: int,
+        extra: Mapping[str, str] | None = None,
+    ) -> None:
         """RFC 6585, section 4."""
-        super().__init__(detail, code=code, headers={"Retry-After": str(retry_after)})
+        super().__init__(detail, code=code, headers={"Retry-After": str(retry_after)}, extra=extra)
 
 
 class UnprocessableError(AppError):

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -52,6 +53,8 @@ class Problem(BaseModel):
     message_id: str | None = Field(
         None, description="With `turn_active` and `idempotency_in_progress`: the answer that is under way."
     )
+    quota: str | None = Field(None, description="With `quota_exceeded`: which one.")
+    resets_at: datetime | None = Field(None, description="With `quota_exceeded`: when there is one again.")
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

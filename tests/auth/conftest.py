@@ -35,6 +35,11 @@ def eve(
         " SELECT id, 'reset_password', sha256('x'), now() + interval '1 hour' FROM users WHERE uuid = %s",
         [user.id],
     )
+    sql.do(
+        "INSERT INTO quota_reservations (turn_id, user_id, tokens, cost_usd, expires_at)"
+        " SELECT gen_random_uuid(), id, 1, 0, now() + interval '1 hour' FROM users WHERE uuid = %s",
+        [user.id],
+    )
     sql.do("INSERT INTO outgoing_mails (kind, recipient) VALUES ('reset_password', upper(%s))", [user.email])
     provider.always(answers(f"{CANARY} answer"))
     chat = Chat(chat_client, user)

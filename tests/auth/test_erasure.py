@@ -69,6 +69,7 @@ def test_the_receipt_counts_what_went_and_says_what_stays_and_why(
         "chat_sessions": 1,
         "chat_messages": 6,
         "user_usage_hours": 2,
+        "quota_reservations": 1,
         "stream_buffers": 0,
         "cached_answers": 0,
     }

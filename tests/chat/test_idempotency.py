@@ -29,10 +29,12 @@ from app.database.models import User
 from app.database.repositories import idempotency, ledger, turns
 from app.database.repositories.idempotency import KeptResponse, KeyTakenError, RequestKey
 from app.database.repositories.principals import Principal
+from app.database.repositories.quotas import Quota
 from app.database.repositories.turns import ActiveTurnError, NewTurn
 from app.graph.builder import build_chat_graph
 from app.graph.context import ModelPolicy
 from app.services.catalog import Catalog
+from app.services.quotas import Quotas
 from app.services.redis import open_redis
 from app.services.redis_breaker import RedisBreaker
 from app.services.session_cleaner import SessionCleaner
@@ -355,6 +357,7 @@ async def test_a_client_that_left_finds_its_answer_under_the_key(
         models=("primary",), retries_per_model=0, attempt_timeout=5, history_messages=10, instructions=INSTRUCTIONS
     )
     user = Principal(user_id, uuid4(), role="user", is_verified=True, session_uuid=uuid4())
+    quotas = Quotas(pool, Quota())
     question, key = ChatRequest(message="Hi"), RequestKey(user_id, "route", "key", b"f" * 32)
     cleaner = SessionCleaner(RedisBreaker(open_redis(settings), budget=1))
 
@@ -366,11 +369,12 @@ async def test_a_client_that_left_finds_its_answer_under_the_key(
             policy=policy,
             abandoned=abandoned_turns(pool),
             price=price,
+            quotas=quotas,
             turn_timeout=5,
         )
 
     async def ask(runner: TurnRunner) -> ResponseModel | Reply:
-        questions = Questions(Catalog([], primary="primary", default_window=4096), policy)
+        questions = Questions(Catalog([], primary="primary", default_window=4096), policy, quotas)
         service = ChatService(pool, runner, Replies(pool, abandoned_turns(pool)), questions, cleaner)
         if is_direct:
             return await service.answer_directly(user, question, key)

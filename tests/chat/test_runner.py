@@ -16,9 +16,11 @@ from app.database.connection import Database
 from app.database.direct import DriverConnection
 from app.database.repositories import turns as turn_repository
 from app.database.repositories.idempotency import RequestKey
+from app.database.repositories.quotas import Quota
 from app.database.repositories.turns import NewTurn, StartedTurn
 from app.graph.builder import build_chat_graph
 from app.graph.context import ModelPolicy
+from app.services.quotas import Quotas
 from tests.fakes import INSTRUCTIONS, FakeModel, abandoned_turns, completion, price
 from tests.fixtures.database import Sql
 
@@ -36,6 +38,7 @@ def runner(database: Database, model: FakeModel) -> TurnRunner:
         policy=policy,
         abandoned=abandoned_turns(database),
         price=price,
+        quotas=Quotas(database, Quota()),
         turn_timeout=5,
     )
 

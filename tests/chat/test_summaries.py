@@ -12,6 +12,7 @@ import pytest
 from app.chat.summaries import Summarizer
 from app.chat.turns import Question, TurnRunner
 from app.database.connection import Database
+from app.database.repositories.quotas import Quota
 from app.database.repositories.turns import Turn
 from app.graph.builder import build_chat_graph
 from app.graph.context import (
@@ -25,6 +26,7 @@ from app.graph.context import (
 )
 from app.graph.prompts import note_taking
 from app.graph.window import budget, prompt_cost
+from app.services.quotas import Quotas
 from tests.fakes import INSTRUCTIONS, abandoned_turns, completion, price
 from tests.fixtures.database import Sql
 
@@ -80,6 +82,7 @@ class Session:
             policy=policy,
             abandoned=abandoned_turns(database),
             price=price,
+            quotas=Quotas(database, Quota()),
             turn_timeout=5,
             summarizer=self.summarizer if remembers else None,
         )

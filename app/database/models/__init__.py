@@ -10,6 +10,7 @@ from app.database.models.llm_call import LlmCall
 from app.database.models.login_throttle import LoginThrottle
 from app.database.models.one_time_token import OneTimeToken
 from app.database.models.outgoing_mail import OutgoingMail
+from app.database.models.quota_reservation import QuotaReservation
 from app.database.models.usage import UsageHour, UsagePending, UserUsageHour
 from app.database.models.user import User
 
@@ -24,6 +25,7 @@ __all__ = [
     "LoginThrottle",
     "OneTimeToken",
     "OutgoingMail",
+    "QuotaReservation",
     "UsageHour",
     "UsagePending",
     "User",

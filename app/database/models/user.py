@@ -1,10 +1,11 @@
 """Accounts."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Index, String, Text, false, func, text, true
+from sqlalchemy import BigInteger, CheckConstraint, Index, Numeric, String, Text, false, func, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.base import Base, IdMixin, TimestampMixin
@@ -35,10 +36,18 @@ class User(IdMixin, TimestampMixin, Base):
     last_login: Mapped[datetime | None]
     preferences: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     """Settings of the owner's clients, not read by the services."""
+    quota_tokens_per_day: Mapped[int | None] = mapped_column(BigInteger)
+    """Quotas of the account's own. Null: as the settings have it for everybody; 0: none."""
+    quota_tokens_per_month: Mapped[int | None] = mapped_column(BigInteger)
+    quota_cost_per_day: Mapped[Decimal | None] = mapped_column(Numeric(18, 9))
+    """In US dollars."""
+    quota_cost_per_month: Mapped[Decimal | None] = mapped_column(Numeric(18, 9))
 
     __table_args__ = (
         CheckConstraint("role IN ('user', 'admin')", name="role"),
         CheckConstraint("position('@' in username) = 0", name="username_is_no_address"),
+        CheckConstraint("quota_tokens_per_day >= 0 AND quota_tokens_per_month >= 0", name="token_quotas"),
+        CheckConstraint("quota_cost_per_day >= 0 AND quota_cost_per_month >= 0", name="cost_quotas"),
         Index("uq_users_email_lower", func.lower(email), unique=True),
         Index("uq_users_username_lower", func.lower(username), unique=True),
     )

@@ -27,6 +27,7 @@ Action = Literal[
     "password.confirmation",
     "password.reset",
     "profile.updated",
+    "user.quota_changed",
     "user.registered",
     "user.updated",
 ]

@@ -33,6 +33,7 @@ LEFT_OUT: Mapping[str, str] = {
     "usage_pending.*": "internal state of sums over `llm_calls`",
     "usage_hours.*": "sums over everybody",
     "user_usage_hours.*": "sums over `llm_calls`",
+    "quota_reservations.*": "what answers under way may still use, for some minutes",
     "login_throttles.*": "counts of tries for some minutes, under hashed names",
 }
 """`table.column`, `*` for any, and why it is not exported."""
@@ -84,6 +85,10 @@ ACCOUNT = Section(
         "is_verified",
         "last_login",
         "preferences",
+        "quota_tokens_per_day",
+        "quota_tokens_per_month",
+        "quota_cost_per_day",
+        "quota_cost_per_month",
         "created_at",
         "updated_at",
     ),

@@ -36,6 +36,8 @@ class Principal:
     """The API key."""
     scopes: frozenset[str] | None = None
     """What the API key may do; None: a login may do everything that its account may."""
+    has_own_quota: bool = False
+    """Whether the account's quotas are others than everybody's."""
 
     @property
     def credential(self) -> Credential:
@@ -43,12 +45,19 @@ class Principal:
         return Credential(self.session_uuid, self.key_uuid)
 
 
+_has_own_quota: ColumnElement[bool] = (
+    func.num_nonnulls(
+        User.quota_tokens_per_day, User.quota_tokens_per_month, User.quota_cost_per_day, User.quota_cost_per_month
+    )
+    > 0
+).label("has_own_quota")
+
 _LAST_USED_PRECISION = timedelta(minutes=1)
 
 _key_is_good: ColumnElement[bool] = or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now())
 
 _FIND_BY_LOGIN = Statement(
-    select(User.id, User.role, User.is_verified)
+    select(User.id, User.role, User.is_verified, _has_own_quota)
     .join(AuthSession, AuthSession.user_id == User.id)
     .where(
         User.uuid == bindparam("p_user_uuid"),
@@ -58,7 +67,9 @@ _FIND_BY_LOGIN = Statement(
     )
 )
 _FIND_BY_KEY = Statement(
-    select(User.id, User.uuid, User.role, User.is_verified, ApiKey.uuid.label("key_uuid"), ApiKey.scopes)
+    select(
+        User.id, User.uuid, User.role, User.is_verified, ApiKey.uuid.label("key_uuid"), ApiKey.scopes, _has_own_quota
+    )
     .join(User, ApiKey.user_id == User.id)
     .where(User.is_active, ApiKey.token_hash == bindparam("p_token_hash"), _key_is_good)
     .add_cte(

@@ -1,0 +1,53 @@
+"""The quotas of one account, as admins see and change them."""
+
+from dataclasses import asdict, replace
+from typing import Any
+from uuid import UUID
+
+from app.admin.schemas import QuotaUpdate
+from app.core.exceptions import NotFoundError
+from app.database.connection import DatabaseSession
+from app.database.repositories import audit, quotas, users
+from app.database.repositories.audit import Entry, Origin
+from app.database.repositories.principals import Principal
+from app.database.repositories.quotas import Quota
+from app.services.quotas import Quotas, QuotaStanding
+
+
+async def show(session: DatabaseSession, service: Quotas, user_uuid: UUID) -> QuotaStanding:
+    """Return where an account stands.
+
+    Raises:
+        NotFoundError: there is no such account.
+
+    """
+    user = await users.find(session, user_uuid)
+    if user is None:
+        raise NotFoundError
+    return await service.standing(session, user.id)
+
+
+async def change(
+    session: DatabaseSession, service: Quotas, admin: Principal, user_uuid: UUID, wanted: QuotaUpdate, origin: Origin
+) -> QuotaStanding:
+    """Give an account quotas of its own, or those of everybody again. They hold from its next question on.
+
+    Raises:
+        NotFoundError: there is no such account.
+
+    """
+    user = await users.find(session, user_uuid)
+    before = await quotas.lock(session, user.id) if user else None
+    if user is None or before is None:
+        raise NotFoundError
+    after = replace(before, **{name: getattr(wanted, name) for name in wanted.model_fields_set})
+    if after != before:
+        await quotas.change(session, user.id, after)
+        details = {"before": _logged(before), "after": _logged(after)}
+        entry = Entry("user.quota_changed", actor=admin.uuid, target=user_uuid, details=details)
+        await audit.record(session, entry, origin)
+    return await service.standing(session, user.id)
+
+
+def _logged(quota: Quota) -> dict[str, Any]:
+    return {name: None if value is None else str(value) for name, value in asdict(quota).items()}
