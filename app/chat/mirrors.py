@@ -49,9 +49,9 @@ class Mirrors:
 
     async def find(self, address: Address) -> tuple[MessageRow, MessageRow] | None:
         """Return the question and its answer as they are stored."""
-        async with self.database.transaction(max_seconds=PATIENCE) as transaction:
+        async with self.database.reading(max_seconds=PATIENCE) as session:
             return await chats.find_turn(
-                transaction,
+                session,
                 user_id=address.user_id,
                 session_uuid=address.session_uuid,
                 answer_uuid=address.answer_uuid,

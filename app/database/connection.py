@@ -107,6 +107,20 @@ class Database:
                 yield session
 
     @asynccontextmanager
+    async def reading(self, *, max_seconds: float | None = None) -> AsyncIterator[AsyncSession]:
+        """Open a session for a single statement that reads: without BEGIN and COMMIT it is one round trip.
+
+        `max_seconds` bounds the whole, the wait for a connection included.
+
+        Raises:
+            DatabaseUnavailableError: PostgreSQL is away or too slow.
+
+        """
+        with self._noticed():
+            async with asyncio.timeout(max_seconds), AsyncSession(self._autocommit_engine) as session:
+                yield session
+
+    @asynccontextmanager
     async def autocommit(self, *, max_seconds: float | None = None) -> AsyncIterator[AsyncConnection]:
         """Open a connection on which each statement is a transaction of its own: one round trip instead of three.
 
