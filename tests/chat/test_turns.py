@@ -1,4 +1,5 @@
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
@@ -7,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app import main
-from app.config import Settings
+from app.config import DEFAULT_SYSTEM_PROMPT, ModelSetting, Settings
 from app.graph.prompts import FALLBACK_RESPONSE
 from tests.fixtures.database import Sql
 from tests.fixtures.services import Chat, User, assert_problem
@@ -254,3 +255,118 @@ def test_what_cannot_be_stored_of_an_answer_does_not_block_the_session(
     provider.script(behaviour)
     chat.ask(session, "Hi")
     assert chat.ask(session, "Hi again")["ai_response"]["status"] == "complete"
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        {"tone": "rude"},
+        {"tone": ["casual"]},
+        {"language": "German, please"},
+        {"language": 1},
+        {"system_prompt": ""},
+        {"system_prompt": "  "},
+        {"system_prompt": "x" * 4001},
+        {"system_prompt": {"text": "Be brief."}},
+    ],
+    ids=str,
+)
+def test_what_a_context_says_to_the_model_is_checked(chat: Chat, provider: Provider, context: dict[str, Any]) -> None:
+    session = chat.open()
+    for path, body in (("/sessions", {}), (f"/sessions/{session}/messages", {"message": "Hi"})):
+        problem = assert_problem(chat.request("POST", path, json=body | {"context": context}), 422, "validation_error")
+        assert problem["errors"][0]["field"] == "body.context"
+        assert next(iter(context)) in problem["errors"][0]["message"]
+    assert provider.calls == []
+
+
+def test_the_services_instructions_come_before_those_of_the_session(chat: Chat, provider: Provider) -> None:
+    session = chat.open(context={"system_prompt": "Answer in one sentence.", "language": "de", "place": "Rome"})
+    answer = chat.ask(session, "Hi")["ai_response"]
+    chat.ask(session, "Hi", context={"system_prompt": "Answer in verse."})
+    instructions = [call.messages[0]["content"] for call in provider.calls]
+    assert instructions[0].startswith(DEFAULT_SYSTEM_PROMPT)
+    assert instructions[0].endswith("code de. Answer in one sentence.")
+    assert instructions[1].startswith(DEFAULT_SYSTEM_PROMPT)
+    assert instructions[1].endswith("code de. Answer in verse.")
+    # What the instructions are is known to who gave them; the rest comes back as it is.
+    assert answer["metadata"]["context"] == {"language": "de", "place": "Rome"}
+
+
+def test_a_deployment_has_instructions_of_its_own(settings: Settings, chat: Chat, provider: Provider) -> None:
+    own = settings.model_copy(update={"LLM_SYSTEM_PROMPT": "You are a pirate."})
+    with TestClient(main.create(own)) as service:
+        theirs = Chat(service, chat.user)
+        theirs.ask(theirs.open(context={"tone": "casual"}), "Hi")
+    assert provider.calls[0].messages[0]["content"].startswith("You are a pirate. ")
+
+
+@pytest.fixture
+def forgetful(settings: Settings, chat: Chat) -> Iterator[Chat]:
+    """A chat whose first model can look at little, its fallback model at more."""
+    windows = [
+        ModelSetting(name="gpt-primary", context_window=600),
+        ModelSetting(name="gpt-fallback", context_window=6000),
+    ]
+    small = settings.model_copy(update={"LLM_MODELS": windows, "LLM_MAX_TOKENS": 100, "LLM_SUMMARY_ENABLED": True})
+    with TestClient(main.create(small)) as service:
+        yield Chat(service, chat.user)
+
+
+def test_a_message_that_no_model_can_take_is_refused_and_not_stored(
+    forgetful: Chat, provider: Provider, sql: Sql
+) -> None:
+    session = forgetful.open()
+    message = {"message": "word " * 6000}
+    for path, body in (
+        ("/direct", message),
+        ("/direct/stream", message),
+        (f"/sessions/{session}/messages", message),
+        (f"/sessions/{session}/messages/stream", message),
+        ("/sessions", {"initial_message": message["message"]}),
+    ):
+        assert_problem(forgetful.request("POST", path, json=body), 422, "message_too_long")
+    assert provider.calls == []
+    assert sql.value("SELECT count(*) FROM chat_messages") == 0
+    assert sql.value("SELECT count(*) FROM chat_sessions") == 1
+
+
+def test_instructions_that_leave_no_room_for_the_question_are_an_error_of_the_turn(
+    forgetful: Chat, provider: Provider
+) -> None:
+    session = forgetful.open(context={"system_prompt": "word " * 800})
+    answer = forgetful.ask(session, "word " * 4000)["ai_response"]
+    assert (answer["status"], answer["metadata"]["error"]) == ("failed", "message_too_long")
+    assert provider.calls == []
+
+
+def test_each_model_gets_as_much_of_the_history_as_it_can_look_at(forgetful: Chat, provider: Provider) -> None:
+    session = forgetful.open()
+    provider.always(fails(400), model="gpt-primary")
+    provider.always(answers("Yes."), model="gpt-fallback")
+    for _ in range(4):
+        answer = forgetful.ask(session, "word " * 60)["ai_response"]
+    asked = [call for call in provider.calls if call.messages[-1]["content"].startswith("word ")]
+    sent = {call.model: len(call.messages) - 2 for call in asked}
+    assert sent == {"gpt-primary": 4, "gpt-fallback": 6}
+    assert answer["metadata"]["history_messages"] == 6
+    assert "history_left_out" not in answer["metadata"]
+
+
+def test_the_summary_is_shown_to_the_model_and_goes_with_its_session(
+    forgetful: Chat, provider: Provider, sql: Sql
+) -> None:
+    provider.always(answers("- The user is Ada."))
+    session = forgetful.open()
+    for _ in range(4):
+        forgetful.ask(session, "word " * 60)
+        provider.wait_until(
+            lambda: sql.value("SELECT count(*) FROM chat_sessions WHERE summary_lease_expires_at IS NOT NULL") == 0
+        )
+    answer = forgetful.ask(session, "Who am I?")["ai_response"]
+    (asked,) = [call for call in provider.calls if call.messages[-1]["content"] == "Who am I?"]
+    assert asked.messages[0]["content"].endswith("- The user is Ada.")
+    assert answer["metadata"]["history_left_out"] == answer["metadata"]["history_summarized"] > 0
+    assert sql.value("SELECT count(*) FROM llm_calls WHERE purpose = 'summary' AND status = 'ok'") >= 1
+    assert forgetful.request("DELETE", f"/sessions/{session}").status_code == 200
+    assert sql.value("SELECT count(*) FROM chat_sessions") == 0
