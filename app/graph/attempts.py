@@ -65,7 +65,12 @@ def after_failure(state: ChatState, context: ChatContext, choice: Choice, error:
     if context.shown or choice.is_last_resort or retry_count > state["max_retries"]:
         return the_end
     attempts = choice.earlier_attempts + 1
-    again: dict[str, Any] = {"retry_count": retry_count, "last_failure": error.code, "status": "retry"}
+    again: dict[str, Any] = {
+        "retry_count": retry_count,
+        "last_failure": error.code,
+        "fallback_reason": choice.fallback_reason,
+        "status": "retry",
+    }
     has_next_model = choice.index + 1 < len(context.policy.models)
     time_left = context.deadline - asyncio.get_running_loop().time()
     if error.retryable and attempts <= context.policy.retries_per_model:

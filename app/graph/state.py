@@ -59,8 +59,8 @@ class ChatState(TypedDict):
     """Seconds to wait before the next attempt."""
     last_failure: NotRequired[str]
     """Code of the attempt that failed last."""
-    fallback_reason: NotRequired[str]
-    """Code of the failure for which the first model was left."""
+    fallback_reason: NotRequired[str | None]
+    """Code of the failure for which the first model was left. None: it was not."""
     history_use: NotRequired[HistoryUse]
     """Of the last attempt."""
     llm_response: NotRequired[str]

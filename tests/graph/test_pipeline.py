@@ -161,6 +161,12 @@ async def test_a_model_that_is_left_alone_is_skipped_at_once() -> None:
     assert (attempt.is_fallback, attempt.fallback_reason) == (True, "model_suspended")
 
 
+async def test_a_repetition_at_the_fallback_says_why_it_is_not_the_first_model() -> None:
+    run = await Run(BUSY, completion(), health=Health(primary=9)).go()
+    attempts = [(attempt.model_requested, attempt.fallback_reason) for attempt in run.context.attempts]
+    assert attempts == [("fallback", "model_suspended")] * 2
+
+
 async def test_a_fallback_that_is_left_alone_is_skipped_too() -> None:
     run = await Run(BUSY, BUSY, completion(), policy=THREE, health=Health(b=9)).go()
     assert [asked.model for asked in run.model.asked] == ["a", "a", "c"]

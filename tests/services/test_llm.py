@@ -73,7 +73,8 @@ async def test_tokens_are_estimated_and_marked_where_the_provider_counts_none(
 @pytest.mark.parametrize(
     "usage",
     [{}, {"total_tokens": 12}, {"prompt_tokens": None, "completion_tokens": None}, "12", []]
-    + [{"prompt_tokens": count, "completion_tokens": 2} for count in (-1, 10**18, "x")],
+    + [{"prompt_tokens": count, "completion_tokens": 2} for count in (-1, 0, 10_000_001, 10**18, 1.5, "x")]
+    + [{"prompt_tokens": 2, "completion_tokens": count} for count in (-1, 0, 10**18)],
     ids=repr,
 )
 async def test_an_odd_count_of_tokens_does_not_spoil_an_answer(
