@@ -170,7 +170,7 @@ FAULTS = [
     _both("502, a proxy's page", sends(b"<html>", status=502, content_type="text/html")),
     _both("503, `Retry-After` with a date 1 s ahead", _busy_until(1), asks_for_pause=True),
     _both("503, `Retry-After` that is neither number nor date", _refuses(503, retry_after="soon")),
-    _both("307, to another address", redirects("/v1/elsewhere")),
+    _both("307, to another address", redirects("/v1/chat/completions")),
     # Connections
     _both("reset before the answer", resets()),
     _both("reset in the middle", _resets_in_the_middle),

@@ -23,6 +23,7 @@ from app.graph.context import (
     NoHealth,
     Owner,
     PromptMessage,
+    TextSink,
 )
 from app.graph.prompts import FALLBACK_RESPONSE, prompt
 from local.home import PROJECT
@@ -54,6 +55,7 @@ class Run:
         policy: ModelPolicy = POLICY,
         seconds: float = 10,
         health: ModelHealth | None = None,
+        sink: TextSink | None = None,
     ) -> None:
         self.model = FakeModel(*outcomes)
         self.context = ChatContext(
@@ -62,6 +64,7 @@ class Run:
             policy=policy,
             owner=Owner(1, uuid4()),
             health=health or NoHealth(),
+            sink=sink,
             deadline=asyncio.get_running_loop().time() + seconds,
         )
         self.nodes: list[str] = []
@@ -128,6 +131,30 @@ async def test_the_attempts_say_what_led_to_them() -> None:
     ]  # fmt: skip
     run = await Run(slow, completion()).go()
     assert [attempt.backoff_ms for attempt in run.context.attempts] == [0, 50]
+
+
+class Reader:
+    """A `TextSink`."""
+
+    text = ""
+
+    def publish(self, piece: str) -> None:
+        self.text += piece
+
+
+async def test_once_something_was_shown_nothing_is_tried_again() -> None:
+    run = Run(BUSY, completion(), sink=Reader())
+    run.model.said_first = ["Once upon"]
+    await run.go()
+    assert len(run.model.asked) == 1
+    assert (run.state["status"], run.state["final_response"]) == ("error_handled", "Once upon")
+    assert run.state["metadata"]["fallback"] is False
+
+
+async def test_a_stream_that_shows_nothing_is_tried_again() -> None:
+    run = await Run(BUSY, BUSY, completion("Hello."), sink=Reader()).go()
+    assert [asked.model for asked in run.model.asked] == ["primary", "primary", "fallback"]
+    assert run.state["final_response"] == "Hello."
 
 
 class Health:

@@ -99,7 +99,7 @@ async def test_text_that_cannot_be_stored_is_cleaned(provider: Provider, model: 
 
 
 async def test_a_redirect_takes_the_conversation_nowhere(provider: Provider, model: OpenAIChatModel) -> None:
-    provider.script(redirects("/v1/elsewhere"))
+    provider.script(redirects("/v1/chat/completions"))
     with pytest.raises(ModelError, match="provider_rejected"):
         await model.complete(asking(QUESTION), max_seconds=2)
     assert len(provider.calls) == 1

@@ -121,7 +121,7 @@ async def test_a_connection_that_stays_open_after_the_end_delays_nobody(
         pytest.param(fails(429), "provider_rate_limited", "", id="429"),
         pytest.param(fails(500), "provider_error", "", id="500"),
         pytest.param(resets(), "provider_unreachable", "", id="reset"),
-        pytest.param(redirects("/v1/elsewhere"), "provider_rejected", "", id="redirect"),
+        pytest.param(redirects("/v1/chat/completions"), "provider_rejected", "", id="redirect"),
         pytest.param(sends(b"x", encoding="gzip", status=200), "provider_bad_response", "", id="no event"),
         pytest.param(streams(DONE), "provider_bad_response", "", id="nothing"),
         pytest.param(streams(chunk(" \n"), STOP, DONE), "provider_bad_response", " \n", id="blank"),
