@@ -29,6 +29,7 @@ WISHES = {
 def service(settings: Settings) -> Iterator[TestClient]:
     allowed = [ModelSetting(name="gpt-other"), ModelSetting(name="gpt-4o", context_window=1000)]
     chosen = {"LLM_MODELS": allowed, "LLM_FALLBACK_MODEL": "gpt-fallback,gpt-last", "LLM_MAX_TOKENS": 100}
+    chosen["LLM_CONTEXT_WINDOW"] = 4096
     with TestClient(main.create(settings.model_copy(update=chosen))) as client:
         yield client
 
