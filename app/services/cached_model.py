@@ -3,9 +3,9 @@
 import asyncio
 import logging
 
-from app.graph.context import ChatModel, Completion, ModelRequest, Patience, Publish
+from app.graph.context import ChatModel, Completion, ModelRequest, Owner, Patience, Publish
 from app.services.answer_cache import AnswerCache
-from app.services.shared_call import Ask, SharedCall, publish_whole
+from app.services.shared_call import Ask, SharedCall
 
 logger = logging.getLogger(__name__)
 
@@ -48,29 +48,27 @@ class CachedModel:
 
     async def _answer(self, request: ModelRequest, ask: Ask, publish: Publish | None, patience: Patience) -> Completion:
         key = self._cache.key(request)
-        while True:
-            call = self._calls.get(key)
-            if call is None:
-                found = await self._cache.find(key, request.owner)
-                if found is not None:
-                    if publish is not None:
-                        await publish_whole(found.text, publish)
-                    return found
-                if key not in self._calls:
-                    return await self._begin(key, ask).join(request.owner, publish)
-            elif call.is_open:
+        while (call := self._calls.get(key)) is not None:
+            if call.is_open:
                 return await call.join(request.owner, publish, patience)
-            else:
-                # Soon the cache has its answer, and notes who gets it; or everybody has left it.
-                await asyncio.wait({call.task})
+            # Soon the cache has its answer, and notes who gets it; or everybody has left it.
+            await asyncio.wait({call.task})
+        return await self._begin(key, request.owner, ask).join(request.owner, publish)
 
-    def _begin(self, key: str, ask: Ask) -> SharedCall:
-        async def store(call: SharedCall, completion: Completion) -> None:
+    def _begin(self, key: str, asker: Owner, ask: Ask) -> SharedCall:
+        async def know_or_ask(show: Publish) -> Completion:
+            return await self._cache.find(key, asker) or await ask(show)
+
+        async def keep(call: SharedCall, completion: Completion) -> None:
             try:
-                await self._cache.store(key, tuple(call.waiting), completion)
+                if completion.is_cached:
+                    for owner in {*call.waiting} - {asker}:
+                        await self._cache.find(key, owner)  # which notes that they have it too
+                else:
+                    await self._cache.store(key, tuple(call.waiting), completion)
             except Exception:
                 logger.exception("answer cache failed")
 
-        call = self._calls[key] = SharedCall(ask, store)
+        call = self._calls[key] = SharedCall(know_or_ask, keep)
         call.task.add_done_callback(lambda _: self._calls.pop(key))
         return call

@@ -118,7 +118,7 @@ class SharedCall:
             self._answer.set_exception(error)
             self._answer.exception()  # seen, also where nobody waits any more
             return
-        # Asked for in one piece, it has not been shown to those who read along.
+        # Known, or asked for in one piece, it has not been shown to those who read along.
         await publish_whole(completion.text[sum(map(len, self._pieces)) :], self._show)
         self._answer.set_result(completion)
         await then(self, completion)

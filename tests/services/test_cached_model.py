@@ -289,6 +289,25 @@ async def test_who_asks_while_the_answer_is_being_stored_gets_it_from_the_cache(
     assert not list(redis.scan_iter("answer:*"))
 
 
+async def test_all_who_wait_for_a_known_answer_are_noted_to_have_it(
+    cache: AnswerCache, redis: Redis, breaker: RedisBreaker
+) -> None:
+    inner = FakeModel(completion("Secret."))
+    model = CachedModel(inner, cache)
+    await model.complete(ASKED, max_seconds=5)
+    await model.close()
+    sessions = [uuid4() for _ in range(5)]
+    askers = [Asker(model, replace(ASKED, owner=replace(ADA, session_uuid=session))) for session in sessions]
+    assert all([(await asker.asking).is_cached for asker in askers])
+    await model.close()
+    assert len(inner.asked) == 1
+    for session in sessions:
+        assert redis.zcard(cache_index_of_session(session).entries) == 1
+    async with breaker.guard() as client:
+        assert await erase_cached(client, cache_index_of_session(sessions[3])) == 1
+    assert not list(redis.scan_iter("answer:*"))
+
+
 async def test_a_session_that_is_deleted_while_it_waits_leaves_nothing(
     cache: AnswerCache, redis: Redis, breaker: RedisBreaker
 ) -> None:
