@@ -90,12 +90,10 @@ class Catalog:
             setting = self._settings.get(name)
             if setting is not None and setting.prompt_price is not None and setting.completion_price is not None:
                 return (prompt_tokens * setting.prompt_price + completion_tokens * setting.completion_price) / _MILLION
-        usage = Usage(input_tokens=prompt_tokens, output_tokens=completion_tokens)
         for name in names:
             found = self._find(name)
-            if found is not None and None not in _list_prices(found[1]):
-                provider, model = found
-                return model.calc_price(usage, provider).total_price
+            if found is not None and (cost := _list_cost(*found, prompt_tokens, completion_tokens)) is not None:
+                return cost
         return None
 
     def _model(self, name: str, default_window: int) -> Model:
@@ -124,6 +122,18 @@ def _list_prices(model: ModelInfo) -> tuple[Decimal | None, Decimal | None]:
     """Return the prices of prompt and answer; those of the first tier, where a long prompt costs more."""
     prices = model.get_prices(datetime.now(UTC))
     return _base(prices.input_mtok), _base(prices.output_mtok)
+
+
+def _list_cost(provider: Provider, model: ModelInfo, prompt_tokens: int, completion_tokens: int) -> Decimal | None:
+    prices = model.get_prices(datetime.now(UTC))
+    prompt_price, completion_price = prices.input_mtok, prices.output_mtok
+    if prompt_price is None or completion_price is None:
+        return None
+    if isinstance(prompt_price, Decimal) and isinstance(completion_price, Decimal):
+        # The package comes to the same, in many times the time: it has many more things to charge for.
+        return (prompt_tokens * prompt_price + completion_tokens * completion_price) / _MILLION
+    usage = Usage(input_tokens=prompt_tokens, output_tokens=completion_tokens)
+    return model.calc_price(usage, provider).total_price
 
 
 def _base(price: Decimal | TieredPrices | None) -> Decimal | None:

@@ -4,6 +4,7 @@ import socket
 from decimal import Decimal
 
 import pytest
+from genai_prices import Usage, calc_price
 
 from app.config import ModelSetting
 from app.services.catalog import Catalog, Model
@@ -69,6 +70,21 @@ def test_a_window_alone_leaves_the_prices_of_the_list() -> None:
 def test_an_answer_costs_what_its_model_costs(used: str, requested: str | None, dollars: str | None) -> None:
     cost = catalog(priced("house", "2", "4")).cost(used, 8, 3, requested=requested)
     assert cost == (None if dollars is None else Decimal(dollars))
+
+
+@pytest.mark.parametrize("name", ["gpt-4", "gpt-4o", "gpt-4.1-nano", "claude-sonnet-4-0", "gemini-2.5-pro"])
+@pytest.mark.parametrize("tokens", [(8, 3), (300_000, 70_000)])
+def test_a_listed_price_is_what_the_package_makes_of_it(name: str, tokens: tuple[int, int]) -> None:
+    usage = Usage(input_tokens=tokens[0], output_tokens=tokens[1])
+    assert catalog(base_url=ELSEWHERE).cost(name, *tokens) == calc_price(usage, name).total_price
+
+
+def test_a_long_prompt_may_cost_more_a_token() -> None:
+    made = catalog(base_url=ELSEWHERE)
+    short, long = (made.cost("gemini-2.5-pro", tokens, 0) for tokens in (100_000, 1_000_000))
+    assert short is not None
+    assert long is not None
+    assert long > 10 * short
 
 
 def test_no_tokens_cost_nothing() -> None:
