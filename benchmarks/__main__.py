@@ -6,13 +6,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import accounts, streams, turns
+from benchmarks import accounts, long_sessions, streams, turns
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 BENCHMARKS: dict[str, Callable[[], str]] = {
     "turns": turns.stored_turns,
     "streams": streams.slow_streams,
+    "long-sessions": long_sessions.long_sessions,
     "accounts": accounts.telling_apart,
     "login-flood": accounts.login_flood,
 }

@@ -40,12 +40,20 @@ class Contenders:
 
 
 @contextmanager
-def running_contenders(*, sessions: int, tokens: int, rate: float = 25) -> Iterator[Contenders]:
-    """Start both, with a provider whose answers have so many tokens."""
+def running_contenders(
+    *, sessions: int, tokens: int, rate: float = 25, settings: Mapping[str, str] | None = None
+) -> Iterator[Contenders]:
+    """Start both, with a provider whose answers have so many tokens. `settings`: others than the local stack's."""
     with ExitStack() as cleanup:
         provider_port = _free_port()
         stack = cleanup.enter_context(
-            running_stack({"OPENAI_BASE_URL": f"http://127.0.0.1:{provider_port}/v1", "LOG_LEVEL": "INFO"})
+            running_stack(
+                {
+                    "OPENAI_BASE_URL": f"http://127.0.0.1:{provider_port}/v1",
+                    "LOG_LEVEL": "INFO",
+                    **(settings or {}),
+                }
+            )
         )
         options = ["--port", str(provider_port), "--tokens", str(tokens), "--rate", str(rate)]
         _start(cleanup, stack, provider_port, ["-m", "benchmarks.provider", *options], path=None)
@@ -82,7 +90,7 @@ def _make_sessions(stack: Stack, count: int) -> tuple[str, list[str]]:
         token: str = client.post("/auth/login", data=form).raise_for_status().json()["access_token"]
         client.headers["Authorization"] = f"Bearer {token}"
         created = [client.post("/chat/sessions", json={}).raise_for_status().json() for _ in range(count)]
-    connection = psycopg2.connect(stack.settings["DATABASE_URL"])
+    connection = psycopg2.connect(stack.environment["DATABASE_URL"])
     with connection, connection.cursor() as cursor:
         cursor.execute("INSERT INTO floor.sessions (uuid, user_id) SELECT uuid, user_id FROM chat_sessions")
     connection.close()
