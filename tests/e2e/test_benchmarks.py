@@ -3,7 +3,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import charts, streams, turns
+from benchmarks import charts, long_sessions, streams, turns
 
 
 @pytest.fixture(autouse=True)
@@ -26,3 +26,12 @@ def test_slow_streams_of_floor_and_system_can_be_compared(directory: Path) -> No
 
     assert report.count("**ratio**") == 1
     ET.parse(directory / "streams.svg")  # noqa: S314 - ours
+
+
+@pytest.mark.e2e
+def test_a_turn_reads_as_much_in_a_long_session_as_in_a_short_one() -> None:
+    lines = long_sessions.long_sessions(rounds=1, turns=5).splitlines()
+
+    _, statements, messages, *_ = next(line for line in lines if "**ratio**" in line).strip("| ").split(" | ")
+    assert 0.9 <= float(statements.strip("*")) <= 1.1
+    assert 0.9 <= float(messages.strip("*")) <= 1.1
