@@ -12,13 +12,13 @@ import sys
 import time
 from dataclasses import dataclass
 from typing import Any, cast
+from uuid import uuid4
 
 import psutil
 import uvloop
 
 from benchmarks.provider import WORD
 
-_BODY = json.dumps({"message": "What is the answer?"}).encode()
 _TOKEN = WORD.strip().encode()
 _END = b"event: message.completed"
 _LONGEST_TURN = 120.0
@@ -39,13 +39,14 @@ class Target:
     """One for each client."""
 
     def request(self, session: str, path: str, connection: str) -> bytes:
-        """Return the bytes of a question."""
+        """Return the bytes of a question that has not been asked before."""
+        body = json.dumps({"message": f"What is the answer to question {uuid4()}?"}).encode()
         head = (
             f"POST /api/v1/chat/sessions/{session}/{path} HTTP/1.1\r\nHost: localhost:{self.port}\r\n"
             f"Authorization: Bearer {self.access_token}\r\nContent-Type: application/json\r\n"
-            f"Connection: {connection}\r\nContent-Length: {len(_BODY)}\r\n\r\n"
+            f"Connection: {connection}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
-        return head.encode() + _BODY
+        return head.encode() + body
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,8 @@ async def _turns(target: Target, count: int) -> Turns:
 
     async def ask_all(session: str) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
-        request = target.request(session, "messages", "keep-alive")
         for _ in range(count):
+            request = target.request(session, "messages", "keep-alive")
             started = time.perf_counter()
             writer.write(request)
             await _read_answer(reader)
