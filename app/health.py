@@ -46,8 +46,9 @@ class HealthChecks:
         """Return the state of PostgreSQL and Redis."""
         async with self._lock:
             if time.monotonic() >= self._good_until:
+                redis_timeout = self.resources.settings.REDIS_TIMEOUT
                 database, redis = await asyncio.gather(
-                    self._database_is_reachable(), is_reachable(self.resources.redis)
+                    self._database_is_reachable(), is_reachable(self.resources.redis, max_seconds=redis_timeout)
                 )
                 self._results = {"database": "up" if database else "down", "redis": "up" if redis else "down"}
                 self._good_until = time.monotonic() + CACHE_SECONDS

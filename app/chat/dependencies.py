@@ -70,7 +70,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             stack.push_async_callback(cached.close)
         cleaner = SessionCleaner(resources.breaker)
         buffer = TurnBuffer(resources.breaker, blocking_redis)
-        channel = StopChannel(resources.redis, blocking_redis)
+        channel = StopChannel(resources.breaker, blocking_redis)
         outlet = Outlet(buffer)
         graph = build_chat_graph()
         catalog = Catalog.from_settings(settings)

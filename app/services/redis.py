@@ -1,5 +1,7 @@
 """The client for Redis."""
 
+import asyncio
+
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -8,12 +10,13 @@ from redis.exceptions import RedisError
 from app.config import Settings
 
 
-def open_redis(settings: Settings, *, longest_wait: float = 0) -> Redis:
+def open_redis(settings: Settings, *, longest_wait: float | None = None) -> Redis:
     """Make the client. Nothing is opened before the first command.
 
-    No command takes longer than `REDIS_TIMEOUT`, and none is repeated: the client's own retries would turn a
-    frozen Redis into seconds of waiting for every request. `longest_wait`: seconds that a command itself may ask
-    Redis to wait, for a client that is used for nothing else.
+    No command is repeated: the client's own retries would turn a frozen Redis into seconds of waiting for every
+    request. Whoever uses it bounds the time with `asyncio.timeout`, as `RedisBreaker` does: for a limit of its own, the
+    client would start a task for every command. `longest_wait`: seconds that a command may ask Redis to wait, for a
+    client that is used for nothing else; that one gives up by itself after as long and `REDIS_TIMEOUT`.
     """
     password = settings.REDIS_PASSWORD.get_secret_value() if settings.REDIS_PASSWORD else None
     client: Redis = Redis.from_url(
@@ -21,7 +24,7 @@ def open_redis(settings: Settings, *, longest_wait: float = 0) -> Redis:
         # What the URL itself holds wins over these two.
         password=password,
         db=settings.REDIS_DB,
-        socket_timeout=settings.REDIS_TIMEOUT + longest_wait,
+        socket_timeout=None if longest_wait is None else settings.REDIS_TIMEOUT + longest_wait,
         socket_connect_timeout=settings.REDIS_TIMEOUT,
         retry=Retry(NoBackoff(), 0),
         # Every turn that is followed from elsewhere waits on a connection of its own; the client's own limit is 100.
@@ -31,9 +34,10 @@ def open_redis(settings: Settings, *, longest_wait: float = 0) -> Redis:
     return client
 
 
-async def is_reachable(redis: Redis) -> bool:
+async def is_reachable(redis: Redis, *, max_seconds: float) -> bool:
     """Tell whether Redis answers in time."""
     try:
-        return bool(await redis.ping())
+        async with asyncio.timeout(max_seconds):
+            return bool(await redis.ping())
     except (RedisError, OSError, TimeoutError):
         return False

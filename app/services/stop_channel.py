@@ -12,6 +12,8 @@ from uuid import UUID
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from app.services.redis_breaker import RedisAwayError, RedisBreaker
+
 logger = logging.getLogger(__name__)
 
 _CHANNEL = "turns:stop"
@@ -23,15 +25,16 @@ _OUTAGES = (RedisError, OSError, TimeoutError)
 class StopChannel:
     """A channel of Redis with ids of turns."""
 
-    def __init__(self, redis: Redis, blocking_redis: Redis) -> None:
-        """Use two clients: one whose commands are short, and one that may wait for what it reads."""
-        self._redis = redis
+    def __init__(self, breaker: RedisBreaker, blocking_redis: Redis) -> None:
+        """Use two clients: the breaker's, whose commands are short, and one that may wait for what it reads."""
+        self._breaker = breaker
         self._blocking_redis = blocking_redis
 
     async def tell(self, turn_id: UUID) -> None:
         """Tell all processes. That Redis is away is no error."""
-        with contextlib.suppress(*_OUTAGES):
-            await self._redis.publish(_CHANNEL, str(turn_id))
+        with contextlib.suppress(RedisAwayError):
+            async with self._breaker.guard() as redis:
+                await redis.publish(_CHANNEL, str(turn_id))
 
     async def listen(self, stop: Callable[[UUID], None]) -> None:
         """Call `stop` with each id that anybody tells, for ever."""
