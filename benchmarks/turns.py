@@ -10,6 +10,12 @@ from benchmarks.load import CPU_TICK, Turns, measure_turns
 
 CLIENTS = (1, 32)
 _WARM_UP = 50
+_SETTINGS = {
+    # Looked into and filled, as ever; no question is asked twice.
+    "LLM_CACHE_TTL": "3600",
+    # Notes of what has left the window are another call of the model, after the turn.
+    "LLM_SUMMARY_ENABLED": "false",
+}
 
 Measured = Mapping[tuple[int, str], Sequence[Turns]]
 """The runs of each number of clients and contender, in the order of the rounds."""
@@ -18,7 +24,7 @@ Measured = Mapping[tuple[int, str], Sequence[Turns]]
 def stored_turns(*, rounds: int = 5, turns: int = 320) -> str:
     """Measure it, with so many turns of each contender in each round, and return the report."""
     measured: defaultdict[tuple[int, str], list[Turns]] = defaultdict(list)
-    with running_contenders(sessions=max(CLIENTS), tokens=40) as contenders:
+    with running_contenders(sessions=max(CLIENTS), tokens=40, settings=_SETTINGS) as contenders:
         for name in contenders.names:
             measure_turns(contenders.target(name, 1), min(_WARM_UP, turns))
         for _ in range(rounds):

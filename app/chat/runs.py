@@ -22,6 +22,9 @@ from app.graph.state import ChatState
 
 logger = logging.getLogger(__name__)
 
+_RESULT = ("final_response", "status", "metadata", "conversation_history", "summary")
+"""What is looked at when a run is over."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -74,7 +77,7 @@ async def run_graph(
     When it returns, the whole of the answer has been published.
     """
     remembered = Remembered()
-    live.run = asyncio.ensure_future(graph.ainvoke(state, context=context))
+    live.run = asyncio.ensure_future(graph.ainvoke(state, context=context, output_keys=_RESULT))
     if live.stop_requested:
         live.interrupt()
     try:

@@ -158,8 +158,8 @@ class Database:
 
     async def _give_back(self, pooled: PoolProxiedConnection) -> None:
         if cast("QueuePool", self.engine.pool).overflow() > 0:
-            # The pool may close it, and waits for the server then.
-            await greenlet_spawn(pooled.close)
+            # The pool may close it, and waits for the server then. Cut short, it would count as lent for ever.
+            await asyncio.shield(greenlet_spawn(pooled.close))
         else:
             pooled.close()
 

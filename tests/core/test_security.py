@@ -47,6 +47,16 @@ def test_two_tokens_of_a_login_differ() -> None:
     assert one.jti != two.jti
 
 
+def test_a_token_that_was_good_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    token = TOKENS.issue(user_id=USER, session_id=SESSION)
+    expires = TOKENS.verify(token).exp
+    monkeypatch.setattr(time, "time", lambda: expires + 0.9)
+    assert TOKENS.verify(token).exp == expires
+    monkeypatch.setattr(time, "time", lambda: expires + 1.0)
+    with pytest.raises(InvalidTokenError):
+        TOKENS.verify(token)
+
+
 @pytest.mark.parametrize("claim", ["sub", "sid", "jti", "typ", "iss", "aud", "iat", "exp"])
 def test_every_claim_is_required(claim: str) -> None:
     with pytest.raises(InvalidTokenError):
