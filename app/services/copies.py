@@ -6,6 +6,7 @@ The names of the keys are here, so that whoever writes such a copy and whoever e
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
@@ -20,6 +21,7 @@ _MARK_SECONDS = 7200
 """How long it is remembered that something was deleted: longer than a turn may run that began before."""
 
 
+@lru_cache(maxsize=1000)  # asked for every token
 def stream_key(answer_uuid: UUID) -> str:
     """Name the stream of an answer that is, or was just, being made."""
     return f"turn:{answer_uuid}"

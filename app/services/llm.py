@@ -141,8 +141,12 @@ class OpenAIChatModel:
                 stream=True,
                 stream_cls=AsyncStream[object],
             )  # type: ignore[assignment] # the overloads do not know that this type is given as it is
+            received = 0
             try:
-                async for data in cast("AsyncIterable[bytes]", response.stream):
+                async for data in _unbounded(response):
+                    received += len(data)
+                    if received > MAX_BODY_BYTES:
+                        raise _UnfitBodyError
                     for line in answer.lines(data):
                         if text := answer.feed(line):
                             publish(text)
@@ -178,18 +182,24 @@ class _UnfitBodyError(Exception):
 
 class _BoundedStream(httpx2.AsyncByteStream):
     def __init__(self, stream: httpx2.AsyncByteStream) -> None:
-        self._stream = stream
+        self.unbounded = stream
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         received = 0
-        async for chunk in self._stream:
+        async for chunk in self.unbounded:
             received += len(chunk)
             if received > MAX_BODY_BYTES:
                 raise _UnfitBodyError
             yield chunk
 
     async def aclose(self) -> None:
-        await self._stream.aclose()
+        await self.unbounded.aclose()
+
+
+def _unbounded(response: httpx2.Response) -> AsyncIterable[bytes]:
+    """Return what is left of a body, to be counted by the caller: the generator that counts takes its time a token."""
+    stream = response.stream
+    return stream.unbounded if isinstance(stream, _BoundedStream) else cast("AsyncIterable[bytes]", stream)
 
 
 async def _bound_body(response: httpx2.Response) -> None:
