@@ -62,6 +62,7 @@ async def abandon(database: Database, sql: Sql, user: int, count: int) -> list[S
             question_uuid=uuid4(),
             answer_uuid=uuid4(),
             lease=timedelta(seconds=-1),
+            model="gpt-asked-for",
         )
         async with database.autocommit() as connection:
             started = await turns.start(connection, new)
@@ -178,7 +179,7 @@ async def test_an_abandoned_answer_keeps_what_was_said_and_the_ledger_what_it_co
         "metadata": {
             "error": "interrupted",
             "attempts": 1,
-            "model_requested": "gpt-primary",
+            "model_requested": "gpt-asked-for",
             "model_used": None,
             "fallback_model": False,
             "fallback_reason": None,
@@ -205,7 +206,7 @@ async def test_an_abandoned_answer_keeps_what_was_said_and_the_ledger_what_it_co
             "attempt": 1,
             "hers": True,
             "session_id": turn.session_id,
-            "model_requested": "gpt-primary",
+            "model_requested": "gpt-asked-for",
             "status": "cancelled",
             "prompt_tokens": 3,
             "completion_tokens": 6,

@@ -109,7 +109,7 @@ class AbandonedTurns:
 
     def _call(self, turn: AbandonedTurn, content: str) -> LedgerEntry:
         """Estimate the attempt that was under way."""
-        model = self.estimate.model
+        model = turn.model or self.estimate.model
         prompt_tokens = math.ceil(turn.sent_characters / CHARACTERS_PER_TOKEN)
         completion_tokens = math.ceil(len(content) / CHARACTERS_PER_TOKEN)
         return LedgerEntry(

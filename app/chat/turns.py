@@ -335,6 +335,7 @@ class TurnRunner:
             answer_uuid=new_id(),
             lease=LEASE,
             key=question.key,
+            model=(question.policy or self.policy).models[0],
         )
         async with self._reserved(question, new.answer_uuid, session=new.session_uuid):
             try:

@@ -34,6 +34,8 @@ class AbandonedTurn:
     user_id: int
     overdue: timedelta
     """Since its lease was over."""
+    model: str | None
+    """The one asked for."""
     sent_characters: int
     """Of the question and what went with it, as far as it is still there."""
 
@@ -56,6 +58,7 @@ _FIND = (
         ChatMessage.session_id,
         ChatSession.user_id,
         type_coerce(func.now() - ChatMessage.lease_expires_at, Interval).label("overdue"),
+        ChatMessage.meta["model_requested"].astext.label("model"),
         select(func.coalesce(func.sum(_sent_lengths.c.characters), 0)).scalar_subquery().label("sent_characters"),
     )
     .join(ChatSession, ChatMessage.session_id == ChatSession.id)

@@ -63,6 +63,8 @@ class NewTurn:
     """How long its process may be silent before it is taken for dead."""
     key: RequestKey | None = None
     """Taken with the turn, or neither is stored."""
+    model: str | None = None
+    """The one asked for, for whoever settles the turn should its process die."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ def _start_statement(*conditions: ColumnElement[bool]) -> Select[Any]:
     answer = (
         insert(ChatMessage)
         .from_select(
-            ["uuid", "session_id", "seq", "parent_id", "role", "content", "status", "lease_expires_at"],
+            ["uuid", "session_id", "seq", "parent_id", "role", "content", "status", "metadata", "lease_expires_at"],
             select(
                 bindparam("p_answer_uuid", type_=Uuid),
                 session.c.id,
@@ -170,6 +172,7 @@ def _start_statement(*conditions: ColumnElement[bool]) -> Select[Any]:
                 literal("assistant"),
                 literal(""),
                 literal("pending"),
+                bindparam("p_answer_meta", type_=JSONB),
                 func.now() + bindparam("p_lease", type_=Interval),
             ).select_from(session.join(question, true())),
         )
@@ -319,6 +322,7 @@ async def start(connection: Either, turn: NewTurn) -> StartedTurn | None:
                 "p_answer_uuid": turn.answer_uuid,
                 "p_content": turn.content,
                 "p_meta": turn.meta,
+                "p_answer_meta": {"model_requested": turn.model} if turn.model else {},
                 "p_lease": turn.lease,
             },
         )
