@@ -14,8 +14,7 @@ from httpx2 import Response
 
 from app import main
 from app.config import Settings
-from tests.chat.test_sessions import counted_statements
-from tests.fixtures.database import Sql
+from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.services import ADMIN, AUTH, CHAT, Chat, User, assert_problem
 
 BOTH = ["chat:read", "chat:write"]

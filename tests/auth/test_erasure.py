@@ -15,8 +15,7 @@ from app import auth_main
 from app.config import Settings
 from app.database.repositories import erasure
 from tests.auth.conftest import CANARY, fill
-from tests.chat.test_sessions import counted_statements
-from tests.fixtures.database import Sql
+from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.services import ADMIN, AUTH, CHAT, PASSWORD, Chat, User, assert_problem, login, register
 from tests.provider import Provider, answers
 

@@ -1,9 +1,8 @@
 """A request with an `Idempotency-Key` is carried out once, and answered the same each time."""
 
 import asyncio
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import HTTPError, Response
 from redis import Redis
-from sqlalchemy import Engine, delete, event
+from sqlalchemy import delete
 
 from app import main
 from app.chat.idempotency import Replies, Reply
@@ -39,7 +38,7 @@ from app.services.redis import open_redis
 from app.services.redis_breaker import RedisBreaker
 from app.services.session_cleaner import SessionCleaner
 from tests.fakes import INSTRUCTIONS, FakeModel, abandoned_turns, completion, price
-from tests.fixtures.database import Sql
+from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.processes import ChatProcess
 from tests.fixtures.services import CHAT, Chat, assert_problem
 from tests.provider import Provider, answers, stalls
@@ -285,21 +284,6 @@ def test_the_keys_of_an_account_go_with_it(chat: Chat, sql: Sql) -> None:
 
 def is_about_keys(statement: str) -> bool:
     return "idempotency_keys" in statement
-
-
-@contextmanager
-def counted_statements() -> Iterator[list[str]]:
-    statements: list[str] = []
-
-    def count(*arguments: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
-        if "cancel_requested_at IS NOT NULL" not in arguments[2]:  # the runner looks after its turns once a second
-            statements.append(arguments[2])
-
-    event.listen(Engine, "before_cursor_execute", count)
-    try:
-        yield statements
-    finally:
-        event.remove(Engine, "before_cursor_execute", count)
 
 
 @pytest.mark.parametrize("route", ROUTES)

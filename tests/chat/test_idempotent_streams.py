@@ -7,8 +7,8 @@ import httpx
 import pytest
 from redis import Redis
 
-from tests.chat.test_idempotency import KEY, counted_statements, is_about_keys
-from tests.fixtures.database import Sql
+from tests.chat.test_idempotency import KEY, is_about_keys
+from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.processes import ChatProcess
 from tests.fixtures.services import assert_problem
 from tests.fixtures.streaming import ChatServer, Event, Reader, text_of

@@ -1,30 +1,12 @@
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from uuid import UUID, uuid4
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine, event
 
-from tests.fixtures.database import Sql
+from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.services import CHAT, Chat, assert_problem
 from tests.provider import Provider, echoes
-
-
-@contextmanager
-def counted_statements() -> Iterator[list[str]]:
-    """Collect the statements that any engine of this process sends."""
-    statements: list[str] = []
-
-    def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        statements.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", count)
-    try:
-        yield statements
-    finally:
-        event.remove(Engine, "before_cursor_execute", count)
 
 
 def fill(sql: Sql, sessions: int, messages: int = 0) -> None:
