@@ -69,7 +69,8 @@ class SharedCall:
 
         def show(piece: str) -> None:
             nonlocal first
-            if first and patience is not None:
+            # It may be over already, and its joiner not know yet: who shows this is somebody else.
+            if first and patience is not None and not limit.expired():
                 limit.reschedule(began + patience.total)
             first = False
             if publish is not None:
@@ -111,6 +112,8 @@ class SharedCall:
     async def _run(self, ask: Ask, then: Callable[["SharedCall", Completion], Awaitable[None]]) -> None:
         try:
             completion = await ask(self._show)
+            # Known, or asked for in one piece, it has not been shown to those who read along.
+            await publish_whole(completion.text[sum(map(len, self._pieces)) :], self._show)
         except asyncio.CancelledError:
             self._answer.cancel()
             raise
@@ -118,7 +121,5 @@ class SharedCall:
             self._answer.set_exception(error)
             self._answer.exception()  # seen, also where nobody waits any more
             return
-        # Known, or asked for in one piece, it has not been shown to those who read along.
-        await publish_whole(completion.text[sum(map(len, self._pieces)) :], self._show)
         self._answer.set_result(completion)
         await then(self, completion)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -20,7 +21,7 @@ from app.services.cached_model import CachedModel
 from app.services.copies import cache_index_of_session, erase_cached
 from app.services.redis import open_redis
 from app.services.redis_breaker import RedisBreaker
-from app.services.shared_call import publish_whole
+from app.services.shared_call import SharedCall, publish_whole
 from tests.fakes import FakeModel, asking, completion
 
 QUESTION: list[PromptMessage] = [{"role": "user", "content": "Hi"}]
@@ -239,6 +240,32 @@ async def test_once_an_answer_has_begun_who_joined_waits_for_all_of_it(cache: An
     assert hasty.text == "One "
     inner.gate.set()
     assert (await patient.asking).text == "One two."
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_an_answer_that_comes_as_somebodys_patience_ends_is_the_others_all_the_same(*, streams: bool) -> None:
+    loop = asyncio.get_running_loop()
+    begins = loop.create_future()
+
+    async def ask(show: Publish) -> Completion:
+        await begins
+        if streams:
+            show(TEXT)
+        return completion(TEXT)
+
+    async def then(_call: SharedCall, _completion: Completion) -> None:
+        pass
+
+    call = SharedCall(ask, then)
+    first = asyncio.create_task(call.join(ADA, None))
+    second = asyncio.create_task(call.join(ADA, None, replace(PATIENT, first=0.01)))
+    await asyncio.sleep(0)
+    # Both in the same round of the event loop, as with a socket that is read just then.
+    time.sleep(0.02)  # noqa: ASYNC251 - so that the limit is over when the loop looks again
+    loop.call_soon(begins.set_result, None)
+    with pytest.raises(ModelError, match="provider_timeout"):
+        await asyncio.wait_for(second, 5)
+    assert (await asyncio.wait_for(first, 5)).text == TEXT
 
 
 async def test_others_never_share_a_call_nor_an_answer(cache: AnswerCache) -> None:
