@@ -19,7 +19,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from app.config import DatabaseSettings
 from app.core.exceptions import DatabaseUnavailableError, UnauthorizedError
-from app.database.direct import DriverConnection
+from app.database.direct import DriverConnection, RefusedError
 
 DatabaseSession = AsyncSession
 """An open transaction, for the layers above that pass it on without knowing SQLAlchemy."""
@@ -147,7 +147,7 @@ class Database:
                 pooled = await self.engine.raw_connection()
                 try:
                     yield cast("DriverConnection", pooled.driver_connection)
-                except PostgresError:
+                except (PostgresError, RefusedError):
                     raise  # PostgreSQL has answered: the connection is as good as before, or known to be closed
                 except BaseException:
                     # It may be in the middle of a statement.

@@ -24,6 +24,10 @@ Either: TypeAlias = "DriverConnection | AsyncConnection"
 _DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 
 
+class RefusedError(Exception):
+    """What a repository says of its own once PostgreSQL has answered: the connection is as good as before."""
+
+
 class Statement:
     """A statement as the driver takes it."""
 

@@ -5,7 +5,9 @@ import asyncio
 import pytest
 
 from app.config import Settings
+from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database, async_url, sync_url
+from app.database.repositories.turns import ActiveTurnError
 from tests.fixtures.database import Sql
 
 
@@ -40,3 +42,28 @@ async def test_connections_of_a_burst_are_closed_when_it_is_over(
     await database.close()
     assert left <= 2
     assert caplog.messages == []
+
+
+async def process_of(database: Database, error: Exception | None = None) -> int:
+    """Use a connection, and fail, if so told. Return which process of the server it led to."""
+    async with database.direct() as connection:
+        process = int(await connection.fetchval("SELECT pg_backend_pid()"))
+        if error is not None:
+            raise type(error)(process)
+    return process
+
+
+async def test_a_connection_outlives_what_is_refused_over_it(pool: Database) -> None:
+    processes = {await process_of(pool)}
+    for _ in range(3):
+        with pytest.raises(ActiveTurnError) as refused:
+            await process_of(pool, ActiveTurnError())
+        processes.add(refused.value.args[0])
+    assert processes == {await process_of(pool)}
+
+
+async def test_a_connection_that_was_left_in_the_middle_is_not_used_again(pool: Database) -> None:
+    before = await process_of(pool)
+    with pytest.raises(DatabaseUnavailableError):
+        await process_of(pool, TimeoutError())
+    assert await process_of(pool) != before

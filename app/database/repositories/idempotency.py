@@ -32,7 +32,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningInsert
 
 from app.database import direct
-from app.database.direct import Either, Statement
+from app.database.direct import Either, RefusedError, Statement
 from app.database.models import ChatMessage, ChatSession, IdempotencyKey
 from app.database.repositories import batches
 
@@ -75,7 +75,7 @@ class KeptResponse:
     body: bytes
 
 
-class KeyTakenError(Exception):
+class KeyTakenError(RefusedError):
     """Another request came first under the same key."""
 
     def __init__(self, key: RequestKey, stored: StoredKey | None) -> None:

@@ -35,7 +35,7 @@ from sqlalchemy.orm import aliased
 
 from app.database import direct
 from app.database.connection import violated_constraint
-from app.database.direct import Either, Statement
+from app.database.direct import Either, RefusedError, Statement
 from app.database.models import ChatMessage, ChatSession
 from app.database.models.chat_session import PREVIEW_LENGTH
 from app.database.repositories import idempotency, ledger
@@ -45,7 +45,7 @@ from app.database.repositories.ledger import LedgerEntry
 SettledStatus = Literal["complete", "failed", "cancelled", "interrupted"]
 
 
-class ActiveTurnError(Exception):
+class ActiveTurnError(RefusedError):
     """The session's last question is still being answered."""
 
 
