@@ -11,7 +11,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+
+from app.services.redis import OUTAGES
 
 _BATCH = 500
 """Keys in one command: Redis serves nobody else meanwhile."""
@@ -66,7 +67,7 @@ async def erase(redis: Redis, *, user_uuid: UUID, answers: Sequence[UUID]) -> Er
             for batch in _batches(answers):
                 buffers += await redis.unlink(*map(stream_key, batch))
             cached = await erase_cached(redis, cache_index_of_user(user_uuid))
-    except (RedisError, OSError, TimeoutError):
+    except OUTAGES:
         return None
     return ErasedCopies(stream_buffers=buffers, cached_answers=cached)
 

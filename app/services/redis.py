@@ -9,6 +9,9 @@ from redis.exceptions import RedisError
 
 from app.config import Settings
 
+OUTAGES = (RedisError, OSError, TimeoutError)
+"""What it raises, or whoever bounds its time, when Redis does not do what it was asked."""
+
 
 def open_redis(settings: Settings, *, longest_wait: float | None = None) -> Redis:
     """Make the client. Nothing is opened before the first command.
@@ -39,5 +42,5 @@ async def is_reachable(redis: Redis, *, max_seconds: float) -> bool:
     try:
         async with asyncio.timeout(max_seconds):
             return bool(await redis.ping())
-    except (RedisError, OSError, TimeoutError):
+    except OUTAGES:
         return False

@@ -6,13 +6,13 @@ import logging
 from collections.abc import AsyncIterator
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+
+from app.services.redis import OUTAGES
 
 logger = logging.getLogger(__name__)
 
 _PROBE_PAUSE = 1.0
 """Seconds between looks at a Redis that was away."""
-_OUTAGES = (RedisError, OSError, TimeoutError)
 
 
 class RedisAwayError(Exception):
@@ -51,7 +51,7 @@ class RedisBreaker:
         try:
             async with asyncio.timeout(self.budget):
                 yield self._redis
-        except _OUTAGES as error:
+        except OUTAGES as error:
             if not self.is_away:
                 logger.warning("redis is away", extra={"reason": type(error).__name__})
                 self.outages += 1
@@ -67,7 +67,7 @@ class RedisBreaker:
     async def _wait_for_redis(self) -> None:
         while True:
             await asyncio.sleep(_PROBE_PAUSE)
-            with contextlib.suppress(*_OUTAGES):
+            with contextlib.suppress(*OUTAGES):
                 async with asyncio.timeout(self.budget):
                     await self._redis.ping()
                 break

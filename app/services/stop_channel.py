@@ -10,8 +10,8 @@ from collections.abc import Callable
 from uuid import UUID
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
+from app.services.redis import OUTAGES
 from app.services.redis_breaker import RedisAwayError, RedisBreaker
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,6 @@ logger = logging.getLogger(__name__)
 _CHANNEL = "turns:stop"
 _PAUSE = 1.0
 """Seconds before listening again after Redis failed."""
-_OUTAGES = (RedisError, OSError, TimeoutError)
 
 
 class StopChannel:
@@ -46,7 +45,7 @@ class StopChannel:
                         message = await channel.get_message(timeout=5)
                         if message is not None:
                             stop(UUID(message["data"].decode()))
-            except _OUTAGES:
+            except OUTAGES:
                 await asyncio.sleep(_PAUSE)
             except ValueError:
                 logger.warning("not the id of a turn")

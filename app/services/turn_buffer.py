@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from app.services.copies import stream_key
+from app.services.redis import OUTAGES
 from app.services.redis_breaker import RedisAwayError, RedisBreaker
 
 KEEP_SECONDS = 300
@@ -24,7 +24,6 @@ _LIFE_SECONDS = 1200
 """How long a turn stays that never finishes: more than any turn may take."""
 _LARGEST_TEXT = 262_144
 """Characters of one answer that are kept. Of a longer one nothing is."""
-_OUTAGES = (RedisError, OSError, TimeoutError)
 
 # One command and one reply for what all turns have said: packing a command for each, and reading its reply, would cost
 # this process more than everything else that it does for a token. The keys come with the rest, so this is not for
@@ -121,7 +120,7 @@ class TurnBuffer:
                 found = await self._blocking_redis.xread(
                     {stream_key(turn_id): f"{after}-0"}, block=round(wait * 1000) or None
                 )
-        except _OUTAGES:
+        except OUTAGES:
             return Excerpt(is_broken=True)
         streams = cast("dict[bytes, list[Any]] | list[Any]", found)
         if not streams:
