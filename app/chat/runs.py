@@ -42,8 +42,8 @@ class StoredHistory:
 
     database: Database
     user_id: int
-
     with_summary: bool = True
+    """Whether what the model noted of older messages is recalled too."""
 
     async def recall(self, session_id: UUID, *, before_seq: int, limit: int) -> Remembered:
         """See `ConversationHistory`."""

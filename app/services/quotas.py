@@ -1,8 +1,8 @@
 """What an account may use of models in a day and in a month.
 
-It is reserved before a model is asked, and known when it has answered. One answer may
-take an account over its quota, and with it under way the next one is refused: whatever a turn may still use is reserved
-until the ledger says what it has used.
+It is reserved before a model is asked, and known when it has answered. One answer may take an account over its quota,
+and with it under way the next one is refused: whatever a turn may still use is reserved until the ledger says what it
+has used.
 """
 
 from contextlib import suppress

@@ -22,7 +22,7 @@ from sqlalchemy.orm import aliased
 from app.database.models import ChatMessage, ChatSession
 from app.database.repositories import ledger
 from app.database.repositories.ledger import LedgerEntry
-from app.database.repositories.turns import Answer, preview
+from app.database.repositories.turns import ACTIVE, Answer, preview
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,7 @@ class AbandonedTurn:
     """Of the question and what went with it, as far as it is still there."""
 
 
-# Written out and not sent as parameters: it is the condition of the index that finds the few among all messages.
-_ACTIVE = ChatMessage.status.in_(bindparam("p_active", ("pending", "streaming"), expanding=True, literal_execute=True))
-_IS_ABANDONED = (_ACTIVE, ChatMessage.lease_expires_at < func.now())
+_IS_ABANDONED = (ACTIVE, ChatMessage.lease_expires_at < func.now())
 _SENT = aliased(ChatMessage)
 _sent_lengths = (
     select(func.char_length(_SENT.content).label("characters"))

@@ -62,10 +62,6 @@ class Claim:
 
 
 _SUMMARY_ROLE = "summary"
-_SAID = (
-    # What the pipeline said by itself is no part of the conversation.
-    ChatMessage.status == "complete",
-)
 _BY_PUBLIC_ID = (
     ChatSession.uuid == bindparam("p_session_uuid", type_=Uuid),
     ChatSession.user_id == bindparam("p_user_id", type_=BigInteger),
@@ -77,7 +73,8 @@ _BY_KEY = (
 
 
 def _messages() -> Select[int, str, str]:
-    return select(ChatMessage.seq, ChatMessage.role, ChatMessage.content).where(*_SAID)
+    # What the pipeline said by itself is no part of the conversation.
+    return select(ChatMessage.seq, ChatMessage.role, ChatMessage.content).where(ChatMessage.status == "complete")
 
 
 # The session is looked up apart: joined with it, all of its messages would be read and sorted.

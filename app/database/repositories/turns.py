@@ -111,7 +111,8 @@ class Turn:
 
 
 # Written out, so that PostgreSQL can tell that the index of active answers serves, whatever the parameters.
-_ACTIVE = ChatMessage.status.in_([literal_column("'pending'"), literal_column("'streaming'")])
+ACTIVE = ChatMessage.status.in_([literal_column("'pending'"), literal_column("'streaming'")])
+"""The answers that are under way."""
 
 
 _OPEN_SESSION = (
@@ -196,7 +197,7 @@ def _settle_statement() -> Select[Any]:
     )
     answer = (
         update(ChatMessage)
-        .where(ChatMessage.session_id == locked.c.id, ChatMessage.uuid == bindparam("p_turn_id"), _ACTIVE)
+        .where(ChatMessage.session_id == locked.c.id, ChatMessage.uuid == bindparam("p_turn_id"), ACTIVE)
         .values(
             content=bindparam("p_content"),
             status=bindparam("p_status"),
@@ -220,7 +221,7 @@ def _settle_statement() -> Select[Any]:
     return select(session.c.message_count, session.c.updated_at).add_cte(ledger.append_statement(owner).cte("ledger"))
 
 
-# Built once: SQLAlchemy finds the compiled form of the same object again.
+# Built once: a `Statement` is compiled already, and of the others SQLAlchemy finds the compiled form again.
 _START = Statement(_start_statement())
 _START_WITH_KEY = Statement(_start_statement(select(_key().c.id).exists()))
 _SETTLE = Statement(_settle_statement())
@@ -230,7 +231,7 @@ _OWNED_SESSION = select(ChatSession.id).where(
 _INTERRUPT = update(ChatMessage).values(
     status="interrupted", meta={"error": "interrupted"}, lease_expires_at=null(), updated_at=func.now()
 )
-_ABANDON = _INTERRUPT.where(ChatMessage.uuid == bindparam("p_turn_id"), _ACTIVE).add_cte(
+_ABANDON = _INTERRUPT.where(ChatMessage.uuid == bindparam("p_turn_id"), ACTIVE).add_cte(
     idempotency.release_statement().cte("key")
 )
 _FIND_SETTLED = Statement(
@@ -264,7 +265,7 @@ _FIND_TURN = (
     )
     .join(_QUESTION, ChatMessage.parent_id == _QUESTION.id)
     .join(ChatSession, ChatMessage.session_id == ChatSession.id)
-    .where(ChatMessage.uuid == bindparam("p_turn_id"), ChatSession.user_id == bindparam("p_user_id"), ~_ACTIVE)
+    .where(ChatMessage.uuid == bindparam("p_turn_id"), ChatSession.user_id == bindparam("p_user_id"), ~ACTIVE)
 )
 _LIVE = bindparam("p_turn_ids", type_=ARRAY(Uuid))
 # A row that somebody has locked, to settle or delete it, needs no renewing; waiting for several could end in a circle.
@@ -272,7 +273,7 @@ _DUE = (
     select(ChatMessage.id)
     .where(
         ChatMessage.uuid == any_(_LIVE),
-        _ACTIVE,
+        ACTIVE,
         ChatMessage.lease_expires_at < func.now() + bindparam("p_renew_before", type_=Interval),
     )
     .with_for_update(skip_locked=True)
@@ -286,7 +287,7 @@ _RUNNING = func.unnest(_LIVE).table_valued(column("uuid", Uuid), name="running")
 _WATCH = (
     select(_RUNNING.c.uuid)
     .select_from(_RUNNING.outerjoin(ChatMessage, ChatMessage.uuid == _RUNNING.c.uuid))
-    .where(or_(ChatMessage.id.is_(None), and_(_ACTIVE, ChatMessage.cancel_requested_at.is_not(None))))
+    .where(or_(ChatMessage.id.is_(None), and_(ACTIVE, ChatMessage.cancel_requested_at.is_not(None))))
     .add_cte(_RENEW.cte("renewed"))
 )
 _REQUEST_CANCEL = (
@@ -294,11 +295,11 @@ _REQUEST_CANCEL = (
     .where(
         ChatMessage.uuid == bindparam("p_turn_id"),
         ChatMessage.session_id == _OWNED_SESSION.scalar_subquery(),
-        _ACTIVE,
+        ACTIVE,
     )
     .values(cancel_requested_at=func.coalesce(ChatMessage.cancel_requested_at, func.now()))
 )
-_FIND_ACTIVE = select(ChatMessage.uuid).where(ChatMessage.session_id == _OWNED_SESSION.scalar_subquery(), _ACTIVE)
+_FIND_ACTIVE = select(ChatMessage.uuid).where(ChatMessage.session_id == _OWNED_SESSION.scalar_subquery(), ACTIVE)
 
 
 async def start(connection: Either, turn: NewTurn) -> StartedTurn | None:
