@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 from uuid import UUID, uuid4
 
 import pytest
@@ -98,6 +98,14 @@ class Session:
             turns.append(await self.ask(f"Question {number}?"))
             await self.settle()
         return turns
+
+    async def held_at_its_notes(self, model: NotingModel) -> Self:
+        """Talk until the model is taking notes, which it goes on with when its gate is opened."""
+        model.gate.clear()
+        for number in (1, 2, 3):
+            await self.ask(f"Question {number}?")
+        await model.was_asked_for_notes.wait()
+        return self
 
     async def settle(self) -> None:
         while self.summarizer._tasks:
@@ -231,11 +239,7 @@ async def test_the_next_model_takes_the_notes_that_the_first_cannot(
 async def test_a_process_that_stops_gives_its_notes_up_and_another_takes_them(
     begin: Callable[..., Session], model: NotingModel, sql: Sql
 ) -> None:
-    model.gate.clear()
-    stopping = begin()
-    for number in (1, 2, 3):
-        await stopping.ask(f"Question {number}?")
-    await model.was_asked_for_notes.wait()
+    stopping = await begin().held_at_its_notes(model)
     await stopping.summarizer.drain(0.05)
     assert stored(sql) == (None, 0, False)
     assert ledger(sql) == ["cancelled"]
@@ -247,11 +251,7 @@ async def test_a_process_that_stops_gives_its_notes_up_and_another_takes_them(
 async def test_notes_that_are_nearly_done_are_stored_at_the_end(
     begin: Callable[..., Session], model: NotingModel, sql: Sql
 ) -> None:
-    model.gate.clear()
-    stopping = begin()
-    for number in (1, 2, 3):
-        await stopping.ask(f"Question {number}?")
-    await model.was_asked_for_notes.wait()
+    stopping = await begin().held_at_its_notes(model)
     draining = asyncio.create_task(stopping.summarizer.drain(5))
     await asyncio.sleep(0)
     model.gate.set()
@@ -262,11 +262,7 @@ async def test_notes_that_are_nearly_done_are_stored_at_the_end(
 async def test_notes_of_a_session_that_is_deleted_meanwhile_are_not_kept_but_paid_for(
     begin: Callable[..., Session], model: NotingModel, sql: Sql
 ) -> None:
-    model.gate.clear()
-    session = begin()
-    for number in (1, 2, 3):
-        await session.ask(f"Question {number}?")
-    await model.was_asked_for_notes.wait()
+    session = await begin().held_at_its_notes(model)
     sql.do("DELETE FROM chat_sessions")
     model.gate.set()
     await session.settle()
