@@ -35,6 +35,7 @@ class Estimate:
     """What is taken to have been asked, where nobody lived to tell."""
 
     model: str
+    """Where the answer does not say which was."""
     history_messages: int
     """Earlier messages that went with the question, at most."""
     price: Price
