@@ -17,6 +17,8 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from redis.asyncio import Redis
 
+_MOST_CLIENTS = 10_000
+"""Clients that a process counts by itself. With more of them, all begin anew."""
 _HIT_ALL = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
@@ -87,11 +89,17 @@ class LocalWindows:
     """Windows of this process alone."""
 
     def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         # Not the library's asynchronous one: it hands each window to a thread each time it looks for old requests.
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._storage = MemoryStorage()
+        self._limiter = MovingWindowRateLimiter(self._storage)
 
     def hit_all(self, windows: Sequence[Window]) -> Standing:
         """Do as `RedisWindows.hit_all`."""
+        if len(self._storage.events) > _MOST_CLIENTS:
+            self._begin()  # the library never forgets a name, and looks at all of them again and again
         for window in windows:
             if not self._limiter.test(window.policy, window.client):
                 return self._look_at(window, is_refused=True)

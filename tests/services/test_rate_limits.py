@@ -9,11 +9,12 @@ from uuid import UUID, uuid4
 
 import pytest
 import redis
+from limits import RateLimitItemPerSecond
 from limits.aio.strategies import MovingWindowRateLimiter
 
 from app.config import Settings
 from app.services.rate_limits import RateLimits
-from app.services.rate_windows import RedisWindows, Standing
+from app.services.rate_windows import LocalWindows, RedisWindows, Standing, Window
 from app.services.redis import open_redis
 from app.services.redis_breaker import RedisBreaker
 from local.redis import Redis as RedisServer
@@ -164,3 +165,15 @@ async def test_when_redis_is_back_it_counts_again(
         if not limits._breaker.is_away:
             break
     assert (await hit(limits, ada)).remaining == (await hit(other, ada)).remaining + 1
+
+
+def test_a_process_that_counts_by_itself_remembers_no_more_clients_than_it_can_bear(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.services.rate_windows._MOST_CLIENTS", 10)
+    windows = LocalWindows()
+    once = RateLimitItemPerSecond(1, 3600, "address")
+    for number in range(100):
+        assert not windows.hit_all([Window(once, str(number))]).is_refused
+    assert windows.hit_all([Window(once, "99")]).is_refused
+    assert len(windows._storage.events) <= 10 + 1
