@@ -141,7 +141,7 @@ class OpenAIChatModel:
                 stream=True,
                 stream_cls=AsyncStream[object],
             )  # type: ignore[assignment] # the overloads do not know that this type is given as it is
-            received = 0
+            received, is_ending = 0, False
             try:
                 async for data in _unbounded(response):
                     received += len(data)
@@ -155,8 +155,9 @@ class OpenAIChatModel:
                             if came_at - moved_at > patience.pause * _LIMIT_SLACK:
                                 moved_at = came_at
                                 limit.reschedule(min(give_up, came_at + patience.pause))
-                        elif answer.is_over:
+                        elif answer.is_over and not is_ending:
                             # What is left is the end of the body: read, the connection serves again.
+                            is_ending = True
                             limit.reschedule(now() + _FAREWELL)
                     if len(data) > _MUCH_AT_ONCE:
                         await asyncio.sleep(0)  # others get their turn

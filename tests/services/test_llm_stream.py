@@ -115,6 +115,12 @@ async def test_a_connection_that_stays_open_after_the_end_delays_nobody(
     assert time.monotonic() - started < 1
 
 
+async def test_what_still_comes_after_the_end_delays_nobody(provider: Provider, model: OpenAIChatModel) -> None:
+    provider.script(streams(chunk("Hello."), STOP, DONE, *[b": still here\n\n"] * 600, every=0.1))
+    completion = await asyncio.wait_for(Asked(model).go(), 10)
+    assert completion.text == "Hello."
+
+
 @pytest.mark.parametrize(
     ("behaviour", "code", "text"),
     [
