@@ -10,6 +10,7 @@ from typing import Any, Self, cast
 from asyncpg import InterfaceError as DriverInterfaceError
 from asyncpg import PostgresError
 from sqlalchemy import event, make_url, text
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -144,7 +145,7 @@ class Database:
         """
         with self._noticed():
             async with asyncio.timeout(max_seconds):
-                pooled = await self.engine.raw_connection()
+                pooled = await self._connect()
                 try:
                     yield cast("DriverConnection", pooled.driver_connection)
                 except (PostgresError, RefusedError):
@@ -155,6 +156,13 @@ class Database:
                     raise
                 finally:
                     await self._give_back(pooled)
+
+    async def _connect(self) -> PoolProxiedConnection:
+        try:
+            return await self.engine.raw_connection()
+        except AsyncAdapt_asyncpg_dbapi.Error as error:
+            # Refused: it is starting or stopping, or has no connection to spare. Elsewhere SQLAlchemy wraps this.
+            raise DatabaseUnavailableError from error
 
     async def _give_back(self, pooled: PoolProxiedConnection) -> None:
         if cast("QueuePool", self.engine.pool).overflow() > 0:

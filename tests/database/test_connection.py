@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from sqlalchemy import make_url, text
 
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
@@ -67,3 +68,13 @@ async def test_a_connection_that_was_left_in_the_middle_is_not_used_again(pool: 
     with pytest.raises(DatabaseUnavailableError):
         await process_of(pool, TimeoutError())
     assert await process_of(pool) != before
+
+
+@pytest.mark.parametrize("way", ["direct", "autocommit", "reading", "transaction"])
+async def test_a_server_that_refuses_a_connection_is_away(settings: Settings, way: str) -> None:
+    nowhere = make_url(settings.DATABASE_URL).set(database="nothing").render_as_string(hide_password=False)
+    refused = Database.from_settings(settings.model_copy(update={"DATABASE_URL": nowhere}), application_name="refused")
+    with pytest.raises(DatabaseUnavailableError):
+        async with getattr(refused, way)() as connection:
+            await connection.execute(text("SELECT 1"))
+    await refused.close()
