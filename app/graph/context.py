@@ -75,6 +75,8 @@ class Completion:
     """Whether the token counts are ours because the provider gave none."""
     is_cached: bool = False
     """Whether no model was asked, because the answer was known."""
+    is_repaired: bool = False
+    """Whether the provider sent what cannot be stored, which was left out."""
 
 
 class ModelError(Exception):

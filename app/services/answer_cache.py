@@ -152,6 +152,7 @@ def _is_good(completion: Completion) -> bool:
         completion.finish_reason == "stop"
         and not completion.is_estimated
         and not completion.is_cached
+        and not completion.is_repaired
         and len(completion.text) <= _LARGEST_TEXT
         and _REPLACEMENT not in completion.text
     )

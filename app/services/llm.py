@@ -233,17 +233,23 @@ class _ChatCompletion(BaseModel):
 def _completion(request: ModelRequest, response: object) -> Completion:
     parsed = _ChatCompletion.model_validate(response)
     choice = parsed.choices[0]
-    return _whole(request, storable(choice.message.content), choice.finish_reason, parsed)
+    text = storable(choice.message.content)
+    return _whole(request, text, choice.finish_reason, parsed, is_repaired=text != choice.message.content)
 
 
 def _streamed_completion(request: ModelRequest, answer: StreamedAnswer) -> Completion:
     if answer.finish_reason is None:
         raise ValueError("the stream ended before the answer did")
-    return _whole(request, answer.text, answer.finish_reason, answer)
+    return _whole(request, answer.text, answer.finish_reason, answer, is_repaired=answer.is_repaired)
 
 
 def _whole(
-    request: ModelRequest, text: str, finish_reason: str, answer: _ChatCompletion | StreamedAnswer
+    request: ModelRequest,
+    text: str,
+    finish_reason: str,
+    answer: _ChatCompletion | StreamedAnswer,
+    *,
+    is_repaired: bool,
 ) -> Completion:
     if finish_reason in _WITHHELD:
         raise _WithheldError
@@ -262,6 +268,7 @@ def _whole(
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
         is_estimated=usage is None,
+        is_repaired=is_repaired,
     )
 
 

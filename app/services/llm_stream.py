@@ -67,6 +67,8 @@ class StreamedAnswer:
         self.usage: Usage | None = None
         self.is_over = False
         """Whether the provider has said that nothing follows."""
+        self.is_repaired = False
+        """Whether the text is not what the provider sent."""
         self._pieces: list[str] = []
         self._half = ""
         # A line that comes byte by byte costs as much as its length, and not the square of it.
@@ -115,7 +117,10 @@ class StreamedAnswer:
             text = self._take_chunk(_Chunk.model_validate(document))
         if not text:
             return ""
-        text = storable(self._whole_characters(text))
+        sent = self._whole_characters(text)
+        text = storable(sent)
+        if text != sent:
+            self.is_repaired = True
         self._pieces.append(text)
         return text
 

@@ -137,6 +137,7 @@ async def test_what_cannot_be_read_is_no_answer_and_is_replaced(cache: AnswerCac
         pytest.param(replace(completion(), is_cached=True), id="cached already"),
         pytest.param(completion("x" * 100_001), id="too long"),
         pytest.param(completion("What \ufffd said."), id="repaired"),
+        pytest.param(replace(completion("What said."), is_repaired=True), id="repaired here"),
     ],
 )
 async def test_only_good_answers_are_kept(cache: AnswerCache, redis: Redis, answer: Completion) -> None:

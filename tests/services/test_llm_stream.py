@@ -55,6 +55,7 @@ async def test_the_request_asks_for_a_stream_and_the_pieces_come_one_by_one(
     asked = Asked(model)
     completion = await asked.go()
     assert asked.pieces == ["Good", " day.", " 🌍"]
+    assert not completion.is_repaired
     assert (completion.text, completion.model, completion.finish_reason) == ("Good day. 🌍", "gpt-4-0613", "stop")
     assert (completion.prompt_tokens, completion.completion_tokens, completion.is_estimated) == (7, 2, False)
     (call,) = provider.calls
@@ -205,6 +206,7 @@ async def test_text_that_cannot_be_stored_is_cleaned(provider: Provider, model: 
     asked = Asked(model)
     completion = await asked.go()
     assert completion.text == asked.text == "ab?"
+    assert completion.is_repaired
 
 
 async def test_a_character_may_come_in_two_halves(provider: Provider, model: OpenAIChatModel) -> None:
