@@ -20,7 +20,7 @@ from local.postgres import Postgres
 LENGTHS = (20, 500)
 """Messages of the sessions that are compared."""
 _CLIENTS = 8
-_WARM_UP = 50
+_WARM_UP = 300
 _STATISTICS_ARE_LATE = 11.0
 """Seconds after which PostgreSQL has written down what idle connections have read."""
 # Which messages go along is measured elsewhere: the same number of them here, and no notes of the others.
@@ -50,7 +50,7 @@ class Costs:
     """Seconds."""
 
 
-def long_sessions(*, rounds: int = 3, turns: int = 40) -> str:
+def long_sessions(*, rounds: int = 4, turns: int = 50) -> str:
     """Measure it, with so many turns of each client in each round, and return the report."""
     measured: defaultdict[int, list[Costs]] = defaultdict(list)
     needed = _CLIENTS * len(LENGTHS) * rounds
@@ -60,13 +60,14 @@ def long_sessions(*, rounds: int = 3, turns: int = 40) -> str:
     ):
         system = contenders.target("system", needed + 1)
         groups = [system.sessions[start : start + _CLIENTS] for start in range(0, needed, _CLIENTS)]
-        for number, sessions in enumerate(groups):
-            _do(connection, _FILL, {"length": LENGTHS[number % len(LENGTHS)], "sessions": sessions})
+        # Who is first in one round is last in the next: the machine, and the service, get warmer.
+        lengths = [length for number in range(rounds) for length in LENGTHS[:: 1 if number % 2 else -1]]
+        for length, sessions in zip(lengths, groups, strict=True):
+            _do(connection, _FILL, {"length": length, "sessions": sessions})
         _do(connection, "ANALYZE", {})
         measure_turns(replace(system, sessions=system.sessions[needed:]), _WARM_UP)
-        for number, sessions in enumerate(groups):
-            costs = _measure(connection, replace(system, sessions=sessions), turns)
-            measured[LENGTHS[number % len(LENGTHS)]].append(costs)
+        for length, sessions in zip(lengths, groups, strict=True):
+            measured[length].append(_measure(connection, replace(system, sessions=sessions), turns))
     extent = f"{rounds} rounds of {turns} turns in each of {_CLIENTS} sessions at once, short and long ones in turns"
     return _report(measured, extent)
 

@@ -49,6 +49,14 @@ def log_lines(stack: Stack, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
+def wait_for_log(stack: Stack, name: str) -> list[dict[str, Any]]:
+    """Wait for the first lines of a part: nobody waits for the worker to have started."""
+    deadline = time.monotonic() + 20
+    while not (lines := log_lines(stack, name)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return lines
+
+
 def lines_of_request(stack: Stack, name: str, request_id: str) -> list[dict[str, Any]]:
     """Wait for the lines that a part logs when a request is over."""
     deadline = time.monotonic() + 5
@@ -227,7 +235,7 @@ def test_logs_are_json_and_hold_no_secret_and_nothing_that_was_said(
     lines_of_request(stack, "auth-service", last.headers["X-Request-ID"])
     names = ["auth-service", "chat-service", "admin-service", "worker", "nginx"]
     for name in names:
-        assert log_lines(stack, name)
+        assert wait_for_log(stack, name)
         text = (stack.home / "logs" / f"{name}.log").read_text()
         tokens = (visitor.tokens["access_token"], visitor.tokens["refresh_token"])
         for secret in (canary, PASSWORD, ADMIN_PASSWORD, *tokens):
