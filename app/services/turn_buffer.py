@@ -25,9 +25,9 @@ _LIFE_SECONDS = 1200
 _LARGEST_TEXT = 262_144
 """Characters of one answer that are kept. Of a longer one nothing is."""
 
-# One command and one reply for what all turns have said: packing a command for each, and reading its reply, would cost
-# this process more than everything else that it does for a token. The keys come with the rest, so this is not for
-# Redis Cluster. Returned are the keys of the turns whose earlier text is not there any more.
+# One command and one reply for what all turns have said: packing a command for each, and reading its reply, took a
+# quarter of all that this process does for a token. The keys come with the rest, so this is not for Redis Cluster.
+# Returned are the keys of the turns whose earlier text is not there any more.
 _STORE = """
 local lost = {}
 for _, change in ipairs(cjson.decode(ARGV[1])) do
