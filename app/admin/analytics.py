@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from app.admin.schemas import CallCounts, Overview, TokenCounts, TurnCounts, UserCounts
+from app.admin.schemas.analytics import CallCounts, Overview, TokenCounts, TurnCounts, UserCounts
 from app.database.connection import DatabaseSession
 from app.database.repositories import analytics
 

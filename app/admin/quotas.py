@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID
 
-from app.admin.schemas import QuotaUpdate
+from app.admin.schemas.quotas import QuotaUpdate
 from app.core.exceptions import NotFoundError
 from app.database.connection import DatabaseSession
 from app.database.repositories import audit, quotas, users

@@ -1,17 +1,17 @@
-"""HTTP of the admin service. Every route is for admins only."""
+"""What accounts may use of models."""
 
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
 
-from app.admin import analytics, quotas
-from app.admin.schemas import Overview, QuotaUpdate
+from app.admin import quotas
+from app.admin.schemas.quotas import QuotaUpdate
 from app.core.handlers import responses
 from app.dependencies import AdminUser, OriginDep, ResourcesDep, SessionDep
 from app.services.quotas import Quotas, QuotaStanding, default_quota
 
-router = APIRouter(responses=responses(401, 403, 429, 503))
+router = APIRouter()
 
 
 async def get_quotas(resources: ResourcesDep) -> Quotas:
@@ -20,12 +20,6 @@ async def get_quotas(resources: ResourcesDep) -> Quotas:
 
 
 QuotasDep = Annotated[Quotas, Depends(get_quotas)]
-
-
-@router.get("/overview")
-async def get_overview(_admin: AdminUser, transaction: SessionDep) -> Overview:
-    """Return the system's figures."""
-    return await analytics.overview(transaction)
 
 
 @router.get("/users/{user_id}/quota", responses=responses(404, 422))

@@ -1,0 +1,10 @@
+"""HTTP of the admin service, a module for each topic. Every route is for admins only."""
+
+from fastapi import APIRouter
+
+from app.admin.routes import analytics, quotas
+from app.core.handlers import responses
+
+router = APIRouter(responses=responses(401, 403, 429, 503))
+for module in (analytics, quotas):
+    router.include_router(module.router)

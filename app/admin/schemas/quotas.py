@@ -1,0 +1,28 @@
+"""What the routes of quotas take."""
+
+from decimal import Decimal
+from typing import Annotated, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from app.core.types import RequestModel
+
+Tokens = Annotated[int, Field(ge=0, le=10**15)]
+Dollars = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=9, allow_inf_nan=False)]
+
+
+class QuotaUpdate(RequestModel):
+    """An account's own quotas. What is left out stays as it is; `null`: as everybody's; 0: no limit."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    tokens_per_day: Tokens | None = Field(None, examples=[200_000])
+    tokens_per_month: Tokens | None = Field(None, examples=[2_000_000])
+    cost_per_day: Dollars | None = Field(None, examples=["2.50"], description="US dollars.")
+    cost_per_month: Dollars | None = Field(None, examples=["20"], description="US dollars.")
+
+    @model_validator(mode="after")
+    def _refuse_nothing(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("must name at least one field")
+        return self
