@@ -48,7 +48,7 @@ def test_nothing_of_an_erased_account_is_left_in_any_table(
         # The account's id stays in the audit log, that of an answer in the ledger: neither leads to anything else.
         assert traces <= {"audit_log", "llm_calls"}
     kept = {table for table, rows in after.items() if rows}
-    assert kept <= {"audit_log", "llm_calls", "login_throttles", "usage_hours", "usage_pending"}
+    assert kept <= {"audit_log", "llm_calls", "login_throttles", "usage_quarters", "usage_pending"}
     assert "account:" not in after["login_throttles"]
     assert "name:" not in after["login_throttles"]
 
@@ -67,7 +67,7 @@ def test_the_receipt_counts_what_went_and_says_what_stays_and_why(
         "outgoing_mails": 1,
         "chat_sessions": 1,
         "chat_messages": 6,
-        "user_usage_hours": 2,
+        "user_usage_quarters": 2,
         "quota_reservations": 1,
         "stream_buffers": 0,
         "cached_answers": 0,

@@ -257,4 +257,4 @@ def test_a_thousand_mixed_turns_give_the_totals_worked_out_by_hand(
         pass
     check()
     assert sql.value("SELECT count(*) FROM llm_calls") == workload.everybody.calls
-    assert sql.value("SELECT count(DISTINCT user_id) FROM user_usage_hours") == 2
+    assert sql.value("SELECT count(DISTINCT user_id) FROM user_usage_quarters") == 2

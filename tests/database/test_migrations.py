@@ -34,9 +34,11 @@ def schema(sql: Sql) -> list[dict[str, object]]:
         """
         SELECT table_name AS name, column_name AS detail,
                concat_ws(' ', data_type, character_maximum_length, is_nullable, column_default) AS more
-        FROM information_schema.columns WHERE table_schema = 'public'
+        FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)
+        WHERE table_schema = 'public' AND table_type = 'BASE TABLE'  -- views are for other releases
         UNION ALL SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid)
-        FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+        FROM pg_constraint
+        WHERE connamespace = 'public'::regnamespace AND contype <> 'n'  -- columns say it; the names of these are free
         UNION ALL SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
         ORDER BY 1, 2, 3
         """

@@ -1,4 +1,4 @@
-"""Sums by hour: exact at any moment, whoever adds to them, whatever is erased meanwhile."""
+"""Sums by quarter of an hour: exact at any moment, whoever adds to them, whatever is erased meanwhile."""
 
 import asyncio
 from collections.abc import Mapping
@@ -15,14 +15,15 @@ from app.database.repositories import usage
 from tests.fixtures.database import Sql
 
 OF_LEDGER = """
-SELECT {user} date_trunc('hour', created_at, 'UTC') AS hour, model_requested AS model, purpose, count(*) AS calls,
+SELECT {user} date_bin('15 min', created_at, '2026-01-01 00:00+00') AS quarter, model_requested AS model, purpose,
+    count(*) AS calls,
     count(*) FILTER (WHERE purpose = 'answer') AS turns, count(*) FILTER (WHERE status = 'ok') AS ok,
     count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
     count(*) FILTER (WHERE status = 'ok' AND is_fallback) AS fallback, count(*) FILTER (WHERE is_cached) AS cached,
     count(*) FILTER (WHERE is_estimated) AS estimated, count(*) FILTER (WHERE cost_usd IS NULL) AS unpriced,
     sum(prompt_tokens) AS prompt_tokens, sum(completion_tokens) AS completion_tokens,
     coalesce(sum(cost_usd), 0) AS cost_usd, sum(latency_ms) AS latency_ms
-FROM llm_calls {where} GROUP BY {user} hour, model, purpose ORDER BY {user} hour, model, purpose
+FROM llm_calls {where} GROUP BY {user} quarter, model, purpose ORDER BY {user} quarter, model, purpose
 """
 USERS = "INSERT INTO users (uuid, email, username, password_hash) SELECT gen_random_uuid(), n, n, '' FROM unnest(%s) n"
 
@@ -35,7 +36,7 @@ def ada_and_bob(sql: Sql) -> tuple[int, int]:
 
 
 def append(sql: Sql, user: int | None, count: int = 40) -> None:
-    """Add calls of all kinds to the ledger, at both ends of two hours, one of them in the past."""
+    """Add calls of all kinds to the ledger, at both ends of a quarter of an hour, and now."""
     sql.do(
         """
         INSERT INTO llm_calls (turn_id, attempt, user_id, model_requested, purpose, status, error_code, is_fallback,
@@ -43,7 +44,7 @@ def append(sql: Sql, user: int | None, count: int = 40) -> None:
         SELECT gen_random_uuid(), 1, %(user)s, 'm' || n %% 3, CASE n %% 5 WHEN 0 THEN 'summary' ELSE 'answer' END,
             CASE n %% 4 WHEN 0 THEN 'error' WHEN 1 THEN 'cancelled' ELSE 'ok' END, CASE n %% 4 WHEN 0 THEN 'e' END,
             n %% 2 = 0, n %% 7 = 0, n %% 3 = 0, n, 2 * n, CASE WHEN n %% 6 > 0 THEN n / 1e9 END, 10 * n,
-            (ARRAY['2026-11-01 10:00:00+00', '2026-11-01 10:59:59.999999+00', '2026-11-01 16:30:00+05:30', now()])
+            (ARRAY['2026-11-01 10:00:00+00', '2026-11-01 10:14:59.999999+00', '2026-11-01 15:45:00+05:30', now()])
                 [1 + n %% 4]::timestamptz
         FROM generate_series(1, %(count)s) AS n
         """,
@@ -57,9 +58,9 @@ def stored(sql: Sql, table: str, keys: str) -> list[dict[str, Any]]:
 
 def assert_sums_are_those_of_the_ledger(sql: Sql) -> None:
     everybody = sql.rows(OF_LEDGER.format(user="", where=""))
-    assert stored(sql, "usage_hours", "hour, model, purpose") == everybody
+    assert stored(sql, "usage_quarters", "quarter, model, purpose") == everybody
     users = sql.rows(OF_LEDGER.format(user="user_id,", where="WHERE user_id IS NOT NULL"))
-    assert stored(sql, "user_usage_hours", "user_id, hour, model, purpose") == users
+    assert stored(sql, "user_usage_quarters", "user_id, quarter, model, purpose") == users
 
 
 async def roll_up(pool: Database, limit: int) -> int:
@@ -72,7 +73,7 @@ async def total(pool: Database, user: int) -> Mapping[str, usage.Usage]:
         return {str(period): sums for period, sums in (await usage.of_user(transaction, user)).items()}
 
 
-async def test_sums_by_hour_are_those_of_the_ledger(pool: Database, sql: Sql, ada_and_bob: tuple[int, int]) -> None:
+async def test_sums_by_quarter_are_those_of_the_ledger(pool: Database, sql: Sql, ada_and_bob: tuple[int, int]) -> None:
     for user in (*ada_and_bob, None):
         append(sql, user)
     done: list[int] = []
@@ -140,7 +141,7 @@ async def test_an_account_that_is_being_erased_does_not_come_back_into_the_sums(
         await transaction.execute(update(LlmCall).where(LlmCall.user_id == ada).values(user_id=None, session_id=None))
         await transaction.execute(delete(User).where(User.id == ada))
     assert await summing == 80
-    assert {row["user_id"] for row in stored(sql, "user_usage_hours", "user_id")} == {bob}
+    assert {row["user_id"] for row in stored(sql, "user_usage_quarters", "user_id")} == {bob}
     assert_sums_are_those_of_the_ledger(sql)
 
 

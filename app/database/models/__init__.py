@@ -11,7 +11,7 @@ from app.database.models.login_throttle import LoginThrottle
 from app.database.models.one_time_token import OneTimeToken
 from app.database.models.outgoing_mail import OutgoingMail
 from app.database.models.quota_reservation import QuotaReservation
-from app.database.models.usage import UsageHour, UsagePending, UserUsageHour
+from app.database.models.usage import UsagePending, UsageQuarter, UserUsageQuarter
 from app.database.models.user import User
 
 __all__ = [
@@ -26,8 +26,8 @@ __all__ = [
     "OneTimeToken",
     "OutgoingMail",
     "QuotaReservation",
-    "UsageHour",
     "UsagePending",
+    "UsageQuarter",
     "User",
-    "UserUsageHour",
+    "UserUsageQuarter",
 ]

@@ -1,9 +1,9 @@
-"""Sums over the ledger, by hour. What they do not hold yet is in the queue, so both together are exact."""
+"""Sums over the ledger, by quarter of an hour. What they lack is in the queue, so both together are exact."""
 
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import BigInteger, ForeignKey, Numeric, String, text
+from sqlalchemy import BigInteger, ForeignKey, Index, Numeric, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.base import Base
@@ -39,26 +39,28 @@ class UsageCounters:
     latency_ms: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
 
 
-class UsageHour(UsageCounters, Base):
+class UsageQuarter(UsageCounters, Base):
     """The usage of everybody, for good: it names nobody."""
 
-    __tablename__ = "usage_hours"
+    __tablename__ = "usage_quarters"
 
-    hour: Mapped[datetime] = mapped_column(primary_key=True, sort_order=-3)
+    quarter: Mapped[datetime] = mapped_column(primary_key=True, sort_order=-3)
     """Its beginning, in UTC."""
     model: Mapped[str] = mapped_column(String(200), primary_key=True, sort_order=-2)
     """As it was asked for."""
     purpose: Mapped[str] = mapped_column(String(20), primary_key=True, sort_order=-1)
 
 
-class UserUsageHour(UsageCounters, Base):
+class UserUsageQuarter(UsageCounters, Base):
     """The usage of one account, which goes with it."""
 
-    __tablename__ = "user_usage_hours"
+    __tablename__ = "user_usage_quarters"
 
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, sort_order=-4)
-    hour: Mapped[datetime] = mapped_column(primary_key=True, sort_order=-3)
+    quarter: Mapped[datetime] = mapped_column(primary_key=True, sort_order=-3)
     """Its beginning, in UTC."""
     model: Mapped[str] = mapped_column(String(200), primary_key=True, sort_order=-2)
     """As it was asked for."""
     purpose: Mapped[str] = mapped_column(String(20), primary_key=True, sort_order=-1)
+
+    __table_args__ = (Index("ix_user_usage_quarters_quarter", "quarter"),)

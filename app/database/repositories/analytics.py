@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.elements import SQLCoreOperations
 
 from app.database.models import ChatMessage, ChatSession, User
-from app.database.repositories.usage import by_hour, summed, was_active
+from app.database.repositories.usage import by_quarter, summed, was_active
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ class Totals:
 async def totals(session: AsyncSession, *, active_within: timedelta) -> Totals:
     """Count. One statement, so all figures are of the same moment.
 
-    `users_active` made a call within `active_within`, to the hour. Turns and calls come from the ledger, so they still
-    count what has been deleted since.
+    `users_active` made a call within `active_within`, to the quarter of an hour. Turns and calls come from the ledger,
+    so they still count what has been deleted since.
     """
-    usage = by_hour()
+    usage = by_quarter()
     is_answer = usage.c.purpose == "answer"
     turns = summed(usage, "turns", is_answer)
     row = (

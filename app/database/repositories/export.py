@@ -31,8 +31,8 @@ LEFT_OUT: Mapping[str, str] = {
     "idempotency_keys.fingerprint": "hash of a request",
     "llm_calls.session_id": "internal key; `turn_id` names the answer",
     "usage_pending.*": "internal state of sums over `llm_calls`",
-    "usage_hours.*": "sums over everybody",
-    "user_usage_hours.*": "sums over `llm_calls`",
+    "usage_quarters.*": "sums over everybody",
+    "user_usage_quarters.*": "sums over `llm_calls`",
     "quota_reservations.*": "what answers under way may still use, for some minutes",
     "login_throttles.*": "counts of tries for some minutes, under hashed names",
 }

@@ -104,9 +104,9 @@ def _ends(period: str) -> ColumnElement[datetime]:
 
 
 def _use_statement() -> Select[Any]:
-    hours = usage.by_hour(_USER_ID)
-    tokens, cost = hours.c.prompt_tokens + hours.c.completion_tokens, hours.c.cost_usd
-    today = hours.c.hour >= _begins("day")
+    quarters = usage.by_quarter(_USER_ID)
+    tokens, cost = quarters.c.prompt_tokens + quarters.c.completion_tokens, quarters.c.cost_usd
+    today = quarters.c.quarter >= _begins("day")
     used = (
         select(
             cast(func.coalesce(func.sum(tokens).filter(today), 0), BigInteger).label("tokens_today"),
@@ -114,7 +114,7 @@ def _use_statement() -> Select[Any]:
             func.coalesce(func.sum(cost).filter(today), 0).label("cost_today"),
             func.coalesce(func.sum(cost), 0).label("cost_this_month"),
         )
-        .where(hours.c.hour >= _begins("month"))
+        .where(quarters.c.quarter >= _begins("month"))
         .subquery("used")
     )
     reserved = (

@@ -1,4 +1,4 @@
-"""What was used and what it cost: the sums by hour, and what of the ledger they do not hold yet.
+"""What was used and what it cost: the sums by quarter of an hour, and what of the ledger they lack.
 
 The two are read by one statement, and so of the same moment: what the worker is just adding to the sums is either still
 pending or in them already.
@@ -28,6 +28,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    text,
     union_all,
     values,
 )
@@ -36,7 +37,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.sql.elements import SQLCoreOperations
 from sqlalchemy.sql.selectable import FromClause
 
-from app.database.models import LlmCall, UsageHour, UsagePending, User, UserUsageHour
+from app.database.models import LlmCall, UsagePending, UsageQuarter, User, UserUsageQuarter
 
 Period = Literal["today", "month", "total"]
 """Days and months begin at midnight in UTC."""
@@ -61,7 +62,8 @@ class Usage:
 
 
 _COUNTERS = tuple(field.name for field in fields(Usage))
-_KEYS = ("hour", "model", "purpose")
+_KEYS = ("quarter", "model", "purpose")
+_ORIGIN = text("timestamptz '2000-01-01 00:00:00+00'")
 
 
 def _sums(calls: FromClause) -> list[ColumnElement[Any]]:
@@ -91,51 +93,55 @@ def _sums(calls: FromClause) -> list[ColumnElement[Any]]:
     return [sums[name].label(name) for name in _COUNTERS]
 
 
+def _quarter(time: ColumnElement[datetime]) -> ColumnElement[datetime]:
+    """Build the beginning of the quarter of an hour that a time is in. In every time zone days begin with one."""
+    return func.date_bin(text("interval '15 minutes'"), time, _ORIGIN, type_=TIMESTAMP(timezone=True))
+
+
 def _keys(calls: FromClause) -> list[ColumnElement[Any]]:
-    hour = func.date_trunc("hour", calls.c.created_at, "UTC", type_=TIMESTAMP(timezone=True))
-    return [hour.label("hour"), calls.c.model_requested.label("model"), calls.c.purpose]
+    return [_quarter(calls.c.created_at).label("quarter"), calls.c.model_requested.label("model"), calls.c.purpose]
 
 
 def _named(names: Iterable[str]) -> list[ColumnElement[Any]]:
     return [column(name) for name in names]
 
 
-def by_hour(user_id: ColumnElement[int] | None = None) -> Subquery:
-    """Build the exact usage by hour, model and purpose, of everybody or of one user: `_KEYS` and `_COUNTERS`.
+def by_quarter(user_id: ColumnElement[int] | None = None) -> Subquery:
+    """Build the exact usage of everybody or of one user, by quarter of an hour, model and purpose.
 
-    There may be two rows of the same hour: sum them up.
+    There may be two rows of the same quarter: sum them up.
     """
-    summed: type[UsageHour | UserUsageHour] = UsageHour if user_id is None else UserUsageHour
+    summed: type[UsageQuarter | UserUsageQuarter] = UsageQuarter if user_id is None else UserUsageQuarter
     names = [summed.__table__.c[name] for name in (*_KEYS, *_COUNTERS)]
     calls = LlmCall.__table__
     stored = select(*names)
     pending = select(*_keys(calls), *_sums(calls)).join(UsagePending, UsagePending.call_id == calls.c.id)
     if user_id is not None:
-        stored = stored.where(UserUsageHour.user_id == user_id)
+        stored = stored.where(UserUsageQuarter.user_id == user_id)
         pending = pending.where(calls.c.user_id == user_id)
     return union_all(stored, pending.group_by(*_named(_KEYS))).subquery("usage")
 
 
 def summed(usage: Subquery, counter: str, *where: ColumnElement[bool]) -> ColumnElement[Any]:
-    """Build the sum of a counter over rows of `by_hour`."""
+    """Build the sum of a counter over rows of `by_quarter`."""
     amounts = func.sum(usage.c[counter])
     total = func.coalesce(amounts.filter(*where) if where else amounts, 0)
     return total if counter == "cost_usd" else cast(total, BigInteger)
 
 
 def was_active(user_id: SQLCoreOperations[int], since: ColumnElement[datetime]) -> ColumnElement[bool]:
-    """Build the question whether a user had a model asked since then, to the hour."""
+    """Build the question whether a user had a model asked since then, to the quarter of an hour."""
     calls = LlmCall.__table__
     pending = select(calls.c.user_id).join(UsagePending, UsagePending.call_id == calls.c.id)
     return or_(
-        exists().where(UserUsageHour.user_id == user_id, UserUsageHour.hour >= func.date_trunc("hour", since, "UTC")),
+        exists().where(UserUsageQuarter.user_id == user_id, UserUsageQuarter.quarter >= _quarter(since)),
         # Not one look for each user: there are few pending rows, and many users.
         user_id.in_(pending.where(calls.c.created_at >= since)),
     )
 
 
 def _periods_statement() -> Select[Any]:
-    usage = by_hour(bindparam("p_user_id", type_=BigInteger))
+    usage = by_quarter(bindparam("p_user_id", type_=BigInteger))
     periods = values(column("name", Text), column("since", TIMESTAMP(timezone=True)), name="periods").data(
         [
             ("today", func.date_trunc("day", func.now(), "UTC")),
@@ -145,7 +151,7 @@ def _periods_statement() -> Select[Any]:
     )
     return (
         select(periods.c.name, *(summed(usage, name).label(name) for name in _COUNTERS))
-        .select_from(periods.outerjoin(usage, usage.c.hour >= periods.c.since))
+        .select_from(periods.outerjoin(usage, usage.c.quarter >= periods.c.since))
         .group_by(periods.c.name)
     )
 
@@ -182,12 +188,12 @@ def _roll_up_statement() -> Select[Any]:
         .order_by(*_named(user_keys))
     )
     return select(func.count(taken.c.call_id)).add_cte(
-        _added(UsageHour, _KEYS, of_everybody).cte("hours"),
-        _added(UserUsageHour, user_keys, of_users).cte("user_hours"),
+        _added(UsageQuarter, _KEYS, of_everybody).cte("quarters"),
+        _added(UserUsageQuarter, user_keys, of_users).cte("user_quarters"),
     )
 
 
-def _added(table: type[UsageHour | UserUsageHour], keys: tuple[str, ...], sums: Select[Any]) -> Insert:
+def _added(table: type[UsageQuarter | UserUsageQuarter], keys: tuple[str, ...], sums: Select[Any]) -> Insert:
     # In the order of its keys: two that add at once wait for each other in a row, never in a circle.
     added = insert(table).from_select([*keys, *_COUNTERS], sums)
     columns = table.__table__.c
@@ -202,7 +208,7 @@ _OF_SESSION = select(*_sums(LlmCall.__table__)).where(LlmCall.session_id == bind
 
 
 async def roll_up(connection: AsyncConnection, *, limit: int) -> int:
-    """Add at most `limit` rows of the ledger to the sums by hour, and say how many. All of it happens, or nothing."""
+    """Add at most `limit` rows of the ledger to the sums, and say how many. All of it happens, or nothing."""
     count: int = (await connection.execute(_ROLL_UP, {"p_limit": limit})).scalar_one()
     return count
 
