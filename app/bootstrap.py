@@ -19,6 +19,7 @@ from app.database.connection import Database
 from app.database.migrations import wait_for_schema
 from app.dependencies import Resources
 from app.health import HealthChecks, health_router
+from app.services.heartbeat import Heartbeat
 from app.services.rate_limits import RateLimits
 from app.services.redis import open_redis
 from app.services.redis_breaker import RedisBreaker
@@ -92,7 +93,7 @@ def create_app(  # noqa: PLR0913 - what the services differ in
 
 
 def _lifespan(
-    settings: Settings, service: str, extra: ServiceLifespan | None
+    settings: Settings, service: Literal["auth", "chat", "admin"], extra: ServiceLifespan | None
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -104,6 +105,10 @@ def _lifespan(
             breaker = RedisBreaker(redis, budget=settings.REDIS_TIMEOUT)
             stack.push_async_callback(breaker.close)
             await wait_for_schema(database)
+            heartbeat = Heartbeat(database, service=service, version=settings.VERSION)
+            heartbeat.show("database", database.pool_use)
+            heartbeat.show("redis", breaker.figures)
+            stack.push_async_callback(heartbeat.close)
             stopping = asyncio.Event()
             stack.enter_context(stop_notice(stopping))
             resources = Resources(
@@ -116,6 +121,7 @@ def _lifespan(
                     algorithm=settings.ALGORITHM,
                     life=timedelta(minutes=settings.ACCESS_TOKEN_EXPIRE_MINUTES),
                 ),
+                heartbeat=heartbeat,
                 stopping=stopping,
             )
             state: dict[str, Any] = {
@@ -125,6 +131,7 @@ def _lifespan(
             }
             if extra is not None:
                 state |= await stack.enter_async_context(extra(resources))
+            heartbeat.start()
             yield state
 
     return lifespan

@@ -20,6 +20,7 @@ from app.database.connection import PATIENCE, Database, DatabaseSession
 from app.database.repositories import audit, principals
 from app.database.repositories.audit import Origin
 from app.database.repositories.principals import Principal
+from app.services.heartbeat import Heartbeat
 from app.services.rate_limits import Visit
 from app.services.redis_breaker import RedisBreaker
 
@@ -34,6 +35,8 @@ class Resources:
     breaker: RedisBreaker
     """Before Redis, for whoever can do without."""
     tokens: AccessTokens
+    heartbeat: Heartbeat
+    """Shows the figures of this process to admins."""
     stopping: asyncio.Event
     """Set when the process has been told to stop, shortly before its server stops listening."""
 

@@ -5,70 +5,42 @@ Every job may be run twice, or be cut off in the middle: what it did stays right
 
 import asyncio
 import logging
-import random
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
 from typing import Protocol
 
 from app.chat.abandoned import AbandonedTurns, Estimate, Published
 from app.config import Settings, get_settings
-from app.core.exceptions import DatabaseUnavailableError, StartupError
+from app.core.exceptions import StartupError
 from app.core.logging import configure_logging
 from app.database.connection import Database, DatabaseConnection
 from app.database.migrations import wait_for_schema
-from app.database.repositories import auth_sessions, idempotency, one_time_tokens, quotas, throttles, usage
+from app.database.repositories import (
+    auth_sessions,
+    idempotency,
+    instances,
+    one_time_tokens,
+    quotas,
+    throttles,
+    usage,
+    worker_jobs,
+)
 from app.services.catalog import Catalog
+from app.services.heartbeat import Heartbeat
+from app.services.jobs import Job, JobReports
 from app.services.redis import open_redis
 from app.services.redis_breaker import RedisBreaker
 from app.services.turn_buffer import TurnBuffer
 
 logger = logging.getLogger(__name__)
 
-_JITTER = 0.2
-"""Share of its interval by which a job's pause may differ, so that workers do not all come at once."""
-_LONGEST_ROUND = 60.0
-"""Seconds one round of a job may take."""
 _STOP_SECONDS = 5.0
 """What a job that is at it may still take when the worker is told to stop."""
 _BATCH = 1000
 _BATCH_SECONDS = 10.0
 """What one batch may take."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """Something that is done again and again."""
-
-    name: str
-    interval: float
-    """Seconds between rounds, about."""
-    work: Callable[[], Awaitable[int]]
-    """Makes one round, and says how much there was to do."""
-
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Make rounds until the worker stops, whatever happens to PostgreSQL meanwhile."""
-        is_away = False
-        while not stopping.is_set():
-            try:
-                async with asyncio.timeout(_LONGEST_ROUND):
-                    done = await self.work()
-            except (DatabaseUnavailableError, TimeoutError):
-                if not is_away:
-                    logger.warning("job waits for the database", extra={"job": self.name})
-                is_away = True
-            except Exception:
-                logger.exception("job failed", extra={"job": self.name})
-            else:
-                if is_away:
-                    logger.info("job goes on", extra={"job": self.name})
-                is_away = False
-                logger.log(logging.INFO if done else logging.DEBUG, "job done", extra={"job": self.name, "count": done})
-            with suppress(TimeoutError):
-                pause = self.interval * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - not a secret
-                await asyncio.wait_for(stopping.wait(), pause)
 
 
 class Batch(Protocol):
@@ -93,6 +65,8 @@ def jobs(settings: Settings, database: Database, published: Published) -> Iterat
         ("purge throttles", throttles.purge, 300.0),
         ("purge quota reservations", quotas.purge, 300.0),
         ("purge logins", auth_sessions.purge, 3600.0),
+        ("purge instances", instances.purge, 3600.0),
+        ("purge job records", worker_jobs.purge, 3600.0),
     ):
         yield Job(name, interval, _in_batches(database, batch))
 
@@ -119,14 +93,22 @@ async def work(settings: Settings) -> None:
         stack.push_async_callback(database.close)
         redis = open_redis(settings)
         stack.push_async_callback(redis.aclose)
-        buffer = TurnBuffer(RedisBreaker(redis, budget=settings.REDIS_TIMEOUT), redis)
+        breaker = RedisBreaker(redis, budget=settings.REDIS_TIMEOUT)
+        stack.push_async_callback(breaker.close)
+        todo = list(jobs(settings, database, TurnBuffer(breaker, redis).published))
         await wait_for_schema(database)
+        heartbeat = Heartbeat(database, service="worker", version=settings.VERSION)
+        heartbeat.show("database", database.pool_use)
+        heartbeat.show("redis", breaker.figures)
+        heartbeat.report(JobReports(todo).write)
+        stack.push_async_callback(heartbeat.close)
         # Until here there was nothing to finish: the signal itself ends the process.
         stopping = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
         logger.info("worker started")
-        await run(list(jobs(settings, database, buffer.published)), stopping)
+        heartbeat.start()
+        await run(todo, stopping)
     logger.info("worker stopped")
 
 

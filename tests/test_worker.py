@@ -1,7 +1,6 @@
 """Background jobs, in processes of their own where that matters."""
 
 import asyncio
-import logging
 import os
 import signal
 import subprocess
@@ -31,7 +30,7 @@ from app.database.models import ChatSession, LlmCall, User
 from app.database.repositories import turns
 from app.database.repositories.ledger import LedgerEntry
 from app.database.repositories.turns import Answer, NewTurn, StartedTurn
-from app.worker import Job, jobs
+from app.worker import jobs
 from local.home import PROJECT
 from tests.fakes import abandoned_turns, price
 from tests.fixtures.database import Sql
@@ -318,6 +317,17 @@ async def test_an_account_that_is_being_erased_gets_no_more_into_the_ledger(pool
     assert sql.value("SELECT count(*) FROM llm_calls WHERE user_id IS NOT NULL") == 0
 
 
+def test_a_worker_tells_of_itself_and_of_its_jobs_and_takes_leave(worker: WorkerProcess, sql: Sql) -> None:
+    worker.wait_for("worker started")
+    Provider.wait_until(lambda: sql.value("SELECT count(*) FROM service_instances WHERE service = 'worker'") == 1)
+    worker.process.terminate()
+    Provider.wait_until(lambda: worker.exit_code() is not None, timeout=8)
+    assert sql.value("SELECT count(*) FROM service_instances WHERE service = 'worker'") == 0
+    jobs = sql.rows("SELECT name, rounds > 0 AS done, failures FROM worker_jobs")
+    assert {row["name"] for row in jobs} >= {"settle abandoned turns", "sum up usage", "purge logins"}
+    assert {(row["done"], row["failures"]) for row in jobs} == {(True, 0)}
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_worker_that_is_told_to_stop_ends_in_good_order(worker: WorkerProcess, number: signal.Signals) -> None:
     worker.wait_for("worker started")
@@ -407,29 +417,3 @@ async def test_what_is_long_over_is_removed_in_batches_and_the_rest_stays(
     assert await job.work() == 5
     assert sql.value(rows) == 3
     assert await job.work() == 0
-
-
-async def test_a_job_survives_what_its_rounds_meet_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
-    away, fault = DatabaseUnavailableError(), ZeroDivisionError("canary")
-    outcomes: list[Exception | int] = [away, away, away, 7, fault, TimeoutError(), 0]
-    stopping = asyncio.Event()
-
-    async def work() -> int:
-        outcome = outcomes.pop(0)
-        if not outcomes:
-            stopping.set()
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
-
-    with caplog.at_level(logging.INFO):
-        await asyncio.wait_for(Job("test", 0.001, work).run(stopping), timeout=5)
-    assert outcomes == []
-    assert [record.message for record in caplog.records] == [
-        "job waits for the database",
-        "job goes on",
-        "job done",
-        "job failed",
-        "job waits for the database",
-        "job goes on",
-    ]

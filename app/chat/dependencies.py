@@ -100,6 +100,10 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             health=breakers,
             outlet=outlet,
         )
+        streams = OpenStreams(settings.STREAMS_PER_USER)
+        resources.heartbeat.show("models", lambda: breakers.states)
+        resources.heartbeat.show("turns", lambda: turns.running)
+        resources.heartbeat.show("streams", lambda: streams.open)
         mirrors = Mirrors(database, buffer)
         revocations = RevocationWatch(database)
         for work in (outlet.run(), turns.watch(), revocations.run(), channel.listen(turns.stop), cleaner.run()):
@@ -128,7 +132,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
                 turns=turns,
                 following=FollowingService(turns, replies, mirrors, revocations),
                 stops=StopService(database, turns, mirrors, channel),
-                streams=OpenStreams(settings.STREAMS_PER_USER),
+                streams=streams,
                 quotas=quotas,
             ),
         }

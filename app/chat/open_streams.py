@@ -18,6 +18,11 @@ class OpenStreams:
         self._limit = limit
         self._open: Counter[int] = Counter()
 
+    @property
+    def open(self) -> int:
+        """How many are open, of all accounts together."""
+        return self._open.total()
+
     @contextmanager
     def taken_by(self, user_id: int) -> Iterator[None]:
         """Take a place for the length of the block.

@@ -140,6 +140,11 @@ class TurnRunner:
     """Their tasks: never cancelled, so that what a turn came to is always stored."""
     _is_draining: bool = False
 
+    @property
+    def running(self) -> int:
+        """How many turns are running here, the direct ones included."""
+        return len(self._live)
+
     async def answer(self, question: Question) -> Turn:
         """Store a question, answer it, store the answer.
 

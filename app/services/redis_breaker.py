@@ -38,6 +38,10 @@ class RedisBreaker:
         """Whether Redis failed and has not been found well since."""
         return self._probe is not None
 
+    def figures(self) -> dict[str, bool | int]:
+        """Return what this process has seen of Redis."""
+        return {"is_away": self.is_away, "outages": self.outages}
+
     @contextlib.asynccontextmanager
     async def guard(self) -> AsyncIterator[Redis]:
         """Lend the client for as long as the block takes, the budget at most; while Redis is away, not at all.

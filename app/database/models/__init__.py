@@ -11,8 +11,10 @@ from app.database.models.login_throttle import LoginThrottle
 from app.database.models.one_time_token import OneTimeToken
 from app.database.models.outgoing_mail import OutgoingMail
 from app.database.models.quota_reservation import QuotaReservation
+from app.database.models.service_instance import ServiceInstance
 from app.database.models.usage import UsagePending, UsageQuarter, UserUsageQuarter
 from app.database.models.user import User
+from app.database.models.worker_job import WorkerJob
 
 __all__ = [
     "ApiKey",
@@ -26,8 +28,10 @@ __all__ = [
     "OneTimeToken",
     "OutgoingMail",
     "QuotaReservation",
+    "ServiceInstance",
     "UsagePending",
     "UsageQuarter",
     "User",
     "UserUsageQuarter",
+    "WorkerJob",
 ]

@@ -34,6 +34,8 @@ LEFT_OUT: Mapping[str, str] = {
     "usage_quarters.*": "sums over everybody",
     "user_usage_quarters.*": "sums over `llm_calls`",
     "quota_reservations.*": "what answers under way may still use, for some minutes",
+    "service_instances.*": "about processes, not about people",
+    "worker_jobs.*": "about processes, not about people",
     "login_throttles.*": "counts of tries for some minutes, under hashed names",
 }
 """`table.column`, `*` for any, and why it is not exported."""

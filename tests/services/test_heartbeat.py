@@ -1,0 +1,91 @@
+"""What processes tell of themselves."""
+
+import asyncio
+import logging
+from uuid import UUID
+
+import pytest
+
+from app.core.exceptions import DatabaseUnavailableError
+from app.database.connection import Database, DatabaseConnection
+from app.database.repositories import instances
+from app.services import heartbeat as heartbeat_module
+from app.services.heartbeat import Heartbeat
+from tests.fixtures.database import Sql
+
+ROWS = "SELECT * FROM service_instances"
+
+
+@pytest.fixture
+def heartbeat(pool: Database, sql: Sql) -> Heartbeat:
+    return Heartbeat(pool, service="worker", version="7.0.1")
+
+
+async def test_a_process_has_one_row_with_its_figures_of_now(heartbeat: Heartbeat, sql: Sql) -> None:
+    figures = [1, 2]
+    heartbeat.show("waiting", lambda: figures.pop(0))
+    await heartbeat.beat()
+    (first,) = sql.rows(ROWS)
+    await heartbeat.beat()
+    (second,) = sql.rows(ROWS)
+    assert (first["service"], first["version"], first["state"]) == ("worker", "7.0.1", {"waiting": 1})
+    assert second == first | {"state": {"waiting": 2}, "seen_at": second["seen_at"]}
+    assert second["started_at"] < first["seen_at"] < second["seen_at"]
+
+
+async def test_it_beats_again_and_again_whatever_happens_and_takes_leave(
+    heartbeat: Heartbeat, sql: Sql, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(heartbeat_module, "INTERVAL", 0.01)
+    outcomes: list[Exception | None] = [DatabaseUnavailableError(), ZeroDivisionError("a fault"), None, None]
+    done = asyncio.Event()
+
+    async def report(_connection: DatabaseConnection, instance_id: UUID) -> None:
+        assert instance_id == heartbeat.instance.id
+        outcome = outcomes.pop(0) if outcomes else None
+        if not outcomes:
+            done.set()
+        if outcome:
+            raise outcome
+
+    heartbeat.report(report)
+    with caplog.at_level(logging.INFO):
+        heartbeat.start()
+        await asyncio.wait_for(done.wait(), timeout=10)
+    assert [record.message for record in caplog.records] == ["no heartbeat"]
+    assert len(sql.rows(ROWS)) == 1
+    reported: list[UUID] = []
+
+    async def last(_connection: DatabaseConnection, instance_id: UUID) -> None:
+        reported.append(instance_id)
+
+    heartbeat.report(last)
+    await heartbeat.close()
+    assert set(reported) == {heartbeat.instance.id}
+    assert sql.rows(ROWS) == []
+
+
+async def test_no_failure_keeps_a_process_from_ending(heartbeat: Heartbeat, sql: Sql) -> None:
+    await heartbeat.close()  # it never began
+
+    async def fault(_connection: DatabaseConnection, _id: UUID) -> None:
+        raise ZeroDivisionError
+
+    heartbeat.start()
+    heartbeat.report(fault)
+    sql.do("BEGIN; LOCK TABLE service_instances")
+    try:
+        await asyncio.wait_for(heartbeat.close(), timeout=5)
+    finally:
+        sql.do("ROLLBACK")
+
+
+async def test_who_ended_without_a_word_is_forgotten_after_a_day(
+    heartbeat: Heartbeat, pool: Database, sql: Sql
+) -> None:
+    await heartbeat.beat()
+    async with pool.autocommit() as connection:
+        sql.do("UPDATE service_instances SET seen_at = now() - interval '23 hours'")
+        assert await instances.purge(connection, limit=10) == 0
+        sql.do("UPDATE service_instances SET seen_at = now() - interval '25 hours'")
+        assert await instances.purge(connection, limit=10) == 1
