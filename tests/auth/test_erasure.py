@@ -19,7 +19,7 @@ from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.services import ADMIN, AUTH, CHAT, PASSWORD, Chat, User, assert_problem, login, register
 from tests.provider import Provider, answers
 
-ABOUT_NOBODY = {"service_instances", "worker_jobs"}
+ABOUT_NOBODY = {"service_instances", "webhook_endpoints", "worker_jobs"}
 """Tables that hold nothing about people."""
 
 
@@ -74,6 +74,7 @@ def test_the_receipt_counts_what_went_and_says_what_stays_and_why(
         "chat_messages": 6,
         "user_usage_quarters": 2,
         "quota_reservations": 1,
+        "webhook_deliveries": 1,
         "stream_buffers": 0,
         "cached_answers": 0,
     }

@@ -14,6 +14,8 @@ from app.database.models.quota_reservation import QuotaReservation
 from app.database.models.service_instance import ServiceInstance
 from app.database.models.usage import UsagePending, UsageQuarter, UserUsageQuarter
 from app.database.models.user import User
+from app.database.models.webhook_delivery import WebhookDelivery
+from app.database.models.webhook_endpoint import WebhookEndpoint
 from app.database.models.worker_job import WorkerJob
 
 __all__ = [
@@ -33,5 +35,7 @@ __all__ = [
     "UsageQuarter",
     "User",
     "UserUsageQuarter",
+    "WebhookDelivery",
+    "WebhookEndpoint",
     "WorkerJob",
 ]

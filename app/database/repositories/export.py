@@ -37,6 +37,13 @@ LEFT_OUT: Mapping[str, str] = {
     "service_instances.*": "about processes, not about people",
     "worker_jobs.*": "about processes, not about people",
     "login_throttles.*": "counts of tries for some minutes, under hashed names",
+    "webhook_endpoints.*": "the operator's own systems",
+    "webhook_deliveries.endpoint_id": "internal key of one of the operator's own systems",
+    "webhook_deliveries.earlier_attempts": "internal state of a delivery",
+    "webhook_deliveries.next_attempt_at": "internal state of a delivery",
+    "webhook_deliveries.response_status": "of one of the operator's own systems",
+    "webhook_deliveries.error_code": "of one of the operator's own systems",
+    "webhook_deliveries.log": "of one of the operator's own systems",
 }
 """`table.column`, `*` for any, and why it is not exported."""
 
@@ -173,6 +180,11 @@ SECTIONS = (
         ),
         _of_user("llm_calls"),
         order=("created_at", "id"),  # as the index has them
+    ),
+    Section(
+        "webhook_deliveries",
+        ("event_id", "type", "data", "status", "attempts", "created_at"),
+        _of_user("webhook_deliveries"),
     ),
     Section(
         "audit_log",
