@@ -10,6 +10,8 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.core.addresses import AllowedHosts
+
 MINIMUM_SECRET_BYTES = 32
 """RFC 7518, section 3.2: an HS256 key is at least as long as the hash output."""
 
@@ -282,7 +284,15 @@ class Settings(DatabaseSettings):
 
     # Webhooks
     WEBHOOK_SECRET: SecretStr | None = Field(None, description="Signs webhooks. Not used yet.")
-    WEBHOOK_TIMEOUT: Seconds = Field(30, description="Seconds a webhook receiver may take. Not used yet.")
+    WEBHOOK_TIMEOUT: Seconds = Field(
+        30, description="Seconds a receiver may take, from the look-up of its name to the end of its answer."
+    )
+    WEBHOOK_ALLOWED_HOSTS: Annotated[list[str], NoDecode] = Field(
+        [],
+        max_length=1000,
+        description="Receivers inside, which are refused otherwise: `host`, `host:port`, an address or a network such "
+        "as `10.1.0.0/16`; comma-separated or a JSON list.",
+    )
 
     # Lifecycle
     SHUTDOWN_GRACE: Seconds = Field(
@@ -291,14 +301,14 @@ class Settings(DatabaseSettings):
         "then they are cut short and stored.",
     )
 
-    @field_validator("CORS_ORIGINS", mode="before")
+    @field_validator("CORS_ORIGINS", "WEBHOOK_ALLOWED_HOSTS", mode="before")
     @classmethod
-    def _split_origins(cls, value: object) -> object:
+    def _split_list(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
         if value.lstrip().startswith("["):
             return _json_list(value)
-        return [origin.strip() for origin in value.split(",") if origin.strip()]
+        return [entry.strip() for entry in value.split(",") if entry.strip()]
 
     @field_validator("CORS_ORIGINS")
     @classmethod
@@ -310,6 +320,12 @@ class Settings(DatabaseSettings):
             if parts.path or parts.query or parts.fragment or parts.username:
                 raise ValueError("an origin is scheme://host[:port] and nothing more")
         return origins
+
+    @field_validator("WEBHOOK_ALLOWED_HOSTS")
+    @classmethod
+    def _check_allowed_hosts(cls, entries: list[str]) -> list[str]:
+        AllowedHosts.parse(entries)
+        return entries
 
     @field_validator("LLM_MODELS", mode="before")
     @classmethod

@@ -50,6 +50,7 @@ BAD = [
         id="a price",
     ),
     pytest.param("LLM_MODELS", '[{"name": "a", "context_window": 0}]', "LLM_MODELS.0.context_window", id="window"),
+    pytest.param("WEBHOOK_ALLOWED_HOSTS", f"http://{CANARY}", "WEBHOOK_ALLOWED_HOSTS: an entry is", id="allowed URL"),
     pytest.param("API_V1_STR", "api", "API_V1_STR: String should match pattern", id="prefix"),
 ]
 
@@ -111,6 +112,12 @@ def test_fallback_models_are_comma_separated(
 def test_origins_are_a_comma_separated_or_a_json_list(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("CORS_ORIGINS", text)
     assert Settings().CORS_ORIGINS == ["https://a.example", "http://b.example:81"]
+
+
+@pytest.mark.parametrize("text", ["hooks.local, 10.1.0.0/16", '["hooks.local", "10.1.0.0/16"]'])
+def test_allowed_hosts_are_a_comma_separated_or_a_json_list(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("WEBHOOK_ALLOWED_HOSTS", text)
+    assert Settings().WEBHOOK_ALLOWED_HOSTS == ["hooks.local", "10.1.0.0/16"]
 
 
 def test_empty_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
