@@ -105,7 +105,8 @@ JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(_check_size), After
 SearchText = Annotated[str, StringConstraints(max_length=200), Storable]
 """What a list is searched for, literally."""
 
-Usd = Annotated[Decimal, PlainSerializer("{:.9f}".format, return_type=str)]
+# A function of its own: Python 3.13 tells pydantic that the string's method would take anything.
+Usd = Annotated[Decimal, PlainSerializer(lambda amount: f"{amount:.9f}", return_type=str)]
 """US dollars, to nine places: a string, because a JSON number is a float in most clients."""
 
 Page = Annotated[int, Field(ge=1, le=10_000)]
