@@ -19,6 +19,7 @@ from app.graph.context import (
     Publish,
     Remembered,
     Sampling,
+    Spent,
     Summary,
 )
 from app.graph.prompts import deployment_instructions
@@ -28,7 +29,7 @@ INSTRUCTIONS = deployment_instructions(DEFAULT_SYSTEM_PROMPT)
 
 
 def completion(text: str = "Hello.", *, model: str = "primary-2026") -> Completion:
-    return Completion(text=text, model=model, finish_reason="stop", prompt_tokens=12, completion_tokens=3)
+    return Completion(text=text, model=model, finish_reason="stop", spent=Spent(12, 3))
 
 
 def asking(

@@ -13,6 +13,7 @@ from app.chat.following import FollowingService
 from app.chat.idempotency import Replies
 from app.chat.live import Outlet
 from app.chat.mirrors import Mirrors
+from app.chat.notes import NoteTaker
 from app.chat.open_streams import OpenStreams
 from app.chat.questions import Questions
 from app.chat.revocation import RevocationWatch
@@ -86,7 +87,8 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         )
         quotas = Quotas(database, default_quota(settings))
         questions = Questions(catalog, policy, quotas)
-        summarizer = Summarizer(provider, database, policy, catalog.cost, batch=settings.LLM_SUMMARY_MESSAGES)
+        notes = NoteTaker(provider, database, policy, catalog.cost, quotas)
+        summarizer = Summarizer(notes, database, policy, batch=settings.LLM_SUMMARY_MESSAGES)
         turns = TurnRunner(
             graph=graph,
             model=model,

@@ -141,20 +141,10 @@ def ledger_entries(attempts: Sequence[Attempt], price: Price, *, purpose: Purpos
 
 
 def _ledger_entry(number: int, attempt: Attempt, price: Price, purpose: Purpose) -> LedgerEntry:
-    completion = attempt.completion
-    status: Literal["ok", "error", "cancelled"]
+    completion, spent = attempt.completion, attempt.spent
+    status: Literal["ok", "error", "cancelled"] = "ok"
     if completion is None:
         status = "error" if attempt.error_code else "cancelled"
-        prompt_tokens, completion_tokens = attempt.estimate or (0, 0)
-        is_estimated = attempt.estimate is not None
-    else:
-        status = "ok"
-        prompt_tokens, completion_tokens = completion.prompt_tokens, completion.completion_tokens
-        is_estimated = completion.is_estimated
-    is_cached = completion is not None and completion.is_cached
-    if is_cached:  # nobody was asked: those tokens have been paid for once
-        prompt_tokens = completion_tokens = 0
-        is_estimated = False
     model_used = completion.model if completion else None
     return LedgerEntry(
         attempt=number,
@@ -163,19 +153,19 @@ def _ledger_entry(number: int, attempt: Attempt, price: Price, purpose: Purpose)
         is_fallback=attempt.is_fallback,
         status=status,
         error_code=attempt.error_code,
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        is_estimated=is_estimated,
+        prompt_tokens=spent.prompt_tokens,
+        completion_tokens=spent.completion_tokens,
+        is_estimated=spent.is_estimated,
         latency_ms=attempt.latency_ms,
         first_token_ms=attempt.first_token_ms,
         cost_usd=cost_usd(
             price,
             requested=attempt.model_requested,
             used=model_used,
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
+            prompt_tokens=spent.prompt_tokens,
+            completion_tokens=spent.completion_tokens,
         ),
-        is_cached=is_cached,
+        is_cached=completion is not None and completion.is_cached,
         purpose=purpose,
         fallback_reason=attempt.fallback_reason,
     )

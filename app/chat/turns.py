@@ -6,7 +6,7 @@ is held while a model answers.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,6 +20,7 @@ from app.chat.provenance import Price
 from app.chat.runs import Outcome, StoredHistory, run_graph
 from app.chat.schemas import MessageResponse
 from app.chat.shapes import answer_message, direct_message, direct_response, ending_of
+from app.chat.storing import STORE_PATIENCE, insist
 from app.chat.summaries import Summarizer
 from app.core.exceptions import (
     AppError,
@@ -57,10 +58,6 @@ _RENEW_BEFORE = timedelta(seconds=20)
 """A lease that has less than this left is renewed."""
 _LOOK_EVERY = 1.0
 """Seconds between looks at what is to be stopped, and which leases are to be renewed."""
-_STORE_PATIENCE = 15.0
-"""Seconds for storing an answer while PostgreSQL is away."""
-_STORE_PAUSE = 0.5
-"""Seconds between attempts at it."""
 SETTLE_PATIENCE = 3.0
 """Seconds for storing what a cancelled turn leaves."""
 
@@ -272,7 +269,7 @@ class TurnRunner:
                 streams=streams,
             )
             answer = outcome.answer
-            settled = await _insist(lambda: self._settle(question.user_id, started, outcome))
+            settled = await insist(lambda: self._settle(question.user_id, started, outcome))
             if question.budget is not None and not outcome.calls:
                 await self.quotas.release(live.id)
             turn = Turn(started, question.message, question.context, answer, settled)
@@ -287,7 +284,7 @@ class TurnRunner:
         finally:
             del self.stored[live.id]
         if self.summarizer is not None and not self._is_draining:
-            self.summarizer.after(turn, owner, outcome)
+            self.summarizer.after(turn, owner, outcome, is_counted=question.budget is not None)
         return turn
 
     async def _launch_directly(self, question: DirectQuestion, *, streams: bool) -> RunningDirect:
@@ -319,7 +316,7 @@ class TurnRunner:
                         connection, turn_id=live.id, user_id=question.user_id, calls=outcome.calls, kept=response
                     )
 
-            await _insist(record)
+            await insist(record)
             if question.budget is not None and not outcome.calls:
                 await self.quotas.release(live.id)
         except Exception as error:
@@ -352,7 +349,7 @@ class TurnRunner:
                     started = _found(await self._try_start(new))
             except DatabaseUnavailableError:
                 # PostgreSQL may have stored it all the same, and would keep session and key busy for nobody.
-                _ = self._detach(_insist(lambda: self._abandon(new.answer_uuid)))
+                _ = self._detach(insist(lambda: self._abandon(new.answer_uuid)))
                 raise
         return started
 
@@ -396,7 +393,7 @@ class TurnRunner:
 
     def _longest(self, *, streams: bool) -> timedelta:
         """How long a turn may take."""
-        return timedelta(seconds=self.turn_timeout + (self.policy.stream_timeout if streams else 0) + _STORE_PATIENCE)
+        return timedelta(seconds=self.turn_timeout + (self.policy.stream_timeout if streams else 0) + STORE_PATIENCE)
 
     async def _try_start(self, new: NewTurn) -> StartedTurn | None:
         while True:
@@ -452,22 +449,6 @@ class TurnRunner:
             return await run_graph(self.graph, context, live, state, price=self.price)
         finally:
             self._live.discard(live)
-
-
-async def _insist(store: Callable[[], Awaitable[T]]) -> T:
-    """Try again while PostgreSQL is away, for a while: the answer has been paid for.
-
-    `store` must be harmless to repeat.
-    """
-    try:
-        async with asyncio.timeout(_STORE_PATIENCE):
-            while True:
-                try:
-                    return await store()
-                except DatabaseUnavailableError:
-                    await asyncio.sleep(_STORE_PAUSE)
-    except TimeoutError:
-        raise DatabaseUnavailableError from None
 
 
 def _found(started: StartedTurn | None) -> StartedTurn:

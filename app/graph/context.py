@@ -62,6 +62,16 @@ class ModelRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """Tokens that an attempt took."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    is_estimated: bool = False
+    """Whether the counts are ours because the provider gave none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """A whole answer. An answer without a finish reason is not one: adapters raise `ModelError` instead."""
 
@@ -69,12 +79,9 @@ class Completion:
     model: str
     """As the provider names it, which may be more exact than what was asked for."""
     finish_reason: str
-    prompt_tokens: int
-    completion_tokens: int
-    is_estimated: bool = False
-    """Whether the token counts are ours because the provider gave none."""
+    spent: Spent
     is_cached: bool = False
-    """Whether no model was asked, because the answer was known."""
+    """Whether no model was asked, because the answer was known: `spent` is what it took when it was made."""
     is_repaired: bool = False
     """Whether the provider sent what cannot be stored, which was left out."""
 
@@ -83,17 +90,27 @@ class ModelError(Exception):
     """A model gave no answer. `code` is stable and safe to show; the provider's own words go to the log only."""
 
     def __init__(
-        self, code: str, *, retryable: bool, retry_after: float | None = None, is_models_fault: bool = True
+        self,
+        code: str,
+        *,
+        retryable: bool,
+        retry_after: float | None = None,
+        is_models_fault: bool = True,
+        may_have_cost: bool = False,
+        spent: Spent | None = None,
     ) -> None:
         """Say what went wrong.
 
         `retryable`: the same request may succeed at the same model. `retry_after`: seconds the provider asked to be
-        left alone. `is_models_fault`: another request would have failed too.
+        left alone. `is_models_fault`: another request would have failed too. `may_have_cost`: the model may have
+        worked all the same, so somebody has to account for it. `spent`: what the provider says it took.
         """
         self.code = code
         self.retryable = retryable
         self.retry_after = retry_after
         self.is_models_fault = is_models_fault
+        self.may_have_cost = may_have_cost
+        self.spent = spent
         super().__init__(code)
 
 
@@ -239,8 +256,8 @@ class Attempt:
     error_code: str | None = None
     first_token_ms: int | None = None
     """Until the first text of a streamed attempt."""
-    estimate: tuple[int, int] | None = None
-    """Prompt and completion tokens, as far as we can tell, of an attempt that broke off after it had cost something."""
+    spent: Spent = Spent()
+    """What it took, where nobody else is known to have paid for it."""
 
 
 @dataclass(frozen=True, slots=True)

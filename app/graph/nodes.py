@@ -11,7 +11,7 @@ from langgraph.runtime import Runtime
 
 from app.core.exceptions import AppError
 from app.graph.attempts import after_failure, choose, time_limit
-from app.graph.context import Attempt, ChatContext, Completion, ModelError, ModelRequest, Patience, Remembered
+from app.graph.context import Attempt, ChatContext, Completion, ModelError, ModelRequest, Patience, Remembered, Spent
 from app.graph.prompts import FALLBACK_RESPONSE
 from app.graph.state import ChatState
 from app.graph.streaming import Transcription
@@ -69,10 +69,8 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
     asked = time.perf_counter()
     seen = Transcription(context.sink) if context.sink else None
 
-    def record(completion: Completion | None = None, error_code: str | None = None) -> None:
+    def record(completion: Completion | None = None, error: ModelError | None = None) -> None:
         first_at = seen.first_at if seen else None
-        # What was cancelled may have been on its way; what failed before its first word cost nothing.
-        has_cost = completion is None and (error_code is None or first_at is not None)
         context.attempts.append(
             Attempt(
                 model_requested=model,
@@ -81,9 +79,9 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
                 backoff_ms=round(delay * 1000),
                 latency_ms=_milliseconds_since(asked),
                 completion=completion,
-                error_code=error_code,
+                error_code=error.code if error else None,
                 first_token_ms=None if first_at is None else round((first_at - asked) * 1000),
-                estimate=estimate_tokens(fitted.messages, context.shown) if has_cost else None,
+                spent=_spent(completion, error, fitted, context.shown),
             )
         )
 
@@ -95,7 +93,7 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
             patience = Patience(limit, context.policy.stream_pause, limit + context.policy.stream_timeout)
             completion = await context.model.stream(request, seen.publish, patience=patience)
     except ModelError as error:
-        record(error_code=error.code)
+        record(error=error)
         if error.is_models_fault:
             context.health.failed(model, pause=error.retry_after)
         update = after_failure(state, context, choice, error)
@@ -111,9 +109,9 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
             "llm_response": completion.text,
             "finish_reason": completion.finish_reason,
             "tokens_used": {
-                "input": completion.prompt_tokens,
-                "output": completion.completion_tokens,
-                "total": completion.prompt_tokens + completion.completion_tokens,
+                "input": completion.spent.prompt_tokens,
+                "output": completion.spent.completion_tokens,
+                "total": completion.spent.prompt_tokens + completion.spent.completion_tokens,
             },
             "model_used": completion.model,
             "is_cached": completion.is_cached,
@@ -158,6 +156,17 @@ def _fit(state: ChatState, context: ChatContext, model: str) -> Fitted:
         question_seq=state.get("question_seq", 1),
         budget=budget(context.policy, model),
     )
+
+
+def _spent(completion: Completion | None, error: ModelError | None, fitted: Fitted, shown: str) -> Spent:
+    if completion is not None:
+        return Spent() if completion.is_cached else completion.spent  # it has been paid for once
+    if error is not None and error.spent is not None:
+        return error.spent
+    # What was cancelled may have been on its way. Of an attempt after which there is another one, nothing was shown.
+    if error is None or error.may_have_cost or shown:
+        return estimate_tokens(fitted.messages, shown)
+    return Spent()
 
 
 def _metadata(state: ChatState, context: ChatContext) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app.graph.context import Completion, ModelRequest, Owner
+from app.graph.context import Completion, ModelRequest, Owner, Spent
 from app.services.copies import CacheIndex, cache_index_of_session, cache_index_of_user
 from app.services.redis_breaker import RedisAwayError, RedisBreaker
 
@@ -112,8 +112,7 @@ class AnswerCache:
             text=entry.text,
             model=entry.model,
             finish_reason=entry.finish_reason,
-            prompt_tokens=entry.prompt_tokens,
-            completion_tokens=entry.completion_tokens,
+            spent=Spent(entry.prompt_tokens, entry.completion_tokens),
             is_cached=True,
         )
 
@@ -128,8 +127,8 @@ class AnswerCache:
             text=completion.text,
             model=completion.model,
             finish_reason="stop",
-            prompt_tokens=completion.prompt_tokens,
-            completion_tokens=completion.completion_tokens,
+            prompt_tokens=completion.spent.prompt_tokens,
+            completion_tokens=completion.spent.completion_tokens,
         )
         try:
             async with self._breaker.guard() as redis:
@@ -150,7 +149,7 @@ def _is_good(completion: Completion) -> bool:
     """
     return (
         completion.finish_reason == "stop"
-        and not completion.is_estimated
+        and not completion.spent.is_estimated
         and not completion.is_cached
         and not completion.is_repaired
         and len(completion.text) <= _LARGEST_TEXT

@@ -19,13 +19,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.config import Settings
 from app.core.exceptions import StartupError
-from app.graph.context import Completion, ModelError, ModelRequest, Patience, Publish
+from app.graph.context import Completion, ModelError, ModelRequest, Patience, Publish, Spent
 from app.graph.tokens import estimate_tokens
 from app.services.llm_stream import (
     FinishReason,
     LenientUsage,
     ProviderFaultError,
     StreamedAnswer,
+    Usage,
     storable,
 )
 
@@ -53,6 +54,12 @@ _MUCH_AT_ONCE = 4096
 """Bytes of a stream that came together, as they do where a provider is faster than we are."""
 _FAREWELL = 0.2
 """Seconds for the end of a body after the end of the answer in it."""
+_CONNECT_SECONDS = 5.0
+"""Until there is a connection. What does not connect in that time is rather asked of the next model."""
+_NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+
+
+_CONNECT_ONLY = httpx2.Timeout(None, connect=_CONNECT_SECONDS)
 
 
 class OpenAIChatModel:
@@ -82,7 +89,7 @@ class OpenAIChatModel:
             api_key=key,
             base_url=settings.OPENAI_BASE_URL or "https://api.openai.com/v1",
             max_retries=0,
-            timeout=settings.LLM_ATTEMPT_TIMEOUT,
+            timeout=httpx2.Timeout(settings.LLM_ATTEMPT_TIMEOUT, connect=_CONNECT_SECONDS),
             http_client=openai.DefaultAioHttpClient(
                 # Every stream holds a connection for as long as it lasts.
                 limits=httpx2.Limits(max_connections=10_000, keepalive_expiry=15),
@@ -136,8 +143,8 @@ class OpenAIChatModel:
                 "/chat/completions",
                 body=body,
                 cast_to=httpx2.Response,
-                # The client's own limit would be one between any two reads.
-                options={"timeout": None},
+                # The client's own limit for reading would be one between any two reads.
+                options={"timeout": _CONNECT_ONLY},
                 stream=True,
                 stream_cls=AsyncStream[object],
             )  # type: ignore[assignment] # the overloads do not know that this type is given as it is
@@ -169,12 +176,24 @@ class OpenAIChatModel:
         await self._client.close()
 
 
-class _BlankError(Exception):
+class _UnfitAnswerError(Exception):
+    """There is an answer, which is not to be given to anybody. The provider may have counted its tokens."""
+
+    def __init__(self, usage: Usage | None) -> None:
+        self.spent = _spent(usage) if usage else None
+        super().__init__()
+
+
+class _BlankError(_UnfitAnswerError):
     """There is nothing in the answer."""
 
 
-class _WithheldError(Exception):
+class _WithheldError(_UnfitAnswerError):
     """The provider does not let the model answer this."""
+
+
+class _BrokenOffError(_UnfitAnswerError):
+    """The answer is not whole."""
 
 
 class _UnfitBodyError(Exception):
@@ -237,6 +256,10 @@ def _completion(request: ModelRequest, response: object) -> Completion:
     return _whole(request, text, choice.finish_reason, parsed, is_repaired=text != choice.message.content)
 
 
+def _spent(usage: Usage) -> Spent:
+    return Spent(usage.prompt_tokens, usage.completion_tokens)
+
+
 def _streamed_completion(request: ModelRequest, answer: StreamedAnswer) -> Completion:
     if answer.finish_reason is None:
         raise ValueError("the stream ended before the answer did")
@@ -252,22 +275,16 @@ def _whole(
     is_repaired: bool,
 ) -> Completion:
     if finish_reason in _WITHHELD:
-        raise _WithheldError
+        raise _WithheldError(answer.usage)
     if finish_reason in _BROKEN_OFF:
-        raise ValueError("the answer is not whole")
+        raise _BrokenOffError(answer.usage)
     if not text.strip():
-        raise _BlankError
-    usage = answer.usage
-    prompt_tokens, completion_tokens = (
-        (usage.prompt_tokens, usage.completion_tokens) if usage else estimate_tokens(request.messages, text)
-    )
+        raise _BlankError(answer.usage)
     return Completion(
         text=text,
         model=storable(answer.model or request.model)[:200],
         finish_reason=finish_reason,
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        is_estimated=usage is None,
+        spent=_spent(answer.usage) if answer.usage else estimate_tokens(request.messages, text),
         is_repaired=is_repaired,
     )
 
@@ -280,24 +297,34 @@ def _one_error(model: str) -> Iterator[None]:
     except openai.APIStatusError as error:
         raise _logged(model, _refused(error), error, status=error.status_code) from error
     except (openai.APIConnectionError, httpx2.HTTPError, aiohttp.ClientError, TimeoutError) as error:
-        code = "provider_timeout" if _is_timeout(error) else "provider_unreachable"
-        raise _logged(model, ModelError(code, retryable=True), error) from error
-    except _WithheldError as error:
-        raise _logged(model, ModelError("provider_refused", retryable=False, is_models_fault=False), error) from error
-    except _BlankError as error:
-        failure = ModelError("provider_bad_response", retryable=True, is_models_fault=False)
+        code = "provider_timeout" if _is_because_of(error, TimeoutError) else "provider_unreachable"
+        failure = ModelError(code, retryable=True, may_have_cost=not _is_because_of(error, *_NOT_CONNECTED))
         raise _logged(model, failure, error) from error
+    except _UnfitAnswerError as error:
+        raise _logged(model, _unfit(error), error) from error
     except ProviderFaultError as error:
-        raise _logged(model, ModelError("provider_error", retryable=True), error) from error
+        raise _logged(model, ModelError("provider_error", retryable=True, may_have_cost=True), error) from error
     except (openai.OpenAIError, httpx2.StreamError, _UnfitBodyError, ValueError, RecursionError) as error:
-        raise _logged(model, ModelError("provider_bad_response", retryable=True), error) from error
+        failure = ModelError("provider_bad_response", retryable=True, may_have_cost=True)
+        raise _logged(model, failure, error) from error
 
 
-def _is_timeout(error: BaseException | None) -> bool:
-    # The transport calls a refused connection a timeout too: what it was caused by tells them apart.
-    while error is not None and not isinstance(error, TimeoutError):
+def _is_because_of(error: BaseException | None, *kinds: type[BaseException]) -> bool:
+    # The transport calls nearly everything a timeout: what it was caused by tells them apart.
+    while error is not None and not isinstance(error, kinds):
         error = error.__cause__
     return error is not None
+
+
+def _unfit(error: _UnfitAnswerError) -> ModelError:
+    is_withheld = isinstance(error, _WithheldError)
+    return ModelError(
+        "provider_refused" if is_withheld else "provider_bad_response",
+        retryable=not is_withheld,
+        is_models_fault=isinstance(error, _BrokenOffError),
+        may_have_cost=True,
+        spent=error.spent,
+    )
 
 
 def _refused(error: openai.APIStatusError) -> ModelError:

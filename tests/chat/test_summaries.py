@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from app.chat.notes import NoteTaker
 from app.chat.summaries import Summarizer
 from app.chat.turns import Question, TurnRunner
 from app.database.connection import Database
@@ -74,7 +75,8 @@ class Session:
         *,
         remembers: bool = True,
     ) -> None:
-        self.summarizer = Summarizer(model, database, policy, price, batch=4)
+        quotas = Quotas(database, Quota())
+        self.summarizer = Summarizer(NoteTaker(model, database, policy, price, quotas), database, policy, batch=4)
         self.runner = TurnRunner(
             graph=build_chat_graph(),
             model=model,
@@ -82,7 +84,7 @@ class Session:
             policy=policy,
             abandoned=abandoned_turns(database),
             price=price,
-            quotas=Quotas(database, Quota()),
+            quotas=quotas,
             turn_timeout=5,
             summarizer=self.summarizer if remembers else None,
         )

@@ -44,7 +44,7 @@ async def make_model(
         elif isinstance(outcome, ModelError):
             provider.script(fails(429, retry_after="3"))
         else:
-            usage = (outcome.prompt_tokens, outcome.completion_tokens)
+            usage = (outcome.spent.prompt_tokens, outcome.spent.completion_tokens)
             provider.script(answers(outcome.text, model=outcome.model, usage=usage))
         return adapter
 

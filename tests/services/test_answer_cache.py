@@ -10,7 +10,7 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from app.config import Settings
-from app.graph.context import Completion, ModelRequest, Owner, PromptMessage, Sampling
+from app.graph.context import Completion, ModelRequest, Owner, PromptMessage, Sampling, Spent
 from app.services import copies
 from app.services.answer_cache import AnswerCache
 from app.services.copies import cache_index_of_session, cache_index_of_user, erase_cached
@@ -133,7 +133,7 @@ async def test_what_cannot_be_read_is_no_answer_and_is_replaced(cache: AnswerCac
     [
         pytest.param(replace(completion(), finish_reason="length"), id="cut off"),
         pytest.param(replace(completion(), finish_reason="content_filter"), id="filtered"),
-        pytest.param(replace(completion(), is_estimated=True), id="its tokens were not counted"),
+        pytest.param(replace(completion(), spent=Spent(12, 3, is_estimated=True)), id="its tokens were not counted"),
         pytest.param(replace(completion(), is_cached=True), id="cached already"),
         pytest.param(completion("x" * 100_001), id="too long"),
         pytest.param(completion("What \ufffd said."), id="repaired"),

@@ -11,7 +11,7 @@ import pytest
 
 from app.config import Settings
 from app.core.exceptions import StartupError
-from app.graph.context import ModelError, PromptMessage, Sampling
+from app.graph.context import ModelError, PromptMessage, Sampling, Spent
 from app.services.llm import MAX_BODY_BYTES, OpenAIChatModel
 from tests.fakes import asking
 from tests.provider import (
@@ -56,7 +56,7 @@ async def test_the_request_says_what_was_asked_and_the_answer_comes_back(
     parameters = Sampling(max_tokens=50, temperature=0.5)
     completion = await model.complete(asking(QUESTION, model="gpt-4", parameters=parameters), max_seconds=2)
     assert (completion.text, completion.model, completion.finish_reason) == ("Good day. 🌍", "gpt-4-0613", "stop")
-    assert (completion.prompt_tokens, completion.completion_tokens, completion.is_estimated) == (7, 2, False)
+    assert completion.spent == Spent(7, 2)
     (call,) = provider.calls
     assert call.body == {"model": "gpt-4", "messages": QUESTION, "max_tokens": 50, "temperature": 0.5}
     assert call.headers["authorization"] == "Bearer sk-canary"
@@ -67,7 +67,7 @@ async def test_tokens_are_estimated_and_marked_where_the_provider_counts_none(
 ) -> None:
     provider.script(answers("x" * 40, usage=None))
     completion = await model.complete(asking([{"role": "user", "content": "y" * 80}]), max_seconds=2)
-    assert (completion.prompt_tokens, completion.completion_tokens, completion.is_estimated) == (20, 10, True)
+    assert completion.spent == Spent(20, 10, is_estimated=True)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ async def test_an_odd_count_of_tokens_does_not_spoil_an_answer(
     choices = [{"message": {"content": "Hi."}, "finish_reason": "stop"}]
     provider.script(sends(json.dumps({"model": "m", "choices": choices, "usage": usage}).encode()))
     completion = await model.complete(asking(QUESTION), max_seconds=2)
-    assert (completion.text, completion.is_estimated) == ("Hi.", True)
+    assert (completion.text, completion.spent.is_estimated) == ("Hi.", True)
 
 
 async def test_an_answer_cut_for_length_says_so(provider: Provider, model: OpenAIChatModel) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.config import Settings
-from app.graph.context import Completion, ModelError, Patience, Sampling
+from app.graph.context import Completion, ModelError, Patience, Sampling, Spent
 from app.services.llm import MAX_BODY_BYTES, OpenAIChatModel
 from app.services.llm_stream import StreamedAnswer
 from tests.fakes import asking
@@ -57,7 +57,7 @@ async def test_the_request_asks_for_a_stream_and_the_pieces_come_one_by_one(
     assert asked.pieces == ["Good", " day.", " 🌍"]
     assert not completion.is_repaired
     assert (completion.text, completion.model, completion.finish_reason) == ("Good day. 🌍", "gpt-4-0613", "stop")
-    assert (completion.prompt_tokens, completion.completion_tokens, completion.is_estimated) == (7, 2, False)
+    assert completion.spent == Spent(7, 2)
     (call,) = provider.calls
     assert call.body == {
         "model": "primary",
@@ -103,8 +103,8 @@ async def test_every_way_to_stream_a_whole_answer_is_understood(
     asked = Asked(model)
     completion = await asked.go()
     assert completion.text == asked.text == "Hello."
-    assert completion.is_estimated
-    assert completion.completion_tokens == 2
+    assert completion.spent.is_estimated
+    assert completion.spent.completion_tokens == 2
 
 
 async def test_a_connection_that_stays_open_after_the_end_delays_nobody(
