@@ -59,9 +59,6 @@ _CONNECT_SECONDS = 5.0
 _NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
-_CONNECT_ONLY = httpx2.Timeout(None, connect=_CONNECT_SECONDS)
-
-
 class OpenAIChatModel:
     """`ChatModel` over the `openai` client. It makes single attempts: the graph decides about more."""
 
@@ -72,6 +69,8 @@ class OpenAIChatModel:
         """
         self._client = client
         self._limit = limit
+        # The client's own limit for reading would be one between any two reads.
+        self._connect_only = httpx2.Timeout(None, connect=_CONNECT_SECONDS)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -143,8 +142,7 @@ class OpenAIChatModel:
                 "/chat/completions",
                 body=body,
                 cast_to=httpx2.Response,
-                # The client's own limit for reading would be one between any two reads.
-                options={"timeout": _CONNECT_ONLY},
+                options={"timeout": self._connect_only},
                 stream=True,
                 stream_cls=AsyncStream[object],
             )  # type: ignore[assignment] # the overloads do not know that this type is given as it is

@@ -43,6 +43,8 @@ class Seen:
     calls: list[Call] = field(default_factory=list, repr=False)
     codes: list[str | None] = field(default_factory=list)
     """Of the attempts in the ledger."""
+    accounts: list[str] = field(default_factory=list)
+    """What the ledger says of the tokens of each attempt at the model that has the fault."""
 
     @property
     def model(self) -> str:
@@ -82,7 +84,8 @@ class Seen:
     @property
     def row(self) -> tuple[str, ...]:
         code = f"`{self.code}`" if self.code else ""
-        return (self.calls_made, str(self.http_status), f"`{self.status}`", code, self.shown, self.time)
+        (tokens,) = set(self.accounts)
+        return (self.calls_made, str(self.http_status), f"`{self.status}`", code, self.shown, tokens, self.time)
 
 
 class Client:

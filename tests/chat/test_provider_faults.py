@@ -6,6 +6,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 from redis import Redis
@@ -37,9 +38,12 @@ def test_every_fault_comes_to_what_the_document_says_and_no_secret_gets_out(
 ) -> None:
     runs = Runs(home, ada)
     _run_all(runs, settings, provider)
-    attempts = {turn.answer_id: turn.codes for turn in runs.seen}
-    for row in sql.rows("SELECT turn_id, error_code FROM llm_calls ORDER BY turn_id, attempt"):
-        attempts[str(row["turn_id"])].append(row["error_code"])
+    turns = {turn.answer_id: turn for turn in runs.seen}
+    for row in sql.rows("SELECT * FROM llm_calls ORDER BY turn_id, attempt"):
+        turn = turns[str(row["turn_id"])]
+        turn.codes.append(row["error_code"])
+        if row["model_requested"] == turn.model:
+            turn.accounts.append(_account(row))
     for turn in runs.seen:
         _check(turn)
 
@@ -79,6 +83,13 @@ def _run_all(runs: Runs, settings: Settings, provider: Provider) -> None:
         asked[call.messages[-1]["content"]].calls.append(call)
 
 
+def _account(row: dict[str, Any]) -> str:
+    if row["prompt_tokens"] == 0:
+        assert (row["completion_tokens"], row["is_estimated"]) == (0, False), row
+        return "none"
+    return "estimated" if row["is_estimated"] else "counted"
+
+
 def _check(turn: Seen) -> None:
     assert turn.http_status == 200, turn
     assert turn.status in {"complete", "failed"}, turn
@@ -110,7 +121,9 @@ call. `make faults` writes this page again; the tests fail where it is not true 
 An attempt may take {ATTEMPT_SECONDS:g} s there, a pause in a stream {LIMITS["LLM_STREAM_PAUSE"]:g} s, and a turn
 {LIMITS["LLM_TURN_TIMEOUT"]:g} s; a model is asked once more. The breakers are off, so that each turn shows all of its
 attempts. *Calls* are requests that the provider got: those for the model that has the fault, and those for the fallback
-model, which is well. *Status* is what is stored, and what the client is told. *Time* is what the turn waited for;
+model, which is well. *Status* is what is stored, and what the client is told. *Tokens* is what the ledger has of the
+attempts that had the fault: what the provider counted, our estimate where it counted nothing, or none where it said by
+a status that it did nothing, or was not reached. *Time* is what the turn waited for;
 besides that there is the work, a fraction of a second. *Both*: plain and streamed come to the same. Where the
 connection is refused it is so for both models. The rules are in [attempts, fallback,
 deadline](turn-pipeline.md#attempts-fallback-deadline).
@@ -120,7 +133,7 @@ deadline](turn-pipeline.md#attempts-fallback-deadline).
 def _document(seen: list[Seen]) -> str:
     parts = [_INTRODUCTION]
     for title, has_fallback in (("Without a fallback model", False), ("With a fallback model", True)):
-        head = ("Fault", "Answer", "Calls", "HTTP", "Status", "Code", "The client sees", "Time")
+        head = ("Fault", "Answer", "Calls", "HTTP", "Status", "Code", "The client sees", "Tokens", "Time")
         rows = [head, ("---",) * len(head)]
         turns = [turn for turn in seen if turn.has_fallback is has_fallback]
         for plain, streamed in zip(turns[::2], turns[1::2], strict=True):

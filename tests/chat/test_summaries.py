@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any, Self
 from uuid import UUID, uuid4
 
@@ -12,7 +13,9 @@ import pytest
 from app.chat.notes import NoteTaker
 from app.chat.summaries import Summarizer
 from app.chat.turns import Question, TurnRunner
+from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database
+from app.database.repositories import ledger as ledger_rows
 from app.database.repositories.quotas import Quota
 from app.database.repositories.turns import Turn
 from app.graph.builder import build_chat_graph
@@ -27,7 +30,7 @@ from app.graph.context import (
 )
 from app.graph.prompts import note_taking
 from app.graph.window import budget, prompt_cost
-from app.services.quotas import Quotas
+from app.services.quotas import Budget, Quotas
 from tests.fakes import INSTRUCTIONS, abandoned_turns, completion, price
 from tests.fixtures.database import Sql
 
@@ -88,10 +91,12 @@ class Session:
             turn_timeout=5,
             summarizer=self.summarizer if remembers else None,
         )
+        self.budget: Budget | None = None
+        """What is reserved for an answer."""
         self._asker = (user_id, uuid4(), session)
 
     async def ask(self, message: str, context: dict[str, Any] | None = None) -> Turn:
-        return await self.runner.answer(Question(*self._asker, message, context or {}))
+        return await self.runner.answer(Question(*self._asker, message, context or {}, budget=self.budget))
 
     async def talk(self, *numbers: int) -> list[Turn]:
         """Ask one question after the other, each when the summary is up to date."""
@@ -236,6 +241,50 @@ async def test_the_next_model_takes_the_notes_that_the_first_cannot(
     assert [request.model for request in model.noted] == ["primary", "fallback"]
     assert stored(sql)[1] == 4
     assert ledger(sql) == ["error", "ok"]
+
+
+async def test_notes_are_reserved_from_a_quota_while_they_are_taken(
+    begin: Callable[..., Session], model: NotingModel, sql: Sql
+) -> None:
+    sql.do("UPDATE users SET quota_tokens_per_day = 1000")
+    session = begin()
+    session.budget = Budget(tokens=10, cost_usd=Decimal(0), prompt_price=Decimal(0))
+    await session.held_at_its_notes(model)
+    under_way = " FROM quota_reservations WHERE turn_id NOT IN (SELECT turn_id FROM llm_calls)"
+    assert sql.value(f"SELECT sum(tokens) {under_way}") > (model.noted[0].parameters.max_tokens or 0)
+    model.gate.set()
+    await session.settle()
+    assert ledger(sql) == ["ok"]
+    assert sql.value(f"SELECT count(*) {under_way}") == 0
+
+
+async def test_whose_quota_is_used_up_gets_no_notes_until_there_is_more(
+    begin: Callable[..., Session], model: NotingModel, sql: Sql
+) -> None:
+    session = begin()
+    session.budget = Budget(tokens=1, cost_usd=Decimal(0), prompt_price=Decimal(0))
+    sql.do("UPDATE users SET quota_tokens_per_day = 45")  # three answers take as many
+    await session.talk(1, 2, 3)
+    assert (model.noted, stored(sql)) == ([], (None, 0, False))
+    sql.do("UPDATE users SET quota_tokens_per_day = 0")
+    await session.talk(4)
+    assert stored(sql)[1] == 6
+
+
+async def test_notes_are_accounted_for_although_postgresql_was_away_when_they_came(
+    begin: Callable[..., Session], model: NotingModel, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, away = ledger_rows.record_calls, [True, True]
+
+    async def record_later(*arguments: Any, **named: Any) -> None:  # noqa: ANN401 - as they come
+        if away:
+            away.pop()
+            raise DatabaseUnavailableError
+        await record(*arguments, **named)
+
+    monkeypatch.setattr(ledger_rows, "record_calls", record_later)
+    await begin().talk(1, 2, 3)
+    assert (ledger(sql), stored(sql)[1]) == (["ok"], 4)
 
 
 async def test_a_process_that_stops_gives_its_notes_up_and_another_takes_them(

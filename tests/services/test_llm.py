@@ -3,15 +3,18 @@
 import asyncio
 import gzip
 import json
+import socket
 import time
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from email.utils import formatdate
 
 import pytest
 
 from app.config import Settings
 from app.core.exceptions import StartupError
-from app.graph.context import ModelError, PromptMessage, Sampling, Spent
+from app.graph.context import Completion, ModelError, Patience, PromptMessage, Sampling, Spent
+from app.services import llm
 from app.services.llm import MAX_BODY_BYTES, OpenAIChatModel
 from tests.fakes import asking
 from tests.provider import (
@@ -41,6 +44,12 @@ async def model(provider: Provider) -> AsyncIterator[OpenAIChatModel]:
     model = OpenAIChatModel.from_settings(settings)
     yield model
     await model.close()
+
+
+async def attempt(model: OpenAIChatModel, seconds: float, *, is_streamed: bool) -> Completion:
+    if is_streamed:
+        return await model.stream(asking(QUESTION), lambda _text: None, patience=Patience(seconds, seconds, seconds))
+    return await model.complete(asking(QUESTION), max_seconds=seconds)
 
 
 def document(**choice: object) -> bytes:
@@ -183,6 +192,7 @@ async def test_a_closed_port_is_told_at_once(provider: Provider, model: OpenAICh
         with pytest.raises(ModelError) as failure:
             await model.complete(asking(QUESTION), max_seconds=2)
         assert (failure.value.code, failure.value.retryable) == ("provider_unreachable", True)
+        assert not failure.value.may_have_cost
     assert (await model.complete(asking(QUESTION), max_seconds=2)).text == "Hello."
 
 
@@ -268,6 +278,53 @@ async def test_an_answer_that_is_not_whole_says_whose_fault_it_is(
     with pytest.raises(ModelError) as failure:
         await model.complete(asking(QUESTION), max_seconds=2)
     assert (failure.value.code, failure.value.is_models_fault) == (code, is_models_fault)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "spent", "may_have_cost"),
+    [
+        pytest.param(answers(" ", usage=(7, 1)), Spent(7, 1), True, id="blank, and counted"),
+        pytest.param(answers("No.", usage=(7, 2), finish_reason="content_filter"), Spent(7, 2), True, id="withheld"),
+        pytest.param(answers("{}", usage=(7, 3), finish_reason="tool_calls"), Spent(7, 3), True, id="broken off"),
+        pytest.param(answers(" ", usage=None), None, True, id="blank, and not counted"),
+        pytest.param(stalls(), None, True, id="no answer in time"),
+        pytest.param(resets(), None, True, id="reset"),
+        pytest.param(sends(b"{"), None, True, id="broken"),
+        pytest.param(fails(500), None, False, id="a status"),
+    ],
+)
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_a_failed_attempt_says_what_it_took_or_that_it_may_have_cost_something(
+    provider: Provider,
+    model: OpenAIChatModel,
+    behaviour: Behaviour,
+    spent: Spent | None,
+    *,
+    may_have_cost: bool,
+    is_streamed: bool,
+) -> None:
+    provider.script(behaviour)
+    with pytest.raises(ModelError) as failure:
+        await attempt(model, 0.5, is_streamed=is_streamed)
+    assert (failure.value.spent, failure.value.may_have_cost) == (spent, may_have_cost)
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_what_cannot_be_connected_to_is_given_up_early_and_cost_nothing(
+    monkeypatch: pytest.MonkeyPatch, *, is_streamed: bool
+) -> None:
+    monkeypatch.setattr(llm, "_CONNECT_SECONDS", 0.2)
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        stack.enter_context(socket.create_connection(listener.getsockname()))  # the queue is full: others wait
+        base_url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        model = OpenAIChatModel.from_settings(Settings.model_validate(SETTINGS | {"OPENAI_BASE_URL": base_url}))
+        started = time.monotonic()
+        with pytest.raises(ModelError) as failure:
+            await attempt(model, 10, is_streamed=is_streamed)
+        await model.close()
+    assert time.monotonic() - started < 5
+    assert (failure.value.code, failure.value.may_have_cost) == ("provider_timeout", False)
 
 
 async def test_a_cancelled_attempt_hangs_up(provider: Provider, model: OpenAIChatModel) -> None:
