@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.core.addresses import AllowedHosts
+from app.core.webhook_secrets import read_secrets
 
 MINIMUM_SECRET_BYTES = 32
 """RFC 7518, section 3.2: an HS256 key is at least as long as the hash output."""
@@ -283,7 +284,11 @@ class Settings(DatabaseSettings):
     QUOTA_COST_PER_MONTH: Dollars = Field(Decimal(0), description="The same for a month.")
 
     # Webhooks
-    WEBHOOK_SECRET: SecretStr | None = Field(None, description="Signs webhooks. Not used yet.")
+    WEBHOOK_SECRET: SecretStr | None = Field(
+        None,
+        description="Signs webhooks to endpoints without a secret of their own: `whsec_` and 24 to 64 bytes in base64. "
+        "Several, with spaces between them, all sign: while receivers learn the new one.",
+    )
     WEBHOOK_TIMEOUT: Seconds = Field(
         30, description="Seconds a receiver may take, from the look-up of its name to the end of its answer."
     )
@@ -393,6 +398,18 @@ class Settings(DatabaseSettings):
         if len(key.get_secret_value().encode()) < MINIMUM_SECRET_BYTES:
             raise ValueError(f"must have at least {MINIMUM_SECRET_BYTES} bytes; `openssl rand -hex 32` makes one")
         return key
+
+    @field_validator("WEBHOOK_SECRET")
+    @classmethod
+    def _check_webhook_secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and not read_secrets(secret.get_secret_value()):
+            raise ValueError("must not be blank")
+        return secret
+
+    @property
+    def webhook_secrets(self) -> tuple[str, ...]:
+        """Those in `WEBHOOK_SECRET`."""
+        return read_secrets(self.WEBHOOK_SECRET.get_secret_value()) if self.WEBHOOK_SECRET else ()
 
     @property
     def fallback_models(self) -> tuple[str, ...]:
