@@ -116,6 +116,7 @@ ENTRIES = {
     "chat.get_usage": Entry("user", "chat:read"),
     "chat.get_quota": Entry("user", "chat:read"),
     "admin.get_overview": Entry("admin"),
+    "admin.get_system": Entry("admin"),
     "admin.get_user_quota": Entry("admin", ids=an_account),
     "admin.change_user_quota": Entry("admin", ids=an_account, body=sends(tokens_per_day=1000)),
 }

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import lru_cache
 from pathlib import Path
 
 from alembic import command
@@ -53,6 +54,12 @@ def find_drift(database_url: str) -> str | None:
     return None
 
 
+@lru_cache
+def needed_revision() -> str:
+    """Name the revision that this code is made for."""
+    return str(ScriptDirectory.from_config(Config(_ALEMBIC_INI)).get_current_head())
+
+
 async def require_current_schema(database: Database) -> None:
     """Refuse to start on a schema that is behind this code. One that is ahead is fine: migrations expand first.
 
@@ -61,14 +68,13 @@ async def require_current_schema(database: Database) -> None:
         DatabaseUnavailableError: PostgreSQL does not answer.
 
     """
-    scripts = ScriptDirectory.from_config(Config(_ALEMBIC_INI))
-    head = scripts.get_current_head()
+    head = needed_revision()
     current = await _current_revision(database)
     if current == head:
         return
     if current is not None:
         try:
-            scripts.get_revision(current)
+            ScriptDirectory.from_config(Config(_ALEMBIC_INI)).get_revision(current)
         except CommandError:
             return  # unknown to this code, so newer than it
     raise StartupError(

@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter
 
-from app.admin.routes import analytics, quotas
+from app.admin.routes import analytics, quotas, system
 from app.core.handlers import responses
 
 router = APIRouter(responses=responses(401, 403, 429, 503))
-for module in (analytics, quotas):
+for module in (analytics, quotas, system):
     router.include_router(module.router)
