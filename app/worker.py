@@ -23,8 +23,8 @@ from app.database.repositories import (
     instances,
     one_time_tokens,
     quotas,
+    roll_up,
     throttles,
-    usage,
     worker_jobs,
 )
 from app.services.catalog import Catalog
@@ -59,7 +59,7 @@ def jobs(settings: Settings, database: Database, published: Published) -> Iterat
     )
     yield Job("settle abandoned turns", 1.5, abandoned.settle_some)
     for name, batch, interval in (
-        ("sum up usage", usage.roll_up, 2.0),
+        ("sum up usage", roll_up.roll_up, 2.0),
         ("purge idempotency keys", idempotency.purge, 300.0),
         ("purge one-time tokens", one_time_tokens.purge, 300.0),
         ("purge throttles", throttles.purge, 300.0),

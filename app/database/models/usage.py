@@ -3,7 +3,7 @@
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Numeric, String, text
+from sqlalchemy import BigInteger, ForeignKey, Index, Numeric, SmallInteger, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.base import Base
@@ -64,3 +64,29 @@ class UserUsageQuarter(UsageCounters, Base):
     purpose: Mapped[str] = mapped_column(String(20), primary_key=True, sort_order=-1)
 
     __table_args__ = (Index("ix_user_usage_quarters_quarter", "quarter"),)
+
+
+class LatencyQuarter(Base):
+    """How many answers of models took how long."""
+
+    __tablename__ = "latency_quarters"
+
+    quarter: Mapped[datetime] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(String(200), primary_key=True)
+    purpose: Mapped[str] = mapped_column(String(20), primary_key=True)
+    bucket: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    """n: from 1.05 ** n ms up to 1.05 ** (n + 1) ms. What took no time is in the first one."""
+    latencies: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
+    first_tokens: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
+
+
+class ErrorQuarter(Base):
+    """How many calls failed, and of what."""
+
+    __tablename__ = "error_quarters"
+
+    quarter: Mapped[datetime] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(String(200), primary_key=True)
+    purpose: Mapped[str] = mapped_column(String(20), primary_key=True)
+    error_code: Mapped[str] = mapped_column(String(50), primary_key=True)
+    calls: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)

@@ -32,6 +32,8 @@ LEFT_OUT: Mapping[str, str] = {
     "llm_calls.session_id": "internal key; `turn_id` names the answer",
     "usage_pending.*": "internal state of sums over `llm_calls`",
     "usage_quarters.*": "sums over everybody",
+    "latency_quarters.*": "sums over everybody",
+    "error_quarters.*": "sums over everybody",
     "user_usage_quarters.*": "sums over `llm_calls`",
     "quota_reservations.*": "what answers under way may still use, for some minutes",
     "service_instances.*": "about processes, not about people",
