@@ -381,7 +381,7 @@ class Provider:
         behaviour = self._behaviour(call.model)
         answer = asyncio.ensure_future(behaviour(call, wire))
         # Nothing follows a request before its answer: the first thing to be read is the client hanging up.
-        hang_up = asyncio.ensure_future(reader.read(1))
+        hang_up = asyncio.ensure_future(_next_byte(reader))
         try:
             await asyncio.wait({answer, hang_up}, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done() and not hang_up.result():
@@ -399,6 +399,13 @@ class Provider:
             answer.cancel()
             hang_up.cancel()
             await asyncio.gather(answer, hang_up, return_exceptions=True)
+
+
+async def _next_byte(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.read(1)
+    except ConnectionError:
+        return b""  # who hangs up before having read everything resets the connection
 
 
 @contextmanager
