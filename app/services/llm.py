@@ -1,7 +1,6 @@
 """The adapter to OpenAI and to every engine that speaks its protocol."""
 
 import asyncio
-import json
 import logging
 import math
 import time
@@ -14,8 +13,9 @@ from typing import Annotated, Any, Literal, Self, cast
 import aiohttp
 import httpx2
 import openai
-from openai import AsyncOpenAI, AsyncStream
-from pydantic import BaseModel, ConfigDict, Field
+from openai import AsyncOpenAI
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_json
 
 from app.config import Settings
 from app.core.exceptions import StartupError
@@ -27,6 +27,7 @@ from app.services.llm_stream import (
     ProviderFaultError,
     StreamedAnswer,
     Usage,
+    parse,
     storable,
 )
 
@@ -60,17 +61,24 @@ _NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
 class OpenAIChatModel:
-    """`ChatModel` over the `openai` client. It makes single attempts: the graph decides about more."""
+    """`ChatModel` over the protocol of OpenAI. It makes single attempts: the graph decides about more."""
 
-    def __init__(self, client: AsyncOpenAI, *, limit: Literal["max_tokens", "max_completion_tokens"]) -> None:
-        """Take over the client, which must not retry by itself; `close()` ends it.
+    def __init__(
+        self, client: AsyncOpenAI, http: httpx2.AsyncClient, *, limit: Literal["max_tokens", "max_completion_tokens"]
+    ) -> None:
+        """Take over the client and what it sends through; `close()` ends both.
 
         `limit` is what the engine calls the most tokens of an answer.
         """
         self._client = client
+        self._http = http
         self._limit = limit
-        # The client's own limit for reading would be one between any two reads.
-        self._connect_only = httpx2.Timeout(None, connect=_CONNECT_SECONDS)
+        # The client says how to speak to its provider, once: it would work that out anew for each request, which takes
+        # twice the CPU of the request. See decision 24.
+        self._url = client.base_url.join("chat/completions")
+        given = {**client.default_headers, **client.auth_headers}
+        self._headers = httpx2.Headers({name: value for name, value in given.items() if isinstance(value, str)})
+        self._time_limits = httpx2.Timeout(None, connect=_CONNECT_SECONDS).as_dict()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -84,33 +92,28 @@ class OpenAIChatModel:
             raise StartupError("configuration: OPENAI_API_KEY: is required (or OPENAI_BASE_URL, for another engine)")
         # An engine of one's own often takes any key, but the client insists on one.
         key = settings.OPENAI_API_KEY.get_secret_value() if settings.OPENAI_API_KEY else "unused"
+        http = openai.DefaultAioHttpClient(
+            # Every stream holds a connection for as long as it lasts.
+            limits=httpx2.Limits(max_connections=10_000, keepalive_expiry=15),
+            # A redirect would take the conversation to whoever the provider names.
+            follow_redirects=False,
+            event_hooks={"response": [_bound_body]},
+        )
         client = AsyncOpenAI(
             api_key=key,
             base_url=settings.OPENAI_BASE_URL or "https://api.openai.com/v1",
-            max_retries=0,
-            timeout=httpx2.Timeout(settings.LLM_ATTEMPT_TIMEOUT, connect=_CONNECT_SECONDS),
-            http_client=openai.DefaultAioHttpClient(
-                # Every stream holds a connection for as long as it lasts.
-                limits=httpx2.Limits(max_connections=10_000, keepalive_expiry=15),
-                # A redirect would take the conversation to whoever the provider names.
-                follow_redirects=False,
-                headers={"Accept-Encoding": "identity"},
-                event_hooks={"response": [_bound_body]},
-            ),
+            http_client=http,
+            default_headers={"Accept-Encoding": "identity"},
         )
         # OpenAI's newer models refuse the old name of the limit, other engines may not know the new one.
-        return cls(client, limit="max_tokens" if settings.OPENAI_BASE_URL else "max_completion_tokens")
+        return cls(client, http, limit="max_tokens" if settings.OPENAI_BASE_URL else "max_completion_tokens")
 
     async def complete(self, request: ModelRequest, *, max_seconds: float) -> Completion:
         """Make one attempt; see `ChatModel`."""
-        body = self._body(request)
         with _one_error(request.model):
             async with asyncio.timeout(max_seconds):
-                # The low-level call sends the body as it is: `chat.completions.create` spends milliseconds of CPU
-                # on walking every message.
-                response = await self._client.post("/chat/completions", body=body, cast_to=object)
-            # Under another content type the client leaves the body as it is.
-            return _completion(request, json.loads(response) if isinstance(response, str) else response)
+                response = await self._send(self._body(request))
+            return _completion(request, parse(response.content))
 
     async def stream(self, request: ModelRequest, publish: Publish, *, patience: Patience) -> Completion:
         """Make one streamed attempt; see `ChatModel`."""
@@ -132,20 +135,26 @@ class OpenAIChatModel:
             body[self._limit] = most_tokens
         return body
 
+    async def _send(self, body: object, *, is_streamed: bool = False) -> httpx2.Response:
+        """Return the response, to a request that succeeded. Its time is the caller's to limit, but for connecting."""
+        request = httpx2.Request(
+            "POST", self._url, headers=self._headers, content=to_json(body), extensions={"timeout": self._time_limits}
+        )
+        response = await self._http.send(request, stream=is_streamed)
+        if not response.is_success:
+            try:
+                raise _RefusedError(response.status_code, response.headers, await response.aread())
+            finally:
+                await response.aclose()
+        return response
+
     async def _read(self, body: object, answer: StreamedAnswer, publish: Publish, patience: Patience) -> None:
         now = asyncio.get_running_loop().time
         give_up = now() + patience.total
         moved_at = -math.inf
         async with asyncio.timeout(patience.first) as limit:
             # Raw lines: the client's own events take three times the CPU of everything else here.
-            response: httpx2.Response = await self._client.post(
-                "/chat/completions",
-                body=body,
-                cast_to=httpx2.Response,
-                options={"timeout": self._connect_only},
-                stream=True,
-                stream_cls=AsyncStream[object],
-            )  # type: ignore[assignment] # the overloads do not know that this type is given as it is
+            response = await self._send(body, is_streamed=True)
             received, is_ending = 0, False
             try:
                 async for data in _unbounded(response):
@@ -172,6 +181,19 @@ class OpenAIChatModel:
     async def close(self) -> None:
         """Close the client's connections."""
         await self._client.close()
+
+
+class _RefusedError(Exception):
+    """The provider answered with a status that is no success."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        try:
+            self.code = _Refusal.model_validate_json(body).error.code
+        except ValidationError:
+            self.code = None
+        super().__init__()
 
 
 class _UnfitAnswerError(Exception):
@@ -226,6 +248,16 @@ async def _bound_body(response: httpx2.Response) -> None:
         raise _UnfitBodyError
     if isinstance(response.stream, httpx2.AsyncByteStream):
         response.stream = _BoundedStream(response.stream)
+
+
+class _RefusalReason(BaseModel):
+    code: str | None = None
+
+
+class _Refusal(BaseModel):
+    """What is read of the provider's reasons."""
+
+    error: _RefusalReason
 
 
 class _Message(BaseModel):
@@ -292,9 +324,9 @@ def _one_error(model: str) -> Iterator[None]:
     """Turn whatever an attempt may raise into `ModelError`."""
     try:
         yield
-    except openai.APIStatusError as error:
-        raise _logged(model, _refused(error), error, status=error.status_code) from error
-    except (openai.APIConnectionError, httpx2.HTTPError, aiohttp.ClientError, TimeoutError) as error:
+    except _RefusedError as error:
+        raise _logged(model, _refused(error), error, status=error.status) from error
+    except (httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
         code = "provider_timeout" if _is_because_of(error, TimeoutError) else "provider_unreachable"
         failure = ModelError(code, retryable=True, may_have_cost=not _is_because_of(error, *_NOT_CONNECTED))
         raise _logged(model, failure, error) from error
@@ -302,7 +334,7 @@ def _one_error(model: str) -> Iterator[None]:
         raise _logged(model, _unfit(error), error) from error
     except ProviderFaultError as error:
         raise _logged(model, ModelError("provider_error", retryable=True, may_have_cost=True), error) from error
-    except (openai.OpenAIError, httpx2.StreamError, _UnfitBodyError, ValueError, RecursionError) as error:
+    except (httpx2.StreamError, httpx2.InvalidURL, _UnfitBodyError, ValueError, RecursionError) as error:
         failure = ModelError("provider_bad_response", retryable=True, may_have_cost=True)
         raise _logged(model, failure, error) from error
 
@@ -325,8 +357,8 @@ def _unfit(error: _UnfitAnswerError) -> ModelError:
     )
 
 
-def _refused(error: openai.APIStatusError) -> ModelError:
-    status = error.status_code
+def _refused(error: _RefusedError) -> ModelError:
+    status = error.status
     is_providers_fault = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     known = _KNOWN_REFUSALS.get(error.code or "")
     if status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -336,7 +368,7 @@ def _refused(error: openai.APIStatusError) -> ModelError:
     return ModelError(
         known or code,
         retryable=known is None and (is_providers_fault or status in _RETRYABLE_STATUSES),
-        retry_after=_retry_after(error.response.headers),
+        retry_after=_retry_after(error.headers),
         is_models_fault=status not in _REQUESTS_FAULT,
     )
 

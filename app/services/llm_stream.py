@@ -109,7 +109,7 @@ class StreamedAnswer:
         if data == b"[DONE]":
             self.is_over = True
             return ""
-        document = _parse(data)
+        document = parse(data)
         if _is_token(document):
             self.model = document.get("model") or self.model
             text = document["choices"][0]["delta"]["content"]
@@ -147,7 +147,13 @@ class StreamedAnswer:
         return text.removesuffix(self._half)
 
 
-def _parse(data: bytes) -> Any:  # noqa: ANN401 - whatever the provider sends
+def parse(data: bytes) -> Any:  # noqa: ANN401 - whatever the provider sends
+    """Return the document.
+
+    Raises:
+        ValueError, RecursionError: there is none.
+
+    """
     try:
         return from_json(data)
     except ValueError:

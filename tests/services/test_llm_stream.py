@@ -228,6 +228,8 @@ async def test_what_comes_at_once_lets_others_have_their_turn(
             await asyncio.sleep(0)
 
     class Response:
+        is_success = True
+
         @property
         async def stream(self) -> AsyncIterator[bytes]:
             for _ in range(10):
@@ -237,10 +239,10 @@ async def test_what_comes_at_once_lets_others_have_their_turn(
         async def aclose(self) -> None:
             pass
 
-    async def post(*_: object, **__: object) -> Response:
+    async def send(*_: object, **__: object) -> Response:
         return Response()
 
-    monkeypatch.setattr(model._client, "post", post)
+    monkeypatch.setattr(model._http, "send", send)
     task = asyncio.create_task(other())
     assert (await Asked(model).go()).text == "a" * 1000
     task.cancel()
