@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from fastapi.testclient import TestClient
@@ -42,7 +42,8 @@ def test_every_figure_counts_what_happened(
     sql.do("UPDATE users SET is_active = false WHERE username = 'bob'")
 
     overview = admin_client.get(f"{ADMIN}/overview", headers=admin.headers).json()
-    del overview["generated_at"]
+    now = datetime.fromisoformat(overview.pop("generated_at"))
+    period, previous = overview.pop("period"), overview.pop("previous")
     assert overview == {
         "users": {"total": 3, "enabled": 2, "active": 1},
         "sessions": 1,
@@ -52,6 +53,35 @@ def test_every_figure_counts_what_happened(
         "tokens": {"prompt": 40, "completion": 8, "total": 48},
         "cost_usd": "0.000000000",
     }
+    start, end = datetime.fromisoformat(period.pop("from")), datetime.fromisoformat(period.pop("to"))
+    assert end - timedelta(minutes=15) <= now < end
+    assert start == end - timedelta(days=30) == datetime.fromisoformat(previous.pop("to"))
+    assert start == datetime.fromisoformat(previous.pop("from")) + timedelta(days=30)
+    assert period == {
+        "timezone": "UTC",
+        "users_registered": 3,
+        "users_active": 1,
+        "sessions": 1,
+        "messages": 6,
+        "turns": 5,
+        "turns_failed": 1,
+        "turns_cancelled": 0,
+        "turns_by_fallback": 1,
+        "turns_cached": 0,
+        "calls": 7,
+        "calls_failed": 3,
+        "calls_estimated": 0,
+        "calls_unpriced": 4,
+        "prompt_tokens": 40,
+        "completion_tokens": 8,
+        "total_tokens": 48,
+        "cost_usd": "0.000000000",
+        "error_rate": 0.2,
+        "fallback_rate": 0.2,
+        "cache_hit_rate": 0,
+    }
+    nothing = {name: 0 for name in period} | {"timezone": "UTC", "cost_usd": "0.000000000"}
+    assert previous == nothing
 
 
 def test_the_overview_is_for_admins(admin_client: TestClient, ada: User) -> None:

@@ -1,74 +1,250 @@
-"""Figures for admins, counted by the database."""
+"""Figures for admins. Each is one statement, so that what it tells is of one moment, and exact at that."""
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from operator import add, attrgetter, sub
+from typing import Any, Literal, NamedTuple, get_args
 
-from sqlalchemy import ScalarSelect, func, select
+from sqlalchemy import (
+    ARRAY,
+    TIMESTAMP,
+    BigInteger,
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    Subquery,
+    Text,
+    bindparam,
+    cast,
+    func,
+    null,
+    select,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.elements import SQLCoreOperations
 
-from app.database.models import ChatMessage, ChatSession, User
-from app.database.repositories.usage import by_quarter, summed, was_active
+from app.database.models import User
+from app.database.repositories.usage import by_quarter, by_user, errors_by_quarter, summed
+
+GroupBy = Literal["none", "model", "user"]
+Order = Literal["cost", "tokens", "turns"]
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
-    """Counts over everything that is stored."""
+class Figures:
+    """Sums over rows of the ledger. Turns are questions, calls are single attempts at models."""
 
-    generated_at: datetime
-    users: int
-    users_enabled: int
-    users_active: int
-    sessions: int
-    messages: int
-    turns: int
-    turns_failed: int
-    turns_by_fallback: int
-    calls: int
-    calls_failed: int
-    calls_cached: int
-    calls_unpriced: int
-    prompt_tokens: int
-    completion_tokens: int
-    cost_usd: Decimal
+    turns: int = 0
+    turns_failed: int = 0
+    """No model answered. Of a single model it says nothing: a turn may ask several."""
+    turns_cancelled: int = 0
+    turns_by_fallback: int = 0
+    turns_cached: int = 0
+    calls: int = 0
+    calls_failed: int = 0
+    calls_estimated: int = 0
+    calls_unpriced: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: Decimal = Decimal(0)
+
+    def __add__(self, other: "Figures") -> "Figures":
+        """Add each of them."""
+        return Figures(*map(add, _values(self), _values(other)))
+
+    def __sub__(self, other: "Figures") -> "Figures":
+        """Take away each of them."""
+        return Figures(*map(sub, _values(self), _values(other)))
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of questions and of answers."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def named(self) -> dict[str, Any]:
+        """Return them by their names."""
+        return dict(zip(FIGURES, _values(self), strict=True))
 
 
-async def totals(session: AsyncSession, *, active_within: timedelta) -> Totals:
-    """Count. One statement, so all figures are of the same moment.
+FIGURES = tuple(field.name for field in fields(Figures))
+_values = attrgetter(*FIGURES)
 
-    `users_active` made a call within `active_within`, to the quarter of an hour. Turns and calls come from the ledger,
-    so they still count what has been deleted since.
-    """
-    usage = by_quarter()
+
+class Group(NamedTuple):
+    """What figures are of: a model by its name, or an account by its public id and its name. Neither: everything."""
+
+    key: str | None
+    name: str | None = None
+
+
+class Cell(NamedTuple):
+    """The figures of a group in a bucket, counted from 0."""
+
+    bucket: int
+    group: Group
+    figures: Figures
+
+
+FROM = bindparam("p_from", type_=TIMESTAMP(timezone=True))
+TO = bindparam("p_to", type_=TIMESTAMP(timezone=True))
+EDGES = bindparam("p_edges", type_=ARRAY(TIMESTAMP(timezone=True)))
+_LIMIT = bindparam("p_limit", type_=BigInteger)
+
+
+def within(usage: Subquery) -> ColumnElement[bool]:
+    """Build the question whether usage is of the range."""
+    return (usage.c.quarter >= FROM) & (usage.c.quarter < TO)
+
+
+def bucket_of(moment: SQLCoreOperations[datetime]) -> ColumnElement[int]:
+    """Build the number of the bucket that a moment of the range is in, from 0."""
+    return func.width_bucket(moment, EDGES) - 1
+
+
+def figures_of(usage: Subquery) -> list[ColumnElement[Any]]:
+    """Build the figures of rows of `by_quarter` or `by_user`."""
     is_answer = usage.c.purpose == "answer"
-    turns = summed(usage, "turns", is_answer)
-    row = (
-        await session.execute(
-            select(
-                func.now().label("generated_at"),
-                _count(User.id).label("users"),
-                _count(User.id, User.is_active).label("users_enabled"),
-                _count(User.id, was_active(User.id, func.now() - active_within)).label("users_active"),
-                _count(ChatSession.id).label("sessions"),
-                _count(ChatMessage.id).label("messages"),
-                turns.label("turns"),
-                # Not what was stopped, nor what its process left behind: no model failed there.
-                (turns - summed(usage, "ok", is_answer) - summed(usage, "cancelled", is_answer)).label("turns_failed"),
-                summed(usage, "fallback", is_answer).label("turns_by_fallback"),
-                summed(usage, "calls").label("calls"),
-                (summed(usage, "calls") - summed(usage, "ok") - summed(usage, "cancelled")).label("calls_failed"),
-                summed(usage, "cached").label("calls_cached"),
-                summed(usage, "unpriced").label("calls_unpriced"),
-                summed(usage, "prompt_tokens").label("prompt_tokens"),
-                summed(usage, "completion_tokens").label("completion_tokens"),
-                summed(usage, "cost_usd").label("cost_usd"),
-            ).select_from(usage)
-        )
-    ).one()
-    return Totals(**row._asdict())
+    turns, calls = summed(usage, "turns"), summed(usage, "calls")
+    sums = {
+        "turns": turns,
+        # Not what was stopped, nor what its process left behind: no model failed there.
+        "turns_failed": turns - summed(usage, "ok", is_answer) - summed(usage, "cancelled", is_answer),
+        "turns_cancelled": summed(usage, "cancelled", is_answer),
+        "turns_by_fallback": summed(usage, "fallback", is_answer),
+        # Only answers are. Such a one is the only call of its turn.
+        "turns_cached": summed(usage, "cached"),
+        "calls": calls,
+        "calls_failed": calls - summed(usage, "ok") - summed(usage, "cancelled"),
+        "calls_estimated": summed(usage, "estimated"),
+        "calls_unpriced": summed(usage, "unpriced"),
+        "prompt_tokens": summed(usage, "prompt_tokens"),
+        "completion_tokens": summed(usage, "completion_tokens"),
+        "cost_usd": summed(usage, "cost_usd"),
+    }
+    return [sums[name].label(name) for name in FIGURES]
 
 
-def _count(column: SQLCoreOperations[Any], *where: SQLCoreOperations[bool]) -> ScalarSelect[int]:
-    return select(func.count(column)).where(*where).scalar_subquery()
+def amount(order: Order, figures: Any) -> Any:  # noqa: ANN401 - numbers, or columns with them
+    """Return what of figures, by their names, tells which come first."""
+    match order:
+        case "cost":
+            return figures.cost_usd
+        case "tokens":
+            return figures.prompt_tokens + figures.completion_tokens
+        case "turns":
+            return figures.turns
+
+
+_NOBODY = (cast(null(), Text).label("key"), cast(null(), Text).label("name"))
+_ACCOUNT = (cast(User.uuid, Text).label("key"), User.username.label("name"))
+
+
+def _cells(usage: Subquery, *group: ColumnElement[Any]) -> Select[Any]:
+    bucket = bucket_of(usage.c.quarter).label("bucket")
+    return select(bucket, *group, *figures_of(usage)).where(within(usage)).group_by(bucket)
+
+
+def _everybodys_cells() -> Select[Any]:
+    return _cells(by_quarter(), *_NOBODY)
+
+
+def _models_cells() -> Select[Any]:
+    usage = by_quarter()
+    return _cells(usage, usage.c.model.label("key"), cast(null(), Text).label("name")).group_by(usage.c.model)
+
+
+def _first_users(order: Order) -> Select[Any]:
+    usage = by_user()
+    sums = select(usage.c.user_id, *figures_of(usage)).where(within(usage)).group_by(usage.c.user_id).subquery("sums")
+    return select(sums).order_by(amount(order, sums.c).desc(), sums.c.user_id).limit(_LIMIT)
+
+
+def _users_cells(order: Order) -> CompoundSelect[Any]:
+    usage = by_user(among=_first_users(order).cte("first"))
+    theirs = _cells(usage, *_ACCOUNT).join(User, User.id == usage.c.user_id).group_by(User.id)
+    return union_all(_everybodys_cells(), theirs)
+
+
+def _users(order: Order) -> Select[Any]:
+    everybody, first = by_quarter(), _first_users(order).subquery("first")
+    total = select(cast(null(), BigInteger).label("user_id"), *_NOBODY, *figures_of(everybody)).where(within(everybody))
+    users = select(first.c.user_id, *_ACCOUNT, *(first.c[name] for name in FIGURES)).join(
+        User, User.id == first.c.user_id
+    )
+    rows = union_all(total, users).subquery("rows")
+    return select(rows.c.key, rows.c.name, *(rows.c[name] for name in FIGURES)).order_by(
+        rows.c.user_id.is_not(None), amount(order, rows.c).desc(), rows.c.user_id
+    )
+
+
+def _models() -> Select[Any]:
+    usage = by_quarter()
+    return select(usage.c.model, *figures_of(usage)).where(within(usage)).group_by(usage.c.model)
+
+
+def _errors() -> CompoundSelect[Any]:
+    failed, usage = errors_by_quarter(), by_quarter()
+    codes = (
+        select(failed.c.model, failed.c.error_code, cast(func.sum(failed.c.calls), BigInteger))
+        .where(within(failed))
+        .group_by(failed.c.model, failed.c.error_code)
+    )
+    return union_all(
+        codes,
+        select(usage.c.model, cast(null(), Text), summed(usage, "calls")).where(within(usage)).group_by(usage.c.model),
+    )
+
+
+_CELLS_OF_EVERYBODY = _everybodys_cells()
+_CELLS_OF_MODELS = _models_cells()
+_CELLS_OF_USERS = {order: _users_cells(order) for order in get_args(Order)}
+_MODELS = _models()
+_USERS = {order: _users(order) for order in get_args(Order)}
+_ERRORS = _errors()
+
+
+async def cells(
+    session: AsyncSession, edges: Sequence[datetime], group_by: GroupBy, *, order: Order, limit: int
+) -> list[Cell]:
+    """Return the usage in each bucket that has any, of everybody or by group.
+
+    By user it is everybody's, and that of the `limit` accounts with most of it.
+    """
+    match group_by:
+        case "none":
+            statement: Select[Any] | CompoundSelect[Any] = _CELLS_OF_EVERYBODY
+        case "model":
+            statement = _CELLS_OF_MODELS
+        case "user":
+            statement = _CELLS_OF_USERS[order]
+    parameters = {"p_from": edges[0], "p_to": edges[-1], "p_edges": list(edges), "p_limit": limit}
+    rows = await session.execute(statement, parameters)
+    return [Cell(bucket, Group(key, name), Figures(*sums)) for bucket, key, name, *sums in rows]
+
+
+async def models(session: AsyncSession, start: datetime, end: datetime) -> dict[str, Figures]:
+    """Return the usage of each model that has any."""
+    rows = await session.execute(_MODELS, {"p_from": start, "p_to": end})
+    return {model: Figures(*sums) for model, *sums in rows}
+
+
+async def users(
+    session: AsyncSession, start: datetime, end: datetime, *, order: Order, limit: int | None
+) -> AsyncIterator[tuple[Group, Figures]]:
+    """Return everybody's usage, and then that of the accounts with most of it, as PostgreSQL gives them.
+
+    Everybody are also those whose accounts have been erased. The session must have a transaction.
+    """
+    rows = await session.stream(_USERS[order], {"p_from": start, "p_to": end, "p_limit": limit})
+    async for key, name, *sums in rows:
+        yield Group(key, name), Figures(*sums)
+
+
+async def errors(session: AsyncSession, start: datetime, end: datetime) -> list[tuple[str, str | None, int]]:
+    """Return how many calls of each model failed by each code, and without a code, how many there were."""
+    return [
+        (model, code, calls) for model, code, calls in await session.execute(_ERRORS, {"p_from": start, "p_to": end})
+    ]

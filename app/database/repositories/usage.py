@@ -89,14 +89,16 @@ def summed(usage: Subquery, counter: str, *where: ColumnElement[bool]) -> Column
     return total if counter == "cost_usd" else cast(total, BigInteger)
 
 
-def was_active(user_id: SQLCoreOperations[int], since: ColumnElement[datetime]) -> ColumnElement[bool]:
-    """Build the question whether a user had a model asked since then, to the quarter of an hour."""
-    calls = LlmCall.__table__
+def was_active(
+    user_id: SQLCoreOperations[int], since: ColumnElement[datetime], until: ColumnElement[datetime]
+) -> ColumnElement[bool]:
+    """Build the question whether a user had a model asked from then until then, both full quarters of an hour."""
+    calls, theirs = LlmCall.__table__, UserUsageQuarter
     pending = select(calls.c.user_id).join(UsagePending, UsagePending.call_id == calls.c.id)
     return or_(
-        exists().where(UserUsageQuarter.user_id == user_id, UserUsageQuarter.quarter >= sums.quarter(since)),
+        exists().where(theirs.user_id == user_id, theirs.quarter >= since, theirs.quarter < until),
         # Not one look for each user: there are few pending rows, and many users.
-        user_id.in_(pending.where(calls.c.created_at >= since)),
+        user_id.in_(pending.where(calls.c.created_at >= since, calls.c.created_at < until)),
     )
 
 

@@ -1,0 +1,30 @@
+"""What all reports say in the same way."""
+
+from typing import Any
+
+from app.admin.ranges import Range
+from app.database.repositories.analytics import Figures
+
+
+def heading(of: Range) -> dict[str, Any]:
+    """Return the fields of `Report`."""
+    return {"from_": of.local(of.start), "to": of.local(of.end), "timezone": of.zone.key}
+
+
+def usage(figures: Figures) -> dict[str, Any]:
+    """Return the fields of `UsageFigures`."""
+    return figures.named() | {"total_tokens": figures.total_tokens}
+
+
+def rates(figures: Figures) -> dict[str, Any]:
+    """Return the fields of `TurnRates`."""
+    return {
+        "error_rate": share(figures.turns_failed, figures.turns),
+        "fallback_rate": share(figures.turns_by_fallback, figures.turns),
+        "cache_hit_rate": share(figures.turns_cached, figures.turns),
+    }
+
+
+def share(part: int, whole: int) -> float:
+    """Return a part of the whole, from 0 to 1; 0 where there is no whole."""
+    return round(part / whole, 4) if whole else 0.0

@@ -1,0 +1,118 @@
+"""The analytics as files, with the same figures."""
+
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+
+from app.admin import models, overview, retention, usage
+from app.admin.csv_files import Row, csv_file, each
+from app.admin.ranges import Range
+from app.admin.schemas.analytics import (
+    ErrorRow,
+    LatencyRow,
+    ModelRow,
+    OverviewRow,
+    RetentionRow,
+    UsageRow,
+    UserRow,
+)
+from app.admin.schemas.queries import LatencyQuery, ListQuery, RangeQuery, RetentionQuery, UsageQuery
+from app.core.handlers import responses
+from app.dependencies import AdminUser, DatabaseDep
+
+_FILE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "RFC 4180, in UTF-8: the names of the fields, and the rows of the report.",
+        "content": {"text/csv": {"schema": {"type": "string"}}},
+        "headers": {"Content-Disposition": {"description": "The name of the file.", "schema": {"type": "string"}}},
+    }
+}
+
+router = APIRouter(prefix="/reports", default_response_class=StreamingResponse, responses=responses(422) | _FILE)
+
+
+@router.get("/overview.csv")
+async def get_overview_file(
+    query: Annotated[RangeQuery, Query()], _admin: AdminUser, database: DatabaseDep
+) -> StreamingResponse:
+    """Return the figures of a period and of the one before it, a line each."""
+    of = query.range(datetime.now(UTC))
+    rows = overview.rows(await overview.show(database, of))
+    return await _file("overview", of, OverviewRow, each(rows))
+
+
+@router.get("/usage.csv")
+async def get_usage_file(
+    query: Annotated[UsageQuery, Query()], _admin: AdminUser, database: DatabaseDep
+) -> StreamingResponse:
+    """Return the rows of `/analytics/usage`."""
+    of = query.range(datetime.now(UTC))
+    report = await usage.by_bucket(database, query, of)
+    return await _file("usage", of, UsageRow, each(report.rows))
+
+
+@router.get("/latency.csv")
+async def get_latency_file(
+    query: Annotated[LatencyQuery, Query()], _admin: AdminUser, database: DatabaseDep
+) -> StreamingResponse:
+    """Return the rows of `/analytics/latency`."""
+    of = query.range(datetime.now(UTC))
+    report = await models.latency(database, query, of)
+    return await _file("latency", of, LatencyRow, each(report.rows))
+
+
+@router.get("/errors.csv")
+async def get_errors_file(
+    query: Annotated[RangeQuery, Query()], _admin: AdminUser, database: DatabaseDep
+) -> StreamingResponse:
+    """Return the rows of `/analytics/errors`."""
+    of = query.range(datetime.now(UTC))
+    report = await models.errors(database, of)
+    return await _file("errors", of, ErrorRow, each(report.rows))
+
+
+@router.get("/models.csv")
+async def get_models_file(
+    query: Annotated[ListQuery, Query()], _admin: AdminUser, database: DatabaseDep
+) -> StreamingResponse:
+    """Return the rows of `/analytics/models`."""
+    of = query.range(datetime.now(UTC))
+    report = await models.compare(database, query, of)
+    return await _file("models", of, ModelRow, each(report.rows))
+
+
+@router.get("/users.csv")
+async def get_users_file(
+    query: Annotated[ListQuery, Query()], _admin: AdminUser, database: DatabaseDep
+) -> StreamingResponse:
+    """Return the rows of `/analytics/users`, of all accounts that used anything."""
+    of = query.range(datetime.now(UTC))
+    return await _file("users", of, UserRow, usage.every_user(database, query.order, of))
+
+
+@router.get("/retention.csv")
+async def get_retention_file(
+    query: Annotated[RetentionQuery, Query()], _admin: AdminUser, database: DatabaseDep
+) -> StreamingResponse:
+    """Return the rows of `/analytics/retention`."""
+    of = query.range(datetime.now(UTC))
+    report = await retention.show(database, query, of)
+    return await _file("retention", of, RetentionRow, each(report.rows))
+
+
+async def _file(name: str, of: Range, kind: type[Row], rows: AsyncGenerator[Row]) -> StreamingResponse:
+    # Read to its end first: what cannot be read is refused, all is of one moment, and no connection is held while the
+    # client takes it.
+    file = await csv_file(kind, rows)
+    dates = "_".join(f"{of.local(moment):%Y-%m-%d}" for moment in (of.start, of.end))
+    return StreamingResponse(
+        file.pieces,
+        media_type="text/csv",
+        headers={
+            "Content-Disposition": f'attachment; filename="{name}_{dates}.csv"',
+            "Content-Length": str(file.size),
+        },
+    )

@@ -1,0 +1,110 @@
+"""What was used: by time, by model and by account."""
+
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
+from uuid import UUID
+
+from app.admin.figures import heading, rates, usage
+from app.admin.ranges import MAX_ROWS, Range, buckets_of, refusal
+from app.admin.schemas.analytics import UsageFigures, UsageReport, UsageRow, UserReport, UserRow
+from app.admin.schemas.queries import TopQuery, UsageQuery
+from app.database.connection import Database
+from app.database.repositories import analytics
+from app.database.repositories.analytics import Cell, Figures, Group, Order, amount
+
+Buckets = Mapping[int, Figures]
+"""Figures by the number of the bucket, where there are any."""
+
+_UNGROUPED = Group(None)
+"""Everybody or, beside groups, whatever is in none of them."""
+_LONGEST = 30.0
+"""Seconds that reading all accounts may take."""
+
+
+async def by_bucket(database: Database, query: UsageQuery, of: Range) -> UsageReport:
+    """Return what was used in each bucket, by everybody or by those groups that used most.
+
+    Raises:
+        UnprocessableError: there would be too many buckets or rows.
+
+    """
+    edges = of.edges(query.bucket)
+    if (len(edges) - 1) * (1 if query.group_by == "none" else query.limit + 1) > MAX_ROWS:
+        raise refusal("limit", "too_many_rows", f"must not make more than {MAX_ROWS} rows of groups and buckets")
+    async with database.reading() as session:
+        cells = await analytics.cells(session, edges, query.group_by, order=query.order, limit=query.limit)
+    everybody, groups = _sorted_out(cells, query)
+    unknown = {"turns_failed": None} if query.group_by == "model" else {}
+    rows = [
+        UsageRow(
+            start=start, end=end, group=group.key, name=group.name, **usage(buckets.get(number, Figures())) | unknown
+        )
+        for number, (start, end) in enumerate(buckets_of(list(map(of.local, edges))))
+        for group, buckets in groups.items()
+    ]
+    totals = UsageFigures(**usage(_total(everybody)))
+    return UsageReport(**heading(of), bucket=query.bucket, group_by=query.group_by, totals=totals, rows=rows)
+
+
+async def by_user(database: Database, query: TopQuery, of: Range) -> UserReport:
+    """Return what was used by the accounts that used most, and by all others together."""
+    found = [item async for item in _users(database, of, query.order, limit=query.limit)]
+    (_, everybody), *users = found
+    rows = [_user_row(group, figures) for group, figures in users]
+    return UserReport(**heading(of), totals=UsageFigures(**usage(everybody)), rows=rows)
+
+
+async def every_user(database: Database, order: Order, of: Range) -> AsyncGenerator[UserRow]:
+    """Give what each account used, and at last all that have been erased, as `by_user` does."""
+    async with aclosing(_users(database, of, order, limit=None)) as found:
+        await anext(found)
+        async for group, figures in found:
+            yield _user_row(group, figures)
+
+
+async def _users(
+    database: Database, of: Range, order: Order, *, limit: int | None
+) -> AsyncGenerator[tuple[Group, Figures]]:
+    """Give everybody's figures, those of accounts, and those of whoever is left."""
+    async with database.transaction(max_seconds=_LONGEST) as session:
+        left: Figures | None = None
+        async for group, figures in analytics.users(session, of.start, of.end, order=order, limit=limit):
+            left = figures if left is None else left - figures
+            yield group, figures
+    if left is not None and left.calls:
+        yield _UNGROUPED, left
+
+
+def _user_row(group: Group, figures: Figures) -> UserRow:
+    user_id = UUID(group.key) if group.key else None
+    return UserRow(user_id=user_id, username=group.name, **usage(figures), **rates(figures))
+
+
+def _sorted_out(cells: list[Cell], query: UsageQuery) -> tuple[Buckets, dict[Group, Buckets]]:
+    """Return everybody's figures, and those of the groups that are shown, largest first."""
+    groups: dict[Group, dict[int, Figures]] = defaultdict(dict)
+    for cell in cells:
+        groups[cell.group][cell.bucket] = cell.figures
+    everybody = groups.pop(_UNGROUPED, {})
+    if query.group_by == "none":
+        return everybody, {_UNGROUPED: everybody}
+    if query.group_by == "model":
+        everybody = _merged(groups.values())
+    first = sorted(groups, key=lambda group: (-amount(query.order, _total(groups[group])), group.key))[: query.limit]
+    shown: dict[Group, Buckets] = {group: groups[group] for group in first}
+    listed = _merged(shown.values())
+    others = {number: figures - listed.get(number, Figures()) for number, figures in everybody.items()}
+    return everybody, shown | ({_UNGROUPED: others} if _total(others).calls else {})
+
+
+def _merged(groups: Iterable[Buckets]) -> dict[int, Figures]:
+    merged: dict[int, Figures] = {}
+    for buckets in groups:
+        for number, figures in buckets.items():
+            merged[number] = merged.get(number, Figures()) + figures
+    return merged
+
+
+def _total(buckets: Buckets) -> Figures:
+    return sum(buckets.values(), Figures())

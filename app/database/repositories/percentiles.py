@@ -1,0 +1,75 @@
+"""How long answers took, for admins."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple, get_args
+
+from sqlalchemy import Integer, Select, Subquery, Text, cast, literal, null, select, union_all
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.selectable import CompoundSelect
+
+from app.database.repositories import latency
+from app.database.repositories.analytics import bucket_of, within
+from app.database.repositories.latency import PERCENTILES, Measure
+
+
+class Place(NamedTuple):
+    """What percentiles are of. None: all of them."""
+
+    bucket: int | None
+    """Counted from 0."""
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How many were measured, and milliseconds by percentile."""
+
+    count: int = 0
+    percentiles: dict[str, int | None] = field(default_factory=lambda: dict.fromkeys(PERCENTILES))
+
+
+Measured = dict[Measure, Times]
+"""Of how long models took altogether, and until the first token. What was not measured is not in it."""
+
+
+def times_of_answers() -> Subquery:
+    """Build how many answers in the range took how long, as `latency.by_quarter` does; `slot` is the range's bucket."""
+    times = latency.by_quarter()
+    return (
+        select(bucket_of(times.c.quarter).label("slot"), *times.c)
+        .where(within(times), times.c.purpose == "answer")
+        .subquery("answers")
+    )
+
+
+def _statement(*groups: str) -> CompoundSelect[Any]:
+    answers = times_of_answers()
+
+    def part(measure: Measure, *groups: str) -> Select[Any]:
+        found = latency.percentiles(answers, measure, *groups).subquery()
+        slot = found.c.slot if "slot" in groups else cast(null(), Integer)
+        model = found.c.model if "model" in groups else cast(null(), Text)
+        return select(literal(measure), slot, model, found.c["count"], *(found.c[name] for name in PERCENTILES))
+
+    measures: Iterable[Measure] = get_args(Measure)
+    return union_all(*(part(measure, *of) for measure in measures for of in ((), groups)))
+
+
+_OF_BUCKETS = _statement("slot")
+_OF_BUCKETS_AND_MODELS = _statement("slot", "model")
+
+
+async def of_buckets(session: AsyncSession, edges: Sequence[datetime], *, by_model: bool) -> dict[Place, Measured]:
+    """Return how long answers took in the whole range and in each bucket, of all models together or of each.
+
+    There is nothing where nothing was measured.
+    """
+    statement = _OF_BUCKETS_AND_MODELS if by_model else _OF_BUCKETS
+    rows = await session.execute(statement, {"p_from": edges[0], "p_to": edges[-1], "p_edges": list(edges)})
+    found: dict[Place, Measured] = {}
+    for measure, bucket, model, count, *percentiles in rows:
+        measured = found.setdefault(Place(bucket, model), {})
+        measured[measure] = Times(count, dict(zip(PERCENTILES, percentiles, strict=True)))
+    return found
