@@ -80,7 +80,7 @@ def test_every_figure_counts_what_happened(
         "fallback_rate": 0.2,
         "cache_hit_rate": 0,
     }
-    nothing = {name: 0 for name in period} | {"timezone": "UTC", "cost_usd": "0.000000000"}
+    nothing = dict.fromkeys(period, 0) | {"timezone": "UTC", "cost_usd": "0.000000000"}
     assert previous == nothing
 
 

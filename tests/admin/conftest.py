@@ -1,0 +1,58 @@
+"""An admin who asks for figures of a known workload."""
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
+
+from tests.admin import workload
+from tests.admin.workload import Call
+from tests.fixtures.database import Sql
+from tests.fixtures.services import ADMIN, User
+
+THREE_WEEKS = {"from": workload.START.isoformat(), "to": workload.END.isoformat(), "timezone": "Europe/Berlin"}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What an admin is shown."""
+
+    client: TestClient
+    admin: User
+
+    def get(self, path: str, **query: object) -> Response:
+        parameters = {name: str(value) for name, value in (THREE_WEEKS | query).items()}
+        return self.client.get(f"{ADMIN}{path}", params=parameters, headers=self.admin.headers)
+
+    def report(self, name: str, **query: object) -> dict[str, Any]:
+        response = self.get(f"/analytics/{name}", **query)
+        assert response.status_code == 200, response.text
+        return dict(response.json())
+
+    def file(self, name: str, **query: object) -> list[dict[str, str]]:
+        response = self.get(f"/reports/{name}.csv", **query)
+        assert response.status_code == 200, response.text
+        return list(csv.DictReader(io.StringIO(response.text, newline=""), strict=True))
+
+
+@pytest.fixture
+def figures(admin_client: TestClient, admin: User) -> Figures:
+    return Figures(admin_client, admin)
+
+
+@pytest.fixture(params=["pending", "half summed up", "summed up"])
+def ledger(
+    request: pytest.FixtureRequest, make_user: Callable[[str], User], sql: Sql, sum_up: Callable[[int], int]
+) -> list[Call]:
+    """What the workload has put into the ledger, however far the worker has come."""
+    for name in workload.USERS:
+        make_user(name)
+    calls = workload.calls()
+    workload.store(sql, calls)
+    sum_up({"pending": 0, "half summed up": len(calls) // 2, "summed up": len(calls)}[request.param])
+    return calls

@@ -1,0 +1,115 @@
+"""Three weeks of turns whose figures a test can count by itself: the slow way, from what it put in."""
+
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+from tests.fixtures.database import Sql
+
+START = datetime(2026, 10, 11, 22, 0, tzinfo=UTC)
+"""Monday in Berlin, two weeks before its clocks are changed."""
+END = START + timedelta(days=22, hours=1)
+"""Three weeks and a day later by those clocks."""
+MODELS = ("gpt-a", "gpt-b", "=cmd|' /C calc'!A1")
+USERS = ("ada", "bob", "cyd")
+_CODES = ("provider_timeout", "provider_rejected")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A row of the ledger."""
+
+    turn_id: UUID
+    attempt: int
+    user: str | None
+    created_at: datetime
+    model_requested: str
+    status: str
+    error_code: str | None
+    is_fallback: bool
+    is_cached: bool
+    is_estimated: bool
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: Decimal | None
+    latency_ms: int
+    first_token_ms: int | None
+    purpose: str
+
+
+def calls() -> list[Call]:
+    """Make the ledger: also before and after the three weeks, and on their edges."""
+    dice = random.Random(7)  # noqa: S311 - chance that repeats itself
+    seconds = int((END - START).total_seconds())
+    moments = [START + timedelta(seconds=dice.randrange(-seconds // 2, 3 * seconds // 2)) for _ in range(400)]
+    edges = [START, END, START - timedelta(microseconds=1), END - timedelta(microseconds=1)]
+    return [call for moment in moments + edges for call in _turn(dice, moment)]
+
+
+def _turn(dice: random.Random, moment: datetime) -> Iterator[Call]:
+    turn, user = uuid4(), dice.choice([*USERS, "ada", None])
+    purpose = dice.choices(["answer", "summary"], [6, 1])[0]
+    attempts = dice.choices([1, 2, 3], [6, 2, 1])[0]
+    last = dice.choices(["ok", "error", "cancelled"], [6, 2, 1])[0]
+    for attempt in range(1, attempts + 1):
+        status = last if attempt == attempts else "error"
+        is_cached = status == "ok" and attempts == 1 and purpose == "answer" and dice.random() < 0.2
+        yield Call(
+            turn_id=turn,
+            attempt=attempt,
+            user=user,
+            created_at=moment,
+            model_requested=dice.choice(MODELS),
+            status=status,
+            error_code=dice.choice(_CODES) if status == "error" else None,
+            is_fallback=attempt > 1 and dice.random() < 0.7,
+            is_cached=is_cached,
+            is_estimated=dice.random() < 0.3,
+            prompt_tokens=0 if is_cached else dice.randrange(1000),
+            completion_tokens=0 if is_cached else dice.randrange(1000),
+            cost_usd=Decimal(dice.randrange(10**7)) / 10**9 if dice.random() < 0.9 else None,
+            latency_ms=int(dice.lognormvariate(7, 1)),
+            first_token_ms=dice.choice([None, dice.randrange(1, 900)]),
+            purpose=purpose,
+        )
+
+
+def store(sql: Sql, ledger: Iterable[Call]) -> None:
+    """Append to the ledger. Who has no account has been erased."""
+    names = [field.name for field in fields(Call) if field.name != "user"]
+    for call in ledger:
+        sql.do(
+            f"INSERT INTO llm_calls (user_id, {', '.join(names)})"  # noqa: S608 - our own names
+            f" VALUES ((SELECT id FROM users WHERE username = %s), {', '.join(['%s'] * len(names))})",
+            [call.user, *(getattr(call, name) for name in names)],
+        )
+
+
+def figures(ledger: Iterable[Call], *, of_model: bool = False) -> dict[str, Any]:
+    """Count what `UsageFigures` say."""
+    found = list(ledger)
+    answers = [call for call in found if call.purpose == "answer"]
+    last = {call.turn_id: call for call in sorted(answers, key=lambda call: call.attempt)}.values()
+    return {
+        "turns": sum(call.attempt == 1 for call in answers),
+        "turns_failed": None if of_model else sum(call.status == "error" for call in last),
+        "turns_cancelled": sum(call.status == "cancelled" for call in answers),
+        "turns_by_fallback": sum(call.status == "ok" and call.is_fallback for call in answers),
+        "turns_cached": sum(call.is_cached for call in answers),
+        "calls": len(found),
+        "calls_failed": sum(call.status == "error" for call in found),
+        "calls_estimated": sum(call.is_estimated for call in found),
+        "calls_unpriced": sum(call.cost_usd is None for call in found),
+        "prompt_tokens": sum(call.prompt_tokens for call in found),
+        "completion_tokens": sum(call.completion_tokens for call in found),
+        "total_tokens": sum(call.prompt_tokens + call.completion_tokens for call in found),
+        "cost_usd": f"{sum((call.cost_usd or Decimal(0) for call in found), Decimal(0)):.9f}",
+    }
+
+
+def within(ledger: Iterable[Call], start: datetime, end: datetime) -> list[Call]:
+    return [call for call in ledger if start <= call.created_at < end]
