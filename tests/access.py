@@ -117,6 +117,8 @@ ENTRIES = {
     "chat.get_quota": Entry("user", "chat:read"),
     "admin.get_overview": Entry("admin"),
     "admin.get_system": Entry("admin"),
+    "admin.search_audit_log": Entry("admin"),
+    "admin.export_audit_log": Entry("admin"),
     "admin.get_usage_report": Entry("admin"),
     "admin.get_latency_report": Entry("admin"),
     "admin.get_error_report": Entry("admin"),

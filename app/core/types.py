@@ -1,12 +1,15 @@
 """Types of request fields: everything a client sends is bounded and can be stored."""
 
 import json
+import re
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated
 from uuid import UUID
 
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,6 +26,8 @@ MAX_OBJECT_DEPTH = 8
 MAX_FIELDS = 50
 _LARGEST_NUMBER = 2**53
 _SMALLEST_NUMBER = 1e-15
+_DATE = re.compile(r"\d{4}-\d\d-\d\d[T ]", re.ASCII)
+_FIRST_YEAR, _LAST_YEAR = 2000, 2200
 
 
 def new_id() -> UUID:
@@ -93,6 +98,19 @@ def _check_value(value: JsonValue, depth: int) -> None:
             _check_value(item, depth - 1)
 
 
+def _check_instant_text(value: object) -> object:
+    # Anything else would be taken for seconds since 1970.
+    if isinstance(value, str) and not _DATE.match(value):
+        raise ValueError("must be a time as in ISO 8601, such as 2026-11-01T00:00:00Z")
+    return value
+
+
+def _check_instant(value: datetime) -> datetime:
+    if not _FIRST_YEAR <= value.year < _LAST_YEAR:
+        raise ValueError(f"must be from {_FIRST_YEAR} to {_LAST_YEAR}")
+    return value
+
+
 Storable = AfterValidator(check_text)
 """Marks text that can be stored: `Annotated[str, StringConstraints(...), Storable]`. Put it after the constraints."""
 
@@ -108,6 +126,9 @@ SearchText = Annotated[str, StringConstraints(max_length=200), Storable]
 # A function of its own: Python 3.13 tells pydantic that the string's method would take anything.
 Usd = Annotated[Decimal, PlainSerializer(lambda amount: f"{amount:.9f}", return_type=str)]
 """US dollars, to nine places: a string, because a JSON number is a float in most clients."""
+
+Instant = Annotated[AwareDatetime, BeforeValidator(_check_instant_text), AfterValidator(_check_instant)]
+"""A moment that a client names: ISO 8601 with an offset, in a year that every library can reckon with."""
 
 Page = Annotated[int, Field(ge=1, le=10_000)]
 PageSize = Annotated[int, Field(ge=1, le=100)]

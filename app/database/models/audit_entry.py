@@ -34,6 +34,8 @@ class AuditEntry(IdMixin, CreatedMixin, Base):
     __table_args__ = (
         CheckConstraint("outcome IN ('done', 'refused')", name="outcome"),
         Index("ix_audit_log_created_at", "created_at"),
+        Index("ix_audit_log_action_created_at", "action", "created_at"),
+        Index("ix_audit_log_refused_created_at", "created_at", postgresql_where=text("outcome = 'refused'")),
         Index("ix_audit_log_actor_id_created_at", "actor_id", "created_at"),
         Index("ix_audit_log_target_id_created_at", "target_id", "created_at"),
     )

@@ -14,6 +14,7 @@ Action = Literal[
     "account.erased",
     "account.exported",
     "admin.access",
+    "audit.exported",
     "api_key.created",
     "api_key.deleted",
     "email.verified",
@@ -32,6 +33,7 @@ Action = Literal[
     "user.updated",
 ]
 """What entries are about. Each is explained in docs/operations.md."""
+Outcome = Literal["done", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Entry:
     """Public id of the account that acts; None: nobody is logged in."""
     target: UUID | None = None
     """Public id of the account, login or key that it is done to."""
-    outcome: Literal["done", "refused"] = "done"
+    outcome: Outcome = "done"
     details: Mapping[str, Any] | None = None
 
 

@@ -1,0 +1,126 @@
+"""Looking for entries of the audit log, and taking them along."""
+
+import csv
+import io
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from struct import Struct
+
+from pydantic_core import to_json
+
+from app.admin.schemas.audit import AuditEntryShown, AuditExportQuery, AuditPage, AuditQuery
+from app.core.exceptions import FieldError, ForbiddenError, UnprocessableError
+from app.database.connection import PATIENCE, Database, DatabaseConnection, DatabaseSession
+from app.database.repositories import audit, audit_search, principals
+from app.database.repositories.audit import Entry, Origin
+from app.database.repositories.audit_search import Place, StoredEntry
+from app.database.repositories.principals import Principal
+
+_BATCH = 1000
+"""Entries that are read, and written into the file, at once."""
+_COLUMNS = tuple(AuditEntryShown.model_fields)
+_CURSOR = Struct(">qq")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+async def find(transaction: DatabaseSession, query: AuditQuery) -> AuditPage:
+    """Return a part of the entries, newest first.
+
+    Raises:
+        UnprocessableError: `after` is no `next`.
+
+    """
+    after = _place(query.after) if query.after else None
+    found = await audit_search.find(transaction, query.wanted(), after=after, limit=query.limit + 1)
+    shown = found[: query.limit]
+    return AuditPage(
+        entries=[AuditEntryShown.model_validate(entry) for entry in shown],
+        next=_cursor(shown[-1].place) if len(found) > len(shown) else None,
+    )
+
+
+async def export(database: Database, admin: Principal, query: AuditExportQuery, origin: Origin) -> AsyncIterator[bytes]:
+    """Note that somebody takes entries along, and return the file in pieces.
+
+    If it cannot be read to the end, or the caller stops being an admin, an exception cuts it off.
+    """
+    asked = query.model_dump(mode="json", by_alias=True, exclude_none=True)
+    async with database.autocommit(max_seconds=PATIENCE) as connection:
+        await audit.record(connection, Entry("audit.exported", actor=admin.uuid, details=asked), origin)
+    return _pieces(database, admin, query)
+
+
+async def _pieces(database: Database, admin: Principal, query: AuditExportQuery) -> AsyncIterator[bytes]:
+    if query.format == "csv":
+        yield _csv([_COLUMNS])
+    async for batch in _batches(database, admin, query):
+        if query.format == "csv":
+            yield _csv(map(_cells, batch))
+        else:
+            yield b"".join(to_json(_fields(entry)) + b"\n" for entry in batch)
+
+
+async def _batches(
+    database: Database, admin: Principal, query: AuditExportQuery
+) -> AsyncIterator[Sequence[StoredEntry]]:
+    """Read in batches, each a statement of its own: no connection is held while the client reads.
+
+    Each begins after the last entry of the one before, so none is there twice.
+    """
+    wanted, after = query.wanted(), None
+    while True:
+        async with database.autocommit(max_seconds=PATIENCE) as connection:
+            await _require_admin(connection, admin)
+            batch = await audit_search.find(connection, wanted, after=after, limit=_BATCH)
+        if batch:
+            yield batch
+            after = batch[-1].place
+        if len(batch) < _BATCH:
+            return
+
+
+async def _require_admin(connection: DatabaseConnection, admin: Principal) -> None:
+    now = admin.session_uuid and await principals.find_by_login(
+        connection, user_uuid=admin.uuid, session_uuid=admin.session_uuid
+    )
+    if not now or now.role != "admin":
+        raise ForbiddenError(code="admin_required")
+
+
+def _fields(entry: StoredEntry) -> dict[str, object]:
+    return {name: getattr(entry, name) for name in _COLUMNS}
+
+
+def _cells(entry: StoredEntry) -> Iterable[str]:
+    for value in _fields(entry).values():
+        match value:
+            case None:
+                yield ""
+            case datetime():
+                yield value.isoformat()
+            case dict():
+                yield to_json(value).decode()
+            case _:
+                yield str(value)
+
+
+def _csv(rows: Iterable[Iterable[str]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()
+
+
+def _cursor(place: Place) -> str:
+    packed = _CURSOR.pack((place.created_at - _EPOCH) // _MICROSECOND, place.id)
+    return urlsafe_b64encode(packed).rstrip(b"=").decode()
+
+
+def _place(cursor: str) -> Place:
+    microseconds, key = _CURSOR.unpack(urlsafe_b64decode(f"{cursor}=="))
+    try:
+        return Place(_EPOCH + timedelta(microseconds=microseconds), key)
+    except OverflowError:
+        wrong = FieldError("query.after", "cursor", "must be the `next` of a part before")
+        raise UnprocessableError("The request is not valid.", code="validation_error", errors=(wrong,)) from None

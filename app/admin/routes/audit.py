@@ -1,0 +1,43 @@
+"""Who did what."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+
+from app.admin import audit
+from app.admin.schemas.audit import AuditExportQuery, AuditPage, AuditQuery
+from app.core.handlers import responses
+from app.dependencies import AdminUser, DatabaseDep, OriginDep, SessionDep
+
+router = APIRouter(prefix="/audit", responses=responses(422))
+
+_MEDIA_TYPES = {"csv": "text/csv; charset=utf-8; header=present", "jsonl": "application/jsonl"}
+_FILE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A file with the fields of an entry, newest first. A transfer that breaks off is not all of it.",
+        "content": {
+            media_type.partition(";")[0]: {"schema": {"type": "string"}} for media_type in _MEDIA_TYPES.values()
+        },
+    }
+}
+
+
+@router.get("")
+async def search_audit_log(
+    query: Annotated[AuditQuery, Query()], _admin: AdminUser, transaction: SessionDep
+) -> AuditPage:
+    """Look for entries of the audit log, newest first."""
+    return await audit.find(transaction, query)
+
+
+@router.get("/export", response_class=StreamingResponse, responses=_FILE)
+async def export_audit_log(
+    query: Annotated[AuditExportQuery, Query()], admin: AdminUser, database: DatabaseDep, origin: OriginDep
+) -> StreamingResponse:
+    """Return all entries that are looked for, as a file to save. That somebody did is an entry too."""
+    return StreamingResponse(
+        await audit.export(database, admin, query, origin),
+        media_type=_MEDIA_TYPES[query.format],
+        headers={"Content-Disposition": f'attachment; filename="audit-log.{query.format}"'},
+    )
