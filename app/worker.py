@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Protocol
 
+from app.admin.webhook_delivery import open_webhook_delivery
 from app.chat.abandoned import AbandonedTurns, Estimate, Published
 from app.config import Settings, get_settings
 from app.core.exceptions import StartupError
@@ -95,11 +96,16 @@ async def work(settings: Settings) -> None:
         stack.push_async_callback(redis.aclose)
         breaker = RedisBreaker(redis, budget=settings.REDIS_TIMEOUT)
         stack.push_async_callback(breaker.close)
-        todo = list(jobs(settings, database, TurnBuffer(breaker, redis).published))
+        webhooks = await stack.enter_async_context(open_webhook_delivery(settings, database))
+        todo = [
+            *jobs(settings, database, TurnBuffer(breaker, redis).published),
+            Job("deliver webhooks", 1.0, webhooks.deliver_some),
+        ]
         await wait_for_schema(database)
         heartbeat = Heartbeat(database, service="worker", version=settings.VERSION)
         heartbeat.show("database", database.pool_use)
         heartbeat.show("redis", breaker.figures)
+        heartbeat.show("webhooks", webhooks.figures)
         heartbeat.report(JobReports(todo).write)
         stack.push_async_callback(heartbeat.close)
         # Until here there was nothing to finish: the signal itself ends the process.

@@ -149,7 +149,8 @@ async def test_an_endpoint_with_a_long_queue_keeps_no_other_waiting(database: Da
     first = await claim(database, per_endpoint=2)
     assert sorted(one.endpoint_id for one in first) == [busy, busy, quiet]
     assert len(await claim(database, limit=1)) == 1
-    assert await claim(database, passing_over=[busy]) == []
+    assert await claim(database, under_way=[busy]) == []
+    assert len(await claim(database, per_endpoint=3, under_way=[busy, quiet])) == 2
 
 
 async def test_of_an_endpoint_the_longest_due_comes_first(database: Database, sql: Sql) -> None:

@@ -31,6 +31,7 @@ Action = Literal[
     "user.quota_changed",
     "user.registered",
     "user.updated",
+    "webhook.disabled",
 ]
 """What entries are about. Each is explained in docs/operations.md."""
 Outcome = Literal["done", "refused"]

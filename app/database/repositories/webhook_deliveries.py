@@ -14,10 +14,10 @@ from sqlalchemy import (
     Interval,
     Select,
     String,
-    all_,
     bindparam,
     case,
     func,
+    literal_column,
     select,
     true,
     type_coerce,
@@ -74,17 +74,26 @@ class Attempt:
     """Of what is postponed, until the next attempt."""
 
 
-_IS_DUE = (WebhookDelivery.status == "pending", WebhookDelivery.next_attempt_at <= func.now())
+# Not a parameter: a plan for any status could not use the index of those that are pending.
+_IS_PENDING = WebhookDelivery.status == literal_column("'pending'")
+_IS_DUE = (_IS_PENDING, WebhookDelivery.next_attempt_at <= func.now())
 
 
 def _claim_statement() -> ReturningUpdate[Any]:
     # From endpoint to endpoint, so that one with a long queue does not keep the others waiting. A row that another
     # process is claiming is passed over, not waited for.
+    under_way = func.unnest(bindparam("p_under_way", type_=ARRAY(BigInteger))).column_valued("under_way")
+    taken = (
+        select(func.count(under_way))
+        .where(under_way == WebhookEndpoint.id)
+        .correlate(WebhookEndpoint)
+        .scalar_subquery()
+    )
     due = (
         select(WebhookDelivery.id, WebhookDelivery.next_attempt_at)
         .where(WebhookDelivery.endpoint_id == WebhookEndpoint.id, *_IS_DUE)
         .order_by(WebhookDelivery.next_attempt_at)
-        .limit(bindparam("p_per_endpoint", type_=Integer))
+        .limit(func.greatest(bindparam("p_per_endpoint", type_=Integer) - taken, 0))
         .with_for_update(skip_locked=True)
         .correlate(WebhookEndpoint)
         .lateral("due")
@@ -93,10 +102,7 @@ def _claim_statement() -> ReturningUpdate[Any]:
         select(due.c.id)
         .select_from(WebhookEndpoint)
         .join(due, true())
-        .where(
-            WebhookEndpoint.is_enabled,
-            WebhookEndpoint.id != all_(bindparam("p_passing_over", type_=ARRAY(BigInteger))),
-        )
+        .where(WebhookEndpoint.is_enabled)
         .order_by(due.c.next_attempt_at)
         .limit(bindparam("p_limit", type_=Integer))
         .cte("some")
@@ -135,7 +141,7 @@ def _settle_statement() -> Select[Any]:
         .where(
             WebhookDelivery.id == bindparam("p_id"),
             WebhookDelivery.attempts == bindparam("p_attempts"),
-            WebhookDelivery.status == "pending",
+            _IS_PENDING,
         )
         .values(
             status=case((outcome == "postponed", "pending"), else_=outcome),
@@ -178,7 +184,7 @@ _COUNT_PENDING = (
     select(func.count())
     .select_from(WebhookDelivery)
     .join(WebhookEndpoint, WebhookEndpoint.id == WebhookDelivery.endpoint_id)
-    .where(WebhookDelivery.status == "pending", WebhookEndpoint.is_enabled)
+    .where(_IS_PENDING, WebhookEndpoint.is_enabled)
 )
 _PURGE = batches.removal(
     WebhookDelivery.id, WebhookDelivery.created_at < func.now() - bindparam("p_age", type_=Interval)
@@ -191,21 +197,23 @@ async def claim(
     lease: timedelta,
     limit: int,
     per_endpoint: int = 1,
-    passing_over: Sequence[int] = (),
+    under_way: Sequence[int] = (),
 ) -> list[ClaimedDelivery]:
     """Take up to `limit` deliveries that are due. Nobody else gets them until `lease` is over. One statement.
 
-    At most `per_endpoint` of each endpoint, and none of those whose keys are in `passing_over`; of an endpoint those
-    that have been due for longest.
+    At most `per_endpoint` of each endpoint, less those that the caller has under way: their endpoints' keys are in
+    `under_way`. Of an endpoint those that have been due for longest.
     """
     rows = await connection.execute(
         _CLAIM,
-        {"p_lease": lease, "p_limit": limit, "p_per_endpoint": per_endpoint, "p_passing_over": list(passing_over)},
+        {"p_lease": lease, "p_limit": limit, "p_per_endpoint": per_endpoint, "p_under_way": list(under_way)},
     )
     return [ClaimedDelivery(*row) for row in rows]
 
 
-async def settle(connection: AsyncConnection, claimed: ClaimedDelivery, attempt: Attempt) -> timedelta | None:
+async def settle(
+    connection: AsyncConnection | AsyncSession, claimed: ClaimedDelivery, attempt: Attempt
+) -> timedelta | None:
     """Note what came of a delivery, unless somebody else has claimed it since: then None. One statement.
 
     Return for how long the endpoint had been failing, without a success: 0 if this is the first time.
