@@ -79,7 +79,7 @@ class NoteTaker:
             calls = ledger_entries(attempts, self.price, purpose="summary")
 
             async def record() -> None:
-                async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+                async with self.database.direct(max_seconds=PATIENCE) as connection:
                     await ledger.record_calls(
                         connection, turn_id=turn_id, user_id=owner.user_id, session_id=session_id, calls=calls
                     )

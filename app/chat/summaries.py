@@ -114,7 +114,7 @@ class Summarizer:
 
     async def _extend_by_a_piece(self, overdue: _Overdue) -> bool:
         """Return whether there may be more to do."""
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+        async with self.database.direct(max_seconds=PATIENCE) as connection:
             claim = await memory.claim_summary(
                 connection,
                 user_id=overdue.owner.user_id,
@@ -127,7 +127,7 @@ class Summarizer:
         is_stored = False
         try:
             summary = await self._next(claim, overdue)
-            async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+            async with self.database.direct(max_seconds=PATIENCE) as connection:
                 is_stored = await memory.store_summary(connection, claim, summary)
         finally:
             if not is_stored:
@@ -135,11 +135,11 @@ class Summarizer:
         return is_stored and summary.upto_seq < overdue.upto_seq
 
     async def _release(self, claim: Claim) -> None:
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+        async with self.database.direct(max_seconds=PATIENCE) as connection:
             await memory.release_summary(connection, claim)
 
     async def _next(self, claim: Claim, overdue: _Overdue) -> StoredSummary:
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+        async with self.database.direct(max_seconds=PATIENCE) as connection:
             rows = await memory.unsummarized(connection, claim, upto_seq=overdue.upto_seq, limit=self.batch)
         said = self._piece([past_message(row) for row in rows])
         is_last = len(said) == len(rows) < self.batch

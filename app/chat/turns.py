@@ -311,7 +311,7 @@ class TurnRunner:
             response = kept(question.key, direct_response(answer)) if question.key else None
 
             async def record() -> None:
-                async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+                async with self.database.direct(max_seconds=PATIENCE) as connection:
                     await ledger.record_calls(
                         connection, turn_id=live.id, user_id=question.user_id, calls=outcome.calls, kept=response
                     )

@@ -61,14 +61,15 @@ class Statement:
 
 
 async def fetch(connection: Either, statement: Statement, parameters: Mapping[str, object]) -> Sequence[Row]:
-    """Run a statement, and return its rows.
+    """Run a statement, and return its rows; none, where it gives none.
 
     Raises:
         sqlalchemy.exc.DBAPIError, asyncpg.PostgresError: PostgreSQL refused it.
 
     """
     if isinstance(connection, AsyncConnection):
-        return [row._asdict() for row in await connection.execute(statement.core, parameters)]
+        result = await connection.execute(statement.core, parameters)
+        return [row._asdict() for row in result] if result.returns_rows else []
     return cast("Sequence[Row]", await connection.fetch(statement.sql, *statement.arguments(parameters)))
 
 

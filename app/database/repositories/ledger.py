@@ -6,12 +6,14 @@ from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
+from asyncpg import UniqueViolationError
 from sqlalchemy import CTE, BigInteger, Uuid, bindparam, case, column, func, select, true
 from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database import direct
 from app.database.connection import violated_constraint
+from app.database.direct import Either, Statement
 from app.database.models import LlmCall, User
 from app.database.repositories import idempotency
 from app.database.repositories.idempotency import KeptResponse
@@ -98,13 +100,13 @@ def is_there_already(error: BaseException) -> bool:
     return violated_constraint(error) == ONCE
 
 
-# Built once: SQLAlchemy finds the compiled form of the same object again.
-_APPEND = append_statement(owner_statement())
-_APPEND_WITH_KEY = _APPEND.add_cte(idempotency.keep_statement().cte("key"))
+_append = append_statement(owner_statement())
+_APPEND = Statement(_append)
+_APPEND_WITH_KEY = Statement(_append.add_cte(idempotency.keep_statement().cte("key")))
 
 
 async def record_calls(
-    connection: AsyncConnection,
+    connection: Either,
     *,
     turn_id: UUID,
     user_id: int,
@@ -121,7 +123,7 @@ async def record_calls(
     if kept is not None:
         statement, values = _APPEND_WITH_KEY, values | idempotency.response_parameters(kept)
     try:
-        await connection.execute(statement, values)
-    except IntegrityError as error:
+        await direct.fetch(connection, statement, values)
+    except (IntegrityError, UniqueViolationError) as error:
         if not is_there_already(error):
             raise

@@ -25,7 +25,6 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database import direct
 from app.database.direct import Either, Statement
@@ -96,7 +95,7 @@ _RECALL = Statement(
         ),
     )
 )
-_UNSUMMARIZED = (
+_UNSUMMARIZED = Statement(
     _messages()
     .where(
         ChatMessage.session_id == select(ChatSession.id).where(*_BY_KEY).scalar_subquery(),
@@ -108,7 +107,7 @@ _UNSUMMARIZED = (
 )
 # None of these makes the session a newer one in lists.
 _UNTOUCHED = {ChatSession.updated_at: ChatSession.updated_at}
-_CLAIM = (
+_CLAIM = Statement(
     update(ChatSession)
     .where(
         *_BY_KEY,
@@ -127,12 +126,15 @@ _CLAIMED = (
     ChatSession.summary_upto_seq == bindparam("p_after_seq", type_=Integer),
     ChatSession.summary_lease_expires_at == bindparam("p_lease_expires_at"),
 )
-_RELEASE = update(ChatSession).where(*_CLAIMED).values({ChatSession.summary_lease_expires_at: null(), **_UNTOUCHED})
-_STORE = _RELEASE.values(
-    {
-        ChatSession.summary: func.nullif(bindparam("p_summary", type_=Text), ""),
-        ChatSession.summary_upto_seq: bindparam("p_upto_seq", type_=Integer),
-    }
+_free = update(ChatSession).where(*_CLAIMED).values({ChatSession.summary_lease_expires_at: null(), **_UNTOUCHED})
+_RELEASE = Statement(_free)
+_STORE = Statement(
+    _free.values(
+        {
+            ChatSession.summary: func.nullif(bindparam("p_summary", type_=Text), ""),
+            ChatSession.summary_upto_seq: bindparam("p_upto_seq", type_=Integer),
+        }
+    ).returning(ChatSession.id)
 )
 
 
@@ -162,29 +164,23 @@ async def recall(
 
 
 async def claim_summary(
-    connection: AsyncConnection, *, user_id: int, session_id: int, upto_seq: int, lease: timedelta
+    connection: Either, *, user_id: int, session_id: int, upto_seq: int, lease: timedelta
 ) -> Claim | None:
     """Take the right to go on with a session's summary.
 
     None: it reaches as far already, somebody else is at it, or the session is gone.
     """
-    row = (
-        await connection.execute(
-            _CLAIM, {"p_user_id": user_id, "p_session_id": session_id, "p_upto_seq": upto_seq, "p_lease": lease}
-        )
-    ).one_or_none()
+    values = {"p_user_id": user_id, "p_session_id": session_id, "p_upto_seq": upto_seq, "p_lease": lease}
+    row = await direct.fetch_one(connection, _CLAIM, values)
     if row is None:
         return None
-    text, reached, lease_expires_at = row
-    assert lease_expires_at is not None  # noqa: S101 - written just now
-    return Claim(user_id, session_id, text, reached, lease_expires_at)
+    return Claim(user_id, session_id, row["text"], row["summary_upto_seq"], row["summary_lease_expires_at"])
 
 
-async def unsummarized(
-    connection: AsyncConnection, claim: Claim, *, upto_seq: int, limit: int
-) -> Sequence[MessageText]:
+async def unsummarized(connection: Either, claim: Claim, *, upto_seq: int, limit: int) -> Sequence[MessageText]:
     """Return the first messages that are not in the summary yet, up to a position."""
-    rows = await connection.execute(
+    rows = await direct.fetch(
+        connection,
         _UNSUMMARIZED,
         {
             "p_user_id": claim.user_id,
@@ -194,20 +190,18 @@ async def unsummarized(
             "p_limit": limit,
         },
     )
-    return [MessageText(*row) for row in rows]
+    return [MessageText(**row) for row in rows]
 
 
-async def store_summary(connection: AsyncConnection, claim: Claim, summary: StoredSummary) -> bool:
+async def store_summary(connection: Either, claim: Claim, summary: StoredSummary) -> bool:
     """Replace the summary that was claimed, and give it free. False: it is somebody else's by now, or gone."""
-    stored = await connection.execute(
-        _STORE, {**_claimed(claim), "p_summary": summary.text, "p_upto_seq": summary.upto_seq}
-    )
-    return stored.rowcount == 1
+    values = {**_claimed(claim), "p_summary": summary.text, "p_upto_seq": summary.upto_seq}
+    return await direct.fetch_one(connection, _STORE, values) is not None
 
 
-async def release_summary(connection: AsyncConnection, claim: Claim) -> None:
+async def release_summary(connection: Either, claim: Claim) -> None:
     """Leave the summary as it is, for the next one to try."""
-    await connection.execute(_RELEASE, _claimed(claim))
+    await direct.fetch(connection, _RELEASE, _claimed(claim))
 
 
 def _claimed(claim: Claim) -> dict[str, object]:
