@@ -16,7 +16,7 @@ Row = TypeVar("Row", bound=ResponseModel)
 
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What makes a spreadsheet take a text for more than a text (OWASP, CSV injection)."""
-_IN_MEMORY = 1024 * 1024
+_IN_MEMORY = 256 * 1024
 _PIECE = 64 * 1024
 
 
