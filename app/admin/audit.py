@@ -1,7 +1,5 @@
 """Looking for entries of the audit log, and taking them along."""
 
-import csv
-import io
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,6 +7,7 @@ from struct import Struct
 
 from pydantic_core import to_json
 
+from app.admin.csv_files import csv_lines
 from app.admin.schemas.audit import AuditEntryShown, AuditExportQuery, AuditPage, AuditQuery
 from app.core.exceptions import FieldError, ForbiddenError, UnprocessableError
 from app.database.connection import PATIENCE, Database, DatabaseConnection, DatabaseSession
@@ -54,10 +53,10 @@ async def export(database: Database, admin: Principal, query: AuditExportQuery, 
 
 async def _pieces(database: Database, admin: Principal, query: AuditExportQuery) -> AsyncIterator[bytes]:
     if query.format == "csv":
-        yield _csv([_COLUMNS])
+        yield csv_lines([_COLUMNS])
     async for batch in _batches(database, admin, query):
         if query.format == "csv":
-            yield _csv(map(_cells, batch))
+            yield csv_lines(map(_cells, batch))
         else:
             yield b"".join(to_json(_fields(entry)) + b"\n" for entry in batch)
 
@@ -104,12 +103,6 @@ def _cells(entry: StoredEntry) -> Iterable[str]:
                 yield to_json(value).decode()
             case _:
                 yield str(value)
-
-
-def _csv(rows: Iterable[Iterable[str]]) -> bytes:
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
-    return text.getvalue().encode()
 
 
 def _cursor(place: Place) -> str:

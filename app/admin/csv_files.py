@@ -17,6 +17,7 @@ Row = TypeVar("Row", bound=ResponseModel)
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What makes a spreadsheet take a text for more than a text (OWASP, CSV injection)."""
 _IN_MEMORY = 256 * 1024
+_ROWS_AT_ONCE = 200
 _PIECE = 64 * 1024
 
 
@@ -33,14 +34,10 @@ async def csv_file(kind: type[Row], rows: AsyncGenerator[Row]) -> CsvFile:
     async with AsyncExitStack() as stack:
         file = await stack.enter_async_context(SpooledTemporaryFile[bytes](max_size=_IN_MEMORY))
         await stack.enter_async_context(aclosing(rows))
-        text = io.StringIO(newline="")
-        writer = csv.writer(text)
-        writer.writerow(kind.model_fields)
-        async for row in rows:
-            writer.writerow(map(_harmless, row.model_dump(mode="json").values()))
-            if text.tell() > _PIECE:
-                await _move(text, file)
-        await _move(text, file)
+        await file.write(csv_lines([kind.model_fields]))
+        async for batch in _batches(rows):
+            await file.write(csv_lines(row.model_dump(mode="json").values() for row in batch))
+            await asyncio.sleep(0)  # others have their turn: rows that are there already are written without any wait
         size = await file.tell()
         await file.seek(0)
         stack.pop_all()
@@ -53,11 +50,21 @@ async def each(rows: Iterable[Row]) -> AsyncGenerator[Row]:
         yield row
 
 
-async def _move(text: io.StringIO, file: SpooledTemporaryFile[bytes]) -> None:
-    await file.write(text.getvalue().encode())
-    text.seek(0)
-    text.truncate()
-    await asyncio.sleep(0)  # others have their turn: rows that are there already are written without any wait
+def csv_lines(rows: Iterable[Iterable[object]]) -> bytes:
+    """Write rows as they stand in a file."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(map(_harmless, row) for row in rows)
+    return text.getvalue().encode()
+
+
+async def _batches(rows: AsyncGenerator[Row]) -> AsyncGenerator[list[Row]]:
+    batch: list[Row] = []
+    async for row in rows:
+        batch.append(row)
+        if len(batch) == _ROWS_AT_ONCE:
+            yield batch
+            batch = []
+    yield batch
 
 
 async def _pieces(file: SpooledTemporaryFile[bytes]) -> AsyncGenerator[bytes]:

@@ -89,7 +89,7 @@ async def test_what_cannot_be_read_to_its_end_makes_no_file() -> None:
 
 def test_a_file_says_what_it_is(figures: Figures) -> None:
     response = figures.get("/reports/users.csv", **{"from": "2026-10-31T23:00:00Z", "to": "2026-11-30T23:00:00Z"})
-    assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert response.headers["Content-Type"] == "text/csv; charset=utf-8; header=present"
     assert response.headers["Content-Disposition"] == 'attachment; filename="users_2026-11-01_2026-12-01.csv"'
     assert int(response.headers["Content-Length"]) == len(response.content)
     assert response.headers["Cache-Control"] == "no-store"

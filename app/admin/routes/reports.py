@@ -110,7 +110,7 @@ async def _file(name: str, of: Range, kind: type[Row], rows: AsyncGenerator[Row]
     dates = "_".join(f"{of.local(moment):%Y-%m-%d}" for moment in (of.start, of.end))
     return StreamingResponse(
         file.pieces,
-        media_type="text/csv",
+        media_type="text/csv; charset=utf-8; header=present",
         headers={
             "Content-Disposition": f'attachment; filename="{name}_{dates}.csv"',
             "Content-Length": str(file.size),
