@@ -1,0 +1,181 @@
+"""Workers that are killed, frozen and stopped while they deliver webhooks."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from app.config import Settings
+from app.database.connection import Database
+from app.database.repositories import webhook_events
+from app.database.repositories.webhook_events import Event
+from tests.drills.conftest import FULL_SIZE, Report
+from tests.fixtures.database import Sql
+from tests.fixtures.processes import WorkerProcess
+from tests.provider import Provider
+from tests.receiver import Receiver, hangs, replies, running_receiver
+
+KILLS = 20 if FULL_SIZE else 3
+EVENTS = 2000 if FULL_SIZE else 200
+PENDING = "SELECT count(*) FROM webhook_deliveries WHERE type = 'webhook.test' AND status = 'pending'"
+EXPIRE = "UPDATE webhook_deliveries SET next_attempt_at = now() WHERE status = 'pending'"
+
+
+@pytest.fixture
+def receivers(sql: Sql) -> Iterator[list[Receiver]]:
+    """Two receivers, of whom the workers know."""
+    with running_receiver() as first, running_receiver() as second:
+        for receiver in (first, second):
+            receiver.always(replies(204, after=0.02))
+            sql.do(
+                "INSERT INTO webhook_endpoints (uuid, url, events) VALUES (%s, %s, '{webhook.test}')",
+                [uuid4(), receiver.url],
+            )
+        yield [first, second]
+    sql.do("DELETE FROM webhook_endpoints")
+    sql.do("DELETE FROM webhook_deliveries")
+
+
+class Workers:
+    """Two workers."""
+
+    def __init__(self, settings: Settings, home: Path) -> None:
+        self._settings = settings.model_copy(update={"WEBHOOK_ALLOWED_HOSTS": ["127.0.0.1"]})
+        self._home = home
+        self.running: dict[int, WorkerProcess] = {}
+
+    def start(self, *numbers: int) -> None:
+        for number in numbers:
+            self.running[number] = WorkerProcess(self._settings, self._home, f"webhook-worker-{number}")
+
+    def kill(self, *numbers: int) -> None:
+        for number in numbers:
+            worker = self.running.pop(number)
+            worker.process.kill()
+            worker.stop()
+
+    def stop(self) -> None:
+        for worker in self.running.values():
+            if worker.exit_code() is None:
+                worker.process.resume()
+            worker.stop()
+
+
+@pytest.fixture
+def workers(settings: Settings, own_home: Path) -> Iterator[Workers]:
+    workers = Workers(settings, own_home)
+    yield workers
+    workers.stop()
+
+
+def emit(settings: Settings, count: int) -> list[str]:
+    """Have endpoints told of so many events; give their ids."""
+    events = [Event("webhook.test", {}) for _ in range(count)]
+
+    async def write() -> None:
+        database = Database.from_settings(settings, application_name="drill")
+        async with database.autocommit() as connection:
+            for event in events:
+                await webhook_events.emit(connection, event)
+        await database.close()
+
+    asyncio.run(write())
+    return [str(event.id) for event in events]
+
+
+def received(receiver: Receiver) -> Counter[str]:
+    return Counter(request.headers["webhook-id"] for request in receiver.requests)
+
+
+def assert_never_two_at_a_time(receiver: Receiver) -> None:
+    for event in received(receiver):
+        requests = [request for request in receiver.requests if request.headers["webhook-id"] == event]
+        for one, next_one in pairwise(requests):
+            assert one.finished is not None
+            assert next_one.started >= one.finished
+
+
+def test_two_workers_deliver_each_event_once(
+    receivers: list[Receiver], workers: Workers, settings: Settings, sql: Sql
+) -> None:
+    events = emit(settings, EVENTS)
+    workers.start(1, 2)
+    Provider.wait_until(lambda: sql.value(PENDING) == 0, timeout=60)
+    for receiver in receivers:
+        assert received(receiver) == Counter(events)
+    # Both had their share.
+    for worker in workers.running.values():
+        assert any(line.get("job") == "deliver webhooks" and line["count"] for line in worker.log_lines())
+
+
+def test_killed_workers_lose_no_event(
+    receivers: list[Receiver], workers: Workers, settings: Settings, sql: Sql, report: Report
+) -> None:
+    chance = random.Random(7)  # noqa: S311 - a drill that can be repeated
+    events = emit(settings, EVENTS)
+    workers.start(1, 2)
+    for number in range(KILLS):
+        victims = (1, 2) if number == KILLS - 1 else (chance.choice([1, 2]),)
+        seen = len(receivers[0].requests)
+        receivers[0].wait_for_requests(seen + 15, timeout=30)
+        workers.kill(*victims)
+        if number < KILLS - 1:
+            workers.start(*victims)
+        events += emit(settings, 40)
+    # Nobody lives who could hold a lease.
+    cut = sql.value(f"{PENDING} AND attempts > 0")
+    assert cut > 0
+    sql.do(EXPIRE)
+    workers.start(1, 2)
+    Provider.wait_until(lambda: sql.value(PENDING) == 0, timeout=60)
+    twice = 0
+    for receiver in receivers:
+        counts = received(receiver)
+        assert set(counts) == set(events)
+        assert_never_two_at_a_time(receiver)
+        twice += sum(count - 1 for count in counts.values())
+    # At most what was under way when they were killed, and was answered all the same.
+    assert twice <= (KILLS + 1) * 2 * 4
+    report(kills=KILLS, events=len(events) * 2, lost=0, cut=cut, delivered_twice=twice)
+
+
+def test_a_worker_that_was_frozen_changes_nothing_that_another_has_done_since(
+    receivers: list[Receiver], workers: Workers, settings: Settings, sql: Sql
+) -> None:
+    receiver, _ = receivers
+    receiver.script(hangs())
+    (event,) = emit(settings, 1)
+    workers.start(1)
+    receiver.wait_for_requests(1, timeout=20)
+    workers.running[1].process.suspend()
+    sql.do(EXPIRE)
+    workers.start(2)
+    Provider.wait_until(lambda: sql.value(PENDING) == 0, timeout=20)
+    assert received(receiver) == {event: 2}
+    workers.running[1].process.resume()
+    workers.running[1].process.terminate()
+    Provider.wait_until(lambda: workers.running[1].exit_code() is not None, timeout=20)
+    assert workers.running[1].exit_code() == 0
+    rows = sql.rows("SELECT status, error_code FROM webhook_deliveries WHERE attempts = 2")
+    assert {"status": "delivered", "error_code": None} in rows
+    assert sql.value("SELECT count(*) FROM webhook_deliveries WHERE status <> 'delivered' OR attempts > 2") == 0
+    assert received(receiver) == {event: 2}
+
+
+def test_a_worker_that_is_told_to_stop_does_not_wait_for_receivers_for_long(
+    receivers: list[Receiver], workers: Workers, settings: Settings, sql: Sql
+) -> None:
+    receiver, _ = receivers
+    receiver.script(hangs())
+    emit(settings, 1)
+    workers.start(1)
+    receiver.wait_for_requests(1, timeout=20)
+    workers.running[1].process.terminate()
+    Provider.wait_until(lambda: workers.running[1].exit_code() is not None, timeout=15)
+    assert workers.running[1].exit_code() == 0
+    assert sql.value(PENDING) == 1
