@@ -132,6 +132,12 @@ ENTRIES = {
     "admin.get_models_file": Entry("admin"),
     "admin.get_users_file": Entry("admin"),
     "admin.get_retention_file": Entry("admin"),
+    "admin.get_user_usage": Entry("admin", ids=an_account),
+    "admin.list_sessions": Entry("admin"),
+    "admin.get_session": Entry("admin", ids=a_session),
+    "admin.read_session": Entry("admin", ids=a_session, body=sends(reason="Ticket 4711", limit=10)),
+    "admin.delete_session": Entry("admin", ids=a_session),
+    "admin.stop_message": Entry("admin", ids=an_answer),
     "admin.get_user_quota": Entry("admin", ids=an_account),
     "admin.change_user_quota": Entry("admin", ids=an_account, body=sends(tokens_per_day=1000)),
 }

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints, model_validator
 
-from app.core.types import JsonObject, NotBlank, Pagination, RequestModel, ResponseModel, Storable, Usd
+from app.core.types import JsonObject, NotBlank, Pagination, RequestModel, ResponseModel, Storable
 from app.database.repositories.turns import SettledStatus
-from app.database.repositories.usage import Usage as UsageSums
+from app.services.used import Usage
 
 MAX_MESSAGE_LENGTH = 32_000
 MAX_SYSTEM_PROMPT_LENGTH = 4000
@@ -228,41 +228,6 @@ class SessionCreated(SessionResponse):
 
     first_message: MessageResponse | None = None
     ai_response: MessageResponse | None = None
-
-
-class Usage(ResponseModel):
-    """What models were asked for, and what it cost. Deleting what they answered changes nothing here."""
-
-    turns: int = Field(description="Questions that reached a model, or were answered from the cache.")
-    calls: int = Field(description="Single attempts at models, those for summaries included.")
-    cached_answers: int = Field(description="Known already: they took no tokens and cost nothing.")
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    cost_usd: Usd = Field(examples=["0.000012450"], description="US dollars, exactly.")
-    unpriced_calls: int = Field(description="Attempts whose price is not known: `cost_usd` is without them.")
-
-    @classmethod
-    def of(cls, sums: UsageSums) -> "Usage":
-        """Show sums over the ledger."""
-        return cls(
-            turns=sums.turns,
-            calls=sums.calls,
-            cached_answers=sums.cached,
-            prompt_tokens=sums.prompt_tokens,
-            completion_tokens=sums.completion_tokens,
-            total_tokens=sums.prompt_tokens + sums.completion_tokens,
-            cost_usd=sums.cost_usd,
-            unpriced_calls=sums.unpriced,
-        )
-
-
-class UserUsage(ResponseModel):
-    """What the caller has used. Days and months begin at midnight in UTC."""
-
-    today: Usage
-    month: Usage
-    total: Usage
 
 
 class SessionDetail(SessionResponse):

@@ -15,8 +15,6 @@ from app.chat.schemas import (
     SessionList,
     SessionSummary,
     TurnResponse,
-    Usage,
-    UserUsage,
 )
 from app.chat.shapes import direct_response, message_response, turn_response
 from app.chat.turns import TurnRunner
@@ -30,6 +28,7 @@ from app.database.repositories.idempotency import KeyTakenError, RequestKey
 from app.database.repositories.principals import Principal
 from app.database.repositories.turns import Turn
 from app.services.session_cleaner import SessionCleaner
+from app.services.used import Usage, UserUsage
 
 DEFAULT_TITLE = "New Chat"
 
@@ -151,8 +150,7 @@ class ChatService:
 
     async def get_usage(self, transaction: DatabaseSession, user_id: int) -> UserUsage:
         """Return what a user has used up to now."""
-        periods = await usage.of_user(transaction, user_id)
-        return UserUsage(**{name: Usage.of(sums) for name, sums in periods.items()})
+        return UserUsage.of(await usage.of_user(transaction, user_id))
 
     async def delete_session(self, user_id: int, session_uuid: UUID) -> None:
         """Delete a session and the text of its messages.

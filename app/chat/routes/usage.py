@@ -3,8 +3,8 @@
 from fastapi import APIRouter
 
 from app.chat.dependencies import ServicesDep
-from app.chat.schemas import UserUsage
 from app.dependencies import ChatReader, SessionDep
+from app.services.used import UserUsage
 
 router = APIRouter()
 

@@ -1,0 +1,61 @@
+"""Everybody's sessions."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from app.admin import sessions
+from app.admin.dependencies import SessionKeeperDep
+from app.admin.schemas.sessions import (
+    Confirmation,
+    SessionInfo,
+    SessionPage,
+    SessionQuery,
+    SessionReading,
+    SessionText,
+    StoppedMessage,
+)
+from app.core.handlers import responses
+from app.dependencies import AdminUser, DatabaseDep, OriginDep, SessionDep
+
+router = APIRouter(prefix="/sessions", responses=responses(422))
+
+
+@router.get("")
+async def list_sessions(
+    query: Annotated[SessionQuery, Query()], _admin: AdminUser, transaction: SessionDep
+) -> SessionPage:
+    """List sessions, newest first, without anything that somebody wrote."""
+    return await sessions.find(transaction, query)
+
+
+@router.get("/{session_id}", responses=responses(404))
+async def get_session(session_id: UUID, _admin: AdminUser, transaction: SessionDep) -> SessionInfo:
+    """Return a session with its newest messages, without anything that somebody wrote."""
+    return await sessions.show(transaction, session_id)
+
+
+@router.post("/{session_id}/read", responses=responses(400, 404, 413))
+async def read_session(
+    session_id: UUID, reading: SessionReading, admin: AdminUser, database: DatabaseDep, origin: OriginDep
+) -> SessionText:
+    """Read what was written in a session. Before it is shown, the audit log has who read it, and why."""
+    return await sessions.read(database, admin, session_id, reading, origin)
+
+
+@router.delete("/{session_id}", responses=responses(404))
+async def delete_session(
+    session_id: UUID, admin: AdminUser, keeper: SessionKeeperDep, origin: OriginDep
+) -> Confirmation:
+    """Delete a session and the text of its messages for good, as its owner could."""
+    await keeper.delete(admin, session_id, origin)
+    return Confirmation(message="Session deleted.")
+
+
+@router.post("/{session_id}/messages/{message_id}/cancel", responses=responses(404))
+async def stop_message(
+    session_id: UUID, message_id: UUID, admin: AdminUser, keeper: SessionKeeperDep, origin: OriginDep
+) -> StoppedMessage:
+    """Stop an answer that is being made. The call answers when it has stopped, or after 6 s."""
+    return await keeper.stop(admin, session_id, message_id, origin)

@@ -1,0 +1,222 @@
+"""Everybody's sessions, as admins see and end them."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
+from redis import Redis
+
+from app.services.copies import cache_index_of_session
+from tests.fixtures.database import Sql
+from tests.fixtures.services import ADMIN, Chat, User, assert_problem
+from tests.fixtures.streaming import ChatServer
+from tests.provider import Provider, answers, chunk, fails, streams
+
+CANARY = "canary7f3a"
+WHY = {"reason": "Ticket 4711"}
+
+
+class Desk:
+    """An admin at work."""
+
+    def __init__(self, client: TestClient, admin: User) -> None:
+        self.client = client
+        self.admin = admin
+
+    def request(self, method: str, path: str = "", **arguments: Any) -> Response:  # noqa: ANN401 - passed on
+        return self.client.request(method, f"{ADMIN}/sessions{path}", headers=self.admin.headers, **arguments)
+
+    def get(self, path: str = "", /, **query: str | bool | int) -> dict[str, Any]:
+        response = self.request("GET", path, params=query)
+        assert response.status_code == 200, response.text
+        return dict(response.json())
+
+    def listed(self, **query: str | bool) -> list[str]:
+        return [one["session_id"] for one in self.get(**query)["sessions"]]
+
+
+@pytest.fixture
+def desk(admin_client: TestClient, admin: User) -> Desk:
+    return Desk(admin_client, admin)
+
+
+@pytest.fixture
+def session(chat: Chat, provider: Provider) -> str:
+    """A session of Ada's with an answered and a failed turn, and a canary wherever she, or a model, can write."""
+    provider.always(answers(f"{CANARY} answer", usage=(9, 3)))
+    session = chat.open(title=f"{CANARY} title", context={CANARY: CANARY})
+    chat.ask(session, f"{CANARY} question", context={f"{CANARY}2": CANARY})
+    provider.always(fails(400))
+    chat.ask(session, f"{CANARY} question that nobody answers")
+    return session
+
+
+def entries(sql: Sql, action: str) -> list[dict[str, Any]]:
+    return sql.rows(
+        "SELECT actor_id::text, target_id::text, outcome, details FROM audit_log WHERE action = %s ORDER BY id",
+        [action],
+    )
+
+
+def test_lists_and_details_hold_nothing_that_anybody_wrote(desk: Desk, session: str, chat: Chat, sql: Sql) -> None:
+    sql.do("UPDATE chat_sessions SET summary = %s", [CANARY])
+    (listed,) = desk.get()["sessions"]
+    assert (
+        listed.items()
+        >= {
+            "session_id": session,
+            "user_id": chat.user.id,
+            "message_count": 4,
+            "is_archived": False,
+            "running_message_id": None,
+        }.items()
+    )
+    shown = desk.get(f"/{session}")
+    assert {name: shown[name] for name in listed} == listed
+    assert (shown["usage"]["turns"], shown["usage"]["total_tokens"]) == (2, 12)
+    assert [(one["role"], one["status"], one["error"]) for one in shown["messages"]] == [
+        ("user", "complete", None),
+        ("assistant", "complete", None),
+        ("user", "complete", None),
+        ("assistant", "failed", "provider_rejected"),
+    ]
+    question, answer, *_ = shown["messages"]
+    assert (answer["parent_id"], question["parent_id"]) == (question["id"], None)
+    assert (answer["model"], answer["tokens_used"]) == ("gpt-primary", 12)
+    assert CANARY not in f"{listed} {shown}"
+    assert entries(sql, "session.read") == []
+
+
+def test_sessions_are_found_by_owner_time_and_state(
+    desk: Desk, chat: Chat, others_chat: Chat, provider: Provider, sql: Sql
+) -> None:
+    old, archived, new = chat.open(), chat.open(), chat.open()
+    others = others_chat.open()
+    sql.do("UPDATE chat_sessions SET is_active = false WHERE uuid = %s", [archived])
+    sql.do("UPDATE chat_sessions SET created_at = '2026-01-01T00:00Z' WHERE uuid = %s", [old])
+    sql.do(
+        "INSERT INTO chat_messages (uuid, session_id, seq, role, content, status, lease_expires_at)"
+        " SELECT gen_random_uuid(), id, 1, 'assistant', '', 'pending', now() FROM chat_sessions WHERE uuid = %s",
+        [new],
+    )
+    assert desk.listed() == [others, new, archived, old]
+    assert desk.listed(user=chat.user.id) == [new, archived, old]
+    assert desk.listed(user=str(uuid4())) == []
+    assert desk.listed(to="2026-01-02T00:00:00Z") == [old]
+    assert desk.listed(**{"from": "2026-01-01T00:00:00Z", "to": "2026-01-01T00:00:00Z"}) == []
+    assert desk.listed(**{"from": "2026-01-02T00:00:00Z"}) == [others, new, archived]
+    assert desk.listed(is_archived=True) == [archived]
+    assert desk.listed(is_archived=False, user=chat.user.id) == [new, old]
+    assert desk.listed(is_running=True) == [new]
+    assert desk.listed(is_running=False, user=chat.user.id) == [archived, old]
+    page = desk.get(size=2, page=2)
+    assert [one["session_id"] for one in page["sessions"]] == [archived, old]
+    assert page["pagination"] == {
+        "total": 4, "page": 2, "size": 2, "pages": 2, "has_next": False, "has_prev": True
+    }  # fmt: skip
+
+
+def test_text_is_read_with_a_reason_that_the_log_and_the_owner_have(
+    desk: Desk, session: str, chat: Chat, auth_client: TestClient, sql: Sql
+) -> None:
+    response = desk.request("POST", f"/{session}/read", json=WHY)
+    assert response.status_code == 200, response.text
+    read = response.json()
+    assert (read["title"], read["context"], read["user_id"]) == (f"{CANARY} title", {CANARY: CANARY}, chat.user.id)
+    own = chat.request("GET", f"/sessions/{session}").json()["messages"]
+    assert [(one["id"], one["content"]) for one in read["messages"]] == [(one["id"], one["content"]) for one in own]
+    details = {"session": session, "reason": "Ticket 4711"}
+    assert entries(sql, "session.read") == [
+        {"actor_id": desk.admin.id, "target_id": chat.user.id, "outcome": "done", "details": details}
+    ]
+    exported = auth_client.get("/api/v1/auth/me/export", headers=chat.user.headers).json()["audit_log"]
+    assert [entry["details"] for entry in exported if entry["action"] == "session.read"] == [details]
+
+
+def test_a_long_session_is_read_in_parts(desk: Desk, session: str) -> None:
+    newest = desk.request("POST", f"/{session}/read", json=WHY | {"limit": 3}).json()["messages"]
+    older = desk.request("POST", f"/{session}/read", json=WHY | {"before": newest[0]["id"]}).json()["messages"]
+    assert [one["role"] for one in older + newest] == ["user", "assistant"] * 2
+    assert len({one["id"] for one in older + newest}) == 4
+
+
+@pytest.mark.parametrize("body", [{}, {"reason": ""}, {"reason": "  \n "}, {"reason": "x" * 201}, WHY | {"limit": 0}])
+def test_nothing_is_read_without_a_reason(desk: Desk, session: str, sql: Sql, body: dict[str, Any]) -> None:
+    response = desk.request("POST", f"/{session}/read", json=body)
+    assert_problem(response, 422)
+    assert CANARY not in response.text
+    assert entries(sql, "session.read") == []
+
+
+def test_what_the_log_cannot_take_is_not_shown(
+    desk: Desk, session: str, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("app.admin.sessions.audit.record", refuse)
+    response = desk.request("POST", f"/{session}/read", json=WHY)
+    assert_problem(response, 500)
+    assert CANARY not in response.text
+
+
+def test_a_session_is_deleted_as_its_owner_would_and_the_log_says_by_whom(
+    desk: Desk, session: str, chat: Chat, sql: Sql, redis: Redis
+) -> None:
+    calls = sql.value("SELECT count(*) FROM llm_calls")
+    assert desk.request("DELETE", f"/{session}").status_code == 200
+    assert_problem(chat.request("GET", f"/sessions/{session}"), 404)
+    assert sql.value("SELECT count(*) FROM chat_messages") == 0
+    assert sql.value("SELECT count(*) FROM llm_calls") == calls
+    assert redis.exists(cache_index_of_session(sql.value("SELECT %s::uuid", [session])).deleted)
+    (entry,) = entries(sql, "session.deleted")
+    assert (entry["actor_id"], entry["target_id"]) == (desk.admin.id, chat.user.id)
+    assert entry["details"] == {"session": session, "messages": 4}
+    assert_problem(desk.request("DELETE", f"/{session}"), 404)
+    assert len(entries(sql, "session.deleted")) == 1
+
+
+@pytest.mark.parametrize("channel", ["redis", "postgresql"])
+def test_an_answer_that_another_process_makes_is_stopped(
+    desk: Desk,
+    replicas: tuple[ChatServer, ChatServer],
+    provider: Provider,
+    sql: Sql,
+    monkeypatch: pytest.MonkeyPatch,
+    channel: str,
+) -> None:
+    if channel == "postgresql":
+
+        async def tell_nobody(*_: object) -> None: ...
+
+        monkeypatch.setattr("app.services.stop_channel.StopChannel.tell", tell_nobody)
+    session = replicas[0].open()
+    provider.script(streams(chunk("Once"), hold=True))
+    with replicas[0].ask(session) as reader:
+        message = reader.take(2)[0].data["message_id"]
+        assert desk.listed(is_running=True) == [session]
+        assert desk.get(f"/{session}")["running_message_id"] == message
+        response = desk.request("POST", f"/{session}/messages/{message}/cancel")
+        assert response.json() == {"message_id": message, "status": "cancelled"}
+        assert list(reader)[-1].name == "message.cancelled"
+    assert [entry["details"] for entry in entries(sql, "turn.stopped")] == [{"session": session, "message": message}]
+    # Once more: it has ended, and nothing is done.
+    assert desk.request("POST", f"/{session}/messages/{message}/cancel").json()["status"] == "cancelled"
+    assert len(entries(sql, "turn.stopped")) == 1
+
+
+def test_only_answers_of_that_session_are_stopped(desk: Desk, session: str, chat: Chat) -> None:
+    question, answer, *_ = desk.get(f"/{session}")["messages"]
+    other = chat.open()
+    for path in (f"/{session}/messages/{question['id']}", f"/{other}/messages/{answer['id']}"):
+        assert_problem(desk.request("POST", f"{path}/cancel"), 404)
+
+
+def test_what_a_user_has_used_is_what_the_user_sees(
+    admin_client: TestClient, admin: User, session: str, chat: Chat
+) -> None:
+    used = admin_client.get(f"{ADMIN}/users/{chat.user.id}/usage", headers=admin.headers).json()
+    assert used == chat.request("GET", "/usage").json()
+    assert used["total"]["turns"] == 2
