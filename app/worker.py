@@ -33,6 +33,7 @@ from app.services.heartbeat import Heartbeat
 from app.services.jobs import Job, JobReports
 from app.services.redis import open_redis
 from app.services.redis_breaker import RedisBreaker
+from app.services.sums_repair import SumsRepair
 from app.services.turn_buffer import TurnBuffer
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ def jobs(settings: Settings, database: Database, published: Published) -> Iterat
         database, published, Estimate(catalog.primary, settings.LLM_HISTORY_MESSAGES, catalog.cost)
     )
     yield Job("settle abandoned turns", 1.5, abandoned.settle_some)
+    yield Job("compare sums with the ledger", 10.0, SumsRepair(database).compare_some)
     for name, batch, interval in (
         ("sum up usage", roll_up.roll_up, 2.0),
         ("purge idempotency keys", idempotency.purge, 300.0),

@@ -8,7 +8,7 @@ down_revision = "0011"
 
 
 def upgrade() -> None:
-    """Apply. What is in the ledger already the worker counts later: see `repositories/repair.py`."""
+    """Apply. What is in the ledger already the worker sums up later: see `repositories/repair.py`."""
     op.create_table(
         "latency_quarters",
         *_keys(),

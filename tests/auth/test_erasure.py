@@ -19,7 +19,7 @@ from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.services import ADMIN, AUTH, CHAT, PASSWORD, Chat, User, assert_problem, login, register
 from tests.provider import Provider, answers
 
-ABOUT_NOBODY = {"service_instances", "webhook_endpoints", "worker_jobs"}
+ABOUT_NOBODY = {"service_instances", "usage_repair", "webhook_endpoints", "worker_jobs"}
 """Tables that hold nothing about people."""
 SUMS_OF_EVERYBODY = {"usage_quarters", "latency_quarters", "error_quarters"}
 

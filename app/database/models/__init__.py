@@ -12,7 +12,14 @@ from app.database.models.one_time_token import OneTimeToken
 from app.database.models.outgoing_mail import OutgoingMail
 from app.database.models.quota_reservation import QuotaReservation
 from app.database.models.service_instance import ServiceInstance
-from app.database.models.usage import ErrorQuarter, LatencyQuarter, UsagePending, UsageQuarter, UserUsageQuarter
+from app.database.models.usage import (
+    ErrorQuarter,
+    LatencyQuarter,
+    UsagePending,
+    UsageQuarter,
+    UsageRepair,
+    UserUsageQuarter,
+)
 from app.database.models.user import User
 from app.database.models.webhook_delivery import WebhookDelivery
 from app.database.models.webhook_endpoint import WebhookEndpoint
@@ -35,6 +42,7 @@ __all__ = [
     "ServiceInstance",
     "UsagePending",
     "UsageQuarter",
+    "UsageRepair",
     "User",
     "UserUsageQuarter",
     "WebhookDelivery",

@@ -3,7 +3,7 @@
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Numeric, SmallInteger, String, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Numeric, SmallInteger, String, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.base import Base
@@ -64,6 +64,22 @@ class UserUsageQuarter(UsageCounters, Base):
     purpose: Mapped[str] = mapped_column(String(20), primary_key=True, sort_order=-1)
 
     __table_args__ = (Index("ix_user_usage_quarters_quarter", "quarter"),)
+
+
+class UsageRepair(Base):
+    """How far the sums have been compared with the ledger. One row."""
+
+    __tablename__ = "usage_repair"
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    upto: Mapped[datetime] = mapped_column(server_default=text("'-infinity'"))
+    """What is before has been compared in this pass."""
+    passes: Mapped[int] = mapped_column(server_default=_NONE_YET)
+    """How often all of it has been compared. In the first pass differences are what earlier releases did not sum up."""
+    due_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    """When the pass goes on, or the next one begins."""
+
+    __table_args__ = (CheckConstraint("id = 1", name="one"),)
 
 
 class LatencyQuarter(Base):

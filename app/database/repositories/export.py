@@ -31,6 +31,7 @@ LEFT_OUT: Mapping[str, str] = {
     "idempotency_keys.fingerprint": "hash of a request",
     "llm_calls.session_id": "internal key; `turn_id` names the answer",
     "usage_pending.*": "internal state of sums over `llm_calls`",
+    "usage_repair.*": "internal state of sums over `llm_calls`",
     "usage_quarters.*": "sums over everybody",
     "latency_quarters.*": "sums over everybody",
     "error_quarters.*": "sums over everybody",

@@ -2,13 +2,11 @@
 
 from typing import Any
 
-from sqlalchemy import FromClause, Integer, Select, bindparam, delete, func, select
-from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy import Integer, Select, bindparam, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.models import LlmCall, UsagePending, User
 from app.database.repositories import sums
-from app.database.repositories.sums import Sums
 
 
 def _statement() -> Select[Any]:
@@ -35,17 +33,9 @@ def _statement() -> Select[Any]:
         .cte("owners")
     )
     owned = select(calls).join(owners, owners.c.id == calls.c.user_id).cte("owned")
-    added = (_added(each, owned if "user_id" in each.keys else calls) for each in sums.ALL)
-    return select(func.count(taken.c.call_id)).add_cte(*(each.cte(f"to_{each.table.name}") for each in added))
-
-
-def _added(to: Sums, calls: FromClause) -> Insert:
-    # In the order of its keys: two that add at once wait for each other in a row, never in a circle.
-    new = to.of(calls).subquery("new")
-    ordered = select(*(new.c[name] for name in (*to.keys, *to.counters))).order_by(*(new.c[key] for key in to.keys))
-    added = insert(to.table).from_select([*to.keys, *to.counters], ordered)
-    return added.on_conflict_do_update(
-        index_elements=to.keys, set_={name: to.table.c[name] + added.excluded[name] for name in to.counters}
+    added = (each.adding(each.of(owned if each.is_by_user else calls).subquery("new")) for each in sums.ALL)
+    return select(func.count(taken.c.call_id)).add_cte(
+        *(statement.cte(f"to_{each.table.name}") for each, statement in zip(sums.ALL, added, strict=True))
     )
 
 

@@ -28,6 +28,7 @@ from sqlalchemy import (
     values,
 )
 from sqlalchemy import cast as sql_cast
+from sqlalchemy.dialects.postgresql import Insert, insert
 
 from app.database.base import Base
 from app.database.models import ErrorQuarter, LatencyQuarter, LlmCall, UsagePending, UsageQuarter, UserUsageQuarter
@@ -50,7 +51,12 @@ class Sums:
     keys: tuple[str, ...]
     counters: tuple[str, ...]
     of: Callable[[FromClause], Select[Any]]
-    """Builds the sums of rows of the ledger, keys first: what the table holds of them, or will."""
+    """Builds the sums of rows of the ledger: what the table holds of them, or will."""
+
+    @property
+    def is_by_user(self) -> bool:
+        """Whether they are of accounts, and go with them."""
+        return "user_id" in self.keys
 
     @classmethod
     def into(cls, model: type[Base], of: Callable[[FromClause], Select[Any]]) -> "Sums":
@@ -67,8 +73,22 @@ class Sums:
         if where is not None:
             # Within each: the planner does not always take a condition into both by itself.
             stored, pending = stored.where(where(self.table)), pending.where(where(LlmCall.__table__))
-        summed = self.of(pending.subquery("calls")).subquery("summed")
-        return union_all(stored, select(*(summed.c[name] for name in columns)))
+        return union_all(stored, self.of_rows(pending.subquery("calls")))
+
+    def of_rows(self, calls: FromClause) -> Select[Any]:
+        """Build the sums of rows of the ledger, in the order of the table."""
+        summed = self.of(calls).subquery("summed")
+        return select(*(summed.c[name] for name in (*self.keys, *self.counters)))
+
+    def adding(self, rows: FromClause) -> Insert:
+        """Build the statement that adds rows like those of the table to what it holds."""
+        columns = (*self.keys, *self.counters)
+        # In the order of its keys: two that add at once wait for each other in a row, never in a circle.
+        ordered = select(*(rows.c[name] for name in columns)).order_by(*(rows.c[key] for key in self.keys))
+        added = insert(self.table).from_select(columns, ordered)
+        return added.on_conflict_do_update(
+            index_elements=self.keys, set_={name: self.table.c[name] + added.excluded[name] for name in self.counters}
+        )
 
 
 def quarter(time: ColumnElement[datetime]) -> ColumnElement[datetime]:

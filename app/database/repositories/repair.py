@@ -1,0 +1,150 @@
+"""Comparing the sums with the ledger, an hour at a time, and mending what differs.
+
+By how much a sum is wrong depends neither on turns that are being stored nor on what is being summed up: these change
+the ledger, the queue and the sums together. So what is missing is found and added by one statement, without a lock.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    CTE,
+    TIMESTAMP,
+    Delete,
+    FromClause,
+    Interval,
+    Select,
+    bindparam,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    union_all,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.dml import ReturningInsert
+
+from app.database.models import LlmCall, UsagePending, UsageRepair, User
+from app.database.repositories import sums
+from app.database.repositories.sums import Sums
+
+_FROM = bindparam("p_from", type_=TIMESTAMP(timezone=True))
+_TO = bindparam("p_to", type_=TIMESTAMP(timezone=True))
+_HOUR = timedelta(hours=1)
+"""Sums of earlier releases stand at the beginning of their hour, so quarters of an hour are mended together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An hour that is to be compared."""
+
+    begins: datetime
+    is_first_pass: bool
+    """Then differences are what earlier releases did not sum up; afterwards there should be none."""
+
+
+def _place_statement() -> Select[datetime | None, int]:
+    times = [LlmCall.created_at, *(each.table.c.quarter for each in sums.ALL)]
+    next_times = [select(func.min(time)).where(time >= UsageRepair.upto).scalar_subquery() for time in times]
+    begins = func.date_trunc("hour", func.least(*next_times), "UTC", type_=TIMESTAMP(timezone=True))
+    place = select(begins.label("begins"), UsageRepair.passes).where(UsageRepair.due_at <= func.now())
+    return place.with_for_update(skip_locked=True, of=UsageRepair)
+
+
+def _mend_statement() -> Select[Any]:
+    calls = select(LlmCall).where(LlmCall.created_at >= _FROM, LlmCall.created_at < _TO).cte("calls")
+    pending = select(calls).join(UsagePending, UsagePending.call_id == calls.c.id).cte("pending")
+    mended = [_mended(each, _missing(each, calls, pending)).cte(f"to_{each.table.name}") for each in sums.ALL]
+    return select(*(select(func.count()).select_from(rows).scalar_subquery() for rows in mended))
+
+
+def _missing(of: Sums, calls: FromClause, pending: FromClause) -> CTE:
+    """Build what the ledger has, but neither the table nor the queue; less than nothing where it is the other way."""
+    table = of.table
+    stored = select(*table.c).where(table.c.quarter >= _FROM, table.c.quarter < _TO).subquery("stored")
+    waiting = of.of_rows(pending).subquery("waiting")
+    there = (
+        select(*(rows.c[key] for key in of.keys), *(-rows.c[name] for name in of.counters))
+        for rows in (stored, waiting)
+    )
+    parts = union_all(of.of_rows(calls), *there).subquery("parts")
+    keys = [parts.c[key] for key in of.keys]
+    missing = [func.sum(parts.c[name]).label(name) for name in of.counters]
+    differing = or_(*(func.sum(parts.c[name]) != 0 for name in of.counters))
+    return select(*keys, *missing).group_by(*keys).having(differing).cte(f"missing_in_{table.name}")
+
+
+def _mended(to: Sums, missing: CTE) -> ReturningInsert[Any]:
+    rows: FromClause = missing
+    if to.is_by_user:
+        # An account that is being erased is not waited for: its sums go with it, and they are equal otherwise.
+        owners = (
+            select(User.id)
+            .where(User.id.in_(select(missing.c.user_id)))
+            .order_by(User.id)
+            .with_for_update(key_share=True, read=True, skip_locked=True)
+            .cte("owners")
+        )
+        rows = select(missing).join(owners, owners.c.id == missing.c.user_id).subquery("owned")
+    return to.adding(rows).returning(literal(1).label("mended"))
+
+
+def _emptied(table: Sums) -> Delete:
+    columns = table.table.c
+    is_nothing = (columns[name] == 0 for name in table.counters)
+    return delete(table.table).where(columns.quarter >= _FROM, columns.quarter < _TO, *is_nothing)
+
+
+_PREPARE = insert(UsageRepair).values(id=1).on_conflict_do_nothing()
+_PLACE = _place_statement()
+_MEND = _mend_statement()
+_EMPTIED = [_emptied(each) for each in sums.ALL]
+_GO_ON = update(UsageRepair).where(UsageRepair.upto <= _FROM).values(upto=_TO)
+_REST = update(UsageRepair).values(
+    upto=text("'-infinity'"),
+    passes=UsageRepair.passes + 1,
+    due_at=func.now() + bindparam("p_pause", type_=Interval),
+)
+
+
+async def prepare(session: AsyncSession) -> None:
+    """Make sure that there is a place to go on from."""
+    await session.execute(_PREPARE)
+
+
+async def find_place(session: AsyncSession, *, pause: timedelta) -> Place | None:
+    """Return the next hour with anything in it, and keep others from it until the transaction ends.
+
+    None: another one is at it, or nothing is left. After a whole pass there is none for as long as `pause`.
+    """
+    found = (await session.execute(_PLACE)).one_or_none()
+    if found is None:
+        return None
+    if found.begins is None:
+        await session.execute(_REST, {"p_pause": pause})
+        return None
+    return Place(found.begins, is_first_pass=found.passes == 0)
+
+
+async def mend(session: AsyncSession, place: Place) -> dict[str, int]:
+    """Make the sums of the hour agree with the ledger. Return how many rows of which tables did not."""
+    counts = (await session.execute(_MEND, _bounds(place))).one()
+    mended = {each.table.name: count for each, count in zip(sums.ALL, counts, strict=True) if count}
+    if mended:
+        for statement in _EMPTIED:
+            await session.execute(statement, _bounds(place))
+    return mended
+
+
+async def go_on(session: AsyncSession, place: Place) -> None:
+    """Leave the hour behind."""
+    await session.execute(_GO_ON, _bounds(place))
+
+
+def _bounds(place: Place) -> dict[str, datetime]:
+    return {"p_from": place.begins, "p_to": place.begins + _HOUR}

@@ -1,0 +1,134 @@
+"""Sums that do not agree with the ledger are found and mended, and those that do are left alone."""
+
+import asyncio
+import logging
+
+import pytest
+from sqlalchemy import text
+
+from app.database.connection import Database
+from app.database.repositories import repair, sums
+from app.database.repositories.roll_up import roll_up
+from app.services.sums_repair import SumsRepair
+from tests.fixtures.database import Sql
+from tests.fixtures.sums import TABLES, exact, of_ledger, stored
+
+ADA = "INSERT INTO users (uuid, email, username, password_hash) VALUES (gen_random_uuid(), 'a', 'a', '') RETURNING id"
+APPEND = """
+INSERT INTO llm_calls (turn_id, attempt, user_id, model_requested, status, error_code, latency_ms, first_token_ms,
+    prompt_tokens, cost_usd, created_at)
+SELECT gen_random_uuid(), 1, %(user)s, 'm' || n %% 2, CASE n %% 3 WHEN 0 THEN 'error' ELSE 'ok' END,
+    CASE n %% 3 WHEN 0 THEN 'timeout' END, 100 * n, n, n, n / 1e6,
+    '2026-11-01 10:00+00'::timestamptz + n * interval '7 min'
+FROM generate_series(1, 60) AS n
+"""
+BY_HOUR = """
+WITH old AS (DELETE FROM {of}_quarters RETURNING *)
+INSERT INTO {of}_hours (hour, {keys}, {counters})
+SELECT date_trunc('hour', quarter), {keys}, {sums} FROM old GROUP BY 1, {keys}
+"""
+COUNTERS = sums.USAGE.counters
+WRONGS = {
+    "lost": "DELETE FROM {table} WHERE ctid IN (SELECT ctid FROM {table} LIMIT 3)",
+    "too many": "UPDATE {table} SET {counter} = {counter} + 5 WHERE model = 'm1'",
+    "less than nothing": "UPDATE {table} SET {counter} = -1",
+    "of nothing": "UPDATE {table} SET quarter = quarter + interval '30 days' WHERE model = 'm0'",
+    "of another model": "UPDATE {table} SET model = 'other' WHERE model = 'm0'",
+}
+
+
+async def whole_pass(pool: Database, sql: Sql) -> int:
+    """Compare everything, from the beginning, and return how many rows were mended."""
+    sql.do("UPDATE usage_repair SET due_at = now(), upto = '-infinity'")
+    return await SumsRepair(pool, round_seconds=60).compare_some()
+
+
+async def sum_up(pool: Database, limit: int = 1000) -> None:
+    async with pool.autocommit() as connection:
+        await roll_up(connection, limit=limit)
+
+
+@pytest.fixture
+def ledger(sql: Sql) -> Sql:
+    """The database, with calls of seven hours, one of them of nobody's any more."""
+    sql.do(APPEND, {"user": sql.value(ADA)})
+    sql.do(APPEND, {"user": None})
+    return sql
+
+
+@pytest.mark.parametrize("summed_up", [0, 50, 1000])
+async def test_what_agrees_is_left_alone(pool: Database, ledger: Sql, summed_up: int) -> None:
+    await sum_up(pool, summed_up)
+    before = stored(ledger)
+    assert await whole_pass(pool, ledger) == 0
+    assert stored(ledger) == before
+    assert await exact(pool) == of_ledger(ledger)
+
+
+@pytest.mark.parametrize("wrong", WRONGS.values(), ids=WRONGS)
+@pytest.mark.parametrize("summed_up", [50, 1000])
+async def test_what_is_wrong_is_mended(
+    pool: Database, ledger: Sql, caplog: pytest.LogCaptureFixture, wrong: str, summed_up: int
+) -> None:
+    await sum_up(pool, summed_up)
+    await whole_pass(pool, ledger)
+    counters = {"latency_quarters": "first_tokens"}
+    for table in TABLES:
+        ledger.do(wrong.format(table=table, counter=counters.get(table, "calls")))
+    assert await exact(pool) != of_ledger(ledger)
+    assert await whole_pass(pool, ledger) > 0
+    assert await exact(pool) == of_ledger(ledger)
+    await sum_up(pool)
+    assert stored(ledger) == of_ledger(ledger)
+    assert await whole_pass(pool, ledger) == 0
+    (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert set(warning.__dict__["mended"]) == set(TABLES)
+
+
+async def test_sums_of_the_previous_release_are_refined_without_alarm(
+    pool: Database, ledger: Sql, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await sum_up(pool, 50)
+    for of, keys in (("usage", "model, purpose"), ("user_usage", "user_id, model, purpose")):
+        ledger.do(
+            BY_HOUR.format(of=of, keys=keys, counters=", ".join(COUNTERS), sums=f"sum({'), sum('.join(COUNTERS)})")
+        )
+    for table in ("latency_quarters", "error_quarters"):
+        ledger.do(f"TRUNCATE {table}")
+    assert await whole_pass(pool, ledger) > 0
+    assert await exact(pool) == of_ledger(ledger)
+    assert [record.levelname for record in caplog.records if "sums differed" in record.message] == ["INFO"]
+
+
+async def test_a_round_is_short_and_the_next_one_goes_on_where_it_ended(pool: Database, ledger: Sql) -> None:
+    await sum_up(pool)
+    for table in TABLES:
+        ledger.do(f"TRUNCATE {table}")
+    rounds, mended = 0, 0
+    while ledger.rows("SELECT 1 FROM usage_repair WHERE passes > 0") == []:
+        mended += await SumsRepair(pool, round_seconds=0).compare_some()  # an hour at a time
+        rounds += 1
+    hours = ledger.value("SELECT count(DISTINCT date_trunc('hour', created_at)) FROM llm_calls")
+    assert rounds == hours + 1
+    assert stored(ledger) == of_ledger(ledger)
+    assert mended == sum(len(rows) for rows in stored(ledger).values())
+    ledger.do("TRUNCATE usage_quarters")
+    assert await SumsRepair(pool).compare_some() == 0  # not before a day is over
+    ledger.do("UPDATE usage_repair SET due_at = due_at - interval '23:59:00'")
+    assert await SumsRepair(pool).compare_some() == 0
+    ledger.do("UPDATE usage_repair SET due_at = due_at - interval '00:01:00'")
+    assert await SumsRepair(pool).compare_some() > 0
+
+
+async def test_an_hour_that_another_one_compares_is_left_to_it(pool: Database, ledger: Sql) -> None:
+    await sum_up(pool)
+    ledger.do("TRUNCATE usage_quarters")
+    async with pool.transaction() as transaction:
+        await repair.prepare(transaction)
+    async with pool.transaction() as transaction:
+        await transaction.execute(text("SELECT id FROM usage_repair FOR UPDATE"))
+        assert await SumsRepair(pool, round_seconds=60).compare_some() == 0
+    mended = await asyncio.gather(*(SumsRepair(pool, round_seconds=60).compare_some() for _ in range(4)))
+    assert stored(ledger) == of_ledger(ledger)
+    assert sum(mended) == len(stored(ledger)["usage_quarters"])
