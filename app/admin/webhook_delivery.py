@@ -44,9 +44,10 @@ DISABLE_AFTER = timedelta(hours=18)
 """An endpoint that has taken nothing for so long is disabled when an event for it is given up."""
 LEASE_MARGIN = timedelta(seconds=15)
 """What all the rest of a delivery may take besides the receiver."""
-AT_ONCE = 100
-"""Deliveries that one process has under way."""
 AT_ONCE_PER_ENDPOINT = 4
+"""Deliveries that one process has under way."""
+AT_ONCE = 50 * AT_ONCE_PER_ENDPOINT
+"""There are 50 endpoints at most, so none ever waits for another."""
 
 _ROUND_SECONDS = 3.0
 """How long a round looks for more, while it finds some."""
