@@ -299,6 +299,17 @@ class Settings(DatabaseSettings):
         "as `10.1.0.0/16`; comma-separated or a JSON list.",
     )
 
+    # Retention
+    RETENTION_SESSION_DAYS: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="Days without a question after which a session is deleted, as if by its owner. 0: never.",
+    )
+    RETENTION_DELIVERY_DAYS: int = Field(
+        30, ge=1, le=3650, description="Days for which it is kept what receivers of webhooks were told."
+    )
+
     # Lifecycle
     SHUTDOWN_GRACE: Seconds = Field(
         15,

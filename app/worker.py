@@ -9,6 +9,8 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
+from datetime import timedelta
+from functools import partial
 from typing import Protocol
 
 from app.admin.webhook_delivery import open_webhook_delivery
@@ -26,6 +28,7 @@ from app.database.repositories import (
     quotas,
     roll_up,
     throttles,
+    webhook_deliveries,
     worker_jobs,
 )
 from app.services.catalog import Catalog
@@ -35,6 +38,7 @@ from app.services.redis import open_redis
 from app.services.redis_breaker import RedisBreaker
 from app.services.sums_repair import SumsRepair
 from app.services.turn_buffer import TurnBuffer
+from app.services.unused_sessions import open_retention
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +63,7 @@ def jobs(settings: Settings, database: Database, published: Published) -> Iterat
     abandoned = AbandonedTurns(
         database, published, Estimate(catalog.primary, settings.LLM_HISTORY_MESSAGES, catalog.cost)
     )
+    deliveries_age = timedelta(days=settings.RETENTION_DELIVERY_DAYS)
     yield Job("settle abandoned turns", 1.5, abandoned.settle_some)
     yield Job("compare sums with the ledger", 10.0, SumsRepair(database).compare_some)
     for name, batch, interval in (
@@ -70,6 +75,7 @@ def jobs(settings: Settings, database: Database, published: Published) -> Iterat
         ("purge logins", auth_sessions.purge, 3600.0),
         ("purge instances", instances.purge, 3600.0),
         ("purge job records", worker_jobs.purge, 3600.0),
+        ("purge webhook deliveries", partial(webhook_deliveries.purge, age=deliveries_age), 3600.0),
     ):
         yield Job(name, interval, _in_batches(database, batch))
 
@@ -103,6 +109,9 @@ async def work(settings: Settings) -> None:
             *jobs(settings, database, TurnBuffer(breaker, redis).published),
             Job("deliver webhooks", 1.0, webhooks.deliver_some),
         ]
+        if days := settings.RETENTION_SESSION_DAYS:
+            retention = await stack.enter_async_context(open_retention(database, breaker, days=days))
+            todo.append(Job("delete unused sessions", 600.0, retention.delete_some))
         await wait_for_schema(database)
         heartbeat = Heartbeat(database, service="worker", version=settings.VERSION)
         heartbeat.show("database", database.pool_use)

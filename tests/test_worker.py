@@ -328,6 +328,22 @@ def test_a_worker_tells_of_itself_and_of_its_jobs_and_takes_leave(worker: Worker
     assert {(row["done"], row["failures"]) for row in jobs} == {(True, 0)}
 
 
+def test_a_worker_deletes_sessions_for_as_long_unused_as_the_settings_say(
+    settings: Settings, home: Path, sql: Sql
+) -> None:
+    sql.do(
+        "INSERT INTO chat_sessions (uuid, user_id, title, updated_at) SELECT gen_random_uuid(), %s, days::text,"
+        " now() - days * interval '1 day' FROM generate_series(0, 4) AS days",
+        [sql.value(ADA)],
+    )
+    worker = WorkerProcess(settings.model_copy(update={"RETENTION_SESSION_DAYS": 3}), home)
+    try:
+        left = "SELECT string_agg(title, '' ORDER BY title) FROM chat_sessions"
+        Provider.wait_until(lambda: sql.value(left) == "012", timeout=20)
+    finally:
+        worker.stop()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_worker_that_is_told_to_stop_ends_in_good_order(worker: WorkerProcess, number: signal.Signals) -> None:
     worker.wait_for("worker started")
@@ -383,6 +399,12 @@ PURGED = {
     "throttles": """
         INSERT INTO login_throttles (key, attempts, window_ends_at)
         SELECT i::text, 1, now() - interval '1 day' - i * interval '1 second'
+        FROM generate_series(%(from)s, %(to)s) AS i
+    """,
+    "webhook deliveries": """
+        INSERT INTO webhook_deliveries (event_id, endpoint_id, type, data, created_at)
+        SELECT gen_random_uuid(), %(user)s, 'webhook.test', '{}',
+               now() - interval '30 days' - i * interval '1 second'
         FROM generate_series(%(from)s, %(to)s) AS i
     """,
     "expired logins": """

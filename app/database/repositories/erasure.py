@@ -92,7 +92,7 @@ async def erase(session: AsyncSession, account: LockedAccount) -> Erased:
         )
     ).all()
     removed = {table.name: await _count(session, _rows_of(table, account.id)) for table in _owned_tables()}
-    messages, answers = await _erase_messages(session, [(row.id, row.last_seq) for row in sessions])
+    messages, answers = await erase_messages(session, [(row.id, row.last_seq) for row in sessions])
     for ids in _batches([row.id for row in sessions]):
         await _write(session, delete(ChatSession).where(_is_one_of(ChatSession.id, ids)))
     mails = await _count(
@@ -135,7 +135,8 @@ def _rows_of(table: Table, user_id: int) -> Delete:
     return delete(table).where(column == user_id)
 
 
-async def _erase_messages(session: AsyncSession, sessions: Sequence[tuple[int, int]]) -> tuple[int, list[UUID]]:
+async def erase_messages(session: AsyncSession, sessions: Sequence[tuple[int, int]]) -> tuple[int, list[UUID]]:
+    """Remove the messages of locked sessions, given with their `last_seq`: how many, and the ids of the answers."""
     count = 0
     answers: list[UUID] = []
     for ids, above in _slices(sessions):
