@@ -3,8 +3,10 @@
 import asyncio
 import socket
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
 
 import pytest
 import trustme
@@ -330,6 +332,28 @@ async def test_a_resolver_that_hangs_does_not_outlast_the_deadline() -> None:
     with pytest.raises(OutgoingError, match="timeout"):
         await post(client, "http://slow.example/", max_seconds=0.2)
     await client.aclose()
+
+
+async def test_names_that_hang_keep_no_other_waiting(
+    client: OutgoingClient, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+    look_up = socket.getaddrinfo
+
+    def getaddrinfo(host: str, *arguments: Any, **more: Any) -> Any:  # noqa: ANN401 - passed on
+        if host.startswith("hangs"):
+            release.wait(10)
+        return look_up(host, *arguments, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    hanging = [asyncio.create_task(post(client, f"http://hangs-{n}.example/", max_seconds=1)) for n in range(20)]
+    await asyncio.sleep(0.05)
+    assert (await post(client, receiver.url)).status == 204
+    await asyncio.wait_for(asyncio.to_thread(int), 1)  # nor has the rest of the process to wait
+    assert not any(task.done() for task in hanging)
+    failures = await asyncio.gather(*hanging, return_exceptions=True)
+    release.set()
+    assert {str(failure) for failure in failures} == {"timeout"}
 
 
 async def test_where_nobody_listens_there_is_no_answer(client: OutgoingClient) -> None:
