@@ -3,46 +3,30 @@
 import asyncio
 import logging
 import math
-import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
-from http import HTTPStatus
+from collections.abc import AsyncIterable, AsyncIterator
 from typing import Annotated, Any, Literal, Self, cast
 
-import aiohttp
 import httpx2
 import openai
 from openai import AsyncOpenAI
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
 from app.config import Settings
 from app.core.exceptions import StartupError
-from app.graph.context import Completion, ModelError, ModelRequest, Patience, Publish, Spent
+from app.graph.context import Completion, ModelRequest, Patience, Publish
 from app.graph.tokens import estimate_tokens
+from app.services.llm_faults import BlankError, BrokenOffError, RefusedError, UnfitBodyError, WithheldError, one_error
 from app.services.llm_stream import (
     FinishReason,
     LenientUsage,
-    ProviderFaultError,
     StreamedAnswer,
-    Usage,
     parse,
     storable,
 )
 
 logger = logging.getLogger(__name__)
 
-_RETRYABLE_STATUSES = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
-_REQUESTS_FAULT = {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
-"""What another request may not get. A wrong key or an unknown model is no fault of the request."""
-_KNOWN_REFUSALS = {
-    "context_length_exceeded": "prompt_too_long",
-    "content_filter": "provider_refused",
-    "content_policy_violation": "provider_refused",
-    "insufficient_quota": "provider_quota_exceeded",
-}
-"""OpenAI's codes of what will not get better by itself, and ours."""
 _WITHHELD = {"content_filter", "safety", "SAFETY"}
 """Finish reasons of an answer that the provider cut off for what it says."""
 _BROKEN_OFF = {"error", "abort", "tool_calls", "function_call", "insufficient_system_resource"}
@@ -57,7 +41,6 @@ _FAREWELL = 0.2
 """Seconds for the end of a body after the end of the answer in it."""
 _CONNECT_SECONDS = 5.0
 """Until there is a connection. What does not connect in that time is rather asked of the next model."""
-_NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
 class OpenAIChatModel:
@@ -110,7 +93,7 @@ class OpenAIChatModel:
 
     async def complete(self, request: ModelRequest, *, max_seconds: float) -> Completion:
         """Make one attempt; see `ChatModel`."""
-        with _one_error(request.model):
+        with one_error(request.model):
             async with asyncio.timeout(max_seconds):
                 response = await self._send(self._body(request))
             return _completion(request, parse(response.content))
@@ -119,7 +102,7 @@ class OpenAIChatModel:
         """Make one streamed attempt; see `ChatModel`."""
         body = self._body(request) | {"stream": True, "stream_options": {"include_usage": True}}
         answer = StreamedAnswer()
-        with _one_error(request.model):
+        with one_error(request.model):
             try:
                 await self._read(body, answer, publish, patience)
             except Exception:
@@ -143,7 +126,7 @@ class OpenAIChatModel:
         response = await self._http.send(request, stream=is_streamed)
         if not response.is_success:
             try:
-                raise _RefusedError(response.status_code, response.headers, await response.aread())
+                raise RefusedError(response.status_code, response.headers, await response.aread())
             finally:
                 await response.aclose()
         return response
@@ -160,7 +143,7 @@ class OpenAIChatModel:
                 async for data in _unbounded(response):
                     received += len(data)
                     if received > MAX_BODY_BYTES:
-                        raise _UnfitBodyError
+                        raise UnfitBodyError
                     for line in answer.lines(data):
                         if text := answer.feed(line):
                             publish(text)
@@ -183,43 +166,6 @@ class OpenAIChatModel:
         await self._client.close()
 
 
-class _RefusedError(Exception):
-    """The provider answered with a status that is no success."""
-
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        try:
-            self.code = _Refusal.model_validate_json(body).error.code
-        except ValidationError:
-            self.code = None
-        super().__init__()
-
-
-class _UnfitAnswerError(Exception):
-    """There is an answer, which is not to be given to anybody. The provider may have counted its tokens."""
-
-    def __init__(self, usage: Usage | None) -> None:
-        self.spent = _spent(usage) if usage else None
-        super().__init__()
-
-
-class _BlankError(_UnfitAnswerError):
-    """There is nothing in the answer."""
-
-
-class _WithheldError(_UnfitAnswerError):
-    """The provider does not let the model answer this."""
-
-
-class _BrokenOffError(_UnfitAnswerError):
-    """The answer is not whole."""
-
-
-class _UnfitBodyError(Exception):
-    """The provider's body is compressed although that was declined, or too large."""
-
-
 class _BoundedStream(httpx2.AsyncByteStream):
     def __init__(self, stream: httpx2.AsyncByteStream) -> None:
         self.unbounded = stream
@@ -229,7 +175,7 @@ class _BoundedStream(httpx2.AsyncByteStream):
         async for chunk in self.unbounded:
             received += len(chunk)
             if received > MAX_BODY_BYTES:
-                raise _UnfitBodyError
+                raise UnfitBodyError
             yield chunk
 
     async def aclose(self) -> None:
@@ -245,19 +191,9 @@ def _unbounded(response: httpx2.Response) -> AsyncIterable[bytes]:
 async def _bound_body(response: httpx2.Response) -> None:
     # Compressed, a few kilobytes could become gigabytes.
     if response.headers.get("content-encoding", "identity") != "identity":
-        raise _UnfitBodyError
+        raise UnfitBodyError
     if isinstance(response.stream, httpx2.AsyncByteStream):
         response.stream = _BoundedStream(response.stream)
-
-
-class _RefusalReason(BaseModel):
-    code: str | None = None
-
-
-class _Refusal(BaseModel):
-    """What is read of the provider's reasons."""
-
-    error: _RefusalReason
 
 
 class _Message(BaseModel):
@@ -286,10 +222,6 @@ def _completion(request: ModelRequest, response: object) -> Completion:
     return _whole(request, text, choice.finish_reason, parsed, is_repaired=text != choice.message.content)
 
 
-def _spent(usage: Usage) -> Spent:
-    return Spent(usage.prompt_tokens, usage.completion_tokens)
-
-
 def _streamed_completion(request: ModelRequest, answer: StreamedAnswer) -> Completion:
     if answer.finish_reason is None:
         raise ValueError("the stream ended before the answer did")
@@ -305,91 +237,15 @@ def _whole(
     is_repaired: bool,
 ) -> Completion:
     if finish_reason in _WITHHELD:
-        raise _WithheldError(answer.usage)
+        raise WithheldError(answer.usage)
     if finish_reason in _BROKEN_OFF:
-        raise _BrokenOffError(answer.usage)
+        raise BrokenOffError(answer.usage)
     if not text.strip():
-        raise _BlankError(answer.usage)
+        raise BlankError(answer.usage)
     return Completion(
         text=text,
         model=storable(answer.model or request.model)[:200],
         finish_reason=finish_reason,
-        spent=_spent(answer.usage) if answer.usage else estimate_tokens(request.messages, text),
+        spent=answer.usage.spent if answer.usage else estimate_tokens(request.messages, text),
         is_repaired=is_repaired,
     )
-
-
-@contextmanager
-def _one_error(model: str) -> Iterator[None]:
-    """Turn whatever an attempt may raise into `ModelError`."""
-    try:
-        yield
-    except _RefusedError as error:
-        raise _logged(model, _refused(error), error, status=error.status) from error
-    except (httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
-        code = "provider_timeout" if _is_because_of(error, TimeoutError) else "provider_unreachable"
-        failure = ModelError(code, retryable=True, may_have_cost=not _is_because_of(error, *_NOT_CONNECTED))
-        raise _logged(model, failure, error) from error
-    except _UnfitAnswerError as error:
-        raise _logged(model, _unfit(error), error) from error
-    except ProviderFaultError as error:
-        raise _logged(model, ModelError("provider_error", retryable=True, may_have_cost=True), error) from error
-    except (httpx2.StreamError, httpx2.InvalidURL, _UnfitBodyError, ValueError, RecursionError) as error:
-        failure = ModelError("provider_bad_response", retryable=True, may_have_cost=True)
-        raise _logged(model, failure, error) from error
-
-
-def _is_because_of(error: BaseException | None, *kinds: type[BaseException]) -> bool:
-    # The transport calls nearly everything a timeout: what it was caused by tells them apart.
-    while error is not None and not isinstance(error, kinds):
-        error = error.__cause__
-    return error is not None
-
-
-def _unfit(error: _UnfitAnswerError) -> ModelError:
-    is_withheld = isinstance(error, _WithheldError)
-    return ModelError(
-        "provider_refused" if is_withheld else "provider_bad_response",
-        retryable=not is_withheld,
-        is_models_fault=isinstance(error, _BrokenOffError),
-        may_have_cost=True,
-        spent=error.spent,
-    )
-
-
-def _refused(error: _RefusedError) -> ModelError:
-    status = error.status
-    is_providers_fault = status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    known = _KNOWN_REFUSALS.get(error.code or "")
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
-        code = "provider_rate_limited"
-    else:
-        code = "provider_error" if is_providers_fault else "provider_rejected"
-    return ModelError(
-        known or code,
-        retryable=known is None and (is_providers_fault or status in _RETRYABLE_STATUSES),
-        retry_after=_retry_after(error.headers),
-        is_models_fault=status not in _REQUESTS_FAULT,
-    )
-
-
-def _logged(model: str, failure: ModelError, error: Exception, *, status: int | None = None) -> ModelError:
-    # The kind of the exception, not its text: a provider may repeat the prompt or the key in it.
-    logger.warning(
-        "model attempt failed",
-        extra={"model": model, "code": failure.code, "provider_status": status, "reason": type(error).__name__},
-    )
-    return failure
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read RFC 9110, section 10.2.3: seconds, or a date. Anything else says nothing."""
-    value = headers.get("retry-after", "")
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = max(parsedate_to_datetime(value).timestamp() - time.time(), 0)
-        except (ValueError, OverflowError, OSError):
-            return None
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None

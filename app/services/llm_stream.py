@@ -6,6 +6,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import from_json
 
+from app.graph.context import Spent
+
 _LONGEST_LINE = 1_048_576
 _FIRST_HALF, _LAST_FIRST_HALF = "\ud800", "\udbff"
 """Between them lie the first halves of surrogate pairs."""
@@ -20,6 +22,11 @@ class Usage(BaseModel):
 
     prompt_tokens: TokenCount
     completion_tokens: TokenCount
+
+    @property
+    def spent(self) -> Spent:
+        """The same, for the ledger."""
+        return Spent(self.prompt_tokens, self.completion_tokens)
 
 
 def _none_if_odd(value: object, validate: ValidatorFunctionWrapHandler) -> Usage | None:
