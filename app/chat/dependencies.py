@@ -20,6 +20,7 @@ from app.chat.revocation import RevocationWatch
 from app.chat.service import ChatService
 from app.chat.stops import StopService
 from app.chat.summaries import Summarizer
+from app.chat.turn_store import TurnStore
 from app.chat.turns import SETTLE_PATIENCE, TurnRunner
 from app.config import Settings
 from app.core.shutdown import NOTICE_SECONDS
@@ -95,9 +96,8 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             database=database,
             policy=policy,
             summarizer=summarizer if settings.LLM_SUMMARY_ENABLED else None,
-            abandoned=abandoned,
+            store=TurnStore(database, abandoned, quotas),
             price=catalog.cost,
-            quotas=quotas,
             turn_timeout=settings.LLM_TURN_TIMEOUT,
             health=breakers,
             outlet=outlet,

@@ -9,11 +9,12 @@ from app.chat import events
 from app.chat.idempotency import Replies, Reply
 from app.chat.live import Transcript
 from app.chat.mirrors import Address, Mirrors
+from app.chat.questions import DirectQuestion, Question
 from app.chat.revocation import RevocationWatch
 from app.chat.schemas import DirectResponse, MessageResponse
 from app.chat.shapes import answer_message, direct_message, ending_of, message_response, question_message
 from app.chat.streams import Follower
-from app.chat.turns import DirectQuestion, Question, TurnRunner
+from app.chat.turns import TurnRunner
 from app.core.exceptions import NotFoundError
 from app.database.repositories.idempotency import KeyTakenError, StoredKey
 from app.database.repositories.principals import Principal

@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 from app.chat.schemas import ChatRequest, ModelList, ModelResponse, ModelWishes, SessionCreate
-from app.chat.turns import DirectQuestion, Question
 from app.core.exceptions import FieldError, UnprocessableError
 from app.database.repositories.chats import NewSession
 from app.database.repositories.idempotency import RequestKey
@@ -18,6 +17,38 @@ from app.services.quotas import Budget, Quotas
 
 _FRAME = 50
 """Tokens that providers count besides the texts, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What somebody asks in a session."""
+
+    user_id: int
+    user_uuid: UUID
+    session: UUID | NewSession
+    """A new session is stored with the question, or not at all."""
+    message: str
+    context: dict[str, Any]
+    """Overrides, key by key, what the session was created with."""
+    key: RequestKey | None = None
+    policy: ModelPolicy | None = None
+    """Who answers it, and how. None: as always."""
+    budget: Budget | None = None
+    """What to reserve of its owner's quota. None: there is no quota."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectQuestion:
+    """What somebody asks outside of any session."""
+
+    user_id: int
+    user_uuid: UUID
+    message: str
+    context: dict[str, Any]
+    key: RequestKey | None = None
+    policy: ModelPolicy | None = None
+    budget: Budget | None = None
+    """Both as of a question in a session."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,7 +145,9 @@ class ChatService:
         detail = SessionDetail(**_session_fields(stored), usage=Usage.of(used))
         if message_limit is not None:
             rows = await chats.newest_messages(transaction, session_id=stored.id, limit=message_limit)
-            detail.messages = [message_response(row, leases_tell=self.turns.abandoned.leases_tell) for row in rows]
+            detail.messages = [
+                message_response(row, leases_tell=self.turns.store.abandoned.leases_tell) for row in rows
+            ]
         return detail
 
     async def get_usage(self, transaction: DatabaseSession, user_id: int) -> UserUsage:

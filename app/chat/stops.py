@@ -65,4 +65,4 @@ class StopService:
         found = await self.mirrors.find(address)
         if found is None:
             raise NotFoundError("Message not found.")
-        return message_response(found[1], leases_tell=self.turns.abandoned.leases_tell)
+        return message_response(found[1], leases_tell=self.turns.store.abandoned.leases_tell)

@@ -6,47 +6,41 @@ is held while a model answers.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from app.chat.abandoned import AbandonedTurns
 from app.chat.idempotency import kept
 from app.chat.live import Ending, LiveTurn, Outlet
 from app.chat.provenance import Price
+from app.chat.questions import DirectQuestion, Question
 from app.chat.runs import Outcome, StoredHistory, run_graph
 from app.chat.schemas import MessageResponse
 from app.chat.shapes import answer_message, direct_message, direct_response, ending_of
 from app.chat.storing import STORE_PATIENCE, insist
 from app.chat.summaries import Summarizer
+from app.chat.turn_store import TurnStore
 from app.core.exceptions import (
     AppError,
-    ConflictError,
     DatabaseUnavailableError,
     NotFoundError,
     ServiceUnavailableError,
-    TooManyRequestsError,
 )
 from app.core.types import new_id
 from app.database.connection import PATIENCE, Database
-from app.database.repositories import chats, idempotency, ledger, turns
+from app.database.repositories import idempotency, ledger, turns
 from app.database.repositories.chats import NewSession
-from app.database.repositories.idempotency import KeyTakenError, RequestKey
 from app.database.repositories.turns import (
-    ActiveTurnError,
     Answer,
     NewTurn,
-    SettledTurn,
     StartedTurn,
     Turn,
 )
 from app.graph.builder import ChatGraph
 from app.graph.context import ChatContext, ChatModel, ModelHealth, ModelPolicy, NoHealth, Owner
 from app.graph.state import ChatState
-from app.services.quotas import Budget, Quotas
 
 logger = logging.getLogger(__name__)
 
@@ -60,38 +54,6 @@ _LOOK_EVERY = 1.0
 """Seconds between looks at what is to be stopped, and which leases are to be renewed."""
 SETTLE_PATIENCE = 3.0
 """Seconds for storing what a cancelled turn leaves."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What somebody asks in a session."""
-
-    user_id: int
-    user_uuid: UUID
-    session: UUID | NewSession
-    """A new session is stored with the question, or not at all."""
-    message: str
-    context: dict[str, Any]
-    """Overrides, key by key, what the session was created with."""
-    key: RequestKey | None = None
-    policy: ModelPolicy | None = None
-    """Who answers it, and how. None: as always."""
-    budget: Budget | None = None
-    """What to reserve of its owner's quota. None: there is no quota."""
-
-
-@dataclass(frozen=True, slots=True)
-class DirectQuestion:
-    """What somebody asks outside of any session."""
-
-    user_id: int
-    user_uuid: UUID
-    message: str
-    context: dict[str, Any]
-    key: RequestKey | None = None
-    policy: ModelPolicy | None = None
-    budget: Budget | None = None
-    """Both as of a question in a session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +81,8 @@ class TurnRunner:
     model: ChatModel
     database: Database
     policy: ModelPolicy
-    abandoned: AbandonedTurns
+    store: TurnStore
     price: Price
-    quotas: Quotas
     turn_timeout: float
     """Seconds all attempts of a turn may take together, until a streamed answer begins."""
     health: ModelHealth = field(default_factory=NoHealth)
@@ -269,9 +230,9 @@ class TurnRunner:
                 streams=streams,
             )
             answer = outcome.answer
-            settled = await insist(lambda: self._settle(question.user_id, started, outcome))
+            settled = await insist(lambda: self.store.settle(question.user_id, started, outcome))
             if question.budget is not None and not outcome.calls:
-                await self.quotas.release(live.id)
+                await self.store.quotas.release(live.id)
             turn = Turn(started, question.message, question.context, answer, settled)
             live.end(ending_of(answer_message(turn)))
         except Exception as error:
@@ -289,7 +250,7 @@ class TurnRunner:
 
     async def _launch_directly(self, question: DirectQuestion, *, streams: bool) -> RunningDirect:
         live = LiveTurn(new_id())
-        async with self._reserved(question, live.id, session=None):
+        async with self.store.reserved(question, live.id, session=None, longest=self._longest(streams=True)):
             if question.key is not None:
                 # Nothing is stored whose lease could be renewed, so this one is as long as an answer may take.
                 longest = self._longest(streams=streams)
@@ -318,7 +279,7 @@ class TurnRunner:
 
             await insist(record)
             if question.budget is not None and not outcome.calls:
-                await self.quotas.release(live.id)
+                await self.store.quotas.release(live.id)
         except Exception as error:
             code = error.code if isinstance(error, AppError) else "internal_error"
             live.end(Ending(_unstored(live), code=code))
@@ -339,98 +300,16 @@ class TurnRunner:
             key=question.key,
             model=(question.policy or self.policy).models[0],
         )
-        async with self._reserved(question, new.answer_uuid, session=new.session_uuid):
-            try:
-                if isinstance(session, NewSession):
-                    async with self.database.transaction(max_seconds=PATIENCE) as transaction:
-                        await chats.create(transaction, session, user_id=question.user_id)
-                        started = _found(await turns.start(await transaction.connection(), new))
-                else:
-                    started = _found(await self._try_start(new))
-            except DatabaseUnavailableError:
-                # PostgreSQL may have stored it all the same, and would keep session and key busy for nobody.
-                _ = self._detach(insist(lambda: self._abandon(new.answer_uuid)))
-                raise
-        return started
-
-    @asynccontextmanager
-    async def _reserved(
-        self, question: Question | DirectQuestion, turn_id: UUID, *, session: UUID | None
-    ) -> AsyncIterator[None]:
-        """Reserve what the answer may use while the block begins it. If the block fails, nothing is reserved.
-
-        Raises:
-            TooManyRequestsError: nothing is left of the quota.
-            KeyTakenError: nothing is left, and the question came before under the same key.
-
-        """
-        if question.budget is None:
-            yield
-            return
         try:
-            await self.quotas.reserve(
-                question.budget,
-                turn_id=turn_id,
-                user_id=question.user_id,
-                session_uuid=session,
-                life=self._longest(streams=True),
-            )
-        except TooManyRequestsError:
-            # An answer that has been paid for is given again.
-            if question.key is not None:
-                async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-                    stored = await idempotency.find(connection, question.key)
-                if stored is not None:
-                    raise KeyTakenError(question.key, stored) from None
-            raise
-        try:
-            yield
+            return await self.store.start(question, new, longest=self._longest(streams=True))
         except DatabaseUnavailableError:
-            raise  # what could not be stored cannot be released either; it is given back in its own time
-        except Exception:
-            await self.quotas.release(turn_id)
+            # PostgreSQL may have stored it all the same.
+            _ = self._detach(insist(lambda: self.store.abandon(new.answer_uuid)))
             raise
 
     def _longest(self, *, streams: bool) -> timedelta:
         """How long a turn may take."""
         return timedelta(seconds=self.turn_timeout + (self.policy.stream_timeout if streams else 0) + STORE_PATIENCE)
-
-    async def _try_start(self, new: NewTurn) -> StartedTurn | None:
-        while True:
-            try:
-                async with self.database.direct(max_seconds=PATIENCE) as connection:
-                    return await turns.start(connection, new)
-            except ActiveTurnError:
-                # A process that died left its answer unsettled: once the lease is over, the session goes on.
-                if await self.abandoned.settle_in_session(user_id=new.user_id, session_uuid=new.session_uuid):
-                    continue
-                async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-                    active = await turns.find_active(connection, user_id=new.user_id, session_uuid=new.session_uuid)
-                if active is None:
-                    continue  # it ended just now
-                raise ConflictError(
-                    "The last question of this session is still being answered.",
-                    code="turn_active",
-                    extra={"message_id": str(active)},
-                ) from None
-
-    async def _abandon(self, answer_uuid: UUID) -> None:
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-            await turns.abandon(connection, answer_uuid=answer_uuid)
-
-    async def _settle(self, user_id: int, started: StartedTurn, outcome: Outcome) -> SettledTurn:
-        async with self.database.direct(max_seconds=PATIENCE) as connection:
-            settled = await turns.settle(connection, started, outcome.answer, user_id=user_id, calls=outcome.calls)
-            if settled is not None:
-                return settled
-            found = await turns.find_settled(connection, started)
-        match found:
-            case None:
-                raise NotFoundError("The session was deleted while the question was being answered.")
-            case (outcome.answer.status, settled):
-                return settled  # stored by an attempt whose confirmation was lost
-            case _:
-                raise ConflictError("The answer came after its time was up.", code="turn_interrupted")
 
     async def _run_graph(
         self, live: LiveTurn, owner: Owner, state: ChatState, policy: ModelPolicy | None, *, streams: bool
@@ -449,12 +328,6 @@ class TurnRunner:
             return await run_graph(self.graph, context, live, state, price=self.price)
         finally:
             self._live.discard(live)
-
-
-def _found(started: StartedTurn | None) -> StartedTurn:
-    if started is None:
-        raise NotFoundError("Session not found.")
-    return started
 
 
 def _unstored(live: LiveTurn, parent_id: UUID | None = None) -> MessageResponse:

@@ -19,6 +19,7 @@ from app.chat.idempotency import Replies, Reply
 from app.chat.questions import Questions
 from app.chat.schemas import ChatRequest
 from app.chat.service import ChatService
+from app.chat.turn_store import TurnStore
 from app.chat.turns import TurnRunner
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
@@ -351,9 +352,8 @@ async def test_a_client_that_left_finds_its_answer_under_the_key(
             model=model,
             database=pool,
             policy=policy,
-            abandoned=abandoned_turns(pool),
+            store=TurnStore(pool, abandoned_turns(pool), quotas),
             price=price,
-            quotas=quotas,
             turn_timeout=5,
         )
 

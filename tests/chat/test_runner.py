@@ -8,8 +8,10 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
+from app.chat.questions import DirectQuestion, Question
 from app.chat.shapes import direct_response
-from app.chat.turns import DirectQuestion, Question, TurnRunner
+from app.chat.turn_store import TurnStore
+from app.chat.turns import TurnRunner
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError, ServiceUnavailableError
 from app.database.connection import Database
@@ -36,9 +38,8 @@ def runner(database: Database, model: FakeModel) -> TurnRunner:
         model=model,
         database=database,
         policy=policy,
-        abandoned=abandoned_turns(database),
+        store=TurnStore(database, abandoned_turns(database), Quotas(database, Quota())),
         price=price,
-        quotas=Quotas(database, Quota()),
         turn_timeout=5,
     )
 

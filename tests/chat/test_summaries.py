@@ -11,8 +11,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from app.chat.notes import NoteTaker
+from app.chat.questions import Question
 from app.chat.summaries import Summarizer
-from app.chat.turns import Question, TurnRunner
+from app.chat.turn_store import TurnStore
+from app.chat.turns import TurnRunner
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database
 from app.database.repositories import ledger as ledger_rows
@@ -85,9 +87,8 @@ class Session:
             model=model,
             database=database,
             policy=policy,
-            abandoned=abandoned_turns(database),
+            store=TurnStore(database, abandoned_turns(database), quotas),
             price=price,
-            quotas=quotas,
             turn_timeout=5,
             summarizer=self.summarizer if remembers else None,
         )
