@@ -1,11 +1,11 @@
 """How long answers took, for admins."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, get_args
 
-from sqlalchemy import Integer, Select, Subquery, Text, cast, literal, null, select, union_all
+from sqlalchemy import Integer, Select, Text, cast, func, literal, null, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.selectable import CompoundSelect
 
@@ -34,18 +34,18 @@ Measured = dict[Measure, Times]
 """Of how long models took altogether, and until the first token. What was not measured is not in it."""
 
 
-def times_of_answers() -> Subquery:
-    """Build how many answers in the range took how long, as `latency.by_quarter` does; `slot` is the range's bucket."""
-    times = latency.by_quarter()
-    return (
-        select(bucket_of(times.c.quarter).label("slot"), *times.c)
-        .where(within(times), times.c.purpose == "answer")
-        .subquery("answers")
-    )
-
-
 def _statement(*groups: str) -> CompoundSelect[Any]:
-    answers = times_of_answers()
+    times = latency.by_quarter()
+    columns = {"slot": bucket_of(times.c.quarter), "model": times.c.model}
+    keys = [*(columns[name].label(name) for name in groups), times.c.bucket]
+    measures: tuple[Measure, ...] = get_args(Measure)
+    # Read once, for both measures, and for the whole as well as its parts.
+    answers = (
+        select(*keys, *(func.sum(times.c[name]).label(name) for name in measures))
+        .where(within(times), times.c.purpose == "answer")
+        .group_by(*keys)
+        .cte("answers")
+    )
 
     def part(measure: Measure, *groups: str) -> Select[Any]:
         found = latency.percentiles(answers, measure, *groups).subquery()
@@ -53,7 +53,6 @@ def _statement(*groups: str) -> CompoundSelect[Any]:
         model = found.c.model if "model" in groups else cast(null(), Text)
         return select(literal(measure), slot, model, found.c["count"], *(found.c[name] for name in PERCENTILES))
 
-    measures: Iterable[Measure] = get_args(Measure)
     return union_all(*(part(measure, *of) for measure in measures for of in ((), groups)))
 
 
