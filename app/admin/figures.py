@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.admin.ranges import Range
-from app.database.repositories.analytics import Figures
+from app.database.repositories.figures import Figures
 
 
 def heading(of: Range) -> dict[str, Any]:
@@ -13,7 +13,7 @@ def heading(of: Range) -> dict[str, Any]:
 
 def usage(figures: Figures) -> dict[str, Any]:
     """Return the fields of `UsageFigures`."""
-    return figures.named() | {"total_tokens": figures.total_tokens}
+    return figures._asdict() | {"total_tokens": figures.total_tokens}
 
 
 def rates(figures: Figures) -> dict[str, Any]:

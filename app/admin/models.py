@@ -17,7 +17,8 @@ from app.admin.schemas.analytics import (
 from app.admin.schemas.queries import LatencyQuery, ListQuery
 from app.database.connection import Database
 from app.database.repositories import analytics, percentiles
-from app.database.repositories.analytics import Figures, amount
+from app.database.repositories.analytics import amount
+from app.database.repositories.figures import total
 from app.database.repositories.percentiles import Measured, Place, Times
 
 _ALL = Place(None, None)
@@ -39,7 +40,7 @@ async def compare(database: Database, query: ListQuery, of: Range) -> ModelRepor
         )
         for model in first
     ]
-    totals = UsageFigures(**usage(sum(models.values(), Figures())))
+    totals = UsageFigures(**usage(total(models.values())))
     return ModelReport(**heading(of), totals=totals, rows=rows)
 
 

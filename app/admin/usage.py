@@ -11,7 +11,8 @@ from app.admin.schemas.analytics import UsageFigures, UsageReport, UsageRow, Use
 from app.admin.schemas.queries import TopQuery, UsageQuery
 from app.database.connection import Database
 from app.database.repositories import analytics
-from app.database.repositories.analytics import Cell, Figures, Group, Order, amount
+from app.database.repositories.analytics import Cell, Group, Order, amount
+from app.database.repositories.figures import Figures, total
 
 Buckets = Mapping[int, Figures]
 """Figures by the number of the bucket, where there are any."""
@@ -43,7 +44,7 @@ async def by_bucket(database: Database, query: UsageQuery, of: Range) -> UsageRe
         for number, (start, end) in enumerate(buckets_of(list(map(of.local, edges))))
         for group, buckets in groups.items()
     ]
-    totals = UsageFigures(**usage(_total(everybody)))
+    totals = UsageFigures(**usage(total(everybody.values())))
     return UsageReport(**heading(of), bucket=query.bucket, group_by=query.group_by, totals=totals, rows=rows)
 
 
@@ -70,7 +71,7 @@ async def _users(
     async with database.transaction(max_seconds=_LONGEST) as session:
         left: Figures | None = None
         async for group, figures in analytics.users(session, of.start, of.end, order=order, limit=limit):
-            left = figures if left is None else left - figures
+            left = figures if left is None else left.without(figures)
             yield group, figures
     if left is not None and left.calls:
         yield _UNGROUPED, left
@@ -86,25 +87,22 @@ def _sorted_out(cells: list[Cell], query: UsageQuery) -> tuple[Buckets, dict[Gro
     groups: dict[Group, dict[int, Figures]] = defaultdict(dict)
     for cell in cells:
         groups[cell.group][cell.bucket] = cell.figures
-    everybody = groups.pop(_UNGROUPED, {})
+    everybody: Buckets = groups.pop(_UNGROUPED, {})
     if query.group_by == "none":
         return everybody, {_UNGROUPED: everybody}
     if query.group_by == "model":
         everybody = _merged(groups.values())
-    first = sorted(groups, key=lambda group: (-amount(query.order, _total(groups[group])), group.key))[: query.limit]
+    amounts = {group: amount(query.order, total(buckets.values())) for group, buckets in groups.items()}
+    first = sorted(groups, key=lambda group: (-amounts[group], group.key))[: query.limit]
     shown: dict[Group, Buckets] = {group: groups[group] for group in first}
     listed = _merged(shown.values())
-    others = {number: figures - listed.get(number, Figures()) for number, figures in everybody.items()}
-    return everybody, shown | ({_UNGROUPED: others} if _total(others).calls else {})
+    others = {number: figures.without(listed.get(number, Figures())) for number, figures in everybody.items()}
+    return everybody, shown | ({_UNGROUPED: others} if any(figures.calls for figures in others.values()) else {})
 
 
-def _merged(groups: Iterable[Buckets]) -> dict[int, Figures]:
-    merged: dict[int, Figures] = {}
+def _merged(groups: Iterable[Buckets]) -> Buckets:
+    parts: dict[int, list[Figures]] = defaultdict(list)
     for buckets in groups:
         for number, figures in buckets.items():
-            merged[number] = merged.get(number, Figures()) + figures
-    return merged
-
-
-def _total(buckets: Buckets) -> Figures:
-    return sum(buckets.values(), Figures())
+            parts[number].append(figures)
+    return {number: total(of_bucket) for number, of_bucket in parts.items()}

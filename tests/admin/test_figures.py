@@ -1,6 +1,7 @@
 """Every report against totals counted by hand, at whatever stage the sums are."""
 
 import math
+import random
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from tests.admin import workload
 from tests.admin.conftest import Figures
 from tests.admin.workload import END, MODELS, START, USERS, Call
 from tests.fixtures.database import Sql
+from tests.fixtures.services import User
 
 BERLIN = ZoneInfo("Europe/Berlin")
 FIGURES = list(workload.figures([]))
@@ -155,6 +157,39 @@ def test_the_overview_compares_a_period_with_the_one_before_it(figures: Figures,
         assert shown["error_rate"] == round(shown["turns_failed"] / shown["turns"], 4)
     assert overview["tokens"]["total"] == workload.figures(ledger)["total_tokens"]
     assert overview["turns"]["failed"] == workload.figures(ledger)["turns_failed"]
+
+
+def test_messages_of_a_period_are_counted_whenever_their_sessions_began(
+    figures: Figures, admin: User, sql: Sql
+) -> None:
+    before, dice = START - (END - START), random.Random(11)  # noqa: S311 - chance that repeats itself
+    edges = [before, START, END, *(edge - timedelta(microseconds=1) for edge in (before, START, END))]
+    for _ in range(60):
+        first = before + dice.random() * 2.4 * (END - START) - (END - START) / 5
+        moments = {first + dice.random() ** 3 * (END - START) / 3 for _ in range(dice.randrange(5))}
+        moments |= {edge for edge in edges if moments and min(moments) < edge < max(moments)}
+        store_session(sql, admin, first, sorted(moments))
+    overview = figures.get("/overview").json()
+    count = "SELECT count(*) FROM {} WHERE created_at >= %s AND created_at < %s"
+    for period, start, end in (("period", START, END), ("previous", before, START)):
+        assert overview[period]["messages"] == sql.value(count.format("chat_messages"), [start, end]) > 20
+        assert overview[period]["sessions"] == sql.value(count.format("chat_sessions"), [start, end]) > 10
+    assert overview["messages"] == sql.value("SELECT count(*) FROM chat_messages")
+
+
+def store_session(sql: Sql, owner: User, created_at: datetime, moments: list[datetime]) -> None:
+    session = sql.rows(
+        "INSERT INTO chat_sessions (uuid, user_id, title, created_at, last_message_at, message_count, last_seq)"
+        " SELECT gen_random_uuid(), id, 'A session', %(created_at)s, %(last)s, %(count)s, %(count)s"
+        " FROM users WHERE uuid = %(owner)s RETURNING id",
+        {"created_at": created_at, "last": max(moments, default=None), "count": len(moments), "owner": owner.id},
+    )
+    sql.do(
+        "INSERT INTO chat_messages (uuid, session_id, seq, role, content, status, created_at)"
+        " SELECT gen_random_uuid(), %s, seq, 'user', 'Hi', 'complete', created_at"
+        " FROM unnest(%s::timestamptz[]) WITH ORDINALITY AS moments (created_at, seq)",
+        [session[0]["id"], moments],
+    )
 
 
 def test_cohorts_come_back(figures: Figures, ledger: list[Call], sql: Sql) -> None:

@@ -1,15 +1,10 @@
 """Figures for admins. Each is one statement, so that what it tells is of one moment, and exact at that."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, fields
 from datetime import datetime
-from decimal import Decimal
-from operator import add, attrgetter, sub
 from typing import Any, Literal, NamedTuple, get_args
 
 from sqlalchemy import (
-    ARRAY,
-    TIMESTAMP,
     BigInteger,
     ColumnElement,
     CompoundSelect,
@@ -24,53 +19,13 @@ from sqlalchemy import (
     union_all,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.sql.elements import SQLCoreOperations
 
 from app.database.models import User
+from app.database.repositories.figures import Figures, bucket_of, figures_of, within
 from app.database.repositories.usage import by_quarter, by_user, errors_by_quarter, summed
 
 GroupBy = Literal["none", "model", "user"]
 Order = Literal["cost", "tokens", "turns"]
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """Sums over rows of the ledger. Turns are questions, calls are single attempts at models."""
-
-    turns: int = 0
-    turns_failed: int = 0
-    """No model answered. Of a single model it says nothing: a turn may ask several."""
-    turns_cancelled: int = 0
-    turns_by_fallback: int = 0
-    turns_cached: int = 0
-    calls: int = 0
-    calls_failed: int = 0
-    calls_estimated: int = 0
-    calls_unpriced: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost_usd: Decimal = Decimal(0)
-
-    def __add__(self, other: "Figures") -> "Figures":
-        """Add each of them."""
-        return Figures(*map(add, _values(self), _values(other)))
-
-    def __sub__(self, other: "Figures") -> "Figures":
-        """Take away each of them."""
-        return Figures(*map(sub, _values(self), _values(other)))
-
-    @property
-    def total_tokens(self) -> int:
-        """Tokens of questions and of answers."""
-        return self.prompt_tokens + self.completion_tokens
-
-    def named(self) -> dict[str, Any]:
-        """Return them by their names."""
-        return dict(zip(FIGURES, _values(self), strict=True))
-
-
-FIGURES = tuple(field.name for field in fields(Figures))
-_values = attrgetter(*FIGURES)
 
 
 class Group(NamedTuple):
@@ -88,43 +43,7 @@ class Cell(NamedTuple):
     figures: Figures
 
 
-FROM = bindparam("p_from", type_=TIMESTAMP(timezone=True))
-TO = bindparam("p_to", type_=TIMESTAMP(timezone=True))
-EDGES = bindparam("p_edges", type_=ARRAY(TIMESTAMP(timezone=True)))
 _LIMIT = bindparam("p_limit", type_=BigInteger)
-
-
-def within(usage: Subquery) -> ColumnElement[bool]:
-    """Build the question whether usage is of the range."""
-    return (usage.c.quarter >= FROM) & (usage.c.quarter < TO)
-
-
-def bucket_of(moment: SQLCoreOperations[datetime]) -> ColumnElement[int]:
-    """Build the number of the bucket that a moment of the range is in, from 0."""
-    return func.width_bucket(moment, EDGES) - 1
-
-
-def figures_of(usage: Subquery) -> list[ColumnElement[Any]]:
-    """Build the figures of rows of `by_quarter` or `by_user`."""
-    is_answer = usage.c.purpose == "answer"
-    turns, calls = summed(usage, "turns"), summed(usage, "calls")
-    sums = {
-        "turns": turns,
-        # Not what was stopped, nor what its process left behind: no model failed there.
-        "turns_failed": turns - summed(usage, "ok", is_answer) - summed(usage, "cancelled", is_answer),
-        "turns_cancelled": summed(usage, "cancelled", is_answer),
-        "turns_by_fallback": summed(usage, "fallback", is_answer),
-        # Only answers are. Such a one is the only call of its turn.
-        "turns_cached": summed(usage, "cached"),
-        "calls": calls,
-        "calls_failed": calls - summed(usage, "ok") - summed(usage, "cancelled"),
-        "calls_estimated": summed(usage, "estimated"),
-        "calls_unpriced": summed(usage, "unpriced"),
-        "prompt_tokens": summed(usage, "prompt_tokens"),
-        "completion_tokens": summed(usage, "completion_tokens"),
-        "cost_usd": summed(usage, "cost_usd"),
-    }
-    return [sums[name].label(name) for name in FIGURES]
 
 
 def amount(order: Order, figures: Any) -> Any:  # noqa: ANN401 - numbers, or columns with them
@@ -171,11 +90,11 @@ def _users_cells(order: Order) -> CompoundSelect[Any]:
 def _users(order: Order) -> Select[Any]:
     everybody, first = by_quarter(), _first_users(order).subquery("first")
     total = select(cast(null(), BigInteger).label("user_id"), *_NOBODY, *figures_of(everybody)).where(within(everybody))
-    users = select(first.c.user_id, *_ACCOUNT, *(first.c[name] for name in FIGURES)).join(
+    users = select(first.c.user_id, *_ACCOUNT, *(first.c[name] for name in Figures._fields)).join(
         User, User.id == first.c.user_id
     )
     rows = union_all(total, users).subquery("rows")
-    return select(rows.c.key, rows.c.name, *(rows.c[name] for name in FIGURES)).order_by(
+    return select(rows.c.key, rows.c.name, *(rows.c[name] for name in Figures._fields)).order_by(
         rows.c.user_id.is_not(None), amount(order, rows.c).desc(), rows.c.user_id
     )
 

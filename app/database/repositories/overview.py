@@ -1,15 +1,29 @@
 """How many there are of everything, and how two periods went. One statement, so all figures are of the same moment."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import TIMESTAMP, BigInteger, ColumnElement, Select, and_, bindparam, case, cast, func, select, true
+from sqlalchemy import (
+    TIMESTAMP,
+    BigInteger,
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.elements import SQLCoreOperations
 
 from app.database.models import ChatMessage, ChatSession, User
-from app.database.repositories.analytics import FIGURES, Figures, figures_of
+from app.database.repositories.figures import Figures, figures_of, total
 from app.database.repositories.usage import by_quarter, was_active
 
 _START, _MIDDLE, _END = (bindparam(f"p_{name}", type_=TIMESTAMP(timezone=True)) for name in ("start", "middle", "end"))
@@ -56,6 +70,24 @@ def _count(*where: SQLCoreOperations[bool]) -> ColumnElement[int]:
     return func.count().filter(*where) if where else func.count()
 
 
+# Each session knows how many messages it has. They are looked at only where it was going on at an edge of a period.
+_LAST = func.coalesce(ChatSession.last_message_at, ChatSession.created_at) + literal(timedelta(minutes=1))
+"""After this a session had no message: statements note when they began, and may have waited for each other."""
+
+
+def _is_cut_by(edge: ColumnElement[datetime]) -> ColumnElement[bool]:
+    return and_(ChatSession.created_at < edge, edge <= _LAST)
+
+
+def _is_whole_in(start: ColumnElement[datetime], end: ColumnElement[datetime]) -> ColumnElement[bool]:
+    return and_(ChatSession.created_at >= start, end > _LAST)
+
+
+def _messages(*where: ColumnElement[bool]) -> ColumnElement[int]:
+    messages = func.sum(ChatSession.message_count)
+    return cast(func.coalesce(messages.filter(*where) if where else messages, 0), BigInteger)
+
+
 def _statement() -> Select[Any]:
     usage = by_quarter()
     period = case((_in_later(usage.c.quarter), _LATER), (_in_earlier(usage.c.quarter), _EARLIER), else_=_OTHER)
@@ -70,19 +102,24 @@ def _statement() -> Select[Any]:
     ).select_from(User)
     sessions = select(
         _count().label("sessions"),
-        # As each session counts its own, so that nobody has to count all of them.
-        cast(func.coalesce(func.sum(ChatSession.message_count), 0), BigInteger).label("messages"),
         _count(_in_earlier(ChatSession.created_at)).label("sessions_earlier"),
         _count(_in_later(ChatSession.created_at)).label("sessions_later"),
+        _messages().label("messages"),
+        _messages(_is_whole_in(_START, _MIDDLE)).label("messages_earlier"),
+        _messages(_is_whole_in(_MIDDLE, _END)).label("messages_later"),
     )
-    messages = select(
-        _count(_in_earlier(ChatMessage.created_at)).label("messages_earlier"),
-        _count(_in_later(ChatMessage.created_at)).label("messages_later"),
-    ).where(ChatMessage.created_at >= _START, ChatMessage.created_at < _END)
+    cut = (
+        select(
+            _count(_in_earlier(ChatMessage.created_at)).label("cut_messages_earlier"),
+            _count(_in_later(ChatMessage.created_at)).label("cut_messages_later"),
+        )
+        .join(ChatSession, ChatSession.id == ChatMessage.session_id)
+        .where(or_(*(_is_cut_by(edge) for edge in (_START, _MIDDLE, _END))))
+    )
     counts = (
         users.subquery("users_counts"),
         sessions.subquery("sessions_counts"),
-        messages.subquery("messages_counts"),
+        cut.subquery("cut_counts"),
     )
     columns = [one for part in counts for one in part.c]
     return select(func.now().label("generated_at"), *columns, *sums.c).select_from(
@@ -96,7 +133,9 @@ _STATEMENT = _statement()
 async def read(session: AsyncSession, start: datetime, middle: datetime, end: datetime) -> Overview:
     """Return what there is, and what happened from `start` to `middle` and from there to `end`."""
     rows = (await session.execute(_STATEMENT, {"p_start": start, "p_middle": middle, "p_end": end})).all()
-    usage = {row.period: Figures(*(getattr(row, name) for name in FIGURES)) for row in rows if row.period is not None}
+    usage = {
+        row.period: Figures(*(getattr(row, name) for name in Figures._fields)) for row in rows if row.period is not None
+    }
     counts = rows[0]
 
     def period(number: int, suffix: str) -> Period:
@@ -104,7 +143,7 @@ async def read(session: AsyncSession, start: datetime, middle: datetime, end: da
             users_registered=getattr(counts, f"users_registered_{suffix}"),
             users_active=getattr(counts, f"users_active_{suffix}"),
             sessions=getattr(counts, f"sessions_{suffix}"),
-            messages=getattr(counts, f"messages_{suffix}"),
+            messages=getattr(counts, f"messages_{suffix}") + getattr(counts, f"cut_messages_{suffix}"),
             usage=usage.get(number, Figures()),
         )
 
@@ -114,7 +153,7 @@ async def read(session: AsyncSession, start: datetime, middle: datetime, end: da
         users_enabled=counts.users_enabled,
         sessions=counts.sessions,
         messages=counts.messages,
-        usage=sum(usage.values(), Figures()),
+        usage=total(usage.values()),
         earlier=period(_EARLIER, "earlier"),
         later=period(_LATER, "later"),
     )

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.selectable import CompoundSelect
 
 from app.database.repositories import latency
-from app.database.repositories.analytics import bucket_of, within
+from app.database.repositories.figures import bucket_of, within
 from app.database.repositories.latency import PERCENTILES, Measure
 
 

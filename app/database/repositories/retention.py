@@ -8,7 +8,7 @@ from sqlalchemy import ARRAY, TIMESTAMP, Select, bindparam, column, exists, func
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.models import LlmCall, UsagePending, User, UserUsageQuarter
-from app.database.repositories.analytics import FROM, TO, bucket_of
+from app.database.repositories.figures import FROM, TO, bucket_of
 
 _MOMENT = TIMESTAMP(timezone=True)
 _BEGINNINGS, _ENDS = (bindparam(name, type_=ARRAY(_MOMENT)) for name in ("p_beginnings", "p_ends"))
