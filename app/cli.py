@@ -9,13 +9,14 @@ from collections.abc import Callable
 
 from pydantic import TypeAdapter, ValidationError
 
+from app.auth import events
 from app.auth.fields import EmailAddress, NewPassword, Username
 from app.config import get_database_settings
 from app.core.exceptions import DatabaseUnavailableError
 from app.core.passwords import PasswordHasher
 from app.database import migrations
 from app.database.connection import Database
-from app.database.repositories import audit, credentials, users
+from app.database.repositories import audit, credentials, users, webhook_events
 from app.database.repositories.audit import Entry, Origin
 from app.database.repositories.users import NewUser, TakenError
 
@@ -64,6 +65,7 @@ async def _create_admin(email: str, username: str, password: str) -> int:
             )
             entry = Entry("user.registered", target=admin.uuid, details={"role": "admin", "by": "command line"})
             await audit.record(session, entry, Origin(ip=None, user_agent=None, request_id=None))
+            await webhook_events.emit(session, events.registered(admin))
     except TakenError as error:
         async with database.autocommit() as connection:
             existing = await credentials.find_by_login(connection, email)

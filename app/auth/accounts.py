@@ -3,6 +3,7 @@
 import secrets
 from dataclasses import dataclass, replace
 
+from app.auth import events
 from app.auth.logins import LoginService
 from app.auth.mail_outbox import MailOutbox
 from app.auth.schemas import UserCreate
@@ -10,7 +11,7 @@ from app.core.exceptions import BadRequestError, ConflictError, FieldError
 from app.core.passwords import PasswordHasher
 from app.database.connection import PATIENCE, Database
 from app.database.models import User
-from app.database.repositories import audit, auth_sessions, credentials, one_time_tokens, users
+from app.database.repositories import audit, auth_sessions, credentials, one_time_tokens, users, webhook_events
 from app.database.repositories.audit import Entry, Origin
 from app.database.repositories.principals import Principal
 from app.database.repositories.users import NewUser, TakenError
@@ -62,6 +63,7 @@ class AccountService:
         async with self.database.transaction(max_seconds=PATIENCE) as session:
             user = await users.create(session, account)
             await audit.record(session, Entry("user.registered", actor=user.uuid, target=user.uuid), origin)
+            await webhook_events.emit(session, events.registered(user))
             await self.outbox.enqueue(session, "verify_email", user.email)
             return user
 

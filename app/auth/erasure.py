@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
+from app.auth import events
 from app.auth.guesses import account_keys
 from app.auth.logins import LoginService
 from app.auth.schemas import ErasureReceipt, ExpiringItem, KeptItem, RemovedItem
 from app.core.exceptions import ConflictError, UnauthorizedError
 from app.database.connection import PATIENCE, Database
-from app.database.repositories import audit, erasure, throttles, users
+from app.database.repositories import audit, erasure, throttles, users, webhook_events
 from app.database.repositories.audit import Entry, Origin
 from app.database.repositories.erasure import Erased
 from app.database.repositories.principals import Principal
@@ -77,6 +78,7 @@ class ErasureService:
             erased = await erasure.erase(session, account)
             entry = Entry("account.erased", actor=user.uuid, target=user.uuid, details={"removed": erased.removed})
             await audit.record(session, entry, origin)
+            await webhook_events.emit(session, events.erased(user.uuid))
             return erased
 
 

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
+from app.auth import events
 from app.auth.accounts import already_registered
 from app.auth.schemas import ProfileUpdate
 from app.core.exceptions import UnauthorizedError
 from app.database.connection import PATIENCE, Database
 from app.database.models import User
-from app.database.repositories import audit, users
+from app.database.repositories import audit, users, webhook_events
 from app.database.repositories.audit import Entry, Origin
 from app.database.repositories.principals import Principal
 from app.database.repositories.users import TakenError
@@ -36,6 +37,7 @@ class ProfileService:
                 details = {"changed": sorted(changes)}
                 entry = Entry("profile.updated", actor=caller.uuid, target=caller.uuid, details=details)
                 await audit.record(session, entry, origin)
+                await webhook_events.emit(session, events.updated(user, changes))
                 return user
         except TakenError as error:
             raise already_registered(error.field) from error

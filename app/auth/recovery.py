@@ -3,13 +3,23 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from app.auth import events
 from app.auth.guesses import account_keys
 from app.auth.mail_outbox import MailOutbox
 from app.core.exceptions import BadRequestError, ServiceUnavailableError
 from app.core.passwords import PasswordHasher
 from app.core.security import hash_token
-from app.database.connection import PATIENCE, Database
-from app.database.repositories import api_keys, audit, auth_sessions, credentials, one_time_tokens, throttles, users
+from app.database.connection import PATIENCE, Database, DatabaseSession
+from app.database.repositories import (
+    api_keys,
+    audit,
+    auth_sessions,
+    credentials,
+    one_time_tokens,
+    throttles,
+    users,
+    webhook_events,
+)
 from app.database.repositories.audit import Entry, Origin
 
 _MAIL_RETRY_AFTER = 3600
@@ -60,7 +70,8 @@ class RecoveryService:
             if owner is None:
                 raise _invalid_token()
             await credentials.reset_password(session, owner.id, new_hash=new_hash)
-            await users.set_verified(session, owner.id)
+            if not owner.is_verified:
+                await self._verify(session, owner.id)
             ended = await auth_sessions.revoke_all(session, user_id=owner.id, reason="password_reset")
             # Keys too: whoever had the password until now may have made them, and the owner has just taken over.
             removed = await api_keys.remove_all(session, user_id=owner.id)
@@ -82,10 +93,17 @@ class RecoveryService:
             owner = await one_time_tokens.consume(session, purpose="verify_email", token_hash=hash_token(token))
             if owner is None:
                 raise _invalid_token()
-            has_its_name = await users.set_verified(session, owner.id)
+            has_its_name = await self._verify(session, owner.id)
             await one_time_tokens.forget(session, user_id=owner.id, purposes=["verify_email"])
             await audit.record(session, Entry("email.verified", target=owner.uuid), origin)
             return has_its_name
+
+    async def _verify(self, session: DatabaseSession, user_id: int) -> bool:
+        has_its_name = await users.set_verified(session, user_id)
+        user = await users.get(session, user_id)
+        if user is not None:
+            await webhook_events.emit(session, events.updated(user, ["is_verified"]))
+        return has_its_name
 
 
 def _invalid_token() -> BadRequestError:

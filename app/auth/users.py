@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from app.auth import events
 from app.auth.schemas import AdminUserResponse, AdminUserUpdate
 from app.core.exceptions import ConflictError, ForbiddenError, NotFoundError
 from app.database.connection import PATIENCE, Database, DatabaseSession
 from app.database.models import User
-from app.database.repositories import audit, auth_sessions, users
+from app.database.repositories import audit, auth_sessions, users, webhook_events
 from app.database.repositories.audit import Entry, Origin
 from app.database.repositories.principals import Principal
 
@@ -73,6 +74,7 @@ async def _update(
         await auth_sessions.revoke_all(session, user_id=user.id, reason="disabled")
     details = {"changed": sorted(changes), "before": before, "after": _logged(user)}
     await audit.record(session, Entry("user.updated", actor=admin.uuid, target=user.uuid, details=details), origin)
+    await webhook_events.emit(session, events.updated(user, changes))
     return user
 
 

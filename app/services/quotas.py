@@ -5,13 +5,15 @@ and with it under way the next one is refused: whatever a turn may still use is 
 has used.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from math import ceil
+from operator import itemgetter
 from typing import Self
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from pydantic import Field
 
@@ -19,9 +21,11 @@ from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError, TooManyRequestsError
 from app.core.types import ResponseModel, Usd
 from app.database.connection import PATIENCE, Database, DatabaseSession
-from app.database.repositories import quotas
+from app.database.models import User
+from app.database.repositories import quotas, users, webhook_events
 from app.database.repositories.principals import Principal
 from app.database.repositories.quotas import Quota, QuotaUse, Reservation
+from app.database.repositories.webhook_events import Event
 
 _RETRY_AFTER = 2
 """Seconds after which a turn under way may have ended."""
@@ -113,7 +117,19 @@ class Quotas:
             )
             is_reserved, use = await quotas.reserve(session, wanted, quota)
         if not is_reserved:
-            raise _refusal(QuotaStanding.of(quota, use), use)
+            exceeded = _exceeded(QuotaStanding.of(quota, use))
+            await self._tell(user_id, exceeded)
+            raise _refusal(exceeded, use)
+
+    async def _tell(self, user_id: int, exceeded: Mapping[str, TokenAllowance | CostAllowance]) -> None:
+        # Not while the account is locked: others wait for it to be refused.
+        if not exceeded:
+            return
+        with suppress(DatabaseUnavailableError):  # the next one that is refused tells
+            async with self.database.transaction(max_seconds=PATIENCE) as session:
+                if user := await users.get(session, user_id):
+                    for name, allowance in exceeded.items():
+                        await webhook_events.emit(session, _event(user, name, allowance))
 
     async def release(self, turn_id: UUID) -> None:
         """Give back what was reserved for a turn that came to nothing."""
@@ -137,16 +153,26 @@ def default_quota(settings: Settings) -> Quota:
     )
 
 
-def _refusal(standing: QuotaStanding, use: QuotaUse) -> TooManyRequestsError:
+def _exceeded(standing: QuotaStanding) -> dict[str, TokenAllowance | CostAllowance]:
     found: dict[str, TokenAllowance | CostAllowance] = dict(standing)
-    exceeded = {name: one.resets_at for name, one in found.items() if one.limit is not None and one.used >= one.limit}
+    return {name: one for name, one in found.items() if one.limit is not None and one.used >= one.limit}
+
+
+def _event(user: User, quota: str, allowance: TokenAllowance | CostAllowance) -> Event:
+    figures = allowance.model_dump(mode="json", include={"limit", "used", "resets_at"})
+    # By its id the event is the same one, however many questions are refused until then.
+    once = uuid5(user.uuid, f"quota.exceeded {quota} {allowance.resets_at.isoformat()}")
+    return Event("quota.exceeded", {"user_id": str(user.uuid), "quota": quota, **figures}, user_id=user.id, id=once)
+
+
+def _refusal(exceeded: Mapping[str, TokenAllowance | CostAllowance], use: QuotaUse) -> TooManyRequestsError:
     if not exceeded:
         return TooManyRequestsError(
             "What is left of your quota is reserved for the answers under way.",
             code="quota_reserved",
             retry_after=_RETRY_AFTER,
         )
-    name, resets_at = max(exceeded.items(), key=lambda item: item[1])
+    name, resets_at = max(((name, one.resets_at) for name, one in exceeded.items()), key=itemgetter(1))
     return TooManyRequestsError(
         "You have used up your quota.",
         code="quota_exceeded",

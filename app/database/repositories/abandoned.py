@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
 
 from app.database.models import ChatMessage, ChatSession
-from app.database.repositories import ledger
+from app.database.repositories import ledger, webhook_events
 from app.database.repositories.ledger import LedgerEntry
 from app.database.repositories.turns import ACTIVE, Answer, preview
 
@@ -88,7 +88,7 @@ def _settle_statement() -> Select[Any]:
             lease_expires_at=null(),
             updated_at=func.now(),
         )
-        .returning(ChatMessage.session_id)
+        .returning(*webhook_events.OF_ANSWER)
         .cte("answer")
     )
     session = (
@@ -99,7 +99,8 @@ def _settle_statement() -> Select[Any]:
     )
     # There is an account where the answer was made, and only storing it failed.
     calls = ledger.append_statement(owner, where_any=answer).cte("calls")
-    return select(answer.c.session_id).add_cte(session, calls)
+    event = webhook_events.about_turn(answer).cte("event")
+    return select(answer.c.session_id).add_cte(session, calls, event)
 
 
 _SETTLE = _settle_statement()
@@ -136,6 +137,7 @@ async def settle(connection: AsyncConnection, turn: AbandonedTurn, answer: Answe
             "p_meta": answer.meta,
             "p_tokens_used": answer.tokens_used,
             "p_preview": preview(answer.content),
+            **webhook_events.parameters(webhook_events.TURN_ENDED[answer.status]),
         },
     )
     return settled is not None

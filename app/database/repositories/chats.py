@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, delete, false, func, insert, or_, select
+from sqlalchemy import BigInteger, Select, Uuid, bindparam, delete, false, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
+from sqlalchemy.sql.dml import ReturningInsert
 
 from app.core.types import new_id
-from app.database.models import ChatMessage, ChatSession
+from app.database.models import ChatMessage, ChatSession, User
+from app.database.repositories import ledger, webhook_events
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +34,62 @@ class MessageRow:
     """Its process has died; the session's next question settles it."""
 
 
+_USER_ID = bindparam("p_user_id", type_=BigInteger)
+_SESSION_UUID = bindparam("p_session_uuid", type_=Uuid)
+
+
+def _create_statement() -> ReturningInsert[ChatSession]:
+    told = (
+        select(User.id.label("owner_id"), User.uuid.label("user_id"), _SESSION_UUID.label("session_id"))
+        .where(User.id == _USER_ID)
+        .subquery("told")
+    )
+    return (
+        insert(ChatSession)
+        .values(
+            uuid=_SESSION_UUID,
+            user_id=_USER_ID,
+            title=bindparam("p_title"),
+            meta=bindparam("p_meta"),
+        )
+        .returning(ChatSession)
+        .add_cte(webhook_events.about_session(told).cte("event"))
+        .execution_options(
+            dml_strategy="orm"
+        )  # the parameters are those of the statement, not the columns of an object
+    )
+
+
+def _remove_statement() -> Select[Any]:
+    # The event refers to the account, which goes before its sessions.
+    owner = ledger.owner_statement()
+    removed = (
+        delete(ChatSession)
+        .where(ChatSession.user_id == owner.c.id, ChatSession.uuid == _SESSION_UUID)
+        .returning(ChatSession.user_id, ChatSession.uuid, ChatSession.message_count)
+        .cte("removed")
+    )
+    told = (
+        select(
+            removed.c.user_id.label("owner_id"),
+            User.uuid.label("user_id"),
+            removed.c.uuid.label("session_id"),
+            removed.c.message_count,
+        )
+        .join(User, User.id == removed.c.user_id)
+        .subquery("told")
+    )
+    return select(removed.c.uuid).add_cte(webhook_events.about_session(told).cte("event"))
+
+
+_CREATE = _create_statement()
+_REMOVE = _remove_statement()
+
+
 async def create(session: AsyncSession, new: NewSession, *, user_id: int) -> ChatSession:
     """Store an empty session."""
-    return (
-        await session.scalars(
-            insert(ChatSession)
-            .values(uuid=new.uuid, user_id=user_id, title=new.title, meta=new.meta)
-            .returning(ChatSession)
-        )
-    ).one()
+    values = {"p_session_uuid": new.uuid, "p_user_id": user_id, "p_title": new.title, "p_meta": new.meta}
+    return (await session.scalars(_CREATE, values | webhook_events.parameters("session.created"))).one()
 
 
 async def get(session: AsyncSession, *, user_id: int, session_uuid: UUID) -> ChatSession | None:
@@ -113,12 +162,8 @@ async def find_turn(
 
 async def remove(session: AsyncSession, *, user_id: int, session_uuid: UUID) -> bool:
     """Delete a session with its messages. The ledger keeps what it cost. False: there is none."""
-    deleted = await session.scalar(
-        delete(ChatSession)
-        .where(ChatSession.user_id == user_id, ChatSession.uuid == session_uuid)
-        .returning(ChatSession.id)
-    )
-    return deleted is not None
+    values = {"p_session_uuid": session_uuid, "p_user_id": user_id}
+    return await session.scalar(_REMOVE, values | webhook_events.parameters("session.deleted")) is not None
 
 
 def _owned(user_id: int) -> Select[ChatSession]:

@@ -36,9 +36,9 @@ from sqlalchemy.orm import aliased
 from app.database import direct
 from app.database.connection import violated_constraint
 from app.database.direct import Either, RefusedError, Statement
-from app.database.models import ChatMessage, ChatSession
+from app.database.models import ChatMessage, ChatSession, User
 from app.database.models.chat_session import PREVIEW_LENGTH
-from app.database.repositories import idempotency, ledger
+from app.database.repositories import idempotency, ledger, webhook_events
 from app.database.repositories.idempotency import KeyTakenError, RequestKey
 from app.database.repositories.ledger import LedgerEntry
 
@@ -207,7 +207,7 @@ def _settle_statement() -> Select[Any]:
             lease_expires_at=null(),
             updated_at=func.now(),
         )
-        .returning(ChatMessage.session_id)
+        .returning(*webhook_events.OF_ANSWER)
         .cte("answer")
     )
     session = (
@@ -218,7 +218,9 @@ def _settle_statement() -> Select[Any]:
         .cte("session")
     )
     # The ledger is written even where the answer has been deleted meanwhile: the tokens were spent.
-    return select(session.c.message_count, session.c.updated_at).add_cte(ledger.append_statement(owner).cte("ledger"))
+    appended = ledger.append_statement(owner).cte("ledger")
+    event = webhook_events.about_turn(answer).cte("event")
+    return select(session.c.message_count, session.c.updated_at).add_cte(appended, event)
 
 
 # Built once: a `Statement` is compiled already, and of the others SQLAlchemy finds the compiled form again.
@@ -231,9 +233,24 @@ _OWNED_SESSION = select(ChatSession.id).where(
 _INTERRUPT = update(ChatMessage).values(
     status="interrupted", meta={"error": "interrupted"}, lease_expires_at=null(), updated_at=func.now()
 )
-_ABANDON = _INTERRUPT.where(ChatMessage.uuid == bindparam("p_turn_id"), ACTIVE).add_cte(
-    idempotency.release_statement().cte("key")
-)
+
+
+def _abandon_statement() -> Select[Any]:
+    # The event refers to the account, which goes before its messages.
+    owned = (
+        select(ChatMessage.id)
+        .join(ChatSession, ChatMessage.session_id == ChatSession.id)
+        .join(User, ChatSession.user_id == User.id)
+        .where(ChatMessage.uuid == bindparam("p_turn_id", type_=Uuid))
+        .with_for_update(of=User, key_share=True, read=True)
+        .cte("owned")
+    )
+    answer = _INTERRUPT.where(ChatMessage.id == owned.c.id, ACTIVE).returning(*webhook_events.OF_ANSWER).cte("answer")
+    event = webhook_events.about_turn(answer).cte("event")
+    return select(answer.c.uuid).add_cte(event, idempotency.release_statement().cte("key"))
+
+
+_ABANDON = _abandon_statement()
 _FIND_SETTLED = Statement(
     select(ChatMessage.status, ChatSession.message_count, ChatSession.updated_at)
     .join(ChatSession, ChatMessage.session_id == ChatSession.id)
@@ -367,6 +384,7 @@ async def settle(
                 "p_tokens_used": answer.tokens_used,
                 "p_processing_time_ms": answer.processing_time_ms,
                 "p_preview": preview(answer.content),
+                **webhook_events.parameters(webhook_events.TURN_ENDED[answer.status]),
             },
         )
     except (IntegrityError, UniqueViolationError) as error:
@@ -379,7 +397,8 @@ async def settle(
 
 async def abandon(connection: AsyncConnection, *, answer_uuid: UUID) -> None:
     """Mark an answer `interrupted` that nobody will make, if it was stored at all, and free the key of its question."""
-    await connection.execute(_ABANDON, {"p_turn_id": answer_uuid})
+    event = webhook_events.parameters("turn.interrupted")
+    await connection.execute(_ABANDON, {"p_turn_id": answer_uuid, **event})
 
 
 async def watch(
