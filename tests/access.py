@@ -64,6 +64,15 @@ def an_account(world: World, user: User) -> Ids:
     return {"user_id": user.id}
 
 
+def a_webhook(world: World, _user: User) -> Ids:
+    return {"webhook_id": str(world.webhook())}
+
+
+def a_delivery(world: World, user: User) -> Ids:
+    ids = a_webhook(world, user)
+    return ids | {"delivery_id": str(world.delivery(ids["webhook_id"]))}
+
+
 def a_mailed_token(purpose: str, **fields: object) -> Callable[[World, User], Body]:
     """Make a body with the token of a mail to the user."""
     return lambda world, user: {"token": world.mailed_token(user, purpose), **fields}
@@ -140,6 +149,16 @@ ENTRIES = {
     "admin.stop_message": Entry("admin", ids=an_answer),
     "admin.get_user_quota": Entry("admin", ids=an_account),
     "admin.change_user_quota": Entry("admin", ids=an_account, body=sends(tokens_per_day=1000)),
+    "admin.create_webhook": Entry("admin", body=sends(url="https://example.com/hook", events=["*"]), status=201),
+    "admin.list_webhooks": Entry("admin"),
+    "admin.get_webhook": Entry("admin", ids=a_webhook),
+    "admin.change_webhook": Entry("admin", ids=a_webhook, body=sends(description="billing")),
+    "admin.delete_webhook": Entry("admin", ids=a_webhook, status=204),
+    "admin.rotate_webhook_secret": Entry("admin", ids=a_webhook, body=sends(grace_hours=1)),
+    "admin.test_webhook": Entry("admin", ids=a_webhook, status=202),
+    "admin.list_webhook_deliveries": Entry("admin", ids=a_webhook),
+    "admin.get_webhook_delivery": Entry("admin", ids=a_delivery),
+    "admin.redeliver_webhook": Entry("admin", ids=a_delivery, status=202),
 }
 
 

@@ -41,14 +41,7 @@ def eve(
         [user.id],
     )
     sql.do("INSERT INTO outgoing_mails (kind, recipient) VALUES ('reset_password', upper(%s))", [user.email])
-    sql.do(
-        "WITH endpoint AS (INSERT INTO webhook_endpoints (uuid, url, events)"
-        " VALUES (gen_random_uuid(), 'https://example.com', '{*}') RETURNING id)"
-        " INSERT INTO webhook_deliveries (event_id, endpoint_id, user_id, type, data)"
-        " SELECT gen_random_uuid(), endpoint.id, users.id, 'user.updated', jsonb_build_object('user_id', users.uuid)"
-        " FROM endpoint, users WHERE users.uuid = %s",
-        [user.id],
-    )
+    sql.do("INSERT INTO webhook_endpoints (uuid, url, events) VALUES (gen_random_uuid(), 'https://example.com', '{*}')")
     provider.always(answers(f"{CANARY} answer"))
     chat = Chat(chat_client, user)
     session = chat.open(title=f"{CANARY} title", context={CANARY: CANARY})

@@ -34,7 +34,13 @@ Action = Literal[
     "user.quota_changed",
     "user.registered",
     "user.updated",
+    "webhook.created",
+    "webhook.deleted",
     "webhook.disabled",
+    "webhook.redelivered",
+    "webhook.secret_rotated",
+    "webhook.tested",
+    "webhook.updated",
 ]
 """What entries are about. Each is explained in docs/operations.md."""
 Outcome = Literal["done", "refused"]

@@ -32,7 +32,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from app.core.types import new_id
 from app.database.models import ChatMessage, ChatSession, User, WebhookDelivery, WebhookEndpoint
 
-EventType = Literal[
+SubscribableEvent = Literal[
     "quota.exceeded",
     "session.created",
     "session.deleted",
@@ -43,9 +43,10 @@ EventType = Literal[
     "user.erased",
     "user.registered",
     "user.updated",
-    "webhook.test",
 ]
-"""Each is explained in docs/webhooks.md."""
+"""What endpoints may want to know of. Each is explained in docs/webhooks.md."""
+
+EventType = SubscribableEvent | Literal["webhook.test"]
 
 EVERY_EVENT = "*"
 """In place of types: all of them, those too that are added later."""

@@ -1,0 +1,270 @@
+"""Endpoints of webhooks: making and changing them, their secrets, and what became of their events."""
+
+import base64
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
+from pydantic import SecretStr
+
+from app import admin_main
+from app.admin.webhooks import MOST_ENDPOINTS
+from app.config import Settings
+from app.core.webhook_secrets import WebhookSecrets
+from tests.fixtures.database import Sql
+from tests.fixtures.services import ADMIN, User, assert_problem
+
+URL = "https://hooks.example.com/a-secret-of-the-receiver"
+SHARED = "whsec_" + base64.b64encode(b"1" * 32).decode()
+
+Call = Callable[..., Response]
+
+
+@pytest.fixture
+def call(admin_client: TestClient, admin: User) -> Call:
+    def send(method: str, path: str = "", **fields: Any) -> Response:  # noqa: ANN401 - passed on
+        return admin_client.request(method, f"{ADMIN}/webhooks{path}", headers=admin.headers, **fields)
+
+    return send
+
+
+def create(call: Call, **fields: object) -> dict[str, Any]:
+    response = call("POST", json={"url": URL, "events": ["*"], **fields})
+    assert response.status_code == 201, response.text
+    return dict(response.json())
+
+
+def add_deliveries(sql: Sql, webhook: str, *statuses: str) -> list[str]:
+    """Give the ids of new events of an endpoint, oldest first."""
+    rows = [
+        sql.rows(
+            "INSERT INTO webhook_deliveries (event_id, endpoint_id, type, data, status, next_attempt_at, attempts, log)"
+            " SELECT gen_random_uuid(), id, 'user.erased', '{\"user_id\": \"x\"}', %(status)s,"
+            " CASE %(status)s WHEN 'pending' THEN now() END, 1, '[{\"error\": \"timeout\"}]'"
+            " FROM webhook_endpoints WHERE uuid = %(webhook)s RETURNING event_id",
+            {"status": status, "webhook": webhook},
+        )
+        for status in statuses
+    ]
+    return [str(row["event_id"]) for (row,) in rows]
+
+
+def audited(sql: Sql) -> list[tuple[str, dict[str, Any]]]:
+    rows = sql.rows("SELECT action, details FROM audit_log WHERE action LIKE 'webhook.%%' ORDER BY id")
+    return [(row["action"], row["details"]) for row in rows]
+
+
+def test_the_secret_is_shown_when_it_is_new_and_not_again(call: Call, settings: Settings) -> None:
+    made = create(call, description="billing", events=["turn.completed"])
+    secrets = WebhookSecrets.from_secret(settings.SECRET_KEY.get_secret_value())
+    assert made["secret"] == secrets.own(UUID(made["id"]), 1)
+    shown = call("GET", f"/{made['id']}").json()
+    assert shown == {name: value for name, value in made.items() if name != "secret"}
+    assert call("GET").json() == {"webhooks": [shown]}
+
+
+def test_a_rotated_secret_is_another_one_and_the_old_one_stays_good_for_the_grace(call: Call, sql: Sql) -> None:
+    made = create(call)
+    assert made["previous_secret_until"] is None
+    rotated = call("POST", f"/{made['id']}/secret", json={"grace_hours": 2}).json()
+    assert rotated["secret"] != made["secret"]
+    left = "SELECT round(extract(epoch FROM previous_secret_until - now()) / 3600, 1) FROM webhook_endpoints"
+    assert sql.value(left) == 2
+    at_once = call("POST", f"/{made['id']}/secret", json={"grace_hours": 0}).json()
+    assert at_once["secret"] not in {rotated["secret"], made["secret"]}
+    assert sql.value("SELECT previous_secret_until <= now() FROM webhook_endpoints") is True
+
+
+@pytest.fixture
+def sharing_client(settings: Settings, admin_client: TestClient) -> Iterator[TestClient]:
+    shared = settings.model_copy(update={"WEBHOOK_SECRET": SecretStr(SHARED)})
+    with TestClient(admin_main.create(shared)) as client:
+        yield client
+
+
+def test_only_where_there_is_a_shared_secret_endpoints_may_use_it(call: Call) -> None:
+    body = {"url": URL, "events": ["*"], "uses_shared_secret": True}
+    assert_problem(call("POST", json=body), 409, "no_shared_secret")
+    made = create(call)
+    refused = call("PATCH", f"/{made['id']}", json={"uses_shared_secret": True})
+    assert_problem(refused, 409, "no_shared_secret")
+
+
+def test_a_shared_secret_is_neither_shown_nor_rotated(sharing_client: TestClient, admin: User) -> None:
+    body = {"url": URL, "events": ["*"], "uses_shared_secret": True}
+    response = sharing_client.post(f"{ADMIN}/webhooks", json=body, headers=admin.headers)
+    assert (response.status_code, response.json()["secret"]) == (201, None)
+    assert SHARED not in response.text
+    path = f"{ADMIN}/webhooks/{response.json()['id']}/secret"
+    assert_problem(sharing_client.post(path, json={}, headers=admin.headers), 409, "shared_secret")
+
+
+def test_changes_are_audited_without_the_url(call: Call, sql: Sql) -> None:
+    path = f"/{create(call)['id']}"
+    changes = {"url": f"{URL}-2", "description": "billing", "events": ["user.erased"], "is_enabled": False}
+    changed = call("PATCH", path, json=changes).json()
+    assert changes.items() <= changed.items()
+    assert call("PATCH", path, json=changes).json() == changed  # nothing to do, and nothing to note
+    assert call("PATCH", path, json={"description": None}).json()["description"] is None
+    call("POST", f"{path}/secret", json={})
+    assert call("DELETE", path).status_code == 204
+    assert_problem(call("GET", path), 404, "not_found")
+    before = {"events": ["*"], "is_enabled": True, "uses_shared_secret": False}
+    after = {"events": ["user.erased"], "is_enabled": False, "uses_shared_secret": False}
+    assert audited(sql) == [
+        ("webhook.created", before),
+        ("webhook.updated", {"changed": sorted(changes), "before": before, "after": after}),
+        ("webhook.updated", {"changed": ["description"], "before": after, "after": after}),
+        ("webhook.secret_rotated", {"grace_hours": 24}),
+        ("webhook.deleted", {}),
+    ]
+
+
+def test_enabling_forgets_why_it_was_disabled(call: Call, sql: Sql) -> None:
+    path = f"/{create(call)['id']}"
+    sql.do("UPDATE webhook_endpoints SET is_enabled = false, disabled_reason = 'failing', failing_since = now()")
+    shown = call("GET", path).json()
+    assert (shown["is_enabled"], shown["disabled_reason"]) == (False, "failing")
+    assert shown["failing_since"] is not None
+    assert_problem(call("POST", f"{path}/test"), 409, "webhook_disabled")
+    enabled = call("PATCH", path, json={"is_enabled": True}).json()
+    assert [enabled[name] for name in ("is_enabled", "disabled_reason", "failing_since")] == [True, None, None]
+
+
+def test_there_are_no_more_endpoints_than_may_be_also_when_they_are_made_at_once(call: Call, sql: Sql) -> None:
+    sql.do(
+        "INSERT INTO webhook_endpoints (uuid, url, events)"
+        " SELECT gen_random_uuid(), 'https://example.com', '{*}' FROM generate_series(1, %s)",
+        [MOST_ENDPOINTS - 2],
+    )
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: call("POST", json={"url": URL, "events": ["*"]}), range(8)))
+    assert sorted(answer.status_code for answer in answers) == [201] * 2 + [409] * 6
+    assert_problem(call("POST", json={"url": URL, "events": ["*"]}), 409, "too_many_webhooks")
+    assert sql.value("SELECT count(*) FROM webhook_endpoints") == MOST_ENDPOINTS
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "example.com",
+        "//example.com",
+        "ftp://example.com",
+        "file:///etc/passwd",
+        "gopher://example.com",
+        "javascript:alert(1)",
+        "https://",
+        "https:///path",
+        "https://:443",
+        "https://example.com:0",
+        "https://example.com:65536",
+        "https://example.com:x",
+        "https://user@example.com",
+        "https://user:password@example.com",
+        "https://@example.com",
+        "https://example.com/#fragment",
+        "https://example.com#",
+        "https://example.com/a b",
+        "https://example.com/a\tb",
+        "https://example.com/a\r\nHost: other",
+        "https://example.com\\@other",
+        "https://[::1",
+        "https://example.com/" + "a" * 2048,
+        "https://example.com/\x00",
+        None,
+        1,
+    ],
+)
+def test_what_is_no_address_of_a_receiver_is_refused(call: Call, url: object) -> None:
+    problem = assert_problem(call("POST", json={"url": url, "events": ["*"]}), 422, "validation_error")
+    assert [error["field"] for error in problem["errors"]] == ["body.url"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://example.com", "https://example.com:8443/a?b=c%20d&e=@", "http://[2001:db8::1]:80/", "https://ü.example"],
+)
+def test_addresses_of_receivers_are_kept_as_they_are(call: Call, url: str) -> None:
+    assert create(call, url=url)["url"] == url
+
+
+@pytest.mark.parametrize(
+    "events", [[], ["webhook.test"], ["turn.started"], ["*", "*"], ["user.erased"] * 2, "*", None, ["*"] * 21]
+)
+def test_what_is_no_list_of_events_is_refused(call: Call, events: object) -> None:
+    assert_problem(call("POST", json={"url": URL, "events": events}), 422, "validation_error")
+
+
+def test_a_change_of_nothing_is_refused(call: Call) -> None:
+    path = f"/{create(call)['id']}"
+    assert_problem(call("PATCH", path, json={}), 422, "validation_error")
+    for field in ("url", "events", "is_enabled", "uses_shared_secret"):
+        assert_problem(call("PATCH", path, json={field: None}), 422, "validation_error")
+
+
+def test_a_test_goes_to_the_endpoint_whatever_it_wants_to_know_of(call: Call, sql: Sql) -> None:
+    made, other = create(call, events=["user.erased"]), create(call)
+    response = call("POST", f"/{made['id']}/test")
+    assert response.status_code == 202
+    assert (response.json()["type"], response.json()["status"]) == ("webhook.test", "pending")
+    (stored,) = sql.rows("SELECT event_id, data FROM webhook_deliveries")
+    assert (str(stored["event_id"]), stored["data"]) == (response.json()["id"], {"webhook_id": made["id"]})
+    assert audited(sql)[-1] == ("webhook.tested", {"event": response.json()["id"]})
+    assert call("GET", f"/{other['id']}/deliveries").json() == {"deliveries": [], "next": None}
+
+
+def test_deliveries_are_listed_newest_first_in_parts_and_by_status(call: Call, sql: Sql) -> None:
+    made, other = create(call), create(call)
+    ids = add_deliveries(sql, made["id"], "delivered", "failed", "pending", "failed", "delivered")
+    add_deliveries(sql, other["id"], "failed")
+
+    def listed(**query: object) -> list[str]:
+        found: list[str] = []
+        while True:
+            page = call("GET", f"/{made['id']}/deliveries", params=query).json()
+            found += [one["id"] for one in page["deliveries"]]
+            if page["next"] is None:
+                return found
+            query["after"] = page["next"]
+
+    assert listed() == ids[::-1]
+    assert listed(limit=2) == ids[::-1]
+    assert listed(limit=5) == ids[::-1]
+    assert listed(status="failed", limit=1) == [ids[3], ids[1]]
+    assert listed(status="pending") == [ids[2]]
+    assert listed(after=str(uuid4())) == []
+
+
+def test_a_delivery_is_shown_with_what_was_sent_and_its_log(call: Call, sql: Sql) -> None:
+    made, other = create(call), create(call)
+    (event,) = add_deliveries(sql, made["id"], "failed")
+    shown = call("GET", f"/{made['id']}/deliveries/{event}").json()
+    assert (shown["id"], shown["data"], shown["log"]) == (event, {"user_id": "x"}, [{"error": "timeout"}])
+    assert_problem(call("GET", f"/{other['id']}/deliveries/{event}"), 404, "not_found")
+
+
+def test_what_is_over_is_delivered_once_more_under_its_id(call: Call, sql: Sql) -> None:
+    made, other = create(call), create(call)
+    (event,) = add_deliveries(sql, made["id"], "failed")
+    path = f"/{made['id']}/deliveries/{event}/redeliver"
+    assert_problem(call("POST", f"/{other['id']}/deliveries/{event}/redeliver"), 404, "not_found")
+    response = call("POST", path)
+    assert (response.status_code, response.json()["id"], response.json()["status"]) == (202, event, "pending")
+    assert sql.rows("SELECT attempts, earlier_attempts, next_attempt_at <= now() AS due FROM webhook_deliveries") == [
+        {"attempts": 1, "earlier_attempts": 1, "due": True}
+    ]
+    assert_problem(call("POST", path), 409, "delivery_pending")
+    assert audited(sql)[-1] == ("webhook.redelivered", {"event": event, "type": "user.erased"})
+
+
+def test_of_an_endpoint_that_was_deleted_nothing_is_delivered_any_more(call: Call, sql: Sql) -> None:
+    made = create(call)
+    (event,) = add_deliveries(sql, made["id"], "failed")
+    call("DELETE", f"/{made['id']}")
+    assert_problem(call("POST", f"/{made['id']}/deliveries/{event}/redeliver"), 404, "not_found")
+    assert_problem(call("GET", f"/{made['id']}/deliveries"), 404, "not_found")
