@@ -78,7 +78,7 @@ def test_the_receipt_counts_what_went_and_says_what_stays_and_why(
         "chat_messages": 6,
         "user_usage_quarters": 2,
         "quota_reservations": 1,
-        "webhook_deliveries": 5,
+        "webhook_deliveries": 4,
         "stream_buffers": 0,
         "cached_answers": 0,
     }
