@@ -77,8 +77,9 @@ class Heartbeat:
             DatabaseUnavailableError: PostgreSQL is away or too slow.
 
         """
+        state = self._state()  # before this takes a connection itself
         async with self._database.autocommit(max_seconds=_PATIENCE) as connection:
-            await instances.beat(connection, self.instance, age=self._age(), state=self._state())
+            await instances.beat(connection, self.instance, age=self._age(), state=state)
             for report in self._reports:
                 await report(connection, self.instance.id)
 
