@@ -151,6 +151,8 @@ def test_there_are_no_more_endpoints_than_may_be_also_when_they_are_made_at_once
 @pytest.mark.parametrize(
     "url",
     [
+        "http://0177.0.0.1/",  # what delivers could not make a request of these
+        "http://①②⑦.0.0.1/",
         "",
         "example.com",
         "//example.com",

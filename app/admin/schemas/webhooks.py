@@ -9,6 +9,7 @@ from pydantic import MISSING, AfterValidator, ConfigDict, Field, StrictBool, Str
 from app.core.types import Instant, RequestModel, ResponseModel, Storable
 from app.database.repositories.webhook_events import SubscribableEvent
 from app.database.repositories.webhooks import Status
+from app.services.outgoing import OutgoingError, parse_url
 
 
 def _check_url(url: str) -> str:
@@ -25,6 +26,10 @@ def _check_url(url: str) -> str:
         raise ValueError("must not hold a user or a password")
     if "#" in url:
         raise ValueError("must not have a fragment")
+    try:
+        parse_url(url)
+    except OutgoingError:
+        raise ValueError("must be a URL") from None
     return url
 
 
