@@ -3,8 +3,10 @@
 import math
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -190,6 +192,25 @@ def store_session(sql: Sql, owner: User, created_at: datetime, moments: list[dat
         " FROM unnest(%s::timestamptz[]) WITH ORDINALITY AS moments (created_at, seq)",
         [session[0]["id"], moments],
     )
+
+
+@pytest.mark.parametrize("summed_up", [0, 2])
+def test_who_asks_at_the_very_edge_was_active_after_it_and_not_before(
+    figures: Figures, make_user: Callable[[str], User], sql: Sql, sum_up: Callable[[int], int], summed_up: int
+) -> None:
+    week = timedelta(days=7)
+    (call, *_) = workload.calls()
+    for name, moment in (("ada", START), ("bob", START + week)):
+        make_user(name)
+        sql.do("UPDATE users SET created_at = %s WHERE username = %s", [START - week, name])
+        workload.store(sql, [replace(call, turn_id=uuid4(), user=name, created_at=moment)])
+    assert sum_up(summed_up) == summed_up
+    span = {"from": (START - week).isoformat(), "to": (START + 2 * week).isoformat()}
+    report = figures.report("retention", **span)
+    assert [row["active"] for row in report["rows"] if row["users"]] == [0, 1, 1]
+    for start, active, active_before in ((START, 1, 0), (START + week, 1, 1), (START - week, 0, 0)):
+        overview = figures.get("/overview", **{"from": start.isoformat(), "to": (start + week).isoformat()}).json()
+        assert (overview["period"]["users_active"], overview["previous"]["users_active"]) == (active, active_before)
 
 
 def test_cohorts_come_back(figures: Figures, ledger: list[Call], sql: Sql) -> None:

@@ -2,11 +2,13 @@
 
 import random
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
+
+from pydantic_core import to_json
 
 from tests.fixtures.database import Sql
 
@@ -80,13 +82,13 @@ def _turn(dice: random.Random, moment: datetime) -> Iterator[Call]:
 
 def store(sql: Sql, ledger: Iterable[Call]) -> None:
     """Append to the ledger. Who has no account has been erased."""
-    names = [field.name for field in fields(Call) if field.name != "user"]
-    for call in ledger:
-        sql.do(
-            f"INSERT INTO llm_calls (user_id, {', '.join(names)})"  # noqa: S608 - our own names
-            f" VALUES ((SELECT id FROM users WHERE username = %s), {', '.join(['%s'] * len(names))})",
-            [call.user, *(getattr(call, name) for name in names)],
-        )
+    names = ", ".join(field.name for field in fields(Call) if field.name != "user")
+    sql.do(
+        f"INSERT INTO llm_calls (user_id, {names})"  # noqa: S608 - our own names
+        f" SELECT (SELECT id FROM users WHERE username = rows->>'user'), {names}"
+        " FROM jsonb_array_elements(%s) AS rows, jsonb_populate_record(NULL::llm_calls, rows) AS row",
+        [to_json([asdict(call) for call in ledger]).decode()],
+    )
 
 
 def figures(ledger: Iterable[Call], *, of_model: bool = False) -> dict[str, Any]:
