@@ -74,12 +74,16 @@ class StreamedAnswer:
         self.usage: Usage | None = None
         self.is_over = False
         """Whether the provider has said that nothing follows."""
-        self.is_repaired = False
-        """Whether the text is not what the provider sent."""
+        self._has_been_cleaned = False
         self._pieces: list[str] = []
         self._half = ""
         # A line that comes byte by byte costs as much as its length, and not the square of it.
         self._line = bytearray()
+
+    @property
+    def is_repaired(self) -> bool:
+        """Whether the text is not what the provider sent."""
+        return self._has_been_cleaned or self._half != ""
 
     @property
     def text(self) -> str:
@@ -127,7 +131,7 @@ class StreamedAnswer:
         sent = self._whole_characters(text)
         text = storable(sent)
         if text != sent:
-            self.is_repaired = True
+            self._has_been_cleaned = True
         self._pieces.append(text)
         return text
 

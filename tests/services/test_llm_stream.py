@@ -216,6 +216,14 @@ async def test_a_character_may_come_in_two_halves(provider: Provider, model: Ope
     assert (await asked.go()).text == asked.text == "a😀b"
 
 
+async def test_half_a_character_at_the_end_is_left_out_and_that_is_told(
+    provider: Provider, model: OpenAIChatModel
+) -> None:
+    provider.script(streams(chunk("Hi"), b'data: {"choices": [{"delta": {"content": "\\ud83d"}}]}\n\n', STOP))
+    completion = await Asked(model).go()
+    assert (completion.text, completion.is_repaired) == ("Hi", True)
+
+
 async def test_what_comes_at_once_lets_others_have_their_turn(
     model: OpenAIChatModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
