@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from sqlalchemy import select
@@ -10,7 +11,7 @@ from sqlalchemy import select
 from app.core.types import new_id
 from app.database.connection import Database
 from app.database.models import ChatMessage, ChatSession
-from app.database.repositories import chats, turns, users
+from app.database.repositories import chats, erasure, turns, users
 from app.database.repositories.chats import NewSession
 from app.database.repositories.ledger import LedgerEntry
 from app.database.repositories.turns import ActiveTurnError, Answer, NewTurn
@@ -75,10 +76,18 @@ async def owner(pool: Database, sql: Sql) -> Owner:
     return Owner(pool, user.id)
 
 
+def add_endpoint(sql: Sql) -> None:
+    """Have everything told to somebody: what tells it refers to accounts, too."""
+    sql.do("INSERT INTO webhook_endpoints (uuid, url, events) VALUES (gen_random_uuid(), 'https://example.com', '{*}')")
+
+
+@pytest.mark.parametrize("is_told", [False, True])
 async def test_questions_answers_and_deletions_at_once_never_wait_for_each_other_in_a_circle(
-    owner: Owner, sql: Sql
+    owner: Owner, sql: Sql, *, is_told: bool
 ) -> None:
     ended: Counter[str] = Counter()
+    if is_told:
+        add_endpoint(sql)
 
     async def ask(session: ChatSession) -> None:
         try:
@@ -102,6 +111,34 @@ async def test_questions_answers_and_deletions_at_once_never_wait_for_each_other
     counts = "SELECT max(seq) <> count(*) AS gap FROM chat_messages GROUP BY session_id"
     gaps = f"SELECT count(*) FROM ({counts}) AS sessions WHERE gap"  # noqa: S608 - put together here
     assert sql.value(gaps) == 0
+
+
+async def test_nor_do_they_and_the_erasure_of_the_account(pool: Database, sql: Sql) -> None:
+    add_endpoint(sql)
+
+    async def erase(owner: Owner) -> None:
+        async with pool.transaction() as transaction:
+            account = await erasure.lock_account(transaction, owner.user_id)
+            assert account is not None
+            await erasure.erase(transaction, account)
+
+    async def abandon(answer_uuid: UUID) -> None:
+        async with pool.autocommit() as connection:
+            await turns.abandon(connection, answer_uuid=answer_uuid)
+
+    for number in range(20):
+        async with pool.transaction() as transaction:
+            user = await users.create(transaction, NewUser(f"{number}@example.com", f"u{number}", "hash"))
+        owner = Owner(pool, user.id)
+        sessions = [await owner.open() for _ in range(9)]
+        started = [turn for session in sessions[:6] if (turn := await owner.start(session))]
+        await asyncio.gather(  # a deadlock would raise
+            *(owner.settle(turn) for turn in started[:3]),
+            *(abandon(turn.answer_uuid) for turn in started[3:]),
+            erase(owner),
+            *map(owner.remove, sessions[6:]),
+        )
+    assert sql.value("SELECT count(*) FROM webhook_deliveries") == 0
 
 
 async def test_storing_an_answer_twice_stores_it_once(owner: Owner, pool: Database, sql: Sql) -> None:
