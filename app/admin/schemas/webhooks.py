@@ -106,7 +106,7 @@ class WebhookResponse(ResponseModel):
     failing_since: Instant | None = Field(description="The first failure since the last success.")
     uses_shared_secret: bool
     previous_secret_until: Instant | None = Field(
-        description="Until then the secret of before the rotation signs, too."
+        description="Until then the secret from before the rotation signs, too."
     )
     created_at: Instant
     updated_at: Instant
