@@ -26,6 +26,7 @@ from app.database.repositories import (
     instances,
     one_time_tokens,
     quotas,
+    repair,
     roll_up,
     throttles,
     webhook_deliveries,
@@ -65,7 +66,8 @@ def jobs(settings: Settings, database: Database, published: Published) -> Iterat
     )
     deliveries_age = timedelta(days=settings.RETENTION_DELIVERY_DAYS)
     yield Job("settle abandoned turns", 1.5, abandoned.settle_some)
-    yield Job("compare sums with the ledger", 10.0, SumsRepair(database).compare_some)
+    for name, walk in (("compare sums by quarter", repair.QUARTERS), ("compare sums by day", repair.DAYS)):
+        yield Job(name, 10.0, SumsRepair(database, walk).compare_some)
     for name, batch, interval in (
         ("sum up usage", roll_up.roll_up, 2.0),
         ("purge idempotency keys", idempotency.purge, 300.0),

@@ -8,8 +8,7 @@ from datetime import timedelta
 
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database
-from app.database.repositories import repair
-from app.database.repositories.repair import Place
+from app.database.repositories.repair import Place, Walk
 
 logger = logging.getLogger(__name__)
 
@@ -19,11 +18,12 @@ _ROUND_SECONDS = 1.0
 
 
 class SumsRepair:
-    """Compares the sums with the ledger, again and again, a little at a time."""
+    """Compares sums with the ledger, again and again, a little at a time."""
 
-    def __init__(self, database: Database, *, round_seconds: float = _ROUND_SECONDS) -> None:
-        """Begin no other hour in a round after so many seconds."""
+    def __init__(self, database: Database, walk: Walk, *, round_seconds: float = _ROUND_SECONDS) -> None:
+        """Begin no other stretch in a round after so many seconds."""
         self._database = database
+        self._walk = walk
         self._round_seconds = round_seconds
 
     async def compare_some(self) -> int:
@@ -32,8 +32,8 @@ class SumsRepair:
         mended: Counter[str] = Counter()
         is_expected = True
         async with self._database.transaction() as transaction:
-            await repair.prepare(transaction)
-        while compared := await self._compare_hour():
+            await self._walk.prepare(transaction)
+        while compared := await self._compare():
             place, differing = compared
             mended.update(differing)
             is_expected = is_expected and place.is_first_pass
@@ -44,21 +44,21 @@ class SumsRepair:
             logger.log(level, "sums differed from the ledger", extra={"mended": dict(mended)})
         return mended.total()
 
-    async def _compare_hour(self) -> tuple[Place, Mapping[str, int]] | None:
+    async def _compare(self) -> tuple[Place, Mapping[str, int]] | None:
         place = None
         try:
             async with self._database.transaction() as transaction:
-                place = await repair.find_place(transaction, pause=_PAUSE)
+                place = await self._walk.find_place(transaction, pause=_PAUSE)
                 if place is None:
                     return None
-                differing = await repair.mend(transaction, place)
-                await repair.go_on(transaction, place)
+                differing = await self._walk.mend(transaction, place)
+                await self._walk.go_on(transaction, place)
         except DatabaseUnavailableError:
             if place is None:
                 raise
             # Too much happened in it for the time a statement has. The others do not wait for it.
             async with self._database.transaction() as transaction:
-                await repair.go_on(transaction, place)
-            logger.warning("an hour of the sums was not compared", extra={"hour": place.begins.isoformat()})
+                await self._walk.pass_over(transaction, place)
+            logger.warning("sums were not compared", extra={"begins": place.begins.isoformat()})
             return place, {}
         return place, differing

@@ -76,6 +76,7 @@ def test_the_receipt_counts_what_went_and_says_what_stays_and_why(
         "outgoing_mails": 1,
         "chat_sessions": 1,
         "chat_messages": 6,
+        "user_usage_days": 1,
         "user_usage_quarters": 2,
         "quota_reservations": 1,
         "webhook_deliveries": 4,

@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, literal, select, text
 
+from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database
-from app.database.repositories import repair, sums
+from app.database.repositories import sums, usage
+from app.database.repositories.repair import DAYS, QUARTERS, Walk
 from app.database.repositories.roll_up import roll_up
 from app.services.sums_repair import SumsRepair
 from tests.fixtures.database import Sql
@@ -30,17 +33,17 @@ SELECT date_trunc('hour', quarter), {keys}, {sums} FROM old GROUP BY 1, {keys}
 COUNTERS = sums.USAGE.counters
 WRONGS = {
     "lost": "DELETE FROM {table} WHERE ctid IN (SELECT ctid FROM {table} LIMIT 3)",
-    "too many": "UPDATE {table} SET {counter} = {counter} + 5 WHERE model = 'm1'",
+    "too many": "UPDATE {table} SET {counter} = {counter} + 5 WHERE {key} = {one}",
     "less than nothing": "UPDATE {table} SET {counter} = -1",
-    "of nothing": "UPDATE {table} SET quarter = quarter + interval '30 days' WHERE model = 'm0'",
-    "of another model": "UPDATE {table} SET model = 'other' WHERE model = 'm0'",
+    "of nothing": "UPDATE {table} SET {time} = {time} + interval '30 days' WHERE {key} = {one}",
+    "of something else": "UPDATE {table} SET {key} = 'other' WHERE {key} = {one}",
 }
 
 
 async def whole_pass(pool: Database, sql: Sql) -> int:
     """Compare everything, from the beginning, and return how many rows were mended."""
     sql.do("UPDATE usage_repair SET due_at = now(), upto = '-infinity'")
-    return await SumsRepair(pool, round_seconds=60).compare_some()
+    return sum([await SumsRepair(pool, walk, round_seconds=60).compare_some() for walk in (QUARTERS, DAYS)])
 
 
 async def sum_up(pool: Database, limit: int = 1000) -> None:
@@ -72,17 +75,18 @@ async def test_what_is_wrong_is_mended(
 ) -> None:
     await sum_up(pool, summed_up)
     await whole_pass(pool, ledger)
-    counters = {"latency_quarters": "first_tokens"}
-    for table in TABLES:
-        ledger.do(wrong.format(table=table, counter=counters.get(table, "calls")))
+    for each in sums.ALL:
+        key, one = ("model", "'m1'") if "model" in each.keys else ("purpose", "'answer'")
+        names = {"table": each.table.name, "time": each.time.name, "counter": each.counters[-1], "key": key, "one": one}
+        ledger.do(wrong.format_map(names))
     assert await exact(pool) != of_ledger(ledger)
     assert await whole_pass(pool, ledger) > 0
     assert await exact(pool) == of_ledger(ledger)
     await sum_up(pool)
     assert stored(ledger) == of_ledger(ledger)
     assert await whole_pass(pool, ledger) == 0
-    (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert set(warning.__dict__["mended"]) == set(TABLES)
+    warnings = [record.__dict__["mended"] for record in caplog.records if record.levelno == logging.WARNING]
+    assert {table for mended in warnings for table in mended} == set(TABLES)
 
 
 async def test_sums_of_the_previous_release_are_refined_without_alarm(
@@ -103,32 +107,81 @@ async def test_sums_of_the_previous_release_are_refined_without_alarm(
 
 async def test_a_round_is_short_and_the_next_one_goes_on_where_it_ended(pool: Database, ledger: Sql) -> None:
     await sum_up(pool)
-    for table in TABLES:
-        ledger.do(f"TRUNCATE {table}")
+    for each in sums.BY_QUARTER:
+        ledger.do(f"TRUNCATE {each.table.name}")
     rounds, mended = 0, 0
     while ledger.rows("SELECT 1 FROM usage_repair WHERE passes > 0") == []:
-        mended += await SumsRepair(pool, round_seconds=0).compare_some()  # an hour at a time
+        mended += await SumsRepair(pool, QUARTERS, round_seconds=0).compare_some()  # an hour at a time
         rounds += 1
     hours = ledger.value("SELECT count(DISTINCT date_trunc('hour', created_at)) FROM llm_calls")
     assert rounds == hours + 1
     assert stored(ledger) == of_ledger(ledger)
-    assert mended == sum(len(rows) for rows in stored(ledger).values())
+    assert mended == sum(len(stored(ledger)[each.table.name]) for each in sums.BY_QUARTER)
     ledger.do("TRUNCATE usage_quarters")
-    assert await SumsRepair(pool).compare_some() == 0  # not before a day is over
+    assert await SumsRepair(pool, QUARTERS).compare_some() == 0  # not before a day is over
     ledger.do("UPDATE usage_repair SET due_at = due_at - interval '23:59:00'")
-    assert await SumsRepair(pool).compare_some() == 0
+    assert await SumsRepair(pool, QUARTERS).compare_some() == 0
     ledger.do("UPDATE usage_repair SET due_at = due_at - interval '00:01:00'")
-    assert await SumsRepair(pool).compare_some() > 0
+    assert await SumsRepair(pool, QUARTERS).compare_some() > 0
 
 
 async def test_an_hour_that_another_one_compares_is_left_to_it(pool: Database, ledger: Sql) -> None:
     await sum_up(pool)
     ledger.do("TRUNCATE usage_quarters")
     async with pool.transaction() as transaction:
-        await repair.prepare(transaction)
+        await QUARTERS.prepare(transaction)
     async with pool.transaction() as transaction:
         await transaction.execute(text("SELECT id FROM usage_repair FOR UPDATE"))
-        assert await SumsRepair(pool, round_seconds=60).compare_some() == 0
-    mended = await asyncio.gather(*(SumsRepair(pool, round_seconds=60).compare_some() for _ in range(4)))
+        assert await SumsRepair(pool, QUARTERS, round_seconds=60).compare_some() == 0
+    mended = await asyncio.gather(*(SumsRepair(pool, QUARTERS, round_seconds=60).compare_some() for _ in range(4)))
     assert stored(ledger) == of_ledger(ledger)
     assert sum(mended) == len(stored(ledger)["usage_quarters"])
+
+
+async def test_what_cannot_be_compared_in_time_is_passed_over_and_no_pass_counts_any_more(
+    pool: Database, ledger: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await whole_pass(pool, ledger)
+    await whole_pass(pool, ledger)
+    (days,) = ledger.rows("SELECT passes FROM usage_repair WHERE id = 2")
+    assert days == {"passes": 2}
+
+    async def too_slow(*_: object) -> dict[str, int]:
+        raise DatabaseUnavailableError
+
+    monkeypatch.setattr(Walk, "mend", too_slow)
+    assert await whole_pass(pool, ledger) == 0
+    assert ledger.rows("SELECT passes FROM usage_repair") == [{"passes": 1}, {"passes": 1}]
+
+
+async def accounts(pool: Database, start: datetime, end: datetime, *, is_by_day: bool) -> list[tuple[object, ...]]:
+    found = usage.by_user(literal(start), literal(end), is_by_day=literal(value=is_by_day))
+    figures = [func.sum(found.c[name]) for name in COUNTERS]
+    async with pool.reading() as session:
+        rows = await session.execute(select(found.c.user_id, found.c.purpose, *figures).group_by(text("1, 2")))
+        return sorted(map(tuple, rows))
+
+
+async def test_whole_days_are_read_from_sums_by_day_once_they_are_complete_and_the_rest_by_quarter(
+    pool: Database, sql: Sql
+) -> None:
+    sql.do(APPEND.replace("7 min", "3 hours"), {"user": sql.value(ADA)})
+    noon = datetime(2026, 11, 1, 12, tzinfo=UTC)
+    ranges = [
+        (noon + timedelta(hours=start), noon + timedelta(hours=start + length))
+        for start in (0, 12, 12.25, 13.75)
+        for length in (0.25, 2, 12, 24, 36, 100)
+    ]
+    expected = [await accounts(pool, start, end, is_by_day=False) for start, end in ranges]
+    assert len(set(map(str, expected))) > len(ranges) / 2
+    for limit in (30, 1000):
+        await sum_up(pool, limit)
+        for _ in range(2):
+            await whole_pass(pool, sql)
+            for is_by_day in (False, True):
+                assert [await accounts(pool, *each, is_by_day=is_by_day) for each in ranges] == expected
+    sql.do("UPDATE user_usage_days SET calls = calls + 1")
+    day = (noon, noon + timedelta(hours=36))
+    assert await accounts(pool, *day, is_by_day=True) != await accounts(pool, *day, is_by_day=False)
+    sql.do("UPDATE usage_repair SET passes = 1")
+    assert await accounts(pool, *day, is_by_day=True) == await accounts(pool, *day, is_by_day=False)

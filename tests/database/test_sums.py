@@ -18,6 +18,7 @@ from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database
 from app.database.repositories import erasure
+from app.database.repositories.repair import DAYS, QUARTERS
 from app.database.repositories.roll_up import roll_up
 from app.services.sums_repair import SumsRepair
 from tests.fixtures.database import Sql, empty
@@ -95,7 +96,8 @@ class Ledger(RuleBasedStateMachine):
             await roll_up(connection, limit=limit)
 
     async def repair(self) -> None:
-        await SumsRepair(self.pool, round_seconds=60).compare_some()
+        for walk in (QUARTERS, DAYS):
+            await SumsRepair(self.pool, walk, round_seconds=60).compare_some()
 
     async def append(self, name: str | None, calls: list[dict[str, object]]) -> None:
         await asyncio.to_thread(self.sql.do, APPEND, [name, Json(calls)])
@@ -158,11 +160,12 @@ class Ledger(RuleBasedStateMachine):
 
     @rule(table=st.sampled_from(TABLES), share=st.integers(1, 3), what=st.sampled_from(["lost", "moved"]))
     def sums_are_damaged(self, table: str, share: int, what: str) -> None:
+        time = "day" if table == "user_usage_days" else "quarter"
         change = {
             "lost": f"DELETE FROM {table}",  # noqa: S608 - our own
-            "moved": f"UPDATE {table} SET quarter = quarter - interval '400 days'",  # noqa: S608
+            "moved": f"UPDATE {table} SET {time} = {time} - interval '400 days'",  # noqa: S608
         }
-        self.sql.do(f"{change[what]} WHERE quarter > '2026-01-01' AND extract(minute FROM quarter)::int / 15 < {share}")
+        self.sql.do(f"{change[what]} WHERE {time} > '2026-01-01' AND extract(minute FROM {time})::int / 15 < {share}")
         self.sql.do("UPDATE usage_repair SET due_at = now(), upto = '-infinity'")
         self.is_damaged = True
 
@@ -177,7 +180,7 @@ class Ledger(RuleBasedStateMachine):
         self.is_damaged = False
 
     def is_compared(self) -> bool:
-        return self.sql.rows("SELECT 1 FROM usage_repair WHERE due_at > now()") != []
+        return len(self.sql.rows("SELECT 1 FROM usage_repair WHERE due_at > now()")) == len((QUARTERS, DAYS))
 
     @invariant()
     def figures_are_those_of_the_ledger(self) -> None:

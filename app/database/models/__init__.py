@@ -18,6 +18,7 @@ from app.database.models.usage import (
     UsagePending,
     UsageQuarter,
     UsageRepair,
+    UserUsageDay,
     UserUsageQuarter,
 )
 from app.database.models.user import User
@@ -44,6 +45,7 @@ __all__ = [
     "UsageQuarter",
     "UsageRepair",
     "User",
+    "UserUsageDay",
     "UserUsageQuarter",
     "WebhookDelivery",
     "WebhookEndpoint",

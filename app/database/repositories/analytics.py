@@ -1,11 +1,13 @@
 """Figures for admins. Each is one statement, so that what it tells is of one moment, and exact at that."""
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, time
 from typing import Any, Literal, NamedTuple, get_args
 
 from sqlalchemy import (
+    CTE,
     BigInteger,
+    Boolean,
     ColumnElement,
     CompoundSelect,
     Select,
@@ -16,12 +18,13 @@ from sqlalchemy import (
     func,
     null,
     select,
+    true,
     union_all,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.models import User
-from app.database.repositories.figures import Figures, bucket_of, figures_of, within
+from app.database.repositories.figures import FROM, TO, Figures, bucket_of, figures_of, within
 from app.database.repositories.usage import by_quarter, by_user, errors_by_quarter, summed
 
 GroupBy = Literal["none", "model", "user"]
@@ -43,6 +46,8 @@ class Cell(NamedTuple):
     figures: Figures
 
 
+_BY_DAY = bindparam("p_by_day", type_=Boolean)
+"""Whether no bucket ends within a day of UTC."""
 _LIMIT = bindparam("p_limit", type_=BigInteger)
 
 
@@ -75,23 +80,27 @@ def _models_cells() -> Select[Any]:
     return _cells(usage, usage.c.model.label("key"), cast(null(), Text).label("name")).group_by(usage.c.model)
 
 
-def _first_users(order: Order) -> Select[Any]:
-    usage = by_user()
-    sums = select(usage.c.user_id, *figures_of(usage)).where(within(usage)).group_by(usage.c.user_id).subquery("sums")
-    return select(sums).order_by(amount(order, sums.c).desc(), sums.c.user_id).limit(_LIMIT)
+def _first_users(order: Order) -> CTE:
+    # Of all accounts nothing else is summed up: it would take longer than all the rest.
+    usage = by_user(FROM, TO, is_by_day=true())
+    used = func.sum(amount(order, usage.c))
+    first = select(usage.c.user_id).group_by(usage.c.user_id).order_by(used.desc(), usage.c.user_id)
+    return first.limit(_LIMIT).cte("first")
 
 
 def _users_cells(order: Order) -> CompoundSelect[Any]:
-    usage = by_user(among=_first_users(order).cte("first"))
+    usage = by_user(FROM, TO, is_by_day=_BY_DAY, among=_first_users(order))
     theirs = _cells(usage, *_ACCOUNT).join(User, User.id == usage.c.user_id).group_by(User.id)
     return union_all(_everybodys_cells(), theirs)
 
 
 def _users(order: Order) -> Select[Any]:
-    everybody, first = by_quarter(), _first_users(order).subquery("first")
+    everybody, theirs = by_quarter(), by_user(FROM, TO, is_by_day=true(), among=_first_users(order))
     total = select(cast(null(), BigInteger).label("user_id"), *_NOBODY, *figures_of(everybody)).where(within(everybody))
-    users = select(first.c.user_id, *_ACCOUNT, *(first.c[name] for name in Figures._fields)).join(
-        User, User.id == first.c.user_id
+    users = (
+        select(theirs.c.user_id, *_ACCOUNT, *figures_of(theirs))
+        .join(User, User.id == theirs.c.user_id)
+        .group_by(theirs.c.user_id, User.id)
     )
     rows = union_all(total, users).subquery("rows")
     return select(rows.c.key, rows.c.name, *(rows.c[name] for name in Figures._fields)).order_by(
@@ -139,7 +148,13 @@ async def cells(
             statement = _CELLS_OF_MODELS
         case "user":
             statement = _CELLS_OF_USERS[order]
-    parameters = {"p_from": edges[0], "p_to": edges[-1], "p_edges": list(edges), "p_limit": limit}
+    parameters = {
+        "p_from": edges[0],
+        "p_to": edges[-1],
+        "p_edges": list(edges),
+        "p_limit": limit,
+        "p_by_day": all(edge.astimezone(UTC).time() == time.min for edge in edges[1:-1]),
+    }
     rows = await session.execute(statement, parameters)
     return [Cell(bucket, Group(key, name), Figures(*sums)) for bucket, key, name, *sums in rows]
 

@@ -36,6 +36,7 @@ LEFT_OUT: Mapping[str, str] = {
     "latency_quarters.*": "sums over everybody",
     "error_quarters.*": "sums over everybody",
     "user_usage_quarters.*": "sums over `llm_calls`",
+    "user_usage_days.*": "sums over `llm_calls`",
     "quota_reservations.*": "what answers under way may still use, for some minutes",
     "service_instances.*": "about processes, not about people",
     "worker_jobs.*": "about processes, not about people",

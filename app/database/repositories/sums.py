@@ -20,6 +20,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     column,
+    exists,
     func,
     select,
     text,
@@ -31,12 +32,25 @@ from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import Insert, insert
 
 from app.database.base import Base
-from app.database.models import ErrorQuarter, LatencyQuarter, LlmCall, UsagePending, UsageQuarter, UserUsageQuarter
+from app.database.models import (
+    ErrorQuarter,
+    LatencyQuarter,
+    LlmCall,
+    UsagePending,
+    UsageQuarter,
+    UsageRepair,
+    UserUsageDay,
+    UserUsageQuarter,
+)
 
+WALK_OF_DAYS = 2
+"""The row in `usage_repair` that says how far sums by day have been compared."""
+_PASSES = 2
 BUCKET_WIDTH = 1.05
 """Times are counted in buckets, each so many times as long as the one before. Another width needs all counted anew."""
 
 _QUARTER = text("interval '15 minutes'")
+_DAY = text("interval '1 day'")
 _ORIGIN = text("timestamptz '2000-01-01 00:00:00+00'")
 
 Condition = Callable[[FromClause], ColumnElement[bool]]
@@ -52,6 +66,11 @@ class Sums:
     counters: tuple[str, ...]
     of: Callable[[FromClause], Select[Any]]
     """Builds the sums of rows of the ledger: what the table holds of them, or will."""
+
+    @property
+    def time(self) -> ColumnElement[datetime]:
+        """The column that says when."""
+        return self.table.c["day" if "day" in self.keys else "quarter"]
 
     @property
     def is_by_user(self) -> bool:
@@ -94,6 +113,20 @@ class Sums:
 def quarter(time: ColumnElement[datetime]) -> ColumnElement[datetime]:
     """Build the beginning of the quarter of an hour that a time is in. In every time zone days begin with one."""
     return func.date_bin(_QUARTER, time, _ORIGIN, type_=TIMESTAMP(timezone=True))
+
+
+def day(time: ColumnElement[datetime]) -> ColumnElement[datetime]:
+    """Build the beginning of the day of UTC that a time is in."""
+    return func.date_bin(_DAY, time, _ORIGIN, type_=TIMESTAMP(timezone=True))
+
+
+def days_are_complete() -> ColumnElement[bool]:
+    """Build the question whether sums by day can be read.
+
+    The worker has to have gone through them twice, with a day in between: once, so that they hold what is older than
+    they are, and again, so that they hold what workers of the release before them have summed up meanwhile.
+    """
+    return exists().where(UsageRepair.id == WALK_OF_DAYS, UsageRepair.passes >= _PASSES)
 
 
 def amounts(calls: FromClause) -> list[ColumnElement[Any]]:
@@ -140,6 +173,11 @@ def _usage_by_user(calls: FromClause) -> Select[Any]:
     return _grouped([calls.c.user_id, *_keys(calls)], amounts(calls)).where(calls.c.user_id.is_not(None))
 
 
+def _usage_by_user_and_day(calls: FromClause) -> Select[Any]:
+    keys = [calls.c.user_id, day(calls.c.created_at).label("day"), calls.c.purpose]
+    return _grouped(keys, amounts(calls)).where(calls.c.user_id.is_not(None))
+
+
 def _times(calls: FromClause) -> Select[Any]:
     # Of answers of models: others took as long as a time limit, a user's patience or a look into the cache.
     times = (
@@ -167,6 +205,9 @@ def _errors(calls: FromClause) -> Select[Any]:
 
 USAGE = Sums.into(UsageQuarter, _usage)
 USAGE_BY_USER = Sums.into(UserUsageQuarter, _usage_by_user)
+USAGE_BY_USER_AND_DAY = Sums.into(UserUsageDay, _usage_by_user_and_day)
 TIMES = Sums.into(LatencyQuarter, _times)
 ERRORS = Sums.into(ErrorQuarter, _errors)
-ALL = (USAGE, USAGE_BY_USER, TIMES, ERRORS)
+BY_QUARTER = (USAGE, USAGE_BY_USER, TIMES, ERRORS)
+BY_DAY = (USAGE_BY_USER_AND_DAY,)
+ALL = (*BY_QUARTER, *BY_DAY)

@@ -10,10 +10,12 @@ from sqlalchemy import (
     TIMESTAMP,
     BigInteger,
     ColumnElement,
+    FromClause,
     Select,
     Subquery,
     Text,
     bindparam,
+    case,
     cast,
     column,
     exists,
@@ -21,6 +23,8 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    text,
+    union_all,
     values,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -28,6 +32,7 @@ from sqlalchemy.sql.elements import SQLCoreOperations
 
 from app.database.models import LlmCall, UsagePending, UserUsageQuarter
 from app.database.repositories import sums
+from app.database.repositories.sums import Sums
 
 Period = Literal["today", "month", "total"]
 """Days and months begin at midnight in UTC."""
@@ -64,14 +69,41 @@ def by_quarter(user_id: ColumnElement[int] | None = None) -> Subquery:
     return sums.USAGE_BY_USER.exact(lambda rows: rows.c.user_id == user_id).subquery("usage")
 
 
-def by_user(among: CTE | None = None) -> Subquery:
-    """Build the exact usage of accounts, as `by_quarter` does, with their `user_id`.
+def by_user(
+    start: ColumnElement[datetime],
+    end: ColumnElement[datetime],
+    *,
+    is_by_day: ColumnElement[bool],
+    among: CTE | None = None,
+) -> Subquery:
+    """Build the exact usage of accounts from `start` until `end`: `user_id`, `quarter`, `purpose` and the counters.
 
-    `among` says of which, by its column `user_id`; without it, of all.
+    With `is_by_day` whole days of UTC are read from sums by day, and have the day's first quarter. `among` says of
+    which accounts, by its column `user_id`; without it, of all. There may be two rows with the same keys: sum them up.
     """
-    if among is None:
-        return sums.USAGE_BY_USER.exact().subquery("user_usage")
-    return sums.USAGE_BY_USER.exact(lambda rows: rows.c.user_id.in_(select(among.c.user_id))).subquery("user_usage")
+    by_quarter, by_day = sums.USAGE_BY_USER, sums.USAGE_BY_USER_AND_DAY
+    day_after = sums.day(start + text("interval '1 day' - interval '1 microsecond'"))
+    is_by_day &= sums.days_are_complete()
+    first_day = select(case((is_by_day, func.least(day_after, end)), else_=end)).scalar_subquery()
+    last_day = select(case((is_by_day, func.greatest(sums.day(end), func.least(day_after, end))), else_=end))
+
+    def part(of: Sums, rows: FromClause, *where: ColumnElement[bool]) -> Select[Any]:
+        columns = (rows.c[name] for name in ("purpose", *_COUNTERS))
+        found = select(rows.c.user_id, rows.c[of.time.name].label("quarter"), *columns).where(*where)
+        return found if among is None else found.where(rows.c.user_id.in_(select(among.c.user_id)))
+
+    def stored(of: Sums, since: ColumnElement[datetime], until: ColumnElement[datetime]) -> Select[Any]:
+        return part(of, of.table, of.time >= since, of.time < until)
+
+    calls = LlmCall.__table__
+    pending = select(calls).join(UsagePending, UsagePending.call_id == calls.c.id)
+    pending = pending.where(calls.c.created_at >= start, calls.c.created_at < end)
+    return union_all(
+        stored(by_quarter, start, first_day),
+        stored(by_day, first_day, last_day.scalar_subquery()),
+        stored(by_quarter, last_day.scalar_subquery(), end),
+        part(by_quarter, by_quarter.of_rows(pending.subquery("calls")).subquery("pending")),
+    ).subquery("user_usage")
 
 
 def errors_by_quarter() -> Subquery:
