@@ -64,6 +64,13 @@ def upgrade() -> None:
     op.create_index("ix_webhook_deliveries_created_at", "webhook_deliveries", ["created_at"], unique=False)
     op.create_index("ix_webhook_deliveries_endpoint_id_id", "webhook_deliveries", ["endpoint_id", "id"], unique=False)
     op.create_index(
+        "ix_webhook_deliveries_failed",
+        "webhook_deliveries",
+        ["endpoint_id", "id"],
+        unique=False,
+        postgresql_where=sa.text("status = 'failed'"),
+    )
+    op.create_index(
         "ix_webhook_deliveries_pending",
         "webhook_deliveries",
         ["endpoint_id", "next_attempt_at"],

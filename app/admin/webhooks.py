@@ -87,7 +87,9 @@ class Webhooks:
         before = _logged(endpoint)
         details = {"changed": sorted(changes), "before": before}
         if changes.get("is_enabled"):
-            changes |= {"disabled_reason": None, "failing_since": None}
+            changes["disabled_reason"] = None
+        if "url" in changes or changes.get("is_enabled"):
+            changes["failing_since"] = None
         changed = await webhooks.change(self.session, endpoint.id, changes)
         await self._note("webhook.updated", endpoint_uuid, details | {"after": _logged(changed)})
         return WebhookResponse.model_validate(changed)

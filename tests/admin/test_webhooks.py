@@ -124,13 +124,16 @@ def test_changes_are_audited_without_the_url(call: Call, sql: Sql) -> None:
     ]
 
 
-def test_enabling_forgets_why_it_was_disabled(call: Call, sql: Sql) -> None:
+def test_enabling_forgets_why_it_was_disabled_and_another_address_that_it_failed(call: Call, sql: Sql) -> None:
     path = f"/{create(call)['id']}"
     sql.do("UPDATE webhook_endpoints SET is_enabled = false, disabled_reason = 'failing', failing_since = now()")
     shown = call("GET", path).json()
     assert (shown["is_enabled"], shown["disabled_reason"]) == (False, "failing")
     assert shown["failing_since"] is not None
     assert_problem(call("POST", f"{path}/test"), 409, "webhook_disabled")
+    moved = call("PATCH", path, json={"url": "https://elsewhere.example.com"}).json()
+    assert (moved["failing_since"], moved["disabled_reason"]) == (None, "failing")
+    sql.do("UPDATE webhook_endpoints SET failing_since = now()")
     enabled = call("PATCH", path, json={"is_enabled": True}).json()
     assert [enabled[name] for name in ("is_enabled", "disabled_reason", "failing_since")] == [True, None, None]
 

@@ -54,5 +54,6 @@ class WebhookDelivery(IdMixin, CreatedMixin, Base):
             postgresql_where=text("status = 'pending'"),
         ),
         Index("ix_webhook_deliveries_endpoint_id_id", "endpoint_id", "id"),
+        Index("ix_webhook_deliveries_failed", "endpoint_id", "id", postgresql_where=text("status = 'failed'")),
         Index("ix_webhook_deliveries_created_at", "created_at"),
     )

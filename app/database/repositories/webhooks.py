@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import delete, func, insert, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import undefer
 
@@ -98,7 +98,8 @@ async def list_deliveries(
     """Return events of an endpoint, newest first: those written before the event `after`. None of what is unknown."""
     statement = select(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint_id)
     if status is not None:
-        statement = statement.where(WebhookDelivery.status == status)
+        # Written out, so that PostgreSQL can tell that the index of those that have failed serves.
+        statement = statement.where(WebhookDelivery.status == literal(status, literal_execute=True))
     if after is not None:
         place = select(WebhookDelivery.id).where(
             WebhookDelivery.endpoint_id == endpoint_id, WebhookDelivery.event_id == after
