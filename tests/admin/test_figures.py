@@ -82,6 +82,21 @@ def test_usage_of_some_accounts_and_of_all_others_adds_up(figures: Figures, ledg
     assert report["totals"] == workload.figures(asked(ledger))
 
 
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu"])
+def test_usage_of_accounts_by_day_is_that_of_the_clocks_of_the_zone(
+    figures: Figures, ledger: list[Call], zone: str
+) -> None:
+    def of(moment: datetime) -> str:
+        return f"{moment.astimezone(ZoneInfo(zone)):%Y-%m-%d}"
+
+    report = figures.report("usage", bucket="day", group_by="user", timezone=zone)
+    assert len(report["rows"]) == len({of(call.created_at) for call in asked(ledger)}) * (len(USERS) + 1)
+    for row in report["rows"]:
+        day = of(datetime.fromisoformat(row["start"]))
+        theirs = (call for call in of_user(ledger, row["name"]) if of(call.created_at) == day)
+        assert only_figures(row) == workload.figures(theirs)
+
+
 @pytest.mark.parametrize("order", ["cost", "tokens", "turns"])
 def test_accounts_are_in_order_and_the_others_last(figures: Figures, ledger: list[Call], order: str) -> None:
     by = {"cost": "cost_usd", "tokens": "total_tokens", "turns": "turns"}[order]
