@@ -75,6 +75,16 @@ async def test_what_was_not_used_for_so_long_goes_with_its_copies_and_the_rest_s
     assert await retention.delete_some() == 0
 
 
+async def test_receivers_of_webhooks_are_told_as_if_their_owner_had_deleted_them(
+    retention: SessionRetention, sql: Sql
+) -> None:
+    gone = open_session(sql, "gone", days_ago=40)
+    sql.do("INSERT INTO webhook_endpoints (uuid, url, events) VALUES (gen_random_uuid(), 'https://a.example', '{*}')")
+    assert await retention.delete_some() == 1
+    (event,) = sql.rows("SELECT type, data FROM webhook_deliveries")
+    assert (event["type"], event["data"]["session_id"]) == ("session.deleted", str(gone))
+
+
 async def test_all_of_many_go_in_batches(
     retention: SessionRetention, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:

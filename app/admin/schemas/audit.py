@@ -1,5 +1,6 @@
 """What the routes of the audit log take and give."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -43,7 +44,7 @@ class AuditExportQuery(AuditFilters):
 class AuditEntryShown(ResponseModel):
     """Who did what."""
 
-    created_at: Instant
+    created_at: datetime
     action: str
     outcome: Outcome
     actor_id: UUID | None = Field(description="Null: nobody was logged in.")
