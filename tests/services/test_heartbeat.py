@@ -5,6 +5,7 @@ import logging
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database, DatabaseConnection
@@ -31,6 +32,16 @@ async def test_a_process_has_one_row_with_its_figures_of_now(heartbeat: Heartbea
     assert (first["service"], first["version"], first["state"]) == ("worker", "7.0.1", {"waiting": 1})
     assert second == first | {"state": {"waiting": 2}, "seen_at": second["seen_at"]}
     assert second["started_at"] < first["seen_at"] < second["seen_at"]
+
+
+async def test_the_connections_that_are_counted_are_those_of_others(
+    heartbeat: Heartbeat, pool: Database, sql: Sql
+) -> None:
+    heartbeat.show("database", pool.pool_use)
+    async with pool.autocommit() as connection:
+        await connection.execute(text("SELECT 1"))
+        await heartbeat.beat()
+    assert sql.value("SELECT state -> 'database' -> 'in_use' FROM service_instances") == 1
 
 
 async def test_it_beats_again_and_again_whatever_happens_and_takes_leave(
