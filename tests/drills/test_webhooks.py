@@ -105,7 +105,7 @@ def test_two_workers_deliver_each_event_once(
 ) -> None:
     events = emit(settings, EVENTS)
     workers.start(1, 2)
-    Provider.wait_until(lambda: sql.value(PENDING) == 0, timeout=60)
+    Provider.wait_until(lambda: sql.value(PENDING) == 0, timeout=120)
     for receiver in receivers:
         assert received(receiver) == Counter(events)
     # Both had their share.
@@ -117,22 +117,22 @@ def test_killed_workers_lose_no_event(
     receivers: list[Receiver], workers: Workers, settings: Settings, sql: Sql, report: Report
 ) -> None:
     chance = random.Random(7)  # noqa: S311 - a drill that can be repeated
-    events = emit(settings, EVENTS)
+    events: list[str] = []
     workers.start(1, 2)
     for number in range(KILLS):
         victims = (1, 2) if number == KILLS - 1 else (chance.choice([1, 2]),)
         seen = len(receivers[0].requests)
+        events += emit(settings, 60)
         receivers[0].wait_for_requests(seen + 15, timeout=30)
         workers.kill(*victims)
         if number < KILLS - 1:
             workers.start(*victims)
-        events += emit(settings, 40)
     # Nobody lives who could hold a lease.
     cut = sql.value(f"{PENDING} AND attempts > 0")
     assert cut > 0
     sql.do(EXPIRE)
     workers.start(1, 2)
-    Provider.wait_until(lambda: sql.value(PENDING) == 0, timeout=60)
+    Provider.wait_until(lambda: sql.value(PENDING) == 0, timeout=120)
     twice = 0
     for receiver in receivers:
         counts = received(receiver)
