@@ -22,8 +22,8 @@ async def show(database: Database, query: RetentionQuery, of: Range) -> Retentio
     """
     of = of.from_beginning_of(query.cohort)
     edges = of.edges(query.cohort)
-    if len(edges) > _MAX_COHORTS:
-        raise refusal("cohort", "too_many_cohorts", f"must not make {_MAX_COHORTS} cohorts or more of the range")
+    if len(edges) > _MAX_COHORTS + 1:
+        raise refusal("cohort", "too_many_cohorts", f"must not make more than {_MAX_COHORTS} cohorts of the range")
     async with database.reading() as session:
         found = {(row.cohort, row.period): row for row in await retention.read(session, edges)}
     spans = buckets_of(list(map(of.local, edges)))
