@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.elements import SQLCoreOperations
 
-from app.database.models import LlmCall, UsagePending, UserUsageQuarter
+from app.database.models import LlmCall, UsagePending, UserUsageDay, UserUsageQuarter
 from app.database.repositories import sums
 from app.database.repositories.sums import Sums
 
@@ -82,7 +82,7 @@ def by_user(
     which accounts, by its column `user_id`; without it, of all. There may be two rows with the same keys: sum them up.
     """
     by_quarter, by_day = sums.USAGE_BY_USER, sums.USAGE_BY_USER_AND_DAY
-    day_after = sums.day(start + text("interval '1 day' - interval '1 microsecond'"))
+    day_after = _next_day(start)
     is_by_day &= sums.days_are_complete()
     first_day = select(case((is_by_day, func.least(day_after, end)), else_=end)).scalar_subquery()
     last_day = select(case((is_by_day, func.greatest(sums.day(end), func.least(day_after, end))), else_=end))
@@ -121,13 +121,20 @@ def summed(usage: Subquery, counter: str, *where: ColumnElement[bool]) -> Column
     return total if counter == "cost_usd" else cast(total, BigInteger)
 
 
+def _next_day(time: ColumnElement[datetime]) -> ColumnElement[datetime]:
+    """Build the beginning of the next day of UTC, or the time itself where it is one."""
+    return sums.day(time + text("interval '1 day' - interval '1 microsecond'"))
+
+
 def was_active(
     user_id: SQLCoreOperations[int], since: ColumnElement[datetime], until: ColumnElement[datetime]
 ) -> ColumnElement[bool]:
     """Build the question whether a user had a model asked from then until then, both full quarters of an hour."""
-    calls, theirs = LlmCall.__table__, UserUsageQuarter
+    calls, days, theirs = LlmCall.__table__, UserUsageDay, UserUsageQuarter
     pending = select(calls.c.user_id).join(UsagePending, UsagePending.call_id == calls.c.id)
     return or_(
+        # What there is of a whole day is enough, whatever it lacks. Most accounts are found in these few rows.
+        exists().where(days.user_id == user_id, days.day >= _next_day(since), days.day < sums.day(until)),
         exists().where(theirs.user_id == user_id, theirs.quarter >= since, theirs.quarter < until),
         # Not one look for each user: there are few pending rows, and many users.
         user_id.in_(pending.where(calls.c.created_at >= since, calls.c.created_at < until)),
