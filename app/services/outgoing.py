@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Any
 
 import httpcore2
 import httpx2
@@ -21,6 +22,10 @@ from app.core.addresses import Address, AllowedHosts
 
 MAX_ANSWER = 64 * 1024
 """Bytes of an answer's content that are taken before the connection is closed on it."""
+_MAX_RECEIVED = 2 * MAX_ANSWER
+"""Bytes that are taken in all: heads of interim answers, and the sizes of chunks, have no limit of their own."""
+_PIECE = 4096
+"""Bytes that are read at once: what is in a piece is worked through without anybody else having a turn."""
 _CONNECT_SECONDS = 5.0
 """What one address may take before the next of the same name is tried."""
 _RESOLVER_THREADS = 32
@@ -154,7 +159,34 @@ class _GuardedNetwork(httpcore2.AsyncNetworkBackend):
 
     async def _connect(self, address: Address, port: int) -> httpcore2.AsyncNetworkStream:
         # An address is not looked up again.
-        return await self._network.connect_tcp(str(address), port, timeout=_CONNECT_SECONDS)
+        return _BoundedStream(await self._network.connect_tcp(str(address), port, timeout=_CONNECT_SECONDS))
+
+
+class _BoundedStream(httpcore2.AsyncNetworkStream):
+    """A connection that gives only so much, in small pieces: reading answers costs time of all who share the loop."""
+
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._left = _MAX_RECEIVED
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - the interface's
+        if not self._left:
+            raise httpcore2.RemoteProtocolError("the answer is too long")
+        piece = await self._stream.read(min(max_bytes, _PIECE, self._left), timeout)
+        self._left -= len(piece)
+        return piece
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the interface's
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(self, *arguments: Any, **named: Any) -> httpcore2.AsyncNetworkStream:  # noqa: ANN401 - passed on
+        return _BoundedStream(await self._stream.start_tls(*arguments, **named))
+
+    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - the interface's
+        return self._stream.get_extra_info(info)
 
 
 async def _drain(response: httpcore2.Response) -> None:

@@ -291,6 +291,27 @@ async def test_an_endless_head_is_no_answer(client: OutgoingClient, receiver: Re
         await post(client, receiver.url, max_seconds=30)
 
 
+async def test_endless_interim_answers_are_none_and_leave_others_their_turn(
+    client: OutgoingClient, receiver: Receiver
+) -> None:
+    interim = b"HTTP/1.1 100 \r\n\r\n"
+    receiver.script(floods(interim, interim * 4000))
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    other = asyncio.create_task(take_turns())
+    with pytest.raises(OutgoingError, match="protocol"):
+        await post(client, receiver.url, max_seconds=30)
+    other.cancel()
+    # Not by the clock: read in large pieces, so long an answer would leave a handful.
+    assert turns >= MAX_ANSWER // 4096
+
+
 async def test_compressed_answers_are_not_unpacked(client: OutgoingClient, receiver: Receiver) -> None:
     receiver.script(sends(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nno!"))
     assert (await post(client, receiver.url)).status == 200
