@@ -47,7 +47,8 @@ def session(chat: Chat, provider: Provider) -> str:
     """A session of Ada's with an answered and a failed turn, and a canary wherever she, or a model, can write."""
     provider.always(answers(f"{CANARY} answer", usage=(9, 3)))
     session = chat.open(title=f"{CANARY} title", context={CANARY: CANARY})
-    chat.ask(session, f"{CANARY} question", context={f"{CANARY}2": CANARY})
+    told = dict.fromkeys((f"{CANARY}2", "model_used", "error", "cost_usd"), CANARY)
+    chat.ask(session, f"{CANARY} question", context=told)
     provider.always(fails(400))
     chat.ask(session, f"{CANARY} question that nobody answers")
     return session

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, and_, func, literal_column, select
+from sqlalchemy import Select, and_, case, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -85,6 +85,7 @@ _CONVERSATION: Select[*tuple[Any, ...]] = (
     .join(User, ChatSession.user_id == User.id)
     .outerjoin(_running, and_(_running.session_id == ChatSession.id, _is_running))
 )
+_IS_ANSWER = ChatMessage.role == literal_column("'assistant'")
 _HEAD: Select[*tuple[Any, ...]] = select(ChatSession.title, ChatSession.meta, ChatSession.summary)
 
 
@@ -137,8 +138,8 @@ async def newest_messages(session: AsyncSession, session_id: int, *, limit: int)
             ChatMessage.updated_at,
             ChatMessage.tokens_used,
             ChatMessage.processing_time_ms,
-            # The rest of a question's `metadata` is its owner's.
-            *(ChatMessage.meta[name].astext for name in ("model_used", "error", "cost_usd")),
+            # What a question's `metadata` holds is its owner's, whatever it is named.
+            *(case((_IS_ANSWER, ChatMessage.meta[name].astext)) for name in ("model_used", "error", "cost_usd")),
         )
         .outerjoin(parent, ChatMessage.parent_id == parent.id)
         .where(ChatMessage.session_id == session_id)
