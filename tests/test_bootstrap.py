@@ -14,6 +14,7 @@ def test_pages_of_a_listed_origin_may_call_with_credentials(auth_service: TestCl
     response = auth_service.get("/livez", headers={"Origin": ORIGIN})
     assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
     assert response.headers["Access-Control-Allow-Credentials"] == "true"
+    assert "Content-Disposition" in response.headers["Access-Control-Expose-Headers"].split(", ")
     asked = {
         "Origin": ORIGIN,
         "Access-Control-Request-Method": "POST",
