@@ -115,10 +115,17 @@ def test_what_waits_is_counted(admin_client: TestClient, admin: User, sql: Sql) 
         FROM users, generate_series(-1, 3) AS i WHERE i <> 0
         """
     )
+    # Nobody is to deliver anything to the second endpoint, which is disabled, nor to the third, which is gone.
+    sql.do(
+        "INSERT INTO webhook_endpoints (id, uuid, url, events, is_enabled)"
+        " OVERRIDING SYSTEM VALUE SELECT i, gen_random_uuid(), 'https://hooks.example.com', '{*}', i = 1"
+        " FROM generate_series(1, 2) AS i"
+    )
     sql.do(
         "INSERT INTO webhook_deliveries (event_id, endpoint_id, type, data, status, next_attempt_at)"
-        " SELECT gen_random_uuid(), 1, 'webhook.test', '{}', status, due FROM (VALUES ('pending', now()),"
-        " ('pending', now()), ('delivered', NULL), ('failed', NULL)) AS deliveries (status, due)"
+        " SELECT gen_random_uuid(), endpoint, 'webhook.test', '{}', status, due FROM generate_series(1, 3) AS endpoint,"
+        " (VALUES ('pending', now()), ('pending', now()), ('delivered', NULL), ('failed', NULL))"
+        " AS deliveries (status, due)"
     )
     queues = system(admin_client, admin)["queues"]
     assert {name: queue["waiting"] for name, queue in queues.items()} == {

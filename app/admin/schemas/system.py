@@ -50,7 +50,7 @@ class InstanceState(ResponseModel):
     state: dict[str, Any] = Field(
         description="Its own figures. `database`: connections `in_use`, `free` and the `most` there may be. `redis`: "
         "whether it takes it for away, and how often it was. Of the chat service `models` (`closed`, `open` or "
-        "`half_open`), `turns` and `streams` under way.",
+        "`half_open`), `turns` and `streams` under way; of a worker `webhooks`: deliveries under way.",
         examples=[{"database": {"in_use": 1, "free": 4, "most": 50}, "redis": {"is_away": False, "outages": 0}}],
     )
 
@@ -93,6 +93,7 @@ class SystemState(ResponseModel):
     instances: list[InstanceState]
     queues: dict[str, QueueState] = Field(
         description="`active_turns` are being answered; of them `abandoned_turns` belong to processes that have died. "
-        "`usage_pending` is not in the sums yet. `expired_idempotency_keys` wait to be removed."
+        "`usage_pending` is not in the sums yet. `webhook_deliveries` are those to enabled endpoints. "
+        "`expired_idempotency_keys` wait to be removed."
     )
     jobs: list[JobState]

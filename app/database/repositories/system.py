@@ -33,6 +33,7 @@ from app.database.models import (
     ServiceInstance,
     UsagePending,
     WebhookDelivery,
+    WebhookEndpoint,
     WorkerJob,
 )
 from app.database.repositories.turns import ACTIVE
@@ -97,7 +98,10 @@ _QUEUES = union_all(
     _queue(
         "webhook_deliveries",
         WebhookDelivery.created_at,
-        select(WebhookDelivery).where(WebhookDelivery.status == literal_column("'pending'")),
+        # Not of those that are disabled, or gone: nobody is to deliver these.
+        select(WebhookDelivery)
+        .join(WebhookEndpoint, WebhookEndpoint.id == WebhookDelivery.endpoint_id)
+        .where(WebhookDelivery.status == literal_column("'pending'"), WebhookEndpoint.is_enabled),
     ),
     _queue("outgoing_mails", OutgoingMail.created_at, select(OutgoingMail).order_by(OutgoingMail.id)),
     _queue(

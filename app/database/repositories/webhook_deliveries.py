@@ -180,12 +180,6 @@ _DISABLE = (
     .values(is_enabled=False, disabled_reason=bindparam("p_reason"))
     .returning(WebhookEndpoint.uuid)
 )
-_COUNT_PENDING = (
-    select(func.count())
-    .select_from(WebhookDelivery)
-    .join(WebhookEndpoint, WebhookEndpoint.id == WebhookDelivery.endpoint_id)
-    .where(_IS_PENDING, WebhookEndpoint.is_enabled)
-)
 _PURGE = batches.removal(
     WebhookDelivery.id, WebhookDelivery.created_at < func.now() - bindparam("p_age", type_=Interval)
 )
@@ -241,11 +235,6 @@ async def disable(session: AsyncSession, *, endpoint_id: int, reason: str) -> UU
     """
     found: UUID | None = await session.scalar(_DISABLE, {"p_endpoint_id": endpoint_id, "p_reason": reason})
     return found
-
-
-async def count_pending(connection: AsyncConnection) -> int:
-    """Count what is still to be delivered, to endpoints that are enabled."""
-    return await connection.scalar(_COUNT_PENDING) or 0
 
 
 async def purge(connection: AsyncConnection, *, limit: int, age: timedelta) -> int:
