@@ -146,7 +146,7 @@ ENTRIES = {
     "admin.get_session": Entry("admin", ids=a_session),
     "admin.read_session": Entry("admin", ids=a_session, body=sends(reason="Ticket 4711", limit=10)),
     "admin.delete_session": Entry("admin", ids=a_session),
-    "admin.stop_message": Entry("admin", ids=an_answer),
+    "admin.cancel_message": Entry("admin", ids=an_answer),
     "admin.get_user_quota": Entry("admin", ids=an_account),
     "admin.change_user_quota": Entry("admin", ids=an_account, body=sends(tokens_per_day=1000)),
     "admin.create_webhook": Entry("admin", body=sends(url="https://example.com/hook", events=["*"]), status=201),

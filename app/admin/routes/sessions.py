@@ -54,7 +54,7 @@ async def delete_session(
 
 
 @router.post("/{session_id}/messages/{message_id}/cancel", responses=responses(404))
-async def stop_message(
+async def cancel_message(
     session_id: UUID, message_id: UUID, admin: AdminUser, keeper: SessionKeeperDep, origin: OriginDep
 ) -> StoppedMessage:
     """Stop an answer that is being made. The call answers when it has stopped, or after 6 s."""
