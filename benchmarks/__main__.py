@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import accounts, long_sessions, streams, turns
+from benchmarks import accounts, analytics, long_sessions, streams, turns
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
@@ -14,6 +14,7 @@ BENCHMARKS: dict[str, Callable[[], str]] = {
     "turns": turns.stored_turns,
     "streams": streams.slow_streams,
     "long-sessions": long_sessions.long_sessions,
+    "analytics": analytics.analytics,
     "accounts": accounts.telling_apart,
     "login-flood": accounts.login_flood,
 }
