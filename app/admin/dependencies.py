@@ -1,6 +1,5 @@
 """What the admin service opens besides the shared resources, and how its routes get at it."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -9,22 +8,17 @@ from fastapi import Depends, Request
 
 from app.admin.sessions import SessionKeeper
 from app.dependencies import Resources
-from app.services.session_cleaner import SessionCleaner
+from app.services.session_cleaner import running_cleaner
 from app.services.stop_channel import StopChannel
 
 
 @asynccontextmanager
 async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
     """Open what only this service needs."""
-    cleaner = SessionCleaner(resources.breaker)
     # It only tells, and does not listen.
     channel = StopChannel(resources.breaker, resources.redis)
-    cleaning = asyncio.create_task(cleaner.run())
-    try:
+    async with running_cleaner(resources.breaker) as cleaner:
         yield {"session_keeper": SessionKeeper(resources.database, cleaner, channel)}
-    finally:
-        cleaning.cancel()
-        await asyncio.gather(cleaning, return_exceptions=True)
 
 
 async def _get_session_keeper(request: Request) -> SessionKeeper:

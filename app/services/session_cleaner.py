@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 from app.services.copies import cache_index_of_session, erase_cached
@@ -42,3 +44,15 @@ class SessionCleaner:
         except RedisAwayError:
             return False
         return True
+
+
+@asynccontextmanager
+async def running_cleaner(breaker: RedisBreaker) -> AsyncIterator[SessionCleaner]:
+    """Lend a cleaner that works off what it could not do at once."""
+    cleaner = SessionCleaner(breaker)
+    running = asyncio.create_task(cleaner.run())
+    try:
+        yield cleaner
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

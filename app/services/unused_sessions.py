@@ -10,7 +10,7 @@ from app.database.connection import Database
 from app.database.repositories import unused_sessions
 from app.database.repositories.unused_sessions import UnusedSession
 from app.services.redis_breaker import RedisBreaker
-from app.services.session_cleaner import SessionCleaner
+from app.services.session_cleaner import SessionCleaner, running_cleaner
 
 _BATCH = 100
 _ROUND_SECONDS = 30.0
@@ -55,10 +55,5 @@ class SessionRetention:
 @asynccontextmanager
 async def open_retention(database: Database, breaker: RedisBreaker, *, days: int) -> AsyncIterator[SessionRetention]:
     """Lend what deletes sessions that nobody has used for so many days."""
-    cleaner = SessionCleaner(breaker)
-    cleaning = asyncio.create_task(cleaner.run())
-    try:
+    async with running_cleaner(breaker) as cleaner:
         yield SessionRetention(database, breaker, cleaner, timedelta(days=days))
-    finally:
-        cleaning.cancel()
-        await asyncio.gather(cleaning, return_exceptions=True)

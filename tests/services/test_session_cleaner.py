@@ -9,16 +9,14 @@ from redis import Redis
 
 from app.services.copies import cache_index_of_session
 from app.services.redis_breaker import RedisAwayError, RedisBreaker
-from app.services.session_cleaner import SessionCleaner
+from app.services.session_cleaner import SessionCleaner, running_cleaner
 
 
 @pytest.fixture
 async def cleaner(breaker: RedisBreaker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SessionCleaner]:
     monkeypatch.setattr("app.services.session_cleaner._LOOK_EVERY", 0.02)
-    cleaner = SessionCleaner(breaker)
-    working = asyncio.create_task(cleaner.run())
-    yield cleaner
-    working.cancel()
+    async with running_cleaner(breaker) as cleaner:
+        yield cleaner
 
 
 def given_in(session: UUID, redis: Redis) -> str:
