@@ -150,7 +150,19 @@ class DeliveryDetail(DeliveryResponse):
 
     data: dict[str, Any]
     log: list[dict[str, Any]] = Field(
-        description="The last attempts, oldest first, with the heads of request and answer, without secrets."
+        description="The last attempts, oldest first, with the heads of request and answer, without secrets.",
+        examples=[
+            [
+                {
+                    "at": "2026-11-23T04:13:21.502917+00:00",
+                    "attempt": 1,
+                    "duration_ms": 84,
+                    "error_code": None,
+                    "request": {"method": "POST", "headers": {"webhook-id": "01a204a8-d644-7663-8033-d1697640d612"}},
+                    "response": {"status": 204, "headers": [["server", "nginx"]]},
+                }
+            ]
+        ],
     )
 
 
