@@ -88,7 +88,7 @@ def _instance(stored: ServiceInstance, is_lost: bool) -> InstanceState:  # noqa:
 
 
 def _job(stored: WorkerJob, now: datetime) -> JobState:
-    status = "well"
+    status = "healthy"
     if (
         stored.started_at is None
         or stored.started_at < now - _MISSED_ROUNDS * timedelta(seconds=stored.interval_seconds) - _SILENCE

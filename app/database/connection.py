@@ -174,7 +174,7 @@ class Database:
     def pool_use(self) -> dict[str, int]:
         """Count the connections of this process: those in use, those that are free, and how many there may be."""
         pool = cast("QueuePool", self.engine.pool)
-        return {"in_use": pool.checkedout(), "free": pool.checkedin(), "most": pool.size() + pool._max_overflow}  # noqa: SLF001 - it has no other name
+        return {"in_use": pool.checkedout(), "free": pool.checkedin(), "max": pool.size() + pool._max_overflow}  # noqa: SLF001 - it has no other name
 
     def seconds_up(self) -> float:
         """Tell how long PostgreSQL has answered without a break, as far as this process has seen. 0: it is away."""

@@ -29,7 +29,7 @@ def test_versions_migrations_database_and_redis_are_shown(
     assert seen["migrations"] == {"needed": applied, "applied": applied, "is_current": True}
     assert migrations.needed_revision() == applied
     assert seen["database"]["version"] == sql.value("SHOW server_version")
-    assert 0 < seen["database"]["connections"] <= seen["database"]["most_connections"]
+    assert 0 < seen["database"]["connections"] <= seen["database"]["max_connections"]
     assert seen["redis"]["status"] == "up"
     assert seen["redis"]["used_memory_bytes"] > 0
     assert settings.DATABASE_URL not in str(seen)
@@ -81,7 +81,7 @@ def test_the_services_themselves_tell_what_is_documented(
     assert chat["version"] == settings.VERSION
     assert chat["state"]["models"] == {"gpt-primary": "closed", "gpt-fallback": "closed"}
     assert (chat["state"]["turns"], chat["state"]["streams"]) == (0, 0)
-    assert chat["state"]["database"]["most"] == settings.DATABASE_POOL_SIZE + settings.DATABASE_MAX_OVERFLOW
+    assert chat["state"]["database"]["max"] == settings.DATABASE_POOL_SIZE + settings.DATABASE_MAX_OVERFLOW
     assert chat["state"]["redis"]["is_away"] is False
 
 
@@ -145,16 +145,16 @@ def test_what_waits_is_counted(admin_client: TestClient, admin: User, sql: Sql) 
 @pytest.mark.parametrize(
     ("started", "finished", "failed", "status"),
     [
-        (1, 1, None, "well"),
-        (1, 1, 5, "well"),
+        (1, 1, None, "healthy"),
+        (1, 1, 5, "healthy"),
         (1, 5, 1, "failing"),
         (1, None, 1, "failing"),
-        (40, 40, None, "well"),
+        (40, 40, None, "healthy"),
         (600, 600, None, "overdue"),
         (600, 601, 600, "overdue"),
     ],
 )
-def test_a_job_is_well_or_failing_or_overdue(
+def test_a_job_is_healthy_or_failing_or_overdue(
     admin_client: TestClient, admin: User, sql: Sql, started: int, finished: int | None, failed: int | None, status: str
 ) -> None:
     sql.do(

@@ -22,7 +22,7 @@ class DatabaseState(ResponseModel):
 
     version: str
     connections: int = Field(description="To this database, of all processes.")
-    most_connections: int = Field(description="That the server accepts, of all its databases.")
+    max_connections: int = Field(description="That the server accepts, of all its databases.")
 
 
 class RedisState(ResponseModel):
@@ -48,10 +48,10 @@ class InstanceState(ResponseModel):
     started_at: datetime
     seen_at: datetime
     state: dict[str, Any] = Field(
-        description="Its own figures. `database`: connections `in_use`, `free` and the `most` there may be. `redis`: "
+        description="Its own figures. `database`: connections `in_use`, `free`, and `max` that may be. `redis`: "
         "whether it takes it for away, and how often it was. Of the chat service `models` (`closed`, `open` or "
         "`half_open`), `turns` and `streams` under way; of a worker `webhooks`: deliveries under way.",
-        examples=[{"database": {"in_use": 1, "free": 4, "most": 50}, "redis": {"is_away": False, "outages": 0}}],
+        examples=[{"database": {"in_use": 1, "free": 4, "max": 50}, "redis": {"is_away": False, "outages": 0}}],
     )
 
 
@@ -66,7 +66,7 @@ class JobState(ResponseModel):
     """A job of the workers, all of them together."""
 
     name: str
-    status: Literal["well", "failing", "overdue"] = Field(
+    status: Literal["healthy", "failing", "overdue"] = Field(
         description="`failing`: the last round failed. `overdue`: no round has begun for long; is there a worker?"
     )
     interval_seconds: float = Field(description="From round to round, about, of each worker.")

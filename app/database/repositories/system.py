@@ -50,7 +50,7 @@ class Server:
     version: str
     connections: int
     """To this database, by everybody."""
-    most_connections: int
+    max_connections: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ _SERVER = select(
     .where(_ACTIVITY.c.datname == func.current_database())
     .scalar_subquery()
     .label("connections"),
-    cast(func.current_setting("max_connections"), Integer).label("most_connections"),
+    cast(func.current_setting("max_connections"), Integer).label("max_connections"),
 )
 
 
