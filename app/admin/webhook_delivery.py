@@ -42,6 +42,8 @@ LONGEST_WISH = timedelta(hours=1)
 """As much of a receiver's `Retry-After` as is granted."""
 DISABLE_AFTER = timedelta(hours=18)
 """An endpoint that has taken nothing for so long is disabled when an event for it is given up."""
+DISABLE_ANYWAY_AFTER = timedelta(hours=48)
+"""After so long it is disabled whatever becomes of its events: in a long queue none has its last attempt in a day."""
 LEASE_MARGIN = timedelta(seconds=15)
 """What all the rest of a delivery may take besides the receiver."""
 AT_ONCE_PER_ENDPOINT = 4
@@ -192,19 +194,14 @@ class WebhookDelivery:
         _log(delivery, attempt)
 
     async def _note_once(self, delivery: ClaimedDelivery, attempt: Attempt) -> None:
-        if attempt.outcome != "failed":
+        if attempt.outcome == "delivered":
             async with self.database.autocommit(max_seconds=PATIENCE) as connection:
                 await webhook_deliveries.settle(connection, delivery, attempt)
             return
         async with self.database.transaction(max_seconds=PATIENCE) as session:
             failing_for = await webhook_deliveries.settle(session, delivery, attempt)
-            if failing_for is None:
-                return
-            if attempt.response_status == HTTPStatus.GONE:
-                reason = "gone"
-            elif failing_for >= DISABLE_AFTER:
-                reason = "failing"
-            else:
+            reason = None if failing_for is None else _reason_to_disable(attempt, failing_for)
+            if reason is None:
                 return
             endpoint = await webhook_deliveries.disable(session, endpoint_id=delivery.endpoint_id, reason=reason)
             if endpoint is None:
@@ -224,6 +221,13 @@ async def open_webhook_delivery(settings: Settings, database: Database) -> Async
     finally:
         await delivery.close()
         await client.aclose()
+
+
+def _reason_to_disable(attempt: Attempt, failing_for: timedelta) -> str | None:
+    if attempt.response_status == HTTPStatus.GONE:
+        return "gone"
+    limit = DISABLE_AFTER if attempt.outcome == "failed" else DISABLE_ANYWAY_AFTER
+    return "failing" if failing_for >= limit else None
 
 
 def _wish(reply: Reply | None) -> timedelta:

@@ -18,6 +18,7 @@ from app.admin.webhook_delivery import (
     AT_ONCE_PER_ENDPOINT,
     DELAYS,
     DISABLE_AFTER,
+    DISABLE_ANYWAY_AFTER,
     JITTER,
     LONGEST_WISH,
     WebhookDelivery,
@@ -339,10 +340,27 @@ async def test_after_a_day_an_event_is_given_up_and_with_it_who_took_nothing(
     assert sql.value("SELECT count(*) FROM audit_log WHERE action = 'webhook.disabled'") == int(is_failing)
 
 
+@pytest.mark.parametrize("is_over", [True, False])
+async def test_who_takes_nothing_for_two_days_is_disabled_though_no_event_has_been_given_up(
+    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql, *, is_over: bool
+) -> None:
+    make_endpoint(sql, receiver.url)
+    failing_for = DISABLE_ANYWAY_AFTER if is_over else DISABLE_ANYWAY_AFTER - timedelta(minutes=1)
+    sql.do("UPDATE webhook_endpoints SET failing_since = now() - %s", [failing_for])
+    receiver.always(replies(500))
+    await emit(pool)
+    await deliver(delivery)
+    assert outcome(sql)["status"] == "pending"
+    assert sql.value("SELECT disabled_reason FROM webhook_endpoints") == ("failing" if is_over else None)
+    assert sql.value("SELECT count(*) FROM audit_log WHERE action = 'webhook.disabled'") == int(is_over)
+
+
 def test_attempts_go_on_for_a_day() -> None:
     assert timedelta(hours=23) < sum(DELAYS, timedelta()) < timedelta(hours=25)
     # Whoever fails all of them has failed for long enough, however the pauses fell out.
     assert sum(DELAYS, timedelta()) * (1 - JITTER) > DISABLE_AFTER
+    # Nobody is disabled while an event that came alone still has attempts to come.
+    assert sum(DELAYS, timedelta()) * (1 + JITTER) + len(DELAYS) * LONGEST_WISH < DISABLE_ANYWAY_AFTER
 
 
 async def test_another_delivery_begins_the_attempts_anew(
