@@ -53,13 +53,13 @@ def check_text(text: str) -> str:
 
 
 def check_not_blank(text: str) -> str:
-    """Return the text, which has a character that is not white space.
+    """Return the text, which has a character that can be seen: white space and characters without width cannot.
 
     Raises:
         ValueError: it has none.
 
     """
-    if not text.strip():
+    if not any(character.isprintable() and not character.isspace() for character in text):
         raise ValueError("must not be blank")
     return text
 

@@ -37,10 +37,15 @@ def test_lone_surrogates_are_refused() -> None:
         TEXT.validate_python("\ud800")
 
 
-@pytest.mark.parametrize("text", ["", " ", "\n\t", "\u2003"])
+@pytest.mark.parametrize("text", ["", " ", "\n\t", "\u2003", "\u200b\ufeff"])
 def test_blank_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="blank"):
         check_not_blank(text)
+
+
+@pytest.mark.parametrize("text", ["a", " é", "\u200b.", "日本", "🙂", "مرحبا"])
+def test_text_that_can_be_seen_is_not_blank(text: str) -> None:
+    assert check_not_blank(text) == text
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What the analytics show. The rows of a report are flat: its CSV file has the same, with a column for each field."""
 
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 from pydantic import Field
@@ -74,8 +75,8 @@ class UsageRow(UsageFigures, BucketRow):
 class UsageReport(Report):
     """What was used, bucket by bucket. The rows, summed up, are `totals`."""
 
-    bucket: str
-    group_by: str
+    bucket: Literal["hour", "day", "week"]
+    group_by: Literal["none", "model", "user"]
     totals: UsageFigures
     rows: list[UsageRow] = Field(description="One for each bucket and group, also where nothing was used.")
 
@@ -91,8 +92,8 @@ class LatencyRow(Percentiles, BucketRow):
 class LatencyReport(Report):
     """How long models took, bucket by bucket."""
 
-    bucket: str
-    group_by: str
+    bucket: Literal["hour", "day", "week"]
+    group_by: Literal["none", "model"]
     totals: Percentiles = Field(description="Of the whole range and all models.")
     rows: list[LatencyRow]
 
@@ -159,7 +160,7 @@ class RetentionRow(ResponseModel):
 class RetentionReport(Report):
     """Who came back. The last period is cut short by the end of the range."""
 
-    cohort: str
+    cohort: Literal["week", "month"]
     rows: list[RetentionRow]
 
 

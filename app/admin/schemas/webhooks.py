@@ -100,7 +100,7 @@ class WebhookResponse(ResponseModel):
     events: list[str]
     description: str | None
     is_enabled: bool
-    disabled_reason: str | None = Field(
+    disabled_reason: Literal["gone", "failing"] | None = Field(
         description="Why the system has disabled it: `gone`, it answered 410; `failing`, it took nothing for long."
     )
     failing_since: Instant | None = Field(description="The first failure since the last success.")
