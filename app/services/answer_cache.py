@@ -80,6 +80,7 @@ class AnswerCache:
         self._breaker = breaker
         self._milliseconds = seconds * 1000
         self._scope = scope
+        self._find, self._store = breaker.script(_FIND), breaker.script(_STORE)
 
     def key(self, request: ModelRequest) -> str:
         """Name the answer to a request. Requests have the same name only if their answers may be exchanged."""
@@ -94,8 +95,8 @@ class AnswerCache:
     async def find(self, key: str, owner: Owner) -> Completion | None:
         """Return an answer that may be given to its asker, and note that they have it."""
         try:
-            async with self._breaker.guard() as redis:
-                value = await redis.register_script(_FIND)(keys=_keys(key, [owner]))
+            async with self._breaker.guard():
+                value = await self._find(keys=_keys(key, [owner]))
         except RedisAwayError:
             return None
         if value is None:
@@ -131,9 +132,8 @@ class AnswerCache:
             completion_tokens=completion.spent.completion_tokens,
         )
         try:
-            async with self._breaker.guard() as redis:
-                store = redis.register_script(_STORE)
-                await store(keys=_keys(key, owners), args=[entry.model_dump_json(), self._milliseconds])
+            async with self._breaker.guard():
+                await self._store(keys=_keys(key, owners), args=[entry.model_dump_json(), self._milliseconds])
         except RedisAwayError:
             return
 

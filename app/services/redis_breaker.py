@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 
 from redis.asyncio import Redis
+from redis.commands.core import AsyncScript
 
 from app.services.redis import OUTAGES
 
@@ -61,6 +62,10 @@ class RedisBreaker:
                 self.outages += 1
                 self._probe = asyncio.create_task(self._wait_for_redis())
             raise RedisAwayError from error
+
+    def script(self, text: str) -> AsyncScript:
+        """Prepare a script, to be run inside of `guard`. Nothing is sent before."""
+        return self._redis.register_script(text)
 
     async def close(self) -> None:
         """Stop looking for a Redis that is away."""

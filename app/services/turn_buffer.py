@@ -6,12 +6,12 @@ the answer has been stored. Redis may lose any of it at any time: whoever reads 
 """
 
 import asyncio
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
+from pydantic_core import to_json
 from redis.asyncio import Redis
 
 from app.services.copies import stream_key
@@ -85,6 +85,7 @@ class TurnBuffer:
         """Use two clients: the breaker's, whose commands are short, and one that may wait for what it reads."""
         self._breaker = breaker
         self._blocking_redis = blocking_redis
+        self._store = breaker.script(_STORE)
         self._written: dict[UUID, int] = {}
         self._outages_seen = breaker.outages
 
@@ -100,8 +101,8 @@ class TurnBuffer:
                 self._outages_seen = self._breaker.outages
                 self._written.clear()
             try:
-                async with self._breaker.guard() as redis:
-                    lost = await self._try_to_write(redis, drafts)
+                async with self._breaker.guard():
+                    lost = await self._try_to_write(drafts)
             except RedisAwayError:
                 self._forget(draft.turn_id for draft in drafts)
                 return
@@ -138,11 +139,10 @@ class TurnBuffer:
         excerpt = await self.read(turn_id, after=0, wait=0)
         return None if excerpt.is_broken and not excerpt.text else excerpt.text
 
-    async def _try_to_write(self, redis: Redis, drafts: Sequence[Draft]) -> list[Draft]:
+    async def _try_to_write(self, drafts: Sequence[Draft]) -> list[Draft]:
         """Return the drafts whose earlier text is not there any more."""
         changes = [self._change(draft) for draft in drafts]
-        store = redis.register_script(_STORE)
-        lost = set(await store(args=[json.dumps(changes, ensure_ascii=False)]))
+        lost = set(await self._store(args=[to_json(changes)]))
         for draft in drafts:
             if draft.is_over or len(draft.text) > _LARGEST_TEXT:
                 self._written.pop(draft.turn_id, None)
