@@ -9,11 +9,11 @@ from pydantic_core import to_json
 
 from app.admin.csv_files import csv_lines
 from app.admin.schemas.audit import AuditEntryShown, AuditExportQuery, AuditPage, AuditQuery
-from app.core.exceptions import FieldError, ForbiddenError, UnprocessableError
+from app.core.exceptions import ForbiddenError, InvalidFieldError
 from app.database.connection import PATIENCE, Database, DatabaseConnection, DatabaseSession
 from app.database.repositories import audit, audit_search, principals
 from app.database.repositories.audit import Entry, Origin
-from app.database.repositories.audit_search import Place, StoredEntry
+from app.database.repositories.audit_search import Position, StoredEntry
 from app.database.repositories.principals import Principal
 
 _BATCH = 500
@@ -30,15 +30,15 @@ async def find(transaction: DatabaseSession, query: AuditQuery) -> AuditPage:
     """Return a part of the entries, newest first.
 
     Raises:
-        UnprocessableError: `after` is no `next`.
+        InvalidFieldError: `after` is no `next`.
 
     """
-    after = _place(query.after) if query.after else None
-    found = await audit_search.find(transaction, query.wanted(), after=after, limit=query.limit + 1)
+    after = _position(query.after) if query.after else None
+    found = await audit_search.find(transaction, query.criteria(), after=after, limit=query.limit + 1)
     shown = found[: query.limit]
     return AuditPage(
         entries=[AuditEntryShown.model_validate(entry) for entry in shown],
-        next=_cursor(shown[-1].place) if len(found) > len(shown) else None,
+        next=_cursor(shown[-1].position) if len(found) > len(shown) else None,
     )
 
 
@@ -70,14 +70,14 @@ async def _batches(
 
     Each begins after the last entry of the one before, so none is there twice.
     """
-    wanted, after = query.wanted(), None
+    criteria, after = query.criteria(), None
     while True:
         async with database.autocommit(max_seconds=_BATCH_PATIENCE) as connection:
             await _require_admin(connection, admin)
-            batch = await audit_search.find(connection, wanted, after=after, limit=_BATCH)
+            batch = await audit_search.find(connection, criteria, after=after, limit=_BATCH)
         if batch:
             yield batch
-            after = batch[-1].place
+            after = batch[-1].position
         if len(batch) < _BATCH:
             return
 
@@ -107,15 +107,14 @@ def _cells(entry: StoredEntry) -> Iterable[str]:
                 yield str(value)
 
 
-def _cursor(place: Place) -> str:
-    packed = _CURSOR.pack((place.created_at - _EPOCH) // _MICROSECOND, place.id)
+def _cursor(position: Position) -> str:
+    packed = _CURSOR.pack((position.created_at - _EPOCH) // _MICROSECOND, position.id)
     return urlsafe_b64encode(packed).rstrip(b"=").decode()
 
 
-def _place(cursor: str) -> Place:
+def _position(cursor: str) -> Position:
     microseconds, key = _CURSOR.unpack(urlsafe_b64decode(f"{cursor}=="))
     try:
-        return Place(_EPOCH + timedelta(microseconds=microseconds), key)
+        return Position(_EPOCH + timedelta(microseconds=microseconds), key)
     except OverflowError:
-        wrong = FieldError("query.after", "cursor", "must be the `next` of a part before")
-        raise UnprocessableError("The request is not valid.", code="validation_error", errors=(wrong,)) from None
+        raise InvalidFieldError("query.after", "cursor", "must be the `next` of a part before") from None

@@ -6,9 +6,9 @@ from app.admin.ranges import Range
 from app.database.repositories.figures import Figures
 
 
-def heading(of: Range) -> dict[str, Any]:
+def heading(span: Range) -> dict[str, Any]:
     """Return the fields of `Report`."""
-    return {"from_": of.local(of.start), "to": of.local(of.end), "timezone": of.zone.key}
+    return {"from_": span.local(span.start), "to": span.local(span.end), "timezone": span.zone.key}
 
 
 def usage(figures: Figures) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.admin.figures import heading, share, usage
-from app.admin.ranges import MAX_ROWS, Range, buckets_of, refusal
+from app.admin.ranges import MAX_ROWS, Range
 from app.admin.schemas.analytics import (
     ErrorReport,
     ErrorRow,
@@ -15,63 +15,66 @@ from app.admin.schemas.analytics import (
     UsageFigures,
 )
 from app.admin.schemas.queries import LatencyQuery, ListQuery
+from app.core.exceptions import InvalidFieldError
 from app.database.connection import Database
 from app.database.repositories import analytics, percentiles
 from app.database.repositories.analytics import amount
 from app.database.repositories.figures import total
-from app.database.repositories.percentiles import Measured, Place, Times
+from app.database.repositories.percentiles import Measured, Part, Times
 
-_ALL = Place(None, None)
+_ALL = Part(None, None)
 
 
-async def compare(database: Database, query: ListQuery, of: Range) -> ModelReport:
+async def compare(database: Database, query: ListQuery, span: Range) -> ModelReport:
     """Return what each model did."""
     async with database.reading() as session:
-        models = await analytics.models(session, of.start, of.end)
+        models = await analytics.models(session, span.start, span.end)
         # A little later, and so perhaps of an answer more.
-        times = await percentiles.of_buckets(session, [of.start, of.end], by_model=True)
+        times = await percentiles.of_buckets(session, [span.start, span.end], by_model=True)
     first = sorted(models, key=lambda model: (-amount(query.order, models[model]), model))
     rows = [
         ModelRow(
             model=model,
             error_rate=share(models[model].calls_failed, models[model].calls),
             **usage(models[model]) | {"turns_failed": None},
-            **_percentiles(times.get(Place(0, model), {})),
+            **_percentiles(times.get(Part(0, model), {})),
         )
         for model in first
     ]
     totals = UsageFigures(**usage(total(models.values())))
-    return ModelReport(**heading(of), totals=totals, rows=rows)
+    return ModelReport(**heading(span), totals=totals, rows=rows)
 
 
-async def latency(database: Database, query: LatencyQuery, of: Range) -> LatencyReport:
+async def latency(database: Database, query: LatencyQuery, span: Range) -> LatencyReport:
     """Return how long models took in each bucket, all of them together or each.
 
     Raises:
-        UnprocessableError: there would be too many buckets or rows.
+        InvalidFieldError: there would be too many buckets or rows.
 
     """
-    edges = of.edges(query.bucket)
+    edges = span.edges(query.bucket)
     by_model = query.group_by == "model"
     async with database.reading() as session:
         times = await percentiles.of_buckets(session, edges, by_model=by_model)
     models = sorted({place.model for place in times if place.model is not None}) if by_model else [None]
     if (len(edges) - 1) * len(models) > MAX_ROWS:
-        raise refusal("bucket", "too_many_rows", f"must not make more than {MAX_ROWS} rows of models and buckets")
+        raise InvalidFieldError(
+            "query.bucket", "too_many_rows", f"must not make more than {MAX_ROWS} rows of models and buckets"
+        )
     rows = [
         LatencyRow(start=start, end=end, model=model, **_counts(measured), **_percentiles(measured))
-        for number, (start, end) in enumerate(buckets_of(list(map(of.local, edges))))
+        for number, (start, end) in enumerate(span.local_buckets(edges))
         for model in models
-        for measured in (times.get(Place(number, model), {}),)
+        for measured in (times.get(Part(number, model), {}),)
     ]
     totals = Percentiles(**_percentiles(times.get(_ALL, {})))
-    return LatencyReport(**heading(of), bucket=query.bucket, group_by=query.group_by, totals=totals, rows=rows)
+    return LatencyReport(**heading(span), bucket=query.bucket, group_by=query.group_by, totals=totals, rows=rows)
 
 
-async def errors(database: Database, of: Range) -> ErrorReport:
+async def errors(database: Database, span: Range) -> ErrorReport:
     """Return how often each model failed in which way."""
     async with database.reading() as session:
-        found = await analytics.errors(session, of.start, of.end)
+        found = await analytics.errors(session, span.start, span.end)
     calls = {model: count for model, code, count in found if code is None}
     failed = [(model, code, count) for model, code, count in found if code is not None]
     rows = [
@@ -80,7 +83,7 @@ async def errors(database: Database, of: Range) -> ErrorReport:
     ]
     all_calls, all_failed = sum(calls.values()), sum(row.calls for row in rows)
     return ErrorReport(
-        **heading(of),
+        **heading(span),
         calls=all_calls,
         calls_failed=all_failed,
         error_rate=share(all_failed, all_calls),

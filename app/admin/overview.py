@@ -16,11 +16,11 @@ from app.database.repositories import overview
 from app.database.repositories.overview import Period
 
 
-async def show(database: Database, of: Range) -> Overview:
+async def show(database: Database, span: Range) -> Overview:
     """Count everything there is, and compare a period with the one before it."""
-    before = of.before()
+    before = span.before()
     async with database.reading() as session:
-        counts = await overview.read(session, before.start, of.start, of.end)
+        counts = await overview.read(session, before.start, span.start, span.end)
     all_time = counts.usage
     return Overview(
         generated_at=counts.generated_at,
@@ -44,14 +44,14 @@ async def show(database: Database, of: Range) -> Overview:
             prompt=all_time.prompt_tokens, completion=all_time.completion_tokens, total=all_time.total_tokens
         ),
         cost_usd=all_time.cost_usd,
-        period=_figures(of, counts.later),
+        period=_figures(span, counts.later),
         previous=_figures(before, counts.earlier),
     )
 
 
-def _figures(of: Range, period: Period) -> PeriodFigures:
+def _figures(span: Range, period: Period) -> PeriodFigures:
     return PeriodFigures(
-        **heading(of),
+        **heading(span),
         users_registered=period.users_registered,
         users_active=period.users_active,
         sessions=period.sessions,

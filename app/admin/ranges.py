@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Literal, Self
 from zoneinfo import ZoneInfo
 
-from app.core.exceptions import FieldError, UnprocessableError
+from app.core.exceptions import InvalidFieldError
 
 Bucket = Literal["hour", "day", "week", "month"]
 
@@ -36,13 +36,13 @@ class Range:
         """Complete what was asked for: without an end up to the quarter hour that is not over yet, 30 days long.
 
         Raises:
-            UnprocessableError: it would end before it begins.
+            InvalidFieldError: it would end before it begins.
 
         """
         end = (end or quarter_of(now) + QUARTER).astimezone(UTC)
         start = (start or max(end - _USUAL_LENGTH, EARLIEST)).astimezone(UTC)
         if start >= end:
-            raise refusal("from", "range", "must be before `to`")
+            raise InvalidFieldError("query.from", "range", "must be before `to`")
         return cls(start, end, zone)
 
     def before(self) -> Self:
@@ -65,13 +65,19 @@ class Range:
         Days are those of the calendar: 23 or 25 hours long when clocks change. Weeks begin on Monday.
 
         Raises:
-            UnprocessableError: there are too many.
+            InvalidFieldError: there are too many.
 
         """
         edges = list(self._beginnings(bucket))
         if len(edges) > MAX_BUCKETS:
-            raise refusal("bucket", "too_many_buckets", f"must not cut the range into more than {MAX_BUCKETS} pieces")
+            raise InvalidFieldError(
+                "query.bucket", "too_many_buckets", f"must not cut the range into more than {MAX_BUCKETS} pieces"
+            )
         return [*edges, self.end]
+
+    def local_buckets(self, edges: list[datetime]) -> list[tuple[datetime, datetime]]:
+        """Return beginning and end of each bucket, by the clocks of the zone."""
+        return list(pairwise(map(self.local, edges)))
 
     def _beginnings(self, bucket: Bucket) -> Iterator[datetime]:
         edge = self.start
@@ -82,20 +88,9 @@ class Range:
             edge = _after(edge.astimezone(self.zone), bucket)
 
 
-def buckets_of(edges: list[datetime]) -> list[tuple[datetime, datetime]]:
-    """Return beginning and end of each bucket."""
-    return list(pairwise(edges))
-
-
 def quarter_of(moment: datetime) -> datetime:
     """Return the beginning of the quarter hour."""
     return moment - (moment - EARLIEST) % QUARTER
-
-
-def refusal(field: str, code: str, message: str) -> UnprocessableError:
-    """Make the refusal of a query's field."""
-    error = FieldError(f"query.{field}", code, message)
-    return UnprocessableError("The request is not valid.", code="validation_error", errors=(error,))
 
 
 def _after(local: datetime, bucket: Bucket) -> datetime:

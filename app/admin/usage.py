@@ -6,9 +6,10 @@ from contextlib import aclosing
 from uuid import UUID
 
 from app.admin.figures import heading, rates, usage
-from app.admin.ranges import MAX_ROWS, Range, buckets_of, refusal
+from app.admin.ranges import MAX_ROWS, Range
 from app.admin.schemas.analytics import UsageFigures, UsageReport, UsageRow, UserReport, UserRow
 from app.admin.schemas.queries import TopQuery, UsageQuery
+from app.core.exceptions import InvalidFieldError
 from app.database.connection import Database
 from app.database.repositories import analytics
 from app.database.repositories.analytics import Cell, Group, Order, amount
@@ -23,16 +24,18 @@ _LONGEST = 30.0
 """Seconds that reading all accounts may take."""
 
 
-async def by_bucket(database: Database, query: UsageQuery, of: Range) -> UsageReport:
+async def by_bucket(database: Database, query: UsageQuery, span: Range) -> UsageReport:
     """Return what was used in each bucket, by everybody or by those groups that used most.
 
     Raises:
-        UnprocessableError: there would be too many buckets or rows.
+        InvalidFieldError: there would be too many buckets or rows.
 
     """
-    edges = of.edges(query.bucket)
+    edges = span.edges(query.bucket)
     if (len(edges) - 1) * (1 if query.group_by == "none" else query.limit + 1) > MAX_ROWS:
-        raise refusal("limit", "too_many_rows", f"must not make more than {MAX_ROWS} rows of groups and buckets")
+        raise InvalidFieldError(
+            "query.limit", "too_many_rows", f"must not make more than {MAX_ROWS} rows of groups and buckets"
+        )
     async with database.reading() as session:
         cells = await analytics.cells(session, edges, query.group_by, order=query.order, limit=query.limit)
     everybody, groups = _sorted_out(cells, query)
@@ -41,36 +44,36 @@ async def by_bucket(database: Database, query: UsageQuery, of: Range) -> UsageRe
         UsageRow(
             start=start, end=end, group=group.key, name=group.name, **usage(buckets.get(number, Figures())) | unknown
         )
-        for number, (start, end) in enumerate(buckets_of(list(map(of.local, edges))))
+        for number, (start, end) in enumerate(span.local_buckets(edges))
         for group, buckets in groups.items()
     ]
     totals = UsageFigures(**usage(total(everybody.values())))
-    return UsageReport(**heading(of), bucket=query.bucket, group_by=query.group_by, totals=totals, rows=rows)
+    return UsageReport(**heading(span), bucket=query.bucket, group_by=query.group_by, totals=totals, rows=rows)
 
 
-async def by_user(database: Database, query: TopQuery, of: Range) -> UserReport:
+async def by_user(database: Database, query: TopQuery, span: Range) -> UserReport:
     """Return what was used by the accounts that used most, and by all others together."""
-    found = [item async for item in _users(database, of, query.order, limit=query.limit)]
+    found = [item async for item in _users(database, span, query.order, limit=query.limit)]
     (_, everybody), *users = found
     rows = [_user_row(group, figures) for group, figures in users]
-    return UserReport(**heading(of), totals=UsageFigures(**usage(everybody)), rows=rows)
+    return UserReport(**heading(span), totals=UsageFigures(**usage(everybody)), rows=rows)
 
 
-async def every_user(database: Database, order: Order, of: Range) -> AsyncGenerator[UserRow]:
+async def every_user(database: Database, order: Order, span: Range) -> AsyncGenerator[UserRow]:
     """Give what each account used, and at last all that have been erased, as `by_user` does."""
-    async with aclosing(_users(database, of, order, limit=None)) as found:
+    async with aclosing(_users(database, span, order, limit=None)) as found:
         await anext(found)
         async for group, figures in found:
             yield _user_row(group, figures)
 
 
 async def _users(
-    database: Database, of: Range, order: Order, *, limit: int | None
+    database: Database, span: Range, order: Order, *, limit: int | None
 ) -> AsyncGenerator[tuple[Group, Figures]]:
     """Give everybody's figures, those of accounts, and those of whoever is left."""
     async with database.transaction(max_seconds=_LONGEST) as session:
         left: Figures | None = None
-        async for group, figures in analytics.users(session, of.start, of.end, order=order, limit=limit):
+        async for group, figures in analytics.users(session, span.start, span.end, order=order, limit=limit):
             left = figures if left is None else left.without(figures)
             yield group, figures
     if left is not None and left.calls:

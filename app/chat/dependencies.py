@@ -35,7 +35,7 @@ from app.services.catalog import Catalog
 from app.services.llm import OpenAIChatModel
 from app.services.quotas import Quotas, default_quota
 from app.services.redis import open_redis
-from app.services.session_cleaner import SessionCleaner
+from app.services.session_cleaner import running_cleaner
 from app.services.stop_channel import StopChannel
 from app.services.turn_buffer import TurnBuffer
 
@@ -70,7 +70,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             cache = AnswerCache(resources.breaker, seconds=settings.LLM_CACHE_TTL, scope=settings.LLM_CACHE_SCOPE)
             model = cached = CachedModel(provider, cache)
             stack.push_async_callback(cached.close)
-        cleaner = SessionCleaner(resources.breaker)
+        cleaner = await stack.enter_async_context(running_cleaner(resources.breaker))
         buffer = TurnBuffer(resources.breaker, blocking_redis)
         channel = StopChannel(resources.breaker, blocking_redis)
         outlet = Outlet(buffer)
@@ -108,7 +108,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         resources.heartbeat.show("streams", lambda: streams.open)
         mirrors = Mirrors(database, buffer)
         revocations = RevocationWatch(database)
-        for work in (outlet.run(), turns.watch(), revocations.run(), channel.listen(turns.stop), cleaner.run()):
+        for work in (outlet.run(), turns.watch(), revocations.run(), channel.listen(turns.stop)):
             _start(stack, work)
 
         async def drain() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from app.chat.schemas import ChatRequest, ModelList, ModelResponse, ModelWishes, SessionCreate
-from app.core.exceptions import FieldError, UnprocessableError
+from app.core.exceptions import InvalidFieldError, UnprocessableError
 from app.database.repositories.chats import NewSession
 from app.database.repositories.idempotency import RequestKey
 from app.database.repositories.principals import Principal
@@ -116,11 +116,11 @@ class Questions:
             return None
         limit = self.policy.sampling.max_tokens
         if wishes.max_tokens is not None and limit is not None and wishes.max_tokens > limit:
-            raise _refused("max_tokens", "less_than_equal", f"must be at most {limit}")
+            raise InvalidFieldError("body.max_tokens", "less_than_equal", f"must be at most {limit}")
         models = self.policy.models
         if wishes.model is not None:
             if self.catalog.get(wishes.model) is None:
-                raise _refused("model", "unknown_model", "is not one of GET /models")
+                raise InvalidFieldError("body.model", "unknown_model", "is not one of GET /models")
             models = tuple(dict.fromkeys((wishes.model, *self.catalog.fallbacks)))
         return replace(self.policy, models=models, sampling=sampling.over(self.policy.sampling))
 
@@ -146,8 +146,3 @@ class Questions:
 
 _MILLION = 1_000_000
 _NOTHING = Sampling()
-
-
-def _refused(field: str, code: str, message: str) -> UnprocessableError:
-    problem = FieldError(f"body.{field}", code, message)
-    return UnprocessableError("The request is not valid.", code="validation_error", errors=(problem,))

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import Depends, Header, Request, Response
 
 from app.chat.idempotency import Reply
-from app.core.exceptions import FieldError, UnprocessableError
+from app.core.exceptions import InvalidFieldError
 from app.database.repositories.idempotency import RequestKey
 from app.dependencies import ChatWriter
 
@@ -34,14 +34,13 @@ async def get_request_key(
     """Return the key under which the client may send this request again.
 
     Raises:
-        UnprocessableError: there is more than one.
+        InvalidFieldError: there is more than one.
 
     """
     if key is None:
         return None
     if len(request.headers.getlist(KEY_HEADER)) > 1:
-        problem = FieldError(f"header.{KEY_HEADER}", "multiple_values", "must be given once")
-        raise UnprocessableError("The request is not valid.", code="validation_error", errors=(problem,))
+        raise InvalidFieldError(f"header.{KEY_HEADER}", "multiple_values", "must be given once")
     # A UUID can be written in several ways, and the route has taken nothing else.
     route = " ".join([request.scope["route"].name, *(str(UUID(value)) for value in request.path_params.values())])
     return RequestKey(user.id, route, key, hashlib.sha256(await request.body()).digest())

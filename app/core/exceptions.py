@@ -114,6 +114,17 @@ class UnprocessableError(AppError):
     detail = "The request cannot be processed as it is."
 
 
+class InvalidFieldError(UnprocessableError):
+    """One field that its schema lets pass is wrong all the same. The answer is as for those that it does not."""
+
+    code = "validation_error"
+    detail = "The request is not valid."
+
+    def __init__(self, field: str, code: str, message: str) -> None:
+        """See `FieldError`."""
+        super().__init__(errors=(FieldError(field, code, message),))
+
+
 class ServiceUnavailableError(AppError):
     """Something the service needs is away. The client should come back after `Retry-After` seconds."""
 

@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from app.core.exceptions import AppError, FieldError
+from app.core.exceptions import AppError, FieldError, InvalidFieldError
 from app.core.logging import request_id_var
 
 PROBLEM_JSON = "application/problem+json"
@@ -143,7 +143,7 @@ def _handle_validation_error(_request: Request, error: Exception) -> Response:
     ]
     if problems and problems[0].code == "json_invalid":
         return problem_response(400, code="invalid_json", detail="The body is not valid JSON.")
-    return problem_response(422, code="validation_error", detail="The request is not valid.", errors=problems)
+    return problem_response(422, code=InvalidFieldError.code, detail=InvalidFieldError.detail, errors=problems)
 
 
 def _handle_http_exception(_request: Request, error: Exception) -> Response:

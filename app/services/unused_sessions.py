@@ -29,7 +29,7 @@ class SessionRetention:
     async def delete_some(self) -> int:
         """Delete sessions for a while, and say how many.
 
-        None while Redis is away: it may hold copies, and nothing here is urgent.
+        While Redis is away nothing is deleted: it may hold copies, and nothing here is urgent.
         """
         now = asyncio.get_running_loop().time
         give_up = now() + _ROUND_SECONDS

@@ -39,9 +39,9 @@ async def get_overview_file(
     query: Annotated[RangeQuery, Query()], _admin: AdminUser, database: DatabaseDep
 ) -> StreamingResponse:
     """Return the figures of a period and of the one before it, a line each."""
-    of = query.range(datetime.now(UTC))
-    rows = overview.rows(await overview.show(database, of))
-    return await _file("overview", of, OverviewRow, each(rows))
+    span = query.range(datetime.now(UTC))
+    rows = overview.rows(await overview.show(database, span))
+    return await _file("overview", span, OverviewRow, each(rows))
 
 
 @router.get("/usage.csv")
@@ -49,9 +49,9 @@ async def get_usage_file(
     query: Annotated[UsageQuery, Query()], _admin: AdminUser, database: DatabaseDep
 ) -> StreamingResponse:
     """Return the rows of `/analytics/usage`."""
-    of = query.range(datetime.now(UTC))
-    report = await usage.by_bucket(database, query, of)
-    return await _file("usage", of, UsageRow, each(report.rows))
+    span = query.range(datetime.now(UTC))
+    report = await usage.by_bucket(database, query, span)
+    return await _file("usage", span, UsageRow, each(report.rows))
 
 
 @router.get("/latency.csv")
@@ -59,9 +59,9 @@ async def get_latency_file(
     query: Annotated[LatencyQuery, Query()], _admin: AdminUser, database: DatabaseDep
 ) -> StreamingResponse:
     """Return the rows of `/analytics/latency`."""
-    of = query.range(datetime.now(UTC))
-    report = await models.latency(database, query, of)
-    return await _file("latency", of, LatencyRow, each(report.rows))
+    span = query.range(datetime.now(UTC))
+    report = await models.latency(database, query, span)
+    return await _file("latency", span, LatencyRow, each(report.rows))
 
 
 @router.get("/errors.csv")
@@ -69,9 +69,9 @@ async def get_errors_file(
     query: Annotated[RangeQuery, Query()], _admin: AdminUser, database: DatabaseDep
 ) -> StreamingResponse:
     """Return the rows of `/analytics/errors`."""
-    of = query.range(datetime.now(UTC))
-    report = await models.errors(database, of)
-    return await _file("errors", of, ErrorRow, each(report.rows))
+    span = query.range(datetime.now(UTC))
+    report = await models.errors(database, span)
+    return await _file("errors", span, ErrorRow, each(report.rows))
 
 
 @router.get("/models.csv")
@@ -79,9 +79,9 @@ async def get_models_file(
     query: Annotated[ListQuery, Query()], _admin: AdminUser, database: DatabaseDep
 ) -> StreamingResponse:
     """Return the rows of `/analytics/models`."""
-    of = query.range(datetime.now(UTC))
-    report = await models.compare(database, query, of)
-    return await _file("models", of, ModelRow, each(report.rows))
+    span = query.range(datetime.now(UTC))
+    report = await models.compare(database, query, span)
+    return await _file("models", span, ModelRow, each(report.rows))
 
 
 @router.get("/users.csv")
@@ -89,8 +89,8 @@ async def get_users_file(
     query: Annotated[ListQuery, Query()], _admin: AdminUser, database: DatabaseDep
 ) -> StreamingResponse:
     """Return the rows of `/analytics/users`, of all accounts that used anything."""
-    of = query.range(datetime.now(UTC))
-    return await _file("users", of, UserRow, usage.every_user(database, query.order, of))
+    span = query.range(datetime.now(UTC))
+    return await _file("users", span, UserRow, usage.every_user(database, query.order, span))
 
 
 @router.get("/retention.csv")
@@ -98,16 +98,16 @@ async def get_retention_file(
     query: Annotated[RetentionQuery, Query()], _admin: AdminUser, database: DatabaseDep
 ) -> StreamingResponse:
     """Return the rows of `/analytics/retention`."""
-    of = query.range(datetime.now(UTC))
-    report = await retention.show(database, query, of)
-    return await _file("retention", of, RetentionRow, each(report.rows))
+    span = query.range(datetime.now(UTC))
+    report = await retention.show(database, query, span)
+    return await _file("retention", span, RetentionRow, each(report.rows))
 
 
-async def _file(name: str, of: Range, kind: type[Row], rows: AsyncGenerator[Row]) -> StreamingResponse:
+async def _file(name: str, span: Range, kind: type[Row], rows: AsyncGenerator[Row]) -> StreamingResponse:
     # Read to its end first: what cannot be read is refused, all is of one moment, and no connection is held while the
     # client takes it.
     file = await csv_file(kind, rows)
-    dates = "_".join(f"{of.local(moment):%Y-%m-%d}" for moment in (of.start, of.end))
+    dates = "_".join(f"{span.local(moment):%Y-%m-%d}" for moment in (span.start, span.end))
     return StreamingResponse(
         file.pieces,
         media_type="text/csv; charset=utf-8; header=present",

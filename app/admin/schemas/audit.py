@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from app.core.types import Instant, RequestModel, ResponseModel, Storable
 from app.database.repositories.audit import Action, Outcome
-from app.database.repositories.audit_search import Wanted
+from app.database.repositories.audit_search import AuditCriteria
 
 Cursor = Annotated[str, StringConstraints(max_length=22, pattern=r"^[A-Za-z0-9_-]{22}$"), Storable]
 
@@ -23,9 +23,9 @@ class AuditFilters(RequestModel):
     from_: Instant | None = Field(None, alias="from", examples=["2026-11-01T00:00:00Z"])
     to: Instant | None = Field(None, description="The first moment that is not meant.")
 
-    def wanted(self) -> Wanted:
+    def criteria(self) -> AuditCriteria:
         """Return what is looked for."""
-        return Wanted(self.actor, self.action, self.target, self.outcome, self.from_, self.to)
+        return AuditCriteria(self.actor, self.action, self.target, self.outcome, self.from_, self.to)
 
 
 class AuditQuery(AuditFilters):

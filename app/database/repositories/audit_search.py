@@ -25,7 +25,7 @@ _COLUMNS = (
 )
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """Where an entry stands. Those of one transaction have the same time."""
 
     created_at: datetime
@@ -33,7 +33,7 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class AuditCriteria:
     """Which entries are looked for. None: any."""
 
     actor: UUID | None = None
@@ -59,34 +59,34 @@ class StoredEntry(NamedTuple):
     details: dict[str, Any]
 
     @property
-    def place(self) -> Place:
+    def position(self) -> Position:
         """Where it stands."""
-        return Place(self.created_at, self.id)
+        return Position(self.created_at, self.id)
 
 
 async def find(
-    connection: AsyncConnection | AsyncSession, wanted: Wanted, *, after: Place | None, limit: int
+    connection: AsyncConnection | AsyncSession, criteria: AuditCriteria, *, after: Position | None, limit: int
 ) -> Sequence[StoredEntry]:
     """Return the next entries after a place: those that are older."""
-    statement = _select(wanted).order_by(AuditEntry.created_at.desc(), AuditEntry.id.desc()).limit(limit)
+    statement = _select(criteria).order_by(AuditEntry.created_at.desc(), AuditEntry.id.desc()).limit(limit)
     if after is not None:
         place = tuple_(literal(after.created_at, DateTime(timezone=True)), literal(after.id, BigInteger))
         statement = statement.where(tuple_(AuditEntry.created_at, AuditEntry.id) < place)
     return [StoredEntry(*row) for row in await connection.execute(statement)]
 
 
-def _select(wanted: Wanted) -> Select[*tuple[Any, ...]]:
+def _select(criteria: AuditCriteria) -> Select[*tuple[Any, ...]]:
     statement = select(*_COLUMNS)
     for column, value in (
-        (AuditEntry.actor_id, wanted.actor),
-        (AuditEntry.action, wanted.action),
-        (AuditEntry.target_id, wanted.target),
-        (AuditEntry.outcome, wanted.outcome),
+        (AuditEntry.actor_id, criteria.actor),
+        (AuditEntry.action, criteria.action),
+        (AuditEntry.target_id, criteria.target),
+        (AuditEntry.outcome, criteria.outcome),
     ):
         if value is not None:
             statement = statement.where(column == value)
-    if wanted.start is not None:
-        statement = statement.where(AuditEntry.created_at >= wanted.start)
-    if wanted.end is not None:
-        statement = statement.where(AuditEntry.created_at < wanted.end)
+    if criteria.start is not None:
+        statement = statement.where(AuditEntry.created_at >= criteria.start)
+    if criteria.end is not None:
+        statement = statement.where(AuditEntry.created_at < criteria.end)
     return statement

@@ -14,7 +14,7 @@ from app.database.repositories.figures import bucket_of, within
 from app.database.repositories.latency import PERCENTILES, Measure
 
 
-class Place(NamedTuple):
+class Part(NamedTuple):
     """What percentiles are of. None: all of them."""
 
     bucket: int | None
@@ -60,15 +60,15 @@ _OF_BUCKETS = _statement("slot")
 _OF_BUCKETS_AND_MODELS = _statement("slot", "model")
 
 
-async def of_buckets(session: AsyncSession, edges: Sequence[datetime], *, by_model: bool) -> dict[Place, Measured]:
+async def of_buckets(session: AsyncSession, edges: Sequence[datetime], *, by_model: bool) -> dict[Part, Measured]:
     """Return how long answers took in the whole range and in each bucket, of all models together or of each.
 
     There is nothing where nothing was measured.
     """
     statement = _OF_BUCKETS_AND_MODELS if by_model else _OF_BUCKETS
     rows = await session.execute(statement, {"p_from": edges[0], "p_to": edges[-1], "p_edges": list(edges)})
-    found: dict[Place, Measured] = {}
+    found: dict[Part, Measured] = {}
     for measure, bucket, model, count, *percentiles in rows:
-        measured = found.setdefault(Place(bucket, model), {})
+        measured = found.setdefault(Part(bucket, model), {})
         measured[measure] = Times(count, dict(zip(PERCENTILES, percentiles, strict=True)))
     return found
