@@ -66,7 +66,11 @@ def jobs(settings: Settings, database: Database, published: Published) -> Iterat
     )
     deliveries_age = timedelta(days=settings.RETENTION_DELIVERY_DAYS)
     yield Job("settle abandoned turns", 1.5, abandoned.settle_some)
-    for name, walk in (("compare sums by quarter", repair.QUARTERS), ("compare sums by day", repair.DAYS)):
+    for name, walk in (
+        ("compare sums by quarter", repair.QUARTERS),
+        ("compare sums by day", repair.DAYS),
+        ("compare sums by week", repair.WEEKS),
+    ):
         yield Job(name, 10.0, SumsRepair(database, walk).compare_some)
     for name, batch, interval in (
         ("sum up usage", roll_up.roll_up, 2.0),

@@ -138,7 +138,7 @@ def _fill(connection: Any) -> list[tuple[str, int, str]]:  # noqa: ANN401 - psyc
             _do(connection, str(compiled), compiled.params)
     _do(connection, "ALTER TABLE llm_calls ENABLE TRIGGER llm_calls_queue", {})
     # As if the worker had been there all the time.
-    _do(connection, "INSERT INTO usage_repair (id) VALUES (1), (2) ON CONFLICT DO NOTHING", {})
+    _do(connection, "INSERT INTO usage_repair (id) VALUES (1), (2), (3) ON CONFLICT DO NOTHING", {})
     _do(connection, "UPDATE usage_repair SET passes = 2, upto = '-infinity', due_at = now() + interval '1 day'", {})
     _do(connection, "VACUUM ANALYZE", {})
     tables = ["llm_calls", *(each.table.name for each in sums.ALL)]

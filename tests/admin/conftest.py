@@ -46,7 +46,7 @@ def figures(admin_client: TestClient, admin: User) -> Figures:
     return Figures(admin_client, admin)
 
 
-@pytest.fixture(params=["pending", "half summed up", "half summed up, days too", "summed up"])
+@pytest.fixture(params=["pending", "half summed up", "half summed up, days and weeks too", "summed up"])
 def ledger(
     request: pytest.FixtureRequest, make_user: Callable[[str], User], sql: Sql, sum_up: Callable[[int], int]
 ) -> list[Call]:
@@ -55,8 +55,10 @@ def ledger(
         make_user(name)
     calls = workload.calls()
     workload.store(sql, calls)
-    stage, _, days = request.param.partition(", ")
+    stage, _, longer = request.param.partition(", ")
     sum_up({"pending": 0, "half summed up": len(calls) // 2, "summed up": len(calls)}[stage])
-    if days:  # as the worker notes when it has compared them often enough to rely on them
-        sql.do("INSERT INTO usage_repair (id, passes) VALUES (%s, 100)", [sums.WALK_OF_DAYS])
+    if longer:  # as the worker notes when it has compared them often enough to rely on them
+        sql.do(
+            "INSERT INTO usage_repair (id, passes) SELECT unnest(%s), 100", [[sums.WALK_OF_DAYS, sums.WALK_OF_WEEKS]]
+        )
     return calls

@@ -77,6 +77,7 @@ def test_the_receipt_counts_what_went_and_says_what_stays_and_why(
         "chat_sessions": 1,
         "chat_messages": 6,
         "user_usage_days": 1,
+        "user_usage_weeks": 1,
         "user_usage_quarters": 2,
         "quota_reservations": 1,
         "webhook_deliveries": 4,

@@ -9,9 +9,10 @@ from sqlalchemy import func, literal, select, text
 
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database
-from app.database.repositories import sums, usage
-from app.database.repositories.repair import DAYS, QUARTERS, Walk
+from app.database.repositories import sums
+from app.database.repositories.repair import DAYS, QUARTERS, WEEKS, Walk
 from app.database.repositories.roll_up import roll_up
+from app.database.repositories.usage_by_user import by_user
 from app.services.sums_repair import SumsRepair
 from tests.fixtures.database import Sql
 from tests.fixtures.sums import TABLES, exact, of_ledger, stored
@@ -30,6 +31,8 @@ WITH old AS (DELETE FROM {of}_quarters RETURNING *)
 INSERT INTO {of}_hours (hour, {keys}, {counters})
 SELECT date_trunc('hour', quarter), {keys}, {sums} FROM old GROUP BY 1, {keys}
 """
+WALKS = (QUARTERS, DAYS, WEEKS)
+THREE_DAYS_AGO = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=3)
 COUNTERS = sums.USAGE.counters
 WRONGS = {
     "lost": "DELETE FROM {table} WHERE ctid IN (SELECT ctid FROM {table} LIMIT 3)",
@@ -43,7 +46,7 @@ WRONGS = {
 async def whole_pass(pool: Database, sql: Sql) -> int:
     """Compare everything, from the beginning, and return how many rows were mended."""
     sql.do("UPDATE usage_repair SET due_at = now(), upto = '-infinity'")
-    return sum([await SumsRepair(pool, walk, round_seconds=60).compare_some() for walk in (QUARTERS, DAYS)])
+    return sum([await SumsRepair(pool, walk, round_seconds=60).compare_some() for walk in WALKS])
 
 
 async def sum_up(pool: Database, limit: int = 1000) -> None:
@@ -143,45 +146,49 @@ async def test_what_cannot_be_compared_in_time_is_passed_over_and_no_pass_counts
 ) -> None:
     await whole_pass(pool, ledger)
     await whole_pass(pool, ledger)
-    (days,) = ledger.rows("SELECT passes FROM usage_repair WHERE id = 2")
-    assert days == {"passes": 2}
+    assert ledger.rows("SELECT passes FROM usage_repair") == [{"passes": 2}] * len(WALKS)
 
     async def too_slow(*_: object) -> dict[str, int]:
         raise DatabaseUnavailableError
 
     monkeypatch.setattr(Walk, "mend", too_slow)
     assert await whole_pass(pool, ledger) == 0
-    assert ledger.rows("SELECT passes FROM usage_repair") == [{"passes": 1}, {"passes": 1}]
+    assert ledger.rows("SELECT passes FROM usage_repair") == [{"passes": 1}] * len(WALKS)
 
 
-async def accounts(pool: Database, start: datetime, end: datetime, *, is_by_day: bool) -> list[tuple[object, ...]]:
-    found = usage.by_user(literal(start), literal(end), is_by_day=literal(value=is_by_day))
+async def accounts(pool: Database, start: datetime, end: datetime, *, longest: str) -> list[tuple[object, ...]]:
+    found = by_user(literal(start), literal(end), longest=literal(longest))
     figures = [func.sum(found.c[name]) for name in COUNTERS]
+    used = select(found.c.user_id, found.c.purpose, *figures).group_by(text("1, 2")).having(func.sum(found.c.calls) > 0)
+    out_of_range = select(func.count()).where((found.c.quarter < start) | (found.c.quarter >= end))
     async with pool.reading() as session:
-        rows = await session.execute(select(found.c.user_id, found.c.purpose, *figures).group_by(text("1, 2")))
-        return sorted(map(tuple, rows))
+        assert (await session.execute(out_of_range)).scalar_one() == 0
+        return sorted(map(tuple, await session.execute(used)))
 
 
-async def test_whole_days_are_read_from_sums_by_day_once_they_are_complete_and_the_rest_by_quarter(
-    pool: Database, sql: Sql
+@pytest.mark.parametrize("noon", [datetime(2020, 11, 1, 12, tzinfo=UTC), THREE_DAYS_AGO], ids=["long ago", "until now"])
+async def test_long_ranges_are_read_from_sums_by_week_and_day_once_they_are_complete_and_are_exact(
+    pool: Database, sql: Sql, noon: datetime
 ) -> None:
-    sql.do(APPEND.replace("7 min", "3 hours"), {"user": sql.value(ADA)})
-    noon = datetime(2026, 11, 1, 12, tzinfo=UTC)
+    of_a_week = APPEND.replace("7 min", "3 hours").replace("2026-11-01 10:00+00", f"{noon - timedelta(hours=2)}")
+    sql.do(of_a_week, {"user": sql.value(ADA)})
     ranges = [
         (noon + timedelta(hours=start), noon + timedelta(hours=start + length))
-        for start in (0, 12, 12.25, 13.75)
-        for length in (0.25, 2, 12, 24, 36, 100)
+        for start in (-200, -60, 0, 12, 12.25, 13.75, 100)
+        for length in (0.25, 2, 12, 24, 36, 100, 200, 400)
     ]
-    expected = [await accounts(pool, start, end, is_by_day=False) for start, end in ranges]
-    assert len(set(map(str, expected))) > len(ranges) / 2
+    expected = [await accounts(pool, *each, longest="quarter") for each in ranges]
+    assert len(set(map(str, expected))) > len(ranges) / 3
     for limit in (30, 1000):
         await sum_up(pool, limit)
         for _ in range(2):
             await whole_pass(pool, sql)
-            for is_by_day in (False, True):
-                assert [await accounts(pool, *each, is_by_day=is_by_day) for each in ranges] == expected
-    sql.do("UPDATE user_usage_days SET calls = calls + 1")
-    day = (noon, noon + timedelta(hours=36))
-    assert await accounts(pool, *day, is_by_day=True) != await accounts(pool, *day, is_by_day=False)
-    sql.do("UPDATE usage_repair SET passes = 1")
-    assert await accounts(pool, *day, is_by_day=True) == await accounts(pool, *day, is_by_day=False)
+            for longest in ("quarter", "day", "week"):
+                assert [await accounts(pool, *each, longest=longest) for each in ranges] == expected
+    whole = (noon - timedelta(hours=200), noon + timedelta(hours=200))
+    by_quarter = await accounts(pool, *whole, longest="quarter")
+    for longest, complete in (("week", sums.WALK_OF_WEEKS), ("day", sums.WALK_OF_DAYS)):
+        sql.do(f"UPDATE user_usage_{longest}s SET calls = calls + 1")  # noqa: S608 - our own
+        assert await accounts(pool, *whole, longest=longest) != by_quarter
+        sql.do("UPDATE usage_repair SET passes = 1 WHERE id = %s", [complete])
+        assert await accounts(pool, *whole, longest=longest) == by_quarter

@@ -17,8 +17,8 @@ from sqlalchemy.exc import DBAPIError
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database
-from app.database.repositories import erasure
-from app.database.repositories.repair import DAYS, QUARTERS
+from app.database.repositories import erasure, sums
+from app.database.repositories.repair import DAYS, QUARTERS, WEEKS
 from app.database.repositories.roll_up import roll_up
 from app.services.sums_repair import SumsRepair
 from tests.fixtures.database import Sql, empty
@@ -26,6 +26,8 @@ from tests.fixtures.processes import WorkerProcess
 from tests.fixtures.sums import TABLES, exact, of_ledger, stored
 from tests.provider import Provider
 
+WALKS = (QUARTERS, DAYS, WEEKS)
+TIMES_OF = {each.table.name: each.time.name for each in sums.ALL}
 NAMES = ("ada", "bob", "eve")
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 BEGINNING = "INSERT INTO users (uuid, email, username, password_hash) VALUES (gen_random_uuid(), %s, %s, '')"
@@ -96,7 +98,7 @@ class Ledger(RuleBasedStateMachine):
             await roll_up(connection, limit=limit)
 
     async def repair(self) -> None:
-        for walk in (QUARTERS, DAYS):
+        for walk in WALKS:
             await SumsRepair(self.pool, walk, round_seconds=60).compare_some()
 
     async def append(self, name: str | None, calls: list[dict[str, object]]) -> None:
@@ -160,7 +162,7 @@ class Ledger(RuleBasedStateMachine):
 
     @rule(table=st.sampled_from(TABLES), share=st.integers(1, 3), what=st.sampled_from(["lost", "moved"]))
     def sums_are_damaged(self, table: str, share: int, what: str) -> None:
-        time = "day" if table == "user_usage_days" else "quarter"
+        time = TIMES_OF[table]
         change = {
             "lost": f"DELETE FROM {table}",  # noqa: S608 - our own
             "moved": f"UPDATE {table} SET {time} = {time} - interval '400 days'",  # noqa: S608
@@ -180,7 +182,7 @@ class Ledger(RuleBasedStateMachine):
         self.is_damaged = False
 
     def is_compared(self) -> bool:
-        return len(self.sql.rows("SELECT 1 FROM usage_repair WHERE due_at > now()")) == len((QUARTERS, DAYS))
+        return len(self.sql.rows("SELECT 1 FROM usage_repair WHERE due_at > now()")) == len(WALKS)
 
     @invariant()
     def figures_are_those_of_the_ledger(self) -> None:

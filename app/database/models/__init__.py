@@ -20,6 +20,7 @@ from app.database.models.usage import (
     UsageRepair,
     UserUsageDay,
     UserUsageQuarter,
+    UserUsageWeek,
 )
 from app.database.models.user import User
 from app.database.models.webhook_delivery import WebhookDelivery
@@ -47,6 +48,7 @@ __all__ = [
     "User",
     "UserUsageDay",
     "UserUsageQuarter",
+    "UserUsageWeek",
     "WebhookDelivery",
     "WebhookEndpoint",
     "WorkerJob",

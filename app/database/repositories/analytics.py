@@ -5,9 +5,7 @@ from datetime import UTC, datetime, time
 from typing import Any, Literal, NamedTuple, get_args
 
 from sqlalchemy import (
-    CTE,
     BigInteger,
-    Boolean,
     ColumnElement,
     CompoundSelect,
     Select,
@@ -16,16 +14,17 @@ from sqlalchemy import (
     bindparam,
     cast,
     func,
+    literal,
     null,
     select,
-    true,
     union_all,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.models import User
 from app.database.repositories.figures import FROM, TO, Figures, bucket_of, figures_of, within
-from app.database.repositories.usage import by_quarter, by_user, errors_by_quarter, summed
+from app.database.repositories.usage import by_quarter, errors_by_quarter, summed
+from app.database.repositories.usage_by_user import by_user
 
 GroupBy = Literal["none", "model", "user"]
 Order = Literal["cost", "tokens", "turns"]
@@ -46,8 +45,9 @@ class Cell(NamedTuple):
     figures: Figures
 
 
-_BY_DAY = bindparam("p_by_day", type_=Boolean)
-"""Whether no bucket ends within a day of UTC."""
+_LONGEST = bindparam("p_longest", type_=Text)
+"""Which sums may be read: no bucket ends within one of them."""
+_ANY: ColumnElement[str] = literal("week")
 _LIMIT = bindparam("p_limit", type_=BigInteger)
 
 
@@ -80,27 +80,29 @@ def _models_cells() -> Select[Any]:
     return _cells(usage, usage.c.model.label("key"), cast(null(), Text).label("name")).group_by(usage.c.model)
 
 
-def _first_users(order: Order) -> CTE:
+def _first_users(order: Order) -> Select[Any]:
     # Of all accounts nothing else is summed up: it would take longer than all the rest.
-    usage = by_user(FROM, TO, is_by_day=true())
+    usage = by_user(FROM, TO, longest=_ANY)
     used = func.sum(amount(order, usage.c))
-    first = select(usage.c.user_id).group_by(usage.c.user_id).order_by(used.desc(), usage.c.user_id)
-    return first.limit(_LIMIT).cte("first")
+    found = select(usage.c.user_id).group_by(usage.c.user_id).having(func.sum(usage.c.calls) > 0)
+    first = found.order_by(used.desc(), usage.c.user_id).limit(_LIMIT).cte("first")
+    return select(first.c.user_id)
 
 
 def _users_cells(order: Order) -> CompoundSelect[Any]:
-    usage = by_user(FROM, TO, is_by_day=_BY_DAY, among=_first_users(order))
+    usage = by_user(FROM, TO, longest=_LONGEST, among=_first_users(order))
     theirs = _cells(usage, *_ACCOUNT).join(User, User.id == usage.c.user_id).group_by(User.id)
     return union_all(_everybodys_cells(), theirs)
 
 
-def _users(order: Order) -> Select[Any]:
-    everybody, theirs = by_quarter(), by_user(FROM, TO, is_by_day=true(), among=_first_users(order))
+def _users(order: Order, first: Select[Any] | None = None) -> Select[Any]:
+    everybody, theirs = by_quarter(), by_user(FROM, TO, longest=_ANY, among=first)
     total = select(cast(null(), BigInteger).label("user_id"), *_NOBODY, *figures_of(everybody)).where(within(everybody))
     users = (
         select(theirs.c.user_id, *_ACCOUNT, *figures_of(theirs))
         .join(User, User.id == theirs.c.user_id)
         .group_by(theirs.c.user_id, User.id)
+        .having(func.sum(theirs.c.calls) > 0)
     )
     rows = union_all(total, users).subquery("rows")
     return select(rows.c.key, rows.c.name, *(rows.c[name] for name in Figures._fields)).order_by(
@@ -130,7 +132,8 @@ _CELLS_OF_EVERYBODY = _everybodys_cells()
 _CELLS_OF_MODELS = _models_cells()
 _CELLS_OF_USERS = {order: _users_cells(order) for order in get_args(Order)}
 _MODELS = _models()
-_USERS = {order: _users(order) for order in get_args(Order)}
+_USERS: dict[Order, Select[Any]] = {order: _users(order) for order in get_args(Order)}
+_FIRST_USERS: dict[Order, Select[Any]] = {order: _users(order, _first_users(order)) for order in get_args(Order)}
 _ERRORS = _errors()
 
 
@@ -153,7 +156,7 @@ async def cells(
         "p_to": edges[-1],
         "p_edges": list(edges),
         "p_limit": limit,
-        "p_by_day": all(edge.astimezone(UTC).time() == time.min for edge in edges[1:-1]),
+        "p_longest": "day" if all(edge.astimezone(UTC).time() == time.min for edge in edges[1:-1]) else "quarter",
     }
     rows = await session.execute(statement, parameters)
     return [Cell(bucket, Group(key, name), Figures(*sums)) for bucket, key, name, *sums in rows]
@@ -172,7 +175,8 @@ async def users(
 
     Everybody are also those whose accounts have been erased. The session must have a transaction.
     """
-    rows = await session.stream(_USERS[order], {"p_from": start, "p_to": end, "p_limit": limit})
+    statement = _USERS[order] if limit is None else _FIRST_USERS[order]
+    rows = await session.stream(statement, {"p_from": start, "p_to": end, "p_limit": limit})
     async for key, name, *sums in rows:
         yield Group(key, name), Figures(*sums)
 

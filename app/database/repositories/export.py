@@ -37,6 +37,7 @@ LEFT_OUT: Mapping[str, str] = {
     "error_quarters.*": "sums over everybody",
     "user_usage_quarters.*": "sums over `llm_calls`",
     "user_usage_days.*": "sums over `llm_calls`",
+    "user_usage_weeks.*": "sums over `llm_calls`",
     "quota_reservations.*": "what answers under way may still use, for some minutes",
     "service_instances.*": "about processes, not about people",
     "worker_jobs.*": "about processes, not about people",

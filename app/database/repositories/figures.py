@@ -60,7 +60,7 @@ def bucket_of(moment: SQLCoreOperations[datetime]) -> ColumnElement[int]:
 
 
 def figures_of(usage: Subquery) -> list[ColumnElement[Any]]:
-    """Build the figures of rows of `usage.by_quarter` or `usage.by_user`."""
+    """Build the figures of rows of `usage.by_quarter` or `usage_by_user.by_user`."""
     is_answer = usage.c.purpose == "answer"
     turns, calls = summed(usage, "turns"), summed(usage, "calls")
     sums = {

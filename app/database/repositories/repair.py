@@ -1,4 +1,4 @@
-"""Comparing the sums with the ledger, an hour or a day at a time, and mending what differs.
+"""Comparing the sums with the ledger, an hour, a day or a week at a time, and mending what differs.
 
 By how much a sum is wrong depends neither on turns that are being stored nor on what is being summed up: these change
 the ledger, the queue and the sums together. So what is missing is found and added by one statement, without a lock.
@@ -51,7 +51,7 @@ class Place:
 class Walk:
     """Goes along the ledger, again and again, and compares some tables of sums with it."""
 
-    def __init__(self, number: int, stretch: Literal["hour", "day"], compared: Sequence[Sums]) -> None:
+    def __init__(self, number: int, stretch: Literal["hour", "day", "week"], compared: Sequence[Sums]) -> None:
         """Build the statements. `number` is the key of its row in `usage_repair`."""
         self._number = number
         self._length = timedelta(**{f"{stretch}s": 1})
@@ -166,3 +166,4 @@ def _bounds(place: Place) -> dict[str, datetime]:
 # Sums of earlier releases stand at the beginning of their hour, so quarters of an hour are mended together.
 QUARTERS = Walk(1, "hour", sums.BY_QUARTER)
 DAYS = Walk(sums.WALK_OF_DAYS, "day", sums.BY_DAY)
+WEEKS = Walk(sums.WALK_OF_WEEKS, "week", sums.BY_WEEK)

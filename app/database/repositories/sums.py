@@ -6,7 +6,7 @@ adding to the sums is either still pending or in them already.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from sqlalchemy import (
@@ -16,12 +16,14 @@ from sqlalchemy import (
     Float,
     FromClause,
     Integer,
+    Interval,
     Select,
     SmallInteger,
     Table,
     column,
     exists,
     func,
+    literal_column,
     select,
     text,
     true,
@@ -41,17 +43,22 @@ from app.database.models import (
     UsageRepair,
     UserUsageDay,
     UserUsageQuarter,
+    UserUsageWeek,
 )
 
-WALK_OF_DAYS = 2
-"""The row in `usage_repair` that says how far sums by day have been compared."""
+WALK_OF_DAYS, WALK_OF_WEEKS = 2, 3
+"""The rows in `usage_repair` that say how far sums by day and by week have been compared."""
 _PASSES = 2
 BUCKET_WIDTH = 1.05
 """Times are counted in buckets, each so many times as long as the one before. Another width needs all counted anew."""
 
-_QUARTER = text("interval '15 minutes'")
-_DAY = text("interval '1 day'")
-_ORIGIN = text("timestamptz '2000-01-01 00:00:00+00'")
+QUARTER: ColumnElement[timedelta] = literal_column("interval '15 minutes'", Interval)
+_DAY: ColumnElement[timedelta] = literal_column("interval '1 day'", Interval)
+_HALF_DAY: ColumnElement[timedelta] = literal_column("interval '12 hours'", Interval)
+_WEEK: ColumnElement[timedelta] = literal_column("interval '7 days'", Interval)
+_HALF_WEEK: ColumnElement[timedelta] = literal_column("interval '84 hours'", Interval)
+_INSTANT: ColumnElement[timedelta] = literal_column("interval '1 microsecond'", Interval)
+_MONDAY = text("timestamptz '2000-01-03 00:00:00+00'")
 
 Condition = Callable[[FromClause], ColumnElement[bool]]
 """What holds of rows of a table of sums, and of rows of the ledger, by a column of both."""
@@ -70,7 +77,8 @@ class Sums:
     @property
     def time(self) -> ColumnElement[datetime]:
         """The column that says when."""
-        return self.table.c["day" if "day" in self.keys else "quarter"]
+        (name,) = {"quarter", "day", "week"}.intersection(self.keys)
+        return self.table.c[name]
 
     @property
     def is_by_user(self) -> bool:
@@ -112,21 +120,50 @@ class Sums:
 
 def quarter(time: ColumnElement[datetime]) -> ColumnElement[datetime]:
     """Build the beginning of the quarter of an hour that a time is in. In every time zone days begin with one."""
-    return func.date_bin(_QUARTER, time, _ORIGIN, type_=TIMESTAMP(timezone=True))
+    return _beginning(QUARTER, time)
 
 
 def day(time: ColumnElement[datetime]) -> ColumnElement[datetime]:
     """Build the beginning of the day of UTC that a time is in."""
-    return func.date_bin(_DAY, time, _ORIGIN, type_=TIMESTAMP(timezone=True))
+    return _beginning(_DAY, time)
 
 
-def days_are_complete() -> ColumnElement[bool]:
-    """Build the question whether sums by day can be read.
+def week(time: ColumnElement[datetime]) -> ColumnElement[datetime]:
+    """Build the beginning of the week of UTC that a time is in: a Monday."""
+    return _beginning(_WEEK, time)
+
+
+def next_day(time: ColumnElement[datetime]) -> ColumnElement[datetime]:
+    """Build the beginning of the next day of UTC, or the time itself where it is one."""
+    return day(time + _DAY - _INSTANT)
+
+
+def next_week(time: ColumnElement[datetime]) -> ColumnElement[datetime]:
+    """Build the beginning of the next week of UTC, or the time itself where it is one."""
+    return week(time + _WEEK - _INSTANT)
+
+
+def nearest_day(time: ColumnElement[datetime]) -> ColumnElement[datetime]:
+    """Build the beginning of a day of UTC that is next to the time, before it or after."""
+    return day(time + _HALF_DAY)
+
+
+def nearest_week(time: ColumnElement[datetime]) -> ColumnElement[datetime]:
+    """Build the beginning of a week of UTC that is next to the time, before it or after."""
+    return week(time + _HALF_WEEK)
+
+
+def _beginning(length: ColumnElement[timedelta], time: ColumnElement[datetime]) -> ColumnElement[datetime]:
+    return func.date_bin(length, time, _MONDAY, type_=TIMESTAMP(timezone=True))
+
+
+def are_complete(walk: int) -> ColumnElement[bool]:
+    """Build the question whether sums by day, or by week, can be read.
 
     The worker has to have gone through them twice, with a day in between: once, so that they hold what is older than
     they are, and again, so that they hold what workers of the release before them have summed up meanwhile.
     """
-    return exists().where(UsageRepair.id == WALK_OF_DAYS, UsageRepair.passes >= _PASSES)
+    return exists().where(UsageRepair.id == walk, UsageRepair.passes >= _PASSES)
 
 
 def amounts(calls: FromClause) -> list[ColumnElement[Any]]:
@@ -168,14 +205,21 @@ def _usage(calls: FromClause) -> Select[Any]:
     return _grouped(_keys(calls), amounts(calls))
 
 
-def _usage_by_user(calls: FromClause) -> Select[Any]:
+def _usage_by_user(calls: FromClause, *keys: ColumnElement[Any]) -> Select[Any]:
     # Whose account has been erased has no sums any more.
-    return _grouped([calls.c.user_id, *_keys(calls)], amounts(calls)).where(calls.c.user_id.is_not(None))
+    return _grouped([calls.c.user_id, *keys], amounts(calls)).where(calls.c.user_id.is_not(None))
+
+
+def _usage_by_user_and_quarter(calls: FromClause) -> Select[Any]:
+    return _usage_by_user(calls, *_keys(calls))
 
 
 def _usage_by_user_and_day(calls: FromClause) -> Select[Any]:
-    keys = [calls.c.user_id, day(calls.c.created_at).label("day"), calls.c.purpose]
-    return _grouped(keys, amounts(calls)).where(calls.c.user_id.is_not(None))
+    return _usage_by_user(calls, day(calls.c.created_at).label("day"), calls.c.purpose)
+
+
+def _usage_by_user_and_week(calls: FromClause) -> Select[Any]:
+    return _usage_by_user(calls, week(calls.c.created_at).label("week"), calls.c.purpose)
 
 
 def _times(calls: FromClause) -> Select[Any]:
@@ -204,10 +248,12 @@ def _errors(calls: FromClause) -> Select[Any]:
 
 
 USAGE = Sums.into(UsageQuarter, _usage)
-USAGE_BY_USER = Sums.into(UserUsageQuarter, _usage_by_user)
+USAGE_BY_USER = Sums.into(UserUsageQuarter, _usage_by_user_and_quarter)
 USAGE_BY_USER_AND_DAY = Sums.into(UserUsageDay, _usage_by_user_and_day)
+USAGE_BY_USER_AND_WEEK = Sums.into(UserUsageWeek, _usage_by_user_and_week)
 TIMES = Sums.into(LatencyQuarter, _times)
 ERRORS = Sums.into(ErrorQuarter, _errors)
 BY_QUARTER = (USAGE, USAGE_BY_USER, TIMES, ERRORS)
 BY_DAY = (USAGE_BY_USER_AND_DAY,)
-ALL = (*BY_QUARTER, *BY_DAY)
+BY_WEEK = (USAGE_BY_USER_AND_WEEK,)
+ALL = (*BY_QUARTER, *BY_DAY, *BY_WEEK)

@@ -6,16 +6,13 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from sqlalchemy import (
-    CTE,
     TIMESTAMP,
     BigInteger,
     ColumnElement,
-    FromClause,
     Select,
     Subquery,
     Text,
     bindparam,
-    case,
     cast,
     column,
     exists,
@@ -23,8 +20,6 @@ from sqlalchemy import (
     literal,
     or_,
     select,
-    text,
-    union_all,
     values,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -32,7 +27,6 @@ from sqlalchemy.sql.elements import SQLCoreOperations
 
 from app.database.models import LlmCall, UsagePending, UserUsageDay, UserUsageQuarter
 from app.database.repositories import sums
-from app.database.repositories.sums import Sums
 
 Period = Literal["today", "month", "total"]
 """Days and months begin at midnight in UTC."""
@@ -56,7 +50,8 @@ class Usage:
     latency_ms: int
 
 
-_COUNTERS = tuple(field.name for field in fields(Usage))
+COUNTERS = tuple(field.name for field in fields(Usage))
+"""What is summed up."""
 
 
 def by_quarter(user_id: ColumnElement[int] | None = None) -> Subquery:
@@ -67,43 +62,6 @@ def by_quarter(user_id: ColumnElement[int] | None = None) -> Subquery:
     if user_id is None:
         return sums.USAGE.exact().subquery("usage")
     return sums.USAGE_BY_USER.exact(lambda rows: rows.c.user_id == user_id).subquery("usage")
-
-
-def by_user(
-    start: ColumnElement[datetime],
-    end: ColumnElement[datetime],
-    *,
-    is_by_day: ColumnElement[bool],
-    among: CTE | None = None,
-) -> Subquery:
-    """Build the exact usage of accounts from `start` until `end`: `user_id`, `quarter`, `purpose` and the counters.
-
-    With `is_by_day` whole days of UTC are read from sums by day, and have the day's first quarter. `among` says of
-    which accounts, by its column `user_id`; without it, of all. There may be two rows with the same keys: sum them up.
-    """
-    by_quarter, by_day = sums.USAGE_BY_USER, sums.USAGE_BY_USER_AND_DAY
-    day_after = _next_day(start)
-    is_by_day &= sums.days_are_complete()
-    first_day = select(case((is_by_day, func.least(day_after, end)), else_=end)).scalar_subquery()
-    last_day = select(case((is_by_day, func.greatest(sums.day(end), func.least(day_after, end))), else_=end))
-
-    def part(of: Sums, rows: FromClause, *where: ColumnElement[bool]) -> Select[Any]:
-        columns = (rows.c[name] for name in ("purpose", *_COUNTERS))
-        found = select(rows.c.user_id, rows.c[of.time.name].label("quarter"), *columns).where(*where)
-        return found if among is None else found.where(rows.c.user_id.in_(select(among.c.user_id)))
-
-    def stored(of: Sums, since: ColumnElement[datetime], until: ColumnElement[datetime]) -> Select[Any]:
-        return part(of, of.table, of.time >= since, of.time < until)
-
-    calls = LlmCall.__table__
-    pending = select(calls).join(UsagePending, UsagePending.call_id == calls.c.id)
-    pending = pending.where(calls.c.created_at >= start, calls.c.created_at < end)
-    return union_all(
-        stored(by_quarter, start, first_day),
-        stored(by_day, first_day, last_day.scalar_subquery()),
-        stored(by_quarter, last_day.scalar_subquery(), end),
-        part(by_quarter, by_quarter.of_rows(pending.subquery("calls")).subquery("pending")),
-    ).subquery("user_usage")
 
 
 def errors_by_quarter() -> Subquery:
@@ -121,11 +79,6 @@ def summed(usage: Subquery, counter: str, *where: ColumnElement[bool]) -> Column
     return total if counter == "cost_usd" else cast(total, BigInteger)
 
 
-def _next_day(time: ColumnElement[datetime]) -> ColumnElement[datetime]:
-    """Build the beginning of the next day of UTC, or the time itself where it is one."""
-    return sums.day(time + text("interval '1 day' - interval '1 microsecond'"))
-
-
 def was_active(
     user_id: SQLCoreOperations[int], since: ColumnElement[datetime], until: ColumnElement[datetime]
 ) -> ColumnElement[bool]:
@@ -134,7 +87,7 @@ def was_active(
     pending = select(calls.c.user_id).join(UsagePending, UsagePending.call_id == calls.c.id)
     return or_(
         # What there is of a whole day is enough, whatever it lacks. Most accounts are found in these few rows.
-        exists().where(days.user_id == user_id, days.day >= _next_day(since), days.day < sums.day(until)),
+        exists().where(days.user_id == user_id, days.day >= sums.next_day(since), days.day < sums.day(until)),
         exists().where(theirs.user_id == user_id, theirs.quarter >= since, theirs.quarter < until),
         # Not one look for each user: there are few pending rows, and many users.
         user_id.in_(pending.where(calls.c.created_at >= since, calls.c.created_at < until)),
@@ -151,7 +104,7 @@ def _periods_statement() -> Select[Any]:
         ]
     )
     return (
-        select(periods.c.name, *(summed(usage, name).label(name) for name in _COUNTERS))
+        select(periods.c.name, *(summed(usage, name).label(name) for name in COUNTERS))
         .select_from(periods.outerjoin(usage, usage.c.quarter >= periods.c.since))
         .group_by(periods.c.name)
     )
