@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -14,8 +15,8 @@ logger = logging.getLogger(__name__)
 
 GATHER_SECONDS = 0.02
 """Text that comes so soon after other text travels together."""
-WRITE_EVERY = 0.02
-"""Seconds from one write to the buffer to the next: with many turns at once, each write is of many."""
+WRITE_EVERY = 0.03
+"""Seconds from one write to the buffer to the next, when no answer begins: with many turns, each write is of many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +82,18 @@ class LiveTurn(Transcript):
         self.is_deleted = False
         self._outlet = outlet
         self._loop = asyncio.get_running_loop()
-        self._sent_at = 0.0
+        self._sent_at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def publish(self, piece: str) -> None:
         """Add to the text; see `TextSink`. The first piece is never held back."""
         self.text += piece
-        if self._timer is None:
-            due = self._sent_at + GATHER_SECONDS
-            if self._loop.time() >= due:
-                self._send()
-            else:
-                self._timer = self._loop.call_at(due, self._send)
+        if self._timer is not None:
+            return
+        if self._sent_at is None or self._loop.time() >= (due := self._sent_at + GATHER_SECONDS):
+            self._send()
+        else:
+            self._timer = self._loop.call_at(due, self._send)
 
     def end(self, ending: Ending, *, is_deleted: bool = False) -> None:
         """Say how it ended, after everything that has been published.
@@ -117,11 +118,12 @@ class LiveTurn(Transcript):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        is_first = self._sent_at is None
         self._sent_at = self._loop.time()
         if self._outlet is None:
             self.show(len(self.text), self.last_words)
         else:
-            self._outlet.put(self)
+            self._outlet.put(self, is_urgent=is_first)
 
 
 class Outlet:
@@ -135,11 +137,14 @@ class Outlet:
         self._buffer = buffer
         self._waiting: dict[UUID, LiveTurn] = {}
         self._is_needed = asyncio.Event()
+        self._is_urgent = asyncio.Event()
 
-    def put(self, turn: LiveTurn) -> None:
-        """Take what is new in a turn."""
+    def put(self, turn: LiveTurn, *, is_urgent: bool = False) -> None:
+        """Take what is new in a turn. What is urgent does not wait until the next write is due."""
         self._waiting[turn.id] = turn
         self._is_needed.set()
+        if is_urgent:
+            self._is_urgent.set()
 
     async def run(self) -> None:
         """Work for ever."""
@@ -147,10 +152,13 @@ class Outlet:
         next_at = now()
         while True:
             await self._is_needed.wait()
-            if (early := next_at - now()) > 0:
-                await asyncio.sleep(early)
+            if next_at > now():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(next_at):
+                        await self._is_urgent.wait()
             next_at = now() + WRITE_EVERY
             self._is_needed.clear()
+            self._is_urgent.clear()
             turns, self._waiting = self._waiting, {}
             # As they are now: they grow while Redis is written to.
             drafts = [

@@ -104,7 +104,8 @@ class OpenAIChatModel:
         answer = StreamedAnswer()
         with one_error(request.model):
             try:
-                await self._read(body, answer, publish, patience)
+                # A task of its own: whatever awaits a piece of text is woken with it, down to the bottom of the graph.
+                await asyncio.create_task(self._read(body, answer, publish, patience))
             except Exception:
                 if answer.finish_reason is None:
                     raise

@@ -67,18 +67,23 @@ async def test_what_comes_during_a_write_goes_out_with_the_next_one_and_shows_af
     working.cancel()
 
 
-async def test_what_many_turns_say_soon_after_a_write_is_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_many_turns_say_soon_after_a_write_is_one_write_and_what_begins_does_not_wait_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(live, "WRITE_EVERY", 0.3)
+    monkeypatch.setattr(live, "GATHER_SECONDS", 0)
     buffer = FakeBuffer()
     buffer.gate.set()
     outlet = Outlet(cast("TurnBuffer", buffer))
     working = asyncio.create_task(outlet.run())
     turns = [LiveTurn(uuid4(), outlet) for _ in range(3)]
-    for turn in turns:
-        turn.publish("a")
-        await settle()
+    for piece in "abc":
+        for turn in turns:
+            turn.publish(piece)
+            await settle()
+    assert [[draft.text for draft in batch] for batch in buffer.written] == [["a"], ["a"], ["a"]]
     await asyncio.sleep(0.5)
-    assert [len(batch) for batch in buffer.written] == [1, 2]
+    assert [[draft.text for draft in batch] for batch in buffer.written[3:]] == [["abc"] * 3]
     working.cancel()
 
 
