@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from app.chat.schemas import MessageResponse
+from app.services.copies import stream_key
 from app.services.turn_buffer import Draft, TurnBuffer
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class LiveTurn(Transcript):
         """`outlet`: the way to those who follow from other processes as well; None: there are none."""
         super().__init__()
         self.id = turn_id
+        self.key = stream_key(turn_id)
         self.stop_requested = False
         self.run: asyncio.Task[Any] | None = None
         """The graph's part of the turn, which may be cut short."""
@@ -135,13 +137,13 @@ class Outlet:
 
     def __init__(self, buffer: TurnBuffer) -> None:
         self._buffer = buffer
-        self._waiting: dict[UUID, LiveTurn] = {}
+        self._waiting: set[LiveTurn] = set()
         self._is_needed = asyncio.Event()
         self._is_urgent = asyncio.Event()
 
     def put(self, turn: LiveTurn, *, is_urgent: bool = False) -> None:
         """Take what is new in a turn. What is urgent does not wait until the next write is due."""
-        self._waiting[turn.id] = turn
+        self._waiting.add(turn)
         self._is_needed.set()
         if is_urgent:
             self._is_urgent.set()
@@ -159,11 +161,10 @@ class Outlet:
             next_at = now() + WRITE_EVERY
             self._is_needed.clear()
             self._is_urgent.clear()
-            turns, self._waiting = self._waiting, {}
+            turns, self._waiting = self._waiting, set()
             # As they are now: they grow while Redis is written to.
             drafts = [
-                (turn, Draft(turn.id, turn.text, turn.last_words is not None, turn.is_deleted))
-                for turn in turns.values()
+                (turn, Draft(turn.key, turn.text, turn.last_words is not None, turn.is_deleted)) for turn in turns
             ]
             try:
                 await self._buffer.write([draft for _, draft in drafts])

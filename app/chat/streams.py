@@ -71,7 +71,8 @@ class Follower:
                 elif self._has_to_ping:
                     yield self._speaking(events.PING)
                 else:
-                    await self._sleep()
+                    self._waiter = self._loop.create_future()
+                    await self._waiter
         finally:
             self._timer.cancel()
             self._watch.remove(self._credential, self._cut)
@@ -95,13 +96,6 @@ class Follower:
             self._wake()
             remaining = PING_SECONDS
         self._timer = self._loop.call_later(remaining, self._look_at_the_clock)
-
-    async def _sleep(self) -> None:
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

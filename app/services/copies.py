@@ -6,7 +6,6 @@ The names of the keys are here, so that whoever writes such a copy and whoever e
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
@@ -22,7 +21,6 @@ _MARK_SECONDS = 7200
 """How long it is remembered that something was deleted: longer than a turn may run that began before."""
 
 
-@lru_cache(maxsize=1000)  # asked for every token
 def stream_key(answer_uuid: UUID) -> str:
     """Name the stream of an answer that is, or was just, being made."""
     return f"turn:{answer_uuid}"

@@ -59,7 +59,8 @@ return lost
 class Draft(NamedTuple):
     """A turn as it is now."""
 
-    turn_id: UUID
+    key: str
+    """Of its stream, as `copies.stream_key` names it: made once, and not for every token."""
     text: str
     """From the beginning."""
     is_over: bool
@@ -86,7 +87,7 @@ class TurnBuffer:
         self._breaker = breaker
         self._blocking_redis = blocking_redis
         self._store = breaker.script(_STORE)
-        self._written: dict[UUID, int] = {}
+        self._written: dict[str, int] = {}
         self._outages_seen = breaker.outages
 
     async def write(self, drafts: Sequence[Draft]) -> None:
@@ -104,10 +105,10 @@ class TurnBuffer:
                 async with self._breaker.guard():
                     lost = await self._try_to_write(drafts)
             except RedisAwayError:
-                self._forget(draft.turn_id for draft in drafts)
+                self._forget(draft.key for draft in drafts)
                 return
             # Redis was emptied. The next text makes up for it, if there is going to be one.
-            self._forget(draft.turn_id for draft in lost)
+            self._forget(draft.key for draft in lost)
             drafts = [draft for draft in lost if draft.is_over]
             if not drafts:
                 return
@@ -145,23 +146,23 @@ class TurnBuffer:
         lost = set(await self._store(args=[to_json(changes)]))
         for draft in drafts:
             if draft.is_over or len(draft.text) > _LARGEST_TEXT:
-                self._written.pop(draft.turn_id, None)
+                self._written.pop(draft.key, None)
             else:
-                self._written[draft.turn_id] = len(draft.text)
-        return [draft for draft in drafts if stream_key(draft.turn_id).encode() in lost] if lost else []
+                self._written[draft.key] = len(draft.text)
+        return [draft for draft in drafts if draft.key.encode() in lost] if lost else []
 
     def _change(self, draft: Draft) -> tuple[str, bool, int, str, bool, int]:
         """Return what the script takes for a turn: its key, whether it begins anew, and with what it goes on."""
-        turn_id, text, is_over, is_deleted = draft
-        written = self._written.get(turn_id)
+        key, text, is_over, is_deleted = draft
+        written = self._written.get(key)
         if is_deleted or len(text) > _LARGEST_TEXT:
-            return stream_key(turn_id), True, 0, "", False, 0
+            return key, True, 0, "", False, 0
         life = KEEP_SECONDS if is_over else _LIFE_SECONDS
-        return stream_key(turn_id), written is None, len(text), text[written or 0 :], is_over, life
+        return key, written is None, len(text), text[written or 0 :], is_over, life
 
-    def _forget(self, turn_ids: Iterable[UUID]) -> None:
-        for turn_id in turn_ids:
-            self._written.pop(turn_id, None)
+    def _forget(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self._written.pop(key, None)
 
 
 def _excerpt(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], after: int) -> Excerpt:

@@ -40,7 +40,7 @@ async def test_nobody_sees_what_is_not_in_redis_yet() -> None:
     turn.publish("Hello")
     await settle()
     assert (turn.text, turn.shown) == ("Hello", 0)
-    assert buffer.written == [[Draft(turn.id, "Hello", is_over=False)]]
+    assert buffer.written == [[Draft(turn.key, "Hello", is_over=False)]]
     buffer.gate.set()
     await settle()
     assert turn.shown == 5
@@ -62,7 +62,7 @@ async def test_what_comes_during_a_write_goes_out_with_the_next_one_and_shows_af
     second.publish("c")
     buffer.gate.set()
     await settle()
-    assert [[draft.text for draft in batch] for batch in buffer.written] == [["a"], ["ab", "c"]]
+    assert [{draft.text for draft in batch} for batch in buffer.written] == [{"a"}, {"ab", "c"}]
     assert (first.shown, second.shown) == (2, 1)
     working.cancel()
 

@@ -11,6 +11,7 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from app.config import Settings
+from app.services.copies import stream_key
 from app.services.redis import open_redis
 from app.services.redis_breaker import RedisBreaker
 from app.services.turn_buffer import KEEP_SECONDS, Draft, Excerpt, TurnBuffer
@@ -24,7 +25,7 @@ async def buffer(settings: Settings, breaker: RedisBreaker) -> AsyncIterator[Tur
 
 
 def draft(turn: UUID, text: str, *, is_over: bool = False) -> Draft:
-    return Draft(turn, text, is_over)
+    return Draft(stream_key(turn), text, is_over)
 
 
 async def test_what_is_written_can_be_read_from_any_position(buffer: TurnBuffer) -> None:
