@@ -133,11 +133,20 @@ def _refused(error: RefusedError) -> ModelError:
 
 def _logged(model: str, failure: ModelError, error: Exception, *, status: int | None = None) -> ModelError:
     # The kind of the exception, not its text: a provider may repeat the prompt or the key in it.
+    reason = type(_origin(error)).__name__
     logger.warning(
         "model attempt failed",
-        extra={"model": model, "code": failure.code, "provider_status": status, "reason": type(error).__name__},
+        extra={"model": model, "code": failure.code, "provider_status": status, "reason": reason},
     )
     return failure
+
+
+def _origin(error: BaseException) -> BaseException:
+    """Return the fault of the network that it began with, or else the error itself."""
+    causes = [error]
+    while (cause := causes[-1].__cause__) is not None:
+        causes.append(cause)
+    return next((cause for cause in reversed(causes) if isinstance(cause, OSError)), error)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

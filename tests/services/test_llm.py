@@ -187,12 +187,15 @@ async def test_an_attempt_ends_at_its_deadline_and_hangs_up(
     await asyncio.to_thread(provider.wait_until, lambda: call.abandoned is not None)
 
 
-async def test_a_closed_port_is_told_at_once(provider: Provider, model: OpenAIChatModel) -> None:
+async def test_a_closed_port_is_told_at_once(
+    provider: Provider, model: OpenAIChatModel, caplog: pytest.LogCaptureFixture
+) -> None:
     with provider.refusing_connections():
         with pytest.raises(ModelError) as failure:
             await model.complete(asking(QUESTION), max_seconds=2)
         assert (failure.value.code, failure.value.retryable) == ("provider_unreachable", True)
         assert not failure.value.may_have_cost
+    assert [record.__dict__["reason"] for record in caplog.records] == ["ConnectionRefusedError"]
     assert (await model.complete(asking(QUESTION), max_seconds=2)).text == "Hello."
 
 
