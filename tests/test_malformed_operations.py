@@ -44,8 +44,8 @@ NUMBERS = {"NaN": "NaN", "Infinity": "-Infinity", "1e400": "1e400", "endless": "
 TEXTS = {"NUL": f'"{CANARY}\\u0000"', "lone surrogate": f'"{CANARY}\\ud800"', "half a pair": f'"\\udfff{CANARY}"'}
 OF_ANOTHER_TYPE = {
     "string": ["12345678", "true", "[]", "{}", f'["{CANARY}"]', f'{{"{CANARY}": 1}}', *NUMBERS.values()],
-    "integer": [f'"{CANARY}"', "1.5", "[]", "{}", *NUMBERS.values()],
-    "number": [f'"{CANARY}"', "[]", "{}", *NUMBERS.values()],
+    "integer": [f'"{CANARY}"', "1.5", "true", "false", "[]", "{}", *NUMBERS.values()],
+    "number": [f'"{CANARY}"', "true", "[]", "{}", *NUMBERS.values()],
     "boolean": [f'"{CANARY}"', "7", "[]", "{}", *NUMBERS.values()],
     "array": [f'"{CANARY}"', "1", "true", "{}", f'{{"{CANARY}": 1}}', *NUMBERS.values()],
     "object": [f'"{CANARY}"', "1", "true", "[]", f'["{CANARY}"]', *NUMBERS.values()],

@@ -177,7 +177,7 @@ class ApiKeyCreate(RequestModel):
         description="`chat:read` lists and reads conversations, `chat:write` asks, changes and deletes.",
     )
     expires_in_days: int | None = Field(
-        None, ge=1, le=365, examples=[90], description="Left out: it is good until it is deleted."
+        None, strict=True, ge=1, le=365, examples=[90], description="Left out: it is good until it is deleted."
     )
 
 

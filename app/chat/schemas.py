@@ -57,12 +57,12 @@ class ModelWishes(RequestModel):
     model: ModelName | None = Field(
         None, examples=["gpt-4"], description="One of `GET /models`. Where it cannot answer, the fallback models do."
     )
-    temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False, examples=[0.7])
-    top_p: float | None = Field(None, ge=0, le=1, allow_inf_nan=False, examples=[0.9])
-    frequency_penalty: float | None = Field(None, ge=-2, le=2, allow_inf_nan=False, examples=[0])
-    presence_penalty: float | None = Field(None, ge=-2, le=2, allow_inf_nan=False, examples=[0])
+    temperature: float | None = Field(None, strict=True, ge=0, le=2, allow_inf_nan=False, examples=[0.7])
+    top_p: float | None = Field(None, strict=True, ge=0, le=1, allow_inf_nan=False, examples=[0.9])
+    frequency_penalty: float | None = Field(None, strict=True, ge=-2, le=2, allow_inf_nan=False, examples=[0])
+    presence_penalty: float | None = Field(None, strict=True, ge=-2, le=2, allow_inf_nan=False, examples=[0])
     max_tokens: int | None = Field(
-        None, ge=1, le=1_000_000, examples=[500], description="At most as many as `GET /models` says."
+        None, strict=True, ge=1, le=1_000_000, examples=[500], description="At most as many as `GET /models` says."
     )
 
 

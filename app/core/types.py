@@ -64,6 +64,18 @@ def check_not_blank(text: str) -> str:
     return text
 
 
+def refuse_boolean(value: object) -> object:
+    """Return the value, which is neither `true` nor `false`: Python takes these for 1 and 0.
+
+    Raises:
+        ValueError: it is one of them.
+
+    """
+    if isinstance(value, bool):
+        raise ValueError("must be a number")  # noqa: TRY004 - what pydantic expects
+    return value
+
+
 def _check_size(value: object) -> object:
     try:
         # `allow_nan=False`: jsonb has no NaN. UTF-8 has no lone surrogates.

@@ -110,7 +110,7 @@ def test_one_question_changes_nothing_for_the_next(chat: Chat, provider: Provide
         ("max_tokens", 0, "greater_than_equal"),
         ("max_tokens", 101, "less_than_equal"),
         ("max_tokens", 10**18, "less_than_equal"),
-        ("max_tokens", 1.5, "int_from_float"),
+        ("max_tokens", 1.5, "int_type"),
     ],
 )
 def test_what_is_not_allowed_is_refused_before_anything_is_stored(

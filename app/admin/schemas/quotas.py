@@ -3,12 +3,14 @@
 from decimal import Decimal
 from typing import Annotated, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from app.core.types import RequestModel
+from app.core.types import RequestModel, refuse_boolean
 
-Tokens = Annotated[int, Field(ge=0, le=10**15)]
-Dollars = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=9, allow_inf_nan=False)]
+Tokens = Annotated[int, Field(strict=True, ge=0, le=10**15)]
+Dollars = Annotated[
+    Decimal, Field(ge=0, le=1_000_000, decimal_places=9, allow_inf_nan=False), BeforeValidator(refuse_boolean)
+]
 
 
 class QuotaUpdate(RequestModel):

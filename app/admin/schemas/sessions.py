@@ -88,7 +88,7 @@ class SessionReading(RequestModel):
         description="Stands in the audit log for good, and in the owner's export: no names, no addresses.",
     )
     before: UUID | None = Field(None, description="The messages before this one. Left out: the newest.")
-    limit: int = Field(50, ge=1, le=200, examples=[50], description="Messages, at most.")
+    limit: int = Field(50, strict=True, ge=1, le=200, examples=[50], description="Messages, at most.")
 
 
 class MessageText(ResponseModel):

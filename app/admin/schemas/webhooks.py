@@ -85,6 +85,7 @@ class SecretRotation(RequestModel):
 
     grace_hours: int = Field(
         24,
+        strict=True,
         ge=0,
         le=168,
         examples=[24],
