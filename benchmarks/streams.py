@@ -18,7 +18,7 @@ Measured = Mapping[tuple[int, str], Sequence[Streams]]
 
 
 def slow_streams(
-    *, rounds: int = 2, streams: Sequence[int] = (50, 100, 200, 300), ramp: float = 5, steady: float = 6
+    *, rounds: int = 4, streams: Sequence[int] = (50, 100, 200, 300), ramp: float = 4, steady: float = 5
 ) -> str:
     """Measure it, and return the report.
 

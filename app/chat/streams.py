@@ -28,8 +28,19 @@ class EventStream(EventSourceResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the response."""
+        self._send_event: Send = scope["state"]["send_past_middleware"]
         async with aclosing(self._frames):
             await super().__call__(scope, receive, send)
+
+    async def stream_response(self, send: Send) -> None:
+        """Send the head and the end as any response does, and the events past all middleware.
+
+        It has nothing to add to them, and each would be called for every token.
+        """
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async for frame in self._frames:
+            await self._send_event({"type": "http.response.body", "body": frame, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class Follower:

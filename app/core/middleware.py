@@ -39,6 +39,8 @@ class RequestContextMiddleware:
         offered = Headers(scope=scope).get("x-request-id", "")
         request_id = offered if _REQUEST_ID.fullmatch(offered) else uuid4().hex
         token = request_id_var.set(request_id)
+        # For responses of many pieces, once their head has gone through all middleware.
+        scope["state"]["send_past_middleware"] = send
         started = time.perf_counter()
         status: int | None = None
 
