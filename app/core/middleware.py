@@ -79,7 +79,7 @@ class RequestContextMiddleware:
     def _log(scope: Scope, status: int | None, seconds: float) -> None:
         quiet = scope["path"] in _QUIET_PATHS and status == HTTPStatus.OK
         # Not the path: its ids and tokens are nobody's business.
-        operation = getattr(scope.get("route"), "name", None)
+        operation = getattr(scope.get("endpoint"), "__name__", "nothing")
         logger.log(
             logging.DEBUG if quiet else logging.INFO,
             "%s %s: %s",  # all that there is where logs are plain lines
