@@ -24,7 +24,8 @@ INJECTED: dict[str, object] = {
     "created_at": "2020-01-01T00:00:00Z",
     "password_hash": "$argon2id$",
 }
-TABLES = models.User.metadata.sorted_tables
+# Processes write down by themselves, every few seconds, that they are there.
+TABLES = [table for table in models.User.metadata.sorted_tables if table.name != "service_instances"]
 
 
 def contents(sql: Sql) -> dict[str, list[dict[str, Any]]]:
