@@ -4,6 +4,9 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 LOCK_ARGS ?=
 
+# Tests that kill servers under load, or have the small model answer: beside others they would measure the machine.
+ALONE := tests/drills tests/e2e
+
 # Paths are relative, so that this folder may be anywhere and have any name.
 VENV_PYTHON := .venv/bin/python
 RUNTIME := .venv/installed-local
@@ -29,7 +32,12 @@ down: ## stop the system from another terminal
 	@if [ -e $(RUNTIME) ]; then $(VENV_PYTHON) -m local down; fi
 
 test: $(DEVELOPMENT) ## run the tests; PYTEST_ARGS="-k login" selects
+ifeq ($(PYTEST_ARGS)$(TEST_DATABASE_URL)$(TEST_REDIS_URL),)
+	@$(VENV_PYTHON) -m pytest --numprocesses 2 --dist loadfile $(ALONE:%=--ignore=%); first=$$?; \
+		$(VENV_PYTHON) -m pytest $(ALONE) && exit $$first
+else
 	@$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
+endif
 
 drills: $(DEVELOPMENT) ## kill services and stop servers under load, more often and for longer than the tests do (minutes)
 	@DRILLS=full $(VENV_PYTHON) -m pytest tests/drills $(PYTEST_ARGS)

@@ -60,7 +60,7 @@ def test_a_turn_is_told_of_signed_with_the_secret_that_the_admin_was_shown(
     assert told["session.created"]["session_id"] == session
     assert told["turn.completed"]["message_id"] == answer["id"]
     for request in receiver.requests:
-        for private in (b"canaries", answer["content"].encode(), world.owner.email.encode(), b"ada"):
+        for private in (b"canaries", answer["content"].encode(), world.owner.email.encode(), b'"ada"'):
             assert private not in request.body
 
 

@@ -20,7 +20,8 @@ SLOW = answers(" ".join("word" for _ in range(100)), every=0.1)
 
 @pytest.fixture(scope="module")
 def url(settings: Settings) -> Iterator[str]:
-    with serving(main.create(settings.model_copy(update={"STREAMS_PER_USER": LIMIT}))) as url:
+    # What is being said when the tests are over is not waited for.
+    with serving(main.create(settings.model_copy(update={"STREAMS_PER_USER": LIMIT, "SHUTDOWN_GRACE": 3}))) as url:
         yield url
 
 

@@ -12,7 +12,6 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.e2e
 def test_stored_turns_of_floor_and_system_can_be_compared(directory: Path) -> None:
     report = turns.stored_turns(rounds=1, turns=40)
 
@@ -20,7 +19,6 @@ def test_stored_turns_of_floor_and_system_can_be_compared(directory: Path) -> No
     ET.parse(directory / "turns.svg")  # noqa: S314 - ours
 
 
-@pytest.mark.e2e
 def test_slow_streams_of_floor_and_system_can_be_compared(directory: Path) -> None:
     report = streams.slow_streams(rounds=1, streams=(10,), ramp=0.1, steady=1)
 
@@ -28,7 +26,6 @@ def test_slow_streams_of_floor_and_system_can_be_compared(directory: Path) -> No
     ET.parse(directory / "streams.svg")  # noqa: S314 - ours
 
 
-@pytest.mark.e2e
 def test_a_turn_reads_as_much_in_a_long_session_as_in_a_short_one() -> None:
     lines = long_sessions.long_sessions(rounds=1, turns=5).splitlines()
 
