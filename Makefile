@@ -57,7 +57,7 @@ docs-check: $(DEVELOPMENT) ## see that the generated documents are up to date
 	@$(VENV_PYTHON) docs/generate.py --check
 
 faults: $(DEVELOPMENT) ## meet every fault of a model's provider, and write docs/provider-faults.md
-	@PROVIDER_FAULTS=write $(VENV_PYTHON) -m pytest tests/chat/test_provider_faults.py
+	@PROVIDER_FAULTS=write $(VENV_PYTHON) -m pytest tests/chat/turns/test_provider_faults.py
 
 bench: $(DEVELOPMENT) ## measure the system, into docs/benchmarks.md (minutes); BENCH=accounts for one
 	@$(VENV_PYTHON) -m benchmarks $(BENCH)

@@ -4,8 +4,8 @@ from fastapi import FastAPI
 
 from app.auth.dependencies import lifespan
 from app.auth.routes import router
-from app.bootstrap import create_app
 from app.config import Settings, get_settings
+from app.http.application import create_app
 
 
 def create(settings: Settings) -> FastAPI:

@@ -9,16 +9,18 @@ from collections.abc import Callable
 
 from pydantic import TypeAdapter, ValidationError
 
-from app.auth import events
-from app.auth.fields import EmailAddress, NewPassword, Username
+from app.auth import webhook_events
+from app.auth.validators import EmailAddress, NewPassword, Username
 from app.config import get_database_settings
 from app.core.exceptions import DatabaseUnavailableError
 from app.core.passwords import PasswordHasher
 from app.database import migrations
 from app.database.connection import Database
-from app.database.repositories import audit, credentials, users, webhook_events
-from app.database.repositories.audit import Entry, Origin
-from app.database.repositories.users import NewUser, TakenError
+from app.database.repositories.accounts import credentials, users
+from app.database.repositories.accounts.users import NewUser, TakenError
+from app.database.repositories.audit import audit_log
+from app.database.repositories.audit.audit_log import Entry, Origin
+from app.database.repositories.webhooks import event_outbox
 
 
 def migrate(_arguments: argparse.Namespace) -> int:
@@ -64,8 +66,8 @@ async def _create_admin(email: str, username: str, password: str) -> int:
                 ),
             )
             entry = Entry("user.registered", target=admin.uuid, details={"role": "admin", "by": "command line"})
-            await audit.record(session, entry, Origin(ip=None, user_agent=None, request_id=None))
-            await webhook_events.emit(session, events.registered(admin))
+            await audit_log.record(session, entry, Origin(ip=None, user_agent=None, request_id=None))
+            await event_outbox.emit(session, webhook_events.registered(admin))
     except TakenError as error:
         async with database.autocommit() as connection:
             existing = await credentials.find_by_login(connection, email)

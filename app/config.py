@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.core.addresses import AllowedHosts
+from app.core.outgoing_allowlist import AllowedHosts
 from app.core.webhook_secrets import read_secrets
 
 MINIMUM_SECRET_BYTES = 32

@@ -4,11 +4,11 @@ import gc
 
 from fastapi import FastAPI
 
-from app.bootstrap import create_app
 from app.chat.dependencies import lifespan
 from app.chat.routes import router
-from app.chat.routes.event_docs import event_schemas
+from app.chat.streaming.openapi import event_schemas
 from app.config import Settings, get_settings
+from app.http.application import create_app
 
 
 def create(settings: Settings) -> FastAPI:

@@ -21,9 +21,9 @@ import psycopg2
 from sqlalchemy import create_engine
 
 from app.database.models import LlmCall
-from app.database.repositories import sums
+from app.database.repositories.usage import rollup_tables
 from benchmarks.stack import running_stack
-from local.home import log_file
+from local.paths import log_file
 from local.postgres import Postgres
 from local.stack import Stack
 
@@ -131,7 +131,7 @@ def _fill(connection: Any) -> list[tuple[str, int, str]]:  # noqa: ANN401 - psyc
         count = ROWS * (piece + 1) // _PIECES - ROWS * piece // _PIECES
         of = {"from": start, "to": stop, "accounts": ACCOUNTS, "count": count}
         _do(connection, _CALLS, of)
-        for each in sums.ALL:
+        for each in rollup_tables.ALL:
             calls = LlmCall.__table__.select().where(LlmCall.created_at >= start, LlmCall.created_at < stop)
             adding = each.adding(each.of(calls.subquery("calls")).subquery("new"))
             compiled = adding.compile(dialect=_DIALECT)
@@ -141,7 +141,7 @@ def _fill(connection: Any) -> list[tuple[str, int, str]]:  # noqa: ANN401 - psyc
     _do(connection, "INSERT INTO usage_repair (id) VALUES (1), (2), (3) ON CONFLICT DO NOTHING", {})
     _do(connection, "UPDATE usage_repair SET passes = 2, upto = '-infinity', due_at = now() + interval '1 day'", {})
     _do(connection, "VACUUM ANALYZE", {})
-    tables = ["llm_calls", *(each.table.name for each in sums.ALL)]
+    tables = ["llm_calls", *(each.table.name for each in rollup_tables.ALL)]
     size = "SELECT count(*), pg_size_pretty(pg_total_relation_size('{0}')) FROM {0}"
     return [(table, *_do(connection, size.format(table), {})[0]) for table in tables]
 

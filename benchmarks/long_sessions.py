@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
 
-from benchmarks.contenders import running_contenders
+from benchmarks.comparison import running_contenders
 from benchmarks.load import CPU_TICK, Target, measure_turns
 from local.postgres import Postgres
 

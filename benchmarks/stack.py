@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.config import Settings
-from local.home import PROJECT, private_directory
+from local.paths import PROJECT, private_directory
 from local.ports import PortError, Ports
 from local.stack import Stack
-from tests.provider import running_provider
+from tests.support.provider import running_provider
 
 # Requests are counted as ever, and none is refused.
 _UNLIMITED = {

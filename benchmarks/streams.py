@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from benchmarks.charts import write_bars
-from benchmarks.contenders import running_contenders
+from benchmarks.comparison import running_contenders
 from benchmarks.load import CPU_TICK, Streams, measure_streams
 
 RATE = 25

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from benchmarks.charts import write_bars
-from benchmarks.contenders import running_contenders
+from benchmarks.comparison import running_contenders
 from benchmarks.load import CPU_TICK, Turns, measure_turns
 
 CLIENTS = (1, 32)

@@ -4,9 +4,9 @@ import argparse
 import sys
 
 from local.environment import given_settings
-from local.leftovers import end_leftovers
+from local.lock import running_stack
+from local.orphans import end_leftovers
 from local.ports import PortError
-from local.running import running_stack
 from local.stack import HOME, Stack
 from local.supervisor import run
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from local.environment import given_settings
-from local.running import running_stack
+from local.lock import running_stack
 from local.stack import HOME
 
 _QUESTIONS = ("My name is Ada.", "What is my name?")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from local.home import PROJECT, private_directory
+from local.paths import PROJECT, private_directory
 
 
 def given_settings() -> dict[str, str]:

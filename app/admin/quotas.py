@@ -7,11 +7,13 @@ from uuid import UUID
 from app.admin.schemas.quotas import QuotaUpdate
 from app.core.exceptions import NotFoundError
 from app.database.connection import DatabaseSession
-from app.database.repositories import audit, quotas, users
-from app.database.repositories.audit import Entry, Origin
-from app.database.repositories.principals import Principal
-from app.database.repositories.quotas import Quota
-from app.services.quotas import Quotas, QuotaStanding
+from app.database.repositories.accounts import users
+from app.database.repositories.accounts.callers import Principal
+from app.database.repositories.audit import audit_log
+from app.database.repositories.audit.audit_log import Entry, Origin
+from app.database.repositories.usage import quotas
+from app.database.repositories.usage.quotas import Quota
+from app.services.limits.quotas import Quotas, QuotaStanding
 
 
 async def show(session: DatabaseSession, service: Quotas, user_uuid: UUID) -> QuotaStanding:
@@ -45,7 +47,7 @@ async def change(
         await quotas.change(session, user.id, after)
         details = {"before": _logged(before), "after": _logged(after)}
         entry = Entry("user.quota_changed", actor=admin.uuid, target=user_uuid, details=details)
-        await audit.record(session, entry, origin)
+        await audit_log.record(session, entry, origin)
     return await service.standing(session, user.id)
 
 

@@ -19,13 +19,15 @@ from app.admin.schemas.sessions import (
 from app.core.exceptions import NotFoundError
 from app.core.types import Pagination
 from app.database.connection import PATIENCE, Database, DatabaseSession
-from app.database.repositories import audit, chats, conversations, turns, usage
-from app.database.repositories.audit import Action, Entry, Origin
-from app.database.repositories.conversations import Conversation
-from app.database.repositories.principals import Principal
-from app.services.session_cleaner import SessionCleaner
-from app.services.stop_channel import StopChannel
-from app.services.used import Usage
+from app.database.repositories.accounts.callers import Principal
+from app.database.repositories.audit import audit_log
+from app.database.repositories.audit.audit_log import Action, Entry, Origin
+from app.database.repositories.chat import admin_sessions, sessions, turns
+from app.database.repositories.chat.admin_sessions import Conversation
+from app.database.repositories.usage import totals
+from app.services.redis.cache_purger import SessionCleaner
+from app.services.redis.cancel_channel import StopChannel
+from app.services.usage_schemas import Usage
 
 _SHOWN_MESSAGES = 200
 _STOP_PATIENCE = 6.0
@@ -37,7 +39,7 @@ _ACTIVE = {"pending", "streaming"}
 
 async def find(transaction: DatabaseSession, query: SessionQuery) -> SessionPage:
     """Return a page of sessions, newest first."""
-    rows, total = await conversations.list_page(
+    rows, total = await admin_sessions.list_page(
         transaction,
         page=query.page,
         size=query.size,
@@ -61,8 +63,8 @@ async def show(transaction: DatabaseSession, session_uuid: UUID) -> SessionInfo:
 
     """
     found = await _found(transaction, session_uuid)
-    used = await usage.of_session(transaction, found.id)
-    messages = await conversations.newest_messages(transaction, found.id, limit=_SHOWN_MESSAGES)
+    used = await totals.of_session(transaction, found.id)
+    messages = await admin_sessions.newest_messages(transaction, found.id, limit=_SHOWN_MESSAGES)
     return SessionInfo(
         **_facts(found),
         usage=Usage.of(used),
@@ -83,7 +85,7 @@ async def read(
         found = await _found(transaction, session_uuid)
         await _note(transaction, "session.read", admin, found, origin, reason=reading.reason)
     async with database.transaction(max_seconds=PATIENCE) as transaction:
-        texts = await conversations.read(transaction, found.id, before=reading.before, limit=reading.limit)
+        texts = await admin_sessions.read(transaction, found.id, before=reading.before, limit=reading.limit)
     if texts is None:
         raise NotFoundError
     return SessionText(
@@ -113,7 +115,7 @@ class SessionKeeper:
         """
         async with self.database.transaction() as transaction:
             found = await _found(transaction, session_uuid)
-            if not await chats.remove(transaction, user_id=found.owner_id, session_uuid=session_uuid):
+            if not await sessions.remove(transaction, user_id=found.owner_id, session_uuid=session_uuid):
                 raise NotFoundError
             await _note(transaction, "session.deleted", admin, found, origin, messages=found.message_count)
         await self.cleaner.clean(session_uuid)
@@ -152,14 +154,14 @@ class SessionKeeper:
 
 
 async def _found(transaction: DatabaseSession, session_uuid: UUID) -> Conversation:
-    found = await conversations.find(transaction, session_uuid)
+    found = await admin_sessions.find(transaction, session_uuid)
     if found is None:
         raise NotFoundError
     return found
 
 
 async def _status(session: DatabaseSession, found: Conversation, message_uuid: UUID) -> str:
-    status = await conversations.message_status(session, found.id, message_uuid)
+    status = await admin_sessions.message_status(session, found.id, message_uuid)
     if status is None:
         raise NotFoundError
     return status
@@ -175,7 +177,7 @@ async def _note(
 ) -> None:
     # About the owner, whose export says so too.
     entry = Entry(action, actor=admin.uuid, target=found.owner_uuid, details={"session": str(found.uuid), **details})
-    await audit.record(transaction, entry, origin)
+    await audit_log.record(transaction, entry, origin)
 
 
 def _facts(row: Conversation) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from app.admin.schemas.system import (
 from app.database import migrations
 from app.database.connection import PATIENCE, DatabaseSession
 from app.database.models import ServiceInstance, WorkerJob
-from app.database.repositories import system
-from app.dependencies import Resources
+from app.database.repositories.operations import system
+from app.http.dependencies import Resources
 from app.services import heartbeat
-from app.services.redis_breaker import RedisAwayError, RedisBreaker
+from app.services.redis.circuit_breaker import RedisAwayError, RedisBreaker
 
 _SILENCE = timedelta(seconds=3 * heartbeat.INTERVAL + 5)
 """After so long without a heartbeat something is wrong with a process."""

@@ -21,10 +21,11 @@ from app.core.exceptions import ConflictError, NotFoundError
 from app.core.webhook_secrets import WebhookSecrets
 from app.database.connection import DatabaseSession
 from app.database.models import WebhookEndpoint
-from app.database.repositories import audit, webhooks
-from app.database.repositories.audit import Action, Entry, Origin
-from app.database.repositories.principals import Principal
-from app.database.repositories.webhooks import NewEndpoint
+from app.database.repositories.accounts.callers import Principal
+from app.database.repositories.audit import audit_log
+from app.database.repositories.audit.audit_log import Action, Entry, Origin
+from app.database.repositories.webhooks import endpoints
+from app.database.repositories.webhooks.endpoints import NewEndpoint
 
 MOST_ENDPOINTS = 50
 """Each event may be written once for each of them."""
@@ -50,7 +51,7 @@ class Webhooks:
 
         """
         self._require_shared_secret(is_wanted=wanted.uses_shared_secret)
-        endpoint = await webhooks.create(self.session, NewEndpoint(**wanted.model_dump()), most=MOST_ENDPOINTS)
+        endpoint = await endpoints.create(self.session, NewEndpoint(**wanted.model_dump()), most=MOST_ENDPOINTS)
         if endpoint is None:
             raise ConflictError(f"There are {MOST_ENDPOINTS} webhooks already.", code="too_many_webhooks")
         await self._note("webhook.created", endpoint.uuid, _logged(endpoint))
@@ -58,7 +59,7 @@ class Webhooks:
 
     async def list_all(self) -> WebhookList:
         """Return all endpoints."""
-        found = await webhooks.list_all(self.session)
+        found = await endpoints.list_all(self.session)
         return WebhookList(webhooks=[WebhookResponse.model_validate(one) for one in found])
 
     async def get(self, endpoint_uuid: UUID) -> WebhookResponse:
@@ -90,7 +91,7 @@ class Webhooks:
             changes["disabled_reason"] = None
         if "url" in changes or changes.get("is_enabled"):
             changes["failing_since"] = None
-        changed = await webhooks.change(self.session, endpoint.id, changes)
+        changed = await endpoints.change(self.session, endpoint.id, changes)
         await self._note("webhook.updated", endpoint_uuid, details | {"after": _logged(changed)})
         return WebhookResponse.model_validate(changed)
 
@@ -102,7 +103,7 @@ class Webhooks:
 
         """
         endpoint = await self._find(endpoint_uuid, for_change=True)
-        await webhooks.remove(self.session, endpoint.id)
+        await endpoints.remove(self.session, endpoint.id)
         await self._note("webhook.deleted", endpoint_uuid)
 
     async def rotate_secret(self, endpoint_uuid: UUID, wanted: SecretRotation) -> WebhookWithSecret:
@@ -117,7 +118,7 @@ class Webhooks:
         if endpoint.uses_shared_secret:
             raise ConflictError("It is signed with WEBHOOK_SECRET, which the settings change.", code="shared_secret")
         grace = timedelta(hours=wanted.grace_hours)
-        rotated = await webhooks.rotate_secret(self.session, endpoint.id, grace=grace)
+        rotated = await endpoints.rotate_secret(self.session, endpoint.id, grace=grace)
         await self._note("webhook.secret_rotated", endpoint_uuid, {"grace_hours": wanted.grace_hours})
         return self._with_secret(rotated)
 
@@ -131,7 +132,7 @@ class Webhooks:
         """
         endpoint = await self._find_enabled(endpoint_uuid)
         data = {"webhook_id": str(endpoint_uuid)}
-        delivery = await webhooks.add_event(self.session, endpoint.id, kind="webhook.test", data=data)
+        delivery = await endpoints.add_event(self.session, endpoint.id, kind="webhook.test", data=data)
         await self._note("webhook.tested", endpoint_uuid, {"event": str(delivery.event_id)})
         return DeliveryResponse.model_validate(delivery)
 
@@ -143,7 +144,7 @@ class Webhooks:
 
         """
         endpoint = await self._find(endpoint_uuid)
-        found = await webhooks.list_deliveries(
+        found = await endpoints.list_deliveries(
             self.session, endpoint.id, status=query.status, after=query.after, limit=query.limit + 1
         )
         shown = [DeliveryResponse.model_validate(one) for one in found[: query.limit]]
@@ -157,7 +158,7 @@ class Webhooks:
 
         """
         endpoint = await self._find(endpoint_uuid)
-        delivery = await webhooks.find_delivery(self.session, endpoint.id, event_id)
+        delivery = await endpoints.find_delivery(self.session, endpoint.id, event_id)
         if delivery is None:
             raise NotFoundError
         return DeliveryDetail.model_validate(delivery)
@@ -171,16 +172,16 @@ class Webhooks:
 
         """
         endpoint = await self._find_enabled(endpoint_uuid)
-        delivery = await webhooks.redeliver(self.session, endpoint.id, event_id)
+        delivery = await endpoints.redeliver(self.session, endpoint.id, event_id)
         if delivery is None:
-            if await webhooks.find_delivery(self.session, endpoint.id, event_id) is None:
+            if await endpoints.find_delivery(self.session, endpoint.id, event_id) is None:
                 raise NotFoundError
             raise ConflictError("It is still to be delivered.", code="delivery_pending")
         await self._note("webhook.redelivered", endpoint_uuid, {"event": str(event_id), "type": delivery.type})
         return DeliveryResponse.model_validate(delivery)
 
     async def _find(self, endpoint_uuid: UUID, *, for_change: bool = False) -> WebhookEndpoint:
-        endpoint = await webhooks.find(self.session, endpoint_uuid, for_change=for_change)
+        endpoint = await endpoints.find(self.session, endpoint_uuid, for_change=for_change)
         if endpoint is None:
             raise NotFoundError
         return endpoint
@@ -204,7 +205,7 @@ class Webhooks:
 
     async def _note(self, action: Action, endpoint_uuid: UUID, details: dict[str, Any] | None = None) -> None:
         entry = Entry(action, actor=self.admin.uuid, target=endpoint_uuid, details=details)
-        await audit.record(self.session, entry, self.origin)
+        await audit_log.record(self.session, entry, self.origin)
 
 
 def _logged(endpoint: WebhookEndpoint) -> dict[str, Any]:

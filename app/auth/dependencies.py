@@ -8,20 +8,20 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from app.auth.accounts import AccountService
-from app.auth.erasure import ErasureService
-from app.auth.export import ExportService
-from app.auth.guesses import GuessLimits
-from app.auth.keys import ApiKeyService
+from app.auth.api_keys import ApiKeyService
+from app.auth.email.delivery import open_outbox
+from app.auth.login_throttle import GuessLimits
 from app.auth.logins import LoginService
-from app.auth.mail_delivery import open_outbox
-from app.auth.places import Places
+from app.auth.privacy.erasure import ErasureService
+from app.auth.privacy.export import ExportService
 from app.auth.profiles import ProfileService
 from app.auth.recovery import RecoveryService
+from app.auth.registration import AccountService
 from app.auth.users import UserService
 from app.core.passwords import PasswordHasher
 from app.core.security import RefreshTokens
-from app.dependencies import Resources
+from app.http.dependencies import Resources
+from app.services.limits.hashing_slots import Places
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,20 +6,21 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from app.auth.guesses import Guess, GuessLimits
-from app.auth.places import Places
+from app.auth.login_throttle import Guess, GuessLimits
 from app.auth.schemas import TokenResponse
+from app.core.client_network import network_of
 from app.core.exceptions import BadRequestError, DatabaseUnavailableError, NotFoundError, UnauthorizedError
-from app.core.networks import network_of
 from app.core.passwords import PasswordHasher
 from app.core.security import AccessTokens, RefreshTokens, hash_token
 from app.core.types import new_id
 from app.database.connection import PATIENCE, Database, DatabaseSession
-from app.database.repositories import audit, auth_sessions, credentials, throttles
-from app.database.repositories.audit import Action, Entry, Origin
-from app.database.repositories.auth_sessions import Family
-from app.database.repositories.credentials import LoginAccount
-from app.database.repositories.principals import Principal
+from app.database.repositories.accounts import attempt_counters, auth_sessions, credentials
+from app.database.repositories.accounts.auth_sessions import Family
+from app.database.repositories.accounts.callers import Principal
+from app.database.repositories.accounts.credentials import LoginAccount
+from app.database.repositories.audit import audit_log
+from app.database.repositories.audit.audit_log import Action, Entry, Origin
+from app.services.limits.hashing_slots import Places
 
 REFRESH_GRACE = timedelta(seconds=10)
 """How long an exchanged refresh token is answered with the same successor again: the answer may have been lost."""
@@ -81,7 +82,7 @@ class LoginService:
             await self._refuse("password.confirmation", user.uuid, guess, origin, actor=user.uuid)
             raise BadRequestError("The password is wrong.", code="wrong_password")
         async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-            await throttles.refund(connection, guess.keys)
+            await attempt_counters.refund(connection, guess.keys)
         return password_hash
 
     async def refresh(self, token: str, origin: Origin) -> TokenResponse:
@@ -123,12 +124,12 @@ class LoginService:
         """End the caller's login, on all services at once."""
         if user.session_uuid is not None:
             await auth_sessions.revoke(session, user_id=user.id, session_uuid=user.session_uuid, reason="logout")
-        await audit.record(session, Entry("login.ended", actor=user.uuid, target=user.session_uuid), origin)
+        await audit_log.record(session, Entry("login.ended", actor=user.uuid, target=user.session_uuid), origin)
 
     async def logout_all(self, session: DatabaseSession, user: Principal, origin: Origin) -> None:
         """End all logins of the caller, this one too."""
         ended = await auth_sessions.revoke_all(session, user_id=user.id, reason="logout_all")
-        await audit.record(
+        await audit_log.record(
             session, Entry("login.all_ended", actor=user.uuid, target=user.uuid, details={"logins": ended}), origin
         )
 
@@ -141,7 +142,7 @@ class LoginService:
         """
         if not await auth_sessions.revoke(session, user_id=user.id, session_uuid=session_uuid, reason="removed"):
             raise NotFoundError("Session not found.")
-        await audit.record(session, Entry("login.ended", actor=user.uuid, target=session_uuid), origin)
+        await audit_log.record(session, Entry("login.ended", actor=user.uuid, target=session_uuid), origin)
 
     async def close(self) -> None:
         """End what runs in the background."""
@@ -163,7 +164,7 @@ class LoginService:
         details = {"evaluated": guess.is_evaluated}
         entry = Entry(action, actor=actor, target=target, outcome="refused", details=details)
         async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-            await audit.record(connection, entry, origin)
+            await audit_log.record(connection, entry, origin)
 
     async def _open(self, account: LoginAccount, new_hash: str | None, guess: Guess, origin: Origin) -> TokenResponse:
         session_uuid = new_id()
@@ -183,8 +184,8 @@ class LoginService:
                 life=self.life,
                 origin=origin,
             )
-            await throttles.refund(session, guess.keys)
-            await audit.record(session, Entry("login.opened", actor=account.uuid, target=session_uuid), origin)
+            await attempt_counters.refund(session, guess.keys)
+            await audit_log.record(session, Entry("login.opened", actor=account.uuid, target=session_uuid), origin)
         return self._answer(account.uuid, session_uuid, refresh_token)
 
     async def _repeat(
@@ -205,7 +206,7 @@ class LoginService:
                 entry = Entry(
                     "login.replayed", target=user_uuid, outcome="refused", details={"login": str(session_uuid)}
                 )
-                await audit.record(session, entry, origin)
+                await audit_log.record(session, entry, origin)
 
     def _restart_grace_later(self, session_uuid: UUID, token_hash: bytes) -> None:
         async def restart() -> None:

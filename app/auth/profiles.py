@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass
 
-from app.auth import events
-from app.auth.accounts import already_registered
+from app.auth import webhook_events
+from app.auth.registration import already_registered
 from app.auth.schemas import ProfileUpdate
 from app.core.exceptions import UnauthorizedError
 from app.database.connection import PATIENCE, Database
 from app.database.models import User
-from app.database.repositories import audit, users, webhook_events
-from app.database.repositories.audit import Entry, Origin
-from app.database.repositories.principals import Principal
-from app.database.repositories.users import TakenError
+from app.database.repositories.accounts import users
+from app.database.repositories.accounts.callers import Principal
+from app.database.repositories.accounts.users import TakenError
+from app.database.repositories.audit import audit_log
+from app.database.repositories.audit.audit_log import Entry, Origin
+from app.database.repositories.webhooks import event_outbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,8 @@ class ProfileService:
                     raise UnauthorizedError
                 details = {"changed": sorted(changes)}
                 entry = Entry("profile.updated", actor=caller.uuid, target=caller.uuid, details=details)
-                await audit.record(session, entry, origin)
-                await webhook_events.emit(session, events.updated(user, changes))
+                await audit_log.record(session, entry, origin)
+                await event_outbox.emit(session, webhook_events.updated(user, changes))
                 return user
         except TakenError as error:
             raise already_registered(error.field) from error

@@ -3,24 +3,24 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from app.auth import events
-from app.auth.guesses import account_keys
-from app.auth.mail_outbox import MailOutbox
+from app.auth import webhook_events
+from app.auth.email.outbox import MailOutbox
+from app.auth.login_throttle import account_keys
 from app.core.exceptions import BadRequestError, ServiceUnavailableError
 from app.core.passwords import PasswordHasher
 from app.core.security import hash_token
 from app.database.connection import PATIENCE, Database, DatabaseSession
-from app.database.repositories import (
+from app.database.repositories.accounts import (
     api_keys,
-    audit,
+    attempt_counters,
     auth_sessions,
     credentials,
     one_time_tokens,
-    throttles,
     users,
-    webhook_events,
 )
-from app.database.repositories.audit import Entry, Origin
+from app.database.repositories.audit import audit_log
+from app.database.repositories.audit.audit_log import Entry, Origin
+from app.database.repositories.webhooks import event_outbox
 
 _MAIL_RETRY_AFTER = 3600
 
@@ -76,9 +76,11 @@ class RecoveryService:
             # Keys too: whoever had the password until now may have made them, and the owner has just taken over.
             removed = await api_keys.remove_all(session, user_id=owner.id)
             await one_time_tokens.forget(session, user_id=owner.id, purposes=["reset_password", "verify_email"])
-            await throttles.forget(session, account_keys(user_id=owner.id, email=owner.email, username=owner.username))
+            await attempt_counters.forget(
+                session, account_keys(user_id=owner.id, email=owner.email, username=owner.username)
+            )
             details = {"logins_ended": ended, "keys_removed": removed}
-            await audit.record(session, Entry("password.reset", target=owner.uuid, details=details), origin)
+            await audit_log.record(session, Entry("password.reset", target=owner.uuid, details=details), origin)
             await self.outbox.enqueue(session, "password_changed", owner.email)
         self.outbox.wake()
 
@@ -95,14 +97,14 @@ class RecoveryService:
                 raise _invalid_token()
             has_its_name = await self._verify(session, owner.id)
             await one_time_tokens.forget(session, user_id=owner.id, purposes=["verify_email"])
-            await audit.record(session, Entry("email.verified", target=owner.uuid), origin)
+            await audit_log.record(session, Entry("email.verified", target=owner.uuid), origin)
             return has_its_name
 
     async def _verify(self, session: DatabaseSession, user_id: int) -> bool:
         has_its_name = await users.set_verified(session, user_id)
         user = await users.get(session, user_id)
         if user is not None:
-            await webhook_events.emit(session, events.updated(user, ["is_verified"]))
+            await event_outbox.emit(session, webhook_events.updated(user, ["is_verified"]))
         return has_its_name
 
 

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from app.auth.fields import (
+from app.auth.validators import (
     EmailAddress,
     FullName,
     GivenPassword,

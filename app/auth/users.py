@@ -4,14 +4,16 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from app.auth import events
+from app.auth import webhook_events
 from app.auth.schemas import AdminUserResponse, AdminUserUpdate
 from app.core.exceptions import ConflictError, ForbiddenError, NotFoundError
 from app.database.connection import PATIENCE, Database, DatabaseSession
 from app.database.models import User
-from app.database.repositories import audit, auth_sessions, users, webhook_events
-from app.database.repositories.audit import Entry, Origin
-from app.database.repositories.principals import Principal
+from app.database.repositories.accounts import auth_sessions, users
+from app.database.repositories.accounts.callers import Principal
+from app.database.repositories.audit import audit_log
+from app.database.repositories.audit.audit_log import Entry, Origin
+from app.database.repositories.webhooks import event_outbox
 
 # Of other fields the log names only that they changed: they are personal, and it cannot forget.
 _LOGGED_FIELDS = ("role", "is_active", "is_verified")
@@ -46,7 +48,7 @@ class UserService:
                 details={"reason": error.code, "changed": sorted(wanted.model_fields_set)},
             )
             async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-                await audit.record(connection, refused, origin)
+                await audit_log.record(connection, refused, origin)
             raise
 
 
@@ -73,8 +75,8 @@ async def _update(
         # On enabling too: none comes back to life, whoever had disabled the account, and however.
         await auth_sessions.revoke_all(session, user_id=user.id, reason="disabled")
     details = {"changed": sorted(changes), "before": before, "after": _logged(user)}
-    await audit.record(session, Entry("user.updated", actor=admin.uuid, target=user.uuid, details=details), origin)
-    await webhook_events.emit(session, events.updated(user, changes))
+    await audit_log.record(session, Entry("user.updated", actor=admin.uuid, target=user.uuid, details=details), origin)
+    await event_outbox.emit(session, webhook_events.updated(user, changes))
     return user
 
 

@@ -8,36 +8,36 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from app.chat.abandoned import AbandonedTurns, Estimate
-from app.chat.following import FollowingService
-from app.chat.idempotency import Replies
-from app.chat.live import Outlet
-from app.chat.mirrors import Mirrors
-from app.chat.notes import NoteTaker
-from app.chat.open_streams import OpenStreams
-from app.chat.questions import Questions
-from app.chat.revocation import RevocationWatch
-from app.chat.service import ChatService
-from app.chat.stops import StopService
-from app.chat.summaries import Summarizer
-from app.chat.turn_store import TurnStore
-from app.chat.turns import SETTLE_PATIENCE, TurnRunner
+from app.chat.idempotency.service import Replies
+from app.chat.sessions.service import ChatService
+from app.chat.streaming.cancellation import StopService
+from app.chat.streaming.publisher import Outlet
+from app.chat.streaming.remote import Mirrors
+from app.chat.streaming.revocation import RevocationWatch
+from app.chat.streaming.service import FollowingService
+from app.chat.turns.questions import Questions
+from app.chat.turns.recovery import AbandonedTurns, Estimate
+from app.chat.turns.runner import SETTLE_PATIENCE, TurnRunner
+from app.chat.turns.store import TurnStore
+from app.chat.turns.summarizer import Summarizer
+from app.chat.turns.summary_model import NoteTaker
 from app.config import Settings
 from app.core.shutdown import NOTICE_SECONDS
-from app.dependencies import Resources
 from app.graph.builder import build_chat_graph
 from app.graph.context import ChatModel, ModelPolicy, Sampling
 from app.graph.prompts import deployment_instructions
-from app.services.answer_cache import AnswerCache
-from app.services.breakers import Breakers
-from app.services.cached_model import CachedModel
-from app.services.catalog import Catalog
-from app.services.llm import OpenAIChatModel
-from app.services.quotas import Quotas, default_quota
-from app.services.redis import open_redis
-from app.services.session_cleaner import running_cleaner
-from app.services.stop_channel import StopChannel
-from app.services.turn_buffer import TurnBuffer
+from app.http.dependencies import Resources
+from app.services.limits.open_streams import OpenStreams
+from app.services.limits.quotas import Quotas, default_quota
+from app.services.llm.caching import CachedModel
+from app.services.llm.catalog import Catalog
+from app.services.llm.circuit_breaker import Breakers
+from app.services.llm.openai import OpenAIChatModel
+from app.services.llm.response_cache import AnswerCache
+from app.services.redis.cache_purger import running_cleaner
+from app.services.redis.cancel_channel import StopChannel
+from app.services.redis.client import open_redis
+from app.services.redis.stream_buffer import TurnBuffer
 
 _LONGEST_READ = 5.0
 """Seconds that a command may ask Redis to wait for what it reads."""

@@ -9,8 +9,8 @@ from uuid import UUID
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints, model_validator
 
 from app.core.types import JsonObject, NotBlank, Pagination, RequestModel, ResponseModel, Storable
-from app.database.repositories.turns import SettledStatus
-from app.services.used import Usage
+from app.database.repositories.chat.turns import SettledStatus
+from app.services.usage_schemas import Usage
 
 MAX_MESSAGE_LENGTH = 32_000
 MAX_SYSTEM_PROMPT_LENGTH = 4000

@@ -1,6 +1,6 @@
 """The one hierarchy of errors that become an answer to the client.
 
-Services and repositories raise these; `app.core.handlers` turns them into RFC 9457 problems. What they say is
+Services and repositories raise these; `app.http.errors` turns them into RFC 9457 problems. What they say is
 written for the client: never an exception's text, never the client's own input.
 """
 

@@ -10,13 +10,13 @@ from uuid import UUID
 from langgraph.runtime import Runtime
 
 from app.core.exceptions import AppError
-from app.graph.attempts import after_failure, choose, time_limit
 from app.graph.context import Attempt, ChatContext, Completion, ModelError, ModelRequest, Patience, Remembered, Spent
+from app.graph.context_window import Fitted, budget, fit, is_too_long
 from app.graph.prompts import FALLBACK_RESPONSE
+from app.graph.retry_policy import after_failure, choose, time_limit
 from app.graph.state import ChatState
 from app.graph.streaming import Transcription
 from app.graph.tokens import estimate_tokens
-from app.graph.window import Fitted, budget, fit, is_too_long
 
 logger = logging.getLogger(__name__)
 

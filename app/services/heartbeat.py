@@ -12,8 +12,8 @@ from uuid import UUID, uuid4
 
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database, DatabaseConnection
-from app.database.repositories import instances
-from app.database.repositories.instances import Instance
+from app.database.repositories.operations import instances
+from app.database.repositories.operations.instances import Instance
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from app.database.repositories import sums
-from tests.admin import workload
-from tests.admin.workload import Call
+from app.database.repositories.usage import rollup_tables
+from tests.admin.analytics import workload
+from tests.admin.analytics.workload import Call
 from tests.fixtures.database import Sql
 from tests.fixtures.services import ADMIN, User
 
@@ -59,6 +59,7 @@ def ledger(
     sum_up({"pending": 0, "half summed up": len(calls) // 2, "summed up": len(calls)}[stage])
     if longer:  # as the worker notes when it has compared them often enough to rely on them
         sql.do(
-            "INSERT INTO usage_repair (id, passes) SELECT unnest(%s), 100", [[sums.WALK_OF_DAYS, sums.WALK_OF_WEEKS]]
+            "INSERT INTO usage_repair (id, passes) SELECT unnest(%s), 100",
+            [[rollup_tables.WALK_OF_DAYS, rollup_tables.WALK_OF_WEEKS]],
         )
     return calls

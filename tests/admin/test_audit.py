@@ -13,8 +13,8 @@ from app.admin import audit as audit_module
 from app.admin.schemas.audit import AuditExportQuery
 from app.core.exceptions import ForbiddenError
 from app.database.connection import Database
-from app.database.repositories.audit import Origin
-from app.database.repositories.principals import Principal
+from app.database.repositories.accounts.callers import Principal
+from app.database.repositories.audit.audit_log import Origin
 from tests.fixtures.database import Sql
 from tests.fixtures.services import ADMIN, User, assert_problem
 

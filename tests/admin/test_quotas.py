@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 
 from tests.fixtures.database import Sql
 from tests.fixtures.services import ADMIN, Chat, User, assert_problem
-from tests.provider import Provider, answers
+from tests.support.provider import Provider, answers
 
 
 def test_an_admin_gives_an_account_a_quota_that_holds_at_once(

@@ -8,11 +8,11 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from redis import Redis
 
-from app.services.copies import cache_index_of_session
+from app.services.redis.keys import cache_index_of_session
 from tests.fixtures.database import Sql
 from tests.fixtures.services import ADMIN, Chat, User, assert_problem
 from tests.fixtures.streaming import ChatServer
-from tests.provider import Provider, answers, chunk, fails, streams
+from tests.support.provider import Provider, answers, chunk, fails, streams
 
 CANARY = "canary7f3a"
 WHY = {"reason": "Ticket 4711"}
@@ -192,7 +192,7 @@ def test_an_answer_that_another_process_makes_is_stopped(
 
         async def tell_nobody(*_: object) -> None: ...
 
-        monkeypatch.setattr("app.services.stop_channel.StopChannel.tell", tell_nobody)
+        monkeypatch.setattr("app.services.redis.cancel_channel.StopChannel.tell", tell_nobody)
     session = replicas[0].open()
     provider.script(streams(chunk("Once"), hold=True))
     with replicas[0].ask(session) as reader:

@@ -11,7 +11,7 @@ from app.config import Settings
 from app.database import migrations
 from tests.fixtures.database import Sql
 from tests.fixtures.services import ADMIN, User
-from tests.provider import Provider
+from tests.support.provider import Provider
 
 
 def system(client: TestClient, admin: User) -> dict[str, Any]:

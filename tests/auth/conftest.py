@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 
 from tests.fixtures.database import Sql
 from tests.fixtures.services import AUTH, PASSWORD, Chat, User, login, register
-from tests.provider import Provider, answers, fails
+from tests.support.provider import Provider, answers, fails
 
 CANARY = "canary7f3a"
 

@@ -12,14 +12,14 @@ from httpx2 import Response
 from sqlalchemy import event
 
 from app import auth_main
-from app.auth.mail_outbox import MAILS_PER_NETWORK, MAILS_PER_RECIPIENT, MailOutbox
+from app.auth.email.outbox import MAILS_PER_NETWORK, MAILS_PER_RECIPIENT, MailOutbox
 from app.auth.recovery import RecoveryService
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
 from app.core.passwords import PasswordHasher
 from app.database.connection import Database
-from app.database.repositories import audit
-from app.database.repositories.audit import Origin
+from app.database.repositories.audit import audit_log
+from app.database.repositories.audit.audit_log import Origin
 from tests.fixtures.database import Sql
 from tests.fixtures.mail import PUBLIC_URL, Mailbox, empty_mailbox, token_of
 from tests.fixtures.services import AUTH, User, assert_problem, login
@@ -265,7 +265,7 @@ def test_a_reset_that_fails_leaves_the_token_good(
         raise DatabaseUnavailableError
 
     with monkeypatch.context() as patch:
-        patch.setattr(audit, "record", fail)
+        patch.setattr(audit_log, "record", fail)
         assert_problem(reset(auth_client, token), 503, "database_unavailable")
     assert auth_client.get(f"{AUTH}/me", headers=ada.headers).status_code == 200
     assert_problem(reset(auth_client, token, "password"), 422, "validation_error")

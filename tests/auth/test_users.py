@@ -12,7 +12,7 @@ from httpx2 import Response
 from tests.fixtures.database import Sql
 from tests.fixtures.services import ADMIN, AUTH, CHAT, User, assert_problem, login, register
 from tests.fixtures.world import World
-from tests.provider import Provider
+from tests.support.provider import Provider
 
 USERS = f"{AUTH}/admin/users"
 
@@ -325,7 +325,7 @@ def test_a_change_that_cannot_be_audited_is_not_made(
     async def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("app.database.repositories.audit.record", fail)
+    monkeypatch.setattr("app.database.repositories.audit.audit_log.record", fail)
     assert_problem(change(auth_client, admin, ada.id, is_active=False), 500, "internal_error")
     assert sql.value("SELECT is_active FROM users WHERE username = 'ada'") is True
     assert auth_client.get(f"{AUTH}/me", headers=ada.headers).status_code == 200

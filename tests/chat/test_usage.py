@@ -16,7 +16,7 @@ from app.config import ModelSetting, Settings
 from tests.fixtures.database import Sql
 from tests.fixtures.services import ADMIN, AUTH, PASSWORD, User
 from tests.fixtures.streaming import ChatServer, serving
-from tests.provider import Provider, answers, chunk, fails, streams
+from tests.support.provider import Provider, answers, chunk, fails, streams
 
 TURNS = 1000
 NANO_DOLLARS = {"gpt-primary": (2_500, 10_000), "gpt-fallback": (150, 600)}

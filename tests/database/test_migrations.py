@@ -12,7 +12,7 @@ from app.core.exceptions import DatabaseUnavailableError, StartupError
 from app.database import migrations
 from app.database.base import Base
 from app.database.connection import Database, sync_url
-from local.home import PROJECT
+from local.paths import PROJECT
 from tests.fixtures.database import Sql
 
 

@@ -18,7 +18,7 @@ from tests.fixtures.database import Sql
 from tests.fixtures.processes import WorkerProcess
 from tests.fixtures.servers import temporary_home
 from tests.fixtures.services import User
-from tests.provider import Provider
+from tests.support.provider import Provider
 
 FULL_SIZE = os.environ.get("DRILLS") == "full"
 """`make drills`: as often and as long as production would see it. Otherwise as much as fits into `make test`."""

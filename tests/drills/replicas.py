@@ -15,13 +15,13 @@ import psutil
 import uvicorn
 
 from app import main
-from app.chat import turns
+from app.chat.turns import runner
 from app.config import Settings
-from local.home import log_file
-from local.leftovers import ProcessRecord, forget_process, record_process
+from local.orphans import ProcessRecord, forget_process, record_process
+from local.paths import log_file
 from local.readiness import answers_ok
 from tests.fixtures.processes import free_port
-from tests.provider import Provider
+from tests.support.provider import Provider
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -44,8 +44,8 @@ def _serve(settings: Settings, port: int, lease: Lease | None, log: Path, tasks:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
     if lease is not None:
-        turns.LEASE = timedelta(seconds=lease.seconds)
-        turns._RENEW_BEFORE = timedelta(seconds=lease.renew_before)
+        runner.LEASE = timedelta(seconds=lease.seconds)
+        runner._RENEW_BEFORE = timedelta(seconds=lease.renew_before)
     # As `uvicorn app.main:app` with the options of the local stack.
     config = uvicorn.Config(
         main.create(settings),
@@ -63,8 +63,8 @@ def _serve(settings: Settings, port: int, lease: Lease | None, log: Path, tasks:
         )
         await uvicorn.Server(config).serve()
 
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(serve())
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as loop_runner:
+        loop_runner.run(serve())
 
 
 class Replica:

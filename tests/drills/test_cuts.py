@@ -9,7 +9,7 @@ from tests.drills.conftest import Report
 from tests.drills.replicas import Replica
 from tests.fixtures.database import Sql
 from tests.fixtures.services import User
-from tests.provider import Provider, answers
+from tests.support.provider import Provider, answers
 
 TEXT = " ".join(f"word{number}" for number in range(60)) + " 🌍 Grüße"
 STORED = "SELECT content, status FROM chat_messages WHERE role = 'assistant' AND uuid = %s"

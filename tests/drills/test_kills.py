@@ -13,7 +13,7 @@ from tests.drills.conftest import FULL_SIZE, Report
 from tests.drills.replicas import Lease, Replica
 from tests.fixtures.database import Sql
 from tests.fixtures.services import User
-from tests.provider import Provider, answers
+from tests.support.provider import Provider, answers
 
 KILLS = 30 if FULL_SIZE else 5
 STREAMS = 8

@@ -14,7 +14,7 @@ from tests.drills.clients import Client, Reading, Refused, follow_to_the_end
 from tests.drills.conftest import Report
 from tests.drills.replicas import Replica
 from tests.fixtures.services import User
-from tests.provider import Call, Provider, Wire, answers, chunk, streams
+from tests.support.provider import Call, Provider, Wire, answers, chunk, streams
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import pytest
 import redis
 
 from app.config import Settings
-from app.services.copies import stream_key
-from local.leftovers import recorded_processes
+from app.services.redis.keys import stream_key
+from local.orphans import recorded_processes
 from local.postgres import Postgres
 from local.redis import Redis as RedisServer
 from tests.drills.clients import Client, Refused
@@ -23,7 +23,7 @@ from tests.drills.replicas import Lease, Replica
 from tests.fixtures.database import Sql
 from tests.fixtures.processes import WorkerProcess
 from tests.fixtures.services import User
-from tests.provider import DONE, Call, Provider, Wire, answers, chunk
+from tests.support.provider import DONE, Call, Provider, Wire, answers, chunk
 
 STREAMS = 20
 BUDGET = 0.3

@@ -12,13 +12,13 @@ import pytest
 
 from app.config import Settings
 from app.database.connection import Database
-from app.database.repositories import webhook_events
-from app.database.repositories.webhook_events import Event
+from app.database.repositories.webhooks import event_outbox
+from app.database.repositories.webhooks.event_outbox import Event
 from tests.drills.conftest import FULL_SIZE, Report
 from tests.fixtures.database import Sql
 from tests.fixtures.processes import WorkerProcess
-from tests.provider import Provider
-from tests.receiver import Receiver, hangs, replies, running_receiver
+from tests.support.provider import Provider
+from tests.support.receiver import Receiver, hangs, replies, running_receiver
 
 KILLS = 20 if FULL_SIZE else 3
 EVENTS = 2000 if FULL_SIZE else 200
@@ -81,7 +81,7 @@ def emit(settings: Settings, count: int) -> list[str]:
         database = Database.from_settings(settings, application_name="drill")
         async with database.autocommit() as connection:
             for event in events:
-                await webhook_events.emit(connection, event)
+                await event_outbox.emit(connection, event)
         await database.close()
 
     asyncio.run(write())

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from app.graph.prompts import FALLBACK_RESPONSE
-from local.leftovers import recorded_processes
-from local.part import Part
+from local.component import Part
+from local.orphans import recorded_processes
 from local.stack import Stack
 from tests.e2e.conftest import ADMIN_PASSWORD, PASSWORD, Visitor
 from tests.fixtures.database import Sql

@@ -12,7 +12,6 @@ from uuid import uuid4
 import pytest
 
 from app.core.exceptions import DatabaseUnavailableError
-from app.graph.attempts import backoff
 from app.graph.builder import build_chat_graph
 from app.graph.context import (
     ChatContext,
@@ -26,8 +25,9 @@ from app.graph.context import (
     TextSink,
 )
 from app.graph.prompts import FALLBACK_RESPONSE, prompt
-from local.home import PROJECT
-from tests.fakes import INSTRUCTIONS, FakeHistory, FakeModel, completion, conversation
+from app.graph.retry_policy import backoff
+from local.paths import PROJECT
+from tests.support.fakes import INSTRUCTIONS, FakeHistory, FakeModel, completion, conversation
 
 if TYPE_CHECKING:
     from app.graph.state import ChatState

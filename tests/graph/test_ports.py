@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.chat.runs import StoredHistory
+from app.chat.turns.graph_run import StoredHistory
 from app.config import Settings
 from app.database.connection import Database
 from app.graph.context import (
@@ -19,10 +19,10 @@ from app.graph.context import (
     PromptMessage,
     Remembered,
 )
-from app.services.llm import OpenAIChatModel
-from tests.fakes import FakeHistory, FakeModel, asking, completion, conversation
+from app.services.llm.openai import OpenAIChatModel
 from tests.fixtures.database import Sql
-from tests.provider import Provider, answers, fails, stalls
+from tests.support.fakes import FakeHistory, FakeModel, asking, completion, conversation
+from tests.support.provider import Provider, answers, fails, stalls
 
 QUESTION: list[PromptMessage] = [{"role": "user", "content": "Hi"}]
 SESSION = uuid4()

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database, DatabaseConnection
-from app.database.repositories import instances
+from app.database.repositories.operations import instances
 from app.services import heartbeat as heartbeat_module
 from app.services.heartbeat import Heartbeat
 from tests.fixtures.database import Sql

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from app.admin import models, overview, retention, usage
+from app.admin.analytics import cohorts, model_reports, overview, usage_reports
 from app.admin.schemas.analytics import (
     ErrorReport,
     LatencyReport,
@@ -15,9 +15,16 @@ from app.admin.schemas.analytics import (
     UsageReport,
     UserReport,
 )
-from app.admin.schemas.queries import LatencyQuery, ListQuery, RangeQuery, RetentionQuery, TopQuery, UsageQuery
-from app.core.handlers import responses
-from app.dependencies import AdminUser, DatabaseDep
+from app.admin.schemas.analytics_queries import (
+    LatencyQuery,
+    ListQuery,
+    RangeQuery,
+    RetentionQuery,
+    TopQuery,
+    UsageQuery,
+)
+from app.http.dependencies import AdminUser, DatabaseDep
+from app.http.errors import responses
 
 router = APIRouter(responses=responses(422))
 
@@ -33,7 +40,7 @@ async def get_usage_report(
     query: Annotated[UsageQuery, Query()], _admin: AdminUser, database: DatabaseDep
 ) -> UsageReport:
     """Return what was used by time, of everybody, by model or by account."""
-    return await usage.by_bucket(database, query, query.range(datetime.now(UTC)))
+    return await usage_reports.by_bucket(database, query, query.range(datetime.now(UTC)))
 
 
 @router.get("/analytics/latency")
@@ -44,7 +51,7 @@ async def get_latency_report(
 
     Answers out of the cache, and calls that failed or were stopped, are not measured.
     """
-    return await models.latency(database, query, query.range(datetime.now(UTC)))
+    return await model_reports.latency(database, query, query.range(datetime.now(UTC)))
 
 
 @router.get("/analytics/errors")
@@ -52,7 +59,7 @@ async def get_error_report(
     query: Annotated[RangeQuery, Query()], _admin: AdminUser, database: DatabaseDep
 ) -> ErrorReport:
     """Return how often each model failed in which way."""
-    return await models.errors(database, query.range(datetime.now(UTC)))
+    return await model_reports.errors(database, query.range(datetime.now(UTC)))
 
 
 @router.get("/analytics/models")
@@ -60,13 +67,13 @@ async def get_model_report(
     query: Annotated[ListQuery, Query()], _admin: AdminUser, database: DatabaseDep
 ) -> ModelReport:
     """Return what each model did."""
-    return await models.compare(database, query, query.range(datetime.now(UTC)))
+    return await model_reports.compare(database, query, query.range(datetime.now(UTC)))
 
 
 @router.get("/analytics/users")
 async def get_user_report(query: Annotated[TopQuery, Query()], _admin: AdminUser, database: DatabaseDep) -> UserReport:
     """Return the accounts that used most."""
-    return await usage.by_user(database, query, query.range(datetime.now(UTC)))
+    return await usage_reports.by_user(database, query, query.range(datetime.now(UTC)))
 
 
 @router.get("/analytics/retention")
@@ -77,4 +84,4 @@ async def get_retention_report(
 
     `from` goes back to the beginning of its week or month.
     """
-    return await retention.show(database, query, query.range(datetime.now(UTC)))
+    return await cohorts.show(database, query, query.range(datetime.now(UTC)))

@@ -7,8 +7,8 @@ from fastapi.responses import StreamingResponse
 
 from app.admin import audit
 from app.admin.schemas.audit import AuditExportQuery, AuditPage, AuditQuery
-from app.core.handlers import responses
-from app.dependencies import AdminUser, DatabaseDep, OriginDep, SessionDep
+from app.http.dependencies import AdminUser, DatabaseDep, OriginDep, SessionDep
+from app.http.errors import responses
 
 router = APIRouter(prefix="/audit", responses=responses(422))
 

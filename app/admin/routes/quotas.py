@@ -7,9 +7,9 @@ from fastapi import APIRouter, Depends
 
 from app.admin import quotas
 from app.admin.schemas.quotas import QuotaUpdate
-from app.core.handlers import responses
-from app.dependencies import AdminUser, OriginDep, ResourcesDep, SessionDep
-from app.services.quotas import Quotas, QuotaStanding, default_quota
+from app.http.dependencies import AdminUser, OriginDep, ResourcesDep, SessionDep
+from app.http.errors import responses
+from app.services.limits.quotas import Quotas, QuotaStanding, default_quota
 
 router = APIRouter()
 

@@ -16,8 +16,8 @@ from app.admin.schemas.sessions import (
     SessionText,
     StoppedMessage,
 )
-from app.core.handlers import responses
-from app.dependencies import AdminUser, DatabaseDep, OriginDep, SessionDep
+from app.http.dependencies import AdminUser, DatabaseDep, OriginDep, SessionDep
+from app.http.errors import responses
 
 router = APIRouter(prefix="/sessions", responses=responses(422))
 

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from app.admin import system
 from app.admin.schemas.system import SystemState
-from app.dependencies import AdminUser, ResourcesDep
+from app.http.dependencies import AdminUser, ResourcesDep
 
 router = APIRouter()
 

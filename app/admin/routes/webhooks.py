@@ -18,9 +18,9 @@ from app.admin.schemas.webhooks import (
     WebhookWithSecret,
 )
 from app.admin.webhooks import Webhooks
-from app.core.handlers import responses
 from app.core.webhook_secrets import WebhookSecrets
-from app.dependencies import AdminUser, OriginDep, ResourcesDep, SessionDep
+from app.http.dependencies import AdminUser, OriginDep, ResourcesDep, SessionDep
+from app.http.errors import responses
 
 router = APIRouter(prefix="/webhooks")
 

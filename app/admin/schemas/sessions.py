@@ -17,7 +17,7 @@ from app.core.types import (
     Storable,
     Usd,
 )
-from app.services.used import Usage
+from app.services.usage_schemas import Usage
 
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200), Storable, NotBlank]
 MessageStatus = Literal["pending", "streaming", "complete", "failed", "cancelled", "interrupted"]

@@ -7,9 +7,9 @@ from uuid import UUID
 from pydantic import MISSING, AfterValidator, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
 from app.core.types import Instant, RequestModel, ResponseModel, Storable
-from app.database.repositories.webhook_events import SubscribableEvent
-from app.database.repositories.webhooks import Status
-from app.services.outgoing import OutgoingError, parse_url
+from app.database.repositories.webhooks.endpoints import Status
+from app.database.repositories.webhooks.event_outbox import SubscribableEvent
+from app.services.http.ssrf_safe_client import OutgoingError, parse_url
 
 
 def _check_url(url: str) -> str:

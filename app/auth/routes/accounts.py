@@ -6,10 +6,10 @@ from fastapi.responses import JSONResponse
 from app.auth.dependencies import ServicesDep
 from app.auth.schemas import Done, PasswordChange, ProfileUpdate, RegistrationAccepted, UserCreate, UserResponse
 from app.core.exceptions import UnauthorizedError
-from app.core.handlers import responses
 from app.database.models import User
-from app.database.repositories import users
-from app.dependencies import CurrentUser, OriginDep, SessionDep
+from app.database.repositories.accounts import users
+from app.http.dependencies import CurrentUser, OriginDep, SessionDep
+from app.http.errors import responses
 
 router = APIRouter()
 

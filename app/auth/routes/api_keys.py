@@ -7,9 +7,9 @@ from fastapi import APIRouter, Query
 
 from app.auth.dependencies import ServicesDep
 from app.auth.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyList, Done
-from app.core.handlers import responses
 from app.core.types import Page, PageSize
-from app.dependencies import CurrentUser, OriginDep, SessionDep
+from app.http.dependencies import CurrentUser, OriginDep, SessionDep
+from app.http.errors import responses
 
 router = APIRouter(responses=responses(401, 422))
 

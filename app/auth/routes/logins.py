@@ -7,12 +7,12 @@ from fastapi import APIRouter, Form, Query
 
 from app.auth.dependencies import ServicesDep
 from app.auth.schemas import Done, LoginForm, LoginList, LoginResponse, RefreshRequest, TokenResponse
-from app.core.handlers import responses
 from app.core.types import Page, PageSize, Pagination
 from app.database.models import AuthSession
-from app.database.repositories import auth_sessions
-from app.database.repositories.principals import Principal
-from app.dependencies import CurrentUser, OriginDep, SessionDep
+from app.database.repositories.accounts import auth_sessions
+from app.database.repositories.accounts.callers import Principal
+from app.http.dependencies import CurrentUser, OriginDep, SessionDep
+from app.http.errors import responses
 
 router = APIRouter()
 

@@ -7,8 +7,8 @@ from fastapi.responses import StreamingResponse
 
 from app.auth.dependencies import ServicesDep
 from app.auth.schemas import AccountErasure, ErasureReceipt
-from app.core.handlers import responses
-from app.dependencies import CurrentUser, OriginDep
+from app.http.dependencies import CurrentUser, OriginDep
+from app.http.errors import responses
 
 router = APIRouter(responses=responses(401))
 

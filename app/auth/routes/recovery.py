@@ -4,8 +4,8 @@ from fastapi import APIRouter
 
 from app.auth.dependencies import ServicesDep
 from app.auth.schemas import Done, EmailVerification, MailRequest, PasswordReset
-from app.core.handlers import responses
-from app.dependencies import OriginDep
+from app.http.dependencies import OriginDep
+from app.http.errors import responses
 
 router = APIRouter()
 

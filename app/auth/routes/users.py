@@ -6,14 +6,14 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from app.auth.dependencies import ServicesDep
-from app.auth.fields import Role
 from app.auth.schemas import AdminUserList, AdminUserResponse, AdminUserUpdate
+from app.auth.validators import Role
 from app.core.exceptions import NotFoundError
-from app.core.handlers import responses
 from app.core.types import Page, PageSize, Pagination, SearchText
 from app.database.models import User
-from app.database.repositories import users
-from app.dependencies import AdminUser, OriginDep, SessionDep
+from app.database.repositories.accounts import users
+from app.http.dependencies import AdminUser, OriginDep, SessionDep
+from app.http.errors import responses
 
 router = APIRouter(prefix="/admin/users", responses=responses(401, 403, 422))
 

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from app.chat.routes import messages, models, quota, sessions, streams, usage
-from app.core.handlers import responses
+from app.http.errors import responses
 
 router = APIRouter(responses=responses(401, 403, 422, 429, 503))
 for module in (messages, models, quota, sessions, streams, usage):

@@ -6,11 +6,11 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 
 from app.chat.dependencies import ServicesDep
-from app.chat.mirrors import Address
-from app.chat.request_keys import RequestKeyDep, sent
+from app.chat.idempotency.header import RequestKeyDep, sent
 from app.chat.schemas import ChatRequest, DirectResponse, MessageResponse, TurnResponse
-from app.core.handlers import responses
-from app.dependencies import ChatWriter
+from app.chat.streaming.remote import Address
+from app.http.dependencies import ChatWriter
+from app.http.errors import responses
 
 router = APIRouter()
 

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from app.chat.dependencies import ServicesDep
 from app.chat.schemas import ModelList
-from app.dependencies import ChatReader
+from app.http.dependencies import ChatReader
 
 router = APIRouter()
 

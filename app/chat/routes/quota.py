@@ -3,8 +3,8 @@
 from fastapi import APIRouter
 
 from app.chat.dependencies import ServicesDep
-from app.dependencies import ChatReader, SessionDep
-from app.services.quotas import QuotaStanding
+from app.http.dependencies import ChatReader, SessionDep
+from app.services.limits.quotas import QuotaStanding
 
 router = APIRouter()
 

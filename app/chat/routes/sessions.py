@@ -6,11 +6,11 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 
 from app.chat.dependencies import ServicesDep
-from app.chat.request_keys import RequestKeyDep, sent
+from app.chat.idempotency.header import RequestKeyDep, sent
 from app.chat.schemas import Deleted, SessionCreate, SessionCreated, SessionDetail, SessionList
-from app.core.handlers import responses
 from app.core.types import Page, PageSize, SearchText
-from app.dependencies import ChatReader, ChatWriter, SessionDep
+from app.http.dependencies import ChatReader, ChatWriter, SessionDep
+from app.http.errors import responses
 
 router = APIRouter()
 

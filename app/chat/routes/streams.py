@@ -8,15 +8,15 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import Field
 
 from app.chat.dependencies import ServicesDep
-from app.chat.following import Frames
-from app.chat.idempotency import Reply
-from app.chat.mirrors import Address
-from app.chat.request_keys import RequestKeyDep, sent
-from app.chat.routes.event_docs import DIRECT_EVENTS, TURN_EVENTS
+from app.chat.idempotency.header import RequestKeyDep, sent
+from app.chat.idempotency.service import Reply
 from app.chat.schemas import ChatRequest
-from app.chat.streams import EventStream
-from app.core.handlers import responses
-from app.dependencies import ChatReader, ChatUser, ChatWriter
+from app.chat.streaming.openapi import DIRECT_EVENTS, TURN_EVENTS
+from app.chat.streaming.remote import Address
+from app.chat.streaming.response import EventStream
+from app.chat.streaming.service import Frames
+from app.http.dependencies import ChatReader, ChatUser, ChatWriter
+from app.http.errors import responses
 
 Position = Annotated[int, Field(ge=0, le=2**53)]
 

@@ -3,8 +3,8 @@
 from fastapi import APIRouter
 
 from app.chat.dependencies import ServicesDep
-from app.dependencies import ChatReader, SessionDep
-from app.services.used import UserUsage
+from app.http.dependencies import ChatReader, SessionDep
+from app.services.usage_schemas import UserUsage
 
 router = APIRouter()
 

@@ -1,18 +1,20 @@
 """The tables. Importing this package registers all of them on `Base.metadata`."""
 
-from app.database.models.api_key import ApiKey
-from app.database.models.audit_entry import AuditEntry
-from app.database.models.auth_session import AuthSession
-from app.database.models.chat_message import ChatMessage
-from app.database.models.chat_session import ChatSession
-from app.database.models.idempotency_key import IdempotencyKey
-from app.database.models.llm_call import LlmCall
-from app.database.models.login_throttle import LoginThrottle
-from app.database.models.one_time_token import OneTimeToken
-from app.database.models.outgoing_mail import OutgoingMail
-from app.database.models.quota_reservation import QuotaReservation
-from app.database.models.service_instance import ServiceInstance
-from app.database.models.usage import (
+from app.database.models.accounts.api_key import ApiKey
+from app.database.models.accounts.auth_session import AuthSession
+from app.database.models.accounts.login_throttle import LoginThrottle
+from app.database.models.accounts.one_time_token import OneTimeToken
+from app.database.models.accounts.outgoing_mail import OutgoingMail
+from app.database.models.accounts.user import User
+from app.database.models.audit.audit_entry import AuditEntry
+from app.database.models.chat.chat_message import ChatMessage
+from app.database.models.chat.chat_session import ChatSession
+from app.database.models.chat.idempotency_key import IdempotencyKey
+from app.database.models.operations.service_instance import ServiceInstance
+from app.database.models.operations.worker_job import WorkerJob
+from app.database.models.usage.llm_call import LlmCall
+from app.database.models.usage.quota_reservation import QuotaReservation
+from app.database.models.usage.usage_rollups import (
     ErrorQuarter,
     LatencyQuarter,
     UsagePending,
@@ -22,10 +24,8 @@ from app.database.models.usage import (
     UserUsageQuarter,
     UserUsageWeek,
 )
-from app.database.models.user import User
-from app.database.models.webhook_delivery import WebhookDelivery
-from app.database.models.webhook_endpoint import WebhookEndpoint
-from app.database.models.worker_job import WorkerJob
+from app.database.models.webhooks.webhook_delivery import WebhookDelivery
+from app.database.models.webhooks.webhook_endpoint import WebhookEndpoint
 
 __all__ = [
     "ApiKey",

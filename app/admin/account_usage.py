@@ -1,0 +1,22 @@
+"""What single accounts do."""
+
+from uuid import UUID
+
+from app.core.exceptions import NotFoundError
+from app.database.connection import DatabaseSession
+from app.database.repositories.accounts import users
+from app.database.repositories.usage import totals
+from app.services.usage_schemas import UserUsage
+
+
+async def used(transaction: DatabaseSession, user_uuid: UUID) -> UserUsage:
+    """Return what an account has used up to now.
+
+    Raises:
+        NotFoundError: there is no such account.
+
+    """
+    user = await users.find(transaction, user_uuid)
+    if user is None:
+        raise NotFoundError
+    return UserUsage.of(await totals.of_user(transaction, user.id))

@@ -1,0 +1,18 @@
+"""What single accounts do."""
+
+from uuid import UUID
+
+from fastapi import APIRouter
+
+from app.admin import account_usage
+from app.http.dependencies import AdminUser, SessionDep
+from app.http.errors import responses
+from app.services.usage_schemas import UserUsage
+
+router = APIRouter()
+
+
+@router.get("/users/{user_id}/usage", responses=responses(404, 422))
+async def get_user_usage(user_id: UUID, _admin: AdminUser, transaction: SessionDep) -> UserUsage:
+    """Return what an account has used today, this month and in all, up to this moment."""
+    return await account_usage.used(transaction, user_id)

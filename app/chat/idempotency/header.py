@@ -1,0 +1,57 @@
+"""The key of a request that its client may send again, and how a reply whose bytes are fixed leaves."""
+
+import hashlib
+from typing import Annotated, TypeVar
+from uuid import UUID
+
+from fastapi import Depends, Header, Request, Response
+
+from app.chat.idempotency.service import Reply
+from app.core.exceptions import InvalidFieldError
+from app.database.repositories.chat.idempotency_keys import RequestKey
+from app.http.dependencies import ChatWriter
+
+T = TypeVar("T")
+
+KEY_HEADER = "Idempotency-Key"
+
+
+async def get_request_key(
+    request: Request,
+    user: ChatWriter,
+    key: Annotated[
+        str | None,
+        Header(
+            alias=KEY_HEADER,
+            min_length=1,
+            max_length=255,
+            pattern=r"^[\x21-\x7e]+$",
+            description="Of your own making, such as a UUID: the same request under the same key is carried out once, "
+            "and answered the same for 24 hours.",
+        ),
+    ] = None,
+) -> RequestKey | None:
+    """Return the key under which the client may send this request again.
+
+    Raises:
+        InvalidFieldError: there is more than one.
+
+    """
+    if key is None:
+        return None
+    if len(request.headers.getlist(KEY_HEADER)) > 1:
+        raise InvalidFieldError(f"header.{KEY_HEADER}", "multiple_values", "must be given once")
+    # A UUID can be written in several ways, and the route has taken nothing else.
+    route = " ".join([request.scope["route"].name, *(str(UUID(value)) for value in request.path_params.values())])
+    return RequestKey(user.id, route, key, hashlib.sha256(await request.body()).digest())
+
+
+RequestKeyDep = Annotated[RequestKey | None, Depends(get_request_key)]
+
+
+def sent(answer: T | Reply) -> T | Response:
+    """Return what a route sends: the framework writes a model, a reply goes out as it is."""
+    if not isinstance(answer, Reply):
+        return answer
+    headers = {"Idempotent-Replayed": "true"} if answer.is_replay else {}
+    return Response(answer.body, answer.status_code, headers, media_type=answer.media_type)

@@ -1,0 +1,74 @@
+"""The event stream of an answer, as bytes.
+
+The id of an event is a position: how many characters of the answer a client has that has read as far as this.
+One more than the answer's length means that it has read the end too.
+"""
+
+import hashlib
+from json.encoder import encode_basestring
+from uuid import UUID
+
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+
+from app.chat.schemas import (
+    DirectCreatedEvent,
+    MessageCreatedEvent,
+    MessageEndedEvent,
+    MessageFailedEvent,
+    MessageResponse,
+    MessageSnapshotEvent,
+)
+from app.chat.streaming.publisher import Ending
+from app.core.types import ResponseModel
+
+PING = KEEPALIVE_COMMENT
+
+
+def created(session_id: UUID, message_id: UUID, user_message: MessageResponse) -> bytes:
+    """Return the first event of an answer in a session."""
+    return _event(
+        "message.created",
+        0,
+        MessageCreatedEvent(session_id=session_id, message_id=message_id, user_message=user_message),
+    )
+
+
+def created_directly(message_id: UUID) -> bytes:
+    """Return the first event of an answer that belongs to no session."""
+    return _event("message.created", 0, DirectCreatedEvent(message_id=message_id))
+
+
+def delta(text: str, position: int) -> bytes:
+    """Return the event for a piece of text that ends at a position."""
+    # Every token comes through here: `json.dumps` would make an encoder for each.
+    return f'event: message.delta\ndata: {{"text": {encode_basestring(text)}}}\nid: {position}\n\n'.encode()
+
+
+def ending(end: Ending, position: int) -> bytes:
+    """Return what is left for a client that has read as far as a position, beside the text after it.
+
+    That is the terminal event; where the client has not got the text that was stored, that text goes before it.
+    """
+    message = end.message
+    length = len(message.content)
+    digest = hashlib.sha256(message.content.encode()).hexdigest()
+    match message.status:
+        case "complete":
+            terminal = "message.completed"
+        case "cancelled":
+            terminal = "message.cancelled"
+        case _:
+            terminal = "message.failed"
+    data = (
+        MessageFailedEvent(message=message, length=length, sha256=digest, code=end.code or "internal_error")
+        if terminal == "message.failed"
+        else MessageEndedEvent(message=message, length=length, sha256=digest)
+    )
+    event = _event(terminal, length + 1, data)
+    if position in {length, length + 1}:
+        return event
+    return _event("message.snapshot", length, MessageSnapshotEvent(message=message)) + event
+
+
+def _event(name: str, position: int, data: ResponseModel) -> bytes:
+    return format_sse_event(event=name, data_str=data.model_dump_json(), id=str(position))

@@ -1,0 +1,181 @@
+"""Answers while they are being made: their text so far, and those who follow it."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from app.chat.schemas import MessageResponse
+from app.services.redis.keys import stream_key
+from app.services.redis.stream_buffer import Draft, TurnBuffer
+
+logger = logging.getLogger(__name__)
+
+GATHER_SECONDS = 0.02
+"""Text that comes so soon after other text travels together."""
+WRITE_EVERY = 0.03
+"""Seconds from one write to the buffer to the next, when no answer begins: with many turns, each write is of many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an answer ended."""
+
+    message: MessageResponse
+    code: str | None = None
+    """Why it failed."""
+
+
+class Transcript:
+    """The text of one answer as far as followers may see it. It only grows.
+
+    Followers come and go, and read at their own pace: a slow one finds more text when it looks again.
+    """
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.shown = 0
+        """Characters of the text that followers may see."""
+        self.ending: Ending | None = None
+        self.is_gone = False
+        """Whether the answer was deleted: there is neither more text nor an ending."""
+        self._followers: set[Callable[[], None]] = set()
+
+    def follow(self, wake: Callable[[], None]) -> None:
+        """Have a function called whenever there is something new to see."""
+        self._followers.add(wake)
+
+    def unfollow(self, wake: Callable[[], None]) -> None:
+        """Not any more."""
+        self._followers.discard(wake)
+
+    def show(self, length: int, ending: Ending | None = None) -> None:
+        """Let followers see the first `length` characters, and how it ended, if it did."""
+        self.shown = length
+        self.ending = ending
+        self.wake_all()
+
+    def give_up(self) -> None:
+        """Let go of the followers: there is nothing to wait for."""
+        self.is_gone = True
+        self.wake_all()
+
+    def wake_all(self) -> None:
+        """Call every follower."""
+        for wake in self._followers:
+            wake()
+
+
+class LiveTurn(Transcript):
+    """An answer that this process makes. It is the run's `TextSink`."""
+
+    def __init__(self, turn_id: UUID, outlet: "Outlet | None" = None) -> None:
+        """`outlet`: the way to those who follow from other processes as well; None: there are none."""
+        super().__init__()
+        self.id = turn_id
+        self.key = stream_key(turn_id)
+        self.stop_requested = False
+        self.run: asyncio.Task[Any] | None = None
+        """The graph's part of the turn, which may be cut short."""
+        self.last_words: Ending | None = None
+        self.is_deleted = False
+        self._outlet = outlet
+        self._loop = asyncio.get_running_loop()
+        self._sent_at: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def publish(self, piece: str) -> None:
+        """Add to the text; see `TextSink`. The first piece is never held back."""
+        self.text += piece
+        if self._timer is not None:
+            return
+        if self._sent_at is None or self._loop.time() >= (due := self._sent_at + GATHER_SECONDS):
+            self._send()
+        else:
+            self._timer = self._loop.call_at(due, self._send)
+
+    def end(self, ending: Ending, *, is_deleted: bool = False) -> None:
+        """Say how it ended, after everything that has been published.
+
+        `is_deleted`: its owner has deleted it meanwhile.
+        """
+        self.last_words = ending
+        self.is_deleted = is_deleted
+        self._send()
+
+    def stop(self) -> None:
+        """Cut the run short, at its owner's wish. What it has published is the answer."""
+        self.stop_requested = True
+        self.interrupt()
+
+    def interrupt(self) -> None:
+        """Cut the run short."""
+        if self.run is not None:
+            self.run.cancel()
+
+    def _send(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        is_first = self._sent_at is None
+        self._sent_at = self._loop.time()
+        if self._outlet is None:
+            self.show(len(self.text), self.last_words)
+        else:
+            self._outlet.put(self, is_urgent=is_first)
+
+
+class Outlet:
+    """Takes what turns say to the buffer in Redis, and then to those who follow here.
+
+    In this order, so that whatever anybody has seen can still be read when this process is killed. What several turns
+    say at the same time is one round trip.
+    """
+
+    def __init__(self, buffer: TurnBuffer) -> None:
+        self._buffer = buffer
+        self._waiting: set[LiveTurn] = set()
+        self._is_needed = asyncio.Event()
+        self._is_urgent = asyncio.Event()
+
+    def put(self, turn: LiveTurn, *, is_urgent: bool = False) -> None:
+        """Take what is new in a turn. What is urgent does not wait until the next write is due."""
+        self._waiting.add(turn)
+        self._is_needed.set()
+        if is_urgent:
+            self._is_urgent.set()
+
+    async def run(self) -> None:
+        """Work for ever."""
+        now = asyncio.get_running_loop().time
+        next_at = now()
+        while True:
+            await self._is_needed.wait()
+            if next_at > now():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(next_at):
+                        await self._is_urgent.wait()
+            next_at = now() + WRITE_EVERY
+            self._is_needed.clear()
+            self._is_urgent.clear()
+            turns, self._waiting = self._waiting, set()
+            # As they are now: they grow while Redis is written to.
+            drafts = [
+                (turn, Draft(turn.key, turn.text, turn.last_words is not None, turn.is_deleted)) for turn in turns
+            ]
+            try:
+                await self._buffer.write([draft for _, draft in drafts])
+            except Exception:
+                logger.exception("turn buffer failed")
+            for turn, draft in drafts:
+                turn.show(len(draft.text), turn.last_words if draft.is_over else None)
+
+
+if TYPE_CHECKING:
+    from app.graph.context import TextSink
+
+    def _is_a_sink(turn: LiveTurn) -> TextSink:
+        return turn

@@ -1,0 +1,99 @@
+"""What a turn came to, and how clients see it."""
+
+from typing import Any
+from uuid import UUID
+
+from app.chat.schemas import DirectResponse, MessageResponse, SessionUpdated, TurnResponse
+from app.chat.streaming.publisher import Ending
+from app.database.repositories.chat.sessions import MessageRow
+from app.database.repositories.chat.turns import Answer, StartedTurn, Turn
+
+
+def turn_response(turn: Turn) -> TurnResponse:
+    """Return a finished turn."""
+    return TurnResponse(
+        user_message=question_message(turn.started, turn.question, turn.question_meta),
+        ai_response=answer_message(turn),
+        session_updated=SessionUpdated(message_count=turn.settled.message_count, updated_at=turn.settled.updated_at),
+    )
+
+
+def question_message(started: StartedTurn, question: str, meta: dict[str, Any]) -> MessageResponse:
+    """Return a question that was just stored."""
+    return MessageResponse(
+        id=started.question_uuid,
+        role="user",
+        content=question,
+        status="complete",
+        timestamp=started.created_at,
+        metadata=meta,
+        tokens_used=0,
+        processing_time_ms=0,
+        parent_id=None,
+    )
+
+
+def answer_message(turn: Turn) -> MessageResponse:
+    """Return an answer that was just stored."""
+    answer = turn.answer
+    return MessageResponse(
+        id=turn.started.answer_uuid,
+        role="assistant",
+        content=answer.content,
+        status=answer.status,
+        timestamp=turn.settled.updated_at,
+        metadata=answer.meta,
+        tokens_used=answer.tokens_used,
+        processing_time_ms=answer.processing_time_ms,
+        parent_id=turn.started.question_uuid,
+    )
+
+
+def direct_response(answer: Answer) -> DirectResponse:
+    """Return the answer to a direct question."""
+    return DirectResponse(
+        response=answer.content,
+        status=answer.status,
+        timestamp=answer.meta["timestamp"],
+        metadata=answer.meta,
+        tokens_used=answer.tokens_used,
+        processing_time_ms=answer.processing_time_ms,
+    )
+
+
+def direct_message(answer_id: UUID, response: DirectResponse) -> MessageResponse:
+    """Return the answer to a direct question as a message, for its event stream."""
+    return MessageResponse(
+        id=answer_id,
+        role="assistant",
+        content=response.response,
+        status=response.status,
+        timestamp=response.timestamp,
+        metadata=response.metadata,
+        tokens_used=response.tokens_used,
+        processing_time_ms=response.processing_time_ms,
+        parent_id=None,
+    )
+
+
+def message_response(row: MessageRow, *, leases_tell: bool = True) -> MessageResponse:
+    """Return a stored message. `leases_tell`: see `AbandonedTurns`."""
+    message = row.message
+    return MessageResponse.model_validate(
+        {
+            "id": message.uuid,
+            "role": message.role,
+            "content": message.content,
+            "status": "interrupted" if row.is_abandoned and leases_tell else message.status,
+            "timestamp": message.updated_at,
+            "metadata": message.meta,
+            "tokens_used": message.tokens_used,
+            "processing_time_ms": message.processing_time_ms,
+            "parent_id": row.parent_uuid,
+        }
+    )
+
+
+def ending_of(message: MessageResponse) -> Ending:
+    """Return how a settled answer ended."""
+    return Ending(message, code=message.metadata.get("error"))

@@ -1,0 +1,180 @@
+"""Summaries of sessions that have outgrown their window, made by the model after a turn and never on a client's path.
+
+The summary is a list of notes. Notes of the messages that have become too old are added at its end, so that what was
+noted once is not told anew each time; when the list is too long, it is cut.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from app.chat.turns.graph_run import Outcome, past_message
+from app.chat.turns.summary_model import NoNotesError, NoteTaker
+from app.core.exceptions import AppError
+from app.database.connection import PATIENCE, Database
+from app.database.repositories.chat import history
+from app.database.repositories.chat.history import Claim, StoredSummary
+from app.database.repositories.chat.turns import Turn
+from app.database.retry import STORE_PATIENCE
+from app.graph.context import (
+    ModelPolicy,
+    Owner,
+    PastMessage,
+)
+from app.graph.context_window import budget, prompt_cost, to_summarize
+from app.graph.prompts import note_taking
+from app.graph.tokens import cautious_tokens
+
+logger = logging.getLogger(__name__)
+
+_SUMMARY = 2000
+"""Most tokens of a summary, cautiously counted."""
+_SHARE = 0.25
+"""Most of what a model's prompt may have that the summary may take."""
+_PIECES = 16
+"""Times that notes are taken after one turn. What is left has its turn after the next one."""
+_LEASE_SLACK = timedelta(seconds=STORE_PATIENCE + 5)
+"""What storing takes, besides the model's time."""
+_FAREWELL = 3.0
+"""Seconds for what a summary leaves that is cut short."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Overdue:
+    """What a summary lacks."""
+
+    session_id: int
+    owner: Owner
+    is_counted: bool
+    """Whether the owner has a quota."""
+    upto_seq: int
+    """Position of the last message that has to be in it."""
+
+
+@dataclass(slots=True)
+class Summarizer:
+    """Keeps the summaries of sessions that go on here. A summary that fails is tried again after the next turn."""
+
+    notes: NoteTaker
+    database: Database
+    policy: ModelPolicy
+    batch: int
+    """Messages that notes are taken of at once."""
+    _tasks: dict[int, asyncio.Task[None]] = field(default_factory=dict)
+    """What is under way, by session."""
+
+    def after(self, turn: Turn, owner: Owner, outcome: Outcome, *, is_counted: bool) -> None:
+        """Go on with the summary of a session, if the next question would leave something out that is not in it.
+
+        `is_counted`: the owner has a quota, which it is reserved from.
+        """
+        started = turn.started
+        if turn.answer.status != "complete" or started.session_id in self._tasks:
+            return
+        said: list[PastMessage] = [
+            *outcome.remembered.messages,
+            {"seq": started.question_seq, "role": "user", "content": turn.question},
+            {"seq": started.question_seq + 1, "role": "assistant", "content": turn.answer.content},
+        ]
+        room = self._budget
+        if room is not None:
+            room -= cautious_tokens(self.policy.instructions(started.session_meta))
+        upto_seq = to_summarize(
+            said, outcome.remembered.summary, most_messages=self.policy.history_messages, budget=room
+        )
+        if upto_seq is not None:
+            task = asyncio.create_task(self._extend(_Overdue(started.session_id, owner, is_counted, upto_seq)))
+            self._tasks[started.session_id] = task
+            task.add_done_callback(lambda _: self._tasks.pop(started.session_id))
+
+    async def drain(self, grace: float) -> None:
+        """Let what is under way finish for `grace` seconds, then give it up. Nothing is lost by that."""
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=grace)
+        if left := list(self._tasks.values()):
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=_FAREWELL)
+
+    @property
+    def _budget(self) -> int | None:
+        return budget(self.policy, self.policy.models[0])
+
+    async def _extend(self, overdue: _Overdue) -> None:
+        try:
+            for _ in range(_PIECES):
+                if not await self._extend_by_a_piece(overdue):
+                    break
+        except (NoNotesError, AppError) as error:
+            logger.warning("no summary", extra={"code": getattr(error, "code", "no_notes")})
+        except Exception:
+            logger.exception("no summary")
+
+    async def _extend_by_a_piece(self, overdue: _Overdue) -> bool:
+        """Return whether there may be more to do."""
+        async with self.database.direct(max_seconds=PATIENCE) as connection:
+            claim = await history.claim_summary(
+                connection,
+                user_id=overdue.owner.user_id,
+                session_id=overdue.session_id,
+                upto_seq=overdue.upto_seq,
+                lease=self.notes.longest + _LEASE_SLACK,
+            )
+        if claim is None:
+            return False
+        is_stored = False
+        try:
+            summary = await self._next(claim, overdue)
+            async with self.database.direct(max_seconds=PATIENCE) as connection:
+                is_stored = await history.store_summary(connection, claim, summary)
+        finally:
+            if not is_stored:
+                await self._release(claim)
+        return is_stored and summary.upto_seq < overdue.upto_seq
+
+    async def _release(self, claim: Claim) -> None:
+        async with self.database.direct(max_seconds=PATIENCE) as connection:
+            await history.release_summary(connection, claim)
+
+    async def _next(self, claim: Claim, overdue: _Overdue) -> StoredSummary:
+        async with self.database.direct(max_seconds=PATIENCE) as connection:
+            rows = await history.unsummarized(connection, claim, upto_seq=overdue.upto_seq, limit=self.batch)
+        said = self._piece([past_message(row) for row in rows])
+        is_last = len(said) == len(rows) < self.batch
+        reached = overdue.upto_seq if is_last else said[-1]["seq"]
+        if not said:  # failed answers only
+            return StoredSummary(claim.text, reached)
+        notes = await self.notes.take(
+            note_taking(said), overdue.owner, session_id=claim.session_id, is_counted=overdue.is_counted
+        )
+        text = "\n".join(filter(None, (claim.text, _tidy(notes))))
+        return StoredSummary(_cut(text, self._longest_summary), reached)
+
+    def _piece(self, messages: Sequence[PastMessage]) -> list[PastMessage]:
+        """Return as many of the first messages as one prompt may hold, and one at least."""
+        room = self._budget
+        said = list(messages)
+        while room is not None and len(said) > 1 and prompt_cost(note_taking(said)) > room:
+            said.pop()
+        return said
+
+    @property
+    def _longest_summary(self) -> int:
+        room = self._budget
+        return _SUMMARY if room is None else min(_SUMMARY, int(room * _SHARE))
+
+
+def _tidy(notes: str) -> str:
+    lines = (line.strip() for line in notes.splitlines())
+    return "\n".join(dict.fromkeys(line for line in lines if line))
+
+
+def _cut(notes: str, most_tokens: int) -> str:
+    """Leave out lines from the middle until it is short enough: who one is comes first, what goes on last."""
+    lines = notes.split("\n")
+    while len(lines) > 1 and cautious_tokens("\n".join(lines)) > most_tokens:
+        del lines[len(lines) // 2]
+    # Three characters a token at most, one at least.
+    return "\n".join(lines) if cautious_tokens("\n".join(lines)) <= most_tokens else lines[0][:most_tokens]

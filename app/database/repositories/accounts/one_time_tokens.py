@@ -1,0 +1,90 @@
+"""Tokens that travel by mail. Each is good for one purpose, once, for a while, and for an account that may log in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, delete, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from app.database.models import OneTimeToken, User
+from app.database.repositories.operations import batch_deletion
+
+Purpose = Literal["verify_email", "reset_password"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenOwner:
+    """The account that a token was made for."""
+
+    id: int
+    uuid: UUID
+    email: str
+    username: str
+    is_verified: bool
+
+
+_PURGE = batch_deletion.removal(OneTimeToken.id, OneTimeToken.expires_at <= func.now())
+
+
+async def store(
+    connection: AsyncConnection, *, user_id: int, purpose: Purpose, token_hash: bytes, life: timedelta
+) -> None:
+    """Make a token good for `life` from now."""
+    await connection.execute(
+        insert(OneTimeToken).values(
+            user_id=user_id, purpose=purpose, token_hash=token_hash, expires_at=func.now() + life
+        )
+    )
+
+
+async def is_good(connection: AsyncConnection, *, purpose: Purpose, token_hash: bytes) -> bool:
+    """Tell whether the token would be accepted now."""
+    row = await connection.execute(select(OneTimeToken.id).where(*_is_good(purpose, token_hash)))
+    return row.first() is not None
+
+
+async def consume(session: AsyncSession, *, purpose: Purpose, token_hash: bytes) -> TokenOwner | None:
+    """Use the token up and return whose it is; None: it is not good. Of two that try at once, one gets it.
+
+    Locks the account, and before any token: so two tokens of one account do not wait for each other.
+    """
+    row = (
+        await session.execute(
+            select(User.id, User.uuid, User.email, User.username, User.is_verified)
+            .where(*_is_good(purpose, token_hash))
+            .with_for_update(of=User, key_share=True)
+        )
+    ).one_or_none()
+    used = (
+        await session.scalar(
+            delete(OneTimeToken).where(OneTimeToken.token_hash == token_hash).returning(OneTimeToken.id)
+        )
+        if row
+        else None
+    )
+    return TokenOwner(**row._asdict()) if row and used else None
+
+
+async def forget(session: AsyncSession, *, user_id: int, purposes: Sequence[Purpose]) -> None:
+    """Void what other mails to the account hold."""
+    await session.execute(
+        delete(OneTimeToken).where(OneTimeToken.user_id == user_id, OneTimeToken.purpose.in_(purposes))
+    )
+
+
+async def purge(connection: AsyncConnection, *, limit: int) -> int:
+    """Remove tokens whose time is over, `limit` at most, and say how many."""
+    return await batch_deletion.remove(connection, _PURGE, limit=limit)
+
+
+def _is_good(purpose: Purpose, token_hash: bytes) -> tuple[ColumnElement[bool], ...]:
+    return (
+        OneTimeToken.token_hash == token_hash,
+        OneTimeToken.purpose == purpose,
+        OneTimeToken.expires_at > func.now(),
+        OneTimeToken.user_id == User.id,
+        User.is_active.is_(True),
+    )

@@ -1,0 +1,92 @@
+"""Reading the audit log, newest first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import BigInteger, DateTime, Select, func, literal, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from app.database.models import AuditEntry
+from app.database.repositories.audit.audit_log import Action, Outcome
+
+_COLUMNS = (
+    AuditEntry.id,
+    AuditEntry.created_at,
+    AuditEntry.action,
+    AuditEntry.outcome,
+    AuditEntry.actor_id,
+    AuditEntry.target_id,
+    func.host(AuditEntry.ip),
+    AuditEntry.request_id,
+    AuditEntry.details,
+)
+
+
+class Position(NamedTuple):
+    """Where an entry stands. Those of one transaction have the same time."""
+
+    created_at: datetime
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditCriteria:
+    """Which entries are looked for. None: any."""
+
+    actor: UUID | None = None
+    action: Action | None = None
+    target: UUID | None = None
+    outcome: Outcome | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    """The first moment that is not wanted any more."""
+
+
+class StoredEntry(NamedTuple):
+    """An entry as it is stored; see `AuditEntry`."""
+
+    id: int
+    created_at: datetime
+    action: str
+    outcome: str
+    actor_id: UUID | None
+    target_id: UUID | None
+    ip: str | None
+    request_id: str | None
+    details: dict[str, Any]
+
+    @property
+    def position(self) -> Position:
+        """Where it stands."""
+        return Position(self.created_at, self.id)
+
+
+async def find(
+    connection: AsyncConnection | AsyncSession, criteria: AuditCriteria, *, after: Position | None, limit: int
+) -> Sequence[StoredEntry]:
+    """Return the next entries after a place: those that are older."""
+    statement = _select(criteria).order_by(AuditEntry.created_at.desc(), AuditEntry.id.desc()).limit(limit)
+    if after is not None:
+        place = tuple_(literal(after.created_at, DateTime(timezone=True)), literal(after.id, BigInteger))
+        statement = statement.where(tuple_(AuditEntry.created_at, AuditEntry.id) < place)
+    return [StoredEntry(*row) for row in await connection.execute(statement)]
+
+
+def _select(criteria: AuditCriteria) -> Select[*tuple[Any, ...]]:
+    statement = select(*_COLUMNS)
+    for column, value in (
+        (AuditEntry.actor_id, criteria.actor),
+        (AuditEntry.action, criteria.action),
+        (AuditEntry.target_id, criteria.target),
+        (AuditEntry.outcome, criteria.outcome),
+    ):
+        if value is not None:
+            statement = statement.where(column == value)
+    if criteria.start is not None:
+        statement = statement.where(AuditEntry.created_at >= criteria.start)
+    if criteria.end is not None:
+        statement = statement.where(AuditEntry.created_at < criteria.end)
+    return statement

@@ -1,0 +1,226 @@
+"""Keys of requests that must be carried out once: who holds one, and what it was answered."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    Delete,
+    FromClause,
+    Integer,
+    Interval,
+    LargeBinary,
+    SQLColumnExpression,
+    Text,
+    Update,
+    Uuid,
+    and_,
+    bindparam,
+    delete,
+    false,
+    func,
+    null,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningInsert
+
+from app.database import driver
+from app.database.driver import Either, RefusedError, Statement
+from app.database.models import ChatMessage, ChatSession, IdempotencyKey
+from app.database.repositories.operations import batch_deletion
+
+KEPT = timedelta(hours=24)
+"""How long a key is remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestKey:
+    """A request that its client may send again."""
+
+    user_id: int
+    route: str
+    key: str
+    fingerprint: bytes
+    """SHA-256 of the body."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """What is known of a request that came before under the same key."""
+
+    fingerprint: bytes
+    status_code: int | None
+    response: bytes | None
+    session_uuid: UUID | None
+    turn_id: UUID | None
+    message_status: str | None
+    """Of the answer, where the request began a turn of a session."""
+    is_abandoned: bool
+    """That answer's process has died, and nobody has settled it yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptResponse:
+    """What the request was answered, to be answered again."""
+
+    key: RequestKey
+    status_code: int
+    body: bytes
+
+
+class KeyTakenError(RefusedError):
+    """Another request came first under the same key."""
+
+    def __init__(self, key: RequestKey, stored: StoredKey | None) -> None:
+        """Say of that one what is known; None: it has been removed just now."""
+        self.key = key
+        self.stored = stored
+        super().__init__()
+
+
+_COLUMNS = ("fingerprint", "session_id", "turn_id", "status_code", "response", "lease_expires_at", "expires_at")
+"""All that a key is taken with."""
+
+_THIS = (
+    IdempotencyKey.user_id == bindparam("p_user_id"),
+    IdempotencyKey.route == bindparam("p_route"),
+    IdempotencyKey.key == bindparam("p_key"),
+)
+
+
+def take_statement(
+    values: Mapping[str, SQLColumnExpression[Any]], source: FromClause | None = None
+) -> ReturningInsert[int]:
+    """Build the statement that takes a key, for the one row of `source`; it gives no row where the key is taken.
+
+    A key whose time is over is free again. One whose process died over a direct question goes to the same question.
+    """
+    row: dict[str, SQLColumnExpression[Any]] = {
+        "user_id": bindparam("p_user_id", type_=BigInteger),
+        "route": bindparam("p_route", type_=Text),
+        "key": bindparam("p_key", type_=Text),
+        "fingerprint": bindparam("p_fingerprint", type_=LargeBinary),
+        "expires_at": func.now() + KEPT,
+        **values,
+    }
+    selected = select(*row.values())
+    statement = insert(IdempotencyKey).from_select(
+        list(row), selected if source is None else selected.select_from(source)
+    )
+    new = statement.excluded
+    return statement.on_conflict_do_update(
+        constraint="uq_idempotency_keys_user_id_route_key",
+        set_={"created_at": func.now()} | {name: new[name] for name in _COLUMNS},
+        where=or_(
+            IdempotencyKey.expires_at <= func.now(),
+            and_(IdempotencyKey.lease_expires_at <= func.now(), IdempotencyKey.fingerprint == new.fingerprint),
+        ),
+    ).returning(IdempotencyKey.id)
+
+
+def keep_statement() -> Update:
+    """Build the statement that stores a response. Whoever has lost the key meanwhile stores nothing."""
+    return (
+        update(IdempotencyKey)
+        .where(*_THIS, IdempotencyKey.turn_id == bindparam("p_turn_id", type_=Uuid))
+        .values(
+            status_code=bindparam("p_status_code", type_=Integer),
+            response=bindparam("p_response", type_=LargeBinary),
+            lease_expires_at=null(),
+        )
+    )
+
+
+def release_statement() -> Delete:
+    """Build the statement that frees the key of a turn that is given up."""
+    return delete(IdempotencyKey).where(IdempotencyKey.turn_id == bindparam("p_turn_id", type_=Uuid))
+
+
+_TAKE_FOR_DIRECT = take_statement(
+    {
+        "turn_id": bindparam("p_turn_id", type_=Uuid),
+        "lease_expires_at": func.now() + bindparam("p_lease", type_=Interval),
+    }
+)
+_TAKE_ANSWERED = take_statement(
+    {
+        "session_id": bindparam("p_session_id", type_=BigInteger),
+        "status_code": bindparam("p_status_code", type_=Integer),
+        "response": bindparam("p_response", type_=LargeBinary),
+    }
+)
+_KEEP = keep_statement()
+_FIND = Statement(
+    select(
+        IdempotencyKey.fingerprint,
+        IdempotencyKey.status_code,
+        IdempotencyKey.response,
+        ChatSession.uuid,
+        IdempotencyKey.turn_id,
+        ChatMessage.status,
+        func.coalesce(ChatMessage.lease_expires_at < func.now(), false()),
+    )
+    .outerjoin(ChatSession, IdempotencyKey.session_id == ChatSession.id)
+    .outerjoin(
+        ChatMessage,
+        and_(ChatMessage.session_id == IdempotencyKey.session_id, ChatMessage.uuid == IdempotencyKey.turn_id),
+    )
+    .where(*_THIS)
+)
+_PURGE = batch_deletion.removal(IdempotencyKey.id, IdempotencyKey.expires_at <= func.now())
+
+
+def key_parameters(key: RequestKey) -> dict[str, Any]:
+    """Return what the statements above are told of a key."""
+    return {"p_user_id": key.user_id, "p_route": key.route, "p_key": key.key, "p_fingerprint": key.fingerprint}
+
+
+def response_parameters(kept: KeptResponse) -> dict[str, Any]:
+    """Return what the statements above are told of a response and its key."""
+    return key_parameters(kept.key) | {"p_status_code": kept.status_code, "p_response": kept.body}
+
+
+async def take_for_direct(connection: AsyncConnection, key: RequestKey, *, turn_id: UUID, lease: timedelta) -> None:
+    """Take the key of a direct question, of which nothing else is stored.
+
+    Raises:
+        KeyTakenError: by a request that came before.
+
+    """
+    taken = await connection.scalar(_TAKE_FOR_DIRECT, key_parameters(key) | {"p_turn_id": turn_id, "p_lease": lease})
+    if taken is None:
+        raise KeyTakenError(key, await find(connection, key))
+
+
+async def take_answered(connection: AsyncConnection, kept: KeptResponse, *, session_id: int) -> None:
+    """Take the key of a request that is answered in this transaction.
+
+    Raises:
+        KeyTakenError: by a request that came before.
+
+    """
+    if await connection.scalar(_TAKE_ANSWERED, response_parameters(kept) | {"p_session_id": session_id}) is None:
+        raise KeyTakenError(kept.key, await find(connection, kept.key))
+
+
+async def keep(connection: AsyncConnection, kept: KeptResponse, *, turn_id: UUID) -> None:
+    """Store what the request of a turn was answered."""
+    await connection.execute(_KEEP, response_parameters(kept) | {"p_turn_id": turn_id})
+
+
+async def find(connection: Either, key: RequestKey) -> StoredKey | None:
+    """Return what is known of a key. None: it was removed, with its session or because its time was over."""
+    row = await driver.fetch_one(connection, _FIND, key_parameters(key))
+    return StoredKey(*row.values()) if row else None
+
+
+async def purge(connection: AsyncConnection, *, limit: int) -> int:
+    """Remove keys whose time is over, `limit` at most, and say how many."""
+    return await batch_deletion.remove(connection, _PURGE, limit=limit)

@@ -1,0 +1,52 @@
+"""Sessions that nobody has used for long."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Integer, bindparam, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.types import Interval
+
+from app.database.models import ChatSession
+from app.database.repositories.accounts import erasure
+from app.database.repositories.chat import sessions
+from app.database.repositories.usage import ledger
+
+
+class UnusedSession(NamedTuple):
+    """Whose it is, and which."""
+
+    user_id: int
+    uuid: UUID
+
+
+_is_unused = ChatSession.updated_at < func.now() - bindparam("p_age", type_=Interval)
+_FIND = select(ChatSession.user_id, ChatSession.uuid).where(_is_unused).limit(bindparam("p_limit", type_=Integer))
+# The account before its session, like everybody who locks both.
+_owner = ledger.owner_statement()
+_LOCK = (
+    select(ChatSession.id, ChatSession.last_seq)
+    .where(ChatSession.user_id == _owner.c.id, ChatSession.uuid == bindparam("p_session_uuid"), _is_unused)
+    .with_for_update(of=ChatSession, skip_locked=True)
+)
+
+
+async def find_unused(connection: AsyncConnection, *, age: timedelta, limit: int) -> Sequence[UnusedSession]:
+    """Return some sessions in which nothing has happened for so long."""
+    rows = await connection.execute(_FIND, {"p_age": age, "p_limit": limit})
+    return [UnusedSession(*row) for row in rows]
+
+
+async def remove(session: AsyncSession, unused: UnusedSession, *, age: timedelta) -> bool:
+    """Delete one of them as its owner would. False: it has been used, or deleted, meanwhile.
+
+    A long one takes many statements, because each of them has a time limit.
+    """
+    parameters = {"p_user_id": unused.user_id, "p_session_uuid": unused.uuid, "p_age": age}
+    locked = (await session.execute(_LOCK, parameters)).one_or_none()
+    if locked is None:
+        return False
+    await erasure.erase_messages(session, [(locked.id, locked.last_seq)])
+    return await sessions.remove(session, user_id=unused.user_id, session_uuid=unused.uuid)

@@ -1,0 +1,144 @@
+"""The state of the whole system, as far as PostgreSQL knows it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    Integer,
+    Select,
+    bindparam,
+    cast,
+    column,
+    func,
+    literal,
+    literal_column,
+    null,
+    select,
+    table,
+    text,
+    union_all,
+)
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.elements import SQLColumnExpression
+from sqlalchemy.types import Interval
+
+from app.database.models import (
+    ChatMessage,
+    IdempotencyKey,
+    LlmCall,
+    OutgoingMail,
+    QuotaReservation,
+    ServiceInstance,
+    UsagePending,
+    WebhookDelivery,
+    WebhookEndpoint,
+    WorkerJob,
+)
+from app.database.repositories.chat.turns import ACTIVE
+
+MOST_COUNTED = 10_000
+"""Of a longer queue nobody needs to know more, and counting all of it takes long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """PostgreSQL itself."""
+
+    now: datetime
+    version: str
+    connections: int
+    """To this database, by everybody."""
+    max_connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What waits for somebody to do it."""
+
+    name: str
+    waiting: int
+    """At most `MOST_COUNTED`."""
+    oldest_at: datetime | None
+    """Since when the first of them has."""
+
+
+_ACTIVITY = table("pg_stat_activity", column("datname"))
+_SERVER = select(
+    func.now().label("now"),
+    func.current_setting("server_version").label("version"),
+    select(func.count())
+    .select_from(_ACTIVITY)
+    .where(_ACTIVITY.c.datname == func.current_database())
+    .scalar_subquery()
+    .label("connections"),
+    cast(func.current_setting("max_connections"), Integer).label("max_connections"),
+)
+
+
+def _queue(name: str, since: SQLColumnExpression[Any], rows: Select[Any]) -> Select[str, int, Any]:
+    some = rows.with_only_columns(since.label("since"), maintain_column_froms=True).limit(MOST_COUNTED).subquery()
+    return select(literal(name).label("name"), func.count().label("waiting"), func.min(some.c.since).label("oldest_at"))
+
+
+_of_answers = select(ChatMessage).where(ACTIVE)
+_QUEUES = union_all(
+    _queue("active_turns", ChatMessage.created_at, _of_answers),
+    _queue(
+        "abandoned_turns",
+        ChatMessage.lease_expires_at,
+        _of_answers.where(ChatMessage.lease_expires_at < func.now()),
+    ),
+    _queue(
+        "usage_pending",
+        LlmCall.created_at,
+        select(UsagePending).join(LlmCall, LlmCall.id == UsagePending.call_id).order_by(UsagePending.call_id),
+    ),
+    _queue(
+        "webhook_deliveries",
+        WebhookDelivery.created_at,
+        # Not of those that are disabled, or gone: nobody is to deliver these.
+        select(WebhookDelivery)
+        .join(WebhookEndpoint, WebhookEndpoint.id == WebhookDelivery.endpoint_id)
+        .where(WebhookDelivery.status == literal_column("'pending'"), WebhookEndpoint.is_enabled),
+    ),
+    _queue("outgoing_mails", OutgoingMail.created_at, select(OutgoingMail).order_by(OutgoingMail.id)),
+    _queue(
+        "expired_idempotency_keys",
+        IdempotencyKey.expires_at,
+        select(IdempotencyKey).where(IdempotencyKey.expires_at < func.now()).order_by(IdempotencyKey.expires_at),
+    ),
+    _queue("idempotency_keys", IdempotencyKey.created_at, select(IdempotencyKey).order_by(IdempotencyKey.id)),
+    _queue("quota_reservations", null().cast(WorkerJob.started_at.type), select(QuotaReservation)),
+)
+_INSTANCES = select(
+    ServiceInstance, (ServiceInstance.seen_at < func.now() - bindparam("p_silence", type_=Interval)).label("is_lost")
+).order_by(ServiceInstance.service, ServiceInstance.started_at, ServiceInstance.id)
+
+
+async def server(session: AsyncSession) -> Server:
+    """Return what PostgreSQL says of itself."""
+    return Server(**(await session.execute(_SERVER)).one()._asdict())
+
+
+async def queues(session: AsyncSession) -> list[Queue]:
+    """Return how much waits where."""
+    return [Queue(**row._asdict()) for row in await session.execute(_QUEUES)]
+
+
+async def instances(session: AsyncSession, *, silence: timedelta) -> Sequence[tuple[ServiceInstance, bool]]:
+    """Return the processes that told of themselves, and of each whether it has been silent for too long."""
+    rows = await session.execute(_INSTANCES, {"p_silence": silence})
+    return [(row[0], row[1]) for row in rows]
+
+
+async def jobs(session: AsyncSession) -> Sequence[WorkerJob]:
+    """Return the workers' jobs, by name."""
+    return (await session.scalars(select(WorkerJob).order_by(WorkerJob.name))).all()
+
+
+async def applied_migration(session: AsyncSession) -> str | None:
+    """Return the revision of the schema."""
+    revision: str | None = await session.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision

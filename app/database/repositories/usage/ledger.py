@@ -1,0 +1,129 @@
+"""The ledger: what every attempt at a model came to. It is appended to, by whoever ends a turn."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from typing import Any, Literal
+from uuid import UUID
+
+from asyncpg import UniqueViolationError
+from sqlalchemy import CTE, BigInteger, Uuid, bindparam, case, column, func, select, true
+from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
+from sqlalchemy.exc import IntegrityError
+
+from app.database import driver
+from app.database.connection import violated_constraint
+from app.database.driver import Either, Statement
+from app.database.models import LlmCall, User
+from app.database.repositories.chat import idempotency_keys
+from app.database.repositories.chat.idempotency_keys import KeptResponse
+
+Purpose = Literal["answer", "summary"]
+
+ONCE = "uq_llm_calls_turn_id_attempt"
+"""The constraint that refuses to account for a turn a second time."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One attempt at a model, as the ledger keeps it."""
+
+    attempt: int
+    model_requested: str
+    model_used: str | None
+    is_fallback: bool
+    status: Literal["ok", "error", "cancelled"]
+    error_code: str | None
+    prompt_tokens: int
+    completion_tokens: int
+    is_estimated: bool
+    latency_ms: int
+    first_token_ms: int | None = None
+    cost_usd: Decimal | None = None
+    is_cached: bool = False
+    purpose: Purpose = "answer"
+    fallback_reason: str | None = None
+
+
+_COLUMNS = [field.name for field in fields(LedgerEntry)]
+
+
+def owner_statement() -> CTE:
+    """Build the look-up of the account `p_user_id`: no row, once it has been erased.
+
+    Erasing an account takes the identity out of the ledger: it waits for this lock, or this finds nobody.
+    """
+    return (
+        select(User.id)
+        .where(User.id == bindparam("p_user_id", type_=BigInteger))
+        .with_for_update(key_share=True, read=True)
+        .cte("owner")
+    )
+
+
+def append_statement(owner: CTE, *, where_any: CTE | None = None) -> Insert:
+    """Build the insertion of a turn's attempts, to be run with `parameters`: all of them or, being there already, none.
+
+    With `where_any` nothing is inserted unless that has a row, and being there already is no error.
+    """
+    calls = (
+        func.jsonb_to_recordset(bindparam("p_calls", type_=JSONB))
+        .table_valued(*(column(name, LlmCall.__table__.c[name].type) for name in _COLUMNS), name="calls")
+        .render_derived(with_types=True)
+    )
+    rows = select(
+        bindparam("p_turn_id", type_=Uuid),
+        owner.c.id,
+        case((owner.c.id.is_not(None), bindparam("p_session_id", type_=BigInteger))),
+        *calls.c,
+    ).select_from(calls.outerjoin(owner, true()))
+    if where_any is not None:
+        rows = rows.where(select(where_any).exists())
+    statement = insert(LlmCall).from_select(["turn_id", "user_id", "session_id", *_COLUMNS], rows)
+    return statement if where_any is None else statement.on_conflict_do_nothing(constraint=ONCE)
+
+
+def parameters(*, turn_id: UUID, user_id: int, session_id: int | None, calls: Sequence[LedgerEntry]) -> dict[str, Any]:
+    """Return what `append_statement` and its `owner_statement` take."""
+    return {"p_turn_id": turn_id, "p_user_id": user_id, "p_session_id": session_id, "p_calls": list(map(_row, calls))}
+
+
+def _row(call: LedgerEntry) -> dict[str, Any]:
+    row = {name: getattr(call, name) for name in _COLUMNS}
+    if call.cost_usd is not None:
+        row["cost_usd"] = str(call.cost_usd)  # as JSON a number would pass through a float
+    return row
+
+
+def is_there_already(error: BaseException) -> bool:
+    """Tell whether the ledger refused a turn because it has been accounted for."""
+    return violated_constraint(error) == ONCE
+
+
+_append = append_statement(owner_statement())
+_APPEND = Statement(_append)
+_APPEND_WITH_KEY = Statement(_append.add_cte(idempotency_keys.keep_statement().cte("key")))
+
+
+async def record_calls(
+    connection: Either,
+    *,
+    turn_id: UUID,
+    user_id: int,
+    session_id: int | None = None,
+    calls: Sequence[LedgerEntry],
+    kept: KeptResponse | None = None,
+) -> None:
+    """Append attempts that belong to no stored answer: those of a direct question or, in a session, of a summary.
+
+    Keep what a direct question was answered under its key. Harmless to repeat: `turn_id` is accounted for once.
+    """
+    values = parameters(turn_id=turn_id, user_id=user_id, session_id=session_id, calls=calls)
+    statement = _APPEND
+    if kept is not None:
+        statement, values = _APPEND_WITH_KEY, values | idempotency_keys.response_parameters(kept)
+    try:
+        await driver.fetch(connection, statement, values)
+    except (IntegrityError, UniqueViolationError) as error:
+        if not is_there_already(error):
+            raise

@@ -1,0 +1,144 @@
+"""What the three services share: `create_app()` puts logging, errors, health and resources around a router."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import Any, Literal
+
+from fastapi import APIRouter, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from app.config import Settings
+from app.core.security import AccessTokens
+from app.core.shutdown import stop_notice
+from app.database.connection import Database
+from app.database.migrations import wait_for_schema
+from app.http.dependencies import Resources
+from app.http.errors import install_handlers, problem_schemas
+from app.http.health import HealthChecks, health_router
+from app.http.middleware import BodyLimitMiddleware, RequestContextMiddleware
+from app.http.rate_limiting import RateLimitMiddleware
+from app.observability.logging import configure_logging
+from app.services.heartbeat import Heartbeat
+from app.services.limits.rate_limiter import RateLimits
+from app.services.redis.circuit_breaker import RedisBreaker
+from app.services.redis.client import open_redis
+
+ServiceLifespan = Callable[[Resources], AbstractAsyncContextManager[dict[str, Any]]]
+"""Opens what one service needs besides; what it yields joins `request.state`."""
+
+
+def create_app(  # noqa: PLR0913 - what the services differ in
+    settings: Settings,
+    *,
+    service: Literal["auth", "chat", "admin"],
+    description: str,
+    router: APIRouter,
+    lifespan: ServiceLifespan | None = None,
+    max_body_bytes: int = 16_384,
+    more_schemas: Mapping[str, Any] | None = None,
+) -> FastAPI:
+    """Build one service. Nothing is opened before its lifespan starts.
+
+    `max_body_bytes` is what its largest sensible request needs. `more_schemas` are what its OpenAPI document refers to
+    and the framework does not know.
+    """
+    configure_logging(
+        service=f"{service}-service",
+        level=settings.LOG_LEVEL,
+        json_lines=settings.LOG_JSON,
+        line_format=settings.LOG_FORMAT,
+    )
+    prefix = f"{settings.API_V1_STR}/{service}"
+    app = FastAPI(
+        title=f"{settings.PROJECT_NAME}: {service}",
+        description=description,
+        version=settings.VERSION,
+        openapi_url=f"{prefix}/openapi.json" if settings.DEBUG else None,
+        docs_url=f"{prefix}/docs" if settings.DEBUG else None,
+        redoc_url=None,
+        # A redirect would name the host that the client sent.
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+        lifespan=_lifespan(settings, service, lifespan),
+    )
+    # The first version that can describe an event stream.
+    app.openapi_version = "3.2.0"
+    # The last one added is the outermost.
+    app.add_middleware(BodyLimitMiddleware, max_bytes=max_body_bytes)
+    app.add_middleware(RateLimitMiddleware, prefix=f"{settings.API_V1_STR}/")
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.CORS_ORIGINS,
+        allow_credentials=True,
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
+        expose_headers=[
+            "X-Request-ID",
+            "Retry-After",
+            "RateLimit",
+            "RateLimit-Policy",
+            "Idempotent-Replayed",
+            "Content-Disposition",
+        ],
+    )
+    app.add_middleware(RequestContextMiddleware)
+    install_handlers(app)
+    app.include_router(health_router(settings, service))
+    app.include_router(router, prefix=prefix, tags=[service])
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = FastAPI.openapi(app)
+            document["components"]["schemas"].update(problem_schemas(), **(more_schemas or {}))
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign] # how the framework's documentation extends it
+    return app
+
+
+def _lifespan(
+    settings: Settings, service: Literal["auth", "chat", "admin"], extra: ServiceLifespan | None
+) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        async with AsyncExitStack() as stack:
+            database = Database.from_settings(settings, application_name=f"{service}-service")
+            stack.push_async_callback(database.close)
+            redis = open_redis(settings)
+            stack.push_async_callback(redis.aclose)
+            breaker = RedisBreaker(redis, budget=settings.REDIS_TIMEOUT)
+            stack.push_async_callback(breaker.close)
+            await wait_for_schema(database)
+            heartbeat = Heartbeat(database, service=service, version=settings.VERSION)
+            heartbeat.show("database", database.pool_use)
+            heartbeat.show("redis", breaker.figures)
+            stack.push_async_callback(heartbeat.close)
+            stopping = asyncio.Event()
+            stack.enter_context(stop_notice(stopping))
+            resources = Resources(
+                settings=settings,
+                database=database,
+                redis=redis,
+                breaker=breaker,
+                tokens=AccessTokens(
+                    key=settings.SECRET_KEY.get_secret_value(),
+                    algorithm=settings.ALGORITHM,
+                    life=timedelta(minutes=settings.ACCESS_TOKEN_EXPIRE_MINUTES),
+                ),
+                heartbeat=heartbeat,
+                stopping=stopping,
+            )
+            state: dict[str, Any] = {
+                "resources": resources,
+                "health": HealthChecks(resources),
+                "rate_limits": RateLimits(settings, redis, breaker),
+            }
+            if extra is not None:
+                state |= await stack.enter_async_context(extra(resources))
+            heartbeat.start()
+            yield state
+
+    return lifespan

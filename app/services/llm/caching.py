@@ -1,0 +1,74 @@
+"""A model that is not asked twice for the same."""
+
+import asyncio
+import logging
+
+from app.graph.context import ChatModel, Completion, ModelRequest, Owner, Patience, Publish
+from app.services.llm.response_cache import AnswerCache
+from app.services.llm.single_flight import Ask, SharedCall
+
+logger = logging.getLogger(__name__)
+
+_FAREWELL = 1.0
+"""Seconds for storing the last answers when the process ends."""
+
+
+class CachedModel:
+    """`ChatModel` over another one and a cache.
+
+    Who asks what is being asked at the moment joins the call under way. That is so within a process: two of them may
+    ask for the same at the same time.
+    """
+
+    def __init__(self, model: ChatModel, cache: AnswerCache) -> None:
+        self._model = model
+        self._cache = cache
+        self._calls: dict[str, SharedCall] = {}
+
+    async def complete(self, request: ModelRequest, *, max_seconds: float) -> Completion:
+        """Make one attempt, or none; see `ChatModel`."""
+
+        async def ask(_: Publish) -> Completion:
+            return await self._model.complete(request, max_seconds=max_seconds)
+
+        return await self._answer(request, ask, None, Patience(max_seconds, max_seconds, max_seconds))
+
+    async def stream(self, request: ModelRequest, publish: Publish, *, patience: Patience) -> Completion:
+        """Make one streamed attempt, or none; see `ChatModel`."""
+
+        async def ask(show: Publish) -> Completion:
+            return await self._model.stream(request, show, patience=patience)
+
+        return await self._answer(request, ask, publish, patience)
+
+    async def close(self) -> None:
+        """Wait for what is being stored, a moment at most."""
+        if self._calls:
+            await asyncio.wait([call.task for call in self._calls.values()], timeout=_FAREWELL)
+
+    async def _answer(self, request: ModelRequest, ask: Ask, publish: Publish | None, patience: Patience) -> Completion:
+        key = self._cache.key(request)
+        while (call := self._calls.get(key)) is not None:
+            if call.is_open:
+                return await call.join(request.owner, publish, patience)
+            # Soon the cache has its answer, and notes who gets it; or everybody has left it.
+            await asyncio.wait({call.task})
+        return await self._begin(key, request.owner, ask).join(request.owner, publish)
+
+    def _begin(self, key: str, asker: Owner, ask: Ask) -> SharedCall:
+        async def know_or_ask(show: Publish) -> Completion:
+            return await self._cache.find(key, asker) or await ask(show)
+
+        async def keep(call: SharedCall, completion: Completion) -> None:
+            try:
+                if completion.is_cached:
+                    for owner in {*call.waiting} - {asker}:
+                        await self._cache.find(key, owner)  # which notes that they have it too
+                else:
+                    await self._cache.store(key, tuple(call.waiting), completion)
+            except Exception:
+                logger.exception("answer cache failed")
+
+        call = self._calls[key] = SharedCall(know_or_ask, keep)
+        call.task.add_done_callback(lambda _: self._calls.pop(key))
+        return call

@@ -1,0 +1,134 @@
+"""Reports as files: whole, harmless, and held by nobody's connection."""
+
+import csv
+import io
+import tracemalloc
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from app.admin.analytics import usage_reports
+from app.admin.analytics.time_ranges import Range
+from app.admin.csv_export import csv_file, each
+from app.admin.schemas.analytics import ErrorRow, UserRow
+from app.database.connection import Database
+from tests.admin.analytics.conftest import Figures
+from tests.fixtures.database import Sql
+
+NOVEMBER = Range(datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC), ZoneInfo("UTC"))
+
+
+def failed(model: str, calls: int = 1) -> ErrorRow:
+    return ErrorRow(model=model, error_code="provider_timeout", calls=calls, share=0.5)
+
+
+async def written(*rows: ErrorRow) -> bytes:
+    file = await csv_file(ErrorRow, each(rows))
+    content = b"".join([piece async for piece in file.pieces])
+    assert len(content) == file.size
+    return content
+
+
+async def test_a_file_is_as_rfc_4180_says() -> None:
+    content = await written(failed('a "b", c'), failed("d\r\ne"), failed("größer"))
+    assert content == (
+        b"model,error_code,calls,share\r\n"
+        b'"a ""b"", c",provider_timeout,1,0.5\r\n'
+        b'"d\r\ne",provider_timeout,1,0.5\r\n'
+        b"gr\xc3\xb6\xc3\x9fer,provider_timeout,1,0.5\r\n"
+    )
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "=cmd|' /C calc'!A1"])
+async def test_no_cell_begins_like_a_formula(text: str) -> None:
+    (_, row) = csv.reader(io.StringIO((await written(failed(text))).decode(), newline=""))
+    assert row[0] == f"'{text}"
+
+
+async def test_harmless_cells_are_left_as_they_are() -> None:
+    (_, row) = csv.reader(io.StringIO((await written(failed("a=b-c@d"))).decode()))
+    assert row == ["a=b-c@d", "provider_timeout", "1", "0.5"]
+
+
+async def test_a_long_file_takes_little_memory() -> None:
+    async def rows() -> AsyncGenerator[ErrorRow]:
+        for number in range(40_000):
+            yield failed(f"a model with a rather long name, of which there are many: {number}")
+
+    tracemalloc.start()
+    try:
+        file = await csv_file(ErrorRow, rows())
+        sizes = [len(piece) async for piece in file.pieces]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert sum(sizes) == file.size > 3_000_000
+    assert max(sizes) <= 65_536
+    assert peak < 1_500_000
+
+
+async def test_what_cannot_be_read_to_its_end_makes_no_file() -> None:
+    is_closed = False
+
+    async def rows() -> AsyncGenerator[ErrorRow]:
+        nonlocal is_closed
+        try:
+            for number in range(40_000):
+                yield failed(f"a model with a rather long name, of which there are many: {number}")
+            raise ZeroDivisionError
+        finally:
+            is_closed = True
+
+    with pytest.raises(ZeroDivisionError):
+        await csv_file(ErrorRow, rows())
+    assert is_closed
+
+
+def test_a_file_says_what_it_is(figures: Figures) -> None:
+    response = figures.get("/reports/users.csv", **{"from": "2026-10-31T23:00:00Z", "to": "2026-11-30T23:00:00Z"})
+    assert response.headers["Content-Type"] == "text/csv; charset=utf-8; header=present"
+    assert response.headers["Content-Disposition"] == 'attachment; filename="users_2026-11-01_2026-12-01.csv"'
+    assert int(response.headers["Content-Length"]) == len(response.content)
+    assert response.headers["Cache-Control"] == "no-store"
+
+
+@pytest.fixture
+def many_accounts(sql: Sql) -> int:
+    """3000 accounts that asked something, and somebody who has been erased."""
+    sql.do(
+        "INSERT INTO users (uuid, email, username, password_hash)"
+        " SELECT gen_random_uuid(), n || '@example.com', 'user' || n, '' FROM generate_series(1, 3000) AS n"
+    )
+    sql.do(
+        "INSERT INTO llm_calls (turn_id, attempt, user_id, model_requested, status, latency_ms, cost_usd, created_at)"
+        " SELECT gen_random_uuid(), 1, id, 'm', 'ok', 1, 0.001 * (id %% 100), timestamptz '2026-11-20' FROM users"
+        " UNION ALL SELECT gen_random_uuid(), 1, NULL, 'm', 'ok', 1, 5, '2026-11-20'"
+    )
+    return 3000
+
+
+async def test_no_connection_is_held_while_a_client_takes_the_file(pool: Database, many_accounts: int) -> None:
+    file = await csv_file(UserRow, usage_reports.every_user(pool, "cost", NOVEMBER))
+    first = await anext(file.pieces)
+    assert pool.engine.pool.checkedout() == 0  # type: ignore[attr-defined] # of the pool that engines have
+    rest = [piece async for piece in file.pieces]
+    assert rest  # it was in the middle of it
+    rows = list(csv.DictReader(io.StringIO(b"".join([first, *rest]).decode(), newline="")))
+    assert len(rows) == many_accounts + 1
+    costs = [Decimal(row["cost_usd"]) for row in rows]
+    assert costs[:-1] == sorted(costs[:-1], reverse=True)
+    assert (rows[-1]["user_id"], costs[-1]) == ("", Decimal(5))
+    assert sum(costs) == Decimal("0.001") * 30 * sum(range(100)) + 5
+
+
+async def test_a_file_of_accounts_that_is_given_up_gives_its_connection_back(
+    pool: Database, many_accounts: int
+) -> None:
+    rows = usage_reports.every_user(pool, "cost", NOVEMBER)
+    await anext(rows)
+    assert pool.engine.pool.checkedout() == 1  # type: ignore[attr-defined] # as above
+    await rows.aclose()
+    assert pool.engine.pool.checkedout() == 0  # type: ignore[attr-defined] # as above

@@ -1,0 +1,315 @@
+"""From the outbox to the mail server."""
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+
+import pytest
+
+from app.auth.email.delivery import FIRST_DELAY, MAX_ATTEMPTS, MailDelivery
+from app.auth.email.outbox import MAILS_PER_RECIPIENT, MailOutbox
+from app.auth.email.templates import MailTexts
+from app.config import Settings
+from app.core.exceptions import DatabaseUnavailableError
+from app.core.security import hash_token
+from app.database.connection import Database, DatabaseConnection
+from app.database.repositories.accounts import email_outbox
+from app.database.repositories.accounts.email_outbox import ClaimedMail, MailKind
+from app.services.email.transport import MailError
+from tests.fixtures.database import Sql
+from tests.support.fakes import FakeMail
+
+KINDS: list[MailKind] = ["verify_email", "reset_password", "already_registered", "password_changed"]
+TEXTS = MailTexts(
+    project="Chat",
+    public_url="https://chat.example.com",
+    verification_life=timedelta(hours=24),
+    reset_life=timedelta(minutes=30),
+)
+OUTAGE = MailError("SMTPConnectError", is_permanent=False)
+REFUSAL = MailError("reply 550", is_permanent=True)
+
+
+@pytest.fixture
+async def database(settings: Settings, sql: Sql) -> AsyncIterator[Database]:
+    database = Database.from_settings(settings, application_name="test")
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def deliver(database: Database) -> Callable[[FakeMail], MailDelivery]:
+    """Makes a delivery with a given mail server at its end."""
+
+    def make(transport: FakeMail) -> MailDelivery:
+        return MailDelivery(
+            database=database,
+            transport=transport,
+            texts=TEXTS,
+            outbox=MailOutbox(is_on=True),
+            lease=timedelta(seconds=60),
+        )
+
+    return make
+
+
+Deliver = Callable[[FakeMail], MailDelivery]
+
+
+def make_account(
+    sql: Sql, email: str = "ada@example.com", /, *, is_active: bool = True, is_verified: bool = False
+) -> None:
+    sql.do(
+        "INSERT INTO users (uuid, username, password_hash, email, is_active, is_verified)"
+        " VALUES (gen_random_uuid(), 'ada', 'x', %s, %s, %s)",
+        [email, is_active, is_verified],
+    )
+
+
+async def enqueue(delivery: MailDelivery, kind: MailKind, recipient: str = "ada@example.com") -> None:
+    async with delivery.database.autocommit() as connection:
+        await delivery.outbox.enqueue(connection, kind, recipient)
+
+
+def rows(sql: Sql) -> int:
+    return int(sql.value("SELECT count(*) FROM outgoing_mails"))
+
+
+def make_due(sql: Sql) -> None:
+    sql.do("UPDATE outgoing_mails SET next_attempt_at = now()")
+
+
+@pytest.mark.parametrize(
+    ("kind", "page", "purpose", "life"),
+    [
+        ("verify_email", "verify-email", "verify_email", "24 hours"),
+        ("reset_password", "reset-password", "reset_password", "30 minutes"),
+        ("already_registered", "reset-password", "reset_password", "30 minutes"),
+    ],
+)
+async def test_a_link_holds_a_new_token_that_is_stored_hashed(
+    deliver: Deliver, sql: Sql, kind: MailKind, page: str, purpose: str, life: str
+) -> None:
+    make_account(sql)
+    server = FakeMail()
+    delivery = deliver(server)
+    await enqueue(delivery, kind)
+    assert await delivery.deliver_next()
+    (mail,) = server.taken
+    (link,) = re.findall(r"^https://\S+$", mail.text, re.MULTILINE)
+    address, _, token = link.partition("#token=")
+    assert address == f"https://chat.example.com/{page}"
+    assert f"for {life}." in mail.text
+    (row,) = sql.rows("SELECT *, extract(epoch FROM expires_at - created_at) AS life FROM one_time_tokens")
+    assert bytes(row["token_hash"]) == hash_token(token)
+    assert row["purpose"] == purpose
+    assert row["life"] == {"24 hours": 86_400, "30 minutes": 1800}[life]
+    assert rows(sql) == 0
+    assert not await delivery.deliver_next()
+
+
+async def test_a_notice_holds_no_token(deliver: Deliver, sql: Sql) -> None:
+    make_account(sql)
+    server = FakeMail()
+    delivery = deliver(server)
+    await enqueue(delivery, "password_changed")
+    await delivery.deliver_next()
+    assert "token" not in server.taken[0].text
+    assert sql.value("SELECT count(*) FROM one_time_tokens") == 0
+
+
+@pytest.mark.parametrize(
+    ("columns", "kinds"),
+    [
+        pytest.param({}, KINDS, id="account"),
+        pytest.param(
+            {"is_verified": True}, ["reset_password", "already_registered", "password_changed"], id="verified account"
+        ),
+        pytest.param({"is_active": False}, [], id="disabled account"),
+        pytest.param(None, [], id="no account"),
+    ],
+)
+async def test_what_does_not_apply_any_more_is_dropped(
+    deliver: Deliver, sql: Sql, columns: dict[str, bool] | None, kinds: list[MailKind]
+) -> None:
+    if columns is not None:
+        make_account(sql, **columns)
+    sent = []
+    for kind in KINDS:
+        server = FakeMail()
+        delivery = deliver(server)
+        await enqueue(delivery, kind)
+        await delivery.deliver_next()
+        assert rows(sql) == 0
+        sent += [kind] * len(server.taken)
+    assert sent == kinds
+
+
+async def test_what_was_not_sent_does_not_count(deliver: Deliver, sql: Sql) -> None:
+    server = FakeMail()
+    delivery = deliver(server)
+    for _ in range(MAILS_PER_RECIPIENT + 1):  # by a stranger, before the address has an account
+        await enqueue(delivery, "verify_email")
+        assert await delivery.deliver_next()
+    make_account(sql)
+    for _ in range(MAILS_PER_RECIPIENT + 1):
+        await enqueue(delivery, "verify_email")
+        await delivery.deliver_next()
+    assert len(server.taken) == MAILS_PER_RECIPIENT
+
+
+async def test_mail_goes_to_the_address_that_was_registered_however_it_was_typed(deliver: Deliver, sql: Sql) -> None:
+    make_account(sql, "Ada@example.com")
+    server = FakeMail()
+    delivery = deliver(server)
+    await enqueue(delivery, "reset_password", "aDA@example.com")
+    await delivery.deliver_next()
+    assert server.taken[0].recipient == "Ada@example.com"
+
+
+async def test_failures_are_tried_again_later_and_later_and_then_given_up(
+    deliver: Deliver, sql: Sql, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    make_account(sql)
+    server = FakeMail(*[OUTAGE] * (MAX_ATTEMPTS + 1))
+    delivery = deliver(server)
+    await enqueue(delivery, "reset_password")
+    waits = []
+    for _ in range(MAX_ATTEMPTS - 1):
+        assert await delivery.deliver_next()
+        assert not await delivery.deliver_next()
+        waits.append(
+            timedelta(
+                seconds=float(sql.value("SELECT extract(epoch FROM next_attempt_at - now()) FROM outgoing_mails"))
+            )
+        )
+        make_due(sql)
+    for number, wait in enumerate(waits):
+        assert 0.79 < wait / FIRST_DELAY / 2**number < 1.21
+    assert rows(sql) == 1
+    await delivery.deliver_next()
+    assert rows(sql) == 0
+    assert server.taken == []
+    assert [record.message for record in caplog.records if "mail" in record.name] == [
+        *["mail postponed"] * (MAX_ATTEMPTS - 1),
+        "mail given up",
+    ]
+    assert "@" not in caplog.text
+    assert "token" not in caplog.text
+
+
+async def test_a_refusal_for_good_is_not_tried_again(
+    deliver: Deliver, sql: Sql, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_account(sql)
+    delivery = deliver(FakeMail(REFUSAL))
+    await enqueue(delivery, "reset_password")
+    await delivery.deliver_next()
+    assert rows(sql) == 0
+    assert "mail given up" in caplog.text
+    assert "ada" not in caplog.text
+
+
+async def test_a_mail_that_kills_its_process_is_given_up_too(deliver: Deliver, sql: Sql) -> None:
+    make_account(sql)
+    server = FakeMail()
+    delivery = deliver(server)
+    await enqueue(delivery, "reset_password")
+    sql.do("UPDATE outgoing_mails SET attempts = %s", [MAX_ATTEMPTS])
+    assert await delivery.deliver_next()
+    assert (server.taken, rows(sql)) == ([], 0)
+
+
+async def test_while_a_mail_is_sent_nobody_else_sends_it_and_no_connection_is_held(deliver: Deliver, sql: Sql) -> None:
+    make_account(sql)
+    gate = asyncio.Event()
+    server, other = FakeMail(gate=gate), FakeMail()
+    delivery = deliver(server)
+    await enqueue(delivery, "reset_password")
+    sending = asyncio.create_task(delivery.deliver_next())
+    await server.was_asked.wait()
+    assert delivery.database.engine.pool.checkedout() == 0  # type: ignore[attr-defined] # of the pool that is used
+    assert not await deliver(other).deliver_next()
+    gate.set()
+    assert await sending
+    assert (len(server.taken), other.taken) == (1, [])
+
+
+async def next_taken(server: FakeMail) -> None:
+    await asyncio.wait_for(server.was_taken.wait(), 10)
+    server.was_taken.clear()
+
+
+async def test_mail_of_this_process_goes_at_once_and_of_others_soon(
+    deliver: Deliver, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_account(sql)
+    monkeypatch.setattr("app.auth.email.delivery._POLL_SECONDS", 3600)
+    server = FakeMail()
+    delivery = deliver(server)
+    async with delivery.running():
+        await asyncio.sleep(0.2)  # it has looked, and waits
+        await enqueue(delivery, "reset_password")
+        delivery.outbox.wake()
+        await next_taken(server)
+    monkeypatch.setattr("app.auth.email.delivery._POLL_SECONDS", 0.1)
+    async with delivery.running():
+        await asyncio.sleep(0.2)
+        await enqueue(delivery, "reset_password")
+        await next_taken(server)
+
+
+async def test_the_loop_outlives_an_outage_of_postgresql_and_a_fault_of_ours(
+    deliver: Deliver, sql: Sql, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_account(sql)
+    monkeypatch.setattr("app.auth.email.delivery._POLL_SECONDS", 0.05)
+    outages, claim = iter(range(3)), email_outbox.claim
+
+    async def claim_later(connection: DatabaseConnection, *, lease: timedelta) -> ClaimedMail | None:
+        if next(outages, None) is not None:
+            raise DatabaseUnavailableError
+        return await claim(connection, lease=lease)
+
+    monkeypatch.setattr(email_outbox, "claim", claim_later)
+    server = FakeMail(ZeroDivisionError())
+    delivery = deliver(server)
+    await enqueue(delivery, "reset_password")
+    await enqueue(delivery, "password_changed")
+    async with delivery.running():
+        await next_taken(server)
+    assert next(outages, None) is None
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == ["mail delivery failed"]
+    assert sql.rows("SELECT kind, attempts FROM outgoing_mails") == [{"kind": "reset_password", "attempts": 1}]
+
+
+async def test_stopping_lets_a_mail_finish_but_not_for_ever(
+    deliver: Deliver, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_account(sql)
+    gate = asyncio.Event()
+    server = FakeMail(gate=gate)
+    delivery = deliver(server)
+    await enqueue(delivery, "reset_password")
+    async with delivery.running():
+        await server.was_asked.wait()
+        asyncio.get_running_loop().call_later(0.2, gate.set)
+    assert (len(server.taken), rows(sql)) == (1, 0)
+
+    monkeypatch.setattr("app.auth.email.delivery._STOP_SECONDS", 0.1)
+    server = FakeMail(gate=asyncio.Event())
+    delivery = deliver(server)
+    await enqueue(delivery, "reset_password")
+    async with asyncio.timeout(10), delivery.running():
+        await server.was_asked.wait()
+    assert (server.taken, rows(sql)) == ([], 1)  # the next process sends it when the lease is over
+
+
+async def test_without_mail_nothing_is_left_lying(database: Database, sql: Sql) -> None:
+    outbox = MailOutbox(is_on=False)
+    async with database.autocommit() as connection:
+        await outbox.enqueue(connection, "verify_email", "ada@example.com")
+    assert rows(sql) == 0

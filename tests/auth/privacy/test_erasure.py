@@ -1,0 +1,316 @@
+"""Erasing an account."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
+from redis import Redis
+
+from app import auth_main
+from app.config import Settings
+from app.database.repositories.accounts import erasure
+from tests.auth.conftest import CANARY, fill
+from tests.fixtures.database import Sql, counted_statements
+from tests.fixtures.services import ADMIN, AUTH, CHAT, PASSWORD, Chat, User, assert_problem, login, register
+from tests.support.provider import Provider, answers
+
+ABOUT_NOBODY = {"service_instances", "usage_repair", "webhook_endpoints", "worker_jobs"}
+"""Tables that hold nothing about people."""
+SUMS_OF_EVERYBODY = {"usage_quarters", "latency_quarters", "error_quarters"}
+
+
+def erase(client: TestClient, user: User, password: str = PASSWORD) -> Response:
+    return client.request("DELETE", f"{AUTH}/me", json={"password": password}, headers=user.headers)
+
+
+def counts(receipt: dict[str, Any], part: str = "removed") -> dict[str, int]:
+    return {item["what"]: item["count"] for item in receipt[part]}
+
+
+def test_nothing_of_an_erased_account_is_left_in_any_table(
+    auth_client: TestClient, eve: User, sql: Sql, redis: Redis
+) -> None:
+    identity = [CANARY, "203.0.113.77", CANARY.encode().hex()]
+    before = sql.everything()
+    assert {
+        table for table, rows in before.items() if not rows
+    } <= ABOUT_NOBODY  # a new table needs a trace of hers too
+    for table in ("users", "auth_sessions", "api_keys", "chat_sessions", "chat_messages", "outgoing_mails"):
+        assert CANARY in before[table].lower(), table
+    ids = sql.rows("SELECT uuid FROM users UNION SELECT uuid FROM chat_sessions UNION SELECT uuid FROM chat_messages")
+    response = erase(auth_client, eve)
+    assert response.status_code == 200, response.text
+    after = sql.everything()
+    for table, rows in after.items():
+        for word in identity:
+            assert word not in rows.lower(), table
+    for row in ids:
+        traces = {table for table, rows in after.items() if str(row["uuid"]) in rows}
+        # The account's id stays in the audit log, that of an answer in the ledger: neither leads to anything else.
+        # Receivers of webhooks are still to be told which account was erased.
+        told = {"webhook_deliveries"} if str(row["uuid"]) == eve.id else set()
+        assert traces <= {"audit_log", "llm_calls"} | told
+    kept = {table for table, rows in after.items() if rows}
+    about_many = {"audit_log", "llm_calls", "login_throttles", "usage_pending", "webhook_deliveries"}
+    assert kept <= about_many | SUMS_OF_EVERYBODY | ABOUT_NOBODY
+    assert "account:" not in after["login_throttles"]
+    assert "name:" not in after["login_throttles"]
+
+
+def test_the_receipt_counts_what_went_and_says_what_stays_and_why(
+    auth_client: TestClient, eve: User, sql: Sql, redis: Redis
+) -> None:
+    calls = sql.value("SELECT count(*) FROM llm_calls")
+    receipt = erase(auth_client, eve).json()
+    assert counts(receipt) == {
+        "users": 1,
+        "auth_sessions": 1,
+        "api_keys": 1,
+        "one_time_tokens": 1,
+        "idempotency_keys": 1,
+        "outgoing_mails": 1,
+        "chat_sessions": 1,
+        "chat_messages": 6,
+        "user_usage_days": 1,
+        "user_usage_weeks": 1,
+        "user_usage_quarters": 2,
+        "quota_reservations": 1,
+        "webhook_deliveries": 4,
+        "stream_buffers": 0,
+        "cached_answers": 0,
+    }
+    assert {item["store"] for item in receipt["removed"]} == {"postgresql", "redis"}
+    assert receipt["expiring"] == []
+    assert counts(receipt, "kept") == {
+        "llm_calls": calls,
+        "audit_log": sql.value(
+            "SELECT count(*) FROM audit_log WHERE actor_id = %(id)s OR target_id = %(id)s", {"id": eve.id}
+        ),
+    }
+    assert all(item["reason"] for item in receipt["kept"])
+    assert sql.value("SELECT abs(extract(epoch FROM now() - %s::timestamptz)) < 60", [receipt["erased_at"]])
+
+
+def test_the_ledger_stays_true_and_forgets_who_it_was(auth_client: TestClient, eve: User, sql: Sql) -> None:
+    figures = (
+        "SELECT count(*), sum(prompt_tokens) AS prompt, sum(completion_tokens) AS completion, sum(latency_ms) AS ms,"
+        " count(DISTINCT turn_id) AS turns, count(*) FILTER (WHERE status = 'error') AS errors, min(created_at),"
+        " max(created_at) FROM llm_calls"
+    )
+    before = sql.rows(figures)
+    assert before[0]["count"] >= 5
+    erase(auth_client, eve)
+    assert sql.rows(figures) == before
+    assert sql.value("SELECT count(*) FROM llm_calls WHERE user_id IS NOT NULL OR session_id IS NOT NULL") == 0
+
+
+def test_others_lose_nothing(auth_client: TestClient, chat: Chat, eve: User, sql: Sql) -> None:
+    session = chat.open(title="Ada's")
+    chat.ask(session, "Hi")
+    auth_client.post(f"{AUTH}/api-keys", json={"name": "k", "scopes": ["chat:read"]}, headers=chat.user.headers)
+    sql.do("INSERT INTO outgoing_mails (kind, recipient) VALUES ('reset_password', %s)", [chat.user.email])
+    queries = [
+        f"SELECT * FROM {table} WHERE user_id = (SELECT id FROM users WHERE username = 'ada') ORDER BY id"  # noqa: S608
+        for table in ("auth_sessions", "api_keys", "chat_sessions", "llm_calls")
+    ] + ["SELECT * FROM users WHERE username = 'ada'", "SELECT * FROM outgoing_mails WHERE recipient LIKE 'ada%%'"]
+    before = [sql.rows(query) for query in queries]
+    assert all(before)
+    erase(auth_client, eve)
+    assert [sql.rows(query) for query in queries] == before
+    assert len(chat.request("GET", f"/sessions/{session}").json()["messages"]) == 2
+
+
+def test_tokens_and_keys_of_an_erased_account_are_void_on_all_services_at_once(
+    auth_client: TestClient, chat_client: TestClient, admin_client: TestClient, admin: User, eve: User, sql: Sql
+) -> None:
+    sql.do("UPDATE users SET role = 'admin' WHERE uuid = %s", [eve.id])
+    key = auth_client.post(f"{AUTH}/api-keys", json={"name": "k", "scopes": ["chat:read"]}, headers=eve.headers).json()[
+        "key"
+    ]
+    requests = [
+        (auth_client, f"{AUTH}/me", eve),
+        (chat_client, f"{CHAT}/sessions", eve),
+        (chat_client, f"{CHAT}/sessions", replace(eve, access_token=key)),
+        (admin_client, f"{ADMIN}/overview", eve),
+    ]
+    assert {client.get(path, headers=user.headers).status_code for client, path, user in requests} == {200}
+    assert erase(auth_client, eve).status_code == 200
+    for client, path, user in requests:
+        assert_problem(client.get(path, headers=user.headers), 401, "unauthorized")
+    refresh = auth_client.post(f"{AUTH}/refresh", json={"refresh_token": eve.refresh_token})
+    assert_problem(refresh, 401, "invalid_refresh_token")
+    assert_problem(login(auth_client, eve.username), 401, "invalid_credentials")
+
+
+def test_name_and_address_are_free_again(auth_client: TestClient, ada: User) -> None:
+    erase(auth_client, ada)
+    assert register(auth_client, "ada").status_code == 201
+
+
+def test_the_wrong_password_erases_nothing_and_is_audited(auth_client: TestClient, ada: User, sql: Sql) -> None:
+    assert_problem(erase(auth_client, ada, "a wrong password"), 400, "wrong_password")
+    assert auth_client.get(f"{AUTH}/me", headers=ada.headers).status_code == 200
+    (entry,) = sql.rows("SELECT * FROM audit_log WHERE outcome = 'refused'")
+    assert (entry["action"], str(entry["actor_id"])) == ("password.confirmation", ada.id)
+
+
+@pytest.mark.parametrize("body", [{}, {"password": ""}, {"password": PASSWORD, "id": 1}, {"password": None}, []])
+def test_without_the_password_nothing_is_erased(auth_client: TestClient, ada: User, body: object) -> None:
+    response = auth_client.request("DELETE", f"{AUTH}/me", json=body, headers=ada.headers)
+    assert_problem(response, 422, "validation_error")
+    assert auth_client.get(f"{AUTH}/me", headers=ada.headers).status_code == 200
+
+
+def test_erasure_is_audited_by_public_id_with_the_counts(auth_client: TestClient, ada: User, sql: Sql) -> None:
+    receipt = erase(auth_client, ada).json()
+    (entry,) = sql.rows("SELECT * FROM audit_log WHERE action = 'account.erased'")
+    assert (str(entry["actor_id"]), str(entry["target_id"]), entry["outcome"]) == (ada.id, ada.id, "done")
+    assert entry["details"]["removed"].items() <= counts(receipt).items()
+
+
+def test_of_several_erasures_at_once_one_erases(auth_client: TestClient, eve: User, sql: Sql) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        statuses = sorted(response.status_code for response in pool.map(lambda _: erase(auth_client, eve), range(6)))
+    assert statuses[0] == 200
+    assert set(statuses[1:]) <= {400, 401}  # 400: gone between the check of the token and that of the password
+    assert sql.value("SELECT count(*) FROM audit_log WHERE action = 'account.erased'") == 1
+
+
+def test_the_last_admin_stays(auth_client: TestClient, admin: User, ada: User, sql: Sql) -> None:
+    sql.do(
+        "INSERT INTO users (uuid, email, username, password_hash, role, is_active)"
+        " VALUES (gen_random_uuid(), 'x@example.com', 'disabled', '', 'admin', false)"
+    )
+    assert_problem(erase(auth_client, admin), 409, "last_admin")
+    assert auth_client.get(f"{AUTH}/me", headers=admin.headers).status_code == 200
+    (entry,) = sql.rows("SELECT * FROM audit_log WHERE action = 'account.erased'")
+    assert (entry["outcome"], entry["details"]) == ("refused", {"reason": "last_admin"})
+    sql.do("UPDATE users SET role = 'admin' WHERE username = 'ada'")
+    assert erase(auth_client, admin).status_code == 200
+    assert_problem(erase(auth_client, ada), 409, "last_admin")
+
+
+def test_of_two_admins_who_leave_at_once_one_stays(
+    auth_client: TestClient, admin: User, make_user: Callable[[str], User], sql: Sql
+) -> None:
+    for number in range(5):
+        other = make_user(f"admin{number}")
+        sql.do("UPDATE users SET role = 'admin' WHERE uuid = %s", [other.id])
+        with ThreadPoolExecutor(2) as pool:
+            responses = list(pool.map(lambda user: erase(auth_client, user), (admin, other)))
+        assert sorted(response.status_code for response in responses) == [200, 409]
+        admin = (admin, other)[[response.status_code for response in responses].index(409)]
+        assert sql.value("SELECT count(*) FROM users WHERE role = 'admin'") == 1
+
+
+def test_a_turn_under_way_is_not_stored_and_its_cost_has_no_name(
+    auth_client: TestClient, chat: Chat, sql: Sql, provider: Provider
+) -> None:
+    session = chat.open()
+    provider.script(answers(f"{CANARY} answer", usage=(11, 4), first_after=1), answers("direct", first_after=1))
+    with ThreadPoolExecutor(2) as pool:
+        asked = pool.submit(chat.request, "POST", f"/sessions/{session}/messages", json={"message": CANARY})
+        provider.wait_for_calls(1)
+        directly = pool.submit(chat.request, "POST", "/direct", json={"message": CANARY})
+        provider.wait_for_calls(2)
+        receipt = erase(auth_client, chat.user).json()
+        assert provider.calls[0].finished is None  # really under way
+        assert_problem(asked.result(timeout=10), 404)
+        assert directly.result(timeout=10).status_code == 200  # it was asked in time
+    assert counts(receipt)["chat_messages"] == 2
+    assert CANARY not in "".join(sql.everything().values())
+    assert sql.value("SELECT count(*) FROM chat_messages") == 0
+    calls = sql.rows("SELECT user_id, session_id FROM llm_calls")
+    assert calls == [{"user_id": None, "session_id": None}] * 2
+
+
+def test_what_is_asked_for_while_the_account_goes_is_a_401(auth_client: TestClient, chat: Chat, sql: Sql) -> None:
+    key = {"name": "k", "scopes": ["chat:read"]}
+    with ThreadPoolExecutor(2) as pool:
+        sql.do("BEGIN")
+        try:
+            sql.do("DELETE FROM users WHERE uuid = %s", [chat.user.id])
+            waiting = [
+                pool.submit(chat.request, "POST", "/sessions", json={}),
+                pool.submit(auth_client.post, f"{AUTH}/api-keys", json=key, headers=chat.user.headers),
+            ]
+            time.sleep(0.3)
+            assert not any(request.done() for request in waiting)  # they have been let in, and wait for the lock
+        finally:
+            sql.do("COMMIT")
+        for request in waiting:
+            assert_problem(request.result(timeout=10), 401, "unauthorized")
+
+
+def test_a_password_that_is_replaced_meanwhile_erases_nothing(auth_client: TestClient, ada: User, sql: Sql) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        sql.do("BEGIN")
+        try:
+            sql.do("UPDATE users SET password_hash = 'another'")
+            waiting = pool.submit(erase, auth_client, ada)
+            time.sleep(0.5)
+            assert not waiting.done()  # the old password was right, and it waits for the lock
+        finally:
+            sql.do("COMMIT")
+        assert_problem(waiting.result(timeout=10), 409, "password_changed")
+    assert sql.value("SELECT count(*) FROM users") == 1
+
+
+def test_long_conversations_and_many_short_ones_go_in_slices(
+    auth_client: TestClient, ada: User, bob: User, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasure, "_BATCH", 50)
+    for user in (ada, bob):
+        for messages in (0, 1, 49, 50, 51, 100, 237, *[3] * 30):
+            fill(sql, user, sessions=1, messages=messages)
+    with counted_statements() as statements:
+        receipt = erase(auth_client, ada).json()
+    written = [statement for statement in statements if statement.startswith("DELETE FROM chat_messages")]
+    assert len(written) > 578 // 50
+    assert counts(receipt)["chat_messages"] == 0 + 1 + 49 + 50 + 51 + 100 + 237 + 90
+    assert counts(receipt)["chat_sessions"] == 37
+    assert counts(receipt, "kept")["llm_calls"] == 272
+    assert sql.value("SELECT count(*) FROM chat_messages") == 578
+    assert sql.value("SELECT count(*) FROM llm_calls WHERE user_id IS NULL") == 272
+
+
+def test_copies_in_redis_go_with_the_account(
+    auth_client: TestClient, chat: Chat, others_chat: Chat, redis: Redis
+) -> None:
+    mine, others = (person.ask(person.open(), "Hi")["ai_response"]["id"] for person in (chat, others_chat))
+    redis.xadd(f"turn:{mine}", {"text": CANARY})
+    redis.xadd(f"turn:{others}", {"text": "stays"})
+    for user in (chat.user, others_chat.user):
+        names = [f"cache:{user.id}:{number}" for number in range(1200)]
+        redis.mset(dict.fromkeys(names, CANARY))
+        redis.zadd(f"user:{user.id}:cache", dict.fromkeys(names, 1))
+    receipt = erase(auth_client, chat.user).json()
+    assert (counts(receipt)["stream_buffers"], counts(receipt)["cached_answers"]) == (1, 1200)
+    # But for the counts of requests, which are gone in a minute.
+    left = {name.decode() for name in redis.scan_iter() if not name.startswith(b"limits:")}
+    assert f"turn:{others}" in left
+    # And that it is gone, so that nothing is added any more.
+    assert {name for name in left if mine in name or chat.user.id in name} == {f"user:{chat.user.id}:deleted"}
+    assert len(left) == 1203
+    assert 0 < redis.ttl(f"user:{chat.user.id}:deleted") <= 7200
+
+
+def test_without_redis_the_account_goes_and_the_receipt_says_so(
+    settings: Settings, auth_client: TestClient, ada: User
+) -> None:
+    alone = settings.model_copy(update={"REDIS_URL": "redis://127.0.0.1:9"})
+    with TestClient(auth_main.create(alone)) as client:
+        response = erase(client, ada)
+    assert response.status_code == 200
+    receipt = response.json()
+    assert {item["store"] for item in receipt["removed"]} == {"postgresql"}
+    assert [(item["store"], item["what"]) for item in receipt["expiring"]] == [
+        ("redis", "stream_buffers"),
+        ("redis", "cached_answers"),
+    ]
+    assert_problem(auth_client.get(f"{AUTH}/me", headers=ada.headers), 401, "unauthorized")

@@ -1,0 +1,458 @@
+"""A request with an `Idempotency-Key` is carried out once, and answered the same each time."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg2
+import pytest
+from fastapi.testclient import TestClient
+from httpx2 import HTTPError, Response
+from redis import Redis
+from sqlalchemy import delete
+
+from app import main
+from app.chat.idempotency.service import Replies, Reply
+from app.chat.schemas import ChatRequest
+from app.chat.sessions.service import ChatService
+from app.chat.turns.questions import Questions
+from app.chat.turns.runner import TurnRunner
+from app.chat.turns.store import TurnStore
+from app.config import Settings
+from app.core.exceptions import DatabaseUnavailableError
+from app.core.types import ResponseModel
+from app.database.connection import Database
+from app.database.models import User
+from app.database.repositories.accounts.callers import Principal
+from app.database.repositories.chat import idempotency_keys, turns
+from app.database.repositories.chat.idempotency_keys import KeptResponse, KeyTakenError, RequestKey
+from app.database.repositories.chat.turns import ActiveTurnError, NewTurn
+from app.database.repositories.usage import ledger
+from app.database.repositories.usage.quotas import Quota
+from app.graph.builder import build_chat_graph
+from app.graph.context import ModelPolicy
+from app.services.limits.quotas import Quotas
+from app.services.llm.catalog import Catalog
+from app.services.redis.cache_purger import SessionCleaner
+from app.services.redis.circuit_breaker import RedisBreaker
+from app.services.redis.client import open_redis
+from tests.fixtures.database import Sql, counted_statements
+from tests.fixtures.processes import ChatProcess
+from tests.fixtures.services import CHAT, Chat, assert_problem
+from tests.support.fakes import INSTRUCTIONS, FakeModel, abandoned_turns, completion, price
+from tests.support.provider import Provider, answers, stalls
+
+KEY = "5c3a1c2e-6d0c-4f0e-9b4e-0d9a3c6f7b21"
+ROUTES = ["/direct", "/sessions", "/sessions with a question", "/sessions/{id}/messages"]
+
+
+def post(chat: Chat, path: str, body: dict[str, Any], key: str = KEY) -> Response:
+    return chat.request("POST", path, json=body, headers={"Idempotency-Key": key})
+
+
+def request_to(chat: Chat, route: str) -> tuple[str, dict[str, Any]]:
+    """Give path and body of a request that makes something."""
+    match route:
+        case "/direct":
+            return "/direct", {"message": "Hi"}
+        case "/sessions":
+            return "/sessions", {"title": "Grüße", "context": {"tone": "casual"}}
+        case "/sessions with a question":
+            return "/sessions", {"title": "Grüße", "initial_message": "Hi", "context": {"number": 0.5}}
+        case _:
+            return f"/sessions/{chat.open()}/messages", {"message": "Grüße", "context": {"number": 0.5}}
+
+
+def forget_response(sql: Sql) -> None:
+    """Leave what a process leaves that dies after it has stored the turn and before it has kept the response."""
+    sql.do("UPDATE idempotency_keys SET status_code = NULL, response = NULL WHERE turn_id IS NOT NULL")
+
+
+def assert_same(again: Response, first: Response) -> None:
+    assert (again.status_code, again.content) == (first.status_code, first.content)
+    assert again.headers["Content-Type"] == first.headers["Content-Type"]
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert "Idempotent-Replayed" not in first.headers
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_the_same_request_is_carried_out_once_and_answered_the_same_to_the_byte(
+    chat: Chat, provider: Provider, sql: Sql, route: str
+) -> None:
+    path, body = request_to(chat, route)
+    first = post(chat, path, body)
+    assert first.is_success
+    made = sql.rows("SELECT (SELECT count(*) FROM chat_sessions), (SELECT count(*) FROM chat_messages)")
+    calls = len(provider.calls)
+    for _ in range(3):
+        assert_same(post(chat, path, body), first)
+    assert len(provider.calls) == calls
+    assert sql.rows("SELECT (SELECT count(*) FROM chat_sessions), (SELECT count(*) FROM chat_messages)") == made
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_with_a_key_the_answer_has_the_same_shape_as_without(chat: Chat, route: str) -> None:
+    path, body = request_to(chat, route)
+    with_key = post(chat, path, body)
+    without = chat.request("POST", path, json=body)
+    assert with_key.status_code == without.status_code
+    assert shape(with_key.json()) == shape(without.json())
+    assert with_key.headers["Content-Type"] == without.headers["Content-Type"]
+
+
+def shape(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    return {name: shape(item) for name, item in value.items()} if isinstance(value, dict) else type(value)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_restart_and_an_emptied_redis_forget_nothing(
+    chat: Chat, settings: Settings, redis: Redis, provider: Provider, route: str
+) -> None:
+    path, body = request_to(chat, route)
+    first = post(chat, path, body)
+    calls = len(provider.calls)
+    redis.flushall()
+    with TestClient(main.create(settings)) as restarted:
+        assert_same(post(Chat(restarted, chat.user), path, body), first)
+    assert len(provider.calls) == calls
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_another_body_under_the_same_key_is_refused(chat: Chat, provider: Provider, route: str) -> None:
+    path, body = request_to(chat, route)
+    first = post(chat, path, body)
+    calls = len(provider.calls)
+    assert_problem(post(chat, path, body | {"context": {"other": True}}), 422, "idempotency_key_reused")
+    assert len(provider.calls) == calls
+    assert_same(post(chat, path, body), first)
+
+
+def test_a_key_is_its_users_and_its_routes_own(chat: Chat, others_chat: Chat, provider: Provider) -> None:
+    body = {"message": "Hi"}
+    paths = ["/direct", *(f"/sessions/{chat.open()}/messages" for _ in range(2))]
+    responses = [post(chat, path, body) for path in paths]
+    responses += [post(others_chat, "/direct", body), post(chat, "/direct", body, key=KEY.upper())]
+    assert [response.status_code for response in responses] == [200] * 5
+    assert len(provider.calls) == 5
+    assert_problem(post(others_chat, paths[1], body), 404, "not_found")
+
+
+def test_a_path_is_the_same_however_its_ids_are_written(chat: Chat, provider: Provider) -> None:
+    session = chat.open()
+    ways = [session, session.upper(), session.replace("-", ""), f"{{{session}}}", f"urn:uuid:{session}"]
+    bodies = {post(chat, f"/sessions/{way}/messages", {"message": "Hi"}).content for way in ways}
+    assert len(bodies) == len(provider.calls) == 1
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route != "/sessions"])
+def test_of_twenty_at_once_one_is_carried_out(chat: Chat, provider: Provider, route: str) -> None:
+    path, body = request_to(chat, route)
+    provider.always(answers("Hello.", first_after=1))
+    with ThreadPoolExecutor(20) as pool:
+        responses = list(pool.map(lambda _: post(chat, path, body), range(20)))
+    answered = [response for response in responses if response.is_success]
+    assert len({response.content for response in answered}) == 1
+    assert len([response for response in answered if "Idempotent-Replayed" not in response.headers]) == 1
+    for response in responses:
+        if not response.is_success:
+            problem = assert_problem(response, 409, "idempotency_in_progress")
+            assert int(response.headers["Retry-After"]) > 0
+            assert ("message_id" in problem) == (route != "/direct")
+    assert len(provider.calls) == 1
+
+
+def test_of_twenty_new_sessions_at_once_one_is_made(chat: Chat, sql: Sql) -> None:
+    with ThreadPoolExecutor(20) as pool:
+        responses = list(pool.map(lambda _: post(chat, "/sessions", {"title": "t"}), range(20)))
+    assert {response.status_code for response in responses} == {201}
+    assert len({response.content for response in responses}) == 1
+    assert sql.value("SELECT count(*) FROM chat_sessions") == 1
+
+
+def test_who_asks_again_meanwhile_is_told_which_answer_is_under_way(chat: Chat, provider: Provider) -> None:
+    path, body = request_to(chat, "/sessions/{id}/messages")
+    provider.script(answers("Hello.", first_after=1))
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(post, chat, path, body)
+        provider.wait_for_calls(1)
+        problem = assert_problem(post(chat, path, body), 409, "idempotency_in_progress")
+        assert_problem(post(chat, path, {"message": "Another"}), 422, "idempotency_key_reused")
+        first = asked.result(timeout=10)
+    assert first.json()["ai_response"]["id"] == problem["message_id"]
+    assert_same(post(chat, path, body), first)
+
+
+def test_a_refusal_leaves_the_key_free(chat: Chat, provider: Provider, sql: Sql) -> None:
+    session = chat.open()
+    path, body = f"/sessions/{session}/messages", {"message": "Hi"}
+    assert_problem(post(chat, path, {"message": ""}), 422, "validation_error")
+    sql.do("UPDATE chat_sessions SET is_active = false")
+    assert_problem(post(chat, path, body), 404, "not_found")
+    sql.do("UPDATE chat_sessions SET is_active = true")
+    provider.script(answers("Hello.", first_after=1))
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(chat.ask, session, "Something else")
+        provider.wait_for_calls(1)
+        assert_problem(post(chat, path, body), 409, "turn_active")
+        other.result(timeout=10)
+    first = post(chat, path, body)
+    assert first.json()["ai_response"]["status"] == "complete"
+    assert_same(post(chat, path, body), first)
+
+
+def test_a_failed_answer_is_an_answer(chat: Chat, provider: Provider) -> None:
+    path, body = request_to(chat, "/sessions/{id}/messages")
+    provider.always(stalls())
+    first = post(chat, path, body)
+    assert first.json()["ai_response"]["status"] == "failed"
+    provider.always(answers("Hello."))
+    assert_same(post(chat, path, body), first)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [[b""], [b"x" * 256], [b"with space"], ["schlüssel".encode()], [b"\x7f"], [b"one", b"two"], [b"same", b"same"]],
+)
+@pytest.mark.parametrize("path", ["/direct", "/sessions"])
+def test_a_key_is_up_to_255_visible_characters(chat: Chat, provider: Provider, path: str, keys: list[bytes]) -> None:
+    body = {"message": "Hi"} if path == "/direct" else {}
+    headers = [(b"Authorization", chat.user.headers["Authorization"].encode())]
+    response = chat.client.post(
+        f"{CHAT}{path}", json=body, headers=[*headers, *((b"Idempotency-Key", key) for key in keys)]
+    )
+    problem = assert_problem(response, 422, "validation_error")
+    assert problem["errors"][0]["field"] == "header.Idempotency-Key"
+    assert provider.calls == []
+    assert post(chat, path, body, key="~!" + "x" * 253).is_success
+
+
+@pytest.mark.parametrize("route", ["/sessions with a question", "/sessions/{id}/messages"])
+def test_a_response_made_of_the_stored_turn_has_the_bytes_that_were_sent(chat: Chat, sql: Sql, route: str) -> None:
+    path, body = request_to(chat, route)
+    first = post(chat, path, body)
+    session = first.json().get("session_id") or path.split("/")[2]
+    chat.ask(session, "The conversation goes on")
+    forget_response(sql)
+    assert_same(post(chat, path, body), first)
+    assert sql.value("SELECT count(*) FROM idempotency_keys WHERE response IS NULL") == 0
+
+
+def test_an_answer_that_cannot_be_kept_is_given_all_the_same(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise DatabaseUnavailableError
+
+    path, body = request_to(chat, "/sessions/{id}/messages")
+    with monkeypatch.context() as patch:
+        patch.setattr(idempotency_keys, "keep", fail)
+        first = post(chat, path, body)
+        assert_same(post(chat, path, body), first)
+    assert_same(post(chat, path, body), first)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_after_a_day_a_key_is_new_again(chat: Chat, sql: Sql, route: str) -> None:
+    path, body = request_to(chat, route)
+    first = post(chat, path, body)
+    kept = sql.value("SELECT extract(epoch FROM expires_at - created_at)::integer FROM idempotency_keys")
+    assert kept == 24 * 3600
+    sql.do("UPDATE idempotency_keys SET expires_at = now()")
+    second = post(chat, path, body | {"context": {"other": True}})
+    assert second.is_success
+    assert second.content != first.content
+    assert "Idempotent-Replayed" not in second.headers
+    assert_problem(post(chat, path, body), 422, "idempotency_key_reused")
+
+
+def test_what_is_deleted_is_deleted_from_the_kept_responses_too(chat: Chat, provider: Provider, sql: Sql) -> None:
+    provider.always(answers("canary"))
+    created = post(chat, "/sessions", {"initial_message": "canary"})
+    session = created.json()["session_id"]
+    post(chat, f"/sessions/{session}/messages", {"message": "canary"})
+    assert sql.value("SELECT count(*) FROM idempotency_keys WHERE position('canary' in response) > 0") == 2
+    chat.request("DELETE", f"/sessions/{session}")
+    assert sql.value("SELECT count(*) FROM idempotency_keys") == 0
+    assert_problem(post(chat, f"/sessions/{session}/messages", {"message": "canary"}), 404, "not_found")
+
+
+def test_the_keys_of_an_account_go_with_it(chat: Chat, sql: Sql) -> None:
+    post(chat, "/direct", {"message": "Hi"})
+    post(chat, "/sessions", {})
+    sql.do("DELETE FROM users")
+    assert sql.value("SELECT count(*) FROM idempotency_keys") == 0
+
+
+def is_about_keys(statement: str) -> bool:
+    return "idempotency_keys" in statement
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_without_a_key_nothing_is_added_and_with_one_a_single_statement(chat: Chat, route: str) -> None:
+    path, body = request_to(chat, route)
+    with counted_statements() as without:
+        assert chat.request("POST", path, json=body).is_success
+    with counted_statements() as with_key:
+        assert post(chat, path, body).is_success
+    assert not [statement for statement in without if is_about_keys(statement)]
+    assert len(with_key) == len(without) + 1
+
+
+def test_a_direct_question_whose_process_died_is_asked_anew_once_its_time_is_over(
+    chat: Chat, chat_process: ChatProcess, provider: Provider, sql: Sql
+) -> None:
+    body = {"message": "Hi"}
+    provider.script(stalls())
+    ask_and_kill(chat, chat_process, provider, "/direct", body)
+    assert_problem(post(chat, "/direct", body), 409, "idempotency_in_progress")
+    sql.do("UPDATE idempotency_keys SET lease_expires_at = now()")
+    assert_problem(post(chat, "/direct", {"message": "Another"}), 422, "idempotency_key_reused")
+    first = post(chat, "/direct", body)
+    assert first.json()["status"] == "complete"
+    assert_same(post(chat, "/direct", body), first)
+    assert len(provider.calls) == 2
+
+
+@pytest.mark.parametrize("route", ["/sessions with a question", "/sessions/{id}/messages"])
+def test_a_turn_whose_process_died_is_answered_as_interrupted_once_its_lease_is_over(
+    chat: Chat, chat_process: ChatProcess, provider: Provider, sql: Sql, route: str
+) -> None:
+    path, body = request_to(chat, route)
+    provider.script(stalls())
+    ask_and_kill(chat, chat_process, provider, path, body)
+    problem = assert_problem(post(chat, path, body), 409, "idempotency_in_progress")
+    sql.do("UPDATE chat_messages SET lease_expires_at = now() WHERE status = 'pending'")
+    first = post(chat, path, body)
+    assert first.is_success
+    assert first.json()["ai_response"]["status"] == "interrupted"
+    assert first.json()["ai_response"]["id"] == problem["message_id"]
+    assert post(chat, path, body).content == first.content
+    assert len(provider.calls) == 1
+    assert sql.value("SELECT count(*) FROM chat_messages") == 2
+    session = first.json().get("session_id") or path.split("/")[2]
+    assert chat.ask(session, "And now?")["ai_response"]["status"] == "complete"
+
+
+@pytest.mark.parametrize("is_direct", [False, True], ids=["in a session", "direct"])
+async def test_a_client_that_left_finds_its_answer_under_the_key(
+    settings: Settings, pool: Database, user_id: int, session: UUID, *, is_direct: bool
+) -> None:
+    model = FakeModel(completion("Hello."), gate=asyncio.Event())
+    policy = ModelPolicy(
+        models=("primary",), retries_per_model=0, attempt_timeout=5, history_messages=10, instructions=INSTRUCTIONS
+    )
+    user = Principal(user_id, uuid4(), role="user", is_verified=True, session_uuid=uuid4())
+    quotas = Quotas(pool, Quota())
+    question, key = ChatRequest(message="Hi"), RequestKey(user_id, "route", "key", b"f" * 32)
+    cleaner = SessionCleaner(RedisBreaker(open_redis(settings), budget=1))
+
+    def runner() -> TurnRunner:
+        return TurnRunner(
+            graph=build_chat_graph(),
+            model=model,
+            database=pool,
+            policy=policy,
+            store=TurnStore(pool, abandoned_turns(pool), quotas),
+            price=price,
+            turn_timeout=5,
+        )
+
+    async def ask(runner: TurnRunner) -> ResponseModel | Reply:
+        questions = Questions(Catalog([], primary="primary", default_window=4096), policy, quotas)
+        service = ChatService(pool, runner, Replies(pool, abandoned_turns(pool)), questions, cleaner)
+        if is_direct:
+            return await service.answer_directly(user, question, key)
+        return await service.ask(user, session, question, key)
+
+    first_process = runner()
+    request = asyncio.create_task(ask(first_process))
+    await model.was_asked.wait()
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    model.gate.set()
+    await first_process.drain(5)
+    first, again = [await ask(runner()) for _ in range(2)]
+    assert isinstance(first, Reply)
+    assert first == again
+    assert b'"Hello."' in first.body
+    assert len(model.asked) == 1
+
+
+async def test_a_slow_process_does_not_replace_the_answer_of_the_one_that_took_over(
+    pool: Database, user_id: int, sql: Sql
+) -> None:
+    key = RequestKey(user_id, "route", "key", b"f" * 32)
+    slow, quick = uuid4(), uuid4()
+    async with pool.autocommit() as connection:
+        await idempotency_keys.take_for_direct(connection, key, turn_id=slow, lease=timedelta(seconds=-1))
+        await idempotency_keys.take_for_direct(connection, key, turn_id=quick, lease=timedelta(seconds=9))
+        for turn_id, body in ((quick, b"quick"), (slow, b"slow")):
+            kept = KeptResponse(key, 200, body)
+            await ledger.record_calls(connection, turn_id=turn_id, user_id=user_id, calls=[], kept=kept)
+    assert bytes(sql.value("SELECT response FROM idempotency_keys")) == b"quick"
+
+
+async def test_questions_with_keys_and_erasures_at_once_never_wait_for_each_other_in_a_circle(
+    pool: Database, sql: Sql
+) -> None:
+    async def ask(user: int, session: UUID, number: int) -> None:
+        new = NewTurn(
+            user_id=user,
+            session_uuid=session,
+            content="Hi",
+            meta={},
+            question_uuid=uuid4(),
+            answer_uuid=uuid4(),
+            lease=timedelta(seconds=9),
+            key=RequestKey(user, "route", str(number % 3), b"f" * 32),
+        )
+        async with pool.autocommit() as connection:
+            with suppress(ActiveTurnError, KeyTakenError):
+                await turns.start(connection, new)
+
+    async def erase(user: int) -> None:
+        async with pool.transaction() as transaction:
+            await transaction.execute(delete(User).where(User.id == user))
+
+    for _ in range(30):
+        user = sql.value(
+            "INSERT INTO users (uuid, email, username, password_hash)"
+            " VALUES (gen_random_uuid(), 'a@example.com', 'a', '') RETURNING id"
+        )
+        sessions = [uuid4() for _ in range(3)]
+        for uuid in sessions:
+            sql.do("INSERT INTO chat_sessions (uuid, user_id, title) VALUES (%s, %s, '')", [uuid, user])
+        asked = [ask(user, uuid, number) for number in range(4) for uuid in sessions]
+        await asyncio.gather(*asked[:6], erase(user), *asked[6:])  # a deadlock raises
+        assert sql.value("SELECT count(*) FROM idempotency_keys") == 0
+
+
+def test_an_answer_that_was_stored_and_not_sent_is_sent_to_whoever_asks_again(
+    chat: Chat, chat_process: ChatProcess, provider: Provider, sql: Sql, settings: Settings
+) -> None:
+    path, body = request_to(chat, "/sessions/{id}/messages")
+    with psycopg2.connect(settings.DATABASE_URL) as blocker, ThreadPoolExecutor(1) as pool:
+        provider.script(answers("Hello.", first_after=0.5))
+        asked = pool.submit(post, Chat(chat_process.client, chat.user), path, body)  # type: ignore[arg-type] # as good
+        provider.wait_for_calls(1)
+        blocker.cursor().execute("SELECT FROM idempotency_keys FOR UPDATE")  # the response cannot be kept
+        stored = "SELECT count(*) FROM chat_messages WHERE status = 'complete' AND role = 'assistant'"
+        provider.wait_until(lambda: sql.value(stored) == 1)
+        chat_process.kill()
+        blocker.rollback()
+        assert isinstance(asked.exception(timeout=10), HTTPError)
+    first = post(chat, path, body)
+    assert first.json()["ai_response"]["content"] == "Hello."
+    assert post(chat, path, body).content == first.content
+    assert len(provider.calls) == 1
+
+
+def ask_and_kill(chat: Chat, service: ChatProcess, provider: Provider, path: str, body: dict[str, Any]) -> None:
+    """Ask another process, and kill it in the middle of the answer."""
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(post, Chat(service.client, chat.user), path, body)  # type: ignore[arg-type] # as good
+        provider.wait_for_calls(1)
+        service.kill()
+        assert isinstance(asked.exception(timeout=10), HTTPError)

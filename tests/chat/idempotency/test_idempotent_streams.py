@@ -1,0 +1,158 @@
+"""An event stream under an `Idempotency-Key`: one answer, however often it is asked for."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import httpx
+import pytest
+from redis import Redis
+
+from tests.chat.idempotency.test_idempotency import KEY, is_about_keys
+from tests.fixtures.database import Sql, counted_statements
+from tests.fixtures.processes import ChatProcess
+from tests.fixtures.services import assert_problem
+from tests.fixtures.streaming import ChatServer, Event, Reader, text_of
+from tests.support.provider import Provider, answers, stalls
+
+
+def path_of(server: ChatServer, *, is_direct: bool) -> str:
+    return "/direct/stream" if is_direct else f"/sessions/{server.open()}/messages/stream"
+
+
+def post(server: ChatServer, path: str, message: str = "Hi", key: str = KEY) -> httpx.Response:
+    return server.http.post(path, json={"message": message}, headers={"Idempotency-Key": key})
+
+
+def events_of(response: httpx.Response) -> list[Event]:
+    assert response.status_code == 200, response.text
+    assert response.headers["Content-Type"].startswith("text/event-stream")
+    return list(Reader(response))
+
+
+both = pytest.mark.parametrize("is_direct", [False, True], ids=["in a session", "direct"])
+
+
+@both
+def test_the_same_stream_again_is_the_same_answer_in_one_piece(
+    replicas: tuple[ChatServer, ChatServer], provider: Provider, redis: Redis, *, is_direct: bool
+) -> None:
+    provider.always(answers("One two three, grüß Gott.", every=0.03))
+    path = path_of(replicas[0], is_direct=is_direct)
+    first_response = post(replicas[0], path)
+    assert "Idempotent-Replayed" not in first_response.headers
+    first = events_of(first_response)
+    redis.flushall()
+    for server in replicas:
+        response = post(server, path)
+        assert response.headers["Idempotent-Replayed"] == "true"
+        again = events_of(response)
+        assert [event.name for event in again] == ["message.created", "message.delta", "message.completed"]
+        assert text_of(again) == text_of(first) == "One two three, grüß Gott."
+        assert again[0] == first[0]
+        assert again[-1].id == first[-1].id
+        for name in ("length", "sha256"):
+            assert again[-1].data[name] == first[-1].data[name]
+        assert again[-1].data["message"] | {"timestamp": ""} == first[-1].data["message"] | {"timestamp": ""}
+        assert response.content == post(server, path).content
+    assert len(provider.calls) == 1
+
+
+@both
+def test_another_question_or_one_under_way_is_refused_before_the_stream_begins(
+    server: ChatServer, provider: Provider, *, is_direct: bool
+) -> None:
+    provider.always(answers("One two three four.", every=0.3))
+    path = path_of(server, is_direct=is_direct)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(post, server, path)
+        provider.wait_for_calls(1)
+        problem = assert_problem(post(server, path), 409, "idempotency_in_progress")  # type: ignore[arg-type] # as good
+        first = events_of(asked.result(timeout=15))
+    if not is_direct:
+        assert problem["message_id"] == first[0].data["message_id"]
+    assert_problem(post(server, path, "Another"), 422, "idempotency_key_reused")  # type: ignore[arg-type] # as good
+    assert len(provider.calls) == 1
+
+
+@both
+def test_of_twenty_streams_at_once_one_asks_the_model(
+    replicas: tuple[ChatServer, ChatServer], provider: Provider, *, is_direct: bool
+) -> None:
+    provider.always(answers("Hello.", first_after=1))
+    path = path_of(replicas[0], is_direct=is_direct)
+    with ThreadPoolExecutor(20) as pool:
+        responses = list(pool.map(lambda number: post(replicas[number % 2], path), range(20)))
+    streams = [events_of(response) for response in responses if response.status_code == 200]
+    assert streams
+    assert {text_of(events) for events in streams} == {"Hello."}
+    assert {response.status_code for response in responses} <= {200, 409}
+    assert len(provider.calls) == 1
+
+
+@both
+def test_a_client_that_left_gets_the_whole_answer_under_its_key(
+    server: ChatServer, provider: Provider, sql: Sql, *, is_direct: bool
+) -> None:
+    provider.always(answers("One two three four five six seven eight.", every=0.05))
+    path = path_of(server, is_direct=is_direct)
+    with server.http.stream("POST", path, json={"message": "Hi"}, headers={"Idempotency-Key": KEY}) as response:
+        Reader(response).take(3)
+    provider.wait_until(lambda: sql.value("SELECT count(*) FROM llm_calls") == 1)
+    assert text_of(events_of(post(server, path))) == "One two three four five six seven eight."
+    assert len(provider.calls) == 1
+
+
+@both
+def test_a_failed_stream_fails_again(server: ChatServer, provider: Provider, *, is_direct: bool) -> None:
+    provider.always(stalls())
+    path = path_of(server, is_direct=is_direct)
+    first = events_of(post(server, path))
+    provider.always(answers("Hello."))
+    again = events_of(post(server, path))
+    assert (again[-1].name, again[-1].data["code"]) == (first[-1].name, first[-1].data["code"])
+    assert again[-1].name == "message.failed"
+    assert text_of(again) == text_of(first)
+
+
+@both
+def test_a_killed_processs_stream_is_replayed_as_interrupted_or_asked_anew(
+    server: ChatServer, chat_process: ChatProcess, provider: Provider, sql: Sql, *, is_direct: bool
+) -> None:
+    provider.script(answers(" ".join(f"word{number}" for number in range(500)), every=0.02))
+    path = path_of(server, is_direct=is_direct)
+    body = {"message": "Hi"}
+    other = ChatServer(chat_process.url, server.user)
+    seen: list[Event] = []
+    headers = {"Idempotency-Key": KEY}
+    with suppress(httpx.HTTPError), other.http.stream("POST", path, json=body, headers=headers) as response:
+        for event in Reader(response):
+            seen.append(event)
+            if len(seen) == 8:
+                chat_process.kill()
+    other.http.close()
+    assert text_of(seen).startswith("word0 word1")
+    assert_problem(post(server, path), 409, "idempotency_in_progress")  # type: ignore[arg-type] # as good
+    sql.do("UPDATE chat_messages SET lease_expires_at = now() WHERE status = 'pending'")
+    sql.do("UPDATE idempotency_keys SET lease_expires_at = now() WHERE lease_expires_at IS NOT NULL")
+    again = events_of(post(server, path))
+    if is_direct:
+        assert (again[-1].name, text_of(again)) == ("message.completed", "Hello.")
+    else:
+        assert (again[-1].name, again[-1].data["code"]) == ("message.failed", "interrupted")
+        assert text_of(again).startswith(text_of(seen))
+        assert again[-1].data["message"]["content"] == text_of(again)
+    assert post(server, path).headers["Idempotent-Replayed"] == "true"
+
+
+@both
+def test_a_streams_key_costs_one_statement_at_most(server: ChatServer, *, is_direct: bool) -> None:
+    path = path_of(server, is_direct=is_direct)
+    with counted_statements() as without:
+        server.http.post(path, json={"message": "Hi"}).raise_for_status()
+    with counted_statements() as with_key:
+        post(server, path).raise_for_status()
+    assert not [statement for statement in without if is_about_keys(statement)]
+    ours = [statement for statement in with_key if is_about_keys(statement)]
+    # In a session the statement that begins the turn; directly one to take the key, and the ledger's.
+    assert len(ours) == (2 if is_direct else 1)
+    assert len([statement for statement in ours if "llm_calls" in statement]) == (1 if is_direct else 0)

@@ -1,0 +1,129 @@
+"""Stop: from any replica, at once, and with what has been said kept."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from redis import Redis
+
+from tests.chat.streaming.test_streams import assert_whole
+from tests.fixtures.database import Sql
+from tests.fixtures.streaming import ChatServer
+from tests.support.provider import Provider, answers, chunk, stalls, streams
+
+Replicas = tuple[ChatServer, ChatServer]
+
+
+@pytest.mark.parametrize("replica", [0, 1], ids=["same replica", "other replica"])
+def test_stop_really_stops_and_keeps_what_was_said(
+    replicas: Replicas, provider: Provider, sql: Sql, replica: int
+) -> None:
+    session = replicas[0].open()
+    provider.script(streams(chunk("Once upon "), chunk("a time"), hold=True))
+    with replicas[0].ask(session) as reader:
+        events = reader.take(2)
+        message = events[0].data["message_id"]
+        asked = time.monotonic()
+        response = replicas[replica].cancel(session, message)
+        (call,) = provider.calls
+        provider.wait_until(lambda: call.abandoned is not None, timeout=1)
+        assert call.abandoned is not None
+        assert call.abandoned - asked < 1
+        assert response.status_code == 200
+        stopped = response.json()
+        # It answers when the turn has really stopped: what is stored is what it says.
+        assert replicas[0].messages(session)[1] == stopped
+        events += list(reader)
+    assert (stopped["status"], stopped["content"]) == ("cancelled", "Once upon a time")
+    assert "error" not in stopped["metadata"]
+    assert events[-1].name == "message.cancelled"
+    assert_whole(events, stopped)
+    (row,) = sql.rows("SELECT status, is_estimated, prompt_tokens > 0 AS asked, completion_tokens FROM llm_calls")
+    assert row == {"status": "cancelled", "is_estimated": True, "asked": True, "completion_tokens": 4}
+    assert stopped["tokens_used"] > 4
+    # The session goes on, without what was cut short.
+    replicas[1].ask_all(session, "And now?")
+    assert "Once upon" not in str(provider.calls[-1].body)
+
+
+def test_without_redis_a_stop_is_heard_all_the_same(
+    replicas: Replicas, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def tell_nobody(*_: object) -> None: ...
+
+    monkeypatch.setattr("app.services.redis.cancel_channel.StopChannel.tell", tell_nobody)
+    session = replicas[0].open()
+    provider.script(streams(chunk("Once"), hold=True))
+    with replicas[0].ask(session) as reader:
+        message = reader.take(2)[0].data["message_id"]
+        started = time.monotonic()
+        assert replicas[1].cancel(session, message).json()["status"] == "cancelled"
+        assert time.monotonic() - started < 3
+        assert list(reader)[-1].name == "message.cancelled"
+
+
+def test_an_answer_in_one_piece_can_be_stopped(replicas: Replicas, provider: Provider, sql: Sql) -> None:
+    session = replicas[0].open()
+    provider.script(stalls())
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(replicas[0].http.post, f"/sessions/{session}/messages", json={"message": "Hi"})
+        provider.wait_for_calls(1)
+        message = replicas[0].messages(session)[1]["id"]
+        stopped = replicas[1].cancel(session, message).json()
+        assert (stopped["status"], stopped["content"]) == ("cancelled", "")
+        assert asked.result().json()["ai_response"] | {"timestamp": ""} == stopped | {"timestamp": ""}
+    assert sql.value("SELECT status FROM llm_calls") == "cancelled"
+
+
+def test_what_has_ended_is_left_as_it_is(replicas: Replicas) -> None:
+    session = replicas[0].open()
+    message = replicas[0].ask_all(session)[0].data["message_id"]
+    before = replicas[0].messages(session)[1]
+    for replica in replicas * 2:
+        response = replica.cancel(session, message)
+        assert (response.status_code, response.json()) == (200, before)
+
+
+def test_stopped_many_times_at_once_it_is_stopped_once(replicas: Replicas, provider: Provider, sql: Sql) -> None:
+    session = replicas[0].open()
+    provider.script(answers("a b c d e f g h i j", every=0.3))
+    with replicas[0].ask(session) as reader:
+        message = reader.take(2)[0].data["message_id"]
+        with ThreadPoolExecutor(10) as pool:
+            stopped = list(pool.map(lambda number: replicas[number % 2].cancel(session, message).json(), range(10)))
+        assert list(reader)[-1].data["message"] == stopped[0]
+    assert all(one == stopped[0] for one in stopped)
+    assert sql.value("SELECT count(*) FROM llm_calls") == 1
+
+
+def test_what_does_not_stop_in_time_is_said_so(
+    replicas: Replicas, provider: Provider, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.chat.streaming.cancellation._PATIENCE", 0.3)
+    session = replicas[0].open()
+    message = replicas[0].ask_all(session)[0].data["message_id"]
+    # A process that is alive, and does not listen.
+    sql.do(
+        "UPDATE chat_messages SET status = 'pending', lease_expires_at = now() + interval '1 minute'"
+        " WHERE role = 'assistant'"
+    )
+    response = replicas[0].cancel(session, message)
+    assert (response.status_code, response.json()["status"]) == (202, "pending")
+    assert sql.value("SELECT cancel_requested_at IS NOT NULL FROM chat_messages WHERE role = 'assistant'")
+
+
+def test_the_channel_survives_nonsense(replicas: Replicas, provider: Provider, redis: Redis) -> None:
+    redis.publish("turns:stop", b"\xff\x00 nonsense")
+    time.sleep(0.2)
+    test_stop_is_quick(replicas, provider)
+
+
+def test_stop_is_quick(replicas: Replicas, provider: Provider) -> None:
+    session = replicas[0].open()
+    provider.script(streams(chunk("Once"), hold=True))
+    with replicas[0].ask(session) as reader:
+        message = reader.take(2)[0].data["message_id"]
+        started = time.monotonic()
+        assert replicas[1].cancel(session, message).status_code == 200
+        assert time.monotonic() - started < 1
+        list(reader)

@@ -1,0 +1,90 @@
+"""How many event streams an account may have open, over real sockets."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from redis import Redis
+
+from app import main
+from app.config import Settings
+from tests.fixtures.database import Sql
+from tests.fixtures.services import User
+from tests.fixtures.streaming import ChatServer, serving
+from tests.support.provider import Provider, answers
+
+LIMIT = 3
+SLOW = answers(" ".join("word" for _ in range(100)), every=0.1)
+
+
+@pytest.fixture(scope="module")
+def url(settings: Settings) -> Iterator[str]:
+    # What is being said when the tests are over is not waited for.
+    with serving(main.create(settings.model_copy(update={"STREAMS_PER_USER": LIMIT, "SHUTDOWN_GRACE": 3}))) as url:
+        yield url
+
+
+@pytest.fixture
+def at_server(url: str, sql: Sql, redis: Redis, provider: Provider) -> Iterator[Callable[[User], ChatServer]]:
+    """Puts a user in front of the service."""
+    with ExitStack() as stack:
+
+        def put(user: User) -> ChatServer:
+            server = ChatServer(url, user)
+            stack.callback(server.http.close)
+            return server
+
+        yield put
+
+
+def test_one_stream_too_many_is_refused_and_asks_no_model(
+    at_server: Callable[[User], ChatServer], ada: User, bob: User, provider: Provider
+) -> None:
+    server = at_server(ada)
+    provider.always(SLOW)
+    session = server.open()
+    with server.ask(session) as reader, server.ask(None) as direct:
+        (created,) = reader.take(1)
+        direct.take(1)
+        with server.resume(session, created.data["message_id"]) as resumed:
+            resumed.take(1)
+            for path in (f"/sessions/{session}/messages/{created.data['message_id']}/events", None):
+                response = server.http.get(path) if path else server.http.post("/direct/stream", json={"message": "Hi"})
+                problem = response.json()
+                assert (response.status_code, problem["code"]) == (429, "too_many_streams")
+                assert int(response.headers["Retry-After"]) > 0
+            assert len(provider.calls) == 2
+            # Others have places of their own, and what is no stream needs none.
+            with at_server(bob).ask(None) as other:
+                other.take(1)
+            assert server.http.get("/sessions").status_code == 200
+
+
+@pytest.mark.parametrize("end", ["read", "left", "refused"])
+def test_a_place_is_free_again_however_the_stream_ended(
+    at_server: Callable[[User], ChatServer], ada: User, provider: Provider, end: str
+) -> None:
+    server = at_server(ada)
+    for _ in range(3 * LIMIT):
+        match end:
+            case "read":
+                provider.script(answers("Yes."))
+                assert server.ask_all(None)[-1].name == "message.completed"
+            case "left":
+                provider.script(SLOW)
+                with server.ask(None) as reader:
+                    reader.take(2)
+                wait_for_a_place(server)
+            case _:
+                assert server.http.post("/direct/stream", json={"message": ""}).status_code == 422
+    provider.always(answers("Yes."))
+    assert server.ask_all(None)[-1].name == "message.completed"
+
+
+def wait_for_a_place(server: ChatServer) -> None:
+    """The service notices that a client has gone when it sends the next event."""
+    deadline = time.monotonic() + 10
+    while server.http.post("/direct/stream", json={"message": ""}).status_code != 422:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -1,0 +1,207 @@
+"""Streams that are cut, and taken up again wherever the client comes back."""
+
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+from redis import Redis
+
+from tests.chat.streaming.test_streams import LONG, assert_whole, refusal
+from tests.fixtures.database import Sql
+from tests.fixtures.services import User
+from tests.fixtures.streaming import ChatServer, Event, text_of
+from tests.support.provider import Provider, answers, chunk, streams
+
+Replicas = tuple[ChatServer, ChatServer]
+
+
+def cut_and_resume(replicas: Replicas, session: str, chance: random.Random) -> list[Event]:
+    """Read an answer with many interruptions, each time on another replica."""
+    asked, *others = chance.sample(replicas, 2)
+    with asked.ask(session) as reader:
+        events = reader.take(chance.randint(1, 6))
+    message = events[0].data["message_id"]
+    while events[-1].name != "message.completed":
+        replica = chance.choice([asked, *others])
+        with replica.resume(session, message, events[-1].id) as reader:
+            for event, _ in zip(reader, range(chance.randint(1, 30)), strict=False):
+                events.append(event)
+    return events
+
+
+def test_cut_at_random_points_nothing_is_missed_and_nothing_comes_twice(replicas: Replicas, provider: Provider) -> None:
+    provider.always(answers(LONG, every=0.006))
+    sessions = [replicas[0].open() for _ in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        runs = pool.map(
+            lambda session: cut_and_resume(replicas, session, random.Random(session)),  # noqa: S311 - not a secret
+            sessions,
+        )
+        for session, events in zip(sessions, runs, strict=True):
+            assert "message.snapshot" not in [event.name for event in events]
+            assert text_of(events) == LONG
+            assert_whole(events, replicas[0].messages(session)[1])
+    assert len(provider.calls) == 24
+
+
+@pytest.fixture
+def finished(server: ChatServer, provider: Provider) -> tuple[str, list[Event]]:
+    """A session, and the events of its only answer."""
+    session = server.open()
+    provider.script(answers("one two three four", every=0.03))
+    return session, server.ask_all(session)
+
+
+@pytest.mark.parametrize("replica", [0, 1], ids=["same replica", "other replica"])
+def test_from_any_position_the_rest_comes(replicas: Replicas, finished: tuple[str, list[Event]], replica: int) -> None:
+    session, events = finished
+    message = events[0].data["message_id"]
+    for number, event in enumerate(events):
+        rest = replicas[replica].resume_all(session, message, after=event.id)
+        assert text_of(rest) == text_of(events[number + 1 :])
+        assert rest[-1] == events[-1]
+        assert "message.snapshot" not in [one.name for one in rest]
+    again = replicas[replica].resume_all(session, message)
+    assert again[0] == events[0]
+    assert text_of(again) == "one two three four"
+
+
+def test_a_position_may_lie_within_a_piece(replicas: Replicas, finished: tuple[str, list[Event]]) -> None:
+    session, events = finished
+    rest = replicas[1].resume_all(session, events[0].data["message_id"], after=5)
+    assert text_of(rest) == "wo three four"
+
+
+def test_when_the_buffer_has_expired_a_snapshot_comes(
+    replicas: Replicas, finished: tuple[str, list[Event]], redis: Redis
+) -> None:
+    session, events = finished
+    message = events[0].data["message_id"]
+    assert 0 < redis.ttl(f"turn:{message}") <= 300
+    redis.flushdb()
+    for replica in replicas:
+        snapshot, last = replica.resume_all(session, message, after=3)
+        assert snapshot.name == "message.snapshot"
+        assert snapshot.data["message"] == replica.messages(session)[1]
+        assert last.name == "message.completed"
+        # From the snapshot's own position only the end is left.
+        assert replica.resume_all(session, message, after=snapshot.id) == [last]
+        created, snapshot, last = replica.resume_all(session, message)
+        assert (created.name, text_of([snapshot])) == ("message.created", "one two three four")
+
+
+def test_a_position_that_never_was_gets_a_snapshot(replicas: Replicas, finished: tuple[str, list[Event]]) -> None:
+    session, events = finished
+    for replica in replicas:
+        names = [event.name for event in replica.resume_all(session, events[0].data["message_id"], after=10**9)]
+        assert names == ["message.snapshot", "message.completed"]
+
+
+def test_an_answer_that_came_in_one_piece_can_be_followed_too(replicas: Replicas, provider: Provider) -> None:
+    session = replicas[0].open()
+    provider.script(answers("Hello.", first_after=0.5))
+    with ThreadPoolExecutor(2) as pool:
+        asked = pool.submit(replicas[0].http.post, f"/sessions/{session}/messages", json={"message": "Hi"})
+        provider.wait_for_calls(1)
+        message = replicas[0].messages(session)[1]["id"]
+        followed = [pool.submit(replica.resume_all, session, message) for replica in replicas]
+        assert asked.result().json()["ai_response"]["content"] == "Hello."
+    for events in (future.result() for future in followed):
+        assert text_of(events) == "Hello."
+        assert_whole(events, replicas[0].messages(session)[1])
+
+
+def test_several_follow_the_same_turn_live(replicas: Replicas, provider: Provider) -> None:
+    session = replicas[0].open()
+    provider.script(streams(chunk("Hello"), hold=True))
+    with replicas[0].ask(session) as first:
+        created, _ = first.take(2)
+        message = created.data["message_id"]
+        with (
+            replicas[0].resume(session, message) as second,
+            replicas[1].resume(session, message) as third,
+            replicas[1].resume(session, message, after=2) as fourth,
+        ):
+            for reader in (second, third):
+                assert reader.take(1)[0].name == "message.created"
+                assert reader.take(1)[0].data["text"] == "Hello"
+            assert fourth.take(1)[0].data["text"] == "llo"
+            replicas[0].cancel(session, message)
+            endings = [list(reader)[-1] for reader in (first, second, third, fourth)]
+    assert {ending.name for ending in endings} == {"message.cancelled"}
+    assert len({ending.data["sha256"] for ending in endings}) == 1
+
+
+def test_a_follower_elsewhere_sees_a_piece_soon(replicas: Replicas, provider: Provider) -> None:
+    session = replicas[0].open()
+    provider.script(answers("a b c", every=0.6))
+    with replicas[0].ask(session) as reader:
+        message = next(iter(reader)).data["message_id"]
+        with replicas[1].resume(session, message) as other:
+            other.take(1)
+            for _ in range(3):
+                piece = next(iter(reader))
+                started = time.monotonic()
+                assert next(iter(other)).data == piece.data
+                assert time.monotonic() - started < 0.3
+
+
+@pytest.mark.parametrize("position", ["x", "-1", "1.5", "", "9" * 30, "0x1"])
+def test_a_bad_position_is_refused(server: ChatServer, finished: tuple[str, list[Event]], position: str) -> None:
+    session, events = finished
+    path = f"/sessions/{session}/messages/{events[0].data['message_id']}/events"
+    assert refusal(server.http.get(path, headers={"Last-Event-ID": position})) == (422, "validation_error")
+    assert refusal(server.http.get(path, params={"after": position})) == (422, "validation_error")
+
+
+def test_an_answer_is_followed_by_its_owner_only(
+    replicas: Replicas, finished: tuple[str, list[Event]], bob: User
+) -> None:
+    session, events = finished
+    own, message = f"/sessions/{session}/messages", events[0].data["message_id"]
+    elsewhere = replicas[0].open()
+    question = events[0].data["user_message"]["id"]
+    paths = [
+        f"{own}/{uuid4()}",
+        f"{own}/{question}",
+        f"/sessions/{elsewhere}/messages/{message}",
+        f"/sessions/{uuid4()}/messages/{message}",
+    ]
+    for replica in replicas:
+        for path in paths:
+            assert refusal(replica.http.get(f"{path}/events")) == (404, "not_found")
+            assert refusal(replica.http.post(f"{path}/cancel")) == (404, "not_found")
+        assert refusal(replica.http.get(f"{own}/{message}/events", headers=bob.headers)) == (404, "not_found")
+        assert refusal(replica.http.post(f"{own}/{message}/cancel", headers=bob.headers)) == (404, "not_found")
+
+
+def test_the_buffer_emptied_in_mid_stream_is_made_good(replicas: Replicas, provider: Provider, redis: Redis) -> None:
+    session = replicas[0].open()
+    provider.script(answers(LONG, every=0.01))
+    with replicas[0].ask(session) as reader:
+        events = reader.take(20)
+        message = events[0].data["message_id"]
+        redis.flushdb()
+        events += reader.take(20)
+        rest = replicas[1].resume_all(session, message, after=events[-1].id)
+        events += list(reader)
+    assert_whole(events, replicas[0].messages(session)[1])
+    assert text_of(events[:40] + rest) == LONG
+    assert "message.snapshot" not in [event.name for event in rest]
+
+
+def test_a_turn_whose_process_died_ends_for_those_who_follow_it(
+    replicas: Replicas, provider: Provider, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.chat.streaming.remote._ABANDONED_LOOKS", 1)
+    session = replicas[0].open()
+    message = replicas[0].ask_all(session)[0].data["message_id"]
+    sql.do(
+        "UPDATE chat_messages SET status = 'pending', lease_expires_at = now() - interval '1 second'"
+        " WHERE role = 'assistant'"
+    )
+    last = replicas[1].resume_all(session, message)[-1]
+    assert (last.name, last.data["code"]) == ("message.failed", "interrupted")
+    assert last.data["message"]["status"] == "interrupted"

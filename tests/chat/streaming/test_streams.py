@@ -1,0 +1,292 @@
+"""Answers that come as event streams, over real sockets."""
+
+import hashlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from redis import Redis
+
+from app.graph.prompts import FALLBACK_RESPONSE
+from tests.fixtures.database import Sql
+from tests.fixtures.services import User
+from tests.fixtures.streaming import ChatServer, Event, text_of
+from tests.support.provider import DONE, Behaviour, Provider, answers, chunk, fails, resets, stalls, streams
+
+LONG = " ".join(f"word{number}" for number in range(200))
+STOP = chunk(finish_reason="stop")
+
+
+def assert_whole(events: list[Event], stored: dict[str, Any]) -> None:
+    """What came is what was stored, and says so itself."""
+    last = events[-1].data
+    assert text_of(events) == stored["content"] == last["message"]["content"]
+    assert last["message"]["status"] == stored["status"]
+    assert last["length"] == len(stored["content"])
+    assert last["sha256"] == hashlib.sha256(stored["content"].encode()).hexdigest()
+    ids = [event.id for event in events]
+    assert ids == sorted(set(ids))
+
+
+def test_the_events_of_an_answer_are_as_documented(server: ChatServer, provider: Provider, sql: Sql) -> None:
+    session = server.open()
+    provider.script(answers("Good day, Ada. 🌍", usage=(20, 5), every=0.05))
+    events = server.ask_all(session, "Hi", context={"place": "Rome"})
+    first, *deltas, last = events
+    assert first.name == "message.created"
+    assert first.data["session_id"] == session
+    assert first.data["user_message"]["content"] == "Hi"
+    assert first.data["user_message"]["metadata"] == {"place": "Rome"}
+    assert [delta.name for delta in deltas] == ["message.delta"] * 4
+    assert [delta.data["text"] for delta in deltas] == ["Good", " day,", " Ada.", " 🌍"]
+    assert last.name == "message.completed"
+    message = last.data["message"]
+    assert message["id"] == first.data["message_id"]
+    assert message["parent_id"] == first.data["user_message"]["id"]
+    assert (message["status"], message["tokens_used"]) == ("complete", 25)
+    question, answer = server.messages(session)
+    assert question == first.data["user_message"]
+    assert answer | {"timestamp": ""} == message | {"timestamp": ""}
+    assert_whole(events, answer)
+    assert sql.value("SELECT first_token_ms < latency_ms FROM llm_calls")
+    assert provider.calls[0].stream
+
+
+def test_the_stream_is_not_to_be_buffered_or_kept(server: ChatServer) -> None:
+    with server.ask(server.open()) as reader:
+        headers = reader.response.headers
+        assert headers["Content-Type"].partition(";")[0] == "text/event-stream"
+        assert headers["X-Accel-Buffering"] == "no"
+        assert headers["Cache-Control"] == "no-store"
+        list(reader)
+
+
+def test_the_first_piece_is_not_held_back(server: ChatServer, provider: Provider) -> None:
+    provider.script(streams(chunk("Hello"), hold=True))
+    with server.ask(server.open()) as reader:
+        created, delta = reader.take(2)
+        assert (created.name, delta.data["text"]) == ("message.created", "Hello")
+        session, message = created.data["session_id"], created.data["message_id"]
+        assert server.cancel(session, message).json()["status"] == "cancelled"
+
+
+def test_pieces_that_come_together_travel_together(server: ChatServer, provider: Provider) -> None:
+    session = server.open()
+    provider.script(answers(LONG))
+    events = server.ask_all(session)
+    assert len(events) < 60
+    assert_whole(events, server.messages(session)[1])
+    assert text_of(events) == LONG
+
+
+def test_white_space_around_an_answer_is_left_out_of_both(server: ChatServer, provider: Provider) -> None:
+    session = server.open()
+    pieces = [chunk(text) for text in (" \n", " a ", "\n\n", "b", " \n")]
+    provider.script(streams(*pieces, STOP, DONE, every=0.03))
+    events = server.ask_all(session)
+    assert text_of(events) == "a \n\nb"
+    assert_whole(events, server.messages(session)[1])
+
+
+def test_a_direct_question_has_the_same_events_and_is_not_stored(
+    server: ChatServer, provider: Provider, sql: Sql
+) -> None:
+    provider.script(answers("Four.", usage=(9, 1)))
+    first, *deltas, last = server.ask_all(None, "2 + 2?", context={"tone": "casual"})
+    assert (first.name, list(first.data)) == ("message.created", ["message_id"])
+    assert text_of(deltas) == "Four."
+    assert last.name == "message.completed"
+    assert last.data["message"]["id"] == first.data["message_id"]
+    assert (last.data["message"]["status"], last.data["message"]["tokens_used"]) == ("complete", 10)
+    assert sql.value("SELECT count(*) FROM chat_messages") == 0
+    assert sql.value("SELECT session_id IS NULL AND prompt_tokens = 9 FROM llm_calls")
+
+
+def test_the_history_of_a_streamed_answer_reaches_the_model(server: ChatServer, provider: Provider) -> None:
+    session = server.open()
+    provider.script(answers("Hello Ada."))
+    server.ask_all(session, "I am Ada.")
+    server.ask_all(session, "Who am I?")
+    said = [message["content"] for message in provider.calls[1].messages[1:]]
+    assert said == ["I am Ada.", "Hello Ada.", "Who am I?"]
+
+
+def refusal(response: httpx.Response) -> tuple[int, str]:
+    assert response.headers["Content-Type"] == "application/problem+json"
+    return response.status_code, response.json()["code"]
+
+
+def test_what_speaks_against_a_stream_is_said_before_it_begins(
+    server: ChatServer, bob: User, provider: Provider
+) -> None:
+    session = server.open()
+    path = f"/sessions/{session}/messages/stream"
+    hi = {"message": "Hi"}
+    assert refusal(server.http.post(path, json=hi, headers=bob.headers)) == (404, "not_found")
+    assert refusal(server.http.post(f"/sessions/{uuid4()}/messages/stream", json=hi)) == (404, "not_found")
+    for wrong in ({"message": " "}, {"message": "Hi", "more": 1}, {}):
+        assert refusal(server.http.post(path, json=wrong)) == (422, "validation_error")
+        assert refusal(server.http.post("/direct/stream", json=wrong)) == (422, "validation_error")
+    server.http.headers["Authorization"] = "Bearer nonsense"
+    assert refusal(server.http.post(path, json=hi)) == (401, "unauthorized")
+    assert refusal(server.http.post("/direct/stream", json=hi)) == (401, "unauthorized")
+    assert provider.calls == []
+
+
+def test_of_twenty_questions_at_once_one_is_answered(
+    replicas: tuple[ChatServer, ChatServer], provider: Provider, sql: Sql
+) -> None:
+    session = replicas[0].open()
+    provider.always(answers("Hello.", first_after=1.5))
+
+    def ask(number: int) -> tuple[int, str]:
+        response = replicas[number % 2].http.post(f"/sessions/{session}/messages/stream", json={"message": f"{number}"})
+        if response.status_code == 200:
+            return 200, ""
+        assert refusal(response) == (409, "turn_active")
+        return 409, response.json()["message_id"]
+
+    with ThreadPoolExecutor(20) as pool:
+        outcomes = list(pool.map(ask, range(20)))
+    assert sorted(status for status, _ in outcomes) == [200] + [409] * 19
+    assert {message for status, message in outcomes if status == 409} == {replicas[0].messages(session)[1]["id"]}
+    assert len(provider.calls) == 1
+    assert sql.value("SELECT count(*) FROM chat_messages") == 2
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "code"),
+    [
+        pytest.param(fails(500, retry_after="0"), "provider_error", id="500"),
+        pytest.param(resets(), "provider_unreachable", id="reset"),
+        pytest.param(stalls(), "provider_timeout", id="stalled"),
+        pytest.param(streams(DONE), "provider_bad_response", id="nothing"),
+        pytest.param(streams(chunk(error={"message": "provider detail"})), "provider_error", id="error object"),
+    ],
+)
+def test_when_no_model_answers_the_polite_text_comes_and_message_failed(
+    server: ChatServer, provider: Provider, behaviour: Behaviour, code: str
+) -> None:
+    session = server.open()
+    provider.always(behaviour)
+    events = server.ask_all(session)
+    assert (events[-1].name, events[-1].data["code"]) == ("message.failed", code)
+    assert text_of(events) == FALLBACK_RESPONSE
+    answer = server.messages(session)[1]
+    assert_whole(events, answer)
+    assert answer["status"] == "failed"
+    assert answer["metadata"]["fallback"] is True
+    assert "provider detail" not in str(events)
+
+
+def test_before_its_first_piece_an_attempt_may_be_repeated(server: ChatServer, provider: Provider) -> None:
+    session = server.open()
+    provider.script(streams(DONE), fails(401))
+    provider.script(answers("Hello."))
+    events = server.ask_all(session)
+    assert (events[-1].name, text_of(events)) == ("message.completed", "Hello.")
+    assert [call.model for call in provider.calls] == ["gpt-primary", "gpt-primary", "gpt-fallback"]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "code"),
+    [
+        pytest.param(answers("a b c", cut_after=2), "provider_unreachable", id="cut"),
+        pytest.param(answers("a b", finish_reason=None), "provider_bad_response", id="no finish reason"),
+        pytest.param(streams(chunk("a b"), b"data: {\n\n"), "provider_bad_response", id="broken json"),
+        pytest.param(streams(chunk("a b"), chunk(error={"message": "no"})), "provider_error", id="error object"),
+    ],
+)
+def test_after_its_first_piece_it_ends_as_failed_with_the_text_so_far(
+    server: ChatServer, provider: Provider, sql: Sql, behaviour: Behaviour, code: str
+) -> None:
+    session = server.open()
+    provider.always(behaviour)
+    events = server.ask_all(session)
+    assert (events[-1].name, events[-1].data["code"]) == ("message.failed", code)
+    assert text_of(events) == "a b"
+    answer = server.messages(session)[1]
+    assert_whole(events, answer)
+    assert (answer["status"], answer["metadata"]["error"], answer["metadata"]["fallback"]) == ("failed", code, False)
+    assert len(provider.calls) == 1
+    (call,) = sql.rows("SELECT status, error_code, is_estimated, completion_tokens FROM llm_calls")
+    assert call == {"status": "error", "error_code": code, "is_estimated": True, "completion_tokens": 1}
+    # And it is no part of the conversation.
+    server.ask_all(session, "And now?")
+    assert "a b" not in str(provider.calls[-1].body)
+
+
+def test_nul_in_a_streamed_answer_is_left_out(server: ChatServer, provider: Provider) -> None:
+    session = server.open()
+    provider.script(streams(chunk("a\x00"), chunk("b"), STOP, DONE))
+    events = server.ask_all(session)
+    assert text_of(events) == "ab"
+    assert_whole(events, server.messages(session)[1])
+
+
+def test_answers_are_stored_although_their_clients_have_gone(server: ChatServer, provider: Provider, sql: Sql) -> None:
+    provider.always(answers(LONG, every=0.005))
+
+    def leave(session: str) -> None:
+        with server.ask(session) as reader:
+            reader.take(3)
+
+    sessions = [server.open() for _ in range(20)]
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(leave, sessions))
+    for session in sessions:
+        answer = server.wait_until_settled(session)
+        assert (answer["status"], answer["content"]) == ("complete", LONG)
+    assert sql.value("SELECT count(*) FROM llm_calls WHERE status = 'ok'") == 20
+    # Nothing of the streams is left in PostgreSQL.
+    assert sql.value("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%%'") == 0
+
+
+def test_a_silent_stream_says_that_it_is_alive(
+    server: ChatServer, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.chat.streaming.response.PING_SECONDS", 0.2)
+    provider.script(answers("a b", first_after=0.7, every=0.7))
+    with server.ask(server.open()) as reader:
+        assert text_of(list(reader)) == "a b"
+        assert 4 <= reader.pings <= 12
+
+
+def test_a_client_that_does_not_read_delays_nobody(server: ChatServer, provider: Provider) -> None:
+    text = " ".join(["x" * 60_000] * 40)
+    provider.always(answers(text))
+    asleep = server.open()
+    with server.ask(asleep) as reader:
+        reader.take(1)
+        started = time.monotonic()
+        assert server.wait_until_settled(asleep)["status"] == "complete"
+        assert server.ask_all(server.open())[-1].name == "message.completed"
+        assert time.monotonic() - started < 10
+        assert text_of(list(reader)) == text  # it gets everything all the same
+
+
+def test_a_session_deleted_meanwhile_ends_its_stream(server: ChatServer, provider: Provider, sql: Sql) -> None:
+    session = server.open()
+    provider.script(answers("a b c", every=0.3))
+    with server.ask(session) as reader:
+        reader.take(2)
+        assert server.http.delete(f"/sessions/{session}").status_code == 200
+        *_, last = reader
+    assert (last.name, last.data["code"]) == ("message.failed", "not_found")
+    assert sql.value("SELECT count(*) FROM chat_messages") == 0
+    assert sql.value("SELECT count(*) FROM llm_calls WHERE prompt_tokens > 0") == 1
+
+
+@pytest.mark.parametrize("deletion", ["DELETE FROM chat_sessions", "DELETE FROM users"], ids=["session", "account"])
+def test_an_answer_that_was_deleted_is_neither_made_nor_kept_any_longer(
+    server: ChatServer, provider: Provider, sql: Sql, redis: Redis, deletion: str
+) -> None:
+    provider.script(answers(LONG, every=0.1))
+    with server.ask(server.open()) as reader:
+        reader.take(3)
+        sql.do(deletion)
+        provider.wait_until(lambda: provider.calls[0].abandoned is not None)
+        provider.wait_until(lambda: not redis.keys("turn:*"))

@@ -1,0 +1,122 @@
+"""With a primary model that fails, every turn is answered by the fallback; what fails for long is left alone."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from redis import Redis
+
+from app import main
+from app.config import ModelSetting, Settings
+from tests.chat.turns.fault_turns import FALLBACK_TEXT, MODELS
+from tests.fixtures.database import Sql
+from tests.fixtures.services import Chat, User
+from tests.support.provider import Provider, answers, fails
+from tests.support.provider_faults import FAULTS
+
+TURNS, AT_ONCE, FAILURES = 100, 10, 5
+PLAIN = {fault.name: fault.plain for fault in FAULTS}
+PAUSE = 0.5
+
+
+def service_with(settings: Settings, **chosen: object) -> TestClient:
+    return TestClient(main.create(settings.model_copy(update=chosen)))
+
+
+@pytest.fixture(scope="module")
+def service(settings: Settings) -> Iterator[TestClient]:
+    models = [ModelSetting(name=model) for model in MODELS.values()]
+    limits = {"LLM_ATTEMPT_TIMEOUT": 0.5, "LLM_TURN_TIMEOUT": 20.0, "LLM_BREAKER_PAUSE": 600.0}
+    with service_with(settings, LLM_MODELS=models, LLM_BREAKER_FAILURES=FAILURES, **limits) as client:
+        yield client
+
+
+@pytest.fixture
+def chat(service: TestClient, sql: Sql, redis: Redis, provider: Provider, ada: User) -> Chat:
+    provider.always(answers(FALLBACK_TEXT), model="gpt-fallback")
+    return Chat(service, ada)
+
+
+def ask(chat: Chat, model: str | None = None) -> dict[str, Any]:
+    response = chat.request("POST", "/direct", json={"message": "Hi"} | ({"model": model} if model else {}))
+    assert response.status_code == 200, response.text
+    return dict(response.json())
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "401",
+        "429",
+        "500",
+        "reset before the answer",
+        "closed in the middle",
+        "never begins to answer",
+        "one byte at a time, for ever within each single limit",
+        "headers that never end, as fast as can be",
+        "100 MB of text",
+        "broken JSON",
+        "broken UTF-8",
+        "no choices",
+        "no finish reason",
+    ],
+)
+def test_a_hundred_turns_at_a_failing_primary_are_a_hundred_answers(chat: Chat, provider: Provider, fault: str) -> None:
+    model = MODELS[fault]
+    provider.always(PLAIN[fault], model=model)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        turns = list(pool.map(ask, repeat(chat), repeat(model, TURNS)))
+    assert [(turn["status"], turn["response"]) for turn in turns] == [("complete", FALLBACK_TEXT)] * TURNS
+    calls = [call.model for call in provider.calls]
+    assert calls.count("gpt-fallback") == TURNS
+    # Those on their way when it opened may still fail, and nobody else asks.
+    assert FAILURES <= calls.count(model) < FAILURES + AT_ONCE
+    assert chat.client.get("/readyz").json()["models"][model] == "open"
+
+
+@pytest.mark.parametrize("fault", ["400", "text that is blank", "`finish_reason` `content_filter`"])
+def test_what_is_the_requests_own_fault_leaves_the_model_open_to_others(
+    chat: Chat, provider: Provider, fault: str
+) -> None:
+    model = MODELS[fault]
+    provider.always(PLAIN[fault], model=model)
+    for _ in range(FAILURES + 1):
+        assert ask(chat, model)["response"] == FALLBACK_TEXT
+    provider.always(answers("Well."), model=model)
+    assert ask(chat, model)["response"] == "Well."
+    assert chat.client.get("/readyz").json()["models"][model] == "closed"
+
+
+@pytest.fixture
+def brief(settings: Settings, sql: Sql, redis: Redis, provider: Provider, ada: User) -> Iterator[Chat]:
+    """Ada in front of a service that leaves a model alone for a moment after one failure."""
+    provider.always(answers(FALLBACK_TEXT), model="gpt-fallback")
+    chosen = {"LLM_BREAKER_FAILURES": 1, "LLM_BREAKER_PAUSE": PAUSE, "LLM_RETRIES_PER_MODEL": 0}
+    with service_with(settings, **chosen) as client:
+        yield Chat(client, ada)
+
+
+def test_a_model_that_is_well_again_is_found_out(brief: Chat, provider: Provider) -> None:
+    provider.script(fails(500), model="gpt-primary")
+    provider.always(answers("Well."), model="gpt-primary")
+    first, second = ask(brief), ask(brief)
+    assert first["response"] == second["response"] == FALLBACK_TEXT
+    assert [call.model for call in provider.calls] == ["gpt-primary", "gpt-fallback", "gpt-fallback"]
+    Provider.wait_until(lambda: brief.client.get("/readyz").json()["models"]["gpt-primary"] == "half_open")
+    assert ask(brief)["response"] == "Well."
+    assert brief.client.get("/readyz").json()["models"] == {"gpt-primary": "closed", "gpt-fallback": "closed"}
+
+
+def test_where_every_model_is_left_alone_one_is_tried_all_the_same(brief: Chat, provider: Provider) -> None:
+    provider.always(fails(500))
+    provider.always(fails(500), model="gpt-fallback")
+    assert ask(brief)["status"] == "failed"
+    calls = len(provider.calls)
+    assert (calls, ask(brief)["status"]) == (2, "failed")
+    assert len(provider.calls) == calls + 1
+    provider.always(answers("Well."), model="gpt-primary")
+    provider.always(answers("Well."), model="gpt-fallback")
+    assert ask(brief)["response"] == "Well."

@@ -1,0 +1,309 @@
+"""Questions that were asked before, at a chat service that keeps answers."""
+
+import asyncio
+import hashlib
+import itertools
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+from redis import Redis
+
+from app import main
+from app.config import Settings
+from tests.fixtures.database import Sql
+from tests.fixtures.services import AUTH, CHAT, PASSWORD, User
+from tests.fixtures.streaming import ChatServer, serving, text_of
+from tests.support.provider import Call, Provider, Wire, answers, fails, streams
+from tests.support.provider import chunk as event
+
+TEXT = "Many words that follow each other. " * 20
+WHOLE = TEXT.strip()
+
+
+@pytest.fixture(scope="module")
+def url(settings: Settings) -> Iterator[str]:
+    # A busy machine must not look like an outage of Redis.
+    caching = settings.model_copy(update={"LLM_CACHE_TTL": 60, "REDIS_TIMEOUT": 3.0})
+    with serving(main.create(caching)) as url:
+        yield url
+
+
+@pytest.fixture
+def ada_asks(url: str, ada: User, sql: Sql, redis: Redis, provider: Provider) -> Iterator[ChatServer]:
+    asker = ChatServer(url, ada)
+    yield asker
+    asker.http.close()
+
+
+@pytest.fixture
+def bob_asks(url: str, bob: User) -> Iterator[ChatServer]:
+    asker = ChatServer(url, bob)
+    yield asker
+    asker.http.close()
+
+
+def ask(server: ChatServer, message: str = "Hi", session: str | None = None) -> dict[str, object]:
+    """Ask in a session, by default in a new one, and give the answer."""
+    path = f"/sessions/{session or server.open()}/messages"
+    return dict(server.http.post(path, json={"message": message}).raise_for_status().json()["ai_response"])
+
+
+def metadata(answer: dict[str, object]) -> dict[str, object]:
+    found = answer["metadata"]
+    assert isinstance(found, dict)
+    return found
+
+
+def cached_text(redis: Redis) -> str:
+    """All that the cache holds."""
+    return "\n".join(str(redis.get(key)) for key in redis.scan_iter("answer:*"))
+
+
+def test_a_question_that_was_asked_before_is_answered_without_a_model_and_says_so(
+    ada_asks: ChatServer, provider: Provider, sql: Sql
+) -> None:
+    provider.always(answers(TEXT, usage=(12, 100)))
+    first, again = ask(ada_asks), ask(ada_asks)
+    assert len(provider.calls) == 1
+    assert first["content"] == again["content"] == WHOLE
+    assert (metadata(first)["cached"], metadata(again)["cached"]) == (False, True)
+    # The second took nothing; what it took when it was made is said beside it.
+    assert (first["tokens_used"], again["tokens_used"]) == (112, 0)
+    assert (
+        metadata(again)["tokens_used"] == metadata(first)["tokens_used"] == {"input": 12, "output": 100, "total": 112}
+    )
+    assert metadata(again)["model_used"] == "gpt-primary"
+    ledger = "SELECT is_cached, status, attempt, prompt_tokens, completion_tokens FROM llm_calls ORDER BY id"
+    assert [tuple(row.values()) for row in sql.rows(ledger)] == [(False, "ok", 1, 12, 100), (True, "ok", 1, 0, 0)]
+
+
+def test_a_known_answer_streams_as_a_new_one_does(ada_asks: ChatServer, provider: Provider) -> None:
+    provider.always(answers(TEXT))
+    ask(ada_asks)
+    events = ada_asks.ask_all(ada_asks.open())
+    assert len(provider.calls) == 1
+    assert [event.name for event in events[:2]] == ["message.created", "message.delta"]
+    assert events[-1].name == "message.completed"
+    assert events[-1].data["message"]["metadata"]["cached"]
+    assert text_of(events) == WHOLE
+    assert len([event for event in events if event.name == "message.delta"]) > 1
+    assert events[-1].data["sha256"] == hashlib.sha256(WHOLE.encode()).hexdigest()
+    assert ada_asks.ask_all(None)[-1].data["message"]["metadata"]["cached"]
+
+
+def test_what_was_said_before_belongs_to_the_question(ada_asks: ChatServer, provider: Provider) -> None:
+    session, other = ada_asks.open(), ada_asks.open()
+    provider.script(answers("Good day."), answers("Again?"), answers("You are Ada."))
+    ask(ada_asks, "Hi", session)
+    assert ask(ada_asks, "Hi", session)["content"] == "Again?"
+    ask(ada_asks, "I am Ada", other)
+    assert ask(ada_asks, "Hi", other)["content"] == "Hello."
+    assert len(provider.calls) == 4
+
+
+def test_two_users_share_nothing(ada_asks: ChatServer, bob_asks: ChatServer, provider: Provider) -> None:
+    provider.script(answers("For Ada."), answers("For Bob."))
+    assert [ask(server)["content"] for server in (ada_asks, bob_asks)] == ["For Ada.", "For Bob."]
+    assert [ask(server)["content"] for server in (ada_asks, bob_asks)] == ["For Ada.", "For Bob."]
+    assert len(provider.calls) == 2
+
+
+def test_where_the_operator_wants_it_users_share(
+    settings: Settings, ada: User, bob: User, sql: Sql, redis: Redis, provider: Provider
+) -> None:
+    everybody = settings.model_copy(update={"LLM_CACHE_TTL": 60, "LLM_CACHE_SCOPE": "global"})
+    with TestClient(main.create(everybody)) as client:
+        given = [
+            client.post(f"{CHAT}/direct", json={"message": "Hi"}, headers=user.headers).json() for user in (ada, bob)
+        ]
+    assert [answer["metadata"]["cached"] for answer in given] == [False, True]
+    assert len(provider.calls) == 1
+
+
+def test_without_a_time_to_live_nothing_is_kept(chat_client: TestClient, ada: User, provider: Provider) -> None:
+    for _ in range(2):
+        chat_client.post(f"{CHAT}/direct", json={"message": "Hi"}, headers=ada.headers)
+    assert len(provider.calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("streams_it", "fault"),
+    [
+        pytest.param(False, fails(500), id="no answer"),
+        pytest.param(False, answers(TEXT, finish_reason="length"), id="cut off"),
+        pytest.param(False, answers(TEXT, finish_reason="content_filter"), id="filtered"),
+        pytest.param(False, answers(TEXT, finish_reason=None), id="not finished"),
+        pytest.param(False, answers(TEXT, usage=None), id="not counted"),
+        pytest.param(True, answers(TEXT, cut_after=5), id="broken off in mid-stream"),
+        pytest.param(True, answers(TEXT, usage=None), id="streamed and not counted"),
+        pytest.param(
+            True, streams(event("One \xff two", finish_reason="stop").replace(b"\\u00ff", b"\xff")), id="UTF-8"
+        ),
+    ],
+)
+def test_only_good_answers_are_given_again(
+    ada_asks: ChatServer, redis: Redis, provider: Provider, fault: Callable[[Call, Wire], object], *, streams_it: bool
+) -> None:
+    provider.always(fault)  # type: ignore[arg-type] # what the table holds
+    ask_it = (lambda: ada_asks.ask_all(None)) if streams_it else (lambda: ask(ada_asks))
+    ask_it()
+    assert not list(redis.scan_iter("answer:*"))
+    provider.forget()
+    ask_it()
+    assert len(provider.calls) == 1
+
+
+def test_after_a_session_is_deleted_no_key_of_the_cache_holds_its_text(
+    ada_asks: ChatServer, redis: Redis, provider: Provider
+) -> None:
+    provider.script(answers("Secret one."), answers("Secret two."), answers("Elsewhere."))
+    session, other = ada_asks.open(), ada_asks.open()
+    ask(ada_asks, "Hi", session)
+    ask(ada_asks, "And?", session)
+    ask(ada_asks, "Something else", other)
+    assert metadata(ask(ada_asks, "Hi", ada_asks.open()))["cached"]
+    assert "Secret" in cached_text(redis)
+    ada_asks.http.delete(f"/sessions/{session}").raise_for_status()
+    assert "Secret" not in cached_text(redis)
+    assert "Elsewhere" in cached_text(redis)
+
+
+def test_an_answer_that_was_given_again_goes_with_the_session_it_was_given_in(
+    ada_asks: ChatServer, redis: Redis, provider: Provider
+) -> None:
+    provider.script(answers("Secret one."))
+    ask(ada_asks)
+    session = ada_asks.open()
+    ask(ada_asks, session=session)
+    ada_asks.http.delete(f"/sessions/{session}").raise_for_status()
+    assert "Secret" not in cached_text(redis)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.001, 0.003, 0.01, 0.03])
+def test_a_deletion_while_the_answer_comes_leaves_nothing_either(
+    ada_asks: ChatServer, redis: Redis, provider: Provider, delay: float
+) -> None:
+    provider.always(answers("Secret.", first_after=0.01))
+    for number in range(10):
+        session = ada_asks.open()
+        with ThreadPoolExecutor() as pool:
+            asking = pool.submit(
+                ada_asks.http.post, f"/sessions/{session}/messages", json={"message": f"{delay} {number}"}
+            )
+            provider.wait_for_calls(number + 1)
+            time.sleep(delay)
+            ada_asks.http.delete(f"/sessions/{session}").raise_for_status()
+            assert asking.result().status_code in {200, 404}
+    ask(ada_asks, "something else")
+    assert cached_text(redis).count("Secret.") == 1
+
+
+def test_what_could_not_be_removed_is_when_redis_is_back(
+    ada_asks: ChatServer, redis: Redis, provider: Provider
+) -> None:
+    provider.script(answers("Secret."))
+    session = ada_asks.open()
+    ask(ada_asks, session=session)
+    redis.client_pause(4000)
+    ada_asks.http.delete(f"/sessions/{session}").raise_for_status()
+    redis.ping()  # answered when the pause is over
+    provider.wait_until(lambda: not cached_text(redis), timeout=10)
+
+
+def test_with_a_redis_that_is_frozen_there_are_answers_and_one_look_at_it(
+    settings: Settings, ada: User, sql: Sql, redis: Redis, provider: Provider, caplog: pytest.LogCaptureFixture
+) -> None:
+    caching = settings.model_copy(update={"LLM_CACHE_TTL": 60})
+    with TestClient(main.create(caching)) as client:
+
+        def ask_directly() -> dict[str, Any]:
+            return dict(client.post(f"{CHAT}/direct", json={"message": "Hi"}, headers=ada.headers).json())
+
+        ask_directly()
+        redis.client_pause(3000)
+        frozen_at = time.monotonic()
+        frozen = [ask_directly() for _ in range(3)]
+        assert time.monotonic() - frozen_at < 2.5
+        assert [answer["status"] for answer in frozen] == ["complete"] * 3
+        assert not any(answer["metadata"]["cached"] for answer in frozen)
+        assert caplog.messages.count("redis is away") <= 2  # it is looked at again after a second
+        provider.wait_until(lambda: ask_directly()["metadata"]["cached"], timeout=10)
+
+
+def test_with_an_account_its_cached_answers_go(
+    ada_asks: ChatServer, auth_client: TestClient, redis: Redis, provider: Provider
+) -> None:
+    provider.script(answers("Secret one."), answers("Secret two."))
+    ask(ada_asks)
+    ada_asks.http.post("/direct", json={"message": "And directly?"}).raise_for_status()
+    assert "Secret one" in cached_text(redis)
+    erased = auth_client.request("DELETE", f"{AUTH}/me", json={"password": PASSWORD}, headers=ada_asks.user.headers)
+    removed = {item["what"]: item["count"] for item in erased.json()["removed"] if item["store"] == "redis"}
+    assert removed["cached_answers"] == 2
+    assert not cached_text(redis)
+
+
+def test_the_same_question_at_once_is_one_call(ada_asks: ChatServer, provider: Provider, sql: Sql) -> None:
+    provider.always(answers(TEXT, first_after=0.5, usage=(12, 100)))
+    sessions = [ada_asks.open() for _ in range(10)]
+    with ThreadPoolExecutor(10) as pool:
+        given = list(pool.map(ada_asks.ask_all, sessions))
+    assert {text_of(events) for events in given} == {WHOLE}
+    assert len(provider.calls) == 1
+    assert sorted(row["prompt_tokens"] for row in sql.rows("SELECT prompt_tokens FROM llm_calls")) == [0] * 9 + [12]
+
+
+def test_who_stops_an_answer_that_others_wait_for_stops_their_own(ada_asks: ChatServer, provider: Provider) -> None:
+    provider.always(answers(TEXT, every=0.01))
+    mine, other = ada_asks.open(), ada_asks.open()
+    with ada_asks.ask(mine) as reader, ada_asks.ask(other) as second:
+        created, _ = reader.take(2)
+        second.take(2)
+        assert ada_asks.cancel(mine, created.data["message_id"]).json()["status"] == "cancelled"
+        assert list(second)[-1].name == "message.completed"
+    assert ada_asks.wait_until_settled(other)["content"] == WHOLE
+    assert len(provider.calls) == 1
+
+
+async def test_over_http_too_nobody_gets_anothers_answer(
+    url: str, make_user: Callable[[str], User], redis: Redis, provider: Provider
+) -> None:
+    chance = random.Random(3)  # noqa: S311 - not a secret
+    people = [make_user(f"user{number}") for number in range(4)]
+    canaries = itertools.count()
+    whose: dict[str, User] = {}
+
+    async def numbered(call: Call, wire: Wire) -> None:
+        await answers(f"canary {next(canaries)}. " * 30, first_after=chance.choice((0, 0.005)))(call, wire)
+
+    provider.always(numbered)
+    async with httpx.AsyncClient(base_url=f"{url}{CHAT}", timeout=30, trust_env=False) as client:
+
+        async def ask(number: int) -> None:
+            user = chance.choice(people)
+            asked = asyncio.ensure_future(
+                client.post(
+                    chance.choice(("/direct", "/direct/stream")),
+                    json={"message": f"question {number % 5}"},
+                    headers=user.headers,
+                )
+            )
+            if chance.random() < 0.4:
+                await asyncio.wait({asked}, timeout=chance.choice((0.002, 0.01, 0.05)))
+                asked.cancel()
+            await asyncio.wait({asked})
+            if not asked.cancelled():
+                # All of them put the same questions: only what they are told is theirs alone.
+                (canary,) = set(re.findall(r"canary \d+", asked.result().text))
+                assert whose.setdefault(canary, user) == user
+
+        await asyncio.gather(*(ask(number) for number in range(300)))
+    assert len(whose) >= len(people)
+    assert next(canaries) < 100

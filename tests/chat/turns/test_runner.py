@@ -1,0 +1,205 @@
+"""Turns belong to the process: what becomes of them when their request, or the process, goes away."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import text
+
+from app.chat.turns.presenters import direct_response
+from app.chat.turns.questions import DirectQuestion, Question
+from app.chat.turns.runner import TurnRunner
+from app.chat.turns.store import TurnStore
+from app.config import Settings
+from app.core.exceptions import DatabaseUnavailableError, ServiceUnavailableError
+from app.database.connection import Database
+from app.database.driver import DriverConnection
+from app.database.repositories.chat import turns as turn_repository
+from app.database.repositories.chat.idempotency_keys import RequestKey
+from app.database.repositories.chat.turns import NewTurn, StartedTurn
+from app.database.repositories.usage.quotas import Quota
+from app.graph.builder import build_chat_graph
+from app.graph.context import ModelPolicy
+from app.services.limits.quotas import Quotas
+from tests.fixtures.database import Sql
+from tests.support.fakes import INSTRUCTIONS, FakeModel, abandoned_turns, completion, price
+
+USER = uuid4()
+
+
+def runner(database: Database, model: FakeModel) -> TurnRunner:
+    policy = ModelPolicy(
+        models=("primary",), retries_per_model=0, attempt_timeout=5, history_messages=10, instructions=INSTRUCTIONS
+    )
+    return TurnRunner(
+        graph=build_chat_graph(),
+        model=model,
+        database=database,
+        policy=policy,
+        store=TurnStore(database, abandoned_turns(database), Quotas(database, Quota())),
+        price=price,
+        turn_timeout=5,
+    )
+
+
+def answer_stored(sql: Sql) -> dict[str, Any]:
+    (row,) = sql.rows("SELECT status, content, lease_expires_at FROM chat_messages WHERE role = 'assistant'")
+    return row
+
+
+async def test_an_answer_is_stored_although_its_request_was_cancelled(
+    pool: Database, sql: Sql, user_id: int, session: UUID
+) -> None:
+    model = FakeModel(completion("Hello."), gate=asyncio.Event())
+    turns = runner(pool, model)
+    request = asyncio.create_task(turns.answer(Question(user_id, USER, session, "Hi", {})))
+    await model.was_asked.wait()
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    model.gate.set()
+    await turns.drain(5)
+    assert answer_stored(sql) == {"status": "complete", "content": "Hello.", "lease_expires_at": None}
+    assert sql.value("SELECT status FROM llm_calls") == "ok"
+
+
+async def test_a_turn_that_outlives_the_grace_is_settled_as_interrupted(
+    pool: Database, sql: Sql, user_id: int, session: UUID
+) -> None:
+    model = FakeModel(None)
+    turns = runner(pool, model)
+    request = asyncio.create_task(turns.answer(Question(user_id, USER, session, "Hi", {})))
+    await model.was_asked.wait()
+    await turns.drain(0.05)
+    assert (await asyncio.wait_for(request, timeout=5)).answer.status == "interrupted"
+    assert answer_stored(sql) == {"status": "interrupted", "content": "", "lease_expires_at": None}
+    assert sql.value("SELECT status FROM llm_calls") == "cancelled"
+
+
+async def test_a_direct_question_that_outlives_the_grace_is_answered_as_interrupted(
+    pool: Database, sql: Sql, user_id: int
+) -> None:
+    model = FakeModel(None)
+    turns = runner(pool, model)
+    request = asyncio.create_task(turns.answer_directly(DirectQuestion(user_id, USER, "Hi", {})))
+    await model.was_asked.wait()
+    await turns.drain(0.05)
+    answer = await asyncio.wait_for(request, timeout=5)
+    assert direct_response(answer).status == "interrupted"
+    assert sql.value("SELECT status FROM llm_calls") == "cancelled"
+
+
+async def test_a_process_that_is_stopping_takes_no_more_questions(
+    pool: Database, sql: Sql, user_id: int, session: UUID
+) -> None:
+    turns = runner(pool, FakeModel())
+    await turns.drain(0)
+    with pytest.raises(ServiceUnavailableError) as refusal:
+        await turns.answer(Question(user_id, USER, session, "Hi", {}))
+    assert refusal.value.code == "shutting_down"
+    with pytest.raises(ServiceUnavailableError):
+        await turns.answer_directly(DirectQuestion(user_id, USER, "Hi", {}))
+    assert sql.value("SELECT count(*) FROM chat_messages") == 0
+
+
+async def test_an_unexpected_fault_of_the_graph_is_a_failed_answer_and_no_more(
+    pool: Database, sql: Sql, user_id: int, session: UUID
+) -> None:
+    turns = runner(pool, FakeModel(ZeroDivisionError("canary"), completion()))
+    turn = await turns.answer(Question(user_id, USER, session, "Hi", {}))
+    assert turn.answer.status == "failed"
+    assert turn.answer.meta["error"] == "internal_error"
+    assert turn.answer.meta["fallback"] is True
+    assert "canary" not in str(turn.answer)
+    assert answer_stored(sql)["status"] == "failed"
+    turn = await turns.answer(Question(user_id, USER, session, "Hi again", {}))
+    assert turn.answer.status == "complete"
+
+
+async def test_a_turn_that_is_being_stored_at_the_end_of_the_grace_is_stored(
+    settings: Settings, sql: Sql, user_id: int, session: UUID
+) -> None:
+    single = settings.model_copy(update={"DATABASE_POOL_SIZE": 1, "DATABASE_MAX_OVERFLOW": 0})
+    database = Database.from_settings(single, application_name="test")
+    model = FakeModel(completion("Hello."), gate=asyncio.Event())
+    turns = runner(database, model)
+    request = asyncio.create_task(turns.answer(Question(user_id, USER, session, "Hi", {})))
+    await model.was_asked.wait()
+    async with database.autocommit():  # nobody else gets a connection meanwhile
+        model.gate.set()
+        draining = asyncio.create_task(turns.drain(0.1))
+        await asyncio.sleep(0.3)
+    await draining
+    assert (await request).answer.status == "complete"
+    assert answer_stored(sql)["status"] == "complete"
+    await database.close()
+
+
+async def test_a_question_that_could_not_be_stored_in_time_does_not_block_its_session(
+    pool: Database, sql: Sql, user_id: int, session: UUID
+) -> None:
+    turns = runner(pool, FakeModel(completion()))
+    async with pool.transaction() as transaction:
+        await transaction.execute(text("SELECT id FROM chat_sessions FOR UPDATE"))
+        with pytest.raises(DatabaseUnavailableError):
+            await turns.answer(Question(user_id, USER, session, "Hi", {}))
+    turn = await turns.answer(Question(user_id, USER, session, "Hi again", {}))
+    assert turn.answer.status == "complete"
+    await turns.drain(5)
+    assert sql.value("SELECT count(*) FROM chat_messages WHERE status = 'pending'") == 0
+
+
+async def test_the_lease_of_a_turn_is_renewed_for_as_long_as_it_runs(
+    pool: Database, sql: Sql, user_id: int, session: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.chat.turns.runner.LEASE", timedelta(seconds=1.5))
+    monkeypatch.setattr("app.chat.turns.runner._RENEW_BEFORE", timedelta(seconds=1.4))
+    monkeypatch.setattr("app.chat.turns.runner._LOOK_EVERY", 0.2)
+    model = FakeModel(completion("Hello."), gate=asyncio.Event())
+    turns = runner(pool, model)
+    watching = asyncio.create_task(turns.watch())
+    request = asyncio.create_task(turns.answer(Question(user_id, USER, session, "Hi", {})))
+    await model.was_asked.wait()
+    for _ in range(10):
+        await asyncio.sleep(0.3)
+        assert sql.value("SELECT lease_expires_at > now() FROM chat_messages WHERE role = 'assistant'")
+    model.gate.set()
+    assert (await request).answer.status == "complete"
+    watching.cancel()
+
+
+async def test_a_run_that_is_stopped_keeps_what_was_shown(
+    pool: Database, sql: Sql, user_id: int, session: UUID
+) -> None:
+    model = FakeModel(None)
+    model.said_first = ["Once ", "upon"]
+    turns = runner(pool, model)
+    running = await turns.launch(Question(user_id, USER, session, "Hi", {}), streams=True)
+    await model.was_asked.wait()
+    turns.stop(running.live.id)
+    turn = await running.result
+    assert (turn.answer.status, turn.answer.content) == ("cancelled", "Once upon")
+    assert answer_stored(sql) == {"status": "cancelled", "content": "Once upon", "lease_expires_at": None}
+    assert turns.stored == {}
+
+
+async def test_a_question_whose_storing_was_not_confirmed_leaves_neither_session_nor_key_busy(
+    pool: Database, user_id: int, session: UUID, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = turn_repository.start
+
+    async def start_unconfirmed(connection: DriverConnection, new: NewTurn) -> StartedTurn | None:
+        await start(connection, new)
+        raise DatabaseUnavailableError
+
+    turns = runner(pool, FakeModel(completion("Hello.")))
+    question = Question(user_id, USER, session, "Hi", {}, RequestKey(user_id, "route", "key", b"f" * 32))
+    with monkeypatch.context() as patched:
+        patched.setattr(turn_repository, "start", start_unconfirmed)
+        with pytest.raises(DatabaseUnavailableError):
+            await turns.answer(question)
+    await turns.drain(5)
+    assert answer_stored(sql)["status"] == "interrupted"
+    assert (await runner(pool, FakeModel(completion("Hello."))).answer(question)).answer.content == "Hello."

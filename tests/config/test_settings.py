@@ -1,0 +1,172 @@
+import os
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.config import ConfigurationError, Settings, get_settings
+
+ROOT = Path(__file__).parents[2]
+CANARY = "canary-7f3a"
+GOOD = {
+    "DATABASE_URL": "postgresql://user@localhost/chat",
+    "SECRET_KEY": "a key of the test run, of no use elsewhere",
+    "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
+}
+SERVICES = ["app.auth_main", "app.main", "app.admin_main"]
+
+BAD = [
+    pytest.param("SECRET_KEY", CANARY, "SECRET_KEY: must have at least 32 bytes", id="short key"),
+    pytest.param("CORS_ORIGINS", "*", "CORS_ORIGINS: '*' cannot be combined", id="any origin"),
+    pytest.param("CORS_ORIGINS", '["https://a.example", "https://*.b.example"]', "CORS_ORIGINS", id="wildcard origin"),
+    pytest.param("CORS_ORIGINS", f"https://a.example/{CANARY}", "CORS_ORIGINS: an origin is", id="origin with a path"),
+    pytest.param("CORS_ORIGINS", "[", "CORS_ORIGINS: not a valid JSON list", id="broken list"),
+    pytest.param(
+        "DATABASE_URL", f"mysql://u:{CANARY}@h/d", "DATABASE_URL: must start with postgresql://", id="dialect"
+    ),
+    pytest.param("DATABASE_URL", f"postgresql://u:{CANARY}@h", "DATABASE_URL: the URL names no database", id="no name"),
+    pytest.param("DATABASE_URL", f"postgresql://u:{CANARY}@h:x/d", "DATABASE_URL: not a valid URL", id="port"),
+    pytest.param("REDIS_URL", f"http://:{CANARY}@h", "REDIS_URL: must start with redis://", id="redis scheme"),
+    pytest.param("REDIS_URL", "redis://", "REDIS_URL: not a valid URL", id="redis without a host"),
+    pytest.param("OPENAI_BASE_URL", f"ftp://{CANARY}", "OPENAI_BASE_URL: must start with http://", id="base url"),
+    pytest.param("ALGORITHM", "none", "ALGORITHM: Input should be 'HS256', 'HS384' or 'HS512'", id="algorithm"),
+    pytest.param("LOG_LEVEL", "LOUD", "LOG_LEVEL: Input should be", id="log level"),
+    pytest.param("LLM_TEMPERATURE", "nan", "LLM_TEMPERATURE: Input should be a finite number", id="nan"),
+    pytest.param("LLM_TURN_TIMEOUT", "0", "LLM_TURN_TIMEOUT: Input should be greater than 0", id="no time"),
+    pytest.param("LLM_ATTEMPT_TIMEOUT", "61", "LLM_ATTEMPT_TIMEOUT: must not exceed LLM_TURN_TIMEOUT", id="attempt"),
+    pytest.param("LLM_MAX_TOKENS", "many", "LLM_MAX_TOKENS: Input should be a valid integer", id="no number"),
+    pytest.param("LLM_MODELS", "gpt-4o", "LLM_MODELS: not a valid JSON list", id="models"),
+    pytest.param("LLM_MODELS", '{"name": "a"}', "LLM_MODELS: not a valid JSON list", id="one model"),
+    pytest.param("LLM_MODELS", '["a", {"name": "a"}]', "LLM_MODELS: a model is there twice", id="model twice"),
+    pytest.param("LLM_MODELS", '[""]', "LLM_MODELS.0.name: String should match pattern", id="model without a name"),
+    pytest.param("LLM_MODELS", '[{"name": "a", "window": 1}]', "LLM_MODELS.0.window: Extra inputs", id="odd field"),
+    pytest.param(
+        "LLM_MODELS",
+        '[{"name": "a", "prompt_price": 1}]',
+        "LLM_MODELS.0: prompt_price and completion_price",
+        id="a price",
+    ),
+    pytest.param("LLM_MODELS", '[{"name": "a", "context_window": 0}]', "LLM_MODELS.0.context_window", id="window"),
+    pytest.param("WEBHOOK_ALLOWED_HOSTS", f"http://{CANARY}", "WEBHOOK_ALLOWED_HOSTS: an entry is", id="allowed URL"),
+    pytest.param("WEBHOOK_SECRET", CANARY, "WEBHOOK_SECRET: must be whsec_ and 24 to 64 bytes", id="webhook secret"),
+    pytest.param("WEBHOOK_SECRET", " ", "WEBHOOK_SECRET: must not be blank", id="no webhook secret"),
+    pytest.param("API_V1_STR", "api", "API_V1_STR: String should match pattern", id="prefix"),
+]
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # away from a developer's `.env`
+    for name, value in GOOD.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_names_and_defaults_are_those_of_the_specification() -> None:
+    settings = Settings()
+    assert settings.API_V1_STR == "/api/v1"
+    assert settings.PROJECT_NAME == "Chat Bot System"
+    assert settings.VERSION == "1.0.0"
+    assert settings.DEBUG is False
+    assert settings.DATABASE_POOL_SIZE == 20
+    assert settings.DATABASE_MAX_OVERFLOW == 30
+    assert settings.REDIS_DB == 0
+    assert settings.ALGORITHM == "HS256"
+    assert settings.ACCESS_TOKEN_EXPIRE_MINUTES == 30
+    assert settings.REFRESH_TOKEN_EXPIRE_DAYS == 7
+    assert settings.LLM_MODEL == "gpt-4"
+    assert settings.LLM_FALLBACK_MODEL == "gpt-3.5-turbo"
+    assert settings.LLM_MAX_TOKENS == 2048
+    assert settings.LLM_TEMPERATURE == 0.7
+    assert settings.LLM_CACHE_TTL == 3600
+    assert settings.RATE_LIMIT_REQUESTS == 100
+    assert settings.RATE_LIMIT_WINDOW == 60
+    assert settings.WEBHOOK_TIMEOUT == 30
+
+
+def test_every_setting_is_described() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_models_are_a_json_list_of_names_and_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = '["a", {"name": "b", "context_window": 9, "prompt_price": 0.1, "completion_price": "0.2"}]'
+    monkeypatch.setenv("LLM_MODELS", models)
+    first, second = Settings().LLM_MODELS
+    assert (first.name, first.context_window, first.prompt_price) == ("a", None, None)
+    assert (second.context_window, second.prompt_price, second.completion_price) == (9, Decimal("0.1"), Decimal("0.2"))
+    monkeypatch.setenv("LLM_MODELS", "")
+    assert Settings().LLM_MODELS == []
+
+
+@pytest.mark.parametrize(("text", "models"), [("", ()), ("a", ("a",)), (" a , b,a,", ("a", "b", "a"))])
+def test_fallback_models_are_comma_separated(
+    monkeypatch: pytest.MonkeyPatch, text: str, models: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("LLM_FALLBACK_MODEL", text)
+    assert Settings().fallback_models == models
+
+
+@pytest.mark.parametrize(
+    "text", ["https://a.example, http://b.example:81", '["https://a.example","http://b.example:81"]']
+)
+def test_origins_are_a_comma_separated_or_a_json_list(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("CORS_ORIGINS", text)
+    assert Settings().CORS_ORIGINS == ["https://a.example", "http://b.example:81"]
+
+
+@pytest.mark.parametrize("text", ["hooks.local, 10.1.0.0/16", '["hooks.local", "10.1.0.0/16"]'])
+def test_allowed_hosts_are_a_comma_separated_or_a_json_list(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("WEBHOOK_ALLOWED_HOSTS", text)
+    assert Settings().WEBHOOK_ALLOWED_HOSTS == ["hooks.local", "10.1.0.0/16"]
+
+
+def test_empty_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "REDIS_PASSWORD", "WEBHOOK_SECRET"):
+        monkeypatch.setenv(name, "")
+        assert getattr(Settings(), name) is None
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_KEY", CANARY * 4)
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://u:{CANARY}@h/d")
+    monkeypatch.setenv("REDIS_URL", f"redis://:{CANARY}@h")
+    monkeypatch.setenv("OPENAI_API_KEY", CANARY)
+    assert CANARY not in repr(Settings())
+
+
+@pytest.mark.parametrize(("name", "value", "line"), BAD)
+def test_a_bad_setting_is_named_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, line: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    get_settings.cache_clear()
+    with pytest.raises(ConfigurationError) as refusal:
+        get_settings()
+    get_settings.cache_clear()
+    text = str(refusal.value)
+    assert text.startswith(f"configuration: {line}")
+    assert CANARY not in text
+    assert "\n" not in text
+
+
+def test_a_validation_error_does_not_repeat_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_KEY", CANARY)
+    monkeypatch.setenv("DATABASE_URL", CANARY)
+    with pytest.raises(ValidationError) as refusal:
+        Settings()
+    assert "SECRET_KEY" in str(refusal.value)
+    assert CANARY not in str(refusal.value)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_bad_setting_stops_the_process_with_one_line(service: str) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "SECRET_KEY": CANARY}
+    command = [sys.executable, "-m", "uvicorn", f"{service}:app", "--uds", "never.sock"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert ended.stderr == (
+        "configuration: SECRET_KEY: must have at least 32 bytes; `openssl rand -hex 32` makes one\n"
+    )

@@ -1,0 +1,105 @@
+"""Every operation serves those whom the table of `access.py` names, and nobody else."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from httpx2 import Response
+
+from tests.fixtures.services import assert_problem
+from tests.fixtures.world import World
+from tests.support.access import ENTRIES, generated
+from tests.support.operations import OPERATIONS, Operation
+
+WITHOUT_LOGIN = {
+    "auth.forgot_password",
+    "auth.login",
+    "auth.refresh",
+    "auth.register",
+    "auth.resend_verification",
+    "auth.reset_password",
+    "auth.verify_email",
+}
+
+
+def refusal(response: Response, status: int, code: str) -> dict[str, Any]:
+    """Check a refusal, and give what of it must not differ from that of another."""
+    problem = assert_problem(response, status, code)
+    del problem["request_id"]
+    return problem
+
+
+def test_every_operation_has_an_entry_and_every_entry_an_operation() -> None:
+    assert set(ENTRIES) == set(OPERATIONS), "see tests/support/access.py"
+
+
+def test_what_needs_no_login_is_known() -> None:
+    assert {key for key, entry in ENTRIES.items() if entry.who == "anybody"} == WITHOUT_LOGIN
+
+
+def test_only_health_checks_are_hidden_from_the_documents() -> None:
+    app = Path(__file__).parents[2] / "app"
+    assert [path.name for path in app.rglob("*.py") if "include_in_schema" in path.read_text()] == ["health.py"]
+
+
+@pytest.mark.parametrize("operation", generated())
+def test_without_a_login(world: World, operation: Operation) -> None:
+    entry = ENTRIES[operation.key]
+    response = world.call(operation, None, entry.ids(world, world.owner), entry.body(world, world.owner))
+    if operation.key in WITHOUT_LOGIN:
+        assert response.status_code == entry.status, response.text
+    else:
+        assert_problem(response, 401, "unauthorized")
+        assert response.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("operation", generated(lambda _, entry: entry.who == "user"))
+def test_of_users_only_the_owner_reaches_what_an_id_names(world: World, operation: Operation) -> None:
+    entry = ENTRIES[operation.key]
+    ids, body = entry.ids(world, world.owner), entry.body(world, world.owner)
+    assert set(ids) == set(operation.ids)
+    if operation.ids:
+        nowhere = refusal(world.call(operation, world.owner.access_token, anything(ids), body), 404, "not_found")
+        for stranger in (world.other, world.admin):
+            own = entry.ids(world, stranger)
+            # One id of somebody else's is as bad as all of them.
+            for foreign in [ids, *(own | {name: ids[name]} for name in ids)]:
+                response = world.call(operation, stranger.access_token, foreign, body)
+                assert refusal(response, 404, "not_found") == nowhere
+    # The strangers have not changed anything: it is still there.
+    response = world.call(operation, world.owner.access_token, ids, body)
+    assert response.status_code == entry.status, response.text
+
+
+@pytest.mark.parametrize("operation", generated(lambda _, entry: entry.who == "admin"))
+def test_only_admins_reach_what_is_for_admins(world: World, operation: Operation) -> None:
+    entry = ENTRIES[operation.key]
+    ids, body = entry.ids(world, world.owner), entry.body(world, world.owner)
+    assert set(ids) == set(operation.ids)
+    for given in (ids, anything(ids)):
+        refusal(world.call(operation, world.owner.access_token, given, body), 403, "admin_required")
+    if operation.ids:
+        refusal(world.call(operation, world.admin.access_token, anything(ids), body), 404, "not_found")
+    response = world.call(operation, world.admin.access_token, ids, body)
+    assert response.status_code == entry.status, response.text
+
+
+@pytest.mark.parametrize("operation", generated(lambda _, entry: entry.who != "anybody"))
+def test_an_api_key_does_what_it_is_for_and_nothing_else(world: World, operation: Operation) -> None:
+    entry = ENTRIES[operation.key]
+    ids, body = entry.ids(world, world.owner), entry.body(world, world.owner)
+    if entry.scope is None:
+        key = world.api_key(world.admin if entry.who == "admin" else world.owner, "chat:read", "chat:write")
+        refusal(world.call(operation, key, ids, body), 401, "unauthorized")
+        return
+    (other_scope,) = {"chat:read", "chat:write"} - {entry.scope}
+    refusal(world.call(operation, world.api_key(world.owner, other_scope), ids, body), 403, "scope_required")
+    response = world.call(operation, world.api_key(world.owner, entry.scope), ids, body)
+    assert response.status_code == entry.status, response.text
+
+
+def anything(ids: Mapping[str, str]) -> dict[str, str]:
+    """Give ids of the same names that name nothing."""
+    return {name: str(uuid4()) for name in ids}

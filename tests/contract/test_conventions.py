@@ -1,0 +1,77 @@
+"""Conventions that no linter knows."""
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from inspect import isasyncgenfunction, isclass, iscoroutinefunction
+from typing import Any, get_args
+
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, iter_route_contexts
+
+from app.database.repositories.audit.audit_log import Action
+from local.paths import PROJECT
+from tests.support.operations import APPS
+
+APP = PROJECT / "app"
+
+
+def test_only_the_database_package_commits() -> None:
+    calls = [
+        f"{path.relative_to(APP)}:{node.lineno}"
+        for path in APP.rglob("*.py")
+        if "database" not in path.relative_to(APP).parts
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in {"begin", "commit", "flush", "rollback"}
+    ]
+    assert calls == []
+
+
+def test_every_action_of_the_audit_log_is_explained() -> None:
+    text = (PROJECT / "docs" / "operations.md").read_text()
+    section = text.partition("## The audit log")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+\.\w+)` \|", section, re.MULTILINE) == sorted(get_args(Action))
+
+
+def test_every_field_that_the_auth_service_takes_has_an_example() -> None:
+    document = APPS["auth"].openapi()
+    contents = [
+        content
+        for methods in document["paths"].values()
+        for operation in methods.values()
+        for content in operation.get("requestBody", {}).get("content", {}).values()
+    ]
+    schemas = {content["schema"]["$ref"].rpartition("/")[2] for content in contents}
+    assert len(schemas) > 10
+    without = [
+        f"{name}.{field}"
+        for name in schemas
+        for field, schema in document["components"]["schemas"][name]["properties"].items()
+        if not schema.get("examples")
+    ]
+    assert without == []
+
+
+def test_nothing_that_serves_a_request_is_taken_to_a_thread() -> None:
+    calls = {
+        call
+        for app in APPS.values()
+        for route in iter_route_contexts(app.routes)
+        if isinstance(route.original_route, APIRoute)
+        for call in _calls(route.dependant)
+    }
+    assert len(calls) > 50
+    # The framework takes plain functions to a thread each, which costs more than what they do.
+    assert [call for call in calls if not _is_awaited(call)] == []
+
+
+def _calls(dependant: Dependant) -> Iterator[Callable[..., Any]]:
+    if dependant.call is not None:
+        yield dependant.call
+    for needed in dependant.dependencies:
+        yield from _calls(needed)
+
+
+def _is_awaited(call: Callable[..., Any]) -> bool:
+    function = call if hasattr(call, "__code__") or isclass(call) else type(call).__call__
+    return iscoroutinefunction(function) or isasyncgenfunction(function)

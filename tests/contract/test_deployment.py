@@ -1,0 +1,54 @@
+"""The files that carry the settings into containers, and the gateway's template, agree with the code."""
+
+import re
+from pathlib import Path
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from app.config import Settings
+
+ROOT = Path(__file__).parents[2]
+NAMES = set(Settings.model_fields)
+
+
+def default_line(name: str, field: FieldInfo) -> str:
+    default = field.default
+    if field.is_required() or default is None:
+        value = ""
+    elif isinstance(default, list):
+        value = ",".join(default)
+    else:
+        assert not isinstance(default, SecretStr)
+        value = str(default).lower() if isinstance(default, bool) else str(default)
+    return f"#{name}={value}"
+
+
+def test_env_example_has_every_setting_with_its_description_and_default() -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    for name, field in Settings.model_fields.items():
+        line = default_line(name, field)
+        assert line in lines
+        assert lines[lines.index(line) - 1] == f"# {field.description}"
+
+
+def test_env_example_sets_nothing() -> None:
+    assert all(not line or line.startswith("#") for line in (ROOT / ".env.example").read_text().splitlines())
+
+
+def test_compose_passes_every_setting_on() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    block = text.split("x-settings: &settings\n", 1)[1].split("\n\n", 1)[0]
+    assert set(re.findall(r"^  ([A-Z0-9_]+):", block, re.MULTILINE)) - {"FORWARDED_ALLOW_IPS"} == NAMES
+
+
+def test_gateway_template_has_five_variables_and_no_other_name_in_upper_case() -> None:
+    text = (ROOT / "nginx.conf").read_text()
+    assert set(re.findall(r"\$\{([^}]*)\}", text)) == {
+        "GATEWAY_LISTEN",
+        "GATEWAY_RESOLVER",
+        "AUTH_UPSTREAM",
+        "CHAT_UPSTREAM",
+        "ADMIN_UPSTREAM",
+    }
+    assert not re.findall(r"\$[A-Z]", text)

@@ -1,0 +1,251 @@
+"""Limits on requests, as clients of the three services meet them."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from httpx2 import Response
+from redis import Redis
+
+from app import admin_main, auth_main, main
+from app.config import Settings
+from app.database.repositories.accounts import callers
+from tests.fixtures.database import Sql
+from tests.fixtures.processes import ChatProcess
+from tests.fixtures.services import ADMIN, AUTH, CHAT, PASSWORD, User, assert_problem, login
+from tests.fixtures.world import World
+from tests.support.provider import Provider
+
+PER_USER, PER_ADDRESS = 10, 30
+
+
+@pytest.fixture(scope="module")
+def strict(settings: Settings) -> Settings:
+    """Few requests. A busy machine must not look like an outage of Redis, which would begin to count anew."""
+    return settings.model_copy(
+        update={
+            "RATE_LIMIT_REQUESTS": PER_USER,
+            "RATE_LIMIT_REQUESTS_PER_ADDRESS": PER_ADDRESS,
+            "RATE_LIMIT_WINDOW": 3600,
+            "REDIS_TIMEOUT": 3.0,
+        }
+    )
+
+
+class Service:
+    """One of the services, called from chosen network addresses."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self.client = TestClient(app)
+
+    def at(self, ip: str) -> TestClient:
+        self.client._transport.client = (ip, 50000)  # type: ignore[attr-defined]
+        return self.client
+
+
+@pytest.fixture(scope="module")
+def services(strict: Settings, cheap_passwords: None) -> Iterator[dict[str, Service]]:
+    made = {name: Service(module.create(strict)) for name, module in MODULES.items()}
+    with made["auth"].client, made["chat"].client, made["admin"].client:
+        yield made
+
+
+MODULES = {"auth": auth_main, "chat": main, "admin": admin_main}
+
+
+@pytest.fixture
+def auth(services: dict[str, Service], ada: User, redis: Redis) -> Service:
+    redis.flushdb()
+    return services["auth"]
+
+
+@pytest.fixture
+def chat(services: dict[str, Service], ada: User, redis: Redis, provider: Provider) -> Service:
+    redis.flushdb()
+    return services["chat"]
+
+
+def standing(response: Response) -> tuple[str, int]:
+    """Which client was counted, and how many requests are left for it."""
+    policy, left, seconds = response.headers["RateLimit"].split(";")
+    assert response.headers["RateLimit-Policy"] in {f'"user";q={PER_USER};w=3600', f'"address";q={PER_ADDRESS};w=3600'}
+    assert response.headers["RateLimit-Policy"].startswith(policy)
+    assert 0 < int(seconds.removeprefix("t=")) <= 3600
+    return policy.strip('"'), int(left.removeprefix("r="))
+
+
+def test_an_account_has_its_requests_and_then_waits(auth: Service, ada: User) -> None:
+    client = auth.at("192.0.2.1")
+    answers = [client.get(f"{AUTH}/me", headers=ada.headers) for _ in range(PER_USER)]
+    assert [answer.status_code for answer in answers] == [200] * PER_USER
+    assert [standing(answer) for answer in answers] == [("user", left) for left in reversed(range(PER_USER))]
+    refused = client.get(f"{AUTH}/me", headers=ada.headers)
+    assert_problem(refused, 429, "rate_limited")
+    assert standing(refused) == ("user", 0)
+    assert refused.headers["RateLimit"].endswith(f";t={refused.headers['Retry-After']}")
+
+
+def test_a_request_too_many_reaches_no_database(
+    auth: Service, ada: User, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = auth.at("192.0.2.1")
+    for _ in range(PER_USER):
+        client.get(f"{AUTH}/me", headers=ada.headers)
+
+    async def looked_up(*_: object, **__: object) -> None:
+        pytest.fail("the caller was looked up")
+
+    monkeypatch.setattr(callers, "find_by_login", looked_up)
+    assert client.get(f"{AUTH}/me", headers=ada.headers).status_code == 429
+
+
+def test_devices_api_keys_and_services_share_an_account_s_requests(
+    world: World, services: dict[str, Service], log_in_again: Callable[[User], User], redis: Redis
+) -> None:
+    device, key = log_in_again(world.owner), world.api_key(world.owner, "chat:read")
+    redis.flushdb()
+    auth, chat, admin = (services[name].at("192.0.2.1") for name in ("auth", "chat", "admin"))
+    answers = [
+        auth.get(f"{AUTH}/me", headers=world.owner.headers),
+        auth.get(f"{AUTH}/me", headers=device.headers),
+        chat.get(f"{CHAT}/sessions", headers=device.headers),
+        chat.get(f"{CHAT}/sessions", headers={"Authorization": f"Bearer {key}"}),
+        chat.get(f"{CHAT}/sessions", headers={"Authorization": f"Bearer {key}"}),
+        admin.get(f"{ADMIN}/overview", headers=world.owner.headers),
+    ]
+    assert [answer.status_code for answer in answers] == [200] * 5 + [403]
+    assert [standing(answer) for answer in answers] == [("user", PER_USER - number) for number in range(1, 7)]
+    assert standing(auth.get(f"{AUTH}/me", headers=world.other.headers)) == ("user", PER_USER - 1)
+
+
+def test_without_an_account_the_network_is_counted(auth: Service) -> None:
+    client = auth.at("192.0.2.1")
+    wrong = {"Authorization": "Bearer nonsense"}
+    answers = [
+        client.get(f"{AUTH}/me"),
+        client.get(f"{AUTH}/me", headers=wrong),
+        client.post(f"{AUTH}/register", json={"email": "x"}),
+        client.post(f"{AUTH}/login", content=b"{", headers={"Content-Type": "application/json"}),
+        client.post(f"{AUTH}/refresh", content=b"{", headers={"Content-Type": "application/json"}),
+        client.get(f"{AUTH}/nowhere"),
+        client.put(f"{AUTH}/login"),
+        client.post(f"{AUTH}/register", content=b"x" * 20_000),
+    ]
+    assert [answer.status_code for answer in answers] == [401, 401, 422, 422, 400, 404, 405, 413]
+    assert [standing(answer)[1] for answer in answers] == [PER_ADDRESS - number for number in range(1, 9)]
+    for _ in range(PER_ADDRESS - 8):
+        client.get(f"{AUTH}/me")
+    assert_problem(client.get(f"{AUTH}/me"), 429, "rate_limited")
+    assert auth.at("192.0.2.2").get(f"{AUTH}/me").status_code == 401
+
+
+def test_a_subscriber_of_ipv6_is_one_network(auth: Service) -> None:
+    left = [
+        standing(auth.at(address).get(f"{AUTH}/me"))[1]
+        for address in ("2001:db8::1", "2001:db8::ffff:1", "2001:db8:0:1::1", "192.0.2.9", "::ffff:192.0.2.9")
+    ]
+    assert [PER_ADDRESS - number for number in left] == [1, 2, 1, 1, 2]
+
+
+def test_colleagues_behind_one_address_do_not_share_one_account_s_limit(
+    auth: Service, ada: User, bob: User, redis: Redis
+) -> None:
+    redis.flushdb()
+    client = auth.at("192.0.2.1")
+    statuses = Counter(client.get(f"{AUTH}/me", headers=ada.headers).status_code for _ in range(5 * PER_USER))
+    assert statuses == {200: PER_USER, 429: 4 * PER_USER}
+    assert client.get(f"{AUTH}/me", headers=bob.headers).status_code == 200
+    assert standing(client.get(f"{AUTH}/me")) == ("address", PER_ADDRESS - PER_USER - 2)
+
+
+def test_a_login_that_has_ended_uses_up_nothing_of_its_owner_s(
+    auth: Service, ada: User, log_in_again: Callable[[User], User], redis: Redis
+) -> None:
+    stolen = log_in_again(ada)
+    redis.flushdb()
+    client = auth.at("192.0.2.1")
+    assert standing(client.get(f"{AUTH}/me", headers=stolen.headers)) == ("user", PER_USER - 1)
+    assert standing(client.post(f"{AUTH}/logout", headers=stolen.headers)) == ("user", PER_USER - 2)
+    for _ in range(5):
+        assert client.get(f"{AUTH}/me", headers=stolen.headers).status_code == 401
+    # It was still taken for hers once.
+    assert standing(client.get(f"{AUTH}/me", headers=ada.headers)) == ("user", PER_USER - 4)
+
+
+def test_health_checks_and_preflights_are_not_counted(auth: Service) -> None:
+    client = auth.at("192.0.2.1")
+    for path in ("/health", "/livez", "/readyz"):
+        assert "RateLimit" not in client.get(path).headers
+    origin = {"Origin": "http://localhost:3000"}
+    preflight = client.options(f"{AUTH}/login", headers=origin | {"Access-Control-Request-Method": "POST"})
+    assert preflight.status_code == 200
+    answer = client.get(f"{AUTH}/me", headers=origin)
+    assert standing(answer) == ("address", PER_ADDRESS - 1)
+    exposed = answer.headers["Access-Control-Expose-Headers"].split(", ")
+    assert {"RateLimit", "RateLimit-Policy", "Retry-After"} <= set(exposed)
+
+
+def test_a_browser_may_read_the_refusal(auth: Service) -> None:
+    client = auth.at("192.0.2.1")
+    origin = {"Origin": "http://localhost:3000"}
+    answers = [client.get(f"{AUTH}/me", headers=origin) for _ in range(PER_ADDRESS + 1)]
+    assert_problem(answers[-1], 429, "rate_limited")
+    assert answers[-1].headers["Access-Control-Allow-Origin"] == origin["Origin"]
+
+
+def test_the_audit_log_grows_no_faster_than_the_limit(
+    services: dict[str, Service], ada: User, sql: Sql, redis: Redis
+) -> None:
+    redis.flushdb()
+    client = services["admin"].at("192.0.2.1")
+    statuses = Counter(client.get(f"{ADMIN}/overview", headers=ada.headers).status_code for _ in range(50))
+    assert statuses == {403: PER_USER, 429: 50 - PER_USER}
+    assert sql.value("SELECT count(*) FROM audit_log WHERE action = 'admin.access'") == PER_USER
+
+
+def test_an_event_stream_counts_once(chat: Service, ada: User, provider: Provider) -> None:
+    client = chat.at("192.0.2.1")
+    streamed = client.post(f"{CHAT}/direct/stream", json={"message": "Hi"}, headers=ada.headers)
+    assert streamed.text.count("event: ") > 2
+    assert standing(streamed) == ("user", PER_USER - 1)
+    assert standing(client.get(f"{CHAT}/sessions", headers=ada.headers)) == ("user", PER_USER - 2)
+
+
+def test_a_refused_question_reaches_no_model(chat: Service, ada: User, provider: Provider) -> None:
+    client = chat.at("192.0.2.1")
+    statuses = Counter(
+        client.post(f"{CHAT}/direct", json={"message": "Hi"}, headers=ada.headers).status_code for _ in range(15)
+    )
+    assert statuses == {200: PER_USER, 429: 5}
+    assert len(provider.calls) == PER_USER
+
+
+def test_of_requests_at_once_to_two_processes_exactly_the_limit_is_served(
+    strict: Settings, chat: Service, ada: User, home: Path
+) -> None:
+    process = ChatProcess(strict, home)
+    try:
+        here, there = chat.at("192.0.2.1"), process.client
+        clients = [here, there] * 20
+        with ThreadPoolExecutor(20) as pool:
+            served = Counter(
+                pool.map(lambda client: client.get(f"{CHAT}/sessions", headers=ada.headers).status_code, clients)
+            )
+    finally:
+        process.stop()
+    assert served == {200: PER_USER, 429: 40 - PER_USER}
+
+
+def test_logins_keep_their_own_limits(auth: Service, ada: User) -> None:
+    client = auth.at("192.0.2.1")
+    guesses = [login(client, "ada", f"guess {number}") for number in range(11)]
+    assert [guess.status_code for guess in guesses] == [401] * 10 + [429]
+    assert_problem(guesses[-1], 429, "too_many_attempts")
+    assert standing(guesses[-1]) == ("address", PER_ADDRESS - 11)
+    elsewhere = auth.at("198.51.100.7")
+    assert login(elsewhere, replace(ada, username="bob").username, PASSWORD).status_code == 401

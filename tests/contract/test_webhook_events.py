@@ -1,0 +1,251 @@
+"""What endpoints of webhooks are told of, by each service."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.core.types import new_id
+from app.database.connection import Database
+from app.database.repositories.chat import sessions, turn_recovery, turns
+from app.database.repositories.chat.sessions import NewSession
+from app.database.repositories.chat.turns import Answer, NewTurn, SettledStatus, StartedTurn
+from app.database.repositories.usage.ledger import LedgerEntry
+from tests.fixtures.database import Sql, counted_statements
+from tests.fixtures.services import AUTH, PASSWORD, Chat, User
+from tests.fixtures.world import World
+from tests.support.provider import Provider, answers, fails
+
+CANARY = "canary7f3a"
+CALL = LedgerEntry(1, "m", "m", False, "ok", None, 1, 2, False, 4)  # noqa: FBT003 - as the ledger has it
+
+
+@pytest.fixture
+def endpoint(sql: Sql) -> Callable[..., None]:
+    def make(*events: str) -> None:
+        sql.do(
+            "INSERT INTO webhook_endpoints (uuid, url, events) VALUES (gen_random_uuid(), 'https://example.com', %s)",
+            [list(events or ["*"])],
+        )
+
+    return make
+
+
+def told(sql: Sql) -> list[tuple[str, dict[str, Any]]]:
+    """Give the events that were written, oldest first, and forget them."""
+    rows = sql.rows("DELETE FROM webhook_deliveries RETURNING id, type, data")
+    return [(row["type"], row["data"]) for row in sorted(rows, key=lambda row: row["id"])]
+
+
+def of_account(user: User, **fields: object) -> dict[str, object]:
+    return {"user_id": user.id, "role": "user", "is_active": True, "is_verified": False, **fields}
+
+
+def test_accounts_are_told_of_by_public_id_and_what_was_changed_by_name(
+    auth_client: TestClient, admin: User, make_user: Callable[[str], User], endpoint: Callable[..., None], sql: Sql
+) -> None:
+    endpoint()
+    user = make_user(CANARY)
+    assert told(sql) == [("user.registered", of_account(user))]
+    auth_client.put(f"{AUTH}/profile", json={"full_name": CANARY}, headers=user.headers)
+    assert told(sql) == [("user.updated", of_account(user, changed=["full_name"]))]
+    change = {"is_verified": True, "role": "admin"}
+    auth_client.put(f"{AUTH}/admin/users/{user.id}", json=change, headers=admin.headers)
+    after = of_account(user, is_verified=True, role="admin")
+    assert told(sql) == [("user.updated", after | {"changed": ["is_verified", "role"]})]
+    auth_client.put(f"{AUTH}/admin/users/{user.id}", json=change, headers=admin.headers)
+    assert told(sql) == []  # nothing has changed
+
+
+def test_an_address_that_is_verified_is_told_of_once(
+    auth_client: TestClient, ada: User, endpoint: Callable[..., None], sql: Sql, world: World
+) -> None:
+    endpoint()
+    for purpose, path, body in (
+        ("verify_email", "email/verify", {}),
+        ("reset_password", "password/reset", {"new_password": PASSWORD + "2"}),
+    ):
+        response = auth_client.post(f"{AUTH}/{path}", json={"token": world.mailed_token(ada, purpose), **body})
+        assert response.status_code < 300, response.text
+    assert told(sql) == [("user.updated", of_account(ada, is_verified=True, changed=["is_verified"]))]
+
+
+def test_of_an_erased_account_no_event_is_left_but_that_it_was_erased(
+    auth_client: TestClient, chat: Chat, endpoint: Callable[..., None], sql: Sql
+) -> None:
+    endpoint()
+    chat.ask(chat.open(), "Hi")
+    auth_client.put(f"{AUTH}/profile", json={"full_name": "Ada"}, headers=chat.user.headers)
+    assert sql.value("SELECT count(*) FROM webhook_deliveries") == 3
+    receipt = auth_client.request("DELETE", f"{AUTH}/me", json={"password": PASSWORD}, headers=chat.user.headers)
+    removed = {item["what"]: item["count"] for item in receipt.json()["removed"]}
+    assert removed["webhook_deliveries"] == 3
+    assert told(sql) == [("user.erased", {"user_id": chat.user.id})]
+
+
+def test_sessions_are_told_of_without_their_titles(chat: Chat, endpoint: Callable[..., None], sql: Sql) -> None:
+    endpoint()
+    session = chat.open(title=CANARY)
+    ids = {"user_id": chat.user.id, "session_id": session}
+    assert told(sql) == [("session.created", ids)]
+    first = chat.request("POST", "/sessions", json={"initial_message": CANARY}).json()
+    assert [kind for kind, _ in told(sql)] == ["session.created", "turn.completed"]
+    chat.request("DELETE", f"/sessions/{session}")
+    chat.request("DELETE", f"/sessions/{first['session_id']}")
+    assert told(sql) == [
+        ("session.deleted", ids | {"message_count": 0}),
+        ("session.deleted", {"user_id": chat.user.id, "session_id": first["session_id"], "message_count": 2}),
+    ]
+    chat.request("DELETE", f"/sessions/{session}")
+    assert told(sql) == []  # it was gone
+
+
+def test_a_turn_is_told_of_by_ids_and_figures(
+    chat: Chat, endpoint: Callable[..., None], sql: Sql, provider: Provider
+) -> None:
+    endpoint("turn.completed", "turn.failed")
+    session = chat.open()
+    provider.script(answers(CANARY, usage=(90, 10)))
+    answer = chat.ask(session, CANARY, context={CANARY: CANARY})["ai_response"]
+    ((kind, data),) = told(sql)
+    assert kind == "turn.completed"
+    assert CANARY not in json.dumps(data)
+    meta = answer["metadata"]
+    assert data == {
+        "message_id": answer["id"],
+        "session_id": session,
+        "user_id": chat.user.id,
+        "status": "complete",
+        "model_requested": meta["model_requested"],
+        "model_used": meta["model_used"],
+        "fallback_model": False,
+        "cached": False,
+        "attempts": 1,
+        "tokens_used": {"input": 90, "output": 10, "total": 100},
+        "tokens_estimated": False,
+        "cost_usd": meta["cost_usd"],
+        "first_token_ms": meta["first_token_ms"],
+        "processing_time_ms": answer["processing_time_ms"],
+        "error": None,
+    }
+    provider.script(fails(400), fails(400))
+    answer = chat.ask(session, CANARY)["ai_response"]
+    ((kind, data),) = told(sql)
+    assert (kind, data["status"], data["error"]) == ("turn.failed", "failed", answer["metadata"]["error"])
+
+
+async def started(pool: Database, sql: Sql, user: User) -> tuple[int, StartedTurn]:
+    user_id = sql.value("SELECT id FROM users WHERE uuid = %s", [user.id])
+    async with pool.transaction() as transaction:
+        session = await sessions.create(transaction, NewSession("t", {}), user_id=user_id)
+    new = NewTurn(user_id, session.uuid, "Hi", {}, new_id(), new_id(), timedelta(seconds=60))
+    async with pool.autocommit() as connection:
+        turn = await turns.start(connection, new)
+    assert turn is not None
+    return user_id, turn
+
+
+@pytest.mark.parametrize(
+    ("status", "event"),
+    [
+        ("complete", "turn.completed"),
+        ("failed", "turn.failed"),
+        ("cancelled", "turn.cancelled"),
+        ("interrupted", "turn.interrupted"),
+    ],
+)
+async def test_each_end_of_a_turn_has_its_event_and_it_is_told_once(
+    pool: Database, ada: User, endpoint: Callable[..., None], sql: Sql, status: SettledStatus, event: str
+) -> None:
+    endpoint("turn.completed", "turn.failed", "turn.cancelled", "turn.interrupted")
+    user_id, turn = await started(pool, sql, ada)
+    for _ in range(2):
+        async with pool.direct() as connection:
+            answer = Answer("Hello.", status, {}, tokens_used=3, processing_time_ms=4)
+            await turns.settle(connection, turn, answer, user_id=user_id, calls=[CALL])
+    ((kind, data),) = told(sql)
+    assert (kind, data["status"], data["message_id"]) == (event, status, str(turn.answer_uuid))
+
+
+async def test_a_turn_whose_process_has_died_is_told_of_by_who_settles_it(
+    pool: Database, ada: User, endpoint: Callable[..., None], sql: Sql
+) -> None:
+    endpoint("turn.interrupted")
+    _, turn = await started(pool, sql, ada)
+    sql.do("UPDATE chat_messages SET lease_expires_at = now() - interval '1 min' WHERE status = 'pending'")
+    async with pool.autocommit() as connection:
+        (found,) = await turn_recovery.find_some(connection, limit=10, sent_messages=1)
+    answer = Answer("", "interrupted", {"error": "interrupted"}, tokens_used=0, processing_time_ms=0)
+
+    async def settle() -> bool:
+        async with pool.autocommit() as connection:
+            return await turn_recovery.settle(connection, found, answer, CALL)
+
+    assert sorted(await asyncio.gather(settle(), settle(), settle())) == [False, False, True]
+    ((kind, data),) = told(sql)
+    assert (kind, data["message_id"], data["error"]) == ("turn.interrupted", str(turn.answer_uuid), "interrupted")
+
+
+async def test_a_turn_that_is_given_up_at_its_start_is_told_of(
+    pool: Database, ada: User, endpoint: Callable[..., None], sql: Sql
+) -> None:
+    endpoint("turn.interrupted")
+    _, turn = await started(pool, sql, ada)
+    for _ in range(2):
+        async with pool.autocommit() as connection:
+            await turns.abandon(connection, answer_uuid=turn.answer_uuid)
+    ((kind, data),) = told(sql)
+    assert (kind, data["session_id"]) == ("turn.interrupted", str(turn.session_uuid))
+
+
+def test_a_used_up_quota_is_told_of_once_however_many_questions_are_refused(
+    chat: Chat, endpoint: Callable[..., None], sql: Sql, provider: Provider
+) -> None:
+    endpoint("quota.exceeded")
+    sql.do("UPDATE users SET quota_tokens_per_day = 100, quota_cost_per_month = 0.5 WHERE uuid = %s", [chat.user.id])
+    provider.script(answers("Yes.", usage=(90, 20)))
+    assert chat.request("POST", "/direct", json={"message": "Hi", "max_tokens": 50}).status_code == 200
+    assert sql.value("SELECT count(*) FROM webhook_deliveries") == 0  # used up, and nobody was refused yet
+    for _ in range(3):
+        assert chat.request("POST", "/direct", json={"message": "Hi"}).status_code == 429
+    shown = chat.request("GET", "/quota").json()["tokens_per_day"]
+    figures = {name: shown[name] for name in ("limit", "used")}
+    (event,) = sql.rows("SELECT data FROM webhook_deliveries")
+    resets_at = event["data"].pop("resets_at")
+    assert event["data"] == {"user_id": chat.user.id, "quota": "tokens_per_day", **figures}
+    assert resets_at == shown["resets_at"]
+
+
+def test_what_is_refused_is_told_to_nobody(
+    auth_client: TestClient, chat: Chat, sql: Sql, endpoint: Callable[..., None]
+) -> None:
+    endpoint()
+    body = {"email": "x@example.com", "username": chat.user.username, "password": PASSWORD}
+    assert auth_client.post(f"{AUTH}/register", json=body).status_code == 400
+    assert auth_client.request("DELETE", f"{AUTH}/me", json={"password": "wrong"}, headers=chat.user.headers).is_error
+    assert chat.request("DELETE", f"/sessions/{new_id()}").status_code == 404
+    assert told(sql) == []
+
+
+def test_webhooks_cost_a_turn_and_a_session_no_statement(chat: Chat, endpoint: Callable[..., None], sql: Sql) -> None:
+    def statements() -> list[int]:
+        counts = []
+        session = chat.open()
+        for method, path, body in (
+            ("POST", "/sessions", {"title": "t"}),
+            ("POST", f"/sessions/{session}/messages", {"message": "Hi"}),
+            ("DELETE", f"/sessions/{session}", None),
+        ):
+            with counted_statements() as seen:
+                assert chat.request(method, path, json=body).status_code < 300
+            assert not [one for one in seen if one.lstrip().startswith("INSERT INTO webhook")]
+            counts.append(len(seen))
+        return counts
+
+    without = statements()
+    endpoint()
+    assert statements() == without

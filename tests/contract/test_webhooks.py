@@ -1,0 +1,134 @@
+"""Webhooks as admins and receivers see them: the three services, a worker of its own, and a receiver."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from httpx2 import Response
+from standardwebhooks import Webhook
+
+from app.config import Settings
+from tests.fixtures.database import Sql
+from tests.fixtures.processes import WorkerProcess
+from tests.fixtures.services import ADMIN, User
+from tests.fixtures.world import World
+from tests.support.provider import Provider
+from tests.support.receiver import Receiver, replies, running_receiver
+
+Call = Callable[..., Response]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with running_receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def delivering_worker(settings: Settings, home: Path) -> Iterator[WorkerProcess]:
+    worker = WorkerProcess(settings.model_copy(update={"WEBHOOK_ALLOWED_HOSTS": ["127.0.0.1"]}), home)
+    yield worker
+    worker.stop()
+
+
+@pytest.fixture
+def call(world: World) -> Call:
+    def send(method: str, path: str = "", **fields: Any) -> Response:  # noqa: ANN401 - passed on
+        response = world.services["admin"].request(
+            method, f"{ADMIN}/webhooks{path}", headers=world.admin.headers, **fields
+        )
+        return response.raise_for_status()
+
+    return send
+
+
+def test_a_turn_is_told_of_signed_with_the_secret_that_the_admin_was_shown(
+    world: World, call: Call, delivering_worker: WorkerProcess, receiver: Receiver
+) -> None:
+    webhook = call("POST", json={"url": receiver.url, "events": ["session.created", "turn.completed"]}).json()
+    chat = world.chat(world.owner)
+    session = chat.open()
+    answer = chat.ask(session, "A question of canaries.")["ai_response"]
+    events = [
+        Webhook(webhook["secret"]).verify(request.body, request.headers)
+        for request in receiver.wait_for_requests(2, timeout=30)
+    ]
+    told = {event["type"]: event["data"] for event in events}
+    assert set(told) == {"session.created", "turn.completed"}
+    assert told["session.created"]["session_id"] == session
+    assert told["turn.completed"]["message_id"] == answer["id"]
+    for request in receiver.requests:
+        for private in (b"canaries", answer["content"].encode(), world.owner.email.encode(), b'"ada"'):
+            assert private not in request.body
+
+
+def settled(call: Call, webhook: str) -> dict[str, Any] | None:
+    """Give the event of an endpoint that has one, when nothing is to be done about it."""
+    (delivery,) = call("GET", f"/{webhook}/deliveries").json()["deliveries"]
+    return None if delivery["status"] == "pending" else dict(delivery)
+
+
+def attempts_are(sql: Sql, count: int) -> bool:
+    """Tell whether so many attempts have been noted."""
+    return bool(sql.value("SELECT jsonb_array_length(log) FROM webhook_deliveries") == count)
+
+
+def test_what_fails_three_times_is_delivered_then_and_again_when_an_admin_asks_for_it(
+    call: Call, delivering_worker: WorkerProcess, receiver: Receiver, sql: Sql
+) -> None:
+    webhook = call("POST", json={"url": receiver.url, "events": ["user.erased"]}).json()
+    receiver.script(replies(500), replies(503, {"Set-Cookie": "canary"}), replies(404))
+    event = call("POST", f"/{webhook['id']}/test").json()
+    for count in range(1, 4):
+        receiver.wait_for_requests(count, timeout=30)
+        # Not before: it is the worker's until its outcome is noted.
+        Provider.wait_until(partial(attempts_are, sql, count))
+        assert settled(call, webhook["id"]) is None
+        sql.do("UPDATE webhook_deliveries SET next_attempt_at = now()")
+    Provider.wait_until(lambda: settled(call, webhook["id"]) is not None, timeout=20)
+    delivery = call("GET", f"/{webhook['id']}/deliveries/{event['id']}").json()
+    assert (delivery["status"], delivery["attempts"], delivery["response_status"]) == ("delivered", 4, 204)
+    assert [entry["response"]["status"] for entry in delivery["log"]] == [500, 503, 404, 204]
+    assert "canary" not in str(delivery)
+    call("POST", f"/{webhook['id']}/deliveries/{event['id']}/redeliver")
+    requests = receiver.wait_for_requests(5, timeout=30)
+    assert {request.headers["webhook-id"] for request in requests} == {event["id"]}
+    assert len({request.body for request in requests}) == 1
+    for request in requests:
+        Webhook(webhook["secret"]).verify(request.body, request.headers)
+
+
+def test_a_rotated_secret_and_the_one_before_both_verify(
+    call: Call, delivering_worker: WorkerProcess, receiver: Receiver
+) -> None:
+    webhook = call("POST", json={"url": receiver.url, "events": ["*"]}).json()
+    rotated = call("POST", f"/{webhook['id']}/secret", json={"grace_hours": 1}).json()
+    call("POST", f"/{webhook['id']}/test")
+    (request,) = receiver.wait_for_requests(1, timeout=30)
+    for secret in (webhook["secret"], rotated["secret"]):
+        Webhook(secret).verify(request.body, request.headers)
+
+
+def test_an_endpoint_that_is_gone_is_disabled_and_what_waits_goes_out_when_it_is_back(
+    world: World, call: Call, delivering_worker: WorkerProcess, receiver: Receiver, ada: User
+) -> None:
+    webhook = call("POST", json={"url": receiver.url, "events": ["session.created"]}).json()
+    receiver.script(replies(410))
+    world.chat(ada).open()
+    Provider.wait_until(lambda: not call("GET", f"/{webhook['id']}").json()["is_enabled"], timeout=30)
+    assert call("GET", f"/{webhook['id']}").json()["disabled_reason"] == "gone"
+    world.chat(ada).open()  # nobody is told
+    call("PATCH", f"/{webhook['id']}", json={"is_enabled": True})
+    world.chat(ada).open()
+    first, second = receiver.wait_for_requests(2, timeout=30)
+    assert first.headers["webhook-id"] != second.headers["webhook-id"]
+
+
+def test_an_endpoint_inside_is_told_nothing(call: Call, worker: WorkerProcess, receiver: Receiver) -> None:
+    webhook = call("POST", json={"url": receiver.url, "events": ["*"]}).json()
+    event = call("POST", f"/{webhook['id']}/test").json()
+    path = f"/{webhook['id']}/deliveries/{event['id']}"
+    Provider.wait_until(lambda: call("GET", path).json()["error_code"] == "address_refused", timeout=30)
+    assert receiver.connections == 0

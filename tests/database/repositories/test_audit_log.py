@@ -1,0 +1,111 @@
+"""The audit log can be added to, and nothing else."""
+
+from uuid import uuid4
+
+import pytest
+from alembic import command
+from psycopg2.errors import InsufficientPrivilege
+
+from app.config import Settings
+from app.database import migrations
+from app.database.connection import Database
+from app.database.repositories.audit import audit_log
+from app.database.repositories.audit.audit_log import Entry, Origin
+from local.paths import PROJECT
+from tests.fixtures.database import Sql
+
+NOWHERE = Origin(ip=None, user_agent=None, request_id=None)
+CHANGES = {
+    "update": "UPDATE audit_log SET action = 'other'",
+    "delete": "DELETE FROM audit_log",
+    "truncate": "TRUNCATE audit_log",
+    "upsert": "INSERT INTO audit_log (id, action, outcome) OVERRIDING SYSTEM VALUE VALUES (1, 'other', 'done')"
+    " ON CONFLICT (id) DO UPDATE SET action = 'other'",
+}
+
+
+@pytest.fixture
+def log(sql: Sql) -> Sql:
+    """The database, with one entry in its log."""
+    sql.do("INSERT INTO audit_log (action, outcome) VALUES ('login.failed', 'refused')")
+    return sql
+
+
+def refusal(sql: Sql, statement: str) -> str:
+    with pytest.raises(InsufficientPrivilege) as refused:
+        sql.do(statement)
+    assert refused.value.pgcode == "42501"
+    assert sql.rows("SELECT action FROM audit_log") == [{"action": "login.failed"}]
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_the_role_of_the_services_has_no_right_to_change_an_entry(log: Sql, change: str) -> None:
+    if log.value("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
+        pytest.skip("a superuser has all rights: the trigger stands alone")
+    assert "permission denied for table audit_log" in refusal(log, change)
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_with_the_right_the_trigger_refuses(log: Sql, change: str) -> None:
+    log.do("GRANT UPDATE, DELETE, TRUNCATE ON audit_log TO CURRENT_USER")
+    try:
+        assert "audit_log is append-only" in refusal(log, change)
+    finally:
+        log.do("REVOKE UPDATE, DELETE, TRUNCATE ON audit_log FROM CURRENT_USER")
+
+
+def test_the_documented_way_to_archive_removes_what_is_old_and_leaves_the_guards(log: Sql) -> None:
+    log.do("INSERT INTO audit_log (action, outcome, created_at) VALUES ('login.opened', 'done', '2025-06-01')")
+    text = (PROJECT / "docs" / "operations.md").read_text()
+    archive = text.partition("## The audit log")[2].partition("BEGIN;")[2].partition("COMMIT;")[0]
+    log.do(f"BEGIN; {archive} COMMIT")
+    assert log.rows("SELECT action FROM audit_log") == [{"action": "login.failed"}]
+    assert log.value("SELECT tgenabled FROM pg_trigger WHERE tgname = 'audit_log_append_only'") == "A"
+    assert not log.rows(
+        "SELECT 1 FROM pg_class, aclexplode(relacl) WHERE relname = 'audit_log' AND privilege_type = 'DELETE'"
+    )
+
+
+def test_the_guards_come_back_with_the_table(empty_database_url: str) -> None:
+    config = migrations.alembic_config(empty_database_url)
+    command.upgrade(config, "head")
+    command.downgrade(config, "base")
+    sql = Sql(empty_database_url)
+    try:
+        assert sql.rows("SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace") == []
+        command.upgrade(config, "head")
+        assert sql.rows("SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = 'audit_log'::regclass") == [
+            {"tgname": "audit_log_append_only", "tgenabled": "A"}
+        ]
+        rights = sql.rows(
+            "SELECT acl.grantee::regrole::text AS role, array_agg(acl.privilege_type ORDER BY 1) AS rights"
+            " FROM pg_class, aclexplode(relacl) AS acl WHERE relname = 'audit_log' GROUP BY 1"
+        )
+        (of_owner,) = rights
+        assert of_owner["role"] == sql.value("SELECT current_user::text")
+        assert {"INSERT", "SELECT"} <= set(of_owner["rights"])
+        assert {"UPDATE", "DELETE", "TRUNCATE"}.isdisjoint(of_owner["rights"])
+    finally:
+        sql.close()
+
+
+async def test_an_action_that_is_rolled_back_leaves_no_entry(settings: Settings, sql: Sql) -> None:
+    database = Database.from_settings(settings, application_name="test")
+    actor = uuid4()
+
+    async def act_and_fail() -> None:
+        async with database.transaction() as session:
+            await audit_log.record(session, Entry("user.updated", actor=actor), NOWHERE)
+            raise ZeroDivisionError
+
+    try:
+        with pytest.raises(ZeroDivisionError):
+            await act_and_fail()
+        assert sql.rows("SELECT * FROM audit_log") == []
+        async with database.transaction() as session:
+            await audit_log.record(session, Entry("user.updated", actor=actor, details={"a": [1]}), NOWHERE)
+        (entry,) = sql.rows("SELECT actor_id, outcome, details FROM audit_log")
+        assert entry == {"actor_id": actor, "outcome": "done", "details": {"a": [1]}}
+    finally:
+        await database.close()

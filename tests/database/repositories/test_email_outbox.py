@@ -1,0 +1,113 @@
+"""The outbox: who may send which mail when."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from app.config import Settings
+from app.database.connection import Database
+from app.database.repositories.accounts import email_outbox
+from app.database.repositories.accounts.email_outbox import ClaimedMail
+from tests.fixtures.database import Sql
+
+LEASE = timedelta(seconds=60)
+
+
+@pytest.fixture
+async def database(settings: Settings, sql: Sql) -> AsyncIterator[Database]:
+    database = Database.from_settings(settings, application_name="test")
+    yield database
+    await database.close()
+
+
+async def enqueue(database: Database, recipient: str = "ada@example.com") -> None:
+    async with database.autocommit() as connection:
+        await email_outbox.enqueue(connection, "reset_password", recipient)
+
+
+async def claim(database: Database) -> ClaimedMail | None:
+    async with database.autocommit() as connection:
+        return await email_outbox.claim(connection, lease=LEASE)
+
+
+async def test_a_claim_counts_and_holds_for_its_lease(database: Database, sql: Sql) -> None:
+    await enqueue(database)
+    first = await claim(database)
+    assert first == ClaimedMail(first.id if first else 0, "reset_password", "ada@example.com", attempts=1)
+    assert await claim(database) is None
+    sql.do("UPDATE outgoing_mails SET next_attempt_at = next_attempt_at - interval '59 s'")
+    assert await claim(database) is None
+    sql.do("UPDATE outgoing_mails SET next_attempt_at = next_attempt_at - interval '2 s'")
+    second = await claim(database)
+    assert second is not None
+    assert second.attempts == 2
+
+
+async def test_a_mail_goes_to_one_of_many_that_want_it(database: Database) -> None:
+    for number in range(10):
+        await enqueue(database, f"user{number}@example.com")
+    claims = [one for one in await asyncio.gather(*(claim(database) for _ in range(40))) if one is not None]
+    # Who meets a row that is just being claimed may go without; the next poll gets the rest.
+    while (one := await claim(database)) is not None:
+        claims.append(one)
+    assert sorted(one.recipient for one in claims) == [f"user{number}@example.com" for number in range(10)]
+
+
+async def test_a_row_that_somebody_is_claiming_is_passed_over(database: Database) -> None:
+    await enqueue(database, "first@example.com")
+    await enqueue(database, "second@example.com")
+    async with database.transaction() as session:
+        held = await email_outbox.claim(await session.connection(), lease=LEASE)
+        other = await asyncio.wait_for(claim(database), 1)
+    assert held is not None
+    assert other is not None
+    assert (held.recipient, other.recipient) == ("first@example.com", "second@example.com")
+
+
+async def test_the_mail_that_is_due_for_longest_comes_first(database: Database, sql: Sql) -> None:
+    await enqueue(database, "late@example.com")
+    await enqueue(database, "early@example.com")
+    sql.do("UPDATE outgoing_mails SET next_attempt_at = now() - interval '1 h' WHERE id = 2")
+    first = await claim(database)
+    assert first is not None
+    assert first.recipient == "early@example.com"
+
+
+async def test_postponed_is_not_due_and_then_is(database: Database, sql: Sql) -> None:
+    await enqueue(database)
+    claimed = await claim(database)
+    assert claimed is not None
+    async with database.autocommit() as connection:
+        await email_outbox.postpone(connection, claimed, delay=timedelta(minutes=5))
+    wait = sql.value("SELECT extract(epoch FROM next_attempt_at - now()) FROM outgoing_mails")
+    assert 290 < wait <= 300
+    assert await claim(database) is None
+
+
+async def test_who_has_lost_the_lease_changes_nothing(database: Database, sql: Sql) -> None:
+    await enqueue(database)
+    slow = await claim(database)
+    sql.do("UPDATE outgoing_mails SET next_attempt_at = now()")
+    quick = await claim(database)
+    assert slow is not None
+    assert quick is not None
+    async with database.autocommit() as connection:
+        await email_outbox.postpone(connection, slow, delay=timedelta(0))
+        await email_outbox.remove(connection, slow)
+        assert await claim(database) is None
+        assert sql.value("SELECT count(*) FROM outgoing_mails") == 1
+        await email_outbox.remove(connection, quick)
+    assert sql.value("SELECT count(*) FROM outgoing_mails") == 0
+
+
+async def test_a_mail_is_asked_for_in_the_transaction_of_its_reason(database: Database, sql: Sql) -> None:
+    async def fail() -> None:
+        async with database.transaction() as session:
+            await email_outbox.enqueue(session, "verify_email", "ada@example.com")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    assert sql.value("SELECT count(*) FROM outgoing_mails") == 0

@@ -1,0 +1,194 @@
+"""Sums that do not agree with the ledger are found and mended, and those that do are left alone."""
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import func, literal, select, text
+
+from app.core.exceptions import DatabaseUnavailableError
+from app.database.connection import Database
+from app.database.repositories.usage import rollup_tables
+from app.database.repositories.usage.account_totals import by_user
+from app.database.repositories.usage.reconciliation import DAYS, QUARTERS, WEEKS, Walk
+from app.database.repositories.usage.rollup import roll_up
+from app.worker.reconciliation import SumsRepair
+from tests.fixtures.database import Sql
+from tests.fixtures.rollups import TABLES, exact, of_ledger, stored
+
+ADA = "INSERT INTO users (uuid, email, username, password_hash) VALUES (gen_random_uuid(), 'a', 'a', '') RETURNING id"
+APPEND = """
+INSERT INTO llm_calls (turn_id, attempt, user_id, model_requested, status, error_code, latency_ms, first_token_ms,
+    prompt_tokens, cost_usd, created_at)
+SELECT gen_random_uuid(), 1, %(user)s, 'm' || n %% 2, CASE n %% 3 WHEN 0 THEN 'error' ELSE 'ok' END,
+    CASE n %% 3 WHEN 0 THEN 'timeout' END, 100 * n, n, n, n / 1e6,
+    '2026-11-01 10:00+00'::timestamptz + n * interval '7 min'
+FROM generate_series(1, 60) AS n
+"""
+BY_HOUR = """
+WITH old AS (DELETE FROM {of}_quarters RETURNING *)
+INSERT INTO {of}_hours (hour, {keys}, {counters})
+SELECT date_trunc('hour', quarter), {keys}, {sums} FROM old GROUP BY 1, {keys}
+"""
+WALKS = (QUARTERS, DAYS, WEEKS)
+THREE_DAYS_AGO = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=3)
+COUNTERS = rollup_tables.USAGE.counters
+WRONGS = {
+    "lost": "DELETE FROM {table} WHERE ctid IN (SELECT ctid FROM {table} LIMIT 3)",
+    "too many": "UPDATE {table} SET {counter} = {counter} + 5 WHERE {key} = {one}",
+    "less than nothing": "UPDATE {table} SET {counter} = -1",
+    "of nothing": "UPDATE {table} SET {time} = {time} + interval '30 days' WHERE {key} = {one}",
+    "of something else": "UPDATE {table} SET {key} = 'other' WHERE {key} = {one}",
+}
+
+
+async def whole_pass(pool: Database, sql: Sql) -> int:
+    """Compare everything, from the beginning, and return how many rows were mended."""
+    sql.do("UPDATE usage_repair SET due_at = now(), upto = '-infinity'")
+    return sum([await SumsRepair(pool, walk, round_seconds=60).compare_some() for walk in WALKS])
+
+
+async def sum_up(pool: Database, limit: int = 1000) -> None:
+    async with pool.autocommit() as connection:
+        await roll_up(connection, limit=limit)
+
+
+@pytest.fixture
+def ledger(sql: Sql) -> Sql:
+    """The database, with calls of seven hours, one of them of nobody's any more."""
+    sql.do(APPEND, {"user": sql.value(ADA)})
+    sql.do(APPEND, {"user": None})
+    return sql
+
+
+@pytest.mark.parametrize("summed_up", [0, 50, 1000])
+async def test_what_agrees_is_left_alone(pool: Database, ledger: Sql, summed_up: int) -> None:
+    await sum_up(pool, summed_up)
+    before = stored(ledger)
+    assert await whole_pass(pool, ledger) == 0
+    assert stored(ledger) == before
+    assert await exact(pool) == of_ledger(ledger)
+
+
+@pytest.mark.parametrize("wrong", WRONGS.values(), ids=WRONGS)
+@pytest.mark.parametrize("summed_up", [50, 1000])
+async def test_what_is_wrong_is_mended(
+    pool: Database, ledger: Sql, caplog: pytest.LogCaptureFixture, wrong: str, summed_up: int
+) -> None:
+    await sum_up(pool, summed_up)
+    await whole_pass(pool, ledger)
+    for each in rollup_tables.ALL:
+        key, one = ("model", "'m1'") if "model" in each.keys else ("purpose", "'answer'")
+        names = {"table": each.table.name, "time": each.time.name, "counter": each.counters[-1], "key": key, "one": one}
+        ledger.do(wrong.format_map(names))
+    assert await exact(pool) != of_ledger(ledger)
+    assert await whole_pass(pool, ledger) > 0
+    assert await exact(pool) == of_ledger(ledger)
+    await sum_up(pool)
+    assert stored(ledger) == of_ledger(ledger)
+    assert await whole_pass(pool, ledger) == 0
+    warnings = [record.__dict__["mended"] for record in caplog.records if record.levelno == logging.WARNING]
+    assert {table for mended in warnings for table in mended} == set(TABLES)
+
+
+async def test_sums_of_the_previous_release_are_refined_without_alarm(
+    pool: Database, ledger: Sql, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await sum_up(pool, 50)
+    for of, keys in (("usage", "model, purpose"), ("user_usage", "user_id, model, purpose")):
+        ledger.do(
+            BY_HOUR.format(of=of, keys=keys, counters=", ".join(COUNTERS), sums=f"sum({'), sum('.join(COUNTERS)})")
+        )
+    for table in ("latency_quarters", "error_quarters"):
+        ledger.do(f"TRUNCATE {table}")
+    assert await whole_pass(pool, ledger) > 0
+    assert await exact(pool) == of_ledger(ledger)
+    assert [record.levelname for record in caplog.records if "sums differed" in record.message] == ["INFO"]
+
+
+async def test_a_round_is_short_and_the_next_one_goes_on_where_it_ended(pool: Database, ledger: Sql) -> None:
+    await sum_up(pool)
+    for each in rollup_tables.BY_QUARTER:
+        ledger.do(f"TRUNCATE {each.table.name}")
+    rounds, mended = 0, 0
+    while ledger.rows("SELECT 1 FROM usage_repair WHERE passes > 0") == []:
+        mended += await SumsRepair(pool, QUARTERS, round_seconds=0).compare_some()  # an hour at a time
+        rounds += 1
+    hours = ledger.value("SELECT count(DISTINCT date_trunc('hour', created_at)) FROM llm_calls")
+    assert rounds == hours + 1
+    assert stored(ledger) == of_ledger(ledger)
+    assert mended == sum(len(stored(ledger)[each.table.name]) for each in rollup_tables.BY_QUARTER)
+    ledger.do("TRUNCATE usage_quarters")
+    assert await SumsRepair(pool, QUARTERS).compare_some() == 0  # not before a day is over
+    ledger.do("UPDATE usage_repair SET due_at = due_at - interval '23:59:00'")
+    assert await SumsRepair(pool, QUARTERS).compare_some() == 0
+    ledger.do("UPDATE usage_repair SET due_at = due_at - interval '00:01:00'")
+    assert await SumsRepair(pool, QUARTERS).compare_some() > 0
+
+
+async def test_an_hour_that_another_one_compares_is_left_to_it(pool: Database, ledger: Sql) -> None:
+    await sum_up(pool)
+    ledger.do("TRUNCATE usage_quarters")
+    async with pool.transaction() as transaction:
+        await QUARTERS.prepare(transaction)
+    async with pool.transaction() as transaction:
+        await transaction.execute(text("SELECT id FROM usage_repair FOR UPDATE"))
+        assert await SumsRepair(pool, QUARTERS, round_seconds=60).compare_some() == 0
+    mended = await asyncio.gather(*(SumsRepair(pool, QUARTERS, round_seconds=60).compare_some() for _ in range(4)))
+    assert stored(ledger) == of_ledger(ledger)
+    assert sum(mended) == len(stored(ledger)["usage_quarters"])
+
+
+async def test_what_cannot_be_compared_in_time_is_passed_over_and_no_pass_counts_any_more(
+    pool: Database, ledger: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await whole_pass(pool, ledger)
+    await whole_pass(pool, ledger)
+    assert ledger.rows("SELECT passes FROM usage_repair") == [{"passes": 2}] * len(WALKS)
+
+    async def too_slow(*_: object) -> dict[str, int]:
+        raise DatabaseUnavailableError
+
+    monkeypatch.setattr(Walk, "mend", too_slow)
+    assert await whole_pass(pool, ledger) == 0
+    assert ledger.rows("SELECT passes FROM usage_repair") == [{"passes": 1}] * len(WALKS)
+
+
+async def accounts(pool: Database, start: datetime, end: datetime, *, longest: str) -> list[tuple[object, ...]]:
+    found = by_user(literal(start), literal(end), longest=literal(longest))
+    figures = [func.sum(found.c[name]) for name in COUNTERS]
+    used = select(found.c.user_id, found.c.purpose, *figures).group_by(text("1, 2")).having(func.sum(found.c.calls) > 0)
+    out_of_range = select(func.count()).where((found.c.quarter < start) | (found.c.quarter >= end))
+    async with pool.reading() as session:
+        assert (await session.execute(out_of_range)).scalar_one() == 0
+        return sorted(map(tuple, await session.execute(used)))
+
+
+@pytest.mark.parametrize("noon", [datetime(2020, 11, 1, 12, tzinfo=UTC), THREE_DAYS_AGO], ids=["long ago", "until now"])
+async def test_long_ranges_are_read_from_sums_by_week_and_day_once_they_are_complete_and_are_exact(
+    pool: Database, sql: Sql, noon: datetime
+) -> None:
+    of_a_week = APPEND.replace("7 min", "3 hours").replace("2026-11-01 10:00+00", f"{noon - timedelta(hours=2)}")
+    sql.do(of_a_week, {"user": sql.value(ADA)})
+    ranges = [
+        (noon + timedelta(hours=start), noon + timedelta(hours=start + length))
+        for start in (-200, -60, 0, 12, 12.25, 13.75, 100)
+        for length in (0.25, 2, 12, 24, 36, 100, 200, 400)
+    ]
+    expected = [await accounts(pool, *each, longest="quarter") for each in ranges]
+    assert len(set(map(str, expected))) > len(ranges) / 3
+    for limit in (30, 1000):
+        await sum_up(pool, limit)
+        for _ in range(2):
+            await whole_pass(pool, sql)
+            for longest in ("quarter", "day", "week"):
+                assert [await accounts(pool, *each, longest=longest) for each in ranges] == expected
+    whole = (noon - timedelta(hours=200), noon + timedelta(hours=200))
+    by_quarter = await accounts(pool, *whole, longest="quarter")
+    for longest, complete in (("week", rollup_tables.WALK_OF_WEEKS), ("day", rollup_tables.WALK_OF_DAYS)):
+        sql.do(f"UPDATE user_usage_{longest}s SET calls = calls + 1")  # noqa: S608 - our own
+        assert await accounts(pool, *whole, longest=longest) != by_quarter
+        sql.do("UPDATE usage_repair SET passes = 1 WHERE id = %s", [complete])
+        assert await accounts(pool, *whole, longest=longest) == by_quarter

@@ -1,0 +1,230 @@
+"""Whatever happens to the ledger in whatever order, cut off wherever it may be, the sums agree with it."""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from psycopg2.extras import Json
+from sqlalchemy.exc import DBAPIError
+
+from app.config import Settings
+from app.core.exceptions import DatabaseUnavailableError
+from app.database.connection import Database
+from app.database.repositories.accounts import erasure
+from app.database.repositories.usage import rollup_tables
+from app.database.repositories.usage.reconciliation import DAYS, QUARTERS, WEEKS
+from app.database.repositories.usage.rollup import roll_up
+from app.worker.reconciliation import SumsRepair
+from tests.fixtures.database import Sql, empty
+from tests.fixtures.processes import WorkerProcess
+from tests.fixtures.rollups import TABLES, exact, of_ledger, stored
+from tests.support.provider import Provider
+
+WALKS = (QUARTERS, DAYS, WEEKS)
+TIMES_OF = {each.table.name: each.time.name for each in rollup_tables.ALL}
+NAMES = ("ada", "bob", "eve")
+NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
+BEGINNING = "INSERT INTO users (uuid, email, username, password_hash) VALUES (gen_random_uuid(), %s, %s, '')"
+APPEND = """
+INSERT INTO llm_calls (turn_id, attempt, user_id, model_requested, purpose, status, error_code, is_fallback, is_cached,
+    is_estimated, prompt_tokens, completion_tokens, cost_usd, latency_ms, first_token_ms, created_at)
+SELECT gen_random_uuid(), attempt, (SELECT id FROM users WHERE username = %s), model, purpose, status,
+    CASE status WHEN 'error' THEN error_code END, is_fallback, is_cached, is_estimated, prompt_tokens,
+    completion_tokens, cost_usd, latency_ms, first_token_ms, created_at
+FROM jsonb_to_recordset(%s) AS calls (attempt int, model text, purpose text, status text, error_code text,
+    is_fallback bool, is_cached bool, is_estimated bool, prompt_tokens int, completion_tokens int, cost_usd numeric,
+    latency_ms int, first_token_ms int, created_at timestamptz)
+"""
+TOKENS = st.integers(0, 10_000)
+TIMES = st.integers(0, 600_000)
+CALLS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "attempt": st.integers(1, 3),
+            "model": st.sampled_from(["a", "b"]),
+            "purpose": st.sampled_from(["answer", "summary"]),
+            "status": st.sampled_from(["ok", "error", "cancelled"]),
+            "error_code": st.sampled_from(["timeout", "rate_limited"]),
+            "is_fallback": st.booleans(),
+            "is_cached": st.booleans(),
+            "is_estimated": st.booleans(),
+            "prompt_tokens": TOKENS,
+            "completion_tokens": TOKENS,
+            "cost_usd": st.none() | st.decimals(0, 9, places=9).map(str),
+            "latency_ms": TIMES,
+            "first_token_ms": st.none() | TIMES,
+            "created_at": st.integers(0, 4 * 3600).map(lambda seconds: (NOON + timedelta(seconds=seconds)).isoformat()),
+        }
+    ),
+    min_size=1,
+    max_size=20,
+)
+KILL = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'doomed'"
+LIMITS = st.integers(1, 60)
+MOMENTS = st.floats(0, 0.02)
+"""Seconds from the beginning of a statement up to some time after its end."""
+
+
+class Ledger(RuleBasedStateMachine):
+    """Store calls, erase accounts, sum up, do so at once, be cut off; damage the sums and repair them."""
+
+    settings: ClassVar[Settings]
+    sql: ClassVar[Sql]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.pool = Database.from_settings(self.settings, application_name="ledger")
+        self.is_damaged = False
+
+    def teardown(self) -> None:
+        self.runner.run(self.pool.close())
+        self.runner.close()
+
+    def run(self, *doings: Coroutine[Any, Any, object]) -> None:
+        async def all_at_once() -> None:
+            await asyncio.gather(*doings)
+
+        self.runner.run(all_at_once())
+
+    async def sum_up(self, limit: int, pool: Database | None = None) -> None:
+        async with (pool or self.pool).autocommit() as connection:
+            await roll_up(connection, limit=limit)
+
+    async def repair(self) -> None:
+        for walk in WALKS:
+            await SumsRepair(self.pool, walk, round_seconds=60).compare_some()
+
+    async def append(self, name: str | None, calls: list[dict[str, object]]) -> None:
+        await asyncio.to_thread(self.sql.do, APPEND, [name, Json(calls)])
+
+    async def erase(self, name: str) -> None:
+        for user in await asyncio.to_thread(self.sql.rows, "SELECT id FROM users WHERE username = %s", [name]):
+            async with self.pool.transaction() as transaction:
+                account = await erasure.lock_account(transaction, user["id"])
+                assert account is not None
+                await erasure.erase(transaction, account)
+
+    async def cut(self, doing: Coroutine[Any, Any, None], seconds: float) -> None:
+        task = asyncio.create_task(doing)
+        await asyncio.wait({task}, timeout=seconds)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    async def sum_up_until_killed(self, limit: int, seconds: float) -> None:
+        pool = Database.from_settings(self.settings, application_name="doomed")
+        await pool.ping()
+        task = asyncio.create_task(self.sum_up(limit, pool))
+        await asyncio.wait({task}, timeout=seconds)
+        await asyncio.to_thread(self.sql.do, KILL)
+        with suppress(DatabaseUnavailableError, DBAPIError):
+            await task
+        await pool.close()
+
+    @initialize()
+    def begin(self) -> None:
+        empty(self.sql)
+        for name in NAMES:
+            self.sql.do(BEGINNING, [name, name])
+
+    @rule(name=st.sampled_from([*NAMES, None]), calls=CALLS)
+    def calls_are_stored(self, name: str | None, calls: list[dict[str, object]]) -> None:
+        self.run(self.append(name, calls))
+
+    @rule(limit=LIMITS)
+    def some_is_summed_up(self, limit: int) -> None:
+        self.run(self.sum_up(limit))
+
+    @rule(limit=LIMITS, seconds=MOMENTS)
+    def summing_up_is_cut_off(self, limit: int, seconds: float) -> None:
+        self.run(self.cut(self.sum_up(limit), seconds))
+
+    @rule(limit=LIMITS, seconds=MOMENTS)
+    def the_connection_that_sums_up_is_killed(self, limit: int, seconds: float) -> None:
+        self.run(self.sum_up_until_killed(limit, seconds))
+
+    @rule(name=st.sampled_from(NAMES))
+    def an_account_is_erased(self, name: str) -> None:
+        self.run(self.erase(name))
+
+    @rule(names=st.permutations(NAMES), calls=CALLS, limit=LIMITS)
+    def much_happens_at_once(self, names: list[str], calls: list[dict[str, object]], limit: int) -> None:
+        summing = (self.sum_up(limit) for _ in range(3))
+        self.run(self.append(names[0], calls), *summing, self.erase(names[1]), self.repair(), self.append(None, calls))
+        self.is_damaged = self.is_damaged and not self.is_compared()
+
+    @rule(table=st.sampled_from(TABLES), share=st.integers(1, 3), what=st.sampled_from(["lost", "moved"]))
+    def sums_are_damaged(self, table: str, share: int, what: str) -> None:
+        time = TIMES_OF[table]
+        change = {
+            "lost": f"DELETE FROM {table}",  # noqa: S608 - our own
+            "moved": f"UPDATE {table} SET {time} = {time} - interval '400 days'",  # noqa: S608
+        }
+        self.sql.do(f"{change[what]} WHERE {time} > '2026-01-01' AND extract(minute FROM {time})::int / 15 < {share}")
+        self.sql.do("UPDATE usage_repair SET due_at = now(), upto = '-infinity'")
+        self.is_damaged = True
+
+    @rule(seconds=MOMENTS)
+    def repairing_is_cut_off(self, seconds: float) -> None:
+        self.run(self.cut(self.repair(), seconds))
+        self.is_damaged = self.is_damaged and not self.is_compared()
+
+    @rule()
+    def sums_are_repaired(self) -> None:
+        self.run(self.repair())
+        self.is_damaged = False
+
+    def is_compared(self) -> bool:
+        return len(self.sql.rows("SELECT 1 FROM usage_repair WHERE due_at > now()")) == len(WALKS)
+
+    @invariant()
+    def figures_are_those_of_the_ledger(self) -> None:
+        if not self.is_damaged:
+            assert self.runner.run(exact(self.pool)) == of_ledger(self.sql)
+            if not self.sql.rows("SELECT 1 FROM usage_pending LIMIT 1"):
+                assert stored(self.sql) == of_ledger(self.sql)
+
+
+def test_the_sums_agree_with_the_ledger_whatever_happens(settings: Settings, database: Sql) -> None:
+    Ledger.settings, Ledger.sql = settings, database
+    run_state_machine_as_test(
+        Ledger,
+        settings=hypothesis_settings(
+            max_examples=8, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
+
+
+MANY = """
+INSERT INTO llm_calls (turn_id, attempt, user_id, model_requested, status, latency_ms, created_at)
+SELECT gen_random_uuid(), 1, (SELECT id FROM users WHERE username = 'ada'), 'm' || n %% 5, 'ok', n,
+    now() - n * interval '1 s'
+FROM generate_series(1, %s) AS n
+"""
+PENDING = "SELECT count(*) FROM usage_pending"
+
+
+async def test_workers_that_are_killed_while_they_sum_up_leave_nothing_out_and_count_nothing_twice(
+    pool: Database, sql: Sql, settings: Settings, home: Path
+) -> None:
+    sql.do(BEGINNING, ["ada", "ada"])
+    for _ in range(3):
+        sql.do(MANY, [20_000])
+        before = sql.value(PENDING)
+        worker = WorkerProcess(settings, home)
+        Provider.wait_until(lambda before=before: sql.value(PENDING) < before, timeout=20)  # type: ignore[misc]
+        worker.kill()
+        assert sql.value(PENDING) > 0
+        assert await exact(pool) == of_ledger(sql)
+    worker = WorkerProcess(settings, home)
+    Provider.wait_until(lambda: sql.value(PENDING) == 0, timeout=30)
+    worker.stop()
+    assert stored(sql) == of_ledger(sql)

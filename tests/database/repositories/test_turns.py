@@ -1,0 +1,215 @@
+"""What a turn writes, when several want the same session at once."""
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select
+
+from app.core.types import new_id
+from app.database.connection import Database
+from app.database.models import ChatMessage, ChatSession
+from app.database.repositories.accounts import erasure, users
+from app.database.repositories.accounts.users import NewUser
+from app.database.repositories.chat import sessions, turns
+from app.database.repositories.chat.sessions import NewSession
+from app.database.repositories.chat.turns import ActiveTurnError, Answer, NewTurn
+from app.database.repositories.usage.ledger import LedgerEntry
+from tests.fixtures.database import Sql
+
+ANSWER = Answer(content="Hello.", status="complete", meta={}, tokens_used=3, processing_time_ms=4)
+CALL = LedgerEntry(
+    attempt=1,
+    model_requested="m",
+    model_used="m",
+    is_fallback=False,
+    status="ok",
+    error_code=None,
+    prompt_tokens=1,
+    completion_tokens=2,
+    is_estimated=False,
+    latency_ms=4,
+)
+LEASE = timedelta(seconds=60)
+
+
+class Owner:
+    """A user with sessions."""
+
+    def __init__(self, database: Database, user_id: int) -> None:
+        self.database = database
+        self.user_id = user_id
+
+    async def open(self) -> ChatSession:
+        async with self.database.transaction() as transaction:
+            return await sessions.create(transaction, NewSession(title="t", meta={}), user_id=self.user_id)
+
+    async def start(self, session: ChatSession) -> turns.StartedTurn | None:
+        async with self.database.autocommit() as connection:
+            return await turns.start(
+                connection,
+                NewTurn(
+                    user_id=self.user_id,
+                    session_uuid=session.uuid,
+                    content="Hi",
+                    meta={},
+                    question_uuid=new_id(),
+                    answer_uuid=new_id(),
+                    lease=LEASE,
+                ),
+            )
+
+    async def settle(self, turn: turns.StartedTurn) -> turns.SettledTurn | None:
+        async with self.database.autocommit() as connection:
+            return await turns.settle(connection, turn, ANSWER, user_id=self.user_id, calls=[CALL])
+
+    async def remove(self, session: ChatSession) -> None:
+        async with self.database.transaction() as transaction:
+            await sessions.remove(transaction, user_id=self.user_id, session_uuid=session.uuid)
+
+
+@pytest.fixture
+async def owner(pool: Database, sql: Sql) -> Owner:
+    async with pool.transaction() as transaction:
+        user = await users.create(transaction, NewUser("ada@example.com", "ada", "hash"))
+    return Owner(pool, user.id)
+
+
+def add_endpoint(sql: Sql) -> None:
+    """Have everything told to somebody: what tells it refers to accounts, too."""
+    sql.do("INSERT INTO webhook_endpoints (uuid, url, events) VALUES (gen_random_uuid(), 'https://example.com', '{*}')")
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+async def test_questions_answers_and_deletions_at_once_never_wait_for_each_other_in_a_circle(
+    owner: Owner, sql: Sql, *, is_told: bool
+) -> None:
+    ended: Counter[str] = Counter()
+    if is_told:
+        add_endpoint(sql)
+
+    async def ask(session: ChatSession) -> None:
+        try:
+            turn = await owner.start(session)
+        except ActiveTurnError:
+            ended["refused"] += 1
+            return
+        if turn is None or await owner.settle(turn) is None:
+            ended["deleted"] += 1
+        else:
+            ended["answered"] += 1
+
+    for _ in range(25):
+        sessions = [await owner.open() for _ in range(3)]
+        asked = [ask(session) for session in sessions for _ in range(10)]
+        await asyncio.gather(*asked, owner.remove(sessions[0]))
+    assert sum(ended.values()) == 25 * 30  # a deadlock would have raised
+    assert ended["answered"] >= 25 * 2
+    assert sql.value("SELECT count(*) FROM chat_messages WHERE status = 'pending'") == 0
+    assert sql.value("SELECT count(*) FROM llm_calls") == sql.value("SELECT count(DISTINCT turn_id) FROM llm_calls")
+    counts = "SELECT max(seq) <> count(*) AS gap FROM chat_messages GROUP BY session_id"
+    gaps = f"SELECT count(*) FROM ({counts}) AS sessions WHERE gap"  # noqa: S608 - put together here
+    assert sql.value(gaps) == 0
+
+
+async def test_nor_do_they_and_the_erasure_of_the_account(pool: Database, sql: Sql) -> None:
+    add_endpoint(sql)
+
+    async def erase(owner: Owner) -> None:
+        async with pool.transaction() as transaction:
+            account = await erasure.lock_account(transaction, owner.user_id)
+            assert account is not None
+            await erasure.erase(transaction, account)
+
+    async def abandon(answer_uuid: UUID) -> None:
+        async with pool.autocommit() as connection:
+            await turns.abandon(connection, answer_uuid=answer_uuid)
+
+    for number in range(20):
+        async with pool.transaction() as transaction:
+            user = await users.create(transaction, NewUser(f"{number}@example.com", f"u{number}", "hash"))
+        owner = Owner(pool, user.id)
+        sessions = [await owner.open() for _ in range(9)]
+        started = [turn for session in sessions[:6] if (turn := await owner.start(session))]
+        await asyncio.gather(  # a deadlock would raise
+            *(owner.settle(turn) for turn in started[:3]),
+            *(abandon(turn.answer_uuid) for turn in started[3:]),
+            erase(owner),
+            *map(owner.remove, sessions[6:]),
+        )
+    assert sql.value("SELECT count(*) FROM webhook_deliveries") == 0
+
+
+async def test_storing_an_answer_twice_stores_it_once(owner: Owner, pool: Database, sql: Sql) -> None:
+    turn = await owner.start(await owner.open())
+    assert turn is not None
+    first = await owner.settle(turn)
+    assert await owner.settle(turn) is None
+    async with pool.autocommit() as connection:
+        assert await turns.find_settled(connection, turn) == ("complete", first)
+    assert sql.value("SELECT count(*) FROM llm_calls") == 1
+
+
+async def test_the_ledger_keeps_the_cost_of_an_answer_that_was_deleted_meanwhile(owner: Owner, sql: Sql) -> None:
+    session = await owner.open()
+    turn = await owner.start(session)
+    assert turn is not None
+    await owner.remove(session)
+    assert await owner.settle(turn) is None
+    assert sql.rows("SELECT turn_id, prompt_tokens FROM llm_calls") == [
+        {"turn_id": turn.answer_uuid, "prompt_tokens": 1}
+    ]
+
+
+async def test_renewing_leases_waits_for_nobody(owner: Owner, pool: Database, sql: Sql) -> None:
+    started = [await owner.start(await owner.open()) for _ in range(3)]
+    ids = [turn.answer_uuid for turn in started if turn is not None]
+    sql.do("UPDATE chat_messages SET lease_expires_at = now() + interval '1 second' WHERE role = 'assistant'")
+    async with pool.transaction() as transaction:
+        await transaction.execute(select(ChatMessage).where(ChatMessage.uuid == ids[1]).with_for_update())
+        async with pool.autocommit(max_seconds=1) as connection:
+            await turns.watch(connection, turn_ids=ids, lease=LEASE, renew_before=LEASE / 2)
+    renewed = "SELECT count(*) FROM chat_messages WHERE lease_expires_at > now() + interval '30 seconds'"
+    assert sql.value(renewed) == 2
+
+
+async def test_only_turns_that_are_asked_for_are_watched(owner: Owner, pool: Database, sql: Sql) -> None:
+    ours, theirs = [await owner.start(await owner.open()) for _ in range(2)]
+    assert ours is not None
+    assert theirs is not None
+    sql.do("UPDATE chat_messages SET cancel_requested_at = now() WHERE role = 'assistant'")
+    async with pool.autocommit() as connection:
+        found = await turns.watch(connection, turn_ids=[ours.answer_uuid], lease=LEASE, renew_before=LEASE / 2)
+    assert found == {ours.answer_uuid}
+
+
+async def test_a_turn_that_was_deleted_is_to_be_stopped(owner: Owner, pool: Database, sql: Sql) -> None:
+    started = [await owner.start(await owner.open()) for _ in range(2)]
+    ids = [turn.answer_uuid for turn in started if turn is not None]
+    sql.do("DELETE FROM chat_sessions WHERE id = (SELECT session_id FROM chat_messages WHERE uuid = %s)", [str(ids[0])])
+    async with pool.autocommit() as connection:
+        found = await turns.watch(connection, turn_ids=ids, lease=LEASE, renew_before=LEASE / 2)
+    assert found == {ids[0]}
+
+
+async def test_a_stop_is_asked_for_by_the_owner_of_an_answer_under_way_only(
+    owner: Owner, pool: Database, sql: Sql
+) -> None:
+    session = await owner.open()
+    turn = await owner.start(session)
+    assert turn is not None
+    asked = "SELECT count(*) FROM chat_messages WHERE cancel_requested_at IS NOT NULL"
+    for user_id, session_uuid in ((owner.user_id + 1, session.uuid), (owner.user_id, turn.answer_uuid)):
+        async with pool.autocommit() as connection:
+            await turns.request_cancel(
+                connection, user_id=user_id, session_uuid=session_uuid, answer_uuid=turn.answer_uuid
+            )
+        assert sql.value(asked) == 0
+    await owner.settle(turn)
+    async with pool.autocommit() as connection:
+        await turns.request_cancel(
+            connection, user_id=owner.user_id, session_uuid=session.uuid, answer_uuid=turn.answer_uuid
+        )
+    assert sql.value(asked) == 0

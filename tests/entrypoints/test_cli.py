@@ -1,0 +1,133 @@
+import os
+import subprocess
+import sys
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app import cli
+from local.paths import PROJECT
+from tests.fixtures.database import Sql
+from tests.fixtures.services import ADMIN, PASSWORD, login, register
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, database_url: str, sql: Sql, cheap_passwords: None) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("ADMIN_PASSWORD", PASSWORD)
+    monkeypatch.delenv("SECRET_KEY")  # operators' commands need the database only
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["app.cli", *arguments])
+    return cli.main()
+
+
+def create_admin(monkeypatch: pytest.MonkeyPatch, email: str = "root@example.com", username: str = "root") -> int:
+    return run(monkeypatch, "create-admin", "--email", email, "--username", username)
+
+
+def test_an_admin_is_made_and_gets_in(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    auth_client: TestClient,
+    admin_client: TestClient,
+) -> None:
+    assert create_admin(monkeypatch) == 0
+    told = capsys.readouterr()
+    assert told.out == "Created the admin root@example.com.\n"
+    assert PASSWORD not in told.out + told.err
+    token = login(auth_client, "root").json()["access_token"]
+    response = admin_client.get(f"{ADMIN}/overview", headers={"Authorization": f"Bearer {token}"})
+    assert response.status_code == 200
+
+
+def test_a_new_admin_needs_no_mail_to_log_in_and_is_audited(monkeypatch: pytest.MonkeyPatch, sql: Sql) -> None:
+    create_admin(monkeypatch)
+    (admin,) = sql.rows("SELECT uuid, is_verified FROM users")
+    assert admin["is_verified"]
+    (entry,) = sql.rows("SELECT actor_id, target_id, details FROM audit_log WHERE action = 'user.registered'")
+    assert entry == {
+        "actor_id": None,
+        "target_id": admin["uuid"],
+        "details": {"role": "admin", "by": "command line"},
+    }
+
+
+def test_an_admin_that_exists_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sql: Sql
+) -> None:
+    create_admin(monkeypatch)
+    before = sql.rows("SELECT * FROM users")
+    capsys.readouterr()
+    monkeypatch.setenv("ADMIN_PASSWORD", "another long password")
+    assert create_admin(monkeypatch) == 0
+    assert "is an admin already" in capsys.readouterr().out
+    assert sql.rows("SELECT * FROM users") == before
+
+
+@pytest.mark.parametrize(
+    ("email", "username"), [("ada@example.com", "root"), ("root@example.com", "ada")], ids=["address", "name"]
+)
+def test_an_ordinary_account_is_not_made_an_admin(
+    monkeypatch: pytest.MonkeyPatch, auth_client: TestClient, sql: Sql, email: str, username: str
+) -> None:
+    register(auth_client, "ada")
+    assert create_admin(monkeypatch, email, username) == 1
+    assert sql.value("SELECT role FROM users") == "user"
+
+
+@pytest.mark.parametrize(
+    ("email", "username", "password"),
+    [("root", "root", PASSWORD), ("root@example.com", "r@x", PASSWORD), ("root@example.com", "root", "s3cret")],
+    ids=["address", "name", "password"],
+)
+def test_a_bad_admin_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    sql: Sql,
+    email: str,
+    username: str,
+    password: str,
+) -> None:
+    monkeypatch.setenv("ADMIN_PASSWORD", password)
+    assert create_admin(monkeypatch, email, username) == 2
+    told = capsys.readouterr()
+    assert told.err
+    assert password not in told.out + told.err
+    assert sql.value("SELECT count(*) FROM users") == 0
+
+
+def test_check_schema_tells_drift_by_its_exit_code(monkeypatch: pytest.MonkeyPatch, sql: Sql) -> None:
+    assert run(monkeypatch, "check-schema") == 0
+    sql.do("ALTER TABLE users ADD COLUMN shoe_size integer")
+    try:
+        assert run(monkeypatch, "check-schema") == 1
+    finally:
+        sql.do("ALTER TABLE users DROP COLUMN shoe_size")
+
+
+def test_a_database_that_is_away_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://user:s3cret@/chat?host=/nonexistent")
+    for command in ("migrate", "check-schema"):
+        assert run(monkeypatch, command) == 1
+        told = capsys.readouterr().err
+        assert told.count("\n") == 1
+        assert "s3cret" not in told
+
+
+def test_without_a_database_url_a_command_says_so_in_one_line() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "app.cli", "migrate"],
+        cwd=PROJECT / "tests",
+        env=environment | {"PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == "configuration: DATABASE_URL: is required\n"

@@ -1,0 +1,381 @@
+"""PostgreSQL and Redis away, frozen and back, under running services."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Client, RemoteProtocolError, Response
+
+from app import auth_main, main
+from app.config import Settings
+from app.core.exceptions import DatabaseUnavailableError
+from app.core.security import hash_token
+from app.database import migrations
+from app.database.repositories.accounts import auth_sessions
+from local.orphans import recorded_processes
+from local.postgres import Postgres
+from local.redis import Redis
+from local.services import Service
+from tests.fixtures.database import Sql
+from tests.fixtures.processes import WorkerProcess, environment, free_port
+from tests.fixtures.services import AUTH, Chat, User, assert_problem, login, register
+from tests.support.provider import Provider, answers
+
+
+@pytest.fixture(autouse=True)
+def short_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let health checks look again soon."""
+    monkeypatch.setattr("app.http.health.CACHE_SECONDS", 0.1)
+
+
+@pytest.fixture(scope="module")
+def settings(settings: Settings, postgres: Postgres, redis_server: Redis) -> Settings:
+    migrations.upgrade(postgres.url())
+    return settings.model_copy(
+        update={"DATABASE_URL": postgres.url(), "REDIS_URL": redis_server.url, "LLM_ATTEMPT_TIMEOUT": 4.0}
+    )
+
+
+@pytest.fixture(scope="module")
+def auth(settings: Settings, cheap_passwords: None) -> Iterator[TestClient]:
+    with TestClient(auth_main.create(settings)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def chat_service(settings: Settings) -> Iterator[TestClient]:
+    with TestClient(main.create(settings)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def ada(auth: TestClient) -> User:
+    account = register(auth, "ada").json()
+    tokens = login(auth, "ada").json()
+    return User(account["id"], account["email"], "ada", tokens["access_token"], tokens["refresh_token"])
+
+
+@pytest.fixture
+def chat(chat_service: TestClient, ada: User, provider: Provider) -> Chat:
+    return Chat(chat_service, ada)
+
+
+def wait_for_health(client: TestClient, status: str) -> None:
+    deadline = time.monotonic() + 5
+    while client.get("/health").json()["status"] != status:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def within(seconds: float, action: Callable[[], object]) -> None:
+    started = time.monotonic()
+    action()
+    assert time.monotonic() - started < seconds
+
+
+def test_health_says_what_the_service_is_and_how_it_does(auth: TestClient, chat: Chat) -> None:
+    wait_for_health(auth, "healthy")
+    checks = {"database": "up", "redis": "up"}
+    common = {"status": "healthy", "version": "1.0.0", "checks": checks}
+    assert auth.get("/health").json() == common | {"service": "auth-service"}
+    wait_for_health(chat.client, "healthy")
+    assert chat.client.get("/health").json() == common | {"service": "chat-service", "graph_ready": True}
+    assert chat.client.get("/readyz").status_code == 200
+    assert chat.client.get("/livez").json() == {"status": "alive"}
+
+
+def test_without_redis_everything_works(chat: Chat, auth: TestClient, redis_server: Redis) -> None:
+    session = chat.open()
+    redis_server.stop()
+    try:
+        wait_for_health(chat.client, "degraded")
+        assert chat.client.get("/health").status_code == 200
+        assert chat.client.get("/readyz").status_code == 200
+        within(2, lambda: chat.ask(session, "Hi"))
+        assert login(auth, "ada").status_code == 200
+    finally:
+        redis_server.start()
+    wait_for_health(chat.client, "healthy")
+
+
+@pytest.mark.usefixtures("redis_server")
+def test_a_frozen_redis_delays_nobody_for_long(chat: Chat, own_home: Path) -> None:
+    session = chat.open()
+    process = psutil.Process(recorded_processes(own_home)["redis"].pid)
+    process.suspend()
+    try:
+        time.sleep(0.2)  # the last look at it was good for so long
+        within(1, lambda: chat.client.get("/health"))
+        assert chat.client.get("/health").json()["checks"]["redis"] == "down"
+        within(1, lambda: chat.ask(session, "Hi"))
+    finally:
+        process.resume()
+    wait_for_health(chat.client, "healthy")
+
+
+def test_without_postgresql_there_is_a_503_soon_and_recovery_by_itself(
+    chat: Chat, auth: TestClient, postgres: Postgres
+) -> None:
+    session = chat.open()
+    postgres.stop()
+    try:
+        for _ in range(3):
+            for response in (
+                _timed(lambda: chat.request("GET", "/sessions")),
+                _timed(lambda: chat.request("POST", f"/sessions/{session}/messages", json={"message": "Hi"})),
+                _timed(lambda: auth.get(f"{AUTH}/me", headers=chat.user.headers)),
+                _timed(lambda: login(auth, "ada")),
+                _timed(lambda: register(auth, "eve")),
+            ):
+                assert_problem(response, 503, "database_unavailable")
+                assert int(response.headers["Retry-After"]) > 0
+        for client in (chat.client, auth):
+            wait_for_health(client, "unhealthy")
+            assert client.get("/health").status_code == 503
+            assert client.get("/readyz").status_code == 503
+            assert client.get("/livez").status_code == 200
+    finally:
+        postgres.start()
+    assert chat.request("GET", "/sessions").status_code == 200  # and nobody is logged out
+    assert chat.ask(session, "Hi")["ai_response"]["status"] == "complete"
+    wait_for_health(chat.client, "healthy")
+
+
+def test_a_frozen_postgresql_is_a_503_within_two_seconds(chat: Chat, auth: TestClient, own_home: Path) -> None:
+    session = chat.open()
+    server = psutil.Process(recorded_processes(own_home)["postgres"].pid)
+    frozen = [server, *server.children(recursive=True)]
+    for process in frozen:
+        process.suspend()
+    try:
+        requests: list[Callable[[], Response]] = [
+            lambda: register(auth, "eve"),
+            lambda: login(auth, "ada"),
+            lambda: chat.request("GET", "/sessions"),
+            lambda: chat.request("POST", f"/sessions/{session}/messages", json={"message": "Hi"}),
+        ]
+        for request in requests:
+            started = time.monotonic()
+            assert_problem(request(), 503, "database_unavailable")
+            assert time.monotonic() - started < 2
+        assert chat.client.get("/livez").status_code == 200
+    finally:
+        for process in reversed(frozen):
+            process.resume()
+    wait_for_health(chat.client, "healthy")
+    assert chat.ask(chat.open(), "Hi")["ai_response"]["status"] == "complete"
+
+
+def test_an_answer_waits_for_postgresql_to_come_back(chat: Chat, postgres: Postgres, provider: Provider) -> None:
+    session = chat.open()
+    provider.script(answers("Hello.", first_after=0.7))
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(chat.ask, session, "Hi")
+        provider.wait_for_calls(1)
+        postgres.stop()
+        time.sleep(2)  # the model has answered meanwhile
+        postgres.start()
+        assert asked.result(timeout=20)["ai_response"]["status"] == "complete"
+    assert len(provider.calls) == 1
+    messages = chat.request("GET", f"/sessions/{session}").json()["messages"]
+    assert [message["content"] for message in messages] == ["Hi", "Hello."]
+
+
+def test_a_killed_postgresql_loses_nothing_that_was_answered(chat: Chat, postgres: Postgres, own_home: Path) -> None:
+    session = chat.open()
+    chat.ask(session, "remember this")
+    psutil.Process(recorded_processes(own_home)["postgres"].pid).kill()
+    postgres.stop()
+    postgres.start()
+    contents = [message["content"] for message in chat.request("GET", f"/sessions/{session}").json()["messages"]]
+    assert contents == ["remember this", "Hello."]
+
+
+def test_a_service_waits_for_postgresql_to_come_up(settings: Settings, postgres: Postgres) -> None:
+    postgres.stop()
+
+    def serve() -> int:
+        with TestClient(auth_main.create(settings)) as client:
+            return client.get("/readyz").status_code
+
+    with ThreadPoolExecutor(1) as pool:
+        started = pool.submit(serve)
+        time.sleep(0.5)
+        assert not started.done()
+        postgres.start()
+        assert started.result(timeout=20) == 200
+
+
+@pytest.mark.parametrize("redis_is", ["up", "frozen", "emptied", "down"])
+def test_a_logout_holds_at_once_whatever_redis_does(
+    chat: Chat, auth: TestClient, redis_server: Redis, own_home: Path, redis_is: str
+) -> None:
+    tokens = login(auth, "ada").json()
+    headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+    assert chat.client.get("/api/v1/chat/sessions", headers=headers).status_code == 200
+    process = psutil.Process(recorded_processes(own_home)["redis"].pid)
+    match redis_is:
+        case "frozen":
+            process.suspend()
+        case "emptied":
+            redis_server.stop()
+            redis_server.start()
+        case "down":
+            redis_server.stop()
+    try:
+        assert auth.post(f"{AUTH}/logout", headers=headers).status_code == 200
+        for client, path in ((auth, f"{AUTH}/me"), (chat.client, "/api/v1/chat/sessions")):
+            assert_problem(_timed(partial(client.get, path, headers=headers)), 401, "unauthorized")
+        refreshed = auth.post(f"{AUTH}/refresh", json={"refresh_token": tokens["refresh_token"]})
+        assert_problem(refreshed, 401, "invalid_refresh_token")
+    finally:
+        if redis_is == "frozen":
+            process.resume()
+        if redis_is == "down":
+            redis_server.start()
+    assert_problem(auth.get(f"{AUTH}/me", headers=headers), 401, "unauthorized")
+
+
+def test_a_refresh_that_postgresql_broke_off_can_be_repeated(
+    auth: TestClient, ada: User, postgres: Postgres, own_home: Path
+) -> None:
+    """Stopped, killed or frozen in mid-refresh, for longer than an exchanged token may be repeated otherwise."""
+    token = login(auth, "ada").json()["refresh_token"]
+
+    def refresh() -> Response:
+        return auth.post(f"{AUTH}/refresh", json={"refresh_token": token})
+
+    server = psutil.Process(recorded_processes(own_home)["postgres"].pid)
+    frozen = [server, *server.children(recursive=True)]
+    for process in frozen:
+        process.suspend()
+    try:
+        assert_problem(_timed(refresh), 503, "database_unavailable")
+        time.sleep(11)
+    finally:
+        for process in reversed(frozen):
+            process.resume()
+    wait_for_health(auth, "healthy")
+    token = _renewed(refresh())
+
+    for stop_seconds in (0.0, 0.5):
+        with ThreadPoolExecutor(4) as pool:
+            answers = [pool.submit(refresh) for _ in range(4)]
+            postgres.stop()
+            time.sleep(stop_seconds)
+            postgres.start()
+            statuses = {answer.result(timeout=20).status_code for answer in answers}
+        assert statuses <= {200, 503}
+        token = _renewed(refresh())
+
+
+def test_an_exchange_without_an_answer_may_be_repeated_ten_seconds_from_the_recovery_on(
+    auth: TestClient, ada: User, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = login(auth, "ada").json()["refresh_token"]
+    rotate = auth_sessions.rotate
+
+    async def stored_but_not_confirmed(*arguments: Any, **named: Any) -> None:  # noqa: ANN401 - passed on
+        await rotate(*arguments, **named)
+        raise DatabaseUnavailableError
+
+    monkeypatch.setattr(auth_sessions, "rotate", stored_but_not_confirmed)
+    assert_problem(auth.post(f"{AUTH}/refresh", json={"refresh_token": token}), 503)
+    monkeypatch.undo()
+    sql = Sql(postgres.url())
+    recent = "SELECT now() - rotated_at < interval '5 seconds' FROM auth_sessions WHERE previous_token_hash = %s"
+    sql.do("UPDATE auth_sessions SET rotated_at = now() - interval '1 minute'")
+    postgres.stop()
+    sql.close()
+    assert_problem(auth.post(f"{AUTH}/refresh", json={"refresh_token": token}), 503)
+    postgres.start()
+    sql = Sql(postgres.url())
+    deadline = time.monotonic() + 10
+    while not sql.value(recent, [hash_token(token)]):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    sql.close()
+    _renewed(auth.post(f"{AUTH}/refresh", json={"refresh_token": token}))
+
+
+def test_an_export_that_postgresql_broke_off_is_a_broken_transfer(
+    auth: TestClient, settings: Settings, postgres: Postgres, own_home: Path
+) -> None:
+    account, tokens = register(auth, "exporter").json(), login(auth, "exporter").json()
+    sql = Sql(postgres.url())
+    sql.do(
+        """
+        WITH made AS (
+            INSERT INTO chat_sessions (uuid, user_id, title, message_count, last_seq)
+            SELECT gen_random_uuid(), id, 'long', 4000, 4000 FROM users WHERE uuid = %s RETURNING id
+        )
+        INSERT INTO chat_messages (uuid, session_id, seq, role, content, status)
+        SELECT gen_random_uuid(), id, seq, 'user', repeat('x', 10000), 'complete'
+        FROM made, generate_series(1, 4000) AS seq
+        """,
+        [account["id"]],
+    )
+    sql.close()
+    port = free_port()
+    service = Service("an-auth-service", "app.auth_main:app", port, own_home, environment(settings))
+    service.start()
+    document = b""
+    try:
+        with (
+            Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
+            client.stream(
+                "GET", f"{AUTH}/me/export", headers={"Authorization": f"Bearer {tokens['access_token']}"}
+            ) as response,
+        ):
+            assert response.status_code == 200
+            chunks = response.iter_raw()
+            document += next(chunks)
+            postgres.stop()
+            with pytest.raises(RemoteProtocolError):
+                document += b"".join(chunks)
+    finally:
+        service.stop()
+        postgres.start()
+    assert document.startswith(b'{"exported_at":')
+    assert not document.rstrip().endswith(b"}]}")
+
+
+def _renewed(response: Response) -> str:
+    assert response.status_code == 200, response.text
+    return str(response.json()["refresh_token"])
+
+
+def test_a_worker_waits_for_postgresql_and_goes_on(
+    chat: Chat, settings: Settings, own_home: Path, postgres: Postgres
+) -> None:
+    worker = WorkerProcess(settings, own_home)
+    try:
+        worker.wait_for("worker started")
+        postgres.stop()
+        worker.wait_for("job waits for the database")
+        postgres.start()
+        worker.wait_for("job goes on")
+        assert worker.exit_code() is None
+        sql = Sql(postgres.url())
+        answer = chat.ask(chat.open(), "Hi")["ai_response"]["id"]
+        sql.do("UPDATE chat_messages SET status = 'pending', lease_expires_at = now() WHERE uuid = %s", [answer])
+        status = "SELECT status FROM chat_messages WHERE uuid = %s"
+        Provider.wait_until(lambda: sql.value(status, [answer]) == "interrupted", timeout=10)
+        sql.close()
+        waited = [line["job"] for line in worker.log_lines() if line["message"] == "job waits for the database"]
+        assert len(waited) == len(set(waited))
+    finally:
+        worker.stop()
+
+
+def _timed(request: Callable[[], Response]) -> Response:
+    started = time.monotonic()
+    response = request()
+    assert time.monotonic() - started < 2
+    return response

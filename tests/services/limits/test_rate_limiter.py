@@ -1,0 +1,179 @@
+"""Limits on requests, counted in a real Redis."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+import redis
+from limits import RateLimitItemPerSecond
+from limits.aio.strategies import MovingWindowRateLimiter
+
+from app.config import Settings
+from app.services.limits.moving_window import LocalWindows, RedisWindows, Standing, Window
+from app.services.limits.rate_limiter import RateLimits
+from app.services.redis.circuit_breaker import RedisBreaker
+from app.services.redis.client import open_redis
+from local.redis import Redis as RedisServer
+from tests.resilience.test_stream_outages import frozen, stopped
+
+MakeLimits = Callable[..., Awaitable[RateLimits]]
+BUDGET = 0.3
+
+
+@pytest.fixture
+async def make_limits(settings: Settings, redis: redis.Redis) -> AsyncIterator[MakeLimits]:
+    """Makes the limits of one process after the other."""
+    async with AsyncExitStack() as stack:
+
+        async def make(user: int, address: int, *, seconds: int = 60, url: str | None = None) -> RateLimits:
+            changed = settings.model_copy(
+                update={
+                    "REDIS_URL": url or settings.REDIS_URL,
+                    "REDIS_TIMEOUT": BUDGET if url else 3.0,
+                    "RATE_LIMIT_REQUESTS": user,
+                    "RATE_LIMIT_REQUESTS_PER_ADDRESS": address,
+                    "RATE_LIMIT_WINDOW": seconds,
+                }
+            )
+            client = open_redis(changed)
+            stack.push_async_callback(client.aclose)
+            breaker = RedisBreaker(client, budget=changed.REDIS_TIMEOUT)
+            stack.push_async_callback(breaker.close)
+            return RateLimits(changed, client, breaker)
+
+        yield make
+
+
+async def hit(limits: RateLimits, account: UUID | None = None, network: str | None = None) -> Standing:
+    standing = await limits.count(account=account, network=network)
+    assert standing is not None
+    return standing
+
+
+def refused(standings: list[Standing]) -> int:
+    return sum(standing.is_refused for standing in standings)
+
+
+async def test_of_300_requests_at_once_at_two_processes_exactly_the_limit_is_let_through(
+    make_limits: MakeLimits,
+) -> None:
+    processes = [await make_limits(100, 1000), await make_limits(100, 1000)]
+    ada = uuid4()
+    standings = await asyncio.gather(*(hit(processes[number % 2], ada, "192.0.2.1") for number in range(300)))
+    assert refused(standings) == 200
+    assert sorted(standing.remaining for standing in standings if not standing.is_refused) == list(range(100))
+
+
+async def test_the_window_moves_with_each_request_and_does_not_begin_anew(
+    make_limits: MakeLimits, redis: redis.Redis
+) -> None:
+    limits, ada = await make_limits(3, 1000), uuid4()
+    for _ in range(3):
+        await hit(limits, ada)
+    (key,) = redis.keys()
+    now = time.time()
+    for place, age in enumerate((10, 20, 61)):
+        redis.lset(key, place, f"{now - age:.6f}")
+    standing = await hit(limits, ada)
+    assert (standing.is_refused, standing.remaining) == (False, 0)
+    assert standing.reset_after in {40, 41}
+    again = await hit(limits, ada)
+    assert (again.is_refused, again.reset_after) == (True, standing.reset_after)
+    assert 0 < redis.ttl(key) <= 60
+
+
+async def test_the_library_finds_what_was_counted(make_limits: MakeLimits, settings: Settings) -> None:
+    limits, ada = await make_limits(5, 1000), uuid4()
+    standing = await hit(limits, ada)
+    async with open_redis(settings) as client:
+        library = MovingWindowRateLimiter(RedisWindows(client))
+        stats = await library.get_window_stats(standing.window.policy, str(ada))
+        assert stats.remaining == standing.remaining == 4
+        for _ in range(4):
+            assert await library.hit(standing.window.policy, str(ada))
+    assert (await hit(limits, ada)).is_refused
+
+
+async def test_a_request_that_is_refused_counts_for_nobody(make_limits: MakeLimits) -> None:
+    limits, network = await make_limits(2, 5), "192.0.2.1"
+    ada, bob = uuid4(), uuid4()
+    standings = [await hit(limits, ada, network) for _ in range(20)]
+    assert refused(standings) == 18
+    assert {standing.window.policy.namespace for standing in standings} == {"user"}
+    # Ada goes on and on, and the colleagues behind the same address are served all the same.
+    assert not (await hit(limits, bob, network)).is_refused
+    assert [(await hit(limits, uuid4(), network)).is_refused for _ in range(3)] == [False, False, True]
+    full = await hit(limits, bob, network)
+    assert (full.is_refused, full.window.policy.namespace, full.remaining) == (True, "address", 0)
+    # What the network refused has not been counted for Bob either.
+    assert (await hit(limits, bob, "192.0.2.2")).remaining == 0
+
+
+async def test_people_and_networks_are_counted_apart(make_limits: MakeLimits) -> None:
+    limits = await make_limits(1, 1)
+    assert refused([await hit(limits, uuid4()) for _ in range(5)]) == 0
+    assert refused([await hit(limits, None, f"192.0.2.{number}") for number in range(5)]) == 0
+
+
+async def test_a_redis_without_its_scripts_is_told_them_again(make_limits: MakeLimits, redis: redis.Redis) -> None:
+    limits, ada = await make_limits(2, 1000), uuid4()
+    await hit(limits, ada)
+    redis.script_flush()
+    assert (await hit(limits, ada)).remaining == 0
+
+
+async def test_a_redis_that_was_emptied_counts_anew(make_limits: MakeLimits, redis: redis.Redis) -> None:
+    limits, ada = await make_limits(2, 1000), uuid4()
+    assert refused([await hit(limits, ada) for _ in range(3)]) == 1
+    redis.flushall()
+    assert refused([await hit(limits, ada) for _ in range(3)]) == 1
+
+
+@pytest.mark.parametrize("outage", ["stopped", "frozen"])
+async def test_while_redis_is_away_each_process_counts_for_itself(
+    make_limits: MakeLimits, redis_server: RedisServer, own_home: Path, outage: str
+) -> None:
+    limits, ada = await make_limits(10, 15, url=redis_server.url), uuid4()
+    assert (await hit(limits, ada, "192.0.2.1")).remaining == 9
+    with stopped(redis_server) if outage == "stopped" else frozen("redis", own_home):
+        began = time.monotonic()
+        standings = [await hit(limits, ada, "192.0.2.1") for _ in range(30)]
+        # Each of 30 would have waited that long.
+        assert time.monotonic() - began < 10 * BUDGET
+        assert refused(standings) == 20
+        assert {standing.window.policy.namespace for standing in standings} == {"user"}
+        # What was refused has not been counted for the network, here neither.
+        others = [await hit(limits, uuid4(), "192.0.2.1") for _ in range(6)]
+        assert [standing.is_refused for standing in others] == [False] * 5 + [True]
+        assert others[-1].window.policy.namespace == "address"
+        assert 1 <= others[-1].reset_after <= 60
+
+
+async def test_when_redis_is_back_it_counts_again(
+    make_limits: MakeLimits, redis_server: RedisServer, own_home: Path
+) -> None:
+    limits, other = [await make_limits(10, 1000, url=redis_server.url) for _ in range(2)]
+    ada = uuid4()
+    with frozen("redis", own_home):
+        await hit(limits, ada)
+    for _ in range(200):
+        await asyncio.sleep(0.05)
+        if not limits._breaker.is_away:
+            break
+    assert (await hit(limits, ada)).remaining == (await hit(other, ada)).remaining + 1
+
+
+def test_a_process_that_counts_by_itself_remembers_no_more_clients_than_it_can_bear(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.services.limits.moving_window._MOST_CLIENTS", 10)
+    windows = LocalWindows()
+    once = RateLimitItemPerSecond(1, 3600, "address")
+    for number in range(100):
+        assert not windows.hit_all([Window(once, str(number))]).is_refused
+    assert windows.hit_all([Window(once, "99")]).is_refused
+    assert len(windows._storage.events) <= 10 + 1

@@ -1,0 +1,98 @@
+"""What is known of the models that may be asked."""
+
+import socket
+from decimal import Decimal
+
+import pytest
+from genai_prices import Usage, calc_price
+
+from app.config import ModelSetting
+from app.services.llm.catalog import Catalog, Model
+
+ELSEWHERE = "http://127.0.0.1:9/v1"
+
+
+def catalog(*settings: ModelSetting, **arguments: object) -> Catalog:
+    return Catalog(settings, **{"primary": "gpt-4", "default_window": 4096, **arguments})  # type: ignore[arg-type]
+
+
+def priced(name: str, prompt: str, completion: str) -> ModelSetting:
+    return ModelSetting(name=name, prompt_price=Decimal(prompt), completion_price=Decimal(completion))
+
+
+def test_the_primary_comes_first_then_the_fallbacks_then_the_others_each_once() -> None:
+    made = catalog(
+        *(ModelSetting(name=name) for name in ("other", "gpt-4", "second")), fallbacks=("second", "gpt-4", "second")
+    )
+    assert [model.name for model in made.models] == ["gpt-4", "second", "other"]
+    assert made.fallbacks == ("second",)
+    assert made.get("third") is None
+
+
+@pytest.mark.parametrize("base_url", [None, ELSEWHERE])
+def test_what_is_not_set_comes_from_the_price_list(monkeypatch: pytest.MonkeyPatch, base_url: str | None) -> None:
+    monkeypatch.setattr(socket, "socket", None)  # nothing is downloaded
+    assert catalog(base_url=base_url).get("gpt-4") == Model("gpt-4", 8192, Decimal(30), Decimal(60))
+
+
+def test_of_a_model_that_nobody_knows_the_window_is_assumed_and_the_price_is_unknown() -> None:
+    made = catalog(primary="house-model", default_window=1234)
+    assert made.get("house-model") == Model("house-model", 1234, None, None)
+    assert made.cost("house-model", 1000, 1000) is None
+
+
+def test_settings_go_before_the_price_list() -> None:
+    setting = ModelSetting(name="gpt-4", context_window=100, prompt_price=Decimal(1), completion_price=Decimal(0))
+    made = catalog(setting)
+    assert made.get("gpt-4") == Model("gpt-4", 100, Decimal(1), Decimal(0))
+    assert made.cost("gpt-4", 500_000, 1_000_000) == Decimal("0.5")
+
+
+def test_a_window_alone_leaves_the_prices_of_the_list() -> None:
+    assert catalog(ModelSetting(name="gpt-4", context_window=100)).get("gpt-4") == Model(
+        "gpt-4", 100, Decimal(30), Decimal(60)
+    )
+
+
+@pytest.mark.parametrize(
+    ("used", "requested", "dollars"),
+    [
+        pytest.param("gpt-4", None, "0.00042", id="as the list says"),
+        pytest.param("gpt-4-0613", "gpt-4", "0.00042", id="under a more exact name"),
+        pytest.param("gpt-3.5-turbo", "gpt-4", "0.0000085", id="another model than was asked for"),
+        pytest.param("engine-7", "gpt-4", "0.00042", id="under a name that nobody knows"),
+        pytest.param("engine-7", "house", "0.000028", id="of a model with a price of its own"),
+        pytest.param("house", "gpt-4", "0.000028", id="used although not asked for"),
+        pytest.param("engine-7", None, None, id="nobody knows"),
+        pytest.param("engine-7", "engine-8", None, id="nobody knows either"),
+    ],
+)
+def test_an_answer_costs_what_its_model_costs(used: str, requested: str | None, dollars: str | None) -> None:
+    cost = catalog(priced("house", "2", "4")).cost(used, 8, 3, requested=requested)
+    assert cost == (None if dollars is None else Decimal(dollars))
+
+
+@pytest.mark.parametrize("name", ["gpt-4", "gpt-4o", "gpt-4.1-nano", "claude-sonnet-4-0", "gemini-2.5-pro"])
+@pytest.mark.parametrize("tokens", [(8, 3), (300_000, 70_000)])
+def test_a_listed_price_is_what_the_package_makes_of_it(name: str, tokens: tuple[int, int]) -> None:
+    usage = Usage(input_tokens=tokens[0], output_tokens=tokens[1])
+    assert catalog(base_url=ELSEWHERE).cost(name, *tokens) == calc_price(usage, name).total_price
+
+
+def test_a_long_prompt_may_cost_more_a_token() -> None:
+    made = catalog(base_url=ELSEWHERE)
+    short, long = (made.cost("gemini-2.5-pro", tokens, 0) for tokens in (100_000, 1_000_000))
+    assert short is not None
+    assert long is not None
+    assert long > 10 * short
+
+
+def test_no_tokens_cost_nothing() -> None:
+    assert catalog().cost("gpt-4", 0, 0) == 0
+
+
+def test_a_provider_that_calls_its_models_as_it_likes_fills_no_memory() -> None:
+    made = catalog()
+    for number in range(2000):
+        made.cost(f"engine-{number}", 1, 1)
+    assert made._find.cache_info().currsize == 1024

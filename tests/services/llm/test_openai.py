@@ -1,0 +1,367 @@
+"""The adapter to the model's API against a provider that has every fault."""
+
+import asyncio
+import gzip
+import json
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from email.utils import formatdate
+
+import pytest
+
+from app.config import Settings
+from app.core.exceptions import StartupError
+from app.graph.context import Completion, ModelError, Patience, PromptMessage, Sampling, Spent
+from app.services.llm import openai
+from app.services.llm.openai import MAX_BODY_BYTES, OpenAIChatModel
+from tests.support.fakes import asking
+from tests.support.provider import (
+    Behaviour,
+    Provider,
+    answers,
+    drips,
+    fails,
+    floods,
+    redirects,
+    resets,
+    sends,
+    sends_no_choices,
+    stalls,
+)
+
+QUESTION: list[PromptMessage] = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Grüße 🌍"},
+]
+SETTINGS = {"DATABASE_URL": "postgresql://u@h/d", "SECRET_KEY": "k" * 32}
+
+
+@pytest.fixture
+async def model(provider: Provider) -> AsyncIterator[OpenAIChatModel]:
+    settings = Settings.model_validate(SETTINGS | {"OPENAI_BASE_URL": provider.base_url, "OPENAI_API_KEY": "sk-canary"})
+    model = OpenAIChatModel.from_settings(settings)
+    yield model
+    await model.close()
+
+
+async def attempt(model: OpenAIChatModel, seconds: float, *, is_streamed: bool) -> Completion:
+    if is_streamed:
+        return await model.stream(asking(QUESTION), lambda _text: None, patience=Patience(seconds, seconds, seconds))
+    return await model.complete(asking(QUESTION), max_seconds=seconds)
+
+
+def document(**choice: object) -> bytes:
+    return json.dumps(
+        {"model": "m", "choices": [{"message": {"content": "Hi."}, "finish_reason": "stop", **choice}]}
+    ).encode()
+
+
+async def test_the_request_says_what_was_asked_and_the_answer_comes_back(
+    provider: Provider, model: OpenAIChatModel
+) -> None:
+    provider.script(answers("Good day. 🌍", usage=(7, 2), model="gpt-4-0613"))
+    parameters = Sampling(max_tokens=50, temperature=0.5)
+    completion = await model.complete(asking(QUESTION, model="gpt-4", parameters=parameters), max_seconds=2)
+    assert (completion.text, completion.model, completion.finish_reason) == ("Good day. 🌍", "gpt-4-0613", "stop")
+    assert completion.spent == Spent(7, 2)
+    (call,) = provider.calls
+    assert call.body == {"model": "gpt-4", "messages": QUESTION, "max_tokens": 50, "temperature": 0.5}
+    assert call.headers["authorization"] == "Bearer sk-canary"
+
+
+async def test_tokens_are_estimated_and_marked_where_the_provider_counts_none(
+    provider: Provider, model: OpenAIChatModel
+) -> None:
+    provider.script(answers("x" * 40, usage=None))
+    completion = await model.complete(asking([{"role": "user", "content": "y" * 80}]), max_seconds=2)
+    assert completion.spent == Spent(20, 10, is_estimated=True)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [{}, {"total_tokens": 12}, {"prompt_tokens": None, "completion_tokens": None}, "12", []]
+    + [{"prompt_tokens": count, "completion_tokens": 2} for count in (-1, 0, 10_000_001, 10**18, 1.5, "x")]
+    + [{"prompt_tokens": 2, "completion_tokens": count} for count in (-1, 0, 10**18)],
+    ids=repr,
+)
+async def test_an_odd_count_of_tokens_does_not_spoil_an_answer(
+    provider: Provider, model: OpenAIChatModel, usage: object
+) -> None:
+    choices = [{"message": {"content": "Hi."}, "finish_reason": "stop"}]
+    provider.script(sends(json.dumps({"model": "m", "choices": choices, "usage": usage}).encode()))
+    completion = await model.complete(asking(QUESTION), max_seconds=2)
+    assert (completion.text, completion.spent.is_estimated) == ("Hi.", True)
+
+
+async def test_an_answer_cut_for_length_says_so(provider: Provider, model: OpenAIChatModel) -> None:
+    provider.script(answers("Once upon", finish_reason="length"))
+    assert (await model.complete(asking(QUESTION), max_seconds=2)).finish_reason == "length"
+
+
+async def test_text_that_cannot_be_stored_is_cleaned(provider: Provider, model: OpenAIChatModel) -> None:
+    provider.script(answers("a\x00b\ud800", model="m\x00\udfff" + "x" * 300))
+    completion = await model.complete(asking(QUESTION), max_seconds=2)
+    assert (completion.text, completion.is_repaired) == ("ab?", True)
+    assert completion.model == "m?" + "x" * 198
+
+
+async def test_a_redirect_takes_the_conversation_nowhere(provider: Provider, model: OpenAIChatModel) -> None:
+    provider.script(redirects("/v1/chat/completions"))
+    with pytest.raises(ModelError, match="provider_rejected"):
+        await model.complete(asking(QUESTION), max_seconds=2)
+    assert len(provider.calls) == 1
+
+
+async def test_openai_itself_gets_the_limit_under_its_newer_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    model = OpenAIChatModel.from_settings(Settings.model_validate(SETTINGS | {"OPENAI_API_KEY": "sk-canary"}))
+    body = model._body(asking(QUESTION, parameters=Sampling(max_tokens=50, top_p=0.5)))
+    assert body == {"model": "primary", "messages": QUESTION, "max_completion_tokens": 50, "top_p": 0.5}
+    await model.close()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "code", "retryable"),
+    [
+        pytest.param(fails(429), "provider_rate_limited", True, id="429"),
+        pytest.param(fails(500), "provider_error", True, id="500"),
+        pytest.param(fails(503), "provider_error", True, id="503"),
+        pytest.param(fails(408), "provider_rejected", True, id="408"),
+        pytest.param(fails(400), "provider_rejected", False, id="400"),
+        pytest.param(fails(401), "provider_rejected", False, id="401"),
+        pytest.param(fails(404), "provider_rejected", False, id="404"),
+        pytest.param(sends(b"<html>", status=502, content_type="text/html"), "provider_error", True, id="proxy page"),
+        pytest.param(sends(b"<html>", content_type="text/html"), "provider_bad_response", True, id="page with 200"),
+        pytest.param(resets(), "provider_unreachable", True, id="reset"),
+        pytest.param(answers("Hello.", cut_after=30), "provider_unreachable", True, id="cut"),
+        pytest.param(answers("Hello.", finish_reason=None), "provider_bad_response", True, id="no finish reason"),
+        pytest.param(answers(""), "provider_bad_response", True, id="no text"),
+        pytest.param(answers(" \n"), "provider_bad_response", True, id="blank text"),
+        pytest.param(answers("\x00"), "provider_bad_response", True, id="nothing but nul"),
+        pytest.param(sends_no_choices(), "provider_bad_response", True, id="no choices"),
+        pytest.param(sends(b'{"choices": [{'), "provider_bad_response", True, id="broken json"),
+        pytest.param(sends(b'{"a": "\xff\xfe"}'), "provider_bad_response", True, id="broken utf-8"),
+        pytest.param(sends(b"[" * 200_000), "provider_bad_response", True, id="deep json, cut"),
+        pytest.param(sends(b"[" * 200_000 + b"]" * 200_000), "provider_bad_response", True, id="deep json"),
+        pytest.param(floods(MAX_BODY_BYTES), "provider_bad_response", True, id="too large"),
+        pytest.param(sends(gzip.compress(document()), encoding="gzip"), "provider_bad_response", True, id="compressed"),
+        pytest.param(sends(document(finish_reason="a\x00b")), "provider_bad_response", True, id="odd finish reason"),
+        pytest.param(sends(b""), "provider_bad_response", True, id="empty body"),
+        pytest.param(sends(b"null"), "provider_bad_response", True, id="null"),
+        pytest.param(sends(b"[]"), "provider_bad_response", True, id="list"),
+        pytest.param(sends(document(message={"content": None})), "provider_bad_response", True, id="null content"),
+        pytest.param(sends(document(message={"content": ["a"]})), "provider_bad_response", True, id="content parts"),
+    ],
+)
+async def test_faults_become_the_one_error_with_a_stable_code(
+    provider: Provider, model: OpenAIChatModel, behaviour: Behaviour, code: str, *, retryable: bool
+) -> None:
+    provider.script(behaviour)
+    with pytest.raises(ModelError) as failure:
+        await model.complete(asking(QUESTION), max_seconds=2)
+    assert (failure.value.code, failure.value.retryable) == (code, retryable)
+    assert len(provider.calls) == 1  # the client does not repeat on its own
+    assert (await model.complete(asking(QUESTION), max_seconds=2)).text == "Hello."  # and works again
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        pytest.param(stalls(), id="headers"),
+        pytest.param(answers("Hello.", stall_after=30), id="body"),
+        pytest.param(drips(0.05), id="a byte at a time"),
+    ],
+)
+async def test_an_attempt_ends_at_its_deadline_and_hangs_up(
+    provider: Provider, model: OpenAIChatModel, behaviour: Behaviour
+) -> None:
+    provider.script(behaviour)
+    started = time.monotonic()
+    with pytest.raises(ModelError) as failure:
+        await model.complete(asking(QUESTION), max_seconds=0.3)
+    assert 0.3 <= time.monotonic() - started < 0.8
+    assert (failure.value.code, failure.value.retryable) == ("provider_timeout", True)
+    (call,) = provider.calls
+    await asyncio.to_thread(provider.wait_until, lambda: call.abandoned is not None)
+
+
+async def test_a_closed_port_is_told_at_once(
+    provider: Provider, model: OpenAIChatModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    with provider.refusing_connections():
+        with pytest.raises(ModelError) as failure:
+            await model.complete(asking(QUESTION), max_seconds=2)
+        assert (failure.value.code, failure.value.retryable) == ("provider_unreachable", True)
+        assert not failure.value.may_have_cost
+    assert [record.__dict__["reason"] for record in caplog.records] == ["ConnectionRefusedError"]
+    assert (await model.complete(asking(QUESTION), max_seconds=2)).text == "Hello."
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7.0),
+        ("0", 0.0),
+        ("1.5", 1.5),
+        ("-1", None),
+        ("nan", None),
+        ("inf", None),
+        ("soon", None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Wed, 21 Oct 99999 07:28:00 GMT", None),
+    ],
+)
+async def test_retry_after_is_read_where_it_makes_sense(
+    provider: Provider, model: OpenAIChatModel, header: str, seconds: float | None
+) -> None:
+    provider.script(fails(429, retry_after=header))
+    with pytest.raises(ModelError) as failure:
+        await model.complete(asking(QUESTION), max_seconds=2)
+    assert failure.value.retry_after == seconds
+
+
+async def test_retry_after_may_be_a_date(provider: Provider, model: OpenAIChatModel) -> None:
+    provider.script(fails(503, retry_after=formatdate(time.time() + 30, usegmt=True)))
+    with pytest.raises(ModelError) as failure:
+        await model.complete(asking(QUESTION), max_seconds=2)
+    assert failure.value.retry_after == pytest.approx(30, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("status", "known", "code", "retryable", "is_models_fault"),
+    [
+        (400, None, "provider_rejected", False, False),
+        (413, None, "provider_rejected", False, False),
+        (422, None, "provider_rejected", False, False),
+        (401, None, "provider_rejected", False, True),
+        (403, None, "provider_rejected", False, True),
+        (404, None, "provider_rejected", False, True),
+        (408, None, "provider_rejected", True, True),
+        (409, None, "provider_rejected", True, True),
+        (429, None, "provider_rate_limited", True, True),
+        (500, None, "provider_error", True, True),
+        (400, "context_length_exceeded", "prompt_too_long", False, False),
+        (400, "content_filter", "provider_refused", False, False),
+        (429, "insufficient_quota", "provider_quota_exceeded", False, True),
+    ],
+)
+async def test_a_refusal_says_whether_to_repeat_and_whose_fault_it_is(
+    provider: Provider,
+    model: OpenAIChatModel,
+    status: int,
+    known: str | None,
+    code: str,
+    *,
+    retryable: bool,
+    is_models_fault: bool,
+) -> None:
+    provider.script(sends(json.dumps({"error": {"message": "no", "code": known}}).encode(), status=status))
+    with pytest.raises(ModelError) as failure:
+        await model.complete(asking(QUESTION), max_seconds=2)
+    error = failure.value
+    assert (error.code, error.retryable, error.is_models_fault) == (code, retryable, is_models_fault)
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "is_models_fault"),
+    [
+        (document(finish_reason="content_filter"), "provider_refused", False),
+        (document(finish_reason="tool_calls"), "provider_bad_response", True),
+        (document(finish_reason="abort"), "provider_bad_response", True),
+        (document(message={"content": " "}), "provider_bad_response", False),
+        (b"{", "provider_bad_response", True),
+    ],
+)
+async def test_an_answer_that_is_not_whole_says_whose_fault_it_is(
+    provider: Provider, model: OpenAIChatModel, body: bytes, code: str, *, is_models_fault: bool
+) -> None:
+    provider.script(sends(body))
+    with pytest.raises(ModelError) as failure:
+        await model.complete(asking(QUESTION), max_seconds=2)
+    assert (failure.value.code, failure.value.is_models_fault) == (code, is_models_fault)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "spent", "may_have_cost"),
+    [
+        pytest.param(answers(" ", usage=(7, 1)), Spent(7, 1), True, id="blank, and counted"),
+        pytest.param(answers("No.", usage=(7, 2), finish_reason="content_filter"), Spent(7, 2), True, id="withheld"),
+        pytest.param(answers("{}", usage=(7, 3), finish_reason="tool_calls"), Spent(7, 3), True, id="broken off"),
+        pytest.param(answers(" ", usage=None), None, True, id="blank, and not counted"),
+        pytest.param(stalls(), None, True, id="no answer in time"),
+        pytest.param(resets(), None, True, id="reset"),
+        pytest.param(sends(b"{"), None, True, id="broken"),
+        pytest.param(fails(500), None, False, id="a status"),
+    ],
+)
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_a_failed_attempt_says_what_it_took_or_that_it_may_have_cost_something(
+    provider: Provider,
+    model: OpenAIChatModel,
+    behaviour: Behaviour,
+    spent: Spent | None,
+    *,
+    may_have_cost: bool,
+    is_streamed: bool,
+) -> None:
+    provider.script(behaviour)
+    with pytest.raises(ModelError) as failure:
+        await attempt(model, 0.5, is_streamed=is_streamed)
+    assert (failure.value.spent, failure.value.may_have_cost) == (spent, may_have_cost)
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_what_cannot_be_connected_to_is_given_up_early_and_cost_nothing(
+    monkeypatch: pytest.MonkeyPatch, *, is_streamed: bool
+) -> None:
+    monkeypatch.setattr(openai, "_CONNECT_SECONDS", 0.2)
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        stack.enter_context(socket.create_connection(listener.getsockname()))  # the queue is full: others wait
+        base_url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        model = OpenAIChatModel.from_settings(Settings.model_validate(SETTINGS | {"OPENAI_BASE_URL": base_url}))
+        started = time.monotonic()
+        with pytest.raises(ModelError) as failure:
+            await attempt(model, 10, is_streamed=is_streamed)
+        await model.close()
+    assert time.monotonic() - started < 5
+    assert (failure.value.code, failure.value.may_have_cost) == ("provider_timeout", False)
+
+
+async def test_a_cancelled_attempt_hangs_up(provider: Provider, model: OpenAIChatModel) -> None:
+    provider.script(stalls())
+    attempt = asyncio.ensure_future(model.complete(asking(QUESTION), max_seconds=30))
+    await asyncio.to_thread(provider.wait_for_calls, 1)
+    attempt.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await attempt
+    (call,) = provider.calls
+    await asyncio.to_thread(provider.wait_until, lambda: call.abandoned is not None)
+
+
+async def test_neither_the_key_nor_what_the_provider_says_is_logged_or_raised(
+    provider: Provider, model: OpenAIChatModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider.script(fails(401, message="Incorrect API key provided: sk-canary, prompt Grüße"))
+    with pytest.raises(ModelError) as failure:
+        await model.complete(asking(QUESTION), max_seconds=2)
+    told = caplog.text + str(failure.value) + "".join(str(record.__dict__) for record in caplog.records)
+    assert "model attempt failed" in told
+    assert "canary" not in told
+    assert "Grüße" not in told
+
+
+async def test_a_hundred_attempts_at_once_all_succeed(provider: Provider, model: OpenAIChatModel) -> None:
+    provider.always(answers("Hello.", first_after=0.1))
+    completions = await asyncio.gather(*(model.complete(asking(QUESTION), max_seconds=10) for _ in range(100)))
+    assert {completion.text for completion in completions} == {"Hello."}
+
+
+def test_without_a_key_and_without_a_base_url_there_is_no_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    with pytest.raises(StartupError, match="OPENAI_API_KEY: is required"):
+        OpenAIChatModel.from_settings(Settings.model_validate(SETTINGS))

@@ -1,0 +1,296 @@
+"""Streamed answers of the model's API, hostile ones included."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app.config import Settings
+from app.graph.context import Completion, ModelError, Patience, Sampling, Spent
+from app.services.llm.openai import MAX_BODY_BYTES, OpenAIChatModel
+from app.services.llm.sse_parser import StreamedAnswer
+from tests.services.llm.test_openai import QUESTION, SETTINGS
+from tests.support.fakes import asking
+from tests.support.provider import (
+    DONE,
+    Behaviour,
+    Provider,
+    answers,
+    chunk,
+    fails,
+    redirects,
+    resets,
+    sends,
+    stalls,
+    streams,
+)
+
+PATIENCE = Patience(first=2, pause=2, total=10)
+STOP = chunk(finish_reason="stop")
+
+
+@pytest.fixture
+async def model(provider: Provider) -> AsyncIterator[OpenAIChatModel]:
+    settings = Settings.model_validate(SETTINGS | {"OPENAI_BASE_URL": provider.base_url, "OPENAI_API_KEY": "sk-canary"})
+    model = OpenAIChatModel.from_settings(settings)
+    yield model
+    await model.close()
+
+
+class Asked:
+    """One streamed attempt: what was handed over, and how it ended."""
+
+    def __init__(self, model: OpenAIChatModel) -> None:
+        self.model = model
+        self.pieces: list[str] = []
+        self.error: ModelError | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    async def go(self, patience: Patience = PATIENCE) -> Completion:
+        request = asking(QUESTION, parameters=Sampling(max_tokens=50, temperature=0.5))
+        return await self.model.stream(request, self.pieces.append, patience=patience)
+
+    async def fail(self, patience: Patience = PATIENCE) -> ModelError:
+        with pytest.raises(ModelError) as failure:
+            await self.go(patience)
+        return failure.value
+
+
+async def test_the_request_asks_for_a_stream_and_the_pieces_come_one_by_one(
+    provider: Provider, model: OpenAIChatModel
+) -> None:
+    provider.script(answers("Good day. 🌍", usage=(7, 2), model="gpt-4-0613"))
+    asked = Asked(model)
+    completion = await asked.go()
+    assert asked.pieces == ["Good", " day.", " 🌍"]
+    assert not completion.is_repaired
+    assert (completion.text, completion.model, completion.finish_reason) == ("Good day. 🌍", "gpt-4-0613", "stop")
+    assert completion.spent == Spent(7, 2)
+    (call,) = provider.calls
+    assert call.body == {
+        "model": "primary",
+        "messages": QUESTION,
+        "max_tokens": 50,
+        "temperature": 0.5,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+
+
+async def test_a_piece_is_handed_over_before_the_next_one_is_made(provider: Provider, model: OpenAIChatModel) -> None:
+    provider.script(streams(chunk("Hello"), hold=True))
+    asked = Asked(model)
+    attempt = asyncio.ensure_future(asked.go())
+    await asyncio.to_thread(provider.wait_until, lambda: bool(asked.pieces))
+    assert not attempt.done()
+    attempt.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await attempt
+    (call,) = provider.calls
+    await asyncio.to_thread(provider.wait_until, lambda: call.abandoned is not None)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param([chunk("Hel"), chunk("lo."), STOP, DONE], id="no usage"),
+        pytest.param([chunk("Hel"), chunk("lo."), STOP], id="no end marker"),
+        pytest.param([chunk("Hel") + chunk("lo.") + STOP + DONE], id="all in one piece"),
+        pytest.param([bytes([byte]) for byte in chunk("Hel") + chunk("lo.") + STOP], id="byte by byte"),
+        pytest.param([chunk("Hello.").replace(b"\n", b"\r\n"), STOP, DONE], id="other line ends"),
+        pytest.param([b": ping\n\n", b"event: x\nid: 1\n", chunk("Hello."), STOP], id="other fields and comments"),
+        pytest.param([chunk("Hello."), STOP, chunk(choices=[], usage={"prompt_tokens": -1})], id="odd usage"),
+        pytest.param([chunk("Hello."), STOP, b"data: {broken\n\n"], id="broken after its end"),
+        pytest.param([chunk(choices=[]), chunk("Hello.", finish_reason="stop")], id="end with the last piece"),
+    ],
+)
+async def test_every_way_to_stream_a_whole_answer_is_understood(
+    provider: Provider, model: OpenAIChatModel, pieces: list[bytes]
+) -> None:
+    provider.script(streams(*pieces))
+    asked = Asked(model)
+    completion = await asked.go()
+    assert completion.text == asked.text == "Hello."
+    assert completion.spent.is_estimated
+    assert completion.spent.completion_tokens == 2
+
+
+async def test_a_connection_that_stays_open_after_the_end_delays_nobody(
+    provider: Provider, model: OpenAIChatModel
+) -> None:
+    provider.script(streams(chunk("Hello."), STOP, DONE, hold=True))
+    started = time.monotonic()
+    assert (await Asked(model).go()).text == "Hello."
+    assert time.monotonic() - started < 1
+
+
+async def test_what_still_comes_after_the_end_delays_nobody(provider: Provider, model: OpenAIChatModel) -> None:
+    provider.script(streams(chunk("Hello."), STOP, DONE, *[b": still here\n\n"] * 600, every=0.1))
+    completion = await asyncio.wait_for(Asked(model).go(), 10)
+    assert completion.text == "Hello."
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "code", "text"),
+    [
+        pytest.param(fails(429), "provider_rate_limited", "", id="429"),
+        pytest.param(fails(500), "provider_error", "", id="500"),
+        pytest.param(resets(), "provider_unreachable", "", id="reset"),
+        pytest.param(redirects("/v1/chat/completions"), "provider_rejected", "", id="redirect"),
+        pytest.param(sends(b"x", encoding="gzip", status=200), "provider_bad_response", "", id="no event"),
+        pytest.param(streams(DONE), "provider_bad_response", "", id="nothing"),
+        pytest.param(streams(chunk(" \n"), STOP, DONE), "provider_bad_response", " \n", id="blank"),
+        pytest.param(streams(chunk("Hel"), DONE), "provider_bad_response", "Hel", id="no finish reason"),
+        pytest.param(streams(chunk("Hel")), "provider_bad_response", "Hel", id="just over"),
+        pytest.param(answers("a b c", cut_after=2), "provider_unreachable", "a b", id="cut"),
+        pytest.param(streams(chunk("Hel"), b"data: {broken\n\n"), "provider_bad_response", "Hel", id="broken json"),
+        pytest.param(streams(chunk("Hel"), b'data: {"a": "\xff"}\n\n'), "provider_bad_response", "Hel", id="utf-8"),
+        pytest.param(streams(chunk("Hel"), b"data: 7\n\n"), "provider_bad_response", "Hel", id="no object"),
+        pytest.param(
+            streams(chunk("Hel"), b"data: " + b"[" * 99_999 + b"\n"), "provider_bad_response", "Hel", id="deep"
+        ),
+        pytest.param(streams(chunk("Hel"), chunk(error={"message": "x"})), "provider_error", "Hel", id="error object"),
+        pytest.param(streams(chunk("Hel"), chunk(choices=[{"delta": 1}])), "provider_bad_response", "Hel", id="delta"),
+        pytest.param(
+            streams(chunk("Hel"), chunk(finish_reason="a\x00b")), "provider_bad_response", "Hel", id="odd finish reason"
+        ),
+        pytest.param(streams(chunk("Hel"), *[b"x" * 65_536] * 999), "provider_bad_response", "Hel", id="endless line"),
+        pytest.param(
+            streams(chunk("Hel"), *[b":" + b"x" * 65_536 + b"\n"] * (MAX_BODY_BYTES // 65_536)),
+            "provider_bad_response",
+            "Hel",
+            id="endless lines",
+        ),
+    ],
+)
+async def test_what_is_no_whole_answer_is_the_one_error(
+    provider: Provider, model: OpenAIChatModel, behaviour: Behaviour, code: str, text: str
+) -> None:
+    provider.script(behaviour)
+    asked = Asked(model)
+    assert (await asked.fail()).code == code
+    assert asked.text == text
+    assert len(provider.calls) == 1
+    provider.script(answers("Hello."))
+    assert (await Asked(model).go()).text == "Hello."  # and works again
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "patience"),
+    [
+        pytest.param(stalls(), Patience(0.3, 9, 9), id="headers"),
+        pytest.param(answers("a b c", stall_after=0), Patience(0.3, 9, 9), id="before the first text"),
+        pytest.param(answers("a b c", stall_after=2), Patience(9, 0.3, 9), id="between two texts"),
+        pytest.param(answers("a b c d e f g h i j", every=0.1), Patience(9, 9, 0.3), id="all together"),
+        pytest.param(
+            streams(chunk("a"), *[b"x"] * 100, every=0.05), Patience(9, 0.3, 9), id="bytes that never become a text"
+        ),
+        pytest.param(streams(chunk("a"), *[b":\n"] * 100, every=0.05), Patience(9, 0.3, 9), id="pings"),
+    ],
+)
+async def test_patience_ends_and_hangs_up(
+    provider: Provider, model: OpenAIChatModel, behaviour: Behaviour, patience: Patience
+) -> None:
+    provider.script(behaviour)
+    started = time.monotonic()
+    error = await Asked(model).fail(patience)
+    assert time.monotonic() - started < 1.5
+    assert (error.code, error.retryable) == ("provider_timeout", True)
+    (call,) = provider.calls
+    await asyncio.to_thread(provider.wait_until, lambda: call.abandoned is not None)
+
+
+async def test_a_pause_may_be_longer_than_an_attempt_in_one_piece(provider: Provider) -> None:
+    settings = SETTINGS | {"OPENAI_BASE_URL": provider.base_url, "LLM_ATTEMPT_TIMEOUT": 0.2}
+    model = OpenAIChatModel.from_settings(Settings.model_validate(settings))
+    provider.script(answers("a b", every=0.6))
+    assert (await Asked(model).go()).text == "a b"
+    await model.close()
+
+
+async def test_text_that_cannot_be_stored_is_cleaned(provider: Provider, model: OpenAIChatModel) -> None:
+    lone = b'data: {"choices": [{"delta": {"content": "b\\ud800"}}]}\n\n'
+    provider.script(streams(chunk("a\x00"), lone, chunk("\x00"), STOP, DONE))
+    asked = Asked(model)
+    completion = await asked.go()
+    assert completion.text == asked.text == "ab?"
+    assert completion.is_repaired
+
+
+async def test_a_character_may_come_in_two_halves(provider: Provider, model: OpenAIChatModel) -> None:
+    halves = [b'data: {"choices": [{"delta": {"content": "%s"}}]}\n\n' % half for half in (b"a\\ud83d", b"\\ude00b")]
+    provider.script(streams(*halves, STOP, DONE))
+    asked = Asked(model)
+    assert (await asked.go()).text == asked.text == "a😀b"
+
+
+async def test_half_a_character_at_the_end_is_left_out_and_that_is_told(
+    provider: Provider, model: OpenAIChatModel
+) -> None:
+    provider.script(streams(chunk("Hi"), b'data: {"choices": [{"delta": {"content": "\\ud83d"}}]}\n\n', STOP))
+    completion = await Asked(model).go()
+    assert (completion.text, completion.is_repaired) == ("Hi", True)
+
+
+async def test_what_comes_at_once_lets_others_have_their_turn(
+    model: OpenAIChatModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    class Response:
+        is_success = True
+
+        @property
+        async def stream(self) -> AsyncIterator[bytes]:
+            for _ in range(10):
+                yield chunk("a") * 100
+            yield STOP
+
+        async def aclose(self) -> None:
+            pass
+
+    async def send(*_: object, **__: object) -> Response:
+        return Response()
+
+    monkeypatch.setattr(model._http, "send", send)
+    task = asyncio.create_task(other())
+    assert (await Asked(model).go()).text == "a" * 1000
+    task.cancel()
+    assert turns >= 10
+
+
+def test_a_line_may_come_byte_by_byte_however_long_it_is() -> None:
+    text = "x" * 500_000
+    answer = StreamedAnswer()
+    started = time.process_time()
+    lines = [line for byte in chunk(text).replace(b"\n", b"\r\n") + b"data:" for line in answer.lines(bytes((byte,)))]
+    assert "".join(map(answer.feed, lines)) == text
+    assert time.process_time() - started < 5  # joined anew for every byte it takes 30 s
+
+
+async def test_a_connection_serves_again_after_a_stream(provider: Provider, model: OpenAIChatModel) -> None:
+    for _ in range(3):
+        await Asked(model).go()
+    assert len({call.connection for call in provider.calls}) == 1
+
+
+async def test_two_hundred_streams_at_once_do_not_wait_for_each_other(
+    provider: Provider, model: OpenAIChatModel
+) -> None:
+    provider.always(streams(chunk("Hello."), hold=True))
+    asked = [Asked(model) for _ in range(200)]
+    attempts = [asyncio.ensure_future(one.go(Patience(30, 30, 30))) for one in asked]
+    await asyncio.to_thread(provider.wait_until, lambda: all(one.text for one in asked), timeout=20)
+    for attempt in attempts:
+        attempt.cancel()
+    await asyncio.gather(*attempts, return_exceptions=True)

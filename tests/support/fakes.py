@@ -1,0 +1,161 @@
+"""Stand-ins for the ports of the graph, in memory."""
+
+import asyncio
+from dataclasses import dataclass, field
+from decimal import Decimal
+from email.message import EmailMessage
+from uuid import UUID, uuid4
+
+from app.chat.turns.recovery import AbandonedTurns, Estimate
+from app.config import DEFAULT_SYSTEM_PROMPT
+from app.database.connection import Database
+from app.graph.context import (
+    Completion,
+    ModelRequest,
+    Owner,
+    PastMessage,
+    Patience,
+    PromptMessage,
+    Publish,
+    Remembered,
+    Sampling,
+    Spent,
+    Summary,
+)
+from app.graph.prompts import deployment_instructions
+from app.services.email.transport import Mail, compose
+
+INSTRUCTIONS = deployment_instructions(DEFAULT_SYSTEM_PROMPT)
+
+
+def completion(text: str = "Hello.", *, model: str = "primary-2026") -> Completion:
+    return Completion(text=text, model=model, finish_reason="stop", spent=Spent(12, 3))
+
+
+def asking(
+    messages: list[PromptMessage],
+    *,
+    model: str = "primary",
+    parameters: Sampling | None = None,
+    owner: Owner | None = None,
+) -> ModelRequest:
+    return ModelRequest(model, messages, parameters or Sampling(), owner or Owner(1, uuid4()))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One call of the model."""
+
+    request: ModelRequest
+    max_seconds: float
+
+    @property
+    def model(self) -> str:
+        return self.request.model
+
+    @property
+    def messages(self) -> list[PromptMessage]:
+        return list(self.request.messages)
+
+
+class FakeModel:
+    """A `ChatModel` that answers with, or raises, what it was given, in this order; `None` never answers.
+
+    With a `gate`, every answer waits until that is open.
+    """
+
+    def __init__(self, *outcomes: Completion | BaseException | None, gate: asyncio.Event | None = None) -> None:
+        self._outcomes = list(outcomes)
+        self.gate = gate or asyncio.Event()
+        if gate is None:
+            self.gate.set()
+        self.asked: list[Asked] = []
+        self.was_asked = asyncio.Event()
+        self.said_first: list[str] = []
+        """What it says of a streamed answer before anything else happens."""
+
+    async def complete(self, request: ModelRequest, *, max_seconds: float) -> Completion:
+        self.asked.append(Asked(request, max_seconds))
+        self.was_asked.set()
+        outcome = self._outcomes.pop(0)
+        await self.gate.wait()
+        if outcome is None:
+            await asyncio.Event().wait()
+        if isinstance(outcome, BaseException):
+            raise outcome
+        assert outcome is not None
+        return outcome
+
+    async def stream(self, request: ModelRequest, publish: Publish, *, patience: Patience) -> Completion:
+        for piece in self.said_first:
+            publish(piece)
+        completion = await self.complete(request, max_seconds=patience.first)
+        publish(completion.text.removeprefix("".join(self.said_first)))
+        return completion
+
+
+@dataclass
+class FakeHistory:
+    """A `ConversationHistory` with one conversation in it, or with an error."""
+
+    messages: list[PastMessage] = field(default_factory=list)
+    summary: Summary | None = None
+    error: Exception | None = None
+
+    async def recall(self, session_id: UUID, *, before_seq: int, limit: int) -> Remembered:
+        if self.error is not None:
+            raise self.error
+        earlier = [message for message in self.messages if message["seq"] < before_seq]
+        return Remembered(earlier[-limit:] if limit else [], self.summary)
+
+
+def conversation(*texts: str, first_seq: int = 1) -> list[PastMessage]:
+    """Make a conversation in which user and assistant take turns."""
+    return [
+        {"seq": first_seq + number, "role": "assistant" if number % 2 else "user", "content": text}
+        for number, text in enumerate(texts)
+    ]
+
+
+class FakeMail:
+    """A `MailTransport` that keeps what it takes, and raises the errors it was given first, in this order.
+
+    With a `gate`, every mail waits until that is open.
+    """
+
+    def __init__(self, *errors: Exception, gate: asyncio.Event | None = None) -> None:
+        self._errors = list(errors)
+        self._gate = gate
+        self.taken: list[Mail] = []
+        self.composed = list[EmailMessage]()
+        self.was_asked = asyncio.Event()
+        self.was_taken = asyncio.Event()
+
+    async def send(self, mail: Mail) -> None:
+        message = compose(mail, "Chat <no-reply@example.com>")
+        self.was_asked.set()
+        if self._gate is not None:
+            await self._gate.wait()
+        if self._errors:
+            raise self._errors.pop(0)
+        self.taken.append(mail)
+        self.composed.append(message)
+        self.was_taken.set()
+
+
+def price(
+    model_used: str, prompt_tokens: int, completion_tokens: int, *, requested: str | None = None
+) -> Decimal | None:
+    """Ask 0.001 US dollars for a token of a prompt and 0.002 for one of an answer; of most models nobody knows."""
+    if model_used.startswith("unknown"):
+        return None
+    return Decimal("0.001") * prompt_tokens + Decimal("0.002") * completion_tokens
+
+
+def abandoned_turns(database: Database, text: str | None = "") -> AbandonedTurns:
+    """Make what settles abandoned answers, of which clients have seen this text; None: nobody knows."""
+
+    async def published(_answer: UUID) -> str | None:
+        return text
+
+    return AbandonedTurns(database, published, Estimate("gpt-primary", 10, price))

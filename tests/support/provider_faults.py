@@ -1,0 +1,254 @@
+"""Everything that a provider may do wrong, and some things that it may: `docs/provider-faults.md` has the outcome."""
+
+import asyncio
+import gzip
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import formatdate
+
+from tests.support.provider import (
+    DONE,
+    Behaviour,
+    Call,
+    Wire,
+    answers,
+    chunk,
+    drips,
+    fails,
+    floods,
+    redirects,
+    resets,
+    sends,
+    sends_no_choices,
+    stalls,
+    streams,
+)
+
+KEY = "sk-canary-5e1d7c3b"
+"""The key that the service has been given. Providers like to repeat it, to whoever it belongs."""
+TEXT = "The answer."
+PART = "The"
+_COMPLAINT = f"Incorrect API key provided: {KEY}"
+STOP = chunk(finish_reason="stop")
+_EVENT_STREAM = {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What a provider does, to those who ask for the whole answer and to those who ask for a stream."""
+
+    name: str
+    plain: Behaviour
+    streamed: Behaviour
+    is_answer: bool = False
+    """Whether it is an answer all the same."""
+    asks_for_pause: bool = False
+    """Whether the provider asks to be left alone for a second."""
+
+
+def _both(name: str, behaviour: Behaviour, *, is_answer: bool = False, asks_for_pause: bool = False) -> Fault:
+    return Fault(name, behaviour, behaviour, is_answer, asks_for_pause)
+
+
+def _bodies(name: str, plain: bytes, *streamed: bytes, is_answer: bool = False) -> Fault:
+    return Fault(name, sends(plain), streams(*streamed), is_answer)
+
+
+def _document(content: object = TEXT, finish_reason: str | None = "stop", **fields: object) -> bytes:
+    choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": finish_reason}
+    return json.dumps({"model": "m", "choices": [choice], **fields}).encode()
+
+
+def _usage(name: str, usage: Mapping[str, object]) -> Fault:
+    event = b"data: " + json.dumps({"choices": [], "usage": usage}).encode() + b"\n\n"
+    return _bodies(name, _document(usage=usage), chunk(TEXT), STOP, event, DONE, is_answer=True)
+
+
+def _refuses(status: int, code: str | None = None, *, retry_after: str | None = None) -> Behaviour:
+    return fails(status, retry_after=retry_after, message=_COMPLAINT, code=code)
+
+
+def _busy_until(seconds: float) -> Behaviour:
+    async def behave(call: Call, wire: Wire) -> None:
+        # One more, because a date has no fractions of a second.
+        await _refuses(503, retry_after=formatdate(time.time() + seconds + 1, usegmt=True))(call, wire)
+
+    return behave
+
+
+async def _resets_in_the_middle(call: Call, wire: Wire) -> None:
+    if call.stream:
+        await wire.head(200, _EVENT_STREAM)
+        await wire.chunk(chunk(PART))
+    else:
+        await wire.head(200, {"Content-Type": "application/json", "Content-Length": "1000"})
+        await wire.send(b'{"choices": [')
+    await asyncio.sleep(0.1)  # a reset overtakes what was sent before it
+    wire.reset()
+
+
+async def _never_ends_its_headers(_: Call, wire: Wire) -> None:
+    await wire.send(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        await wire.send(b"X-More: and more\r\n")
+        await asyncio.sleep(0.05)
+
+
+async def _has_endless_headers(_: Call, wire: Wire) -> None:
+    await wire.send(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        await wire.send(b"X-More: and more\r\n" * 1000)
+
+
+async def _speaks_no_http(_: Call, wire: Wire) -> None:
+    await wire.send(b"220 mail.example.com ESMTP\r\n\r\n")
+
+
+async def _drips_events(_: Call, wire: Wire) -> None:
+    await wire.head(200, _EVENT_STREAM)
+    for byte in chunk(TEXT) + STOP + DONE:
+        await wire.chunk(bytes((byte,)))
+        await asyncio.sleep(0.05)
+
+
+async def _floods_text(_: Call, wire: Wire) -> None:
+    await wire.head(200, _EVENT_STREAM)
+    event = chunk("and more " * 10_000)
+    for _number in range(100_000_000 // len(event)):
+        await wire.chunk(event)
+
+
+def _wrong_type(content_type: str) -> Behaviour:
+    async def behave(call: Call, wire: Wire) -> None:
+        if call.stream:
+            await wire.whole(200, chunk(TEXT) + STOP + DONE, {"Content-Type": content_type})
+        else:
+            await wire.whole(200, _document(), {"Content-Type": content_type})
+
+    return behave
+
+
+async def _compresses(call: Call, wire: Wire) -> None:
+    body = chunk(TEXT) + STOP + DONE if call.stream else _document()
+    await wire.whole(200, gzip.compress(body), {"Content-Encoding": "gzip"})
+
+
+async def _says_too_little(call: Call, wire: Wire) -> None:
+    body = chunk(PART) if call.stream else _document()
+    await wire.head(200, {"Content-Type": "application/json", "Content-Length": str(len(body) + 100)})
+    await wire.send(body)
+    wire.close()
+
+
+def _error() -> bytes:
+    return json.dumps({"error": {"message": _COMPLAINT}}).encode()
+
+
+async def _sends_document(_: Call, wire: Wire) -> None:
+    await wire.whole(200, _document())
+
+
+FAULTS = [
+    # Refusals
+    _both("400", _refuses(400)),
+    _both("400, the prompt is too long", _refuses(400, "context_length_exceeded")),
+    _both("400, the question is refused for what it says", _refuses(400, "content_filter")),
+    _both("401", _refuses(401)),
+    _both("403", _refuses(403)),
+    _both("404", _refuses(404)),
+    _both("408", _refuses(408)),
+    _both("409", _refuses(409)),
+    _both("413", _refuses(413)),
+    _both("422", _refuses(422)),
+    _both("429", _refuses(429)),
+    _both("429, `Retry-After: 1`", _refuses(429, retry_after="1"), asks_for_pause=True),
+    _both("429, `Retry-After: 86400`", _refuses(429, retry_after="86400")),
+    _both("429, the account has nothing left", _refuses(429, "insufficient_quota")),
+    _both("500", _refuses(500)),
+    _both("502, a proxy's page", sends(b"<html>", status=502, content_type="text/html")),
+    _both("503, `Retry-After` with a date 1 s ahead", _busy_until(1), asks_for_pause=True),
+    _both("503, `Retry-After` that is neither number nor date", _refuses(503, retry_after="soon")),
+    _both("307, to another address", redirects("/v1/chat/completions")),
+    # Connections
+    _both("reset before the answer", resets()),
+    _both("reset in the middle", _resets_in_the_middle),
+    _both("closed in the middle", answers(TEXT, cut_after=1)),
+    _both("closed before as much had come as was announced", _says_too_little),
+    _both("never begins to answer", stalls()),
+    _both("stops in the middle, the connection stays open", answers(TEXT, stall_after=1)),
+    _both("headers that never end, slowly", _never_ends_its_headers),
+    _both("headers that never end, as fast as can be", _has_endless_headers),
+    _both("no HTTP at all", _speaks_no_http),
+    Fault("one byte at a time, for ever within each single limit", drips(0.05), _drips_events),
+    Fault("one byte in 10 s", drips(10), streams(b"d", every=10)),
+    Fault("100 MB of text", floods(100_000_000), _floods_text),
+    Fault("100 MB in one line", floods(100_000_000), floods(100_000_000)),
+    # Bodies that are none
+    _bodies("nothing", b""),
+    _bodies("broken JSON", b'{"choices": [', chunk(PART), b'data: {"choices": [\n\n'),
+    _bodies("broken UTF-8", _document("@").replace(b"@", b"\xff"), chunk(PART), chunk("@").replace(b"@", b"\xff")),
+    _bodies("100 000 brackets", b"[" * 100_000, chunk(PART), b"data: " + b"[" * 100_000 + b"\n\n"),
+    _bodies("a number", b"7", chunk(PART), b"data: 7\n\n"),
+    _both("a page, with 200", sends(b"<html>", content_type="text/html")),
+    _both("compressed although that was declined", _compresses),
+    Fault("a document where events were asked for, and the reverse", streams(chunk(TEXT), STOP, DONE), _sends_document),
+    _bodies("an error object, with 200", _error(), chunk(PART), b"data: " + _error() + b"\n\n"),
+    # Answers that are not whole
+    _both("no choices", sends_no_choices()),
+    _bodies("no finish reason", _document(finish_reason=None), chunk(TEXT), DONE),
+    _bodies("text that is null", _document(None), chunk(), STOP, DONE),
+    _bodies("text that is blank", _document(" \n"), chunk(" \n"), STOP, DONE),
+    _bodies(
+        "`finish_reason` `content_filter`",
+        _document(finish_reason="content_filter"),
+        chunk(TEXT),
+        chunk(finish_reason="content_filter"),
+        DONE,
+    ),
+    _bodies(
+        "`finish_reason` `content_filter`, without text",
+        _document("", "content_filter"),
+        chunk(finish_reason="content_filter"),
+        DONE,
+    ),
+    _bodies("`finish_reason` `tool_calls`", _document(None, "tool_calls"), chunk(finish_reason="tool_calls"), DONE),
+    # Answers
+    _bodies(
+        "`finish_reason` `length`",
+        _document(finish_reason="length"),
+        chunk(TEXT),
+        chunk(finish_reason="length"),
+        DONE,
+        is_answer=True,
+    ),
+    _bodies(
+        "NUL and half a surrogate pair in the text",
+        _document("The \x00answer\ud800."),
+        chunk("The \x00ans"),
+        chunk("wer\ud800."),
+        STOP,
+        DONE,
+        is_answer=True,
+    ),
+    _bodies("usage is missing", _document(), chunk(TEXT), STOP, DONE, is_answer=True),
+    _usage("usage is negative", {"prompt_tokens": -5, "completion_tokens": 3}),
+    _usage("usage is zero", {"prompt_tokens": 0, "completion_tokens": 0}),
+    _usage("usage is absurd", {"prompt_tokens": 10**15, "completion_tokens": 10**18}),
+    _usage("usage is text", {"prompt_tokens": "many", "completion_tokens": None}),
+    _both("another content type", _wrong_type("text/plain"), is_answer=True),
+    Fault(
+        "`[DONE]` twice, and text after it",
+        sends(_document()),
+        streams(chunk(TEXT), STOP, DONE, DONE, chunk(" More."), DONE),
+        is_answer=True,
+    ),
+    Fault("no `[DONE]`", sends(_document()), streams(chunk(TEXT), STOP), is_answer=True),
+    Fault(
+        "nothing follows `[DONE]`, not even the end",
+        sends(_document()),
+        streams(chunk(TEXT), STOP, DONE, hold=True),
+        is_answer=True,
+    ),
+]

@@ -1,0 +1,124 @@
+"""Jobs, and what is written down of how they go."""
+
+import asyncio
+import logging
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from app.core.exceptions import DatabaseUnavailableError
+from app.database.connection import Database
+from app.database.repositories.operations import worker_jobs
+from app.worker.job import Job, JobReports
+from tests.fixtures.database import Sql
+
+
+async def ran(*outcomes: Exception | int) -> Job:
+    """Give a job that has made a round with each outcome."""
+    left = list(outcomes)
+    stopping = asyncio.Event()
+
+    async def work() -> int:
+        outcome = left.pop(0)
+        if not left:
+            stopping.set()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    job = Job("test", 0.001, work)
+    await asyncio.wait_for(job.run(stopping), timeout=5)
+    assert left == []
+    return job
+
+
+async def test_a_job_survives_what_its_rounds_meet_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    away, fault = DatabaseUnavailableError(), ZeroDivisionError("canary")
+    with caplog.at_level(logging.INFO):
+        await ran(away, away, away, 7, fault, TimeoutError(), 0)
+    assert [record.message for record in caplog.records] == [
+        "job waits for the database",
+        "job goes on",
+        "job done",
+        "job failed",
+        "job waits for the database",
+        "job goes on",
+    ]
+
+
+async def test_what_all_workers_did_adds_up_and_the_last_round_is_shown(pool: Database, sql: Sql) -> None:
+    first, second = uuid4(), uuid4()
+    async with pool.autocommit() as connection:
+        await JobReports([await ran(7, ZeroDivisionError("canary"), 5)]).write(connection, first)
+        await JobReports([await ran(DatabaseUnavailableError(), 1)]).write(connection, second)
+    (row,) = sql.rows("SELECT *, now() - finished_at < interval '5 s' AS just_now FROM worker_jobs")
+    assert (
+        row.items()
+        >= {
+            "name": "test",
+            "interval_seconds": 0.001,
+            "rounds": 5,
+            "failures": 2,
+            "handled": 13,
+            "last_handled": 1,
+            "instance_id": second,
+            "error": "DatabaseUnavailableError",
+            "just_now": True,
+        }.items()
+    )
+    assert row["failed_at"] <= row["started_at"] <= row["finished_at"]
+
+
+async def test_a_report_that_comes_late_adds_to_the_counts_and_hides_nothing_newer(pool: Database, sql: Sql) -> None:
+    late, last = uuid4(), uuid4()
+    old = timedelta(hours=1)
+    report = worker_jobs.JobReport("test", 1, 1, 1, 2, old, old, 99, 2, old, "LateError")
+    async with pool.autocommit() as connection:
+        await JobReports([await ran(ValueError(), 5)]).write(connection, last)
+        (before,) = sql.rows("SELECT * FROM worker_jobs")
+        await worker_jobs.add(connection, late, [report])
+    (after,) = sql.rows("SELECT * FROM worker_jobs")
+    assert after == before | {"rounds": 3, "failures": 2, "handled": 7, "interval_seconds": 1}
+
+
+async def test_what_has_not_changed_is_not_written_again(pool: Database, sql: Sql) -> None:
+    reports = JobReports([await ran(3)])
+    async with pool.autocommit() as connection:
+        await reports.write(connection, uuid4())
+        sql.do("DELETE FROM worker_jobs")
+        await reports.write(connection, uuid4())
+    assert sql.rows("SELECT * FROM worker_jobs") == []
+
+
+async def test_what_could_not_be_written_is_written_the_next_time(pool: Database, sql: Sql) -> None:
+    reports = JobReports([await ran(3)])
+
+    async def write() -> None:
+        async with pool.autocommit(max_seconds=0.5) as connection:
+            await reports.write(connection, uuid4())
+
+    sql.do("BEGIN; LOCK TABLE worker_jobs")
+    try:
+        with pytest.raises(DatabaseUnavailableError):
+            await write()
+    finally:
+        sql.do("ROLLBACK")
+    await write()
+    assert sql.value("SELECT handled FROM worker_jobs") == 3
+
+
+async def test_two_workers_that_report_at_once_lose_nothing_and_do_not_deadlock(pool: Database, sql: Sql) -> None:
+    def report(name: str) -> worker_jobs.JobReport:
+        now = timedelta()
+        return worker_jobs.JobReport(name, 1, 1, 0, 2, now, now, 1, 2, None, None)
+
+    names = [f"job {number}" for number in range(300)]
+
+    async def tell(order: list[str]) -> None:
+        for _ in range(10):
+            async with pool.autocommit() as connection:
+                await worker_jobs.add(connection, uuid4(), [report(name) for name in order])
+
+    await asyncio.gather(tell(names), tell(names[::-1]), tell(names))
+    assert sql.rows("SELECT DISTINCT rounds, handled FROM worker_jobs") == [{"rounds": 30, "handled": 60}]

@@ -1,0 +1,553 @@
+"""From the outbox of webhooks to their receivers."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from app.config import Settings
+from app.core.exceptions import DatabaseUnavailableError
+from app.core.outgoing_allowlist import AllowedHosts
+from app.core.webhook_secrets import WebhookSecrets
+from app.database.connection import Database
+from app.database.repositories.webhooks import deliveries, event_outbox
+from app.database.repositories.webhooks.event_outbox import Event
+from app.services.http.ssrf_safe_client import OutgoingClient
+from app.worker import webhook_delivery
+from app.worker.webhook_delivery import (
+    AT_ONCE_PER_ENDPOINT,
+    DELAYS,
+    DISABLE_AFTER,
+    DISABLE_ANYWAY_AFTER,
+    JITTER,
+    LONGEST_WISH,
+    WebhookDelivery,
+)
+from tests.fixtures.database import Sql
+from tests.support.receiver import Receiver, Request, floods, hangs, replies, running_receiver, sends
+
+SHARED = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+SECRETS = WebhookSecrets.from_secret("a key of the test run", (SHARED,))
+FAILURES = [
+    pytest.param(replies(500), 500, "status", id="500"),
+    pytest.param(replies(404), 404, "status", id="404"),
+    pytest.param(replies(301, {"Location": "/elsewhere"}), 301, "status", id="301"),
+    pytest.param(replies(304), 304, "status", id="304"),
+    pytest.param(hangs(), None, "timeout", id="hangs"),
+    pytest.param(sends(b"nonsense\r\n"), None, "protocol", id="speaks nonsense"),
+    pytest.param(sends(b""), None, "protocol", id="hangs up"),
+]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with running_receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def other_receiver() -> Iterator[Receiver]:
+    with running_receiver() as receiver:
+        yield receiver
+
+
+@asynccontextmanager
+async def deliverer(
+    database: Database, *, max_seconds: float = 5, secrets: WebhookSecrets = SECRETS
+) -> AsyncIterator[WebhookDelivery]:
+    client = OutgoingClient(AllowedHosts.parse(["127.0.0.1"]))
+    delivery = WebhookDelivery(database, client, secrets, timeout=max_seconds)
+    yield delivery
+    await delivery.close()
+    await client.aclose()
+
+
+@pytest.fixture
+async def delivery(pool: Database) -> AsyncIterator[WebhookDelivery]:
+    async with deliverer(pool) as delivery:
+        yield delivery
+
+
+@pytest.fixture
+async def impatient(pool: Database) -> AsyncIterator[WebhookDelivery]:
+    """Gives receivers a third of a second."""
+    async with deliverer(pool, max_seconds=0.3) as delivery:
+        yield delivery
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    id: int
+    uuid: UUID
+
+
+def make_endpoint(sql: Sql, url: str, *, uses_shared_secret: bool = False) -> Endpoint:
+    (row,) = sql.rows(
+        "INSERT INTO webhook_endpoints (uuid, url, events, uses_shared_secret)"
+        " VALUES (%s, %s, '{*}', %s) RETURNING id, uuid",
+        [uuid4(), url, uses_shared_secret],
+    )
+    return Endpoint(**row)
+
+
+async def emit(database: Database, count: int = 1, **data: object) -> list[str]:
+    """Have endpoints told of so many events; give their ids."""
+    events = [Event("user.updated", data or {"user_id": "ü"}) for _ in range(count)]
+    async with database.autocommit() as connection:
+        for event in events:
+            await event_outbox.emit(connection, event)
+    return [str(event.id) for event in events]
+
+
+async def deliver(delivery: WebhookDelivery) -> int:
+    """Deliver what is due, to the end."""
+    begun = 0
+    while count := await delivery.deliver_some():
+        begun += count
+    return begun
+
+
+def make_due(sql: Sql) -> None:
+    sql.do("UPDATE webhook_deliveries SET next_attempt_at = now() WHERE status = 'pending'")
+
+
+def outcome(sql: Sql) -> dict[str, Any]:
+    (row,) = sql.rows("SELECT status, attempts, response_status, error_code FROM webhook_deliveries")
+    return row
+
+
+def pause(sql: Sql) -> timedelta:
+    """Give the time until the next attempt."""
+    value = sql.value("SELECT next_attempt_at - now() FROM webhook_deliveries")
+    assert isinstance(value, timedelta)
+    return value
+
+
+def verify(request: Request, secret: str) -> dict[str, Any]:
+    """Read an event as its receivers do."""
+    event = Webhook(secret).verify(request.body, request.headers)
+    assert isinstance(event, dict)
+    return event
+
+
+async def test_an_event_is_posted_once_and_signed(
+    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
+) -> None:
+    endpoint = make_endpoint(sql, receiver.url)
+    (event_id,) = await emit(pool)
+    assert await deliver(delivery) == 1
+    assert await deliver(delivery) == 0
+    (request,) = receiver.requests
+    event = verify(request, SECRETS.own(endpoint.uuid, 1))
+    assert event == {
+        "type": "user.updated",
+        "timestamp": sql.value("SELECT created_at FROM webhook_deliveries").isoformat(),
+        "data": {"user_id": "ü"},
+    }
+    assert request.line == "POST /hook HTTP/1.1"
+    assert request.headers["webhook-id"] == event_id
+    assert request.headers["content-type"] == "application/json"
+    assert outcome(sql) == {"status": "delivered", "attempts": 1, "response_status": 204, "error_code": None}
+    for secret in (SHARED, SECRETS.own(uuid4(), 1), SECRETS.own(endpoint.uuid, 2)):
+        with pytest.raises(WebhookVerificationError):
+            verify(request, secret)
+
+
+async def test_a_receiver_that_fails_three_times_gets_the_event_once_it_is_well(
+    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
+) -> None:
+    endpoint = make_endpoint(sql, receiver.url)
+    receiver.script(replies(500), replies(503), replies(429))
+    (event_id,) = await emit(pool)
+    for number in range(3):
+        assert await deliver(delivery) == 1
+        assert await deliver(delivery) == 0  # it is not due
+        assert DELAYS[number] * (1 - JITTER) - timedelta(seconds=2) <= pause(sql) <= DELAYS[number] * (1 + JITTER)
+        assert sql.value("SELECT failing_since IS NOT NULL FROM webhook_endpoints")
+        make_due(sql)
+    assert await deliver(delivery) == 1
+    make_due(sql)
+    assert await deliver(delivery) == 0
+    assert len(receiver.requests) == 4
+    assert len({request.body for request in receiver.requests}) == 1
+    for request in receiver.requests:
+        assert request.headers["webhook-id"] == event_id
+        verify(request, SECRETS.own(endpoint.uuid, 1))
+    assert outcome(sql) == {"status": "delivered", "attempts": 4, "response_status": 204, "error_code": None}
+    assert sql.value("SELECT failing_since IS NULL FROM webhook_endpoints")
+
+
+@pytest.mark.parametrize(("behaviour", "status", "code"), FAILURES)
+async def test_all_but_a_2xx_is_tried_again(
+    impatient: WebhookDelivery,
+    receiver: Receiver,
+    pool: Database,
+    sql: Sql,
+    behaviour: Any,  # noqa: ANN401 - a case's
+    status: int | None,
+    code: str,
+) -> None:
+    make_endpoint(sql, receiver.url)
+    receiver.script(behaviour)
+    await emit(pool)
+    await deliver(impatient)
+    assert outcome(sql) == {"status": "pending", "attempts": 1, "response_status": status, "error_code": code}
+    assert pause(sql) > timedelta(seconds=3)
+    assert len(receiver.requests) == 1
+
+
+async def test_an_endless_answer_is_an_answer(
+    impatient: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
+) -> None:
+    make_endpoint(sql, receiver.url)
+    receiver.script(floods(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n", b"x" * 65_536))
+    await emit(pool)
+    await deliver(impatient)
+    assert outcome(sql)["status"] == "delivered"
+
+
+async def test_an_address_inside_is_never_connected_to(pool: Database, receiver: Receiver, sql: Sql) -> None:
+    make_endpoint(sql, receiver.url)
+    await emit(pool)
+    delivery = WebhookDelivery(pool, OutgoingClient(AllowedHosts()), SECRETS, timeout=5)
+    await deliver(delivery)
+    assert outcome(sql) == {
+        "status": "pending",
+        "attempts": 1,
+        "response_status": None,
+        "error_code": "address_refused",
+    }
+    assert receiver.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("wish", "granted"),
+    [
+        ("60", timedelta(seconds=60)),
+        ("99999999999999999999", LONGEST_WISH),
+        ("-5", DELAYS[0]),
+        ("soon", DELAYS[0]),
+        ("²", DELAYS[0]),
+    ],
+)
+async def test_a_receiver_may_ask_for_a_longer_pause(
+    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql, wish: str, granted: timedelta
+) -> None:
+    make_endpoint(sql, receiver.url)
+    receiver.script(sends(f"HTTP/1.1 429 No\r\nRetry-After: {wish}\r\nContent-Length: 0\r\n\r\n".encode("latin-1")))
+    await emit(pool)
+    await deliver(delivery)
+    assert granted * (1 - JITTER) - timedelta(seconds=2) <= pause(sql) <= granted * (1 + JITTER)
+
+
+async def test_while_a_secret_is_rotated_both_sign(
+    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
+) -> None:
+    endpoint = make_endpoint(sql, receiver.url)
+    sql.do("UPDATE webhook_endpoints SET secret_generation = 2, previous_secret_until = now() + interval '1 hour'")
+    await emit(pool)
+    await deliver(delivery)
+    sql.do("UPDATE webhook_endpoints SET previous_secret_until = now()")
+    await emit(pool)
+    await deliver(delivery)
+    during, afterwards = receiver.requests
+    old, new = SECRETS.own(endpoint.uuid, 1), SECRETS.own(endpoint.uuid, 2)
+    verify(during, old)
+    verify(during, new)
+    verify(afterwards, new)
+    with pytest.raises(WebhookVerificationError):
+        verify(afterwards, old)
+
+
+async def test_the_shared_secret_signs_where_an_endpoint_asks_for_it(
+    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
+) -> None:
+    make_endpoint(sql, receiver.url, uses_shared_secret=True)
+    await emit(pool)
+    await deliver(delivery)
+    verify(receiver.requests[0], SHARED)
+
+
+async def test_nothing_is_sent_unsigned(pool: Database, receiver: Receiver, sql: Sql) -> None:
+    make_endpoint(sql, receiver.url, uses_shared_secret=True)
+    await emit(pool)
+    async with deliverer(pool, secrets=WebhookSecrets.from_secret("k")) as delivery:
+        await deliver(delivery)
+    assert receiver.connections == 0
+    assert outcome(sql)["error_code"] == "no_secret"
+
+
+async def test_a_receiver_that_is_gone_is_told_nothing_any_more(
+    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
+) -> None:
+    endpoint = make_endpoint(sql, receiver.url)
+    receiver.script(replies(410))
+    await emit(pool)
+    await deliver(delivery)
+    assert outcome(sql) == {"status": "failed", "attempts": 1, "response_status": 410, "error_code": "status"}
+    (row,) = sql.rows("SELECT is_enabled, disabled_reason FROM webhook_endpoints")
+    assert row == {"is_enabled": False, "disabled_reason": "gone"}
+    (entry,) = sql.rows("SELECT action, actor_id, target_id, outcome, details, ip FROM audit_log")
+    assert entry == {
+        "action": "webhook.disabled",
+        "actor_id": None,
+        "target_id": endpoint.uuid,
+        "outcome": "done",
+        "details": {"reason": "gone"},
+        "ip": None,
+    }
+
+
+async def test_what_is_pending_for_a_disabled_endpoint_waits(
+    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
+) -> None:
+    make_endpoint(sql, receiver.url)
+    await emit(pool, 3)
+    sql.do("UPDATE webhook_endpoints SET is_enabled = false")
+    assert await deliver(delivery) == 0
+    sql.do("UPDATE webhook_endpoints SET is_enabled = true")
+    assert await deliver(delivery) == 3
+
+
+@pytest.mark.parametrize("is_failing", [True, False])
+async def test_after_a_day_an_event_is_given_up_and_with_it_who_took_nothing(
+    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql, *, is_failing: bool
+) -> None:
+    make_endpoint(sql, receiver.url)
+    receiver.always(replies(500))
+    await emit(pool)
+    for number in range(len(DELAYS)):
+        await deliver(delivery)
+        assert outcome(sql)["status"] == "pending"
+        assert outcome(sql)["attempts"] == number + 1
+        make_due(sql)
+    sql.do(
+        "UPDATE webhook_endpoints SET failing_since = now() - %s",
+        [DISABLE_AFTER if is_failing else DISABLE_AFTER - timedelta(minutes=1)],
+    )
+    await deliver(delivery)
+    assert outcome(sql)["status"] == "failed"
+    assert len(receiver.requests) == 11
+    assert sql.value("SELECT disabled_reason FROM webhook_endpoints") == ("failing" if is_failing else None)
+    assert sql.value("SELECT count(*) FROM audit_log WHERE action = 'webhook.disabled'") == int(is_failing)
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+async def test_who_takes_nothing_for_two_days_is_disabled_though_no_event_has_been_given_up(
+    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql, *, is_over: bool
+) -> None:
+    make_endpoint(sql, receiver.url)
+    failing_for = DISABLE_ANYWAY_AFTER if is_over else DISABLE_ANYWAY_AFTER - timedelta(minutes=1)
+    sql.do("UPDATE webhook_endpoints SET failing_since = now() - %s", [failing_for])
+    receiver.always(replies(500))
+    await emit(pool)
+    await deliver(delivery)
+    assert outcome(sql)["status"] == "pending"
+    assert sql.value("SELECT disabled_reason FROM webhook_endpoints") == ("failing" if is_over else None)
+    assert sql.value("SELECT count(*) FROM audit_log WHERE action = 'webhook.disabled'") == int(is_over)
+
+
+def test_attempts_go_on_for_a_day() -> None:
+    assert timedelta(hours=23) < sum(DELAYS, timedelta()) < timedelta(hours=25)
+    # Whoever fails all of them has failed for long enough, however the pauses fell out.
+    assert sum(DELAYS, timedelta()) * (1 - JITTER) > DISABLE_AFTER
+    # Nobody is disabled while an event that came alone still has attempts to come.
+    assert sum(DELAYS, timedelta()) * (1 + JITTER) + len(DELAYS) * LONGEST_WISH < DISABLE_ANYWAY_AFTER
+
+
+async def test_another_delivery_begins_the_attempts_anew(
+    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
+) -> None:
+    make_endpoint(sql, receiver.url)
+    (event_id,) = await emit(pool)
+    sql.do("UPDATE webhook_deliveries SET attempts = 11, earlier_attempts = 11")
+    receiver.script(replies(500))
+    await deliver(delivery)
+    assert outcome(sql)["status"] == "pending"
+    assert pause(sql) <= DELAYS[0] * (1 + JITTER)
+    make_due(sql)
+    await deliver(delivery)
+    assert [request.headers["webhook-id"] for request in receiver.requests] == [event_id] * 2
+
+
+async def test_the_log_has_the_heads_of_both_sides_and_no_secret(
+    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
+) -> None:
+    make_endpoint(sql, f"{receiver.url}?token=canary")
+    secret = {"Set-Cookie": "a=canary", "X-Api-Key": "canary", "WWW-Authenticate": "canary", "X-Csrf-Token": "canary"}
+    receiver.script(
+        replies(302, {"Location": "https://example.com/login?code=canary", "X-Long": "x" * 10_000} | secret),
+        replies(204),
+    )
+    (event_id,) = await emit(pool, secret="in the body only")
+    await deliver(delivery)
+    make_due(sql)
+    await deliver(delivery)
+    first, second = sql.value("SELECT log FROM webhook_deliveries")
+    assert (first["attempt"], first["error_code"], first["response"]["status"]) == (1, "status", 302)
+    assert first["request"]["method"] == "POST"
+    assert first["request"]["headers"]["webhook-id"] == event_id
+    assert set(first["request"]["headers"]) == {"content-type", "user-agent", "webhook-id", "webhook-timestamp"}
+    headers = dict(first["response"]["headers"])
+    assert headers["Location"] == "https://example.com/login"
+    assert headers["X-Long"] == "x" * 200
+    assert {headers[name] for name in secret} == {"(removed)"}
+    assert (second["attempt"], second["error_code"], second["response"]["status"]) == (2, None, 204)
+    assert first["at"] < second["at"]
+    assert 0 <= first["duration_ms"] < 5000
+    text = json.dumps([first, second])
+    assert "canary" not in text
+    assert "in the body only" not in text
+    assert receiver.requests[0].headers["webhook-signature"] not in text
+
+
+async def test_a_receiver_that_hangs_keeps_no_other_waiting(
+    delivery: WebhookDelivery, receiver: Receiver, other_receiver: Receiver, pool: Database, sql: Sql
+) -> None:
+    receiver.always(hangs())
+    make_endpoint(sql, receiver.url)
+    make_endpoint(sql, other_receiver.url)
+    await emit(pool, 50)
+    started = time.monotonic()
+    work = asyncio.create_task(deliver(delivery))
+    while len(other_receiver.requests) < 50:
+        assert time.monotonic() - started < 4  # the first of those that hang are still under way
+        await asyncio.sleep(0.01)
+    while delivery.figures() != {"under_way": AT_ONCE_PER_ENDPOINT}:
+        assert time.monotonic() - started < 4
+        await asyncio.sleep(0.01)
+    assert len(receiver.requests) == receiver.connections == AT_ONCE_PER_ENDPOINT
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+
+
+async def test_while_a_receiver_answers_no_connection_is_held(
+    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
+) -> None:
+    receiver.script(replies(204, after=0.3))
+    make_endpoint(sql, receiver.url)
+    await emit(pool)
+    work = asyncio.create_task(deliver(delivery))
+    await asyncio.to_thread(receiver.wait_for_requests, 1)
+    assert await asyncio.to_thread(sql.value, "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%%'") == 0
+    # Between the claim and its outcome there is the look for more, twice a second.
+    assert 0 in [await _lent(pool) for _ in range(10)]
+    assert await work == 1
+
+
+async def _lent(pool: Database) -> int:
+    await asyncio.sleep(0.01)
+    return int(pool.pool_use()["in_use"])
+
+
+async def test_two_at_once_deliver_nothing_twice(
+    receiver: Receiver, other_receiver: Receiver, pool: Database, settings: Settings, sql: Sql
+) -> None:
+    receivers = (receiver, other_receiver)
+    for one in receivers:
+        one.always(replies(204, after=0.01))
+        make_endpoint(sql, one.url)
+    events = await emit(pool, 150)
+    another = Database.from_settings(settings, application_name="test")
+    async with deliverer(pool) as first, deliverer(another) as second:
+        shares = await asyncio.gather(deliver(first), deliver(second))
+    await another.close()
+    assert sum(shares) == 300
+    assert min(shares) > 0
+    for one in receivers:
+        assert sorted(request.headers["webhook-id"] for request in one.requests) == sorted(events)
+    assert sql.value("SELECT count(*) FROM webhook_deliveries WHERE status = 'delivered' AND attempts = 1") == 300
+
+
+async def test_an_outage_while_a_receiver_answers_is_waited_out(
+    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_endpoint(sql, receiver.url)
+    await emit(pool)
+    monkeypatch.setattr(webhook_delivery, "_RETRY_SECONDS", 0.01)
+    settle = deliveries.settle
+    failures = iter([DatabaseUnavailableError()] * 3)
+
+    async def away_at_first(*arguments: Any) -> timedelta | None:  # noqa: ANN401 - passed on
+        for failure in failures:
+            raise failure
+        return await settle(*arguments)
+
+    monkeypatch.setattr(deliveries, "settle", away_at_first)
+    await deliver(delivery)
+    assert len(receiver.requests) == 1
+    assert outcome(sql)["status"] == "delivered"
+
+
+async def test_a_process_that_was_frozen_posts_nothing_late(
+    receiver: Receiver, pool: Database, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_endpoint(sql, receiver.url)
+    await emit(pool)
+    claim = deliveries.claim
+
+    async def frozen(*arguments: Any, **more: Any) -> Any:  # noqa: ANN401 - passed on
+        claimed = await claim(*arguments, **more)
+        await asyncio.sleep(0.2)
+        return claimed
+
+    monkeypatch.setattr(deliveries, "claim", frozen)
+    async with deliverer(pool, max_seconds=0.1) as delivery:
+        assert await delivery.deliver_some() == 1
+    assert receiver.connections == 0
+    assert outcome(sql)["status"] == "pending"
+    make_due(sql)
+    monkeypatch.undo()
+    async with deliverer(pool) as delivery:
+        await deliver(delivery)
+    assert len(receiver.requests) == 1
+
+
+async def test_a_fault_of_our_own_comes_to_an_end_too(
+    delivery: WebhookDelivery,
+    pool: Database,
+    sql: Sql,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    make_endpoint(sql, "https://example.com")
+    await emit(pool)
+
+    def fail(*_: object) -> bytes:
+        raise RuntimeError("canary")
+
+    monkeypatch.setattr(webhook_delivery, "body_of", fail)
+    await deliver(delivery)
+    assert outcome(sql) == {"status": "pending", "attempts": 1, "response_status": None, "error_code": "internal_error"}
+    assert "webhook delivery failed" in caplog.text
+
+
+async def test_who_stops_lets_those_under_way_end_and_leaves_the_others_to_their_lease(
+    receiver: Receiver, pool: Database, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_delivery, "_ROUND_SECONDS", 0.0)
+    monkeypatch.setattr(webhook_delivery, "_STOP_SECONDS", 0.6)
+    make_endpoint(sql, receiver.url)
+    await emit(pool, 2)
+    receiver.script(replies(204, after=0.2), hangs())
+    async with deliverer(pool) as delivery:
+        await delivery.deliver_some()
+        await delivery.deliver_some()
+        await asyncio.to_thread(receiver.wait_for_requests, 2)
+    assert [row["status"] for row in sql.rows("SELECT status FROM webhook_deliveries ORDER BY status")] == [
+        "delivered",
+        "pending",
+    ]
+    assert await asyncio.to_thread(sql.value, "SELECT max(next_attempt_at) > now() FROM webhook_deliveries")
+    make_due(sql)
+    async with deliverer(pool) as delivery:
+        await deliver(delivery)
+    assert sql.value("SELECT count(*) FROM webhook_deliveries WHERE status = 'delivered'") == 2
