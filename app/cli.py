@@ -17,9 +17,9 @@ from app.core.passwords import PasswordHasher
 from app.database import migrations
 from app.database.connection import Database
 from app.database.repositories.accounts import credentials, users
-from app.database.repositories.accounts.users import NewUser, TakenError
+from app.database.repositories.accounts.users import DuplicateUserError, NewUser
 from app.database.repositories.audit import audit_log
-from app.database.repositories.audit.audit_log import Entry, Origin
+from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
 from app.database.repositories.webhooks import event_outbox
 
 
@@ -65,10 +65,10 @@ async def _create_admin(email: str, username: str, password: str) -> int:
                     is_verified=True,  # on the operator's word
                 ),
             )
-            entry = Entry("user.registered", target=admin.uuid, details={"role": "admin", "by": "command line"})
-            await audit_log.record(session, entry, Origin(ip=None, user_agent=None, request_id=None))
+            entry = NewAuditEntry("user.registered", target=admin.uuid, details={"role": "admin", "by": "command line"})
+            await audit_log.record(session, entry, RequestOrigin(ip=None, user_agent=None, request_id=None))
             await event_outbox.emit(session, webhook_events.registered(admin))
-    except TakenError as error:
+    except DuplicateUserError as error:
         async with database.autocommit() as connection:
             existing = await credentials.find_by_login(connection, email)
         if existing is not None and existing.role == "admin":

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.core.outgoing_allowlist import AllowedHosts
-from app.core.webhook_secrets import read_secrets
+from app.core.webhook_secrets import parse_secrets
 
 MINIMUM_SECRET_BYTES = 32
 """RFC 7518, section 3.2: an HS256 key is at least as long as the hash output."""
@@ -413,14 +413,14 @@ class Settings(DatabaseSettings):
     @field_validator("WEBHOOK_SECRET")
     @classmethod
     def _check_webhook_secret(cls, secret: SecretStr | None) -> SecretStr | None:
-        if secret is not None and not read_secrets(secret.get_secret_value()):
+        if secret is not None and not parse_secrets(secret.get_secret_value()):
             raise ValueError("must not be blank")
         return secret
 
     @property
     def webhook_secrets(self) -> tuple[str, ...]:
         """Those in `WEBHOOK_SECRET`."""
-        return read_secrets(self.WEBHOOK_SECRET.get_secret_value()) if self.WEBHOOK_SECRET else ()
+        return parse_secrets(self.WEBHOOK_SECRET.get_secret_value()) if self.WEBHOOK_SECRET else ()
 
     @property
     def fallback_models(self) -> tuple[str, ...]:

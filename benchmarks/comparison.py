@@ -14,8 +14,8 @@ import psycopg2
 from benchmarks.load import Target
 from benchmarks.stack import running_stack
 from local.ports import is_free
-from local.process import Program
-from local.readiness import answers_ok
+from local.process import ManagedProcess
+from local.readiness import responds_ok
 from local.stack import Stack
 
 _PASSWORD = "correct horse battery staple"  # noqa: S105 - of an account that lives as long as this run
@@ -23,7 +23,7 @@ _NAMES = {"floor": "benchmarks.baseline:app", "system": "app.main:app"}
 
 
 @dataclass(frozen=True)
-class Contenders:
+class Comparison:
     """Both, ready for questions in the same sessions."""
 
     _targets: Mapping[str, Target]
@@ -40,9 +40,9 @@ class Contenders:
 
 
 @contextmanager
-def running_contenders(
+def running_comparison(
     *, sessions: int, tokens: int, rate: float = 25, settings: Mapping[str, str] | None = None
-) -> Iterator[Contenders]:
+) -> Iterator[Comparison]:
     """Start both, with a provider whose answers have so many tokens. `settings`: others than the local stack's."""
     with ExitStack() as cleanup:
         provider_port = _free_port()
@@ -62,7 +62,7 @@ def running_contenders(
         command = ["-m", "uvicorn", _NAMES["floor"], "--host", "127.0.0.1", "--port", str(floor_port)]
         _start(cleanup, stack, floor_port, [*command, "--no-access-log", "--no-server-header"], path="/readyz")
         token, ids = _make_sessions(stack, sessions)
-        yield Contenders(
+        yield Comparison(
             {
                 "floor": Target(floor_port, _pid("floor"), token, ids),
                 "system": Target(stack.ports.chat, _pid("system"), token, ids),
@@ -72,10 +72,10 @@ def running_contenders(
 
 def _start(cleanup: ExitStack, stack: Stack, port: int, command: list[str], *, path: str | None) -> None:
     environment = {**stack.environment, "PYTHONUNBUFFERED": "1"}
-    program = Program(command[1], [sys.executable, *command], Path(stack.home), environment=environment)
+    program = ManagedProcess(command[1], [sys.executable, *command], Path(stack.home), environment=environment)
     program.start()
     cleanup.callback(program.stop)
-    program.wait_until(lambda: not is_free(port) if path is None else answers_ok(port, path), seconds=60)
+    program.wait_until(lambda: not is_free(port) if path is None else responds_ok(port, path), seconds=60)
 
 
 def _pid(name: str) -> int:

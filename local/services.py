@@ -5,14 +5,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from local.component import Part, Report, silent
-from local.environment import kept_secret
+from local.component import Component, Report, silent
+from local.environment import persistent_secret
 from local.paths import shown_path
-from local.process import Program
-from local.readiness import answers_ok
+from local.process import ManagedProcess
+from local.readiness import responds_ok
 
 
-class Service(Part):
+class Service(Component):
     """One of the three services, under uvicorn."""
 
     def __init__(self, name: str, application: str, port: int, home: Path, environment: Mapping[str, str]) -> None:
@@ -22,15 +22,17 @@ class Service(Part):
         self._environment = environment
 
     def start(self, report: Report = silent) -> None:
-        """Start the service and wait until it is ready for requests; see `Part`."""
+        """Start the service and wait until it is ready for requests; see `Component`."""
         command = [sys.executable, "-m", "uvicorn", self._application, "--host", "127.0.0.1", "--port", str(self._port)]
         options = ["--timeout-graceful-shutdown", "20", "--no-access-log", "--no-server-header"]
-        program = Program(self.name, [*command, *options], self._home, environment=self._environment, stop_seconds=30)
+        program = ManagedProcess(
+            self.name, [*command, *options], self._home, environment=self._environment, stop_seconds=30
+        )
         report("importing")
-        self._serve(program, lambda: answers_ok(self._port, "/readyz"), seconds=60)
+        self._serve(program, lambda: responds_ok(self._port, "/readyz"), seconds=60)
 
 
-class Worker(Part):
+class Worker(Component):
     """The background jobs. Nothing waits for them, so they are ready when they have been started."""
 
     def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
@@ -38,15 +40,15 @@ class Worker(Part):
         self._environment = environment
 
     def start(self, report: Report = silent) -> None:
-        """Start the worker; see `Part`."""
+        """Start the worker; see `Component`."""
         report("starting")
-        program = Program(
+        program = ManagedProcess(
             self.name, [sys.executable, "-m", "app.worker.__main__"], self._home, environment=self._environment
         )
         self._serve(program, lambda: True, seconds=1)
 
 
-class Migrate(Part):
+class Migrate(Component):
     """Brings the database's schema up to date."""
 
     def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
@@ -54,13 +56,13 @@ class Migrate(Part):
         self._environment = environment
 
     def start(self, report: Report = silent) -> None:
-        """Run the migrations; see `Part`."""
+        """Run the migrations; see `Component`."""
         report("running migrations")
         command = [sys.executable, "-m", "app.cli", "migrate"]
-        self._complete(Program(self.name, command, self._home, environment=self._environment), seconds=300)
+        self._complete(ManagedProcess(self.name, command, self._home, environment=self._environment), seconds=300)
 
 
-class FirstAdmin(Part):
+class FirstAdmin(Component):
     """Makes the first admin, once. The password is the user's ADMIN_PASSWORD, or a random one, kept in a file."""
 
     def __init__(self, home: Path, environment: dict[str, str], made: Path | None) -> None:
@@ -74,13 +76,13 @@ class FirstAdmin(Part):
         self.password_file = self._home / ("admin-password" if made else f"admin-password-{database}")
 
     def start(self, report: Report = silent) -> None:
-        """Make the admin, if there is none of that address; see `Part`."""
+        """Make the admin, if there is none of that address; see `Component`."""
         if self._made is not None and self._made.exists():
             return
         report("looking for the admin")
         password_is_new = not self.password_file.exists()
-        password = self._environment.get("ADMIN_PASSWORD") or kept_secret(self.password_file)
-        program = Program(
+        password = self._environment.get("ADMIN_PASSWORD") or persistent_secret(self.password_file)
+        program = ManagedProcess(
             self.name,
             [sys.executable, "-m", "app.cli", "create-admin", "--email", self.email, "--username", "admin"],
             self._home,

@@ -6,15 +6,15 @@ from pathlib import Path
 from threading import Event
 from typing import Self
 
-from local.component import Part
+from local.component import Component
 from local.display import Display
-from local.environment import choose, given_settings, is_given, kept_secret, shell_lines, write_private
+from local.environment import choose, is_set, persistent_secret, shell_lines, user_settings, write_private
 from local.model import MODEL_NAME, MODELS_SETTING, Model
 from local.nginx import Gateway
 from local.paths import PROJECT, private_directory
 from local.ports import Ports
 from local.postgres import Postgres
-from local.process import PartFailedError
+from local.process import ComponentFailedError
 from local.redis import Redis
 from local.services import FirstAdmin, Migrate, Service, Worker
 
@@ -23,7 +23,7 @@ _STOP_POLL_SECONDS = 0.2
 _MODEL_NAMES = ("LLM_MODEL", "LLM_FALLBACK_MODEL")
 
 
-class _NotStartedError(PartFailedError):
+class _NotStartedError(ComponentFailedError):
     """What a part needs has failed, or the stack is being stopped."""
 
 
@@ -54,12 +54,12 @@ class Stack:
             "OPENAI_BASE_URL": model.url,
             "MAIL_URL": mail_directory.as_uri(),
         }
-        given = given_settings() if given is None else dict(given)
+        given = user_settings() if given is None else dict(given)
         given = {name: value for name, value in given.items() if value != own.get(name)}
-        self.postgres = None if is_given(given, "DATABASE_URL") else postgres
-        self.redis = None if is_given(given, "REDIS_URL") else redis
-        self.model = None if is_given(given, "OPENAI_API_KEY", "OPENAI_BASE_URL") else model
-        self.mail_directory = None if is_given(given, "MAIL_URL") else mail_directory
+        self.postgres = None if is_set(given, "DATABASE_URL") else postgres
+        self.redis = None if is_set(given, "REDIS_URL") else redis
+        self.model = None if is_set(given, "OPENAI_API_KEY", "OPENAI_BASE_URL") else model
+        self.mail_directory = None if is_set(given, "MAIL_URL") else mail_directory
         self._given = given
         self.settings = choose(given, self._local_settings())
         self.environment = {**given, **self.settings}
@@ -105,7 +105,7 @@ class Stack:
                 break
         self._stop_all()
 
-    def failures(self) -> dict[Part, PartFailedError]:
+    def failures(self) -> dict[Component, ComponentFailedError]:
         """Return the parts that have ended by themselves since they were ready, and how."""
         return {part: failure for part, _ in self._parts if (failure := part.failure()) is not None}
 
@@ -122,7 +122,7 @@ class Stack:
         for part in sorted(parts, key=lambda part: isinstance(part, Gateway)):
             part.stop()
 
-    def _plan(self, environment: Mapping[str, str]) -> list[tuple[Part, list[str]]]:
+    def _plan(self, environment: Mapping[str, str]) -> list[tuple[Component, list[str]]]:
         """List the parts, each after those that it needs."""
         ports, home = self.ports, self.home
         services = [
@@ -130,7 +130,7 @@ class Stack:
             Service("auth-service", "app.auth_main:app", ports.auth, home, environment),
             Service("admin-service", "app.admin_main:app", ports.admin, home, environment),
         ]
-        servers: list[Part | None] = [self.postgres, self.redis, self.model]
+        servers: list[Component | None] = [self.postgres, self.redis, self.model]
         return [
             *((part, []) for part in servers if part is not None),
             (Migrate(home, environment), ["postgres"]),
@@ -148,7 +148,7 @@ class Stack:
     def _local_settings(self) -> dict[str, str]:
         """Return the settings that the local parts decide."""
         settings = {
-            "SECRET_KEY": kept_secret(self.home / "secret-key"),
+            "SECRET_KEY": persistent_secret(self.home / "secret-key"),
             "DEBUG": "true",  # serves the interactive pages of the API
             "FORWARDED_ALLOW_IPS": "127.0.0.1",
             "SHUTDOWN_GRACE": "5",
@@ -182,7 +182,7 @@ class Stack:
         for error in sorted(failures, key=lambda error: isinstance(error, _NotStartedError)):
             raise error
 
-    def _start_part(self, part: Part, needed: list[Future[None]], display: Display) -> None:
+    def _start_part(self, part: Component, needed: list[Future[None]], display: Display) -> None:
         if any(future.exception() is not None for future in needed) or self._stopping.is_set():
             raise _NotStartedError(part.name, "was not started")
         display.begin(part.name)

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from local.display import LiveDisplay, PlainDisplay
-from local.lock import AlreadyRunningError, running_stack, supervising
-from local.orphans import end_leftovers
+from local.lock import AlreadyRunningError, hold_lock, running_stack
+from local.orphans import end_orphans
 from local.paths import shown_path
 from local.ports import PortError
-from local.process import PartFailedError
+from local.process import ComponentFailedError
 from local.stack import Stack
 from local.watchdog import Watchdog
 
@@ -26,8 +26,8 @@ def run(stack: Stack) -> int:
     """Run the stack until it is told to stop; return the exit code: 0 for that, 1 for a failure, which is explained."""
     console = Console(highlight=False, soft_wrap=True)
     try:
-        with supervising(stack.home, stack.url):
-            for part in end_leftovers(stack.home):
+        with hold_lock(stack.home, stack.url):
+            for part in end_orphans(stack.home):
                 console.print(f"{part:<14} was left over from a run that was killed, and has been ended")
             with Watchdog(stack.home):
                 _stop_on_signals()
@@ -49,7 +49,7 @@ def _run(stack: Stack, console: Console) -> int:
     except PortError as error:
         console.print(f"[red]{escape(str(error))}")
         return 1
-    except PartFailedError as error:
+    except ComponentFailedError as error:
         _explain(error, console)
         _stop(stack, console)
         return 1
@@ -125,7 +125,7 @@ def _watch(stack: Stack, console: Console) -> NoReturn:
             console.print(f"{stack.model.name}: ready again")
 
 
-def _explain(error: PartFailedError, console: Console) -> None:
+def _explain(error: ComponentFailedError, console: Console) -> None:
     console.print(f"[red]{escape(str(error))}")
     if error.log is not None:
         console.print(f"[dim]The end of {escape(shown_path(error.log))}:")

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Self
 
-from local.orphans import end_leftovers
+from local.orphans import end_orphans
 from local.paths import PROJECT
 
 
@@ -45,4 +45,4 @@ class Watchdog:
 
 if __name__ == "__main__":
     sys.stdin.buffer.read()
-    end_leftovers(Path(sys.argv[1]))
+    end_orphans(Path(sys.argv[1]))

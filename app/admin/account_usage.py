@@ -9,7 +9,7 @@ from app.database.repositories.usage import totals
 from app.services.usage_schemas import UserUsage
 
 
-async def used(transaction: DatabaseSession, user_uuid: UUID) -> UserUsage:
+async def account_usage(transaction: DatabaseSession, user_uuid: UUID) -> UserUsage:
     """Return what an account has used up to now.
 
     Raises:
@@ -19,4 +19,4 @@ async def used(transaction: DatabaseSession, user_uuid: UUID) -> UserUsage:
     user = await users.find(transaction, user_uuid)
     if user is None:
         raise NotFoundError
-    return UserUsage.of(await totals.of_user(transaction, user.id))
+    return UserUsage.of(await totals.user_totals(transaction, user.id))

@@ -14,11 +14,11 @@ from app.core.types import ResponseModel
 
 Row = TypeVar("Row", bound=ResponseModel)
 
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What makes a spreadsheet take a text for more than a text (OWASP, CSV injection)."""
-_IN_MEMORY = 256 * 1024
-_ROWS_AT_ONCE = 200
-_PIECE = 64 * 1024
+_MAX_MEMORY_BYTES = 256 * 1024
+_ROWS_PER_BATCH = 200
+_CHUNK_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,28 +32,28 @@ class CsvFile:
 async def csv_file(kind: type[Row], rows: AsyncGenerator[Row]) -> CsvFile:
     """Write rows of a kind, under the names of their fields, into a file. A large one is on disk."""
     async with AsyncExitStack() as stack:
-        file = await stack.enter_async_context(SpooledTemporaryFile[bytes](max_size=_IN_MEMORY))
+        file = await stack.enter_async_context(SpooledTemporaryFile[bytes](max_size=_MAX_MEMORY_BYTES))
         await stack.enter_async_context(aclosing(rows))
-        await file.write(csv_lines([kind.model_fields]))
+        await file.write(csv_chunks([kind.model_fields]))
         async for batch in _batches(rows):
-            await file.write(csv_lines(row.model_dump(mode="json").values() for row in batch))
+            await file.write(csv_chunks(row.model_dump(mode="json").values() for row in batch))
             await asyncio.sleep(0)  # others have their turn: rows that are there already are written without any wait
         size = await file.tell()
         await file.seek(0)
         stack.pop_all()
-    return CsvFile(size, _pieces(file))
+    return CsvFile(size, _chunks(file))
 
 
-async def each(rows: Iterable[Row]) -> AsyncGenerator[Row]:
+async def iterate_rows(rows: Iterable[Row]) -> AsyncGenerator[Row]:
     """Give rows that are there already."""
     for row in rows:
         yield row
 
 
-def csv_lines(rows: Iterable[Iterable[object]]) -> bytes:
+def csv_chunks(rows: Iterable[Iterable[object]]) -> bytes:
     """Write rows as they stand in a file."""
     text = io.StringIO(newline="")
-    csv.writer(text).writerows(map(_harmless, row) for row in rows)
+    csv.writer(text).writerows(map(_escape_formula, row) for row in rows)
     return text.getvalue().encode()
 
 
@@ -61,17 +61,17 @@ async def _batches(rows: AsyncGenerator[Row]) -> AsyncGenerator[list[Row]]:
     batch: list[Row] = []
     async for row in rows:
         batch.append(row)
-        if len(batch) == _ROWS_AT_ONCE:
+        if len(batch) == _ROWS_PER_BATCH:
             yield batch
             batch = []
     yield batch
 
 
-async def _pieces(file: SpooledTemporaryFile[bytes]) -> AsyncGenerator[bytes]:
+async def _chunks(file: SpooledTemporaryFile[bytes]) -> AsyncGenerator[bytes]:
     async with file:
-        while piece := await file.read(_PIECE):
+        while piece := await file.read(_CHUNK_BYTES):
             yield piece
 
 
-def _harmless(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULAS) else value
+def _escape_formula(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_PREFIXES) else value

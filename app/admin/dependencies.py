@@ -6,24 +6,24 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from app.admin.sessions import SessionKeeper
+from app.admin.sessions import SessionAdminService
 from app.http.dependencies import Resources
-from app.services.redis.cache_purger import running_cleaner
-from app.services.redis.cancel_channel import StopChannel
+from app.services.redis.cache_purger import running_cache_purger
+from app.services.redis.cancel_channel import CancelChannel
 
 
 @asynccontextmanager
 async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
     """Open what only this service needs."""
     # It only tells, and does not listen.
-    channel = StopChannel(resources.breaker, resources.redis)
-    async with running_cleaner(resources.breaker) as cleaner:
-        yield {"session_keeper": SessionKeeper(resources.database, cleaner, channel)}
+    channel = CancelChannel(resources.breaker, resources.redis)
+    async with running_cache_purger(resources.breaker) as cache_purger:
+        yield {"session_keeper": SessionAdminService(resources.database, cache_purger, channel)}
 
 
-async def _get_session_keeper(request: Request) -> SessionKeeper:
-    keeper: SessionKeeper = request.state.session_keeper
+async def _get_session_admin(request: Request) -> SessionAdminService:
+    keeper: SessionAdminService = request.state.session_keeper
     return keeper
 
 
-SessionKeeperDep = Annotated[SessionKeeper, Depends(_get_session_keeper)]
+SessionAdminDep = Annotated[SessionAdminService, Depends(_get_session_admin)]

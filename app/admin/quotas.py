@@ -10,13 +10,13 @@ from app.database.connection import DatabaseSession
 from app.database.repositories.accounts import users
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.audit import audit_log
-from app.database.repositories.audit.audit_log import Entry, Origin
+from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
 from app.database.repositories.usage import quotas
 from app.database.repositories.usage.quotas import Quota
-from app.services.limits.quotas import Quotas, QuotaStanding
+from app.services.limits.quotas import QuotaService, QuotaStanding
 
 
-async def show(session: DatabaseSession, service: Quotas, user_uuid: UUID) -> QuotaStanding:
+async def get_quota(session: DatabaseSession, service: QuotaService, user_uuid: UUID) -> QuotaStanding:
     """Return where an account stands.
 
     Raises:
@@ -29,8 +29,13 @@ async def show(session: DatabaseSession, service: Quotas, user_uuid: UUID) -> Qu
     return await service.standing(session, user.id)
 
 
-async def change(
-    session: DatabaseSession, service: Quotas, admin: Principal, user_uuid: UUID, wanted: QuotaUpdate, origin: Origin
+async def change_quota(
+    session: DatabaseSession,
+    service: QuotaService,
+    admin: Principal,
+    user_uuid: UUID,
+    wanted: QuotaUpdate,
+    origin: RequestOrigin,
 ) -> QuotaStanding:
     """Give an account quotas of its own, or those of everybody again. They hold from its next question on.
 
@@ -46,7 +51,7 @@ async def change(
     if after != before:
         await quotas.change(session, user.id, after)
         details = {"before": _logged(before), "after": _logged(after)}
-        entry = Entry("user.quota_changed", actor=admin.uuid, target=user_uuid, details=details)
+        entry = NewAuditEntry("user.quota_changed", actor=admin.uuid, target=user_uuid, details=details)
         await audit_log.record(session, entry, origin)
     return await service.standing(session, user.id)
 

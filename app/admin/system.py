@@ -14,20 +14,20 @@ from app.admin.schemas.system import (
     SystemState,
 )
 from app.database import migrations
-from app.database.connection import PATIENCE, DatabaseSession
+from app.database.connection import REQUEST_TIMEOUT, DatabaseSession
 from app.database.models import ServiceInstance, WorkerJob
 from app.database.repositories.operations import system
 from app.http.dependencies import Resources
 from app.services import heartbeat
-from app.services.redis.circuit_breaker import RedisAwayError, RedisBreaker
+from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 
-_SILENCE = timedelta(seconds=3 * heartbeat.INTERVAL + 5)
+_HEARTBEAT_TIMEOUT = timedelta(seconds=3 * heartbeat.HEARTBEAT_INTERVAL + 5)
 """After so long without a heartbeat something is wrong with a process."""
-_MISSED_ROUNDS = 3
+_MISSED_RUNS = 3
 """After so many a job is overdue. What workers report is a heartbeat old besides."""
 
 
-async def state(resources: Resources) -> SystemState:
+async def system_state(resources: Resources) -> SystemState:
     """Look at everything, in the time that PostgreSQL and Redis may take for one request.
 
     Raises:
@@ -39,14 +39,14 @@ async def state(resources: Resources) -> SystemState:
 
 
 async def _stored(resources: Resources) -> dict[str, Any]:
-    async with resources.database.transaction(max_seconds=PATIENCE) as session:
+    async with resources.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
         server = await system.server(session)
         return {
             "generated_at": server.now,
             "version": resources.settings.VERSION,
             "migrations": await _migrations(session),
             "database": DatabaseState.model_validate(server),
-            "instances": [_instance(*row) for row in await system.instances(session, silence=_SILENCE)],
+            "instances": [_instance(*row) for row in await system.instances(session, silence=_HEARTBEAT_TIMEOUT)],
             "queues": {queue.name: QueueState.model_validate(queue) for queue in await system.queues(session)},
             "jobs": [_job(job, server.now) for job in await system.jobs(session)],
         }
@@ -57,11 +57,11 @@ async def _migrations(session: DatabaseSession) -> MigrationState:
     return MigrationState(needed=needed, applied=applied, is_current=applied == needed)
 
 
-async def _redis(breaker: RedisBreaker) -> RedisState:
+async def _redis(breaker: RedisCircuitBreaker) -> RedisState:
     try:
         async with breaker.guard() as redis:
             info = await redis.info()
-    except RedisAwayError:
+    except RedisUnavailableError:
         return RedisState(status="down")
     return RedisState(
         status="up",
@@ -91,7 +91,7 @@ def _job(stored: WorkerJob, now: datetime) -> JobState:
     status = "healthy"
     if (
         stored.started_at is None
-        or stored.started_at < now - _MISSED_ROUNDS * timedelta(seconds=stored.interval_seconds) - _SILENCE
+        or stored.started_at < now - _MISSED_RUNS * timedelta(seconds=stored.interval_seconds) - _HEARTBEAT_TIMEOUT
     ):
         status = "overdue"
     elif stored.failed_at is not None and (stored.finished_at is None or stored.finished_at < stored.failed_at):

@@ -23,11 +23,11 @@ from app.database.connection import DatabaseSession
 from app.database.models import WebhookEndpoint
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.audit import audit_log
-from app.database.repositories.audit.audit_log import Action, Entry, Origin
+from app.database.repositories.audit.audit_log import AuditAction, NewAuditEntry, RequestOrigin
 from app.database.repositories.webhooks import endpoints
 from app.database.repositories.webhooks.endpoints import NewEndpoint
 
-MOST_ENDPOINTS = 50
+MAX_ENDPOINTS = 50
 """Each event may be written once for each of them."""
 
 # Of others the log names only that they changed: a URL may hold a secret.
@@ -35,13 +35,13 @@ _LOGGED_FIELDS = ("events", "is_enabled", "uses_shared_secret")
 
 
 @dataclass(frozen=True, slots=True)
-class Webhooks:
+class WebhookService:
     """What one admin does, in one request."""
 
     session: DatabaseSession
     secrets: WebhookSecrets
     admin: Principal
-    origin: Origin
+    origin: RequestOrigin
 
     async def create(self, wanted: WebhookCreate) -> WebhookWithSecret:
         """Make an endpoint.
@@ -51,9 +51,9 @@ class Webhooks:
 
         """
         self._require_shared_secret(is_wanted=wanted.uses_shared_secret)
-        endpoint = await endpoints.create(self.session, NewEndpoint(**wanted.model_dump()), most=MOST_ENDPOINTS)
+        endpoint = await endpoints.create(self.session, NewEndpoint(**wanted.model_dump()), most=MAX_ENDPOINTS)
         if endpoint is None:
-            raise ConflictError(f"There are {MOST_ENDPOINTS} webhooks already.", code="too_many_webhooks")
+            raise ConflictError(f"There are {MAX_ENDPOINTS} webhooks already.", code="too_many_webhooks")
         await self._note("webhook.created", endpoint.uuid, _logged(endpoint))
         return self._with_secret(endpoint)
 
@@ -203,8 +203,8 @@ class Webhooks:
         shown = WebhookResponse.model_validate(endpoint).model_dump(exclude={"id"})
         return WebhookWithSecret.model_validate({"uuid": endpoint.uuid, **shown, "secret": secret})
 
-    async def _note(self, action: Action, endpoint_uuid: UUID, details: dict[str, Any] | None = None) -> None:
-        entry = Entry(action, actor=self.admin.uuid, target=endpoint_uuid, details=details)
+    async def _note(self, action: AuditAction, endpoint_uuid: UUID, details: dict[str, Any] | None = None) -> None:
+        entry = NewAuditEntry(action, actor=self.admin.uuid, target=endpoint_uuid, details=details)
         await audit_log.record(self.session, entry, self.origin)
 
 

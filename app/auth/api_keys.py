@@ -8,13 +8,13 @@ from app.auth.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyList, ApiKeyResp
 from app.core.exceptions import ConflictError, NotFoundError, UnauthorizedError
 from app.core.security import hash_token, new_api_key
 from app.core.types import Pagination
-from app.database.connection import PATIENCE, Database, DatabaseSession
+from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseSession
 from app.database.models.accounts.api_key import PREFIX_LENGTH
 from app.database.repositories.accounts import api_keys, callers, users
 from app.database.repositories.accounts.api_keys import NewApiKey
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.audit import audit_log
-from app.database.repositories.audit.audit_log import Entry, Origin
+from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
 
 MAX_KEYS = 20
 """Keys of one account, expired ones included."""
@@ -26,7 +26,7 @@ class ApiKeyService:
 
     database: Database
 
-    async def create(self, caller: Principal, new: ApiKeyCreate, origin: Origin) -> ApiKeyCreated:
+    async def create(self, caller: Principal, new: ApiKeyCreate, origin: RequestOrigin) -> ApiKeyCreated:
         """Make a key. This is the only time that it is shown.
 
         Raises:
@@ -35,10 +35,10 @@ class ApiKeyService:
 
         """
         key, scopes = new_api_key(), sorted(new.scopes)
-        async with self.database.transaction(max_seconds=PATIENCE) as session:
+        async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
             # Under the account's lock, or two requests at once would both find room for one more, and one that waits
             # here for a reset of the password would leave a key to whom the reset has put out.
-            if not await users.lock(session, caller.id) or not await callers.is_still_good(session, caller):
+            if not await users.lock(session, caller.id) or not await callers.is_valid(session, caller):
                 raise UnauthorizedError
             if await api_keys.count(session, user_id=caller.id) >= MAX_KEYS:
                 raise ConflictError(f"An account has at most {MAX_KEYS} API keys.", code="too_many_api_keys")
@@ -55,7 +55,7 @@ class ApiKeyService:
             )
             await audit_log.record(
                 session,
-                Entry("api_key.created", actor=caller.uuid, target=stored.uuid, details={"scopes": scopes}),
+                NewAuditEntry("api_key.created", actor=caller.uuid, target=stored.uuid, details={"scopes": scopes}),
                 origin,
             )
         return ApiKeyCreated(
@@ -77,7 +77,7 @@ class ApiKeyService:
             pagination=Pagination.of(total=total, page=page, size=size),
         )
 
-    async def delete(self, session: DatabaseSession, caller: Principal, key_uuid: UUID, origin: Origin) -> None:
+    async def delete(self, session: DatabaseSession, caller: Principal, key_uuid: UUID, origin: RequestOrigin) -> None:
         """Delete a key. It is void from the next request on.
 
         Raises:
@@ -86,4 +86,4 @@ class ApiKeyService:
         """
         if not await api_keys.remove(session, user_id=caller.id, key_uuid=key_uuid):
             raise NotFoundError("API key not found.")
-        await audit_log.record(session, Entry("api_key.deleted", actor=caller.uuid, target=key_uuid), origin)
+        await audit_log.record(session, NewAuditEntry("api_key.deleted", actor=caller.uuid, target=key_uuid), origin)

@@ -9,14 +9,14 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from app.auth.api_keys import ApiKeyService
-from app.auth.email.delivery import open_outbox
-from app.auth.login_throttle import GuessLimits
+from app.auth.email.delivery import open_email_outbox
+from app.auth.login_throttle import LoginThrottle
 from app.auth.logins import LoginService
 from app.auth.privacy.erasure import ErasureService
 from app.auth.privacy.export import ExportService
 from app.auth.profiles import ProfileService
 from app.auth.recovery import RecoveryService
-from app.auth.registration import AccountService
+from app.auth.registration import RegistrationService
 from app.auth.users import UserService
 from app.core.passwords import PasswordHasher
 from app.core.security import RefreshTokens
@@ -29,7 +29,7 @@ class AuthServices:
     """The decisions of this room, by topic."""
 
     logins: LoginService
-    accounts: AccountService
+    accounts: RegistrationService
     users: UserService
     profiles: ProfileService
     keys: ApiKeyService
@@ -50,7 +50,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             access_tokens=resources.tokens,
             refresh_tokens=RefreshTokens.from_secret(settings.SECRET_KEY.get_secret_value()),
             passwords=passwords,
-            guesses=GuessLimits(
+            guesses=LoginThrottle(
                 database=database,
                 per_account=settings.LOGIN_ATTEMPTS_PER_ACCOUNT,
                 per_network=settings.LOGIN_ATTEMPTS_PER_ADDRESS,
@@ -61,11 +61,11 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             requires_verified_email=settings.EMAIL_VERIFICATION_REQUIRED,
         )
         stack.push_async_callback(logins.close)
-        outbox = await stack.enter_async_context(open_outbox(settings, database))
+        outbox = await stack.enter_async_context(open_email_outbox(settings, database))
         yield {
             "auth": AuthServices(
                 logins=logins,
-                accounts=AccountService(
+                accounts=RegistrationService(
                     database=database,
                     passwords=passwords,
                     logins=logins,

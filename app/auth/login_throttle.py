@@ -15,18 +15,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from app.core.client_network import network_of
+from app.core.client_network import client_network
 from app.core.exceptions import TooManyRequestsError
-from app.database.connection import PATIENCE, Database
+from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.accounts import attempt_counters
-from app.database.repositories.accounts.attempt_counters import Count
+from app.database.repositories.accounts.attempt_counters import AttemptCount
 from app.database.repositories.accounts.credentials import LoginAccount
 from app.database.repositories.audit import audit_log
-from app.database.repositories.audit.audit_log import Origin
+from app.database.repositories.audit.audit_log import RequestOrigin
 
 
 @dataclass(frozen=True, slots=True)
-class Guess:
+class LoginAttempt:
     """A counted try, not yet evaluated."""
 
     keys: list[str]
@@ -35,7 +35,7 @@ class Guess:
 
 
 @dataclass(frozen=True, slots=True)
-class GuessLimits:
+class LoginThrottle:
     """Decides whether a password may be tried."""
 
     database: Database
@@ -43,17 +43,17 @@ class GuessLimits:
     per_network: int
     window: timedelta
 
-    async def login(self, login: str, account: LoginAccount | None, origin: Origin) -> Guess:
+    async def login(self, login: str, account: LoginAccount | None, origin: RequestOrigin) -> LoginAttempt:
         """Count a login, and say whether to evaluate it.
 
         Raises:
             TooManyRequestsError: too many from this network, or for this name.
 
         """
-        name = hashed(login)
+        name = hash_name(login)
         # Without an account the same counters are kept, so that nothing tells the two apart.
         name_key, account_key = f"name:{name}", f"account:{account.id}" if account else f"nobody:{name}"
-        network = network_of(origin.ip)
+        network = client_network(origin.ip)
         if account is not None and account.is_known_network and network is not None:
             name_key, account_key = f"{name_key}@{network}", f"{account_key}@{network}"
         keys = [name_key, account_key]
@@ -65,9 +65,9 @@ class GuessLimits:
             keys.append(network_key)
         counts = await self._count([name_key, account_key])
         await self._check(counts[name_key], self.per_account, account.uuid if account else None, origin)
-        return Guess(keys, is_evaluated=counts[account_key].attempts <= self.per_account)
+        return LoginAttempt(keys, is_evaluated=counts[account_key].attempts <= self.per_account)
 
-    async def confirmation(self, user_id: int, user_uuid: UUID, origin: Origin) -> Guess:
+    async def confirmation(self, user_id: int, user_uuid: UUID, origin: RequestOrigin) -> LoginAttempt:
         """Count a try at the password of an account by somebody who is logged in to it.
 
         Raises:
@@ -77,18 +77,20 @@ class GuessLimits:
         key = f"confirmation:{user_id}"
         counts = await self._count([key])
         await self._check(counts[key], self.per_account, user_uuid, origin)
-        return Guess([key], is_evaluated=True)
+        return LoginAttempt([key], is_evaluated=True)
 
-    async def _count(self, keys: list[str]) -> dict[str, Count]:
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+    async def _count(self, keys: list[str]) -> dict[str, AttemptCount]:
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             return await attempt_counters.count_all(connection, keys, window=self.window)
 
-    async def _check(self, count: Count, limit: int, target: UUID | None, origin: Origin) -> None:
+    async def _check(self, count: AttemptCount, limit: int, target: UUID | None, origin: RequestOrigin) -> None:
         if count.attempts <= limit:
             return
         if count.attempts == limit + 1:  # once a window: a flood must not fill the log
-            entry = audit_log.Entry("login.locked", target=target, outcome="refused", details={"attempts": limit})
-            async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+            entry = audit_log.NewAuditEntry(
+                "login.locked", target=target, outcome="refused", details={"attempts": limit}
+            )
+            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                 await audit_log.record(connection, entry, origin)
         raise TooManyRequestsError(
             "Too many attempts. Try again later, or reset your password.",
@@ -97,12 +99,12 @@ class GuessLimits:
         )
 
 
-def account_keys(*, user_id: int, email: str, username: str) -> list[str]:
+def account_counter_keys(*, user_id: int, email: str, username: str) -> list[str]:
     """Return the counters of an account, for `throttles.forget`."""
-    return [f"account:{user_id}", f"confirmation:{user_id}", f"name:{hashed(email)}", f"name:{hashed(username)}"]
+    return [f"account:{user_id}", f"confirmation:{user_id}", f"name:{hash_name(email)}", f"name:{hash_name(username)}"]
 
 
-def hashed(name: str) -> str:
+def hash_name(name: str) -> str:
     """Return what stands for an address or a name in the key of a counter: the same for each way to spell it."""
     # Letter by letter, as PostgreSQL has it where it looks for the account: of a whole word Python makes two letters of
     # "İ", and of "Σ" at the end another one than in the middle.

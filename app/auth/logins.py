@@ -6,27 +6,27 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from app.auth.login_throttle import Guess, GuessLimits
+from app.auth.login_throttle import LoginAttempt, LoginThrottle
 from app.auth.schemas import TokenResponse
-from app.core.client_network import network_of
+from app.core.client_network import client_network
 from app.core.exceptions import BadRequestError, DatabaseUnavailableError, NotFoundError, UnauthorizedError
 from app.core.passwords import PasswordHasher
 from app.core.security import AccessTokens, RefreshTokens, hash_token
 from app.core.types import new_id
-from app.database.connection import PATIENCE, Database, DatabaseSession
+from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseSession
 from app.database.repositories.accounts import attempt_counters, auth_sessions, credentials
-from app.database.repositories.accounts.auth_sessions import Family
+from app.database.repositories.accounts.auth_sessions import TokenFamily
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.accounts.credentials import LoginAccount
 from app.database.repositories.audit import audit_log
-from app.database.repositories.audit.audit_log import Action, Entry, Origin
+from app.database.repositories.audit.audit_log import AuditAction, NewAuditEntry, RequestOrigin
 from app.services.limits.hashing_slots import Places
 
 REFRESH_GRACE = timedelta(seconds=10)
 """How long an exchanged refresh token is answered with the same successor again: the answer may have been lost."""
 
-_CONFIRM_FOR = 60.0
-_CONFIRM_PAUSE = 0.3
+_GRACE_RESTART_TIMEOUT = 60.0
+_GRACE_RESTART_INTERVAL = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +37,14 @@ class LoginService:
     access_tokens: AccessTokens
     refresh_tokens: RefreshTokens
     passwords: PasswordHasher
-    guesses: GuessLimits
+    guesses: LoginThrottle
     places: Places
     life: timedelta
     """How long a login lasts that is not used."""
     requires_verified_email: bool
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
-    async def login(self, login: str, password: str, origin: Origin) -> TokenResponse:
+    async def login(self, login: str, password: str, origin: RequestOrigin) -> TokenResponse:
         """Check the password and open a session for the device.
 
         Raises:
@@ -54,8 +54,8 @@ class LoginService:
 
         """
         with self.places.taken_by(origin):
-            async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-                account = await credentials.find_by_login(connection, login, network=network_of(origin.ip))
+            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+                account = await credentials.find_by_login(connection, login, network=client_network(origin.ip))
             guess = await self.guesses.login(login, account, origin)
             checked = account.password_hash if account and guess.is_evaluated else None
             is_right = await self.passwords.verify(password, checked)
@@ -67,7 +67,7 @@ class LoginService:
             new_hash = await self.passwords.hash(password)
         return await self._open(account, new_hash, guess, origin)
 
-    async def confirm_password(self, user: Principal, password: str, origin: Origin) -> str:
+    async def confirm_password(self, user: Principal, password: str, origin: RequestOrigin) -> str:
         """Check the caller's password again, before something that a stolen token must not do. Return its hash.
 
         Raises:
@@ -76,16 +76,16 @@ class LoginService:
 
         """
         guess = await self.guesses.confirmation(user.id, user.uuid, origin)
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             password_hash = await credentials.get_password_hash(connection, user.id)
         if password_hash is None or not await self.passwords.verify(password, password_hash):
             await self._refuse("password.confirmation", user.uuid, guess, origin, actor=user.uuid)
             raise BadRequestError("The password is wrong.", code="wrong_password")
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             await attempt_counters.refund(connection, guess.keys)
         return password_hash
 
-    async def refresh(self, token: str, origin: Origin) -> TokenResponse:
+    async def refresh(self, token: str, origin: RequestOrigin) -> TokenResponse:
         """Exchange a refresh token for its successor and a new access token.
 
         The token that was exchanged last may be shown again for `REFRESH_GRACE`, and gets the same successor. Any
@@ -101,7 +101,7 @@ class LoginService:
         except ValueError:
             raise _bad_refresh_token() from None
         try:
-            async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                 user_uuid = await auth_sessions.rotate(
                     connection,
                     session_uuid,
@@ -120,20 +120,24 @@ class LoginService:
             user_uuid = await self._repeat(token, successor, session_uuid, family, origin)
         return self._answer(user_uuid, session_uuid, successor)
 
-    async def logout(self, session: DatabaseSession, user: Principal, origin: Origin) -> None:
+    async def logout(self, session: DatabaseSession, user: Principal, origin: RequestOrigin) -> None:
         """End the caller's login, on all services at once."""
         if user.session_uuid is not None:
             await auth_sessions.revoke(session, user_id=user.id, session_uuid=user.session_uuid, reason="logout")
-        await audit_log.record(session, Entry("login.ended", actor=user.uuid, target=user.session_uuid), origin)
+        await audit_log.record(session, NewAuditEntry("login.ended", actor=user.uuid, target=user.session_uuid), origin)
 
-    async def logout_all(self, session: DatabaseSession, user: Principal, origin: Origin) -> None:
+    async def logout_all(self, session: DatabaseSession, user: Principal, origin: RequestOrigin) -> None:
         """End all logins of the caller, this one too."""
         ended = await auth_sessions.revoke_all(session, user_id=user.id, reason="logout_all")
         await audit_log.record(
-            session, Entry("login.all_ended", actor=user.uuid, target=user.uuid, details={"logins": ended}), origin
+            session,
+            NewAuditEntry("login.all_ended", actor=user.uuid, target=user.uuid, details={"logins": ended}),
+            origin,
         )
 
-    async def remove(self, session: DatabaseSession, user: Principal, session_uuid: UUID, origin: Origin) -> None:
+    async def remove(
+        self, session: DatabaseSession, user: Principal, session_uuid: UUID, origin: RequestOrigin
+    ) -> None:
         """End one login of the caller.
 
         Raises:
@@ -142,7 +146,7 @@ class LoginService:
         """
         if not await auth_sessions.revoke(session, user_id=user.id, session_uuid=session_uuid, reason="removed"):
             raise NotFoundError("Session not found.")
-        await audit_log.record(session, Entry("login.ended", actor=user.uuid, target=session_uuid), origin)
+        await audit_log.record(session, NewAuditEntry("login.ended", actor=user.uuid, target=session_uuid), origin)
 
     async def close(self) -> None:
         """End what runs in the background."""
@@ -159,17 +163,25 @@ class LoginService:
         return UnauthorizedError(f"Incorrect email or password{unverified}.", code="invalid_credentials")
 
     async def _refuse(
-        self, action: Action, target: UUID | None, guess: Guess, origin: Origin, *, actor: UUID | None = None
+        self,
+        action: AuditAction,
+        target: UUID | None,
+        guess: LoginAttempt,
+        origin: RequestOrigin,
+        *,
+        actor: UUID | None = None,
     ) -> None:
         details = {"evaluated": guess.is_evaluated}
-        entry = Entry(action, actor=actor, target=target, outcome="refused", details=details)
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+        entry = NewAuditEntry(action, actor=actor, target=target, outcome="refused", details=details)
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             await audit_log.record(connection, entry, origin)
 
-    async def _open(self, account: LoginAccount, new_hash: str | None, guess: Guess, origin: Origin) -> TokenResponse:
+    async def _open(
+        self, account: LoginAccount, new_hash: str | None, guess: LoginAttempt, origin: RequestOrigin
+    ) -> TokenResponse:
         session_uuid = new_id()
         refresh_token = self.refresh_tokens.new(session_uuid)
-        async with self.database.transaction(max_seconds=PATIENCE) as session:
+        async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
             if not await credentials.note_login(session, account.id, password_hash=account.password_hash):
                 raise self._refusal()  # disabled, or the password was changed, since it was checked
             if new_hash is not None:
@@ -185,11 +197,13 @@ class LoginService:
                 origin=origin,
             )
             await attempt_counters.refund(session, guess.keys)
-            await audit_log.record(session, Entry("login.opened", actor=account.uuid, target=session_uuid), origin)
+            await audit_log.record(
+                session, NewAuditEntry("login.opened", actor=account.uuid, target=session_uuid), origin
+            )
         return self._answer(account.uuid, session_uuid, refresh_token)
 
     async def _repeat(
-        self, token: str, successor: str, session_uuid: UUID, family: Family | None, origin: Origin
+        self, token: str, successor: str, session_uuid: UUID, family: TokenFamily | None, origin: RequestOrigin
     ) -> UUID:
         if family is None or not family.is_good:
             raise _bad_refresh_token()
@@ -200,23 +214,23 @@ class LoginService:
             await self._end_replayed(session_uuid, family.user_uuid, origin)
         raise _bad_refresh_token()
 
-    async def _end_replayed(self, session_uuid: UUID, user_uuid: UUID, origin: Origin) -> None:
-        async with self.database.transaction(max_seconds=PATIENCE) as session:
+    async def _end_replayed(self, session_uuid: UUID, user_uuid: UUID, origin: RequestOrigin) -> None:
+        async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
             if await auth_sessions.revoke_family(session, session_uuid):
-                entry = Entry(
+                entry = NewAuditEntry(
                     "login.replayed", target=user_uuid, outcome="refused", details={"login": str(session_uuid)}
                 )
                 await audit_log.record(session, entry, origin)
 
     def _restart_grace_later(self, session_uuid: UUID, token_hash: bytes) -> None:
         async def restart() -> None:
-            async with asyncio.timeout(_CONFIRM_FOR):
+            async with asyncio.timeout(_GRACE_RESTART_TIMEOUT):
                 while True:
                     try:
-                        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+                        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                             return await auth_sessions.restart_grace(connection, session_uuid, token_hash=token_hash)
                     except DatabaseUnavailableError:
-                        await asyncio.sleep(_CONFIRM_PAUSE)
+                        await asyncio.sleep(_GRACE_RESTART_INTERVAL)
 
         task = asyncio.create_task(restart())
         self._tasks.add(task)

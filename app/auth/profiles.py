@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 
 from app.auth import webhook_events
-from app.auth.registration import already_registered
+from app.auth.registration import already_registered_error
 from app.auth.schemas import ProfileUpdate
 from app.core.exceptions import UnauthorizedError
-from app.database.connection import PATIENCE, Database
+from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.models import User
 from app.database.repositories.accounts import users
 from app.database.repositories.accounts.callers import Principal
-from app.database.repositories.accounts.users import TakenError
+from app.database.repositories.accounts.users import DuplicateUserError
 from app.database.repositories.audit import audit_log
-from app.database.repositories.audit.audit_log import Entry, Origin
+from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
 from app.database.repositories.webhooks import event_outbox
 
 
@@ -22,7 +22,7 @@ class ProfileService:
 
     database: Database
 
-    async def update(self, caller: Principal, change: ProfileUpdate, origin: Origin) -> User:
+    async def update(self, caller: Principal, change: ProfileUpdate, origin: RequestOrigin) -> User:
         """Change the caller's account, and return it.
 
         Raises:
@@ -32,14 +32,14 @@ class ProfileService:
         """
         changes = change.model_dump()  # without what was left out
         try:
-            async with self.database.transaction(max_seconds=PATIENCE) as session:
+            async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
                 user = await users.change(session, caller.id, changes)
                 if user is None:
                     raise UnauthorizedError
                 details = {"changed": sorted(changes)}
-                entry = Entry("profile.updated", actor=caller.uuid, target=caller.uuid, details=details)
+                entry = NewAuditEntry("profile.updated", actor=caller.uuid, target=caller.uuid, details=details)
                 await audit_log.record(session, entry, origin)
                 await event_outbox.emit(session, webhook_events.updated(user, changes))
                 return user
-        except TakenError as error:
-            raise already_registered(error.field) from error
+        except DuplicateUserError as error:
+            raise already_registered_error(error.field) from error

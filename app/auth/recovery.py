@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from app.auth import webhook_events
-from app.auth.email.outbox import MailOutbox
-from app.auth.login_throttle import account_keys
+from app.auth.email.outbox import EmailOutbox
+from app.auth.login_throttle import account_counter_keys
 from app.core.exceptions import BadRequestError, ServiceUnavailableError
 from app.core.passwords import PasswordHasher
 from app.core.security import hash_token
-from app.database.connection import PATIENCE, Database, DatabaseSession
+from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseSession
 from app.database.repositories.accounts import (
     api_keys,
     attempt_counters,
@@ -19,7 +19,7 @@ from app.database.repositories.accounts import (
     users,
 )
 from app.database.repositories.audit import audit_log
-from app.database.repositories.audit.audit_log import Entry, Origin
+from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
 from app.database.repositories.webhooks import event_outbox
 
 _MAIL_RETRY_AFTER = 3600
@@ -31,9 +31,11 @@ class RecoveryService:
 
     database: Database
     passwords: PasswordHasher
-    outbox: MailOutbox
+    outbox: EmailOutbox
 
-    async def ask_for_mail(self, kind: Literal["verify_email", "reset_password"], address: str, origin: Origin) -> None:
+    async def ask_for_mail(
+        self, kind: Literal["verify_email", "reset_password"], address: str, origin: RequestOrigin
+    ) -> None:
         """Have a link sent to the address, if it has an account that the link is for.
 
         Whether it has is not looked at here: nothing that the caller sees, or can time, depends on it.
@@ -47,12 +49,12 @@ class RecoveryService:
             raise ServiceUnavailableError(
                 "This system sends no mail.", code="mail_disabled", retry_after=_MAIL_RETRY_AFTER
             )
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             await self.outbox.check_network(connection, origin)
             await self.outbox.enqueue(connection, kind, address)
         self.outbox.wake()
 
-    async def reset_password(self, token: str, new_password: str, origin: Origin) -> None:
+    async def reset_password(self, token: str, new_password: str, origin: RequestOrigin) -> None:
         """Set the password of the account that the token was mailed to, and end all of its logins.
 
         Raises:
@@ -60,12 +62,12 @@ class RecoveryService:
 
         """
         token_hash = hash_token(token)
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             # First, because hashing is expensive: only who has a token may cause it.
-            if not await one_time_tokens.is_good(connection, purpose="reset_password", token_hash=token_hash):
+            if not await one_time_tokens.is_valid(connection, purpose="reset_password", token_hash=token_hash):
                 raise _invalid_token()
         new_hash = await self.passwords.hash(new_password)
-        async with self.database.transaction(max_seconds=PATIENCE) as session:
+        async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
             owner = await one_time_tokens.consume(session, purpose="reset_password", token_hash=token_hash)
             if owner is None:
                 raise _invalid_token()
@@ -77,27 +79,27 @@ class RecoveryService:
             removed = await api_keys.remove_all(session, user_id=owner.id)
             await one_time_tokens.forget(session, user_id=owner.id, purposes=["reset_password", "verify_email"])
             await attempt_counters.forget(
-                session, account_keys(user_id=owner.id, email=owner.email, username=owner.username)
+                session, account_counter_keys(user_id=owner.id, email=owner.email, username=owner.username)
             )
             details = {"logins_ended": ended, "keys_removed": removed}
-            await audit_log.record(session, Entry("password.reset", target=owner.uuid, details=details), origin)
+            await audit_log.record(session, NewAuditEntry("password.reset", target=owner.uuid, details=details), origin)
             await self.outbox.enqueue(session, "password_changed", owner.email)
         self.outbox.wake()
 
-    async def verify_email(self, token: str, origin: Origin) -> bool:
+    async def verify_email(self, token: str, origin: RequestOrigin) -> bool:
         """Note that the owner of the account receives mail at its address. False: the name is taken by now.
 
         Raises:
             BadRequestError: the token is not good, for whatever reason.
 
         """
-        async with self.database.transaction(max_seconds=PATIENCE) as session:
+        async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
             owner = await one_time_tokens.consume(session, purpose="verify_email", token_hash=hash_token(token))
             if owner is None:
                 raise _invalid_token()
             has_its_name = await self._verify(session, owner.id)
             await one_time_tokens.forget(session, user_id=owner.id, purposes=["verify_email"])
-            await audit_log.record(session, Entry("email.verified", target=owner.uuid), origin)
+            await audit_log.record(session, NewAuditEntry("email.verified", target=owner.uuid), origin)
             return has_its_name
 
     async def _verify(self, session: DatabaseSession, user_id: int) -> bool:

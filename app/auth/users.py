@@ -7,12 +7,12 @@ from uuid import UUID
 from app.auth import webhook_events
 from app.auth.schemas import AdminUserResponse, AdminUserUpdate
 from app.core.exceptions import ConflictError, ForbiddenError, NotFoundError
-from app.database.connection import PATIENCE, Database, DatabaseSession
+from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseSession
 from app.database.models import User
 from app.database.repositories.accounts import auth_sessions, users
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.audit import audit_log
-from app.database.repositories.audit.audit_log import Entry, Origin
+from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
 from app.database.repositories.webhooks import event_outbox
 
 # Of other fields the log names only that they changed: they are personal, and it cannot forget.
@@ -26,7 +26,7 @@ class UserService:
     database: Database
 
     async def update(
-        self, admin: Principal, user_uuid: UUID, wanted: AdminUserUpdate, origin: Origin
+        self, admin: Principal, user_uuid: UUID, wanted: AdminUserUpdate, origin: RequestOrigin
     ) -> AdminUserResponse:
         """Change an account. Disabling it ends its logins, and enabling it again does not bring them back.
 
@@ -37,23 +37,23 @@ class UserService:
 
         """
         try:
-            async with self.database.transaction(max_seconds=PATIENCE) as session:
+            async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
                 return AdminUserResponse.model_validate(await _update(session, admin, user_uuid, wanted, origin))
         except (ConflictError, ForbiddenError) as error:
-            refused = Entry(
+            refused = NewAuditEntry(
                 "user.updated",
                 actor=admin.uuid,
                 target=user_uuid,
                 outcome="refused",
                 details={"reason": error.code, "changed": sorted(wanted.model_fields_set)},
             )
-            async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                 await audit_log.record(connection, refused, origin)
             raise
 
 
 async def _update(
-    session: DatabaseSession, admin: Principal, user_uuid: UUID, wanted: AdminUserUpdate, origin: Origin
+    session: DatabaseSession, admin: Principal, user_uuid: UUID, wanted: AdminUserUpdate, origin: RequestOrigin
 ) -> User:
     admins = await users.lock_active_admins(session)
     user = await users.find_and_lock(session, user_uuid)
@@ -75,7 +75,9 @@ async def _update(
         # On enabling too: none comes back to life, whoever had disabled the account, and however.
         await auth_sessions.revoke_all(session, user_id=user.id, reason="disabled")
     details = {"changed": sorted(changes), "before": before, "after": _logged(user)}
-    await audit_log.record(session, Entry("user.updated", actor=admin.uuid, target=user.uuid, details=details), origin)
+    await audit_log.record(
+        session, NewAuditEntry("user.updated", actor=admin.uuid, target=user.uuid, details=details), origin
+    )
     await event_outbox.emit(session, webhook_events.updated(user, changes))
     return user
 

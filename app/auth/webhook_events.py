@@ -4,22 +4,22 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from app.database.models import User
-from app.database.repositories.webhooks.event_outbox import Event
+from app.database.repositories.webhooks.event_outbox import WebhookEvent
 
 
-def registered(user: User) -> Event:
+def registered(user: User) -> WebhookEvent:
     """Return the event that an account was made."""
-    return Event("user.registered", _shown(user), user_id=user.id)
+    return WebhookEvent("user.registered", _shown(user), user_id=user.id)
 
 
-def updated(user: User, changed: Iterable[str]) -> Event:
+def updated(user: User, changed: Iterable[str]) -> WebhookEvent:
     """Return the event that these fields of an account were changed."""
-    return Event("user.updated", {**_shown(user), "changed": sorted(changed)}, user_id=user.id)
+    return WebhookEvent("user.updated", {**_shown(user), "changed": sorted(changed)}, user_id=user.id)
 
 
-def erased(user_uuid: UUID) -> Event:
+def erased(user_uuid: UUID) -> WebhookEvent:
     """Return the event that an account was erased. It outlives the account: receivers must forget it, too."""
-    return Event("user.erased", {"user_id": str(user_uuid)})
+    return WebhookEvent("user.erased", {"user_id": str(user_uuid)})
 
 
 def _shown(user: User) -> dict[str, object]:

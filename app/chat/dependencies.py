@@ -8,36 +8,36 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from app.chat.idempotency.service import Replies
-from app.chat.sessions.service import ChatService
-from app.chat.streaming.cancellation import StopService
-from app.chat.streaming.publisher import Outlet
-from app.chat.streaming.remote import Mirrors
+from app.chat.idempotency.service import IdempotencyService
+from app.chat.sessions.service import SessionService
+from app.chat.streaming.cancellation import CancellationService
+from app.chat.streaming.publisher import StreamPublisher
+from app.chat.streaming.remote import RemoteStreams
 from app.chat.streaming.revocation import RevocationWatch
-from app.chat.streaming.service import FollowingService
-from app.chat.turns.questions import Questions
-from app.chat.turns.recovery import AbandonedTurns, Estimate
-from app.chat.turns.runner import SETTLE_PATIENCE, TurnRunner
+from app.chat.streaming.service import StreamingService
+from app.chat.turns.questions import QuestionBuilder
+from app.chat.turns.recovery import TurnRecovery, UsageEstimate
+from app.chat.turns.runner import STORE_AFTER_CANCEL_TIMEOUT, TurnRunner
 from app.chat.turns.store import TurnStore
 from app.chat.turns.summarizer import Summarizer
-from app.chat.turns.summary_model import NoteTaker
+from app.chat.turns.summary_model import SummaryModel
 from app.config import Settings
-from app.core.shutdown import NOTICE_SECONDS
+from app.core.shutdown import SHUTDOWN_NOTICE
 from app.graph.builder import build_chat_graph
 from app.graph.context import ChatModel, ModelPolicy, Sampling
-from app.graph.prompts import deployment_instructions
+from app.graph.prompts import instructions_builder
 from app.http.dependencies import Resources
 from app.services.limits.open_streams import OpenStreams
-from app.services.limits.quotas import Quotas, default_quota
-from app.services.llm.caching import CachedModel
-from app.services.llm.catalog import Catalog
-from app.services.llm.circuit_breaker import Breakers
+from app.services.limits.quotas import QuotaService, default_quota
+from app.services.llm.caching import CachingChatModel
+from app.services.llm.catalog import ModelCatalog
+from app.services.llm.circuit_breaker import CircuitBreakers
 from app.services.llm.openai import OpenAIChatModel
-from app.services.llm.response_cache import AnswerCache
-from app.services.redis.cache_purger import running_cleaner
-from app.services.redis.cancel_channel import StopChannel
+from app.services.llm.response_cache import ResponseCache
+from app.services.redis.cache_purger import running_cache_purger
+from app.services.redis.cancel_channel import CancelChannel
 from app.services.redis.client import open_redis
-from app.services.redis.stream_buffer import TurnBuffer
+from app.services.redis.stream_buffer import StreamBuffer
 
 _LONGEST_READ = 5.0
 """Seconds that a command may ask Redis to wait for what it reads."""
@@ -47,13 +47,13 @@ _LONGEST_READ = 5.0
 class ChatServices:
     """The decisions of this room, by topic."""
 
-    sessions: ChatService
-    questions: Questions
+    sessions: SessionService
+    questions: QuestionBuilder
     turns: TurnRunner
-    following: FollowingService
-    stops: StopService
+    streaming: StreamingService
+    cancellation: CancellationService
     streams: OpenStreams
-    quotas: Quotas
+    quotas: QuotaService
 
 
 @asynccontextmanager
@@ -67,28 +67,28 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         stack.push_async_callback(blocking_redis.aclose)
         model: ChatModel = provider
         if settings.LLM_CACHE_TTL > 0:
-            cache = AnswerCache(resources.breaker, seconds=settings.LLM_CACHE_TTL, scope=settings.LLM_CACHE_SCOPE)
-            model = cached = CachedModel(provider, cache)
+            cache = ResponseCache(resources.breaker, seconds=settings.LLM_CACHE_TTL, scope=settings.LLM_CACHE_SCOPE)
+            model = cached = CachingChatModel(provider, cache)
             stack.push_async_callback(cached.close)
-        cleaner = await stack.enter_async_context(running_cleaner(resources.breaker))
-        buffer = TurnBuffer(resources.breaker, blocking_redis)
-        channel = StopChannel(resources.breaker, blocking_redis)
-        outlet = Outlet(buffer)
+        cache_purger = await stack.enter_async_context(running_cache_purger(resources.breaker))
+        buffer = StreamBuffer(resources.breaker, blocking_redis)
+        channel = CancelChannel(resources.breaker, blocking_redis)
+        publisher = StreamPublisher(buffer)
         graph = build_chat_graph()
-        catalog = Catalog.from_settings(settings)
-        abandoned = AbandonedTurns(
-            database, buffer.published, Estimate(catalog.primary, settings.LLM_HISTORY_MESSAGES, catalog.cost)
+        catalog = ModelCatalog.from_settings(settings)
+        recovery = TurnRecovery(
+            database, buffer.published_text, UsageEstimate(catalog.primary, settings.LLM_HISTORY_MESSAGES, catalog.cost)
         )
-        replies = Replies(database, abandoned)
+        idempotency = IdempotencyService(database, recovery)
         policy = _policy(settings, catalog)
-        breakers = Breakers(
+        breakers = CircuitBreakers(
             [model.name for model in catalog.models],
             failures=settings.LLM_BREAKER_FAILURES,
             pause=settings.LLM_BREAKER_PAUSE,
         )
-        quotas = Quotas(database, default_quota(settings))
-        questions = Questions(catalog, policy, quotas)
-        notes = NoteTaker(provider, database, policy, catalog.cost, quotas)
+        quotas = QuotaService(database, default_quota(settings))
+        questions = QuestionBuilder(catalog, policy, quotas)
+        notes = SummaryModel(provider, database, policy, catalog.cost, quotas)
         summarizer = Summarizer(notes, database, policy, batch=settings.LLM_SUMMARY_MESSAGES)
         turns = TurnRunner(
             graph=graph,
@@ -96,31 +96,31 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             database=database,
             policy=policy,
             summarizer=summarizer if settings.LLM_SUMMARY_ENABLED else None,
-            store=TurnStore(database, abandoned, quotas),
+            store=TurnStore(database, recovery, quotas),
             price=catalog.cost,
             turn_timeout=settings.LLM_TURN_TIMEOUT,
             health=breakers,
-            outlet=outlet,
+            publisher=publisher,
         )
         streams = OpenStreams(settings.STREAMS_PER_USER)
         resources.heartbeat.show("models", lambda: breakers.states)
-        resources.heartbeat.show("turns", lambda: turns.running)
+        resources.heartbeat.show("turns", lambda: turns.running_count)
         resources.heartbeat.show("streams", lambda: streams.open)
-        mirrors = Mirrors(database, buffer)
+        remote_streams = RemoteStreams(database, buffer)
         revocations = RevocationWatch(database)
-        for work in (outlet.run(), turns.watch(), revocations.run(), channel.listen(turns.stop)):
+        for work in (publisher.run(), turns.watch(), revocations.run(), channel.listen(turns.stop)):
             _start(stack, work)
 
         async def drain() -> None:
             now = asyncio.get_running_loop().time
-            give_up = now() + max(settings.SHUTDOWN_GRACE - NOTICE_SECONDS - SETTLE_PATIENCE, 0)
-            await turns.drain(give_up - now())
-            await summarizer.drain(max(give_up - now(), 0))
-            mirrors.let_go()
+            deadline = now() + max(settings.SHUTDOWN_GRACE - SHUTDOWN_NOTICE - STORE_AFTER_CANCEL_TIMEOUT, 0)
+            await turns.drain(deadline - now())
+            await summarizer.drain(max(deadline - now(), 0))
+            remote_streams.release_all()
 
         async def drain_when_stopping() -> None:
             await resources.stopping.wait()
-            await asyncio.sleep(NOTICE_SECONDS)
+            await asyncio.sleep(SHUTDOWN_NOTICE)
             await drain()
 
         stack.push_async_callback(drain)
@@ -129,24 +129,24 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             "graph": graph,
             "breakers": breakers,
             "chat": ChatServices(
-                sessions=ChatService(database, turns, replies, questions, cleaner),
+                sessions=SessionService(database, turns, idempotency, questions, cache_purger),
                 questions=questions,
                 turns=turns,
-                following=FollowingService(turns, replies, mirrors, revocations),
-                stops=StopService(database, turns, mirrors, channel),
+                streaming=StreamingService(turns, idempotency, remote_streams, revocations),
+                cancellation=CancellationService(database, turns, remote_streams, channel),
                 streams=streams,
                 quotas=quotas,
             ),
         }
 
 
-def _policy(settings: Settings, catalog: Catalog) -> ModelPolicy:
+def _policy(settings: Settings, catalog: ModelCatalog) -> ModelPolicy:
     return ModelPolicy(
         models=(catalog.primary, *catalog.fallbacks),
         retries_per_model=settings.LLM_RETRIES_PER_MODEL,
         attempt_timeout=settings.LLM_ATTEMPT_TIMEOUT,
         history_messages=settings.LLM_HISTORY_MESSAGES,
-        instructions=deployment_instructions(settings.LLM_SYSTEM_PROMPT),
+        instructions=instructions_builder(settings.LLM_SYSTEM_PROMPT),
         context_windows={model.name: model.context_window for model in catalog.models},
         stream_pause=settings.LLM_STREAM_PAUSE,
         stream_timeout=settings.LLM_STREAM_TIMEOUT,

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints, model_validator
 
 from app.core.types import JsonObject, NotBlank, Pagination, RequestModel, ResponseModel, Storable
-from app.database.repositories.chat.turns import SettledStatus
+from app.database.repositories.chat.turns import FinalStatus
 from app.services.usage_schemas import Usage
 
 MAX_MESSAGE_LENGTH = 32_000
@@ -128,7 +128,7 @@ class DirectResponse(ResponseModel):
     """An answer that belongs to no session."""
 
     response: str
-    status: SettledStatus
+    status: FinalStatus
     timestamp: datetime
     metadata: dict[str, Any]
     tokens_used: int

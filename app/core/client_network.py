@@ -8,7 +8,7 @@ _IPV6_PREFIX = 64
 
 
 @lru_cache(maxsize=4096)
-def network_of(host: str | None) -> str | None:
+def client_network(host: str | None) -> str | None:
     """Return the network of an address: an IPv4 address, or 64 bits of an IPv6 one.
 
     None: it is no address, as on a Unix socket.

@@ -6,12 +6,12 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 from typing import Self
 from urllib.parse import urlsplit
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+IpAddress = IPv4Address | IPv6Address
+IpNetwork = IPv4Network | IPv6Network
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 """RFC 6052: where only IPv6 is spoken, a server that has only IPv4 is seen here."""
-_INSIDE_TOO: tuple[Network, ...] = (
+_NOT_PUBLIC: tuple[IpNetwork, ...] = (
     # What Python, depending on its version, takes for global. From the IANA registries of special-purpose addresses:
     IPv4Network("192.0.0.0/24"),
     IPv4Network("192.88.99.0/24"),
@@ -24,7 +24,7 @@ _INSIDE_TOO: tuple[Network, ...] = (
 )
 
 
-def is_outside(address: Address) -> bool:
+def is_public(address: IpAddress) -> bool:
     """Whether anybody on the internet can reach the address, so that reaching it from here tells nothing.
 
     False: private, loopback, link-local (with it the metadata of clouds), shared (CGNAT), multicast, reserved, or one
@@ -32,13 +32,13 @@ def is_outside(address: Address) -> bool:
     """
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped:
-            return is_outside(address.ipv4_mapped)
+            return is_public(address.ipv4_mapped)
         if address in _NAT64:
-            return is_outside(IPv4Address(address.packed[-4:]))
+            return is_public(IPv4Address(address.packed[-4:]))
     return (
         address.is_global
         and not (address.is_multicast or address.is_reserved)
-        and not any(address in network for network in _INSIDE_TOO)
+        and not any(address in network for network in _NOT_PUBLIC)
     )
 
 
@@ -46,7 +46,7 @@ def is_outside(address: Address) -> bool:
 class AllowedHosts:
     """Places that may be reached although they are inside."""
 
-    networks: tuple[Network, ...] = ()
+    networks: tuple[IpNetwork, ...] = ()
     names: frozenset[tuple[str, int | None]] = frozenset()
     """Host as a URL spells it, and port; None: any."""
 
@@ -58,7 +58,7 @@ class AllowedHosts:
             ValueError: an entry is none of them.
 
         """
-        networks: list[Network] = []
+        networks: list[IpNetwork] = []
         names: set[tuple[str, int | None]] = set()
         for entry in entries:
             try:
@@ -67,9 +67,9 @@ class AllowedHosts:
                 names.add(_host_and_port(entry))
         return cls(tuple(networks), frozenset(names))
 
-    def permits(self, host: str, port: int, address: Address) -> bool:
+    def permits(self, host: str, port: int, address: IpAddress) -> bool:
         """Whether the host of a URL may be reached at this address of it."""
-        if is_outside(address) or (host, port) in self.names or (host, None) in self.names:
+        if is_public(address) or (host, port) in self.names or (host, None) in self.names:
             return True
         if isinstance(address, IPv6Address) and address.ipv4_mapped:
             address = address.ipv4_mapped

@@ -17,7 +17,7 @@ from app.core.exceptions import ServiceUnavailableError
 # RFC 9106, section 4, second recommended option: 64 MiB, three passes. One lane, because hashes run side by side.
 _HASHER = argon2.using(type="ID", memory_cost=65_536, time_cost=3, parallelism=1)
 
-_WAITING_PER_SLOT = 32
+_MAX_WAITING_PER_THREAD = 32
 """Callers that may wait for each hash that runs."""
 # Of a core that others want too, a thread that has stepped back this far gets a thirtieth (Linux, sched(7)).
 _NICENESS = 15
@@ -31,9 +31,9 @@ class PasswordHasher:
 
     def __init__(self, concurrency: int) -> None:
         """At most `concurrency` hashes run at once; 32 times as many callers wait their turn, and more are refused."""
-        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="argon2", initializer=_step_back)
+        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="argon2", initializer=_lower_priority)
         self._pending = 0
-        self._max_pending = concurrency * (1 + _WAITING_PER_SLOT)
+        self._max_pending = concurrency * (1 + _MAX_WAITING_PER_THREAD)
         # Verified when the account does not exist, so that both answers take the same time.
         self._decoy = _HASHER.hash(secrets.token_urlsafe())
 
@@ -71,7 +71,7 @@ class PasswordHasher:
             self._pending -= 1
 
 
-def _step_back() -> None:
+def _lower_priority() -> None:
     # Elsewhere the priority would be the whole process's.
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

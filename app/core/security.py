@@ -20,7 +20,7 @@ MAX_TOKEN_LENGTH = 4096
 MAX_TOKEN_LIFE = timedelta(days=1)
 """The longest that settings allow; a token of a longer one is not ours."""
 
-_MOST_KNOWN = 10_000
+_MAX_CACHED_TOKENS = 10_000
 """Tokens of which a process remembers what was in them."""
 _CLOCK_SKEW = timedelta(minutes=1)
 """How far the clocks of two services may be apart."""
@@ -93,7 +93,7 @@ class AccessTokens:
         known = self._known.get(digest)
         if known is None:
             known = self._read(token)
-            if len(self._known) >= _MOST_KNOWN:
+            if len(self._known) >= _MAX_CACHED_TOKENS:
                 self._known.clear()
             self._known[digest] = known
         # Time passes: the rest of what was checked stays true.

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-NOTICE_SECONDS = 0.5
+SHUTDOWN_NOTICE = 0.5
 """So long readiness is red while everything is still served, for balancers to see it."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def stop_notice(stopping: asyncio.Event) -> Iterator[None]:
+def notify_on_shutdown(stopping: asyncio.Event) -> Iterator[None]:
     """Set the event when the process is told to stop; its server hears of it a moment later.
 
     Uvicorn listens to signals from before its application starts, and closes its port as soon as it hears one.
@@ -33,7 +33,7 @@ def stop_notice(stopping: asyncio.Event) -> Iterator[None]:
             server(number, frame)
         else:
             loop.call_soon_threadsafe(stopping.set)
-            loop.call_soon_threadsafe(loop.call_later, NOTICE_SECONDS, server, number, None)
+            loop.call_soon_threadsafe(loop.call_later, SHUTDOWN_NOTICE, server, number, None)
 
     for number in servers:
         signal.signal(number, hear)

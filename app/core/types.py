@@ -24,8 +24,8 @@ from uuid_utils.compat import uuid7
 MAX_OBJECT_BYTES = 8192
 MAX_OBJECT_DEPTH = 8
 MAX_FIELDS = 50
-_LARGEST_NUMBER = 2**53
-_SMALLEST_NUMBER = 1e-15
+_MAX_NUMBER = 2**53
+_MIN_NUMBER = 1e-15
 _DATE = re.compile(r"\d{4}-\d\d-\d\d[T ]", re.ASCII)
 _FIRST_YEAR, _LAST_YEAR = 2000, 2200
 
@@ -99,7 +99,7 @@ def _check_value(value: JsonValue, depth: int) -> None:
         check_text(value)
     elif isinstance(value, int | float):
         # JSON's numbers as JavaScript has them. jsonb would write 1e308 with all its digits.
-        if value != 0 and not _SMALLEST_NUMBER <= abs(value) <= _LARGEST_NUMBER:
+        if value != 0 and not _MIN_NUMBER <= abs(value) <= _MAX_NUMBER:
             raise ValueError("numbers must lie within 2^53, and not closer to 0 than 1e-15")
     elif isinstance(value, dict):
         for key, item in value.items():

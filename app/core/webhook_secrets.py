@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 PREFIX = "whsec_"
-_SHORTEST, _LONGEST = 24, 64
+_MIN_BYTES, _MAX_BYTES = 24, 64
 """Bytes, by the standard's section on secrets."""
 
 
-class NoSecretError(Exception):
+class MissingSecretError(Exception):
     """An endpoint is to be signed for with `WEBHOOK_SECRET`, and there is none."""
 
 
@@ -43,12 +43,12 @@ class WebhookSecrets:
         """
         if uses_shared:
             if not self.shared:
-                raise NoSecretError
+                raise MissingSecretError
             return self.shared
         return tuple(self.own(endpoint, generation - back) for back in range(2 if has_previous else 1))
 
 
-def read_secrets(text: str) -> tuple[str, ...]:
+def parse_secrets(text: str) -> tuple[str, ...]:
     """Return the secrets of a setting, which are separated by spaces.
 
     Raises:
@@ -61,9 +61,9 @@ def read_secrets(text: str) -> tuple[str, ...]:
             size = len(base64.b64decode(secret.removeprefix(PREFIX), validate=True))
         except (ValueError, binascii.Error):
             size = 0
-        if not (secret.startswith(PREFIX) and _SHORTEST <= size <= _LONGEST):
+        if not (secret.startswith(PREFIX) and _MIN_BYTES <= size <= _MAX_BYTES):
             raise ValueError(
-                f"must be {PREFIX} and {_SHORTEST} to {_LONGEST} bytes in base64; "
+                f"must be {PREFIX} and {_MIN_BYTES} to {_MAX_BYTES} bytes in base64; "
                 f"`echo {PREFIX}$(openssl rand -base64 32)` makes one"
             )
     return secrets

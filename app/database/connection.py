@@ -20,7 +20,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from app.config import DatabaseSettings
 from app.core.exceptions import DatabaseUnavailableError, UnauthorizedError
-from app.database.driver import DriverConnection, RefusedError
+from app.database.driver import DriverConnection, StatementRefusedError
 
 DatabaseSession = AsyncSession
 """An open transaction, for the layers above that pass it on without knowing SQLAlchemy."""
@@ -29,7 +29,7 @@ DatabaseConnection = AsyncConnection
 """A connection on which each statement is a transaction of its own, likewise."""
 
 
-PATIENCE = 1.5
+REQUEST_TIMEOUT = 1.5
 """Seconds a request waits for its first answer from PostgreSQL before it is told to come back."""
 
 
@@ -56,7 +56,7 @@ class Database:
         self.engine = engine
         # The same pool, without BEGIN and COMMIT around a single statement.
         self._autocommit_engine = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._up_since: float | None = -math.inf
+        self._available_since: float | None = -math.inf
         """None: away."""
 
     @classmethod
@@ -79,14 +79,14 @@ class Database:
                     # Statements here take milliseconds: compiling them to machine code costs more than it saves.
                     "jit": "off",
                     # The server gives up before its client: what nobody waits for any more must not be committed.
-                    "lock_timeout": f"{PATIENCE * 1000 - 300:.0f}",
+                    "lock_timeout": f"{REQUEST_TIMEOUT * 1000 - 300:.0f}",
                     "statement_timeout": f"{settings.DATABASE_COMMAND_TIMEOUT * 950:.0f}",
                 },
                 **arguments,
             },
         )
         event.listen(engine.sync_engine, "checkout", _replace_closed)
-        event.listen(engine.sync_engine, "invalidate", _hang_up)
+        event.listen(engine.sync_engine, "invalidate", _terminate)
         return cls(engine)
 
     @asynccontextmanager
@@ -99,7 +99,7 @@ class Database:
             DatabaseUnavailableError: PostgreSQL is away or too slow.
 
         """
-        with self._noticed():
+        with self._track_availability():
             async with (
                 asyncio.timeout(max_seconds),
                 AsyncSession(self.engine, expire_on_commit=False) as session,
@@ -108,7 +108,7 @@ class Database:
                 yield session
 
     @asynccontextmanager
-    async def reading(self, *, max_seconds: float | None = None) -> AsyncIterator[AsyncSession]:
+    async def read_only(self, *, max_seconds: float | None = None) -> AsyncIterator[AsyncSession]:
         """Open a session for a single statement that reads: without BEGIN and COMMIT it is one round trip.
 
         `max_seconds` bounds the whole, the wait for a connection included.
@@ -117,7 +117,7 @@ class Database:
             DatabaseUnavailableError: PostgreSQL is away or too slow.
 
         """
-        with self._noticed():
+        with self._track_availability():
             async with asyncio.timeout(max_seconds), AsyncSession(self._autocommit_engine) as session:
                 yield session
 
@@ -131,31 +131,31 @@ class Database:
             DatabaseUnavailableError: PostgreSQL is away or too slow.
 
         """
-        with self._noticed():
+        with self._track_availability():
             async with asyncio.timeout(max_seconds), self._autocommit_engine.connect() as connection:
                 yield connection
 
     @asynccontextmanager
-    async def direct(self, *, max_seconds: float | None = None) -> AsyncIterator[DriverConnection]:
+    async def driver_connection(self, *, max_seconds: float | None = None) -> AsyncIterator[DriverConnection]:
         """Open a connection like `autocommit`, for statements that go to the driver as they are.
 
         Raises:
             DatabaseUnavailableError: PostgreSQL is away or too slow.
 
         """
-        with self._noticed():
+        with self._track_availability():
             async with asyncio.timeout(max_seconds):
                 pooled = await self._connect()
                 try:
                     yield cast("DriverConnection", pooled.driver_connection)
-                except (PostgresError, RefusedError):
+                except (PostgresError, StatementRefusedError):
                     raise  # PostgreSQL has answered: the connection is as good as before, or known to be closed
                 except BaseException:
                     # It may be in the middle of a statement.
                     pooled.invalidate()
                     raise
                 finally:
-                    await self._give_back(pooled)
+                    await self._release(pooled)
 
     async def _connect(self) -> PoolProxiedConnection:
         try:
@@ -164,21 +164,21 @@ class Database:
             # Refused: it is starting or stopping, or has no connection to spare. Elsewhere SQLAlchemy wraps this.
             raise DatabaseUnavailableError from error
 
-    async def _give_back(self, pooled: PoolProxiedConnection) -> None:
+    async def _release(self, pooled: PoolProxiedConnection) -> None:
         if cast("QueuePool", self.engine.pool).overflow() > 0:
             # The pool may close it, and waits for the server then. Cut short, it would count as lent for ever.
             await asyncio.shield(greenlet_spawn(pooled.close))
         else:
             pooled.close()
 
-    def pool_use(self) -> dict[str, int]:
+    def pool_stats(self) -> dict[str, int]:
         """Count the connections of this process: those in use, those that are free, and how many there may be."""
         pool = cast("QueuePool", self.engine.pool)
         return {"in_use": pool.checkedout(), "free": pool.checkedin(), "max": pool.size() + pool._max_overflow}  # noqa: SLF001 - it has no other name
 
-    def seconds_up(self) -> float:
+    def seconds_since_recovery(self) -> float:
         """Tell how long PostgreSQL has answered without a break, as far as this process has seen. 0: it is away."""
-        return 0.0 if self._up_since is None else time.monotonic() - self._up_since
+        return 0.0 if self._available_since is None else time.monotonic() - self._available_since
 
     async def ping(self) -> None:
         """Ask PostgreSQL for the least there is.
@@ -187,7 +187,7 @@ class Database:
             DatabaseUnavailableError: PostgreSQL is away or too slow.
 
         """
-        async with self.autocommit(max_seconds=PATIENCE) as connection:
+        async with self.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             await connection.execute(text("SELECT 1"))
 
     async def close(self) -> None:
@@ -195,15 +195,15 @@ class Database:
         await self.engine.dispose()
 
     @contextmanager
-    def _noticed(self) -> Iterator[None]:
+    def _track_availability(self) -> Iterator[None]:
         try:
-            with translated_errors():
+            with translate_driver_errors():
                 yield
         except DatabaseUnavailableError:
-            self._up_since = None
+            self._available_since = None
             raise
-        if self._up_since is None:
-            self._up_since = time.monotonic()
+        if self._available_since is None:
+            self._available_since = time.monotonic()
 
 
 def violated_constraint(error: BaseException) -> str | None:
@@ -213,7 +213,7 @@ def violated_constraint(error: BaseException) -> str | None:
     return str(name) if name else None
 
 
-class translated_errors:  # noqa: N801 - used like a function
+class translate_driver_errors:  # noqa: N801 - used like a function
     """Turns what drivers raise when PostgreSQL is away, or the caller's account is, into what clients are told."""
 
     def __enter__(self) -> None:
@@ -222,22 +222,22 @@ class translated_errors:  # noqa: N801 - used like a function
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if error is not None and _is_outage(error):
             raise DatabaseUnavailableError from error
-        if error is not None and (violated_constraint(error) or "").endswith(_ACCOUNT_IS_GONE):
+        if error is not None and (violated_constraint(error) or "").endswith(_ACCOUNT_FOREIGN_KEY):
             raise UnauthorizedError from error
 
 
 # By the naming convention, the end of every foreign key to an account: it was erased while the request was served.
-_ACCOUNT_IS_GONE = "_user_id_users"
+_ACCOUNT_FOREIGN_KEY = "_user_id_users"
 
 # PostgreSQL, appendix A: connection exception, refused login, unknown database, transaction rollback (a deadlock),
 # insufficient resources, a lock not had in time, operator intervention (starting, stopping), a statement out of time.
-_OUTAGES = ("08", "28", "3D", "40", "53", "55P03", "57P", "57014")
+_OUTAGE_SQLSTATES = ("08", "28", "3D", "40", "53", "55P03", "57P", "57014")
 
 
 def _is_outage(error: BaseException) -> bool:
     if isinstance(error, DBAPIError | PostgresError):
         sqlstate = getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", None) or ""
-        if getattr(error, "connection_invalidated", False) or sqlstate.startswith(_OUTAGES):
+        if getattr(error, "connection_invalidated", False) or sqlstate.startswith(_OUTAGE_SQLSTATES):
             return True
     # The system's own errors come from opening a connection.
     return isinstance(
@@ -251,6 +251,6 @@ def _replace_closed(connection: Any, _entry: ConnectionPoolEntry, _proxy: PoolPr
         raise DisconnectionError
 
 
-def _hang_up(connection: Any, _entry: ConnectionPoolEntry, _error: BaseException | None) -> None:  # noqa: ANN401 - the driver's
+def _terminate(connection: Any, _entry: ConnectionPoolEntry, _error: BaseException | None) -> None:  # noqa: ANN401 - the driver's
     # The pool would say goodbye first, and wait 2 s for a server that no longer answers.
     connection.driver_connection.terminate()

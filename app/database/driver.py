@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 Row: TypeAlias = Mapping[str, Any]
 """Values by the names of their columns."""
 DriverConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-Either: TypeAlias = "DriverConnection | AsyncConnection"
+AnyConnection: TypeAlias = "DriverConnection | AsyncConnection"
 """The driver's connection, or one of SQLAlchemy's, whose transaction the statement then joins."""
 
 _DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 
 
-class RefusedError(Exception):
+class StatementRefusedError(Exception):
     """What a repository says of its own once PostgreSQL has answered: the connection is as good as before."""
 
 
@@ -60,7 +60,7 @@ class Statement:
         return [values[name] for name in self._names]
 
 
-async def fetch(connection: Either, statement: Statement, parameters: Mapping[str, object]) -> Sequence[Row]:
+async def fetch(connection: AnyConnection, statement: Statement, parameters: Mapping[str, object]) -> Sequence[Row]:
     """Run a statement, and return its rows; none, where it gives none.
 
     Raises:
@@ -73,7 +73,7 @@ async def fetch(connection: Either, statement: Statement, parameters: Mapping[st
     return cast("Sequence[Row]", await connection.fetch(statement.sql, *statement.arguments(parameters)))
 
 
-async def fetch_one(connection: Either, statement: Statement, parameters: Mapping[str, object]) -> Row | None:
+async def fetch_one(connection: AnyConnection, statement: Statement, parameters: Mapping[str, object]) -> Row | None:
     """Run a statement that has one row or none.
 
     Raises:

@@ -13,9 +13,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
 from app.core.exceptions import DatabaseUnavailableError, StartupError
-from app.database.connection import Database, translated_errors
+from app.database.connection import Database, translate_driver_errors
 
-STARTUP_PATIENCE = 15.0
+STARTUP_TIMEOUT = 15.0
 """Seconds a starting process waits for PostgreSQL."""
 
 _ALEMBIC_INI = Path(__file__).parents[2] / "alembic.ini"
@@ -35,7 +35,7 @@ def upgrade(database_url: str) -> None:
         DatabaseUnavailableError: PostgreSQL is away, or a table stayed locked.
 
     """
-    with translated_errors():
+    with translate_driver_errors():
         command.upgrade(alembic_config(database_url), "head")
 
 
@@ -47,7 +47,7 @@ def find_drift(database_url: str) -> str | None:
 
     """
     try:
-        with translated_errors():
+        with translate_driver_errors():
             command.check(alembic_config(database_url))
     except CommandError as error:
         return str(error)
@@ -83,13 +83,13 @@ async def require_current_schema(database: Database) -> None:
 
 
 async def wait_for_schema(database: Database) -> None:
-    """Wait until PostgreSQL answers, `STARTUP_PATIENCE` seconds at most, and refuse a schema that is behind.
+    """Wait until PostgreSQL answers, `STARTUP_TIMEOUT` seconds at most, and refuse a schema that is behind.
 
     Raises:
         StartupError: it does not answer, or the schema is missing or behind.
 
     """
-    give_up = time.monotonic() + STARTUP_PATIENCE
+    give_up = time.monotonic() + STARTUP_TIMEOUT
     while True:
         try:
             await require_current_schema(database)

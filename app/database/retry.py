@@ -6,15 +6,15 @@ from typing import TypeVar
 
 from app.core.exceptions import DatabaseUnavailableError
 
-STORE_PATIENCE = 15.0
+STORE_TIMEOUT = 15.0
 """Seconds that are tried while PostgreSQL is away."""
-_PAUSE = 0.5
+_RETRY_INTERVAL = 0.5
 """Seconds between attempts."""
 
 T = TypeVar("T")
 
 
-async def insist(store: Callable[[], Awaitable[T]]) -> T:
+async def retry_until_available(store: Callable[[], Awaitable[T]]) -> T:
     """Try again while PostgreSQL is away, for a while. `store` must be harmless to repeat.
 
     Raises:
@@ -22,11 +22,11 @@ async def insist(store: Callable[[], Awaitable[T]]) -> T:
 
     """
     try:
-        async with asyncio.timeout(STORE_PATIENCE):
+        async with asyncio.timeout(STORE_TIMEOUT):
             while True:
                 try:
                     return await store()
                 except DatabaseUnavailableError:
-                    await asyncio.sleep(_PAUSE)
+                    await asyncio.sleep(_RETRY_INTERVAL)
     except TimeoutError:
         raise DatabaseUnavailableError from None

@@ -41,7 +41,7 @@ _PARAMETERS = tuple(parameter.name for parameter in fields(Sampling))
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class TurnOwner:
     """Whose question it is."""
 
     user_id: int
@@ -57,12 +57,12 @@ class ModelRequest:
     model: str
     messages: Sequence[PromptMessage]
     parameters: Sampling
-    owner: Owner
+    owner: TurnOwner
     """For whom. It never reaches the provider."""
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class TokenCounts:
     """Tokens that an attempt took."""
 
     prompt_tokens: int = 0
@@ -79,9 +79,9 @@ class Completion:
     model: str
     """As the provider names it, which may be more exact than what was asked for."""
     finish_reason: str
-    spent: Spent
+    token_counts: TokenCounts
     is_cached: bool = False
-    """Whether no model was asked, because the answer was known: `spent` is what it took when it was made."""
+    """Whether no model was asked, because the answer was known: `token_counts` is what it took when it was made."""
     is_repaired: bool = False
     """Whether the provider sent what cannot be stored, which was left out."""
 
@@ -95,27 +95,27 @@ class ModelError(Exception):
         *,
         retryable: bool,
         retry_after: float | None = None,
-        is_models_fault: bool = True,
-        may_have_cost: bool = False,
-        spent: Spent | None = None,
+        is_model_fault: bool = True,
+        may_have_used_tokens: bool = False,
+        token_counts: TokenCounts | None = None,
     ) -> None:
         """Say what went wrong.
 
         `retryable`: the same request may succeed at the same model. `retry_after`: seconds the provider asked to be
-        left alone. `is_models_fault`: another request would have failed too. `may_have_cost`: the model may have
-        worked all the same, so somebody has to account for it. `spent`: what the provider says it took.
+        left alone. `is_model_fault`: another request would have failed too. `may_have_used_tokens`: the model may have
+        worked all the same, so somebody has to account for it. `token_counts`: what the provider says it took.
         """
         self.code = code
         self.retryable = retryable
         self.retry_after = retry_after
-        self.is_models_fault = is_models_fault
-        self.may_have_cost = may_have_cost
-        self.spent = spent
+        self.is_model_fault = is_model_fault
+        self.may_have_used_tokens = may_have_used_tokens
+        self.token_counts = token_counts
         super().__init__(code)
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class StreamTimeouts:
     """How long one streamed attempt is waited for, in seconds."""
 
     first: float
@@ -126,7 +126,7 @@ class Patience:
     """All together."""
 
 
-Publish = Callable[[str], None]
+PublishText = Callable[[str], None]
 """Takes the next piece of an answer's text. It neither blocks nor fails."""
 
 
@@ -142,7 +142,7 @@ class ChatModel(Protocol):
         """
         ...
 
-    async def stream(self, request: ModelRequest, publish: Publish, *, patience: Patience) -> Completion:
+    async def stream(self, request: ModelRequest, publish: PublishText, *, timeouts: StreamTimeouts) -> Completion:
         """Make one attempt, and hand over the text piece by piece as it comes. Return the whole of it.
 
         Raises:
@@ -155,38 +155,38 @@ class ChatModel(Protocol):
 class ModelHealth(Protocol):
     """The port to what is known of models from earlier attempts. Only models of the allow-list are asked about."""
 
-    def may_ask(self, model: str) -> bool:
+    def allow_request(self, model: str) -> bool:
         """Tell whether a model is worth asking now. Whoever is told so asks it, and says how it went."""
         ...
 
-    def due_in(self, model: str) -> float:
+    def seconds_until_retry(self, model: str) -> float:
         """Return in how many seconds it will be."""
         ...
 
-    def succeeded(self, model: str) -> None:
+    def record_success(self, model: str) -> None:
         """Note that a model answered."""
         ...
 
-    def failed(self, model: str, *, pause: float | None) -> None:
+    def record_failure(self, model: str, *, pause: float | None) -> None:
         """Note that it did not. `pause`: seconds that the provider asked to be left alone."""
         ...
 
 
-class NoHealth:
+class AlwaysHealthy:
     """`ModelHealth` that knows nothing: every model is worth asking."""
 
-    def may_ask(self, _model: str) -> bool:
+    def allow_request(self, _model: str) -> bool:
         """See `ModelHealth`."""
         return True
 
-    def due_in(self, _model: str) -> float:
+    def seconds_until_retry(self, _model: str) -> float:
         """See `ModelHealth`."""
         return 0
 
-    def succeeded(self, model: str) -> None:
+    def record_success(self, model: str) -> None:
         """See `ModelHealth`."""
 
-    def failed(self, model: str, *, pause: float | None) -> None:
+    def record_failure(self, model: str, *, pause: float | None) -> None:
         """See `ModelHealth`."""
 
 
@@ -203,7 +203,7 @@ class TextSink(Protocol):
         ...
 
 
-class PastMessage(TypedDict):
+class HistoryMessage(TypedDict):
     """A message of the session, said before."""
 
     seq: int
@@ -221,10 +221,10 @@ class Summary(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
+class SessionHistory:
     """What is known of a session before a question."""
 
-    messages: list[PastMessage] = field(default_factory=list)
+    messages: list[HistoryMessage] = field(default_factory=list)
     """The newest, oldest first."""
     summary: Summary | None = None
 
@@ -232,17 +232,17 @@ class Remembered:
 class ConversationHistory(Protocol):
     """The port to what was said before."""
 
-    async def recall(self, session_id: UUID, *, before_seq: int, limit: int) -> Remembered:
+    async def load(self, session_id: UUID, *, before_seq: int, limit: int) -> SessionHistory:
         """Return the newest `limit` messages before `before_seq`, and the summary of the older ones."""
         ...
 
 
-Instructions = Callable[[Mapping[str, Any]], str]
+InstructionsBuilder = Callable[[Mapping[str, Any]], str]
 """Writes the instructions for the model: takes the context of session and question together."""
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class ModelAttempt:
     """One call of a model, for the ledger. Neither completed nor failed: it was cancelled."""
 
     model_requested: str
@@ -256,7 +256,7 @@ class Attempt:
     error_code: str | None = None
     first_token_ms: int | None = None
     """Until the first text of a streamed attempt."""
-    spent: Spent = Spent()
+    token_counts: TokenCounts = TokenCounts()
     """What it took, where nobody else is known to have paid for it."""
 
 
@@ -271,7 +271,7 @@ class ModelPolicy:
     """Seconds one attempt may take."""
     history_messages: int
     """Earlier messages sent with a question, at most."""
-    instructions: Instructions
+    instructions: InstructionsBuilder
     """What they are told before anything else."""
     context_windows: Mapping[str, int] = field(default_factory=dict)
     """Tokens that question and answer may have together, by model. A model that is not here takes anything."""
@@ -293,15 +293,15 @@ class ChatContext:
     """The injected resources of one run."""
 
     model: ChatModel
-    history: ConversationHistory
+    conversation_history: ConversationHistory
     policy: ModelPolicy
-    owner: Owner
+    owner: TurnOwner
     deadline: float
     """When the run must be over, on the event loop's clock; when a streamed answer must have begun."""
-    health: ModelHealth = field(default_factory=NoHealth)
+    health: ModelHealth = field(default_factory=AlwaysHealthy)
     sink: TextSink | None = None
     """Who reads along. None: nobody does, and the model is asked for its answer in one piece."""
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[ModelAttempt] = field(default_factory=list)
     """Filled as attempts end, and kept outside the state so that a run that is cut short is accounted for too."""
 
     @property

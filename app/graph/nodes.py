@@ -10,12 +10,21 @@ from uuid import UUID
 from langgraph.runtime import Runtime
 
 from app.core.exceptions import AppError
-from app.graph.context import Attempt, ChatContext, Completion, ModelError, ModelRequest, Patience, Remembered, Spent
-from app.graph.context_window import Fitted, budget, fit, is_too_long
+from app.graph.context import (
+    ChatContext,
+    Completion,
+    ModelAttempt,
+    ModelError,
+    ModelRequest,
+    SessionHistory,
+    StreamTimeouts,
+    TokenCounts,
+)
+from app.graph.context_window import FittedPrompt, prompt_budget, exceeds_context_window, fit_prompt
 from app.graph.prompts import FALLBACK_RESPONSE
-from app.graph.retry_policy import after_failure, choose, time_limit
+from app.graph.retry_policy import attempt_timeout, choose_model, plan_retry
 from app.graph.state import ChatState
-from app.graph.streaming import Transcription
+from app.graph.streaming import TrimmedTextStream
 from app.graph.tokens import estimate_tokens
 
 logger = logging.getLogger(__name__)
@@ -28,20 +37,20 @@ async def preprocess_node(state: ChatState, runtime: Runtime[ChatContext]) -> di
         return {"error": "empty_message", "status": "error"}
     context = runtime.context
     instructions = context.policy.instructions(state.get("context", {}))
-    if is_too_long(message, instructions, context.policy):
+    if exceeds_context_window(message, instructions, context.policy):
         return {"error": "message_too_long", "status": "error"}
-    remembered = Remembered()
+    history = SessionHistory()
     if session_id := state.get("session_id"):
         try:
-            remembered = await context.history.recall(
+            history = await context.conversation_history.load(
                 UUID(session_id), before_seq=state["question_seq"], limit=context.policy.history_messages
             )
         except AppError as error:
             return {"error": error.code, "status": "error"}
     return {
         "processed_message": message,
-        "conversation_history": remembered.messages,
-        "summary": remembered.summary,
+        "conversation_history": history.messages,
+        "summary": history.summary,
         "system_prompt": instructions,
         "model_index": 0,
         "model_attempts": 0,
@@ -62,17 +71,17 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
     if remaining <= 0:
         return {"error": "turn_timeout", "status": "error"}
 
-    choice = choose(state, context)
+    choice = choose_model(state, context)
     model = context.policy.models[choice.index]
     fitted = _fit(state, context, model)
     request = ModelRequest(model, fitted.messages, context.sampling, context.owner)
     asked = time.perf_counter()
-    seen = Transcription(context.sink) if context.sink else None
+    seen = TrimmedTextStream(context.sink) if context.sink else None
 
     def record(completion: Completion | None = None, error: ModelError | None = None) -> None:
         first_at = seen.first_at if seen else None
         context.attempts.append(
-            Attempt(
+            ModelAttempt(
                 model_requested=model,
                 is_fallback=choice.index > 0,
                 fallback_reason=choice.fallback_reason,
@@ -81,37 +90,37 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
                 completion=completion,
                 error_code=error.code if error else None,
                 first_token_ms=None if first_at is None else round((first_at - asked) * 1000),
-                spent=_spent(completion, error, fitted, context.shown),
+                token_counts=_token_counts(completion, error, fitted, context.shown),
             )
         )
 
-    limit = time_limit(choice, context, remaining)
+    limit = attempt_timeout(choice, context, remaining)
     try:
         if seen is None:
             completion = await context.model.complete(request, max_seconds=limit)
         else:
-            patience = Patience(limit, context.policy.stream_pause, limit + context.policy.stream_timeout)
-            completion = await context.model.stream(request, seen.publish, patience=patience)
+            timeouts = StreamTimeouts(limit, context.policy.stream_pause, limit + context.policy.stream_timeout)
+            completion = await context.model.stream(request, seen.publish, timeouts=timeouts)
     except ModelError as error:
         record(error=error)
-        if error.is_models_fault:
-            context.health.failed(model, pause=error.retry_after)
-        update = after_failure(state, context, choice, error)
+        if error.is_model_fault:
+            context.health.record_failure(model, pause=error.retry_after)
+        update = plan_retry(state, context, choice, error)
     except asyncio.CancelledError:
         record()
         raise
     else:
         record(completion)
         if not completion.is_cached:
-            context.health.succeeded(model)
+            context.health.record_success(model)
         update = {
             "model_index": choice.index,
             "llm_response": completion.text,
             "finish_reason": completion.finish_reason,
             "tokens_used": {
-                "input": completion.spent.prompt_tokens,
-                "output": completion.spent.completion_tokens,
-                "total": completion.spent.prompt_tokens + completion.spent.completion_tokens,
+                "input": completion.token_counts.prompt_tokens,
+                "output": completion.token_counts.completion_tokens,
+                "total": completion.token_counts.prompt_tokens + completion.token_counts.completion_tokens,
             },
             "model_used": completion.model,
             "is_cached": completion.is_cached,
@@ -147,26 +156,28 @@ async def error_handler_node(state: ChatState, runtime: Runtime[ChatContext]) ->
     }
 
 
-def _fit(state: ChatState, context: ChatContext, model: str) -> Fitted:
+def _fit(state: ChatState, context: ChatContext, model: str) -> FittedPrompt:
     # For each attempt anew: models differ in what they can look at.
-    return fit(
-        Remembered(state["conversation_history"], state.get("summary")),
+    return fit_prompt(
+        SessionHistory(state["conversation_history"], state.get("summary")),
         instructions=state["system_prompt"],
         question=state["processed_message"],
         question_seq=state.get("question_seq", 1),
-        budget=budget(context.policy, model),
+        budget=prompt_budget(context.policy, model),
     )
 
 
-def _spent(completion: Completion | None, error: ModelError | None, fitted: Fitted, shown: str) -> Spent:
+def _token_counts(
+    completion: Completion | None, error: ModelError | None, fitted: FittedPrompt, shown: str
+) -> TokenCounts:
     if completion is not None:
-        return Spent() if completion.is_cached else completion.spent  # it has been paid for once
-    if error is not None and error.spent is not None:
-        return error.spent
+        return TokenCounts() if completion.is_cached else completion.token_counts  # it has been paid for once
+    if error is not None and error.token_counts is not None:
+        return error.token_counts
     # What was cancelled may have been on its way. Of an attempt after which there is another one, nothing was shown.
-    if error is None or error.may_have_cost or shown:
+    if error is None or error.may_have_used_tokens or shown:
         return estimate_tokens(fitted.messages, shown)
-    return Spent()
+    return TokenCounts()
 
 
 def _metadata(state: ChatState, context: ChatContext) -> dict[str, Any]:

@@ -8,18 +8,18 @@ from typing import Any
 from app.graph.context import ChatContext, ModelError
 from app.graph.state import ChatState
 
-SUSPENDED = "model_suspended"
+MODEL_SUSPENDED = "model_suspended"
 """Reason of a fallback: the model before was not asked, because it had failed too often."""
 
 _BACKOFF_BASE = 0.25
 """Most seconds before the first repetition; doubled for each one after."""
-_LONGEST_BACKOFF = 8.0
-_PATIENCE = 4.0
+_MAX_BACKOFF = 8.0
+_MAX_WAIT_BEFORE_FALLBACK = 4.0
 """Seconds worth waiting for a model while another could be asked."""
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ModelChoice:
     """The model that is asked now."""
 
     index: int
@@ -32,22 +32,22 @@ class Choice:
     """Whether it is asked although it had failed too often, because all that are left have."""
 
 
-def choose(state: ChatState, context: ChatContext) -> Choice:
+def choose_model(state: ChatState, context: ChatContext) -> ModelChoice:
     """Choose the next model that is worth asking. There always is one: a turn is never refused without a try."""
     models = context.policy.models
     first = state["model_index"]
     left = range(first, len(models))
-    index = next((index for index in left if context.health.may_ask(models[index])), None)
+    index = next((index for index in left if context.health.allow_request(models[index])), None)
     is_last_resort = index is None
     if index is None:
-        index = min(left, key=lambda place: context.health.due_in(models[place]))
+        index = min(left, key=lambda place: context.health.seconds_until_retry(models[place]))
     reason = state.get("fallback_reason")
     if index == first:
-        return Choice(index, state["model_attempts"], reason, is_last_resort)
-    return Choice(index, 0, reason or state.get("last_failure") or SUSPENDED, is_last_resort)
+        return ModelChoice(index, state["model_attempts"], reason, is_last_resort)
+    return ModelChoice(index, 0, reason or state.get("last_failure") or MODEL_SUSPENDED, is_last_resort)
 
 
-def time_limit(choice: Choice, context: ChatContext, remaining: float) -> float:
+def attempt_timeout(choice: ModelChoice, context: ChatContext, remaining: float) -> float:
     """Return how many of the remaining seconds of the turn one attempt gets."""
     limit = context.policy.attempt_timeout
     if choice.earlier_attempts > 0 and choice.index + 1 < len(context.policy.models):
@@ -55,7 +55,7 @@ def time_limit(choice: Choice, context: ChatContext, remaining: float) -> float:
     return min(limit, remaining)
 
 
-def after_failure(state: ChatState, context: ChatContext, choice: Choice, error: ModelError) -> dict[str, Any]:
+def plan_retry(state: ChatState, context: ChatContext, choice: ModelChoice, error: ModelError) -> dict[str, Any]:
     """Plan what follows a failed attempt: the same model after a pause, the next model, or the end.
 
     Once somebody has seen a part of an answer there is no other attempt: what was shown cannot be taken back.
@@ -76,8 +76,10 @@ def after_failure(state: ChatState, context: ChatContext, choice: Choice, error:
     if error.retryable and attempts <= context.policy.retries_per_model:
         delay = backoff(attempts) if error.retry_after is None else error.retry_after
         # Not at the cost of the next model, which gets a whole attempt.
-        patience = min(_PATIENCE, time_left - context.policy.attempt_timeout) if has_next_model else time_left
-        if delay < patience:
+        timeouts = (
+            min(_MAX_WAIT_BEFORE_FALLBACK, time_left - context.policy.attempt_timeout) if has_next_model else time_left
+        )
+        if delay < timeouts:
             return again | {"model_index": choice.index, "model_attempts": attempts, "retry_delay": delay}
     if has_next_model:
         return again | {
@@ -94,4 +96,4 @@ def backoff(attempts: int) -> float:
 
     All of it is random ("full jitter"): clients that failed together do not come back together.
     """
-    return random.uniform(0, min(_BACKOFF_BASE * 2.0 ** (attempts - 1), _LONGEST_BACKOFF))  # noqa: S311 - not a secret
+    return random.uniform(0, min(_BACKOFF_BASE * 2.0 ** (attempts - 1), _MAX_BACKOFF))  # noqa: S311 - not a secret

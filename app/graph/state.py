@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, NotRequired, TypedDict
 
-from app.graph.context import PastMessage, Summary
+from app.graph.context import HistoryMessage, Summary
 
 Status = Literal["initialized", "preprocessed", "retry", "llm_completed", "completed", "error", "error_handled"]
 
@@ -41,7 +41,7 @@ class ChatState(TypedDict):
 
     # preprocess
     processed_message: NotRequired[str]
-    conversation_history: NotRequired[list[PastMessage]]
+    conversation_history: NotRequired[list[HistoryMessage]]
     """The newest messages, as many as may go along; how many of them do depends on the model."""
     summary: NotRequired[Summary | None]
     """What is known of the older ones."""
@@ -70,7 +70,7 @@ class ChatState(TypedDict):
     is_cached: NotRequired[bool]
     """Whether the answer was known, and no model was asked."""
     processing_time_ms: NotRequired[int]
-    """Time spent on attempts and between them."""
+    """Time token_counts on attempts and between them."""
 
     # postprocess, error_handler
     final_response: NotRequired[str]

@@ -5,7 +5,7 @@ import time
 from app.graph.context import TextSink
 
 
-class Transcription:
+class TrimmedTextStream:
     """Shows the pieces of an answer as they come, without the white space around the whole.
 
     What is shown cannot be taken back, so white space waits for the text that follows it: the pieces shown, joined,

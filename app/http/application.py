@@ -11,7 +11,7 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from app.config import Settings
 from app.core.security import AccessTokens
-from app.core.shutdown import stop_notice
+from app.core.shutdown import notify_on_shutdown
 from app.database.connection import Database
 from app.database.migrations import wait_for_schema
 from app.http.dependencies import Resources
@@ -21,8 +21,8 @@ from app.http.middleware import BodyLimitMiddleware, RequestContextMiddleware
 from app.http.rate_limiting import RateLimitMiddleware
 from app.observability.logging import configure_logging
 from app.services.heartbeat import Heartbeat
-from app.services.limits.rate_limiter import RateLimits
-from app.services.redis.circuit_breaker import RedisBreaker
+from app.services.limits.rate_limiter import RateLimiter
+from app.services.redis.circuit_breaker import RedisCircuitBreaker
 from app.services.redis.client import open_redis
 
 ServiceLifespan = Callable[[Resources], AbstractAsyncContextManager[dict[str, Any]]]
@@ -109,15 +109,15 @@ def _lifespan(
             stack.push_async_callback(database.close)
             redis = open_redis(settings)
             stack.push_async_callback(redis.aclose)
-            breaker = RedisBreaker(redis, budget=settings.REDIS_TIMEOUT)
+            breaker = RedisCircuitBreaker(redis, budget=settings.REDIS_TIMEOUT)
             stack.push_async_callback(breaker.close)
             await wait_for_schema(database)
             heartbeat = Heartbeat(database, service=service, version=settings.VERSION)
-            heartbeat.show("database", database.pool_use)
-            heartbeat.show("redis", breaker.figures)
+            heartbeat.show("database", database.pool_stats)
+            heartbeat.show("redis", breaker.stats)
             stack.push_async_callback(heartbeat.close)
             stopping = asyncio.Event()
-            stack.enter_context(stop_notice(stopping))
+            stack.enter_context(notify_on_shutdown(stopping))
             resources = Resources(
                 settings=settings,
                 database=database,
@@ -134,7 +134,7 @@ def _lifespan(
             state: dict[str, Any] = {
                 "resources": resources,
                 "health": HealthChecks(resources),
-                "rate_limits": RateLimits(settings, redis, breaker),
+                "rate_limits": RateLimiter(settings, redis, breaker),
             }
             if extra is not None:
                 state |= await stack.enter_async_context(extra(resources))

@@ -15,15 +15,15 @@ from starlette.requests import HTTPConnection
 from app.config import Settings
 from app.core.exceptions import ForbiddenError, UnauthorizedError
 from app.core.security import API_KEY_PREFIX, AccessTokens, InvalidTokenError, hash_token
-from app.database.connection import PATIENCE, Database, DatabaseSession
+from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseSession
 from app.database.repositories.accounts import callers
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.audit import audit_log
-from app.database.repositories.audit.audit_log import Origin
+from app.database.repositories.audit.audit_log import RequestOrigin
 from app.observability.logging import request_id_var
 from app.services.heartbeat import Heartbeat
-from app.services.limits.rate_limiter import Visit
-from app.services.redis.circuit_breaker import RedisBreaker
+from app.services.limits.rate_limiter import RequestQuota
+from app.services.redis.circuit_breaker import RedisCircuitBreaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Resources:
     settings: Settings
     database: Database
     redis: Redis
-    breaker: RedisBreaker
+    breaker: RedisCircuitBreaker
     """Before Redis, for whoever can do without."""
     tokens: AccessTokens
     heartbeat: Heartbeat
@@ -84,17 +84,17 @@ class _Bearer(OAuth2PasswordBearer):
 _scheme = _Bearer(tokenUrl="/api/v1/auth/login", scheme_name="OAuth2PasswordBearer")
 
 
-async def get_visit(request: Request) -> Visit:
+async def get_request_quota(request: Request) -> RequestQuota:
     """Return the request as the limits see it."""
-    visit: Visit = request.state.visit
-    return visit
+    request_quota: RequestQuota = request.state.request_quota
+    return request_quota
 
 
-VisitDep = Annotated[Visit, Depends(get_visit)]
+RequestQuotaDep = Annotated[RequestQuota, Depends(get_request_quota)]
 
 
 async def get_current_user(
-    resources: ResourcesDep, visit: VisitDep, token: Annotated[str | None, Depends(_scheme)]
+    resources: ResourcesDep, request_quota: RequestQuotaDep, token: Annotated[str | None, Depends(_scheme)]
 ) -> Principal:
     """Return the caller.
 
@@ -111,33 +111,33 @@ async def get_current_user(
         claims = resources.tokens.verify(token)
     except InvalidTokenError as error:
         raise UnauthorizedError from error
-    async with resources.database.direct(max_seconds=PATIENCE) as connection:
+    async with resources.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
         principal = await callers.find_by_login(connection, user_uuid=claims.sub, session_uuid=claims.sid)
     if principal is None:
         raise UnauthorizedError
-    await visit.belongs_to(principal.uuid)
+    await request_quota.assign_account(principal.uuid)
     return principal
 
 
 CurrentUser = Annotated[Principal, Depends(get_current_user)]
 
 
-async def get_origin(request: Request) -> Origin:
+async def get_request_origin(request: Request) -> RequestOrigin:
     """Return where the request comes from: the address is the gateway's word, not the client's."""
     user_agent = request.headers.get("user-agent")
     try:
         ip = str(ip_address(request.client.host)) if request.client else None
     except ValueError:
         ip = None  # a Unix socket has no address
-    return Origin(
+    return RequestOrigin(
         ip=ip, user_agent=_storable(user_agent[:400]) if user_agent else None, request_id=request_id_var.get()
     )
 
 
-OriginDep = Annotated[Origin, Depends(get_origin)]
+RequestOriginDep = Annotated[RequestOrigin, Depends(get_request_origin)]
 
 
-async def get_admin_user(user: CurrentUser, database: DatabaseDep, origin: OriginDep) -> Principal:
+async def get_admin_user(user: CurrentUser, database: DatabaseDep, origin: RequestOriginDep) -> Principal:
     """Return the caller, who is an admin. Others are noted in the audit log.
 
     Raises:
@@ -145,9 +145,9 @@ async def get_admin_user(user: CurrentUser, database: DatabaseDep, origin: Origi
 
     """
     if user.role != "admin":
-        async with database.autocommit(max_seconds=PATIENCE) as connection:
+        async with database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             await audit_log.record(
-                connection, audit_log.Entry("admin.access", actor=user.uuid, outcome="refused"), origin
+                connection, audit_log.NewAuditEntry("admin.access", actor=user.uuid, outcome="refused"), origin
             )
         raise ForbiddenError(code="admin_required")
     return user
@@ -157,7 +157,7 @@ AdminUser = Annotated[Principal, Depends(get_admin_user)]
 
 
 async def get_chat_user(
-    resources: ResourcesDep, visit: VisitDep, token: Annotated[str | None, Depends(_scheme)]
+    resources: ResourcesDep, request_quota: RequestQuotaDep, token: Annotated[str | None, Depends(_scheme)]
 ) -> Principal:
     """Return the caller of the chat service: somebody who has logged in, or a program with an API key.
 
@@ -167,13 +167,13 @@ async def get_chat_user(
 
     """
     if token is not None and token.startswith(API_KEY_PREFIX):
-        async with resources.database.direct(max_seconds=PATIENCE) as connection:
+        async with resources.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
             user = await callers.find_by_key(connection, token_hash=hash_token(token))
         if user is None:
             raise UnauthorizedError
-        await visit.belongs_to(user.uuid)
+        await request_quota.assign_account(user.uuid)
     else:
-        user = await get_current_user(resources, visit, token)
+        user = await get_current_user(resources, request_quota, token)
     if not user.is_verified and not resources.settings.UNVERIFIED_MAY_CHAT:
         raise ForbiddenError("Verify your email address first.", code="email_not_verified")
     return user

@@ -6,11 +6,11 @@ from http import HTTPStatus
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core.client_network import network_of
+from app.core.client_network import client_network
 from app.core.exceptions import TooManyRequestsError
 from app.http.errors import app_error_response
-from app.services.limits.moving_window import Standing
-from app.services.limits.rate_limiter import RateLimits, Visit
+from app.services.limits.moving_window import LimitStatus
+from app.services.limits.rate_limiter import RateLimiter, RequestQuota
 
 
 class RateLimitMiddleware:
@@ -29,34 +29,34 @@ class RateLimitMiddleware:
         if scope["type"] != "http" or not scope["path"].startswith(self.prefix):
             await self.app(scope, receive, send)
             return
-        visit = scope["state"]["visit"] = _visit(scope, scope["state"]["rate_limits"])
+        request_quota = scope["state"]["request_quota"] = _start_request_quota(scope, scope["state"]["rate_limits"])
 
-        async def send_with_standing(message: Message) -> None:
+        async def send_with_limit_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 if message["status"] == HTTPStatus.UNAUTHORIZED:
-                    visit.is_refused()
-                if visit.standing is not None:
-                    MutableHeaders(scope=message).update(_headers(visit.standing))
+                    request_quota.reject_credential()
+                if request_quota.status is not None:
+                    MutableHeaders(scope=message).update(_headers(request_quota.status))
             await send(message)
 
         try:
-            await visit.arrive()
+            await request_quota.count_request()
         except TooManyRequestsError as error:
-            await app_error_response(error)(scope, receive, send_with_standing)
+            await app_error_response(error)(scope, receive, send_with_limit_headers)
         else:
-            await self.app(scope, receive, send_with_standing)
+            await self.app(scope, receive, send_with_limit_headers)
 
 
-def _visit(scope: Scope, limits: RateLimits) -> Visit:
+def _start_request_quota(scope: Scope, limits: RateLimiter) -> RequestQuota:
     # The gateway's word, not the client's.
     host = scope["client"][0] if scope.get("client") else None
-    return limits.visit(network_of(host), Headers(scope=scope).get("authorization"))
+    return limits.start_request(client_network(host), Headers(scope=scope).get("authorization"))
 
 
-def _headers(standing: Standing) -> Mapping[str, str]:
+def _headers(status: LimitStatus) -> Mapping[str, str]:
     # draft-ietf-httpapi-ratelimit-headers-10
-    policy = standing.window.policy
+    policy = status.window.policy
     return {
         "RateLimit-Policy": f'"{policy.namespace}";q={policy.amount};w={policy.get_expiry()}',
-        "RateLimit": f'"{policy.namespace}";r={standing.remaining};t={standing.reset_after}',
+        "RateLimit": f'"{policy.namespace}";r={status.remaining};t={status.reset_after}',
     }

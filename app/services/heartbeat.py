@@ -17,17 +17,17 @@ from app.database.repositories.operations.instances import Instance
 
 logger = logging.getLogger(__name__)
 
-INTERVAL = 10.0
+HEARTBEAT_INTERVAL = 10.0
 """Seconds between beats."""
-_PATIENCE = 5.0
+_TIMEOUT = 5.0
 """Seconds one may take: what a busy pool, or a slow PostgreSQL, keeps from nobody else."""
-_LAST_PATIENCE = 1.0
+_FINAL_TIMEOUT = 1.0
 """Seconds the last one may take."""
 
 Service = Literal["auth", "chat", "admin", "worker"]
-Figures = Callable[[], Any]
+StatsProvider = Callable[[], Any]
 """Gives something of this process that JSON can hold, at once."""
-Report = Callable[[DatabaseConnection, UUID], Awaitable[None]]
+ReportWriter = Callable[[DatabaseConnection, UUID], Awaitable[None]]
 """Writes something else of this process, under its id."""
 
 
@@ -38,15 +38,15 @@ class Heartbeat:
         self.instance = Instance(uuid4(), service, version, socket.gethostname(), os.getpid())
         self._database = database
         self._started = time.monotonic()
-        self._figures: dict[str, Figures] = {}
-        self._reports: list[Report] = []
+        self._figures: dict[str, StatsProvider] = {}
+        self._reports: list[ReportWriter] = []
         self._task: asyncio.Task[None] | None = None
 
-    def show(self, name: str, figures: Figures) -> None:
+    def show(self, name: str, figures: StatsProvider) -> None:
         """Have some figures go along with each beat."""
         self._figures[name] = figures
 
-    def report(self, report: Report) -> None:
+    def report(self, report: ReportWriter) -> None:
         """Have something else written with each beat."""
         self._reports.append(report)
 
@@ -61,7 +61,7 @@ class Heartbeat:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         try:
-            async with self._database.autocommit(max_seconds=_LAST_PATIENCE) as connection:
+            async with self._database.autocommit(max_seconds=_FINAL_TIMEOUT) as connection:
                 for report in self._reports:
                     await report(connection, self.instance.id)
                 await instances.leave(connection, self.instance.id)
@@ -78,7 +78,7 @@ class Heartbeat:
 
         """
         state = self._state()  # before this takes a connection itself
-        async with self._database.autocommit(max_seconds=_PATIENCE) as connection:
+        async with self._database.autocommit(max_seconds=_TIMEOUT) as connection:
             await instances.beat(connection, self.instance, age=self._age(), state=state)
             for report in self._reports:
                 await report(connection, self.instance.id)
@@ -91,7 +91,7 @@ class Heartbeat:
                 pass  # whoever needs PostgreSQL says so
             except Exception:
                 logger.exception("no heartbeat")
-            await asyncio.sleep(INTERVAL)
+            await asyncio.sleep(HEARTBEAT_INTERVAL)
 
     def _age(self) -> timedelta:
         return timedelta(seconds=time.monotonic() - self._started)

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from app.core.types import ResponseModel, Usd
 from app.database.repositories.usage.totals import Period
-from app.database.repositories.usage.totals import Usage as UsageSums
+from app.database.repositories.usage.totals import UsageTotals as UsageSums
 
 
 class Usage(ResponseModel):

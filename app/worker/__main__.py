@@ -13,7 +13,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Protocol
 
-from app.chat.turns.recovery import AbandonedTurns, Estimate, Published
+from app.chat.turns.recovery import LoadPublishedText, TurnRecovery, UsageEstimate
 from app.config import Settings, get_settings
 from app.core.exceptions import StartupError
 from app.database.connection import Database, DatabaseConnection
@@ -25,13 +25,13 @@ from app.database.repositories.usage import quotas, reconciliation, rollup
 from app.database.repositories.webhooks import deliveries
 from app.observability.logging import configure_logging
 from app.services.heartbeat import Heartbeat
-from app.services.llm.catalog import Catalog
-from app.services.redis.circuit_breaker import RedisBreaker
+from app.services.llm.catalog import ModelCatalog
+from app.services.redis.circuit_breaker import RedisCircuitBreaker
 from app.services.redis.client import open_redis
-from app.services.redis.stream_buffer import TurnBuffer
-from app.worker.job import Job, JobReports
-from app.worker.reconciliation import SumsRepair
-from app.worker.session_retention import open_retention
+from app.services.redis.stream_buffer import StreamBuffer
+from app.worker.job import Job, JobReporter
+from app.worker.reconciliation import UsageReconciliation
+from app.worker.session_retention import open_session_retention
 from app.worker.webhook_delivery import open_webhook_delivery
 
 logger = logging.getLogger(__name__)
@@ -51,20 +51,20 @@ class Batch(Protocol):
         ...
 
 
-def jobs(settings: Settings, database: Database, published: Published) -> Iterator[Job]:
+def jobs(settings: Settings, database: Database, load_published_text: LoadPublishedText) -> Iterator[Job]:
     """List what there is to do."""
-    catalog = Catalog.from_settings(settings)
-    abandoned = AbandonedTurns(
-        database, published, Estimate(catalog.primary, settings.LLM_HISTORY_MESSAGES, catalog.cost)
+    catalog = ModelCatalog.from_settings(settings)
+    abandoned = TurnRecovery(
+        database, load_published_text, UsageEstimate(catalog.primary, settings.LLM_HISTORY_MESSAGES, catalog.cost)
     )
     deliveries_age = timedelta(days=settings.RETENTION_DELIVERY_DAYS)
-    yield Job("settle abandoned turns", 1.5, abandoned.settle_some)
+    yield Job("settle abandoned turns", 1.5, abandoned.recover_batch)
     for name, walk in (
-        ("compare sums by quarter", reconciliation.QUARTERS),
-        ("compare sums by day", reconciliation.DAYS),
-        ("compare sums by week", reconciliation.WEEKS),
+        ("compare sums by quarter", reconciliation.QUARTERLY),
+        ("compare sums by day", reconciliation.DAILY),
+        ("compare sums by week", reconciliation.WEEKLY),
     ):
-        yield Job(name, 10.0, SumsRepair(database, walk).compare_some)
+        yield Job(name, 10.0, UsageReconciliation(database, walk).compare_some)
     for name, batch, interval in (
         ("sum up usage", rollup.roll_up, 2.0),
         ("purge idempotency keys", idempotency_keys.purge, 300.0),
@@ -101,22 +101,22 @@ async def work(settings: Settings) -> None:
         stack.push_async_callback(database.close)
         redis = open_redis(settings)
         stack.push_async_callback(redis.aclose)
-        breaker = RedisBreaker(redis, budget=settings.REDIS_TIMEOUT)
+        breaker = RedisCircuitBreaker(redis, budget=settings.REDIS_TIMEOUT)
         stack.push_async_callback(breaker.close)
         webhooks = await stack.enter_async_context(open_webhook_delivery(settings, database))
         todo = [
-            *jobs(settings, database, TurnBuffer(breaker, redis).published),
+            *jobs(settings, database, StreamBuffer(breaker, redis).published_text),
             Job("deliver webhooks", 1.0, webhooks.deliver_some),
         ]
         if days := settings.RETENTION_SESSION_DAYS:
-            retention = await stack.enter_async_context(open_retention(database, breaker, days=days))
+            retention = await stack.enter_async_context(open_session_retention(database, breaker, days=days))
             todo.append(Job("delete unused sessions", 600.0, retention.delete_some))
         await wait_for_schema(database)
         heartbeat = Heartbeat(database, service="worker", version=settings.VERSION)
-        heartbeat.show("database", database.pool_use)
-        heartbeat.show("redis", breaker.figures)
+        heartbeat.show("database", database.pool_stats)
+        heartbeat.show("redis", breaker.stats)
         heartbeat.show("webhooks", webhooks.figures)
-        heartbeat.report(JobReports(todo).write)
+        heartbeat.report(JobReporter(todo).write)
         stack.push_async_callback(heartbeat.close)
         # Until here there was nothing to finish: the signal itself ends the process.
         stopping = asyncio.Event()

@@ -19,12 +19,12 @@ logger = logging.getLogger(__name__)
 
 _JITTER = 0.2
 """Share of its interval by which a job's pause may differ, so that workers do not all come at once."""
-_LONGEST_ROUND = 60.0
+_RUN_TIMEOUT = 60.0
 """Seconds one round of a job may take."""
 
 
 @dataclass(slots=True)
-class Rounds:
+class JobStats:
     """How the rounds of a job went, in this process. Times are of the monotonic clock; None: there was none."""
 
     made: int = 0
@@ -69,7 +69,7 @@ class Job:
     """Seconds between rounds, about."""
     work: Callable[[], Awaitable[int]]
     """Makes one round, and says how much there was to do."""
-    rounds: Rounds = field(default_factory=Rounds)
+    rounds: JobStats = field(default_factory=JobStats)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Make rounds until the worker stops, whatever happens to PostgreSQL meanwhile."""
@@ -77,7 +77,7 @@ class Job:
         while not stopping.is_set():
             self.rounds.start()
             try:
-                async with asyncio.timeout(_LONGEST_ROUND):
+                async with asyncio.timeout(_RUN_TIMEOUT):
                     done = await self.work()
             except (DatabaseUnavailableError, TimeoutError) as error:
                 self.rounds.fail(error)
@@ -98,12 +98,12 @@ class Job:
                 await asyncio.wait_for(stopping.wait(), pause)
 
 
-class JobReports:
+class JobReporter:
     """Writes down how jobs go, now and then: a round of its own costs no statement."""
 
     def __init__(self, jobs: Iterable[Job]) -> None:
         self._jobs = list(jobs)
-        self._written = {job.name: Rounds() for job in self._jobs}
+        self._written = {job.name: JobStats() for job in self._jobs}
 
     async def write(self, connection: DatabaseConnection, instance_id: UUID) -> None:
         """Write down what has changed. What could not be written is the next time."""
@@ -118,7 +118,7 @@ class JobReports:
             self._written = now
 
 
-def _report(job: Job, now: Rounds, written: Rounds) -> JobReport:
+def _report(job: Job, now: JobStats, written: JobStats) -> JobReport:
     return JobReport(
         name=job.name,
         interval_seconds=job.interval,

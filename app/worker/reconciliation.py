@@ -8,19 +8,19 @@ from datetime import timedelta
 
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database
-from app.database.repositories.usage.reconciliation import Place, Walk
+from app.database.repositories.usage.reconciliation import Reconciler, TimeWindow
 
 logger = logging.getLogger(__name__)
 
-_PAUSE = timedelta(days=1)
+_PASS_INTERVAL = timedelta(days=1)
 """Between two passes over the whole ledger."""
-_ROUND_SECONDS = 1.0
+_RUN_SECONDS = 1.0
 
 
-class SumsRepair:
+class UsageReconciliation:
     """Compares sums with the ledger, again and again, a little at a time."""
 
-    def __init__(self, database: Database, walk: Walk, *, round_seconds: float = _ROUND_SECONDS) -> None:
+    def __init__(self, database: Database, walk: Reconciler, *, round_seconds: float = _RUN_SECONDS) -> None:
         """Begin no other stretch in a round after so many seconds."""
         self._database = database
         self._walk = walk
@@ -44,11 +44,11 @@ class SumsRepair:
             logger.log(level, "sums differed from the ledger", extra={"mended": dict(mended)})
         return mended.total()
 
-    async def _compare(self) -> tuple[Place, Mapping[str, int]] | None:
+    async def _compare(self) -> tuple[TimeWindow, Mapping[str, int]] | None:
         place = None
         try:
             async with self._database.transaction() as transaction:
-                place = await self._walk.find_place(transaction, pause=_PAUSE)
+                place = await self._walk.find_place(transaction, pause=_PASS_INTERVAL)
                 if place is None:
                     return None
                 differing = await self._walk.mend(transaction, place)

@@ -9,11 +9,11 @@ from datetime import timedelta
 from app.database.connection import Database
 from app.database.repositories.chat import session_retention
 from app.database.repositories.chat.session_retention import UnusedSession
-from app.services.redis.cache_purger import SessionCleaner, running_cleaner
-from app.services.redis.circuit_breaker import RedisBreaker
+from app.services.redis.cache_purger import CachePurger, running_cache_purger
+from app.services.redis.circuit_breaker import RedisCircuitBreaker
 
 _BATCH = 100
-_ROUND_SECONDS = 30.0
+_RUN_SECONDS = 30.0
 """After so long the rest waits for the next round."""
 
 
@@ -22,8 +22,8 @@ class SessionRetention:
     """Deletes what has not been used for long, as its owner would: copies in Redis go too."""
 
     database: Database
-    breaker: RedisBreaker
-    cleaner: SessionCleaner
+    breaker: RedisCircuitBreaker
+    cache_purger: CachePurger
     age: timedelta
 
     async def delete_some(self) -> int:
@@ -32,12 +32,12 @@ class SessionRetention:
         While Redis is away nothing is deleted: it may hold copies, and nothing here is urgent.
         """
         now = asyncio.get_running_loop().time
-        give_up = now() + _ROUND_SECONDS
+        deadline = now() + _RUN_SECONDS
         done = 0
-        while not self.breaker.is_away and now() < give_up:
+        while not self.breaker.is_open and now() < deadline:
             async with self.database.autocommit() as connection:
                 unused = await session_retention.find_unused(connection, age=self.age, limit=_BATCH)
-            removed = [await self._delete(one) for one in unused if now() < give_up]
+            removed = [await self._delete(one) for one in unused if now() < deadline]
             done += sum(removed)
             # Those that somebody else is just removing will be gone the next time.
             if len(unused) < _BATCH or not any(removed):
@@ -48,12 +48,14 @@ class SessionRetention:
         async with self.database.transaction() as transaction:
             if not await session_retention.remove(transaction, unused, age=self.age):
                 return False
-        await self.cleaner.clean(unused.uuid)
+        await self.cache_purger.purge_session(unused.uuid)
         return True
 
 
 @asynccontextmanager
-async def open_retention(database: Database, breaker: RedisBreaker, *, days: int) -> AsyncIterator[SessionRetention]:
+async def open_session_retention(
+    database: Database, breaker: RedisCircuitBreaker, *, days: int
+) -> AsyncIterator[SessionRetention]:
     """Lend what deletes sessions that nobody has used for so many days."""
-    async with running_cleaner(breaker) as cleaner:
-        yield SessionRetention(database, breaker, cleaner, timedelta(days=days))
+    async with running_cache_purger(breaker) as cache_purger:
+        yield SessionRetention(database, breaker, cache_purger, timedelta(days=days))

@@ -13,14 +13,19 @@ from http import HTTPStatus
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
 from app.core.outgoing_allowlist import AllowedHosts
-from app.core.webhook_secrets import NoSecretError, WebhookSecrets
-from app.database.connection import PATIENCE, Database
+from app.core.webhook_secrets import MissingSecretError, WebhookSecrets
+from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.audit import audit_log
-from app.database.repositories.audit.audit_log import Entry, Origin
+from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
 from app.database.repositories.webhooks import deliveries
-from app.database.repositories.webhooks.deliveries import Attempt, ClaimedDelivery
-from app.services.http.ssrf_safe_client import OutgoingClient, OutgoingError, Reply
-from app.services.webhooks.payload import body_of, headers_of, logged_reply, logged_request
+from app.database.repositories.webhooks.deliveries import ClaimedDelivery, DeliveryAttempt
+from app.services.http.ssrf_safe_client import OutgoingRequestError, ResponseHead, SsrfSafeClient
+from app.services.webhooks.payload import (
+    redacted_request_headers,
+    redacted_response_headers,
+    serialize_event,
+    signed_headers,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -39,28 +44,28 @@ DELAYS = (
 """Pauses after failed attempts: the eleventh and last is about a day after the first."""
 JITTER = 0.2
 """Share of its pause by which an attempt may be early or late: what failed together does not come back together."""
-LONGEST_WISH = timedelta(hours=1)
+MAX_RETRY_AFTER = timedelta(hours=1)
 """As much of a receiver's `Retry-After` as is granted."""
 DISABLE_AFTER = timedelta(hours=18)
 """An endpoint that has taken nothing for so long is disabled when an event for it is given up."""
-DISABLE_ANYWAY_AFTER = timedelta(hours=48)
+DISABLE_REGARDLESS_AFTER = timedelta(hours=48)
 """After so long it is disabled whatever becomes of its events: in a long queue none has its last attempt in a day."""
 LEASE_MARGIN = timedelta(seconds=15)
 """What all the rest of a delivery may take besides the receiver."""
-AT_ONCE_PER_ENDPOINT = 4
+CONCURRENCY_PER_ENDPOINT = 4
 """Deliveries that one process has under way."""
-AT_ONCE = 50 * AT_ONCE_PER_ENDPOINT
+CONCURRENCY = 50 * CONCURRENCY_PER_ENDPOINT
 """There are 50 endpoints at most, so none ever waits for another."""
 
-_ROUND_SECONDS = 3.0
+_RUN_SECONDS = 3.0
 """How long a round looks for more, while it finds some."""
-_LOOK_SECONDS = 0.5
+_POLL_INTERVAL = 0.5
 """How soon it looks for more, while none of those under way comes to an end."""
-_STOP_SECONDS = 5.0
+_STOP_TIMEOUT = 5.0
 """What a stopping process lets those take that are under way."""
-_RETRY_SECONDS = 1.0
+_STORE_RETRY_SECONDS = 1.0
 """Pause before an outcome is noted that could not be."""
-_SYSTEM = Origin(ip=None, user_agent=None, request_id=None)
+_SYSTEM = RequestOrigin(ip=None, user_agent=None, request_id=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ class WebhookDelivery:
     """Takes events out of the outbox and posts them, many at once, so that a slow receiver keeps no other waiting."""
 
     database: Database
-    client: OutgoingClient
+    client: SsrfSafeClient
     secrets: WebhookSecrets
     timeout: float
     """Seconds that a receiver may take."""
@@ -84,18 +89,18 @@ class WebhookDelivery:
 
         """
         begun = 0
-        until = time.monotonic() + _ROUND_SECONDS
+        until = time.monotonic() + _RUN_SECONDS
         while True:
             begun += await self._begin_some()
             if not self._under_way or time.monotonic() > until:
                 return begun
-            await asyncio.wait(self._under_way, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(self._under_way, timeout=_POLL_INTERVAL, return_when=asyncio.FIRST_COMPLETED)
 
     async def close(self) -> None:
         """Let what is under way end, for some seconds. The rest is due again when its lease is over."""
         if not self._under_way:
             return
-        _, unfinished = await asyncio.wait(self._under_way, timeout=_STOP_SECONDS)
+        _, unfinished = await asyncio.wait(self._under_way, timeout=_STOP_TIMEOUT)
         for task in unfinished:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
@@ -106,16 +111,16 @@ class WebhookDelivery:
 
     async def _begin_some(self) -> int:
         """Claim as much of what is due as there is room for, and begin with it."""
-        room = AT_ONCE - len(self._under_way)
+        room = CONCURRENCY - len(self._under_way)
         if not room:
             return 0
         claimed_at = time.monotonic()
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             claimed = await deliveries.claim(
                 connection,
                 lease=timedelta(seconds=self.timeout) + LEASE_MARGIN,
                 limit=room,
-                per_endpoint=AT_ONCE_PER_ENDPOINT,
+                per_endpoint=CONCURRENCY_PER_ENDPOINT,
                 under_way=list(self._under_way.values()),
             )
         for delivery in claimed:
@@ -136,27 +141,27 @@ class WebhookDelivery:
         except Exception:
             logger.exception("webhook delivery failed")
 
-    async def _attempt(self, delivery: ClaimedDelivery, *, max_seconds: float) -> Attempt:
+    async def _attempt(self, delivery: ClaimedDelivery, *, max_seconds: float) -> DeliveryAttempt:
         started = time.monotonic()
         now = datetime.now(UTC)
         log: dict[str, object] = {"at": now.isoformat(), "attempt": delivery.attempt}
-        reply: Reply | None = None
+        reply: ResponseHead | None = None
         error: str | None = None
         try:
-            body = body_of(delivery)
-            headers = headers_of(delivery, body, secrets=self._secrets_of(delivery), now=now)
-            log["request"] = logged_request(headers)
+            body = serialize_event(delivery)
+            headers = signed_headers(delivery, body, secrets=self._secrets_of(delivery), now=now)
+            log["request"] = redacted_request_headers(headers)
             reply = await self.client.post(delivery.url, headers=headers, content=body, max_seconds=max_seconds)
-        except NoSecretError:
+        except MissingSecretError:
             error = "no_secret"
-        except OutgoingError as failure:
+        except OutgoingRequestError as failure:
             error = failure.reason
         except Exception:
             # Noted like any other failure, so that it comes to an end.
             logger.exception("webhook delivery failed")
             error = "internal_error"
         else:
-            log["response"] = logged_reply(reply)
+            log["response"] = redacted_response_headers(reply)
             if not HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES:
                 error = "status"
         log |= {"duration_ms": round((time.monotonic() - started) * 1000), "error_code": error}
@@ -171,18 +176,18 @@ class WebhookDelivery:
         )
 
     def _judge(
-        self, delivery: ClaimedDelivery, reply: Reply | None, error: str | None, log: dict[str, object]
-    ) -> Attempt:
+        self, delivery: ClaimedDelivery, reply: ResponseHead | None, error: str | None, log: dict[str, object]
+    ) -> DeliveryAttempt:
         status = reply.status if reply else None
         if error is None:
-            return Attempt("delivered", log, response_status=status)
+            return DeliveryAttempt("delivered", log, response_status=status)
         if status == HTTPStatus.GONE or delivery.attempt > len(self.delays):
-            return Attempt("failed", log, response_status=status, error_code=error)
+            return DeliveryAttempt("failed", log, response_status=status, error_code=error)
         pause = self.delays[delivery.attempt - 1] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - not a secret
-        delay = max(pause, _wish(reply))
-        return Attempt("postponed", log, response_status=status, error_code=error, delay=delay)
+        delay = max(pause, _retry_after(reply))
+        return DeliveryAttempt("postponed", log, response_status=status, error_code=error, delay=delay)
 
-    async def _note(self, delivery: ClaimedDelivery, attempt: Attempt, *, until: float) -> None:
+    async def _note(self, delivery: ClaimedDelivery, attempt: DeliveryAttempt, *, until: float) -> None:
         """Write down what came of it. While the lease lasts, an outage of PostgreSQL is waited out."""
         while True:
             try:
@@ -191,16 +196,16 @@ class WebhookDelivery:
             except DatabaseUnavailableError:
                 if time.monotonic() > until:
                     raise
-                await asyncio.sleep(_RETRY_SECONDS)
+                await asyncio.sleep(_STORE_RETRY_SECONDS)
         _log(delivery, attempt)
 
-    async def _note_once(self, delivery: ClaimedDelivery, attempt: Attempt) -> None:
+    async def _note_once(self, delivery: ClaimedDelivery, attempt: DeliveryAttempt) -> None:
         if attempt.outcome == "delivered":
-            async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-                await deliveries.settle(connection, delivery, attempt)
+            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+                await deliveries.record_attempt(connection, delivery, attempt)
             return
-        async with self.database.transaction(max_seconds=PATIENCE) as session:
-            failing_for = await deliveries.settle(session, delivery, attempt)
+        async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
+            failing_for = await deliveries.record_attempt(session, delivery, attempt)
             reason = None if failing_for is None else _reason_to_disable(attempt, failing_for)
             if reason is None:
                 return
@@ -208,7 +213,7 @@ class WebhookDelivery:
             if endpoint is None:
                 return
             await audit_log.record(
-                session, Entry("webhook.disabled", target=endpoint, details={"reason": reason}), _SYSTEM
+                session, NewAuditEntry("webhook.disabled", target=endpoint, details={"reason": reason}), _SYSTEM
             )
         logger.error("webhook endpoint disabled", extra={"endpoint": str(endpoint), "reason": reason})
 
@@ -216,7 +221,7 @@ class WebhookDelivery:
 @asynccontextmanager
 async def open_webhook_delivery(settings: Settings, database: Database) -> AsyncIterator[WebhookDelivery]:
     """Open what delivers events. When the block ends, what is under way then may end too, for some seconds."""
-    client = OutgoingClient(AllowedHosts.parse(settings.WEBHOOK_ALLOWED_HOSTS))
+    client = SsrfSafeClient(AllowedHosts.parse(settings.WEBHOOK_ALLOWED_HOSTS))
     secrets = WebhookSecrets.from_secret(settings.SECRET_KEY.get_secret_value(), settings.webhook_secrets)
     delivery = WebhookDelivery(database, client, secrets, timeout=settings.WEBHOOK_TIMEOUT)
     try:
@@ -226,22 +231,22 @@ async def open_webhook_delivery(settings: Settings, database: Database) -> Async
         await client.aclose()
 
 
-def _reason_to_disable(attempt: Attempt, failing_for: timedelta) -> str | None:
+def _reason_to_disable(attempt: DeliveryAttempt, failing_for: timedelta) -> str | None:
     if attempt.response_status == HTTPStatus.GONE:
         return "gone"
-    limit = DISABLE_AFTER if attempt.outcome == "failed" else DISABLE_ANYWAY_AFTER
+    limit = DISABLE_AFTER if attempt.outcome == "failed" else DISABLE_REGARDLESS_AFTER
     return "failing" if failing_for >= limit else None
 
 
-def _wish(reply: Reply | None) -> timedelta:
+def _retry_after(reply: ResponseHead | None) -> timedelta:
     """Return how long a receiver asks to be left alone (RFC 9110, section 10.2.3: in seconds)."""
     for name, value in reply.headers if reply else []:
         if name.lower() == "retry-after" and value.isascii() and value.isdigit():
-            return min(timedelta(seconds=int(value[:9])), LONGEST_WISH)
+            return min(timedelta(seconds=int(value[:9])), MAX_RETRY_AFTER)
     return timedelta(0)
 
 
-def _log(delivery: ClaimedDelivery, attempt: Attempt) -> None:
+def _log(delivery: ClaimedDelivery, attempt: DeliveryAttempt) -> None:
     level, message = {
         "delivered": (logging.DEBUG, "webhook delivered"),
         "postponed": (logging.INFO, "webhook postponed"),

@@ -11,14 +11,14 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from app.admin.analytics import usage_reports
-from app.admin.analytics.time_ranges import Range
-from app.admin.csv_export import csv_file, each
+from app.admin.analytics.time_ranges import TimeRange
+from app.admin.csv_export import csv_file, iterate_rows
 from app.admin.schemas.analytics import ErrorRow, UserRow
 from app.database.connection import Database
-from tests.admin.analytics.conftest import Figures
+from tests.admin.conftest import Figures
 from tests.fixtures.database import Sql
 
-NOVEMBER = Range(datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC), ZoneInfo("UTC"))
+NOVEMBER = TimeRange(datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC), ZoneInfo("UTC"))
 
 
 def failed(model: str, calls: int = 1) -> ErrorRow:
@@ -26,7 +26,7 @@ def failed(model: str, calls: int = 1) -> ErrorRow:
 
 
 async def written(*rows: ErrorRow) -> bytes:
-    file = await csv_file(ErrorRow, each(rows))
+    file = await csv_file(ErrorRow, iterate_rows(rows))
     content = b"".join([piece async for piece in file.pieces])
     assert len(content) == file.size
     return content
@@ -111,7 +111,7 @@ def many_accounts(sql: Sql) -> int:
 
 
 async def test_no_connection_is_held_while_a_client_takes_the_file(pool: Database, many_accounts: int) -> None:
-    file = await csv_file(UserRow, usage_reports.every_user(pool, "cost", NOVEMBER))
+    file = await csv_file(UserRow, usage_reports.all_user_rows(pool, "cost", NOVEMBER))
     first = await anext(file.pieces)
     assert pool.engine.pool.checkedout() == 0  # type: ignore[attr-defined] # of the pool that engines have
     rest = [piece async for piece in file.pieces]
@@ -127,7 +127,7 @@ async def test_no_connection_is_held_while_a_client_takes_the_file(pool: Databas
 async def test_a_file_of_accounts_that_is_given_up_gives_its_connection_back(
     pool: Database, many_accounts: int
 ) -> None:
-    rows = usage_reports.every_user(pool, "cost", NOVEMBER)
+    rows = usage_reports.all_user_rows(pool, "cost", NOVEMBER)
     await anext(rows)
     assert pool.engine.pool.checkedout() == 1  # type: ignore[attr-defined] # as above
     await rows.aclose()

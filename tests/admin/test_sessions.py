@@ -190,9 +190,9 @@ def test_an_answer_that_another_process_makes_is_stopped(
 ) -> None:
     if channel == "postgresql":
 
-        async def tell_nobody(*_: object) -> None: ...
+        async def publish_nothing(*_: object) -> None: ...
 
-        monkeypatch.setattr("app.services.redis.cancel_channel.StopChannel.tell", tell_nobody)
+        monkeypatch.setattr("app.services.redis.cancel_channel.CancelChannel.publish", publish_nothing)
     session = replicas[0].open()
     provider.script(streams(chunk("Once"), hold=True))
     with replicas[0].ask(session) as reader:

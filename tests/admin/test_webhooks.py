@@ -12,7 +12,7 @@ from httpx2 import Response
 from pydantic import SecretStr
 
 from app import admin_main
-from app.admin.webhooks import MOST_ENDPOINTS
+from app.admin.webhooks import MAX_ENDPOINTS
 from app.config import Settings
 from app.core.webhook_secrets import WebhookSecrets
 from tests.fixtures.database import Sql
@@ -142,13 +142,13 @@ def test_there_are_no_more_endpoints_than_may_be_also_when_they_are_made_at_once
     sql.do(
         "INSERT INTO webhook_endpoints (uuid, url, events)"
         " SELECT gen_random_uuid(), 'https://example.com', '{*}' FROM generate_series(1, %s)",
-        [MOST_ENDPOINTS - 2],
+        [MAX_ENDPOINTS - 2],
     )
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(lambda _: call("POST", json={"url": URL, "events": ["*"]}), range(8)))
     assert sorted(answer.status_code for answer in answers) == [201] * 2 + [409] * 6
     assert_problem(call("POST", json={"url": URL, "events": ["*"]}), 409, "too_many_webhooks")
-    assert sql.value("SELECT count(*) FROM webhook_endpoints") == MOST_ENDPOINTS
+    assert sql.value("SELECT count(*) FROM webhook_endpoints") == MAX_ENDPOINTS
 
 
 @pytest.mark.parametrize(

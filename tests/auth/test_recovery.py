@@ -12,14 +12,14 @@ from httpx2 import Response
 from sqlalchemy import event
 
 from app import auth_main
-from app.auth.email.outbox import MAILS_PER_NETWORK, MAILS_PER_RECIPIENT, MailOutbox
+from app.auth.email.outbox import EMAILS_PER_NETWORK, EMAILS_PER_RECIPIENT, EmailOutbox
 from app.auth.recovery import RecoveryService
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
 from app.core.passwords import PasswordHasher
 from app.database.connection import Database
 from app.database.repositories.audit import audit_log
-from app.database.repositories.audit.audit_log import Origin
+from app.database.repositories.audit.audit_log import RequestOrigin
 from tests.fixtures.database import Sql
 from tests.fixtures.mail import PUBLIC_URL, Mailbox, empty_mailbox, token_of
 from tests.fixtures.services import AUTH, User, assert_problem, login
@@ -168,10 +168,10 @@ async def test_postgresql_does_the_same_whether_there_is_an_account_or_not(
         statements.append(statement)
 
     event.listen(own_database.engine.sync_engine, "before_cursor_execute", note)
-    service = RecoveryService(database=own_database, passwords=PasswordHasher(1), outbox=MailOutbox(is_on=True))
+    service = RecoveryService(database=own_database, passwords=PasswordHasher(1), outbox=EmailOutbox(is_on=True))
     seen = []
     for address in (ADDRESS, "nobody@example.com"):
-        await service.ask_for_mail(kind, address, Origin("203.0.113.9", None, None))
+        await service.ask_for_mail(kind, address, RequestOrigin("203.0.113.9", None, None))
         seen.append(list(statements))
         statements.clear()
     assert seen[0] == seen[1]
@@ -184,7 +184,7 @@ def test_a_host_header_changes_nothing(auth_client: TestClient, mailbox: Mailbox
         "X-Forwarded-Host": "evil.example",
         "Forwarded": "host=evil.example",
         "X-Forwarded-Proto": "http",
-        "Origin": "https://evil.example",
+        "RequestOrigin": "https://evil.example",
         "Referer": "https://evil.example/",
     }
     assert forgot(auth_client, headers=headers).status_code == 202
@@ -299,7 +299,7 @@ def test_a_mailbox_is_not_flooded(auth_client: TestClient, mailbox: Mailbox, ada
     spellings = [ADDRESS, "ADA@example.com", "Ada@Example.com", "aDA@EXAMPLE.COM", ADDRESS]
     answers = [forgot(auth_client, spelling) for spelling in spellings]
     assert len({(answer.status_code, answer.text) for answer in answers}) == 1
-    assert len(mailbox.mails()) == MAILS_PER_RECIPIENT == 3
+    assert len(mailbox.mails()) == EMAILS_PER_RECIPIENT == 3
     resend(auth_client)
     forgot(auth_client, bob.email)
     assert [mail["To"] for mail in mailbox.mails()[3:]] == [ADDRESS, bob.email]
@@ -311,11 +311,11 @@ def test_letters_that_are_the_same_to_postgresql_do_not_multiply_mail(
     newcomer("iris")
     for spelling in ("iris", "İris", "irİs", "İrİs", "IRİS"):
         assert forgot(auth_client, f"{spelling}@example.com").status_code == 202
-    assert [mail["To"] for mail in mailbox.mails()] == ["iris@example.com"] * MAILS_PER_RECIPIENT
+    assert [mail["To"] for mail in mailbox.mails()] == ["iris@example.com"] * EMAILS_PER_RECIPIENT
 
 
 def test_an_hour_later_mail_comes_again(auth_client: TestClient, mailbox: Mailbox, sql: Sql, ada: User) -> None:
-    for _ in range(MAILS_PER_RECIPIENT + 1):
+    for _ in range(EMAILS_PER_RECIPIENT + 1):
         forgot(auth_client)
     mailbox.settle()
     ends = sql.rows(
@@ -324,17 +324,17 @@ def test_an_hour_later_mail_comes_again(auth_client: TestClient, mailbox: Mailbo
     assert all(3500 < row["left"] <= 3600 for row in ends)
     sql.do("UPDATE login_throttles SET window_ends_at = now()")
     forgot(auth_client)
-    assert len(mailbox.mails()) == MAILS_PER_RECIPIENT + 1
+    assert len(mailbox.mails()) == EMAILS_PER_RECIPIENT + 1
 
 
 def test_one_network_gets_only_so_much_mail_sent(auth_client: TestClient, sql: Sql) -> None:
-    for number in range(MAILS_PER_NETWORK):
+    for number in range(EMAILS_PER_NETWORK):
         ask = forgot if number % 2 else resend
         assert ask(auth_client, f"user{number}@example.com").status_code == 202
     refused = forgot(auth_client, "one-more@example.com")
     assert_problem(refused, 429, "too_many_attempts")
     assert 3500 < int(refused.headers["Retry-After"]) <= 3600
-    assert sql.value("SELECT attempts FROM login_throttles WHERE key ^@ 'mail-from:'") == MAILS_PER_NETWORK + 1
+    assert sql.value("SELECT attempts FROM login_throttles WHERE key ^@ 'mail-from:'") == EMAILS_PER_NETWORK + 1
 
 
 def test_throttles_and_logs_hold_neither_addresses_nor_tokens(

@@ -124,8 +124,10 @@ class Workload:
         self.provider.script(answers("Once upon a time", cut_after=2))
         events = self.people[user].ask_all(session, self._question())
         message = events[-1].data["message"]
-        spent = Tally(1, failed=1, calls=1, failed_calls=1, prompt=self._sent(), completion=tokens(message["content"]))
-        self._count(user, (session, message), spent, "gpt-primary")
+        token_counts = Tally(
+            1, failed=1, calls=1, failed_calls=1, prompt=self._sent(), completion=tokens(message["content"])
+        )
+        self._count(user, (session, message), token_counts, "gpt-primary")
 
     def stopped(self, user: str) -> None:
         session, server = self._session(user), self.people[user]
@@ -134,8 +136,8 @@ class Workload:
             answer_id = reader.take(2)[0].data["message_id"]
             message = server.cancel(session, answer_id).raise_for_status().json()
             list(reader)
-        spent = Tally(1, calls=1, prompt=self._sent(), completion=tokens(message["content"]))
-        self._count(user, (session, message), spent, "gpt-primary")
+        token_counts = Tally(1, calls=1, prompt=self._sent(), completion=tokens(message["content"]))
+        self._count(user, (session, message), token_counts, "gpt-primary")
 
     def delete_a_session(self, user: str) -> None:
         if self.sessions[user]:
@@ -167,14 +169,16 @@ class Workload:
         response = server.http.post(path, json={"message": self._question(), **fields}).raise_for_status().json()
         return session, response.get("ai_response", response)
 
-    def _count(self, user: str, asked: tuple[str | None, dict[str, Any]], spent: Tally, model: str | None) -> None:
+    def _count(
+        self, user: str, asked: tuple[str | None, dict[str, Any]], token_counts: Tally, model: str | None
+    ) -> None:
         session, answer = asked
-        spent.nanos = 0 if model is None else priced(model, spent.prompt, spent.completion)
-        assert answer["tokens_used"] == spent.prompt + spent.completion
-        assert answer["metadata"]["cost_usd"] == (dollars(spent.nanos) if model else None)
-        assert answer["metadata"]["attempts"] == spent.calls
+        token_counts.nanos = 0 if model is None else priced(model, token_counts.prompt, token_counts.completion)
+        assert answer["tokens_used"] == token_counts.prompt + token_counts.completion
+        assert answer["metadata"]["cost_usd"] == (dollars(token_counts.nanos) if model else None)
+        assert answer["metadata"]["attempts"] == token_counts.calls
         for tally in (self.everybody, self.by_user[user], *([self.by_session[session]] if session else [])):
-            tally.add(spent)
+            tally.add(token_counts)
 
 
 def tokens(text: str) -> int:

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from app.database.repositories.audit.audit_log import Action
+from app.database.repositories.audit.audit_log import AuditAction
 from local.paths import PROJECT
 from tests.support.operations import APPS
 
@@ -30,7 +30,7 @@ def test_only_the_database_package_commits() -> None:
 def test_every_action_of_the_audit_log_is_explained() -> None:
     text = (PROJECT / "docs" / "operations.md").read_text()
     section = text.partition("## The audit log")[2].partition("\n## ")[0]
-    assert re.findall(r"^\| `(\w+\.\w+)` \|", section, re.MULTILINE) == sorted(get_args(Action))
+    assert re.findall(r"^\| `(\w+\.\w+)` \|", section, re.MULTILINE) == sorted(get_args(AuditAction))
 
 
 def test_every_field_that_the_auth_service_takes_has_an_example() -> None:

@@ -70,7 +70,7 @@ def chat(services: dict[str, Service], ada: User, redis: Redis, provider: Provid
     return services["chat"]
 
 
-def standing(response: Response) -> tuple[str, int]:
+def status(response: Response) -> tuple[str, int]:
     """Which client was counted, and how many requests are left for it."""
     policy, left, seconds = response.headers["RateLimit"].split(";")
     assert response.headers["RateLimit-Policy"] in {f'"user";q={PER_USER};w=3600', f'"address";q={PER_ADDRESS};w=3600'}
@@ -83,10 +83,10 @@ def test_an_account_has_its_requests_and_then_waits(auth: Service, ada: User) ->
     client = auth.at("192.0.2.1")
     answers = [client.get(f"{AUTH}/me", headers=ada.headers) for _ in range(PER_USER)]
     assert [answer.status_code for answer in answers] == [200] * PER_USER
-    assert [standing(answer) for answer in answers] == [("user", left) for left in reversed(range(PER_USER))]
+    assert [status(answer) for answer in answers] == [("user", left) for left in reversed(range(PER_USER))]
     refused = client.get(f"{AUTH}/me", headers=ada.headers)
     assert_problem(refused, 429, "rate_limited")
-    assert standing(refused) == ("user", 0)
+    assert status(refused) == ("user", 0)
     assert refused.headers["RateLimit"].endswith(f";t={refused.headers['Retry-After']}")
 
 
@@ -119,8 +119,8 @@ def test_devices_api_keys_and_services_share_an_account_s_requests(
         admin.get(f"{ADMIN}/overview", headers=world.owner.headers),
     ]
     assert [answer.status_code for answer in answers] == [200] * 5 + [403]
-    assert [standing(answer) for answer in answers] == [("user", PER_USER - number) for number in range(1, 7)]
-    assert standing(auth.get(f"{AUTH}/me", headers=world.other.headers)) == ("user", PER_USER - 1)
+    assert [status(answer) for answer in answers] == [("user", PER_USER - number) for number in range(1, 7)]
+    assert status(auth.get(f"{AUTH}/me", headers=world.other.headers)) == ("user", PER_USER - 1)
 
 
 def test_without_an_account_the_network_is_counted(auth: Service) -> None:
@@ -137,7 +137,7 @@ def test_without_an_account_the_network_is_counted(auth: Service) -> None:
         client.post(f"{AUTH}/register", content=b"x" * 20_000),
     ]
     assert [answer.status_code for answer in answers] == [401, 401, 422, 422, 400, 404, 405, 413]
-    assert [standing(answer)[1] for answer in answers] == [PER_ADDRESS - number for number in range(1, 9)]
+    assert [status(answer)[1] for answer in answers] == [PER_ADDRESS - number for number in range(1, 9)]
     for _ in range(PER_ADDRESS - 8):
         client.get(f"{AUTH}/me")
     assert_problem(client.get(f"{AUTH}/me"), 429, "rate_limited")
@@ -146,7 +146,7 @@ def test_without_an_account_the_network_is_counted(auth: Service) -> None:
 
 def test_a_subscriber_of_ipv6_is_one_network(auth: Service) -> None:
     left = [
-        standing(auth.at(address).get(f"{AUTH}/me"))[1]
+        status(auth.at(address).get(f"{AUTH}/me"))[1]
         for address in ("2001:db8::1", "2001:db8::ffff:1", "2001:db8:0:1::1", "192.0.2.9", "::ffff:192.0.2.9")
     ]
     assert [PER_ADDRESS - number for number in left] == [1, 2, 1, 1, 2]
@@ -160,7 +160,7 @@ def test_colleagues_behind_one_address_do_not_share_one_account_s_limit(
     statuses = Counter(client.get(f"{AUTH}/me", headers=ada.headers).status_code for _ in range(5 * PER_USER))
     assert statuses == {200: PER_USER, 429: 4 * PER_USER}
     assert client.get(f"{AUTH}/me", headers=bob.headers).status_code == 200
-    assert standing(client.get(f"{AUTH}/me")) == ("address", PER_ADDRESS - PER_USER - 2)
+    assert status(client.get(f"{AUTH}/me")) == ("address", PER_ADDRESS - PER_USER - 2)
 
 
 def test_a_login_that_has_ended_uses_up_nothing_of_its_owner_s(
@@ -169,12 +169,12 @@ def test_a_login_that_has_ended_uses_up_nothing_of_its_owner_s(
     stolen = log_in_again(ada)
     redis.flushdb()
     client = auth.at("192.0.2.1")
-    assert standing(client.get(f"{AUTH}/me", headers=stolen.headers)) == ("user", PER_USER - 1)
-    assert standing(client.post(f"{AUTH}/logout", headers=stolen.headers)) == ("user", PER_USER - 2)
+    assert status(client.get(f"{AUTH}/me", headers=stolen.headers)) == ("user", PER_USER - 1)
+    assert status(client.post(f"{AUTH}/logout", headers=stolen.headers)) == ("user", PER_USER - 2)
     for _ in range(5):
         assert client.get(f"{AUTH}/me", headers=stolen.headers).status_code == 401
     # It was still taken for hers once.
-    assert standing(client.get(f"{AUTH}/me", headers=ada.headers)) == ("user", PER_USER - 4)
+    assert status(client.get(f"{AUTH}/me", headers=ada.headers)) == ("user", PER_USER - 4)
 
 
 def test_health_checks_and_preflights_are_not_counted(auth: Service) -> None:
@@ -185,7 +185,7 @@ def test_health_checks_and_preflights_are_not_counted(auth: Service) -> None:
     preflight = client.options(f"{AUTH}/login", headers=origin | {"Access-Control-Request-Method": "POST"})
     assert preflight.status_code == 200
     answer = client.get(f"{AUTH}/me", headers=origin)
-    assert standing(answer) == ("address", PER_ADDRESS - 1)
+    assert status(answer) == ("address", PER_ADDRESS - 1)
     exposed = answer.headers["Access-Control-Expose-Headers"].split(", ")
     assert {"RateLimit", "RateLimit-Policy", "Retry-After"} <= set(exposed)
 
@@ -212,8 +212,8 @@ def test_an_event_stream_counts_once(chat: Service, ada: User, provider: Provide
     client = chat.at("192.0.2.1")
     streamed = client.post(f"{CHAT}/direct/stream", json={"message": "Hi"}, headers=ada.headers)
     assert streamed.text.count("event: ") > 2
-    assert standing(streamed) == ("user", PER_USER - 1)
-    assert standing(client.get(f"{CHAT}/sessions", headers=ada.headers)) == ("user", PER_USER - 2)
+    assert status(streamed) == ("user", PER_USER - 1)
+    assert status(client.get(f"{CHAT}/sessions", headers=ada.headers)) == ("user", PER_USER - 2)
 
 
 def test_a_refused_question_reaches_no_model(chat: Service, ada: User, provider: Provider) -> None:
@@ -246,6 +246,6 @@ def test_logins_keep_their_own_limits(auth: Service, ada: User) -> None:
     guesses = [login(client, "ada", f"guess {number}") for number in range(11)]
     assert [guess.status_code for guess in guesses] == [401] * 10 + [429]
     assert_problem(guesses[-1], 429, "too_many_attempts")
-    assert standing(guesses[-1]) == ("address", PER_ADDRESS - 11)
+    assert status(guesses[-1]) == ("address", PER_ADDRESS - 11)
     elsewhere = auth.at("198.51.100.7")
     assert login(elsewhere, replace(ada, username="bob").username, PASSWORD).status_code == 401

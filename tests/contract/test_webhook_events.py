@@ -13,7 +13,7 @@ from app.core.types import new_id
 from app.database.connection import Database
 from app.database.repositories.chat import sessions, turn_recovery, turns
 from app.database.repositories.chat.sessions import NewSession
-from app.database.repositories.chat.turns import Answer, NewTurn, SettledStatus, StartedTurn
+from app.database.repositories.chat.turns import Answer, FinalStatus, NewTurn, StartedTurn
 from app.database.repositories.usage.ledger import LedgerEntry
 from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.services import AUTH, PASSWORD, Chat, User
@@ -144,7 +144,7 @@ async def started(pool: Database, sql: Sql, user: User) -> tuple[int, StartedTur
         session = await sessions.create(transaction, NewSession("t", {}), user_id=user_id)
     new = NewTurn(user_id, session.uuid, "Hi", {}, new_id(), new_id(), timedelta(seconds=60))
     async with pool.autocommit() as connection:
-        turn = await turns.start(connection, new)
+        turn = await turns.start_turn(connection, new)
     assert turn is not None
     return user_id, turn
 
@@ -159,14 +159,14 @@ async def started(pool: Database, sql: Sql, user: User) -> tuple[int, StartedTur
     ],
 )
 async def test_each_end_of_a_turn_has_its_event_and_it_is_told_once(
-    pool: Database, ada: User, endpoint: Callable[..., None], sql: Sql, status: SettledStatus, event: str
+    pool: Database, ada: User, endpoint: Callable[..., None], sql: Sql, status: FinalStatus, event: str
 ) -> None:
     endpoint("turn.completed", "turn.failed", "turn.cancelled", "turn.interrupted")
     user_id, turn = await started(pool, sql, ada)
     for _ in range(2):
-        async with pool.direct() as connection:
+        async with pool.driver_connection() as connection:
             answer = Answer("Hello.", status, {}, tokens_used=3, processing_time_ms=4)
-            await turns.settle(connection, turn, answer, user_id=user_id, calls=[CALL])
+            await turns.complete_turn(connection, turn, answer, user_id=user_id, calls=[CALL])
     ((kind, data),) = told(sql)
     assert (kind, data["status"], data["message_id"]) == (event, status, str(turn.answer_uuid))
 
@@ -178,12 +178,12 @@ async def test_a_turn_whose_process_has_died_is_told_of_by_who_settles_it(
     _, turn = await started(pool, sql, ada)
     sql.do("UPDATE chat_messages SET lease_expires_at = now() - interval '1 min' WHERE status = 'pending'")
     async with pool.autocommit() as connection:
-        (found,) = await turn_recovery.find_some(connection, limit=10, sent_messages=1)
+        (found,) = await turn_recovery.find_orphaned(connection, limit=10, sent_messages=1)
     answer = Answer("", "interrupted", {"error": "interrupted"}, tokens_used=0, processing_time_ms=0)
 
     async def settle() -> bool:
         async with pool.autocommit() as connection:
-            return await turn_recovery.settle(connection, found, answer, CALL)
+            return await turn_recovery.interrupt_orphaned(connection, found, answer, CALL)
 
     assert sorted(await asyncio.gather(settle(), settle(), settle())) == [False, False, True]
     ((kind, data),) = told(sql)
@@ -197,7 +197,7 @@ async def test_a_turn_that_is_given_up_at_its_start_is_told_of(
     _, turn = await started(pool, sql, ada)
     for _ in range(2):
         async with pool.autocommit() as connection:
-            await turns.abandon(connection, answer_uuid=turn.answer_uuid)
+            await turns.interrupt_turn(connection, answer_uuid=turn.answer_uuid)
     ((kind, data),) = told(sql)
     assert (kind, data["session_id"]) == ("turn.interrupted", str(turn.session_uuid))
 

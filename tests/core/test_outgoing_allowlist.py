@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from app.core.outgoing_allowlist import AllowedHosts, is_outside
+from app.core.outgoing_allowlist import AllowedHosts, is_public
 
 OUTSIDE = ["1.1.1.1", "93.184.216.34", "172.15.255.255", "172.32.0.1", "100.128.0.1", "2606:4700::1111"]
 OUTSIDE_BY_TRANSLATION = ["::ffff:1.1.1.1", "64:ff9b::1.1.1.1"]
@@ -61,12 +61,12 @@ INSIDE = [
 
 @pytest.mark.parametrize("text", OUTSIDE + OUTSIDE_BY_TRANSLATION)
 def test_addresses_of_the_internet_are_outside(text: str) -> None:
-    assert is_outside(ip_address(text))
+    assert is_public(ip_address(text))
 
 
 @pytest.mark.parametrize("text", INSIDE)
 def test_all_others_are_not(text: str) -> None:
-    assert not is_outside(ip_address(text))
+    assert not is_public(ip_address(text))
 
 
 @pytest.mark.parametrize(

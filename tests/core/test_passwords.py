@@ -77,7 +77,7 @@ class Held:
     """Hashes nothing until it is let go."""
 
     def __init__(self) -> None:
-        self.let_go = threading.Event()
+        self.release_all = threading.Event()
         self.running = 0
         self.most = 0
         self._lock = threading.Lock()
@@ -86,7 +86,7 @@ class Held:
         with self._lock:
             self.running += 1
             self.most = max(self.most, self.running)
-        self.let_go.wait(10)
+        self.release_all.wait(10)
         with self._lock:
             self.running -= 1
         return ""
@@ -103,7 +103,7 @@ async def test_two_are_hashed_at_once_sixty_four_wait_and_the_next_is_refused(
         with pytest.raises(ServiceUnavailableError) as refusal:
             await asyncio.wait_for(hasher.hash("x"), 1)
     finally:
-        held.let_go.set()
+        held.release_all.set()
     assert refusal.value.code == "too_many_logins"
     assert refusal.value.headers["Retry-After"]
     await asyncio.gather(*taken)

@@ -3,7 +3,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.core.webhook_secrets import NoSecretError, WebhookSecrets, read_secrets
+from app.core.webhook_secrets import MissingSecretError, WebhookSecrets, parse_secrets
 
 A, B = uuid4(), uuid4()
 SHARED = ("whsec_" + base64.b64encode(b"1" * 24).decode(), "whsec_" + base64.b64encode(b"2" * 64).decode())
@@ -13,7 +13,7 @@ SECRETS = WebhookSecrets.from_secret("k" * 32, SHARED)
 def test_each_endpoint_has_its_own_secret_and_another_one_after_each_rotation() -> None:
     made = {SECRETS.own(endpoint, generation) for endpoint in (A, B) for generation in (1, 2, 1000)}
     assert len(made) == 6
-    assert all(read_secrets(secret) == (secret,) for secret in made)
+    assert all(parse_secrets(secret) == (secret,) for secret in made)
     assert SECRETS.own(A, 1) == WebhookSecrets.from_secret("k" * 32).own(A, 1)
     assert SECRETS.own(A, 1) != WebhookSecrets.from_secret("l" * 32).own(A, 1)
 
@@ -28,7 +28,7 @@ def test_the_newest_signs_and_during_a_rotation_the_one_before_too() -> None:
 
 def test_shared_secrets_sign_for_who_wants_them() -> None:
     assert SECRETS.signing(A, generation=3, has_previous=True, uses_shared=True) == SHARED
-    with pytest.raises(NoSecretError):
+    with pytest.raises(MissingSecretError):
         WebhookSecrets.from_secret("k" * 32).signing(A, generation=1, has_previous=False, uses_shared=True)
 
 
@@ -38,7 +38,7 @@ def test_secrets_are_not_shown_by_accident() -> None:
 
 
 def test_a_setting_may_have_several_secrets() -> None:
-    assert read_secrets(f" {SHARED[0]}  {SHARED[1]} ") == SHARED
+    assert parse_secrets(f" {SHARED[0]}  {SHARED[1]} ") == SHARED
 
 
 @pytest.mark.parametrize(
@@ -56,4 +56,4 @@ def test_a_setting_may_have_several_secrets() -> None:
 )
 def test_what_is_no_secret_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must be whsec_"):
-        read_secrets(text)
+        parse_secrets(text)

@@ -35,7 +35,7 @@ async def test_connections_of_a_burst_are_closed_when_it_is_over(
     database = Database.from_settings(few, application_name="a burst")
 
     async def use() -> None:
-        async with database.direct() as connection:
+        async with database.driver_connection() as connection:
             await connection.fetch("SELECT pg_sleep(0.2)")
 
     await asyncio.gather(*(use() for _ in range(10)))
@@ -47,7 +47,7 @@ async def test_connections_of_a_burst_are_closed_when_it_is_over(
 
 async def process_of(database: Database, error: Exception | None = None) -> int:
     """Use a connection, and fail, if so told. Return which process of the server it led to."""
-    async with database.direct() as connection:
+    async with database.driver_connection() as connection:
         process = int(await connection.fetchval("SELECT pg_backend_pid()"))
         if error is not None:
             raise type(error)(process)

@@ -26,7 +26,7 @@ _EVERYTHING = Statement(
 
 async def test_values_go_and_come_like_those_of_sqlalchemy(pool: Database) -> None:
     values = {"p_uuid": uuid4(), "p_meta": {"a": ["ä", None]}, "p_pause": timedelta(seconds=1.5), "p_nothing": None}
-    async with pool.direct() as driver, pool.autocommit() as connection:
+    async with pool.driver_connection() as driver, pool.autocommit() as connection:
         on_the_driver, by_sqlalchemy = (
             await fetch_one(driver, _EVERYTHING, values),
             await fetch_one(connection, _EVERYTHING, values),
@@ -46,7 +46,7 @@ async def test_values_go_and_come_like_those_of_sqlalchemy(pool: Database) -> No
 
 async def test_there_may_be_many_rows_or_none(pool: Database) -> None:
     numbers = Statement(select(func.generate_series(1, bindparam("p_last", type_=Integer)).label("number")))
-    async with pool.direct() as driver:
+    async with pool.driver_connection() as driver:
         assert [row["number"] for row in await fetch(driver, numbers, {"p_last": 3})] == [1, 2, 3]
         assert await fetch_one(driver, numbers, {"p_last": 0}) is None
 

@@ -93,7 +93,7 @@ def sql(settings: Settings) -> Iterator[Sql]:
 
 @pytest.fixture
 def redis() -> None:
-    """What other drills left in Redis stays, too: they may be following it."""
+    """What other drills left in Redis stays, too: they may be streaming it."""
 
 
 @pytest.fixture(scope="package")

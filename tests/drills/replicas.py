@@ -19,7 +19,7 @@ from app.chat.turns import runner
 from app.config import Settings
 from local.orphans import ProcessRecord, forget_process, record_process
 from local.paths import log_file
-from local.readiness import answers_ok
+from local.readiness import responds_ok
 from tests.fixtures.processes import free_port
 from tests.support.provider import Provider
 
@@ -45,7 +45,7 @@ def _serve(settings: Settings, port: int, lease: Lease | None, log: Path, tasks:
             os.dup2(file.fileno(), stream.fileno())
     if lease is not None:
         runner.LEASE = timedelta(seconds=lease.seconds)
-        runner._RENEW_BEFORE = timedelta(seconds=lease.renew_before)
+        runner._RENEW_THRESHOLD = timedelta(seconds=lease.renew_before)
     # As `uvicorn app.main:app` with the options of the local stack.
     config = uvicorn.Config(
         main.create(settings),
@@ -92,7 +92,7 @@ class Replica:
         self._process.start()
         # Ends with the run, however that ends.
         record_process(self._home, self._name, ProcessRecord.of(self.process.pid, signal.SIGTERM))
-        Provider.wait_until(lambda: not self.is_running() or answers_ok(self._port, "/readyz"), timeout=60)
+        Provider.wait_until(lambda: not self.is_running() or responds_ok(self._port, "/readyz"), timeout=60)
         assert self.is_running(), self._log.read_text()[-2000:]
 
     def is_running(self) -> bool:

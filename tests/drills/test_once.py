@@ -1,4 +1,4 @@
-"""Many at once who must not get in each other's way: keys, sessions, stops, and other people's text."""
+"""Many at once who must not get in each other's way: keys, sessions, cancellation, and other people's text."""
 
 import asyncio
 import random
@@ -120,15 +120,15 @@ async def test_among_200_streams_nobody_ever_sees_anothers_text(
     async def one(client: Client) -> None:
         canary = f"canary-{uuid4().hex}"
         asked, other = chance.sample([replica.url for replica in replicas], 2)
-        fate = chance.choice(["stays", "vanishes", "stops", "follows"])
+        fate = chance.choice(["stays", "vanishes", "cancellation", "follows"])
         fates[fate] += 1
         await asyncio.sleep(chance.uniform(0, 3))
         session = await client.open(asked)
         until = None if fate == "stays" else chance.randint(1, 500)
         reading = await client.ask(asked, session, canary, until=until)
-        if fate == "stops" and reading.end is None:
+        if fate == "cancellation" and reading.end is None:
             await client.cancel(chance.choice([asked, other]), reading)
-        if fate in {"stops", "follows"}:
+        if fate in {"cancellation", "follows"}:
             await follow_to_the_end(client, lambda: other, reading)
         whole = " ".join([canary] * 30)
         assert whole.startswith(reading.text)

@@ -13,7 +13,7 @@ import pytest
 from app.config import Settings
 from app.database.connection import Database
 from app.database.repositories.webhooks import event_outbox
-from app.database.repositories.webhooks.event_outbox import Event
+from app.database.repositories.webhooks.event_outbox import WebhookEvent
 from tests.drills.conftest import FULL_SIZE, Report
 from tests.fixtures.database import Sql
 from tests.fixtures.processes import WorkerProcess
@@ -75,7 +75,7 @@ def workers(settings: Settings, own_home: Path) -> Iterator[Workers]:
 
 def emit(settings: Settings, count: int) -> list[str]:
     """Have endpoints told of so many events; give their ids."""
-    events = [Event("webhook.test", {}) for _ in range(count)]
+    events = [WebhookEvent("webhook.test", {}) for _ in range(count)]
 
     async def write() -> None:
         database = Database.from_settings(settings, application_name="drill")

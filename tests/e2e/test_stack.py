@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from app.graph.prompts import FALLBACK_RESPONSE
-from local.component import Part
+from local.component import Component
 from local.orphans import recorded_processes
 from local.stack import Stack
 from tests.e2e.conftest import ADMIN_PASSWORD, PASSWORD, Visitor
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.e2e
 SERVICES = ["auth", "chat", "admin"]
 
 
-def part(stack: Stack, name: str) -> Part:
+def part(stack: Stack, name: str) -> Component:
     return next(part for part, _ in stack._parts if part.name == name)
 
 
@@ -34,7 +34,7 @@ def process(stack: Stack, name: str) -> psutil.Process:
     return psutil.Process(recorded_processes(stack.home)[name].pid)
 
 
-def kill(stack: Stack, name: str) -> Part:
+def kill(stack: Stack, name: str) -> Component:
     """Kill a part of the stack as a crash would. It can be started again."""
     process(stack, name).kill()
     killed = part(stack, name)

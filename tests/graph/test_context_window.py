@@ -7,9 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.graph.context import ModelPolicy, PastMessage, PromptMessage, Remembered, Sampling, Summary
-from app.graph.context_window import budget, cost, fit, is_too_long, prompt_cost, to_summarize
-from app.graph.tokens import cautious_tokens
+from app.graph.context import HistoryMessage, ModelPolicy, PromptMessage, Sampling, SessionHistory, Summary
+from app.graph.context_window import (
+    prompt_budget,
+    exceeds_context_window,
+    fit_prompt,
+    message_tokens,
+    prompt_tokens,
+    summary_boundary,
+)
+from app.graph.tokens import estimate_tokens_upper_bound
 from tests.support.fakes import INSTRUCTIONS, conversation
 
 TEXTS = st.text(max_size=60)
@@ -26,10 +33,10 @@ POLICY = ModelPolicy(
 
 
 @st.composite
-def sessions(draw: st.DrawFn) -> list[PastMessage]:
+def sessions(draw: st.DrawFn) -> list[HistoryMessage]:
     """A session from some position on: questions, most of them answered, and perhaps an answer in front."""
     seq = draw(st.integers(0, 50)) * 2 + 1
-    messages: list[PastMessage] = []
+    messages: list[HistoryMessage] = []
     if seq > 1 and draw(st.booleans()):
         messages.append({"seq": seq - 1, "role": "assistant", "content": draw(TEXTS)})
     for number in range(draw(st.integers(0, 8))):
@@ -44,24 +51,24 @@ def summaries(draw: st.DrawFn) -> Summary | None:
     return {"text": draw(TEXTS), "upto_seq": draw(st.integers(1, 100))} if draw(st.booleans()) else None
 
 
-def next_seq(messages: list[PastMessage]) -> int:
+def next_seq(messages: list[HistoryMessage]) -> int:
     return (messages[-1]["seq"] if messages else 0) // 2 * 2 + 3
 
 
 @given(messages=sessions(), summary=summaries(), question=TEXTS, room=BUDGETS)
 def test_what_goes_to_the_model_is_within_budget_whole_newest_and_in_order(
-    messages: list[PastMessage], summary: Summary | None, question: str, room: int
+    messages: list[HistoryMessage], summary: Summary | None, question: str, room: int
 ) -> None:
     seq = next_seq(messages)
-    fitted = fit(
-        Remembered(messages, summary), instructions="Be brief.", question=question, question_seq=seq, budget=room
+    fitted = fit_prompt(
+        SessionHistory(messages, summary), instructions="Be brief.", question=question, question_seq=seq, budget=room
     )
     assert fitted.messages[0]["role"] == "system"
     assert fitted.messages[0]["content"].startswith("Be brief.")
     assert fitted.messages[-1]["role"] == "user"
     assert fitted.messages[-1]["content"].endswith(question)
     assert all(one["role"] != other["role"] for one, other in pairwise(fitted.messages))
-    if prompt_cost(fitted.messages) > room:
+    if prompt_tokens(fitted.messages) > room:
         assert [message["content"] for message in fitted.messages] == ["Be brief.", question]
     sent = messages[len(messages) - fitted.sent :]
     if sent:
@@ -77,19 +84,21 @@ def joined(messages: list[PromptMessage]) -> str:
 
 
 @given(messages=sessions(), question=TEXTS, room=BUDGETS)
-def test_nothing_is_left_out_that_would_fit(messages: list[PastMessage], question: str, room: int) -> None:
+def test_nothing_is_left_out_that_would_fit(messages: list[HistoryMessage], question: str, room: int) -> None:
     seq = next_seq(messages)
-    fitted = fit(Remembered(messages), instructions="Be brief.", question=question, question_seq=seq, budget=room)
+    fitted = fit_prompt(
+        SessionHistory(messages), instructions="Be brief.", question=question, question_seq=seq, budget=room
+    )
     earlier = messages[: len(messages) - fitted.sent]
     starts = [number for number, message in enumerate(earlier) if message["role"] == "user"]
     if starts:
         more = [message["content"] for message in messages[starts[-1] :]]
-        assert sum(map(cost, more)) + cost("Be brief.") + cost(question) > room
+        assert sum(map(message_tokens, more)) + message_tokens("Be brief.") + message_tokens(question) > room
 
 
 def test_without_a_known_window_everything_goes() -> None:
     messages = conversation(*["x" * 100_000] * 4)
-    fitted = fit(Remembered(messages), instructions="Be brief.", question="?", question_seq=5, budget=None)
+    fitted = fit_prompt(SessionHistory(messages), instructions="Be brief.", question="?", question_seq=5, budget=None)
     assert (fitted.sent, fitted.left_out) == (4, 0)
 
 
@@ -97,7 +106,9 @@ def test_the_summary_goes_along_exactly_when_something_is_left_out() -> None:
     messages = conversation("old " * 30, "old", "new", "new")
     summary: Summary = {"text": "The user is Ada.", "upto_seq": 2}
     roomy, tight = (
-        fit(Remembered(messages, summary), instructions="Be brief.", question="?", question_seq=5, budget=room)
+        fit_prompt(
+            SessionHistory(messages, summary), instructions="Be brief.", question="?", question_seq=5, budget=room
+        )
         for room in (1000, 90)
     )
     assert (roomy.left_out, roomy.summarized) == (0, 0)
@@ -109,55 +120,55 @@ def test_the_summary_goes_along_exactly_when_something_is_left_out() -> None:
 
 def test_a_summary_that_does_not_fit_is_left_out_and_not_claimed() -> None:
     summary: Summary = {"text": "x" * 1000, "upto_seq": 2}
-    fitted = fit(Remembered([], summary), instructions="Be brief.", question="?", question_seq=5, budget=60)
+    fitted = fit_prompt(SessionHistory([], summary), instructions="Be brief.", question="?", question_seq=5, budget=60)
     assert len(fitted.messages) == 2
     assert (fitted.left_out, fitted.summarized) == (4, 0)
 
 
 def test_a_budget_leaves_room_for_the_answer_and_a_margin() -> None:
-    assert budget(POLICY, "large") == 10_000 - 200 - 500
-    assert budget(POLICY, "small") == 1000 - 200 - 50
-    assert budget(POLICY, "unknown") is None
+    assert prompt_budget(POLICY, "large") == 10_000 - 200 - 500
+    assert prompt_budget(POLICY, "small") == 1000 - 200 - 50
+    assert prompt_budget(POLICY, "unknown") is None
     greedy = replace(POLICY, sampling=Sampling(max_tokens=5000))
-    assert budget(greedy, "small") == 1000 - 500 - 50
+    assert prompt_budget(greedy, "small") == 1000 - 500 - 50
 
 
 def test_a_question_is_too_long_when_no_model_of_the_turn_can_take_it() -> None:
     question = "word " * 1500
-    assert not is_too_long(question, "Be brief.", POLICY)
-    assert is_too_long(question, "Be brief.", replace(POLICY, models=("small",)))
-    assert not is_too_long(question, "Be brief.", replace(POLICY, models=("small", "unknown")))
-    assert is_too_long("word " * 15_000, "Be brief.", POLICY)
+    assert not exceeds_context_window(question, "Be brief.", POLICY)
+    assert exceeds_context_window(question, "Be brief.", replace(POLICY, models=("small",)))
+    assert not exceeds_context_window(question, "Be brief.", replace(POLICY, models=("small", "unknown")))
+    assert exceeds_context_window("word " * 15_000, "Be brief.", POLICY)
 
 
 @given(messages=sessions(), summary=summaries(), room=BUDGETS)
 def test_a_summary_is_wanted_when_the_next_question_would_leave_something_out(
-    messages: list[PastMessage], summary: Summary | None, room: int
+    messages: list[HistoryMessage], summary: Summary | None, room: int
 ) -> None:
-    upto = to_summarize(messages, summary, most_messages=10, budget=room)
+    upto = summary_boundary(messages, summary, most_messages=10, budget=room)
     reached = summary["upto_seq"] if summary else 0
     uncovered = [message for message in messages if message["seq"] > reached]
     if upto is None:
         starts = [message["seq"] for message in uncovered if message["role"] == "user"]
-        assert not starts or sum(cost(message["content"]) for message in uncovered) <= room
+        assert not starts or sum(message_tokens(message["content"]) for message in uncovered) <= room
         assert len(uncovered) <= 11
         return
     assert reached < upto <= messages[-1]["seq"]
     # It ends where an exchange does, and what is not in it fits together with the next question.
     rest = [message for message in messages if message["seq"] > upto]
     assert not rest or rest[0]["role"] == "user"
-    assert sum(cost(message["content"]) for message in rest) <= room / 2
+    assert sum(message_tokens(message["content"]) for message in rest) <= room / 2
     assert len(rest) <= 5
 
 
 def test_where_no_history_is_sent_none_is_summarized() -> None:
-    assert to_summarize(conversation(*"0123"), None, most_messages=0, budget=None) is None
+    assert summary_boundary(conversation(*"0123"), None, most_messages=0, budget=None) is None
 
 
 def test_messages_that_were_never_read_are_summarized_too() -> None:
     messages = conversation("a", "b", first_seq=7)
-    assert to_summarize(messages, None, most_messages=10, budget=None) == 6
-    assert to_summarize(messages, {"text": "", "upto_seq": 6}, most_messages=10, budget=None) is None
+    assert summary_boundary(messages, None, most_messages=10, budget=None) == 6
+    assert summary_boundary(messages, {"text": "", "upto_seq": 6}, most_messages=10, budget=None) is None
 
 
 @pytest.mark.parametrize(
@@ -172,8 +183,8 @@ def test_messages_that_were_never_read_are_summarized_too() -> None:
     ids=["English", "Russian", "Chinese", "figures"],
 )
 def test_tokens_are_not_counted_too_few(text: str, tokens: int) -> None:
-    assert cautious_tokens(text) >= tokens * 0.9
+    assert estimate_tokens_upper_bound(text) >= tokens * 0.9
 
 
 def test_english_is_not_counted_much_too_many() -> None:
-    assert cautious_tokens("The quick brown fox jumps over the lazy dog. " * 100) <= 1000 * 1.7
+    assert estimate_tokens_upper_bound("The quick brown fox jumps over the lazy dog. " * 100) <= 1000 * 1.7

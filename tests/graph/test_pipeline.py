@@ -14,17 +14,17 @@ import pytest
 from app.core.exceptions import DatabaseUnavailableError
 from app.graph.builder import build_chat_graph
 from app.graph.context import (
+    AlwaysHealthy,
     ChatContext,
     Completion,
     ModelError,
     ModelHealth,
     ModelPolicy,
-    NoHealth,
-    Owner,
     PromptMessage,
     TextSink,
+    TurnOwner,
 )
-from app.graph.prompts import FALLBACK_RESPONSE, prompt
+from app.graph.prompts import FALLBACK_RESPONSE, build_prompt
 from app.graph.retry_policy import backoff
 from local.paths import PROJECT
 from tests.support.fakes import INSTRUCTIONS, FakeHistory, FakeModel, completion, conversation
@@ -60,10 +60,10 @@ class Run:
         self.model = FakeModel(*outcomes)
         self.context = ChatContext(
             model=self.model,
-            history=history or FakeHistory(),
+            conversation_history=history or FakeHistory(),
             policy=policy,
-            owner=Owner(1, uuid4()),
-            health=health or NoHealth(),
+            owner=TurnOwner(1, uuid4()),
+            health=health or AlwaysHealthy(),
             sink=sink,
             deadline=asyncio.get_running_loop().time() + seconds,
         )
@@ -160,20 +160,20 @@ async def test_a_stream_that_shows_nothing_is_tried_again() -> None:
 class Health:
     """`ModelHealth` that has some models left alone, for so many seconds, and notes what it is told."""
 
-    def __init__(self, **due_in: float) -> None:
-        self._due_in = due_in
+    def __init__(self, **seconds_until_retry: float) -> None:
+        self._due_in = seconds_until_retry
         self.told: list[tuple[str, str, float | None]] = []
 
-    def may_ask(self, model: str) -> bool:
+    def allow_request(self, model: str) -> bool:
         return model not in self._due_in
 
-    def due_in(self, model: str) -> float:
+    def seconds_until_retry(self, model: str) -> float:
         return self._due_in.get(model, 0)
 
-    def succeeded(self, model: str) -> None:
+    def record_success(self, model: str) -> None:
         self.told.append((model, "succeeded", None))
 
-    def failed(self, model: str, *, pause: float | None) -> None:
+    def record_failure(self, model: str, *, pause: float | None) -> None:
         self.told.append((model, "failed", pause))
 
 
@@ -210,7 +210,7 @@ async def test_where_all_are_left_alone_the_one_due_soonest_is_tried_once() -> N
 
 async def test_a_model_left_alone_after_its_failure_is_not_repeated() -> None:
     class Opening(Health):
-        def failed(self, model: str, *, pause: float | None) -> None:
+        def record_failure(self, model: str, *, pause: float | None) -> None:
             self._due_in[model] = 9
 
     run = await Run(BUSY, completion(), health=Opening()).go()
@@ -220,7 +220,7 @@ async def test_a_model_left_alone_after_its_failure_is_not_repeated() -> None:
 
 async def test_what_attempts_tell_of_the_models() -> None:
     health = Health()
-    own_fault = ModelError("request_refused", retryable=False, is_models_fault=False)
+    own_fault = ModelError("request_refused", retryable=False, is_model_fault=False)
     await Run(BUSY, own_fault, completion(), health=health).go()
     assert health.told == [("primary", "failed", 0), ("fallback", "succeeded", None)]
     health.told.clear()
@@ -320,13 +320,13 @@ def said(*texts: str) -> list[PromptMessage]:
 
 def test_user_and_assistant_take_turns_the_user_first() -> None:
     unanswered: list[PromptMessage] = [*said("0", "1", "2"), {"role": "user", "content": "3"}]
-    assert prompt("Be brief.", unanswered, "4") == [
+    assert build_prompt("Be brief.", unanswered, "4") == [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "0"},
         {"role": "assistant", "content": "1"},
         {"role": "user", "content": "2\n\n3\n\n4"},
     ]
-    assert [message["role"] for message in prompt("Be brief.", said("0", "1")[1:], "2")] == ["system", "user"]
+    assert [message["role"] for message in build_prompt("Be brief.", said("0", "1")[1:], "2")] == ["system", "user"]
 
 
 async def test_a_repetition_leaves_the_next_model_a_whole_attempt() -> None:

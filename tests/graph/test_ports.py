@@ -6,22 +6,22 @@ from uuid import uuid4
 
 import pytest
 
-from app.chat.turns.graph_run import StoredHistory
+from app.chat.turns.graph_run import StoredConversationHistory
 from app.config import Settings
 from app.database.connection import Database
 from app.graph.context import (
     ChatModel,
     Completion,
     ConversationHistory,
+    HistoryMessage,
     ModelError,
-    PastMessage,
-    Patience,
     PromptMessage,
-    Remembered,
+    SessionHistory,
+    StreamTimeouts,
 )
 from app.services.llm.openai import OpenAIChatModel
 from tests.fixtures.database import Sql
-from tests.support.fakes import FakeHistory, FakeModel, asking, completion, conversation
+from tests.support.fakes import FakeHistory, FakeModel, completion, conversation, model_request
 from tests.support.provider import Provider, answers, fails, stalls
 
 QUESTION: list[PromptMessage] = [{"role": "user", "content": "Hi"}]
@@ -44,7 +44,7 @@ async def make_model(
         elif isinstance(outcome, ModelError):
             provider.script(fails(429, retry_after="3"))
         else:
-            usage = (outcome.spent.prompt_tokens, outcome.spent.completion_tokens)
+            usage = (outcome.token_counts.prompt_tokens, outcome.token_counts.completion_tokens)
             provider.script(answers(outcome.text, model=outcome.model, usage=usage))
         return adapter
 
@@ -54,13 +54,13 @@ async def make_model(
 
 async def test_a_model_answers(make_model: MakeModel) -> None:
     expected = completion("Hello Ada.")
-    assert await make_model(expected).complete(asking(QUESTION), max_seconds=2) == expected
+    assert await make_model(expected).complete(model_request(QUESTION), max_seconds=2) == expected
 
 
 async def test_a_model_fails_with_the_one_error(make_model: MakeModel) -> None:
     model = make_model(ModelError("provider_rate_limited", retryable=True, retry_after=3))
     with pytest.raises(ModelError) as failure:
-        await model.complete(asking(QUESTION), max_seconds=2)
+        await model.complete(model_request(QUESTION), max_seconds=2)
     error = failure.value
     assert (error.code, error.retryable, error.retry_after) == ("provider_rate_limited", True, 3)
 
@@ -68,7 +68,7 @@ async def test_a_model_fails_with_the_one_error(make_model: MakeModel) -> None:
 async def test_a_model_shows_its_answer_as_it_comes(make_model: MakeModel) -> None:
     expected = completion("Hello Ada.")
     pieces: list[str] = []
-    given = await make_model(expected).stream(asking(QUESTION), pieces.append, patience=Patience(2, 2, 2))
+    given = await make_model(expected).stream(model_request(QUESTION), pieces.append, timeouts=StreamTimeouts(2, 2, 2))
     assert given == expected
     assert "".join(pieces) == expected.text
 
@@ -77,12 +77,12 @@ async def test_a_model_fails_to_stream_with_the_one_error(make_model: MakeModel)
     pieces: list[str] = []
     model = make_model(ModelError("provider_rate_limited", retryable=True, retry_after=3))
     with pytest.raises(ModelError, match="provider_rate_limited"):
-        await model.stream(asking(QUESTION), pieces.append, patience=Patience(2, 2, 2))
+        await model.stream(model_request(QUESTION), pieces.append, timeouts=StreamTimeouts(2, 2, 2))
     assert pieces == []
 
 
 async def test_a_model_can_be_cancelled(make_model: MakeModel) -> None:
-    attempt = asyncio.ensure_future(make_model(None).complete(asking(QUESTION), max_seconds=30))
+    attempt = asyncio.ensure_future(make_model(None).complete(model_request(QUESTION), max_seconds=30))
     await asyncio.sleep(0.05)
     assert not attempt.done()
     attempt.cancel()
@@ -112,7 +112,7 @@ async def history(request: pytest.FixtureRequest, settings: Settings, sql: Sql) 
             [session, seq, message["role"], message["content"]],
         )
     database = Database.from_settings(settings, application_name="test")
-    yield StoredHistory(database, user)
+    yield StoredConversationHistory(database, user)
     await database.close()
 
 
@@ -128,6 +128,6 @@ async def history(request: pytest.FixtureRequest, settings: Settings, sql: Sql) 
     ],
 )
 async def test_a_history_gives_the_newest_before_a_position_oldest_first(
-    history: ConversationHistory, before_seq: int, limit: int, expected: list[PastMessage]
+    conversation_history: ConversationHistory, before_seq: int, limit: int, expected: list[HistoryMessage]
 ) -> None:
-    assert await history.recall(SESSION, before_seq=before_seq, limit=limit) == Remembered(expected)
+    assert await conversation_history.load(SESSION, before_seq=before_seq, limit=limit) == SessionHistory(expected)

@@ -4,17 +4,19 @@ import pytest
 from redis import Redis
 
 from app.config import Settings
-from app.services.redis.circuit_breaker import RedisBreaker
+from app.services.redis.circuit_breaker import RedisCircuitBreaker
 from app.services.redis.client import open_redis
 
 
 @pytest.fixture
-async def breaker(settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RedisBreaker]:
+async def breaker(
+    settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[RedisCircuitBreaker]:
     """The breaker before a real Redis with nothing in it. It looks often whether a Redis that was away is back."""
-    monkeypatch.setattr("app.services.redis.circuit_breaker._PROBE_PAUSE", 0.05)
+    monkeypatch.setattr("app.services.redis.circuit_breaker._PROBE_INTERVAL", 0.05)
     # Where Redis is not what a test is about, a busy machine must not look like an outage.
     client = open_redis(settings.model_copy(update={"REDIS_TIMEOUT": 5.0}))
-    breaker = RedisBreaker(client, budget=5)
+    breaker = RedisCircuitBreaker(client, budget=5)
     yield breaker
     await breaker.close()
     await client.aclose()

@@ -37,7 +37,7 @@ async def test_a_process_has_one_row_with_its_figures_of_now(heartbeat: Heartbea
 async def test_the_connections_that_are_counted_are_those_of_others(
     heartbeat: Heartbeat, pool: Database, sql: Sql
 ) -> None:
-    heartbeat.show("database", pool.pool_use)
+    heartbeat.show("database", pool.pool_stats)
     async with pool.autocommit() as connection:
         await connection.execute(text("SELECT 1"))
         await heartbeat.beat()
@@ -47,7 +47,7 @@ async def test_the_connections_that_are_counted_are_those_of_others(
 async def test_it_beats_again_and_again_whatever_happens_and_takes_leave(
     heartbeat: Heartbeat, sql: Sql, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(heartbeat_module, "INTERVAL", 0.01)
+    monkeypatch.setattr(heartbeat_module, "HEARTBEAT_INTERVAL", 0.01)
     outcomes: list[Exception | None] = [DatabaseUnavailableError(), ZeroDivisionError("a fault"), None, None]
     done = asyncio.Event()
 

@@ -6,44 +6,44 @@ from decimal import Decimal
 from email.message import EmailMessage
 from uuid import UUID, uuid4
 
-from app.chat.turns.recovery import AbandonedTurns, Estimate
+from app.chat.turns.recovery import TurnRecovery, UsageEstimate
 from app.config import DEFAULT_SYSTEM_PROMPT
 from app.database.connection import Database
 from app.graph.context import (
     Completion,
+    HistoryMessage,
     ModelRequest,
-    Owner,
-    PastMessage,
-    Patience,
     PromptMessage,
-    Publish,
-    Remembered,
+    PublishText,
     Sampling,
-    Spent,
+    SessionHistory,
+    StreamTimeouts,
     Summary,
+    TokenCounts,
+    TurnOwner,
 )
-from app.graph.prompts import deployment_instructions
-from app.services.email.transport import Mail, compose
+from app.graph.prompts import instructions_builder
+from app.services.email.transport import Email, compose
 
-INSTRUCTIONS = deployment_instructions(DEFAULT_SYSTEM_PROMPT)
+INSTRUCTIONS = instructions_builder(DEFAULT_SYSTEM_PROMPT)
 
 
 def completion(text: str = "Hello.", *, model: str = "primary-2026") -> Completion:
-    return Completion(text=text, model=model, finish_reason="stop", spent=Spent(12, 3))
+    return Completion(text=text, model=model, finish_reason="stop", token_counts=TokenCounts(12, 3))
 
 
-def asking(
+def model_request(
     messages: list[PromptMessage],
     *,
     model: str = "primary",
     parameters: Sampling | None = None,
-    owner: Owner | None = None,
+    owner: TurnOwner | None = None,
 ) -> ModelRequest:
-    return ModelRequest(model, messages, parameters or Sampling(), owner or Owner(1, uuid4()))
+    return ModelRequest(model, messages, parameters or Sampling(), owner or TurnOwner(1, uuid4()))
 
 
 @dataclass(frozen=True)
-class Asked:
+class RecordedCall:
     """One call of the model."""
 
     request: ModelRequest
@@ -69,13 +69,13 @@ class FakeModel:
         self.gate = gate or asyncio.Event()
         if gate is None:
             self.gate.set()
-        self.asked: list[Asked] = []
+        self.asked: list[RecordedCall] = []
         self.was_asked = asyncio.Event()
         self.said_first: list[str] = []
         """What it says of a streamed answer before anything else happens."""
 
     async def complete(self, request: ModelRequest, *, max_seconds: float) -> Completion:
-        self.asked.append(Asked(request, max_seconds))
+        self.asked.append(RecordedCall(request, max_seconds))
         self.was_asked.set()
         outcome = self._outcomes.pop(0)
         await self.gate.wait()
@@ -86,10 +86,10 @@ class FakeModel:
         assert outcome is not None
         return outcome
 
-    async def stream(self, request: ModelRequest, publish: Publish, *, patience: Patience) -> Completion:
+    async def stream(self, request: ModelRequest, publish: PublishText, *, timeouts: StreamTimeouts) -> Completion:
         for piece in self.said_first:
             publish(piece)
-        completion = await self.complete(request, max_seconds=patience.first)
+        completion = await self.complete(request, max_seconds=timeouts.first)
         publish(completion.text.removeprefix("".join(self.said_first)))
         return completion
 
@@ -98,18 +98,18 @@ class FakeModel:
 class FakeHistory:
     """A `ConversationHistory` with one conversation in it, or with an error."""
 
-    messages: list[PastMessage] = field(default_factory=list)
+    messages: list[HistoryMessage] = field(default_factory=list)
     summary: Summary | None = None
     error: Exception | None = None
 
-    async def recall(self, session_id: UUID, *, before_seq: int, limit: int) -> Remembered:
+    async def load(self, session_id: UUID, *, before_seq: int, limit: int) -> SessionHistory:
         if self.error is not None:
             raise self.error
         earlier = [message for message in self.messages if message["seq"] < before_seq]
-        return Remembered(earlier[-limit:] if limit else [], self.summary)
+        return SessionHistory(earlier[-limit:] if limit else [], self.summary)
 
 
-def conversation(*texts: str, first_seq: int = 1) -> list[PastMessage]:
+def conversation(*texts: str, first_seq: int = 1) -> list[HistoryMessage]:
     """Make a conversation in which user and assistant take turns."""
     return [
         {"seq": first_seq + number, "role": "assistant" if number % 2 else "user", "content": text}
@@ -117,8 +117,8 @@ def conversation(*texts: str, first_seq: int = 1) -> list[PastMessage]:
     ]
 
 
-class FakeMail:
-    """A `MailTransport` that keeps what it takes, and raises the errors it was given first, in this order.
+class FakeEmailTransport:
+    """A `EmailTransport` that keeps what it takes, and raises the errors it was given first, in this order.
 
     With a `gate`, every mail waits until that is open.
     """
@@ -126,12 +126,12 @@ class FakeMail:
     def __init__(self, *errors: Exception, gate: asyncio.Event | None = None) -> None:
         self._errors = list(errors)
         self._gate = gate
-        self.taken: list[Mail] = []
+        self.taken: list[Email] = []
         self.composed = list[EmailMessage]()
         self.was_asked = asyncio.Event()
         self.was_taken = asyncio.Event()
 
-    async def send(self, mail: Mail) -> None:
+    async def send(self, mail: Email) -> None:
         message = compose(mail, "Chat <no-reply@example.com>")
         self.was_asked.set()
         if self._gate is not None:
@@ -152,10 +152,10 @@ def price(
     return Decimal("0.001") * prompt_tokens + Decimal("0.002") * completion_tokens
 
 
-def abandoned_turns(database: Database, text: str | None = "") -> AbandonedTurns:
+def turn_recovery(database: Database, text: str | None = "") -> TurnRecovery:
     """Make what settles abandoned answers, of which clients have seen this text; None: nobody knows."""
 
     async def published(_answer: UUID) -> str | None:
         return text
 
-    return AbandonedTurns(database, published, Estimate("gpt-primary", 10, price))
+    return TurnRecovery(database, published, UsageEstimate("gpt-primary", 10, price))

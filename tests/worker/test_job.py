@@ -10,7 +10,7 @@ import pytest
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database
 from app.database.repositories.operations import worker_jobs
-from app.worker.job import Job, JobReports
+from app.worker.job import Job, JobReporter
 from tests.fixtures.database import Sql
 
 
@@ -50,8 +50,8 @@ async def test_a_job_survives_what_its_rounds_meet_and_says_so_once(caplog: pyte
 async def test_what_all_workers_did_adds_up_and_the_last_round_is_shown(pool: Database, sql: Sql) -> None:
     first, second = uuid4(), uuid4()
     async with pool.autocommit() as connection:
-        await JobReports([await ran(7, ZeroDivisionError("canary"), 5)]).write(connection, first)
-        await JobReports([await ran(DatabaseUnavailableError(), 1)]).write(connection, second)
+        await JobReporter([await ran(7, ZeroDivisionError("canary"), 5)]).write(connection, first)
+        await JobReporter([await ran(DatabaseUnavailableError(), 1)]).write(connection, second)
     (row,) = sql.rows("SELECT *, now() - finished_at < interval '5 s' AS just_now FROM worker_jobs")
     assert (
         row.items()
@@ -75,7 +75,7 @@ async def test_a_report_that_comes_late_adds_to_the_counts_and_hides_nothing_new
     old = timedelta(hours=1)
     report = worker_jobs.JobReport("test", 1, 1, 1, 2, old, old, 99, 2, old, "LateError")
     async with pool.autocommit() as connection:
-        await JobReports([await ran(ValueError(), 5)]).write(connection, last)
+        await JobReporter([await ran(ValueError(), 5)]).write(connection, last)
         (before,) = sql.rows("SELECT * FROM worker_jobs")
         await worker_jobs.add(connection, late, [report])
     (after,) = sql.rows("SELECT * FROM worker_jobs")
@@ -83,7 +83,7 @@ async def test_a_report_that_comes_late_adds_to_the_counts_and_hides_nothing_new
 
 
 async def test_what_has_not_changed_is_not_written_again(pool: Database, sql: Sql) -> None:
-    reports = JobReports([await ran(3)])
+    reports = JobReporter([await ran(3)])
     async with pool.autocommit() as connection:
         await reports.write(connection, uuid4())
         sql.do("DELETE FROM worker_jobs")
@@ -92,7 +92,7 @@ async def test_what_has_not_changed_is_not_written_again(pool: Database, sql: Sq
 
 
 async def test_what_could_not_be_written_is_written_the_next_time(pool: Database, sql: Sql) -> None:
-    reports = JobReports([await ran(3)])
+    reports = JobReporter([await ran(3)])
 
     async def write() -> None:
         async with pool.autocommit(max_seconds=0.5) as connection:
@@ -115,10 +115,10 @@ async def test_two_workers_that_report_at_once_lose_nothing_and_do_not_deadlock(
 
     names = [f"job {number}" for number in range(300)]
 
-    async def tell(order: list[str]) -> None:
+    async def publish(order: list[str]) -> None:
         for _ in range(10):
             async with pool.autocommit() as connection:
                 await worker_jobs.add(connection, uuid4(), [report(name) for name in order])
 
-    await asyncio.gather(tell(names), tell(names[::-1]), tell(names))
+    await asyncio.gather(publish(names), publish(names[::-1]), publish(names))
     assert sql.rows("SELECT DISTINCT rounds, handled FROM worker_jobs") == [{"rounds": 30, "handled": 60}]

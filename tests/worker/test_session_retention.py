@@ -12,27 +12,27 @@ from app.database.connection import Database
 from app.database.repositories.accounts import erasure
 from app.database.repositories.chat import session_retention as stored
 from app.database.repositories.chat.session_retention import UnusedSession
-from app.services.redis.circuit_breaker import RedisBreaker
+from app.services.redis.circuit_breaker import RedisCircuitBreaker
 from app.services.redis.keys import cache_index_of_session
 from app.worker import session_retention as service
-from app.worker.session_retention import SessionRetention, open_retention
+from app.worker.session_retention import SessionRetention, open_session_retention
 from tests.fixtures.database import Sql, counted_statements
 
 LEFT = "SELECT title FROM chat_sessions ORDER BY id"
 
 
 @pytest.fixture
-async def breaker(redis_url: str) -> AsyncIterator[RedisBreaker]:
+async def breaker(redis_url: str) -> AsyncIterator[RedisCircuitBreaker]:
     client = Redis.from_url(redis_url)
-    breaker = RedisBreaker(client, budget=0.3)
+    breaker = RedisCircuitBreaker(client, budget=0.3)
     yield breaker
     await breaker.close()
     await client.aclose()
 
 
 @pytest.fixture
-async def retention(pool: Database, breaker: RedisBreaker, sql: Sql) -> AsyncIterator[SessionRetention]:
-    async with open_retention(pool, breaker, days=30) as retention:
+async def retention(pool: Database, breaker: RedisCircuitBreaker, sql: Sql) -> AsyncIterator[SessionRetention]:
+    async with open_session_retention(pool, breaker, days=30) as retention:
         yield retention
 
 
@@ -63,7 +63,7 @@ def titles(sql: Sql) -> list[str]:
 
 
 async def test_what_was_not_used_for_so_long_goes_with_its_copies_and_the_rest_stays(
-    retention: SessionRetention, breaker: RedisBreaker, sql: Sql
+    retention: SessionRetention, breaker: RedisCircuitBreaker, sql: Sql
 ) -> None:
     gone = open_session(sql, "gone", days_ago=30.01)
     open_session(sql, "kept", days_ago=29.99)
@@ -99,7 +99,7 @@ async def test_a_round_ends_when_its_time_is_over(
     retention: SessionRetention, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_session(sql, "old", days_ago=40)
-    monkeypatch.setattr(service, "_ROUND_SECONDS", 0)
+    monkeypatch.setattr(service, "_RUN_SECONDS", 0)
     assert await retention.delete_some() == 0
 
 
@@ -123,25 +123,28 @@ async def test_a_long_session_goes_in_parts(
 
 
 async def test_two_workers_delete_each_session_once_and_wait_for_nobody(
-    pool: Database, breaker: RedisBreaker, sql: Sql
+    pool: Database, breaker: RedisCircuitBreaker, sql: Sql
 ) -> None:
     for number in range(20):
         open_session(sql, str(number), days_ago=40)
-    async with open_retention(pool, breaker, days=30) as first, open_retention(pool, breaker, days=30) as second:
+    async with (
+        open_session_retention(pool, breaker, days=30) as first,
+        open_session_retention(pool, breaker, days=30) as second,
+    ):
         assert sum(await asyncio.gather(first.delete_some(), second.delete_some())) == 20
     assert titles(sql) == []
 
 
-async def test_while_redis_is_away_nothing_is_deleted(pool: Database, sql: Sql) -> None:
+async def test_while_redis_is_open_nothing_is_deleted(pool: Database, sql: Sql) -> None:
     open_session(sql, "old", days_ago=40)
     client = Redis.from_url("redis://127.0.0.1:9/0")
-    breaker = RedisBreaker(client, budget=0.3)
+    breaker = RedisCircuitBreaker(client, budget=0.3)
     try:
-        async with open_retention(pool, breaker, days=30) as retention:
+        async with open_session_retention(pool, breaker, days=30) as retention:
             # The first failure is what shows that it is away.
             assert await retention.delete_some() == 1
             open_session(sql, "another", days_ago=40)
-            assert breaker.is_away
+            assert breaker.is_open
             assert await retention.delete_some() == 0
     finally:
         await breaker.close()

@@ -19,16 +19,16 @@ from app.core.outgoing_allowlist import AllowedHosts
 from app.core.webhook_secrets import WebhookSecrets
 from app.database.connection import Database
 from app.database.repositories.webhooks import deliveries, event_outbox
-from app.database.repositories.webhooks.event_outbox import Event
-from app.services.http.ssrf_safe_client import OutgoingClient
+from app.database.repositories.webhooks.event_outbox import WebhookEvent
+from app.services.http.ssrf_safe_client import SsrfSafeClient
 from app.worker import webhook_delivery
 from app.worker.webhook_delivery import (
-    AT_ONCE_PER_ENDPOINT,
+    CONCURRENCY_PER_ENDPOINT,
     DELAYS,
     DISABLE_AFTER,
-    DISABLE_ANYWAY_AFTER,
+    DISABLE_REGARDLESS_AFTER,
     JITTER,
-    LONGEST_WISH,
+    MAX_RETRY_AFTER,
     WebhookDelivery,
 )
 from tests.fixtures.database import Sql
@@ -63,7 +63,7 @@ def other_receiver() -> Iterator[Receiver]:
 async def deliverer(
     database: Database, *, max_seconds: float = 5, secrets: WebhookSecrets = SECRETS
 ) -> AsyncIterator[WebhookDelivery]:
-    client = OutgoingClient(AllowedHosts.parse(["127.0.0.1"]))
+    client = SsrfSafeClient(AllowedHosts.parse(["127.0.0.1"]))
     delivery = WebhookDelivery(database, client, secrets, timeout=max_seconds)
     yield delivery
     await delivery.close()
@@ -100,7 +100,7 @@ def make_endpoint(sql: Sql, url: str, *, uses_shared_secret: bool = False) -> En
 
 async def emit(database: Database, count: int = 1, **data: object) -> list[str]:
     """Have endpoints told of so many events; give their ids."""
-    events = [Event("user.updated", data or {"user_id": "ü"}) for _ in range(count)]
+    events = [WebhookEvent("user.updated", data or {"user_id": "ü"}) for _ in range(count)]
     async with database.autocommit() as connection:
         for event in events:
             await event_outbox.emit(connection, event)
@@ -217,7 +217,7 @@ async def test_an_endless_answer_is_an_answer(
 async def test_an_address_inside_is_never_connected_to(pool: Database, receiver: Receiver, sql: Sql) -> None:
     make_endpoint(sql, receiver.url)
     await emit(pool)
-    delivery = WebhookDelivery(pool, OutgoingClient(AllowedHosts()), SECRETS, timeout=5)
+    delivery = WebhookDelivery(pool, SsrfSafeClient(AllowedHosts()), SECRETS, timeout=5)
     await deliver(delivery)
     assert outcome(sql) == {
         "status": "pending",
@@ -232,7 +232,7 @@ async def test_an_address_inside_is_never_connected_to(pool: Database, receiver:
     ("wish", "granted"),
     [
         ("60", timedelta(seconds=60)),
-        ("99999999999999999999", LONGEST_WISH),
+        ("99999999999999999999", MAX_RETRY_AFTER),
         ("-5", DELAYS[0]),
         ("soon", DELAYS[0]),
         ("²", DELAYS[0]),
@@ -345,7 +345,7 @@ async def test_who_takes_nothing_for_two_days_is_disabled_though_no_event_has_be
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql, *, is_over: bool
 ) -> None:
     make_endpoint(sql, receiver.url)
-    failing_for = DISABLE_ANYWAY_AFTER if is_over else DISABLE_ANYWAY_AFTER - timedelta(minutes=1)
+    failing_for = DISABLE_REGARDLESS_AFTER if is_over else DISABLE_REGARDLESS_AFTER - timedelta(minutes=1)
     sql.do("UPDATE webhook_endpoints SET failing_since = now() - %s", [failing_for])
     receiver.always(replies(500))
     await emit(pool)
@@ -360,7 +360,7 @@ def test_attempts_go_on_for_a_day() -> None:
     # Whoever fails all of them has failed for long enough, however the pauses fell out.
     assert sum(DELAYS, timedelta()) * (1 - JITTER) > DISABLE_AFTER
     # Nobody is disabled while an event that came alone still has attempts to come.
-    assert sum(DELAYS, timedelta()) * (1 + JITTER) + len(DELAYS) * LONGEST_WISH < DISABLE_ANYWAY_AFTER
+    assert sum(DELAYS, timedelta()) * (1 + JITTER) + len(DELAYS) * MAX_RETRY_AFTER < DISABLE_REGARDLESS_AFTER
 
 
 async def test_another_delivery_begins_the_attempts_anew(
@@ -421,10 +421,10 @@ async def test_a_receiver_that_hangs_keeps_no_other_waiting(
     while len(other_receiver.requests) < 50:
         assert time.monotonic() - started < 4  # the first of those that hang are still under way
         await asyncio.sleep(0.01)
-    while delivery.figures() != {"under_way": AT_ONCE_PER_ENDPOINT}:
+    while delivery.figures() != {"under_way": CONCURRENCY_PER_ENDPOINT}:
         assert time.monotonic() - started < 4
         await asyncio.sleep(0.01)
-    assert len(receiver.requests) == receiver.connections == AT_ONCE_PER_ENDPOINT
+    assert len(receiver.requests) == receiver.connections == CONCURRENCY_PER_ENDPOINT
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)
 
@@ -445,7 +445,7 @@ async def test_while_a_receiver_answers_no_connection_is_held(
 
 async def _lent(pool: Database) -> int:
     await asyncio.sleep(0.01)
-    return int(pool.pool_use()["in_use"])
+    return int(pool.pool_stats()["in_use"])
 
 
 async def test_two_at_once_deliver_nothing_twice(
@@ -472,8 +472,8 @@ async def test_an_outage_while_a_receiver_answers_is_waited_out(
 ) -> None:
     make_endpoint(sql, receiver.url)
     await emit(pool)
-    monkeypatch.setattr(webhook_delivery, "_RETRY_SECONDS", 0.01)
-    settle = deliveries.settle
+    monkeypatch.setattr(webhook_delivery, "_STORE_RETRY_SECONDS", 0.01)
+    settle = deliveries.record_attempt
     failures = iter([DatabaseUnavailableError()] * 3)
 
     async def away_at_first(*arguments: Any) -> timedelta | None:  # noqa: ANN401 - passed on
@@ -481,7 +481,7 @@ async def test_an_outage_while_a_receiver_answers_is_waited_out(
             raise failure
         return await settle(*arguments)
 
-    monkeypatch.setattr(deliveries, "settle", away_at_first)
+    monkeypatch.setattr(deliveries, "record_attempt", away_at_first)
     await deliver(delivery)
     assert len(receiver.requests) == 1
     assert outcome(sql)["status"] == "delivered"
@@ -533,8 +533,8 @@ async def test_a_fault_of_our_own_comes_to_an_end_too(
 async def test_who_stops_lets_those_under_way_end_and_leaves_the_others_to_their_lease(
     receiver: Receiver, pool: Database, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhook_delivery, "_ROUND_SECONDS", 0.0)
-    monkeypatch.setattr(webhook_delivery, "_STOP_SECONDS", 0.6)
+    monkeypatch.setattr(webhook_delivery, "_RUN_SECONDS", 0.0)
+    monkeypatch.setattr(webhook_delivery, "_STOP_TIMEOUT", 0.6)
     make_endpoint(sql, receiver.url)
     await emit(pool, 2)
     receiver.script(replies(204, after=0.2), hangs())

@@ -20,7 +20,7 @@ from alembic import command
 from httpx2 import HTTPError
 from sqlalchemy import delete, select, update
 
-from app.chat.turns.recovery import AbandonedTurns, Estimate
+from app.chat.turns.recovery import TurnRecovery, UsageEstimate
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
 from app.database import migrations
@@ -36,7 +36,7 @@ from tests.fixtures.database import Sql
 from tests.fixtures.processes import ChatProcess, WorkerProcess, environment
 from tests.fixtures.services import CHAT, Chat
 from tests.fixtures.streaming import ChatServer, Event, text_of
-from tests.support.fakes import abandoned_turns, price
+from tests.support.fakes import price, turn_recovery
 from tests.support.provider import Provider, answers, stalls
 
 ADA = """
@@ -64,7 +64,7 @@ async def abandon(database: Database, sql: Sql, user: int, count: int) -> list[S
             model="gpt-asked-for",
         )
         async with database.autocommit() as connection:
-            started = await turns.start(connection, new)
+            started = await turns.start_turn(connection, new)
         assert started is not None
         abandoned.append(started)
     return abandoned
@@ -149,10 +149,10 @@ async def test_an_answer_waits_some_seconds_for_a_text_that_cannot_be_had(pool: 
     await abandon(pool, sql, sql.value(ADA), 1)
     lease = "UPDATE chat_messages SET lease_expires_at = now() - %s * interval '1 second' WHERE status = 'pending'"
     sql.do(lease, [1])
-    assert await abandoned_turns(pool, None).settle_some() == 0
+    assert await turn_recovery(pool, None).recover_batch() == 0
     assert sql.value(STATUS) == "pending"
     sql.do(lease, [4])
-    assert await abandoned_turns(pool, None).settle_some() == 1
+    assert await turn_recovery(pool, None).recover_batch() == 1
     assert sql.value(STATUS) == "interrupted"
 
 
@@ -162,13 +162,13 @@ async def test_an_answer_that_cannot_be_settled_does_not_keep_the_others_waiting
     async def published(answer: UUID) -> str:
         return "\x00" if answer == spoilt.answer_uuid else "Hello"
 
-    assert await replace(abandoned_turns(pool), published=published).settle_some() == 1
+    assert await replace(turn_recovery(pool), load_published_text=published).recover_batch() == 1
     assert sql.value("SELECT content FROM chat_messages WHERE uuid = %s", [str(sound.answer_uuid)]) == "Hello"
 
 
 async def test_an_abandoned_answer_keeps_what_was_said_and_the_ledger_what_it_cost(pool: Database, sql: Sql) -> None:
     (turn,) = await abandon(pool, sql, sql.value(ADA), 1)
-    assert await abandoned_turns(pool, "Hello Ada, I was about").settle_some() == 1
+    assert await turn_recovery(pool, "Hello Ada, I was about").recover_batch() == 1
     (answer,) = sql.rows(
         "SELECT status, content, metadata, tokens_used, lease_expires_at FROM chat_messages WHERE role = 'assistant'"
     )
@@ -213,18 +213,18 @@ async def test_an_abandoned_answer_keeps_what_was_said_and_the_ledger_what_it_co
             "cost_usd": Decimal("0.015"),
         }
     ]
-    assert await abandoned_turns(pool).settle_some() == 0
+    assert await turn_recovery(pool).recover_batch() == 0
 
 
 async def test_a_process_that_was_only_slow_changes_nothing_any_more(pool: Database, sql: Sql) -> None:
     user = sql.value(ADA)
     (turn,) = await abandon(pool, sql, user, 1)
-    await abandoned_turns(pool, "Half").settle_some()
+    await turn_recovery(pool, "Half").recover_batch()
     late = Answer(content="Whole", status="complete", meta={}, tokens_used=3, processing_time_ms=4)
     # It made a second attempt, of which nobody knew: what was estimated stands for both.
     calls = [LedgerEntry(n, "m", "m", False, "ok", None, 1, 2, False, 4) for n in (1, 2)]  # noqa: FBT003 - as its fields say
     async with pool.autocommit() as connection:
-        assert await turns.settle(connection, turn, late, user_id=user, calls=calls) is None
+        assert await turns.complete_turn(connection, turn, late, user_id=user, calls=calls) is None
     assert sql.value("SELECT content FROM chat_messages WHERE role = 'assistant'") == "Half"
     assert sql.value("SELECT count(*) FROM llm_calls") == 1
 
@@ -234,7 +234,7 @@ async def test_a_turn_whose_lease_runs_is_left_alone(pool: Database, sql: Sql) -
     sql.do(
         "UPDATE chat_messages SET lease_expires_at = now() + interval '1 minute' WHERE uuid = %s", [alive.answer_uuid]
     )
-    assert await abandoned_turns(pool).settle_some() == 1
+    assert await turn_recovery(pool).recover_batch() == 1
     assert sql.value("SELECT status FROM chat_messages WHERE uuid = %s", [alive.answer_uuid]) == "pending"
 
 
@@ -245,8 +245,8 @@ async def test_a_lease_that_is_renewed_at_the_last_moment_holds(pool: Database, 
         sql.do("UPDATE chat_messages SET lease_expires_at = now() + interval '1 minute' WHERE status = 'pending'")
         return "Half"
 
-    turns = AbandonedTurns(pool, published, Estimate("gpt-primary", 10, price))
-    assert await turns.settle_some() == 0
+    turns = TurnRecovery(pool, published, UsageEstimate("gpt-primary", 10, price))
+    assert await turns.recover_batch() == 0
     assert sql.value(STATUS) == "pending"
     assert sql.value("SELECT count(*) FROM llm_calls") == 0
 
@@ -259,15 +259,15 @@ async def test_just_after_an_outage_a_lease_that_is_over_proves_nothing(
     with pytest.raises(DatabaseUnavailableError):
         async with pool.autocommit(max_seconds=0.01):
             await asyncio.sleep(1)
-    assert not abandoned_turns(pool).leases_tell
-    assert await abandoned_turns(pool).settle_some() == 0
-    assert not await abandoned_turns(pool).settle_in_session(**mine)
+    assert not turn_recovery(pool).lease_expiry_is_reliable
+    assert await turn_recovery(pool).recover_batch() == 0
+    assert not await turn_recovery(pool).recover_in_session(**mine)
     assert sql.value(STATUS) == "pending"
     # It is the end of the outage that counts, and not its beginning.
-    monkeypatch.setattr("app.chat.turns.recovery._RENEWAL", 0.3)
-    assert await abandoned_turns(pool).settle_some() == 0
+    monkeypatch.setattr("app.chat.turns.recovery._LEASE_RENEWAL_SECONDS", 0.3)
+    assert await turn_recovery(pool).recover_batch() == 0
     await asyncio.sleep(0.4)
-    assert await abandoned_turns(pool).settle_in_session(**mine)
+    assert await turn_recovery(pool).recover_in_session(**mine)
     assert sql.value(STATUS) == "interrupted"
 
 
@@ -296,9 +296,9 @@ async def test_settling_and_erasing_at_once_never_wait_for_each_other_in_a_circl
         session = (await abandon(pool, sql, user, 5))[2].session_id
         # A deadlock raises.
         await asyncio.gather(
-            abandoned_turns(pool).settle_some(),
+            turn_recovery(pool).recover_batch(),
             remove(ChatSession, session),
-            abandoned_turns(pool).settle_some(),
+            turn_recovery(pool).recover_batch(),
             remove(User, user),
         )
     assert sql.value("SELECT count(*) FROM chat_messages") == 0
@@ -309,7 +309,7 @@ async def test_an_account_that_is_being_erased_gets_no_more_into_the_ledger(pool
     await abandon(pool, sql, user, 1)
     async with pool.transaction() as transaction:
         await transaction.execute(select(User.id).where(User.id == user).with_for_update())
-        settling = asyncio.create_task(abandoned_turns(pool).settle_some())
+        settling = asyncio.create_task(turn_recovery(pool).recover_batch())
         await asyncio.wait({settling}, timeout=0.3)
         await transaction.execute(update(LlmCall).values(user_id=None))
         await transaction.execute(delete(User).where(User.id == user))
@@ -433,7 +433,7 @@ async def test_what_is_long_over_is_removed_in_batches_and_the_rest_stays(
     sql.do(PURGED[what], {"user": user, "from": -3600, "to": -3598})
     (job,) = [
         job
-        for job in jobs(settings, pool, abandoned_turns(pool).published)
+        for job in jobs(settings, pool, turn_recovery(pool).load_published_text)
         if job.name.endswith(what.rpartition(" ")[2])
     ]
     assert await job.work() == 5

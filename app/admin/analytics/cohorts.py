@@ -1,7 +1,7 @@
 """Who came back."""
 
-from app.admin.analytics.report_fields import heading, share
-from app.admin.analytics.time_ranges import Range
+from app.admin.analytics.report_fields import report_fields, share
+from app.admin.analytics.time_ranges import TimeRange
 from app.admin.schemas.analytics import RetentionReport, RetentionRow
 from app.admin.schemas.analytics_queries import RetentionQuery
 from app.core.exceptions import InvalidFieldError
@@ -12,7 +12,7 @@ from app.database.repositories.analytics.cohorts import Activity
 _MAX_COHORTS = 60
 
 
-async def show(database: Database, query: RetentionQuery, span: Range) -> RetentionReport:
+async def retention_report(database: Database, query: RetentionQuery, span: TimeRange) -> RetentionReport:
     """Return how many of those who registered in the same week or month were active then, and in each later one.
 
     The first cohort is a whole one: the range begins with it.
@@ -27,7 +27,7 @@ async def show(database: Database, query: RetentionQuery, span: Range) -> Retent
         raise InvalidFieldError(
             "query.cohort", "too_many_cohorts", f"must not make more than {_MAX_COHORTS} cohorts of the range"
         )
-    async with database.reading() as session:
+    async with database.read_only() as session:
         found = {(row.cohort, row.period): row for row in await cohorts.read(session, edges)}
     buckets = span.local_buckets(edges)
     rows = []
@@ -46,4 +46,4 @@ async def show(database: Database, query: RetentionQuery, span: Range) -> Retent
                     share=share(row.active, row.users),
                 )
             )
-    return RetentionReport(**heading(span), cohort=query.cohort, rows=rows)
+    return RetentionReport(**report_fields(span), cohort=query.cohort, rows=rows)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from app.admin.analytics.report_fields import heading, share, usage
-from app.admin.analytics.time_ranges import MAX_ROWS, Range
+from app.admin.analytics.report_fields import report_fields, share, usage_fields
+from app.admin.analytics.time_ranges import MAX_ROWS, TimeRange
 from app.admin.schemas.analytics import (
     ErrorReport,
     ErrorRow,
@@ -18,16 +18,16 @@ from app.admin.schemas.analytics_queries import LatencyQuery, ListQuery
 from app.core.exceptions import InvalidFieldError
 from app.database.connection import Database
 from app.database.repositories.analytics import latency_percentiles, usage_reports
-from app.database.repositories.analytics.latency_percentiles import Measured, Part, Times
+from app.database.repositories.analytics.latency_percentiles import LatencyGroup, LatencyPercentiles, Measured
 from app.database.repositories.analytics.report_columns import total
 from app.database.repositories.analytics.usage_reports import amount
 
-_ALL = Part(None, None)
+_ALL = LatencyGroup(None, None)
 
 
-async def compare(database: Database, query: ListQuery, span: Range) -> ModelReport:
+async def model_report(database: Database, query: ListQuery, span: TimeRange) -> ModelReport:
     """Return what each model did."""
-    async with database.reading() as session:
+    async with database.read_only() as session:
         models = await usage_reports.models(session, span.start, span.end)
         # A little later, and so perhaps of an answer more.
         times = await latency_percentiles.of_buckets(session, [span.start, span.end], by_model=True)
@@ -36,16 +36,16 @@ async def compare(database: Database, query: ListQuery, span: Range) -> ModelRep
         ModelRow(
             model=model,
             error_rate=share(models[model].calls_failed, models[model].calls),
-            **usage(models[model]) | {"turns_failed": None},
-            **_percentiles(times.get(Part(0, model), {})),
+            **usage_fields(models[model]) | {"turns_failed": None},
+            **_percentiles(times.get(LatencyGroup(0, model), {})),
         )
         for model in first
     ]
-    totals = UsageFigures(**usage(total(models.values())))
-    return ModelReport(**heading(span), totals=totals, rows=rows)
+    totals = UsageFigures(**usage_fields(total(models.values())))
+    return ModelReport(**report_fields(span), totals=totals, rows=rows)
 
 
-async def latency(database: Database, query: LatencyQuery, span: Range) -> LatencyReport:
+async def latency_report(database: Database, query: LatencyQuery, span: TimeRange) -> LatencyReport:
     """Return how long models took in each bucket, all of them together or each.
 
     Raises:
@@ -54,7 +54,7 @@ async def latency(database: Database, query: LatencyQuery, span: Range) -> Laten
     """
     edges = span.edges(query.bucket)
     by_model = query.group_by == "model"
-    async with database.reading() as session:
+    async with database.read_only() as session:
         times = await latency_percentiles.of_buckets(session, edges, by_model=by_model)
     models = sorted({place.model for place in times if place.model is not None}) if by_model else [None]
     if (len(edges) - 1) * len(models) > MAX_ROWS:
@@ -65,15 +65,15 @@ async def latency(database: Database, query: LatencyQuery, span: Range) -> Laten
         LatencyRow(start=start, end=end, model=model, **_counts(measured), **_percentiles(measured))
         for number, (start, end) in enumerate(span.local_buckets(edges))
         for model in models
-        for measured in (times.get(Part(number, model), {}),)
+        for measured in (times.get(LatencyGroup(number, model), {}),)
     ]
     totals = Percentiles(**_percentiles(times.get(_ALL, {})))
-    return LatencyReport(**heading(span), bucket=query.bucket, group_by=query.group_by, totals=totals, rows=rows)
+    return LatencyReport(**report_fields(span), bucket=query.bucket, group_by=query.group_by, totals=totals, rows=rows)
 
 
-async def errors(database: Database, span: Range) -> ErrorReport:
+async def error_report(database: Database, span: TimeRange) -> ErrorReport:
     """Return how often each model failed in which way."""
-    async with database.reading() as session:
+    async with database.read_only() as session:
         found = await usage_reports.errors(session, span.start, span.end)
     calls = {model: count for model, code, count in found if code is None}
     failed = [(model, code, count) for model, code, count in found if code is not None]
@@ -83,7 +83,7 @@ async def errors(database: Database, span: Range) -> ErrorReport:
     ]
     all_calls, all_failed = sum(calls.values()), sum(row.calls for row in rows)
     return ErrorReport(
-        **heading(span),
+        **report_fields(span),
         calls=all_calls,
         calls_failed=all_failed,
         error_rate=share(all_failed, all_calls),
@@ -92,10 +92,16 @@ async def errors(database: Database, span: Range) -> ErrorReport:
 
 
 def _counts(measured: Measured) -> dict[str, int]:
-    return {"calls": measured.get("latencies", Times()).count, "streams": measured.get("first_tokens", Times()).count}
+    return {
+        "calls": measured.get("latencies", LatencyPercentiles()).count,
+        "streams": measured.get("first_tokens", LatencyPercentiles()).count,
+    }
 
 
 def _percentiles(measured: Measured) -> dict[str, Any]:
     """Return the fields of `Percentiles`."""
-    fields = {"latency": measured.get("latencies", Times()), "first_token": measured.get("first_tokens", Times())}
+    fields = {
+        "latency": measured.get("latencies", LatencyPercentiles()),
+        "first_token": measured.get("first_tokens", LatencyPercentiles()),
+    }
     return {f"{name}_{which}_ms": ms for name, times in fields.items() for which, ms in times.percentiles.items()}

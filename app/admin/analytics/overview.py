@@ -1,7 +1,7 @@
 """The whole system in figures."""
 
-from app.admin.analytics.report_fields import heading, rates, share, usage
-from app.admin.analytics.time_ranges import Range
+from app.admin.analytics.report_fields import rate_fields, report_fields, share, usage_fields
+from app.admin.analytics.time_ranges import TimeRange
 from app.admin.schemas.analytics import (
     CallCounts,
     Overview,
@@ -13,13 +13,13 @@ from app.admin.schemas.analytics import (
 )
 from app.database.connection import Database
 from app.database.repositories.analytics import overview
-from app.database.repositories.analytics.overview import Period
+from app.database.repositories.analytics.overview import PeriodTotals
 
 
-async def show(database: Database, span: Range) -> Overview:
+async def get_overview(database: Database, span: TimeRange) -> Overview:
     """Count everything there is, and compare a period with the one before it."""
     before = span.before()
-    async with database.reading() as session:
+    async with database.read_only() as session:
         counts = await overview.read(session, before.start, span.start, span.end)
     all_time = counts.usage
     return Overview(
@@ -49,19 +49,19 @@ async def show(database: Database, span: Range) -> Overview:
     )
 
 
-def _figures(span: Range, period: Period) -> PeriodFigures:
+def _figures(span: TimeRange, period: PeriodTotals) -> PeriodFigures:
     return PeriodFigures(
-        **heading(span),
+        **report_fields(span),
         users_registered=period.users_registered,
         users_active=period.users_active,
         sessions=period.sessions,
         messages=period.messages,
-        **usage(period.usage),
-        **rates(period.usage),
+        **usage_fields(period.usage),
+        **rate_fields(period.usage),
     )
 
 
-def rows(shown: Overview) -> list[OverviewRow]:
+def overview_rows(shown: Overview) -> list[OverviewRow]:
     """Return the figures of the two periods, a row each."""
     period, previous = (each.model_dump(mode="json", by_alias=True) for each in (shown.period, shown.previous))
     return [OverviewRow(figure=name, period=period[name], previous=previous[name]) for name in period]

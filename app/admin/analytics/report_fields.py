@@ -2,21 +2,21 @@
 
 from typing import Any
 
-from app.admin.analytics.time_ranges import Range
-from app.database.repositories.analytics.report_columns import Figures
+from app.admin.analytics.time_ranges import TimeRange
+from app.database.repositories.analytics.report_columns import UsageMetrics
 
 
-def heading(span: Range) -> dict[str, Any]:
+def report_fields(span: TimeRange) -> dict[str, Any]:
     """Return the fields of `Report`."""
     return {"from_": span.local(span.start), "to": span.local(span.end), "timezone": span.zone.key}
 
 
-def usage(figures: Figures) -> dict[str, Any]:
+def usage_fields(figures: UsageMetrics) -> dict[str, Any]:
     """Return the fields of `UsageFigures`."""
     return figures._asdict() | {"total_tokens": figures.total_tokens}
 
 
-def rates(figures: Figures) -> dict[str, Any]:
+def rate_fields(figures: UsageMetrics) -> dict[str, Any]:
     """Return the fields of `TurnRates`."""
     return {
         "error_rate": share(figures.turns_failed, figures.turns),

@@ -19,11 +19,11 @@ LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 MAX_BUCKETS = 1000
 MAX_ROWS = 11_000
 """As many as those buckets of ten groups and of what is in none."""
-_USUAL_LENGTH = timedelta(days=30)
+_DEFAULT_LENGTH = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class TimeRange:
     """A half-open stretch of time, from quarter hour to quarter hour, in UTC."""
 
     start: datetime
@@ -40,7 +40,7 @@ class Range:
 
         """
         end = (end or quarter_of(now) + QUARTER).astimezone(UTC)
-        start = (start or max(end - _USUAL_LENGTH, EARLIEST)).astimezone(UTC)
+        start = (start or max(end - _DEFAULT_LENGTH, EARLIEST)).astimezone(UTC)
         if start >= end:
             raise InvalidFieldError("query.from", "range", "must be before `to`")
         return cls(start, end, zone)

@@ -32,7 +32,7 @@ router = APIRouter(responses=responses(422))
 @router.get("/overview")
 async def get_overview(query: Annotated[RangeQuery, Query()], _admin: AdminUser, database: DatabaseDep) -> Overview:
     """Return the system's figures: of all time, of a period, and of the one before it."""
-    return await overview.show(database, query.range(datetime.now(UTC)))
+    return await overview.get_overview(database, query.range(datetime.now(UTC)))
 
 
 @router.get("/analytics/usage")
@@ -40,7 +40,7 @@ async def get_usage_report(
     query: Annotated[UsageQuery, Query()], _admin: AdminUser, database: DatabaseDep
 ) -> UsageReport:
     """Return what was used by time, of everybody, by model or by account."""
-    return await usage_reports.by_bucket(database, query, query.range(datetime.now(UTC)))
+    return await usage_reports.usage_report(database, query, query.range(datetime.now(UTC)))
 
 
 @router.get("/analytics/latency")
@@ -51,7 +51,7 @@ async def get_latency_report(
 
     Answers out of the cache, and calls that failed or were stopped, are not measured.
     """
-    return await model_reports.latency(database, query, query.range(datetime.now(UTC)))
+    return await model_reports.latency_report(database, query, query.range(datetime.now(UTC)))
 
 
 @router.get("/analytics/errors")
@@ -59,7 +59,7 @@ async def get_error_report(
     query: Annotated[RangeQuery, Query()], _admin: AdminUser, database: DatabaseDep
 ) -> ErrorReport:
     """Return how often each model failed in which way."""
-    return await model_reports.errors(database, query.range(datetime.now(UTC)))
+    return await model_reports.error_report(database, query.range(datetime.now(UTC)))
 
 
 @router.get("/analytics/models")
@@ -67,13 +67,13 @@ async def get_model_report(
     query: Annotated[ListQuery, Query()], _admin: AdminUser, database: DatabaseDep
 ) -> ModelReport:
     """Return what each model did."""
-    return await model_reports.compare(database, query, query.range(datetime.now(UTC)))
+    return await model_reports.model_report(database, query, query.range(datetime.now(UTC)))
 
 
 @router.get("/analytics/users")
 async def get_user_report(query: Annotated[TopQuery, Query()], _admin: AdminUser, database: DatabaseDep) -> UserReport:
     """Return the accounts that used most."""
-    return await usage_reports.by_user(database, query, query.range(datetime.now(UTC)))
+    return await usage_reports.user_report(database, query, query.range(datetime.now(UTC)))
 
 
 @router.get("/analytics/retention")
@@ -84,4 +84,4 @@ async def get_retention_report(
 
     `from` goes back to the beginning of its week or month.
     """
-    return await cohorts.show(database, query, query.range(datetime.now(UTC)))
+    return await cohorts.retention_report(database, query, query.range(datetime.now(UTC)))

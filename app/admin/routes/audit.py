@@ -7,7 +7,7 @@ from fastapi.responses import StreamingResponse
 
 from app.admin import audit
 from app.admin.schemas.audit import AuditExportQuery, AuditPage, AuditQuery
-from app.http.dependencies import AdminUser, DatabaseDep, OriginDep, SessionDep
+from app.http.dependencies import AdminUser, DatabaseDep, RequestOriginDep, SessionDep
 from app.http.errors import responses
 
 router = APIRouter(prefix="/audit", responses=responses(422))
@@ -28,12 +28,12 @@ async def search_audit_log(
     query: Annotated[AuditQuery, Query()], _admin: AdminUser, transaction: SessionDep
 ) -> AuditPage:
     """Look for entries of the audit log, newest first."""
-    return await audit.find(transaction, query)
+    return await audit.search_audit_log(transaction, query)
 
 
 @router.get("/export", response_class=StreamingResponse, responses=_FILE)
 async def export_audit_log(
-    query: Annotated[AuditExportQuery, Query()], admin: AdminUser, database: DatabaseDep, origin: OriginDep
+    query: Annotated[AuditExportQuery, Query()], admin: AdminUser, database: DatabaseDep, origin: RequestOriginDep
 ) -> StreamingResponse:
     """Return all entries that are looked for, as a file to save. That somebody did is an entry too."""
     return StreamingResponse(

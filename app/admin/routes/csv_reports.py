@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from app.admin.analytics import cohorts, model_reports, overview, usage_reports
-from app.admin.analytics.time_ranges import Range
-from app.admin.csv_export import Row, csv_file, each
+from app.admin.analytics.time_ranges import TimeRange
+from app.admin.csv_export import Row, csv_file, iterate_rows
 from app.admin.schemas.analytics import (
     ErrorRow,
     LatencyRow,
@@ -40,8 +40,8 @@ async def get_overview_file(
 ) -> StreamingResponse:
     """Return the figures of a period and of the one before it, a line each."""
     span = query.range(datetime.now(UTC))
-    rows = overview.rows(await overview.show(database, span))
-    return await _file("overview", span, OverviewRow, each(rows))
+    rows = overview.overview_rows(await overview.get_overview(database, span))
+    return await _file("overview", span, OverviewRow, iterate_rows(rows))
 
 
 @router.get("/usage.csv")
@@ -50,8 +50,8 @@ async def get_usage_file(
 ) -> StreamingResponse:
     """Return the rows of `/analytics/usage`."""
     span = query.range(datetime.now(UTC))
-    report = await usage_reports.by_bucket(database, query, span)
-    return await _file("usage", span, UsageRow, each(report.rows))
+    report = await usage_reports.usage_report(database, query, span)
+    return await _file("usage", span, UsageRow, iterate_rows(report.rows))
 
 
 @router.get("/latency.csv")
@@ -60,8 +60,8 @@ async def get_latency_file(
 ) -> StreamingResponse:
     """Return the rows of `/analytics/latency`."""
     span = query.range(datetime.now(UTC))
-    report = await model_reports.latency(database, query, span)
-    return await _file("latency", span, LatencyRow, each(report.rows))
+    report = await model_reports.latency_report(database, query, span)
+    return await _file("latency", span, LatencyRow, iterate_rows(report.rows))
 
 
 @router.get("/errors.csv")
@@ -70,8 +70,8 @@ async def get_errors_file(
 ) -> StreamingResponse:
     """Return the rows of `/analytics/errors`."""
     span = query.range(datetime.now(UTC))
-    report = await model_reports.errors(database, span)
-    return await _file("errors", span, ErrorRow, each(report.rows))
+    report = await model_reports.error_report(database, span)
+    return await _file("errors", span, ErrorRow, iterate_rows(report.rows))
 
 
 @router.get("/models.csv")
@@ -80,8 +80,8 @@ async def get_models_file(
 ) -> StreamingResponse:
     """Return the rows of `/analytics/models`."""
     span = query.range(datetime.now(UTC))
-    report = await model_reports.compare(database, query, span)
-    return await _file("models", span, ModelRow, each(report.rows))
+    report = await model_reports.model_report(database, query, span)
+    return await _file("models", span, ModelRow, iterate_rows(report.rows))
 
 
 @router.get("/users.csv")
@@ -90,7 +90,7 @@ async def get_users_file(
 ) -> StreamingResponse:
     """Return the rows of `/analytics/users`, of all accounts that used anything."""
     span = query.range(datetime.now(UTC))
-    return await _file("users", span, UserRow, usage_reports.every_user(database, query.order, span))
+    return await _file("users", span, UserRow, usage_reports.all_user_rows(database, query.order, span))
 
 
 @router.get("/retention.csv")
@@ -99,11 +99,11 @@ async def get_retention_file(
 ) -> StreamingResponse:
     """Return the rows of `/analytics/retention`."""
     span = query.range(datetime.now(UTC))
-    report = await cohorts.show(database, query, span)
-    return await _file("retention", span, RetentionRow, each(report.rows))
+    report = await cohorts.retention_report(database, query, span)
+    return await _file("retention", span, RetentionRow, iterate_rows(report.rows))
 
 
-async def _file(name: str, span: Range, kind: type[Row], rows: AsyncGenerator[Row]) -> StreamingResponse:
+async def _file(name: str, span: TimeRange, kind: type[Row], rows: AsyncGenerator[Row]) -> StreamingResponse:
     # Read to its end first: what cannot be read is refused, all is of one moment, and no connection is held while the
     # client takes it.
     file = await csv_file(kind, rows)

@@ -17,24 +17,24 @@ from app.admin.schemas.webhooks import (
     WebhookUpdate,
     WebhookWithSecret,
 )
-from app.admin.webhooks import Webhooks
+from app.admin.webhooks import WebhookService
 from app.core.webhook_secrets import WebhookSecrets
-from app.http.dependencies import AdminUser, OriginDep, ResourcesDep, SessionDep
+from app.http.dependencies import AdminUser, RequestOriginDep, ResourcesDep, SessionDep
 from app.http.errors import responses
 
 router = APIRouter(prefix="/webhooks")
 
 
 async def get_webhooks(
-    resources: ResourcesDep, admin: AdminUser, transaction: SessionDep, origin: OriginDep
-) -> Webhooks:
+    resources: ResourcesDep, admin: AdminUser, transaction: SessionDep, origin: RequestOriginDep
+) -> WebhookService:
     """Return what the caller, who is an admin, may do to webhooks."""
     settings = resources.settings
     secrets = WebhookSecrets.from_secret(settings.SECRET_KEY.get_secret_value(), settings.webhook_secrets)
-    return Webhooks(transaction, secrets, admin, origin)
+    return WebhookService(transaction, secrets, admin, origin)
 
 
-WebhooksDep = Annotated[Webhooks, Depends(get_webhooks)]
+WebhooksDep = Annotated[WebhookService, Depends(get_webhooks)]
 
 
 @router.post("", status_code=status.HTTP_201_CREATED, responses=responses(400, 409, 413, 422))

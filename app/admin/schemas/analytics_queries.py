@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from app.admin.analytics.time_ranges import EARLIEST, LATEST, Range, quarter_of
+from app.admin.analytics.time_ranges import EARLIEST, LATEST, TimeRange, quarter_of
 from app.core.types import Instant, RequestModel, Storable
 from app.database.repositories.analytics.usage_reports import Order
 
@@ -52,14 +52,14 @@ class RangeQuery(RequestModel):
         "UTC", description="By whose clocks days begin: a name of the IANA time zones.", examples=["Europe/Berlin"]
     )
 
-    def range(self, now: datetime) -> Range:
+    def range(self, now: datetime) -> TimeRange:
         """Return the range that is meant.
 
         Raises:
             UnprocessableError: it ends before it begins.
 
         """
-        return Range.of(self.from_, self.to, ZoneInfo(self.timezone), now=now)
+        return TimeRange.of(self.from_, self.to, ZoneInfo(self.timezone), now=now)
 
 
 class BucketQuery(RangeQuery):

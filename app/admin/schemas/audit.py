@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import Field, StringConstraints
 
 from app.core.types import Instant, RequestModel, ResponseModel, Storable
-from app.database.repositories.audit.audit_log import Action, Outcome
+from app.database.repositories.audit.audit_log import AuditAction, AuditOutcome
 from app.database.repositories.audit.search import AuditCriteria
 
 Cursor = Annotated[str, StringConstraints(max_length=22, pattern=r"^[A-Za-z0-9_-]{22}$"), Storable]
@@ -17,9 +17,9 @@ class AuditFilters(RequestModel):
     """Which entries. What is left out may be anything."""
 
     actor: UUID | None = Field(None, description="Who did it: the id of an account.")
-    action: Action | None = None
+    action: AuditAction | None = None
     target: UUID | None = Field(None, description="What it was done to: the id of an account, a login or a key.")
-    outcome: Outcome | None = None
+    outcome: AuditOutcome | None = None
     from_: Instant | None = Field(None, alias="from", examples=["2026-11-01T00:00:00Z"])
     to: Instant | None = Field(None, description="The first moment that is not meant.")
 
@@ -46,7 +46,7 @@ class AuditEntryShown(ResponseModel):
 
     created_at: datetime
     action: str
-    outcome: Outcome
+    outcome: AuditOutcome
     actor_id: UUID | None = Field(description="Null: nobody was logged in.")
     target_id: UUID | None
     ip: str | None = Field(description="Where the request came from.")

@@ -9,7 +9,7 @@ from pydantic import MISSING, AfterValidator, ConfigDict, Field, StrictBool, Str
 from app.core.types import Instant, RequestModel, ResponseModel, Storable
 from app.database.repositories.webhooks.endpoints import Status
 from app.database.repositories.webhooks.event_outbox import SubscribableEvent
-from app.services.http.ssrf_safe_client import OutgoingError, parse_url
+from app.services.http.ssrf_safe_client import OutgoingRequestError, parse_url
 
 
 def _check_url(url: str) -> str:
@@ -28,7 +28,7 @@ def _check_url(url: str) -> str:
         raise ValueError("must not have a fragment")
     try:
         parse_url(url)
-    except OutgoingError:
+    except OutgoingRequestError:
         raise ValueError("must be a URL") from None
     return url
 

@@ -12,16 +12,16 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from app.auth.email.outbox import MailOutbox
-from app.auth.email.templates import MailTexts
+from app.auth.email.outbox import EmailOutbox
+from app.auth.email.templates import EmailTemplates
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
 from app.core.security import hash_token, new_one_time_token
-from app.database.connection import PATIENCE, Database, DatabaseConnection
+from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseConnection
 from app.database.repositories.accounts import email_outbox, one_time_tokens
-from app.database.repositories.accounts.email_outbox import ClaimedMail, MailKind, Recipient
-from app.database.repositories.accounts.one_time_tokens import Purpose
-from app.services.email.transport import Mail, MailError, MailTransport, open_mail
+from app.database.repositories.accounts.email_outbox import ClaimedEmail, EmailKind, Recipient
+from app.database.repositories.accounts.one_time_tokens import TokenPurpose
+from app.services.email.transport import Email, EmailError, EmailTransport, open_email_transport
 
 logger = logging.getLogger(__name__)
 
@@ -31,16 +31,16 @@ FIRST_DELAY = timedelta(seconds=30)
 LEASE_MARGIN = timedelta(seconds=15)
 """What all the rest of a delivery may take besides the mail server."""
 
-_POLL_SECONDS = 1.0
+_POLL_INTERVAL = 1.0
 """How soon a mail goes out that another process has asked for."""
-_SPREAD_SECONDS = 0.2
+_POLL_JITTER = 0.2
 """Longest pause before the first mail after none. A mail to an account is more work than one to nobody: right behind
 the request that asked for it, the next request would be slower, and whoever times that would know."""
-_STOP_SECONDS = 5.0
+_STOP_TIMEOUT = 5.0
 """What a stopping process lets the mail take that it is sending."""
 _JITTER = 0.2
 
-_PURPOSES: dict[MailKind, Purpose] = {
+_PURPOSES: dict[EmailKind, TokenPurpose] = {
     "verify_email": "verify_email",
     "reset_password": "reset_password",
     "already_registered": "reset_password",
@@ -48,13 +48,13 @@ _PURPOSES: dict[MailKind, Purpose] = {
 
 
 @dataclass(frozen=True, slots=True)
-class MailDelivery:
+class EmailDelivery:
     """Takes mail out of the outbox and hands it to the mail server."""
 
     database: Database
-    transport: MailTransport
-    texts: MailTexts
-    outbox: MailOutbox
+    transport: EmailTransport
+    texts: EmailTemplates
+    outbox: EmailOutbox
     lease: timedelta
     """How long a mail is this process's alone: longer than the mail server may take, by `LEASE_MARGIN`."""
 
@@ -68,7 +68,7 @@ class MailDelivery:
         finally:
             stopping.set()
             self.outbox.wake()
-            await asyncio.wait({task}, timeout=_STOP_SECONDS)
+            await asyncio.wait({task}, timeout=_STOP_TIMEOUT)
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
@@ -80,7 +80,7 @@ class MailDelivery:
             DatabaseUnavailableError: the mail, if one was claimed, is due again when its lease is over.
 
         """
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             claimed = await email_outbox.claim(connection, lease=self.lease)
             if claimed is None:
                 return False
@@ -90,10 +90,10 @@ class MailDelivery:
                 return True
         try:
             await self.transport.send(mail)
-        except MailError as error:
+        except EmailError as error:
             await self._settle_failure(claimed, error)
         else:
-            async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                 await email_outbox.remove(connection, claimed)
             logger.info("mail sent", extra={"kind": claimed.kind, "attempt": claimed.attempts})
         return True
@@ -110,17 +110,17 @@ class MailDelivery:
                 logger.exception("mail delivery failed")
             if is_idle and not stopping.is_set():
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self.outbox.added.wait(), _POLL_SECONDS)
-                await asyncio.sleep(random.uniform(0, _SPREAD_SECONDS))  # noqa: S311 - spread, not secret
+                    await asyncio.wait_for(self.outbox.added.wait(), _POLL_INTERVAL)
+                await asyncio.sleep(random.uniform(0, _POLL_JITTER))  # noqa: S311 - spread, not secret
 
-    async def _write(self, connection: DatabaseConnection, claimed: ClaimedMail) -> Mail | None:
+    async def _write(self, connection: DatabaseConnection, claimed: ClaimedEmail) -> Email | None:
         """Write the mail as things are now. None: it does not apply any more."""
         if claimed.attempts > MAX_ATTEMPTS:  # the process that made the last one did not live to say so
             _log_given_up(claimed, "unknown")
             return None
         recipient = await email_outbox.find_recipient(connection, claimed.recipient)
         if not _applies(claimed.kind, recipient):
-            await self.outbox.take_back(connection, claimed.kind, claimed.recipient)
+            await self.outbox.refund(connection, claimed.kind, claimed.recipient)
             return None
         # Not what somebody typed: that only has to match in lower case, and may be another mailbox's address.
         address = recipient.email if recipient else claimed.recipient
@@ -137,9 +137,9 @@ class MailDelivery:
         )
         return self.texts.write(claimed.kind, address, token)
 
-    async def _settle_failure(self, claimed: ClaimedMail, error: MailError) -> None:
+    async def _settle_failure(self, claimed: ClaimedEmail, error: EmailError) -> None:
         is_last = error.is_permanent or claimed.attempts >= MAX_ATTEMPTS
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             if is_last:
                 await email_outbox.remove(connection, claimed)
             else:
@@ -153,17 +153,17 @@ class MailDelivery:
 
 
 @asynccontextmanager
-async def open_outbox(settings: Settings, database: Database) -> AsyncIterator[MailOutbox]:
+async def open_email_outbox(settings: Settings, database: Database) -> AsyncIterator[EmailOutbox]:
     """Open the outbox and send what is in it until the block ends; without `MAIL_URL` it stays empty."""
-    transport = open_mail(settings)
-    outbox = MailOutbox(is_on=transport is not None)
+    transport = open_email_transport(settings)
+    outbox = EmailOutbox(is_on=transport is not None)
     if transport is None:
         yield outbox
         return
-    delivery = MailDelivery(
+    delivery = EmailDelivery(
         database=database,
         transport=transport,
-        texts=MailTexts(
+        texts=EmailTemplates(
             project=settings.PROJECT_NAME,
             public_url=settings.PUBLIC_URL,
             verification_life=timedelta(hours=settings.VERIFICATION_TOKEN_EXPIRE_HOURS),
@@ -176,7 +176,7 @@ async def open_outbox(settings: Settings, database: Database) -> AsyncIterator[M
         yield outbox
 
 
-def _applies(kind: MailKind, recipient: Recipient | None) -> bool:
+def _applies(kind: EmailKind, recipient: Recipient | None) -> bool:
     if recipient is None or not recipient.is_active:
         return False
     return not (kind == "verify_email" and recipient.is_verified)
@@ -188,5 +188,5 @@ def _delay(attempts: int) -> timedelta:
     return FIRST_DELAY * doubled * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - not a secret
 
 
-def _log_given_up(claimed: ClaimedMail, reason: str) -> None:
+def _log_given_up(claimed: ClaimedEmail, reason: str) -> None:
     logger.error("mail given up", extra={"kind": claimed.kind, "attempt": claimed.attempts, "reason": reason})

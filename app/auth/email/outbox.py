@@ -4,23 +4,23 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from app.auth.login_throttle import hashed
-from app.core.client_network import network_of
+from app.auth.login_throttle import hash_name
+from app.core.client_network import client_network
 from app.core.exceptions import TooManyRequestsError
 from app.database.connection import DatabaseConnection, DatabaseSession
 from app.database.repositories.accounts import attempt_counters, email_outbox
-from app.database.repositories.accounts.email_outbox import MailKind
-from app.database.repositories.audit.audit_log import Origin
+from app.database.repositories.accounts.email_outbox import EmailKind
+from app.database.repositories.audit.audit_log import RequestOrigin
 
 WINDOW = timedelta(hours=1)
-MAILS_PER_RECIPIENT = 3
+EMAILS_PER_RECIPIENT = 3
 """Of each kind, in a window: nobody's mailbox is flooded, from wherever the requests come."""
-MAILS_PER_NETWORK = 30
+EMAILS_PER_NETWORK = 30
 """That one network may ask for in a window."""
 
 
 @dataclass(frozen=True, slots=True)
-class MailOutbox:
+class EmailOutbox:
     """Takes mail that is to be sent.
 
     Inside a transaction the mail goes out if, and only if, that commits:
@@ -36,7 +36,7 @@ class MailOutbox:
     added: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there may be something to send."""
 
-    async def enqueue(self, connection: DatabaseSession | DatabaseConnection, kind: MailKind, recipient: str) -> None:
+    async def enqueue(self, connection: DatabaseSession | DatabaseConnection, kind: EmailKind, recipient: str) -> None:
         """Ask for a mail. Who the address belongs to is found out when it is sent.
 
         Nothing happens where mail is off, or if the address has had enough of the kind: either way the caller goes
@@ -45,28 +45,28 @@ class MailOutbox:
         if not self.is_on:
             return
         count = await attempt_counters.count(connection, _recipient_key(kind, recipient), window=WINDOW)
-        if count.attempts <= MAILS_PER_RECIPIENT:
+        if count.attempts <= EMAILS_PER_RECIPIENT:
             await email_outbox.enqueue(connection, kind, recipient)
 
-    async def take_back(self, connection: DatabaseConnection, kind: MailKind, recipient: str) -> None:
+    async def refund(self, connection: DatabaseConnection, kind: EmailKind, recipient: str) -> None:
         """Uncount a mail that was not sent, because it does not apply to whoever has the address, or to nobody.
 
         Or a stranger could use up what an address gets before it has an account, and so keep it from being verified.
         """
         await attempt_counters.refund(connection, [_recipient_key(kind, recipient)])
 
-    async def check_network(self, connection: DatabaseSession | DatabaseConnection, origin: Origin) -> None:
+    async def check_network(self, connection: DatabaseSession | DatabaseConnection, origin: RequestOrigin) -> None:
         """Count a mail that somebody who is not logged in asks for.
 
         Raises:
             TooManyRequestsError: too many from this network.
 
         """
-        network = network_of(origin.ip)
+        network = client_network(origin.ip)
         if network is None:
             return
         count = await attempt_counters.count(connection, f"mail-from:{network}", window=WINDOW)
-        if count.attempts > MAILS_PER_NETWORK:
+        if count.attempts > EMAILS_PER_NETWORK:
             raise TooManyRequestsError(
                 "Too many mails were asked for. Try again later.",
                 code="too_many_attempts",
@@ -78,5 +78,5 @@ class MailOutbox:
         self.added.set()
 
 
-def _recipient_key(kind: MailKind, recipient: str) -> str:
-    return f"mail:{kind}:{hashed(recipient)}"
+def _recipient_key(kind: EmailKind, recipient: str) -> str:
+    return f"mail:{kind}:{hash_name(recipient)}"

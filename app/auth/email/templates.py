@@ -7,13 +7,13 @@ anybody's message.
 from dataclasses import dataclass
 from datetime import timedelta
 
-from app.database.repositories.accounts.email_outbox import MailKind
-from app.database.repositories.accounts.one_time_tokens import Purpose
-from app.services.email.transport import Mail
+from app.database.repositories.accounts.email_outbox import EmailKind
+from app.database.repositories.accounts.one_time_tokens import TokenPurpose
+from app.services.email.transport import Email
 
 
 @dataclass(frozen=True, slots=True)
-class MailTexts:
+class EmailTemplates:
     """Writes the mails of the auth service."""
 
     project: str
@@ -22,11 +22,11 @@ class MailTexts:
     verification_life: timedelta
     reset_life: timedelta
 
-    def life(self, purpose: Purpose) -> timedelta:
+    def life(self, purpose: TokenPurpose) -> timedelta:
         """Return how long a link is good, as the mails say."""
         return self.verification_life if purpose == "verify_email" else self.reset_life
 
-    def write(self, kind: MailKind, recipient: str, token: str | None = None) -> Mail:
+    def write(self, kind: EmailKind, recipient: str, token: str | None = None) -> Email:
         """Write a mail. `token` is what its link holds, for the kinds that have one."""
         match kind:
             case "verify_email":
@@ -37,7 +37,7 @@ class MailTexts:
                 subject, paragraphs = "You already have an account", self._already_registered(token)
             case "password_changed":
                 subject, paragraphs = "Your password was changed", self._password_changed()
-        return Mail(recipient, f"{self.project}: {subject}", "\n\n".join(["Hello,", *paragraphs, self.project]) + "\n")
+        return Email(recipient, f"{self.project}: {subject}", "\n\n".join(["Hello,", *paragraphs, self.project]) + "\n")
 
     def _verify_email(self, token: str | None) -> list[str]:
         return [

@@ -5,19 +5,19 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 
 from app.auth import webhook_events
-from app.auth.login_throttle import account_keys
+from app.auth.login_throttle import account_counter_keys
 from app.auth.logins import LoginService
 from app.auth.schemas import ErasureReceipt, ExpiringItem, KeptItem, RemovedItem
 from app.core.exceptions import ConflictError, UnauthorizedError
-from app.database.connection import PATIENCE, Database
+from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.accounts import attempt_counters, erasure, users
 from app.database.repositories.accounts.callers import Principal
-from app.database.repositories.accounts.erasure import Erased
+from app.database.repositories.accounts.erasure import ErasureResult
 from app.database.repositories.audit import audit_log
-from app.database.repositories.audit.audit_log import Entry, Origin
+from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
 from app.database.repositories.webhooks import event_outbox
 from app.services.redis import keys
-from app.services.redis.keys import ErasedCopies
+from app.services.redis.keys import PurgedCopies
 
 _MOST_SECONDS = 300.0
 """For the whole transaction: about five million messages."""
@@ -41,7 +41,7 @@ class ErasureService:
     redis: Redis
     logins: LoginService
 
-    async def erase(self, user: Principal, password: str, origin: Origin) -> ErasureReceipt:
+    async def erase(self, user: Principal, password: str, origin: RequestOrigin) -> ErasureReceipt:
         """Erase the caller's account. Its logins and keys are void at once, on all services.
 
         Raises:
@@ -55,15 +55,15 @@ class ErasureService:
         try:
             erased = await self._erase(user, password_hash, origin)
         except ConflictError as error:
-            refused = Entry(
+            refused = NewAuditEntry(
                 "account.erased", actor=user.uuid, target=user.uuid, outcome="refused", details={"reason": error.code}
             )
-            async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                 await audit_log.record(connection, refused, origin)
             raise
-        return _receipt(erased, await keys.erase(self.redis, user_uuid=user.uuid, answers=erased.answers))
+        return _receipt(erased, await keys.purge_user(self.redis, user_uuid=user.uuid, answers=erased.answers))
 
-    async def _erase(self, user: Principal, password_hash: str, origin: Origin) -> Erased:
+    async def _erase(self, user: Principal, password_hash: str, origin: RequestOrigin) -> ErasureResult:
         async with self.database.transaction(max_seconds=_MOST_SECONDS) as session:
             admins = await users.lock_active_admins(session) if user.role == "admin" else []
             account = await erasure.lock_account(session, user.id)
@@ -75,16 +75,18 @@ class ErasureService:
                 raise ConflictError("The account has just been made an admin's. Try again.")
             if list(admins) == [user.id]:
                 raise ConflictError("The last active admin must stay.", code="last_admin")
-            counters = account_keys(user_id=account.id, email=account.email, username=account.username)
+            counters = account_counter_keys(user_id=account.id, email=account.email, username=account.username)
             await attempt_counters.forget(session, counters)
             erased = await erasure.erase(session, account)
-            entry = Entry("account.erased", actor=user.uuid, target=user.uuid, details={"removed": erased.removed})
+            entry = NewAuditEntry(
+                "account.erased", actor=user.uuid, target=user.uuid, details={"removed": erased.removed}
+            )
             await audit_log.record(session, entry, origin)
             await event_outbox.emit(session, webhook_events.erased(user.uuid))
             return erased
 
 
-def _receipt(erased: Erased, redis: ErasedCopies | None) -> ErasureReceipt:
+def _receipt(erased: ErasureResult, redis: PurgedCopies | None) -> ErasureReceipt:
     removed = [RemovedItem(store="postgresql", what=table, count=count) for table, count in erased.removed.items()]
     expiring = []
     if redis is None:

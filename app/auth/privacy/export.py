@@ -9,14 +9,14 @@ from typing import Any
 from pydantic_core import to_json
 
 from app.core.exceptions import UnauthorizedError
-from app.database.connection import PATIENCE, Database
+from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.accounts import callers, export
 from app.database.repositories.accounts.callers import Credential, Principal
-from app.database.repositories.accounts.export import Owner, Position, Section
+from app.database.repositories.accounts.export import ExportOwner, ExportSection, RowPosition
 from app.database.repositories.audit import audit_log
-from app.database.repositories.audit.audit_log import Entry, Origin
+from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
 
-_CHECK_EVERY = 1.0
+_LOGIN_CHECK_INTERVAL = 1.0
 """Seconds after which the login is looked at again."""
 
 
@@ -26,7 +26,7 @@ class ExportService:
 
     database: Database
 
-    async def start(self, user: Principal, origin: Origin) -> AsyncIterator[bytes]:
+    async def start(self, user: Principal, origin: RequestOrigin) -> AsyncIterator[bytes]:
         """Note the export, and return the document in pieces.
 
         If it cannot be read to the end, or the login ends, an exception cuts it off: half a document must not look
@@ -36,18 +36,20 @@ class ExportService:
             UnauthorizedError: the account has been erased since the caller was checked.
 
         """
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             owner = await export.find_owner(connection, user.id)
             if owner is None:
                 raise UnauthorizedError
-            await audit_log.record(connection, Entry("account.exported", actor=user.uuid, target=user.uuid), origin)
+            await audit_log.record(
+                connection, NewAuditEntry("account.exported", actor=user.uuid, target=user.uuid), origin
+            )
         return _Document(self.database, owner, user.credential).pieces()
 
 
 @dataclass(slots=True)
 class _Document:
     database: Database
-    owner: Owner
+    owner: ExportOwner
     credential: Credential
     _checked_at: float = field(default_factory=time.monotonic)
 
@@ -71,23 +73,23 @@ class _Document:
         await self._check_login()
         yield b"}\n"
 
-    async def _items(self, section: Section) -> AsyncIterator[bytes]:
+    async def _items(self, section: ExportSection) -> AsyncIterator[bytes]:
         comma = b""
         async for batch in self._batches(section):
             yield comma + b",".join(to_json(row) for _, row in batch)
             comma = b","
 
-    async def _rows(self, section: Section) -> AsyncIterator[tuple[Position, dict[str, Any]]]:
+    async def _rows(self, section: ExportSection) -> AsyncIterator[tuple[RowPosition, dict[str, Any]]]:
         async for batch in self._batches(section):
             for item in batch:
                 yield item
 
-    async def _batches(self, section: Section) -> AsyncIterator[list[tuple[Position, dict[str, Any]]]]:
+    async def _batches(self, section: ExportSection) -> AsyncIterator[list[tuple[RowPosition, dict[str, Any]]]]:
         after = None
         while True:
-            if time.monotonic() - self._checked_at > _CHECK_EVERY:
+            if time.monotonic() - self._checked_at > _LOGIN_CHECK_INTERVAL:
                 await self._check_login()
-            async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                 batch = await export.read(connection, section, self.owner, after)
             if batch:
                 yield batch
@@ -96,7 +98,7 @@ class _Document:
                 return
 
     async def _check_login(self) -> None:
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-            if not await callers.still_good(connection, [self.credential]):
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+            if not await callers.filter_valid(connection, [self.credential]):
                 raise UnauthorizedError
         self._checked_at = time.monotonic()

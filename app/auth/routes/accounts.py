@@ -8,7 +8,7 @@ from app.auth.schemas import Done, PasswordChange, ProfileUpdate, RegistrationAc
 from app.core.exceptions import UnauthorizedError
 from app.database.models import User
 from app.database.repositories.accounts import users
-from app.http.dependencies import CurrentUser, OriginDep, SessionDep
+from app.http.dependencies import CurrentUser, RequestOriginDep, SessionDep
 from app.http.errors import responses
 
 router = APIRouter()
@@ -21,7 +21,7 @@ router = APIRouter()
     responses=responses(400, 413, 422)
     | {202: {"model": RegistrationAccepted, "description": "Addresses must be verified: the rest comes by mail"}},
 )
-async def register(new: UserCreate, services: ServicesDep, origin: OriginDep) -> User | Response:
+async def register(new: UserCreate, services: ServicesDep, origin: RequestOriginDep) -> User | Response:
     """Create an account.
 
     Where addresses must be verified the answer is 202 and says nothing: what became of it comes by mail.
@@ -31,7 +31,9 @@ async def register(new: UserCreate, services: ServicesDep, origin: OriginDep) ->
 
 
 @router.put("/password", responses=responses(400, 401, 409, 413, 422))
-async def change_password(change: PasswordChange, user: CurrentUser, services: ServicesDep, origin: OriginDep) -> Done:
+async def change_password(
+    change: PasswordChange, user: CurrentUser, services: ServicesDep, origin: RequestOriginDep
+) -> Done:
     """Change the caller's password. All other logins of the account end; API keys stay."""
     await services.accounts.change_password(
         user, change.current_password, change.new_password.get_secret_value(), origin
@@ -49,6 +51,8 @@ async def me(caller: CurrentUser, session: SessionDep) -> User:
 
 
 @router.put("/profile", response_model=UserResponse, responses=responses(400, 401, 413, 422))
-async def update_profile(change: ProfileUpdate, caller: CurrentUser, services: ServicesDep, origin: OriginDep) -> User:
+async def update_profile(
+    change: ProfileUpdate, caller: CurrentUser, services: ServicesDep, origin: RequestOriginDep
+) -> User:
     """Change name, user name or preferences of the caller's account."""
     return await services.profiles.update(caller, change, origin)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from app.auth.dependencies import ServicesDep
 from app.auth.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyList, Done
 from app.core.types import Page, PageSize
-from app.http.dependencies import CurrentUser, OriginDep, SessionDep
+from app.http.dependencies import CurrentUser, RequestOriginDep, SessionDep
 from app.http.errors import responses
 
 router = APIRouter(responses=responses(401, 422))
@@ -28,7 +28,7 @@ async def list_api_keys(
 
 @router.post("/api-keys", status_code=201, responses=responses(400, 409, 413))
 async def create_api_key(
-    new: ApiKeyCreate, caller: CurrentUser, services: ServicesDep, origin: OriginDep
+    new: ApiKeyCreate, caller: CurrentUser, services: ServicesDep, origin: RequestOriginDep
 ) -> ApiKeyCreated:
     """Make an API key for the chat service. The key is shown this once."""
     return await services.keys.create(caller, new, origin)
@@ -36,7 +36,7 @@ async def create_api_key(
 
 @router.delete("/api-keys/{key_id}", responses=responses(404))
 async def delete_api_key(
-    key_id: UUID, caller: CurrentUser, services: ServicesDep, session: SessionDep, origin: OriginDep
+    key_id: UUID, caller: CurrentUser, services: ServicesDep, session: SessionDep, origin: RequestOriginDep
 ) -> Done:
     """Delete an API key. It is void from the next request on."""
     await services.keys.delete(session, caller, key_id, origin)

@@ -11,20 +11,20 @@ from app.core.types import Page, PageSize, Pagination
 from app.database.models import AuthSession
 from app.database.repositories.accounts import auth_sessions
 from app.database.repositories.accounts.callers import Principal
-from app.http.dependencies import CurrentUser, OriginDep, SessionDep
+from app.http.dependencies import CurrentUser, RequestOriginDep, SessionDep
 from app.http.errors import responses
 
 router = APIRouter()
 
 
 @router.post("/login", responses=responses(400, 401, 413, 422))
-async def login(form: Annotated[LoginForm, Form()], services: ServicesDep, origin: OriginDep) -> TokenResponse:
+async def login(form: Annotated[LoginForm, Form()], services: ServicesDep, origin: RequestOriginDep) -> TokenResponse:
     """Log in with an address or a user name, and get an access and a refresh token."""
     return await services.logins.login(form.username, form.password, origin)
 
 
 @router.post("/refresh", responses=responses(400, 401, 413, 422))
-async def refresh(given: RefreshRequest, services: ServicesDep, origin: OriginDep) -> TokenResponse:
+async def refresh(given: RefreshRequest, services: ServicesDep, origin: RequestOriginDep) -> TokenResponse:
     """Exchange a refresh token for a new one and an access token.
 
     Each works once. The last one may be sent again for ten seconds, in case the answer was lost, and gets the same
@@ -34,14 +34,14 @@ async def refresh(given: RefreshRequest, services: ServicesDep, origin: OriginDe
 
 
 @router.post("/logout", responses=responses(401))
-async def logout(user: CurrentUser, services: ServicesDep, session: SessionDep, origin: OriginDep) -> Done:
+async def logout(user: CurrentUser, services: ServicesDep, session: SessionDep, origin: RequestOriginDep) -> Done:
     """End this login. Its tokens are void at once, on all services."""
     await services.logins.logout(session, user, origin)
     return Done(message="Successfully logged out.")
 
 
 @router.post("/logout-all", responses=responses(401))
-async def logout_all(user: CurrentUser, services: ServicesDep, session: SessionDep, origin: OriginDep) -> Done:
+async def logout_all(user: CurrentUser, services: ServicesDep, session: SessionDep, origin: RequestOriginDep) -> Done:
     """End all logins of the caller, this one too."""
     await services.logins.logout_all(session, user, origin)
     return Done(message="Successfully logged out everywhere.")
@@ -63,7 +63,7 @@ async def list_logins(
 
 @router.delete("/sessions/{session_id}", responses=responses(401, 404, 422))
 async def remove_login(
-    session_id: UUID, user: CurrentUser, services: ServicesDep, session: SessionDep, origin: OriginDep
+    session_id: UUID, user: CurrentUser, services: ServicesDep, session: SessionDep, origin: RequestOriginDep
 ) -> Done:
     """End the login of one device."""
     await services.logins.remove(session, user, session_id, origin)

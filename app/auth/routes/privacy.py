@@ -7,7 +7,7 @@ from fastapi.responses import StreamingResponse
 
 from app.auth.dependencies import ServicesDep
 from app.auth.schemas import AccountErasure, ErasureReceipt
-from app.http.dependencies import CurrentUser, OriginDep
+from app.http.dependencies import CurrentUser, RequestOriginDep
 from app.http.errors import responses
 
 router = APIRouter(responses=responses(401))
@@ -22,7 +22,7 @@ _EXPORT: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("/me/export", response_class=StreamingResponse, responses=_EXPORT)
-async def export_account(user: CurrentUser, services: ServicesDep, origin: OriginDep) -> StreamingResponse:
+async def export_account(user: CurrentUser, services: ServicesDep, origin: RequestOriginDep) -> StreamingResponse:
     """Return everything that is held about the caller as one JSON document, as a file to save."""
     return StreamingResponse(
         await services.export.start(user, origin),
@@ -33,7 +33,7 @@ async def export_account(user: CurrentUser, services: ServicesDep, origin: Origi
 
 @router.delete("/me", responses=responses(400, 409, 413, 422))
 async def erase_account(
-    erasure: AccountErasure, user: CurrentUser, services: ServicesDep, origin: OriginDep
+    erasure: AccountErasure, user: CurrentUser, services: ServicesDep, origin: RequestOriginDep
 ) -> ErasureReceipt:
     """Erase the caller's account for good. The answer says what was removed from where, and what stays and why."""
     return await services.erasure.erase(user, erasure.password, origin)

@@ -4,28 +4,28 @@ from fastapi import APIRouter
 
 from app.auth.dependencies import ServicesDep
 from app.auth.schemas import Done, EmailVerification, MailRequest, PasswordReset
-from app.http.dependencies import OriginDep
+from app.http.dependencies import RequestOriginDep
 from app.http.errors import responses
 
 router = APIRouter()
 
 
 @router.post("/password/forgot", status_code=202, responses=responses(400, 413, 422))
-async def forgot_password(wanted: MailRequest, services: ServicesDep, origin: OriginDep) -> Done:
+async def forgot_password(wanted: MailRequest, services: ServicesDep, origin: RequestOriginDep) -> Done:
     """Have a link for choosing a new password sent to the address, if it has an account. The answer never tells."""
     await services.recovery.ask_for_mail("reset_password", wanted.email, origin)
     return Done(message="If this address has an account, a mail is on its way.")
 
 
 @router.post("/password/reset", responses=responses(400, 413, 422))
-async def reset_password(reset: PasswordReset, services: ServicesDep, origin: OriginDep) -> Done:
+async def reset_password(reset: PasswordReset, services: ServicesDep, origin: RequestOriginDep) -> Done:
     """Choose a new password by a link from a mail. All logins of the account end, and its address is verified."""
     await services.recovery.reset_password(reset.token, reset.new_password.get_secret_value(), origin)
     return Done(message="Password changed. Log in with the new one.")
 
 
 @router.post("/email/verify", responses=responses(400, 413, 422))
-async def verify_email(verification: EmailVerification, services: ServicesDep, origin: OriginDep) -> Done:
+async def verify_email(verification: EmailVerification, services: ServicesDep, origin: RequestOriginDep) -> Done:
     """Verify the address of an account by a link from a mail."""
     has_its_name = await services.recovery.verify_email(verification.token, origin)
     return Done(
@@ -36,7 +36,7 @@ async def verify_email(verification: EmailVerification, services: ServicesDep, o
 
 
 @router.post("/email/verify/resend", status_code=202, responses=responses(400, 413, 422))
-async def resend_verification(wanted: MailRequest, services: ServicesDep, origin: OriginDep) -> Done:
+async def resend_verification(wanted: MailRequest, services: ServicesDep, origin: RequestOriginDep) -> Done:
     """Have the link for verifying the address sent again, if an account needs it. The answer never tells."""
     await services.recovery.ask_for_mail("verify_email", wanted.email, origin)
     return Done(message="If this address has an account that is not verified, a mail is on its way.")

@@ -12,7 +12,7 @@ from app.core.exceptions import NotFoundError
 from app.core.types import Page, PageSize, Pagination, SearchText
 from app.database.models import User
 from app.database.repositories.accounts import users
-from app.http.dependencies import AdminUser, OriginDep, SessionDep
+from app.http.dependencies import AdminUser, RequestOriginDep, SessionDep
 from app.http.errors import responses
 
 router = APIRouter(prefix="/admin/users", responses=responses(401, 403, 422))
@@ -50,7 +50,7 @@ async def get_user(user_id: UUID, _admin: AdminUser, session: SessionDep) -> Use
 
 @router.put("/{user_id}", responses=responses(400, 404, 409, 413))
 async def update_user(
-    user_id: UUID, wanted: AdminUserUpdate, admin: AdminUser, services: ServicesDep, origin: OriginDep
+    user_id: UUID, wanted: AdminUserUpdate, admin: AdminUser, services: ServicesDep, origin: RequestOriginDep
 ) -> AdminUserResponse:
     """Change role, state or name of an account; what is absent stays as it is.
 

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from fastapi import Depends, Header, Request, Response
 
-from app.chat.idempotency.service import Reply
+from app.chat.idempotency.service import SerializedResponse
 from app.core.exceptions import InvalidFieldError
-from app.database.repositories.chat.idempotency_keys import RequestKey
+from app.database.repositories.chat.idempotency_keys import IdempotentRequest
 from app.http.dependencies import ChatWriter
 
 T = TypeVar("T")
@@ -16,7 +16,7 @@ T = TypeVar("T")
 KEY_HEADER = "Idempotency-Key"
 
 
-async def get_request_key(
+async def get_idempotency_key(
     request: Request,
     user: ChatWriter,
     key: Annotated[
@@ -30,7 +30,7 @@ async def get_request_key(
             "and answered the same for 24 hours.",
         ),
     ] = None,
-) -> RequestKey | None:
+) -> IdempotentRequest | None:
     """Return the key under which the client may send this request again.
 
     Raises:
@@ -43,15 +43,15 @@ async def get_request_key(
         raise InvalidFieldError(f"header.{KEY_HEADER}", "multiple_values", "must be given once")
     # A UUID can be written in several ways, and the route has taken nothing else.
     route = " ".join([request.scope["route"].name, *(str(UUID(value)) for value in request.path_params.values())])
-    return RequestKey(user.id, route, key, hashlib.sha256(await request.body()).digest())
+    return IdempotentRequest(user.id, route, key, hashlib.sha256(await request.body()).digest())
 
 
-RequestKeyDep = Annotated[RequestKey | None, Depends(get_request_key)]
+IdempotencyKeyDep = Annotated[IdempotentRequest | None, Depends(get_idempotency_key)]
 
 
-def sent(answer: T | Reply) -> T | Response:
+def to_response(answer: T | SerializedResponse) -> T | Response:
     """Return what a route sends: the framework writes a model, a reply goes out as it is."""
-    if not isinstance(answer, Reply):
+    if not isinstance(answer, SerializedResponse):
         return answer
     headers = {"Idempotent-Replayed": "true"} if answer.is_replay else {}
     return Response(answer.body, answer.status_code, headers, media_type=answer.media_type)

@@ -10,12 +10,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
-from app.chat.turns.recovery import AbandonedTurns
+from app.chat.turns.recovery import TurnRecovery
 from app.core.exceptions import ConflictError, DatabaseUnavailableError, NotFoundError, UnprocessableError
 from app.core.types import ResponseModel
-from app.database.connection import PATIENCE, Database
+from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.chat import idempotency_keys, turns
-from app.database.repositories.chat.idempotency_keys import KeptResponse, KeyTakenError, RequestKey, StoredKey
+from app.database.repositories.chat.idempotency_keys import (
+    IdempotencyKeyTakenError,
+    IdempotentRequest,
+    StoredKey,
+    StoredResponse,
+)
 from app.database.repositories.chat.turns import Turn
 
 R = TypeVar("R", bound=ResponseModel)
@@ -25,7 +30,7 @@ _RETRY_AFTER = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class SerializedResponse:
     """A response whose bytes are fixed."""
 
     status_code: int
@@ -34,29 +39,29 @@ class Reply:
     is_replay: bool = False
 
     @classmethod
-    def of(cls, response: KeptResponse) -> Self:
+    def of(cls, response: StoredResponse) -> Self:
         """Make the first reply, of what is kept for the next."""
         return cls(response.status_code, response.body)
 
 
-def kept(key: RequestKey, response: ResponseModel, status_code: int = 200) -> KeptResponse:
+def serialize_response(key: IdempotentRequest, response: ResponseModel, status_code: int = 200) -> StoredResponse:
     """Return what is kept of a response."""
     # Sorted: `jsonb` has an order of its own, and what is made of the stored turn must be the same to the byte.
     document = response.model_dump(mode="json", exclude_unset=True)
     body = json.dumps(document, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-    return KeptResponse(key, status_code, body.encode())
+    return StoredResponse(key, status_code, body.encode())
 
 
 @dataclass(frozen=True, slots=True)
-class Replies:
+class IdempotencyService:
     """What was answered under which key."""
 
     database: Database
-    abandoned: AbandonedTurns
+    recovery: TurnRecovery
 
-    async def to_turn(
-        self, turn: Awaitable[Turn], key: RequestKey | None, show: Callable[[Turn], R], status_code: int = 200
-    ) -> R | Reply:
+    async def respond_with_turn(
+        self, turn: Awaitable[Turn], key: IdempotentRequest | None, show: Callable[[Turn], R], status_code: int = 200
+    ) -> R | SerializedResponse:
         """Wait for a turn and show it, or the one that the key has stood for already.
 
         Raises:
@@ -67,37 +72,40 @@ class Replies:
         """
         try:
             finished = await turn
-        except KeyTakenError as taken:
-            return await self.again(taken, show, status_code)
+        except IdempotencyKeyTakenError as taken:
+            return await self.replay(taken, show, status_code)
         if key is None:
             return show(finished)
-        response = kept(key, show(finished), status_code)
-        await self._keep(response, finished)
-        return Reply.of(response)
+        response = serialize_response(key, show(finished), status_code)
+        await self._store(response, finished)
+        return SerializedResponse.of(response)
 
-    async def again(
-        self, taken: KeyTakenError, show: Callable[[Turn], ResponseModel] | None = None, status_code: int = 200
-    ) -> Reply:
+    async def replay(
+        self,
+        taken: IdempotencyKeyTakenError,
+        show: Callable[[Turn], ResponseModel] | None = None,
+        status_code: int = 200,
+    ) -> SerializedResponse:
         """Answer as the first time.
 
         `show` makes the response of a turn that is over and was never shown: its process died, or its client had left.
 
         Raises:
-            AppError: as `first_request`; or the request is still being carried out.
+            AppError: as `original_request`; or the request is still being carried out.
 
         """
-        stored = self.first_request(taken)
+        stored = self.original_request(taken)
         if stored.status_code is not None and stored.response is not None:
-            return Reply(stored.status_code, stored.response, is_replay=True)
+            return SerializedResponse(stored.status_code, stored.response, is_replay=True)
         if show is None:
             raise _in_progress(stored)
         turn = await self.finished_turn(taken)
-        response = kept(taken.key, show(turn), status_code)
-        await self._keep(response, turn)
-        return Reply(response.status_code, response.body, is_replay=True)
+        response = serialize_response(taken.key, show(turn), status_code)
+        await self._store(response, turn)
+        return SerializedResponse(response.status_code, response.body, is_replay=True)
 
     @staticmethod
-    def first_request(taken: KeyTakenError) -> StoredKey:
+    def original_request(taken: IdempotencyKeyTakenError) -> StoredKey:
         """Return what is known of the request that came first, which was the same.
 
         Raises:
@@ -111,33 +119,33 @@ class Replies:
             raise UnprocessableError("This key was used for another request.", code="idempotency_key_reused")
         return taken.stored
 
-    async def finished_turn(self, taken: KeyTakenError) -> Turn:
+    async def finished_turn(self, taken: IdempotencyKeyTakenError) -> Turn:
         """Return the turn that the key stands for.
 
         Raises:
-            AppError: as `first_request`.
+            AppError: as `original_request`.
             ConflictError: it is under way.
 
         """
-        stored = self.first_request(taken)
+        stored = self.original_request(taken)
         turn = await self._find(taken.key, stored)
         if turn is None:
             raise _in_progress(stored)
         return turn
 
-    async def _find(self, key: RequestKey, stored: StoredKey) -> Turn | None:
+    async def _find(self, key: IdempotentRequest, stored: StoredKey) -> Turn | None:
         if stored.turn_id is None or stored.session_uuid is None:
             return None
-        if stored.is_abandoned:
-            await self.abandoned.settle_in_session(user_id=key.user_id, session_uuid=stored.session_uuid)
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+        if stored.is_orphaned:
+            await self.recovery.recover_in_session(user_id=key.user_id, session_uuid=stored.session_uuid)
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             return await turns.find_turn(connection, user_id=key.user_id, answer_uuid=stored.turn_id)
 
-    async def _keep(self, response: KeptResponse, turn: Turn) -> None:
+    async def _store(self, response: StoredResponse, turn: Turn) -> None:
         # While PostgreSQL is away nothing is lost: the same bytes can be made of the stored turn.
         with suppress(DatabaseUnavailableError):
-            async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-                await idempotency_keys.keep(connection, response, turn_id=turn.started.answer_uuid)
+            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+                await idempotency_keys.store_response(connection, response, turn_id=turn.started.answer_uuid)
 
 
 def _in_progress(stored: StoredKey) -> ConflictError:

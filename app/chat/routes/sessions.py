@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 
 from app.chat.dependencies import ServicesDep
-from app.chat.idempotency.header import RequestKeyDep, sent
+from app.chat.idempotency.header import IdempotencyKeyDep, to_response
 from app.chat.schemas import Deleted, SessionCreate, SessionCreated, SessionDetail, SessionList
 from app.core.types import Page, PageSize, SearchText
 from app.http.dependencies import ChatReader, ChatWriter, SessionDep
@@ -23,10 +23,10 @@ router = APIRouter()
     responses=responses(400, 409, 413),
 )
 async def create_session(
-    new: SessionCreate, user: ChatWriter, services: ServicesDep, key: RequestKeyDep
+    new: SessionCreate, user: ChatWriter, services: ServicesDep, key: IdempotencyKeyDep
 ) -> SessionCreated | Response:
     """Create a session. With `initial_message`, its first question is answered too."""
-    return sent(await services.sessions.create_session(user, new, key))
+    return to_response(await services.sessions.create_session(user, new, key))
 
 
 @router.get("/sessions")

@@ -8,13 +8,13 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import Field
 
 from app.chat.dependencies import ServicesDep
-from app.chat.idempotency.header import RequestKeyDep, sent
-from app.chat.idempotency.service import Reply
+from app.chat.idempotency.header import IdempotencyKeyDep, to_response
+from app.chat.idempotency.service import SerializedResponse
 from app.chat.schemas import ChatRequest
 from app.chat.streaming.openapi import DIRECT_EVENTS, TURN_EVENTS
-from app.chat.streaming.remote import Address
-from app.chat.streaming.response import EventStream
-from app.chat.streaming.service import Frames
+from app.chat.streaming.remote import MessageRef
+from app.chat.streaming.response import EventStreamResponse
+from app.chat.streaming.service import EventFrames
 from app.http.dependencies import ChatReader, ChatUser, ChatWriter
 from app.http.errors import responses
 
@@ -38,11 +38,11 @@ router = APIRouter(dependencies=[Depends(take_place)])
 
 @router.post("/direct/stream", response_class=Response, responses=responses(400, 409, 413) | DIRECT_EVENTS)
 async def stream_direct_chat(
-    question: ChatRequest, user: ChatWriter, services: ServicesDep, key: RequestKeyDep
+    question: ChatRequest, user: ChatWriter, services: ServicesDep, key: IdempotencyKeyDep
 ) -> Response:
     """Answer one question as an event stream. Neither it nor the answer is stored, and it cannot be resumed."""
     asked = services.questions.directly(user, question, key)
-    return _streamed(await services.following.ask_directly(user, asked))
+    return _streamed(await services.streaming.ask_directly(user, asked))
 
 
 @router.post(
@@ -51,7 +51,7 @@ async def stream_direct_chat(
     responses=responses(400, 404, 409, 413) | TURN_EVENTS,
 )
 async def stream_message(
-    session_id: UUID, question: ChatRequest, user: ChatWriter, services: ServicesDep, key: RequestKeyDep
+    session_id: UUID, question: ChatRequest, user: ChatWriter, services: ServicesDep, key: IdempotencyKeyDep
 ) -> Response:
     """Ask a question in a session, and get the answer as an event stream while it is made.
 
@@ -59,7 +59,7 @@ async def stream_message(
     resume it with the id of the last event.
     """
     asked = services.questions.in_session(user, session_id, question, key)
-    return _streamed(await services.following.ask(user, asked))
+    return _streamed(await services.streaming.ask(user, asked))
 
 
 @router.get(
@@ -80,8 +80,10 @@ async def follow_message(
     Some minutes after its end its pieces are not kept any more: then `message.snapshot` brings the whole at once.
     """
     position = after if last_event_id is None else last_event_id
-    return EventStream(await services.following.resume(user, Address(user.id, session_id, message_id), after=position))
+    return EventStreamResponse(
+        await services.streaming.resume(user, MessageRef(user.id, session_id, message_id), after=position)
+    )
 
 
-def _streamed(answer: Frames | Reply) -> Response:
-    return sent(answer) if isinstance(answer, Reply) else EventStream(answer)
+def _streamed(answer: EventFrames | SerializedResponse) -> Response:
+    return to_response(answer) if isinstance(answer, SerializedResponse) else EventStreamResponse(answer)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from app.chat.idempotency.service import Replies, Reply, kept
+from app.chat.idempotency.service import IdempotencyService, SerializedResponse, serialize_response
 from app.chat.schemas import (
     ChatRequest,
     DirectResponse,
@@ -16,7 +16,7 @@ from app.chat.schemas import (
     TurnResponse,
 )
 from app.chat.turns.presenters import direct_response, message_response, turn_response
-from app.chat.turns.questions import Questions
+from app.chat.turns.questions import QuestionBuilder
 from app.chat.turns.runner import TurnRunner
 from app.core.exceptions import NotFoundError
 from app.core.types import Pagination
@@ -24,32 +24,32 @@ from app.database.connection import Database, DatabaseSession
 from app.database.models import ChatSession
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.chat import idempotency_keys, sessions
-from app.database.repositories.chat.idempotency_keys import KeyTakenError, RequestKey
+from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError, IdempotentRequest
 from app.database.repositories.chat.sessions import NewSession
 from app.database.repositories.chat.turns import Turn
 from app.database.repositories.usage import totals
-from app.services.redis.cache_purger import SessionCleaner
+from app.services.redis.cache_purger import CachePurger
 from app.services.usage_schemas import Usage, UserUsage
 
 DEFAULT_TITLE = "New Chat"
 
 
 @dataclass(frozen=True, slots=True)
-class ChatService:
+class SessionService:
     """Decides what becomes of sessions. Every method takes the caller, or the id: another's session does not exist.
 
-    What takes a key may raise what `Replies.again` raises.
+    What takes a key may raise what `IdempotencyService.again` raises.
     """
 
     database: Database
     turns: TurnRunner
-    replies: Replies
-    questions: Questions
-    cleaner: SessionCleaner
+    idempotency: IdempotencyService
+    questions: QuestionBuilder
+    cache_purger: CachePurger
 
     async def answer_directly(
-        self, user: Principal, question: ChatRequest, key: RequestKey | None
-    ) -> DirectResponse | Reply:
+        self, user: Principal, question: ChatRequest, key: IdempotentRequest | None
+    ) -> DirectResponse | SerializedResponse:
         """Answer a question that belongs to no session. Neither is stored; under a key the answer is kept for a day.
 
         Raises:
@@ -59,13 +59,15 @@ class ChatService:
         asked = self.questions.directly(user, question, key)
         try:
             answer = await self.turns.answer_directly(asked)
-        except KeyTakenError as taken:
-            return await self.replies.again(taken)
-        return Reply.of(kept(key, direct_response(answer))) if key else direct_response(answer)
+        except IdempotencyKeyTakenError as taken:
+            return await self.idempotency.replay(taken)
+        return (
+            SerializedResponse.of(serialize_response(key, direct_response(answer))) if key else direct_response(answer)
+        )
 
     async def ask(
-        self, user: Principal, session_uuid: UUID, question: ChatRequest, key: RequestKey | None
-    ) -> TurnResponse | Reply:
+        self, user: Principal, session_uuid: UUID, question: ChatRequest, key: IdempotentRequest | None
+    ) -> TurnResponse | SerializedResponse:
         """Answer a question in a session.
 
         Raises:
@@ -75,11 +77,11 @@ class ChatService:
 
         """
         asked = self.questions.in_session(user, session_uuid, question, key)
-        return await self.replies.to_turn(self.turns.answer(asked), key, turn_response)
+        return await self.idempotency.respond_with_turn(self.turns.answer(asked), key, turn_response)
 
     async def create_session(
-        self, user: Principal, new: SessionCreate, key: RequestKey | None
-    ) -> SessionCreated | Reply:
+        self, user: Principal, new: SessionCreate, key: IdempotentRequest | None
+    ) -> SessionCreated | SerializedResponse:
         """Store a session, and answer its first question if there is one.
 
         Raises:
@@ -90,24 +92,26 @@ class ChatService:
         if new.initial_message is None:
             return await self._create_empty_session(user.id, session, key)
         asked = self.questions.first(user, session, new, key)
-        return await self.replies.to_turn(
+        return await self.idempotency.respond_with_turn(
             self.turns.answer(asked), key, lambda turn: _created_with_turn(turn, session.title), 201
         )
 
     async def _create_empty_session(
-        self, user_id: int, new: NewSession, key: RequestKey | None
-    ) -> SessionCreated | Reply:
+        self, user_id: int, new: NewSession, key: IdempotentRequest | None
+    ) -> SessionCreated | SerializedResponse:
         try:
             async with self.database.transaction() as transaction:
                 stored = await sessions.create(transaction, new, user_id=user_id)
                 created = SessionCreated(**_session_fields(stored))
                 if key is None:
                     return created
-                response = kept(key, created, 201)
-                await idempotency_keys.take_answered(await transaction.connection(), response, session_id=stored.id)
-        except KeyTakenError as taken:
-            return await self.replies.again(taken)
-        return Reply.of(response)
+                response = serialize_response(key, created, 201)
+                await idempotency_keys.claim_with_response(
+                    await transaction.connection(), response, session_id=stored.id
+                )
+        except IdempotencyKeyTakenError as taken:
+            return await self.idempotency.replay(taken)
+        return SerializedResponse.of(response)
 
     async def list_sessions(
         self, transaction: DatabaseSession, user_id: int, *, page: int, size: int, search: str | None
@@ -142,18 +146,19 @@ class ChatService:
         stored = await sessions.get(transaction, user_id=user_id, session_uuid=session_uuid)
         if stored is None:
             raise NotFoundError("Session not found.")
-        used = await totals.of_session(transaction, stored.id)
+        used = await totals.session_totals(transaction, stored.id)
         detail = SessionDetail(**_session_fields(stored), usage=Usage.of(used))
         if message_limit is not None:
             rows = await sessions.newest_messages(transaction, session_id=stored.id, limit=message_limit)
             detail.messages = [
-                message_response(row, leases_tell=self.turns.store.abandoned.leases_tell) for row in rows
+                message_response(row, lease_expiry_is_reliable=self.turns.store.recovery.lease_expiry_is_reliable)
+                for row in rows
             ]
         return detail
 
     async def get_usage(self, transaction: DatabaseSession, user_id: int) -> UserUsage:
         """Return what a user has used up to now."""
-        return UserUsage.of(await totals.of_user(transaction, user_id))
+        return UserUsage.of(await totals.user_totals(transaction, user_id))
 
     async def delete_session(self, user_id: int, session_uuid: UUID) -> None:
         """Delete a session and the text of its messages.
@@ -165,7 +170,7 @@ class ChatService:
         async with self.database.transaction() as transaction:
             if not await sessions.remove(transaction, user_id=user_id, session_uuid=session_uuid):
                 raise NotFoundError("Session not found.")
-        await self.cleaner.clean(session_uuid)
+        await self.cache_purger.purge_session(session_uuid)
 
 
 def _created_with_turn(turn: Turn, title: str) -> SessionCreated:

@@ -4,65 +4,65 @@ import asyncio
 from dataclasses import dataclass
 
 from app.chat.schemas import MessageResponse
-from app.chat.streaming.remote import Address, Mirrors
+from app.chat.streaming.remote import MessageRef, RemoteStreams
 from app.chat.turns.presenters import message_response
 from app.chat.turns.runner import TurnRunner
 from app.core.exceptions import NotFoundError
-from app.database.connection import PATIENCE, Database
+from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.chat import turns as stored_turns
-from app.services.redis.cancel_channel import StopChannel
+from app.services.redis.cancel_channel import CancelChannel
 
-_PATIENCE = 6.0
+_CANCEL_TIMEOUT = 6.0
 """Seconds a turn may take to stop before the caller is told that it has not."""
-_LOOK_EVERY = 0.15
+_POLL_INTERVAL = 0.15
 """Seconds between looks whether another process has stopped it."""
 
 
 @dataclass(frozen=True, slots=True)
-class StopService:
+class CancellationService:
     """The request is stored, so that it is heard; the channel only makes it quick."""
 
     database: Database
     turns: TurnRunner
-    mirrors: Mirrors
-    channel: StopChannel
+    remote_streams: RemoteStreams
+    channel: CancelChannel
 
-    async def stop(self, address: Address) -> MessageResponse:
+    async def stop(self, ref: MessageRef) -> MessageResponse:
         """Stop an answer, and return it as it is when it has really stopped. One that has ended stays as it is.
 
         Raises:
             NotFoundError: the caller has no such answer.
 
         """
-        message = await self._message(address)
+        message = await self._message(ref)
         if message.status not in {"pending", "streaming"}:
             return message
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             await stored_turns.request_cancel(
                 connection,
-                user_id=address.user_id,
-                session_uuid=address.session_uuid,
-                answer_uuid=address.answer_uuid,
+                user_id=ref.user_id,
+                session_uuid=ref.session_uuid,
+                answer_uuid=ref.answer_uuid,
             )
-        if address.answer_uuid in self.turns.stored:
-            self.turns.stop(address.answer_uuid)
+        if ref.answer_uuid in self.turns.running_turns:
+            self.turns.stop(ref.answer_uuid)
         else:
-            await self.channel.tell(address.answer_uuid)
-        give_up = asyncio.get_running_loop().time() + _PATIENCE
-        while message.status in {"pending", "streaming"} and asyncio.get_running_loop().time() < give_up:
-            await self._wait(address)
-            message = await self._message(address)
+            await self.channel.publish(ref.answer_uuid)
+        deadline = asyncio.get_running_loop().time() + _CANCEL_TIMEOUT
+        while message.status in {"pending", "streaming"} and asyncio.get_running_loop().time() < deadline:
+            await self._wait(ref)
+            message = await self._message(ref)
         return message
 
-    async def _wait(self, address: Address) -> None:
-        running = self.turns.stored.get(address.answer_uuid)
+    async def _wait(self, ref: MessageRef) -> None:
+        running = self.turns.running_turns.get(ref.answer_uuid)
         if running is None:
-            await asyncio.sleep(_LOOK_EVERY)
+            await asyncio.sleep(_POLL_INTERVAL)
         else:
-            await asyncio.wait({running.result}, timeout=_PATIENCE)
+            await asyncio.wait({running.result}, timeout=_CANCEL_TIMEOUT)
 
-    async def _message(self, address: Address) -> MessageResponse:
-        found = await self.mirrors.find(address)
+    async def _message(self, ref: MessageRef) -> MessageResponse:
+        found = await self.remote_streams.find(ref)
         if found is None:
             raise NotFoundError("Message not found.")
-        return message_response(found[1], leases_tell=self.turns.store.abandoned.leases_tell)
+        return message_response(found[1], lease_expiry_is_reliable=self.turns.store.recovery.lease_expiry_is_reliable)

@@ -10,13 +10,13 @@ from uuid import UUID
 
 from app.chat.schemas import MessageResponse
 from app.services.redis.keys import stream_key
-from app.services.redis.stream_buffer import Draft, TurnBuffer
+from app.services.redis.stream_buffer import StreamBuffer, StreamSnapshot
 
 logger = logging.getLogger(__name__)
 
-GATHER_SECONDS = 0.02
+BATCH_INTERVAL = 0.02
 """Text that comes so soon after other text travels together."""
-WRITE_EVERY = 0.03
+WRITE_INTERVAL = 0.03
 """Seconds from one write to the buffer to the next, when no answer begins: with many turns, each write is of many."""
 
 
@@ -30,7 +30,7 @@ class Ending:
 
 
 class Transcript:
-    """The text of one answer as far as followers may see it. It only grows.
+    """The text of one answer as far as subscribers may see it. It only grows.
 
     Followers come and go, and read at their own pace: a slow one finds more text when it looks again.
     """
@@ -38,51 +38,51 @@ class Transcript:
     def __init__(self) -> None:
         self.text = ""
         self.shown = 0
-        """Characters of the text that followers may see."""
+        """Characters of the text that subscribers may see."""
         self.ending: Ending | None = None
         self.is_gone = False
         """Whether the answer was deleted: there is neither more text nor an ending."""
-        self._followers: set[Callable[[], None]] = set()
+        self._subscribers: set[Callable[[], None]] = set()
 
-    def follow(self, wake: Callable[[], None]) -> None:
+    def subscribe(self, wake: Callable[[], None]) -> None:
         """Have a function called whenever there is something new to see."""
-        self._followers.add(wake)
+        self._subscribers.add(wake)
 
-    def unfollow(self, wake: Callable[[], None]) -> None:
+    def unsubscribe(self, wake: Callable[[], None]) -> None:
         """Not any more."""
-        self._followers.discard(wake)
+        self._subscribers.discard(wake)
 
     def show(self, length: int, ending: Ending | None = None) -> None:
-        """Let followers see the first `length` characters, and how it ended, if it did."""
+        """Let subscribers see the first `length` characters, and how it ended, if it did."""
         self.shown = length
         self.ending = ending
         self.wake_all()
 
     def give_up(self) -> None:
-        """Let go of the followers: there is nothing to wait for."""
+        """Let go of the subscribers: there is nothing to wait for."""
         self.is_gone = True
         self.wake_all()
 
     def wake_all(self) -> None:
         """Call every follower."""
-        for wake in self._followers:
+        for wake in self._subscribers:
             wake()
 
 
-class LiveTurn(Transcript):
+class AnswerStream(Transcript):
     """An answer that this process makes. It is the run's `TextSink`."""
 
-    def __init__(self, turn_id: UUID, outlet: "Outlet | None" = None) -> None:
-        """`outlet`: the way to those who follow from other processes as well; None: there are none."""
+    def __init__(self, turn_id: UUID, publisher: "StreamPublisher | None" = None) -> None:
+        """`publisher`: the way to those who follow from other processes as well; None: there are none."""
         super().__init__()
         self.id = turn_id
         self.key = stream_key(turn_id)
         self.stop_requested = False
         self.run: asyncio.Task[Any] | None = None
         """The graph's part of the turn, which may be cut short."""
-        self.last_words: Ending | None = None
+        self.final_ending: Ending | None = None
         self.is_deleted = False
-        self._outlet = outlet
+        self._publisher = publisher
         self._loop = asyncio.get_running_loop()
         self._sent_at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -92,7 +92,7 @@ class LiveTurn(Transcript):
         self.text += piece
         if self._timer is not None:
             return
-        if self._sent_at is None or self._loop.time() >= (due := self._sent_at + GATHER_SECONDS):
+        if self._sent_at is None or self._loop.time() >= (due := self._sent_at + BATCH_INTERVAL):
             self._send()
         else:
             self._timer = self._loop.call_at(due, self._send)
@@ -102,7 +102,7 @@ class LiveTurn(Transcript):
 
         `is_deleted`: its owner has deleted it meanwhile.
         """
-        self.last_words = ending
+        self.final_ending = ending
         self.is_deleted = is_deleted
         self._send()
 
@@ -122,26 +122,26 @@ class LiveTurn(Transcript):
             self._timer = None
         is_first = self._sent_at is None
         self._sent_at = self._loop.time()
-        if self._outlet is None:
-            self.show(len(self.text), self.last_words)
+        if self._publisher is None:
+            self.show(len(self.text), self.final_ending)
         else:
-            self._outlet.put(self, is_urgent=is_first)
+            self._publisher.put(self, is_urgent=is_first)
 
 
-class Outlet:
+class StreamPublisher:
     """Takes what turns say to the buffer in Redis, and then to those who follow here.
 
     In this order, so that whatever anybody has seen can still be read when this process is killed. What several turns
     say at the same time is one round trip.
     """
 
-    def __init__(self, buffer: TurnBuffer) -> None:
+    def __init__(self, buffer: StreamBuffer) -> None:
         self._buffer = buffer
-        self._waiting: set[LiveTurn] = set()
+        self._waiting: set[AnswerStream] = set()
         self._is_needed = asyncio.Event()
         self._is_urgent = asyncio.Event()
 
-    def put(self, turn: LiveTurn, *, is_urgent: bool = False) -> None:
+    def put(self, turn: AnswerStream, *, is_urgent: bool = False) -> None:
         """Take what is new in a turn. What is urgent does not wait until the next write is due."""
         self._waiting.add(turn)
         self._is_needed.set()
@@ -158,24 +158,25 @@ class Outlet:
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(next_at):
                         await self._is_urgent.wait()
-            next_at = now() + WRITE_EVERY
+            next_at = now() + WRITE_INTERVAL
             self._is_needed.clear()
             self._is_urgent.clear()
             turns, self._waiting = self._waiting, set()
             # As they are now: they grow while Redis is written to.
             drafts = [
-                (turn, Draft(turn.key, turn.text, turn.last_words is not None, turn.is_deleted)) for turn in turns
+                (turn, StreamSnapshot(turn.key, turn.text, turn.final_ending is not None, turn.is_deleted))
+                for turn in turns
             ]
             try:
                 await self._buffer.write([draft for _, draft in drafts])
             except Exception:
                 logger.exception("turn buffer failed")
             for turn, draft in drafts:
-                turn.show(len(draft.text), turn.last_words if draft.is_over else None)
+                turn.show(len(draft.text), turn.final_ending if draft.is_over else None)
 
 
 if TYPE_CHECKING:
     from app.graph.context import TextSink
 
-    def _is_a_sink(turn: LiveTurn) -> TextSink:
+    def _is_a_sink(turn: AnswerStream) -> TextSink:
         return turn

@@ -12,13 +12,13 @@ from app.chat.streaming.publisher import Transcript
 from app.chat.streaming.revocation import RevocationWatch
 from app.database.repositories.accounts.callers import Principal
 
-PING_SECONDS = 15.0
+PING_INTERVAL = 15.0
 """A stream that has been silent for so long says that it is alive."""
-_CLOCK_SECONDS = 0.01
+_TIMER_TOLERANCE = 0.01
 """The loop's clock is not exact: a timer may come as much too early."""
 
 
-class EventStream(EventSourceResponse):
+class EventStreamResponse(EventSourceResponse):
     """An event stream that cleans up as soon as its client is gone."""
 
     def __init__(self, frames: AsyncGenerator[bytes]) -> None:
@@ -43,7 +43,7 @@ class EventStream(EventSourceResponse):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-class Follower:
+class StreamSubscriber:
     """One client's reading of a transcript, for as long as the client's login, or API key, is good."""
 
     def __init__(self, transcript: Transcript, position: int, watch: RevocationWatch, user: Principal) -> None:
@@ -65,9 +65,9 @@ class Follower:
         `first` goes before them all.
         """
         transcript = self._transcript
-        transcript.follow(self._wake)
+        transcript.subscribe(self._wake)
         self._watch.add(self._credential, self._cut)
-        self._timer = self._loop.call_later(PING_SECONDS, self._look_at_the_clock)
+        self._timer = self._loop.call_later(PING_INTERVAL, self._look_at_the_clock)
         try:
             if first:
                 yield first
@@ -87,7 +87,7 @@ class Follower:
         finally:
             self._timer.cancel()
             self._watch.remove(self._credential, self._cut)
-            transcript.unfollow(self._wake)
+            transcript.unsubscribe(self._wake)
 
     def _cut(self) -> None:
         """End the stream, here and now, without a terminal event."""
@@ -101,11 +101,11 @@ class Follower:
 
     def _look_at_the_clock(self) -> None:
         # One timer for the whole stream, and not one for each event.
-        remaining = self._spoke_at + PING_SECONDS - self._loop.time()
-        if remaining < _CLOCK_SECONDS:
+        remaining = self._spoke_at + PING_INTERVAL - self._loop.time()
+        if remaining < _TIMER_TOLERANCE:
             self._has_to_ping = True
             self._wake()
-            remaining = PING_SECONDS
+            remaining = PING_INTERVAL
         self._timer = self._loop.call_later(remaining, self._look_at_the_clock)
 
     def _wake(self) -> None:

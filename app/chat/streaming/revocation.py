@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from app.core.exceptions import DatabaseUnavailableError
-from app.database.connection import PATIENCE, Database
+from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.accounts import callers
 from app.database.repositories.accounts.callers import Credential
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY = 1.0
+POLL_INTERVAL = 1.0
 """Seconds."""
 
 
@@ -37,7 +37,7 @@ class RevocationWatch:
     async def run(self) -> None:
         """Watch for ever. While PostgreSQL is away nobody is cut."""
         while True:
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(POLL_INTERVAL)
             if not self._streams:
                 continue
             try:
@@ -49,8 +49,8 @@ class RevocationWatch:
 
     async def _look(self) -> None:
         credentials = list(self._streams)
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-            good = await callers.still_good(connection, credentials)
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+            good = await callers.filter_valid(connection, credentials)
         for credential in set(credentials) - good:
             for cut in tuple(self._streams.get(credential, ())):
                 cut()

@@ -8,36 +8,36 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from app.chat.streaming.publisher import LiveTurn
-from app.chat.turns.answer_metadata import Price, cost_usd, provenance, tokens_of
-from app.database.connection import PATIENCE, Database
+from app.chat.streaming.publisher import AnswerStream
+from app.chat.turns.answer_metadata import PriceFunction, answer_metadata, cost_usd, total_tokens
+from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.chat import history
-from app.database.repositories.chat.history import MessageText
-from app.database.repositories.chat.turns import Answer, SettledStatus
-from app.database.repositories.usage.ledger import LedgerEntry, Purpose
+from app.database.repositories.chat.history import StoredMessage
+from app.database.repositories.chat.turns import Answer, FinalStatus
+from app.database.repositories.usage.ledger import CallPurpose, LedgerEntry
 from app.graph.builder import ChatGraph
-from app.graph.context import Attempt, ChatContext, PastMessage, Remembered, Summary
+from app.graph.context import ChatContext, HistoryMessage, ModelAttempt, SessionHistory, Summary
 from app.graph.prompts import FALLBACK_RESPONSE
 from app.graph.state import ChatState
 
 logger = logging.getLogger(__name__)
 
-_RESULT = ("final_response", "status", "metadata", "conversation_history", "summary")
+_OUTPUT_KEYS = ("final_response", "status", "metadata", "conversation_history", "summary")
 """What is looked at when a run is over."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class GraphResult:
     """What a run of the graph gave."""
 
     answer: Answer
     calls: list[LedgerEntry]
-    remembered: Remembered
+    history: SessionHistory
     """What was known of the session before, as far as the run came to that."""
 
 
 @dataclass(frozen=True, slots=True)
-class StoredHistory:
+class StoredConversationHistory:
     """`ConversationHistory` over the message table, for one user."""
 
     database: Database
@@ -45,12 +45,12 @@ class StoredHistory:
     with_summary: bool = True
     """Whether what the model noted of older messages is recalled too."""
 
-    async def recall(self, session_id: UUID, *, before_seq: int, limit: int) -> Remembered:
+    async def load(self, session_id: UUID, *, before_seq: int, limit: int) -> SessionHistory:
         """See `ConversationHistory`."""
         if limit == 0:
-            return Remembered()
-        async with self.database.direct(max_seconds=PATIENCE) as connection:
-            rows, summary = await history.recall(
+            return SessionHistory()
+        async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
+            rows, summary = await history.load_history(
                 connection,
                 user_id=self.user_id,
                 session_uuid=session_id,
@@ -58,42 +58,42 @@ class StoredHistory:
                 limit=limit,
                 with_summary=self.with_summary,
             )
-        return Remembered(
-            [past_message(row) for row in rows],
+        return SessionHistory(
+            [history_message(row) for row in rows],
             Summary(text=summary.text, upto_seq=summary.upto_seq) if summary else None,
         )
 
 
-def past_message(row: MessageText) -> PastMessage:
+def history_message(row: StoredMessage) -> HistoryMessage:
     """Return a stored message as the graph sees it."""
     return {"seq": row.seq, "role": "assistant" if row.role == "assistant" else "user", "content": row.content}
 
 
 async def run_graph(
-    graph: ChatGraph, context: ChatContext, live: LiveTurn, state: ChatState, *, price: Price
-) -> Outcome:
+    graph: ChatGraph, context: ChatContext, live: AnswerStream, state: ChatState, *, price: PriceFunction
+) -> GraphResult:
     """Run the graph for a turn that may be cut short meanwhile. Whatever happens there is an answer.
 
     When it returns, the whole of the answer has been published.
     """
-    remembered = Remembered()
-    live.run = asyncio.ensure_future(graph.ainvoke(state, context=context, output_keys=_RESULT))
+    history = SessionHistory()
+    live.run = asyncio.ensure_future(graph.ainvoke(state, context=context, output_keys=_OUTPUT_KEYS))
     if live.stop_requested:
         live.interrupt()
     try:
         result = await live.run
     except asyncio.CancelledError:
         ended = (
-            _cut_short(live, context, "cancelled")
+            _interrupted_ending(live, context, "cancelled")
             if live.stop_requested
-            else _cut_short(live, context, "interrupted", code="shutting_down")
+            else _interrupted_ending(live, context, "interrupted", code="shutting_down")
         )
     except Exception:
         logger.exception("the graph failed")
-        ended = _cut_short(live, context, "failed", code="internal_error", polite_text=FALLBACK_RESPONSE)
+        ended = _interrupted_ending(live, context, "failed", code="internal_error", polite_text=FALLBACK_RESPONSE)
     else:
-        remembered = Remembered(result.get("conversation_history", []), result.get("summary"))
-        ended = _Ended(
+        history = SessionHistory(result.get("conversation_history", []), result.get("summary"))
+        ended = _Ending(
             result["final_response"],
             "complete" if result["status"] == "completed" else "failed",
             result["metadata"],
@@ -106,25 +106,25 @@ async def run_graph(
         content=ended.text,
         status=ended.status,
         # What the graph says of a cached answer is what it took when it was made.
-        meta=provenance(calls, model=context.policy.models[0]) | ended.meta,
-        tokens_used=tokens_of(calls),
+        meta=answer_metadata(calls, model=context.policy.models[0]) | ended.meta,
+        tokens_used=total_tokens(calls),
         processing_time_ms=ended.meta["processing_time_ms"],
     )
-    return Outcome(answer, calls, remembered)
+    return GraphResult(answer, calls, history)
 
 
 @dataclass(frozen=True, slots=True)
-class _Ended:
+class _Ending:
     """An answer without its account."""
 
     text: str
-    status: SettledStatus
+    status: FinalStatus
     meta: dict[str, Any]
 
 
-def _cut_short(
-    live: LiveTurn, context: ChatContext, status: SettledStatus, *, code: str | None = None, polite_text: str = ""
-) -> _Ended:
+def _interrupted_ending(
+    live: AnswerStream, context: ChatContext, status: FinalStatus, *, code: str | None = None, polite_text: str = ""
+) -> _Ending:
     """Make an answer of what has been shown, or of a polite text, where the graph made none."""
     meta: dict[str, Any] = {
         "processing_time_ms": sum(attempt.latency_ms for attempt in context.attempts),
@@ -132,16 +132,18 @@ def _cut_short(
     }
     if code is not None:
         meta |= {"error": code, "fallback": not live.text}
-    return _Ended(live.text or polite_text, status, meta)
+    return _Ending(live.text or polite_text, status, meta)
 
 
-def ledger_entries(attempts: Sequence[Attempt], price: Price, *, purpose: Purpose = "answer") -> list[LedgerEntry]:
+def ledger_entries(
+    attempts: Sequence[ModelAttempt], price: PriceFunction, *, purpose: CallPurpose = "answer"
+) -> list[LedgerEntry]:
     """Return what the ledger is told of the attempts that were made for one text."""
     return [_ledger_entry(number, attempt, price, purpose) for number, attempt in enumerate(attempts, 1)]
 
 
-def _ledger_entry(number: int, attempt: Attempt, price: Price, purpose: Purpose) -> LedgerEntry:
-    completion, spent = attempt.completion, attempt.spent
+def _ledger_entry(number: int, attempt: ModelAttempt, price: PriceFunction, purpose: CallPurpose) -> LedgerEntry:
+    completion, token_counts = attempt.completion, attempt.token_counts
     status: Literal["ok", "error", "cancelled"] = "ok"
     if completion is None:
         status = "error" if attempt.error_code else "cancelled"
@@ -153,17 +155,17 @@ def _ledger_entry(number: int, attempt: Attempt, price: Price, purpose: Purpose)
         is_fallback=attempt.is_fallback,
         status=status,
         error_code=attempt.error_code,
-        prompt_tokens=spent.prompt_tokens,
-        completion_tokens=spent.completion_tokens,
-        is_estimated=spent.is_estimated,
+        prompt_tokens=token_counts.prompt_tokens,
+        completion_tokens=token_counts.completion_tokens,
+        is_estimated=token_counts.is_estimated,
         latency_ms=attempt.latency_ms,
         first_token_ms=attempt.first_token_ms,
         cost_usd=cost_usd(
             price,
             requested=attempt.model_requested,
             used=model_used,
-            prompt_tokens=spent.prompt_tokens,
-            completion_tokens=spent.completion_tokens,
+            prompt_tokens=token_counts.prompt_tokens,
+            completion_tokens=token_counts.completion_tokens,
         ),
         is_cached=completion is not None and completion.is_cached,
         purpose=purpose,

@@ -76,15 +76,15 @@ def direct_message(answer_id: UUID, response: DirectResponse) -> MessageResponse
     )
 
 
-def message_response(row: MessageRow, *, leases_tell: bool = True) -> MessageResponse:
-    """Return a stored message. `leases_tell`: see `AbandonedTurns`."""
+def message_response(row: MessageRow, *, lease_expiry_is_reliable: bool = True) -> MessageResponse:
+    """Return a stored message. `lease_expiry_is_reliable`: see `AbandonedTurns`."""
     message = row.message
     return MessageResponse.model_validate(
         {
             "id": message.uuid,
             "role": message.role,
             "content": message.content,
-            "status": "interrupted" if row.is_abandoned and leases_tell else message.status,
+            "status": "interrupted" if row.is_orphaned and lease_expiry_is_reliable else message.status,
             "timestamp": message.updated_at,
             "metadata": message.meta,
             "tokens_used": message.tokens_used,
@@ -94,6 +94,6 @@ def message_response(row: MessageRow, *, leases_tell: bool = True) -> MessageRes
     )
 
 
-def ending_of(message: MessageResponse) -> Ending:
+def stream_ending(message: MessageResponse) -> Ending:
     """Return how a settled answer ended."""
     return Ending(message, code=message.metadata.get("error"))

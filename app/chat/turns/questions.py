@@ -8,14 +8,14 @@ from uuid import UUID
 from app.chat.schemas import ChatRequest, ModelList, ModelResponse, ModelWishes, SessionCreate
 from app.core.exceptions import InvalidFieldError, UnprocessableError
 from app.database.repositories.accounts.callers import Principal
-from app.database.repositories.chat.idempotency_keys import RequestKey
+from app.database.repositories.chat.idempotency_keys import IdempotentRequest
 from app.database.repositories.chat.sessions import NewSession
 from app.graph.context import ModelPolicy, Sampling
-from app.graph.context_window import is_too_long
-from app.services.limits.quotas import Budget, Quotas
-from app.services.llm.catalog import Catalog
+from app.graph.context_window import exceeds_context_window
+from app.services.limits.quotas import QuotaService, TurnBudget
+from app.services.llm.catalog import ModelCatalog
 
-_FRAME = 50
+_PROMPT_OVERHEAD = 50
 """Tokens that providers count besides the texts, at most."""
 
 
@@ -30,10 +30,10 @@ class Question:
     message: str
     context: dict[str, Any]
     """Overrides, key by key, what the session was created with."""
-    key: RequestKey | None = None
+    key: IdempotentRequest | None = None
     policy: ModelPolicy | None = None
     """Who answers it, and how. None: as always."""
-    budget: Budget | None = None
+    budget: TurnBudget | None = None
     """What to reserve of its owner's quota. None: there is no quota."""
 
 
@@ -45,38 +45,42 @@ class DirectQuestion:
     user_uuid: UUID
     message: str
     context: dict[str, Any]
-    key: RequestKey | None = None
+    key: IdempotentRequest | None = None
     policy: ModelPolicy | None = None
-    budget: Budget | None = None
+    budget: TurnBudget | None = None
     """Both as of a question in a session."""
 
 
 @dataclass(frozen=True, slots=True)
-class Questions:
+class QuestionBuilder:
     """Makes questions.
 
     Each may raise `UnprocessableError`: no such model, more tokens than are allowed, a message that no model can take.
     """
 
-    catalog: Catalog
+    catalog: ModelCatalog
     policy: ModelPolicy
     """What holds where a question says nothing."""
-    quotas: Quotas
+    quotas: QuotaService
 
-    def in_session(self, user: Principal, session: UUID, request: ChatRequest, key: RequestKey | None) -> Question:
+    def in_session(
+        self, user: Principal, session: UUID, request: ChatRequest, key: IdempotentRequest | None
+    ) -> Question:
         """Make a question in a session."""
         policy = self._policy(request, request.message)
         budget = self._budget(user, request.message, request.context, policy)
         return Question(user.id, user.uuid, session, request.message, request.context or {}, key, policy, budget)
 
-    def first(self, user: Principal, session: NewSession, request: SessionCreate, key: RequestKey | None) -> Question:
+    def first(
+        self, user: Principal, session: NewSession, request: SessionCreate, key: IdempotentRequest | None
+    ) -> Question:
         """Make the first question of a new session, which the request must hold."""
         assert request.initial_message is not None  # noqa: S101 - the caller has looked
         policy = self._policy(request, request.initial_message)
         budget = self._budget(user, request.initial_message, request.context, policy)
         return Question(user.id, user.uuid, session, request.initial_message, {}, key, policy, budget)
 
-    def directly(self, user: Principal, request: ChatRequest, key: RequestKey | None) -> DirectQuestion:
+    def directly(self, user: Principal, request: ChatRequest, key: IdempotentRequest | None) -> DirectQuestion:
         """Make a question outside of any session."""
         policy = self._policy(request, request.message)
         budget = self._budget(user, request.message, request.context, policy)
@@ -104,7 +108,7 @@ class Questions:
     def _policy(self, wishes: ModelWishes, message: str) -> ModelPolicy | None:
         policy = self._wished(wishes)
         asked = policy or self.policy
-        if is_too_long(message, asked.instructions({}), asked):
+        if exceeds_context_window(message, asked.instructions({}), asked):
             raise UnprocessableError("The message is too long for the model.", code="message_too_long")
         return policy
 
@@ -112,7 +116,7 @@ class Questions:
         sampling = Sampling(
             wishes.temperature, wishes.top_p, wishes.frequency_penalty, wishes.presence_penalty, wishes.max_tokens
         )
-        if wishes.model is None and sampling == _NOTHING:
+        if wishes.model is None and sampling == _NO_SAMPLING:
             return None
         limit = self.policy.sampling.max_tokens
         if wishes.max_tokens is not None and limit is not None and wishes.max_tokens > limit:
@@ -126,15 +130,15 @@ class Questions:
 
     def _budget(
         self, user: Principal, message: str, context: dict[str, Any] | None, policy: ModelPolicy | None
-    ) -> Budget | None:
+    ) -> TurnBudget | None:
         """Return the most that an answer may use; None: nobody counts it."""
         if not self.quotas.apply_to(user):
             return None
         policy = policy or self.policy
         # As many tokens as the costliest text has; of English, half of it would do.
-        question = len((policy.instructions(context or {}) + message).encode()) // 2 + _FRAME
+        question = len((policy.instructions(context or {}) + message).encode()) // 2 + _PROMPT_OVERHEAD
         answer = policy.sampling.max_tokens or 0
-        return Budget(
+        return TurnBudget(
             tokens=question + answer,
             cost_usd=max(self._cost(model, question, answer) for model in policy.models),
             prompt_price=max(self._cost(model, _MILLION, 0) for model in policy.models) / _MILLION,
@@ -145,4 +149,4 @@ class Questions:
 
 
 _MILLION = 1_000_000
-_NOTHING = Sampling()
+_NO_SAMPLING = Sampling()

@@ -7,57 +7,57 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from app.chat.turns.answer_metadata import Price, cost_usd, provenance, tokens_of
+from app.chat.turns.answer_metadata import PriceFunction, answer_metadata, cost_usd, total_tokens
 from app.core.exceptions import DatabaseUnavailableError
-from app.database.connection import PATIENCE, Database
+from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.chat import turn_recovery
-from app.database.repositories.chat.turn_recovery import AbandonedTurn
+from app.database.repositories.chat.turn_recovery import OrphanedTurn
 from app.database.repositories.chat.turns import Answer
 from app.database.repositories.usage.ledger import LedgerEntry
 
 logger = logging.getLogger(__name__)
 
-Published = Callable[[UUID], Awaitable[str | None]]
+LoadPublishedText = Callable[[UUID], Awaitable[str | None]]
 """Gives the text that clients have seen of an answer. None: it cannot be had just now."""
 
 CHARACTERS_PER_TOKEN = 4
 """As `app/graph/tokens.py` has it where a provider counts nothing."""
 BATCH = 100
 """Answers settled in one go."""
-_PATIENCE = timedelta(seconds=3)
+_MAX_TEXT_WAIT = timedelta(seconds=3)
 """How long after its lease an answer waits for its text."""
-_RENEWAL = 5.0
+_LEASE_RENEWAL_SECONDS = 5.0
 """Seconds after an outage of PostgreSQL within which every process that lives has renewed its leases."""
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class UsageEstimate:
     """What is taken to have been asked, where nobody lived to tell."""
 
     model: str
     """Where the answer does not say which was."""
     history_messages: int
     """Earlier messages that went with the question, at most."""
-    price: Price
+    price: PriceFunction
 
 
 @dataclass(frozen=True, slots=True)
-class AbandonedTurns:
+class TurnRecovery:
     """The worker settles all of them; who needs a session's does not wait for the worker."""
 
     database: Database
-    published: Published
-    estimate: Estimate
+    load_published_text: LoadPublishedText
+    estimate: UsageEstimate
 
     @property
-    def leases_tell(self) -> bool:
+    def lease_expiry_is_reliable(self) -> bool:
         """Whether a lease that is over means that its process has died.
 
         Just after an outage it may mean that nobody could renew it.
         """
-        return self.database.seconds_up() > _RENEWAL
+        return self.database.seconds_since_recovery() > _LEASE_RENEWAL_SECONDS
 
-    async def settle_some(self) -> int:
+    async def recover_batch(self) -> int:
         """Settle the answers whose lease is over, `BATCH` at most, and say how many.
 
         What clients have seen of them is kept, if Redis has it and answers within some seconds.
@@ -66,8 +66,8 @@ class AbandonedTurns:
             DatabaseUnavailableError: PostgreSQL is away; those before are settled.
 
         """
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-            found = await turn_recovery.find_some(connection, limit=BATCH, sent_messages=self._sent_messages)
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+            found = await turn_recovery.find_orphaned(connection, limit=BATCH, sent_messages=self._sent_messages)
         settled = 0
         for turn in found:
             try:
@@ -79,36 +79,36 @@ class AbandonedTurns:
                 logger.exception("cannot settle an answer")
         return settled
 
-    async def settle_in_session(self, *, user_id: int, session_uuid: UUID) -> bool:
+    async def recover_in_session(self, *, user_id: int, session_uuid: UUID) -> bool:
         """Settle the answer that keeps a session busy, if its lease is over. False: there is none."""
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-            found = await turn_recovery.find_in_session(
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+            found = await turn_recovery.find_orphaned_in_session(
                 connection, user_id=user_id, session_uuid=session_uuid, sent_messages=self._sent_messages
             )
         return found is not None and await self._settle(found)
 
-    async def _settle(self, turn: AbandonedTurn) -> bool:
-        if not self.leases_tell:
+    async def _settle(self, turn: OrphanedTurn) -> bool:
+        if not self.lease_expiry_is_reliable:
             return False
-        content = await self.published(turn.answer_uuid)
-        if content is None and turn.overdue < _PATIENCE:
+        content = await self.load_published_text(turn.answer_uuid)
+        if content is None and turn.overdue < _MAX_TEXT_WAIT:
             return False
         call = self._call(turn, content or "")
         answer = Answer(
             content=content or "",
             status="interrupted",
-            meta={"error": "interrupted"} | provenance([call], model=call.model_requested),
-            tokens_used=tokens_of([call]),
+            meta={"error": "interrupted"} | answer_metadata([call], model=call.model_requested),
+            tokens_used=total_tokens([call]),
             processing_time_ms=0,
         )
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-            return await turn_recovery.settle(connection, turn, answer, call)
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+            return await turn_recovery.interrupt_orphaned(connection, turn, answer, call)
 
     @property
     def _sent_messages(self) -> int:
         return self.estimate.history_messages + 1
 
-    def _call(self, turn: AbandonedTurn, content: str) -> LedgerEntry:
+    def _call(self, turn: OrphanedTurn, content: str) -> LedgerEntry:
         """Estimate the attempt that was under way."""
         model = turn.model or self.estimate.model
         prompt_tokens = math.ceil(turn.sent_characters / CHARACTERS_PER_TOKEN)

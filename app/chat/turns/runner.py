@@ -12,12 +12,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from app.chat.idempotency.service import kept
+from app.chat.idempotency.service import serialize_response
 from app.chat.schemas import MessageResponse
-from app.chat.streaming.publisher import Ending, LiveTurn, Outlet
-from app.chat.turns.answer_metadata import Price
-from app.chat.turns.graph_run import Outcome, StoredHistory, run_graph
-from app.chat.turns.presenters import answer_message, direct_message, direct_response, ending_of
+from app.chat.streaming.publisher import AnswerStream, Ending, StreamPublisher
+from app.chat.turns.answer_metadata import PriceFunction
+from app.chat.turns.graph_run import GraphResult, StoredConversationHistory, run_graph
+from app.chat.turns.presenters import answer_message, direct_message, direct_response, stream_ending
 from app.chat.turns.questions import DirectQuestion, Question
 from app.chat.turns.store import TurnStore
 from app.chat.turns.summarizer import Summarizer
@@ -28,14 +28,14 @@ from app.core.exceptions import (
     ServiceUnavailableError,
 )
 from app.core.types import new_id
-from app.database.connection import PATIENCE, Database
+from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.chat import idempotency_keys, turns
 from app.database.repositories.chat.sessions import NewSession
 from app.database.repositories.chat.turns import Answer, NewTurn, StartedTurn, Turn
 from app.database.repositories.usage import ledger
-from app.database.retry import STORE_PATIENCE, insist
+from app.database.retry import STORE_TIMEOUT, retry_until_available
 from app.graph.builder import ChatGraph
-from app.graph.context import ChatContext, ChatModel, ModelHealth, ModelPolicy, NoHealth, Owner
+from app.graph.context import AlwaysHealthy, ChatContext, ChatModel, ModelHealth, ModelPolicy, TurnOwner
 from app.graph.state import ChatState
 
 logger = logging.getLogger(__name__)
@@ -44,11 +44,11 @@ T = TypeVar("T")
 
 LEASE = timedelta(seconds=30)
 """How long a process may be silent before its turns are taken for dead."""
-_RENEW_BEFORE = timedelta(seconds=20)
+_RENEW_THRESHOLD = timedelta(seconds=20)
 """A lease that has less than this left is renewed."""
-_LOOK_EVERY = 1.0
+_WATCH_INTERVAL = 1.0
 """Seconds between looks at what is to be stopped, and which leases are to be renewed."""
-SETTLE_PATIENCE = 3.0
+STORE_AFTER_CANCEL_TIMEOUT = 3.0
 """Seconds for storing what a cancelled turn leaves."""
 
 
@@ -57,7 +57,7 @@ class RunningTurn:
     """A turn whose question has been stored."""
 
     started: StartedTurn
-    live: LiveTurn
+    live: AnswerStream
     result: asyncio.Task[Turn]
 
 
@@ -65,7 +65,7 @@ class RunningTurn:
 class RunningDirect:
     """A direct question that is being answered."""
 
-    live: LiveTurn
+    live: AnswerStream
     result: asyncio.Task[Answer]
 
 
@@ -78,24 +78,24 @@ class TurnRunner:
     database: Database
     policy: ModelPolicy
     store: TurnStore
-    price: Price
+    price: PriceFunction
     turn_timeout: float
     """Seconds all attempts of a turn may take together, until a streamed answer begins."""
-    health: ModelHealth = field(default_factory=NoHealth)
-    outlet: Outlet | None = None
+    health: ModelHealth = field(default_factory=AlwaysHealthy)
+    publisher: StreamPublisher | None = None
     """The way of streamed text to other processes."""
     summarizer: Summarizer | None = None
     """Keeps in mind what no longer goes along. None: it is forgotten."""
-    stored: dict[UUID, RunningTurn] = field(default_factory=dict)
+    running_turns: dict[UUID, RunningTurn] = field(default_factory=dict)
     """The turns that are running here, by the id of the answer; not the direct ones."""
-    _live: set[LiveTurn] = field(default_factory=set)
+    _live: set[AnswerStream] = field(default_factory=set)
     """All turns that are running here."""
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     """Their tasks: never cancelled, so that what a turn came to is always stored."""
     _is_draining: bool = False
 
     @property
-    def running(self) -> int:
+    def running_count(self) -> int:
         """How many turns are running here, the direct ones included."""
         return len(self._live)
 
@@ -144,25 +144,25 @@ class TurnRunner:
     async def watch(self) -> None:
         """Look after the turns for ever: renew their leases, stop those that are to be stopped."""
         while True:
-            await asyncio.sleep(_LOOK_EVERY)
-            if not self.stored:
+            await asyncio.sleep(_WATCH_INTERVAL)
+            if not self.running_turns:
                 continue
             try:
-                async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-                    stops = await turns.watch(
-                        connection, turn_ids=list(self.stored), lease=LEASE, renew_before=_RENEW_BEFORE
+                async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+                    cancellation = await turns.renew_leases(
+                        connection, turn_ids=list(self.running_turns), lease=LEASE, renew_before=_RENEW_THRESHOLD
                     )
             except DatabaseUnavailableError:
                 continue
             except Exception:
                 logger.exception("cannot look after the turns")
                 continue
-            for turn_id in stops:
+            for turn_id in cancellation:
                 self.stop(turn_id)
 
     def stop(self, turn_id: UUID) -> None:
         """Cut a turn short, if it is running here, and have what it has said stored as cancelled."""
-        running = self.stored.get(turn_id)
+        running = self.running_turns.get(turn_id)
         if running is not None:
             running.live.stop()
 
@@ -175,7 +175,7 @@ class TurnRunner:
         for live in self._live:
             live.interrupt()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=SETTLE_PATIENCE)
+            await asyncio.wait(self._tasks, timeout=STORE_AFTER_CANCEL_TIMEOUT)
 
     def _refuse_when_draining(self) -> None:
         if self._is_draining:
@@ -202,14 +202,14 @@ class TurnRunner:
 
     async def _launch(self, question: Question, *, streams: bool) -> RunningTurn:
         started = await self._start(question)
-        live = LiveTurn(started.answer_uuid, self.outlet if streams else None)
+        live = AnswerStream(started.answer_uuid, self.publisher if streams else None)
         result = self._detach(self._answer(question, started, live, streams=streams))
-        running = self.stored[live.id] = RunningTurn(started, live, result)
+        running = self.running_turns[live.id] = RunningTurn(started, live, result)
         return running
 
-    async def _answer(self, question: Question, started: StartedTurn, live: LiveTurn, *, streams: bool) -> Turn:
-        outcome: Outcome | None = None
-        owner = Owner(question.user_id, question.user_uuid, started.session_uuid)
+    async def _answer(self, question: Question, started: StartedTurn, live: AnswerStream, *, streams: bool) -> Turn:
+        outcome: GraphResult | None = None
+        owner = TurnOwner(question.user_id, question.user_uuid, started.session_uuid)
         try:
             outcome = await self._run_graph(
                 live,
@@ -226,11 +226,11 @@ class TurnRunner:
                 streams=streams,
             )
             answer = outcome.answer
-            settled = await insist(lambda: self.store.settle(question.user_id, started, outcome))
+            settled = await retry_until_available(lambda: self.store.complete(question.user_id, started, outcome))
             if question.budget is not None and not outcome.calls:
                 await self.store.quotas.release(live.id)
             turn = Turn(started, question.message, question.context, answer, settled)
-            live.end(ending_of(answer_message(turn)))
+            live.end(stream_ending(answer_message(turn)))
         except Exception as error:
             code = error.code if isinstance(error, AppError) else "internal_error"
             live.end(
@@ -239,22 +239,24 @@ class TurnRunner:
             )
             raise
         finally:
-            del self.stored[live.id]
+            del self.running_turns[live.id]
         if self.summarizer is not None and not self._is_draining:
             self.summarizer.after(turn, owner, outcome, is_counted=question.budget is not None)
         return turn
 
     async def _launch_directly(self, question: DirectQuestion, *, streams: bool) -> RunningDirect:
-        live = LiveTurn(new_id())
+        live = AnswerStream(new_id())
         async with self.store.reserved(question, live.id, session=None, longest=self._longest(streams=True)):
             if question.key is not None:
                 # Nothing is stored whose lease could be renewed, so this one is as long as an answer may take.
                 longest = self._longest(streams=streams)
-                async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-                    await idempotency_keys.take_for_direct(connection, question.key, turn_id=live.id, lease=longest)
+                async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+                    await idempotency_keys.claim_for_direct_question(
+                        connection, question.key, turn_id=live.id, lease=longest
+                    )
         return RunningDirect(live, self._detach(self._answer_directly(question, live, streams=streams)))
 
-    async def _answer_directly(self, question: DirectQuestion, live: LiveTurn, *, streams: bool) -> Answer:
+    async def _answer_directly(self, question: DirectQuestion, live: AnswerStream, *, streams: bool) -> Answer:
         state: ChatState = {
             "user_message": question.message,
             "user_id": question.user_id,
@@ -262,25 +264,29 @@ class TurnRunner:
             "status": "initialized",
         }
         try:
-            owner = Owner(question.user_id, question.user_uuid)
+            owner = TurnOwner(question.user_id, question.user_uuid)
             outcome = await self._run_graph(live, owner, state, question.policy, streams=streams)
             answer = outcome.answer
-            response = kept(question.key, direct_response(answer)) if question.key else None
+            response = serialize_response(question.key, direct_response(answer)) if question.key else None
 
             async def record() -> None:
-                async with self.database.direct(max_seconds=PATIENCE) as connection:
+                async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
                     await ledger.record_calls(
-                        connection, turn_id=live.id, user_id=question.user_id, calls=outcome.calls, kept=response
+                        connection,
+                        turn_id=live.id,
+                        user_id=question.user_id,
+                        calls=outcome.calls,
+                        stored_response=response,
                     )
 
-            await insist(record)
+            await retry_until_available(record)
             if question.budget is not None and not outcome.calls:
                 await self.store.quotas.release(live.id)
         except Exception as error:
             code = error.code if isinstance(error, AppError) else "internal_error"
             live.end(Ending(_unstored(live), code=code))
             raise
-        live.end(ending_of(direct_message(live.id, direct_response(answer))))
+        live.end(stream_ending(direct_message(live.id, direct_response(answer))))
         return answer
 
     async def _start(self, question: Question) -> StartedTurn:
@@ -300,19 +306,21 @@ class TurnRunner:
             return await self.store.start(question, new, longest=self._longest(streams=True))
         except DatabaseUnavailableError:
             # PostgreSQL may have stored it all the same.
-            _ = self._detach(insist(lambda: self.store.abandon(new.answer_uuid)))
+            _ = self._detach(retry_until_available(lambda: self.store.interrupt(new.answer_uuid)))
             raise
 
     def _longest(self, *, streams: bool) -> timedelta:
         """How long a turn may take."""
-        return timedelta(seconds=self.turn_timeout + (self.policy.stream_timeout if streams else 0) + STORE_PATIENCE)
+        return timedelta(seconds=self.turn_timeout + (self.policy.stream_timeout if streams else 0) + STORE_TIMEOUT)
 
     async def _run_graph(
-        self, live: LiveTurn, owner: Owner, state: ChatState, policy: ModelPolicy | None, *, streams: bool
-    ) -> Outcome:
+        self, live: AnswerStream, owner: TurnOwner, state: ChatState, policy: ModelPolicy | None, *, streams: bool
+    ) -> GraphResult:
         context = ChatContext(
             model=self.model,
-            history=StoredHistory(self.database, owner.user_id, with_summary=self.summarizer is not None),
+            conversation_history=StoredConversationHistory(
+                self.database, owner.user_id, with_summary=self.summarizer is not None
+            ),
             policy=policy or self.policy,
             owner=owner,
             health=self.health,
@@ -326,7 +334,7 @@ class TurnRunner:
             self._live.discard(live)
 
 
-def _unstored(live: LiveTurn, parent_id: UUID | None = None) -> MessageResponse:
+def _unstored(live: AnswerStream, parent_id: UUID | None = None) -> MessageResponse:
     return MessageResponse(
         id=live.id,
         role="assistant",

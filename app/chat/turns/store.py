@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from app.chat.turns.graph_run import Outcome
+from app.chat.turns.graph_run import GraphResult
 from app.chat.turns.questions import DirectQuestion, Question
-from app.chat.turns.recovery import AbandonedTurns
+from app.chat.turns.recovery import TurnRecovery
 from app.core.exceptions import ConflictError, DatabaseUnavailableError, NotFoundError, TooManyRequestsError
-from app.database.connection import PATIENCE, Database
+from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.chat import idempotency_keys, sessions, turns
-from app.database.repositories.chat.idempotency_keys import KeyTakenError
+from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError
 from app.database.repositories.chat.sessions import NewSession
-from app.database.repositories.chat.turns import ActiveTurnError, NewTurn, SettledTurn, StartedTurn
-from app.services.limits.quotas import Quotas
+from app.database.repositories.chat.turns import ActiveTurnError, NewTurn, StartedTurn, UpdatedSession
+from app.services.limits.quotas import QuotaService
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,8 @@ class TurnStore:
     """Stores turns."""
 
     database: Database
-    abandoned: AbandonedTurns
-    quotas: Quotas
+    recovery: TurnRecovery
+    quotas: QuotaService
 
     async def start(self, question: Question, new: NewTurn, *, longest: timedelta) -> StartedTurn:
         """Store a question. `longest`: how long its answer may take.
@@ -39,17 +39,17 @@ class TurnStore:
         session = question.session
         async with self.reserved(question, new.answer_uuid, session=new.session_uuid, longest=longest):
             if isinstance(session, NewSession):
-                async with self.database.transaction(max_seconds=PATIENCE) as transaction:
+                async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as transaction:
                     await sessions.create(transaction, session, user_id=question.user_id)
-                    return _found(await turns.start(await transaction.connection(), new))
+                    return _found(await turns.start_turn(await transaction.connection(), new))
             return _found(await self._try_start(new))
 
-    async def abandon(self, answer_uuid: UUID) -> None:
+    async def interrupt(self, answer_uuid: UUID) -> None:
         """Give up a question whose storing was not confirmed: it would keep session and key busy for nobody."""
-        async with self.database.autocommit(max_seconds=PATIENCE) as connection:
-            await turns.abandon(connection, answer_uuid=answer_uuid)
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+            await turns.interrupt_turn(connection, answer_uuid=answer_uuid)
 
-    async def settle(self, user_id: int, started: StartedTurn, outcome: Outcome) -> SettledTurn:
+    async def complete(self, user_id: int, started: StartedTurn, outcome: GraphResult) -> UpdatedSession:
         """Store the answer, and account for it. Harmless to repeat.
 
         Raises:
@@ -57,11 +57,13 @@ class TurnStore:
             ConflictError: the turn was taken for dead meanwhile.
 
         """
-        async with self.database.direct(max_seconds=PATIENCE) as connection:
-            settled = await turns.settle(connection, started, outcome.answer, user_id=user_id, calls=outcome.calls)
+        async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
+            settled = await turns.complete_turn(
+                connection, started, outcome.answer, user_id=user_id, calls=outcome.calls
+            )
             if settled is not None:
                 return settled
-            found = await turns.find_settled(connection, started)
+            found = await turns.find_completed(connection, started)
         match found:
             case None:
                 raise NotFoundError("The session was deleted while the question was being answered.")
@@ -95,10 +97,10 @@ class TurnStore:
         except TooManyRequestsError:
             # An answer that has been paid for is given again.
             if question.key is not None:
-                async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+                async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                     stored = await idempotency_keys.find(connection, question.key)
                 if stored is not None:
-                    raise KeyTakenError(question.key, stored) from None
+                    raise IdempotencyKeyTakenError(question.key, stored) from None
             raise
         try:
             yield
@@ -111,13 +113,13 @@ class TurnStore:
     async def _try_start(self, new: NewTurn) -> StartedTurn | None:
         while True:
             try:
-                async with self.database.direct(max_seconds=PATIENCE) as connection:
-                    return await turns.start(connection, new)
+                async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
+                    return await turns.start_turn(connection, new)
             except ActiveTurnError:
                 # A process that died left its answer unsettled: once the lease is over, the session goes on.
-                if await self.abandoned.settle_in_session(user_id=new.user_id, session_uuid=new.session_uuid):
+                if await self.recovery.recover_in_session(user_id=new.user_id, session_uuid=new.session_uuid):
                     continue
-                async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+                async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                     active = await turns.find_active(connection, user_id=new.user_id, session_uuid=new.session_uuid)
                 if active is None:
                     continue  # it ended just now

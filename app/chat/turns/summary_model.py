@@ -7,51 +7,53 @@ from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 
-from app.chat.turns.answer_metadata import Price
+from app.chat.turns.answer_metadata import PriceFunction
 from app.chat.turns.graph_run import ledger_entries
 from app.core.types import new_id
-from app.database.connection import PATIENCE, Database
+from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.usage import ledger
-from app.database.retry import STORE_PATIENCE, insist
+from app.database.retry import STORE_TIMEOUT, retry_until_available
 from app.graph.context import (
-    Attempt,
     ChatModel,
     Completion,
+    ModelAttempt,
     ModelError,
     ModelPolicy,
     ModelRequest,
-    Owner,
     PromptMessage,
     Sampling,
-    Spent,
+    TokenCounts,
+    TurnOwner,
 )
-from app.graph.tokens import cautious_tokens, estimate_tokens
-from app.services.limits.quotas import Budget, Quotas
+from app.graph.tokens import estimate_tokens, estimate_tokens_upper_bound
+from app.services.limits.quotas import QuotaService, TurnBudget
 
-_NOTES = 160
+_MAX_SUMMARY_TOKENS = 160
 """Most tokens of the notes that are taken at once."""
 
 
-class NoNotesError(Exception):
+class SummaryUnavailableError(Exception):
     """No model took notes."""
 
 
 @dataclass(frozen=True, slots=True)
-class NoteTaker:
+class SummaryModel:
     """Asks the models of the settings, one after the other. Every attempt is in the ledger."""
 
     model: ChatModel
     database: Database
     policy: ModelPolicy
-    price: Price
-    quotas: Quotas
+    price: PriceFunction
+    quotas: QuotaService
 
     @property
     def longest(self) -> timedelta:
         """How long all attempts may take together."""
         return timedelta(seconds=len(self.policy.models) * self.policy.attempt_timeout)
 
-    async def take(self, messages: Sequence[PromptMessage], owner: Owner, *, session_id: int, is_counted: bool) -> str:
+    async def take(
+        self, messages: Sequence[PromptMessage], owner: TurnOwner, *, session_id: int, is_counted: bool
+    ) -> str:
         """Return the notes. `is_counted`: the owner has a quota.
 
         Raises:
@@ -62,57 +64,57 @@ class NoteTaker:
         """
         turn_id = new_id()
         if is_counted:
-            life = self.longest + timedelta(seconds=STORE_PATIENCE)
+            life = self.longest + timedelta(seconds=STORE_TIMEOUT)
             await self.quotas.reserve(
                 self._budget(messages), turn_id=turn_id, user_id=owner.user_id, session_uuid=None, life=life
             )
-        attempts: list[Attempt] = []
+        attempts: list[ModelAttempt] = []
         try:
             for model in self.policy.models:
                 # The same conversation gives the same notes, as far as the model can.
-                sampling = Sampling(temperature=0, max_tokens=_NOTES)
+                sampling = Sampling(temperature=0, max_tokens=_MAX_SUMMARY_TOKENS)
                 completion = await self._try(ModelRequest(model, messages, sampling, owner), attempts)
                 if completion is not None:
                     return completion.text
-            raise NoNotesError
+            raise SummaryUnavailableError
         finally:
             calls = ledger_entries(attempts, self.price, purpose="summary")
 
             async def record() -> None:
-                async with self.database.direct(max_seconds=PATIENCE) as connection:
+                async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
                     await ledger.record_calls(
                         connection, turn_id=turn_id, user_id=owner.user_id, session_id=session_id, calls=calls
                     )
 
-            await insist(record)
+            await retry_until_available(record)
 
-    async def _try(self, request: ModelRequest, attempts: list[Attempt]) -> Completion | None:
+    async def _try(self, request: ModelRequest, attempts: list[ModelAttempt]) -> Completion | None:
         began = time.perf_counter()
-        completion, code, spent = None, None, Spent()
+        completion, code, token_counts = None, None, TokenCounts()
         try:
             completion = await self.model.complete(request, max_seconds=self.policy.attempt_timeout)
-            spent = completion.spent
+            token_counts = completion.token_counts
         except ModelError as error:
             code = error.code
-            if error.may_have_cost:
-                spent = error.spent or estimate_tokens(request.messages, "")
+            if error.may_have_used_tokens:
+                token_counts = error.token_counts or estimate_tokens(request.messages, "")
         except asyncio.CancelledError:
-            spent = estimate_tokens(request.messages, "")
+            token_counts = estimate_tokens(request.messages, "")
             raise
         finally:
             attempts.append(
-                Attempt(
+                ModelAttempt(
                     model_requested=request.model,
                     is_fallback=bool(attempts),
                     latency_ms=round((time.perf_counter() - began) * 1000),
                     completion=completion,
                     error_code=code,
-                    spent=spent,
+                    token_counts=token_counts,
                 )
             )
         return completion
 
-    def _budget(self, messages: Sequence[PromptMessage]) -> Budget:
-        prompt = sum(cautious_tokens(message["content"]) for message in messages)
-        costs = (self.price(model, prompt, _NOTES) or Decimal(0) for model in self.policy.models)
-        return Budget(tokens=prompt + _NOTES, cost_usd=max(costs), prompt_price=Decimal(0))
+    def _budget(self, messages: Sequence[PromptMessage]) -> TurnBudget:
+        prompt = sum(estimate_tokens_upper_bound(message["content"]) for message in messages)
+        costs = (self.price(model, prompt, _MAX_SUMMARY_TOKENS) or Decimal(0) for model in self.policy.models)
+        return TurnBudget(tokens=prompt + _MAX_SUMMARY_TOKENS, cost_usd=max(costs), prompt_price=Decimal(0))

@@ -2,7 +2,7 @@
 
 from app.database.models.accounts.api_key import ApiKey
 from app.database.models.accounts.auth_session import AuthSession
-from app.database.models.accounts.login_throttle import LoginThrottle
+from app.database.models.accounts.attempt_counter import AttemptCounter
 from app.database.models.accounts.one_time_token import OneTimeToken
 from app.database.models.accounts.outgoing_mail import OutgoingMail
 from app.database.models.accounts.user import User
@@ -37,7 +37,7 @@ __all__ = [
     "IdempotencyKey",
     "LatencyQuarter",
     "LlmCall",
-    "LoginThrottle",
+    "AttemptCounter",
     "OneTimeToken",
     "OutgoingMail",
     "QuotaReservation",

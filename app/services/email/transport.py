@@ -30,11 +30,11 @@ Security = Literal["starttls", "tls", "none"]
 
 _SECURITY: dict[str, Security] = {"smtp": "starttls", "smtps": "tls", "smtp+plain": "none"}
 _DEFAULT_PORTS: dict[Security, int] = {"starttls": 587, "tls": 465, "none": 25}
-_FIRST_PERMANENT_REPLY = 500
+_PERMANENT_REPLY_CODE = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Mail:
+class Email:
     """One mail to one person, in plain text."""
 
     recipient: str
@@ -42,7 +42,7 @@ class Mail:
     text: str
 
 
-class MailError(Exception):
+class EmailError(Exception):
     """The mail was not taken. The text names the kind of failure and is fit for a log: it holds no address."""
 
     def __init__(self, reason: str, *, is_permanent: bool) -> None:
@@ -51,10 +51,10 @@ class MailError(Exception):
         super().__init__(reason)
 
 
-class MailTransport(Protocol):
+class EmailTransport(Protocol):
     """Takes mails over."""
 
-    async def send(self, mail: Mail) -> None:
+    async def send(self, mail: Email) -> None:
         """Return when the mail is taken: from then on its delivery is somebody else's duty.
 
         Raises:
@@ -63,7 +63,7 @@ class MailTransport(Protocol):
         """
 
 
-def open_mail(settings: Settings) -> MailTransport | None:
+def open_email_transport(settings: Settings) -> EmailTransport | None:
     """Return the transport that `MAIL_URL` names; None: no mail is sent. Nothing is opened before the first mail."""
     if settings.MAIL_URL is None:
         return None
@@ -75,7 +75,7 @@ def open_mail(settings: Settings) -> MailTransport | None:
     )
 
 
-def compose(mail: Mail, sender: str) -> EmailMessage:
+def compose(mail: Email, sender: str) -> EmailMessage:
     """Put a mail into the Internet's format (RFC 5322).
 
     Raises:
@@ -91,7 +91,7 @@ def compose(mail: Mail, sender: str) -> EmailMessage:
         message["To"] = Address(username=address.local_part, domain=address.ascii_domain)
         message["Subject"] = mail.subject
     except ValueError as error:
-        raise MailError("malformed", is_permanent=True) from error
+        raise EmailError("malformed", is_permanent=True) from error
     message["Date"] = localtime()
     message["Message-ID"] = make_msgid(domain=parseaddr(sender)[1].rpartition("@")[2])
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: vacation notices do not answer
@@ -137,8 +137,8 @@ class SmtpTransport:
         self._max_seconds = max_seconds
         self._tls = tls
 
-    async def send(self, mail: Mail) -> None:
-        """Hand the mail over; see `MailTransport`."""
+    async def send(self, mail: Email) -> None:
+        """Hand the mail over; see `EmailTransport`."""
         message = compose(mail, self._sender)
         client = self._client()
         is_taken = False
@@ -151,7 +151,7 @@ class SmtpTransport:
         except (SMTPException, OSError, ValueError) as error:  # a timeout is an OSError
             # A server that has taken the mail and then says goodbye badly has still taken it.
             if not is_taken:
-                raise _translated(error) from error
+                raise _translate_error(error) from error
         finally:
             client.close()
 
@@ -178,14 +178,14 @@ class FileTransport:
         self._sender = sender
         self._max_seconds = max_seconds
 
-    async def send(self, mail: Mail) -> None:
-        """Write the mail; see `MailTransport`."""
+    async def send(self, mail: Email) -> None:
+        """Write the mail; see `EmailTransport`."""
         content = compose(mail, self._sender).as_bytes()
         try:
             async with asyncio.timeout(self._max_seconds):
                 await asyncio.to_thread(self._write, content)
         except OSError as error:  # a timeout is one, too
-            raise MailError(type(error).__name__, is_permanent=False) from error
+            raise EmailError(type(error).__name__, is_permanent=False) from error
 
     def _write(self, content: bytes) -> None:
         # Links in mails open accounts: nobody else may read them.
@@ -202,12 +202,12 @@ class FileTransport:
             raise
 
 
-def _translated(error: Exception) -> MailError:
+def _translate_error(error: Exception) -> EmailError:
     match error:
         case SMTPRecipientsRefused(recipients=[only]):
-            return _translated(only)
+            return _translate_error(only)
         # Replies to this mail. Those to a greeting or a login are about the server and us, and will change.
         case SMTPRecipientRefused(code=code) | SMTPSenderRefused(code=code) | SMTPDataError(code=code):
-            return MailError(f"reply {code}", is_permanent=code >= _FIRST_PERMANENT_REPLY)
+            return EmailError(f"reply {code}", is_permanent=code >= _PERMANENT_REPLY_CODE)
         case _:
-            return MailError(type(error).__name__, is_permanent=False)
+            return EmailError(type(error).__name__, is_permanent=False)

@@ -18,15 +18,15 @@ from typing import Any
 import httpcore2
 import httpx2
 
-from app.core.outgoing_allowlist import Address, AllowedHosts
+from app.core.outgoing_allowlist import AllowedHosts, IpAddress
 
-MAX_ANSWER = 64 * 1024
+MAX_RESPONSE_BYTES = 64 * 1024
 """Bytes of an answer's content that are taken before the connection is closed on it."""
-_MAX_RECEIVED = 2 * MAX_ANSWER
+_MAX_RECEIVED_BYTES = 2 * MAX_RESPONSE_BYTES
 """Bytes that are taken in all: heads of interim answers, and the sizes of chunks, have no limit of their own."""
-_PIECE = 4096
+_READ_BYTES = 4096
 """Bytes that are read at once: what is in a piece is worked through without anybody else having a turn."""
-_CONNECT_SECONDS = 5.0
+_CONNECT_TIMEOUT = 5.0
 """What one address may take before the next of the same name is tried."""
 _RESOLVER_THREADS = 32
 _PORTS = {"http": 80, "https": 443}
@@ -42,7 +42,7 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 """Gives the addresses of a host. Raises OSError or UnicodeError if it has none."""
 
 
-class OutgoingError(Exception):
+class OutgoingRequestError(Exception):
     """No answer. `reason` is one of a few words and fit for a log: it repeats nothing of the address.
 
     `invalid_url`, `address_refused`, `name_unknown`, `unreachable`, `tls`, `protocol` or `timeout`.
@@ -55,7 +55,7 @@ class OutgoingError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ResponseHead:
     """The head of an answer."""
 
     status: int
@@ -72,14 +72,14 @@ def parse_url(url: str) -> httpx2.URL:
     try:
         parts = httpx2.URL(url)
     except (httpx2.InvalidURL, ValueError) as error:
-        raise OutgoingError("invalid_url") from error
+        raise OutgoingRequestError("invalid_url") from error
     port = _PORTS.get(parts.scheme, 0) if parts.port is None else parts.port
     if parts.scheme not in _PORTS or not parts.raw_host or parts.userinfo or not 0 < port < 2**16:
-        raise OutgoingError("invalid_url")
+        raise OutgoingRequestError("invalid_url")
     return parts
 
 
-class OutgoingClient:
+class SsrfSafeClient:
     """Posts to addresses that others have given. Nothing is opened before the first request; `aclose()` ends it."""
 
     def __init__(
@@ -88,24 +88,24 @@ class OutgoingClient:
         """`tls` replaces the system's idea of whom to trust, `resolve` the system's resolver."""
         # Resolvers block, and cannot be told to stop: one that hangs must not take the threads of all others' work.
         self._threads = ThreadPoolExecutor(_RESOLVER_THREADS, thread_name_prefix="resolver")
-        self._network = _GuardedNetwork(allowed, resolve or self._resolve)
+        self._network = _AllowlistBackend(allowed, resolve or self._resolve)
         self._tls = tls or httpcore2.default_ssl_context()
 
     async def aclose(self) -> None:
         """Give the threads back. Whoever is waiting for an address gets none."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def post(self, url: str, *, headers: Mapping[str, str], content: bytes, max_seconds: float) -> Reply:
+    async def post(self, url: str, *, headers: Mapping[str, str], content: bytes, max_seconds: float) -> ResponseHead:
         """Post and give the answer's head, within `max_seconds` for all of it.
 
-        Of its content up to `MAX_ANSWER` bytes are read and thrown away, so that who sends them is not cut off.
+        Of its content up to `MAX_RESPONSE_BYTES` bytes are read and thrown away, so that who sends them is not cut off.
 
         Raises:
             OutgoingError: no answer.
 
         """
         target = parse_url(url)
-        reply: Reply | None = None
+        reply: ResponseHead | None = None
         try:
             async with (
                 asyncio.timeout(max_seconds),
@@ -121,12 +121,12 @@ class OutgoingClient:
                     extensions={"sni_hostname": target.raw_host.decode().rstrip(".")},
                 ) as response,
             ):
-                reply = Reply(response.status, [(_text(name), _text(value)) for name, value in response.headers])
+                reply = ResponseHead(response.status, [(_text(name), _text(value)) for name, value in response.headers])
                 await _drain(response)
         except _ERRORS as error:
             # What happens after the head changes nothing: the head is all that counts.
             if reply is None:
-                raise OutgoingError(_reason(error)) from error
+                raise OutgoingRequestError(_reason(error)) from error
         return reply
 
     async def _resolve(self, host: str, port: int) -> list[str]:
@@ -136,7 +136,7 @@ class OutgoingClient:
         return [str(sockaddr[0]) for *_, sockaddr in found]
 
 
-class _GuardedNetwork(httpcore2.AsyncNetworkBackend):
+class _AllowlistBackend(httpcore2.AsyncNetworkBackend):
     """Connects to addresses that may be reached, and to no others."""
 
     def __init__(self, allowed: AllowedHosts, resolve: Resolve) -> None:
@@ -148,7 +148,7 @@ class _GuardedNetwork(httpcore2.AsyncNetworkBackend):
         addresses = [ip_address(text) for text in await self._resolve(host, port)]
         permitted = [address for address in addresses if self._allowed.permits(host.rstrip("."), port, address)]
         if not permitted:
-            raise OutgoingError("address_refused")
+            raise OutgoingRequestError("address_refused")
         *others, last = permitted
         for address in others:
             try:
@@ -157,9 +157,9 @@ class _GuardedNetwork(httpcore2.AsyncNetworkBackend):
                 pass  # it has more
         return await self._connect(last, port)
 
-    async def _connect(self, address: Address, port: int) -> httpcore2.AsyncNetworkStream:
+    async def _connect(self, address: IpAddress, port: int) -> httpcore2.AsyncNetworkStream:
         # An address is not looked up again.
-        return _BoundedStream(await self._network.connect_tcp(str(address), port, timeout=_CONNECT_SECONDS))
+        return _BoundedStream(await self._network.connect_tcp(str(address), port, timeout=_CONNECT_TIMEOUT))
 
 
 class _BoundedStream(httpcore2.AsyncNetworkStream):
@@ -167,12 +167,12 @@ class _BoundedStream(httpcore2.AsyncNetworkStream):
 
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
-        self._left = _MAX_RECEIVED
+        self._left = _MAX_RECEIVED_BYTES
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - the interface's
         if not self._left:
             raise httpcore2.RemoteProtocolError("the answer is too long")
-        piece = await self._stream.read(min(max_bytes, _PIECE, self._left), timeout)
+        piece = await self._stream.read(min(max_bytes, _READ_BYTES, self._left), timeout)
         self._left -= len(piece)
         return piece
 
@@ -194,7 +194,7 @@ async def _drain(response: httpcore2.Response) -> None:
     async with aclosing(response.aiter_stream()) as chunks:
         async for chunk in chunks:
             taken += len(chunk)
-            if taken > MAX_ANSWER:
+            if taken > MAX_RESPONSE_BYTES:
                 return
 
 

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.core.client_network import network_of
+from app.core.client_network import client_network
 from app.core.exceptions import TooManyRequestsError
-from app.database.repositories.audit.audit_log import Origin
+from app.database.repositories.audit.audit_log import RequestOrigin
 
 PLACES_PER_NETWORK = 16
 """Half of the queue, with one hash at a time."""
@@ -19,14 +19,14 @@ class Places:
         self._taken: Counter[str] = Counter()
 
     @contextmanager
-    def taken_by(self, origin: Origin) -> Iterator[None]:
+    def taken_by(self, origin: RequestOrigin) -> Iterator[None]:
         """Take a place for the length of the block.
 
         Raises:
             TooManyRequestsError: the network has all of its own.
 
         """
-        network = network_of(origin.ip)
+        network = client_network(origin.ip)
         if network is None:
             yield
             return

@@ -17,7 +17,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from redis.asyncio import Redis
 
-_MOST_CLIENTS = 10_000
+_MAX_CLIENTS = 10_000
 """Clients that a process counts by itself. With more of them, all begin anew."""
 _HIT_ALL = """
 local time = redis.call('TIME')
@@ -57,7 +57,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LimitStatus:
     """A window after a request."""
 
     window: Window
@@ -67,7 +67,7 @@ class Standing:
     """Seconds until there is room for one request more; at least 1."""
 
 
-class RedisWindows(RedisStorage):
+class RedisMovingWindows(RedisStorage):
     """Windows that all processes share."""
 
     def __init__(self, redis: Redis) -> None:
@@ -76,16 +76,16 @@ class RedisWindows(RedisStorage):
         super().__init__("redis://", implementation="redispy", key_prefix="limits", connection_pool=pool)
         self._hit_all = redis.register_script(_HIT_ALL)
 
-    async def hit_all(self, windows: Sequence[Window]) -> Standing:
+    async def hit_all(self, windows: Sequence[Window]) -> LimitStatus:
         """Count a request in all of the windows, or in none. Return the one that refuses it, or else the first."""
         keys = [self.bridge.prefixed_key(window.policy.key_for(window.client)) for window in windows]
         length = windows[0].policy.get_expiry()
         refused, count, wait = await self._hit_all(keys, [length, *(window.policy.amount for window in windows)])
         shown = windows[max(refused - 1, 0)]
-        return _standing(shown, shown.policy.amount - count, float(wait), is_refused=refused > 0)
+        return _limit_status(shown, shown.policy.amount - count, float(wait), is_refused=refused > 0)
 
 
-class LocalWindows:
+class InMemoryMovingWindows:
     """Windows of this process alone."""
 
     def __init__(self) -> None:
@@ -96,9 +96,9 @@ class LocalWindows:
         self._storage = MemoryStorage()
         self._limiter = MovingWindowRateLimiter(self._storage)
 
-    def hit_all(self, windows: Sequence[Window]) -> Standing:
-        """Do as `RedisWindows.hit_all`."""
-        if len(self._storage.events) > _MOST_CLIENTS:
+    def hit_all(self, windows: Sequence[Window]) -> LimitStatus:
+        """Do as `RedisMovingWindows.hit_all`."""
+        if len(self._storage.events) > _MAX_CLIENTS:
             self._begin()  # the library never forgets a name, and looks at all of them again and again
         for window in windows:
             if not self._limiter.test(window.policy, window.client):
@@ -107,10 +107,10 @@ class LocalWindows:
             self._limiter.hit(window.policy, window.client)
         return self._look_at(windows[0], is_refused=False)
 
-    def _look_at(self, window: Window, *, is_refused: bool) -> Standing:
+    def _look_at(self, window: Window, *, is_refused: bool) -> LimitStatus:
         stats = self._limiter.get_window_stats(window.policy, window.client)
-        return _standing(window, stats.remaining, stats.reset_time - time(), is_refused=is_refused)
+        return _limit_status(window, stats.remaining, stats.reset_time - time(), is_refused=is_refused)
 
 
-def _standing(window: Window, remaining: int, wait: float, *, is_refused: bool) -> Standing:
-    return Standing(window, is_refused, max(remaining, 0), max(math.ceil(wait), 1))
+def _limit_status(window: Window, remaining: int, wait: float, *, is_refused: bool) -> LimitStatus:
+    return LimitStatus(window, is_refused, max(remaining, 0), max(math.ceil(wait), 1))

@@ -20,21 +20,21 @@ from pydantic import Field
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError, TooManyRequestsError
 from app.core.types import ResponseModel, Usd
-from app.database.connection import PATIENCE, Database, DatabaseSession
+from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseSession
 from app.database.models import User
 from app.database.repositories.accounts import users
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.usage import quotas
 from app.database.repositories.usage.quotas import Quota, QuotaUse, Reservation
 from app.database.repositories.webhooks import event_outbox
-from app.database.repositories.webhooks.event_outbox import Event
+from app.database.repositories.webhooks.event_outbox import WebhookEvent
 
 _RETRY_AFTER = 2
 """Seconds after which a turn under way may have ended."""
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class TurnBudget:
     """The most that the answer to a question may use."""
 
     tokens: int
@@ -81,15 +81,15 @@ class QuotaStanding(ResponseModel):
     def of(cls, quota: Quota, use: QuotaUse) -> Self:
         """Put together what holds and what was used."""
         return cls(
-            tokens_per_day=_tokens(quota.tokens_per_day, use.tokens_today, use, use.day_ends_at),
-            tokens_per_month=_tokens(quota.tokens_per_month, use.tokens_this_month, use, use.month_ends_at),
-            cost_per_day=_cost(quota.cost_per_day, use.cost_today, use, use.day_ends_at),
-            cost_per_month=_cost(quota.cost_per_month, use.cost_this_month, use, use.month_ends_at),
+            tokens_per_day=_token_allowance(quota.tokens_per_day, use.tokens_today, use, use.day_ends_at),
+            tokens_per_month=_token_allowance(quota.tokens_per_month, use.tokens_this_month, use, use.month_ends_at),
+            cost_per_day=_cost_allowance(quota.cost_per_day, use.cost_today, use, use.day_ends_at),
+            cost_per_month=_cost_allowance(quota.cost_per_month, use.cost_this_month, use, use.month_ends_at),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Quotas:
+class QuotaService:
     """Decides whether a model may be asked."""
 
     database: Database
@@ -101,7 +101,7 @@ class Quotas:
         return user.has_own_quota or not self.defaults.is_none
 
     async def reserve(
-        self, budget: Budget, *, turn_id: UUID, user_id: int, session_uuid: UUID | None, life: timedelta
+        self, budget: TurnBudget, *, turn_id: UUID, user_id: int, session_uuid: UUID | None, life: timedelta
     ) -> None:
         """Reserve what an answer may use. It is held until the ledger has the turn, or `life` is over.
 
@@ -109,7 +109,7 @@ class Quotas:
             TooManyRequestsError: nothing is left.
 
         """
-        async with self.database.transaction(max_seconds=PATIENCE) as session:
+        async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
             own = await quotas.lock(session, user_id)
             quota = (own or Quota()).over(self.defaults)
             if own is None or quota.is_none:
@@ -119,24 +119,24 @@ class Quotas:
             )
             is_reserved, use = await quotas.reserve(session, wanted, quota)
         if not is_reserved:
-            exceeded = _exceeded(QuotaStanding.of(quota, use))
+            exceeded = _exceeded_allowances(QuotaStanding.of(quota, use))
             await self._tell(user_id, exceeded)
-            raise _refusal(exceeded, use)
+            raise _quota_error(exceeded, use)
 
     async def _tell(self, user_id: int, exceeded: Mapping[str, TokenAllowance | CostAllowance]) -> None:
         # Not while the account is locked: others wait for it to be refused.
         if not exceeded:
             return
         with suppress(DatabaseUnavailableError):  # the next one that is refused tells
-            async with self.database.transaction(max_seconds=PATIENCE) as session:
+            async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
                 if user := await users.get(session, user_id):
                     for name, allowance in exceeded.items():
-                        await event_outbox.emit(session, _event(user, name, allowance))
+                        await event_outbox.emit(session, _quota_event(user, name, allowance))
 
     async def release(self, turn_id: UUID) -> None:
         """Give back what was reserved for a turn that came to nothing."""
         with suppress(DatabaseUnavailableError):  # it is given back in its own time
-            async with self.database.autocommit(max_seconds=PATIENCE) as connection:
+            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                 await quotas.release(connection, turn_id=turn_id)
 
     async def standing(self, session: DatabaseSession, user_id: int) -> QuotaStanding:
@@ -155,19 +155,21 @@ def default_quota(settings: Settings) -> Quota:
     )
 
 
-def _exceeded(standing: QuotaStanding) -> dict[str, TokenAllowance | CostAllowance]:
+def _exceeded_allowances(standing: QuotaStanding) -> dict[str, TokenAllowance | CostAllowance]:
     found: dict[str, TokenAllowance | CostAllowance] = dict(standing)
     return {name: one for name, one in found.items() if one.limit is not None and one.used >= one.limit}
 
 
-def _event(user: User, quota: str, allowance: TokenAllowance | CostAllowance) -> Event:
+def _quota_event(user: User, quota: str, allowance: TokenAllowance | CostAllowance) -> WebhookEvent:
     figures = allowance.model_dump(mode="json", include={"limit", "used", "resets_at"})
     # By its id the event is the same one, however many questions are refused until then.
     once = uuid5(user.uuid, f"quota.exceeded {quota} {allowance.resets_at.isoformat()}")
-    return Event("quota.exceeded", {"user_id": str(user.uuid), "quota": quota, **figures}, user_id=user.id, id=once)
+    return WebhookEvent(
+        "quota.exceeded", {"user_id": str(user.uuid), "quota": quota, **figures}, user_id=user.id, id=once
+    )
 
 
-def _refusal(exceeded: Mapping[str, TokenAllowance | CostAllowance], use: QuotaUse) -> TooManyRequestsError:
+def _quota_error(exceeded: Mapping[str, TokenAllowance | CostAllowance], use: QuotaUse) -> TooManyRequestsError:
     if not exceeded:
         return TooManyRequestsError(
             "What is left of your quota is reserved for the answers under way.",
@@ -183,13 +185,13 @@ def _refusal(exceeded: Mapping[str, TokenAllowance | CostAllowance], use: QuotaU
     )
 
 
-def _tokens(limit: int | None, used: int, use: QuotaUse, resets_at: datetime) -> TokenAllowance:
+def _token_allowance(limit: int | None, used: int, use: QuotaUse, resets_at: datetime) -> TokenAllowance:
     reserved = use.tokens_reserved
     remaining = None if limit is None else max(limit - used - reserved, 0)
     return TokenAllowance(limit=limit, used=used, reserved=reserved, remaining=remaining, resets_at=resets_at)
 
 
-def _cost(limit: Decimal | None, used: Decimal, use: QuotaUse, resets_at: datetime) -> CostAllowance:
+def _cost_allowance(limit: Decimal | None, used: Decimal, use: QuotaUse, resets_at: datetime) -> CostAllowance:
     reserved = use.cost_reserved
     remaining = None if limit is None else max(limit - used - reserved, Decimal(0))
     return CostAllowance(limit=limit, used=used, reserved=reserved, remaining=remaining, resets_at=resets_at)

@@ -10,29 +10,29 @@ from redis.asyncio import Redis
 
 from app.config import Settings
 from app.core.exceptions import TooManyRequestsError
-from app.services.limits.moving_window import LocalWindows, RedisWindows, Standing, Window
-from app.services.redis.circuit_breaker import RedisAwayError, RedisBreaker
+from app.services.limits.moving_window import InMemoryMovingWindows, LimitStatus, RedisMovingWindows, Window
+from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 
-_REMEMBERED = 10_000
+_MAX_REMEMBERED_CREDENTIALS = 10_000
 """Credentials whose account is known without a look into PostgreSQL."""
 
 
-class RateLimits:
+class RateLimiter:
     """The limits of one service: counted in Redis, and in this process while Redis is away."""
 
-    def __init__(self, settings: Settings, redis: Redis, breaker: RedisBreaker) -> None:
+    def __init__(self, settings: Settings, redis: Redis, breaker: RedisCircuitBreaker) -> None:
         """`breaker`: before the same Redis."""
         self._breaker = breaker
-        self._shared = RedisWindows(redis)
-        self._local = LocalWindows()
+        self._shared = RedisMovingWindows(redis)
+        self._local = InMemoryMovingWindows()
         seconds = settings.RATE_LIMIT_WINDOW
         self._per_user = RateLimitItemPerSecond(settings.RATE_LIMIT_REQUESTS, seconds, "user")
         self._per_network = RateLimitItemPerSecond(settings.RATE_LIMIT_REQUESTS_PER_ADDRESS, seconds, "address")
         self._accounts: OrderedDict[bytes, UUID] = OrderedDict()
 
-    def visit(self, network: str | None, credential: str | None) -> "Visit":
+    def start_request(self, network: str | None, credential: str | None) -> "RequestQuota":
         """Begin to count a request. `credential`: what its caller shows, good or not."""
-        return Visit(self, network, hashlib.sha256(credential.encode()).digest() if credential else None)
+        return RequestQuota(self, network, hashlib.sha256(credential.encode()).digest() if credential else None)
 
     def account_of(self, credential: bytes) -> UUID | None:
         """Return whose credential it was when it was last seen here."""
@@ -44,14 +44,14 @@ class RateLimits:
     def remember(self, credential: bytes, account: UUID) -> None:
         """Note whose credential it is. It never becomes somebody else's."""
         self._accounts[credential] = account
-        if len(self._accounts) > _REMEMBERED:
+        if len(self._accounts) > _MAX_REMEMBERED_CREDENTIALS:
             self._accounts.popitem(last=False)
 
     def forget(self, credential: bytes) -> None:
         """Note that a credential is not good any more: whoever has a copy must not use up its owner's requests."""
         self._accounts.pop(credential, None)
 
-    async def count(self, *, account: UUID | None, network: str | None) -> Standing | None:
+    async def count(self, *, account: UUID | None, network: str | None) -> LimitStatus | None:
         """Count a request for those that are given, or for none of them. None: for nobody."""
         windows: list[Window] = []
         if account is not None:
@@ -60,31 +60,31 @@ class RateLimits:
             windows.append(Window(self._per_network, network))
         return await self._hit(windows) if windows else None
 
-    async def _hit(self, windows: Sequence[Window]) -> Standing:
+    async def _hit(self, windows: Sequence[Window]) -> LimitStatus:
         try:
             async with self._breaker.guard():
                 return await self._shared.hit_all(windows)
-        except RedisAwayError:
+        except RedisUnavailableError:
             return self._local.hit_all(windows)
 
 
-class Visit:
+class RequestQuota:
     """One request.
 
     It is counted before its caller is looked up, so that one too many costs no statement. Whose credential it shows is
     known from an earlier request; otherwise the network counts first, and the account as soon as it is known.
     """
 
-    def __init__(self, limits: RateLimits, network: str | None, credential: bytes | None) -> None:
+    def __init__(self, limits: RateLimiter, network: str | None, credential: bytes | None) -> None:
         """`credential`: what stands for what the caller shows."""
-        self.standing: Standing | None = None
+        self.status: LimitStatus | None = None
         """Where its client stands after it."""
         self._limits = limits
         self._network = network
         self._credential = credential
         self._account: UUID | None = None
 
-    async def arrive(self) -> None:
+    async def count_request(self) -> None:
         """Count the request.
 
         Raises:
@@ -95,7 +95,7 @@ class Visit:
             self._account = self._limits.account_of(self._credential)
         self._take(await self._limits.count(account=self._account, network=self._network))
 
-    async def belongs_to(self, account: UUID) -> None:
+    async def assign_account(self, account: UUID) -> None:
         """Count the request for its caller, who is known by now.
 
         Raises:
@@ -108,12 +108,12 @@ class Visit:
         self._limits.remember(self._credential, account)
         self._take(await self._limits.count(account=account, network=None))
 
-    def is_refused(self) -> None:
+    def reject_credential(self) -> None:
         """Note that what the caller shows is not good."""
         if self._credential is not None:
             self._limits.forget(self._credential)
 
-    def _take(self, standing: Standing | None) -> None:
-        self.standing = standing
-        if standing is not None and standing.is_refused:
-            raise TooManyRequestsError(code="rate_limited", retry_after=standing.reset_after)
+    def _take(self, status: LimitStatus | None) -> None:
+        self.status = status
+        if status is not None and status.is_refused:
+            raise TooManyRequestsError(code="rate_limited", retry_after=status.reset_after)

@@ -16,12 +16,12 @@ from genai_prices.types import ModelInfo, Provider, TieredPrices
 from app.config import ModelSetting, Settings
 
 _MILLION = Decimal(1_000_000)
-_REMEMBERED = 1024
-"""Names whose entries in the price list are remembered: providers may call their models as they like."""
+_CACHED_NAMES = 1024
+"""Names whose entries in the price list are history: providers may call their models as they like."""
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class CatalogModel:
     """A model that a client may name."""
 
     name: str
@@ -32,7 +32,7 @@ class Model:
     completion_price: Decimal | None
 
 
-class Catalog:
+class ModelCatalog:
     """The allow-list of models."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Catalog:
         self.fallbacks = tuple(dict.fromkeys(name for name in fallbacks if name != primary))
         self._base_url = base_url or "https://api.openai.com/v1"
         self._settings = {setting.name: setting for setting in settings}
-        self._find = lru_cache(_REMEMBERED)(self._find_anew)
+        self._find = lru_cache(_CACHED_NAMES)(self._find_anew)
         names = dict.fromkeys((primary, *self.fallbacks, *self._settings))
         self._models = {name: self._model(name, default_window) for name in names}
 
@@ -68,11 +68,11 @@ class Catalog:
         )
 
     @property
-    def models(self) -> tuple[Model, ...]:
+    def models(self) -> tuple[CatalogModel, ...]:
         """All of them: the primary one, the fallbacks in order, the rest."""
         return tuple(self._models.values())
 
-    def get(self, name: str) -> Model | None:
+    def get(self, name: str) -> CatalogModel | None:
         """Return the model of this name. None: it is not allowed."""
         return self._models.get(name)
 
@@ -96,14 +96,14 @@ class Catalog:
                 return cost
         return None
 
-    def _model(self, name: str, default_window: int) -> Model:
+    def _model(self, name: str, default_window: int) -> CatalogModel:
         setting = self._settings.get(name) or ModelSetting(name=name)
         found = self._find(name)
         info = found[1] if found else None
         prices = (setting.prompt_price, setting.completion_price)
         if None in prices:
             prices = _list_prices(info) if info else (None, None)
-        return Model(name, setting.context_window or (info and info.context_window) or default_window, *prices)
+        return CatalogModel(name, setting.context_window or (info and info.context_window) or default_window, *prices)
 
     def _find_anew(self, name: str) -> tuple[Provider, ModelInfo] | None:
         # A snapshot of one's own, because it remembers what it was asked without limit.

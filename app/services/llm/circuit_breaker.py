@@ -9,11 +9,11 @@ logger = logging.getLogger(__name__)
 
 State = Literal["closed", "open", "half_open"]
 
-_LONGEST_PAUSE = 60.0
+_MAX_PAUSE = 60.0
 """Seconds; providers may ask for days."""
 
 
-class Breaker:
+class CircuitBreaker:
     """The breaker of one model.
 
     Closed, it lets every attempt through. So many failures in a row open it, and it lets none through. When its pause
@@ -36,70 +36,72 @@ class Breaker:
         """Closed, open or half open."""
         if self._closed_to is None:
             return "closed"
-        return "half_open" if self._is_probing or self.due_in <= 0 else "open"
+        return "half_open" if self._is_probing or self.seconds_until_retry <= 0 else "open"
 
     @property
-    def due_in(self) -> float:
+    def seconds_until_retry(self) -> float:
         """Seconds until an attempt is let through."""
         return 0 if self._closed_to is None else max(self._closed_to - self._now(), 0)
 
-    def lets_through(self) -> bool:
+    def allow_request(self) -> bool:
         """Tell whether an attempt may be made now. Once told so, a probe is taken."""
         if self._closed_to is None:
             return True
-        if self.due_in > 0:
+        if self.seconds_until_retry > 0:
             return False
         self._is_probing = True
         self._closed_to = self._now() + self._pause
         return True
 
-    def succeeded(self) -> None:
+    def record_success(self) -> None:
         """Note that an attempt succeeded: the model is well."""
         self._failures = 0
         self._closed_to = None
         self._is_probing = False
 
-    def failed(self, pause: float | None = None) -> None:
+    def record_failure(self, pause: float | None = None) -> None:
         """Note that an attempt failed. `pause`: seconds that the provider asked to be left alone."""
         self._failures += 1
         if self._failures >= self._most_failures:
-            self._closed_to = self._now() + max(self._pause, min(pause or 0, _LONGEST_PAUSE))
+            self._closed_to = self._now() + max(self._pause, min(pause or 0, _MAX_PAUSE))
             self._is_probing = False
 
 
-class Breakers:
+class CircuitBreakers:
     """`ModelHealth`: a breaker for each model, known to this process alone."""
 
     def __init__(
         self, models: Iterable[str], *, failures: int, pause: float, now: Callable[[], float] = time.monotonic
     ) -> None:
-        """See `Breaker`."""
-        self._breakers = {model: Breaker(failures=failures, pause=pause, now=now) for model in models}
+        """See `CircuitBreaker`."""
+        self._breakers = {model: CircuitBreaker(failures=failures, pause=pause, now=now) for model in models}
 
     @property
     def states(self) -> dict[str, State]:
         """The state of each."""
         return {model: breaker.state for model, breaker in self._breakers.items()}
 
-    def may_ask(self, model: str) -> bool:
+    def allow_request(self, model: str) -> bool:
         """See `ModelHealth`."""
-        return self._breakers[model].lets_through()
+        return self._breakers[model].allow_request()
 
-    def due_in(self, model: str) -> float:
+    def seconds_until_retry(self, model: str) -> float:
         """See `ModelHealth`."""
-        return self._breakers[model].due_in
+        return self._breakers[model].seconds_until_retry
 
-    def succeeded(self, model: str) -> None:
+    def record_success(self, model: str) -> None:
         """See `ModelHealth`."""
         breaker = self._breakers[model]
         if breaker.state != "closed":
             logger.info("model answers again", extra={"model": model})
-        breaker.succeeded()
+        breaker.record_success()
 
-    def failed(self, model: str, *, pause: float | None) -> None:
+    def record_failure(self, model: str, *, pause: float | None) -> None:
         """See `ModelHealth`."""
         breaker = self._breakers[model]
         was_closed = breaker.state == "closed"
-        breaker.failed(pause)
+        breaker.record_failure(pause)
         if was_closed and breaker.state == "open":
-            logger.warning("model is left alone", extra={"model": model, "seconds": round(breaker.due_in, 3)})
+            logger.warning(
+                "model is left alone", extra={"model": model, "seconds": round(breaker.seconds_until_retry, 3)}
+            )

@@ -13,112 +13,112 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 
 from app.graph.context import ModelError
-from app.services.llm.sse_parser import ProviderFaultError, Usage
+from app.services.llm.sse_parser import ProviderStreamError, ProviderUsage
 
 logger = logging.getLogger(__name__)
 
 _RETRYABLE_STATUSES = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
-_REQUESTS_FAULT = {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
+_CLIENT_ERROR_STATUSES = {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
 """What another request may not get. A wrong key or an unknown model is no fault of the request."""
-_KNOWN_REFUSALS = {
+_KNOWN_ERROR_CODES = {
     "context_length_exceeded": "prompt_too_long",
     "content_filter": "provider_refused",
     "content_policy_violation": "provider_refused",
     "insufficient_quota": "provider_quota_exceeded",
 }
 """OpenAI's codes of what will not get better by itself, and ours."""
-_NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+_CONNECTION_ERRORS = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
-class _RefusalReason(BaseModel):
+class _ErrorDetail(BaseModel):
     code: str | None = None
 
 
-class _Refusal(BaseModel):
+class _ErrorBody(BaseModel):
     """What is read of the provider's reasons."""
 
-    error: _RefusalReason
+    error: _ErrorDetail
 
 
-class RefusedError(Exception):
+class ProviderStatusError(Exception):
     """The provider answered with a status that is no success."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.status = status
         self.headers = headers
         try:
-            self.code = _Refusal.model_validate_json(body).error.code
+            self.code = _ErrorBody.model_validate_json(body).error.code
         except ValidationError:
             self.code = None
         super().__init__()
 
 
-class UnfitAnswerError(Exception):
+class UnusableAnswerError(Exception):
     """There is an answer, which is not to be given to anybody. The provider may have counted its tokens."""
 
-    def __init__(self, usage: Usage | None) -> None:
-        self.spent = usage.spent if usage else None
+    def __init__(self, usage: ProviderUsage | None) -> None:
+        self.token_counts = usage.token_counts if usage else None
         super().__init__()
 
 
-class BlankError(UnfitAnswerError):
+class EmptyAnswerError(UnusableAnswerError):
     """There is nothing in the answer."""
 
 
-class WithheldError(UnfitAnswerError):
+class ContentFilteredError(UnusableAnswerError):
     """The provider does not let the model answer this."""
 
 
-class BrokenOffError(UnfitAnswerError):
+class IncompleteAnswerError(UnusableAnswerError):
     """The answer is not whole."""
 
 
-class UnfitBodyError(Exception):
+class InvalidBodyError(Exception):
     """The provider's body is compressed although that was declined, or too large."""
 
 
 @contextmanager
-def one_error(model: str) -> Iterator[None]:
+def translate_provider_errors(model: str) -> Iterator[None]:
     """Turn whatever an attempt may raise into `ModelError`."""
     try:
         yield
-    except RefusedError as error:
-        raise _logged(model, _refused(error), error, status=error.status) from error
+    except ProviderStatusError as error:
+        raise _logged(model, _from_status(error), error, status=error.status) from error
     except (httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
-        code = "provider_timeout" if _is_because_of(error, TimeoutError) else "provider_unreachable"
-        failure = ModelError(code, retryable=True, may_have_cost=not _is_because_of(error, *_NOT_CONNECTED))
+        code = "provider_timeout" if _is_caused_by(error, TimeoutError) else "provider_unreachable"
+        failure = ModelError(code, retryable=True, may_have_used_tokens=not _is_caused_by(error, *_CONNECTION_ERRORS))
         raise _logged(model, failure, error) from error
-    except UnfitAnswerError as error:
-        raise _logged(model, _unfit(error), error) from error
-    except ProviderFaultError as error:
-        raise _logged(model, ModelError("provider_error", retryable=True, may_have_cost=True), error) from error
-    except (httpx2.StreamError, httpx2.InvalidURL, UnfitBodyError, ValueError, RecursionError) as error:
-        failure = ModelError("provider_bad_response", retryable=True, may_have_cost=True)
+    except UnusableAnswerError as error:
+        raise _logged(model, _from_unusable_answer(error), error) from error
+    except ProviderStreamError as error:
+        raise _logged(model, ModelError("provider_error", retryable=True, may_have_used_tokens=True), error) from error
+    except (httpx2.StreamError, httpx2.InvalidURL, InvalidBodyError, ValueError, RecursionError) as error:
+        failure = ModelError("provider_bad_response", retryable=True, may_have_used_tokens=True)
         raise _logged(model, failure, error) from error
 
 
-def _is_because_of(error: BaseException | None, *kinds: type[BaseException]) -> bool:
+def _is_caused_by(error: BaseException | None, *kinds: type[BaseException]) -> bool:
     # The transport calls nearly everything a timeout: what it was caused by tells them apart.
     while error is not None and not isinstance(error, kinds):
         error = error.__cause__
     return error is not None
 
 
-def _unfit(error: UnfitAnswerError) -> ModelError:
-    is_withheld = isinstance(error, WithheldError)
+def _from_unusable_answer(error: UnusableAnswerError) -> ModelError:
+    is_withheld = isinstance(error, ContentFilteredError)
     return ModelError(
         "provider_refused" if is_withheld else "provider_bad_response",
         retryable=not is_withheld,
-        is_models_fault=isinstance(error, BrokenOffError),
-        may_have_cost=True,
-        spent=error.spent,
+        is_model_fault=isinstance(error, IncompleteAnswerError),
+        may_have_used_tokens=True,
+        token_counts=error.token_counts,
     )
 
 
-def _refused(error: RefusedError) -> ModelError:
+def _from_status(error: ProviderStatusError) -> ModelError:
     status = error.status
     is_providers_fault = status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    known = _KNOWN_REFUSALS.get(error.code or "")
+    known = _KNOWN_ERROR_CODES.get(error.code or "")
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         code = "provider_rate_limited"
     else:
@@ -127,13 +127,13 @@ def _refused(error: RefusedError) -> ModelError:
         known or code,
         retryable=known is None and (is_providers_fault or status in _RETRYABLE_STATUSES),
         retry_after=_retry_after(error.headers),
-        is_models_fault=status not in _REQUESTS_FAULT,
+        is_model_fault=status not in _CLIENT_ERROR_STATUSES,
     )
 
 
 def _logged(model: str, failure: ModelError, error: Exception, *, status: int | None = None) -> ModelError:
     # The kind of the exception, not its text: a provider may repeat the prompt or the key in it.
-    reason = type(_origin(error)).__name__
+    reason = type(_root_cause(error)).__name__
     logger.warning(
         "model attempt failed",
         extra={"model": model, "code": failure.code, "provider_status": status, "reason": reason},
@@ -141,7 +141,7 @@ def _logged(model: str, failure: ModelError, error: Exception, *, status: int | 
     return failure
 
 
-def _origin(error: BaseException) -> BaseException:
+def _root_cause(error: BaseException) -> BaseException:
     """Return the fault of the network that it began with, or else the error itself."""
     causes = [error]
     while (cause := causes[-1].__cause__) is not None:

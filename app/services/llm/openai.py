@@ -14,26 +14,33 @@ from pydantic_core import to_json
 
 from app.config import Settings
 from app.core.exceptions import StartupError
-from app.graph.context import Completion, ModelRequest, Patience, Publish
+from app.graph.context import Completion, ModelRequest, PublishText, StreamTimeouts
 from app.graph.tokens import estimate_tokens
-from app.services.llm.errors import BlankError, BrokenOffError, RefusedError, UnfitBodyError, WithheldError, one_error
-from app.services.llm.sse_parser import FinishReason, LenientUsage, StreamedAnswer, parse, storable
+from app.services.llm.errors import (
+    ContentFilteredError,
+    EmptyAnswerError,
+    IncompleteAnswerError,
+    InvalidBodyError,
+    ProviderStatusError,
+    translate_provider_errors,
+)
+from app.services.llm.sse_parser import FinishReason, LenientUsage, StreamedAnswer, parse_json, remove_unstorable
 
 logger = logging.getLogger(__name__)
 
-_WITHHELD = {"content_filter", "safety", "SAFETY"}
+_CONTENT_FILTERED = {"content_filter", "safety", "SAFETY"}
 """Finish reasons of an answer that the provider cut off for what it says."""
-_BROKEN_OFF = {"error", "abort", "tool_calls", "function_call", "insufficient_system_resource"}
+_INCOMPLETE = {"error", "abort", "tool_calls", "function_call", "insufficient_system_resource"}
 """Finish reasons of what is no whole answer in words."""
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """Most of a provider's answer that is read; longer ones are refused."""
-_LIMIT_SLACK = 0.05
+_RESCHEDULE_THRESHOLD = 0.05
 """So much of a pause may be missing when a stream is given up for its silence."""
-_MUCH_AT_ONCE = 4096
+_LARGE_CHUNK = 4096
 """Bytes of a stream that came together, as they do where a provider is faster than we are."""
-_FAREWELL = 0.2
+_TRAILER_TIMEOUT = 0.2
 """Seconds for the end of a body after the end of the answer in it."""
-_CONNECT_SECONDS = 5.0
+_CONNECT_TIMEOUT = 5.0
 """Until there is a connection. What does not connect in that time is rather asked of the next model."""
 
 
@@ -55,7 +62,7 @@ class OpenAIChatModel:
         self._url = client.base_url.join("chat/completions")
         given = {**client.default_headers, **client.auth_headers}
         self._headers = httpx2.Headers({name: value for name, value in given.items() if isinstance(value, str)})
-        self._time_limits = httpx2.Timeout(None, connect=_CONNECT_SECONDS).as_dict()
+        self._time_limits = httpx2.Timeout(None, connect=_CONNECT_TIMEOUT).as_dict()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -87,19 +94,19 @@ class OpenAIChatModel:
 
     async def complete(self, request: ModelRequest, *, max_seconds: float) -> Completion:
         """Make one attempt; see `ChatModel`."""
-        with one_error(request.model):
+        with translate_provider_errors(request.model):
             async with asyncio.timeout(max_seconds):
                 response = await self._send(self._body(request))
-            return _completion(request, parse(response.content))
+            return _completion(request, parse_json(response.content))
 
-    async def stream(self, request: ModelRequest, publish: Publish, *, patience: Patience) -> Completion:
+    async def stream(self, request: ModelRequest, publish: PublishText, *, timeouts: StreamTimeouts) -> Completion:
         """Make one streamed attempt; see `ChatModel`."""
         body = self._body(request) | {"stream": True, "stream_options": {"include_usage": True}}
         answer = StreamedAnswer()
-        with one_error(request.model):
+        with translate_provider_errors(request.model):
             try:
                 # A task of its own: whatever awaits a piece of text is woken with it, down to the bottom of the graph.
-                await asyncio.create_task(self._read(body, answer, publish, patience))
+                await asyncio.create_task(self._read(body, answer, publish, timeouts))
             except Exception:
                 if answer.finish_reason is None:
                     raise
@@ -121,16 +128,16 @@ class OpenAIChatModel:
         response = await self._http.send(request, stream=is_streamed)
         if not response.is_success:
             try:
-                raise RefusedError(response.status_code, response.headers, await response.aread())
+                raise ProviderStatusError(response.status_code, response.headers, await response.aread())
             finally:
                 await response.aclose()
         return response
 
-    async def _read(self, body: object, answer: StreamedAnswer, publish: Publish, patience: Patience) -> None:
+    async def _read(self, body: object, answer: StreamedAnswer, publish: PublishText, timeouts: StreamTimeouts) -> None:
         now = asyncio.get_running_loop().time
-        give_up = now() + patience.total
+        deadline = now() + timeouts.total
         moved_at = -math.inf
-        async with asyncio.timeout(patience.first) as limit:
+        async with asyncio.timeout(timeouts.first) as limit:
             # Raw lines: the client's own events take three times the CPU of everything else here.
             response = await self._send(body, is_streamed=True)
             received, is_ending = 0, False
@@ -138,20 +145,20 @@ class OpenAIChatModel:
                 async for data in _unbounded(response):
                     received += len(data)
                     if received > MAX_BODY_BYTES:
-                        raise UnfitBodyError
+                        raise InvalidBodyError
                     for line in answer.lines(data):
                         if text := answer.feed(line):
                             publish(text)
                             came_at = now()
                             # Moved for every text, the limit would cost more than the text.
-                            if came_at - moved_at > patience.pause * _LIMIT_SLACK:
+                            if came_at - moved_at > timeouts.pause * _RESCHEDULE_THRESHOLD:
                                 moved_at = came_at
-                                limit.reschedule(min(give_up, came_at + patience.pause))
+                                limit.reschedule(min(deadline, came_at + timeouts.pause))
                         elif answer.is_over and not is_ending:
                             # What is left is the end of the body: read, the connection serves again.
                             is_ending = True
-                            limit.reschedule(now() + _FAREWELL)
-                    if len(data) > _MUCH_AT_ONCE:
+                            limit.reschedule(now() + _TRAILER_TIMEOUT)
+                    if len(data) > _LARGE_CHUNK:
                         await asyncio.sleep(0)  # others get their turn
             finally:
                 await response.aclose()
@@ -170,7 +177,7 @@ class _BoundedStream(httpx2.AsyncByteStream):
         async for chunk in self.unbounded:
             received += len(chunk)
             if received > MAX_BODY_BYTES:
-                raise UnfitBodyError
+                raise InvalidBodyError
             yield chunk
 
     async def aclose(self) -> None:
@@ -186,7 +193,7 @@ def _unbounded(response: httpx2.Response) -> AsyncIterable[bytes]:
 async def _bound_body(response: httpx2.Response) -> None:
     # Compressed, a few kilobytes could become gigabytes.
     if response.headers.get("content-encoding", "identity") != "identity":
-        raise UnfitBodyError
+        raise InvalidBodyError
     if isinstance(response.stream, httpx2.AsyncByteStream):
         response.stream = _BoundedStream(response.stream)
 
@@ -213,17 +220,17 @@ class _ChatCompletion(BaseModel):
 def _completion(request: ModelRequest, response: object) -> Completion:
     parsed = _ChatCompletion.model_validate(response)
     choice = parsed.choices[0]
-    text = storable(choice.message.content)
-    return _whole(request, text, choice.finish_reason, parsed, is_repaired=text != choice.message.content)
+    text = remove_unstorable(choice.message.content)
+    return _to_completion(request, text, choice.finish_reason, parsed, is_repaired=text != choice.message.content)
 
 
 def _streamed_completion(request: ModelRequest, answer: StreamedAnswer) -> Completion:
     if answer.finish_reason is None:
         raise ValueError("the stream ended before the answer did")
-    return _whole(request, answer.text, answer.finish_reason, answer, is_repaired=answer.is_repaired)
+    return _to_completion(request, answer.text, answer.finish_reason, answer, is_repaired=answer.is_repaired)
 
 
-def _whole(
+def _to_completion(
     request: ModelRequest,
     text: str,
     finish_reason: str,
@@ -231,16 +238,16 @@ def _whole(
     *,
     is_repaired: bool,
 ) -> Completion:
-    if finish_reason in _WITHHELD:
-        raise WithheldError(answer.usage)
-    if finish_reason in _BROKEN_OFF:
-        raise BrokenOffError(answer.usage)
+    if finish_reason in _CONTENT_FILTERED:
+        raise ContentFilteredError(answer.usage)
+    if finish_reason in _INCOMPLETE:
+        raise IncompleteAnswerError(answer.usage)
     if not text.strip():
-        raise BlankError(answer.usage)
+        raise EmptyAnswerError(answer.usage)
     return Completion(
         text=text,
-        model=storable(answer.model or request.model)[:200],
+        model=remove_unstorable(answer.model or request.model)[:200],
         finish_reason=finish_reason,
-        spent=answer.usage.spent if answer.usage else estimate_tokens(request.messages, text),
+        token_counts=answer.usage.token_counts if answer.usage else estimate_tokens(request.messages, text),
         is_repaired=is_repaired,
     )

@@ -14,8 +14,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app.graph.context import Completion, ModelRequest, Owner, Spent
-from app.services.redis.circuit_breaker import RedisAwayError, RedisBreaker
+from app.graph.context import Completion, ModelRequest, TokenCounts, TurnOwner
+from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 from app.services.redis.keys import CacheIndex, cache_index_of_session, cache_index_of_user
 
 logger = logging.getLogger(__name__)
@@ -24,14 +24,14 @@ Scope = Literal["user", "global"]
 
 _VERSION = 1
 """To be raised when entries of before must not be read any more."""
-_LARGEST_TEXT = 100_000
+_MAX_TEXT_LENGTH = 100_000
 """Characters of an answer that is cached."""
 _REPLACEMENT = "\ufffd"
 """Stands where a provider sent what is no text."""
 
 # Both scripts get the name of the answer, and then for each index that is to list it the two keys of `CacheIndex`. They
 # are scripts because nothing may come between looking for the mark of a deletion and adding to an index.
-_COMMON = """
+_SCRIPT_PREAMBLE = """
 for i = 3, #KEYS, 2 do
   if redis.call('EXISTS', KEYS[i]) == 1 then return false end
 end
@@ -45,12 +45,12 @@ local function enter(milliseconds)
   end
 end
 """
-_FIND = f"""{_COMMON}
+_FIND_SCRIPT = f"""{_SCRIPT_PREAMBLE}
 local value = redis.call('GET', KEYS[1])
 if value then enter(redis.call('PTTL', KEYS[1])) end
 return value
 """
-_STORE = f"""{_COMMON}
+_STORE_SCRIPT = f"""{_SCRIPT_PREAMBLE}
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 enter(tonumber(ARGV[2]))
 return 1
@@ -72,15 +72,15 @@ class _Entry(BaseModel):
     completion_tokens: int
 
 
-class AnswerCache:
+class ResponseCache:
     """Keeps whole answers for some time. It never fails: while Redis is away it knows nothing and keeps nothing."""
 
-    def __init__(self, breaker: RedisBreaker, *, seconds: int, scope: Scope) -> None:
+    def __init__(self, breaker: RedisCircuitBreaker, *, seconds: int, scope: Scope) -> None:
         """`scope`: whether an answer is given to its own user only, or to everybody who asks the same."""
         self._breaker = breaker
         self._milliseconds = seconds * 1000
         self._scope = scope
-        self._find, self._store = breaker.script(_FIND), breaker.script(_STORE)
+        self._find, self._store = breaker.script(_FIND_SCRIPT), breaker.script(_STORE_SCRIPT)
 
     def key(self, request: ModelRequest) -> str:
         """Name the answer to a request. Requests have the same name only if their answers may be exchanged."""
@@ -92,12 +92,12 @@ class AnswerCache:
         whose = "global" if self._scope == "global" else f"user:{request.owner.user_uuid}"
         return f"answer:{_VERSION}:{whose}:{hashlib.sha256(asked.encode()).hexdigest()}"
 
-    async def find(self, key: str, owner: Owner) -> Completion | None:
+    async def find(self, key: str, owner: TurnOwner) -> Completion | None:
         """Return an answer that may be given to its asker, and note that they have it."""
         try:
             async with self._breaker.guard():
                 value = await self._find(keys=_keys(key, [owner]))
-        except RedisAwayError:
+        except RedisUnavailableError:
             return None
         if value is None:
             return None
@@ -113,14 +113,14 @@ class AnswerCache:
             text=entry.text,
             model=entry.model,
             finish_reason=entry.finish_reason,
-            spent=Spent(entry.prompt_tokens, entry.completion_tokens),
+            token_counts=TokenCounts(entry.prompt_tokens, entry.completion_tokens),
             is_cached=True,
         )
 
-    async def store(self, key: str, owners: Iterable[Owner], completion: Completion) -> None:
+    async def store(self, key: str, owners: Iterable[TurnOwner], completion: Completion) -> None:
         """Keep an answer that has been given to these, if it is a good one and none of them has been deleted."""
         owners = set(owners)
-        if not owners or not _is_good(completion):
+        if not owners or not _is_cacheable(completion):
             return
         entry = _Entry(
             key=key,
@@ -128,20 +128,20 @@ class AnswerCache:
             text=completion.text,
             model=completion.model,
             finish_reason="stop",
-            prompt_tokens=completion.spent.prompt_tokens,
-            completion_tokens=completion.spent.completion_tokens,
+            prompt_tokens=completion.token_counts.prompt_tokens,
+            completion_tokens=completion.token_counts.completion_tokens,
         )
         try:
             async with self._breaker.guard():
                 await self._store(keys=_keys(key, owners), args=[entry.model_dump_json(), self._milliseconds])
-        except RedisAwayError:
+        except RedisUnavailableError:
             return
 
-    def _user(self, owner: Owner) -> UUID | None:
+    def _user(self, owner: TurnOwner) -> UUID | None:
         return None if self._scope == "global" else owner.user_uuid
 
 
-def _is_good(completion: Completion) -> bool:
+def _is_cacheable(completion: Completion) -> bool:
     """Tell whether an answer is whole beyond doubt.
 
     One that was cut off or filtered has another finish reason; without a count of tokens the provider may have broken
@@ -149,15 +149,15 @@ def _is_good(completion: Completion) -> bool:
     """
     return (
         completion.finish_reason == "stop"
-        and not completion.spent.is_estimated
+        and not completion.token_counts.is_estimated
         and not completion.is_cached
         and not completion.is_repaired
-        and len(completion.text) <= _LARGEST_TEXT
+        and len(completion.text) <= _MAX_TEXT_LENGTH
         and _REPLACEMENT not in completion.text
     )
 
 
-def _keys(key: str, owners: Iterable[Owner]) -> list[str]:
+def _keys(key: str, owners: Iterable[TurnOwner]) -> list[str]:
     indexes: set[CacheIndex] = set()
     for owner in owners:
         indexes.add(cache_index_of_user(owner.user_uuid))

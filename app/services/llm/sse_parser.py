@@ -6,10 +6,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import from_json
 
-from app.graph.context import Spent
+from app.graph.context import TokenCounts
 
-_LONGEST_LINE = 1_048_576
-_FIRST_HALF, _LAST_FIRST_HALF = "\ud800", "\udbff"
+_MAX_LINE_BYTES = 1_048_576
+_FIRST_HIGH_SURROGATE, _LAST_HIGH_SURROGATE = "\ud800", "\udbff"
 """Between them lie the first halves of surrogate pairs."""
 
 TokenCount = Annotated[int, Field(ge=1, le=10_000_000)]
@@ -17,27 +17,27 @@ TokenCount = Annotated[int, Field(ge=1, le=10_000_000)]
 FinishReason = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,50}$")]
 
 
-class Usage(BaseModel):
+class ProviderUsage(BaseModel):
     """Tokens as the provider counted them."""
 
     prompt_tokens: TokenCount
     completion_tokens: TokenCount
 
     @property
-    def spent(self) -> Spent:
+    def token_counts(self) -> TokenCounts:
         """The same, for the ledger."""
-        return Spent(self.prompt_tokens, self.completion_tokens)
+        return TokenCounts(self.prompt_tokens, self.completion_tokens)
 
 
-def _none_if_odd(value: object, validate: ValidatorFunctionWrapHandler) -> Usage | None:
+def _none_if_invalid(value: object, validate: ValidatorFunctionWrapHandler) -> ProviderUsage | None:
     try:
-        usage: Usage | None = validate(value)
+        usage: ProviderUsage | None = validate(value)
     except ValidationError:
         return None  # a good answer with an odd count is a good answer: the count is estimated
     return usage
 
 
-LenientUsage = Annotated[Usage | None, WrapValidator(_none_if_odd)]
+LenientUsage = Annotated[ProviderUsage | None, WrapValidator(_none_if_invalid)]
 
 
 class _Delta(BaseModel):
@@ -60,7 +60,7 @@ class _Chunk(BaseModel):
     error: object = None
 
 
-class ProviderFaultError(Exception):
+class ProviderStreamError(Exception):
     """The provider reported a fault of its own in the middle of an answer."""
 
 
@@ -71,7 +71,7 @@ class StreamedAnswer:
         self.model: str | None = None
         self.finish_reason: str | None = None
         """None: the answer is not whole."""
-        self.usage: Usage | None = None
+        self.usage: ProviderUsage | None = None
         self.is_over = False
         """Whether the provider has said that nothing follows."""
         self._has_been_cleaned = False
@@ -102,7 +102,7 @@ class StreamedAnswer:
             lines[0] = bytes(self._line) + lines[0]
             self._line.clear()
         self._line += rest
-        if len(self._line) > _LONGEST_LINE:
+        if len(self._line) > _MAX_LINE_BYTES:
             raise ValueError("the line does not end")
         return lines
 
@@ -120,8 +120,8 @@ class StreamedAnswer:
         if data == b"[DONE]":
             self.is_over = True
             return ""
-        document = parse(data)
-        if _is_token(document):
+        document = parse_json(data)
+        if _is_plain_delta(document):
             self.model = document.get("model") or self.model
             text = document["choices"][0]["delta"]["content"]
         else:
@@ -129,7 +129,7 @@ class StreamedAnswer:
         if not text:
             return ""
         sent = self._whole_characters(text)
-        text = storable(sent)
+        text = remove_unstorable(sent)
         if text != sent:
             self._has_been_cleaned = True
         self._pieces.append(text)
@@ -137,7 +137,7 @@ class StreamedAnswer:
 
     def _take_chunk(self, chunk: _Chunk) -> str | None:
         if chunk.error is not None:
-            raise ProviderFaultError
+            raise ProviderStreamError
         if chunk.model:
             self.model = chunk.model
         if chunk.usage is not None:
@@ -151,14 +151,14 @@ class StreamedAnswer:
 
     def _whole_characters(self, text: str) -> str:
         # Some engines cut between the halves of a surrogate pair: the first one waits for the second.
-        if not self._half and not _FIRST_HALF <= text[-1] <= _LAST_FIRST_HALF:
+        if not self._half and not _FIRST_HIGH_SURROGATE <= text[-1] <= _LAST_HIGH_SURROGATE:
             return text
         text = (self._half + text).encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
-        self._half = text[-1] if _FIRST_HALF <= text[-1] <= _LAST_FIRST_HALF else ""
+        self._half = text[-1] if _FIRST_HIGH_SURROGATE <= text[-1] <= _LAST_HIGH_SURROGATE else ""
         return text.removesuffix(self._half)
 
 
-def parse(data: bytes) -> Any:  # noqa: ANN401 - whatever the provider sends
+def parse_json(data: bytes) -> Any:  # noqa: ANN401 - whatever the provider sends
     """Return the document.
 
     Raises:
@@ -172,7 +172,7 @@ def parse(data: bytes) -> Any:  # noqa: ANN401 - whatever the provider sends
         return json.loads(data)
 
 
-def _is_token(document: Any) -> bool:  # noqa: ANN401 - likewise
+def _is_plain_delta(document: Any) -> bool:  # noqa: ANN401 - likewise
     """Tell whether an event is what nearly all are, the next text and nothing else: the model would take its time."""
     try:
         (choice,) = document["choices"]
@@ -187,7 +187,7 @@ def _is_token(document: Any) -> bool:  # noqa: ANN401 - likewise
         return False
 
 
-def storable(text: str) -> str:
+def remove_unstorable(text: str) -> str:
     """Return the text without what PostgreSQL's text (NUL) and UTF-8 (a lone surrogate) cannot hold."""
     if text.isascii():
         return text.replace("\x00", "")

@@ -11,27 +11,27 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 
-from app.services.redis.circuit_breaker import RedisAwayError, RedisBreaker
-from app.services.redis.client import OUTAGES
+from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
+from app.services.redis.client import REDIS_ERRORS
 
 logger = logging.getLogger(__name__)
 
 _CHANNEL = "turns:stop"
-_PAUSE = 1.0
+_RECONNECT_DELAY = 1.0
 """Seconds before listening again after Redis failed."""
 
 
-class StopChannel:
+class CancelChannel:
     """A channel of Redis with ids of turns."""
 
-    def __init__(self, breaker: RedisBreaker, blocking_redis: Redis) -> None:
+    def __init__(self, breaker: RedisCircuitBreaker, blocking_redis: Redis) -> None:
         """Use two clients: the breaker's, whose commands are short, and one that may wait for what it reads."""
         self._breaker = breaker
         self._blocking_redis = blocking_redis
 
-    async def tell(self, turn_id: UUID) -> None:
+    async def publish(self, turn_id: UUID) -> None:
         """Tell all processes. That Redis is away is no error."""
-        with contextlib.suppress(RedisAwayError):
+        with contextlib.suppress(RedisUnavailableError):
             async with self._breaker.guard() as redis:
                 await redis.publish(_CHANNEL, str(turn_id))
 
@@ -45,7 +45,7 @@ class StopChannel:
                         message = await channel.get_message(timeout=5)
                         if message is not None:
                             stop(UUID(message["data"].decode()))
-            except OUTAGES:
-                await asyncio.sleep(_PAUSE)
+            except REDIS_ERRORS:
+                await asyncio.sleep(_RECONNECT_DELAY)
             except ValueError:
                 logger.warning("not the id of a turn")

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from app.config import Settings
 
-OUTAGES = (RedisError, OSError, TimeoutError)
+REDIS_ERRORS = (RedisError, OSError, TimeoutError)
 """What it raises, or whoever bounds its time, when Redis does not do what it was asked."""
 
 
@@ -42,5 +42,5 @@ async def is_reachable(redis: Redis, *, max_seconds: float) -> bool:
     try:
         async with asyncio.timeout(max_seconds):
             return bool(await redis.ping())
-    except OUTAGES:
+    except REDIS_ERRORS:
         return False

@@ -11,13 +11,13 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 
-from app.services.redis.client import OUTAGES
+from app.services.redis.client import REDIS_ERRORS
 
 _BATCH = 500
 """Keys in one command: Redis serves nobody else meanwhile."""
-_BUDGET = 2.0
+_PURGE_TIMEOUT = 2.0
 """Seconds for all of it. What is left then expires by itself."""
-_MARK_SECONDS = 7200
+_TOMBSTONE_SECONDS = 7200
 """How long it is remembered that something was deleted: longer than a turn may run that began before."""
 
 
@@ -50,34 +50,34 @@ def _cache_index(whose: str) -> CacheIndex:
 
 
 @dataclass(frozen=True, slots=True)
-class ErasedCopies:
+class PurgedCopies:
     """How many there were."""
 
     stream_buffers: int
     cached_answers: int
 
 
-async def erase(redis: Redis, *, user_uuid: UUID, answers: Sequence[UUID]) -> ErasedCopies | None:
+async def purge_user(redis: Redis, *, user_uuid: UUID, answers: Sequence[UUID]) -> PurgedCopies | None:
     """Remove the copies of a user's answers. None: Redis did not answer in time, and some may be left to expire."""
     try:
-        async with asyncio.timeout(_BUDGET):
+        async with asyncio.timeout(_PURGE_TIMEOUT):
             buffers = 0
             for batch in _batches(answers):
                 buffers += await redis.unlink(*map(stream_key, batch))
-            cached = await erase_cached(redis, cache_index_of_user(user_uuid))
-    except OUTAGES:
+            cached = await purge_index(redis, cache_index_of_user(user_uuid))
+    except REDIS_ERRORS:
         return None
-    return ErasedCopies(stream_buffers=buffers, cached_answers=cached)
+    return PurgedCopies(stream_buffers=buffers, cached_answers=cached)
 
 
-async def erase_cached(redis: Redis, index: CacheIndex) -> int:
+async def purge_index(redis: Redis, index: CacheIndex) -> int:
     """Remove the cached answers of a user or a session that has been deleted. Return how many there were.
 
     An answer that was being made meanwhile is not cached any more. It may be repeated after it was cut off.
     """
     async with redis.pipeline(transaction=False) as pipeline:
         # First of all: what is added before is found, and after it nothing is added.
-        pipeline.execute_command("SET", index.deleted, 1, "EX", _MARK_SECONDS)
+        pipeline.execute_command("SET", index.deleted, 1, "EX", _TOMBSTONE_SECONDS)
         pipeline.execute_command("ZRANGE", index.entries, 0, _BATCH - 1)
         _, names = await pipeline.execute()
     erased = 0

@@ -14,15 +14,15 @@ from uuid import UUID
 from pydantic_core import to_json
 from redis.asyncio import Redis
 
-from app.services.redis.circuit_breaker import RedisAwayError, RedisBreaker
-from app.services.redis.client import OUTAGES
+from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
+from app.services.redis.client import REDIS_ERRORS
 from app.services.redis.keys import stream_key
 
-KEEP_SECONDS = 300
+FINISHED_TTL = 300
 """How long a finished turn stays."""
-_LIFE_SECONDS = 1200
+_UNFINISHED_TTL = 1200
 """How long a turn stays that never finishes: more than any turn may take."""
-_LARGEST_TEXT = 262_144
+_MAX_TEXT_LENGTH = 262_144
 """Characters of one answer that are kept. Of a longer one nothing is."""
 
 # One command and one reply for what all turns have said: packing a command for each, and reading its reply, took a
@@ -56,7 +56,7 @@ return lost
 """
 
 
-class Draft(NamedTuple):
+class StreamSnapshot(NamedTuple):
     """A turn as it is now."""
 
     key: str
@@ -70,7 +70,7 @@ class Draft(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Excerpt:
+class BufferedText:
     """What the buffer has after a position."""
 
     text: str = ""
@@ -79,10 +79,10 @@ class Excerpt:
     """The text that follows the position is not there, although a later one is; or Redis is away."""
 
 
-class TurnBuffer:
+class StreamBuffer:
     """Writes turns that run here, and reads turns that run anywhere."""
 
-    def __init__(self, breaker: RedisBreaker, blocking_redis: Redis) -> None:
+    def __init__(self, breaker: RedisCircuitBreaker, blocking_redis: Redis) -> None:
         """Use two clients: the breaker's, whose commands are short, and one that may wait for what it reads."""
         self._breaker = breaker
         self._blocking_redis = blocking_redis
@@ -90,7 +90,7 @@ class TurnBuffer:
         self._written: dict[str, int] = {}
         self._outages_seen = breaker.outages
 
-    async def write(self, drafts: Sequence[Draft]) -> None:
+    async def write(self, drafts: Sequence[StreamSnapshot]) -> None:
         """Write what is new in some turns.
 
         It never fails, and takes as long as its budget at most; as long as Redis is away, no time at all. What was not
@@ -104,7 +104,7 @@ class TurnBuffer:
             try:
                 async with self._breaker.guard():
                     lost = await self._try_to_write(drafts)
-            except RedisAwayError:
+            except RedisUnavailableError:
                 self._forget(draft.key for draft in drafts)
                 return
             # Redis was emptied. The next text makes up for it, if there is going to be one.
@@ -113,51 +113,51 @@ class TurnBuffer:
             if not drafts:
                 return
 
-    async def read(self, turn_id: UUID, *, after: int, wait: float) -> Excerpt:
+    async def read(self, turn_id: UUID, *, after: int, wait: float) -> BufferedText:
         """Return what a turn said after a position. Where there is nothing yet, wait for it, `wait` seconds at most."""
-        if self._breaker.is_away:
-            return Excerpt(is_broken=True)
+        if self._breaker.is_open:
+            return BufferedText(is_broken=True)
         try:
             async with asyncio.timeout(wait + self._breaker.budget):
                 found = await self._blocking_redis.xread(
                     {stream_key(turn_id): f"{after}-0"}, block=round(wait * 1000) or None
                 )
-        except OUTAGES:
-            return Excerpt(is_broken=True)
+        except REDIS_ERRORS:
+            return BufferedText(is_broken=True)
         streams = cast("dict[bytes, list[Any]] | list[Any]", found)
         if not streams:
-            return Excerpt()
+            return BufferedText()
         ((_, entries),) = streams.items() if isinstance(streams, dict) else streams
         # Protocol 3 wraps the entries of a stream in a list of their own.
         entries = entries[0] if entries and isinstance(entries[0], list) else entries
         try:
-            return _excerpt(entries, after)
+            return _buffered_text(entries, after)
         except ValueError:
-            return Excerpt(is_broken=True)  # not what this class has written
+            return BufferedText(is_broken=True)  # not what this class has written
 
-    async def published(self, turn_id: UUID) -> str | None:
+    async def published_text(self, turn_id: UUID) -> str | None:
         """Return all that a turn has said as far as the buffer knows. None: Redis is away."""
         excerpt = await self.read(turn_id, after=0, wait=0)
         return None if excerpt.is_broken and not excerpt.text else excerpt.text
 
-    async def _try_to_write(self, drafts: Sequence[Draft]) -> list[Draft]:
+    async def _try_to_write(self, drafts: Sequence[StreamSnapshot]) -> list[StreamSnapshot]:
         """Return the drafts whose earlier text is not there any more."""
         changes = [self._change(draft) for draft in drafts]
         lost = set(await self._store(args=[to_json(changes)]))
         for draft in drafts:
-            if draft.is_over or len(draft.text) > _LARGEST_TEXT:
+            if draft.is_over or len(draft.text) > _MAX_TEXT_LENGTH:
                 self._written.pop(draft.key, None)
             else:
                 self._written[draft.key] = len(draft.text)
         return [draft for draft in drafts if draft.key.encode() in lost] if lost else []
 
-    def _change(self, draft: Draft) -> tuple[str, bool, int, str, bool, int]:
+    def _change(self, draft: StreamSnapshot) -> tuple[str, bool, int, str, bool, int]:
         """Return what the script takes for a turn: its key, whether it begins anew, and with what it goes on."""
         key, text, is_over, is_deleted = draft
         written = self._written.get(key)
-        if is_deleted or len(text) > _LARGEST_TEXT:
+        if is_deleted or len(text) > _MAX_TEXT_LENGTH:
             return key, True, 0, "", False, 0
-        life = KEEP_SECONDS if is_over else _LIFE_SECONDS
+        life = FINISHED_TTL if is_over else _UNFINISHED_TTL
         return key, written is None, len(text), text[written or 0 :], is_over, life
 
     def _forget(self, keys: Iterable[str]) -> None:
@@ -165,7 +165,7 @@ class TurnBuffer:
             self._written.pop(key, None)
 
 
-def _excerpt(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], after: int) -> Excerpt:
+def _buffered_text(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], after: int) -> BufferedText:
     pieces: list[str] = []
     position = after
     for entry_id, fields in entries:
@@ -174,9 +174,9 @@ def _excerpt(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], after: int) ->
             text = fields[b"text"].decode()
             start = end - len(text)
             if start > position:
-                return Excerpt("".join(pieces), is_broken=True)
+                return BufferedText("".join(pieces), is_broken=True)
             pieces.append(text[position - start :])
             position = end
         else:
-            return Excerpt("".join(pieces), is_over=end == position, is_broken=end != position)
-    return Excerpt("".join(pieces))
+            return BufferedText("".join(pieces), is_over=end == position, is_broken=end != position)
+    return BufferedText("".join(pieces))

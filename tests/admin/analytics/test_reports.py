@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.admin.analytics import workload
-from tests.admin.analytics.conftest import Figures
 from tests.admin.analytics.workload import END, MODELS, START, USERS, Call
+from tests.admin.conftest import Figures
 from tests.fixtures.database import Sql
 from tests.fixtures.services import User
 

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.admin.analytics.time_ranges import MAX_BUCKETS, QUARTER, Bucket, Range, quarter_of
+from app.admin.analytics.time_ranges import MAX_BUCKETS, QUARTER, Bucket, TimeRange, quarter_of
 from app.core.exceptions import UnprocessableError
-from tests.admin.analytics.conftest import Figures
+from tests.admin.conftest import Figures
 from tests.fixtures.services import assert_problem
 
 ZONES = sorted(available_timezones() - {"localtime"})
 MINUTES = st.integers(0, 20 * 365 * 24 * 4).map(lambda quarters: datetime(2020, 1, 1, tzinfo=UTC) + quarters * QUARTER)
 RANGES = st.builds(
-    lambda start, length, zone: Range(start, start + length * QUARTER, ZoneInfo(zone)),
+    lambda start, length, zone: TimeRange(start, start + length * QUARTER, ZoneInfo(zone)),
     MINUTES,
     st.integers(1, 3000),
     st.sampled_from(ZONES),
@@ -30,7 +30,9 @@ def local(zone: str, text: str) -> datetime:
 
 def hours(zone: str, start: str, end: str, bucket: Bucket) -> list[float]:
     """Give how many hours each bucket lasts."""
-    edges = Range(local(zone, start).astimezone(UTC), local(zone, end).astimezone(UTC), ZoneInfo(zone)).edges(bucket)
+    edges = TimeRange(local(zone, start).astimezone(UTC), local(zone, end).astimezone(UTC), ZoneInfo(zone)).edges(
+        bucket
+    )
     return [(after - before) / timedelta(hours=1) for before, after in pairwise(edges)]
 
 
@@ -66,7 +68,7 @@ def test_hours_are_those_of_the_clocks() -> None:
 
 
 @given(RANGES, st.sampled_from(get_args(Bucket)))
-def test_buckets_cover_the_range_and_end_where_the_clocks_say(of: Range, bucket: Bucket) -> None:
+def test_buckets_cover_the_range_and_end_where_the_clocks_say(of: TimeRange, bucket: Bucket) -> None:
     edges = of.edges(bucket)
     assert (edges[0], edges[-1]) == (of.start, of.end)
     assert all(before < after for before, after in pairwise(edges))
@@ -91,18 +93,18 @@ def test_without_an_end_it_is_the_quarter_hour_that_is_not_over_yet() -> None:
     now = datetime(2026, 11, 23, 10, 45, tzinfo=UTC)
     berlin = ZoneInfo("Europe/Berlin")
     for moment in (now, now + timedelta(minutes=14, seconds=59)):
-        of = Range.of(None, None, berlin, now=moment)
+        of = TimeRange.of(None, None, berlin, now=moment)
         assert (of.start, of.end) == (datetime(2026, 10, 24, 11, tzinfo=UTC), datetime(2026, 11, 23, 11, tzinfo=UTC))
-    assert Range.of(None, now, berlin, now=now).start == now - timedelta(days=30)
-    assert Range.of(now, None, berlin, now=now).end == now + QUARTER
-    assert of.before() == Range(datetime(2026, 9, 24, 11, tzinfo=UTC), of.start, berlin)
+    assert TimeRange.of(None, now, berlin, now=now).start == now - timedelta(days=30)
+    assert TimeRange.of(now, None, berlin, now=now).end == now + QUARTER
+    assert of.before() == TimeRange(datetime(2026, 9, 24, 11, tzinfo=UTC), of.start, berlin)
 
 
 def test_there_is_a_limit_to_how_finely_a_range_is_cut() -> None:
     start = datetime(2026, 1, 1, tzinfo=UTC)
-    most = Range(start, start + MAX_BUCKETS * timedelta(hours=1), ZoneInfo("UTC"))
+    most = TimeRange(start, start + MAX_BUCKETS * timedelta(hours=1), ZoneInfo("UTC"))
     assert len(most.edges("hour")) == MAX_BUCKETS + 1
-    more = Range(start, most.end + QUARTER, ZoneInfo("UTC"))
+    more = TimeRange(start, most.end + QUARTER, ZoneInfo("UTC"))
     with pytest.raises(UnprocessableError):
         more.edges("hour")
 

@@ -8,28 +8,28 @@ from datetime import timedelta
 
 import pytest
 
-from app.auth.email.delivery import FIRST_DELAY, MAX_ATTEMPTS, MailDelivery
-from app.auth.email.outbox import MAILS_PER_RECIPIENT, MailOutbox
-from app.auth.email.templates import MailTexts
+from app.auth.email.delivery import FIRST_DELAY, MAX_ATTEMPTS, EmailDelivery
+from app.auth.email.outbox import EMAILS_PER_RECIPIENT, EmailOutbox
+from app.auth.email.templates import EmailTemplates
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
 from app.core.security import hash_token
 from app.database.connection import Database, DatabaseConnection
 from app.database.repositories.accounts import email_outbox
-from app.database.repositories.accounts.email_outbox import ClaimedMail, MailKind
-from app.services.email.transport import MailError
+from app.database.repositories.accounts.email_outbox import ClaimedEmail, EmailKind
+from app.services.email.transport import EmailError
 from tests.fixtures.database import Sql
-from tests.support.fakes import FakeMail
+from tests.support.fakes import FakeEmailTransport
 
-KINDS: list[MailKind] = ["verify_email", "reset_password", "already_registered", "password_changed"]
-TEXTS = MailTexts(
+KINDS: list[EmailKind] = ["verify_email", "reset_password", "already_registered", "password_changed"]
+TEXTS = EmailTemplates(
     project="Chat",
     public_url="https://chat.example.com",
     verification_life=timedelta(hours=24),
     reset_life=timedelta(minutes=30),
 )
-OUTAGE = MailError("SMTPConnectError", is_permanent=False)
-REFUSAL = MailError("reply 550", is_permanent=True)
+OUTAGE = EmailError("SMTPConnectError", is_permanent=False)
+REFUSAL = EmailError("reply 550", is_permanent=True)
 
 
 @pytest.fixture
@@ -40,22 +40,22 @@ async def database(settings: Settings, sql: Sql) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def deliver(database: Database) -> Callable[[FakeMail], MailDelivery]:
+def deliver(database: Database) -> Callable[[FakeEmailTransport], EmailDelivery]:
     """Makes a delivery with a given mail server at its end."""
 
-    def make(transport: FakeMail) -> MailDelivery:
-        return MailDelivery(
+    def make(transport: FakeEmailTransport) -> EmailDelivery:
+        return EmailDelivery(
             database=database,
             transport=transport,
             texts=TEXTS,
-            outbox=MailOutbox(is_on=True),
+            outbox=EmailOutbox(is_on=True),
             lease=timedelta(seconds=60),
         )
 
     return make
 
 
-Deliver = Callable[[FakeMail], MailDelivery]
+Deliver = Callable[[FakeEmailTransport], EmailDelivery]
 
 
 def make_account(
@@ -68,7 +68,7 @@ def make_account(
     )
 
 
-async def enqueue(delivery: MailDelivery, kind: MailKind, recipient: str = "ada@example.com") -> None:
+async def enqueue(delivery: EmailDelivery, kind: EmailKind, recipient: str = "ada@example.com") -> None:
     async with delivery.database.autocommit() as connection:
         await delivery.outbox.enqueue(connection, kind, recipient)
 
@@ -90,10 +90,10 @@ def make_due(sql: Sql) -> None:
     ],
 )
 async def test_a_link_holds_a_new_token_that_is_stored_hashed(
-    deliver: Deliver, sql: Sql, kind: MailKind, page: str, purpose: str, life: str
+    deliver: Deliver, sql: Sql, kind: EmailKind, page: str, purpose: str, life: str
 ) -> None:
     make_account(sql)
-    server = FakeMail()
+    server = FakeEmailTransport()
     delivery = deliver(server)
     await enqueue(delivery, kind)
     assert await delivery.deliver_next()
@@ -112,7 +112,7 @@ async def test_a_link_holds_a_new_token_that_is_stored_hashed(
 
 async def test_a_notice_holds_no_token(deliver: Deliver, sql: Sql) -> None:
     make_account(sql)
-    server = FakeMail()
+    server = FakeEmailTransport()
     delivery = deliver(server)
     await enqueue(delivery, "password_changed")
     await delivery.deliver_next()
@@ -132,13 +132,13 @@ async def test_a_notice_holds_no_token(deliver: Deliver, sql: Sql) -> None:
     ],
 )
 async def test_what_does_not_apply_any_more_is_dropped(
-    deliver: Deliver, sql: Sql, columns: dict[str, bool] | None, kinds: list[MailKind]
+    deliver: Deliver, sql: Sql, columns: dict[str, bool] | None, kinds: list[EmailKind]
 ) -> None:
     if columns is not None:
         make_account(sql, **columns)
     sent = []
     for kind in KINDS:
-        server = FakeMail()
+        server = FakeEmailTransport()
         delivery = deliver(server)
         await enqueue(delivery, kind)
         await delivery.deliver_next()
@@ -148,21 +148,21 @@ async def test_what_does_not_apply_any_more_is_dropped(
 
 
 async def test_what_was_not_sent_does_not_count(deliver: Deliver, sql: Sql) -> None:
-    server = FakeMail()
+    server = FakeEmailTransport()
     delivery = deliver(server)
-    for _ in range(MAILS_PER_RECIPIENT + 1):  # by a stranger, before the address has an account
+    for _ in range(EMAILS_PER_RECIPIENT + 1):  # by a stranger, before the address has an account
         await enqueue(delivery, "verify_email")
         assert await delivery.deliver_next()
     make_account(sql)
-    for _ in range(MAILS_PER_RECIPIENT + 1):
+    for _ in range(EMAILS_PER_RECIPIENT + 1):
         await enqueue(delivery, "verify_email")
         await delivery.deliver_next()
-    assert len(server.taken) == MAILS_PER_RECIPIENT
+    assert len(server.taken) == EMAILS_PER_RECIPIENT
 
 
 async def test_mail_goes_to_the_address_that_was_registered_however_it_was_typed(deliver: Deliver, sql: Sql) -> None:
     make_account(sql, "Ada@example.com")
-    server = FakeMail()
+    server = FakeEmailTransport()
     delivery = deliver(server)
     await enqueue(delivery, "reset_password", "aDA@example.com")
     await delivery.deliver_next()
@@ -174,7 +174,7 @@ async def test_failures_are_tried_again_later_and_later_and_then_given_up(
 ) -> None:
     caplog.set_level(logging.INFO)
     make_account(sql)
-    server = FakeMail(*[OUTAGE] * (MAX_ATTEMPTS + 1))
+    server = FakeEmailTransport(*[OUTAGE] * (MAX_ATTEMPTS + 1))
     delivery = deliver(server)
     await enqueue(delivery, "reset_password")
     waits = []
@@ -205,7 +205,7 @@ async def test_a_refusal_for_good_is_not_tried_again(
     deliver: Deliver, sql: Sql, caplog: pytest.LogCaptureFixture
 ) -> None:
     make_account(sql)
-    delivery = deliver(FakeMail(REFUSAL))
+    delivery = deliver(FakeEmailTransport(REFUSAL))
     await enqueue(delivery, "reset_password")
     await delivery.deliver_next()
     assert rows(sql) == 0
@@ -215,7 +215,7 @@ async def test_a_refusal_for_good_is_not_tried_again(
 
 async def test_a_mail_that_kills_its_process_is_given_up_too(deliver: Deliver, sql: Sql) -> None:
     make_account(sql)
-    server = FakeMail()
+    server = FakeEmailTransport()
     delivery = deliver(server)
     await enqueue(delivery, "reset_password")
     sql.do("UPDATE outgoing_mails SET attempts = %s", [MAX_ATTEMPTS])
@@ -226,7 +226,7 @@ async def test_a_mail_that_kills_its_process_is_given_up_too(deliver: Deliver, s
 async def test_while_a_mail_is_sent_nobody_else_sends_it_and_no_connection_is_held(deliver: Deliver, sql: Sql) -> None:
     make_account(sql)
     gate = asyncio.Event()
-    server, other = FakeMail(gate=gate), FakeMail()
+    server, other = FakeEmailTransport(gate=gate), FakeEmailTransport()
     delivery = deliver(server)
     await enqueue(delivery, "reset_password")
     sending = asyncio.create_task(delivery.deliver_next())
@@ -238,7 +238,7 @@ async def test_while_a_mail_is_sent_nobody_else_sends_it_and_no_connection_is_he
     assert (len(server.taken), other.taken) == (1, [])
 
 
-async def next_taken(server: FakeMail) -> None:
+async def next_taken(server: FakeEmailTransport) -> None:
     await asyncio.wait_for(server.was_taken.wait(), 10)
     server.was_taken.clear()
 
@@ -247,15 +247,15 @@ async def test_mail_of_this_process_goes_at_once_and_of_others_soon(
     deliver: Deliver, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_account(sql)
-    monkeypatch.setattr("app.auth.email.delivery._POLL_SECONDS", 3600)
-    server = FakeMail()
+    monkeypatch.setattr("app.auth.email.delivery._POLL_INTERVAL", 3600)
+    server = FakeEmailTransport()
     delivery = deliver(server)
     async with delivery.running():
         await asyncio.sleep(0.2)  # it has looked, and waits
         await enqueue(delivery, "reset_password")
         delivery.outbox.wake()
         await next_taken(server)
-    monkeypatch.setattr("app.auth.email.delivery._POLL_SECONDS", 0.1)
+    monkeypatch.setattr("app.auth.email.delivery._POLL_INTERVAL", 0.1)
     async with delivery.running():
         await asyncio.sleep(0.2)
         await enqueue(delivery, "reset_password")
@@ -266,16 +266,16 @@ async def test_the_loop_outlives_an_outage_of_postgresql_and_a_fault_of_ours(
     deliver: Deliver, sql: Sql, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     make_account(sql)
-    monkeypatch.setattr("app.auth.email.delivery._POLL_SECONDS", 0.05)
+    monkeypatch.setattr("app.auth.email.delivery._POLL_INTERVAL", 0.05)
     outages, claim = iter(range(3)), email_outbox.claim
 
-    async def claim_later(connection: DatabaseConnection, *, lease: timedelta) -> ClaimedMail | None:
+    async def claim_later(connection: DatabaseConnection, *, lease: timedelta) -> ClaimedEmail | None:
         if next(outages, None) is not None:
             raise DatabaseUnavailableError
         return await claim(connection, lease=lease)
 
     monkeypatch.setattr(email_outbox, "claim", claim_later)
-    server = FakeMail(ZeroDivisionError())
+    server = FakeEmailTransport(ZeroDivisionError())
     delivery = deliver(server)
     await enqueue(delivery, "reset_password")
     await enqueue(delivery, "password_changed")
@@ -291,7 +291,7 @@ async def test_stopping_lets_a_mail_finish_but_not_for_ever(
 ) -> None:
     make_account(sql)
     gate = asyncio.Event()
-    server = FakeMail(gate=gate)
+    server = FakeEmailTransport(gate=gate)
     delivery = deliver(server)
     await enqueue(delivery, "reset_password")
     async with delivery.running():
@@ -299,8 +299,8 @@ async def test_stopping_lets_a_mail_finish_but_not_for_ever(
         asyncio.get_running_loop().call_later(0.2, gate.set)
     assert (len(server.taken), rows(sql)) == (1, 0)
 
-    monkeypatch.setattr("app.auth.email.delivery._STOP_SECONDS", 0.1)
-    server = FakeMail(gate=asyncio.Event())
+    monkeypatch.setattr("app.auth.email.delivery._STOP_TIMEOUT", 0.1)
+    server = FakeEmailTransport(gate=asyncio.Event())
     delivery = deliver(server)
     await enqueue(delivery, "reset_password")
     async with asyncio.timeout(10), delivery.running():
@@ -309,7 +309,7 @@ async def test_stopping_lets_a_mail_finish_but_not_for_ever(
 
 
 async def test_without_mail_nothing_is_left_lying(database: Database, sql: Sql) -> None:
-    outbox = MailOutbox(is_on=False)
+    outbox = EmailOutbox(is_on=False)
     async with database.autocommit() as connection:
         await outbox.enqueue(connection, "verify_email", "ada@example.com")
     assert rows(sql) == 0

@@ -16,13 +16,13 @@ from app.database import models
 from app.database.connection import Database
 from app.database.repositories.accounts import export
 from app.database.repositories.accounts.callers import Principal
-from app.database.repositories.audit.audit_log import Origin
+from app.database.repositories.audit.audit_log import RequestOrigin
 from tests.auth.conftest import CANARY, fill
 from tests.fixtures.database import Sql
 from tests.fixtures.services import AUTH, Chat, User
 from tests.support.provider import Provider, answers
 
-NOBODY = Origin(ip=None, user_agent=None, request_id=None)
+NOBODY = RequestOrigin(ip=None, user_agent=None, request_id=None)
 
 
 def exported(client: TestClient, user: User) -> dict[str, Any]:
@@ -40,12 +40,12 @@ def test_every_column_is_exported_or_left_out_for_a_reason() -> None:
 
     def patterns(column: str) -> set[str]:
         table, _, name = column.partition(".")
-        return {column, f"*.{name}", f"{table}.*"} & set(export.LEFT_OUT)
+        return {column, f"*.{name}", f"{table}.*"} & set(export.EXCLUDED_COLUMNS)
 
     left_out = {column for column in columns if patterns(column)}
     assert columns == shown | left_out, "decide: a column of a section in repositories/export.py, or LEFT_OUT"
     assert shown & left_out == set()
-    assert set().union(*map(patterns, columns)) == set(export.LEFT_OUT)
+    assert set().union(*map(patterns, columns)) == set(export.EXCLUDED_COLUMNS)
 
 
 def test_the_export_is_a_file_of_json(auth_client: TestClient, ada: User) -> None:
@@ -134,7 +134,7 @@ def test_the_export_is_audited(auth_client: TestClient, ada: User, sql: Sql) -> 
 @pytest.fixture
 async def pieces(pool: Database, ada: User, sql: Sql, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[bytes]:
     """Ada's document as it is sent, her login looked at before each batch."""
-    monkeypatch.setattr(service, "_CHECK_EVERY", 0.0)
+    monkeypatch.setattr(service, "_LOGIN_CHECK_INTERVAL", 0.0)
     fill(sql, ada, sessions=3, messages=250)
     (login,) = sql.rows("SELECT uuid, user_id FROM auth_sessions")
     principal = Principal(
@@ -180,7 +180,7 @@ async def collect(pieces: AsyncIterator[bytes], document: list[bytes]) -> None:
 async def test_an_erasure_at_the_very_end_is_noticed_too(
     pieces: AsyncIterator[bytes], sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "_CHECK_EVERY", 3600.0)
+    monkeypatch.setattr(service, "_LOGIN_CHECK_INTERVAL", 3600.0)
     await anext(pieces)
     sql.do("DELETE FROM users")
     with pytest.raises(UnauthorizedError):

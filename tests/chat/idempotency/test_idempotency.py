@@ -15,10 +15,10 @@ from redis import Redis
 from sqlalchemy import delete
 
 from app import main
-from app.chat.idempotency.service import Replies, Reply
+from app.chat.idempotency.service import IdempotencyService, SerializedResponse
 from app.chat.schemas import ChatRequest
-from app.chat.sessions.service import ChatService
-from app.chat.turns.questions import Questions
+from app.chat.sessions.service import SessionService
+from app.chat.turns.questions import QuestionBuilder
 from app.chat.turns.runner import TurnRunner
 from app.chat.turns.store import TurnStore
 from app.config import Settings
@@ -28,21 +28,21 @@ from app.database.connection import Database
 from app.database.models import User
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.chat import idempotency_keys, turns
-from app.database.repositories.chat.idempotency_keys import KeptResponse, KeyTakenError, RequestKey
+from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError, IdempotentRequest, StoredResponse
 from app.database.repositories.chat.turns import ActiveTurnError, NewTurn
 from app.database.repositories.usage import ledger
 from app.database.repositories.usage.quotas import Quota
 from app.graph.builder import build_chat_graph
 from app.graph.context import ModelPolicy
-from app.services.limits.quotas import Quotas
-from app.services.llm.catalog import Catalog
-from app.services.redis.cache_purger import SessionCleaner
-from app.services.redis.circuit_breaker import RedisBreaker
+from app.services.limits.quotas import QuotaService
+from app.services.llm.catalog import ModelCatalog
+from app.services.redis.cache_purger import CachePurger
+from app.services.redis.circuit_breaker import RedisCircuitBreaker
 from app.services.redis.client import open_redis
 from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.processes import ChatProcess
 from tests.fixtures.services import CHAT, Chat, assert_problem
-from tests.support.fakes import INSTRUCTIONS, FakeModel, abandoned_turns, completion, price
+from tests.support.fakes import INSTRUCTIONS, FakeModel, completion, price, turn_recovery
 from tests.support.provider import Provider, answers, stalls
 
 KEY = "5c3a1c2e-6d0c-4f0e-9b4e-0d9a3c6f7b21"
@@ -246,7 +246,7 @@ def test_an_answer_that_cannot_be_kept_is_given_all_the_same(chat: Chat, monkeyp
 
     path, body = request_to(chat, "/sessions/{id}/messages")
     with monkeypatch.context() as patch:
-        patch.setattr(idempotency_keys, "keep", fail)
+        patch.setattr(idempotency_keys, "store_response", fail)
         first = post(chat, path, body)
         assert_same(post(chat, path, body), first)
     assert_same(post(chat, path, body), first)
@@ -343,9 +343,9 @@ async def test_a_client_that_left_finds_its_answer_under_the_key(
         models=("primary",), retries_per_model=0, attempt_timeout=5, history_messages=10, instructions=INSTRUCTIONS
     )
     user = Principal(user_id, uuid4(), role="user", is_verified=True, session_uuid=uuid4())
-    quotas = Quotas(pool, Quota())
-    question, key = ChatRequest(message="Hi"), RequestKey(user_id, "route", "key", b"f" * 32)
-    cleaner = SessionCleaner(RedisBreaker(open_redis(settings), budget=1))
+    quotas = QuotaService(pool, Quota())
+    question, key = ChatRequest(message="Hi"), IdempotentRequest(user_id, "route", "key", b"f" * 32)
+    cleaner = CachePurger(RedisCircuitBreaker(open_redis(settings), budget=1))
 
     def runner() -> TurnRunner:
         return TurnRunner(
@@ -353,14 +353,14 @@ async def test_a_client_that_left_finds_its_answer_under_the_key(
             model=model,
             database=pool,
             policy=policy,
-            store=TurnStore(pool, abandoned_turns(pool), quotas),
+            store=TurnStore(pool, turn_recovery(pool), quotas),
             price=price,
             turn_timeout=5,
         )
 
-    async def ask(runner: TurnRunner) -> ResponseModel | Reply:
-        questions = Questions(Catalog([], primary="primary", default_window=4096), policy, quotas)
-        service = ChatService(pool, runner, Replies(pool, abandoned_turns(pool)), questions, cleaner)
+    async def ask(runner: TurnRunner) -> ResponseModel | SerializedResponse:
+        questions = QuestionBuilder(ModelCatalog([], primary="primary", default_window=4096), policy, quotas)
+        service = SessionService(pool, runner, IdempotencyService(pool, turn_recovery(pool)), questions, cleaner)
         if is_direct:
             return await service.answer_directly(user, question, key)
         return await service.ask(user, session, question, key)
@@ -374,7 +374,7 @@ async def test_a_client_that_left_finds_its_answer_under_the_key(
     model.gate.set()
     await first_process.drain(5)
     first, again = [await ask(runner()) for _ in range(2)]
-    assert isinstance(first, Reply)
+    assert isinstance(first, SerializedResponse)
     assert first == again
     assert b'"Hello."' in first.body
     assert len(model.asked) == 1
@@ -383,14 +383,14 @@ async def test_a_client_that_left_finds_its_answer_under_the_key(
 async def test_a_slow_process_does_not_replace_the_answer_of_the_one_that_took_over(
     pool: Database, user_id: int, sql: Sql
 ) -> None:
-    key = RequestKey(user_id, "route", "key", b"f" * 32)
+    key = IdempotentRequest(user_id, "route", "key", b"f" * 32)
     slow, quick = uuid4(), uuid4()
     async with pool.autocommit() as connection:
-        await idempotency_keys.take_for_direct(connection, key, turn_id=slow, lease=timedelta(seconds=-1))
-        await idempotency_keys.take_for_direct(connection, key, turn_id=quick, lease=timedelta(seconds=9))
+        await idempotency_keys.claim_for_direct_question(connection, key, turn_id=slow, lease=timedelta(seconds=-1))
+        await idempotency_keys.claim_for_direct_question(connection, key, turn_id=quick, lease=timedelta(seconds=9))
         for turn_id, body in ((quick, b"quick"), (slow, b"slow")):
-            kept = KeptResponse(key, 200, body)
-            await ledger.record_calls(connection, turn_id=turn_id, user_id=user_id, calls=[], kept=kept)
+            kept = StoredResponse(key, 200, body)
+            await ledger.record_calls(connection, turn_id=turn_id, user_id=user_id, calls=[], stored_response=kept)
     assert bytes(sql.value("SELECT response FROM idempotency_keys")) == b"quick"
 
 
@@ -406,11 +406,11 @@ async def test_questions_with_keys_and_erasures_at_once_never_wait_for_each_othe
             question_uuid=uuid4(),
             answer_uuid=uuid4(),
             lease=timedelta(seconds=9),
-            key=RequestKey(user, "route", str(number % 3), b"f" * 32),
+            key=IdempotentRequest(user, "route", str(number % 3), b"f" * 32),
         )
         async with pool.autocommit() as connection:
-            with suppress(ActiveTurnError, KeyTakenError):
-                await turns.start(connection, new)
+            with suppress(ActiveTurnError, IdempotencyKeyTakenError):
+                await turns.start_turn(connection, new)
 
     async def erase(user: int) -> None:
         async with pool.transaction() as transaction:

@@ -162,7 +162,7 @@ def test_a_deleted_session_is_gone_with_its_text(chat: Chat, sql: Sql) -> None:
     assert_problem(chat.request("DELETE", f"/sessions/{session}"), 404, "not_found")
     assert chat.request("GET", "/sessions").json()["sessions"] == []
     assert sql.value("SELECT count(*) FROM chat_messages") == 0
-    assert sql.value("SELECT count(*) FROM llm_calls") == 1  # what it cost is remembered
+    assert sql.value("SELECT count(*) FROM llm_calls") == 1  # what it cost is history
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,9 @@ def test_stop_really_stops_and_keeps_what_was_said(
 def test_without_redis_a_stop_is_heard_all_the_same(
     replicas: Replicas, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def tell_nobody(*_: object) -> None: ...
+    async def publish_nothing(*_: object) -> None: ...
 
-    monkeypatch.setattr("app.services.redis.cancel_channel.StopChannel.tell", tell_nobody)
+    monkeypatch.setattr("app.services.redis.cancel_channel.CancelChannel.publish", publish_nothing)
     session = replicas[0].open()
     provider.script(streams(chunk("Once"), hold=True))
     with replicas[0].ask(session) as reader:
@@ -99,7 +99,7 @@ def test_stopped_many_times_at_once_it_is_stopped_once(replicas: Replicas, provi
 def test_what_does_not_stop_in_time_is_said_so(
     replicas: Replicas, provider: Provider, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.chat.streaming.cancellation._PATIENCE", 0.3)
+    monkeypatch.setattr("app.chat.streaming.cancellation._CANCEL_TIMEOUT", 0.3)
     session = replicas[0].open()
     message = replicas[0].ask_all(session)[0].data["message_id"]
     # A process that is alive, and does not listen.

@@ -1,4 +1,4 @@
-"""Answers while they are made: what followers see, and when."""
+"""Answers while they are made: what subscribers see, and when."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from app.chat.streaming import publisher
-from app.chat.streaming.publisher import GATHER_SECONDS, LiveTurn, Outlet
-from app.services.redis.stream_buffer import Draft, TurnBuffer
+from app.chat.streaming import publisher as publisher_module
+from app.chat.streaming.publisher import BATCH_INTERVAL, AnswerStream, StreamPublisher
+from app.services.redis.stream_buffer import StreamBuffer, StreamSnapshot
 
 
 class FakeBuffer:
@@ -17,10 +17,10 @@ class FakeBuffer:
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
-        self.written: list[list[Draft]] = []
+        self.written: list[list[StreamSnapshot]] = []
         self.error: Exception | None = None
 
-    async def write(self, drafts: Sequence[Draft]) -> None:
+    async def write(self, drafts: Sequence[StreamSnapshot]) -> None:
         self.written.append(list(drafts))
         await self.gate.wait()
         if self.error is not None:
@@ -34,13 +34,13 @@ async def settle() -> None:
 
 async def test_nobody_sees_what_is_not_in_redis_yet() -> None:
     buffer = FakeBuffer()
-    outlet = Outlet(cast("TurnBuffer", buffer))
-    working = asyncio.create_task(outlet.run())
-    turn = LiveTurn(uuid4(), outlet)
+    publisher = StreamPublisher(cast("StreamBuffer", buffer))
+    working = asyncio.create_task(publisher.run())
+    turn = AnswerStream(uuid4(), publisher)
     turn.publish("Hello")
     await settle()
     assert (turn.text, turn.shown) == ("Hello", 0)
-    assert buffer.written == [[Draft(turn.key, "Hello", is_over=False)]]
+    assert buffer.written == [[StreamSnapshot(turn.key, "Hello", is_over=False)]]
     buffer.gate.set()
     await settle()
     assert turn.shown == 5
@@ -50,15 +50,15 @@ async def test_nobody_sees_what_is_not_in_redis_yet() -> None:
 async def test_what_comes_during_a_write_goes_out_with_the_next_one_and_shows_after_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(publisher, "WRITE_EVERY", 0)
+    monkeypatch.setattr(publisher_module, "WRITE_INTERVAL", 0)
     buffer = FakeBuffer()
-    outlet = Outlet(cast("TurnBuffer", buffer))
-    working = asyncio.create_task(outlet.run())
-    first, second = LiveTurn(uuid4(), outlet), LiveTurn(uuid4(), outlet)
+    publisher = StreamPublisher(cast("StreamBuffer", buffer))
+    working = asyncio.create_task(publisher.run())
+    first, second = AnswerStream(uuid4(), publisher), AnswerStream(uuid4(), publisher)
     first.publish("a")
     await settle()
     first.text += "b"
-    outlet.put(first)
+    publisher.put(first)
     second.publish("c")
     buffer.gate.set()
     await settle()
@@ -70,13 +70,13 @@ async def test_what_comes_during_a_write_goes_out_with_the_next_one_and_shows_af
 async def test_what_many_turns_say_soon_after_a_write_is_one_write_and_what_begins_does_not_wait_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(publisher, "WRITE_EVERY", 0.3)
-    monkeypatch.setattr(publisher, "GATHER_SECONDS", 0)
+    monkeypatch.setattr(publisher_module, "WRITE_INTERVAL", 0.3)
+    monkeypatch.setattr(publisher_module, "BATCH_INTERVAL", 0)
     buffer = FakeBuffer()
     buffer.gate.set()
-    outlet = Outlet(cast("TurnBuffer", buffer))
-    working = asyncio.create_task(outlet.run())
-    turns = [LiveTurn(uuid4(), outlet) for _ in range(3)]
+    publisher = StreamPublisher(cast("StreamBuffer", buffer))
+    working = asyncio.create_task(publisher.run())
+    turns = [AnswerStream(uuid4(), publisher) for _ in range(3)]
     for piece in "abc":
         for turn in turns:
             turn.publish(piece)
@@ -91,9 +91,9 @@ async def test_a_fault_of_the_buffer_holds_nothing_back() -> None:
     buffer = FakeBuffer()
     buffer.error = ZeroDivisionError()
     buffer.gate.set()
-    outlet = Outlet(cast("TurnBuffer", buffer))
-    working = asyncio.create_task(outlet.run())
-    turn = LiveTurn(uuid4(), outlet)
+    publisher = StreamPublisher(cast("StreamBuffer", buffer))
+    working = asyncio.create_task(publisher.run())
+    turn = AnswerStream(uuid4(), publisher)
     turn.publish("Hello")
     await settle()
     assert turn.shown == 5
@@ -101,13 +101,13 @@ async def test_a_fault_of_the_buffer_holds_nothing_back() -> None:
 
 
 async def test_the_first_piece_goes_at_once_and_those_soon_after_it_together() -> None:
-    turn = LiveTurn(uuid4())
+    turn = AnswerStream(uuid4())
     seen: list[int] = []
-    turn.follow(lambda: seen.append(turn.shown))
+    turn.subscribe(lambda: seen.append(turn.shown))
     for piece in "abc":
         turn.publish(piece)
     assert seen == [1]
-    await asyncio.sleep(GATHER_SECONDS * 3)
+    await asyncio.sleep(BATCH_INTERVAL * 3)
     assert seen == [1, 3]
     turn.publish("d")
     assert seen == [1, 3, 4]
@@ -115,7 +115,7 @@ async def test_the_first_piece_goes_at_once_and_those_soon_after_it_together() -
 
 @pytest.mark.parametrize("is_running", [True, False], ids=["running", "not begun"])
 async def test_a_stop_is_heard_whenever_it_comes(*, is_running: bool) -> None:
-    turn = LiveTurn(uuid4())
+    turn = AnswerStream(uuid4())
     if is_running:
         turn.run = asyncio.create_task(asyncio.sleep(60))
     turn.stop()

@@ -195,7 +195,7 @@ def test_the_buffer_emptied_in_mid_stream_is_made_good(replicas: Replicas, provi
 def test_a_turn_whose_process_died_ends_for_those_who_follow_it(
     replicas: Replicas, provider: Provider, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.chat.streaming.remote._ABANDONED_LOOKS", 1)
+    monkeypatch.setattr("app.chat.streaming.remote._MAX_ORPHANED_POLLS", 1)
     session = replicas[0].open()
     message = replicas[0].ask_all(session)[0].data["message_id"]
     sql.do(

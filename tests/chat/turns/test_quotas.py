@@ -310,7 +310,7 @@ def test_a_turn_that_asked_no_model_frees_everything(
     async def away(*_: object, **__: object) -> None:
         raise ServiceUnavailableError
 
-    monkeypatch.setattr(history, "recall", away)
+    monkeypatch.setattr(history, "load_history", away)
     response = chat.request("POST", path, json=SHORT)
     assert response.status_code == 200
     assert len(provider.calls) == ("direct" in path)

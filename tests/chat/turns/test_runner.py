@@ -17,14 +17,14 @@ from app.core.exceptions import DatabaseUnavailableError, ServiceUnavailableErro
 from app.database.connection import Database
 from app.database.driver import DriverConnection
 from app.database.repositories.chat import turns as turn_repository
-from app.database.repositories.chat.idempotency_keys import RequestKey
+from app.database.repositories.chat.idempotency_keys import IdempotentRequest
 from app.database.repositories.chat.turns import NewTurn, StartedTurn
 from app.database.repositories.usage.quotas import Quota
 from app.graph.builder import build_chat_graph
 from app.graph.context import ModelPolicy
-from app.services.limits.quotas import Quotas
+from app.services.limits.quotas import QuotaService
 from tests.fixtures.database import Sql
-from tests.support.fakes import INSTRUCTIONS, FakeModel, abandoned_turns, completion, price
+from tests.support.fakes import INSTRUCTIONS, FakeModel, completion, price, turn_recovery
 
 USER = uuid4()
 
@@ -38,7 +38,7 @@ def runner(database: Database, model: FakeModel) -> TurnRunner:
         model=model,
         database=database,
         policy=policy,
-        store=TurnStore(database, abandoned_turns(database), Quotas(database, Quota())),
+        store=TurnStore(database, turn_recovery(database), QuotaService(database, Quota())),
         price=price,
         turn_timeout=5,
     )
@@ -155,8 +155,8 @@ async def test_the_lease_of_a_turn_is_renewed_for_as_long_as_it_runs(
     pool: Database, sql: Sql, user_id: int, session: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.chat.turns.runner.LEASE", timedelta(seconds=1.5))
-    monkeypatch.setattr("app.chat.turns.runner._RENEW_BEFORE", timedelta(seconds=1.4))
-    monkeypatch.setattr("app.chat.turns.runner._LOOK_EVERY", 0.2)
+    monkeypatch.setattr("app.chat.turns.runner._RENEW_THRESHOLD", timedelta(seconds=1.4))
+    monkeypatch.setattr("app.chat.turns.runner._WATCH_INTERVAL", 0.2)
     model = FakeModel(completion("Hello."), gate=asyncio.Event())
     turns = runner(pool, model)
     watching = asyncio.create_task(turns.watch())
@@ -182,22 +182,22 @@ async def test_a_run_that_is_stopped_keeps_what_was_shown(
     turn = await running.result
     assert (turn.answer.status, turn.answer.content) == ("cancelled", "Once upon")
     assert answer_stored(sql) == {"status": "cancelled", "content": "Once upon", "lease_expires_at": None}
-    assert turns.stored == {}
+    assert turns.running_turns == {}
 
 
 async def test_a_question_whose_storing_was_not_confirmed_leaves_neither_session_nor_key_busy(
     pool: Database, user_id: int, session: UUID, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start = turn_repository.start
+    start = turn_repository.start_turn
 
     async def start_unconfirmed(connection: DriverConnection, new: NewTurn) -> StartedTurn | None:
         await start(connection, new)
         raise DatabaseUnavailableError
 
     turns = runner(pool, FakeModel(completion("Hello.")))
-    question = Question(user_id, USER, session, "Hi", {}, RequestKey(user_id, "route", "key", b"f" * 32))
+    question = Question(user_id, USER, session, "Hi", {}, IdempotentRequest(user_id, "route", "key", b"f" * 32))
     with monkeypatch.context() as patched:
-        patched.setattr(turn_repository, "start", start_unconfirmed)
+        patched.setattr(turn_repository, "start_turn", start_unconfirmed)
         with pytest.raises(DatabaseUnavailableError):
             await turns.answer(question)
     await turns.drain(5)

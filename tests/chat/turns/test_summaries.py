@@ -14,7 +14,7 @@ from app.chat.turns.questions import Question
 from app.chat.turns.runner import TurnRunner
 from app.chat.turns.store import TurnStore
 from app.chat.turns.summarizer import Summarizer
-from app.chat.turns.summary_model import NoteTaker
+from app.chat.turns.summary_model import SummaryModel
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database
 from app.database.repositories.chat.turns import Turn
@@ -26,20 +26,20 @@ from app.graph.context import (
     ModelError,
     ModelPolicy,
     ModelRequest,
-    Patience,
-    Publish,
+    PublishText,
     Sampling,
+    StreamTimeouts,
 )
-from app.graph.context_window import budget, prompt_cost
-from app.graph.prompts import note_taking
-from app.services.limits.quotas import Budget, Quotas
+from app.graph.context_window import prompt_budget, prompt_tokens
+from app.graph.prompts import summary_prompt
+from app.services.limits.quotas import QuotaService, TurnBudget
 from tests.fixtures.database import Sql
-from tests.support.fakes import INSTRUCTIONS, abandoned_turns, completion, price
+from tests.support.fakes import INSTRUCTIONS, completion, price, turn_recovery
 
 POLICY = ModelPolicy(
     models=("primary",), retries_per_model=0, attempt_timeout=5, history_messages=4, instructions=INSTRUCTIONS
 )
-NOTE_TAKER = note_taking([])[0]
+NOTE_TAKER = summary_prompt([])[0]
 
 
 class NotingModel:
@@ -63,7 +63,7 @@ class NotingModel:
         await self.gate.wait()
         return completion(self.take_notes(request.messages[-1]["content"]))
 
-    async def stream(self, request: ModelRequest, publish: Publish, *, patience: Patience) -> Completion:
+    async def stream(self, request: ModelRequest, publish: PublishText, *, timeouts: StreamTimeouts) -> Completion:
         raise NotImplementedError
 
 
@@ -80,19 +80,19 @@ class Session:
         *,
         remembers: bool = True,
     ) -> None:
-        quotas = Quotas(database, Quota())
-        self.summarizer = Summarizer(NoteTaker(model, database, policy, price, quotas), database, policy, batch=4)
+        quotas = QuotaService(database, Quota())
+        self.summarizer = Summarizer(SummaryModel(model, database, policy, price, quotas), database, policy, batch=4)
         self.runner = TurnRunner(
             graph=build_chat_graph(),
             model=model,
             database=database,
             policy=policy,
-            store=TurnStore(database, abandoned_turns(database), quotas),
+            store=TurnStore(database, turn_recovery(database), quotas),
             price=price,
             turn_timeout=5,
             summarizer=self.summarizer if remembers else None,
         )
-        self.budget: Budget | None = None
+        self.budget: TurnBudget | None = None
         """What is reserved for an answer."""
         self._asker = (user_id, uuid4(), session)
 
@@ -249,7 +249,7 @@ async def test_notes_are_reserved_from_a_quota_while_they_are_taken(
 ) -> None:
     sql.do("UPDATE users SET quota_tokens_per_day = 1000")
     session = begin()
-    session.budget = Budget(tokens=10, cost_usd=Decimal(0), prompt_price=Decimal(0))
+    session.budget = TurnBudget(tokens=10, cost_usd=Decimal(0), prompt_price=Decimal(0))
     await session.held_at_its_notes(model)
     under_way = " FROM quota_reservations WHERE turn_id NOT IN (SELECT turn_id FROM llm_calls)"
     assert sql.value(f"SELECT sum(tokens) {under_way}") > (model.noted[0].parameters.max_tokens or 0)
@@ -263,7 +263,7 @@ async def test_whose_quota_is_used_up_gets_no_notes_until_there_is_more(
     begin: Callable[..., Session], model: NotingModel, sql: Sql
 ) -> None:
     session = begin()
-    session.budget = Budget(tokens=1, cost_usd=Decimal(0), prompt_price=Decimal(0))
+    session.budget = TurnBudget(tokens=1, cost_usd=Decimal(0), prompt_price=Decimal(0))
     sql.do("UPDATE users SET quota_tokens_per_day = 45")  # three answers take as many
     await session.talk(1, 2, 3)
     assert (model.noted, stored(sql)) == ([], (None, 0, False))
@@ -324,13 +324,13 @@ async def test_notes_of_a_session_that_is_deleted_meanwhile_are_not_kept_but_pai
 async def test_every_prompt_fits_a_small_window(begin: Callable[..., Session], model: NotingModel, sql: Sql) -> None:
     policy = replace(POLICY, history_messages=100, context_windows={"primary": 800}, sampling=Sampling(max_tokens=100))
     session = begin(policy)
-    room = budget(policy, "primary")
+    room = prompt_budget(policy, "primary")
     assert room is not None
     for number in range(30):
         await session.ask(f"Question {number}? " + "And so on. " * (number % 7))
         await session.settle()
     for request in [*model.answered, *model.noted]:
-        assert prompt_cost(request.messages) <= room
+        assert prompt_tokens(request.messages) <= room
     assert all(request.parameters.temperature == 0 for request in model.noted)
     # Never a message that is neither sent nor in the notes.
     last = await session.ask("And now?")

@@ -10,11 +10,11 @@ from app.config import Settings
 from app.database import migrations
 from app.database.connection import Database
 from app.database.repositories.audit import audit_log
-from app.database.repositories.audit.audit_log import Entry, Origin
+from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
 from local.paths import PROJECT
 from tests.fixtures.database import Sql
 
-NOWHERE = Origin(ip=None, user_agent=None, request_id=None)
+NOWHERE = RequestOrigin(ip=None, user_agent=None, request_id=None)
 CHANGES = {
     "update": "UPDATE audit_log SET action = 'other'",
     "delete": "DELETE FROM audit_log",
@@ -96,7 +96,7 @@ async def test_an_action_that_is_rolled_back_leaves_no_entry(settings: Settings,
 
     async def act_and_fail() -> None:
         async with database.transaction() as session:
-            await audit_log.record(session, Entry("user.updated", actor=actor), NOWHERE)
+            await audit_log.record(session, NewAuditEntry("user.updated", actor=actor), NOWHERE)
             raise ZeroDivisionError
 
     try:
@@ -104,7 +104,7 @@ async def test_an_action_that_is_rolled_back_leaves_no_entry(settings: Settings,
             await act_and_fail()
         assert sql.rows("SELECT * FROM audit_log") == []
         async with database.transaction() as session:
-            await audit_log.record(session, Entry("user.updated", actor=actor, details={"a": [1]}), NOWHERE)
+            await audit_log.record(session, NewAuditEntry("user.updated", actor=actor, details={"a": [1]}), NOWHERE)
         (entry,) = sql.rows("SELECT actor_id, outcome, details FROM audit_log")
         assert entry == {"actor_id": actor, "outcome": "done", "details": {"a": [1]}}
     finally:

@@ -9,7 +9,7 @@ import pytest
 from app.config import Settings
 from app.database.connection import Database
 from app.database.repositories.accounts import email_outbox
-from app.database.repositories.accounts.email_outbox import ClaimedMail
+from app.database.repositories.accounts.email_outbox import ClaimedEmail
 from tests.fixtures.database import Sql
 
 LEASE = timedelta(seconds=60)
@@ -27,7 +27,7 @@ async def enqueue(database: Database, recipient: str = "ada@example.com") -> Non
         await email_outbox.enqueue(connection, "reset_password", recipient)
 
 
-async def claim(database: Database) -> ClaimedMail | None:
+async def claim(database: Database) -> ClaimedEmail | None:
     async with database.autocommit() as connection:
         return await email_outbox.claim(connection, lease=LEASE)
 
@@ -35,7 +35,7 @@ async def claim(database: Database) -> ClaimedMail | None:
 async def test_a_claim_counts_and_holds_for_its_lease(database: Database, sql: Sql) -> None:
     await enqueue(database)
     first = await claim(database)
-    assert first == ClaimedMail(first.id if first else 0, "reset_password", "ada@example.com", attempts=1)
+    assert first == ClaimedEmail(first.id if first else 0, "reset_password", "ada@example.com", attempts=1)
     assert await claim(database) is None
     sql.do("UPDATE outgoing_mails SET next_attempt_at = next_attempt_at - interval '59 s'")
     assert await claim(database) is None

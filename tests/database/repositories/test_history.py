@@ -9,7 +9,7 @@ import pytest
 
 from app.database.connection import Database
 from app.database.repositories.chat import history
-from app.database.repositories.chat.history import Claim, StoredSummary
+from app.database.repositories.chat.history import StoredSummary, SummaryClaim
 from tests.fixtures.database import Sql
 
 LEASE = timedelta(seconds=30)
@@ -48,7 +48,7 @@ async def rows_read(pool: Database, user_id: int, session: UUID, messages: int) 
     """Count the rows of messages that the statement looks at."""
     values = {"p_session_uuid": session, "p_user_id": user_id, "p_before_seq": messages + 1, "p_limit": LIMIT}
     statement = history._RECALL
-    async with pool.direct() as connection:
+    async with pool.driver_connection() as connection:
         explained = await connection.fetchval(
             f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.sql}", *statement.arguments(values)
         )
@@ -78,15 +78,15 @@ async def test_the_newest_messages_come_with_the_summary_and_to_their_owner_only
 ) -> None:
     _, session = open_session(sql, user_id, 20)
     async with pool.autocommit() as connection:
-        messages, summary = await history.recall(
+        messages, summary = await history.load_history(
             connection, user_id=user_id, session_uuid=session, before_seq=20, limit=3, with_summary=True
         )
         assert [message.seq for message in messages] == [17, 18, 19]
         assert summary == StoredSummary("notes", 10)
-        assert await history.recall(
+        assert await history.load_history(
             connection, user_id=user_id, session_uuid=session, before_seq=20, limit=3, with_summary=False
         ) == (messages, None)
-        assert await history.recall(
+        assert await history.load_history(
             connection, user_id=user_id + 1, session_uuid=session, before_seq=20, limit=3, with_summary=True
         ) == ([], None)
 
@@ -98,15 +98,15 @@ class Writers:
         self._pool = pool
         self._key = {"user_id": user_id, "session_id": session_id}
 
-    async def claim(self, *, upto_seq: int = 18, lease: timedelta = LEASE, **key: int) -> Claim | None:
+    async def claim(self, *, upto_seq: int = 18, lease: timedelta = LEASE, **key: int) -> SummaryClaim | None:
         async with self._pool.autocommit() as connection:
             return await history.claim_summary(connection, **(self._key | key), upto_seq=upto_seq, lease=lease)
 
-    async def store(self, claim: Claim, upto_seq: int = 18) -> bool:
+    async def store(self, claim: SummaryClaim, upto_seq: int = 18) -> bool:
         async with self._pool.autocommit() as connection:
             return await history.store_summary(connection, claim, StoredSummary("more notes", upto_seq))
 
-    async def release(self, claim: Claim) -> None:
+    async def release(self, claim: SummaryClaim) -> None:
         async with self._pool.autocommit() as connection:
             await history.release_summary(connection, claim)
 

@@ -35,7 +35,7 @@ def append(
 
 
 async def percentiles(pool: Database, measure: Measure, *groups: str) -> list[Mapping[str, Any]]:
-    async with pool.reading() as session:
+    async with pool.read_only() as session:
         rows = await session.execute(latency_histogram.percentiles(latency_histogram.by_quarter(), measure, *groups))
         return [dict(row._mapping) for row in rows]
 
@@ -97,6 +97,6 @@ async def test_errors_are_counted_by_code_and_model(pool: Database, sql: Sql) ->
         async with pool.autocommit() as connection:
             await roll_up(connection, limit=limit)
         errors = totals.errors_by_quarter()
-        async with pool.reading() as session:
+        async with pool.read_only() as session:
             found = await session.execute(select(errors.c.model, errors.c.error_code, errors.c.calls))
             assert sorted(map(tuple, found)) == [("a", "timeout", 2), ("b", "rate_limited", 1), ("b", "timeout", 1)]

@@ -19,15 +19,15 @@ from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database
 from app.database.repositories.accounts import erasure
 from app.database.repositories.usage import rollup_tables
-from app.database.repositories.usage.reconciliation import DAYS, QUARTERS, WEEKS
+from app.database.repositories.usage.reconciliation import DAILY, QUARTERLY, WEEKLY
 from app.database.repositories.usage.rollup import roll_up
-from app.worker.reconciliation import SumsRepair
+from app.worker.reconciliation import UsageReconciliation
 from tests.fixtures.database import Sql, empty
 from tests.fixtures.processes import WorkerProcess
 from tests.fixtures.rollups import TABLES, exact, of_ledger, stored
 from tests.support.provider import Provider
 
-WALKS = (QUARTERS, DAYS, WEEKS)
+WALKS = (QUARTERLY, DAILY, WEEKLY)
 TIMES_OF = {each.table.name: each.time.name for each in rollup_tables.ALL}
 NAMES = ("ada", "bob", "eve")
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -100,7 +100,7 @@ class Ledger(RuleBasedStateMachine):
 
     async def repair(self) -> None:
         for walk in WALKS:
-            await SumsRepair(self.pool, walk, round_seconds=60).compare_some()
+            await UsageReconciliation(self.pool, walk, round_seconds=60).compare_some()
 
     async def append(self, name: str | None, calls: list[dict[str, object]]) -> None:
         await asyncio.to_thread(self.sql.do, APPEND, [name, Json(calls)])

@@ -88,9 +88,9 @@ async def sum_up(pool: Database, limit: int) -> int:
         return await rollup.roll_up(connection, limit=limit)
 
 
-async def total(pool: Database, user: int) -> Mapping[str, totals.Usage]:
+async def total(pool: Database, user: int) -> Mapping[str, totals.UsageTotals]:
     async with pool.transaction() as transaction:
-        return {str(period): sums for period, sums in (await totals.of_user(transaction, user)).items()}
+        return {str(period): sums for period, sums in (await totals.user_totals(transaction, user)).items()}
 
 
 async def test_sums_by_quarter_are_those_of_the_ledger(pool: Database, sql: Sql, ada_and_bob: tuple[int, int]) -> None:
@@ -124,14 +124,14 @@ async def test_figures_do_not_depend_on_how_much_is_summed_up(
 
 async def test_who_has_used_nothing_has_zeros(pool: Database, sql: Sql, ada_and_bob: tuple[int, int]) -> None:
     append(sql, ada_and_bob[0])
-    nothing = totals.Usage(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, Decimal(0), 0)
+    nothing = totals.UsageTotals(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, Decimal(0), 0)
     assert await total(pool, ada_and_bob[1]) == {"today": nothing, "month": nothing, "total": nothing}
 
 
 async def test_many_who_sum_up_at_once_count_every_row_once(
     pool: Database, sql: Sql, ada_and_bob: tuple[int, int]
 ) -> None:
-    expected: Mapping[str, totals.Usage] = {}
+    expected: Mapping[str, totals.UsageTotals] = {}
     for _ in range(5):
         for user in ada_and_bob:
             append(sql, user)

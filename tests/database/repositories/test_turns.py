@@ -48,7 +48,7 @@ class Owner:
 
     async def start(self, session: ChatSession) -> turns.StartedTurn | None:
         async with self.database.autocommit() as connection:
-            return await turns.start(
+            return await turns.start_turn(
                 connection,
                 NewTurn(
                     user_id=self.user_id,
@@ -61,9 +61,9 @@ class Owner:
                 ),
             )
 
-    async def settle(self, turn: turns.StartedTurn) -> turns.SettledTurn | None:
+    async def settle(self, turn: turns.StartedTurn) -> turns.UpdatedSession | None:
         async with self.database.autocommit() as connection:
-            return await turns.settle(connection, turn, ANSWER, user_id=self.user_id, calls=[CALL])
+            return await turns.complete_turn(connection, turn, ANSWER, user_id=self.user_id, calls=[CALL])
 
     async def remove(self, session: ChatSession) -> None:
         async with self.database.transaction() as transaction:
@@ -125,7 +125,7 @@ async def test_nor_do_they_and_the_erasure_of_the_account(pool: Database, sql: S
 
     async def abandon(answer_uuid: UUID) -> None:
         async with pool.autocommit() as connection:
-            await turns.abandon(connection, answer_uuid=answer_uuid)
+            await turns.interrupt_turn(connection, answer_uuid=answer_uuid)
 
     for number in range(20):
         async with pool.transaction() as transaction:
@@ -148,7 +148,7 @@ async def test_storing_an_answer_twice_stores_it_once(owner: Owner, pool: Databa
     first = await owner.settle(turn)
     assert await owner.settle(turn) is None
     async with pool.autocommit() as connection:
-        assert await turns.find_settled(connection, turn) == ("complete", first)
+        assert await turns.find_completed(connection, turn) == ("complete", first)
     assert sql.value("SELECT count(*) FROM llm_calls") == 1
 
 
@@ -170,7 +170,7 @@ async def test_renewing_leases_waits_for_nobody(owner: Owner, pool: Database, sq
     async with pool.transaction() as transaction:
         await transaction.execute(select(ChatMessage).where(ChatMessage.uuid == ids[1]).with_for_update())
         async with pool.autocommit(max_seconds=1) as connection:
-            await turns.watch(connection, turn_ids=ids, lease=LEASE, renew_before=LEASE / 2)
+            await turns.renew_leases(connection, turn_ids=ids, lease=LEASE, renew_before=LEASE / 2)
     renewed = "SELECT count(*) FROM chat_messages WHERE lease_expires_at > now() + interval '30 seconds'"
     assert sql.value(renewed) == 2
 
@@ -181,7 +181,7 @@ async def test_only_turns_that_are_asked_for_are_watched(owner: Owner, pool: Dat
     assert theirs is not None
     sql.do("UPDATE chat_messages SET cancel_requested_at = now() WHERE role = 'assistant'")
     async with pool.autocommit() as connection:
-        found = await turns.watch(connection, turn_ids=[ours.answer_uuid], lease=LEASE, renew_before=LEASE / 2)
+        found = await turns.renew_leases(connection, turn_ids=[ours.answer_uuid], lease=LEASE, renew_before=LEASE / 2)
     assert found == {ours.answer_uuid}
 
 
@@ -190,7 +190,7 @@ async def test_a_turn_that_was_deleted_is_to_be_stopped(owner: Owner, pool: Data
     ids = [turn.answer_uuid for turn in started if turn is not None]
     sql.do("DELETE FROM chat_sessions WHERE id = (SELECT session_id FROM chat_messages WHERE uuid = %s)", [str(ids[0])])
     async with pool.autocommit() as connection:
-        found = await turns.watch(connection, turn_ids=ids, lease=LEASE, renew_before=LEASE / 2)
+        found = await turns.renew_leases(connection, turn_ids=ids, lease=LEASE, renew_before=LEASE / 2)
     assert found == {ids[0]}
 
 

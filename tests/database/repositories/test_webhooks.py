@@ -12,12 +12,12 @@ import pytest
 from app.config import Settings
 from app.database.connection import Database
 from app.database.repositories.webhooks import deliveries, event_outbox
-from app.database.repositories.webhooks.deliveries import LOGGED_ATTEMPTS, Attempt, ClaimedDelivery
-from app.database.repositories.webhooks.event_outbox import Event
+from app.database.repositories.webhooks.deliveries import LOGGED_ATTEMPTS, ClaimedDelivery, DeliveryAttempt
+from app.database.repositories.webhooks.event_outbox import WebhookEvent
 from tests.fixtures.database import Sql
 
 LEASE = timedelta(seconds=60)
-DELIVERED = Attempt("delivered", {"n": 1}, response_status=204)
+DELIVERED = DeliveryAttempt("delivered", {"n": 1}, response_status=204)
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def endpoint(sql: Sql, *events: str, is_enabled: bool = True) -> int:
     )
 
 
-async def emit(database: Database, **fields: Any) -> Event:  # noqa: ANN401 - passed on
-    event = Event(**{"type": "user.updated", "data": {"a": 1}, **fields})
+async def emit(database: Database, **fields: Any) -> WebhookEvent:  # noqa: ANN401 - passed on
+    event = WebhookEvent(**{"type": "user.updated", "data": {"a": 1}, **fields})
     async with database.autocommit() as connection:
         await event_outbox.emit(connection, event)
     return event
@@ -49,13 +49,13 @@ async def claim(database: Database, **choice: Any) -> list[ClaimedDelivery]:  # 
         return await deliveries.claim(connection, lease=LEASE, **{"limit": 100, **choice})
 
 
-async def settle(database: Database, claimed: ClaimedDelivery, attempt: Attempt) -> timedelta | None:
+async def settle(database: Database, claimed: ClaimedDelivery, attempt: DeliveryAttempt) -> timedelta | None:
     async with database.autocommit() as connection:
-        return await deliveries.settle(connection, claimed, attempt)
+        return await deliveries.record_attempt(connection, claimed, attempt)
 
 
-def failed(*, again_in: timedelta | None = timedelta(0)) -> Attempt:
-    attempt = Attempt("failed", {"n": 0}, response_status=500, error_code="status")
+def failed(*, again_in: timedelta | None = timedelta(0)) -> DeliveryAttempt:
+    attempt = DeliveryAttempt("failed", {"n": 0}, response_status=500, error_code="status")
     return attempt if again_in is None else replace(attempt, outcome="postponed", delay=again_in)
 
 
@@ -74,7 +74,7 @@ async def test_an_event_is_written_for_each_endpoint_that_wants_it_and_is_enable
 async def test_what_is_rolled_back_is_told_to_nobody(database: Database, sql: Sql) -> None:
     endpoint(sql)
     async with database.transaction() as session:
-        await event_outbox.emit(session, Event("user.updated", {}))
+        await event_outbox.emit(session, WebhookEvent("user.updated", {}))
         await session.rollback()
     assert await claim(database) == []
 
@@ -232,7 +232,7 @@ async def test_the_log_keeps_the_last_attempts(database: Database, sql: Sql) -> 
     await emit(database)
     for number in range(LOGGED_ATTEMPTS + 2):
         (claimed,) = await claim(database)
-        await settle(database, claimed, Attempt("postponed", {"n": number}, delay=timedelta(0)))
+        await settle(database, claimed, DeliveryAttempt("postponed", {"n": number}, delay=timedelta(0)))
     log = sql.value("SELECT log FROM webhook_deliveries")
     assert [entry["n"] for entry in log] == list(range(2, LOGGED_ATTEMPTS + 2))
 

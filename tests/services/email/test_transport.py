@@ -20,19 +20,19 @@ from pydantic import SecretStr
 
 from app.config import Settings
 from app.services.email.transport import (
+    Email,
+    EmailError,
+    EmailTransport,
     FileTransport,
-    Mail,
-    MailError,
-    MailTransport,
     SmtpServer,
     SmtpTransport,
-    open_mail,
+    open_email_transport,
 )
-from tests.support.fakes import FakeMail
+from tests.support.fakes import FakeEmailTransport
 
 SENDER = "Chat <no-reply@example.com>"
 LINK = "https://chat.example.com/reset-password#token=" + "x" * 60
-MAIL = Mail("Ada@example.com", "Reset your password", f"Hello,\n\nopen this:\n\n{LINK}\n.\nBye\n")
+MAIL = Email("Ada@example.com", "Reset your password", f"Hello,\n\nopen this:\n\n{LINK}\n.\nBye\n")
 
 
 class Mailbox:
@@ -122,7 +122,7 @@ def smtp(url: str, *, tls: ssl.SSLContext | None = None, max_seconds: float = 10
 class Post:
     """A transport, and what has come out at its other end."""
 
-    transport: MailTransport
+    transport: EmailTransport
     received: Callable[[], list[EmailMessage]]
 
 
@@ -140,7 +140,7 @@ async def post(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
                 lambda: [parsed(file.read_bytes()) for file in sorted(directory.glob("*"))],
             )
         case _:
-            fake = FakeMail()
+            fake = FakeEmailTransport()
             yield Post(fake, lambda: fake.composed)
 
 
@@ -156,14 +156,14 @@ async def test_a_mail_arrives_as_it_was_written(post: Post) -> None:
 
 async def test_mails_arrive_one_by_one_and_in_order(post: Post) -> None:
     for number in range(5):
-        await post.transport.send(Mail(MAIL.recipient, f"Number {number}", MAIL.text))
+        await post.transport.send(Email(MAIL.recipient, f"Number {number}", MAIL.text))
     messages = post.received()
     assert [message["Subject"] for message in messages] == [f"Number {number}" for number in range(5)]
     assert len({message["Message-ID"] for message in messages}) == 5
 
 
 async def test_other_alphabets_arrive(post: Post) -> None:
-    await post.transport.send(Mail("ada@bücher.example", "Grüße 🙂", "Schöne Grüße 🙂\n"))
+    await post.transport.send(Email("ada@bücher.example", "Grüße 🙂", "Schöne Grüße 🙂\n"))
     (message,) = post.received()
     assert message["To"] == "ada@xn--bcher-kva.example"
     assert message["Subject"] == "Grüße 🙂"
@@ -173,19 +173,19 @@ async def test_other_alphabets_arrive(post: Post) -> None:
 @pytest.mark.parametrize(
     "mail",
     [
-        Mail("ada@example.com\r\nBcc: eve@example.com", "Hi", ""),
-        Mail("ada@example.com\nBcc: eve@example.com", "Hi", ""),
-        Mail("ada@example.com, eve@example.com", "Hi", ""),
-        Mail("ada@example.com> RCPT TO:<eve@example.com", "Hi", ""),
-        Mail("ada", "Hi", ""),
-        Mail("", "Hi", ""),
-        Mail("ada@example.com", "Hi\r\nBcc: eve@example.com", ""),
-        Mail("ada@example.com", "Hi\nBcc: eve@example.com", ""),
+        Email("ada@example.com\r\nBcc: eve@example.com", "Hi", ""),
+        Email("ada@example.com\nBcc: eve@example.com", "Hi", ""),
+        Email("ada@example.com, eve@example.com", "Hi", ""),
+        Email("ada@example.com> RCPT TO:<eve@example.com", "Hi", ""),
+        Email("ada", "Hi", ""),
+        Email("", "Hi", ""),
+        Email("ada@example.com", "Hi\r\nBcc: eve@example.com", ""),
+        Email("ada@example.com", "Hi\nBcc: eve@example.com", ""),
     ],
     ids=range(8),
 )
-async def test_nothing_adds_a_header_or_a_recipient(post: Post, mail: Mail) -> None:
-    with pytest.raises(MailError) as refusal:
+async def test_nothing_adds_a_header_or_a_recipient(post: Post, mail: Email) -> None:
+    with pytest.raises(EmailError) as refusal:
         await post.transport.send(mail)
     assert refusal.value.is_permanent
     assert post.received() == []
@@ -193,7 +193,7 @@ async def test_nothing_adds_a_header_or_a_recipient(post: Post, mail: Mail) -> N
 
 async def test_a_text_cannot_end_the_mail_early(post: Post) -> None:
     text = "one\n.\nMAIL FROM:<eve@example.com>\n..\nend\n"
-    await post.transport.send(Mail(MAIL.recipient, MAIL.subject, text))
+    await post.transport.send(Email(MAIL.recipient, MAIL.subject, text))
     (message,) = post.received()
     assert message.get_content().replace("\r\n", "\n") == text
 
@@ -293,7 +293,7 @@ async def test_files_are_whole_private_and_sorted_by_time(tmp_path: Path) -> Non
     directory = tmp_path / "mail"
     transport = FileTransport(directory, sender=SENDER, max_seconds=10)
     await asyncio.gather(*(transport.send(MAIL) for _ in range(20)))
-    await transport.send(Mail(MAIL.recipient, "The last", "x\n"))
+    await transport.send(Email(MAIL.recipient, "The last", "x\n"))
     files = sorted(directory.iterdir())
     assert len(files) == 21
     assert {file.suffix for file in files} == {".eml"}
@@ -316,8 +316,8 @@ async def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path: Path, mon
     assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240 - one look at an empty directory
 
 
-async def assert_refused(transport: MailTransport, *, is_permanent: bool) -> MailError:
-    with pytest.raises(MailError) as refusal:
+async def assert_refused(transport: EmailTransport, *, is_permanent: bool) -> EmailError:
+    with pytest.raises(EmailError) as refusal:
         await transport.send(MAIL)
     assert refusal.value.is_permanent == is_permanent
     assert "@" not in str(refusal.value)
@@ -339,14 +339,14 @@ def test_the_url_says_where_and_how(url: str, server: SmtpServer) -> None:
 
 
 def test_the_scheme_chooses_the_transport(settings_of: Callable[[str | None], Settings]) -> None:
-    assert open_mail(settings_of(None)) is None
-    assert isinstance(open_mail(settings_of("smtp://h")), SmtpTransport)
-    assert isinstance(open_mail(settings_of("file:///tmp/mail")), FileTransport)
+    assert open_email_transport(settings_of(None)) is None
+    assert isinstance(open_email_transport(settings_of("smtp://h")), SmtpTransport)
+    assert isinstance(open_email_transport(settings_of("file:///tmp/mail")), FileTransport)
 
 
 async def test_a_directory_may_have_any_name(settings_of: Callable[[str | None], Settings], tmp_path: Path) -> None:
     directory = tmp_path / "my mail %41"
-    transport = open_mail(settings_of(f"file://{directory.as_uri().removeprefix('file://')}"))
+    transport = open_email_transport(settings_of(f"file://{directory.as_uri().removeprefix('file://')}"))
     assert transport is not None
     await transport.send(MAIL)
     assert len(list(directory.glob("*.eml"))) == 1

@@ -12,10 +12,10 @@ import pytest
 import trustme
 
 from app.core.outgoing_allowlist import AllowedHosts
-from app.services.http.ssrf_safe_client import MAX_ANSWER, OutgoingClient, OutgoingError, Reply
+from app.services.http.ssrf_safe_client import MAX_RESPONSE_BYTES, OutgoingRequestError, ResponseHead, SsrfSafeClient
 from tests.support.receiver import Receiver, floods, hangs, replies, running_receiver, sends
 
-Post = Callable[[OutgoingClient, str], Awaitable[Reply]]
+Post = Callable[[SsrfSafeClient, str], Awaitable[ResponseHead]]
 
 ANYWHERE = AllowedHosts.parse(["0.0.0.0/0", "::/0"])
 NEIGHBOUR = "127.0.0.2"
@@ -61,21 +61,21 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-async def guarded() -> AsyncIterator[OutgoingClient]:
-    client = OutgoingClient(AllowedHosts())
+async def guarded() -> AsyncIterator[SsrfSafeClient]:
+    client = SsrfSafeClient(AllowedHosts())
     yield client
     await client.aclose()
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[OutgoingClient]:
+async def client() -> AsyncIterator[SsrfSafeClient]:
     """May reach this machine."""
-    client = OutgoingClient(ANYWHERE)
+    client = SsrfSafeClient(ANYWHERE)
     yield client
     await client.aclose()
 
 
-async def post(client: OutgoingClient, url: str, *, max_seconds: float = 5) -> Reply:
+async def post(client: SsrfSafeClient, url: str, *, max_seconds: float = 5) -> ResponseHead:
     return await client.post(url, headers={"webhook-id": "1"}, content=b"{}", max_seconds=max_seconds)
 
 
@@ -153,25 +153,25 @@ LEADS_NOWHERE = [  # or elsewhere, on some machines
 
 
 @pytest.mark.parametrize("url", LEADS_INSIDE + LEADS_INSIDE_BY_IPV6 + LEADS_NOWHERE)
-async def test_no_spelling_gets_inside(guarded: OutgoingClient, inside: Inside, url: str) -> None:
-    with pytest.raises(OutgoingError) as refusal:
+async def test_no_spelling_gets_inside(guarded: SsrfSafeClient, inside: Inside, url: str) -> None:
+    with pytest.raises(OutgoingRequestError) as refusal:
         await post(guarded, url.replace("{port}", str(inside.port)))
     assert refusal.value.reason in {"address_refused", "invalid_url", "name_unknown"}
     assert inside.connections() == 0
 
 
 @pytest.mark.parametrize("url", LEADS_INSIDE + LEADS_INSIDE_BY_IPV6)
-async def test_those_spellings_would_get_inside(client: OutgoingClient, inside: Inside, url: str) -> None:
+async def test_those_spellings_would_get_inside(client: SsrfSafeClient, inside: Inside, url: str) -> None:
     """Otherwise the test above would show nothing."""
     if url in LEADS_INSIDE_BY_IPV6 and not inside.has_ipv6:
         pytest.skip("this machine has no IPv6")
-    with pytest.raises(OutgoingError):
+    with pytest.raises(OutgoingRequestError):
         await post(client, url.replace("{port}", str(inside.port)), max_seconds=0.2)
     assert inside.connections() == 1
 
 
 async def test_a_redirect_is_not_followed(inside: Inside) -> None:
-    client = OutgoingClient(AllowedHosts.parse([NEIGHBOUR]))
+    client = SsrfSafeClient(AllowedHosts.parse([NEIGHBOUR]))
     with running_receiver(NEIGHBOUR) as receiver:
         for status in (301, 302, 303, 307, 308):
             receiver.script(replies(status, {"Location": f"http://127.0.0.1:{inside.port}/"}))
@@ -191,16 +191,16 @@ async def test_a_name_that_changes_between_two_looks_does_not_get_inside(inside:
         looks += 1
         return next(answers)
 
-    client = OutgoingClient(AllowedHosts.parse([NEIGHBOUR]), resolve=resolve)
+    client = SsrfSafeClient(AllowedHosts.parse([NEIGHBOUR]), resolve=resolve)
     with running_receiver(NEIGHBOUR) as receiver:
         url = f"http://rebinding.example:{receiver.port}/"
         assert (await post(client, url)).status == 204
         assert looks == 1  # what was checked is what was connected to
-        with pytest.raises(OutgoingError, match="address_refused"):
+        with pytest.raises(OutgoingRequestError, match="address_refused"):
             await post(client, url)
         assert len(receiver.requests) == 1
         assert receiver.requests[0].headers["host"] == f"rebinding.example:{receiver.port}"
-    with pytest.raises(OutgoingError, match="address_refused"):
+    with pytest.raises(OutgoingRequestError, match="address_refused"):
         await post(client, f"http://rebinding.example:{inside.port}/")
     await client.aclose()
     assert inside.connections() == 0
@@ -210,8 +210,8 @@ async def test_of_a_name_with_several_addresses_those_inside_are_passed_over(ins
     async def resolve(_host: str, _port: int) -> list[str]:
         return ["127.0.0.1", "::1", NEIGHBOUR, "169.254.169.254"]
 
-    client = OutgoingClient(AllowedHosts.parse([NEIGHBOUR]), resolve=resolve)
-    with pytest.raises(OutgoingError):
+    client = SsrfSafeClient(AllowedHosts.parse([NEIGHBOUR]), resolve=resolve)
+    with pytest.raises(OutgoingRequestError):
         await post(client, f"http://mixed.example:{inside.port}/", max_seconds=0.2)
     assert inside.connections() == 1  # at the neighbour's address, which this listener has as well
     await client.aclose()
@@ -221,19 +221,19 @@ async def test_the_next_address_is_tried_when_one_does_not_answer() -> None:
     async def resolve(_host: str, _port: int) -> list[str]:
         return ["127.0.0.3", NEIGHBOUR]
 
-    client = OutgoingClient(ANYWHERE, resolve=resolve)
+    client = SsrfSafeClient(ANYWHERE, resolve=resolve)
     with running_receiver(NEIGHBOUR) as receiver:
         assert (await post(client, f"http://two.example:{receiver.port}/")).status == 204
     await client.aclose()
 
 
 async def test_proxies_of_the_environment_are_not_asked(
-    guarded: OutgoingClient, inside: Inside, monkeypatch: pytest.MonkeyPatch
+    guarded: SsrfSafeClient, inside: Inside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{inside.port}")
     for url in ("http://127.0.0.5/", "https://127.0.0.5/"):
-        with pytest.raises(OutgoingError, match="address_refused"):
+        with pytest.raises(OutgoingRequestError, match="address_refused"):
             await post(guarded, url)
     assert inside.connections() == 0
 
@@ -242,18 +242,18 @@ async def test_what_is_named_may_be_reached_at_its_port_only(receiver: Receiver,
     async def resolve(_host: str, _port: int) -> list[str]:
         return ["127.0.0.1"]
 
-    client = OutgoingClient(AllowedHosts.parse([f"localhost:{receiver.port}"]), resolve=resolve)
+    client = SsrfSafeClient(AllowedHosts.parse([f"localhost:{receiver.port}"]), resolve=resolve)
     for host in ("localhost", "LOCALHOST", "localhost."):
         assert (await post(client, f"http://{host}:{receiver.port}/hook?a=b")).status == 204
     for url in (f"http://localhost:{inside.port}/", f"http://127.0.0.1:{receiver.port}/"):
-        with pytest.raises(OutgoingError, match="address_refused"):
+        with pytest.raises(OutgoingRequestError, match="address_refused"):
             await post(client, url)
     await client.aclose()
     assert len(receiver.requests) == 3
     assert inside.connections() == 0
 
 
-async def test_a_request_is_what_it_was_asked_to_be(client: OutgoingClient, receiver: Receiver) -> None:
+async def test_a_request_is_what_it_was_asked_to_be(client: SsrfSafeClient, receiver: Receiver) -> None:
     receiver.script(replies(202, {"X-Answer": "yes"}))
     reply = await post(client, f"http://127.0.0.1:{receiver.port}/a%20b/c?d=e#f")
     (request,) = receiver.requests
@@ -269,7 +269,7 @@ async def test_a_request_is_what_it_was_asked_to_be(client: OutgoingClient, rece
     assert ("X-Answer", "yes") in reply.headers
 
 
-async def test_no_connection_serves_two_requests(client: OutgoingClient, receiver: Receiver) -> None:
+async def test_no_connection_serves_two_requests(client: SsrfSafeClient, receiver: Receiver) -> None:
     await post(client, receiver.url)
     await post(client, receiver.url)
     assert receiver.connections == 2
@@ -278,21 +278,21 @@ async def test_no_connection_serves_two_requests(client: OutgoingClient, receive
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n"
 
 
-async def test_of_an_endless_answer_little_is_taken(client: OutgoingClient, receiver: Receiver) -> None:
-    receiver.script(floods(OK, b"x" * MAX_ANSWER))
+async def test_of_an_endless_answer_little_is_taken(client: SsrfSafeClient, receiver: Receiver) -> None:
+    receiver.script(floods(OK, b"x" * MAX_RESPONSE_BYTES))
     started = time.monotonic()
     assert (await post(client, receiver.url, max_seconds=30)).status == 200
     assert time.monotonic() - started < 10
 
 
-async def test_an_endless_head_is_no_answer(client: OutgoingClient, receiver: Receiver) -> None:
+async def test_an_endless_head_is_no_answer(client: SsrfSafeClient, receiver: Receiver) -> None:
     receiver.script(floods(b"HTTP/1.1 200 OK\r\n", b"X-Filler: " + b"x" * 1000 + b"\r\n"))
-    with pytest.raises(OutgoingError, match="protocol"):
+    with pytest.raises(OutgoingRequestError, match="protocol"):
         await post(client, receiver.url, max_seconds=30)
 
 
 async def test_endless_interim_answers_are_none_and_leave_others_their_turn(
-    client: OutgoingClient, receiver: Receiver
+    client: SsrfSafeClient, receiver: Receiver
 ) -> None:
     interim = b"HTTP/1.1 100 \r\n\r\n"
     receiver.script(floods(interim, interim * 4000))
@@ -305,14 +305,14 @@ async def test_endless_interim_answers_are_none_and_leave_others_their_turn(
             turns += 1
 
     other = asyncio.create_task(take_turns())
-    with pytest.raises(OutgoingError, match="protocol"):
+    with pytest.raises(OutgoingRequestError, match="protocol"):
         await post(client, receiver.url, max_seconds=30)
     other.cancel()
     # Not by the clock: read in large pieces, so long an answer would leave a handful.
-    assert turns >= MAX_ANSWER // 4096
+    assert turns >= MAX_RESPONSE_BYTES // 4096
 
 
-async def test_compressed_answers_are_not_unpacked(client: OutgoingClient, receiver: Receiver) -> None:
+async def test_compressed_answers_are_not_unpacked(client: SsrfSafeClient, receiver: Receiver) -> None:
     receiver.script(sends(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nno!"))
     assert (await post(client, receiver.url)).status == 200
 
@@ -328,16 +328,16 @@ async def test_compressed_answers_are_not_unpacked(client: OutgoingClient, recei
     ],
 )
 async def test_no_answer_has_a_reason_and_an_end(
-    client: OutgoingClient, receiver: Receiver, behaviour: Callable[..., Awaitable[None]], reason: str
+    client: SsrfSafeClient, receiver: Receiver, behaviour: Callable[..., Awaitable[None]], reason: str
 ) -> None:
     receiver.script(behaviour)
     started = time.monotonic()
-    with pytest.raises(OutgoingError, match=reason):
+    with pytest.raises(OutgoingRequestError, match=reason):
         await post(client, receiver.url, max_seconds=0.5)
     assert time.monotonic() - started < 3
 
 
-async def test_an_answer_counts_when_its_head_is_there(client: OutgoingClient, receiver: Receiver) -> None:
+async def test_an_answer_counts_when_its_head_is_there(client: SsrfSafeClient, receiver: Receiver) -> None:
     receiver.script(sends(OK, b"x", every=10))
     assert (await post(client, receiver.url, max_seconds=0.5)).status == 200
     receiver.script(sends(OK + b"x"))
@@ -349,14 +349,14 @@ async def test_a_resolver_that_hangs_does_not_outlast_the_deadline() -> None:
         await asyncio.sleep(60)
         return []
 
-    client = OutgoingClient(ANYWHERE, resolve=resolve)
-    with pytest.raises(OutgoingError, match="timeout"):
+    client = SsrfSafeClient(ANYWHERE, resolve=resolve)
+    with pytest.raises(OutgoingRequestError, match="timeout"):
         await post(client, "http://slow.example/", max_seconds=0.2)
     await client.aclose()
 
 
 async def test_names_that_hang_keep_no_other_waiting(
-    client: OutgoingClient, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    client: SsrfSafeClient, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = threading.Event()
     look_up = socket.getaddrinfo
@@ -377,10 +377,10 @@ async def test_names_that_hang_keep_no_other_waiting(
     assert {str(failure) for failure in failures} == {"timeout"}
 
 
-async def test_where_nobody_listens_there_is_no_answer(client: OutgoingClient) -> None:
+async def test_where_nobody_listens_there_is_no_answer(client: SsrfSafeClient) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        with pytest.raises(OutgoingError, match="unreachable"):
+        with pytest.raises(OutgoingRequestError, match="unreachable"):
             await post(client, f"http://127.0.0.1:{unused.getsockname()[1]}/")
 
 
@@ -394,15 +394,15 @@ async def test_a_certificate_must_be_good_for_the_name() -> None:
     async def resolve(_host: str, _port: int) -> list[str]:
         return ["127.0.0.1"]
 
-    client = OutgoingClient(ANYWHERE, resolve=resolve, tls=trusting)
-    distrusting = OutgoingClient(ANYWHERE, resolve=resolve)
+    client = SsrfSafeClient(ANYWHERE, resolve=resolve, tls=trusting)
+    distrusting = SsrfSafeClient(ANYWHERE, resolve=resolve)
     with running_receiver(tls=tls) as receiver:
         for host in ("receiver.example", "RECEIVER.example."):
             assert (await post(client, f"https://{host}:{receiver.port}/")).status == 204
         for host in ("other.example", "127.0.0.1"):
-            with pytest.raises(OutgoingError, match="tls"):
+            with pytest.raises(OutgoingRequestError, match="tls"):
                 await post(client, f"https://{host}:{receiver.port}/")
-        with pytest.raises(OutgoingError, match="tls"):
+        with pytest.raises(OutgoingRequestError, match="tls"):
             await post(distrusting, f"https://receiver.example:{receiver.port}/")
         assert len(receiver.requests) == 2
     await client.aclose()

@@ -13,14 +13,14 @@ from limits import RateLimitItemPerSecond
 from limits.aio.strategies import MovingWindowRateLimiter
 
 from app.config import Settings
-from app.services.limits.moving_window import LocalWindows, RedisWindows, Standing, Window
-from app.services.limits.rate_limiter import RateLimits
-from app.services.redis.circuit_breaker import RedisBreaker
+from app.services.limits.moving_window import InMemoryMovingWindows, LimitStatus, RedisMovingWindows, Window
+from app.services.limits.rate_limiter import RateLimiter
+from app.services.redis.circuit_breaker import RedisCircuitBreaker
 from app.services.redis.client import open_redis
 from local.redis import Redis as RedisServer
 from tests.resilience.test_stream_outages import frozen, stopped
 
-MakeLimits = Callable[..., Awaitable[RateLimits]]
+MakeLimits = Callable[..., Awaitable[RateLimiter]]
 BUDGET = 0.3
 
 
@@ -29,7 +29,7 @@ async def make_limits(settings: Settings, redis: redis.Redis) -> AsyncIterator[M
     """Makes the limits of one process after the other."""
     async with AsyncExitStack() as stack:
 
-        async def make(user: int, address: int, *, seconds: int = 60, url: str | None = None) -> RateLimits:
+        async def make(user: int, address: int, *, seconds: int = 60, url: str | None = None) -> RateLimiter:
             changed = settings.model_copy(
                 update={
                     "REDIS_URL": url or settings.REDIS_URL,
@@ -41,21 +41,21 @@ async def make_limits(settings: Settings, redis: redis.Redis) -> AsyncIterator[M
             )
             client = open_redis(changed)
             stack.push_async_callback(client.aclose)
-            breaker = RedisBreaker(client, budget=changed.REDIS_TIMEOUT)
+            breaker = RedisCircuitBreaker(client, budget=changed.REDIS_TIMEOUT)
             stack.push_async_callback(breaker.close)
-            return RateLimits(changed, client, breaker)
+            return RateLimiter(changed, client, breaker)
 
         yield make
 
 
-async def hit(limits: RateLimits, account: UUID | None = None, network: str | None = None) -> Standing:
-    standing = await limits.count(account=account, network=network)
-    assert standing is not None
-    return standing
+async def hit(limits: RateLimiter, account: UUID | None = None, network: str | None = None) -> LimitStatus:
+    status = await limits.count(account=account, network=network)
+    assert status is not None
+    return status
 
 
-def refused(standings: list[Standing]) -> int:
-    return sum(standing.is_refused for standing in standings)
+def refused(standings: list[LimitStatus]) -> int:
+    return sum(status.is_refused for status in standings)
 
 
 async def test_of_300_requests_at_once_at_two_processes_exactly_the_limit_is_let_through(
@@ -65,7 +65,7 @@ async def test_of_300_requests_at_once_at_two_processes_exactly_the_limit_is_let
     ada = uuid4()
     standings = await asyncio.gather(*(hit(processes[number % 2], ada, "192.0.2.1") for number in range(300)))
     assert refused(standings) == 200
-    assert sorted(standing.remaining for standing in standings if not standing.is_refused) == list(range(100))
+    assert sorted(status.remaining for status in standings if not status.is_refused) == list(range(100))
 
 
 async def test_the_window_moves_with_each_request_and_does_not_begin_anew(
@@ -78,23 +78,23 @@ async def test_the_window_moves_with_each_request_and_does_not_begin_anew(
     now = time.time()
     for place, age in enumerate((10, 20, 61)):
         redis.lset(key, place, f"{now - age:.6f}")
-    standing = await hit(limits, ada)
-    assert (standing.is_refused, standing.remaining) == (False, 0)
-    assert standing.reset_after in {40, 41}
+    status = await hit(limits, ada)
+    assert (status.is_refused, status.remaining) == (False, 0)
+    assert status.reset_after in {40, 41}
     again = await hit(limits, ada)
-    assert (again.is_refused, again.reset_after) == (True, standing.reset_after)
+    assert (again.is_refused, again.reset_after) == (True, status.reset_after)
     assert 0 < redis.ttl(key) <= 60
 
 
 async def test_the_library_finds_what_was_counted(make_limits: MakeLimits, settings: Settings) -> None:
     limits, ada = await make_limits(5, 1000), uuid4()
-    standing = await hit(limits, ada)
+    status = await hit(limits, ada)
     async with open_redis(settings) as client:
-        library = MovingWindowRateLimiter(RedisWindows(client))
-        stats = await library.get_window_stats(standing.window.policy, str(ada))
-        assert stats.remaining == standing.remaining == 4
+        library = MovingWindowRateLimiter(RedisMovingWindows(client))
+        stats = await library.get_window_stats(status.window.policy, str(ada))
+        assert stats.remaining == status.remaining == 4
         for _ in range(4):
-            assert await library.hit(standing.window.policy, str(ada))
+            assert await library.hit(status.window.policy, str(ada))
     assert (await hit(limits, ada)).is_refused
 
 
@@ -103,7 +103,7 @@ async def test_a_request_that_is_refused_counts_for_nobody(make_limits: MakeLimi
     ada, bob = uuid4(), uuid4()
     standings = [await hit(limits, ada, network) for _ in range(20)]
     assert refused(standings) == 18
-    assert {standing.window.policy.namespace for standing in standings} == {"user"}
+    assert {status.window.policy.namespace for status in standings} == {"user"}
     # Ada goes on and on, and the colleagues behind the same address are served all the same.
     assert not (await hit(limits, bob, network)).is_refused
     assert [(await hit(limits, uuid4(), network)).is_refused for _ in range(3)] == [False, False, True]
@@ -145,10 +145,10 @@ async def test_while_redis_is_away_each_process_counts_for_itself(
         # Each of 30 would have waited that long.
         assert time.monotonic() - began < 10 * BUDGET
         assert refused(standings) == 20
-        assert {standing.window.policy.namespace for standing in standings} == {"user"}
+        assert {status.window.policy.namespace for status in standings} == {"user"}
         # What was refused has not been counted for the network, here neither.
         others = [await hit(limits, uuid4(), "192.0.2.1") for _ in range(6)]
-        assert [standing.is_refused for standing in others] == [False] * 5 + [True]
+        assert [status.is_refused for status in others] == [False] * 5 + [True]
         assert others[-1].window.policy.namespace == "address"
         assert 1 <= others[-1].reset_after <= 60
 
@@ -162,7 +162,7 @@ async def test_when_redis_is_back_it_counts_again(
         await hit(limits, ada)
     for _ in range(200):
         await asyncio.sleep(0.05)
-        if not limits._breaker.is_away:
+        if not limits._breaker.is_open:
             break
     assert (await hit(limits, ada)).remaining == (await hit(other, ada)).remaining + 1
 
@@ -170,8 +170,8 @@ async def test_when_redis_is_back_it_counts_again(
 def test_a_process_that_counts_by_itself_remembers_no_more_clients_than_it_can_bear(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("app.services.limits.moving_window._MOST_CLIENTS", 10)
-    windows = LocalWindows()
+    monkeypatch.setattr("app.services.limits.moving_window._MAX_CLIENTS", 10)
+    windows = InMemoryMovingWindows()
     once = RateLimitItemPerSecond(1, 3600, "address")
     for number in range(100):
         assert not windows.hit_all([Window(once, str(number))]).is_refused

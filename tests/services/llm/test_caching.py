@@ -15,29 +15,39 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from app.config import Settings
-from app.graph.context import Completion, ModelError, ModelRequest, Owner, Patience, PromptMessage, Publish
-from app.services.llm.caching import CachedModel
-from app.services.llm.response_cache import AnswerCache
-from app.services.llm.single_flight import SharedCall, publish_whole
-from app.services.redis.circuit_breaker import RedisBreaker
+from app.graph.context import (
+    Completion,
+    ModelError,
+    ModelRequest,
+    PromptMessage,
+    PublishText,
+    StreamTimeouts,
+    TurnOwner,
+)
+from app.services.llm.caching import CachingChatModel
+from app.services.llm.response_cache import ResponseCache
+from app.services.llm.single_flight import SingleFlightCall, publish_in_chunks
+from app.services.redis.circuit_breaker import RedisCircuitBreaker
 from app.services.redis.client import open_redis
-from app.services.redis.keys import cache_index_of_session, erase_cached
-from tests.support.fakes import FakeModel, asking, completion
+from app.services.redis.keys import cache_index_of_session, purge_index
+from tests.support.fakes import FakeModel, completion, model_request
 
 QUESTION: list[PromptMessage] = [{"role": "user", "content": "Hi"}]
-ADA, BOB = Owner(1, uuid4(), uuid4()), Owner(2, uuid4(), uuid4())
-ASKED = asking(QUESTION, owner=ADA)
-PATIENT = Patience(first=5, pause=5, total=10)
+ADA, BOB = TurnOwner(1, uuid4(), uuid4()), TurnOwner(2, uuid4(), uuid4())
+ASKED = model_request(QUESTION, owner=ADA)
+PATIENT = StreamTimeouts(first=5, pause=5, total=10)
 TEXT = "Many words that follow each other. " * 20
 
 
 class Asker:
     """Somebody who asks, and what they get to see."""
 
-    def __init__(self, model: CachedModel, request: ModelRequest = ASKED, patience: Patience = PATIENT) -> None:
+    def __init__(
+        self, model: CachingChatModel, request: ModelRequest = ASKED, timeouts: StreamTimeouts = PATIENT
+    ) -> None:
         self.pieces: list[str] = []
         self.seen = asyncio.Event()
-        self.asking = asyncio.create_task(model.stream(request, self._publish, patience=patience))
+        self.asking = asyncio.create_task(model.stream(request, self._publish, timeouts=timeouts))
 
     def _publish(self, piece: str) -> None:
         self.pieces.append(piece)
@@ -54,21 +64,21 @@ async def soon() -> None:
 
 
 @pytest.fixture
-def cache(breaker: RedisBreaker) -> AnswerCache:
-    return AnswerCache(breaker, seconds=60, scope="user")
+def cache(breaker: RedisCircuitBreaker) -> ResponseCache:
+    return ResponseCache(breaker, seconds=60, scope="user")
 
 
-async def test_the_second_time_no_model_is_asked(cache: AnswerCache) -> None:
+async def test_the_second_time_no_model_is_asked(cache: ResponseCache) -> None:
     inner = FakeModel(completion(TEXT))
-    model = CachedModel(inner, cache)
+    model = CachingChatModel(inner, cache)
     first = await model.complete(ASKED, max_seconds=5)
     again = await model.complete(ASKED, max_seconds=5)
     assert (first.is_cached, again) == (False, replace(first, is_cached=True))
     assert len(inner.asked) == 1
 
 
-async def test_a_known_answer_streams_in_pieces(cache: AnswerCache) -> None:
-    model = CachedModel(FakeModel(completion(TEXT)), cache)
+async def test_a_known_answer_streams_in_pieces(cache: ResponseCache) -> None:
+    model = CachingChatModel(FakeModel(completion(TEXT)), cache)
     await model.complete(ASKED, max_seconds=5)
     asker = Asker(model)
     answer = await asker.asking
@@ -82,21 +92,21 @@ async def test_a_known_answer_streams_in_pieces(cache: AnswerCache) -> None:
 @given(st.text(max_size=2000) | st.text(" \nab", max_size=2000))
 def test_the_pieces_of_a_text_are_the_text(text: str) -> None:
     pieces: list[str] = []
-    asyncio.run(publish_whole(text, pieces.append))
+    asyncio.run(publish_in_chunks(text, pieces.append))
     assert "".join(pieces) == text
     assert all(0 < len(piece) <= 200 for piece in pieces)
 
 
 async def test_a_very_long_text_is_handed_over_in_a_few_large_pieces() -> None:
     pieces: list[str] = []
-    await publish_whole("x" * 50_000 + TEXT * 70, pieces.append)
+    await publish_in_chunks("x" * 50_000 + TEXT * 70, pieces.append)
     assert "".join(pieces) == "x" * 50_000 + TEXT * 70
     assert len(pieces) < 50
 
 
-async def test_many_who_ask_the_same_at_once_are_one_call_that_is_paid_for_once(cache: AnswerCache) -> None:
+async def test_many_who_ask_the_same_at_once_are_one_call_that_is_paid_for_once(cache: ResponseCache) -> None:
     inner = FakeModel(completion(TEXT), gate=asyncio.Event())
-    model = CachedModel(inner, cache)
+    model = CachingChatModel(inner, cache)
     askers = [Asker(model, replace(ASKED, owner=replace(ADA, session_uuid=uuid4()))) for _ in range(30)]
     whole = [asyncio.create_task(model.complete(ASKED, max_seconds=5)) for _ in range(20)]
     await soon()
@@ -107,10 +117,10 @@ async def test_many_who_ask_the_same_at_once_are_one_call_that_is_paid_for_once(
     assert {answer.text for answer in answers} == {asker.text for asker in askers} == {TEXT}
 
 
-async def test_what_is_said_already_and_what_comes_is_shown_to_whoever_joins(cache: AnswerCache) -> None:
+async def test_what_is_said_already_and_what_comes_is_shown_to_whoever_joins(cache: ResponseCache) -> None:
     inner = FakeModel(completion("One two three."), gate=asyncio.Event())
     inner.said_first = ["One ", "two "]
-    model = CachedModel(inner, cache)
+    model = CachingChatModel(inner, cache)
     first = Asker(model)
     await first.seen.wait()
     second = Asker(model)
@@ -121,9 +131,9 @@ async def test_what_is_said_already_and_what_comes_is_shown_to_whoever_joins(cac
     assert (first.pieces, second.pieces) == (["One ", "two ", "three."], ["One two ", "three."])
 
 
-async def test_who_reads_along_with_a_call_in_one_piece_sees_the_whole(cache: AnswerCache) -> None:
+async def test_who_reads_along_with_a_call_in_one_piece_sees_the_whole(cache: ResponseCache) -> None:
     inner = FakeModel(completion(TEXT), gate=asyncio.Event())
-    model = CachedModel(inner, cache)
+    model = CachingChatModel(inner, cache)
     whole = asyncio.create_task(model.complete(ASKED, max_seconds=5))
     await inner.was_asked.wait()
     reader = Asker(model)
@@ -133,10 +143,10 @@ async def test_who_reads_along_with_a_call_in_one_piece_sees_the_whole(cache: An
     assert len(inner.asked) == 1
 
 
-async def test_when_the_first_asker_leaves_the_others_get_the_answer(cache: AnswerCache) -> None:
+async def test_when_the_first_asker_leaves_the_others_get_the_answer(cache: ResponseCache) -> None:
     inner = FakeModel(completion(TEXT), gate=asyncio.Event())
     inner.said_first = ["Many "]
-    model = CachedModel(inner, cache)
+    model = CachingChatModel(inner, cache)
     first = Asker(model)
     await first.seen.wait()
     others = [Asker(model) for _ in range(2)]
@@ -164,9 +174,9 @@ class Interruptible(FakeModel):
             raise
 
 
-async def test_a_call_that_everybody_left_is_cut_off_and_who_comes_then_gets_another(cache: AnswerCache) -> None:
+async def test_a_call_that_everybody_left_is_cut_off_and_who_comes_then_gets_another(cache: ResponseCache) -> None:
     inner = Interruptible(None, completion(TEXT))
-    model = CachedModel(inner, cache)
+    model = CachingChatModel(inner, cache)
     askers = [Asker(model) for _ in range(3)]
     await inner.was_asked.wait()
     await soon()
@@ -178,10 +188,10 @@ async def test_a_call_that_everybody_left_is_cut_off_and_who_comes_then_gets_ano
     assert all(asker.asking.cancelled() for asker in askers)
 
 
-async def test_a_failure_is_of_those_who_wait_and_of_nobody_after(cache: AnswerCache) -> None:
+async def test_a_failure_is_of_those_who_wait_and_of_nobody_after(cache: ResponseCache) -> None:
     failure = ModelError("provider_rate_limited", retryable=True, retry_after=3)
     inner = FakeModel(failure, completion(TEXT), gate=asyncio.Event())
-    model = CachedModel(inner, cache)
+    model = CachingChatModel(inner, cache)
     askers = [Asker(model) for _ in range(3)]
     await soon()
     inner.gate.set()
@@ -194,16 +204,16 @@ async def test_a_failure_is_of_those_who_wait_and_of_nobody_after(cache: AnswerC
             True,
             3,
         )
-        faults.append(raised.value.is_models_fault)
+        faults.append(raised.value.is_model_fault)
     assert faults == [True, False, False]  # once, by whoever counts the model's failures
     assert len(inner.asked) == 1
     assert (await Asker(model).asking).text == TEXT
 
 
 async def test_a_fault_of_ours_reaches_all_who_wait_and_nothing_is_left_over(
-    cache: AnswerCache, caplog: pytest.LogCaptureFixture
+    cache: ResponseCache, caplog: pytest.LogCaptureFixture
 ) -> None:
-    model = CachedModel(FakeModel(ZeroDivisionError(), gate=(gate := asyncio.Event())), cache)
+    model = CachingChatModel(FakeModel(ZeroDivisionError(), gate=(gate := asyncio.Event())), cache)
     askers = [Asker(model) for _ in range(3)]
     await soon()
     gate.set()
@@ -214,12 +224,12 @@ async def test_a_fault_of_ours_reaches_all_who_wait_and_nothing_is_left_over(
     assert caplog.messages == []
 
 
-async def test_who_joins_waits_no_longer_than_they_would_for_a_call_of_their_own(cache: AnswerCache) -> None:
+async def test_who_joins_waits_no_longer_than_they_would_for_a_call_of_their_own(cache: ResponseCache) -> None:
     inner = FakeModel(completion(TEXT), gate=asyncio.Event())
-    model = CachedModel(inner, cache)
+    model = CachingChatModel(inner, cache)
     first = Asker(model)
     await inner.was_asked.wait()
-    hasty = Asker(model, patience=Patience(first=0.1, pause=0.1, total=0.1))
+    hasty = Asker(model, timeouts=StreamTimeouts(first=0.1, pause=0.1, total=0.1))
     in_a_hurry = asyncio.create_task(model.complete(ASKED, max_seconds=0.1))
     for waiting in (hasty.asking, in_a_hurry):
         with pytest.raises(ModelError, match="provider_timeout"):
@@ -228,13 +238,16 @@ async def test_who_joins_waits_no_longer_than_they_would_for_a_call_of_their_own
     assert (await first.asking).text == TEXT
 
 
-async def test_once_an_answer_has_begun_who_joined_waits_for_all_of_it(cache: AnswerCache) -> None:
+async def test_once_an_answer_has_begun_who_joined_waits_for_all_of_it(cache: ResponseCache) -> None:
     inner = FakeModel(completion("One two."), gate=asyncio.Event())
     inner.said_first = ["One "]
-    model = CachedModel(inner, cache)
+    model = CachingChatModel(inner, cache)
     first = Asker(model)
     await first.seen.wait()
-    patient, hasty = Asker(model, patience=Patience(0.05, 5, 5)), Asker(model, patience=Patience(0.05, 5, 0.1))
+    patient, hasty = (
+        Asker(model, timeouts=StreamTimeouts(0.05, 5, 5)),
+        Asker(model, timeouts=StreamTimeouts(0.05, 5, 0.1)),
+    )
     with pytest.raises(ModelError, match="provider_timeout"):
         await hasty.asking
     assert hasty.text == "One "
@@ -247,16 +260,16 @@ async def test_an_answer_that_comes_as_somebodys_patience_ends_is_the_others_all
     loop = asyncio.get_running_loop()
     begins = loop.create_future()
 
-    async def ask(show: Publish) -> Completion:
+    async def ask(show: PublishText) -> Completion:
         await begins
         if streams:
             show(TEXT)
         return completion(TEXT)
 
-    async def then(_call: SharedCall, _completion: Completion) -> None:
+    async def then(_call: SingleFlightCall, _completion: Completion) -> None:
         pass
 
-    call = SharedCall(ask, then)
+    call = SingleFlightCall(ask, then)
     first = asyncio.create_task(call.join(ADA, None))
     second = asyncio.create_task(call.join(ADA, None, replace(PATIENT, first=0.01)))
     await asyncio.sleep(0)
@@ -268,9 +281,9 @@ async def test_an_answer_that_comes_as_somebodys_patience_ends_is_the_others_all
     assert (await asyncio.wait_for(first, 5)).text == TEXT
 
 
-async def test_others_never_share_a_call_nor_an_answer(cache: AnswerCache) -> None:
+async def test_others_never_share_a_call_nor_an_answer(cache: ResponseCache) -> None:
     inner = FakeModel(completion("For Ada."), completion("For Bob."), gate=asyncio.Event())
-    model = CachedModel(inner, cache)
+    model = CachingChatModel(inner, cache)
     ada, bob = Asker(model), Asker(model, replace(ASKED, owner=BOB))
     await soon()
     inner.gate.set()
@@ -280,9 +293,9 @@ async def test_others_never_share_a_call_nor_an_answer(cache: AnswerCache) -> No
     assert len(inner.asked) == 2
 
 
-async def test_where_the_operator_wants_it_all_share(breaker: RedisBreaker) -> None:
+async def test_where_the_operator_wants_it_all_share(breaker: RedisCircuitBreaker) -> None:
     inner = FakeModel(completion(TEXT), gate=asyncio.Event())
-    model = CachedModel(inner, AnswerCache(breaker, seconds=60, scope="global"))
+    model = CachingChatModel(inner, ResponseCache(breaker, seconds=60, scope="global"))
     ada, bob = Asker(model), Asker(model, replace(ASKED, owner=BOB))
     await soon()
     inner.gate.set()
@@ -292,17 +305,17 @@ async def test_where_the_operator_wants_it_all_share(breaker: RedisBreaker) -> N
 
 
 async def test_who_asks_while_the_answer_is_being_stored_gets_it_from_the_cache(
-    cache: AnswerCache, redis: Redis, breaker: RedisBreaker, monkeypatch: pytest.MonkeyPatch
+    cache: ResponseCache, redis: Redis, breaker: RedisCircuitBreaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, may_store = cache.store, asyncio.Event()
 
-    async def slow(key: str, owners: tuple[Owner, ...], completion: Completion) -> None:
+    async def slow(key: str, owners: tuple[TurnOwner, ...], completion: Completion) -> None:
         await may_store.wait()
         await store(key, owners, completion)
 
     monkeypatch.setattr(cache, "store", slow)
     inner = FakeModel(completion("Secret."))
-    model = CachedModel(inner, cache)
+    model = CachingChatModel(inner, cache)
     await model.complete(ASKED, max_seconds=5)  # does not wait for the storing
     other = uuid4()
     again = Asker(model, replace(ASKED, owner=replace(ADA, session_uuid=other)))
@@ -312,15 +325,15 @@ async def test_who_asks_while_the_answer_is_being_stored_gets_it_from_the_cache(
     assert (await again.asking).is_cached
     # So it is known that this session has it too.
     async with breaker.guard() as client:
-        assert await erase_cached(client, cache_index_of_session(other)) == 1
+        assert await purge_index(client, cache_index_of_session(other)) == 1
     assert not list(redis.scan_iter("answer:*"))
 
 
 async def test_all_who_wait_for_a_known_answer_are_noted_to_have_it(
-    cache: AnswerCache, redis: Redis, breaker: RedisBreaker
+    cache: ResponseCache, redis: Redis, breaker: RedisCircuitBreaker
 ) -> None:
     inner = FakeModel(completion("Secret."))
-    model = CachedModel(inner, cache)
+    model = CachingChatModel(inner, cache)
     await model.complete(ASKED, max_seconds=5)
     await model.close()
     sessions = [uuid4() for _ in range(5)]
@@ -331,19 +344,19 @@ async def test_all_who_wait_for_a_known_answer_are_noted_to_have_it(
     for session in sessions:
         assert redis.zcard(cache_index_of_session(session).entries) == 1
     async with breaker.guard() as client:
-        assert await erase_cached(client, cache_index_of_session(sessions[3])) == 1
+        assert await purge_index(client, cache_index_of_session(sessions[3])) == 1
     assert not list(redis.scan_iter("answer:*"))
 
 
 async def test_a_session_that_is_deleted_while_it_waits_leaves_nothing(
-    cache: AnswerCache, redis: Redis, breaker: RedisBreaker
+    cache: ResponseCache, redis: Redis, breaker: RedisCircuitBreaker
 ) -> None:
     inner = FakeModel(completion("Secret."), gate=asyncio.Event())
-    model = CachedModel(inner, cache)
+    model = CachingChatModel(inner, cache)
     asker = Asker(model)
     await inner.was_asked.wait()
     async with breaker.guard() as client:
-        await erase_cached(client, cache_index_of_session(ADA.session_uuid or uuid4()))
+        await purge_index(client, cache_index_of_session(ADA.session_uuid or uuid4()))
     inner.gate.set()
     await asker.asking
     await model.close()
@@ -352,9 +365,9 @@ async def test_a_session_that_is_deleted_while_it_waits_leaves_nothing(
 
 async def test_without_redis_calls_are_still_shared_and_answered(settings: Settings) -> None:
     nowhere = open_redis(settings.model_copy(update={"REDIS_URL": "redis://127.0.0.1:9"}))
-    breaker = RedisBreaker(nowhere, budget=0.3)
+    breaker = RedisCircuitBreaker(nowhere, budget=0.3)
     inner = FakeModel(completion(TEXT), completion(TEXT))
-    model = CachedModel(inner, AnswerCache(breaker, seconds=60, scope="user"))
+    model = CachingChatModel(inner, ResponseCache(breaker, seconds=60, scope="user"))
     answers = await asyncio.gather(*(Asker(model).asking for _ in range(10)))
     assert sum(not answer.is_cached for answer in answers) == len(inner.asked) == 1
     assert not (await Asker(model).asking).is_cached
@@ -370,11 +383,13 @@ class Echo:
         self._chance = chance
 
     async def complete(self, request: ModelRequest, *, max_seconds: float) -> Completion:
-        return await self.stream(request, lambda _: None, patience=Patience(max_seconds, max_seconds, max_seconds))
+        return await self.stream(
+            request, lambda _: None, timeouts=StreamTimeouts(max_seconds, max_seconds, max_seconds)
+        )
 
-    async def stream(self, request: ModelRequest, publish: Publish, *, patience: Patience) -> Completion:
+    async def stream(self, request: ModelRequest, publish: PublishText, *, timeouts: StreamTimeouts) -> Completion:
         text = ""
-        async with asyncio.timeout(patience.total):
+        async with asyncio.timeout(timeouts.total):
             for word in (canary(request.owner.user_uuid), request.messages[0]["content"]):
                 await asyncio.sleep(self._chance.choice((0, 0, 0.001, 0.01)))
                 publish(f"{word} ")
@@ -387,37 +402,37 @@ def canary(user: UUID) -> str:
 
 
 @pytest.fixture
-async def nervous_breaker(settings: Settings, redis: Redis) -> AsyncIterator[RedisBreaker]:
+async def nervous_breaker(settings: Settings, redis: Redis) -> AsyncIterator[RedisCircuitBreaker]:
     """One whose Redis is given up again and again."""
     client = open_redis(settings)
-    breaker = RedisBreaker(client, budget=0.05)
+    breaker = RedisCircuitBreaker(client, budget=0.05)
     yield breaker
     await breaker.close()
     await client.aclose()
 
 
 async def test_in_10000_requests_that_are_cached_and_cancelled_nobody_gets_anothers_answer(
-    nervous_breaker: RedisBreaker,
+    nervous_breaker: RedisCircuitBreaker,
     redis: Redis,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("app.services.redis.circuit_breaker._PROBE_PAUSE", 0.01)
+    monkeypatch.setattr("app.services.redis.circuit_breaker._PROBE_INTERVAL", 0.01)
     caplog.set_level(logging.ERROR)
     chance = random.Random(2)  # noqa: S311 - not a secret
-    cache = AnswerCache(nervous_breaker, seconds=60, scope="user")
-    model = CachedModel(Echo(chance), cache)
+    cache = ResponseCache(nervous_breaker, seconds=60, scope="user")
+    model = CachingChatModel(Echo(chance), cache)
     users = [uuid4() for _ in range(20)]
     outcomes: Counter[str] = Counter()
     at_once = asyncio.Semaphore(200)
 
     async def ask() -> None:
         user, question = chance.choice(users), f"question {chance.randrange(10)}"
-        request = asking([{"role": "user", "content": question}], owner=Owner(1, user, uuid4()))
+        request = model_request([{"role": "user", "content": question}], owner=TurnOwner(1, user, uuid4()))
         pieces: list[str] = []
         async with at_once:
             if chance.random() < 0.5:
-                asked = asyncio.ensure_future(model.stream(request, pieces.append, patience=PATIENT))
+                asked = asyncio.ensure_future(model.stream(request, pieces.append, timeouts=PATIENT))
             else:
                 asked = asyncio.ensure_future(model.complete(request, max_seconds=5))
             if chance.random() < 0.05:

@@ -7,13 +7,13 @@ import pytest
 from genai_prices import Usage, calc_price
 
 from app.config import ModelSetting
-from app.services.llm.catalog import Catalog, Model
+from app.services.llm.catalog import CatalogModel, ModelCatalog
 
 ELSEWHERE = "http://127.0.0.1:9/v1"
 
 
-def catalog(*settings: ModelSetting, **arguments: object) -> Catalog:
-    return Catalog(settings, **{"primary": "gpt-4", "default_window": 4096, **arguments})  # type: ignore[arg-type]
+def catalog(*settings: ModelSetting, **arguments: object) -> ModelCatalog:
+    return ModelCatalog(settings, **{"primary": "gpt-4", "default_window": 4096, **arguments})  # type: ignore[arg-type]
 
 
 def priced(name: str, prompt: str, completion: str) -> ModelSetting:
@@ -32,24 +32,24 @@ def test_the_primary_comes_first_then_the_fallbacks_then_the_others_each_once() 
 @pytest.mark.parametrize("base_url", [None, ELSEWHERE])
 def test_what_is_not_set_comes_from_the_price_list(monkeypatch: pytest.MonkeyPatch, base_url: str | None) -> None:
     monkeypatch.setattr(socket, "socket", None)  # nothing is downloaded
-    assert catalog(base_url=base_url).get("gpt-4") == Model("gpt-4", 8192, Decimal(30), Decimal(60))
+    assert catalog(base_url=base_url).get("gpt-4") == CatalogModel("gpt-4", 8192, Decimal(30), Decimal(60))
 
 
 def test_of_a_model_that_nobody_knows_the_window_is_assumed_and_the_price_is_unknown() -> None:
     made = catalog(primary="house-model", default_window=1234)
-    assert made.get("house-model") == Model("house-model", 1234, None, None)
+    assert made.get("house-model") == CatalogModel("house-model", 1234, None, None)
     assert made.cost("house-model", 1000, 1000) is None
 
 
 def test_settings_go_before_the_price_list() -> None:
     setting = ModelSetting(name="gpt-4", context_window=100, prompt_price=Decimal(1), completion_price=Decimal(0))
     made = catalog(setting)
-    assert made.get("gpt-4") == Model("gpt-4", 100, Decimal(1), Decimal(0))
+    assert made.get("gpt-4") == CatalogModel("gpt-4", 100, Decimal(1), Decimal(0))
     assert made.cost("gpt-4", 500_000, 1_000_000) == Decimal("0.5")
 
 
 def test_a_window_alone_leaves_the_prices_of_the_list() -> None:
-    assert catalog(ModelSetting(name="gpt-4", context_window=100)).get("gpt-4") == Model(
+    assert catalog(ModelSetting(name="gpt-4", context_window=100)).get("gpt-4") == CatalogModel(
         "gpt-4", 100, Decimal(30), Decimal(60)
     )
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from app.services.llm.circuit_breaker import Breaker, Breakers
+from app.services.llm.circuit_breaker import CircuitBreaker, CircuitBreakers
 
 
 class Clock:
@@ -21,83 +21,83 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def breaker(clock: Clock) -> Breaker:
-    return Breaker(failures=3, pause=10, now=clock)
+def breaker(clock: Clock) -> CircuitBreaker:
+    return CircuitBreaker(failures=3, pause=10, now=clock)
 
 
-def fail(breaker: Breaker, times: int) -> None:
+def fail(breaker: CircuitBreaker, times: int) -> None:
     for _ in range(times):
-        breaker.failed()
+        breaker.record_failure()
 
 
-def test_so_many_failures_in_a_row_open_it(breaker: Breaker) -> None:
+def test_so_many_failures_in_a_row_open_it(breaker: CircuitBreaker) -> None:
     fail(breaker, 2)
-    assert (breaker.state, breaker.lets_through()) == ("closed", True)
+    assert (breaker.state, breaker.allow_request()) == ("closed", True)
     fail(breaker, 1)
-    assert (breaker.state, breaker.lets_through(), breaker.due_in) == ("open", False, 10)
+    assert (breaker.state, breaker.allow_request(), breaker.seconds_until_retry) == ("open", False, 10)
 
 
-def test_a_success_in_between_is_a_new_start(breaker: Breaker) -> None:
+def test_a_success_in_between_is_a_new_start(breaker: CircuitBreaker) -> None:
     fail(breaker, 2)
-    breaker.succeeded()
+    breaker.record_success()
     fail(breaker, 2)
     assert breaker.state == "closed"
 
 
-def test_after_the_pause_one_probe_is_let_through(breaker: Breaker, clock: Clock) -> None:
+def test_after_the_pause_one_probe_is_let_through(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker, 3)
     clock.time += 10
     assert breaker.state == "half_open"
-    assert [breaker.lets_through() for _ in range(3)] == [True, False, False]
+    assert [breaker.allow_request() for _ in range(3)] == [True, False, False]
     assert breaker.state == "half_open"
 
 
-def test_a_probe_that_succeeds_closes_it(breaker: Breaker, clock: Clock) -> None:
+def test_a_probe_that_succeeds_closes_it(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker, 3)
     clock.time += 10
-    assert breaker.lets_through()
-    breaker.succeeded()
+    assert breaker.allow_request()
+    breaker.record_success()
     assert breaker.state == "closed"
-    assert [breaker.lets_through() for _ in range(3)] == [True] * 3
+    assert [breaker.allow_request() for _ in range(3)] == [True] * 3
 
 
-def test_a_probe_that_fails_opens_it_for_another_pause(breaker: Breaker, clock: Clock) -> None:
+def test_a_probe_that_fails_opens_it_for_another_pause(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker, 3)
     clock.time += 10
-    assert breaker.lets_through()
+    assert breaker.allow_request()
     clock.time += 4
-    breaker.failed()
-    assert (breaker.state, breaker.due_in) == ("open", 10)
+    breaker.record_failure()
+    assert (breaker.state, breaker.seconds_until_retry) == ("open", 10)
 
 
-def test_a_probe_of_which_nobody_hears_again_costs_another_pause(breaker: Breaker, clock: Clock) -> None:
+def test_a_probe_of_which_nobody_hears_again_costs_another_pause(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker, 3)
     clock.time += 10
-    assert breaker.lets_through()
+    assert breaker.allow_request()
     clock.time += 9
-    assert not breaker.lets_through()
+    assert not breaker.allow_request()
     clock.time += 1
-    assert breaker.lets_through()
+    assert breaker.allow_request()
 
 
 @pytest.mark.parametrize(("asked", "due"), [(None, 10), (5, 10), (30, 30), (86_400, 60)])
 def test_it_stays_open_as_long_as_the_provider_asks_within_reason(
-    breaker: Breaker, asked: float | None, due: float
+    breaker: CircuitBreaker, asked: float | None, due: float
 ) -> None:
     fail(breaker, 2)
-    breaker.failed(asked)
-    assert breaker.due_in == due
+    breaker.record_failure(asked)
+    assert breaker.seconds_until_retry == due
 
 
 def test_each_model_has_its_own(clock: Clock) -> None:
-    breakers = Breakers(["a", "b"], failures=1, pause=10, now=clock)
-    breakers.failed("a", pause=None)
+    breakers = CircuitBreakers(["a", "b"], failures=1, pause=10, now=clock)
+    breakers.record_failure("a", pause=None)
     assert breakers.states == {"a": "open", "b": "closed"}
-    assert (breakers.may_ask("a"), breakers.may_ask("b")) == (False, True)
-    assert (breakers.due_in("a"), breakers.due_in("b")) == (10, 0)
+    assert (breakers.allow_request("a"), breakers.allow_request("b")) == (False, True)
+    assert (breakers.seconds_until_retry("a"), breakers.seconds_until_retry("b")) == (10, 0)
     clock.time += 10
-    assert breakers.may_ask("a")
-    breakers.succeeded("a")
+    assert breakers.allow_request("a")
+    breakers.record_success("a")
     assert breakers.states == {"a": "closed", "b": "closed"}
 
 
@@ -111,7 +111,7 @@ class BreakerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = Clock()
-        self.breaker = Breaker(failures=3, pause=10, now=self.clock)
+        self.breaker = CircuitBreaker(failures=3, pause=10, now=self.clock)
         self.failures = 0
         self.last_probe = 0.0
 
@@ -121,7 +121,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @rule()
     def ask(self) -> None:
-        is_let_through = self.breaker.lets_through()
+        is_let_through = self.breaker.allow_request()
         if self.failures < 3:
             assert is_let_through
         elif is_let_through:
@@ -130,12 +130,12 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @rule()
     def succeed(self) -> None:
-        self.breaker.succeeded()
+        self.breaker.record_success()
         self.failures, self.last_probe = 0, 0.0
 
     @rule()
     def fail(self) -> None:
-        self.breaker.failed()
+        self.breaker.record_failure()
         self.failures += 1
 
     @invariant()
@@ -144,7 +144,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @invariant()
     def soon_due(self) -> None:
-        assert 0 <= self.breaker.due_in <= 10 + _ROUNDING
+        assert 0 <= self.breaker.seconds_until_retry <= 10 + _ROUNDING
 
 
 TestBreakerMachine = BreakerMachine.TestCase

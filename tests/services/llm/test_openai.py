@@ -13,10 +13,10 @@ import pytest
 
 from app.config import Settings
 from app.core.exceptions import StartupError
-from app.graph.context import Completion, ModelError, Patience, PromptMessage, Sampling, Spent
+from app.graph.context import Completion, ModelError, PromptMessage, Sampling, StreamTimeouts, TokenCounts
 from app.services.llm import openai
 from app.services.llm.openai import MAX_BODY_BYTES, OpenAIChatModel
-from tests.support.fakes import asking
+from tests.support.fakes import model_request
 from tests.support.provider import (
     Behaviour,
     Provider,
@@ -48,8 +48,10 @@ async def model(provider: Provider) -> AsyncIterator[OpenAIChatModel]:
 
 async def attempt(model: OpenAIChatModel, seconds: float, *, is_streamed: bool) -> Completion:
     if is_streamed:
-        return await model.stream(asking(QUESTION), lambda _text: None, patience=Patience(seconds, seconds, seconds))
-    return await model.complete(asking(QUESTION), max_seconds=seconds)
+        return await model.stream(
+            model_request(QUESTION), lambda _text: None, timeouts=StreamTimeouts(seconds, seconds, seconds)
+        )
+    return await model.complete(model_request(QUESTION), max_seconds=seconds)
 
 
 def document(**choice: object) -> bytes:
@@ -63,9 +65,9 @@ async def test_the_request_says_what_was_asked_and_the_answer_comes_back(
 ) -> None:
     provider.script(answers("Good day. 🌍", usage=(7, 2), model="gpt-4-0613"))
     parameters = Sampling(max_tokens=50, temperature=0.5)
-    completion = await model.complete(asking(QUESTION, model="gpt-4", parameters=parameters), max_seconds=2)
+    completion = await model.complete(model_request(QUESTION, model="gpt-4", parameters=parameters), max_seconds=2)
     assert (completion.text, completion.model, completion.finish_reason) == ("Good day. 🌍", "gpt-4-0613", "stop")
-    assert completion.spent == Spent(7, 2)
+    assert completion.token_counts == TokenCounts(7, 2)
     (call,) = provider.calls
     assert call.body == {"model": "gpt-4", "messages": QUESTION, "max_tokens": 50, "temperature": 0.5}
     assert call.headers["authorization"] == "Bearer sk-canary"
@@ -75,8 +77,8 @@ async def test_tokens_are_estimated_and_marked_where_the_provider_counts_none(
     provider: Provider, model: OpenAIChatModel
 ) -> None:
     provider.script(answers("x" * 40, usage=None))
-    completion = await model.complete(asking([{"role": "user", "content": "y" * 80}]), max_seconds=2)
-    assert completion.spent == Spent(20, 10, is_estimated=True)
+    completion = await model.complete(model_request([{"role": "user", "content": "y" * 80}]), max_seconds=2)
+    assert completion.token_counts == TokenCounts(20, 10, is_estimated=True)
 
 
 @pytest.mark.parametrize(
@@ -91,18 +93,18 @@ async def test_an_odd_count_of_tokens_does_not_spoil_an_answer(
 ) -> None:
     choices = [{"message": {"content": "Hi."}, "finish_reason": "stop"}]
     provider.script(sends(json.dumps({"model": "m", "choices": choices, "usage": usage}).encode()))
-    completion = await model.complete(asking(QUESTION), max_seconds=2)
-    assert (completion.text, completion.spent.is_estimated) == ("Hi.", True)
+    completion = await model.complete(model_request(QUESTION), max_seconds=2)
+    assert (completion.text, completion.token_counts.is_estimated) == ("Hi.", True)
 
 
 async def test_an_answer_cut_for_length_says_so(provider: Provider, model: OpenAIChatModel) -> None:
     provider.script(answers("Once upon", finish_reason="length"))
-    assert (await model.complete(asking(QUESTION), max_seconds=2)).finish_reason == "length"
+    assert (await model.complete(model_request(QUESTION), max_seconds=2)).finish_reason == "length"
 
 
 async def test_text_that_cannot_be_stored_is_cleaned(provider: Provider, model: OpenAIChatModel) -> None:
     provider.script(answers("a\x00b\ud800", model="m\x00\udfff" + "x" * 300))
-    completion = await model.complete(asking(QUESTION), max_seconds=2)
+    completion = await model.complete(model_request(QUESTION), max_seconds=2)
     assert (completion.text, completion.is_repaired) == ("ab?", True)
     assert completion.model == "m?" + "x" * 198
 
@@ -110,14 +112,14 @@ async def test_text_that_cannot_be_stored_is_cleaned(provider: Provider, model: 
 async def test_a_redirect_takes_the_conversation_nowhere(provider: Provider, model: OpenAIChatModel) -> None:
     provider.script(redirects("/v1/chat/completions"))
     with pytest.raises(ModelError, match="provider_rejected"):
-        await model.complete(asking(QUESTION), max_seconds=2)
+        await model.complete(model_request(QUESTION), max_seconds=2)
     assert len(provider.calls) == 1
 
 
 async def test_openai_itself_gets_the_limit_under_its_newer_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_BASE_URL")
     model = OpenAIChatModel.from_settings(Settings.model_validate(SETTINGS | {"OPENAI_API_KEY": "sk-canary"}))
-    body = model._body(asking(QUESTION, parameters=Sampling(max_tokens=50, top_p=0.5)))
+    body = model._body(model_request(QUESTION, parameters=Sampling(max_tokens=50, top_p=0.5)))
     assert body == {"model": "primary", "messages": QUESTION, "max_completion_tokens": 50, "top_p": 0.5}
     await model.close()
 
@@ -160,10 +162,10 @@ async def test_faults_become_the_one_error_with_a_stable_code(
 ) -> None:
     provider.script(behaviour)
     with pytest.raises(ModelError) as failure:
-        await model.complete(asking(QUESTION), max_seconds=2)
+        await model.complete(model_request(QUESTION), max_seconds=2)
     assert (failure.value.code, failure.value.retryable) == (code, retryable)
     assert len(provider.calls) == 1  # the client does not repeat on its own
-    assert (await model.complete(asking(QUESTION), max_seconds=2)).text == "Hello."  # and works again
+    assert (await model.complete(model_request(QUESTION), max_seconds=2)).text == "Hello."  # and works again
 
 
 @pytest.mark.parametrize(
@@ -180,7 +182,7 @@ async def test_an_attempt_ends_at_its_deadline_and_hangs_up(
     provider.script(behaviour)
     started = time.monotonic()
     with pytest.raises(ModelError) as failure:
-        await model.complete(asking(QUESTION), max_seconds=0.3)
+        await model.complete(model_request(QUESTION), max_seconds=0.3)
     assert 0.3 <= time.monotonic() - started < 0.8
     assert (failure.value.code, failure.value.retryable) == ("provider_timeout", True)
     (call,) = provider.calls
@@ -192,11 +194,11 @@ async def test_a_closed_port_is_told_at_once(
 ) -> None:
     with provider.refusing_connections():
         with pytest.raises(ModelError) as failure:
-            await model.complete(asking(QUESTION), max_seconds=2)
+            await model.complete(model_request(QUESTION), max_seconds=2)
         assert (failure.value.code, failure.value.retryable) == ("provider_unreachable", True)
-        assert not failure.value.may_have_cost
+        assert not failure.value.may_have_used_tokens
     assert [record.__dict__["reason"] for record in caplog.records] == ["ConnectionRefusedError"]
-    assert (await model.complete(asking(QUESTION), max_seconds=2)).text == "Hello."
+    assert (await model.complete(model_request(QUESTION), max_seconds=2)).text == "Hello."
 
 
 @pytest.mark.parametrize(
@@ -218,19 +220,19 @@ async def test_retry_after_is_read_where_it_makes_sense(
 ) -> None:
     provider.script(fails(429, retry_after=header))
     with pytest.raises(ModelError) as failure:
-        await model.complete(asking(QUESTION), max_seconds=2)
+        await model.complete(model_request(QUESTION), max_seconds=2)
     assert failure.value.retry_after == seconds
 
 
 async def test_retry_after_may_be_a_date(provider: Provider, model: OpenAIChatModel) -> None:
     provider.script(fails(503, retry_after=formatdate(time.time() + 30, usegmt=True)))
     with pytest.raises(ModelError) as failure:
-        await model.complete(asking(QUESTION), max_seconds=2)
+        await model.complete(model_request(QUESTION), max_seconds=2)
     assert failure.value.retry_after == pytest.approx(30, abs=2)
 
 
 @pytest.mark.parametrize(
-    ("status", "known", "code", "retryable", "is_models_fault"),
+    ("status", "known", "code", "retryable", "is_model_fault"),
     [
         (400, None, "provider_rejected", False, False),
         (413, None, "provider_rejected", False, False),
@@ -255,17 +257,17 @@ async def test_a_refusal_says_whether_to_repeat_and_whose_fault_it_is(
     code: str,
     *,
     retryable: bool,
-    is_models_fault: bool,
+    is_model_fault: bool,
 ) -> None:
     provider.script(sends(json.dumps({"error": {"message": "no", "code": known}}).encode(), status=status))
     with pytest.raises(ModelError) as failure:
-        await model.complete(asking(QUESTION), max_seconds=2)
+        await model.complete(model_request(QUESTION), max_seconds=2)
     error = failure.value
-    assert (error.code, error.retryable, error.is_models_fault) == (code, retryable, is_models_fault)
+    assert (error.code, error.retryable, error.is_model_fault) == (code, retryable, is_model_fault)
 
 
 @pytest.mark.parametrize(
-    ("body", "code", "is_models_fault"),
+    ("body", "code", "is_model_fault"),
     [
         (document(finish_reason="content_filter"), "provider_refused", False),
         (document(finish_reason="tool_calls"), "provider_bad_response", True),
@@ -275,20 +277,22 @@ async def test_a_refusal_says_whether_to_repeat_and_whose_fault_it_is(
     ],
 )
 async def test_an_answer_that_is_not_whole_says_whose_fault_it_is(
-    provider: Provider, model: OpenAIChatModel, body: bytes, code: str, *, is_models_fault: bool
+    provider: Provider, model: OpenAIChatModel, body: bytes, code: str, *, is_model_fault: bool
 ) -> None:
     provider.script(sends(body))
     with pytest.raises(ModelError) as failure:
-        await model.complete(asking(QUESTION), max_seconds=2)
-    assert (failure.value.code, failure.value.is_models_fault) == (code, is_models_fault)
+        await model.complete(model_request(QUESTION), max_seconds=2)
+    assert (failure.value.code, failure.value.is_model_fault) == (code, is_model_fault)
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "spent", "may_have_cost"),
+    ("behaviour", "token_counts", "may_have_used_tokens"),
     [
-        pytest.param(answers(" ", usage=(7, 1)), Spent(7, 1), True, id="blank, and counted"),
-        pytest.param(answers("No.", usage=(7, 2), finish_reason="content_filter"), Spent(7, 2), True, id="withheld"),
-        pytest.param(answers("{}", usage=(7, 3), finish_reason="tool_calls"), Spent(7, 3), True, id="broken off"),
+        pytest.param(answers(" ", usage=(7, 1)), TokenCounts(7, 1), True, id="blank, and counted"),
+        pytest.param(
+            answers("No.", usage=(7, 2), finish_reason="content_filter"), TokenCounts(7, 2), True, id="withheld"
+        ),
+        pytest.param(answers("{}", usage=(7, 3), finish_reason="tool_calls"), TokenCounts(7, 3), True, id="broken off"),
         pytest.param(answers(" ", usage=None), None, True, id="blank, and not counted"),
         pytest.param(stalls(), None, True, id="no answer in time"),
         pytest.param(resets(), None, True, id="reset"),
@@ -301,22 +305,22 @@ async def test_a_failed_attempt_says_what_it_took_or_that_it_may_have_cost_somet
     provider: Provider,
     model: OpenAIChatModel,
     behaviour: Behaviour,
-    spent: Spent | None,
+    token_counts: TokenCounts | None,
     *,
-    may_have_cost: bool,
+    may_have_used_tokens: bool,
     is_streamed: bool,
 ) -> None:
     provider.script(behaviour)
     with pytest.raises(ModelError) as failure:
         await attempt(model, 0.5, is_streamed=is_streamed)
-    assert (failure.value.spent, failure.value.may_have_cost) == (spent, may_have_cost)
+    assert (failure.value.token_counts, failure.value.may_have_used_tokens) == (token_counts, may_have_used_tokens)
 
 
 @pytest.mark.parametrize("is_streamed", [False, True])
 async def test_what_cannot_be_connected_to_is_given_up_early_and_cost_nothing(
     monkeypatch: pytest.MonkeyPatch, *, is_streamed: bool
 ) -> None:
-    monkeypatch.setattr(openai, "_CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(openai, "_CONNECT_TIMEOUT", 0.2)
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         stack.enter_context(socket.create_connection(listener.getsockname()))  # the queue is full: others wait
@@ -327,12 +331,12 @@ async def test_what_cannot_be_connected_to_is_given_up_early_and_cost_nothing(
             await attempt(model, 10, is_streamed=is_streamed)
         await model.close()
     assert time.monotonic() - started < 5
-    assert (failure.value.code, failure.value.may_have_cost) == ("provider_timeout", False)
+    assert (failure.value.code, failure.value.may_have_used_tokens) == ("provider_timeout", False)
 
 
 async def test_a_cancelled_attempt_hangs_up(provider: Provider, model: OpenAIChatModel) -> None:
     provider.script(stalls())
-    attempt = asyncio.ensure_future(model.complete(asking(QUESTION), max_seconds=30))
+    attempt = asyncio.ensure_future(model.complete(model_request(QUESTION), max_seconds=30))
     await asyncio.to_thread(provider.wait_for_calls, 1)
     attempt.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -346,7 +350,7 @@ async def test_neither_the_key_nor_what_the_provider_says_is_logged_or_raised(
 ) -> None:
     provider.script(fails(401, message="Incorrect API key provided: sk-canary, prompt Grüße"))
     with pytest.raises(ModelError) as failure:
-        await model.complete(asking(QUESTION), max_seconds=2)
+        await model.complete(model_request(QUESTION), max_seconds=2)
     told = caplog.text + str(failure.value) + "".join(str(record.__dict__) for record in caplog.records)
     assert "model attempt failed" in told
     assert "canary" not in told
@@ -355,7 +359,7 @@ async def test_neither_the_key_nor_what_the_provider_says_is_logged_or_raised(
 
 async def test_a_hundred_attempts_at_once_all_succeed(provider: Provider, model: OpenAIChatModel) -> None:
     provider.always(answers("Hello.", first_after=0.1))
-    completions = await asyncio.gather(*(model.complete(asking(QUESTION), max_seconds=10) for _ in range(100)))
+    completions = await asyncio.gather(*(model.complete(model_request(QUESTION), max_seconds=10) for _ in range(100)))
     assert {completion.text for completion in completions} == {"Hello."}
 
 

@@ -10,37 +10,37 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from app.config import Settings
-from app.graph.context import Completion, ModelRequest, Owner, PromptMessage, Sampling, Spent
-from app.services.llm.response_cache import AnswerCache
+from app.graph.context import Completion, ModelRequest, PromptMessage, Sampling, TokenCounts, TurnOwner
+from app.services.llm.response_cache import ResponseCache
 from app.services.redis import keys
-from app.services.redis.circuit_breaker import RedisBreaker
+from app.services.redis.circuit_breaker import RedisCircuitBreaker
 from app.services.redis.client import open_redis
-from app.services.redis.keys import cache_index_of_session, cache_index_of_user, erase_cached
-from tests.support.fakes import asking, completion
+from app.services.redis.keys import cache_index_of_session, cache_index_of_user, purge_index
+from tests.support.fakes import completion, model_request
 
 QUESTION: list[PromptMessage] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
-ADA, BOB = Owner(1, uuid4(), uuid4()), Owner(2, uuid4(), uuid4())
+ADA, BOB = TurnOwner(1, uuid4(), uuid4()), TurnOwner(2, uuid4(), uuid4())
 WARM = Sampling(temperature=0.7, max_tokens=50)
-ASKED = asking(QUESTION, owner=ADA, parameters=WARM)
+ASKED = model_request(QUESTION, owner=ADA, parameters=WARM)
 
 
 @pytest.fixture
-def cache(breaker: RedisBreaker) -> AnswerCache:
-    return AnswerCache(breaker, seconds=60, scope="user")
+def cache(breaker: RedisCircuitBreaker) -> ResponseCache:
+    return ResponseCache(breaker, seconds=60, scope="user")
 
 
 @pytest.fixture
-def shared_cache(breaker: RedisBreaker) -> AnswerCache:
-    return AnswerCache(breaker, seconds=60, scope="global")
+def shared_cache(breaker: RedisCircuitBreaker) -> ResponseCache:
+    return ResponseCache(breaker, seconds=60, scope="global")
 
 
-async def keep(cache: AnswerCache, request: ModelRequest, text: str = "Hello.") -> str:
+async def keep(cache: ResponseCache, request: ModelRequest, text: str = "Hello.") -> str:
     key = cache.key(request)
     await cache.store(key, [request.owner], completion(text))
     return key
 
 
-async def found(cache: AnswerCache, request: ModelRequest) -> str | None:
+async def found(cache: ResponseCache, request: ModelRequest) -> str | None:
     answer = await cache.find(cache.key(request), request.owner)
     return None if answer is None else answer.text
 
@@ -54,7 +54,7 @@ def everything(redis: Redis) -> str:
     return repr(held)
 
 
-async def test_an_answer_is_found_again_as_it_was_and_marked(cache: AnswerCache) -> None:
+async def test_an_answer_is_found_again_as_it_was_and_marked(cache: ResponseCache) -> None:
     given = replace(completion('Grüße 🌍 \u2028 \\ " \n'), is_cached=False)
     await cache.store(cache.key(ASKED), [ADA], given)
     assert await cache.find(cache.key(ASKED), ADA) == replace(given, is_cached=True)
@@ -81,30 +81,30 @@ async def test_an_answer_is_found_again_as_it_was_and_marked(cache: AnswerCache)
         pytest.param(replace(ASKED, messages=[{**QUESTION[0], "content": "Be brief!"}, QUESTION[1]]), id="text"),
     ],
 )
-async def test_whatever_differs_is_another_question(cache: AnswerCache, other: ModelRequest) -> None:
+async def test_whatever_differs_is_another_question(cache: ResponseCache, other: ModelRequest) -> None:
     await keep(cache, ASKED)
     assert await found(cache, ASKED) == "Hello."
     assert await found(cache, other) is None
 
 
-async def test_the_order_of_a_messages_fields_makes_no_difference(cache: AnswerCache) -> None:
+async def test_the_order_of_a_messages_fields_makes_no_difference(cache: ResponseCache) -> None:
     await keep(cache, ASKED)
     turned = [PromptMessage(content=message["content"], role=message["role"]) for message in QUESTION]
     assert await found(cache, replace(ASKED, messages=turned)) == "Hello."
 
 
-async def test_where_the_operator_wants_it_an_answer_is_everybodys(shared_cache: AnswerCache) -> None:
+async def test_where_the_operator_wants_it_an_answer_is_everybodys(shared_cache: ResponseCache) -> None:
     await keep(shared_cache, ASKED)
     assert await found(shared_cache, replace(ASKED, owner=BOB)) == "Hello."
 
 
-async def test_scopes_know_nothing_of_each_other(cache: AnswerCache, shared_cache: AnswerCache) -> None:
+async def test_scopes_know_nothing_of_each_other(cache: ResponseCache, shared_cache: ResponseCache) -> None:
     await keep(cache, ASKED)
     assert await found(shared_cache, ASKED) is None
 
 
 async def test_the_answer_to_somebody_else_is_none_whatever_redis_says(
-    cache: AnswerCache, redis: Redis, caplog: pytest.LogCaptureFixture
+    cache: ResponseCache, redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     theirs = await keep(cache, replace(ASKED, owner=BOB), "The canary of Bob.")
     mine = await keep(cache, ASKED)
@@ -121,7 +121,9 @@ async def test_the_answer_to_somebody_else_is_none_whatever_redis_says(
 
 
 @pytest.mark.parametrize("value", [b"", b"no JSON", b"[]", b"{}", b"\xff", b'{"key": 1}'])
-async def test_what_cannot_be_read_is_no_answer_and_is_replaced(cache: AnswerCache, redis: Redis, value: bytes) -> None:
+async def test_what_cannot_be_read_is_no_answer_and_is_replaced(
+    cache: ResponseCache, redis: Redis, value: bytes
+) -> None:
     redis.set(cache.key(ASKED), value)
     assert await found(cache, ASKED) is None
     await keep(cache, ASKED)
@@ -133,20 +135,22 @@ async def test_what_cannot_be_read_is_no_answer_and_is_replaced(cache: AnswerCac
     [
         pytest.param(replace(completion(), finish_reason="length"), id="cut off"),
         pytest.param(replace(completion(), finish_reason="content_filter"), id="filtered"),
-        pytest.param(replace(completion(), spent=Spent(12, 3, is_estimated=True)), id="its tokens were not counted"),
+        pytest.param(
+            replace(completion(), token_counts=TokenCounts(12, 3, is_estimated=True)), id="its tokens were not counted"
+        ),
         pytest.param(replace(completion(), is_cached=True), id="cached already"),
         pytest.param(completion("x" * 100_001), id="too long"),
         pytest.param(completion("What \ufffd said."), id="repaired"),
         pytest.param(replace(completion("What said."), is_repaired=True), id="repaired here"),
     ],
 )
-async def test_only_good_answers_are_kept(cache: AnswerCache, redis: Redis, answer: Completion) -> None:
+async def test_only_good_answers_are_kept(cache: ResponseCache, redis: Redis, answer: Completion) -> None:
     await cache.store(cache.key(ASKED), [ADA], answer)
     assert redis.dbsize() == 0
 
 
 async def test_every_key_has_an_end_and_an_index_lives_as_long_as_what_it_lists(
-    cache: AnswerCache, breaker: RedisBreaker, redis: Redis
+    cache: ResponseCache, breaker: RedisCircuitBreaker, redis: Redis
 ) -> None:
     key = await keep(cache, ASKED)
     assert 50_000 < redis.pttl(key) <= 60_000
@@ -154,14 +158,14 @@ async def test_every_key_has_an_end_and_an_index_lives_as_long_as_what_it_lists(
         assert redis.pttl(index.entries) <= 60_000
         left = redis.pttl(index.entries)
         assert redis.pttl(key) <= left  # asked for after it: the clock goes on
-    await keep(AnswerCache(breaker, seconds=600, scope="user"), replace(ASKED, model="secondary"))
+    await keep(ResponseCache(breaker, seconds=600, scope="user"), replace(ASKED, model="secondary"))
     await keep(cache, ASKED)
     assert redis.pttl(cache_index_of_user(ADA.user_uuid).entries) > 590_000
     assert redis.pttl(key) <= 60_000
 
 
-async def test_an_index_forgets_what_has_expired(breaker: RedisBreaker, redis: Redis) -> None:
-    cache = AnswerCache(breaker, seconds=1, scope="user")
+async def test_an_index_forgets_what_has_expired(breaker: RedisCircuitBreaker, redis: Redis) -> None:
+    cache = ResponseCache(breaker, seconds=1, scope="user")
     first = await keep(cache, ASKED)
     redis.zadd(cache_index_of_user(ADA.user_uuid).entries, {first: time.time() * 1000 - 1})
     second = await keep(cache, replace(ASKED, model="secondary"))
@@ -169,7 +173,7 @@ async def test_an_index_forgets_what_has_expired(breaker: RedisBreaker, redis: R
 
 
 async def test_when_a_session_is_deleted_no_key_holds_its_text_and_others_keep_theirs(
-    cache: AnswerCache, breaker: RedisBreaker, redis: Redis
+    cache: ResponseCache, breaker: RedisCircuitBreaker, redis: Redis
 ) -> None:
     mine, other = ADA.session_uuid or uuid4(), replace(ADA, session_uuid=uuid4())
     for number in range(3):
@@ -179,18 +183,18 @@ async def test_when_a_session_is_deleted_no_key_holds_its_text_and_others_keep_t
     assert await found(cache, replace(ASKED, model="given here too")) == "Secret of both."
     assert await found(cache, replace(ASKED, owner=BOB)) is None
     async with breaker.guard() as client:
-        assert await erase_cached(client, cache_index_of_session(mine)) == 4
+        assert await purge_index(client, cache_index_of_session(mine)) == 4
     assert "Secret" not in everything(redis)
     assert await found(cache, replace(ASKED, owner=other, model="elsewhere")) == "Of another session."
 
 
 async def test_an_answer_that_comes_after_the_deletion_is_not_kept(
-    cache: AnswerCache, breaker: RedisBreaker, redis: Redis
+    cache: ResponseCache, breaker: RedisCircuitBreaker, redis: Redis
 ) -> None:
     other = replace(ADA, session_uuid=uuid4())
     await keep(cache, replace(ASKED, owner=other, model="known"), "Known.")
     async with breaker.guard() as client:
-        assert await erase_cached(client, cache_index_of_session(ADA.session_uuid or uuid4())) == 0
+        assert await purge_index(client, cache_index_of_session(ADA.session_uuid or uuid4())) == 0
     await keep(cache, ASKED, "Secret.")
     # Whoever else waited for the same.
     await cache.store(cache.key(ASKED), [other, ADA], completion("Secret."))
@@ -202,15 +206,15 @@ async def test_an_answer_that_comes_after_the_deletion_is_not_kept(
 
 @pytest.mark.parametrize("scope", ["user", "global"])
 async def test_when_an_account_is_erased_no_key_holds_its_text(
-    breaker: RedisBreaker, redis: Redis, settings: Settings, scope: str
+    breaker: RedisCircuitBreaker, redis: Redis, settings: Settings, scope: str
 ) -> None:
-    cache = AnswerCache(breaker, seconds=60, scope="global" if scope == "global" else "user")
+    cache = ResponseCache(breaker, seconds=60, scope="global" if scope == "global" else "user")
     for number in range(3):
         owner = replace(ADA, session_uuid=uuid4() if number else None)
         await keep(cache, replace(ASKED, owner=owner, model=f"m{number}"), f"Secret {number}.")
     await keep(cache, replace(ASKED, owner=BOB, model="his"), "Of Bob.")
     client = open_redis(settings)
-    erased = await keys.erase(client, user_uuid=ADA.user_uuid, answers=[])
+    erased = await keys.purge_user(client, user_uuid=ADA.user_uuid, answers=[])
     assert erased is not None
     assert erased.cached_answers == 3
     assert "Secret" not in everything(redis)
@@ -221,7 +225,7 @@ async def test_when_an_account_is_erased_no_key_holds_its_text(
 
 
 async def test_any_number_is_erased_and_what_was_cut_off_is_done_again(
-    cache: AnswerCache, breaker: RedisBreaker, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    cache: ResponseCache, breaker: RedisCircuitBreaker, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keys, "_BATCH", 7)
     index = cache_index_of_session(ADA.session_uuid or uuid4())
@@ -239,25 +243,25 @@ async def test_any_number_is_erased_and_what_was_cut_off_is_done_again(
         patch.setattr(AsyncRedis, "unlink", cut_off)
         async with breaker.guard() as client:
             with pytest.raises(ConnectionError):
-                await erase_cached(client, index)
+                await purge_index(client, index)
     async with breaker.guard() as client:
-        await erase_cached(client, index)
+        await purge_index(client, index)
     assert not list(redis.scan_iter("answer:*"))
     assert not redis.exists(index.entries)
 
 
 async def test_without_redis_nothing_is_known_and_nothing_fails(settings: Settings) -> None:
     nowhere = open_redis(settings.model_copy(update={"REDIS_URL": "redis://127.0.0.1:9"}))
-    breaker = RedisBreaker(nowhere, budget=0.3)
-    cache = AnswerCache(breaker, seconds=60, scope="user")
+    breaker = RedisCircuitBreaker(nowhere, budget=0.3)
+    cache = ResponseCache(breaker, seconds=60, scope="user")
     await keep(cache, ASKED)
     assert await found(cache, ASKED) is None
-    assert breaker.is_away
+    assert breaker.is_open
     await breaker.close()
     await nowhere.aclose()
 
 
-async def test_a_redis_that_forgot_the_scripts_gets_them_again(cache: AnswerCache, redis: Redis) -> None:
+async def test_a_redis_that_forgot_the_scripts_gets_them_again(cache: ResponseCache, redis: Redis) -> None:
     await keep(cache, ASKED)
     redis.script_flush()
     redis.flushdb()

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.config import Settings
-from app.graph.context import Completion, ModelError, Patience, Sampling, Spent
+from app.graph.context import Completion, ModelError, Sampling, StreamTimeouts, TokenCounts
 from app.services.llm.openai import MAX_BODY_BYTES, OpenAIChatModel
 from app.services.llm.sse_parser import StreamedAnswer
 from tests.services.llm.test_openai import QUESTION, SETTINGS
-from tests.support.fakes import asking
+from tests.support.fakes import model_request
 from tests.support.provider import (
     DONE,
     Behaviour,
@@ -26,7 +26,7 @@ from tests.support.provider import (
     streams,
 )
 
-PATIENCE = Patience(first=2, pause=2, total=10)
+PATIENCE = StreamTimeouts(first=2, pause=2, total=10)
 STOP = chunk(finish_reason="stop")
 
 
@@ -50,13 +50,13 @@ class Asked:
     def text(self) -> str:
         return "".join(self.pieces)
 
-    async def go(self, patience: Patience = PATIENCE) -> Completion:
-        request = asking(QUESTION, parameters=Sampling(max_tokens=50, temperature=0.5))
-        return await self.model.stream(request, self.pieces.append, patience=patience)
+    async def go(self, timeouts: StreamTimeouts = PATIENCE) -> Completion:
+        request = model_request(QUESTION, parameters=Sampling(max_tokens=50, temperature=0.5))
+        return await self.model.stream(request, self.pieces.append, timeouts=timeouts)
 
-    async def fail(self, patience: Patience = PATIENCE) -> ModelError:
+    async def fail(self, timeouts: StreamTimeouts = PATIENCE) -> ModelError:
         with pytest.raises(ModelError) as failure:
-            await self.go(patience)
+            await self.go(timeouts)
         return failure.value
 
 
@@ -69,7 +69,7 @@ async def test_the_request_asks_for_a_stream_and_the_pieces_come_one_by_one(
     assert asked.pieces == ["Good", " day.", " 🌍"]
     assert not completion.is_repaired
     assert (completion.text, completion.model, completion.finish_reason) == ("Good day. 🌍", "gpt-4-0613", "stop")
-    assert completion.spent == Spent(7, 2)
+    assert completion.token_counts == TokenCounts(7, 2)
     (call,) = provider.calls
     assert call.body == {
         "model": "primary",
@@ -115,8 +115,8 @@ async def test_every_way_to_stream_a_whole_answer_is_understood(
     asked = Asked(model)
     completion = await asked.go()
     assert completion.text == asked.text == "Hello."
-    assert completion.spent.is_estimated
-    assert completion.spent.completion_tokens == 2
+    assert completion.token_counts.is_estimated
+    assert completion.token_counts.completion_tokens == 2
 
 
 async def test_a_connection_that_stays_open_after_the_end_delays_nobody(
@@ -180,24 +180,26 @@ async def test_what_is_no_whole_answer_is_the_one_error(
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "patience"),
+    ("behaviour", "timeouts"),
     [
-        pytest.param(stalls(), Patience(0.3, 9, 9), id="headers"),
-        pytest.param(answers("a b c", stall_after=0), Patience(0.3, 9, 9), id="before the first text"),
-        pytest.param(answers("a b c", stall_after=2), Patience(9, 0.3, 9), id="between two texts"),
-        pytest.param(answers("a b c d e f g h i j", every=0.1), Patience(9, 9, 0.3), id="all together"),
+        pytest.param(stalls(), StreamTimeouts(0.3, 9, 9), id="headers"),
+        pytest.param(answers("a b c", stall_after=0), StreamTimeouts(0.3, 9, 9), id="before the first text"),
+        pytest.param(answers("a b c", stall_after=2), StreamTimeouts(9, 0.3, 9), id="between two texts"),
+        pytest.param(answers("a b c d e f g h i j", every=0.1), StreamTimeouts(9, 9, 0.3), id="all together"),
         pytest.param(
-            streams(chunk("a"), *[b"x"] * 100, every=0.05), Patience(9, 0.3, 9), id="bytes that never become a text"
+            streams(chunk("a"), *[b"x"] * 100, every=0.05),
+            StreamTimeouts(9, 0.3, 9),
+            id="bytes that never become a text",
         ),
-        pytest.param(streams(chunk("a"), *[b":\n"] * 100, every=0.05), Patience(9, 0.3, 9), id="pings"),
+        pytest.param(streams(chunk("a"), *[b":\n"] * 100, every=0.05), StreamTimeouts(9, 0.3, 9), id="pings"),
     ],
 )
 async def test_patience_ends_and_hangs_up(
-    provider: Provider, model: OpenAIChatModel, behaviour: Behaviour, patience: Patience
+    provider: Provider, model: OpenAIChatModel, behaviour: Behaviour, timeouts: StreamTimeouts
 ) -> None:
     provider.script(behaviour)
     started = time.monotonic()
-    error = await Asked(model).fail(patience)
+    error = await Asked(model).fail(timeouts)
     assert time.monotonic() - started < 1.5
     assert (error.code, error.retryable) == ("provider_timeout", True)
     (call,) = provider.calls
@@ -289,7 +291,7 @@ async def test_two_hundred_streams_at_once_do_not_wait_for_each_other(
 ) -> None:
     provider.always(streams(chunk("Hello."), hold=True))
     asked = [Asked(model) for _ in range(200)]
-    attempts = [asyncio.ensure_future(one.go(Patience(30, 30, 30))) for one in asked]
+    attempts = [asyncio.ensure_future(one.go(StreamTimeouts(30, 30, 30))) for one in asked]
     await asyncio.to_thread(provider.wait_until, lambda: all(one.text for one in asked), timeout=20)
     for attempt in attempts:
         attempt.cancel()

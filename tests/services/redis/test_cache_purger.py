@@ -7,16 +7,16 @@ from uuid import UUID, uuid4
 import pytest
 from redis import Redis
 
-from app.services.redis.cache_purger import SessionCleaner, running_cleaner
-from app.services.redis.circuit_breaker import RedisAwayError, RedisBreaker
+from app.services.redis.cache_purger import CachePurger, running_cache_purger
+from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 from app.services.redis.keys import cache_index_of_session
 
 
 @pytest.fixture
-async def cleaner(breaker: RedisBreaker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SessionCleaner]:
-    monkeypatch.setattr("app.services.redis.cache_purger._LOOK_EVERY", 0.02)
-    async with running_cleaner(breaker) as cleaner:
-        yield cleaner
+async def cache_purger(breaker: RedisCircuitBreaker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[CachePurger]:
+    monkeypatch.setattr("app.services.redis.cache_purger._POLL_INTERVAL", 0.02)
+    async with running_cache_purger(breaker) as cache_purger:
+        yield cache_purger
 
 
 def given_in(session: UUID, redis: Redis) -> str:
@@ -27,9 +27,9 @@ def given_in(session: UUID, redis: Redis) -> str:
     return key
 
 
-async def fail(breaker: RedisBreaker) -> None:
+async def fail(breaker: RedisCircuitBreaker) -> None:
     """Have Redis taken for away, until somebody looks again."""
-    with pytest.raises(RedisAwayError):
+    with pytest.raises(RedisUnavailableError):
         async with breaker.guard():
             raise ConnectionError
 
@@ -40,36 +40,36 @@ async def until_left(count: int, keys: list[str], redis: Redis) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_session_is_cleaned_at_once(cleaner: SessionCleaner, redis: Redis) -> None:
+async def test_a_session_is_cleaned_at_once(cache_purger: CachePurger, redis: Redis) -> None:
     session, other = uuid4(), uuid4()
     gone, left = given_in(session, redis), given_in(other, redis)
-    await cleaner.clean(session)
+    await cache_purger.purge_session(session)
     assert (redis.exists(gone), redis.exists(left)) == (0, 1)
 
 
 async def test_what_was_deleted_while_redis_was_away_is_cleaned_when_it_is_back(
-    cleaner: SessionCleaner, breaker: RedisBreaker, redis: Redis
+    cache_purger: CachePurger, breaker: RedisCircuitBreaker, redis: Redis
 ) -> None:
     sessions = [uuid4() for _ in range(20)]
     keys = [given_in(session, redis) for session in sessions]
     await fail(breaker)
     for session in sessions:
-        await cleaner.clean(session)
+        await cache_purger.purge_session(session)
     assert redis.exists(*keys) == 20
     await until_left(0, keys, redis)
 
 
 async def test_only_so_many_are_remembered(
-    breaker: RedisBreaker, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    breaker: RedisCircuitBreaker, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.services.redis.cache_purger._MOST_DUE", 3)
-    cleaner = SessionCleaner(breaker)
+    monkeypatch.setattr("app.services.redis.cache_purger._MAX_PENDING", 3)
+    cache_purger = CachePurger(breaker)
     sessions = [uuid4() for _ in range(5)]
     keys = [given_in(session, redis) for session in sessions]
     await fail(breaker)
     for session in sessions:
-        await cleaner.clean(session)
-    working = asyncio.create_task(cleaner.run())
+        await cache_purger.purge_session(session)
+    working = asyncio.create_task(cache_purger.run())
     await until_left(2, keys, redis)
     working.cancel()
     assert redis.exists(*keys[:2]) == 2  # the oldest: they expire

@@ -8,24 +8,24 @@ import pytest
 from redis.asyncio import Redis as AsyncRedis
 
 from app.config import Settings
-from app.services.redis.circuit_breaker import RedisAwayError, RedisBreaker
+from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 from app.services.redis.client import open_redis
 
 
 async def test_a_frozen_redis_is_waited_for_once_by_all_that_share_the_breaker() -> None:
     server = socket.create_server(("127.0.0.1", 0))  # takes connections, and never says a word
     silent = AsyncRedis(host="127.0.0.1", port=server.getsockname()[1])
-    breaker = RedisBreaker(silent, budget=0.2)
+    breaker = RedisCircuitBreaker(silent, budget=0.2)
     started = time.monotonic()
-    with pytest.raises(RedisAwayError):
+    with pytest.raises(RedisUnavailableError):
         async with breaker.guard() as redis:
             await redis.ping()
     assert 0.15 < time.monotonic() - started < 0.6
     for _ in range(100):
-        with pytest.raises(RedisAwayError):
+        with pytest.raises(RedisUnavailableError):
             async with breaker.guard():
                 raise AssertionError("nothing is let through")
-    assert (breaker.is_away, breaker.outages) == (True, 1)
+    assert (breaker.is_open, breaker.outages) == (True, 1)
     await breaker.close()
     await silent.aclose()
     server.close()
@@ -33,10 +33,10 @@ async def test_a_frozen_redis_is_waited_for_once_by_all_that_share_the_breaker()
 
 async def test_what_fails_at_the_same_time_is_one_outage(settings: Settings) -> None:
     redis = open_redis(settings)
-    breaker = RedisBreaker(redis, budget=0.1)
+    breaker = RedisCircuitBreaker(redis, budget=0.1)
 
     async def never() -> None:
-        with pytest.raises(RedisAwayError):
+        with pytest.raises(RedisUnavailableError):
             async with breaker.guard():
                 await asyncio.Event().wait()
 
@@ -47,14 +47,14 @@ async def test_what_fails_at_the_same_time_is_one_outage(settings: Settings) -> 
 
 
 async def test_a_redis_that_is_back_is_found(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.services.redis.circuit_breaker._PROBE_PAUSE", 0.05)
+    monkeypatch.setattr("app.services.redis.circuit_breaker._PROBE_INTERVAL", 0.05)
     redis = open_redis(settings)
-    breaker = RedisBreaker(redis, budget=2)
-    with pytest.raises(RedisAwayError):
+    breaker = RedisCircuitBreaker(redis, budget=2)
+    with pytest.raises(RedisUnavailableError):
         async with breaker.guard():
             raise ConnectionError
     async with asyncio.timeout(5):
-        while breaker.is_away:  # noqa: ASYNC110 - nobody is told when it is back
+        while breaker.is_open:  # noqa: ASYNC110 - nobody is told when it is back
             await asyncio.sleep(0.01)
     async with breaker.guard() as lent:
         assert await lent.ping()
@@ -63,7 +63,7 @@ async def test_a_redis_that_is_back_is_found(settings: Settings, monkeypatch: py
 
 async def test_a_cancelled_command_is_no_outage(settings: Settings) -> None:
     redis = open_redis(settings)
-    breaker = RedisBreaker(redis, budget=2)
+    breaker = RedisCircuitBreaker(redis, budget=2)
 
     async def wait() -> None:
         async with breaker.guard() as lent:
@@ -74,15 +74,15 @@ async def test_a_cancelled_command_is_no_outage(settings: Settings) -> None:
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert not breaker.is_away
+    assert not breaker.is_open
     await redis.aclose()
 
 
 async def test_a_fault_of_ours_is_passed_on(settings: Settings) -> None:
     redis = open_redis(settings)
-    breaker = RedisBreaker(redis, budget=2)
+    breaker = RedisCircuitBreaker(redis, budget=2)
     with pytest.raises(ZeroDivisionError):
         async with breaker.guard():
             _ = 1 / 0
-    assert not breaker.is_away
+    assert not breaker.is_open
     await redis.aclose()

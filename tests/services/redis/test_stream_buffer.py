@@ -11,95 +11,95 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from app.config import Settings
-from app.services.redis.circuit_breaker import RedisBreaker
+from app.services.redis.circuit_breaker import RedisCircuitBreaker
 from app.services.redis.client import open_redis
 from app.services.redis.keys import stream_key
-from app.services.redis.stream_buffer import KEEP_SECONDS, Draft, Excerpt, TurnBuffer
+from app.services.redis.stream_buffer import FINISHED_TTL, BufferedText, StreamBuffer, StreamSnapshot
 
 
 @pytest.fixture
-async def buffer(settings: Settings, breaker: RedisBreaker) -> AsyncIterator[TurnBuffer]:
+async def buffer(settings: Settings, breaker: RedisCircuitBreaker) -> AsyncIterator[StreamBuffer]:
     blocking = open_redis(settings.model_copy(update={"REDIS_TIMEOUT": 5.0}), longest_wait=5)
-    yield TurnBuffer(breaker, blocking)
+    yield StreamBuffer(breaker, blocking)
     await blocking.aclose()
 
 
-def draft(turn: UUID, text: str, *, is_over: bool = False) -> Draft:
-    return Draft(stream_key(turn), text, is_over)
+def draft(turn: UUID, text: str, *, is_over: bool = False) -> StreamSnapshot:
+    return StreamSnapshot(stream_key(turn), text, is_over)
 
 
-async def test_what_is_written_can_be_read_from_any_position(buffer: TurnBuffer) -> None:
+async def test_what_is_written_can_be_read_from_any_position(buffer: StreamBuffer) -> None:
     turn, text = uuid4(), "Grüße 🌍, wie geht es?"
     for length in (1, 4, 7, 7, len(text)):
         await buffer.write([draft(turn, text[:length])])
     await buffer.write([draft(turn, text, is_over=True)])
     for position in range(len(text) + 1):
-        assert await buffer.read(turn, after=position, wait=0) == Excerpt(text[position:], is_over=True)
-    assert await buffer.published(turn) == text
+        assert await buffer.read(turn, after=position, wait=0) == BufferedText(text[position:], is_over=True)
+    assert await buffer.published_text(turn) == text
 
 
-async def test_turns_do_not_mix(buffer: TurnBuffer) -> None:
+async def test_turns_do_not_mix(buffer: StreamBuffer) -> None:
     turns = [uuid4() for _ in range(5)]
     await buffer.write([draft(turn, str(number)) for number, turn in enumerate(turns)])
     await buffer.write([draft(turn, f"{number}+") for number, turn in enumerate(turns)])
-    assert [await buffer.published(turn) for turn in turns] == ["0+", "1+", "2+", "3+", "4+"]
+    assert [await buffer.published_text(turn) for turn in turns] == ["0+", "1+", "2+", "3+", "4+"]
 
 
-async def test_a_reader_waits_for_what_comes(buffer: TurnBuffer) -> None:
+async def test_a_reader_waits_for_what_comes(buffer: StreamBuffer) -> None:
     turn = uuid4()
     reading = asyncio.create_task(buffer.read(turn, after=0, wait=5))
     await asyncio.sleep(0.1)
     assert not reading.done()
     await buffer.write([draft(turn, "Hello")])
     assert (await reading).text == "Hello"
-    assert await buffer.read(turn, after=5, wait=0.1) == Excerpt()
+    assert await buffer.read(turn, after=5, wait=0.1) == BufferedText()
 
 
-async def test_very_many_are_waited_for_at_once(buffer: TurnBuffer) -> None:
+async def test_very_many_are_waited_for_at_once(buffer: StreamBuffer) -> None:
     turns = [uuid4() for _ in range(150)]
     reading = [asyncio.create_task(buffer.read(turn, after=0, wait=5)) for turn in turns]
     await asyncio.sleep(0.5)
     await buffer.write([draft(turn, "Hello") for turn in turns])
-    assert await asyncio.gather(*reading) == [Excerpt("Hello")] * len(turns)
+    assert await asyncio.gather(*reading) == [BufferedText("Hello")] * len(turns)
 
 
-async def test_every_key_has_an_end(buffer: TurnBuffer, redis: Redis) -> None:
+async def test_every_key_has_an_end(buffer: StreamBuffer, redis: Redis) -> None:
     running, over = uuid4(), uuid4()
     await buffer.write([draft(running, "a"), draft(over, "b", is_over=True)])
-    assert redis.ttl(f"turn:{running}") > KEEP_SECONDS
-    assert 0 < redis.ttl(f"turn:{over}") <= KEEP_SECONDS
+    assert redis.ttl(f"turn:{running}") > FINISHED_TTL
+    assert 0 < redis.ttl(f"turn:{over}") <= FINISHED_TTL
 
 
-async def test_what_was_lost_is_written_anew_with_the_next_piece(buffer: TurnBuffer, redis: Redis) -> None:
+async def test_what_was_lost_is_written_anew_with_the_next_piece(buffer: StreamBuffer, redis: Redis) -> None:
     turn = uuid4()
     await buffer.write([draft(turn, "one")])
     redis.flushdb()
     await buffer.write([draft(turn, "one two")])  # notices
-    assert not await buffer.published(turn)
+    assert not await buffer.published_text(turn)
     await buffer.write([draft(turn, "one two three")])
-    assert await buffer.published(turn) == "one two three"
+    assert await buffer.published_text(turn) == "one two three"
     redis.flushdb()
     await buffer.write([draft(turn, "one two three", is_over=True)])
-    assert await buffer.read(turn, after=0, wait=0) == Excerpt("one two three", is_over=True)
+    assert await buffer.read(turn, after=0, wait=0) == BufferedText("one two three", is_over=True)
 
 
-async def test_a_gap_is_noticed(buffer: TurnBuffer, redis: Redis) -> None:
+async def test_a_gap_is_noticed(buffer: StreamBuffer, redis: Redis) -> None:
     turn = uuid4()
     await buffer.write([draft(turn, "one")])
     await buffer.write([draft(turn, "one two")])
     redis.xdel(f"turn:{turn}", "3-0")
     assert (await buffer.read(turn, after=0, wait=0)).is_broken
-    assert await buffer.read(turn, after=3, wait=0) == Excerpt(" two")
-    assert not await buffer.published(turn)
+    assert await buffer.read(turn, after=3, wait=0) == BufferedText(" two")
+    assert not await buffer.published_text(turn)
 
 
-async def test_what_somebody_else_wrote_is_no_text(buffer: TurnBuffer, redis: Redis) -> None:
+async def test_what_somebody_else_wrote_is_no_text(buffer: StreamBuffer, redis: Redis) -> None:
     turn = uuid4()
     redis.xadd(f"turn:{turn}", {"text": b"\xff"}, id="1-0")
     assert (await buffer.read(turn, after=0, wait=0)).is_broken
 
 
-async def test_a_very_long_answer_is_not_kept(buffer: TurnBuffer, redis: Redis) -> None:
+async def test_a_very_long_answer_is_not_kept(buffer: StreamBuffer, redis: Redis) -> None:
     turn = uuid4()
     await buffer.write([draft(turn, "x" * 1000)])
     await buffer.write([draft(turn, "x" * 300_000)])
@@ -111,12 +111,12 @@ async def test_a_very_long_answer_is_not_kept(buffer: TurnBuffer, redis: Redis) 
 async def test_a_write_takes_no_longer_than_its_budget_and_then_no_time() -> None:
     server = socket.create_server(("127.0.0.1", 0))  # takes connections, and never says a word
     silent = AsyncRedis(host="127.0.0.1", port=server.getsockname()[1])
-    breaker = RedisBreaker(silent, budget=0.2)
-    buffer = TurnBuffer(breaker, silent)
+    breaker = RedisCircuitBreaker(silent, budget=0.2)
+    buffer = StreamBuffer(breaker, silent)
     started = time.monotonic()
     await buffer.write([draft(uuid4(), "a")])
     assert 0.15 < time.monotonic() - started < 0.6
-    assert breaker.is_away
+    assert breaker.is_open
     started = time.monotonic()
     for _ in range(100):
         await buffer.write([draft(uuid4(), "a")])

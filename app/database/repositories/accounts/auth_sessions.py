@@ -11,14 +11,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.types import Interval
 
 from app.database.models import AuthSession, User
-from app.database.repositories.audit.audit_log import Origin
+from app.database.repositories.audit.audit_log import RequestOrigin
 from app.database.repositories.operations import batch_deletion
 
-Reason = Literal["logout", "logout_all", "removed", "replayed", "password_changed", "password_reset", "disabled"]
+RevocationReason = Literal[
+    "logout", "logout_all", "removed", "replayed", "password_changed", "password_reset", "disabled"
+]
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class TokenFamily:
     """The refresh tokens of a login."""
 
     user_uuid: UUID
@@ -72,7 +74,7 @@ _CONFIRM = (
 
 _KEPT = timedelta(days=30)
 """How long a login stays that is over."""
-_PURGE = batch_deletion.removal(
+_PURGE = batch_deletion.delete_statement(
     AuthSession.id,
     or_(AuthSession.expires_at < func.now() - _KEPT, AuthSession.revoked_at < func.now() - _KEPT),
 )
@@ -85,7 +87,7 @@ async def open_session(
     user_id: int,
     token_hash: bytes,
     life: timedelta,
-    origin: Origin,
+    origin: RequestOrigin,
 ) -> None:
     """Store a login. The account must have been locked by `credentials.note_login`."""
     await session.execute(
@@ -120,10 +122,10 @@ async def rotate(
     return user_uuid
 
 
-async def find_family(connection: AsyncConnection, session_uuid: UUID, *, grace: timedelta) -> Family | None:
+async def find_family(connection: AsyncConnection, session_uuid: UUID, *, grace: timedelta) -> TokenFamily | None:
     """Return what decides about a token that could not be exchanged."""
     row = (await connection.execute(_FAMILY, {"p_session_uuid": session_uuid, "p_grace": grace})).one_or_none()
-    return Family(**row._asdict()) if row else None
+    return TokenFamily(**row._asdict()) if row else None
 
 
 async def restart_grace(connection: AsyncConnection, session_uuid: UUID, *, token_hash: bytes) -> None:
@@ -139,7 +141,7 @@ async def list_page(session: AsyncSession, *, user_id: int, page: int, size: int
     return rows.all(), total or 0
 
 
-async def revoke(session: AsyncSession, *, user_id: int, session_uuid: UUID, reason: Reason) -> bool:
+async def revoke(session: AsyncSession, *, user_id: int, session_uuid: UUID, reason: RevocationReason) -> bool:
     """End one open login of the owner. False: there is none."""
     ended = await session.scalar(
         _revoke(reason)
@@ -155,7 +157,9 @@ async def revoke_family(session: AsyncSession, session_uuid: UUID) -> bool:
     return ended is not None
 
 
-async def revoke_all(session: AsyncSession, *, user_id: int, reason: Reason, except_uuid: UUID | None = None) -> int:
+async def revoke_all(
+    session: AsyncSession, *, user_id: int, reason: RevocationReason, except_uuid: UUID | None = None
+) -> int:
     """End all logins of an account, or all but one, and return how many were open."""
     statement = _revoke(reason).where(AuthSession.user_id == user_id)
     if except_uuid is not None:
@@ -166,10 +170,10 @@ async def revoke_all(session: AsyncSession, *, user_id: int, reason: Reason, exc
 
 async def purge(connection: AsyncConnection, *, limit: int) -> int:
     """Remove logins that have been over for long, `limit` at most, and say how many."""
-    return await batch_deletion.remove(connection, _PURGE, limit=limit)
+    return await batch_deletion.delete_batch(connection, _PURGE, limit=limit)
 
 
-def _revoke(reason: Reason) -> Update:
+def _revoke(reason: RevocationReason) -> Update:
     return (
         update(AuthSession).where(AuthSession.revoked_at.is_(None)).values(revoked_at=func.now(), revoked_reason=reason)
     )

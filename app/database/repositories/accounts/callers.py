@@ -9,7 +9,7 @@ from sqlalchemy import ARRAY, ColumnElement, Uuid, any_, bindparam, func, null, 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.database import driver
-from app.database.driver import Either, Statement
+from app.database.driver import AnyConnection, Statement
 from app.database.models import ApiKey, AuthSession, User
 from app.database.repositories.accounts.auth_sessions import is_open
 
@@ -93,14 +93,14 @@ _STILL_GOOD = union_all(
 )
 
 
-async def find_by_login(connection: Either, *, user_uuid: UUID, session_uuid: UUID) -> Principal | None:
+async def find_by_login(connection: AnyConnection, *, user_uuid: UUID, session_uuid: UUID) -> Principal | None:
     """Return the caller, if account and login are both still good. One statement, on every request."""
     parameters = {"p_user_uuid": user_uuid, "p_session_uuid": session_uuid}
     row = await driver.fetch_one(connection, _FIND_BY_LOGIN, parameters)
     return Principal(**row, uuid=user_uuid, session_uuid=session_uuid) if row else None
 
 
-async def find_by_key(connection: Either, *, token_hash: bytes) -> Principal | None:
+async def find_by_key(connection: AnyConnection, *, token_hash: bytes) -> Principal | None:
     """Return the account behind an API key, if both are still good, and note that the key was used. One statement."""
     row = await driver.fetch_one(connection, _FIND_BY_KEY, {"p_token_hash": token_hash})
     if row is None:
@@ -109,7 +109,7 @@ async def find_by_key(connection: Either, *, token_hash: bytes) -> Principal | N
     return Principal(**{**row, "scopes": scopes}, session_uuid=None)
 
 
-async def still_good(connection: AsyncConnection, credentials: Sequence[Credential]) -> set[Credential]:
+async def filter_valid(connection: AsyncConnection, credentials: Sequence[Credential]) -> set[Credential]:
     """Return those of the credentials that would still be let in. One statement, however many there are."""
     sessions = [one.session_uuid for one in credentials if one.session_uuid is not None]
     keys = [one.key_uuid for one in credentials if one.key_uuid is not None]
@@ -117,9 +117,9 @@ async def still_good(connection: AsyncConnection, credentials: Sequence[Credenti
     return {Credential(*row) for row in rows}
 
 
-async def is_still_good(session: AsyncSession, caller: Principal) -> bool:
+async def is_valid(session: AsyncSession, caller: Principal) -> bool:
     """Tell whether the caller would still be let in.
 
     What others commit meanwhile counts, if the account was locked with `users.lock` before.
     """
-    return bool(await still_good(await session.connection(), [caller.credential]))
+    return bool(await filter_valid(await session.connection(), [caller.credential]))

@@ -9,15 +9,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.database.models import OutgoingMail, User
 
-MailKind = Literal["verify_email", "reset_password", "already_registered", "password_changed"]
+EmailKind = Literal["verify_email", "reset_password", "already_registered", "password_changed"]
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimedMail:
+class ClaimedEmail:
     """A mail that this process may send until its lease is over."""
 
     id: int
-    kind: MailKind
+    kind: EmailKind
     recipient: str
     attempts: int
     """This one and those before it. Also tells this claim from a later one of the same mail."""
@@ -50,23 +50,23 @@ _CLAIM = (
 )
 
 
-async def enqueue(connection: AsyncSession | AsyncConnection, kind: MailKind, recipient: str) -> None:
+async def enqueue(connection: AsyncSession | AsyncConnection, kind: EmailKind, recipient: str) -> None:
     """Ask for a mail, in the transaction of what calls for it."""
     await connection.execute(insert(OutgoingMail).values(kind=kind, recipient=recipient))
 
 
-async def claim(connection: AsyncConnection, *, lease: timedelta) -> ClaimedMail | None:
+async def claim(connection: AsyncConnection, *, lease: timedelta) -> ClaimedEmail | None:
     """Take the mail that has been due for longest. Nobody else gets it until `lease` is over. One statement."""
     row = (await connection.execute(_CLAIM, {"p_lease": lease})).one_or_none()
-    return ClaimedMail(**row._asdict()) if row else None
+    return ClaimedEmail(**row._asdict()) if row else None
 
 
-async def remove(connection: AsyncConnection, mail: ClaimedMail) -> None:
+async def remove(connection: AsyncConnection, mail: ClaimedEmail) -> None:
     """Forget a mail that was sent or never will be, unless somebody else has claimed it since."""
     await connection.execute(delete(OutgoingMail).where(*_is_still(mail)))
 
 
-async def postpone(connection: AsyncConnection, mail: ClaimedMail, *, delay: timedelta) -> None:
+async def postpone(connection: AsyncConnection, mail: ClaimedEmail, *, delay: timedelta) -> None:
     """Have a mail tried again after `delay`, unless somebody else has claimed it since."""
     await connection.execute(update(OutgoingMail).where(*_is_still(mail)).values(next_attempt_at=func.now() + delay))
 
@@ -83,5 +83,5 @@ async def find_recipient(connection: AsyncConnection, address: str) -> Recipient
     return Recipient(**row._asdict()) if row else None
 
 
-def _is_still(mail: ClaimedMail) -> tuple[ColumnElement[bool], ...]:
+def _is_still(mail: ClaimedEmail) -> tuple[ColumnElement[bool], ...]:
     return OutgoingMail.id == mail.id, OutgoingMail.attempts == mail.attempts

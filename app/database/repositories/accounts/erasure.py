@@ -52,7 +52,7 @@ class LockedAccount:
 
 
 @dataclass(frozen=True, slots=True)
-class Erased:
+class ErasureResult:
     """What went, what stayed, and of what there may be copies elsewhere."""
 
     at: datetime
@@ -81,7 +81,7 @@ async def lock_account(session: AsyncSession, user_id: int) -> LockedAccount | N
     return LockedAccount(**row._asdict()) if row else None
 
 
-async def erase(session: AsyncSession, account: LockedAccount) -> Erased:
+async def erase(session: AsyncSession, account: LockedAccount) -> ErasureResult:
     """Remove a locked account with everything that is its own, and its identity from the ledger."""
     sessions = (
         await session.execute(
@@ -105,7 +105,7 @@ async def erase(session: AsyncSession, account: LockedAccount) -> Erased:
         .where(or_(AuditEntry.actor_id == account.uuid, AuditEntry.target_id == account.uuid))
     )
     gone = await _write(session, delete(User).where(User.id == account.id).returning(func.clock_timestamp()))
-    return Erased(
+    return ErasureResult(
         at=gone.scalar_one(),
         removed={
             "users": 1,

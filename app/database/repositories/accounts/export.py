@@ -1,6 +1,6 @@
 """What is held about an account, in batches small enough to be read one at a time.
 
-Every column of every table is in a section here or in `LEFT_OUT`, with the reason: a test compares them with the
+Every column of every table is in a section here or in `EXCLUDED_COLUMNS`, with the reason: a test compares them with the
 tables.
 """
 
@@ -16,7 +16,7 @@ from sqlalchemy.orm import aliased
 from app.database.base import Base
 from app.database.models import AuditEntry, ChatMessage, ChatSession, IdempotencyKey, OutgoingMail, User
 
-LEFT_OUT: Mapping[str, str] = {
+EXCLUDED_COLUMNS: Mapping[str, str] = {
     "*.id": "internal key; what clients see is the public one",
     "*.user_id": "internal key of the account itself",
     "*.token_hash": "secret",
@@ -54,7 +54,7 @@ LEFT_OUT: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class ExportOwner:
     """Whose data are exported."""
 
     id: int
@@ -63,12 +63,12 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class ExportSection:
     """The rows of one table that belong to an account."""
 
     table: str
     columns: tuple[str, ...]
-    belongs_to: Callable[[Owner], ColumnElement[bool]]
+    belongs_to: Callable[[ExportOwner], ColumnElement[bool]]
     order: tuple[str, ...] = ("id",)
     """Unique; a batch begins after the last of the batch before."""
     batch: int = 1000
@@ -76,17 +76,17 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class RowPosition:
     """Where a row stands in the order of its section."""
 
     values: tuple[Any, ...]
 
 
-def _of_user(table: str) -> Callable[[Owner], ColumnElement[bool]]:
+def _of_user(table: str) -> Callable[[ExportOwner], ColumnElement[bool]]:
     return lambda owner: Base.metadata.tables[table].c.user_id == owner.id
 
 
-ACCOUNT = Section(
+ACCOUNT = ExportSection(
     "users",
     (
         "uuid",
@@ -108,7 +108,7 @@ ACCOUNT = Section(
     ),
     lambda owner: User.id == owner.id,
 )
-SESSIONS = Section(
+SESSIONS = ExportSection(
     "chat_sessions",
     (
         "uuid",
@@ -140,29 +140,29 @@ MESSAGE_COLUMNS = (
     "updated_at",
 )
 SECTIONS = (
-    Section(
+    ExportSection(
         "auth_sessions",
         ("uuid", "created_at", "rotated_at", "expires_at", "revoked_at", "revoked_reason", "user_agent", "ip"),
         _of_user("auth_sessions"),
     ),
-    Section(
+    ExportSection(
         "api_keys",
         ("uuid", "name", "prefix", "scopes", "created_at", "expires_at", "last_used_at"),
         _of_user("api_keys"),
     ),
-    Section("one_time_tokens", ("purpose", "created_at", "expires_at"), _of_user("one_time_tokens")),
-    Section(
+    ExportSection("one_time_tokens", ("purpose", "created_at", "expires_at"), _of_user("one_time_tokens")),
+    ExportSection(
         "outgoing_mails",
         ("kind", "recipient", "attempts", "next_attempt_at", "created_at"),
         lambda owner: func.lower(OutgoingMail.recipient) == func.lower(owner.email),
     ),
-    Section(
+    ExportSection(
         "idempotency_keys",
         ("route", "key", "turn_id", "status_code", "response", "created_at", "expires_at"),
         _of_user("idempotency_keys"),
         batch=100,
     ),
-    Section(
+    ExportSection(
         "llm_calls",
         (
             "turn_id",
@@ -186,12 +186,12 @@ SECTIONS = (
         _of_user("llm_calls"),
         order=("created_at", "id"),  # as the index has them
     ),
-    Section(
+    ExportSection(
         "webhook_deliveries",
         ("event_id", "type", "data", "status", "attempts", "created_at"),
         _of_user("webhook_deliveries"),
     ),
-    Section(
+    ExportSection(
         "audit_log",
         ("created_at", "action", "outcome", "actor_id", "target_id", "ip", "request_id", "details"),
         lambda owner: or_(AuditEntry.actor_id == owner.uuid, AuditEntry.target_id == owner.uuid),
@@ -199,9 +199,9 @@ SECTIONS = (
 )
 
 
-def messages_of(session_id: int) -> Section:
+def messages_of(session_id: int) -> ExportSection:
     """Return the section of the messages of one of the owner's sessions."""
-    return Section(
+    return ExportSection(
         "chat_messages",
         MESSAGE_COLUMNS,
         lambda owner: (
@@ -214,8 +214,8 @@ def messages_of(session_id: int) -> Section:
 
 
 async def read(
-    connection: AsyncConnection, section: Section, owner: Owner, after: Position | None = None
-) -> list[tuple[Position, dict[str, Any]]]:
+    connection: AsyncConnection, section: ExportSection, owner: ExportOwner, after: RowPosition | None = None
+) -> list[tuple[RowPosition, dict[str, Any]]]:
     """Return the next rows of a section, each with its position. None are left when fewer than `section.batch` come."""
     table = Base.metadata.tables[section.table]
     order = [table.c[name] for name in section.order]
@@ -229,22 +229,22 @@ async def read(
         statement = statement.where(tuple_(*order) > tuple_(*map(literal, after.values)))
     rows = await connection.execute(statement)
     return [
-        (Position(tuple(row[: len(order)])), dict(zip(map(_shown, section.columns), row[len(order) :], strict=True)))
+        (RowPosition(tuple(row[: len(order)])), dict(zip(map(_shown, section.columns), row[len(order) :], strict=True)))
         for row in rows
     ]
 
 
-async def find_owner(connection: AsyncConnection, user_id: int) -> Owner | None:
+async def find_owner(connection: AsyncConnection, user_id: int) -> ExportOwner | None:
     """Return what tells the account's rows. None: it has been erased."""
     row = (await connection.execute(select(User.id, User.uuid, User.email).where(User.id == user_id))).one_or_none()
-    return Owner(*row) if row else None
+    return ExportOwner(*row) if row else None
 
 
 def _shown(column: str) -> str:
     return "id" if column == "uuid" else column
 
 
-def _value(owner: Owner, table: str, column: str) -> ColumnElement[Any]:
+def _value(owner: ExportOwner, table: str, column: str) -> ColumnElement[Any]:
     match table, column:
         case "chat_messages", "parent_id":
             parent = aliased(ChatMessage)

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from app.database.models import OneTimeToken, User
 from app.database.repositories.operations import batch_deletion
 
-Purpose = Literal["verify_email", "reset_password"]
+TokenPurpose = Literal["verify_email", "reset_password"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,11 @@ class TokenOwner:
     is_verified: bool
 
 
-_PURGE = batch_deletion.removal(OneTimeToken.id, OneTimeToken.expires_at <= func.now())
+_PURGE = batch_deletion.delete_statement(OneTimeToken.id, OneTimeToken.expires_at <= func.now())
 
 
 async def store(
-    connection: AsyncConnection, *, user_id: int, purpose: Purpose, token_hash: bytes, life: timedelta
+    connection: AsyncConnection, *, user_id: int, purpose: TokenPurpose, token_hash: bytes, life: timedelta
 ) -> None:
     """Make a token good for `life` from now."""
     await connection.execute(
@@ -40,13 +40,13 @@ async def store(
     )
 
 
-async def is_good(connection: AsyncConnection, *, purpose: Purpose, token_hash: bytes) -> bool:
+async def is_valid(connection: AsyncConnection, *, purpose: TokenPurpose, token_hash: bytes) -> bool:
     """Tell whether the token would be accepted now."""
-    row = await connection.execute(select(OneTimeToken.id).where(*_is_good(purpose, token_hash)))
+    row = await connection.execute(select(OneTimeToken.id).where(*_is_valid(purpose, token_hash)))
     return row.first() is not None
 
 
-async def consume(session: AsyncSession, *, purpose: Purpose, token_hash: bytes) -> TokenOwner | None:
+async def consume(session: AsyncSession, *, purpose: TokenPurpose, token_hash: bytes) -> TokenOwner | None:
     """Use the token up and return whose it is; None: it is not good. Of two that try at once, one gets it.
 
     Locks the account, and before any token: so two tokens of one account do not wait for each other.
@@ -54,7 +54,7 @@ async def consume(session: AsyncSession, *, purpose: Purpose, token_hash: bytes)
     row = (
         await session.execute(
             select(User.id, User.uuid, User.email, User.username, User.is_verified)
-            .where(*_is_good(purpose, token_hash))
+            .where(*_is_valid(purpose, token_hash))
             .with_for_update(of=User, key_share=True)
         )
     ).one_or_none()
@@ -68,7 +68,7 @@ async def consume(session: AsyncSession, *, purpose: Purpose, token_hash: bytes)
     return TokenOwner(**row._asdict()) if row and used else None
 
 
-async def forget(session: AsyncSession, *, user_id: int, purposes: Sequence[Purpose]) -> None:
+async def forget(session: AsyncSession, *, user_id: int, purposes: Sequence[TokenPurpose]) -> None:
     """Void what other mails to the account hold."""
     await session.execute(
         delete(OneTimeToken).where(OneTimeToken.user_id == user_id, OneTimeToken.purpose.in_(purposes))
@@ -77,10 +77,10 @@ async def forget(session: AsyncSession, *, user_id: int, purposes: Sequence[Purp
 
 async def purge(connection: AsyncConnection, *, limit: int) -> int:
     """Remove tokens whose time is over, `limit` at most, and say how many."""
-    return await batch_deletion.remove(connection, _PURGE, limit=limit)
+    return await batch_deletion.delete_batch(connection, _PURGE, limit=limit)
 
 
-def _is_good(purpose: Purpose, token_hash: bytes) -> tuple[ColumnElement[bool], ...]:
+def _is_valid(purpose: TokenPurpose, token_hash: bytes) -> tuple[ColumnElement[bool], ...]:
     return (
         OneTimeToken.token_hash == token_hash,
         OneTimeToken.purpose == purpose,

@@ -15,7 +15,7 @@ from app.database.connection import violated_constraint
 from app.database.models import User
 
 
-class TakenError(Exception):
+class DuplicateUserError(Exception):
     """The address or the name belongs to another account. `field` says which."""
 
     def __init__(self, field: str) -> None:
@@ -56,7 +56,7 @@ async def create(session: AsyncSession, new: NewUser) -> User:
         requested_username=new.requested_username,
     )
     session.add(user)
-    with _taken_names():
+    with _existing_usernames():
         # Now, not at commit: the unique index is what decides who was first.
         await session.flush()
     return user
@@ -128,7 +128,7 @@ async def change(session: AsyncSession, user_id: int, values: Mapping[str, Any])
 
     """
     statement = update(User).where(User.id == user_id).values(**values).returning(User)
-    with _taken_names():
+    with _existing_usernames():
         changed: User | None = await session.scalar(statement, execution_options={"populate_existing": True})
     return changed
 
@@ -166,14 +166,14 @@ async def set_verified(session: AsyncSession, user_id: int) -> bool:
 
 
 @contextmanager
-def _taken_names() -> Iterator[None]:
+def _existing_usernames() -> Iterator[None]:
     try:
         yield
     except IntegrityError as error:
         match violated_constraint(error):
             case "uq_users_email_lower":
-                raise TakenError("email") from error
+                raise DuplicateUserError("email") from error
             case "uq_users_username_lower":
-                raise TakenError("username") from error
+                raise DuplicateUserError("username") from error
             case _:
                 raise

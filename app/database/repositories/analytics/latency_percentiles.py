@@ -14,7 +14,7 @@ from app.database.repositories.analytics.latency_histogram import PERCENTILES, M
 from app.database.repositories.analytics.report_columns import bucket_of, within
 
 
-class Part(NamedTuple):
+class LatencyGroup(NamedTuple):
     """What percentiles are of. None: all of them."""
 
     bucket: int | None
@@ -23,14 +23,14 @@ class Part(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Times:
+class LatencyPercentiles:
     """How many were measured, and milliseconds by percentile."""
 
     count: int = 0
     percentiles: dict[str, int | None] = field(default_factory=lambda: dict.fromkeys(PERCENTILES))
 
 
-Measured = dict[Measure, Times]
+Measured = dict[Measure, LatencyPercentiles]
 """Of how long models took altogether, and until the first token. What was not measured is not in it."""
 
 
@@ -60,15 +60,17 @@ _OF_BUCKETS = _statement("slot")
 _OF_BUCKETS_AND_MODELS = _statement("slot", "model")
 
 
-async def of_buckets(session: AsyncSession, edges: Sequence[datetime], *, by_model: bool) -> dict[Part, Measured]:
+async def of_buckets(
+    session: AsyncSession, edges: Sequence[datetime], *, by_model: bool
+) -> dict[LatencyGroup, Measured]:
     """Return how long answers took in the whole range and in each bucket, of all models together or of each.
 
     There is nothing where nothing was measured.
     """
     statement = _OF_BUCKETS_AND_MODELS if by_model else _OF_BUCKETS
     rows = await session.execute(statement, {"p_from": edges[0], "p_to": edges[-1], "p_edges": list(edges)})
-    found: dict[Part, Measured] = {}
+    found: dict[LatencyGroup, Measured] = {}
     for measure, bucket, model, count, *percentiles in rows:
-        measured = found.setdefault(Part(bucket, model), {})
-        measured[measure] = Times(count, dict(zip(PERCENTILES, percentiles, strict=True)))
+        measured = found.setdefault(LatencyGroup(bucket, model), {})
+        measured[measure] = LatencyPercentiles(count, dict(zip(PERCENTILES, percentiles, strict=True)))
     return found

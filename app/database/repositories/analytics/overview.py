@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.elements import SQLCoreOperations
 
 from app.database.models import ChatMessage, ChatSession, User
-from app.database.repositories.analytics.report_columns import Figures, figures_of, total
+from app.database.repositories.analytics.report_columns import UsageMetrics, metrics_of, total
 from app.database.repositories.usage.totals import by_quarter, was_active
 
 _START, _MIDDLE, _END = (bindparam(f"p_{name}", type_=TIMESTAMP(timezone=True)) for name in ("start", "middle", "end"))
@@ -31,7 +31,7 @@ _OTHER, _EARLIER, _LATER = range(3)
 
 
 @dataclass(frozen=True, slots=True)
-class Period:
+class PeriodTotals:
     """What happened in a period."""
 
     users_registered: int
@@ -40,11 +40,11 @@ class Period:
     sessions: int
     """Opened, and not deleted since; messages likewise."""
     messages: int
-    usage: Figures
+    usage: UsageMetrics
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
+class OverviewTotals:
     """What there is, and the two periods."""
 
     generated_at: datetime
@@ -52,10 +52,10 @@ class Overview:
     users_enabled: int
     sessions: int
     messages: int
-    usage: Figures
+    usage: UsageMetrics
     """Of all time."""
-    earlier: Period
-    later: Period
+    earlier: PeriodTotals
+    later: PeriodTotals
 
 
 def _in_earlier(moment: SQLCoreOperations[datetime]) -> ColumnElement[bool]:
@@ -91,7 +91,7 @@ def _messages(*where: ColumnElement[bool]) -> ColumnElement[int]:
 def _statement() -> Select[Any]:
     usage = by_quarter()
     period = case((_in_later(usage.c.quarter), _LATER), (_in_earlier(usage.c.quarter), _EARLIER), else_=_OTHER)
-    sums = select(period.label("period"), *figures_of(usage)).group_by("period").subquery("sums")
+    sums = select(period.label("period"), *metrics_of(usage)).group_by("period").subquery("sums")
     users = select(
         _count().label("users"),
         _count(User.is_active).label("users_enabled"),
@@ -130,24 +130,26 @@ def _statement() -> Select[Any]:
 _STATEMENT = _statement()
 
 
-async def read(session: AsyncSession, start: datetime, middle: datetime, end: datetime) -> Overview:
+async def read(session: AsyncSession, start: datetime, middle: datetime, end: datetime) -> OverviewTotals:
     """Return what there is, and what happened from `start` to `middle` and from there to `end`."""
     rows = (await session.execute(_STATEMENT, {"p_start": start, "p_middle": middle, "p_end": end})).all()
     usage = {
-        row.period: Figures(*(getattr(row, name) for name in Figures._fields)) for row in rows if row.period is not None
+        row.period: UsageMetrics(*(getattr(row, name) for name in UsageMetrics._fields))
+        for row in rows
+        if row.period is not None
     }
     counts = rows[0]
 
-    def period(number: int, suffix: str) -> Period:
-        return Period(
+    def period(number: int, suffix: str) -> PeriodTotals:
+        return PeriodTotals(
             users_registered=getattr(counts, f"users_registered_{suffix}"),
             users_active=getattr(counts, f"users_active_{suffix}"),
             sessions=getattr(counts, f"sessions_{suffix}"),
             messages=getattr(counts, f"messages_{suffix}") + getattr(counts, f"cut_messages_{suffix}"),
-            usage=usage.get(number, Figures()),
+            usage=usage.get(number, UsageMetrics()),
         )
 
-    return Overview(
+    return OverviewTotals(
         generated_at=counts.generated_at,
         users=counts.users,
         users_enabled=counts.users_enabled,

@@ -12,7 +12,7 @@ from sqlalchemy.sql.elements import SQLCoreOperations
 from app.database.repositories.usage.totals import summed
 
 
-class Figures(NamedTuple):
+class UsageMetrics(NamedTuple):
     """Sums over rows of the ledger. Turns are questions, calls are single attempts at models."""
 
     turns: int = 0
@@ -34,14 +34,14 @@ class Figures(NamedTuple):
         """Tokens of questions and of answers."""
         return self.prompt_tokens + self.completion_tokens
 
-    def without(self, other: "Figures") -> "Figures":
+    def without(self, other: "UsageMetrics") -> "UsageMetrics":
         """Take those of a part away."""
-        return Figures._make(map(sub, self, other))
+        return UsageMetrics._make(map(sub, self, other))
 
 
-def total(parts: Iterable[Figures]) -> Figures:
+def total(parts: Iterable[UsageMetrics]) -> UsageMetrics:
     """Add figures up."""
-    return Figures._make(map(sum, zip(Figures(), *parts, strict=True)))
+    return UsageMetrics._make(map(sum, zip(UsageMetrics(), *parts, strict=True)))
 
 
 FROM = bindparam("p_from", type_=TIMESTAMP(timezone=True))
@@ -59,7 +59,7 @@ def bucket_of(moment: SQLCoreOperations[datetime]) -> ColumnElement[int]:
     return func.width_bucket(moment, EDGES) - 1
 
 
-def figures_of(usage: Subquery) -> list[ColumnElement[Any]]:
+def metrics_of(usage: Subquery) -> list[ColumnElement[Any]]:
     """Build the figures of rows of `usage.by_quarter` or `usage_by_user.by_user`."""
     is_answer = usage.c.purpose == "answer"
     turns, calls = summed(usage, "turns"), summed(usage, "calls")
@@ -79,4 +79,4 @@ def figures_of(usage: Subquery) -> list[ColumnElement[Any]]:
         "completion_tokens": summed(usage, "completion_tokens"),
         "cost_usd": summed(usage, "cost_usd"),
     }
-    return [sums[name].label(name) for name in Figures._fields]
+    return [sums[name].label(name) for name in UsageMetrics._fields]

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.models import User
-from app.database.repositories.analytics.report_columns import FROM, TO, Figures, bucket_of, figures_of, within
+from app.database.repositories.analytics.report_columns import FROM, TO, UsageMetrics, bucket_of, metrics_of, within
 from app.database.repositories.usage.account_totals import by_user
 from app.database.repositories.usage.totals import by_quarter, errors_by_quarter, summed
 
@@ -42,7 +42,7 @@ class Cell(NamedTuple):
 
     bucket: int
     group: Group
-    figures: Figures
+    figures: UsageMetrics
 
 
 _LONGEST = bindparam("p_longest", type_=Text)
@@ -68,7 +68,7 @@ _ACCOUNT = (cast(User.uuid, Text).label("key"), User.username.label("name"))
 
 def _cells(usage: Subquery, *group: ColumnElement[Any]) -> Select[Any]:
     bucket = bucket_of(usage.c.quarter).label("bucket")
-    return select(bucket, *group, *figures_of(usage)).where(within(usage)).group_by(bucket)
+    return select(bucket, *group, *metrics_of(usage)).where(within(usage)).group_by(bucket)
 
 
 def _everybodys_cells() -> Select[Any]:
@@ -97,22 +97,22 @@ def _users_cells(order: Order) -> CompoundSelect[Any]:
 
 def _users(order: Order, first: Select[Any] | None = None) -> Select[Any]:
     everybody, theirs = by_quarter(), by_user(FROM, TO, longest=_ANY, among=first)
-    total = select(cast(null(), BigInteger).label("user_id"), *_NOBODY, *figures_of(everybody)).where(within(everybody))
+    total = select(cast(null(), BigInteger).label("user_id"), *_NOBODY, *metrics_of(everybody)).where(within(everybody))
     users = (
-        select(theirs.c.user_id, *_ACCOUNT, *figures_of(theirs))
+        select(theirs.c.user_id, *_ACCOUNT, *metrics_of(theirs))
         .join(User, User.id == theirs.c.user_id)
         .group_by(theirs.c.user_id, User.id)
         .having(func.sum(theirs.c.calls) > 0)
     )
     rows = union_all(total, users).subquery("rows")
-    return select(rows.c.key, rows.c.name, *(rows.c[name] for name in Figures._fields)).order_by(
+    return select(rows.c.key, rows.c.name, *(rows.c[name] for name in UsageMetrics._fields)).order_by(
         rows.c.user_id.is_not(None), amount(order, rows.c).desc(), rows.c.user_id
     )
 
 
 def _models() -> Select[Any]:
     usage = by_quarter()
-    return select(usage.c.model, *figures_of(usage)).where(within(usage)).group_by(usage.c.model)
+    return select(usage.c.model, *metrics_of(usage)).where(within(usage)).group_by(usage.c.model)
 
 
 def _errors() -> CompoundSelect[Any]:
@@ -159,18 +159,18 @@ async def cells(
         "p_longest": "day" if all(edge.astimezone(UTC).time() == time.min for edge in edges[1:-1]) else "quarter",
     }
     rows = await session.execute(statement, parameters)
-    return [Cell(bucket, Group(key, name), Figures(*sums)) for bucket, key, name, *sums in rows]
+    return [Cell(bucket, Group(key, name), UsageMetrics(*sums)) for bucket, key, name, *sums in rows]
 
 
-async def models(session: AsyncSession, start: datetime, end: datetime) -> dict[str, Figures]:
+async def models(session: AsyncSession, start: datetime, end: datetime) -> dict[str, UsageMetrics]:
     """Return the usage of each model that has any."""
     rows = await session.execute(_MODELS, {"p_from": start, "p_to": end})
-    return {model: Figures(*sums) for model, *sums in rows}
+    return {model: UsageMetrics(*sums) for model, *sums in rows}
 
 
 async def users(
     session: AsyncSession, start: datetime, end: datetime, *, order: Order, limit: int | None
-) -> AsyncIterator[tuple[Group, Figures]]:
+) -> AsyncIterator[tuple[Group, UsageMetrics]]:
     """Return everybody's usage, and then that of the accounts with most of it, as PostgreSQL gives them.
 
     Everybody are also those whose accounts have been erased. The session must have a transaction.
@@ -178,7 +178,7 @@ async def users(
     statement = _USERS[order] if limit is None else _FIRST_USERS[order]
     rows = await session.stream(statement, {"p_from": start, "p_to": end, "p_limit": limit})
     async for key, name, *sums in rows:
-        yield Group(key, name), Figures(*sums)
+        yield Group(key, name), UsageMetrics(*sums)
 
 
 async def errors(session: AsyncSession, start: datetime, end: datetime) -> list[tuple[str, str | None, int]]:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.database.models import AuditEntry
 
-Action = Literal[
+AuditAction = Literal[
     "account.erased",
     "account.exported",
     "admin.access",
@@ -43,11 +43,11 @@ Action = Literal[
     "webhook.updated",
 ]
 """What entries are about. Each is explained in docs/operations.md."""
-Outcome = Literal["done", "refused"]
+AuditOutcome = Literal["done", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class RequestOrigin:
     """Where a request comes from."""
 
     ip: str | None
@@ -56,22 +56,22 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class NewAuditEntry:
     """What to note.
 
     `details` must not hold what erasing an account has to remove: name such fields, do not repeat their values.
     """
 
-    action: Action
+    action: AuditAction
     actor: UUID | None = None
     """Public id of the account that acts; None: nobody is logged in."""
     target: UUID | None = None
     """Public id of the account, login or key that it is done to."""
-    outcome: Outcome = "done"
+    outcome: AuditOutcome = "done"
     details: Mapping[str, Any] | None = None
 
 
-async def record(connection: AsyncSession | AsyncConnection, entry: Entry, origin: Origin) -> None:
+async def record(connection: AsyncSession | AsyncConnection, entry: NewAuditEntry, origin: RequestOrigin) -> None:
     """Append an entry: in the transaction of the action, or, of a refusal, in one of its own."""
     await connection.execute(
         insert(AuditEntry).values(

@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, DateTime, Select, func, literal, select, tupl
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.database.models import AuditEntry
-from app.database.repositories.audit.audit_log import Action, Outcome
+from app.database.repositories.audit.audit_log import AuditAction, AuditOutcome
 
 _COLUMNS = (
     AuditEntry.id,
@@ -25,7 +25,7 @@ _COLUMNS = (
 )
 
 
-class Position(NamedTuple):
+class EntryPosition(NamedTuple):
     """Where an entry stands. Those of one transaction have the same time."""
 
     created_at: datetime
@@ -37,15 +37,15 @@ class AuditCriteria:
     """Which entries are looked for. None: any."""
 
     actor: UUID | None = None
-    action: Action | None = None
+    action: AuditAction | None = None
     target: UUID | None = None
-    outcome: Outcome | None = None
+    outcome: AuditOutcome | None = None
     start: datetime | None = None
     end: datetime | None = None
     """The first moment that is not wanted any more."""
 
 
-class StoredEntry(NamedTuple):
+class StoredAuditEntry(NamedTuple):
     """An entry as it is stored; see `AuditEntry`."""
 
     id: int
@@ -59,20 +59,20 @@ class StoredEntry(NamedTuple):
     details: dict[str, Any]
 
     @property
-    def position(self) -> Position:
+    def position(self) -> EntryPosition:
         """Where it stands."""
-        return Position(self.created_at, self.id)
+        return EntryPosition(self.created_at, self.id)
 
 
 async def find(
-    connection: AsyncConnection | AsyncSession, criteria: AuditCriteria, *, after: Position | None, limit: int
-) -> Sequence[StoredEntry]:
+    connection: AsyncConnection | AsyncSession, criteria: AuditCriteria, *, after: EntryPosition | None, limit: int
+) -> Sequence[StoredAuditEntry]:
     """Return the next entries after a place: those that are older."""
     statement = _select(criteria).order_by(AuditEntry.created_at.desc(), AuditEntry.id.desc()).limit(limit)
     if after is not None:
         place = tuple_(literal(after.created_at, DateTime(timezone=True)), literal(after.id, BigInteger))
         statement = statement.where(tuple_(AuditEntry.created_at, AuditEntry.id) < place)
-    return [StoredEntry(*row) for row in await connection.execute(statement)]
+    return [StoredAuditEntry(*row) for row in await connection.execute(statement)]
 
 
 def _select(criteria: AuditCriteria) -> Select[*tuple[Any, ...]]:

@@ -12,7 +12,7 @@ from app.database.models import ChatMessage, ChatSession, User
 from app.database.repositories.chat.turns import ACTIVE
 
 
-class Conversation(NamedTuple):
+class SessionOverview(NamedTuple):
     """A session as it is used."""
 
     id: int
@@ -28,7 +28,7 @@ class Conversation(NamedTuple):
     """Public id of the answer that is being made."""
 
 
-class MessageFacts(NamedTuple):
+class MessageOverview(NamedTuple):
     """A message without its text."""
 
     id: UUID
@@ -45,7 +45,7 @@ class MessageFacts(NamedTuple):
     cost_usd: str | None
 
 
-class Text(NamedTuple):
+class MessageContent(NamedTuple):
     """What somebody, or a model, wrote."""
 
     id: UUID
@@ -57,13 +57,13 @@ class Text(NamedTuple):
     metadata: dict[str, Any]
 
 
-class Texts(NamedTuple):
+class SessionContent(NamedTuple):
     """What was written in a session."""
 
     title: str
     meta: dict[str, Any]
     summary: str | None
-    messages: list[Text]
+    messages: list[MessageContent]
     """Oldest first."""
 
 
@@ -99,7 +99,7 @@ async def list_page(  # noqa: PLR0913 - what may be looked for
     end: datetime | None = None,
     is_archived: bool | None = None,
     is_running: bool | None = None,
-) -> tuple[list[Conversation], int]:
+) -> tuple[list[SessionOverview], int]:
     """Return a page of sessions, newest first, and how many there are. Two statements. They began from `start` on."""
     wanted = select(ChatSession.id)
     if owner is not None:
@@ -116,16 +116,16 @@ async def list_page(  # noqa: PLR0913 - what may be looked for
     total = await session.scalar(select(func.count()).select_from(wanted.subquery()))
     some = wanted.order_by(ChatSession.id.desc()).offset((page - 1) * size).limit(size).subquery()
     rows = await session.execute(_CONVERSATION.join(some, some.c.id == ChatSession.id).order_by(ChatSession.id.desc()))
-    return [Conversation(*row) for row in rows], total or 0
+    return [SessionOverview(*row) for row in rows], total or 0
 
 
-async def find(session: AsyncSession, session_uuid: UUID) -> Conversation | None:
+async def find(session: AsyncSession, session_uuid: UUID) -> SessionOverview | None:
     """Return any session by its public id."""
     row = (await session.execute(_CONVERSATION.where(ChatSession.uuid == session_uuid))).one_or_none()
-    return Conversation(*row) if row else None
+    return SessionOverview(*row) if row else None
 
 
-async def newest_messages(session: AsyncSession, session_id: int, *, limit: int) -> list[MessageFacts]:
+async def newest_messages(session: AsyncSession, session_id: int, *, limit: int) -> list[MessageOverview]:
     """Return the newest messages of a session, oldest first. Their text is not read."""
     parent = aliased(ChatMessage)
     rows = await session.execute(
@@ -146,7 +146,7 @@ async def newest_messages(session: AsyncSession, session_id: int, *, limit: int)
         .order_by(ChatMessage.seq.desc())
         .limit(limit)
     )
-    return [MessageFacts(*row) for row in reversed(rows.all())]
+    return [MessageOverview(*row) for row in reversed(rows.all())]
 
 
 async def message_status(session: AsyncSession, session_id: int, message_uuid: UUID) -> str | None:
@@ -159,13 +159,15 @@ async def message_status(session: AsyncSession, session_id: int, message_uuid: U
     return status
 
 
-async def read(session: AsyncSession, session_id: int, *, before: UUID | None, limit: int) -> Texts | None:
+async def read(session: AsyncSession, session_id: int, *, before: UUID | None, limit: int) -> SessionContent | None:
     """Return what was written in a session, with the newest messages, or those before one. None: it is gone."""
     head = (await session.execute(_HEAD.where(ChatSession.id == session_id))).one_or_none()
     if head is None:
         return None
     messages = (await session.execute(_texts(session_id, before).limit(limit))).all()
-    return Texts(head.title, head.meta, head.summary, [Text(*message) for message in reversed(messages)])
+    return SessionContent(
+        head.title, head.meta, head.summary, [MessageContent(*message) for message in reversed(messages)]
+    )
 
 
 def _texts(session_id: int, before: UUID | None) -> Select[*tuple[Any, ...]]:

@@ -27,12 +27,12 @@ from sqlalchemy import (
 )
 
 from app.database import driver
-from app.database.driver import Either, Statement
+from app.database.driver import AnyConnection, Statement
 from app.database.models import ChatMessage, ChatSession
 
 
 @dataclass(frozen=True, slots=True)
-class MessageText:
+class StoredMessage:
     """What was said at one position of a session."""
 
     seq: int
@@ -49,7 +49,7 @@ class StoredSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class SummaryClaim:
     """The right to go on with a session's summary, until it is stored or somebody else may."""
 
     user_id: int
@@ -138,15 +138,15 @@ _STORE = Statement(
 )
 
 
-async def recall(
-    connection: Either,
+async def load_history(
+    connection: AnyConnection,
     *,
     user_id: int,
     session_uuid: UUID,
     before_seq: int,
     limit: int,
     with_summary: bool,
-) -> tuple[list[MessageText], StoredSummary | None]:
+) -> tuple[list[StoredMessage], StoredSummary | None]:
     """Return the newest messages before a position, oldest first, and the summary of the older ones."""
     rows = await driver.fetch(
         connection,
@@ -158,14 +158,14 @@ async def recall(
         if row["role"] == _SUMMARY_ROLE:
             summary = StoredSummary(row["content"], row["seq"])
         else:
-            messages.append(MessageText(**row))
+            messages.append(StoredMessage(**row))
     # The rows of a union have no order to rely on.
     return sorted(messages, key=attrgetter("seq")), summary
 
 
 async def claim_summary(
-    connection: Either, *, user_id: int, session_id: int, upto_seq: int, lease: timedelta
-) -> Claim | None:
+    connection: AnyConnection, *, user_id: int, session_id: int, upto_seq: int, lease: timedelta
+) -> SummaryClaim | None:
     """Take the right to go on with a session's summary.
 
     None: it reaches as far already, somebody else is at it, or the session is gone.
@@ -174,10 +174,12 @@ async def claim_summary(
     row = await driver.fetch_one(connection, _CLAIM, values)
     if row is None:
         return None
-    return Claim(user_id, session_id, row["text"], row["summary_upto_seq"], row["summary_lease_expires_at"])
+    return SummaryClaim(user_id, session_id, row["text"], row["summary_upto_seq"], row["summary_lease_expires_at"])
 
 
-async def unsummarized(connection: Either, claim: Claim, *, upto_seq: int, limit: int) -> Sequence[MessageText]:
+async def load_unsummarized(
+    connection: AnyConnection, claim: SummaryClaim, *, upto_seq: int, limit: int
+) -> Sequence[StoredMessage]:
     """Return the first messages that are not in the summary yet, up to a position."""
     rows = await driver.fetch(
         connection,
@@ -190,21 +192,21 @@ async def unsummarized(connection: Either, claim: Claim, *, upto_seq: int, limit
             "p_limit": limit,
         },
     )
-    return [MessageText(**row) for row in rows]
+    return [StoredMessage(**row) for row in rows]
 
 
-async def store_summary(connection: Either, claim: Claim, summary: StoredSummary) -> bool:
+async def store_summary(connection: AnyConnection, claim: SummaryClaim, summary: StoredSummary) -> bool:
     """Replace the summary that was claimed, and give it free. False: it is somebody else's by now, or gone."""
     values = {**_claimed(claim), "p_summary": summary.text, "p_upto_seq": summary.upto_seq}
     return await driver.fetch_one(connection, _STORE, values) is not None
 
 
-async def release_summary(connection: Either, claim: Claim) -> None:
+async def release_summary(connection: AnyConnection, claim: SummaryClaim) -> None:
     """Leave the summary as it is, for the next one to try."""
     await driver.fetch(connection, _RELEASE, _claimed(claim))
 
 
-def _claimed(claim: Claim) -> dict[str, object]:
+def _claimed(claim: SummaryClaim) -> dict[str, object]:
     return {
         "p_user_id": claim.user_id,
         "p_session_id": claim.session_id,

@@ -32,16 +32,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningInsert
 
 from app.database import driver
-from app.database.driver import Either, RefusedError, Statement
+from app.database.driver import AnyConnection, Statement, StatementRefusedError
 from app.database.models import ChatMessage, ChatSession, IdempotencyKey
 from app.database.repositories.operations import batch_deletion
 
-KEPT = timedelta(hours=24)
+RETENTION = timedelta(hours=24)
 """How long a key is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
-class RequestKey:
+class IdempotentRequest:
     """A request that its client may send again."""
 
     user_id: int
@@ -62,23 +62,23 @@ class StoredKey:
     turn_id: UUID | None
     message_status: str | None
     """Of the answer, where the request began a turn of a session."""
-    is_abandoned: bool
+    is_orphaned: bool
     """That answer's process has died, and nobody has settled it yet."""
 
 
 @dataclass(frozen=True, slots=True)
-class KeptResponse:
+class StoredResponse:
     """What the request was answered, to be answered again."""
 
-    key: RequestKey
+    key: IdempotentRequest
     status_code: int
     body: bytes
 
 
-class KeyTakenError(RefusedError):
+class IdempotencyKeyTakenError(StatementRefusedError):
     """Another request came first under the same key."""
 
-    def __init__(self, key: RequestKey, stored: StoredKey | None) -> None:
+    def __init__(self, key: IdempotentRequest, stored: StoredKey | None) -> None:
         """Say of that one what is known; None: it has been removed just now."""
         self.key = key
         self.stored = stored
@@ -95,7 +95,7 @@ _THIS = (
 )
 
 
-def take_statement(
+def claim_statement(
     values: Mapping[str, SQLColumnExpression[Any]], source: FromClause | None = None
 ) -> ReturningInsert[int]:
     """Build the statement that takes a key, for the one row of `source`; it gives no row where the key is taken.
@@ -107,7 +107,7 @@ def take_statement(
         "route": bindparam("p_route", type_=Text),
         "key": bindparam("p_key", type_=Text),
         "fingerprint": bindparam("p_fingerprint", type_=LargeBinary),
-        "expires_at": func.now() + KEPT,
+        "expires_at": func.now() + RETENTION,
         **values,
     }
     selected = select(*row.values())
@@ -125,7 +125,7 @@ def take_statement(
     ).returning(IdempotencyKey.id)
 
 
-def keep_statement() -> Update:
+def store_response_statement() -> Update:
     """Build the statement that stores a response. Whoever has lost the key meanwhile stores nothing."""
     return (
         update(IdempotencyKey)
@@ -143,20 +143,20 @@ def release_statement() -> Delete:
     return delete(IdempotencyKey).where(IdempotencyKey.turn_id == bindparam("p_turn_id", type_=Uuid))
 
 
-_TAKE_FOR_DIRECT = take_statement(
+_CLAIM_FOR_DIRECT_QUESTION = claim_statement(
     {
         "turn_id": bindparam("p_turn_id", type_=Uuid),
         "lease_expires_at": func.now() + bindparam("p_lease", type_=Interval),
     }
 )
-_TAKE_ANSWERED = take_statement(
+_CLAIM_WITH_RESPONSE = claim_statement(
     {
         "session_id": bindparam("p_session_id", type_=BigInteger),
         "status_code": bindparam("p_status_code", type_=Integer),
         "response": bindparam("p_response", type_=LargeBinary),
     }
 )
-_KEEP = keep_statement()
+_STORE_RESPONSE = store_response_statement()
 _FIND = Statement(
     select(
         IdempotencyKey.fingerprint,
@@ -174,48 +174,60 @@ _FIND = Statement(
     )
     .where(*_THIS)
 )
-_PURGE = batch_deletion.removal(IdempotencyKey.id, IdempotencyKey.expires_at <= func.now())
+_PURGE = batch_deletion.delete_statement(IdempotencyKey.id, IdempotencyKey.expires_at <= func.now())
 
 
-def key_parameters(key: RequestKey) -> dict[str, Any]:
+def key_parameters(key: IdempotentRequest) -> dict[str, Any]:
     """Return what the statements above are told of a key."""
     return {"p_user_id": key.user_id, "p_route": key.route, "p_key": key.key, "p_fingerprint": key.fingerprint}
 
 
-def response_parameters(kept: KeptResponse) -> dict[str, Any]:
+def response_parameters(stored_response: StoredResponse) -> dict[str, Any]:
     """Return what the statements above are told of a response and its key."""
-    return key_parameters(kept.key) | {"p_status_code": kept.status_code, "p_response": kept.body}
+    return key_parameters(stored_response.key) | {
+        "p_status_code": stored_response.status_code,
+        "p_response": stored_response.body,
+    }
 
 
-async def take_for_direct(connection: AsyncConnection, key: RequestKey, *, turn_id: UUID, lease: timedelta) -> None:
+async def claim_for_direct_question(
+    connection: AsyncConnection, key: IdempotentRequest, *, turn_id: UUID, lease: timedelta
+) -> None:
     """Take the key of a direct question, of which nothing else is stored.
 
     Raises:
         KeyTakenError: by a request that came before.
 
     """
-    taken = await connection.scalar(_TAKE_FOR_DIRECT, key_parameters(key) | {"p_turn_id": turn_id, "p_lease": lease})
+    taken = await connection.scalar(
+        _CLAIM_FOR_DIRECT_QUESTION, key_parameters(key) | {"p_turn_id": turn_id, "p_lease": lease}
+    )
     if taken is None:
-        raise KeyTakenError(key, await find(connection, key))
+        raise IdempotencyKeyTakenError(key, await find(connection, key))
 
 
-async def take_answered(connection: AsyncConnection, kept: KeptResponse, *, session_id: int) -> None:
+async def claim_with_response(connection: AsyncConnection, stored_response: StoredResponse, *, session_id: int) -> None:
     """Take the key of a request that is answered in this transaction.
 
     Raises:
         KeyTakenError: by a request that came before.
 
     """
-    if await connection.scalar(_TAKE_ANSWERED, response_parameters(kept) | {"p_session_id": session_id}) is None:
-        raise KeyTakenError(kept.key, await find(connection, kept.key))
+    if (
+        await connection.scalar(
+            _CLAIM_WITH_RESPONSE, response_parameters(stored_response) | {"p_session_id": session_id}
+        )
+        is None
+    ):
+        raise IdempotencyKeyTakenError(stored_response.key, await find(connection, stored_response.key))
 
 
-async def keep(connection: AsyncConnection, kept: KeptResponse, *, turn_id: UUID) -> None:
+async def store_response(connection: AsyncConnection, stored_response: StoredResponse, *, turn_id: UUID) -> None:
     """Store what the request of a turn was answered."""
-    await connection.execute(_KEEP, response_parameters(kept) | {"p_turn_id": turn_id})
+    await connection.execute(_STORE_RESPONSE, response_parameters(stored_response) | {"p_turn_id": turn_id})
 
 
-async def find(connection: Either, key: RequestKey) -> StoredKey | None:
+async def find(connection: AnyConnection, key: IdempotentRequest) -> StoredKey | None:
     """Return what is known of a key. None: it was removed, with its session or because its time was over."""
     row = await driver.fetch_one(connection, _FIND, key_parameters(key))
     return StoredKey(*row.values()) if row else None
@@ -223,4 +235,4 @@ async def find(connection: Either, key: RequestKey) -> StoredKey | None:
 
 async def purge(connection: AsyncConnection, *, limit: int) -> int:
     """Remove keys whose time is over, `limit` at most, and say how many."""
-    return await batch_deletion.remove(connection, _PURGE, limit=limit)
+    return await batch_deletion.delete_batch(connection, _PURGE, limit=limit)

@@ -31,7 +31,7 @@ class MessageRow:
 
     message: ChatMessage
     parent_uuid: UUID | None
-    is_abandoned: bool
+    is_orphaned: bool
     """Its process has died; the session's next question settles it."""
 
 
@@ -157,8 +157,8 @@ async def find_turn(
     ).one_or_none()
     if row is None:
         return None
-    asked, answered, is_abandoned = row
-    return MessageRow(asked, None, is_abandoned=False), MessageRow(answered, asked.uuid, is_abandoned=is_abandoned)
+    asked, answered, is_orphaned = row
+    return MessageRow(asked, None, is_orphaned=False), MessageRow(answered, asked.uuid, is_orphaned=is_orphaned)
 
 
 async def remove(session: AsyncSession, *, user_id: int, session_uuid: UUID) -> bool:

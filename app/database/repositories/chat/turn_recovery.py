@@ -27,7 +27,7 @@ from app.database.repositories.webhooks import event_outbox
 
 
 @dataclass(frozen=True, slots=True)
-class AbandonedTurn:
+class OrphanedTurn:
     """An answer that nobody makes any more."""
 
     answer_uuid: UUID
@@ -41,7 +41,7 @@ class AbandonedTurn:
     """Of the question and what went with it, as far as it is still there."""
 
 
-_IS_ABANDONED = (ACTIVE, ChatMessage.lease_expires_at < func.now())
+_IS_ORPHANED = (ACTIVE, ChatMessage.lease_expires_at < func.now())
 _SENT = aliased(ChatMessage)
 _sent_lengths = (
     select(func.char_length(_SENT.content).label("characters"))
@@ -61,7 +61,7 @@ _FIND = (
         select(func.coalesce(func.sum(_sent_lengths.c.characters), 0)).scalar_subquery().label("sent_characters"),
     )
     .join(ChatSession, ChatMessage.session_id == ChatSession.id)
-    .where(*_IS_ABANDONED)
+    .where(*_IS_ORPHANED)
 )
 _FIND_SOME = _FIND.order_by(ChatMessage.lease_expires_at).limit(bindparam("p_limit", type_=Integer))
 _FIND_IN_SESSION = _FIND.where(
@@ -69,7 +69,7 @@ _FIND_IN_SESSION = _FIND.where(
 )
 
 
-def _settle_statement() -> Select[Any]:
+def _interrupt_statement() -> Select[Any]:
     # Of several who settle the same answer the first one does: the others find it settled when they get the session.
     owner = ledger.owner_statement()
     locked = (
@@ -80,7 +80,7 @@ def _settle_statement() -> Select[Any]:
     )
     answer = (
         update(ChatMessage)
-        .where(ChatMessage.session_id == locked.c.id, ChatMessage.uuid == bindparam("p_turn_id"), *_IS_ABANDONED)
+        .where(ChatMessage.session_id == locked.c.id, ChatMessage.uuid == bindparam("p_turn_id"), *_IS_ORPHANED)
         .values(
             content=bindparam("p_content"),
             status=bindparam("p_status"),
@@ -104,31 +104,33 @@ def _settle_statement() -> Select[Any]:
     return select(answer.c.session_id).add_cte(session, calls, event)
 
 
-_SETTLE = _settle_statement()
+_INTERRUPT = _interrupt_statement()
 
 
-async def find_some(connection: AsyncConnection, *, limit: int, sent_messages: int) -> list[AbandonedTurn]:
+async def find_orphaned(connection: AsyncConnection, *, limit: int, sent_messages: int) -> list[OrphanedTurn]:
     """Return the abandoned answers of all users, those first that have been so for longest.
 
     `sent_messages`: how many messages, the question among them, a model was sent at most.
     """
     parameters = {"p_limit": limit, "p_sent_messages": sent_messages}
-    return [AbandonedTurn(*row) for row in await connection.execute(_FIND_SOME, parameters)]
+    return [OrphanedTurn(*row) for row in await connection.execute(_FIND_SOME, parameters)]
 
 
-async def find_in_session(
+async def find_orphaned_in_session(
     connection: AsyncConnection, *, user_id: int, session_uuid: UUID, sent_messages: int
-) -> AbandonedTurn | None:
-    """Return the abandoned answer of a session, of which there is at most one. `sent_messages`: as `find_some`."""
+) -> OrphanedTurn | None:
+    """Return the abandoned answer of a session, of which there is at most one. `sent_messages`: as `find_orphaned`."""
     parameters = {"p_user_id": user_id, "p_session_uuid": session_uuid, "p_sent_messages": sent_messages}
     row = (await connection.execute(_FIND_IN_SESSION, parameters)).one_or_none()
-    return AbandonedTurn(*row) if row else None
+    return OrphanedTurn(*row) if row else None
 
 
-async def settle(connection: AsyncConnection, turn: AbandonedTurn, answer: Answer, call: LedgerEntry) -> bool:
+async def interrupt_orphaned(
+    connection: AsyncConnection, turn: OrphanedTurn, answer: Answer, call: LedgerEntry
+) -> bool:
     """Store an abandoned answer, and what it will have cost. False: it is not abandoned any more."""
     settled = await connection.scalar(
-        _SETTLE,
+        _INTERRUPT,
         {
             **ledger.parameters(
                 turn_id=turn.answer_uuid, user_id=turn.user_id, session_id=turn.session_id, calls=[call]

@@ -35,19 +35,19 @@ from sqlalchemy.orm import aliased
 
 from app.database import driver
 from app.database.connection import violated_constraint
-from app.database.driver import Either, RefusedError, Statement
+from app.database.driver import AnyConnection, Statement, StatementRefusedError
 from app.database.models import ChatMessage, ChatSession, User
 from app.database.models.chat.chat_session import PREVIEW_LENGTH
 from app.database.repositories.chat import idempotency_keys
-from app.database.repositories.chat.idempotency_keys import KeyTakenError, RequestKey
+from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError, IdempotentRequest
 from app.database.repositories.usage import ledger
 from app.database.repositories.usage.ledger import LedgerEntry
 from app.database.repositories.webhooks import event_outbox
 
-SettledStatus = Literal["complete", "failed", "cancelled", "interrupted"]
+FinalStatus = Literal["complete", "failed", "cancelled", "interrupted"]
 
 
-class ActiveTurnError(RefusedError):
+class ActiveTurnError(StatementRefusedError):
     """The session's last question is still being answered."""
 
 
@@ -63,7 +63,7 @@ class NewTurn:
     answer_uuid: UUID
     lease: timedelta
     """How long its process may be silent before it is taken for dead."""
-    key: RequestKey | None = None
+    key: IdempotentRequest | None = None
     """Taken with the turn, or neither is stored."""
     model: str | None = None
     """The one asked for, for whoever settles the turn should its process die."""
@@ -87,14 +87,14 @@ class Answer:
     """What a turn ended with."""
 
     content: str
-    status: SettledStatus
+    status: FinalStatus
     meta: dict[str, Any]
     tokens_used: int
     processing_time_ms: int
 
 
 @dataclass(frozen=True, slots=True)
-class SettledTurn:
+class UpdatedSession:
     """The session after its answer was stored."""
 
     message_count: int
@@ -109,7 +109,7 @@ class Turn:
     question: str
     question_meta: dict[str, Any]
     answer: Answer
-    settled: SettledTurn
+    settled: UpdatedSession
 
 
 # Written out, so that PostgreSQL can tell that the index of active answers serves, whatever the parameters.
@@ -129,7 +129,7 @@ def _key() -> CTE:
     owner = ledger.owner_statement()
     source = owner.join(ChatSession, and_(ChatSession.user_id == owner.c.id, *_OPEN_SESSION))
     columns = {"session_id": ChatSession.id, "turn_id": bindparam("p_answer_uuid", type_=Uuid)}
-    return idempotency_keys.take_statement(columns, source).cte("key")
+    return idempotency_keys.claim_statement(columns, source).cte("key")
 
 
 def _start_statement(*conditions: ColumnElement[bool]) -> Select[Any]:
@@ -187,7 +187,7 @@ def _start_statement(*conditions: ColumnElement[bool]) -> Select[Any]:
     )
 
 
-def _settle_statement() -> Select[Any]:
+def _complete_statement() -> Select[Any]:
     # The account before the session before its message, as everybody else who locks them: otherwise they could wait
     # for each other.
     owner = ledger.owner_statement()
@@ -228,7 +228,7 @@ def _settle_statement() -> Select[Any]:
 # Built once: a `Statement` is compiled already, and of the others SQLAlchemy finds the compiled form again.
 _START = Statement(_start_statement())
 _START_WITH_KEY = Statement(_start_statement(select(_key().c.id).exists()))
-_SETTLE = Statement(_settle_statement())
+_COMPLETE = Statement(_complete_statement())
 _OWNED_SESSION = select(ChatSession.id).where(
     ChatSession.uuid == bindparam("p_session_uuid"), ChatSession.user_id == bindparam("p_user_id")
 )
@@ -237,7 +237,7 @@ _INTERRUPT = update(ChatMessage).values(
 )
 
 
-def _abandon_statement() -> Select[Any]:
+def _interrupt_statement() -> Select[Any]:
     # The event refers to the account, which goes before its messages.
     owned = (
         select(ChatMessage.id)
@@ -252,8 +252,8 @@ def _abandon_statement() -> Select[Any]:
     return select(answer.c.uuid).add_cte(event, idempotency_keys.release_statement().cte("key"))
 
 
-_ABANDON = _abandon_statement()
-_FIND_SETTLED = Statement(
+_INTERRUPT_STORED = _interrupt_statement()
+_FIND_COMPLETED = Statement(
     select(ChatMessage.status, ChatSession.message_count, ChatSession.updated_at)
     .join(ChatSession, ChatMessage.session_id == ChatSession.id)
     .where(ChatMessage.uuid == bindparam("p_turn_id"))
@@ -303,7 +303,7 @@ _RENEW = (
     .values(lease_expires_at=func.now() + bindparam("p_lease", type_=Interval))
 )
 _RUNNING = func.unnest(_LIVE).table_valued(column("uuid", Uuid), name="running").render_derived()
-_WATCH = (
+_RENEW_LEASES = (
     select(_RUNNING.c.uuid)
     .select_from(_RUNNING.outerjoin(ChatMessage, ChatMessage.uuid == _RUNNING.c.uuid))
     .where(or_(ChatMessage.id.is_(None), and_(ACTIVE, ChatMessage.cancel_requested_at.is_not(None))))
@@ -321,7 +321,7 @@ _REQUEST_CANCEL = (
 _FIND_ACTIVE = select(ChatMessage.uuid).where(ChatMessage.session_id == _OWNED_SESSION.scalar_subquery(), ACTIVE)
 
 
-async def start(connection: Either, turn: NewTurn) -> StartedTurn | None:
+async def start_turn(connection: AnyConnection, turn: NewTurn) -> StartedTurn | None:
     """Store a question and the pending answer. None: the caller owns no such session.
 
     Raises:
@@ -352,7 +352,7 @@ async def start(connection: Either, turn: NewTurn) -> StartedTurn | None:
         raise
     if row is None:
         if turn.key and (stored := await idempotency_keys.find(connection, turn.key)):
-            raise KeyTakenError(turn.key, stored)
+            raise IdempotencyKeyTakenError(turn.key, stored)
         return None
     return StartedTurn(
         session_id=row["id"],
@@ -365,19 +365,19 @@ async def start(connection: Either, turn: NewTurn) -> StartedTurn | None:
     )
 
 
-async def settle(
-    connection: Either,
+async def complete_turn(
+    connection: AnyConnection,
     turn: StartedTurn,
     answer: Answer,
     *,
     user_id: int,
     calls: Sequence[LedgerEntry],
-) -> SettledTurn | None:
+) -> UpdatedSession | None:
     """Store the answer and append to the ledger. None: the answer was deleted, or settled by somebody else."""
     try:
         row = await driver.fetch_one(
             connection,
-            _SETTLE,
+            _COMPLETE,
             {
                 **ledger.parameters(turn_id=turn.answer_uuid, user_id=user_id, session_id=turn.session_id, calls=calls),
                 "p_content": answer.content,
@@ -391,19 +391,19 @@ async def settle(
         )
     except (IntegrityError, UniqueViolationError) as error:
         # Whoever settled it has accounted for it, with the same or with estimates.
-        if ledger.is_there_already(error):
+        if ledger.is_duplicate_turn(error):
             return None
         raise
-    return SettledTurn(**row) if row else None
+    return UpdatedSession(**row) if row else None
 
 
-async def abandon(connection: AsyncConnection, *, answer_uuid: UUID) -> None:
+async def interrupt_turn(connection: AsyncConnection, *, answer_uuid: UUID) -> None:
     """Mark an answer `interrupted` that nobody will make, if it was stored at all, and free the key of its question."""
     event = event_outbox.parameters("turn.interrupted")
-    await connection.execute(_ABANDON, {"p_turn_id": answer_uuid, **event})
+    await connection.execute(_INTERRUPT_STORED, {"p_turn_id": answer_uuid, **event})
 
 
-async def watch(
+async def renew_leases(
     connection: AsyncConnection, *, turn_ids: Sequence[UUID], lease: timedelta, renew_before: timedelta
 ) -> set[UUID]:
     """Renew the leases of turns under way that end within `renew_before`, and return which turns are to be stopped.
@@ -411,7 +411,7 @@ async def watch(
     Those are the ones whose owner wants it, and those that have been deleted: nobody will read their answers.
     """
     rows = await connection.scalars(
-        _WATCH, {"p_turn_ids": list(turn_ids), "p_lease": lease, "p_renew_before": renew_before}
+        _RENEW_LEASES, {"p_turn_ids": list(turn_ids), "p_lease": lease, "p_renew_before": renew_before}
     )
     return set(rows)
 
@@ -429,10 +429,10 @@ async def find_active(connection: AsyncConnection, *, user_id: int, session_uuid
     return found
 
 
-async def find_settled(connection: Either, turn: StartedTurn) -> tuple[str, SettledTurn] | None:
+async def find_completed(connection: AnyConnection, turn: StartedTurn) -> tuple[str, UpdatedSession] | None:
     """Return the status of an answer that is not under way any more, and its session. None: it was deleted."""
-    row = await driver.fetch_one(connection, _FIND_SETTLED, {"p_turn_id": turn.answer_uuid})
-    return (row["status"], SettledTurn(row["message_count"], row["updated_at"])) if row else None
+    row = await driver.fetch_one(connection, _FIND_COMPLETED, {"p_turn_id": turn.answer_uuid})
+    return (row["status"], UpdatedSession(row["message_count"], row["updated_at"])) if row else None
 
 
 async def find_turn(connection: AsyncConnection, *, user_id: int, answer_uuid: UUID) -> Turn | None:
@@ -459,7 +459,7 @@ async def find_turn(connection: AsyncConnection, *, user_id: int, answer_uuid: U
             tokens_used=row.tokens_used,
             processing_time_ms=row.processing_time_ms,
         ),
-        SettledTurn(message_count=row.message_count, updated_at=row.updated_at),
+        UpdatedSession(message_count=row.message_count, updated_at=row.updated_at),
     )
 
 

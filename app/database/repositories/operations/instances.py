@@ -43,7 +43,7 @@ _BEAT = _new.on_conflict_do_update(
 
 _KEPT = timedelta(days=1)
 """How long a process that ended without a word is remembered."""
-_PURGE = batch_deletion.removal(ServiceInstance.id, ServiceInstance.seen_at <= func.now() - _KEPT)
+_PURGE = batch_deletion.delete_statement(ServiceInstance.id, ServiceInstance.seen_at <= func.now() - _KEPT)
 
 
 async def beat(connection: AsyncConnection, instance: Instance, *, age: timedelta, state: Mapping[str, Any]) -> None:
@@ -69,4 +69,4 @@ async def leave(connection: AsyncConnection, instance_id: UUID) -> None:
 
 async def purge(connection: AsyncConnection, *, limit: int) -> int:
     """Forget processes that have not been seen for long, `limit` at most, and say how many."""
-    return await batch_deletion.remove(connection, _PURGE, limit=limit)
+    return await batch_deletion.delete_batch(connection, _PURGE, limit=limit)

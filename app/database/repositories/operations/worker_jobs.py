@@ -69,7 +69,7 @@ _ADD = _new.on_conflict_do_update(
 
 _KEPT = timedelta(days=30)
 """How long a job is remembered that nobody does any more."""
-_PURGE = batch_deletion.removal(WorkerJob.name, WorkerJob.started_at <= func.now() - _KEPT)
+_PURGE = batch_deletion.delete_statement(WorkerJob.name, WorkerJob.started_at <= func.now() - _KEPT)
 
 
 async def add(connection: AsyncConnection, instance_id: UUID, reports: Sequence[JobReport]) -> None:
@@ -81,4 +81,4 @@ async def add(connection: AsyncConnection, instance_id: UUID, reports: Sequence[
 
 async def purge(connection: AsyncConnection, *, limit: int) -> int:
     """Forget jobs that nobody has done for long, `limit` at most, and say how many."""
-    return await batch_deletion.remove(connection, _PURGE, limit=limit)
+    return await batch_deletion.delete_batch(connection, _PURGE, limit=limit)

@@ -7,7 +7,7 @@ from sqlalchemy import CTE, ColumnElement, FromClause, Select, Subquery, any_, c
 
 from app.database.models import LlmCall, UsagePending
 from app.database.repositories.usage import rollup_tables
-from app.database.repositories.usage.rollup_tables import Sums
+from app.database.repositories.usage.rollup_tables import RollupTable
 from app.database.repositories.usage.totals import COUNTERS
 
 
@@ -29,7 +29,7 @@ def by_user(
     pending = select(calls).join(UsagePending, UsagePending.call_id == calls.c.id)
     pending = pending.where(calls.c.created_at >= start, calls.c.created_at < end)
 
-    def part(of: Sums, rows: FromClause, sign: ColumnElement[int]) -> Select[Any]:
+    def part(of: RollupTable, rows: FromClause, sign: ColumnElement[int]) -> Select[Any]:
         quarter = func.greatest(start, func.least(rows.c[of.time.name], end - rollup_tables.QUARTER)).label("quarter")
         counters = ((sign * rows.c[name]).label(name) for name in COUNTERS)
         found = select(rows.c.user_id, quarter, rows.c.purpose, *counters)
@@ -48,14 +48,14 @@ def by_user(
 
 def _stretches(
     start: ColumnElement[datetime], end: ColumnElement[datetime], longest: ColumnElement[str]
-) -> dict[Sums, CTE]:
+) -> dict[RollupTable, CTE]:
     """Build which sums make up a range: whole weeks, days up to them and after them, quarters up to these and after.
 
     Weeks and days are the nearest ones, and may reach over the ends of the range. Then the stretch between goes
     backwards: it has the sign -1, and is to be taken away.
     """
-    by_day = (longest != "quarter") & rollup_tables.are_complete(rollup_tables.WALK_OF_DAYS)
-    by_week = by_day & (longest == "week") & rollup_tables.are_complete(rollup_tables.WALK_OF_WEEKS)
+    by_day = (longest != "quarter") & rollup_tables.are_complete(rollup_tables.DAILY_RECONCILIATION)
+    by_week = by_day & (longest == "week") & rollup_tables.are_complete(rollup_tables.WEEKLY_RECONCILIATION)
     # There is nothing after now that would have to be taken away.
     is_open = end > func.now()
     days = select(

@@ -13,12 +13,12 @@ from sqlalchemy.exc import IntegrityError
 
 from app.database import driver
 from app.database.connection import violated_constraint
-from app.database.driver import Either, Statement
+from app.database.driver import AnyConnection, Statement
 from app.database.models import LlmCall, User
 from app.database.repositories.chat import idempotency_keys
-from app.database.repositories.chat.idempotency_keys import KeptResponse
+from app.database.repositories.chat.idempotency_keys import StoredResponse
 
-Purpose = Literal["answer", "summary"]
+CallPurpose = Literal["answer", "summary"]
 
 ONCE = "uq_llm_calls_turn_id_attempt"
 """The constraint that refuses to account for a turn a second time."""
@@ -41,7 +41,7 @@ class LedgerEntry:
     first_token_ms: int | None = None
     cost_usd: Decimal | None = None
     is_cached: bool = False
-    purpose: Purpose = "answer"
+    purpose: CallPurpose = "answer"
     fallback_reason: str | None = None
 
 
@@ -95,24 +95,24 @@ def _row(call: LedgerEntry) -> dict[str, Any]:
     return row
 
 
-def is_there_already(error: BaseException) -> bool:
+def is_duplicate_turn(error: BaseException) -> bool:
     """Tell whether the ledger refused a turn because it has been accounted for."""
     return violated_constraint(error) == ONCE
 
 
 _append = append_statement(owner_statement())
 _APPEND = Statement(_append)
-_APPEND_WITH_KEY = Statement(_append.add_cte(idempotency_keys.keep_statement().cte("key")))
+_APPEND_WITH_KEY = Statement(_append.add_cte(idempotency_keys.store_response_statement().cte("key")))
 
 
 async def record_calls(
-    connection: Either,
+    connection: AnyConnection,
     *,
     turn_id: UUID,
     user_id: int,
     session_id: int | None = None,
     calls: Sequence[LedgerEntry],
-    kept: KeptResponse | None = None,
+    stored_response: StoredResponse | None = None,
 ) -> None:
     """Append attempts that belong to no stored answer: those of a direct question or, in a session, of a summary.
 
@@ -120,10 +120,10 @@ async def record_calls(
     """
     values = parameters(turn_id=turn_id, user_id=user_id, session_id=session_id, calls=calls)
     statement = _APPEND
-    if kept is not None:
-        statement, values = _APPEND_WITH_KEY, values | idempotency_keys.response_parameters(kept)
+    if stored_response is not None:
+        statement, values = _APPEND_WITH_KEY, values | idempotency_keys.response_parameters(stored_response)
     try:
         await driver.fetch(connection, statement, values)
     except (IntegrityError, UniqueViolationError) as error:
-        if not is_there_already(error):
+        if not is_duplicate_turn(error):
             raise

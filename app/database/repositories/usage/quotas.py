@@ -190,7 +190,7 @@ _LOCK = _OWN.with_for_update(key_share=True)
 _USE = _use_statement()
 _RESERVE = _reserve_statement()
 _RELEASE = delete(QuotaReservation).where(QuotaReservation.turn_id == bindparam("p_turn_id", type_=Uuid))
-_PURGE = batch_deletion.removal(QuotaReservation.turn_id, QuotaReservation.expires_at <= func.now())
+_PURGE = batch_deletion.delete_statement(QuotaReservation.turn_id, QuotaReservation.expires_at <= func.now())
 
 
 async def lock(session: AsyncSession, user_id: int) -> Quota | None:
@@ -237,4 +237,4 @@ async def change(session: AsyncSession, user_id: int, quota: Quota) -> None:
 
 async def purge(connection: AsyncConnection, *, limit: int) -> int:
     """Remove reservations whose time is over, `limit` at most, and say how many."""
-    return await batch_deletion.remove(connection, _PURGE, limit=limit)
+    return await batch_deletion.delete_batch(connection, _PURGE, limit=limit)

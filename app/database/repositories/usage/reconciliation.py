@@ -32,14 +32,14 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from app.database.models import LlmCall, UsagePending, UsageRepair, User
 from app.database.repositories.usage import rollup_tables
-from app.database.repositories.usage.rollup_tables import Sums
+from app.database.repositories.usage.rollup_tables import RollupTable
 
 _FROM = bindparam("p_from", type_=TIMESTAMP(timezone=True))
 _TO = bindparam("p_to", type_=TIMESTAMP(timezone=True))
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TimeWindow:
     """A stretch of time that is to be compared."""
 
     begins: datetime
@@ -48,10 +48,10 @@ class Place:
     """Then differences are what earlier releases did not sum up; afterwards there should be none."""
 
 
-class Walk:
+class Reconciler:
     """Goes along the ledger, again and again, and compares some tables of sums with it."""
 
-    def __init__(self, number: int, stretch: Literal["hour", "day", "week"], compared: Sequence[Sums]) -> None:
+    def __init__(self, number: int, stretch: Literal["hour", "day", "week"], compared: Sequence[RollupTable]) -> None:
         """Build the statements. `number` is the key of its row in `usage_repair`."""
         self._number = number
         self._length = timedelta(**{f"{stretch}s": 1})
@@ -77,7 +77,7 @@ class Walk:
         """Make sure that there is a place to go on from."""
         await session.execute(self._prepare)
 
-    async def find_place(self, session: AsyncSession, *, pause: timedelta) -> Place | None:
+    async def find_place(self, session: AsyncSession, *, pause: timedelta) -> TimeWindow | None:
         """Return the next stretch with anything in it, and keep others from it until the transaction ends.
 
         None: another one is at it, or nothing is left. After a whole pass there is none for as long as `pause`.
@@ -88,9 +88,9 @@ class Walk:
         if found.begins is None:
             await session.execute(self._rest, {"p_pause": pause})
             return None
-        return Place(found.begins, found.begins + self._length, is_first_pass=found.passes == 0)
+        return TimeWindow(found.begins, found.begins + self._length, is_first_pass=found.passes == 0)
 
-    async def mend(self, session: AsyncSession, place: Place) -> dict[str, int]:
+    async def mend(self, session: AsyncSession, place: TimeWindow) -> dict[str, int]:
         """Make the sums of the stretch agree with the ledger. Return how many rows of which tables did not."""
         counts = (await session.execute(self._mend, _bounds(place))).one()
         mended = {each.table.name: count for each, count in zip(self._compared, counts, strict=True) if count}
@@ -99,16 +99,16 @@ class Walk:
                 await session.execute(statement, _bounds(place))
         return mended
 
-    async def go_on(self, session: AsyncSession, place: Place) -> None:
+    async def go_on(self, session: AsyncSession, place: TimeWindow) -> None:
         """Leave the stretch behind."""
         await session.execute(self._go_on, _bounds(place))
 
-    async def pass_over(self, session: AsyncSession, place: Place) -> None:
+    async def pass_over(self, session: AsyncSession, place: TimeWindow) -> None:
         """Leave the stretch behind although it has not been compared: no pass counts any more."""
         await session.execute(self._pass_over, _bounds(place))
 
 
-def _place_statement(stretch: str, compared: Sequence[Sums]) -> Select[datetime | None, int]:
+def _place_statement(stretch: str, compared: Sequence[RollupTable]) -> Select[datetime | None, int]:
     times = [LlmCall.created_at, *(each.time for each in compared)]
     next_times = [select(func.min(time)).where(time >= UsageRepair.upto).scalar_subquery() for time in times]
     begins = func.date_trunc(stretch, func.least(*next_times), "UTC", type_=TIMESTAMP(timezone=True))
@@ -116,14 +116,14 @@ def _place_statement(stretch: str, compared: Sequence[Sums]) -> Select[datetime 
     return place.with_for_update(skip_locked=True, of=UsageRepair)
 
 
-def _mend_statement(compared: Sequence[Sums]) -> Select[Any]:
+def _mend_statement(compared: Sequence[RollupTable]) -> Select[Any]:
     calls = select(LlmCall).where(LlmCall.created_at >= _FROM, LlmCall.created_at < _TO).cte("calls")
     pending = select(calls).join(UsagePending, UsagePending.call_id == calls.c.id).cte("pending")
     mended = [_mended(each, _missing(each, calls, pending)).cte(f"to_{each.table.name}") for each in compared]
     return select(*(select(func.count()).select_from(rows).scalar_subquery() for rows in mended))
 
 
-def _missing(of: Sums, calls: FromClause, pending: FromClause) -> CTE:
+def _missing(of: RollupTable, calls: FromClause, pending: FromClause) -> CTE:
     """Build what the ledger has, but neither the table nor the queue; less than nothing where it is the other way."""
     table = of.table
     stored = select(*table.c).where(of.time >= _FROM, of.time < _TO).subquery("stored")
@@ -139,7 +139,7 @@ def _missing(of: Sums, calls: FromClause, pending: FromClause) -> CTE:
     return select(*keys, *missing).group_by(*keys).having(differing).cte(f"missing_in_{table.name}")
 
 
-def _mended(to: Sums, missing: CTE) -> ReturningInsert[Any]:
+def _mended(to: RollupTable, missing: CTE) -> ReturningInsert[Any]:
     rows: FromClause = missing
     if to.is_by_user:
         # An account that is being erased is not waited for: its sums go with it, and they are equal otherwise.
@@ -154,16 +154,16 @@ def _mended(to: Sums, missing: CTE) -> ReturningInsert[Any]:
     return to.adding(rows).returning(literal(1).label("mended"))
 
 
-def _emptied(of: Sums) -> Delete:
+def _emptied(of: RollupTable) -> Delete:
     is_nothing = (of.table.c[name] == 0 for name in of.counters)
     return delete(of.table).where(of.time >= _FROM, of.time < _TO, *is_nothing)
 
 
-def _bounds(place: Place) -> dict[str, datetime]:
+def _bounds(place: TimeWindow) -> dict[str, datetime]:
     return {"p_from": place.begins, "p_to": place.ends}
 
 
 # Sums of earlier releases stand at the beginning of their hour, so quarters of an hour are mended together.
-QUARTERS = Walk(1, "hour", rollup_tables.BY_QUARTER)
-DAYS = Walk(rollup_tables.WALK_OF_DAYS, "day", rollup_tables.BY_DAY)
-WEEKS = Walk(rollup_tables.WALK_OF_WEEKS, "week", rollup_tables.BY_WEEK)
+QUARTERLY = Reconciler(1, "hour", rollup_tables.BY_QUARTER)
+DAILY = Reconciler(rollup_tables.DAILY_RECONCILIATION, "day", rollup_tables.BY_DAY)
+WEEKLY = Reconciler(rollup_tables.WEEKLY_RECONCILIATION, "week", rollup_tables.BY_WEEK)

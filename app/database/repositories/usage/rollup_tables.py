@@ -46,7 +46,7 @@ from app.database.models import (
     UserUsageWeek,
 )
 
-WALK_OF_DAYS, WALK_OF_WEEKS = 2, 3
+DAILY_RECONCILIATION, WEEKLY_RECONCILIATION = 2, 3
 """The rows in `usage_repair` that say how far sums by day and by week have been compared."""
 _PASSES = 2
 BUCKET_WIDTH = 1.05
@@ -65,7 +65,7 @@ Condition = Callable[[FromClause], ColumnElement[bool]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sums:
+class RollupTable:
     """One table of sums."""
 
     table: Table
@@ -86,7 +86,7 @@ class Sums:
         return "user_id" in self.keys
 
     @classmethod
-    def into(cls, model: type[Base], of: Callable[[FromClause], Select[Any]]) -> "Sums":
+    def into(cls, model: type[Base], of: Callable[[FromClause], Select[Any]]) -> "RollupTable":
         """Describe the sums that a table holds: its primary key tells them apart, all else is counted."""
         table = cast("Table", model.__table__)
         keys = tuple(table.primary_key.columns.keys())
@@ -247,12 +247,12 @@ def _errors(calls: FromClause) -> Select[Any]:
     return _grouped(keys, [func.count().label("calls")]).where(calls.c.error_code.is_not(None))
 
 
-USAGE = Sums.into(UsageQuarter, _usage)
-USAGE_BY_USER = Sums.into(UserUsageQuarter, _usage_by_user_and_quarter)
-USAGE_BY_USER_AND_DAY = Sums.into(UserUsageDay, _usage_by_user_and_day)
-USAGE_BY_USER_AND_WEEK = Sums.into(UserUsageWeek, _usage_by_user_and_week)
-TIMES = Sums.into(LatencyQuarter, _times)
-ERRORS = Sums.into(ErrorQuarter, _errors)
+USAGE = RollupTable.into(UsageQuarter, _usage)
+USAGE_BY_USER = RollupTable.into(UserUsageQuarter, _usage_by_user_and_quarter)
+USAGE_BY_USER_AND_DAY = RollupTable.into(UserUsageDay, _usage_by_user_and_day)
+USAGE_BY_USER_AND_WEEK = RollupTable.into(UserUsageWeek, _usage_by_user_and_week)
+TIMES = RollupTable.into(LatencyQuarter, _times)
+ERRORS = RollupTable.into(ErrorQuarter, _errors)
 BY_QUARTER = (USAGE, USAGE_BY_USER, TIMES, ERRORS)
 BY_DAY = (USAGE_BY_USER_AND_DAY,)
 BY_WEEK = (USAGE_BY_USER_AND_WEEK,)

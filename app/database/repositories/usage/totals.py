@@ -33,7 +33,7 @@ Period = Literal["today", "month", "total"]
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class UsageTotals:
     """Sums over rows of the ledger; see `UsageCounters`."""
 
     calls: int
@@ -50,7 +50,7 @@ class Usage:
     latency_ms: int
 
 
-COUNTERS = tuple(field.name for field in fields(Usage))
+COUNTERS = tuple(field.name for field in fields(UsageTotals))
 """What is summed up."""
 
 
@@ -118,12 +118,12 @@ _OF_SESSION = select(*rollup_tables.amounts(LlmCall.__table__)).where(
 )
 
 
-async def of_user(session: AsyncSession, user_id: int) -> dict[Period, Usage]:
+async def user_totals(session: AsyncSession, user_id: int) -> dict[Period, UsageTotals]:
     """Return what a user has used up to now."""
     rows = await session.execute(_PERIODS, {"p_user_id": user_id})
-    return {name: Usage(*counters) for name, *counters in rows}
+    return {name: UsageTotals(*counters) for name, *counters in rows}
 
 
-async def of_session(session: AsyncSession, session_id: int) -> Usage:
+async def session_totals(session: AsyncSession, session_id: int) -> UsageTotals:
     """Return what was used in a session, by its internal key."""
-    return Usage(*(await session.execute(_OF_SESSION, {"p_session_id": session_id})).one())
+    return UsageTotals(*(await session.execute(_OF_SESSION, {"p_session_id": session_id})).one())

@@ -33,7 +33,7 @@ from app.database.repositories.operations import batch_deletion
 LOGGED_ATTEMPTS = 20
 """The last ones, of each delivery."""
 
-Outcome = Literal["delivered", "postponed", "failed"]
+DeliveryOutcome = Literal["delivered", "postponed", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,10 @@ class ClaimedDelivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class DeliveryAttempt:
     """What came of a claimed delivery."""
 
-    outcome: Outcome
+    outcome: DeliveryOutcome
     log: dict[str, Any]
     """What was sent and what came back: heads without secrets, no bodies."""
     response_status: int | None = None
@@ -180,7 +180,7 @@ _DISABLE = (
     .values(is_enabled=False, disabled_reason=bindparam("p_reason"))
     .returning(WebhookEndpoint.uuid)
 )
-_PURGE = batch_deletion.removal(
+_PURGE = batch_deletion.delete_statement(
     WebhookDelivery.id, WebhookDelivery.created_at < func.now() - bindparam("p_age", type_=Interval)
 )
 
@@ -205,8 +205,8 @@ async def claim(
     return [ClaimedDelivery(*row) for row in rows]
 
 
-async def settle(
-    connection: AsyncConnection | AsyncSession, claimed: ClaimedDelivery, attempt: Attempt
+async def record_attempt(
+    connection: AsyncConnection | AsyncSession, claimed: ClaimedDelivery, attempt: DeliveryAttempt
 ) -> timedelta | None:
     """Note what came of a delivery, unless somebody else has claimed it since: then None. One statement.
 

@@ -85,7 +85,7 @@ _OF_METADATA = (
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class WebhookEvent:
     """Something that has happened.
 
     `data` must not hold what somebody has written, an address or a name: ids, states and figures.
@@ -159,7 +159,7 @@ _EMIT = (
 )
 
 
-async def emit(connection: AsyncSession | AsyncConnection, event: Event) -> None:
+async def emit(connection: AsyncSession | AsyncConnection, event: WebhookEvent) -> None:
     """Have endpoints told of an event, in the transaction of what has happened."""
     values = {
         "p_event_id": event.id,

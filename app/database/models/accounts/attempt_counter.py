@@ -8,7 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.database.base import Base
 
 
-class LoginThrottle(Base):
+class AttemptCounter(Base):
     """How often something was tried in the current window.
 
     Here and not in Redis: a restart, or a Redis that was emptied, must not hand out new guesses.
