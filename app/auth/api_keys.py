@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from app.auth.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyList, ApiKeyResponse
+from app.auth.schemas.api_keys import ApiKeyCreate, ApiKeyCreated, ApiKeyList, ApiKeyResponse
 from app.core.exceptions import ConflictError, NotFoundError, UnauthorizedError
 from app.core.security import hash_token, new_api_key
 from app.core.types import Pagination

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from app.auth.login_throttle import LoginAttempt, LoginThrottle
-from app.auth.schemas import TokenResponse
+from app.auth.schemas.logins import TokenResponse
 from app.core.client_network import client_network
 from app.core.exceptions import BadRequestError, DatabaseUnavailableError, NotFoundError, UnauthorizedError
 from app.core.passwords import PasswordHasher

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from app.auth import webhook_events
 from app.auth.registration import already_registered_error
-from app.auth.schemas import ProfileUpdate
+from app.auth.schemas.accounts import ProfileUpdate
 from app.core.exceptions import UnauthorizedError
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.models import User

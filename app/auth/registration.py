@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from app.auth import webhook_events
 from app.auth.email.outbox import EmailOutbox
 from app.auth.logins import LoginService
-from app.auth.schemas import UserCreate
+from app.auth.schemas.accounts import UserCreate
 from app.core.exceptions import BadRequestError, ConflictError, FieldError
 from app.core.passwords import PasswordHasher
 from app.database.connection import REQUEST_TIMEOUT, Database

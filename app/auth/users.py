@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from app.auth import webhook_events
-from app.auth.schemas import AdminUserResponse, AdminUserUpdate
+from app.auth.schemas.accounts import AdminUserResponse, AdminUserUpdate
 from app.core.exceptions import ConflictError, ForbiddenError, NotFoundError
 from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseSession
 from app.database.models import User

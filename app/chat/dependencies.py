@@ -24,7 +24,8 @@ from app.chat.turns.summary_model import SummaryModel
 from app.config import Settings
 from app.core.shutdown import SHUTDOWN_NOTICE
 from app.graph.builder import build_chat_graph
-from app.graph.context import ChatModel, ModelPolicy, Sampling
+from app.graph.model_policy import ModelPolicy
+from app.graph.ports.chat_model import ChatModel, Sampling
 from app.graph.prompts import instructions_builder
 from app.http.dependencies import Resources
 from app.services.limits.open_streams import OpenStreams

@@ -6,7 +6,8 @@ Pure functions. An exchange is a question and its answer; a question that got no
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.graph.context import HistoryMessage, ModelPolicy, PromptMessage, SessionHistory, Summary
+from app.graph.model_policy import ModelPolicy
+from app.graph.ports.messages import HistoryMessage, PromptMessage, SessionHistory, Summary
 from app.graph.prompts import build_prompt, with_summary
 from app.graph.tokens import estimate_tokens_upper_bound
 

@@ -10,17 +10,10 @@ from uuid import UUID
 from langgraph.runtime import Runtime
 
 from app.core.exceptions import AppError
-from app.graph.context import (
-    ChatContext,
-    Completion,
-    ModelAttempt,
-    ModelError,
-    ModelRequest,
-    SessionHistory,
-    StreamTimeouts,
-    TokenCounts,
-)
-from app.graph.context_window import FittedPrompt, prompt_budget, exceeds_context_window, fit_prompt
+from app.graph.context import ChatContext, ModelAttempt
+from app.graph.context_window import FittedPrompt, exceeds_context_window, fit_prompt, prompt_budget
+from app.graph.ports.chat_model import Completion, ModelError, ModelRequest, StreamTimeouts, TokenCounts
+from app.graph.ports.messages import SessionHistory
 from app.graph.prompts import FALLBACK_RESPONSE
 from app.graph.retry_policy import attempt_timeout, choose_model, plan_retry
 from app.graph.state import ChatState

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from app.graph.context import HistoryMessage, InstructionsBuilder, PromptMessage
+from app.graph.model_policy import InstructionsBuilder
+from app.graph.ports.messages import HistoryMessage, PromptMessage
 
 Tone = Literal["professional", "casual"]
 

@@ -5,7 +5,8 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from app.graph.context import ChatContext, ModelError
+from app.graph.context import ChatContext
+from app.graph.ports.chat_model import ModelError
 from app.graph.state import ChatState
 
 MODEL_SUSPENDED = "model_suspended"

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, NotRequired, TypedDict
 
-from app.graph.context import HistoryMessage, Summary
+from app.graph.ports.messages import HistoryMessage, Summary
 
 Status = Literal["initialized", "preprocessed", "retry", "llm_completed", "completed", "error", "error_handled"]
 

@@ -2,7 +2,7 @@
 
 import time
 
-from app.graph.context import TextSink
+from app.graph.ports.text_sink import TextSink
 
 
 class TrimmedTextStream:

@@ -4,7 +4,8 @@ import math
 import string
 from collections.abc import Sequence
 
-from app.graph.context import PromptMessage, TokenCounts
+from app.graph.ports.chat_model import TokenCounts
+from app.graph.ports.messages import PromptMessage
 
 _CHARACTERS_PER_TOKEN = 4
 """Rule of thumb of the providers for English text; used only where a provider counts nothing, and marked so."""

@@ -7,15 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.graph.context import HistoryMessage, ModelPolicy, PromptMessage, Sampling, SessionHistory, Summary
 from app.graph.context_window import (
-    prompt_budget,
     exceeds_context_window,
     fit_prompt,
     message_tokens,
+    prompt_budget,
     prompt_tokens,
     summary_boundary,
 )
+from app.graph.model_policy import ModelPolicy
+from app.graph.ports.chat_model import Sampling
+from app.graph.ports.messages import HistoryMessage, PromptMessage, SessionHistory, Summary
 from app.graph.tokens import estimate_tokens_upper_bound
 from tests.support.fakes import INSTRUCTIONS, conversation
 

@@ -13,17 +13,12 @@ import pytest
 
 from app.core.exceptions import DatabaseUnavailableError
 from app.graph.builder import build_chat_graph
-from app.graph.context import (
-    AlwaysHealthy,
-    ChatContext,
-    Completion,
-    ModelError,
-    ModelHealth,
-    ModelPolicy,
-    PromptMessage,
-    TextSink,
-    TurnOwner,
-)
+from app.graph.context import ChatContext
+from app.graph.model_policy import ModelPolicy
+from app.graph.ports.chat_model import Completion, ModelError, TurnOwner
+from app.graph.ports.messages import PromptMessage
+from app.graph.ports.model_health import AlwaysHealthy, ModelHealth
+from app.graph.ports.text_sink import TextSink
 from app.graph.prompts import FALLBACK_RESPONSE, build_prompt
 from app.graph.retry_policy import backoff
 from local.paths import PROJECT

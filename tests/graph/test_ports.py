@@ -6,19 +6,12 @@ from uuid import uuid4
 
 import pytest
 
-from app.chat.turns.graph_run import StoredConversationHistory
+from app.chat.turns.conversation_history import StoredConversationHistory
 from app.config import Settings
 from app.database.connection import Database
-from app.graph.context import (
-    ChatModel,
-    Completion,
-    ConversationHistory,
-    HistoryMessage,
-    ModelError,
-    PromptMessage,
-    SessionHistory,
-    StreamTimeouts,
-)
+from app.graph.ports.chat_model import ChatModel, Completion, ModelError, StreamTimeouts
+from app.graph.ports.conversation_history import ConversationHistory
+from app.graph.ports.messages import HistoryMessage, PromptMessage, SessionHistory
 from app.services.llm.openai import OpenAIChatModel
 from tests.fixtures.database import Sql
 from tests.support.fakes import FakeHistory, FakeModel, completion, conversation, model_request

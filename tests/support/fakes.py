@@ -9,19 +9,16 @@ from uuid import UUID, uuid4
 from app.chat.turns.recovery import TurnRecovery, UsageEstimate
 from app.config import DEFAULT_SYSTEM_PROMPT
 from app.database.connection import Database
-from app.graph.context import (
+from app.graph.ports.chat_model import (
     Completion,
-    HistoryMessage,
     ModelRequest,
-    PromptMessage,
     PublishText,
     Sampling,
-    SessionHistory,
     StreamTimeouts,
-    Summary,
     TokenCounts,
     TurnOwner,
 )
+from app.graph.ports.messages import HistoryMessage, PromptMessage, SessionHistory, Summary
 from app.graph.prompts import instructions_builder
 from app.services.email.transport import Email, compose
 

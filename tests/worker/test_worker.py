@@ -30,7 +30,7 @@ from app.database.repositories.chat import turns
 from app.database.repositories.chat.turns import Answer, NewTurn, StartedTurn
 from app.database.repositories.usage.ledger import LedgerEntry
 from app.worker import __main__ as worker_module
-from app.worker.__main__ import jobs
+from app.worker.scheduler import jobs
 from local.paths import PROJECT
 from tests.fixtures.database import Sql
 from tests.fixtures.processes import ChatProcess, WorkerProcess, environment

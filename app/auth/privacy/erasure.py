@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from app.auth import webhook_events
 from app.auth.login_throttle import account_counter_keys
 from app.auth.logins import LoginService
-from app.auth.schemas import ErasureReceipt, ExpiringItem, KeptItem, RemovedItem
+from app.auth.schemas.privacy import ErasureReceipt, ExpiringItem, KeptItem, RemovedItem
 from app.core.exceptions import ConflictError, UnauthorizedError
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.accounts import attempt_counters, erasure, users

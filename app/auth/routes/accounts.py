@@ -4,7 +4,14 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
 from app.auth.dependencies import ServicesDep
-from app.auth.schemas import Done, PasswordChange, ProfileUpdate, RegistrationAccepted, UserCreate, UserResponse
+from app.auth.schemas.accounts import (
+    Done,
+    PasswordChange,
+    ProfileUpdate,
+    RegistrationAccepted,
+    UserCreate,
+    UserResponse,
+)
 from app.core.exceptions import UnauthorizedError
 from app.database.models import User
 from app.database.repositories.accounts import users

@@ -6,7 +6,8 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from app.auth.dependencies import ServicesDep
-from app.auth.schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyList, Done
+from app.auth.schemas.accounts import Done
+from app.auth.schemas.api_keys import ApiKeyCreate, ApiKeyCreated, ApiKeyList
 from app.core.types import Page, PageSize
 from app.http.dependencies import CurrentUser, RequestOriginDep, SessionDep
 from app.http.errors import responses

@@ -6,7 +6,8 @@ from uuid import UUID
 from fastapi import APIRouter, Form, Query
 
 from app.auth.dependencies import ServicesDep
-from app.auth.schemas import Done, LoginForm, LoginList, LoginResponse, RefreshRequest, TokenResponse
+from app.auth.schemas.accounts import Done
+from app.auth.schemas.logins import LoginForm, LoginList, LoginResponse, RefreshRequest, TokenResponse
 from app.core.types import Page, PageSize, Pagination
 from app.database.models import AuthSession
 from app.database.repositories.accounts import auth_sessions

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from app.auth.dependencies import ServicesDep
-from app.auth.schemas import AccountErasure, ErasureReceipt
+from app.auth.schemas.privacy import AccountErasure, ErasureReceipt
 from app.http.dependencies import CurrentUser, RequestOriginDep
 from app.http.errors import responses
 

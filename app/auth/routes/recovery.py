@@ -3,7 +3,8 @@
 from fastapi import APIRouter
 
 from app.auth.dependencies import ServicesDep
-from app.auth.schemas import Done, EmailVerification, MailRequest, PasswordReset
+from app.auth.schemas.accounts import Done
+from app.auth.schemas.recovery import EmailVerification, MailRequest, PasswordReset
 from app.http.dependencies import RequestOriginDep
 from app.http.errors import responses
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from app.auth.dependencies import ServicesDep
-from app.auth.schemas import AdminUserList, AdminUserResponse, AdminUserUpdate
+from app.auth.schemas.accounts import AdminUserList, AdminUserResponse, AdminUserUpdate
 from app.auth.validators import Role
 from app.core.exceptions import NotFoundError
 from app.core.types import Page, PageSize, Pagination, SearchText

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 
 from app.chat.dependencies import ServicesDep
 from app.chat.idempotency.header import IdempotencyKeyDep, to_response
-from app.chat.schemas import ChatRequest, DirectResponse, MessageResponse, TurnResponse
+from app.chat.schemas.messages import ChatRequest, DirectResponse, MessageResponse, TurnResponse
 from app.chat.streaming.remote import MessageRef
 from app.http.dependencies import ChatWriter
 from app.http.errors import responses

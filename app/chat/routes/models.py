@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from app.chat.dependencies import ServicesDep
-from app.chat.schemas import ModelList
+from app.chat.schemas.models import ModelList
 from app.http.dependencies import ChatReader
 
 router = APIRouter()

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 
 from app.chat.dependencies import ServicesDep
 from app.chat.idempotency.header import IdempotencyKeyDep, to_response
-from app.chat.schemas import Deleted, SessionCreate, SessionCreated, SessionDetail, SessionList
+from app.chat.schemas.sessions import Deleted, SessionCreate, SessionCreated, SessionDetail, SessionList
 from app.core.types import Page, PageSize, SearchText
 from app.http.dependencies import ChatReader, ChatWriter, SessionDep
 from app.http.errors import responses

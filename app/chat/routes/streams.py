@@ -10,7 +10,7 @@ from pydantic import Field
 from app.chat.dependencies import ServicesDep
 from app.chat.idempotency.header import IdempotencyKeyDep, to_response
 from app.chat.idempotency.service import SerializedResponse
-from app.chat.schemas import ChatRequest
+from app.chat.schemas.messages import ChatRequest
 from app.chat.streaming.openapi import DIRECT_EVENTS, TURN_EVENTS
 from app.chat.streaming.remote import MessageRef
 from app.chat.streaming.response import EventStreamResponse

@@ -5,16 +5,8 @@ from typing import Any
 from uuid import UUID
 
 from app.chat.idempotency.service import IdempotencyService, SerializedResponse, serialize_response
-from app.chat.schemas import (
-    ChatRequest,
-    DirectResponse,
-    SessionCreate,
-    SessionCreated,
-    SessionDetail,
-    SessionList,
-    SessionSummary,
-    TurnResponse,
-)
+from app.chat.schemas.messages import ChatRequest, DirectResponse, TurnResponse
+from app.chat.schemas.sessions import SessionCreate, SessionCreated, SessionDetail, SessionList, SessionSummary
 from app.chat.turns.presenters import direct_response, message_response, turn_response
 from app.chat.turns.questions import QuestionBuilder
 from app.chat.turns.runner import TurnRunner

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from app.chat.schemas import MessageResponse
+from app.chat.schemas.messages import MessageResponse
 from app.chat.streaming.remote import MessageRef, RemoteStreams
 from app.chat.turns.presenters import message_response
 from app.chat.turns.runner import TurnRunner

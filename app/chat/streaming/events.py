@@ -10,15 +10,15 @@ from uuid import UUID
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
-from app.chat.schemas import (
+from app.chat.schemas.events import (
     DirectCreatedEvent,
     MessageCreatedEvent,
     MessageEndedEvent,
     MessageFailedEvent,
-    MessageResponse,
     MessageSnapshotEvent,
 )
-from app.chat.streaming.publisher import Ending
+from app.chat.schemas.messages import MessageResponse
+from app.chat.streaming.transcript import Ending
 from app.core.types import ResponseModel
 
 PING = KEEPALIVE_COMMENT

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.chat.schemas import (
+from app.chat.schemas.events import (
     DirectCreatedEvent,
     MessageCreatedEvent,
     MessageDeltaEvent,

@@ -1,79 +1,31 @@
-"""Answers while they are being made: their text so far, and those who follow it."""
+"""Answers in progress, and the publisher that writes their text to Redis and to local subscribers."""
 
 import asyncio
 import logging
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from app.chat.schemas import MessageResponse
+from app.chat.streaming.transcript import Ending, Transcript
 from app.services.redis.keys import stream_key
 from app.services.redis.stream_buffer import StreamBuffer, StreamSnapshot
 
 logger = logging.getLogger(__name__)
 
+
 BATCH_INTERVAL = 0.02
 """Text that comes so soon after other text travels together."""
+
+
 WRITE_INTERVAL = 0.03
 """Seconds from one write to the buffer to the next, when no answer begins: with many turns, each write is of many."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How an answer ended."""
-
-    message: MessageResponse
-    code: str | None = None
-    """Why it failed."""
-
-
-class Transcript:
-    """The text of one answer as far as subscribers may see it. It only grows.
-
-    Followers come and go, and read at their own pace: a slow one finds more text when it looks again.
-    """
-
-    def __init__(self) -> None:
-        self.text = ""
-        self.shown = 0
-        """Characters of the text that subscribers may see."""
-        self.ending: Ending | None = None
-        self.is_gone = False
-        """Whether the answer was deleted: there is neither more text nor an ending."""
-        self._subscribers: set[Callable[[], None]] = set()
-
-    def subscribe(self, wake: Callable[[], None]) -> None:
-        """Have a function called whenever there is something new to see."""
-        self._subscribers.add(wake)
-
-    def unsubscribe(self, wake: Callable[[], None]) -> None:
-        """Not any more."""
-        self._subscribers.discard(wake)
-
-    def show(self, length: int, ending: Ending | None = None) -> None:
-        """Let subscribers see the first `length` characters, and how it ended, if it did."""
-        self.shown = length
-        self.ending = ending
-        self.wake_all()
-
-    def give_up(self) -> None:
-        """Let go of the subscribers: there is nothing to wait for."""
-        self.is_gone = True
-        self.wake_all()
-
-    def wake_all(self) -> None:
-        """Call every follower."""
-        for wake in self._subscribers:
-            wake()
 
 
 class AnswerStream(Transcript):
     """An answer that this process makes. It is the run's `TextSink`."""
 
     def __init__(self, turn_id: UUID, publisher: "StreamPublisher | None" = None) -> None:
-        """`publisher`: the way to those who follow from other processes as well; None: there are none."""
+        """Create it without text. `publisher` writes the text to Redis; None: only local subscribers see it."""
         super().__init__()
         self.id = turn_id
         self.key = stream_key(turn_id)
@@ -176,7 +128,7 @@ class StreamPublisher:
 
 
 if TYPE_CHECKING:
-    from app.graph.context import TextSink
+    from app.graph.ports.text_sink import TextSink
 
     def _is_a_sink(turn: AnswerStream) -> TextSink:
         return turn

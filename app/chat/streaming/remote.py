@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from app.chat.streaming.publisher import Ending, Transcript
+from app.chat.streaming.transcript import Ending, Transcript
 from app.chat.turns.presenters import message_response, stream_ending
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import REQUEST_TIMEOUT, Database

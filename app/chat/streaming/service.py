@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from app.chat.idempotency.service import IdempotencyService, SerializedResponse
-from app.chat.schemas import DirectResponse, MessageResponse
+from app.chat.schemas.messages import DirectResponse, MessageResponse
 from app.chat.streaming import events
-from app.chat.streaming.publisher import Transcript
 from app.chat.streaming.remote import MessageRef, RemoteStreams
-from app.chat.streaming.response import StreamSubscriber
 from app.chat.streaming.revocation import RevocationWatch
+from app.chat.streaming.subscriber import StreamSubscriber
+from app.chat.streaming.transcript import Transcript
 from app.chat.turns.presenters import answer_message, direct_message, message_response, question_message, stream_ending
 from app.chat.turns.questions import DirectQuestion, Question
 from app.chat.turns.runner import TurnRunner

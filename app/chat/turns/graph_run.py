@@ -2,25 +2,24 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
-from uuid import UUID
+from typing import Any
 
 from app.chat.streaming.publisher import AnswerStream
-from app.chat.turns.answer_metadata import PriceFunction, answer_metadata, cost_usd, total_tokens
-from app.database.connection import REQUEST_TIMEOUT, Database
-from app.database.repositories.chat import history
-from app.database.repositories.chat.history import StoredMessage
+from app.chat.turns.answer_metadata import answer_metadata, total_tokens
+from app.chat.turns.cost import PriceFunction
+from app.chat.turns.ledger_entries import ledger_entries
 from app.database.repositories.chat.turns import Answer, FinalStatus
-from app.database.repositories.usage.ledger import CallPurpose, LedgerEntry
+from app.database.repositories.usage.ledger import LedgerEntry
 from app.graph.builder import ChatGraph
-from app.graph.context import ChatContext, HistoryMessage, ModelAttempt, SessionHistory, Summary
+from app.graph.context import ChatContext
+from app.graph.ports.messages import SessionHistory
 from app.graph.prompts import FALLBACK_RESPONSE
 from app.graph.state import ChatState
 
 logger = logging.getLogger(__name__)
+
 
 _OUTPUT_KEYS = ("final_response", "status", "metadata", "conversation_history", "summary")
 """What is looked at when a run is over."""
@@ -34,39 +33,6 @@ class GraphResult:
     calls: list[LedgerEntry]
     history: SessionHistory
     """What was known of the session before, as far as the run came to that."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredConversationHistory:
-    """`ConversationHistory` over the message table, for one user."""
-
-    database: Database
-    user_id: int
-    with_summary: bool = True
-    """Whether what the model noted of older messages is recalled too."""
-
-    async def load(self, session_id: UUID, *, before_seq: int, limit: int) -> SessionHistory:
-        """See `ConversationHistory`."""
-        if limit == 0:
-            return SessionHistory()
-        async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
-            rows, summary = await history.load_history(
-                connection,
-                user_id=self.user_id,
-                session_uuid=session_id,
-                before_seq=before_seq,
-                limit=limit,
-                with_summary=self.with_summary,
-            )
-        return SessionHistory(
-            [history_message(row) for row in rows],
-            Summary(text=summary.text, upto_seq=summary.upto_seq) if summary else None,
-        )
-
-
-def history_message(row: StoredMessage) -> HistoryMessage:
-    """Return a stored message as the graph sees it."""
-    return {"seq": row.seq, "role": "assistant" if row.role == "assistant" else "user", "content": row.content}
 
 
 async def run_graph(
@@ -133,41 +99,3 @@ def _interrupted_ending(
     if code is not None:
         meta |= {"error": code, "fallback": not live.text}
     return _Ending(live.text or polite_text, status, meta)
-
-
-def ledger_entries(
-    attempts: Sequence[ModelAttempt], price: PriceFunction, *, purpose: CallPurpose = "answer"
-) -> list[LedgerEntry]:
-    """Return what the ledger is told of the attempts that were made for one text."""
-    return [_ledger_entry(number, attempt, price, purpose) for number, attempt in enumerate(attempts, 1)]
-
-
-def _ledger_entry(number: int, attempt: ModelAttempt, price: PriceFunction, purpose: CallPurpose) -> LedgerEntry:
-    completion, token_counts = attempt.completion, attempt.token_counts
-    status: Literal["ok", "error", "cancelled"] = "ok"
-    if completion is None:
-        status = "error" if attempt.error_code else "cancelled"
-    model_used = completion.model if completion else None
-    return LedgerEntry(
-        attempt=number,
-        model_requested=attempt.model_requested,
-        model_used=model_used,
-        is_fallback=attempt.is_fallback,
-        status=status,
-        error_code=attempt.error_code,
-        prompt_tokens=token_counts.prompt_tokens,
-        completion_tokens=token_counts.completion_tokens,
-        is_estimated=token_counts.is_estimated,
-        latency_ms=attempt.latency_ms,
-        first_token_ms=attempt.first_token_ms,
-        cost_usd=cost_usd(
-            price,
-            requested=attempt.model_requested,
-            used=model_used,
-            prompt_tokens=token_counts.prompt_tokens,
-            completion_tokens=token_counts.completion_tokens,
-        ),
-        is_cached=completion is not None and completion.is_cached,
-        purpose=purpose,
-        fallback_reason=attempt.fallback_reason,
-    )

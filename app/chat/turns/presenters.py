@@ -3,8 +3,8 @@
 from typing import Any
 from uuid import UUID
 
-from app.chat.schemas import DirectResponse, MessageResponse, SessionUpdated, TurnResponse
-from app.chat.streaming.publisher import Ending
+from app.chat.schemas.messages import DirectResponse, MessageResponse, SessionUpdated, TurnResponse
+from app.chat.streaming.transcript import Ending
 from app.database.repositories.chat.sessions import MessageRow
 from app.database.repositories.chat.turns import Answer, StartedTurn, Turn
 

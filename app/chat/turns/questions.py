@@ -5,13 +5,16 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from app.chat.schemas import ChatRequest, ModelList, ModelResponse, ModelWishes, SessionCreate
+from app.chat.schemas.messages import ChatRequest, ModelWishes
+from app.chat.schemas.models import ModelList, ModelResponse
+from app.chat.schemas.sessions import SessionCreate
 from app.core.exceptions import InvalidFieldError, UnprocessableError
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.chat.idempotency_keys import IdempotentRequest
 from app.database.repositories.chat.sessions import NewSession
-from app.graph.context import ModelPolicy, Sampling
 from app.graph.context_window import exceeds_context_window
+from app.graph.model_policy import ModelPolicy
+from app.graph.ports.chat_model import Sampling
 from app.services.limits.quotas import QuotaService, TurnBudget
 from app.services.llm.catalog import ModelCatalog
 

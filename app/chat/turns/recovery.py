@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from app.chat.turns.answer_metadata import PriceFunction, answer_metadata, cost_usd, total_tokens
+from app.chat.turns.answer_metadata import answer_metadata, total_tokens
+from app.chat.turns.cost import PriceFunction, cost_usd
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.chat import turn_recovery

@@ -13,10 +13,12 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from app.chat.idempotency.service import serialize_response
-from app.chat.schemas import MessageResponse
-from app.chat.streaming.publisher import AnswerStream, Ending, StreamPublisher
-from app.chat.turns.answer_metadata import PriceFunction
-from app.chat.turns.graph_run import GraphResult, StoredConversationHistory, run_graph
+from app.chat.schemas.messages import MessageResponse
+from app.chat.streaming.publisher import AnswerStream, StreamPublisher
+from app.chat.streaming.transcript import Ending
+from app.chat.turns.conversation_history import StoredConversationHistory
+from app.chat.turns.cost import PriceFunction
+from app.chat.turns.graph_run import GraphResult, run_graph
 from app.chat.turns.presenters import answer_message, direct_message, direct_response, stream_ending
 from app.chat.turns.questions import DirectQuestion, Question
 from app.chat.turns.store import TurnStore
@@ -35,7 +37,10 @@ from app.database.repositories.chat.turns import Answer, NewTurn, StartedTurn, T
 from app.database.repositories.usage import ledger
 from app.database.retry import STORE_TIMEOUT, retry_until_available
 from app.graph.builder import ChatGraph
-from app.graph.context import AlwaysHealthy, ChatContext, ChatModel, ModelHealth, ModelPolicy, TurnOwner
+from app.graph.context import ChatContext
+from app.graph.model_policy import ModelPolicy
+from app.graph.ports.chat_model import ChatModel, TurnOwner
+from app.graph.ports.model_health import AlwaysHealthy, ModelHealth
 from app.graph.state import ChatState
 
 logger = logging.getLogger(__name__)

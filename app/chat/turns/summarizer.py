@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from app.chat.turns.graph_run import GraphResult, history_message
+from app.chat.turns.conversation_history import history_message
+from app.chat.turns.graph_run import GraphResult
 from app.chat.turns.summary_model import SummaryModel, SummaryUnavailableError
 from app.core.exceptions import AppError
 from app.database.connection import REQUEST_TIMEOUT, Database
@@ -18,12 +19,10 @@ from app.database.repositories.chat import history
 from app.database.repositories.chat.history import StoredSummary, SummaryClaim
 from app.database.repositories.chat.turns import Turn
 from app.database.retry import STORE_TIMEOUT
-from app.graph.context import (
-    HistoryMessage,
-    ModelPolicy,
-    TurnOwner,
-)
 from app.graph.context_window import prompt_budget, prompt_tokens, summary_boundary
+from app.graph.model_policy import ModelPolicy
+from app.graph.ports.chat_model import TurnOwner
+from app.graph.ports.messages import HistoryMessage
 from app.graph.prompts import summary_prompt
 from app.graph.tokens import estimate_tokens_upper_bound
 

@@ -7,24 +7,24 @@ from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 
-from app.chat.turns.answer_metadata import PriceFunction
-from app.chat.turns.graph_run import ledger_entries
+from app.chat.turns.cost import PriceFunction
+from app.chat.turns.ledger_entries import ledger_entries
 from app.core.types import new_id
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.usage import ledger
 from app.database.retry import STORE_TIMEOUT, retry_until_available
-from app.graph.context import (
+from app.graph.context import ModelAttempt
+from app.graph.model_policy import ModelPolicy
+from app.graph.ports.chat_model import (
     ChatModel,
     Completion,
-    ModelAttempt,
     ModelError,
-    ModelPolicy,
     ModelRequest,
-    PromptMessage,
     Sampling,
     TokenCounts,
     TurnOwner,
 )
+from app.graph.ports.messages import PromptMessage
 from app.graph.tokens import estimate_tokens, estimate_tokens_upper_bound
 from app.services.limits.quotas import QuotaService, TurnBudget
 

@@ -1,8 +1,8 @@
 """The tables. Importing this package registers all of them on `Base.metadata`."""
 
 from app.database.models.accounts.api_key import ApiKey
-from app.database.models.accounts.auth_session import AuthSession
 from app.database.models.accounts.attempt_counter import AttemptCounter
+from app.database.models.accounts.auth_session import AuthSession
 from app.database.models.accounts.one_time_token import OneTimeToken
 from app.database.models.accounts.outgoing_mail import OutgoingMail
 from app.database.models.accounts.user import User
@@ -29,6 +29,7 @@ from app.database.models.webhooks.webhook_endpoint import WebhookEndpoint
 
 __all__ = [
     "ApiKey",
+    "AttemptCounter",
     "AuditEntry",
     "AuthSession",
     "ChatMessage",
@@ -37,7 +38,6 @@ __all__ = [
     "IdempotencyKey",
     "LatencyQuarter",
     "LlmCall",
-    "AttemptCounter",
     "OneTimeToken",
     "OutgoingMail",
     "QuotaReservation",

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from app.graph.context import ChatModel, Completion, ModelRequest, PublishText, StreamTimeouts, TurnOwner
+from app.graph.ports.chat_model import ChatModel, Completion, ModelRequest, PublishText, StreamTimeouts, TurnOwner
 from app.services.llm.response_cache import ResponseCache
 from app.services.llm.single_flight import ModelCall, SingleFlightCall
 

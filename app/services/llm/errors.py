@@ -12,7 +12,7 @@ import aiohttp
 import httpx2
 from pydantic import BaseModel, ValidationError
 
-from app.graph.context import ModelError
+from app.graph.ports.chat_model import ModelError
 from app.services.llm.sse_parser import ProviderStreamError, ProviderUsage
 
 logger = logging.getLogger(__name__)

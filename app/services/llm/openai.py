@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from app.config import Settings
 from app.core.exceptions import StartupError
-from app.graph.context import Completion, ModelRequest, PublishText, StreamTimeouts
+from app.graph.ports.chat_model import Completion, ModelRequest, PublishText, StreamTimeouts
 from app.graph.tokens import estimate_tokens
 from app.services.llm.errors import (
     ContentFilteredError,

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app.graph.context import Completion, ModelRequest, TokenCounts, TurnOwner
+from app.graph.ports.chat_model import Completion, ModelRequest, TokenCounts, TurnOwner
 from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 from app.services.redis.keys import CacheIndex, cache_index_of_session, cache_index_of_user
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 
-from app.graph.context import Completion, ModelError, PublishText, StreamTimeouts, TurnOwner
+from app.graph.ports.chat_model import Completion, ModelError, PublishText, StreamTimeouts, TurnOwner
 
 _MIN_CHUNK_LENGTH = 200
 """Characters of a text that are handed over at once, at least."""

@@ -16,7 +16,7 @@ from sqlalchemy import delete
 
 from app import main
 from app.chat.idempotency.service import IdempotencyService, SerializedResponse
-from app.chat.schemas import ChatRequest
+from app.chat.schemas.messages import ChatRequest
 from app.chat.sessions.service import SessionService
 from app.chat.turns.questions import QuestionBuilder
 from app.chat.turns.runner import TurnRunner
@@ -33,7 +33,7 @@ from app.database.repositories.chat.turns import ActiveTurnError, NewTurn
 from app.database.repositories.usage import ledger
 from app.database.repositories.usage.quotas import Quota
 from app.graph.builder import build_chat_graph
-from app.graph.context import ModelPolicy
+from app.graph.model_policy import ModelPolicy
 from app.services.limits.quotas import QuotaService
 from app.services.llm.catalog import ModelCatalog
 from app.services.redis.cache_purger import CachePurger

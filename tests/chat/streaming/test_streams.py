@@ -248,7 +248,7 @@ def test_answers_are_stored_although_their_clients_have_gone(server: ChatServer,
 def test_a_silent_stream_says_that_it_is_alive(
     server: ChatServer, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.chat.streaming.response.PING_INTERVAL", 0.2)
+    monkeypatch.setattr("app.chat.streaming.subscriber.PING_INTERVAL", 0.2)
     provider.script(answers("a b", first_after=0.7, every=0.7))
     with server.ask(server.open()) as reader:
         assert text_of(list(reader)) == "a b"

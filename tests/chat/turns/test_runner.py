@@ -21,7 +21,7 @@ from app.database.repositories.chat.idempotency_keys import IdempotentRequest
 from app.database.repositories.chat.turns import NewTurn, StartedTurn
 from app.database.repositories.usage.quotas import Quota
 from app.graph.builder import build_chat_graph
-from app.graph.context import ModelPolicy
+from app.graph.model_policy import ModelPolicy
 from app.services.limits.quotas import QuotaService
 from tests.fixtures.database import Sql
 from tests.support.fakes import INSTRUCTIONS, FakeModel, completion, price, turn_recovery

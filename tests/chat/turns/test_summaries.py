@@ -21,16 +21,9 @@ from app.database.repositories.chat.turns import Turn
 from app.database.repositories.usage import ledger as ledger_rows
 from app.database.repositories.usage.quotas import Quota
 from app.graph.builder import build_chat_graph
-from app.graph.context import (
-    Completion,
-    ModelError,
-    ModelPolicy,
-    ModelRequest,
-    PublishText,
-    Sampling,
-    StreamTimeouts,
-)
 from app.graph.context_window import prompt_budget, prompt_tokens
+from app.graph.model_policy import ModelPolicy
+from app.graph.ports.chat_model import Completion, ModelError, ModelRequest, PublishText, Sampling, StreamTimeouts
 from app.graph.prompts import summary_prompt
 from app.services.limits.quotas import QuotaService, TurnBudget
 from tests.fixtures.database import Sql

@@ -15,15 +15,8 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from app.config import Settings
-from app.graph.context import (
-    Completion,
-    ModelError,
-    ModelRequest,
-    PromptMessage,
-    PublishText,
-    StreamTimeouts,
-    TurnOwner,
-)
+from app.graph.ports.chat_model import Completion, ModelError, ModelRequest, PublishText, StreamTimeouts, TurnOwner
+from app.graph.ports.messages import PromptMessage
 from app.services.llm.caching import CachingChatModel
 from app.services.llm.response_cache import ResponseCache
 from app.services.llm.single_flight import SingleFlightCall, publish_in_chunks

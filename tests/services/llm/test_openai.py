@@ -13,7 +13,8 @@ import pytest
 
 from app.config import Settings
 from app.core.exceptions import StartupError
-from app.graph.context import Completion, ModelError, PromptMessage, Sampling, StreamTimeouts, TokenCounts
+from app.graph.ports.chat_model import Completion, ModelError, Sampling, StreamTimeouts, TokenCounts
+from app.graph.ports.messages import PromptMessage
 from app.services.llm import openai
 from app.services.llm.openai import MAX_BODY_BYTES, OpenAIChatModel
 from tests.support.fakes import model_request

@@ -10,7 +10,8 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from app.config import Settings
-from app.graph.context import Completion, ModelRequest, PromptMessage, Sampling, TokenCounts, TurnOwner
+from app.graph.ports.chat_model import Completion, ModelRequest, Sampling, TokenCounts, TurnOwner
+from app.graph.ports.messages import PromptMessage
 from app.services.llm.response_cache import ResponseCache
 from app.services.redis import keys
 from app.services.redis.circuit_breaker import RedisCircuitBreaker

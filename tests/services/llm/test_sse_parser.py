@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.config import Settings
-from app.graph.context import Completion, ModelError, Sampling, StreamTimeouts, TokenCounts
+from app.graph.ports.chat_model import Completion, ModelError, Sampling, StreamTimeouts, TokenCounts
 from app.services.llm.openai import MAX_BODY_BYTES, OpenAIChatModel
 from app.services.llm.sse_parser import StreamedAnswer
 from tests.services.llm.test_openai import QUESTION, SETTINGS

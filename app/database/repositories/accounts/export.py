@@ -1,6 +1,6 @@
 """What is held about an account, in batches small enough to be read one at a time.
 
-Every column of every table is in a section here or in `EXCLUDED_COLUMNS`, with the reason: a test compares them with the
+Every column of every table is in a section here or in `EXCLUDED_COLUMNS` with a reason; a test compares them with the
 tables.
 """
 

@@ -1,0 +1,123 @@
+"""Questions and answers."""
+
+import re
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints
+
+from app.core.types import JsonObject, NotBlank, RequestModel, ResponseModel, Storable
+from app.database.repositories.chat.turns import FinalStatus
+
+MAX_MESSAGE_LENGTH = 32_000
+
+
+MAX_SYSTEM_PROMPT_LENGTH = 4000
+
+
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
+"""BCP 47, as far as it matters here."""
+
+
+MessageText = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=MAX_MESSAGE_LENGTH),
+    Storable,
+    NotBlank,
+]
+
+
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200), Storable]
+
+
+MessageStatus = Literal["pending", "streaming", "complete", "failed", "cancelled", "interrupted"]
+
+
+def _check_context(context: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    if context.get("tone") not in (None, "professional", "casual"):
+        raise ValueError("tone must be 'professional' or 'casual'")
+    language = context.get("language")
+    if language is not None and not (isinstance(language, str) and _LANGUAGE.fullmatch(language)):
+        raise ValueError("language must be a code such as 'de' or 'pt-BR'")
+    wish = context.get("system_prompt")
+    if wish is not None and not (isinstance(wish, str) and wish.strip() and len(wish) <= MAX_SYSTEM_PROMPT_LENGTH):
+        raise ValueError(f"system_prompt must be a text of 1 to {MAX_SYSTEM_PROMPT_LENGTH} characters, not blank")
+    return context
+
+
+Context = Annotated[JsonObject, AfterValidator(_check_context)]
+"""What a client attaches to a session or a question. The fields named here choose how the model answers."""
+
+
+_CONTEXT_FIELDS = (
+    "At most 8 KiB of JSON. `tone` is `professional` or `casual`; `language` is the code of the language to answer in; "
+    "`system_prompt` are instructions of the client's own, at most 4 000 characters, which come after the service's. "
+    "The rest comes back in the metadata."
+)
+
+
+class ModelWishes(RequestModel):
+    """Which model is to answer, and how. What is left out is as the service's settings say."""
+
+    model: ModelName | None = Field(
+        None, examples=["gpt-4"], description="One of `GET /models`. Where it cannot answer, the fallback models do."
+    )
+    temperature: float | None = Field(None, strict=True, ge=0, le=2, allow_inf_nan=False, examples=[0.7])
+    top_p: float | None = Field(None, strict=True, ge=0, le=1, allow_inf_nan=False, examples=[0.9])
+    frequency_penalty: float | None = Field(None, strict=True, ge=-2, le=2, allow_inf_nan=False, examples=[0])
+    presence_penalty: float | None = Field(None, strict=True, ge=-2, le=2, allow_inf_nan=False, examples=[0])
+    max_tokens: int | None = Field(
+        None, strict=True, ge=1, le=1_000_000, examples=[500], description="At most as many as `GET /models` says."
+    )
+
+
+class ChatRequest(ModelWishes):
+    """A question."""
+
+    message: MessageText = Field(examples=["What is my name?"], description="1 to 32 000 characters, not blank.")
+    context: Context | None = Field(
+        None,
+        examples=[{"tone": "casual"}],
+        description=_CONTEXT_FIELDS,
+    )
+
+
+class MessageResponse(ResponseModel):
+    """One message of a session."""
+
+    id: UUID
+    role: Literal["user", "assistant"]
+    content: str
+    status: MessageStatus
+    timestamp: datetime
+    metadata: dict[str, Any]
+    tokens_used: int
+    processing_time_ms: int
+    parent_id: UUID | None = Field(description="Of an answer, its question.")
+
+
+class SessionUpdated(ResponseModel):
+    """The session's counters after a turn."""
+
+    message_count: int
+    updated_at: datetime
+
+
+class TurnResponse(ResponseModel):
+    """A question and its answer. Where no model answered, `ai_response.status` is `failed`."""
+
+    user_message: MessageResponse
+    ai_response: MessageResponse
+    session_updated: SessionUpdated
+
+
+class DirectResponse(ResponseModel):
+    """An answer that belongs to no session."""
+
+    response: str
+    status: FinalStatus
+    timestamp: datetime
+    metadata: dict[str, Any]
+    tokens_used: int
+    processing_time_ms: int

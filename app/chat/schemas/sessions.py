@@ -1,0 +1,81 @@
+"""Sessions."""
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import Field, StringConstraints, model_validator
+
+from app.chat.schemas.messages import Context, MessageResponse, MessageText, ModelWishes
+from app.core.types import Pagination, ResponseModel, Storable
+from app.services.usage_schemas import Usage
+
+Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable]
+
+
+class SessionCreate(ModelWishes):
+    """A new session. Model and parameters are for the answer to `initial_message`."""
+
+    title: Title | None = Field(None, examples=["Holiday plans"])
+    context: Context | None = Field(
+        None,
+        examples=[{"tone": "professional", "system_prompt": "Answer in one sentence."}],
+        description="Holds for every question that does not say otherwise: fields as of a question's.",
+    )
+    initial_message: MessageText | None = Field(None, description="Asked at once; the answer comes with the session.")
+
+    @model_validator(mode="after")
+    def _check_wishes(self) -> Self:
+        if self.initial_message is None and self.model_fields_set & ModelWishes.model_fields.keys():
+            raise ValueError("model and parameters are for the answer to initial_message, which is missing")
+        return self
+
+
+class SessionSummary(ResponseModel):
+    """A session in a list."""
+
+    session_id: UUID
+    title: str
+    created_at: datetime
+    updated_at: datetime
+    message_count: int
+    last_message_preview: str | None
+    last_message_timestamp: datetime | None
+
+
+class SessionList(ResponseModel):
+    """A page of sessions, last used first."""
+
+    sessions: list[SessionSummary]
+    pagination: Pagination
+
+
+class SessionResponse(ResponseModel):
+    """A session."""
+
+    session_id: UUID
+    title: str
+    context: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    message_count: int
+
+
+class SessionCreated(SessionResponse):
+    """A new session, with its first turn if one was asked for."""
+
+    first_message: MessageResponse | None = None
+    ai_response: MessageResponse | None = None
+
+
+class SessionDetail(SessionResponse):
+    """A session with its newest messages, oldest first."""
+
+    usage: Usage
+    messages: list[MessageResponse] | None = Field(None, description="Absent when not asked for.")
+
+
+class Deleted(ResponseModel):
+    """Confirmation."""
+
+    message: str

@@ -1,0 +1,46 @@
+"""Ledger entries of the attempts that the graph made."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from app.chat.turns.cost import PriceFunction, cost_usd
+from app.database.repositories.usage.ledger import CallPurpose, LedgerEntry
+from app.graph.context import ModelAttempt
+
+
+def ledger_entries(
+    attempts: Sequence[ModelAttempt], price: PriceFunction, *, purpose: CallPurpose = "answer"
+) -> list[LedgerEntry]:
+    """Return what the ledger is told of the attempts that were made for one text."""
+    return [_ledger_entry(number, attempt, price, purpose) for number, attempt in enumerate(attempts, 1)]
+
+
+def _ledger_entry(number: int, attempt: ModelAttempt, price: PriceFunction, purpose: CallPurpose) -> LedgerEntry:
+    completion, token_counts = attempt.completion, attempt.token_counts
+    status: Literal["ok", "error", "cancelled"] = "ok"
+    if completion is None:
+        status = "error" if attempt.error_code else "cancelled"
+    model_used = completion.model if completion else None
+    return LedgerEntry(
+        attempt=number,
+        model_requested=attempt.model_requested,
+        model_used=model_used,
+        is_fallback=attempt.is_fallback,
+        status=status,
+        error_code=attempt.error_code,
+        prompt_tokens=token_counts.prompt_tokens,
+        completion_tokens=token_counts.completion_tokens,
+        is_estimated=token_counts.is_estimated,
+        latency_ms=attempt.latency_ms,
+        first_token_ms=attempt.first_token_ms,
+        cost_usd=cost_usd(
+            price,
+            requested=attempt.model_requested,
+            used=model_used,
+            prompt_tokens=token_counts.prompt_tokens,
+            completion_tokens=token_counts.completion_tokens,
+        ),
+        is_cached=completion is not None and completion.is_cached,
+        purpose=purpose,
+        fallback_reason=attempt.fallback_reason,
+    )

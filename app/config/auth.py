@@ -1,0 +1,44 @@
+"""Tokens, passwords and brute-force protection."""
+
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator
+
+from app.config.base import SettingsBase
+
+MINIMUM_SECRET_BYTES = 32
+"""RFC 7518, section 3.2: an HS256 key is at least as long as the hash output."""
+
+
+class AuthSettings(SettingsBase):
+    """Tokens, passwords and limits on login attempts."""
+
+    SECRET_KEY: SecretStr = Field(
+        description="Signs access tokens: at least 32 bytes, the same on all services (`openssl rand -hex 32`)."
+    )
+    ALGORITHM: Literal["HS256", "HS384", "HS512"] = Field("HS256", description="Signature algorithm of access tokens.")
+    ACCESS_TOKEN_EXPIRE_MINUTES: int = Field(30, ge=1, le=1440, description="Lifetime of an access token.")
+    REFRESH_TOKEN_EXPIRE_DAYS: int = Field(7, ge=1, le=365, description="Lifetime of a login that is not used.")
+    PASSWORD_HASH_CONCURRENCY: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Passwords hashed at the same time by one process; each takes 64 MiB and a core. "
+        "Increase it where cores are idle.",
+    )
+    LOGIN_ATTEMPTS_PER_ACCOUNT: int = Field(
+        10, ge=1, le=1000, description="Wrong passwords for one account per window, from any address."
+    )
+    LOGIN_ATTEMPTS_PER_ADDRESS: int = Field(
+        100, ge=1, le=1_000_000, description="Wrong passwords from one network address per window."
+    )
+    LOGIN_ATTEMPTS_WINDOW: int = Field(
+        900, ge=1, le=86_400, description="Length of that window in seconds, starting with the first wrong password."
+    )
+
+    @field_validator("SECRET_KEY")
+    @classmethod
+    def _check_secret_key(cls, key: SecretStr) -> SecretStr:
+        if len(key.get_secret_value().encode()) < MINIMUM_SECRET_BYTES:
+            raise ValueError(f"must have at least {MINIMUM_SECRET_BYTES} bytes; `openssl rand -hex 32` makes one")
+        return key

@@ -1,0 +1,68 @@
+"""Email, and the verification of addresses."""
+
+from email.utils import parseaddr
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from app.config.base import Seconds, SettingsBase, empty_to_none, split_url
+
+
+class EmailSettings(SettingsBase):
+    """Mail transport, and the links that emails contain."""
+
+    MAIL_URL: Annotated[str | None, BeforeValidator(empty_to_none)] = Field(
+        None,
+        repr=False,
+        description="`smtp://user:password@host:587` (with STARTTLS), `smtps://host:465`, "
+        "`smtp+plain://host:25` (no TLS), or `file:///directory`. Unset: no email is sent.",
+    )
+    MAIL_FROM: str = Field("Chat Bot System <no-reply@localhost>", description="Sender of every email.")
+    MAIL_TIMEOUT: Seconds = Field(10, description="Seconds the mail server may take for one email.")
+    PUBLIC_URL: str = Field(
+        "http://localhost:3000",
+        description="Base URL of the frontend, used for links in emails. Request headers never change it.",
+    )
+    EMAIL_VERIFICATION_REQUIRED: bool = Field(
+        default=False,
+        description="True: an account can log in only after its address is verified, and registration does not reveal "
+        "which addresses are taken. Requires `MAIL_URL`.",
+    )
+    UNVERIFIED_MAY_CHAT: bool = Field(
+        default=True, description="Whether the chat service serves accounts whose address is not verified."
+    )
+    VERIFICATION_TOKEN_EXPIRE_HOURS: int = Field(
+        24, ge=1, le=720, description="Lifetime of a link that verifies an address."
+    )
+    RESET_TOKEN_EXPIRE_MINUTES: int = Field(30, ge=1, le=1440, description="Lifetime of a link that resets a password.")
+
+    @field_validator("MAIL_URL")
+    @classmethod
+    def _check_mail_url(cls, url: str | None) -> str | None:
+        if url is not None:
+            is_file = url.startswith("file:")
+            parts = split_url(url, {"smtp", "smtps", "smtp+plain", "file"}, host_required=not is_file)
+            if is_file and (parts.netloc or not parts.path.strip("/")):
+                raise ValueError("file:///directory names a directory of this machine")
+        return url
+
+    @field_validator("MAIL_FROM")
+    @classmethod
+    def _check_mail_from(cls, sender: str) -> str:
+        if not parseaddr(sender)[1] or any(character in sender for character in "\r\n"):
+            raise ValueError("must be an address, or `Name <address>`")
+        return sender
+
+    @field_validator("PUBLIC_URL")
+    @classmethod
+    def _check_public_url(cls, url: str) -> str:
+        parts = split_url(url, {"http", "https"})
+        if parts.query or parts.fragment or parts.username:
+            raise ValueError("a base URL is scheme://host[:port][/path] and nothing more")
+        return url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _check_verification_has_mail(self) -> Self:
+        if self.EMAIL_VERIFICATION_REQUIRED and self.MAIL_URL is None:
+            raise ValueError("EMAIL_VERIFICATION_REQUIRED: needs MAIL_URL, or nobody could ever log in")
+        return self

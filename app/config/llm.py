@@ -1,0 +1,148 @@
+"""Language models: provider, allowed models, timeouts, context window."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import NoDecode
+
+from app.config.base import Dollars, Seconds, SettingsBase, empty_to_none, parse_json_list, split_url
+
+DEFAULT_SYSTEM_PROMPT = (
+    "You are a helpful assistant. Answer correctly, to the point, and in the language of the question."
+)
+
+Price = Dollars
+"""US dollars per million tokens."""
+
+
+class ModelSetting(BaseModel):
+    """A model that clients may name, in `LLM_MODELS`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    name: str = Field(pattern=r"^[^\s,](.*[^\s,])?$", max_length=200)
+    context_window: int | None = Field(None, ge=1, le=100_000_000)
+    prompt_price: Price | None = None
+    completion_price: Price | None = None
+
+    @model_validator(mode="after")
+    def _check_prices(self) -> Self:
+        if (self.prompt_price is None) is not (self.completion_price is None):
+            raise ValueError("prompt_price and completion_price: both or none")
+        return self
+
+
+class LlmSettings(SettingsBase):
+    """Provider and models, their timeouts, and what they are sent."""
+
+    OPENAI_API_KEY: Annotated[SecretStr | None, BeforeValidator(empty_to_none)] = Field(
+        None,
+        description="API key of the provider. The chat service needs it or `OPENAI_BASE_URL`; the others do not.",
+    )
+    OPENAI_BASE_URL: Annotated[str | None, BeforeValidator(empty_to_none)] = Field(
+        None, description="Base URL of any OpenAI-compatible engine, `/v1` included. Unset: OpenAI itself."
+    )
+    LLM_MODEL: str = Field("gpt-4", min_length=1, max_length=200, description="The default model.")
+    LLM_FALLBACK_MODEL: str = Field(
+        "gpt-3.5-turbo",
+        max_length=2000,
+        description="Fallback model, used when the default model fails; several, comma-separated, are tried in order. "
+        "Empty: none.",
+    )
+    LLM_MODELS: Annotated[list[ModelSetting], NoDecode] = Field(
+        [],
+        max_length=1000,
+        description="Other models that a client may name, as a JSON list of names or of objects with `name` and "
+        "optionally, to override the price list, `context_window` in tokens and `prompt_price` and "
+        "`completion_price` in US dollars per million tokens. An object may name the two models above as well.",
+    )
+    LLM_CONTEXT_WINDOW: int = Field(
+        4096,
+        ge=1,
+        le=100_000_000,
+        description="Context window in tokens of a model that neither `LLM_MODELS` nor the price list describes.",
+    )
+    LLM_MAX_TOKENS: int = Field(2048, ge=1, le=1_000_000, description="Maximum number of tokens of one answer.")
+    LLM_TEMPERATURE: float = Field(0.7, ge=0, le=2, allow_inf_nan=False, description="Sampling temperature.")
+    LLM_CACHE_TTL: int = Field(
+        3600,
+        ge=0,
+        le=31_536_000,
+        description="Seconds for which the response cache keeps an answer for identical requests. 0: no cache.",
+    )
+    LLM_CACHE_SCOPE: Literal["user", "global"] = Field(
+        "user", description="Who may get a cached answer: only the user it was made for, or everybody (`global`)."
+    )
+    LLM_TURN_TIMEOUT: Seconds = Field(
+        60,
+        description="Deadline of one turn: all attempts at all models together, until a streamed answer begins. "
+        "The gateway waits 80 s.",
+    )
+    LLM_ATTEMPT_TIMEOUT: Seconds = Field(30, description="Deadline of one attempt at one model.")
+    LLM_STREAM_PAUSE: Seconds = Field(20, description="Maximum pause between two chunks of a streamed answer.")
+    LLM_STREAM_TIMEOUT: Seconds = Field(
+        300, le=900, description="Maximum duration of a streamed answer, from its first chunk to its last."
+    )
+    LLM_RETRIES_PER_MODEL: int = Field(
+        1, ge=0, le=10, description="Repeated attempts at a model before the next model is tried."
+    )
+    LLM_BREAKER_FAILURES: int = Field(
+        5, ge=1, le=1_000_000, description="Consecutive failures of a model that open its circuit breaker."
+    )
+    LLM_BREAKER_PAUSE: Seconds = Field(
+        10, description="Seconds a circuit breaker stays open. Then one attempt is let through as a probe."
+    )
+    LLM_HISTORY_MESSAGES: int = Field(
+        10,
+        ge=0,
+        le=200,
+        description="Maximum number of earlier messages of the session sent with a question, if they fit the model.",
+    )
+    LLM_SUMMARY_ENABLED: bool = Field(
+        default=True,
+        description="Whether the model summarizes messages that are too old to be sent, and the summary is sent "
+        "instead.",
+    )
+    LLM_SUMMARY_MESSAGES: int = Field(
+        8, ge=1, le=100, description="Messages summarized in one step. Use a small number for a small model."
+    )
+    LLM_SYSTEM_PROMPT: str = Field(
+        DEFAULT_SYSTEM_PROMPT,
+        min_length=1,
+        max_length=16_000,
+        description="System prompt of every question. Instructions of the session are appended to it.",
+    )
+
+    @field_validator("LLM_MODELS", mode="before")
+    @classmethod
+    def _parse_models(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = parse_json_list(value) if value.strip() else []
+        if not isinstance(value, list):
+            raise ValueError("not a valid JSON list")  # noqa: TRY004 - pydantic takes no other
+        return [{"name": item} if isinstance(item, str) else item for item in value]
+
+    @field_validator("LLM_MODELS")
+    @classmethod
+    def _check_models(cls, models: list[ModelSetting]) -> list[ModelSetting]:
+        if len({model.name for model in models}) < len(models):
+            raise ValueError("a model is there twice")
+        return models
+
+    @field_validator("OPENAI_BASE_URL")
+    @classmethod
+    def _check_base_url(cls, url: str | None) -> str | None:
+        if url is not None:
+            split_url(url, {"http", "https"})
+        return url
+
+    @model_validator(mode="after")
+    def _check_timeouts(self) -> Self:
+        if self.LLM_ATTEMPT_TIMEOUT > self.LLM_TURN_TIMEOUT:
+            raise ValueError("LLM_ATTEMPT_TIMEOUT: must not exceed LLM_TURN_TIMEOUT")
+        return self
+
+    @property
+    def fallback_models(self) -> tuple[str, ...]:
+        """Names in `LLM_FALLBACK_MODEL`, in order."""
+        return tuple(name for part in self.LLM_FALLBACK_MODEL.split(",") if (name := part.strip()))

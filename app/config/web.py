@@ -1,0 +1,42 @@
+"""The HTTP services: paths, OpenAPI documents, CORS, shutdown."""
+
+from pydantic import Field, field_validator
+
+from app.config.base import Seconds, SettingsBase, TextList, split_url
+
+
+class WebSettings(SettingsBase):
+    """What the three HTTP services have in common."""
+
+    API_V1_STR: str = Field(
+        "/api/v1",
+        pattern=r"^(/[a-z0-9_-]+)+$",
+        description="Path prefix of every API route, as `nginx.conf` routes it.",
+    )
+    PROJECT_NAME: str = Field("Chat Bot System", description="Name shown in the OpenAPI documents.")
+    VERSION: str = Field("1.0.0", description="Version reported by `/health` and the OpenAPI documents.")
+    DEBUG: bool = Field(
+        default=False,
+        description="Serves the OpenAPI document and its interactive pages. Never changes the text of an error.",
+    )
+    CORS_ORIGINS: TextList = Field(
+        ["http://localhost:3000"],
+        description="Origins whose pages may call the API with credentials: "
+        "comma-separated or a JSON list. `*` is refused.",
+    )
+    SHUTDOWN_GRACE: Seconds = Field(
+        15,
+        description="Seconds a stopping service may take: running turns may finish until 3 s before its end, "
+        "then they are interrupted and stored.",
+    )
+
+    @field_validator("CORS_ORIGINS")
+    @classmethod
+    def _check_origins(cls, origins: list[str]) -> list[str]:
+        for origin in origins:
+            if "*" in origin:
+                raise ValueError("'*' cannot be combined with credentials; list the origins")
+            parts = split_url(origin, {"http", "https"})
+            if parts.path or parts.query or parts.fragment or parts.username:
+                raise ValueError("an origin is scheme://host[:port] and nothing more")
+        return origins
