@@ -4,7 +4,7 @@ import gc
 
 from fastapi import FastAPI
 
-from app.chat.dependencies import lifespan
+from app.chat.lifespan import lifespan
 from app.chat.routes import router
 from app.chat.streaming.openapi import event_schemas
 from app.config import Settings, get_settings

@@ -28,7 +28,6 @@ DatabaseSession = AsyncSession
 DatabaseConnection = AsyncConnection
 """A connection on which each statement is a transaction of its own, likewise."""
 
-
 REQUEST_TIMEOUT = 1.5
 """Seconds a request waits for its first answer from PostgreSQL before it is told to come back."""
 

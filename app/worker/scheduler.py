@@ -33,13 +33,10 @@ from app.worker.webhook_delivery import open_webhook_delivery
 
 logger = logging.getLogger(__name__)
 
-
 _STOP_SECONDS = 5.0
 """What a job that is at it may still take when the worker is told to stop."""
 
-
 _BATCH = 1000
-
 
 _BATCH_SECONDS = 10.0
 """What one batch may take."""

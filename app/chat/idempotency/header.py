@@ -1,17 +1,14 @@
-"""The key of a request that its client may send again, and how a reply whose bytes are fixed leaves."""
+"""The `Idempotency-Key` header as a dependency of routes."""
 
 import hashlib
-from typing import Annotated, TypeVar
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Header, Request, Response
+from fastapi import Depends, Header, Request
 
-from app.chat.idempotency.service import SerializedResponse
 from app.core.exceptions import InvalidFieldError
 from app.database.repositories.chat.idempotency_keys import IdempotentRequest
 from app.http.dependencies import ChatWriter
-
-T = TypeVar("T")
 
 KEY_HEADER = "Idempotency-Key"
 
@@ -26,32 +23,24 @@ async def get_idempotency_key(
             min_length=1,
             max_length=255,
             pattern=r"^[\x21-\x7e]+$",
-            description="Of your own making, such as a UUID: the same request under the same key is carried out once, "
-            "and answered the same for 24 hours.",
+            description="A unique value chosen by the client, such as a UUID. A request that is repeated with the same "
+            "key within 24 hours is executed once and gets the same response.",
         ),
     ] = None,
 ) -> IdempotentRequest | None:
-    """Return the key under which the client may send this request again.
+    """Return user, route, key and body fingerprint of the request; None without a key.
 
     Raises:
-        InvalidFieldError: there is more than one.
+        InvalidFieldError: the header was sent more than once.
 
     """
     if key is None:
         return None
     if len(request.headers.getlist(KEY_HEADER)) > 1:
         raise InvalidFieldError(f"header.{KEY_HEADER}", "multiple_values", "must be given once")
-    # A UUID can be written in several ways, and the route has taken nothing else.
+    # A UUID can be written in several ways; the route accepts nothing else in its path.
     route = " ".join([request.scope["route"].name, *(str(UUID(value)) for value in request.path_params.values())])
     return IdempotentRequest(user.id, route, key, hashlib.sha256(await request.body()).digest())
 
 
 IdempotencyKeyDep = Annotated[IdempotentRequest | None, Depends(get_idempotency_key)]
-
-
-def to_response(answer: T | SerializedResponse) -> T | Response:
-    """Return what a route sends: the framework writes a model, a reply goes out as it is."""
-    if not isinstance(answer, SerializedResponse):
-        return answer
-    headers = {"Idempotent-Replayed": "true"} if answer.is_replay else {}
-    return Response(answer.body, answer.status_code, headers, media_type=answer.media_type)

@@ -1,16 +1,15 @@
-"""Requests that carry an `Idempotency-Key`: carried out once, and answered the same each time.
+"""Requests with an `Idempotency-Key`: executed once, and answered with the same bytes every time.
 
-Only a success is remembered. A refusal leaves no key behind, so that the same request may succeed later: the key of a
-turn is stored by the statement that stores the turn, and that of a session in the session's transaction.
+Only successful requests are stored. A refused request leaves no key behind, so that it may succeed later. The key of a
+turn is stored by the statement that stores the turn, the key of an empty session in the session's transaction.
 """
 
-import json
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Self, TypeVar
 
+from app.chat.idempotency.responses import SerializedResponse, serialize_response
 from app.chat.turns.recovery import TurnRecovery
+from app.chat.turns.turn import FinishedTurn, Presenter, Question
 from app.core.exceptions import ConflictError, DatabaseUnavailableError, NotFoundError, UnprocessableError
 from app.core.types import ResponseModel
 from app.database.connection import REQUEST_TIMEOUT, Database
@@ -23,94 +22,56 @@ from app.database.repositories.chat.idempotency_keys import (
 )
 from app.database.repositories.chat.turns import Turn
 
-R = TypeVar("R", bound=ResponseModel)
-
 _RETRY_AFTER = 2
-"""Seconds after which a client may ask again for an answer that is being made."""
-
-
-@dataclass(frozen=True, slots=True)
-class SerializedResponse:
-    """A response whose bytes are fixed."""
-
-    status_code: int
-    body: bytes
-    media_type: str = "application/json"
-    is_replay: bool = False
-
-    @classmethod
-    def of(cls, response: StoredResponse) -> Self:
-        """Make the first reply, of what is kept for the next."""
-        return cls(response.status_code, response.body)
-
-
-def serialize_response(key: IdempotentRequest, response: ResponseModel, status_code: int = 200) -> StoredResponse:
-    """Return what is kept of a response."""
-    # Sorted: `jsonb` has an order of its own, and what is made of the stored turn must be the same to the byte.
-    document = response.model_dump(mode="json", exclude_unset=True)
-    body = json.dumps(document, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-    return StoredResponse(key, status_code, body.encode())
+"""Seconds after which a client may ask again for a response in progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyService:
-    """What was answered under which key."""
+    """Stores the responses of keyed requests, and replays them."""
 
     database: Database
     recovery: TurnRecovery
 
-    async def respond_with_turn(
-        self, turn: Awaitable[Turn], key: IdempotentRequest | None, show: Callable[[Turn], R], status_code: int = 200
-    ) -> R | SerializedResponse:
-        """Wait for a turn and show it, or the one that the key has stood for already.
+    async def respond(self, question: Question, turn: FinishedTurn) -> ResponseModel | SerializedResponse:
+        """Return the response of a finished turn; with a key, also store it."""
+        response = question.presenter.response(turn)
+        if question.key is None:
+            return response
+        stored = serialize_response(question.key, response, question.presenter.status_code)
+        if isinstance(turn, Turn):  # the response of a direct question is stored with its ledger entries
+            await self._store(stored, turn)
+        return SerializedResponse.of(stored)
+
+    async def replay(self, taken: IdempotencyKeyTakenError, presenter: Presenter | None = None) -> SerializedResponse:
+        """Return the response of the first request with the key.
+
+        If the response was never stored because the process was killed or the client disconnected, it is built with
+        `presenter` from the stored turn.
 
         Raises:
-            ConflictError: that one is under way.
-            NotFoundError: it was deleted just now.
-            UnprocessableError: its question was another one.
-
-        """
-        try:
-            finished = await turn
-        except IdempotencyKeyTakenError as taken:
-            return await self.replay(taken, show, status_code)
-        if key is None:
-            return show(finished)
-        response = serialize_response(key, show(finished), status_code)
-        await self._store(response, finished)
-        return SerializedResponse.of(response)
-
-    async def replay(
-        self,
-        taken: IdempotencyKeyTakenError,
-        show: Callable[[Turn], ResponseModel] | None = None,
-        status_code: int = 200,
-    ) -> SerializedResponse:
-        """Answer as the first time.
-
-        `show` makes the response of a turn that is over and was never shown: its process died, or its client had left.
-
-        Raises:
-            AppError: as `original_request`; or the request is still being carried out.
+            NotFoundError: the session or message that the first request created has been deleted.
+            UnprocessableError: the first request had another body.
+            ConflictError: the first request is still in progress.
 
         """
         stored = self.original_request(taken)
         if stored.status_code is not None and stored.response is not None:
             return SerializedResponse(stored.status_code, stored.response, is_replay=True)
-        if show is None:
+        if presenter is None:
             raise _in_progress(stored)
         turn = await self.finished_turn(taken)
-        response = serialize_response(taken.key, show(turn), status_code)
+        response = serialize_response(taken.key, presenter.response(turn), presenter.status_code)
         await self._store(response, turn)
-        return SerializedResponse(response.status_code, response.body, is_replay=True)
+        return SerializedResponse.of(response, is_replay=True)
 
     @staticmethod
     def original_request(taken: IdempotencyKeyTakenError) -> StoredKey:
-        """Return what is known of the request that came first, which was the same.
+        """Return what is stored of the first request with the key, which must have had the same body.
 
         Raises:
-            NotFoundError: what it made was deleted just now.
-            UnprocessableError: it was another one.
+            NotFoundError: what it created has been deleted.
+            UnprocessableError: it had another body.
 
         """
         if taken.stored is None:
@@ -120,20 +81,20 @@ class IdempotencyService:
         return taken.stored
 
     async def finished_turn(self, taken: IdempotencyKeyTakenError) -> Turn:
-        """Return the turn that the key stands for.
+        """Return the turn of the first request with the key.
 
         Raises:
-            AppError: as `original_request`.
-            ConflictError: it is under way.
+            NotFoundError, UnprocessableError: see `original_request`.
+            ConflictError: the turn is still in progress.
 
         """
         stored = self.original_request(taken)
-        turn = await self._find(taken.key, stored)
+        turn = await self._find_turn(taken.key, stored)
         if turn is None:
             raise _in_progress(stored)
         return turn
 
-    async def _find(self, key: IdempotentRequest, stored: StoredKey) -> Turn | None:
+    async def _find_turn(self, key: IdempotentRequest, stored: StoredKey) -> Turn | None:
         if stored.turn_id is None or stored.session_uuid is None:
             return None
         if stored.is_orphaned:
@@ -142,7 +103,7 @@ class IdempotencyService:
             return await turns.find_turn(connection, user_id=key.user_id, answer_uuid=stored.turn_id)
 
     async def _store(self, response: StoredResponse, turn: Turn) -> None:
-        # While PostgreSQL is away nothing is lost: the same bytes can be made of the stored turn.
+        # If PostgreSQL is not available nothing is lost: a replay builds the same bytes from the stored turn.
         with suppress(DatabaseUnavailableError):
             async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                 await idempotency_keys.store_response(connection, response, turn_id=turn.started.answer_uuid)

@@ -1,4 +1,4 @@
-"""HTTP of the chat service, a module for each topic."""
+"""Routes of the chat service, one module per topic."""
 
 from fastapi import APIRouter
 

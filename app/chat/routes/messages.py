@@ -1,4 +1,4 @@
-"""Questions that are answered in one piece, and answers that are stopped."""
+"""Questions answered in one response, and cancellation."""
 
 from http import HTTPStatus
 from uuid import UUID
@@ -6,9 +6,11 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 
 from app.chat.dependencies import ServicesDep
-from app.chat.idempotency.header import IdempotencyKeyDep, to_response
+from app.chat.idempotency.header import IdempotencyKeyDep
+from app.chat.routes.responses import to_response
 from app.chat.schemas.messages import ChatRequest, DirectResponse, MessageResponse, TurnResponse
 from app.chat.streaming.remote import MessageRef
+from app.core.types import ResponseModel
 from app.http.dependencies import ChatWriter
 from app.http.errors import responses
 
@@ -18,38 +20,41 @@ router = APIRouter()
 @router.post("/direct", response_model=DirectResponse, responses=responses(400, 409, 413))
 async def direct_chat(
     question: ChatRequest, user: ChatWriter, services: ServicesDep, key: IdempotencyKeyDep
-) -> DirectResponse | Response:
-    """Answer one question. Neither it nor the answer is stored.
+) -> ResponseModel | Response:
+    """Answer one question. Neither the question nor the answer is stored.
 
-    Where no model answers, `status` is `failed`, `response` says so politely, and `metadata` has the code.
+    If no model answers, `status` is `failed`, `response` is the fallback message, and `metadata` has the error code.
     """
-    return to_response(await services.sessions.answer_directly(user, question, key))
+    asked = services.questions.direct(user, question, key)
+    return to_response(await services.turns.ask(asked, stream=False))
 
 
 @router.post("/sessions/{session_id}/messages", response_model=TurnResponse, responses=responses(400, 404, 409, 413))
 async def send_message(
     session_id: UUID, question: ChatRequest, user: ChatWriter, services: ServicesDep, key: IdempotencyKeyDep
-) -> TurnResponse | Response:
-    """Ask a question in a session; the last messages of the session go to the model with it.
+) -> ResponseModel | Response:
+    """Ask a question in a session. The last messages of the session are sent to the model with it.
 
-    Where no model answers, `ai_response.status` is `failed` and its metadata has `fallback` and the code. While a
-    question is being answered another one gets 409 with the `message_id` of the answer under way.
+    If no model answers, `ai_response.status` is `failed` and its metadata has `fallback` and the error code. While a
+    question is being answered, another one gets 409 with the `message_id` of the answer in progress.
     """
-    return to_response(await services.sessions.ask(user, session_id, question, key))
+    asked = services.questions.in_session(user, session_id, question, key)
+    return to_response(await services.turns.ask(asked, stream=False))
 
 
 @router.post(
     "/sessions/{session_id}/messages/{message_id}/cancel",
-    responses=responses(404) | {202: {"model": MessageResponse, "description": "Noted, but not stopped yet."}},
+    responses=responses(404)
+    | {202: {"model": MessageResponse, "description": "Cancellation is requested, but the answer still runs."}},
 )
 async def cancel_message(
     session_id: UUID, message_id: UUID, user: ChatWriter, services: ServicesDep, response: Response
 ) -> MessageResponse:
-    """Stop an answer that is being made. What it has said so far is kept, with the status `cancelled`.
+    """Cancel an answer in progress. Its text so far is stored with the status `cancelled`.
 
-    The response comes when it has really stopped. An answer that has ended already is left, and returned, as it is.
+    The response is sent when the answer has stopped. An answer that has already ended is returned unchanged.
     """
-    message = await services.cancellation.stop(MessageRef(user.id, session_id, message_id))
+    message = await services.cancellation.cancel(MessageRef(user.id, session_id, message_id))
     if message.status in {"pending", "streaming"}:
         response.status_code = HTTPStatus.ACCEPTED
     return message

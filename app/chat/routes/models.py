@@ -1,4 +1,4 @@
-"""The models that may be asked."""
+"""Models that a question may name."""
 
 from fastapi import APIRouter
 
@@ -11,5 +11,5 @@ router = APIRouter()
 
 @router.get("/models")
 async def list_models(_user: ChatReader, services: ServicesDep) -> ModelList:
-    """List the models that a question may name, the default first, with what they hold and cost."""
-    return services.questions.models()
+    """List the models that a question may name, the default model first, with context window and prices."""
+    return services.questions.available_models()

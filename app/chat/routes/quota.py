@@ -1,4 +1,4 @@
-"""What the caller may still use."""
+"""Quotas of the user."""
 
 from fastapi import APIRouter
 
@@ -11,5 +11,5 @@ router = APIRouter()
 
 @router.get("/quota")
 async def get_quota(user: ChatReader, services: ServicesDep, transaction: SessionDep) -> QuotaStanding:
-    """Return what the caller's answers may use in a day and in a month, and what they have used."""
+    """Return the user's token and cost quotas per day and per month, and how much of them is used."""
     return await services.quotas.standing(transaction, user.id)

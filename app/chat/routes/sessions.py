@@ -1,4 +1,4 @@
-"""Sessions: open, list, read, delete."""
+"""Sessions: create, list, read, delete."""
 
 from typing import Annotated
 from uuid import UUID
@@ -6,9 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 
 from app.chat.dependencies import ServicesDep
-from app.chat.idempotency.header import IdempotencyKeyDep, to_response
+from app.chat.idempotency.header import IdempotencyKeyDep
+from app.chat.routes.responses import to_response
 from app.chat.schemas.sessions import Deleted, SessionCreate, SessionCreated, SessionDetail, SessionList
-from app.core.types import Page, PageSize, SearchText
+from app.core.types import Page, PageSize, ResponseModel, SearchText
 from app.http.dependencies import ChatReader, ChatWriter, SessionDep
 from app.http.errors import responses
 
@@ -24,8 +25,8 @@ router = APIRouter()
 )
 async def create_session(
     new: SessionCreate, user: ChatWriter, services: ServicesDep, key: IdempotencyKeyDep
-) -> SessionCreated | Response:
-    """Create a session. With `initial_message`, its first question is answered too."""
+) -> ResponseModel | Response:
+    """Create a session. With `initial_message`, the first question is answered too."""
     return to_response(await services.sessions.create_session(user, new, key))
 
 
@@ -37,10 +38,10 @@ async def list_sessions(
     page: Annotated[Page, Query()] = 1,
     size: Annotated[PageSize, Query()] = 20,
     search: Annotated[
-        SearchText | None, Query(description="Looked for in titles and messages, literally and in any case.")
+        SearchText | None, Query(description="Literal text to find in titles and messages, case-insensitive.")
     ] = None,
 ) -> SessionList:
-    """List the caller's sessions, last used first."""
+    """List the user's sessions, the most recently used first."""
     return await services.sessions.list_sessions(transaction, user.id, page=page, size=size, search=search)
 
 
@@ -52,7 +53,9 @@ async def get_session(
     transaction: SessionDep,
     *,
     include_messages: Annotated[bool, Query()] = True,
-    message_limit: Annotated[int, Query(ge=1, le=200, description="The newest that many, oldest first.")] = 50,
+    message_limit: Annotated[
+        int, Query(ge=1, le=200, description="Number of newest messages to return, oldest first.")
+    ] = 50,
 ) -> SessionDetail:
     """Return a session, by default with its newest messages."""
     return await services.sessions.get_session(
@@ -62,6 +65,6 @@ async def get_session(
 
 @router.delete("/sessions/{session_id}", responses=responses(404))
 async def delete_session(session_id: UUID, user: ChatWriter, services: ServicesDep) -> Deleted:
-    """Delete a session and the text of its messages for good."""
+    """Delete a session and the text of its messages permanently."""
     await services.sessions.delete_session(user.id, session_id)
     return Deleted(message="Session deleted.")

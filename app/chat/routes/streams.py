@@ -1,4 +1,4 @@
-"""Answers as event streams."""
+"""Questions answered as event streams, and resumed streams."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -8,63 +8,69 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import Field
 
 from app.chat.dependencies import ServicesDep
-from app.chat.idempotency.header import IdempotencyKeyDep, to_response
-from app.chat.idempotency.service import SerializedResponse
+from app.chat.idempotency.header import IdempotencyKeyDep
+from app.chat.routes.responses import to_response
 from app.chat.schemas.messages import ChatRequest
 from app.chat.streaming.openapi import DIRECT_EVENTS, TURN_EVENTS
 from app.chat.streaming.remote import MessageRef
-from app.chat.streaming.response import EventStreamResponse
-from app.chat.streaming.service import EventFrames
+from app.core.types import ResponseModel
 from app.http.dependencies import ChatReader, ChatUser, ChatWriter
 from app.http.errors import responses
 
 Position = Annotated[int, Field(ge=0, le=2**53)]
 
 
-async def take_place(user: ChatUser, services: ServicesDep) -> AsyncIterator[None]:
-    """Hold one of the caller's places until the stream has ended.
+async def limit_open_streams(user: ChatUser, services: ServicesDep) -> AsyncIterator[None]:
+    """Count the stream against the user's limit until it ends.
 
     Raises:
-        TooManyRequestsError: there is none left.
+        TooManyRequestsError: the user has too many open streams.
 
     """
-    with services.streams.taken_by(user.id):
+    with services.open_streams.taken_by(user.id):
         yield
 
 
-# `response_class=EventSourceResponse` would have the framework encode the events, with two tasks more for each stream.
-router = APIRouter(dependencies=[Depends(take_place)])
+# `response_class=EventSourceResponse` would let the framework encode the events, with two more tasks per stream.
+router = APIRouter(dependencies=[Depends(limit_open_streams)])
 
 
-@router.post("/direct/stream", response_class=Response, responses=responses(400, 409, 413) | DIRECT_EVENTS)
+@router.post(
+    "/direct/stream",
+    response_class=Response,
+    response_model=None,
+    responses=responses(400, 409, 413) | DIRECT_EVENTS,
+)
 async def stream_direct_chat(
     question: ChatRequest, user: ChatWriter, services: ServicesDep, key: IdempotencyKeyDep
-) -> Response:
-    """Answer one question as an event stream. Neither it nor the answer is stored, and it cannot be resumed."""
-    asked = services.questions.directly(user, question, key)
-    return _streamed(await services.streaming.ask_directly(user, asked))
+) -> ResponseModel | Response:
+    """Answer one question as an event stream. Neither question nor answer is stored, and it cannot be resumed."""
+    asked = services.questions.direct(user, question, key)
+    return to_response(await services.turns.ask(asked, stream=True))
 
 
 @router.post(
     "/sessions/{session_id}/messages/stream",
     response_class=Response,
+    response_model=None,
     responses=responses(400, 404, 409, 413) | TURN_EVENTS,
 )
 async def stream_message(
     session_id: UUID, question: ChatRequest, user: ChatWriter, services: ServicesDep, key: IdempotencyKeyDep
-) -> Response:
-    """Ask a question in a session, and get the answer as an event stream while it is made.
+) -> ResponseModel | Response:
+    """Ask a question in a session, and get the answer as an event stream while it is generated.
 
-    The answer is made and stored whether or not somebody reads it. A stream that ends without a terminal event was cut:
-    resume it with the id of the last event.
+    The answer is completed and stored even if the client disconnects. A stream that ends without a terminal event was
+    cut: resume it with the id of the last event.
     """
     asked = services.questions.in_session(user, session_id, question, key)
-    return _streamed(await services.streaming.ask(user, asked))
+    return to_response(await services.turns.ask(asked, stream=True))
 
 
 @router.get(
     "/sessions/{session_id}/messages/{message_id}/events",
     response_class=Response,
+    response_model=None,
     responses=responses(404) | TURN_EVENTS,
 )
 async def follow_message(
@@ -74,16 +80,11 @@ async def follow_message(
     services: ServicesDep,
     last_event_id: Annotated[Position | None, Header(description="Events after this one. Absent: all.")] = None,
     after: Annotated[Position | None, Query(description="The same, for clients that cannot set the header.")] = None,
-) -> Response:
-    """Follow an answer from where a stream was cut, or from the beginning, while it is made or afterwards.
+) -> ResponseModel | Response:
+    """Resume the event stream of an answer after a position, or read it from the beginning, in progress or complete.
 
-    Some minutes after its end its pieces are not kept any more: then `message.snapshot` brings the whole at once.
+    Some minutes after the end of an answer its events are deleted: then `message.snapshot` carries the whole answer.
     """
     position = after if last_event_id is None else last_event_id
-    return EventStreamResponse(
-        await services.streaming.resume(user, MessageRef(user.id, session_id, message_id), after=position)
-    )
-
-
-def _streamed(answer: EventFrames | SerializedResponse) -> Response:
-    return to_response(answer) if isinstance(answer, SerializedResponse) else EventStreamResponse(answer)
+    ref = MessageRef(user.id, session_id, message_id)
+    return to_response(await services.streaming.resume(user, ref, after=position))

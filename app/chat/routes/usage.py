@@ -1,4 +1,4 @@
-"""What the caller has used."""
+"""Usage of the user."""
 
 from fastapi import APIRouter
 
@@ -11,8 +11,8 @@ router = APIRouter()
 
 @router.get("/usage")
 async def get_usage(user: ChatReader, services: ServicesDep, transaction: SessionDep) -> UserUsage:
-    """Return what the caller has used today, this month and in all, up to this moment.
+    """Return the user's usage today, this month and in total, up to now.
 
-    Everything counts that a model was asked, also for answers that failed, were stopped, or have been deleted since.
+    Every call of a model counts, including those for answers that failed, were cancelled, or were deleted later.
     """
     return await services.sessions.get_usage(transaction, user.id)

@@ -9,10 +9,10 @@ from app.core.types import ResponseModel
 
 
 class MessageCreatedEvent(ResponseModel):
-    """`message.created`: the question is stored, the answer is being made."""
+    """`message.created`: the question is stored, and the answer is in progress."""
 
     session_id: UUID
-    message_id: UUID = Field(description="Of the answer: resume and stop by it.")
+    message_id: UUID = Field(description="Id of the answer. Use it to resume the stream or to cancel the answer.")
     user_message: MessageResponse
 
 
@@ -23,26 +23,26 @@ class DirectCreatedEvent(ResponseModel):
 
 
 class MessageDeltaEvent(ResponseModel):
-    """`message.delta`: the next piece of the answer."""
+    """`message.delta`: the next piece of text."""
 
     text: str
 
 
 class MessageEndedEvent(ResponseModel):
-    """`message.completed` and `message.cancelled`: the last event."""
+    """`message.completed` and `message.cancelled`: terminal events."""
 
     message: MessageResponse
-    length: int = Field(description="Characters (Unicode code points) of the content.")
-    sha256: str = Field(description="Of the content in UTF-8, in hexadecimal.")
+    length: int = Field(description="Length of the content in Unicode code points.")
+    sha256: str = Field(description="SHA-256 of the content in UTF-8, hexadecimal.")
 
 
 class MessageFailedEvent(MessageEndedEvent):
-    """`message.failed`: the last event. The content is as much as there is."""
+    """`message.failed`: terminal event. The content is the text generated before the failure."""
 
-    code: str = Field(description="Stable code of the reason.")
+    code: str = Field(description="Stable error code.")
 
 
 class MessageSnapshotEvent(ResponseModel):
-    """`message.snapshot`: the whole answer, in the place of all deltas. The last event follows."""
+    """`message.snapshot`: the whole answer instead of deltas. The terminal event follows."""
 
     message: MessageResponse

@@ -12,13 +12,10 @@ from app.database.repositories.chat.turns import FinalStatus
 
 MAX_MESSAGE_LENGTH = 32_000
 
-
 MAX_SYSTEM_PROMPT_LENGTH = 4000
 
-
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
-"""BCP 47, as far as it matters here."""
-
+"""Language tags of BCP 47: language and up to three subtags."""
 
 MessageText = Annotated[
     str,
@@ -27,9 +24,7 @@ MessageText = Annotated[
     NotBlank,
 ]
 
-
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200), Storable]
-
 
 MessageStatus = Literal["pending", "streaming", "complete", "failed", "cancelled", "interrupted"]
 
@@ -40,39 +35,45 @@ def _check_context(context: dict[str, JsonValue]) -> dict[str, JsonValue]:
     language = context.get("language")
     if language is not None and not (isinstance(language, str) and _LANGUAGE.fullmatch(language)):
         raise ValueError("language must be a code such as 'de' or 'pt-BR'")
-    wish = context.get("system_prompt")
-    if wish is not None and not (isinstance(wish, str) and wish.strip() and len(wish) <= MAX_SYSTEM_PROMPT_LENGTH):
+    prompt = context.get("system_prompt")
+    if prompt is not None and not (
+        isinstance(prompt, str) and prompt.strip() and len(prompt) <= MAX_SYSTEM_PROMPT_LENGTH
+    ):
         raise ValueError(f"system_prompt must be a text of 1 to {MAX_SYSTEM_PROMPT_LENGTH} characters, not blank")
     return context
 
 
 Context = Annotated[JsonObject, AfterValidator(_check_context)]
-"""What a client attaches to a session or a question. The fields named here choose how the model answers."""
-
+"""JSON object attached to a session or a question. Some of its fields change the instructions for the model."""
 
 _CONTEXT_FIELDS = (
     "At most 8 KiB of JSON. `tone` is `professional` or `casual`; `language` is the code of the language to answer in; "
-    "`system_prompt` are instructions of the client's own, at most 4 000 characters, which come after the service's. "
-    "The rest comes back in the metadata."
+    "`system_prompt` contains additional instructions, at most 4 000 characters, appended to the service's own. "
+    "Other fields are returned in the metadata."
 )
 
 
-class ModelWishes(RequestModel):
-    """Which model is to answer, and how. What is left out is as the service's settings say."""
+class ModelOptions(RequestModel):
+    """Model and sampling parameters. Fields that are left out have the defaults of the service's settings."""
 
     model: ModelName | None = Field(
-        None, examples=["gpt-4"], description="One of `GET /models`. Where it cannot answer, the fallback models do."
+        None, examples=["gpt-4"], description="A model of `GET /models`. If it fails, the fallback models are used."
     )
     temperature: float | None = Field(None, strict=True, ge=0, le=2, allow_inf_nan=False, examples=[0.7])
     top_p: float | None = Field(None, strict=True, ge=0, le=1, allow_inf_nan=False, examples=[0.9])
     frequency_penalty: float | None = Field(None, strict=True, ge=-2, le=2, allow_inf_nan=False, examples=[0])
     presence_penalty: float | None = Field(None, strict=True, ge=-2, le=2, allow_inf_nan=False, examples=[0])
     max_tokens: int | None = Field(
-        None, strict=True, ge=1, le=1_000_000, examples=[500], description="At most as many as `GET /models` says."
+        None,
+        strict=True,
+        ge=1,
+        le=1_000_000,
+        examples=[500],
+        description="Maximum number of tokens of the answer; `GET /models` returns the upper limit.",
     )
 
 
-class ChatRequest(ModelWishes):
+class ChatRequest(ModelOptions):
     """A question."""
 
     message: MessageText = Field(examples=["What is my name?"], description="1 to 32 000 characters, not blank.")
@@ -94,18 +95,18 @@ class MessageResponse(ResponseModel):
     metadata: dict[str, Any]
     tokens_used: int
     processing_time_ms: int
-    parent_id: UUID | None = Field(description="Of an answer, its question.")
+    parent_id: UUID | None = Field(description="Id of the question, if the message is an answer.")
 
 
 class SessionUpdated(ResponseModel):
-    """The session's counters after a turn."""
+    """Counters of the session after the turn."""
 
     message_count: int
     updated_at: datetime
 
 
 class TurnResponse(ResponseModel):
-    """A question and its answer. Where no model answered, `ai_response.status` is `failed`."""
+    """A question and its answer. If no model answered, `ai_response.status` is `failed`."""
 
     user_message: MessageResponse
     ai_response: MessageResponse
@@ -113,7 +114,7 @@ class TurnResponse(ResponseModel):
 
 
 class DirectResponse(ResponseModel):
-    """An answer that belongs to no session."""
+    """Answer to a direct question."""
 
     response: str
     status: FinalStatus

@@ -8,18 +8,18 @@ from app.core.types import ResponseModel
 
 
 class ModelResponse(ResponseModel):
-    """A model that may be asked."""
+    """A model that a question may name."""
 
     name: str
-    is_default: bool = Field(description="Whether it answers where a question names none.")
-    is_fallback: bool = Field(description="Whether it answers where the model asked for cannot.")
-    context_window: int = Field(description="Tokens that it can look at in one request.")
-    prompt_price: Decimal | None = Field(description="US dollars for a million tokens. Null: not known.")
-    completion_price: Decimal | None = Field(description="The same for the tokens of an answer.")
+    is_default: bool = Field(description="Whether it is used when a question names no model.")
+    is_fallback: bool = Field(description="Whether it is used when the requested model fails.")
+    context_window: int = Field(description="Maximum number of tokens of prompt and answer together.")
+    prompt_price: Decimal | None = Field(description="US dollars per million prompt tokens. Null: unknown.")
+    completion_price: Decimal | None = Field(description="US dollars per million completion tokens. Null: unknown.")
 
 
 class ModelList(ResponseModel):
-    """The models that may be asked, the default first."""
+    """Models that a question may name, the default model first."""
 
     models: list[ModelResponse]
-    max_tokens: int = Field(description="Most tokens of one answer.")
+    max_tokens: int = Field(description="Maximum number of tokens of one answer.")

@@ -6,27 +6,29 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints, model_validator
 
-from app.chat.schemas.messages import Context, MessageResponse, MessageText, ModelWishes
+from app.chat.schemas.messages import Context, MessageResponse, MessageText, ModelOptions
 from app.core.types import Pagination, ResponseModel, Storable
 from app.services.usage_schemas import Usage
 
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable]
 
 
-class SessionCreate(ModelWishes):
-    """A new session. Model and parameters are for the answer to `initial_message`."""
+class SessionCreate(ModelOptions):
+    """A new session. Model and parameters apply to the answer to `initial_message`."""
 
     title: Title | None = Field(None, examples=["Holiday plans"])
     context: Context | None = Field(
         None,
         examples=[{"tone": "professional", "system_prompt": "Answer in one sentence."}],
-        description="Holds for every question that does not say otherwise: fields as of a question's.",
+        description="Default context of every question in the session. Its fields are those of a question's context.",
     )
-    initial_message: MessageText | None = Field(None, description="Asked at once; the answer comes with the session.")
+    initial_message: MessageText | None = Field(
+        None, description="First question; its answer is returned with the session."
+    )
 
     @model_validator(mode="after")
-    def _check_wishes(self) -> Self:
-        if self.initial_message is None and self.model_fields_set & ModelWishes.model_fields.keys():
+    def _check_options(self) -> Self:
+        if self.initial_message is None and self.model_fields_set & ModelOptions.model_fields.keys():
             raise ValueError("model and parameters are for the answer to initial_message, which is missing")
         return self
 
@@ -44,7 +46,7 @@ class SessionSummary(ResponseModel):
 
 
 class SessionList(ResponseModel):
-    """A page of sessions, last used first."""
+    """A page of sessions, the most recently used first."""
 
     sessions: list[SessionSummary]
     pagination: Pagination
@@ -62,7 +64,7 @@ class SessionResponse(ResponseModel):
 
 
 class SessionCreated(SessionResponse):
-    """A new session, with its first turn if one was asked for."""
+    """A new session, with its first turn if `initial_message` was set."""
 
     first_message: MessageResponse | None = None
     ai_response: MessageResponse | None = None
@@ -72,10 +74,10 @@ class SessionDetail(SessionResponse):
     """A session with its newest messages, oldest first."""
 
     usage: Usage
-    messages: list[MessageResponse] | None = Field(None, description="Absent when not asked for.")
+    messages: list[MessageResponse] | None = Field(None, description="Absent with `include_messages=false`.")
 
 
 class Deleted(ResponseModel):
-    """Confirmation."""
+    """Confirmation of a deletion."""
 
     message: str

@@ -1,4 +1,4 @@
-"""Stopping an answer, whichever process makes it."""
+"""Cancellation of an answer, whichever process generates it."""
 
 import asyncio
 from dataclasses import dataclass
@@ -9,60 +9,64 @@ from app.chat.turns.presenters import message_response
 from app.chat.turns.runner import TurnRunner
 from app.core.exceptions import NotFoundError
 from app.database.connection import REQUEST_TIMEOUT, Database
-from app.database.repositories.chat import turns as stored_turns
+from app.database.repositories.chat import turns
 from app.services.redis.cancel_channel import CancelChannel
 
 _CANCEL_TIMEOUT = 6.0
-"""Seconds a turn may take to stop before the caller is told that it has not."""
+"""Seconds to wait until the answer has stopped."""
 _POLL_INTERVAL = 0.15
-"""Seconds between looks whether another process has stopped it."""
+"""Seconds between two checks whether another process has stopped it."""
 
 
 @dataclass(frozen=True, slots=True)
 class CancellationService:
-    """The request is stored, so that it is heard; the channel only makes it quick."""
+    """Stores cancellation requests, which the running process polls; the Redis channel only makes them faster."""
 
     database: Database
-    turns: TurnRunner
+    runner: TurnRunner
     remote_streams: RemoteStreams
     channel: CancelChannel
 
-    async def stop(self, ref: MessageRef) -> MessageResponse:
-        """Stop an answer, and return it as it is when it has really stopped. One that has ended stays as it is.
+    async def cancel(self, ref: MessageRef) -> MessageResponse:
+        """Cancel an answer, wait until it has stopped, and return it. An answer that has ended is left unchanged.
+
+        If it has not stopped after 6 s, it is returned with its current status.
 
         Raises:
-            NotFoundError: the caller has no such answer.
+            NotFoundError: the user has no such answer.
 
         """
         message = await self._message(ref)
         if message.status not in {"pending", "streaming"}:
             return message
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-            await stored_turns.request_cancel(
+            await turns.request_cancel(
                 connection,
                 user_id=ref.user_id,
                 session_uuid=ref.session_uuid,
                 answer_uuid=ref.answer_uuid,
             )
-        if ref.answer_uuid in self.turns.running_turns:
-            self.turns.stop(ref.answer_uuid)
+        if ref.answer_uuid in self.runner.running_turns:
+            self.runner.cancel(ref.answer_uuid)
         else:
             await self.channel.publish(ref.answer_uuid)
-        deadline = asyncio.get_running_loop().time() + _CANCEL_TIMEOUT
-        while message.status in {"pending", "streaming"} and asyncio.get_running_loop().time() < deadline:
+        now = asyncio.get_running_loop().time
+        deadline = now() + _CANCEL_TIMEOUT
+        while message.status in {"pending", "streaming"} and now() < deadline:
             await self._wait(ref)
             message = await self._message(ref)
         return message
 
     async def _wait(self, ref: MessageRef) -> None:
-        running = self.turns.running_turns.get(ref.answer_uuid)
+        running = self.runner.running_turns.get(ref.answer_uuid)
         if running is None:
             await asyncio.sleep(_POLL_INTERVAL)
         else:
             await asyncio.wait({running.result}, timeout=_CANCEL_TIMEOUT)
 
     async def _message(self, ref: MessageRef) -> MessageResponse:
-        found = await self.remote_streams.find(ref)
-        if found is None:
+        stored = await self.remote_streams.find(ref)
+        if stored is None:
             raise NotFoundError("Message not found.")
-        return message_response(found[1], lease_expiry_is_reliable=self.turns.store.recovery.lease_expiry_is_reliable)
+        _, answer = stored
+        return message_response(answer, lease_expiry_is_reliable=self.runner.store.recovery.lease_expiry_is_reliable)

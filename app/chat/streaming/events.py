@@ -1,7 +1,7 @@
-"""The event stream of an answer, as bytes.
+"""Encoded events of an answer's stream.
 
-The id of an event is a position: how many characters of the answer a client has that has read as far as this.
-One more than the answer's length means that it has read the end too.
+The id of an event is a position: the number of characters of the answer that a client has after reading the event.
+The terminal event has the position length + 1.
 """
 
 import hashlib
@@ -33,21 +33,21 @@ def created(session_id: UUID, message_id: UUID, user_message: MessageResponse) -
     )
 
 
-def created_directly(message_id: UUID) -> bytes:
-    """Return the first event of an answer that belongs to no session."""
+def direct_created(message_id: UUID) -> bytes:
+    """Return the first event of the answer to a direct question."""
     return _event("message.created", 0, DirectCreatedEvent(message_id=message_id))
 
 
 def delta(text: str, position: int) -> bytes:
-    """Return the event for a piece of text that ends at a position."""
-    # Every token comes through here: `json.dumps` would make an encoder for each.
+    """Return the event of a piece of text that ends at a position."""
+    # Called for every token: `json.dumps` would create an encoder each time.
     return f'event: message.delta\ndata: {{"text": {encode_basestring(text)}}}\nid: {position}\n\n'.encode()
 
 
 def ending(end: Ending, position: int) -> bytes:
-    """Return what is left for a client that has read as far as a position, beside the text after it.
+    """Return the terminal event for a client that has read up to a position.
 
-    That is the terminal event; where the client has not got the text that was stored, that text goes before it.
+    If the position is not the end of the stored text, a `message.snapshot` event with the whole text precedes it.
     """
     message = end.message
     length = len(message.content)

@@ -1,4 +1,4 @@
-"""How OpenAPI describes the event streams."""
+"""OpenAPI description of the event streams."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ _DIRECT: dict[str, type[BaseModel]] = {
 
 
 def _events(kinds: dict[str, type[BaseModel]]) -> dict[int | str, dict[str, Any]]:
-    # OpenAPI 3.2, section 4.14.4: the schema of one event, its data being text that holds JSON.
+    # OpenAPI 3.2, section 4.14.4: schema of one event. Its data is text that contains JSON.
     schemas = [
         {
             "type": "object",
@@ -63,7 +63,7 @@ DIRECT_EVENTS = _events(_DIRECT)
 
 
 def event_schemas() -> dict[str, Any]:
-    """Return the schemas that these descriptions refer to."""
+    """Return the schemas that the descriptions refer to."""
     kinds = {*_TURN.values(), *_DIRECT.values()}
     _, schemas = models_json_schema(
         [(kind, "serialization") for kind in sorted(kinds, key=lambda kind: kind.__name__)],

@@ -1,4 +1,4 @@
-"""Answers in progress, and the publisher that writes their text to Redis and to local subscribers."""
+"""Answers in progress, and the publisher that writes their text to Redis and shows it to local subscribers."""
 
 import asyncio
 import logging
@@ -12,26 +12,23 @@ from app.services.redis.stream_buffer import StreamBuffer, StreamSnapshot
 
 logger = logging.getLogger(__name__)
 
-
 BATCH_INTERVAL = 0.02
-"""Text that comes so soon after other text travels together."""
-
-
+"""Seconds during which text of one answer is collected into one event."""
 WRITE_INTERVAL = 0.03
-"""Seconds from one write to the buffer to the next, when no answer begins: with many turns, each write is of many."""
+"""Seconds between two writes to Redis, unless an answer begins: with many turns, each write covers many of them."""
 
 
 class AnswerStream(Transcript):
-    """An answer that this process makes. It is the run's `TextSink`."""
+    """Transcript of an answer that this process generates. It is the `TextSink` of the graph's run."""
 
     def __init__(self, turn_id: UUID, publisher: "StreamPublisher | None" = None) -> None:
-        """Create it without text. `publisher` writes the text to Redis; None: only local subscribers see it."""
+        """Create it without text. Without a publisher, only local subscribers see the text."""
         super().__init__()
         self.id = turn_id
         self.key = stream_key(turn_id)
-        self.stop_requested = False
+        self.is_cancel_requested = False
         self.run: asyncio.Task[Any] | None = None
-        """The graph's part of the turn, which may be cut short."""
+        """The run of the graph, which may be cancelled."""
         self.final_ending: Ending | None = None
         self.is_deleted = False
         self._publisher = publisher
@@ -40,7 +37,7 @@ class AnswerStream(Transcript):
         self._timer: asyncio.TimerHandle | None = None
 
     def publish(self, piece: str) -> None:
-        """Add to the text; see `TextSink`. The first piece is never held back."""
+        """Append to the text; see `TextSink`. The first piece is sent without delay."""
         self.text += piece
         if self._timer is not None:
             return
@@ -50,21 +47,18 @@ class AnswerStream(Transcript):
             self._timer = self._loop.call_at(due, self._send)
 
     def end(self, ending: Ending, *, is_deleted: bool = False) -> None:
-        """Say how it ended, after everything that has been published.
-
-        `is_deleted`: its owner has deleted it meanwhile.
-        """
+        """Send the ending after all published text. `is_deleted`: the user has deleted the answer."""
         self.final_ending = ending
         self.is_deleted = is_deleted
         self._send()
 
-    def stop(self) -> None:
-        """Cut the run short, at its owner's wish. What it has published is the answer."""
-        self.stop_requested = True
+    def cancel(self) -> None:
+        """Cancel the run at the user's request. The published text is the answer."""
+        self.is_cancel_requested = True
         self.interrupt()
 
     def interrupt(self) -> None:
-        """Cut the run short."""
+        """Cancel the run."""
         if self.run is not None:
             self.run.cancel()
 
@@ -81,54 +75,54 @@ class AnswerStream(Transcript):
 
 
 class StreamPublisher:
-    """Takes what turns say to the buffer in Redis, and then to those who follow here.
+    """Writes the text of answers to the stream buffer in Redis, then shows it to local subscribers.
 
-    In this order, so that whatever anybody has seen can still be read when this process is killed. What several turns
-    say at the same time is one round trip.
+    In this order, so that any text a client has seen can still be read after this process was killed. Text of several
+    turns is written in one round trip.
     """
 
     def __init__(self, buffer: StreamBuffer) -> None:
         self._buffer = buffer
-        self._waiting: set[AnswerStream] = set()
-        self._is_needed = asyncio.Event()
+        self._pending: set[AnswerStream] = set()
+        self._has_pending = asyncio.Event()
         self._is_urgent = asyncio.Event()
 
-    def put(self, turn: AnswerStream, *, is_urgent: bool = False) -> None:
-        """Take what is new in a turn. What is urgent does not wait until the next write is due."""
-        self._waiting.add(turn)
-        self._is_needed.set()
+    def put(self, answer: AnswerStream, *, is_urgent: bool = False) -> None:
+        """Queue new text of an answer. Urgent text does not wait for the next write interval."""
+        self._pending.add(answer)
+        self._has_pending.set()
         if is_urgent:
             self._is_urgent.set()
 
     async def run(self) -> None:
-        """Work for ever."""
+        """Write queued text until cancelled."""
         now = asyncio.get_running_loop().time
-        next_at = now()
+        next_write_at = now()
         while True:
-            await self._is_needed.wait()
-            if next_at > now():
+            await self._has_pending.wait()
+            if next_write_at > now():
                 with suppress(TimeoutError):
-                    async with asyncio.timeout_at(next_at):
+                    async with asyncio.timeout_at(next_write_at):
                         await self._is_urgent.wait()
-            next_at = now() + WRITE_INTERVAL
-            self._is_needed.clear()
+            next_write_at = now() + WRITE_INTERVAL
+            self._has_pending.clear()
             self._is_urgent.clear()
-            turns, self._waiting = self._waiting, set()
-            # As they are now: they grow while Redis is written to.
-            drafts = [
-                (turn, StreamSnapshot(turn.key, turn.text, turn.final_ending is not None, turn.is_deleted))
-                for turn in turns
+            answers, self._pending = self._pending, set()
+            # Snapshots, because the texts grow during the write.
+            snapshots = [
+                (answer, StreamSnapshot(answer.key, answer.text, answer.final_ending is not None, answer.is_deleted))
+                for answer in answers
             ]
             try:
-                await self._buffer.write([draft for _, draft in drafts])
+                await self._buffer.write([snapshot for _, snapshot in snapshots])
             except Exception:
-                logger.exception("turn buffer failed")
-            for turn, draft in drafts:
-                turn.show(len(draft.text), turn.final_ending if draft.is_over else None)
+                logger.exception("stream buffer write failed")
+            for answer, snapshot in snapshots:
+                answer.show(len(snapshot.text), answer.final_ending if snapshot.is_over else None)
 
 
 if TYPE_CHECKING:
     from app.graph.ports.text_sink import TextSink
 
-    def _is_a_sink(turn: AnswerStream) -> TextSink:
-        return turn
+    def _is_text_sink(answer: AnswerStream) -> TextSink:
+        return answer

@@ -1,4 +1,4 @@
-"""Answers that another process makes, or made, for those who follow them here."""
+"""Transcripts of answers that another process generates, or that have ended."""
 
 import asyncio
 import logging
@@ -18,9 +18,18 @@ from app.services.redis.stream_buffer import StreamBuffer
 logger = logging.getLogger(__name__)
 
 _POLL_INTERVAL = 1.0
-"""Seconds between looks at PostgreSQL."""
+"""Seconds between two reads of PostgreSQL."""
 _MAX_ORPHANED_POLLS = 10
-"""So many looks may find that the answer's process has died, before nobody is expected to settle it any more."""
+"""Reads that may find an answer orphaned before its stream ends as interrupted without waiting for recovery."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRef:
+    """Ids of an answer, its session and its owner."""
+
+    user_id: int
+    session_uuid: UUID
+    answer_uuid: UUID
 
 
 @dataclass(slots=True)
@@ -30,25 +39,16 @@ class _RemoteStream:
     subscribers: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class MessageRef:
-    """Where an answer is, and whose."""
-
-    user_id: int
-    session_uuid: UUID
-    answer_uuid: UUID
-
-
 @dataclass(slots=True)
 class RemoteStreams:
-    """One transcript for each answer that is followed here, however many follow it."""
+    """Keeps one transcript per answer, however many clients of this process follow it."""
 
     database: Database
     buffer: StreamBuffer
-    _mirrors: dict[MessageRef, _RemoteStream] = field(default_factory=dict)
+    _streams: dict[MessageRef, _RemoteStream] = field(default_factory=dict)
 
     async def find(self, ref: MessageRef) -> tuple[MessageRow, MessageRow] | None:
-        """Return the question and its answer as they are stored."""
+        """Return the stored question and answer. None: the user has no such answer."""
         async with self.database.read_only(max_seconds=REQUEST_TIMEOUT) as session:
             return await sessions.find_turn(
                 session,
@@ -59,69 +59,69 @@ class RemoteStreams:
 
     @asynccontextmanager
     async def transcript(self, ref: MessageRef) -> AsyncIterator[Transcript]:
-        """Keep a transcript of the answer for as long as the block runs."""
-        mirror = self._mirrors.get(ref)
-        if mirror is None:
+        """Provide a transcript of the answer that is updated while the block runs."""
+        stream = self._streams.get(ref)
+        if stream is None:
             transcript = Transcript()
-            mirror = _RemoteStream(transcript, asyncio.create_task(self._feed(ref, transcript)))
-            self._mirrors[ref] = mirror
-        mirror.subscribers += 1
+            stream = _RemoteStream(transcript, asyncio.create_task(self._feed(ref, transcript)))
+            self._streams[ref] = stream
+        stream.subscribers += 1
         try:
-            yield mirror.transcript
+            yield stream.transcript
         finally:
-            mirror.subscribers -= 1
-            if not mirror.subscribers:
-                del self._mirrors[ref]
-                mirror.task.cancel()
+            stream.subscribers -= 1
+            if not stream.subscribers:
+                del self._streams[ref]
+                stream.task.cancel()
 
-    def release_all(self) -> None:
-        """Let all subscribers go: they can follow elsewhere, and this process is about to end."""
-        for mirror in self._mirrors.values():
-            mirror.transcript.give_up()
+    def close_all(self) -> None:
+        """Release all subscribers, so that they resume at another process. Called when this process stops."""
+        for stream in self._streams.values():
+            stream.transcript.close()
 
     async def _feed(self, ref: MessageRef, transcript: Transcript) -> None:
         try:
             await self._copy(ref, transcript)
         except Exception:
-            logger.exception("cannot follow an answer")
-            transcript.give_up()
+            logger.exception("remote stream failed")
+            transcript.close()
 
     async def _copy(self, ref: MessageRef, transcript: Transcript) -> None:
         loop = asyncio.get_running_loop()
-        look_at = loop.time()
-        abandoned = 0
-        # What is there already, at once; then what comes.
+        poll_at = loop.time()
+        orphaned_polls = 0
+        # The first read returns immediately what is buffered; later ones wait for more.
         wait = 0.0
-        while transcript.ending is None and not transcript.is_gone:
-            excerpt = await self.buffer.read(ref.answer_uuid, after=transcript.shown, wait=wait)
-            if excerpt.text:
-                transcript.text += excerpt.text
+        while transcript.ending is None and not transcript.is_closed:
+            buffered = await self.buffer.read(ref.answer_uuid, after=transcript.visible_length, wait=wait)
+            if buffered.text:
+                transcript.text += buffered.text
                 transcript.show(len(transcript.text))
-            if excerpt.is_over or loop.time() >= look_at:
-                abandoned = await self._look(ref, transcript, abandoned)
-                look_at = loop.time() + _POLL_INTERVAL
-            if excerpt.is_broken or excerpt.is_over:
+            if buffered.is_over or loop.time() >= poll_at:
+                orphaned_polls = await self._poll(ref, transcript, orphaned_polls)
+                poll_at = loop.time() + _POLL_INTERVAL
+            if buffered.is_broken or buffered.is_over:
                 await asyncio.sleep(_POLL_INTERVAL)
             wait = _POLL_INTERVAL
 
-    async def _look(self, ref: MessageRef, transcript: Transcript, abandoned: int) -> int:
-        """See what PostgreSQL has. Return how often it was found abandoned."""
+    async def _poll(self, ref: MessageRef, transcript: Transcript, orphaned_polls: int) -> int:
+        """Read the answer from PostgreSQL. Return the number of reads in a row that found it orphaned."""
         try:
-            found = await self.find(ref)
+            stored = await self.find(ref)
         except DatabaseUnavailableError:
-            return abandoned
-        if found is None:
-            transcript.give_up()
+            return orphaned_polls
+        if stored is None:
+            transcript.close()
             return 0
-        _, answer = found
+        _, answer = stored
         if answer.message.status not in {"pending", "streaming"}:
-            # What was said last may have come in between.
-            last = await self.buffer.read(ref.answer_uuid, after=transcript.shown, wait=0)
+            # The last text may have been written between the two reads.
+            last = await self.buffer.read(ref.answer_uuid, after=transcript.visible_length, wait=0)
             transcript.text += last.text
             transcript.show(len(transcript.text), stream_ending(message_response(answer)))
         elif not answer.is_orphaned:
             return 0
-        elif abandoned >= _MAX_ORPHANED_POLLS:
+        elif orphaned_polls >= _MAX_ORPHANED_POLLS:
             message = message_response(answer).model_copy(update={"content": transcript.text})
             transcript.show(len(transcript.text), Ending(message, code="interrupted"))
-        return abandoned + 1
+        return orphaned_polls + 1

@@ -1,4 +1,4 @@
-"""HTTP response for an event stream."""
+"""HTTP response that sends an event stream."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -8,10 +8,10 @@ from starlette.types import Receive, Scope, Send
 
 
 class EventStreamResponse(EventSourceResponse):
-    """An event stream that cleans up as soon as its client is gone."""
+    """An event stream that is closed as soon as its client disconnects."""
 
     def __init__(self, frames: AsyncGenerator[bytes]) -> None:
-        # Without the header a proxy that buffers would hold events back.
+        # Without the header a buffering proxy would hold events back.
         super().__init__(frames, headers={"X-Accel-Buffering": "no"})
         self._frames = frames
 
@@ -22,9 +22,9 @@ class EventStreamResponse(EventSourceResponse):
             await super().__call__(scope, receive, send)
 
     async def stream_response(self, send: Send) -> None:
-        """Send the head and the end as any response does, and the events past all middleware.
+        """Send head and end through the middleware, and the events directly to the server.
 
-        It has nothing to add to them, and each would be called for every token.
+        The middleware adds nothing to events, and each layer would be called for every token.
         """
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         async for frame in self._frames:

@@ -1,4 +1,4 @@
-"""Cuts the open streams of logins and API keys that are not good any more."""
+"""Ends open streams whose login or API key was revoked."""
 
 import asyncio
 import logging
@@ -13,44 +13,44 @@ from app.database.repositories.accounts.callers import Credential
 logger = logging.getLogger(__name__)
 
 POLL_INTERVAL = 1.0
-"""Seconds."""
+"""Seconds between two checks."""
 
 
 @dataclass(slots=True)
 class RevocationWatch:
-    """Looks once a second, with one statement, at what every open stream of this process came in with."""
+    """Checks the credentials of all open streams of this process with one statement per interval."""
 
     database: Database
     _streams: dict[Credential, set[Callable[[], None]]] = field(default_factory=dict)
 
-    def add(self, credential: Credential, cut: Callable[[], None]) -> None:
-        """Call `cut` when the credential is not good any more."""
-        self._streams.setdefault(credential, set()).add(cut)
+    def add(self, credential: Credential, revoke: Callable[[], None]) -> None:
+        """Call `revoke` when the credential is no longer valid."""
+        self._streams.setdefault(credential, set()).add(revoke)
 
-    def remove(self, credential: Credential, cut: Callable[[], None]) -> None:
-        """Not any more: the stream has ended."""
+    def remove(self, credential: Credential, revoke: Callable[[], None]) -> None:
+        """Unregister the callback of a stream that has ended."""
         streams = self._streams.get(credential, set())
-        streams.discard(cut)
+        streams.discard(revoke)
         if not streams:
             self._streams.pop(credential, None)
 
     async def run(self) -> None:
-        """Watch for ever. While PostgreSQL is away nobody is cut."""
+        """Check until cancelled. While PostgreSQL is not available, no stream is ended."""
         while True:
             await asyncio.sleep(POLL_INTERVAL)
             if not self._streams:
                 continue
             try:
-                await self._look()
+                await self._check()
             except DatabaseUnavailableError:
                 continue
             except Exception:
-                logger.exception("cannot tell which logins are still good")
+                logger.exception("revocation check failed")
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         credentials = list(self._streams)
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-            good = await callers.filter_valid(connection, credentials)
-        for credential in set(credentials) - good:
-            for cut in tuple(self._streams.get(credential, ())):
-                cut()
+            valid = await callers.filter_valid(connection, credentials)
+        for credential in set(credentials) - valid:
+            for revoke in tuple(self._streams.get(credential, ())):
+                revoke()

@@ -1,11 +1,12 @@
-"""Questions whose answers are followed as they are made, and answers that are followed again."""
+"""Opens event streams: of a running turn, of a resumed answer, of a replayed request."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from app.chat.idempotency.service import IdempotencyService, SerializedResponse
+from app.chat.idempotency.responses import SerializedResponse
+from app.chat.idempotency.service import IdempotencyService
 from app.chat.schemas.messages import DirectResponse, MessageResponse
 from app.chat.streaming import events
 from app.chat.streaming.remote import MessageRef, RemoteStreams
@@ -13,101 +14,90 @@ from app.chat.streaming.revocation import RevocationWatch
 from app.chat.streaming.subscriber import StreamSubscriber
 from app.chat.streaming.transcript import Transcript
 from app.chat.turns.presenters import answer_message, direct_message, message_response, question_message, stream_ending
-from app.chat.turns.questions import DirectQuestion, Question
 from app.chat.turns.runner import TurnRunner
+from app.chat.turns.turn import Question, RunningTurn
 from app.core.exceptions import NotFoundError
 from app.database.repositories.accounts.callers import Principal
-from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError, StoredKey
-from app.database.repositories.chat.turns import Turn
+from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError
 
 EventFrames = AsyncGenerator[bytes]
-"""An event stream, to be closed by whoever reads it."""
+"""Encoded events of a stream. The reader closes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamingService:
-    """Opens event streams. Whatever speaks against one is raised before it begins."""
+    """Opens event streams. Errors are raised before a stream starts, so that they become a problem document."""
 
-    turns: TurnRunner
+    runner: TurnRunner
     idempotency: IdempotencyService
     remote_streams: RemoteStreams
     revocations: RevocationWatch
 
-    async def ask(self, user: Principal, question: Question) -> EventFrames | SerializedResponse:
-        """Ask a question in a session, and follow the answer. Under a key that was used, the answer comes at once.
-
-        Raises:
-            AppError: as `TurnRunner.answer` and `IdempotencyService.finished_turn`.
-
-        """
-        try:
-            running = await self.turns.launch(question, streams=True)
-        except IdempotencyKeyTakenError as taken:
-            return _replayed_turn(await self.idempotency.finished_turn(taken))
-        first = events.created(
-            running.started.session_uuid,
-            running.live.id,
-            question_message(running.started, question.message, question.context),
+    def follow(self, running: RunningTurn) -> EventFrames:
+        """Return the event stream of a turn that this process has just started."""
+        started, question = running.started, running.question
+        first = (
+            events.direct_created(running.id)
+            if started is None
+            else events.created(
+                started.session_uuid, running.id, question_message(started, question.message, question.context)
+            )
         )
-        return self._followed(running.live, user, 0, first)
-
-    async def ask_directly(self, user: Principal, question: DirectQuestion) -> EventFrames | SerializedResponse:
-        """Ask a question that belongs to no session, and follow the answer; under a key, likewise.
-
-        Raises:
-            AppError: as `TurnRunner.answer_directly` and `IdempotencyService.again`.
-
-        """
-        try:
-            running = await self.turns.launch_directly(question, streams=True)
-        except IdempotencyKeyTakenError as taken:
-            return _replayed_directly(self.idempotency.original_request(taken), await self.idempotency.replay(taken))
-        live = running.live
-        return self._followed(live, user, 0, events.created_directly(live.id))
+        return self._subscribe(running.stream, question.user, 0, first)
 
     async def resume(self, user: Principal, ref: MessageRef, *, after: int | None) -> EventFrames:
-        """Follow an answer from a position on; None: from before its first event.
+        """Return the event stream of a stored answer after a position; None: from its first event.
 
         Raises:
-            NotFoundError: the caller has no such answer.
+            NotFoundError: the user has no such answer.
 
         """
-        found = await self.remote_streams.find(ref)
-        if found is None:
+        stored = await self.remote_streams.find(ref)
+        if stored is None:
             raise NotFoundError("Message not found.")
-        question, _ = found
+        question, _ = stored
         first = events.created(ref.session_uuid, ref.answer_uuid, message_response(question)) if after is None else b""
-        running = self.turns.running_turns.get(ref.answer_uuid)
+        running = self.runner.running_turns.get(ref.answer_uuid)
         if running is None:
-            return self._mirrored(user, ref, after or 0, first)
-        return self._followed(running.live, user, after or 0, first)
+            return self._subscribe_to_remote(user, ref, after or 0, first)
+        return self._subscribe(running.stream, user, after or 0, first)
 
-    def _followed(self, transcript: Transcript, user: Principal, position: int, first: bytes) -> EventFrames:
+    async def replay(self, question: Question, taken: IdempotencyKeyTakenError) -> SerializedResponse:
+        """Return the complete event stream of the first request with the question's key.
+
+        Raises:
+            NotFoundError, UnprocessableError, ConflictError: see `IdempotencyService.replay`.
+
+        """
+        if question.session is not None:
+            turn = await self.idempotency.finished_turn(taken)
+            started = turn.started
+            first = events.created(
+                started.session_uuid,
+                started.answer_uuid,
+                question_message(started, turn.question, turn.question_meta),
+            )
+            return _complete_stream(first, answer_message(turn))
+        stored = self.idempotency.original_request(taken)
+        response = await self.idempotency.replay(taken)
+        assert stored.turn_id is not None  # noqa: S101 - stored with every key of a direct question
+        answer = direct_message(stored.turn_id, DirectResponse.model_validate_json(response.body))
+        return _complete_stream(events.direct_created(answer.id), answer)
+
+    def _subscribe(self, transcript: Transcript, user: Principal, position: int, first: bytes) -> EventFrames:
         return StreamSubscriber(transcript, position, self.revocations, user).frames(first)
 
-    async def _mirrored(self, user: Principal, ref: MessageRef, position: int, first: bytes) -> EventFrames:
+    async def _subscribe_to_remote(self, user: Principal, ref: MessageRef, position: int, first: bytes) -> EventFrames:
         async with (
             self.remote_streams.transcript(ref) as transcript,
-            aclosing(self._followed(transcript, user, position, first)) as frames,
+            aclosing(self._subscribe(transcript, user, position, first)) as frames,
         ):
             async for frame in frames:
                 yield frame
 
 
-def _replayed_turn(turn: Turn) -> SerializedResponse:
-    started = turn.started
-    question = question_message(started, turn.question, turn.question_meta)
-    return _replayed(events.created(started.session_uuid, started.answer_uuid, question), answer_message(turn))
-
-
-def _replayed_directly(stored: StoredKey, first: SerializedResponse) -> SerializedResponse:
-    assert stored.turn_id is not None  # noqa: S101 - taken with every key of a direct question
-    answer = direct_message(stored.turn_id, DirectResponse.model_validate_json(first.body))
-    return _replayed(events.created_directly(answer.id), answer)
-
-
-def _replayed(created: bytes, answer: MessageResponse) -> SerializedResponse:
-    """Make the whole event stream of an answer: its text in one piece."""
+def _complete_stream(created: bytes, answer: MessageResponse) -> SerializedResponse:
+    """Return the whole event stream of an answer, with its text in one delta."""
     length = len(answer.content)
     text = events.delta(answer.content, length) if answer.content else b""
     body = created + text + events.ending(stream_ending(answer), length)

@@ -8,48 +8,47 @@ from app.chat.schemas.messages import MessageResponse
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How an answer ended."""
+    """Final message of an answer."""
 
     message: MessageResponse
     code: str | None = None
-    """Why it failed."""
+    """Error code, if the answer failed."""
 
 
 class Transcript:
-    """The text of one answer as far as subscribers may see it. It only grows.
+    """The visible text of one answer. It only grows.
 
-    Followers come and go, and read at their own pace: a slow one finds more text when it looks again.
+    Subscribers read at their own pace: a slow one finds more text the next time it reads.
     """
 
     def __init__(self) -> None:
         self.text = ""
-        self.shown = 0
-        """Characters of the text that subscribers may see."""
+        self.visible_length = 0
+        """Number of characters of the text that subscribers may see."""
         self.ending: Ending | None = None
-        self.is_gone = False
-        """Whether the answer was deleted: there is neither more text nor an ending."""
+        self.is_closed = False
+        """Whether subscribers get neither more text nor an ending: the answer was deleted, or the process stops."""
         self._subscribers: set[Callable[[], None]] = set()
 
     def subscribe(self, wake: Callable[[], None]) -> None:
-        """Have a function called whenever there is something new to see."""
+        """Call `wake` whenever the visible state changes."""
         self._subscribers.add(wake)
 
     def unsubscribe(self, wake: Callable[[], None]) -> None:
-        """Not any more."""
+        """Unregister a callback."""
         self._subscribers.discard(wake)
 
     def show(self, length: int, ending: Ending | None = None) -> None:
-        """Let subscribers see the first `length` characters, and how it ended, if it did."""
-        self.shown = length
+        """Make the first `length` characters visible, and the ending if there is one."""
+        self.visible_length = length
         self.ending = ending
-        self.wake_all()
+        self._wake_subscribers()
 
-    def give_up(self) -> None:
-        """Let go of the subscribers: there is nothing to wait for."""
-        self.is_gone = True
-        self.wake_all()
+    def close(self) -> None:
+        """Release the subscribers without an ending."""
+        self.is_closed = True
+        self._wake_subscribers()
 
-    def wake_all(self) -> None:
-        """Call every follower."""
+    def _wake_subscribers(self) -> None:
         for wake in self._subscribers:
             wake()

@@ -16,7 +16,7 @@ class StoredConversationHistory:
     database: Database
     user_id: int
     with_summary: bool = True
-    """Whether what the model noted of older messages is recalled too."""
+    """Whether the summary of older messages is loaded too."""
 
     async def load(self, session_id: UUID, *, before_seq: int, limit: int) -> SessionHistory:
         """See `ConversationHistory`."""
@@ -38,5 +38,5 @@ class StoredConversationHistory:
 
 
 def history_message(row: StoredMessage) -> HistoryMessage:
-    """Return a stored message as the graph sees it."""
+    """Convert a stored message to the type that the graph uses."""
     return {"seq": row.seq, "role": "assistant" if row.role == "assistant" else "user", "content": row.content}

@@ -1,4 +1,4 @@
-"""One run of the graph, and what it gave: the answer, and the attempts for the ledger."""
+"""One run of the graph, and the answer and ledger entries that result from it."""
 
 import asyncio
 import logging
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from app.chat.accounting.answer_metadata import answer_metadata, total_tokens
+from app.chat.accounting.cost import PriceFunction
+from app.chat.accounting.ledger_entries import ledger_entries
 from app.chat.streaming.publisher import AnswerStream
-from app.chat.turns.answer_metadata import answer_metadata, total_tokens
-from app.chat.turns.cost import PriceFunction
-from app.chat.turns.ledger_entries import ledger_entries
 from app.database.repositories.chat.turns import Answer, FinalStatus
 from app.database.repositories.usage.ledger import LedgerEntry
 from app.graph.builder import ChatGraph
@@ -20,82 +20,79 @@ from app.graph.state import ChatState
 
 logger = logging.getLogger(__name__)
 
-
 _OUTPUT_KEYS = ("final_response", "status", "metadata", "conversation_history", "summary")
-"""What is looked at when a run is over."""
+"""Keys of the final state that are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class GraphResult:
-    """What a run of the graph gave."""
+    """Result of a run of the graph."""
 
     answer: Answer
     calls: list[LedgerEntry]
     history: SessionHistory
-    """What was known of the session before, as far as the run came to that."""
+    """Earlier messages and summary that the run loaded; empty if it did not get so far."""
 
 
 async def run_graph(
-    graph: ChatGraph, context: ChatContext, live: AnswerStream, state: ChatState, *, price: PriceFunction
+    graph: ChatGraph, context: ChatContext, stream: AnswerStream, state: ChatState, *, price: PriceFunction
 ) -> GraphResult:
-    """Run the graph for a turn that may be cut short meanwhile. Whatever happens there is an answer.
+    """Run the graph for a turn. There always is an answer: a failed or cancelled run gives one with that status.
 
-    When it returns, the whole of the answer has been published.
+    When this returns, the whole answer has been published to `stream`, which may cancel the run.
     """
     history = SessionHistory()
-    live.run = asyncio.ensure_future(graph.ainvoke(state, context=context, output_keys=_OUTPUT_KEYS))
-    if live.stop_requested:
-        live.interrupt()
+    stream.run = asyncio.ensure_future(graph.ainvoke(state, context=context, output_keys=_OUTPUT_KEYS))
+    if stream.is_cancel_requested:
+        stream.interrupt()
     try:
-        result = await live.run
+        result = await stream.run
     except asyncio.CancelledError:
-        ended = (
-            _interrupted_ending(live, context, "cancelled")
-            if live.stop_requested
-            else _interrupted_ending(live, context, "interrupted", code="shutting_down")
+        outcome = (
+            _published_outcome(stream, context, "cancelled")
+            if stream.is_cancel_requested
+            else _published_outcome(stream, context, "interrupted", code="shutting_down")
         )
     except Exception:
-        logger.exception("the graph failed")
-        ended = _interrupted_ending(live, context, "failed", code="internal_error", polite_text=FALLBACK_RESPONSE)
+        logger.exception("graph failed")
+        outcome = _published_outcome(stream, context, "failed", code="internal_error", fallback=FALLBACK_RESPONSE)
     else:
         history = SessionHistory(result.get("conversation_history", []), result.get("summary"))
-        ended = _Ending(
+        outcome = _Outcome(
             result["final_response"],
             "complete" if result["status"] == "completed" else "failed",
             result["metadata"],
         )
-    # What nobody has streamed, and what the pipeline says by itself, is shown in one piece.
-    if ended.text != live.text:
-        live.publish(ended.text[len(live.text) :])
+    # Text that was not streamed: a plain answer, or a fallback message.
+    if outcome.text != stream.text:
+        stream.publish(outcome.text[len(stream.text) :])
     calls = ledger_entries(context.attempts, price)
     answer = Answer(
-        content=ended.text,
-        status=ended.status,
-        # What the graph says of a cached answer is what it took when it was made.
-        meta=answer_metadata(calls, model=context.policy.models[0]) | ended.meta,
+        content=outcome.text,
+        status=outcome.status,
+        # The graph's metadata of a cached answer describe how it was first generated, so they go last.
+        meta=answer_metadata(calls, model=context.policy.models[0]) | outcome.meta,
         tokens_used=total_tokens(calls),
-        processing_time_ms=ended.meta["processing_time_ms"],
+        processing_time_ms=outcome.meta["processing_time_ms"],
     )
     return GraphResult(answer, calls, history)
 
 
 @dataclass(frozen=True, slots=True)
-class _Ending:
-    """An answer without its account."""
-
+class _Outcome:
     text: str
     status: FinalStatus
     meta: dict[str, Any]
 
 
-def _interrupted_ending(
-    live: AnswerStream, context: ChatContext, status: FinalStatus, *, code: str | None = None, polite_text: str = ""
-) -> _Ending:
-    """Make an answer of what has been shown, or of a polite text, where the graph made none."""
+def _published_outcome(
+    stream: AnswerStream, context: ChatContext, status: FinalStatus, *, code: str | None = None, fallback: str = ""
+) -> _Outcome:
+    """Return the text published so far, or `fallback` if there is none, as the outcome of an unfinished run."""
     meta: dict[str, Any] = {
         "processing_time_ms": sum(attempt.latency_ms for attempt in context.attempts),
         "timestamp": datetime.now(UTC).isoformat(),
     }
     if code is not None:
-        meta |= {"error": code, "fallback": not live.text}
-    return _Ending(live.text or polite_text, status, meta)
+        meta |= {"error": code, "fallback": not stream.text}
+    return _Outcome(stream.text or fallback, status, meta)

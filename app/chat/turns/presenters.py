@@ -1,16 +1,18 @@
-"""What a turn came to, and how clients see it."""
+"""Response models and stream endings of turns and messages."""
 
 from typing import Any
 from uuid import UUID
 
 from app.chat.schemas.messages import DirectResponse, MessageResponse, SessionUpdated, TurnResponse
+from app.chat.schemas.sessions import SessionCreated
 from app.chat.streaming.transcript import Ending
+from app.chat.turns.turn import DirectTurn, FinishedTurn
 from app.database.repositories.chat.sessions import MessageRow
-from app.database.repositories.chat.turns import Answer, StartedTurn, Turn
+from app.database.repositories.chat.turns import StartedTurn, Turn
 
 
 def turn_response(turn: Turn) -> TurnResponse:
-    """Return a finished turn."""
+    """Return a turn in an existing session."""
     return TurnResponse(
         user_message=question_message(turn.started, turn.question, turn.question_meta),
         ai_response=answer_message(turn),
@@ -18,8 +20,35 @@ def turn_response(turn: Turn) -> TurnResponse:
     )
 
 
+def session_with_turn(turn: Turn, *, title: str) -> SessionCreated:
+    """Return a new session with its first turn."""
+    return SessionCreated(
+        session_id=turn.started.session_uuid,
+        title=title,
+        context=turn.started.session_meta,
+        created_at=turn.started.created_at,
+        updated_at=turn.settled.updated_at,
+        message_count=turn.settled.message_count,
+        first_message=question_message(turn.started, turn.question, turn.question_meta),
+        ai_response=answer_message(turn),
+    )
+
+
+def direct_response(turn: DirectTurn) -> DirectResponse:
+    """Return the answer to a direct question."""
+    answer = turn.answer
+    return DirectResponse(
+        response=answer.content,
+        status=answer.status,
+        timestamp=answer.meta["timestamp"],
+        metadata=answer.meta,
+        tokens_used=answer.tokens_used,
+        processing_time_ms=answer.processing_time_ms,
+    )
+
+
 def question_message(started: StartedTurn, question: str, meta: dict[str, Any]) -> MessageResponse:
-    """Return a question that was just stored."""
+    """Return a question that has just been stored."""
     return MessageResponse(
         id=started.question_uuid,
         role="user",
@@ -33,8 +62,10 @@ def question_message(started: StartedTurn, question: str, meta: dict[str, Any]) 
     )
 
 
-def answer_message(turn: Turn) -> MessageResponse:
-    """Return an answer that was just stored."""
+def answer_message(turn: FinishedTurn) -> MessageResponse:
+    """Return the answer of a turn."""
+    if isinstance(turn, DirectTurn):
+        return direct_message(turn.id, direct_response(turn))
     answer = turn.answer
     return MessageResponse(
         id=turn.started.answer_uuid,
@@ -46,18 +77,6 @@ def answer_message(turn: Turn) -> MessageResponse:
         tokens_used=answer.tokens_used,
         processing_time_ms=answer.processing_time_ms,
         parent_id=turn.started.question_uuid,
-    )
-
-
-def direct_response(answer: Answer) -> DirectResponse:
-    """Return the answer to a direct question."""
-    return DirectResponse(
-        response=answer.content,
-        status=answer.status,
-        timestamp=answer.meta["timestamp"],
-        metadata=answer.meta,
-        tokens_used=answer.tokens_used,
-        processing_time_ms=answer.processing_time_ms,
     )
 
 
@@ -77,7 +96,7 @@ def direct_message(answer_id: UUID, response: DirectResponse) -> MessageResponse
 
 
 def message_response(row: MessageRow, *, lease_expiry_is_reliable: bool = True) -> MessageResponse:
-    """Return a stored message. `lease_expiry_is_reliable`: see `AbandonedTurns`."""
+    """Return a stored message. An orphaned answer is shown as interrupted; see `TurnRecovery`."""
     message = row.message
     return MessageResponse.model_validate(
         {
@@ -95,5 +114,5 @@ def message_response(row: MessageRow, *, lease_expiry_is_reliable: bool = True) 
 
 
 def stream_ending(message: MessageResponse) -> Ending:
-    """Return how a settled answer ended."""
+    """Return the ending of the stream of a completed answer."""
     return Ending(message, code=message.metadata.get("error"))

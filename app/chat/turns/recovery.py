@@ -1,4 +1,4 @@
-"""Settles answers whose process has died, with what they had said."""
+"""Recovery of orphaned turns: their process was killed, so their answers are stored as interrupted."""
 
 import logging
 import math
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from app.chat.turns.answer_metadata import answer_metadata, total_tokens
-from app.chat.turns.cost import PriceFunction, cost_usd
+from app.chat.accounting.answer_metadata import answer_metadata, total_tokens
+from app.chat.accounting.cost import PriceFunction, cost_usd
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.chat import turn_recovery
@@ -19,32 +19,32 @@ from app.database.repositories.usage.ledger import LedgerEntry
 logger = logging.getLogger(__name__)
 
 LoadPublishedText = Callable[[UUID], Awaitable[str | None]]
-"""Gives the text that clients have seen of an answer. None: it cannot be had just now."""
+"""Returns the text of an answer that clients have seen. None: Redis is not available."""
 
 CHARACTERS_PER_TOKEN = 4
-"""As `app/graph/tokens.py` has it where a provider counts nothing."""
+"""Estimate where the provider reported no usage; the same as in `app/graph/tokens.py`."""
 BATCH = 100
-"""Answers settled in one go."""
+"""Maximum number of answers recovered in one run."""
 _MAX_TEXT_WAIT = timedelta(seconds=3)
-"""How long after its lease an answer waits for its text."""
+"""Time after the end of its lease for which an answer waits for Redis to return its text."""
 _LEASE_RENEWAL_SECONDS = 5.0
-"""Seconds after an outage of PostgreSQL within which every process that lives has renewed its leases."""
+"""Seconds after an outage of PostgreSQL within which every living process has renewed its leases."""
 
 
 @dataclass(frozen=True, slots=True)
 class UsageEstimate:
-    """What is taken to have been asked, where nobody lived to tell."""
+    """Assumptions for the ledger entry of a turn whose process cannot report its usage."""
 
     model: str
-    """Where the answer does not say which was."""
+    """Model, if the answer does not name one."""
     history_messages: int
-    """Earlier messages that went with the question, at most."""
+    """Maximum number of earlier messages sent with the question."""
     price: PriceFunction
 
 
 @dataclass(frozen=True, slots=True)
 class TurnRecovery:
-    """The worker settles all of them; who needs a session's does not wait for the worker."""
+    """Stores orphaned answers. The worker recovers all of them, a new question those of its session at once."""
 
     database: Database
     load_published_text: LoadPublishedText
@@ -52,49 +52,49 @@ class TurnRecovery:
 
     @property
     def lease_expiry_is_reliable(self) -> bool:
-        """Whether a lease that is over means that its process has died.
+        """Whether an expired lease means that its process was killed.
 
-        Just after an outage it may mean that nobody could renew it.
+        Just after an outage of PostgreSQL it may mean that no process could renew its leases.
         """
         return self.database.seconds_since_recovery() > _LEASE_RENEWAL_SECONDS
 
     async def recover_batch(self) -> int:
-        """Settle the answers whose lease is over, `BATCH` at most, and say how many.
+        """Recover at most `BATCH` orphaned answers and return their number.
 
-        What clients have seen of them is kept, if Redis has it and answers within some seconds.
+        Text that clients have seen is kept, if Redis has it and responds within some seconds.
 
         Raises:
-            DatabaseUnavailableError: PostgreSQL is away; those before are settled.
+            DatabaseUnavailableError: PostgreSQL is not available; answers recovered before stay so.
 
         """
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-            found = await turn_recovery.find_orphaned(connection, limit=BATCH, sent_messages=self._sent_messages)
-        settled = 0
-        for turn in found:
+            orphaned = await turn_recovery.find_orphaned(connection, limit=BATCH, sent_messages=self._sent_messages)
+        recovered = 0
+        for turn in orphaned:
             try:
-                settled += await self._settle(turn)
+                recovered += await self._recover(turn)
             except DatabaseUnavailableError:
                 raise
             except Exception:
-                # The others need not wait until this one is cured.
-                logger.exception("cannot settle an answer")
-        return settled
+                # One answer that cannot be recovered must not block the others.
+                logger.exception("turn recovery failed")
+        return recovered
 
     async def recover_in_session(self, *, user_id: int, session_uuid: UUID) -> bool:
-        """Settle the answer that keeps a session busy, if its lease is over. False: there is none."""
+        """Recover the orphaned answer of a session. False: there is none."""
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-            found = await turn_recovery.find_orphaned_in_session(
+            turn = await turn_recovery.find_orphaned_in_session(
                 connection, user_id=user_id, session_uuid=session_uuid, sent_messages=self._sent_messages
             )
-        return found is not None and await self._settle(found)
+        return turn is not None and await self._recover(turn)
 
-    async def _settle(self, turn: OrphanedTurn) -> bool:
+    async def _recover(self, turn: OrphanedTurn) -> bool:
         if not self.lease_expiry_is_reliable:
             return False
         content = await self.load_published_text(turn.answer_uuid)
         if content is None and turn.overdue < _MAX_TEXT_WAIT:
             return False
-        call = self._call(turn, content or "")
+        call = self._ledger_entry(turn, content or "")
         answer = Answer(
             content=content or "",
             status="interrupted",
@@ -109,8 +109,8 @@ class TurnRecovery:
     def _sent_messages(self) -> int:
         return self.estimate.history_messages + 1
 
-    def _call(self, turn: OrphanedTurn, content: str) -> LedgerEntry:
-        """Estimate the attempt that was under way."""
+    def _ledger_entry(self, turn: OrphanedTurn, content: str) -> LedgerEntry:
+        """Estimate the attempt that was in progress."""
         model = turn.model or self.estimate.model
         prompt_tokens = math.ceil(turn.sent_characters / CHARACTERS_PER_TOKEN)
         completion_tokens = math.ceil(len(content) / CHARACTERS_PER_TOKEN)

@@ -1,7 +1,6 @@
-"""Turns: a question, the run of the graph that answers it, and what is stored of both.
+"""Runs turns in tasks that belong to the process, not to the request: a client that disconnects loses nothing.
 
-A turn belongs to the process, not to the request: a client that leaves loses nothing. No connection to PostgreSQL
-is held while a model answers.
+No connection to PostgreSQL is held while a model answers.
 """
 
 import asyncio
@@ -9,74 +8,51 @@ import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
-from app.chat.idempotency.service import serialize_response
+from app.chat.accounting.cost import PriceFunction
 from app.chat.schemas.messages import MessageResponse
 from app.chat.streaming.publisher import AnswerStream, StreamPublisher
 from app.chat.streaming.transcript import Ending
+from app.chat.summaries.summarizer import Summarizer
 from app.chat.turns.conversation_history import StoredConversationHistory
-from app.chat.turns.cost import PriceFunction
 from app.chat.turns.graph_run import GraphResult, run_graph
-from app.chat.turns.presenters import answer_message, direct_message, direct_response, stream_ending
-from app.chat.turns.questions import DirectQuestion, Question
+from app.chat.turns.presenters import answer_message, stream_ending
 from app.chat.turns.store import TurnStore
-from app.chat.turns.summarizer import Summarizer
-from app.core.exceptions import (
-    AppError,
-    DatabaseUnavailableError,
-    NotFoundError,
-    ServiceUnavailableError,
-)
+from app.chat.turns.turn import FinishedTurn, Question, RunningTurn
+from app.core.exceptions import AppError, DatabaseUnavailableError, NotFoundError, ServiceUnavailableError
 from app.core.types import new_id
 from app.database.connection import REQUEST_TIMEOUT, Database
-from app.database.repositories.chat import idempotency_keys, turns
-from app.database.repositories.chat.sessions import NewSession
-from app.database.repositories.chat.turns import Answer, NewTurn, StartedTurn, Turn
-from app.database.repositories.usage import ledger
+from app.database.repositories.chat import turns
+from app.database.repositories.chat.turns import NewTurn, StartedTurn, Turn
 from app.database.retry import STORE_TIMEOUT, retry_until_available
 from app.graph.builder import ChatGraph
 from app.graph.context import ChatContext
 from app.graph.model_policy import ModelPolicy
 from app.graph.ports.chat_model import ChatModel, TurnOwner
 from app.graph.ports.model_health import AlwaysHealthy, ModelHealth
-from app.graph.state import ChatState
+
+if TYPE_CHECKING:
+    from app.graph.state import ChatState
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 LEASE = timedelta(seconds=30)
-"""How long a process may be silent before its turns are taken for dead."""
+"""Validity of a turn's lease. A turn whose lease has expired is considered orphaned."""
 _RENEW_THRESHOLD = timedelta(seconds=20)
-"""A lease that has less than this left is renewed."""
+"""A lease with less time left than this is renewed."""
 _WATCH_INTERVAL = 1.0
-"""Seconds between looks at what is to be stopped, and which leases are to be renewed."""
+"""Seconds between checks for cancellation requests and leases to renew."""
 STORE_AFTER_CANCEL_TIMEOUT = 3.0
-"""Seconds for storing what a cancelled turn leaves."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunningTurn:
-    """A turn whose question has been stored."""
-
-    started: StartedTurn
-    live: AnswerStream
-    result: asyncio.Task[Turn]
-
-
-@dataclass(frozen=True, slots=True)
-class RunningDirect:
-    """A direct question that is being answered."""
-
-    live: AnswerStream
-    result: asyncio.Task[Answer]
+"""Seconds for storing the answer of an interrupted turn."""
 
 
 @dataclass(slots=True)
 class TurnRunner:
-    """Runs turns, each in a task of its own that outlives the request."""
+    """Runs every turn of this process, each in a task of its own."""
 
     graph: ChatGraph
     model: ChatModel
@@ -85,265 +61,194 @@ class TurnRunner:
     store: TurnStore
     price: PriceFunction
     turn_timeout: float
-    """Seconds all attempts of a turn may take together, until a streamed answer begins."""
+    """Deadline in seconds for all attempts of a turn together, until a streamed answer begins."""
     health: ModelHealth = field(default_factory=AlwaysHealthy)
     publisher: StreamPublisher | None = None
-    """The way of streamed text to other processes."""
+    """Publishes streamed text to other processes. None: only local subscribers see it."""
     summarizer: Summarizer | None = None
-    """Keeps in mind what no longer goes along. None: it is forgotten."""
+    """Summarizes messages that no longer fit the context window. None: they are left out."""
     running_turns: dict[UUID, RunningTurn] = field(default_factory=dict)
-    """The turns that are running here, by the id of the answer; not the direct ones."""
-    _live: set[AnswerStream] = field(default_factory=set)
-    """All turns that are running here."""
+    """Turns in sessions that run in this process, by the id of the answer."""
+    _streams: set[AnswerStream] = field(default_factory=set)
+    """Answers of all turns that run in this process, direct ones included."""
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
-    """Their tasks: never cancelled, so that what a turn came to is always stored."""
+    """Tasks of these turns. They are never cancelled, so that every result is stored."""
     _is_draining: bool = False
 
     @property
     def running_count(self) -> int:
-        """How many turns are running here, the direct ones included."""
-        return len(self._live)
+        """Number of turns that run in this process, direct ones included."""
+        return len(self._streams)
 
-    async def answer(self, question: Question) -> Turn:
-        """Store a question, answer it, store the answer.
+    async def launch(self, question: Question, *, stream: bool) -> RunningTurn:
+        """Store a question and start the task that answers it.
+
+        With `stream` the model is asked to stream its answer. The turn goes on when the caller is cancelled.
 
         Raises:
-            KeyTakenError: the question came before under the same key.
-            NotFoundError: the caller has no such session, or deleted it meanwhile.
-            ConflictError: the session's last question is still being answered.
+            IdempotencyKeyTakenError: a request with the same key came first.
+            NotFoundError: the user has no such session.
+            ConflictError: the previous question of the session is still being answered.
+            TooManyRequestsError: the quota is used up.
             ServiceUnavailableError: this process is shutting down.
 
         """
-        running = await self.launch(question, streams=False)
-        return await asyncio.shield(running.result)
+        if self._is_draining:
+            raise ServiceUnavailableError(code="shutting_down")
+        return await asyncio.shield(self._start_task(self._launch(question, stream=stream)))
 
-    async def launch(self, question: Question, *, streams: bool) -> RunningTurn:
-        """Store a question, and have it answered. `streams`: the model is asked to show its answer as it comes.
-
-        Raises:
-            AppError: as `answer`.
-
-        """
-        return await self._detached(self._launch(question, streams=streams))
-
-    async def answer_directly(self, question: DirectQuestion) -> Answer:
-        """Answer a question that belongs to no session. Only the ledger remembers it, and its key.
-
-        Raises:
-            KeyTakenError: the question came before under the same key.
-            ServiceUnavailableError: this process is shutting down.
-
-        """
-        running = await self.launch_directly(question, streams=False)
-        return await asyncio.shield(running.result)
-
-    async def launch_directly(self, question: DirectQuestion, *, streams: bool) -> RunningDirect:
-        """Have such a question answered. `streams`: as `launch`.
-
-        Raises:
-            AppError: as `answer_directly`.
-
-        """
-        return await self._detached(self._launch_directly(question, streams=streams))
+    def cancel(self, turn_id: UUID) -> None:
+        """Cancel a turn if it runs in this process; its text so far is stored with the status `cancelled`."""
+        running = self.running_turns.get(turn_id)
+        if running is not None:
+            running.stream.cancel()
 
     async def watch(self) -> None:
-        """Look after the turns for ever: renew their leases, stop those that are to be stopped."""
+        """Renew the leases of running turns and cancel those with a cancellation request, until cancelled."""
         while True:
             await asyncio.sleep(_WATCH_INTERVAL)
             if not self.running_turns:
                 continue
             try:
                 async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-                    cancellation = await turns.renew_leases(
+                    cancelled = await turns.renew_leases(
                         connection, turn_ids=list(self.running_turns), lease=LEASE, renew_before=_RENEW_THRESHOLD
                     )
             except DatabaseUnavailableError:
                 continue
             except Exception:
-                logger.exception("cannot look after the turns")
+                logger.exception("lease renewal failed")
                 continue
-            for turn_id in cancellation:
-                self.stop(turn_id)
-
-    def stop(self, turn_id: UUID) -> None:
-        """Cut a turn short, if it is running here, and have what it has said stored as cancelled."""
-        running = self.running_turns.get(turn_id)
-        if running is not None:
-            running.live.stop()
+            for turn_id in cancelled:
+                self.cancel(turn_id)
 
     async def drain(self, grace: float) -> None:
-        """Let running turns finish for `grace` seconds, then cut the rest short and store them as interrupted."""
+        """Refuse new questions, wait `grace` seconds for running turns, then interrupt the rest and store them."""
         self._is_draining = True
         if not self._tasks:
             return
         await asyncio.wait(self._tasks, timeout=grace)
-        for live in self._live:
-            live.interrupt()
+        for stream in self._streams:
+            stream.interrupt()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=STORE_AFTER_CANCEL_TIMEOUT)
 
-    def _refuse_when_draining(self) -> None:
-        if self._is_draining:
-            raise ServiceUnavailableError(code="shutting_down")
-
-    async def _detached(self, work: Coroutine[Any, Any, T]) -> T:
-        try:
-            self._refuse_when_draining()
-        except ServiceUnavailableError:
-            work.close()
-            raise
-        return await asyncio.shield(self._detach(work))
-
-    def _detach(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    def _start_task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._finished)
+        task.add_done_callback(self._task_done)
         return task
 
-    def _finished(self, task: asyncio.Task[Any]) -> None:
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # seen: the request, if it still waits, raises it
+            task.exception()  # marked as retrieved: the request raises it, if it is still waiting
 
-    async def _launch(self, question: Question, *, streams: bool) -> RunningTurn:
-        started = await self._start(question)
-        live = AnswerStream(started.answer_uuid, self.publisher if streams else None)
-        result = self._detach(self._answer(question, started, live, streams=streams))
-        running = self.running_turns[live.id] = RunningTurn(started, live, result)
+    async def _launch(self, question: Question, *, stream: bool) -> RunningTurn:
+        turn_id = new_id()
+        started = await self._begin(question, turn_id, stream=stream)
+        is_stored = started is not None
+        answer = AnswerStream(turn_id, self.publisher if stream and is_stored else None)
+        result = self._start_task(self._answer(question, started, answer, stream=stream))
+        running = RunningTurn(turn_id, question, started, answer, result)
+        if is_stored:
+            self.running_turns[turn_id] = running
         return running
 
-    async def _answer(self, question: Question, started: StartedTurn, live: AnswerStream, *, streams: bool) -> Turn:
-        outcome: GraphResult | None = None
-        owner = TurnOwner(question.user_id, question.user_uuid, started.session_uuid)
-        try:
-            outcome = await self._run_graph(
-                live,
-                owner,
-                {
-                    "user_message": question.message,
-                    "user_id": question.user_id,
-                    "session_id": str(started.session_uuid),
-                    "question_seq": started.question_seq,
-                    "context": started.session_meta | question.context,
-                    "status": "initialized",
-                },
-                question.policy,
-                streams=streams,
-            )
-            answer = outcome.answer
-            settled = await retry_until_available(lambda: self.store.complete(question.user_id, started, outcome))
-            if question.budget is not None and not outcome.calls:
-                await self.store.quotas.release(live.id)
-            turn = Turn(started, question.message, question.context, answer, settled)
-            live.end(stream_ending(answer_message(turn)))
-        except Exception as error:
-            code = error.code if isinstance(error, AppError) else "internal_error"
-            live.end(
-                Ending(_unstored(live, parent_id=started.question_uuid), code=code),
-                is_deleted=isinstance(error, NotFoundError),
-            )
-            raise
-        finally:
-            del self.running_turns[live.id]
-        if self.summarizer is not None and not self._is_draining:
-            self.summarizer.after(turn, owner, outcome, is_counted=question.budget is not None)
-        return turn
-
-    async def _launch_directly(self, question: DirectQuestion, *, streams: bool) -> RunningDirect:
-        live = AnswerStream(new_id())
-        async with self.store.reserved(question, live.id, session=None, longest=self._longest(streams=True)):
-            if question.key is not None:
-                # Nothing is stored whose lease could be renewed, so this one is as long as an answer may take.
-                longest = self._longest(streams=streams)
-                async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-                    await idempotency_keys.claim_for_direct_question(
-                        connection, question.key, turn_id=live.id, lease=longest
-                    )
-        return RunningDirect(live, self._detach(self._answer_directly(question, live, streams=streams)))
-
-    async def _answer_directly(self, question: DirectQuestion, live: AnswerStream, *, streams: bool) -> Answer:
-        state: ChatState = {
-            "user_message": question.message,
-            "user_id": question.user_id,
-            "context": question.context,
-            "status": "initialized",
-        }
-        try:
-            owner = TurnOwner(question.user_id, question.user_uuid)
-            outcome = await self._run_graph(live, owner, state, question.policy, streams=streams)
-            answer = outcome.answer
-            response = serialize_response(question.key, direct_response(answer)) if question.key else None
-
-            async def record() -> None:
-                async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
-                    await ledger.record_calls(
-                        connection,
-                        turn_id=live.id,
-                        user_id=question.user_id,
-                        calls=outcome.calls,
-                        stored_response=response,
-                    )
-
-            await retry_until_available(record)
-            if question.budget is not None and not outcome.calls:
-                await self.store.quotas.release(live.id)
-        except Exception as error:
-            code = error.code if isinstance(error, AppError) else "internal_error"
-            live.end(Ending(_unstored(live), code=code))
-            raise
-        live.end(stream_ending(direct_message(live.id, direct_response(answer))))
-        return answer
-
-    async def _start(self, question: Question) -> StartedTurn:
-        session = question.session
+    async def _begin(self, question: Question, turn_id: UUID, *, stream: bool) -> StartedTurn | None:
+        """Store the question of a session; for a direct question, claim its key."""
+        max_duration = self._max_duration(stream=True)
+        if (session_uuid := question.session_uuid) is None:
+            # No lease of a direct question can be renewed, so the one of its key covers the longest possible answer.
+            key_lease = self._max_duration(stream=stream)
+            await self.store.begin_direct(question, turn_id, max_duration=max_duration, key_lease=key_lease)
+            return None
         new = NewTurn(
-            user_id=question.user_id,
-            session_uuid=session.uuid if isinstance(session, NewSession) else session,
+            user_id=question.user.id,
+            session_uuid=session_uuid,
             content=question.message,
             meta=question.context,
             question_uuid=new_id(),
-            answer_uuid=new_id(),
+            answer_uuid=turn_id,
             lease=LEASE,
             key=question.key,
             model=(question.policy or self.policy).models[0],
         )
         try:
-            return await self.store.start(question, new, longest=self._longest(streams=True))
+            return await self.store.begin(question, new, max_duration=max_duration)
         except DatabaseUnavailableError:
-            # PostgreSQL may have stored it all the same.
-            _ = self._detach(retry_until_available(lambda: self.store.interrupt(new.answer_uuid)))
+            # The question may have been stored although the confirmation was lost.
+            _ = self._start_task(retry_until_available(lambda: self.store.interrupt(turn_id)))
             raise
 
-    def _longest(self, *, streams: bool) -> timedelta:
-        """How long a turn may take."""
-        return timedelta(seconds=self.turn_timeout + (self.policy.stream_timeout if streams else 0) + STORE_TIMEOUT)
+    async def _answer(
+        self, question: Question, started: StartedTurn | None, answer: AnswerStream, *, stream: bool
+    ) -> FinishedTurn:
+        owner = TurnOwner(question.user.id, question.user.uuid, started.session_uuid if started else None)
+        try:
+            result = await self._run_graph(question, started, answer, owner, stream=stream)
+            turn = await self.store.complete(question, started, answer.id, result)
+            answer.end(stream_ending(answer_message(turn)))
+        except Exception as error:
+            code = error.code if isinstance(error, AppError) else "internal_error"
+            answer.end(
+                Ending(_not_stored(answer, parent_id=started.question_uuid if started else None), code=code),
+                is_deleted=isinstance(error, NotFoundError),
+            )
+            raise
+        finally:
+            self.running_turns.pop(answer.id, None)
+        if isinstance(turn, Turn) and self.summarizer is not None and not self._is_draining:
+            self.summarizer.after(turn, owner, result, has_quota=question.budget is not None)
+        return turn
 
     async def _run_graph(
-        self, live: AnswerStream, owner: TurnOwner, state: ChatState, policy: ModelPolicy | None, *, streams: bool
+        self,
+        question: Question,
+        started: StartedTurn | None,
+        answer: AnswerStream,
+        owner: TurnOwner,
+        *,
+        stream: bool,
     ) -> GraphResult:
+        state: ChatState = {
+            "user_message": question.message,
+            "user_id": question.user.id,
+            "context": question.context,
+            "status": "initialized",
+        }
+        if started is not None:
+            state["session_id"] = str(started.session_uuid)
+            state["question_seq"] = started.question_seq
+            state["context"] = started.session_meta | question.context
         context = ChatContext(
             model=self.model,
             conversation_history=StoredConversationHistory(
                 self.database, owner.user_id, with_summary=self.summarizer is not None
             ),
-            policy=policy or self.policy,
+            policy=question.policy or self.policy,
             owner=owner,
             health=self.health,
             deadline=asyncio.get_running_loop().time() + self.turn_timeout,
-            sink=live if streams else None,
+            sink=answer if stream else None,
         )
-        self._live.add(live)
+        self._streams.add(answer)
         try:
-            return await run_graph(self.graph, context, live, state, price=self.price)
+            return await run_graph(self.graph, context, answer, state, price=self.price)
         finally:
-            self._live.discard(live)
+            self._streams.discard(answer)
+
+    def _max_duration(self, *, stream: bool) -> timedelta:
+        """Maximum duration of a turn, storing included."""
+        stream_timeout = self.policy.stream_timeout if stream else 0
+        return timedelta(seconds=self.turn_timeout + stream_timeout + STORE_TIMEOUT)
 
 
-def _unstored(live: AnswerStream, parent_id: UUID | None = None) -> MessageResponse:
+def _not_stored(answer: AnswerStream, parent_id: UUID | None) -> MessageResponse:
     return MessageResponse(
-        id=live.id,
+        id=answer.id,
         role="assistant",
-        content=live.text,
+        content=answer.text,
         status="failed",
         timestamp=datetime.now(UTC),
         metadata={},

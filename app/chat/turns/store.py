@@ -1,4 +1,4 @@
-"""What a turn does in PostgreSQL: it is stored as a question that waits, and settled with its answer."""
+"""Storage of turns: the question with a pending answer, then the answer with its ledger entries."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -6,81 +6,135 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from app.chat.idempotency.responses import serialize_response
 from app.chat.turns.graph_run import GraphResult
-from app.chat.turns.questions import DirectQuestion, Question
 from app.chat.turns.recovery import TurnRecovery
+from app.chat.turns.turn import DirectTurn, FinishedTurn, Question
 from app.core.exceptions import ConflictError, DatabaseUnavailableError, NotFoundError, TooManyRequestsError
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.chat import idempotency_keys, sessions, turns
 from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError
 from app.database.repositories.chat.sessions import NewSession
-from app.database.repositories.chat.turns import ActiveTurnError, NewTurn, StartedTurn, UpdatedSession
+from app.database.repositories.chat.turns import ActiveTurnError, NewTurn, StartedTurn, Turn, UpdatedSession
+from app.database.repositories.usage import ledger
+from app.database.retry import retry_until_available
 from app.services.limits.quotas import QuotaService
 
 
 @dataclass(frozen=True, slots=True)
 class TurnStore:
-    """Stores turns."""
+    """Begins and completes turns in PostgreSQL."""
 
     database: Database
     recovery: TurnRecovery
     quotas: QuotaService
 
-    async def start(self, question: Question, new: NewTurn, *, longest: timedelta) -> StartedTurn:
-        """Store a question. `longest`: how long its answer may take.
+    async def begin(self, question: Question, new: NewTurn, *, max_duration: timedelta) -> StartedTurn:
+        """Store a question and its pending answer. The quota is reserved for at most `max_duration`.
 
         Raises:
-            KeyTakenError: it came before under the same key.
-            NotFoundError: the caller has no such session.
-            ConflictError: the session's last question is still being answered.
-            TooManyRequestsError: nothing is left of the quota.
+            IdempotencyKeyTakenError: a request with the same key came first.
+            NotFoundError: the user has no such session.
+            ConflictError: the previous question of the session is still being answered.
+            TooManyRequestsError: the quota is used up.
 
         """
-        session = question.session
-        async with self.reserved(question, new.answer_uuid, session=new.session_uuid, longest=longest):
-            if isinstance(session, NewSession):
+        async with self._reserved_quota(question, new.answer_uuid, max_duration):
+            if isinstance(question.session, NewSession):
                 async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as transaction:
-                    await sessions.create(transaction, session, user_id=question.user_id)
-                    return _found(await turns.start_turn(await transaction.connection(), new))
-            return _found(await self._try_start(new))
+                    await sessions.create(transaction, question.session, user_id=question.user.id)
+                    started = await turns.start_turn(await transaction.connection(), new)
+            else:
+                started = await self._start_in_session(new)
+        if started is None:
+            raise NotFoundError("Session not found.")
+        return started
+
+    async def begin_direct(
+        self, question: Question, turn_id: UUID, *, max_duration: timedelta, key_lease: timedelta
+    ) -> None:
+        """Claim the idempotency key of a direct question, if it has one, for at most `key_lease`.
+
+        Raises:
+            IdempotencyKeyTakenError: a request with the same key came first.
+            TooManyRequestsError: the quota is used up.
+
+        """
+        async with self._reserved_quota(question, turn_id, max_duration):
+            if question.key is not None:
+                async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+                    await idempotency_keys.claim_for_direct_question(
+                        connection, question.key, turn_id=turn_id, lease=key_lease
+                    )
 
     async def interrupt(self, answer_uuid: UUID) -> None:
-        """Give up a question whose storing was not confirmed: it would keep session and key busy for nobody."""
+        """Mark an answer as interrupted whose storing was not confirmed, so that session and key are free again."""
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             await turns.interrupt_turn(connection, answer_uuid=answer_uuid)
 
-    async def complete(self, user_id: int, started: StartedTurn, outcome: GraphResult) -> UpdatedSession:
-        """Store the answer, and account for it. Harmless to repeat.
+    async def complete(
+        self, question: Question, started: StartedTurn | None, turn_id: UUID, result: GraphResult
+    ) -> FinishedTurn:
+        """Store the answer and its ledger entries; of a direct question, the ledger entries and the keyed response.
+
+        Retries while PostgreSQL is not available, for at most `STORE_TIMEOUT` seconds.
 
         Raises:
-            NotFoundError: the session was deleted meanwhile.
-            ConflictError: the turn was taken for dead meanwhile.
+            NotFoundError: the session was deleted in the meantime.
+            ConflictError: the turn was recovered as orphaned in the meantime.
+            DatabaseUnavailableError: PostgreSQL was not available for too long.
 
         """
+        turn: FinishedTurn
+        if started is None:
+            turn = DirectTurn(turn_id, result.answer)
+            await self._record_direct(question, turn, result)
+        else:
+            session = await retry_until_available(lambda: self._complete_stored(question.user.id, started, result))
+            turn = Turn(started, question.message, question.context, result.answer, session)
+        if question.budget is not None and not result.calls:
+            await self.quotas.release(turn_id)
+        return turn
+
+    async def _record_direct(self, question: Question, turn: DirectTurn, result: GraphResult) -> None:
+        response = None
+        if question.key is not None:
+            presenter = question.presenter
+            response = serialize_response(question.key, presenter.response(turn), presenter.status_code)
+
+        async def record() -> None:
+            async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
+                await ledger.record_calls(
+                    connection,
+                    turn_id=turn.id,
+                    user_id=question.user.id,
+                    calls=result.calls,
+                    stored_response=response,
+                )
+
+        await retry_until_available(record)
+
+    async def _complete_stored(self, user_id: int, started: StartedTurn, result: GraphResult) -> UpdatedSession:
         async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
-            settled = await turns.complete_turn(
-                connection, started, outcome.answer, user_id=user_id, calls=outcome.calls
-            )
-            if settled is not None:
-                return settled
-            found = await turns.find_completed(connection, started)
-        match found:
+            session = await turns.complete_turn(connection, started, result.answer, user_id=user_id, calls=result.calls)
+            if session is not None:
+                return session
+            completed = await turns.find_completed(connection, started)
+        match completed:
             case None:
                 raise NotFoundError("The session was deleted while the question was being answered.")
-            case (outcome.answer.status, settled):
-                return settled  # stored by an attempt whose confirmation was lost
+            case (result.answer.status, session):
+                return session  # an earlier try stored it, and its confirmation was lost
             case _:
-                raise ConflictError("The answer came after its time was up.", code="turn_interrupted")
+                raise ConflictError("The turn was interrupted before its answer was complete.", code="turn_interrupted")
 
     @asynccontextmanager
-    async def reserved(
-        self, question: Question | DirectQuestion, turn_id: UUID, *, session: UUID | None, longest: timedelta
-    ) -> AsyncIterator[None]:
-        """Reserve what the answer may use while the block begins it. If the block fails, nothing is reserved.
+    async def _reserved_quota(self, question: Question, turn_id: UUID, max_duration: timedelta) -> AsyncIterator[None]:
+        """Reserve the question's budget; if the block fails, release it.
 
         Raises:
-            TooManyRequestsError: nothing is left of the quota.
-            KeyTakenError: nothing is left, and the question came before under the same key.
+            TooManyRequestsError: the quota is used up.
+            IdempotencyKeyTakenError: the quota is used up, and a request with the same key came first.
 
         """
         if question.budget is None:
@@ -90,12 +144,12 @@ class TurnStore:
             await self.quotas.reserve(
                 question.budget,
                 turn_id=turn_id,
-                user_id=question.user_id,
-                session_uuid=session,
-                life=longest,
+                user_id=question.user.id,
+                session_uuid=question.session_uuid,
+                life=max_duration,
             )
         except TooManyRequestsError:
-            # An answer that has been paid for is given again.
+            # A replay costs nothing, so it is served although the quota is used up.
             if question.key is not None:
                 async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                     stored = await idempotency_keys.find(connection, question.key)
@@ -105,32 +159,26 @@ class TurnStore:
         try:
             yield
         except DatabaseUnavailableError:
-            raise  # what could not be stored cannot be released either; it is given back in its own time
+            raise  # the reservation cannot be released either; it expires after `max_duration`
         except Exception:
             await self.quotas.release(turn_id)
             raise
 
-    async def _try_start(self, new: NewTurn) -> StartedTurn | None:
+    async def _start_in_session(self, new: NewTurn) -> StartedTurn | None:
         while True:
             try:
                 async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
                     return await turns.start_turn(connection, new)
             except ActiveTurnError:
-                # A process that died left its answer unsettled: once the lease is over, the session goes on.
+                # The active turn may be orphaned: its process was killed.
                 if await self.recovery.recover_in_session(user_id=new.user_id, session_uuid=new.session_uuid):
                     continue
                 async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                     active = await turns.find_active(connection, user_id=new.user_id, session_uuid=new.session_uuid)
                 if active is None:
-                    continue  # it ended just now
+                    continue  # it has ended in the meantime
                 raise ConflictError(
                     "The last question of this session is still being answered.",
                     code="turn_active",
                     extra={"message_id": str(active)},
                 ) from None
-
-
-def _found(started: StartedTurn | None) -> StartedTurn:
-    if started is None:
-        raise NotFoundError("Session not found.")
-    return started

@@ -15,15 +15,18 @@ from redis import Redis
 from sqlalchemy import delete
 
 from app import main
-from app.chat.idempotency.service import IdempotencyService, SerializedResponse
+from app.chat.idempotency.responses import SerializedResponse
+from app.chat.idempotency.service import IdempotencyService
 from app.chat.schemas.messages import ChatRequest
-from app.chat.sessions.service import SessionService
-from app.chat.turns.questions import QuestionBuilder
+from app.chat.streaming.remote import RemoteStreams
+from app.chat.streaming.revocation import RevocationWatch
+from app.chat.streaming.service import StreamingService
+from app.chat.turns.question_builder import QuestionBuilder
 from app.chat.turns.runner import TurnRunner
+from app.chat.turns.service import TurnService
 from app.chat.turns.store import TurnStore
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
-from app.core.types import ResponseModel
 from app.database.connection import Database
 from app.database.models import User
 from app.database.repositories.accounts.callers import Principal
@@ -36,9 +39,9 @@ from app.graph.builder import build_chat_graph
 from app.graph.model_policy import ModelPolicy
 from app.services.limits.quotas import QuotaService
 from app.services.llm.catalog import ModelCatalog
-from app.services.redis.cache_purger import CachePurger
 from app.services.redis.circuit_breaker import RedisCircuitBreaker
 from app.services.redis.client import open_redis
+from app.services.redis.stream_buffer import StreamBuffer
 from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.processes import ChatProcess
 from tests.fixtures.services import CHAT, Chat, assert_problem
@@ -344,8 +347,9 @@ async def test_a_client_that_left_finds_its_answer_under_the_key(
     )
     user = Principal(user_id, uuid4(), role="user", is_verified=True, session_uuid=uuid4())
     quotas = QuotaService(pool, Quota())
-    question, key = ChatRequest(message="Hi"), IdempotentRequest(user_id, "route", "key", b"f" * 32)
-    cleaner = CachePurger(RedisCircuitBreaker(open_redis(settings), budget=1))
+    request, key = ChatRequest(message="Hi"), IdempotentRequest(user_id, "route", "key", b"f" * 32)
+    redis = open_redis(settings)
+    breaker = RedisCircuitBreaker(redis, budget=1)
 
     def runner() -> TurnRunner:
         return TurnRunner(
@@ -358,19 +362,24 @@ async def test_a_client_that_left_finds_its_answer_under_the_key(
             turn_timeout=5,
         )
 
-    async def ask(runner: TurnRunner) -> ResponseModel | SerializedResponse:
+    async def ask(runner: TurnRunner) -> object:
         questions = QuestionBuilder(ModelCatalog([], primary="primary", default_window=4096), policy, quotas)
-        service = SessionService(pool, runner, IdempotencyService(pool, turn_recovery(pool)), questions, cleaner)
-        if is_direct:
-            return await service.answer_directly(user, question, key)
-        return await service.ask(user, session, question, key)
+        idempotency = IdempotencyService(pool, turn_recovery(pool))
+        streaming = StreamingService(
+            runner,
+            idempotency,
+            RemoteStreams(pool, StreamBuffer(breaker, redis)),
+            RevocationWatch(pool),
+        )
+        asked = questions.direct(user, request, key) if is_direct else questions.in_session(user, session, request, key)
+        return await TurnService(runner, idempotency, streaming).ask(asked, stream=False)
 
     first_process = runner()
-    request = asyncio.create_task(ask(first_process))
+    asking = asyncio.create_task(ask(first_process))
     await model.was_asked.wait()
-    request.cancel()
+    asking.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await request
+        await asking
     model.gate.set()
     await first_process.drain(5)
     first, again = [await ask(runner()) for _ in range(2)]

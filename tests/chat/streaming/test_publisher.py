@@ -39,11 +39,11 @@ async def test_nobody_sees_what_is_not_in_redis_yet() -> None:
     turn = AnswerStream(uuid4(), publisher)
     turn.publish("Hello")
     await settle()
-    assert (turn.text, turn.shown) == ("Hello", 0)
+    assert (turn.text, turn.visible_length) == ("Hello", 0)
     assert buffer.written == [[StreamSnapshot(turn.key, "Hello", is_over=False)]]
     buffer.gate.set()
     await settle()
-    assert turn.shown == 5
+    assert turn.visible_length == 5
     working.cancel()
 
 
@@ -63,7 +63,7 @@ async def test_what_comes_during_a_write_goes_out_with_the_next_one_and_shows_af
     buffer.gate.set()
     await settle()
     assert [{draft.text for draft in batch} for batch in buffer.written] == [{"a"}, {"ab", "c"}]
-    assert (first.shown, second.shown) == (2, 1)
+    assert (first.visible_length, second.visible_length) == (2, 1)
     working.cancel()
 
 
@@ -96,14 +96,14 @@ async def test_a_fault_of_the_buffer_holds_nothing_back() -> None:
     turn = AnswerStream(uuid4(), publisher)
     turn.publish("Hello")
     await settle()
-    assert turn.shown == 5
+    assert turn.visible_length == 5
     working.cancel()
 
 
 async def test_the_first_piece_goes_at_once_and_those_soon_after_it_together() -> None:
     turn = AnswerStream(uuid4())
     seen: list[int] = []
-    turn.subscribe(lambda: seen.append(turn.shown))
+    turn.subscribe(lambda: seen.append(turn.visible_length))
     for piece in "abc":
         turn.publish(piece)
     assert seen == [1]
@@ -118,8 +118,8 @@ async def test_a_stop_is_heard_whenever_it_comes(*, is_running: bool) -> None:
     turn = AnswerStream(uuid4())
     if is_running:
         turn.run = asyncio.create_task(asyncio.sleep(60))
-    turn.stop()
-    assert turn.stop_requested
+    turn.cancel()
+    assert turn.is_cancel_requested
     if turn.run is not None:
         with pytest.raises(asyncio.CancelledError):
             await turn.run

@@ -3,13 +3,12 @@
 import asyncio
 from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
 
 from app.chat.turns.presenters import direct_response
-from app.chat.turns.questions import DirectQuestion, Question
 from app.chat.turns.runner import TurnRunner
 from app.chat.turns.store import TurnStore
 from app.config import Settings
@@ -23,10 +22,9 @@ from app.database.repositories.usage.quotas import Quota
 from app.graph.builder import build_chat_graph
 from app.graph.model_policy import ModelPolicy
 from app.services.limits.quotas import QuotaService
+from tests.chat.turns.asking import answer, answer_direct, direct_question, question
 from tests.fixtures.database import Sql
 from tests.support.fakes import INSTRUCTIONS, FakeModel, completion, price, turn_recovery
-
-USER = uuid4()
 
 
 def runner(database: Database, model: FakeModel) -> TurnRunner:
@@ -54,7 +52,7 @@ async def test_an_answer_is_stored_although_its_request_was_cancelled(
 ) -> None:
     model = FakeModel(completion("Hello."), gate=asyncio.Event())
     turns = runner(pool, model)
-    request = asyncio.create_task(turns.answer(Question(user_id, USER, session, "Hi", {})))
+    request = asyncio.create_task(answer(turns, question(user_id, session)))
     await model.was_asked.wait()
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -70,7 +68,7 @@ async def test_a_turn_that_outlives_the_grace_is_settled_as_interrupted(
 ) -> None:
     model = FakeModel(None)
     turns = runner(pool, model)
-    request = asyncio.create_task(turns.answer(Question(user_id, USER, session, "Hi", {})))
+    request = asyncio.create_task(answer(turns, question(user_id, session)))
     await model.was_asked.wait()
     await turns.drain(0.05)
     assert (await asyncio.wait_for(request, timeout=5)).answer.status == "interrupted"
@@ -83,11 +81,11 @@ async def test_a_direct_question_that_outlives_the_grace_is_answered_as_interrup
 ) -> None:
     model = FakeModel(None)
     turns = runner(pool, model)
-    request = asyncio.create_task(turns.answer_directly(DirectQuestion(user_id, USER, "Hi", {})))
+    request = asyncio.create_task(answer_direct(turns, direct_question(user_id)))
     await model.was_asked.wait()
     await turns.drain(0.05)
-    answer = await asyncio.wait_for(request, timeout=5)
-    assert direct_response(answer).status == "interrupted"
+    turn = await asyncio.wait_for(request, timeout=5)
+    assert direct_response(turn).status == "interrupted"
     assert sql.value("SELECT status FROM llm_calls") == "cancelled"
 
 
@@ -97,10 +95,10 @@ async def test_a_process_that_is_stopping_takes_no_more_questions(
     turns = runner(pool, FakeModel())
     await turns.drain(0)
     with pytest.raises(ServiceUnavailableError) as refusal:
-        await turns.answer(Question(user_id, USER, session, "Hi", {}))
+        await answer(turns, question(user_id, session))
     assert refusal.value.code == "shutting_down"
     with pytest.raises(ServiceUnavailableError):
-        await turns.answer_directly(DirectQuestion(user_id, USER, "Hi", {}))
+        await answer_direct(turns, direct_question(user_id))
     assert sql.value("SELECT count(*) FROM chat_messages") == 0
 
 
@@ -108,13 +106,13 @@ async def test_an_unexpected_fault_of_the_graph_is_a_failed_answer_and_no_more(
     pool: Database, sql: Sql, user_id: int, session: UUID
 ) -> None:
     turns = runner(pool, FakeModel(ZeroDivisionError("canary"), completion()))
-    turn = await turns.answer(Question(user_id, USER, session, "Hi", {}))
+    turn = await answer(turns, question(user_id, session))
     assert turn.answer.status == "failed"
     assert turn.answer.meta["error"] == "internal_error"
     assert turn.answer.meta["fallback"] is True
     assert "canary" not in str(turn.answer)
     assert answer_stored(sql)["status"] == "failed"
-    turn = await turns.answer(Question(user_id, USER, session, "Hi again", {}))
+    turn = await answer(turns, question(user_id, session, "Hi again"))
     assert turn.answer.status == "complete"
 
 
@@ -125,7 +123,7 @@ async def test_a_turn_that_is_being_stored_at_the_end_of_the_grace_is_stored(
     database = Database.from_settings(single, application_name="test")
     model = FakeModel(completion("Hello."), gate=asyncio.Event())
     turns = runner(database, model)
-    request = asyncio.create_task(turns.answer(Question(user_id, USER, session, "Hi", {})))
+    request = asyncio.create_task(answer(turns, question(user_id, session)))
     await model.was_asked.wait()
     async with database.autocommit():  # nobody else gets a connection meanwhile
         model.gate.set()
@@ -144,8 +142,8 @@ async def test_a_question_that_could_not_be_stored_in_time_does_not_block_its_se
     async with pool.transaction() as transaction:
         await transaction.execute(text("SELECT id FROM chat_sessions FOR UPDATE"))
         with pytest.raises(DatabaseUnavailableError):
-            await turns.answer(Question(user_id, USER, session, "Hi", {}))
-    turn = await turns.answer(Question(user_id, USER, session, "Hi again", {}))
+            await answer(turns, question(user_id, session))
+    turn = await answer(turns, question(user_id, session, "Hi again"))
     assert turn.answer.status == "complete"
     await turns.drain(5)
     assert sql.value("SELECT count(*) FROM chat_messages WHERE status = 'pending'") == 0
@@ -160,7 +158,7 @@ async def test_the_lease_of_a_turn_is_renewed_for_as_long_as_it_runs(
     model = FakeModel(completion("Hello."), gate=asyncio.Event())
     turns = runner(pool, model)
     watching = asyncio.create_task(turns.watch())
-    request = asyncio.create_task(turns.answer(Question(user_id, USER, session, "Hi", {})))
+    request = asyncio.create_task(answer(turns, question(user_id, session)))
     await model.was_asked.wait()
     for _ in range(10):
         await asyncio.sleep(0.3)
@@ -176,9 +174,9 @@ async def test_a_run_that_is_stopped_keeps_what_was_shown(
     model = FakeModel(None)
     model.said_first = ["Once ", "upon"]
     turns = runner(pool, model)
-    running = await turns.launch(Question(user_id, USER, session, "Hi", {}), streams=True)
+    running = await turns.launch(question(user_id, session), stream=True)
     await model.was_asked.wait()
-    turns.stop(running.live.id)
+    turns.cancel(running.id)
     turn = await running.result
     assert (turn.answer.status, turn.answer.content) == ("cancelled", "Once upon")
     assert answer_stored(sql) == {"status": "cancelled", "content": "Once upon", "lease_expires_at": None}
@@ -195,11 +193,11 @@ async def test_a_question_whose_storing_was_not_confirmed_leaves_neither_session
         raise DatabaseUnavailableError
 
     turns = runner(pool, FakeModel(completion("Hello.")))
-    question = Question(user_id, USER, session, "Hi", {}, IdempotentRequest(user_id, "route", "key", b"f" * 32))
+    asked = question(user_id, session, key=IdempotentRequest(user_id, "route", "key", b"f" * 32))
     with monkeypatch.context() as patched:
         patched.setattr(turn_repository, "start_turn", start_unconfirmed)
         with pytest.raises(DatabaseUnavailableError):
-            await turns.answer(question)
+            await answer(turns, asked)
     await turns.drain(5)
     assert answer_stored(sql)["status"] == "interrupted"
-    assert (await runner(pool, FakeModel(completion("Hello."))).answer(question)).answer.content == "Hello."
+    assert (await answer(runner(pool, FakeModel(completion("Hello."))), asked)).answer.content == "Hello."

@@ -73,7 +73,6 @@ _REFUND = (
     .values(attempts=AttemptCounter.attempts - 1)
 )
 
-
 _KEPT = timedelta(days=1)
 """How long a counter stays whose window is over: who comes back soon finds the row to count in."""
 _PURGE = batch_deletion.delete_statement(AttemptCounter.key, AttemptCounter.window_ends_at <= func.now() - _KEPT)

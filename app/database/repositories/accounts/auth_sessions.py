@@ -71,7 +71,6 @@ _CONFIRM = (
     .values(rotated_at=func.now())
 )
 
-
 _KEPT = timedelta(days=30)
 """How long a login stays that is over."""
 _PURGE = batch_deletion.delete_statement(

@@ -116,7 +116,6 @@ class Turn:
 ACTIVE = ChatMessage.status.in_([literal_column("'pending'"), literal_column("'streaming'")])
 """The answers that are under way."""
 
-
 _OPEN_SESSION = (
     ChatSession.uuid == bindparam("p_session_uuid"),
     ChatSession.user_id == bindparam("p_user_id"),

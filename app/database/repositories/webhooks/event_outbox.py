@@ -51,7 +51,6 @@ EventType = SubscribableEvent | Literal["webhook.test"]
 EVERY_EVENT = "*"
 """In place of types: all of them, those too that are added later."""
 
-
 TURN_ENDED: Mapping[str, EventType] = {
     "complete": "turn.completed",
     "failed": "turn.failed",

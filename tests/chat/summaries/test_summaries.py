@@ -6,15 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Self
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
-from app.chat.turns.questions import Question
+from app.chat.summaries.summarizer import Summarizer
+from app.chat.summaries.summary_model import SummaryModel
 from app.chat.turns.runner import TurnRunner
 from app.chat.turns.store import TurnStore
-from app.chat.turns.summarizer import Summarizer
-from app.chat.turns.summary_model import SummaryModel
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database
 from app.database.repositories.chat.turns import Turn
@@ -26,6 +25,7 @@ from app.graph.model_policy import ModelPolicy
 from app.graph.ports.chat_model import Completion, ModelError, ModelRequest, PublishText, Sampling, StreamTimeouts
 from app.graph.prompts import summary_prompt
 from app.services.limits.quotas import QuotaService, TurnBudget
+from tests.chat.turns.asking import answer, question
 from tests.fixtures.database import Sql
 from tests.support.fakes import INSTRUCTIONS, completion, price, turn_recovery
 
@@ -87,10 +87,10 @@ class Session:
         )
         self.budget: TurnBudget | None = None
         """What is reserved for an answer."""
-        self._asker = (user_id, uuid4(), session)
+        self._user_id, self._session = user_id, session
 
     async def ask(self, message: str, context: dict[str, Any] | None = None) -> Turn:
-        return await self.runner.answer(Question(*self._asker, message, context or {}, budget=self.budget))
+        return await answer(self.runner, question(self._user_id, self._session, message, context, budget=self.budget))
 
     async def talk(self, *numbers: int) -> list[Turn]:
         """Ask one question after the other, each when the summary is up to date."""

@@ -1,4 +1,4 @@
-"""Having a model take notes of what was said: paid for by the owner of the session, as its answers are."""
+"""Model calls for summaries. They count against the quota of the session's owner, like answers."""
 
 import asyncio
 import time
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 
-from app.chat.turns.cost import PriceFunction
-from app.chat.turns.ledger_entries import ledger_entries
+from app.chat.accounting.cost import PriceFunction
+from app.chat.accounting.ledger_entries import ledger_entries
 from app.core.types import new_id
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.usage import ledger
@@ -29,16 +29,16 @@ from app.graph.tokens import estimate_tokens, estimate_tokens_upper_bound
 from app.services.limits.quotas import QuotaService, TurnBudget
 
 _MAX_SUMMARY_TOKENS = 160
-"""Most tokens of the notes that are taken at once."""
+"""Maximum number of tokens of the summary of one step."""
 
 
 class SummaryUnavailableError(Exception):
-    """No model took notes."""
+    """No model returned a summary."""
 
 
 @dataclass(frozen=True, slots=True)
 class SummaryModel:
-    """Asks the models of the settings, one after the other. Every attempt is in the ledger."""
+    """Asks the default model, then the fallback models. Every attempt is recorded in the ledger."""
 
     model: ChatModel
     database: Database
@@ -47,31 +47,31 @@ class SummaryModel:
     quotas: QuotaService
 
     @property
-    def longest(self) -> timedelta:
-        """How long all attempts may take together."""
+    def max_duration(self) -> timedelta:
+        """Maximum duration of all attempts together."""
         return timedelta(seconds=len(self.policy.models) * self.policy.attempt_timeout)
 
-    async def take(
-        self, messages: Sequence[PromptMessage], owner: TurnOwner, *, session_id: int, is_counted: bool
+    async def summarize(
+        self, messages: Sequence[PromptMessage], owner: TurnOwner, *, session_id: int, has_quota: bool
     ) -> str:
-        """Return the notes. `is_counted`: the owner has a quota.
+        """Return the summary of the messages. With `has_quota`, its cost is reserved first.
 
         Raises:
-            NoNotesError: no model took any.
-            TooManyRequestsError: nothing is left of the quota.
-            DatabaseUnavailableError: PostgreSQL was away for too long.
+            SummaryUnavailableError: no model returned one.
+            TooManyRequestsError: the quota is used up.
+            DatabaseUnavailableError: PostgreSQL was not available for too long.
 
         """
         turn_id = new_id()
-        if is_counted:
-            life = self.longest + timedelta(seconds=STORE_TIMEOUT)
+        if has_quota:
+            life = self.max_duration + timedelta(seconds=STORE_TIMEOUT)
             await self.quotas.reserve(
                 self._budget(messages), turn_id=turn_id, user_id=owner.user_id, session_uuid=None, life=life
             )
         attempts: list[ModelAttempt] = []
         try:
             for model in self.policy.models:
-                # The same conversation gives the same notes, as far as the model can.
+                # Temperature 0: the same conversation gives the same summary, as far as the model permits.
                 sampling = Sampling(temperature=0, max_tokens=_MAX_SUMMARY_TOKENS)
                 completion = await self._try(ModelRequest(model, messages, sampling, owner), attempts)
                 if completion is not None:
@@ -89,7 +89,7 @@ class SummaryModel:
             await retry_until_available(record)
 
     async def _try(self, request: ModelRequest, attempts: list[ModelAttempt]) -> Completion | None:
-        began = time.perf_counter()
+        started = time.perf_counter()
         completion, code, token_counts = None, None, TokenCounts()
         try:
             completion = await self.model.complete(request, max_seconds=self.policy.attempt_timeout)
@@ -106,7 +106,7 @@ class SummaryModel:
                 ModelAttempt(
                     model_requested=request.model,
                     is_fallback=bool(attempts),
-                    latency_ms=round((time.perf_counter() - began) * 1000),
+                    latency_ms=round((time.perf_counter() - started) * 1000),
                     completion=completion,
                     error_code=code,
                     token_counts=token_counts,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from app.chat.turns.cost import PriceFunction, cost_usd
+from app.chat.accounting.cost import PriceFunction, cost_usd
 from app.database.repositories.usage.ledger import CallPurpose, LedgerEntry
 from app.graph.context import ModelAttempt
 
@@ -11,7 +11,7 @@ from app.graph.context import ModelAttempt
 def ledger_entries(
     attempts: Sequence[ModelAttempt], price: PriceFunction, *, purpose: CallPurpose = "answer"
 ) -> list[LedgerEntry]:
-    """Return what the ledger is told of the attempts that were made for one text."""
+    """Return the ledger entries of the attempts for one answer or summary, numbered from 1."""
     return [_ledger_entry(number, attempt, price, purpose) for number, attempt in enumerate(attempts, 1)]
 
 

@@ -1,13 +1,16 @@
-"""What a client asks, of which model, and in what manner: from the wire to a question that can be run."""
+"""Builds questions from requests: session, model, parameters, quota budget."""
 
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-from app.chat.schemas.messages import ChatRequest, ModelWishes
+from app.chat.schemas.messages import ChatRequest, ModelOptions
 from app.chat.schemas.models import ModelList, ModelResponse
 from app.chat.schemas.sessions import SessionCreate
+from app.chat.turns.presenters import direct_response, session_with_turn, turn_response
+from app.chat.turns.turn import Presenter, Question
 from app.core.exceptions import InvalidFieldError, UnprocessableError
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.chat.idempotency_keys import IdempotentRequest
@@ -19,80 +22,56 @@ from app.services.limits.quotas import QuotaService, TurnBudget
 from app.services.llm.catalog import ModelCatalog
 
 _PROMPT_OVERHEAD = 50
-"""Tokens that providers count besides the texts, at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What somebody asks in a session."""
-
-    user_id: int
-    user_uuid: UUID
-    session: UUID | NewSession
-    """A new session is stored with the question, or not at all."""
-    message: str
-    context: dict[str, Any]
-    """Overrides, key by key, what the session was created with."""
-    key: IdempotentRequest | None = None
-    policy: ModelPolicy | None = None
-    """Who answers it, and how. None: as always."""
-    budget: TurnBudget | None = None
-    """What to reserve of its owner's quota. None: there is no quota."""
-
-
-@dataclass(frozen=True, slots=True)
-class DirectQuestion:
-    """What somebody asks outside of any session."""
-
-    user_id: int
-    user_uuid: UUID
-    message: str
-    context: dict[str, Any]
-    key: IdempotentRequest | None = None
-    policy: ModelPolicy | None = None
-    budget: TurnBudget | None = None
-    """Both as of a question in a session."""
+"""Maximum number of tokens that a provider counts in addition to the texts of a prompt."""
+_MILLION = 1_000_000
+_NO_SAMPLING = Sampling()
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionBuilder:
-    """Makes questions.
+    """Checks a request against the allowed models and limits, and builds the question.
 
-    Each may raise `UnprocessableError`: no such model, more tokens than are allowed, a message that no model can take.
+    Every method that builds a question may raise `UnprocessableError`: the model is not allowed, `max_tokens` exceeds
+    the limit, or the message does not fit the context window of any model.
     """
 
     catalog: ModelCatalog
     policy: ModelPolicy
-    """What holds where a question says nothing."""
+    """Defaults for everything that a request leaves out."""
     quotas: QuotaService
 
     def in_session(
         self, user: Principal, session: UUID, request: ChatRequest, key: IdempotentRequest | None
     ) -> Question:
-        """Make a question in a session."""
+        """Build a question in a session."""
         policy = self._policy(request, request.message)
         budget = self._budget(user, request.message, request.context, policy)
-        return Question(user.id, user.uuid, session, request.message, request.context or {}, key, policy, budget)
+        return Question(
+            user, session, request.message, request.context or {}, Presenter(turn_response), key, policy, budget
+        )
 
-    def first(
+    def in_new_session(
         self, user: Principal, session: NewSession, request: SessionCreate, key: IdempotentRequest | None
     ) -> Question:
-        """Make the first question of a new session, which the request must hold."""
-        assert request.initial_message is not None  # noqa: S101 - the caller has looked
+        """Build the first question of a new session from `initial_message`, which must be set."""
+        assert request.initial_message is not None  # noqa: S101 - the caller has checked
         policy = self._policy(request, request.initial_message)
         budget = self._budget(user, request.initial_message, request.context, policy)
-        return Question(user.id, user.uuid, session, request.initial_message, {}, key, policy, budget)
+        presenter = Presenter(partial(session_with_turn, title=session.title), status_code=201)
+        return Question(user, session, request.initial_message, {}, presenter, key, policy, budget)
 
-    def directly(self, user: Principal, request: ChatRequest, key: IdempotentRequest | None) -> DirectQuestion:
-        """Make a question outside of any session."""
+    def direct(self, user: Principal, request: ChatRequest, key: IdempotentRequest | None) -> Question:
+        """Build a direct question."""
         policy = self._policy(request, request.message)
         budget = self._budget(user, request.message, request.context, policy)
-        return DirectQuestion(user.id, user.uuid, request.message, request.context or {}, key, policy, budget)
+        return Question(
+            user, None, request.message, request.context or {}, Presenter(direct_response), key, policy, budget
+        )
 
-    def models(self) -> ModelList:
-        """Return what a question may ask for."""
+    def available_models(self) -> ModelList:
+        """Return the models that a question may name, the default model first."""
         limit = self.policy.sampling.max_tokens
-        assert limit is not None  # noqa: S101 - a setting that is always there
+        assert limit is not None  # noqa: S101 - LLM_MAX_TOKENS always has a value
         return ModelList(
             models=[
                 ModelResponse(
@@ -108,37 +87,38 @@ class QuestionBuilder:
             max_tokens=limit,
         )
 
-    def _policy(self, wishes: ModelWishes, message: str) -> ModelPolicy | None:
-        policy = self._wished(wishes)
-        asked = policy or self.policy
-        if exceeds_context_window(message, asked.instructions({}), asked):
+    def _policy(self, options: ModelOptions, message: str) -> ModelPolicy | None:
+        """Return the policy that the request asks for. None: the default policy."""
+        policy = self._requested_policy(options)
+        effective = policy or self.policy
+        if exceeds_context_window(message, effective.instructions({}), effective):
             raise UnprocessableError("The message is too long for the model.", code="message_too_long")
         return policy
 
-    def _wished(self, wishes: ModelWishes) -> ModelPolicy | None:
+    def _requested_policy(self, options: ModelOptions) -> ModelPolicy | None:
         sampling = Sampling(
-            wishes.temperature, wishes.top_p, wishes.frequency_penalty, wishes.presence_penalty, wishes.max_tokens
+            options.temperature, options.top_p, options.frequency_penalty, options.presence_penalty, options.max_tokens
         )
-        if wishes.model is None and sampling == _NO_SAMPLING:
+        if options.model is None and sampling == _NO_SAMPLING:
             return None
         limit = self.policy.sampling.max_tokens
-        if wishes.max_tokens is not None and limit is not None and wishes.max_tokens > limit:
+        if options.max_tokens is not None and limit is not None and options.max_tokens > limit:
             raise InvalidFieldError("body.max_tokens", "less_than_equal", f"must be at most {limit}")
         models = self.policy.models
-        if wishes.model is not None:
-            if self.catalog.get(wishes.model) is None:
+        if options.model is not None:
+            if self.catalog.get(options.model) is None:
                 raise InvalidFieldError("body.model", "unknown_model", "is not one of GET /models")
-            models = tuple(dict.fromkeys((wishes.model, *self.catalog.fallbacks)))
+            models = tuple(dict.fromkeys((options.model, *self.catalog.fallbacks)))
         return replace(self.policy, models=models, sampling=sampling.over(self.policy.sampling))
 
     def _budget(
         self, user: Principal, message: str, context: dict[str, Any] | None, policy: ModelPolicy | None
     ) -> TurnBudget | None:
-        """Return the most that an answer may use; None: nobody counts it."""
+        """Return the upper bound of what an answer may use. None: no quota applies."""
         if not self.quotas.apply_to(user):
             return None
         policy = policy or self.policy
-        # As many tokens as the costliest text has; of English, half of it would do.
+        # Half a token per byte is the upper bound for any script; English needs half of it.
         question = len((policy.instructions(context or {}) + message).encode()) // 2 + _PROMPT_OVERHEAD
         answer = policy.sampling.max_tokens or 0
         return TurnBudget(
@@ -149,7 +129,3 @@ class QuestionBuilder:
 
     def _cost(self, model: str, prompt_tokens: int, completion_tokens: int) -> Decimal:
         return self.catalog.cost(model, prompt_tokens, completion_tokens) or Decimal(0)
-
-
-_MILLION = 1_000_000
-_NO_SAMPLING = Sampling()

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from app.chat.turns.cost import _COST_PRECISION
+from app.chat.accounting.cost import COST_PRECISION
 from app.database.repositories.usage.ledger import LedgerEntry
 
 
 def total_tokens(calls: Sequence[LedgerEntry]) -> int:
-    """Return the tokens of all attempts."""
+    """Return the sum of prompt and completion tokens of all attempts."""
     return sum(call.prompt_tokens + call.completion_tokens for call in calls)
 
 
 def answer_metadata(calls: Sequence[LedgerEntry], *, model: str) -> dict[str, Any]:
-    """Return what the metadata of an answer says of the attempts that were made for it. `model`: the one asked for."""
+    """Return the metadata fields that describe the attempts for an answer. `model` is the requested one."""
     last = calls[-1] if calls else None
     costs = [call.cost_usd for call in calls if call.cost_usd is not None]
     return {
@@ -30,6 +30,6 @@ def answer_metadata(calls: Sequence[LedgerEntry], *, model: str) -> dict[str, An
             "total": total_tokens(calls),
         },
         "tokens_estimated": any(call.is_estimated for call in calls),
-        "cost_usd": f"{sum(costs, Decimal(0)).quantize(_COST_PRECISION):f}" if len(costs) == len(calls) else None,
+        "cost_usd": f"{sum(costs, Decimal(0)).quantize(COST_PRECISION):f}" if len(costs) == len(calls) else None,
         "first_token_ms": last.first_token_ms if last else None,
     }

@@ -1,0 +1,167 @@
+"""Resources of the chat service: opened in its lifespan, closed in the reverse order."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from app.chat.idempotency.service import IdempotencyService
+from app.chat.sessions.service import SessionService
+from app.chat.streaming.cancellation import CancellationService
+from app.chat.streaming.publisher import StreamPublisher
+from app.chat.streaming.remote import RemoteStreams
+from app.chat.streaming.revocation import RevocationWatch
+from app.chat.streaming.service import StreamingService
+from app.chat.summaries.summarizer import Summarizer
+from app.chat.summaries.summary_model import SummaryModel
+from app.chat.turns.question_builder import QuestionBuilder
+from app.chat.turns.recovery import TurnRecovery, UsageEstimate
+from app.chat.turns.runner import STORE_AFTER_CANCEL_TIMEOUT, TurnRunner
+from app.chat.turns.service import TurnService
+from app.chat.turns.store import TurnStore
+from app.config import Settings
+from app.core.shutdown import SHUTDOWN_NOTICE
+from app.graph.builder import build_chat_graph
+from app.graph.model_policy import ModelPolicy
+from app.graph.ports.chat_model import ChatModel, Sampling
+from app.graph.prompts import instructions_builder
+from app.http.dependencies import Resources
+from app.services.limits.open_streams import OpenStreams
+from app.services.limits.quotas import QuotaService, default_quota
+from app.services.llm.caching import CachingChatModel
+from app.services.llm.catalog import ModelCatalog
+from app.services.llm.circuit_breaker import CircuitBreakers
+from app.services.llm.openai import OpenAIChatModel
+from app.services.llm.response_cache import ResponseCache
+from app.services.redis.cache_purger import running_cache_purger
+from app.services.redis.cancel_channel import CancelChannel
+from app.services.redis.client import open_redis
+from app.services.redis.stream_buffer import StreamBuffer
+
+_MAX_BLOCKING_READ = 5.0
+"""Maximum number of seconds for which a read may block in Redis."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatServices:
+    """Services that the routes call."""
+
+    sessions: SessionService
+    questions: QuestionBuilder
+    turns: TurnService
+    streaming: StreamingService
+    cancellation: CancellationService
+    open_streams: OpenStreams
+    quotas: QuotaService
+
+
+@asynccontextmanager
+async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
+    """Open the model client and Redis clients, compile the graph, and start the background tasks."""
+    settings, database = resources.settings, resources.database
+    async with AsyncExitStack() as stack:
+        provider = OpenAIChatModel.from_settings(settings)
+        stack.push_async_callback(provider.close)
+        blocking_redis = open_redis(settings, longest_wait=_MAX_BLOCKING_READ)
+        stack.push_async_callback(blocking_redis.aclose)
+        model: ChatModel = provider
+        if settings.LLM_CACHE_TTL > 0:
+            cache = ResponseCache(resources.breaker, seconds=settings.LLM_CACHE_TTL, scope=settings.LLM_CACHE_SCOPE)
+            model = cached = CachingChatModel(provider, cache)
+            stack.push_async_callback(cached.close)
+        cache_purger = await stack.enter_async_context(running_cache_purger(resources.breaker))
+        buffer = StreamBuffer(resources.breaker, blocking_redis)
+        channel = CancelChannel(resources.breaker, blocking_redis)
+        publisher = StreamPublisher(buffer)
+        graph = build_chat_graph()
+        catalog = ModelCatalog.from_settings(settings)
+        recovery = TurnRecovery(
+            database, buffer.published_text, UsageEstimate(catalog.primary, settings.LLM_HISTORY_MESSAGES, catalog.cost)
+        )
+        idempotency = IdempotencyService(database, recovery)
+        policy = _default_policy(settings, catalog)
+        breakers = CircuitBreakers(
+            [model.name for model in catalog.models],
+            failures=settings.LLM_BREAKER_FAILURES,
+            pause=settings.LLM_BREAKER_PAUSE,
+        )
+        quotas = QuotaService(database, default_quota(settings))
+        questions = QuestionBuilder(catalog, policy, quotas)
+        summary_model = SummaryModel(provider, database, policy, catalog.cost, quotas)
+        summarizer = Summarizer(summary_model, database, policy, batch=settings.LLM_SUMMARY_MESSAGES)
+        runner = TurnRunner(
+            graph=graph,
+            model=model,
+            database=database,
+            policy=policy,
+            summarizer=summarizer if settings.LLM_SUMMARY_ENABLED else None,
+            store=TurnStore(database, recovery, quotas),
+            price=catalog.cost,
+            turn_timeout=settings.LLM_TURN_TIMEOUT,
+            health=breakers,
+            publisher=publisher,
+        )
+        open_streams = OpenStreams(settings.STREAMS_PER_USER)
+        resources.heartbeat.show("models", lambda: breakers.states)
+        resources.heartbeat.show("turns", lambda: runner.running_count)
+        resources.heartbeat.show("streams", lambda: open_streams.open)
+        remote_streams = RemoteStreams(database, buffer)
+        revocations = RevocationWatch(database)
+        for task in (publisher.run(), runner.watch(), revocations.run(), channel.listen(runner.cancel)):
+            _start(stack, task)
+
+        async def drain() -> None:
+            now = asyncio.get_running_loop().time
+            deadline = now() + max(settings.SHUTDOWN_GRACE - SHUTDOWN_NOTICE - STORE_AFTER_CANCEL_TIMEOUT, 0)
+            await runner.drain(deadline - now())
+            await summarizer.drain(max(deadline - now(), 0))
+            remote_streams.close_all()
+
+        async def drain_when_stopping() -> None:
+            await resources.stopping.wait()
+            await asyncio.sleep(SHUTDOWN_NOTICE)
+            await drain()
+
+        stack.push_async_callback(drain)
+        _start(stack, drain_when_stopping())
+        streaming = StreamingService(runner, idempotency, remote_streams, revocations)
+        turns = TurnService(runner, idempotency, streaming)
+        yield {
+            "graph": graph,
+            "breakers": breakers,
+            "chat": ChatServices(
+                sessions=SessionService(database, turns, recovery, idempotency, questions, cache_purger),
+                questions=questions,
+                turns=turns,
+                streaming=streaming,
+                cancellation=CancellationService(database, runner, remote_streams, channel),
+                open_streams=open_streams,
+                quotas=quotas,
+            ),
+        }
+
+
+def _default_policy(settings: Settings, catalog: ModelCatalog) -> ModelPolicy:
+    return ModelPolicy(
+        models=(catalog.primary, *catalog.fallbacks),
+        retries_per_model=settings.LLM_RETRIES_PER_MODEL,
+        attempt_timeout=settings.LLM_ATTEMPT_TIMEOUT,
+        history_messages=settings.LLM_HISTORY_MESSAGES,
+        instructions=instructions_builder(settings.LLM_SYSTEM_PROMPT),
+        context_windows={model.name: model.context_window for model in catalog.models},
+        stream_pause=settings.LLM_STREAM_PAUSE,
+        stream_timeout=settings.LLM_STREAM_TIMEOUT,
+        sampling=Sampling(temperature=settings.LLM_TEMPERATURE, max_tokens=settings.LLM_MAX_TOKENS),
+    )
+
+
+def _start(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+    """Run a background task until the stack is closed."""
+    task = asyncio.create_task(work)
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    stack.push_async_callback(end)

@@ -1,0 +1,22 @@
+"""HTTP responses for the results of the chat services."""
+
+from typing import TypeVar
+
+from fastapi import Response
+
+from app.chat.idempotency.responses import SerializedResponse
+from app.chat.streaming.response import EventStreamResponse
+from app.chat.streaming.service import EventFrames
+from app.core.types import ResponseModel
+
+M = TypeVar("M", bound=ResponseModel)
+
+
+def to_response(result: M | SerializedResponse | EventFrames) -> M | Response:
+    """Return an HTTP response: models are left to the framework, other results become a response as they are."""
+    if isinstance(result, ResponseModel):
+        return result
+    if isinstance(result, SerializedResponse):
+        headers = {"Idempotent-Replayed": "true"} if result.is_replay else {}
+        return Response(result.body, result.status_code, headers, media_type=result.media_type)
+    return EventStreamResponse(result)

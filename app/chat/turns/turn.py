@@ -1,0 +1,72 @@
+"""A question, and the turn that answers it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from app.chat.streaming.publisher import AnswerStream
+from app.core.types import ResponseModel
+from app.database.repositories.accounts.callers import Principal
+from app.database.repositories.chat.idempotency_keys import IdempotentRequest
+from app.database.repositories.chat.sessions import NewSession
+from app.database.repositories.chat.turns import Answer, StartedTurn, Turn
+from app.graph.model_policy import ModelPolicy
+from app.services.limits.quotas import TurnBudget
+
+
+@dataclass(frozen=True, slots=True)
+class Presenter:
+    """Response of the endpoint that a question came from."""
+
+    response: Callable[[Any], ResponseModel]
+    """Builds the response body of a finished turn (`Turn`, or `DirectTurn` for a direct question)."""
+    status_code: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question in a session, or a direct one."""
+
+    user: Principal
+    session: UUID | NewSession | None
+    """None: a direct question, which is not stored. A new session is stored with its first question or not at all."""
+    message: str
+    context: dict[str, Any]
+    """Overrides the context of the session, key by key."""
+    presenter: Presenter
+    key: IdempotentRequest | None = None
+    policy: ModelPolicy | None = None
+    """Models and parameters. None: the default policy."""
+    budget: TurnBudget | None = None
+    """Amount to reserve of the user's quota. None: no quota applies."""
+
+    @property
+    def session_uuid(self) -> UUID | None:
+        """Public id of the session; None for a direct question."""
+        return self.session.uuid if isinstance(self.session, NewSession) else self.session
+
+
+@dataclass(frozen=True, slots=True)
+class DirectTurn:
+    """Finished turn of a direct question."""
+
+    id: UUID
+    answer: Answer
+
+
+FinishedTurn = Turn | DirectTurn
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTurn:
+    """A turn that this process is running."""
+
+    id: UUID
+    """Public id of the answer."""
+    question: Question
+    started: StartedTurn | None
+    """The stored question; None for a direct question."""
+    stream: AnswerStream
+    result: asyncio.Task[FinishedTurn]

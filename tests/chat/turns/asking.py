@@ -1,0 +1,52 @@
+"""Questions and their answers, for tests that call the turn runner without HTTP."""
+
+import asyncio
+from typing import Any
+from uuid import UUID, uuid4
+
+from app.chat.turns.presenters import direct_response, turn_response
+from app.chat.turns.runner import TurnRunner
+from app.chat.turns.turn import DirectTurn, Presenter, Question
+from app.database.repositories.accounts.callers import Principal
+from app.database.repositories.chat.idempotency_keys import IdempotentRequest
+from app.database.repositories.chat.turns import Turn
+from app.services.limits.quotas import TurnBudget
+
+USER = uuid4()
+
+
+def principal(user_id: int) -> Principal:
+    return Principal(user_id, USER, role="user", is_verified=True, session_uuid=uuid4())
+
+
+def question(
+    user_id: int,
+    session: UUID,
+    message: str = "Hi",
+    context: dict[str, Any] | None = None,
+    *,
+    key: IdempotentRequest | None = None,
+    budget: TurnBudget | None = None,
+) -> Question:
+    presenter = Presenter(turn_response)
+    return Question(principal(user_id), session, message, context or {}, presenter, key=key, budget=budget)
+
+
+def direct_question(user_id: int, message: str = "Hi") -> Question:
+    return Question(principal(user_id), None, message, {}, Presenter(direct_response))
+
+
+async def answer(runner: TurnRunner, asked: Question) -> Turn:
+    """Ask a question in a session as a request does: cancelling it does not cancel the turn."""
+    running = await runner.launch(asked, stream=False)
+    turn = await asyncio.shield(running.result)
+    assert isinstance(turn, Turn)
+    return turn
+
+
+async def answer_direct(runner: TurnRunner, asked: Question) -> DirectTurn:
+    """Ask a direct question likewise."""
+    running = await runner.launch(asked, stream=False)
+    turn = await asyncio.shield(running.result)
+    assert isinstance(turn, DirectTurn)
+    return turn
