@@ -14,7 +14,7 @@ def turn_response(turn: Turn) -> TurnResponse:
     return TurnResponse(
         user_message=question_message(turn.started, turn.question, turn.question_meta),
         ai_response=answer_message(turn),
-        session_updated=SessionUpdated(message_count=turn.settled.message_count, updated_at=turn.settled.updated_at),
+        session_updated=SessionUpdated(message_count=turn.session.message_count, updated_at=turn.session.updated_at),
     )
 
 
@@ -41,7 +41,7 @@ def answer_message(turn: Turn) -> MessageResponse:
         role="assistant",
         content=answer.content,
         status=answer.status,
-        timestamp=turn.settled.updated_at,
+        timestamp=turn.session.updated_at,
         metadata=answer.meta,
         tokens_used=answer.tokens_used,
         processing_time_ms=answer.processing_time_ms,

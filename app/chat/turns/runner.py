@@ -31,7 +31,7 @@ from app.core.exceptions import (
 )
 from app.core.types import new_id
 from app.database.connection import REQUEST_TIMEOUT, Database
-from app.database.repositories.chat import idempotency_keys, turns
+from app.database.repositories.chat import idempotency_keys, turn_leases
 from app.database.repositories.chat.sessions import NewSession
 from app.database.repositories.chat.turns import Answer, NewTurn, StartedTurn, Turn
 from app.database.repositories.usage import ledger
@@ -154,7 +154,7 @@ class TurnRunner:
                 continue
             try:
                 async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-                    cancellation = await turns.renew_leases(
+                    cancellation = await turn_leases.renew_leases(
                         connection, turn_ids=list(self.running_turns), lease=LEASE, renew_before=_RENEW_THRESHOLD
                     )
             except DatabaseUnavailableError:

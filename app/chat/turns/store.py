@@ -11,7 +11,7 @@ from app.chat.turns.questions import DirectQuestion, Question
 from app.chat.turns.recovery import TurnRecovery
 from app.core.exceptions import ConflictError, DatabaseUnavailableError, NotFoundError, TooManyRequestsError
 from app.database.connection import REQUEST_TIMEOUT, Database
-from app.database.repositories.chat import idempotency_keys, sessions, turns
+from app.database.repositories.chat import idempotency_keys, sessions, turn_leases, turn_queries, turns
 from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError
 from app.database.repositories.chat.sessions import NewSession
 from app.database.repositories.chat.turns import ActiveTurnError, NewTurn, StartedTurn, UpdatedSession
@@ -47,7 +47,7 @@ class TurnStore:
     async def interrupt(self, answer_uuid: UUID) -> None:
         """Give up a question whose storing was not confirmed: it would keep session and key busy for nobody."""
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-            await turns.interrupt_turn(connection, answer_uuid=answer_uuid)
+            await turn_leases.interrupt_turn(connection, answer_uuid=answer_uuid)
 
     async def complete(self, user_id: int, started: StartedTurn, outcome: GraphResult) -> UpdatedSession:
         """Store the answer, and account for it. Harmless to repeat.
@@ -63,7 +63,7 @@ class TurnStore:
             )
             if settled is not None:
                 return settled
-            found = await turns.find_completed(connection, started)
+            found = await turn_queries.find_completed(connection, started)
         match found:
             case None:
                 raise NotFoundError("The session was deleted while the question was being answered.")
@@ -120,7 +120,9 @@ class TurnStore:
                 if await self.recovery.recover_in_session(user_id=new.user_id, session_uuid=new.session_uuid):
                     continue
                 async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-                    active = await turns.find_active(connection, user_id=new.user_id, session_uuid=new.session_uuid)
+                    active = await turn_queries.find_active(
+                        connection, user_id=new.user_id, session_uuid=new.session_uuid
+                    )
                 if active is None:
                     continue  # it ended just now
                 raise ConflictError(
