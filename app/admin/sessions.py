@@ -22,7 +22,7 @@ from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseSession
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.audit import audit_log
 from app.database.repositories.audit.audit_log import AuditAction, NewAuditEntry, RequestOrigin
-from app.database.repositories.chat import admin_sessions, sessions, turns
+from app.database.repositories.chat import admin_sessions, sessions, turn_leases
 from app.database.repositories.chat.admin_sessions import SessionOverview
 from app.database.repositories.usage import totals
 from app.services.redis.cache_purger import CachePurger
@@ -133,7 +133,7 @@ class SessionAdminService:
             found = await _get_session(transaction, session_uuid)
             status = await _status(transaction, found, message_uuid)
             if status in _ACTIVE:
-                await turns.request_cancel(
+                await turn_leases.request_cancel(
                     await transaction.connection(),
                     user_id=found.owner_id,
                     session_uuid=session_uuid,

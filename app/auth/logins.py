@@ -20,6 +20,7 @@ from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.accounts.credentials import LoginAccount
 from app.database.repositories.audit import audit_log
 from app.database.repositories.audit.audit_log import AuditAction, NewAuditEntry, RequestOrigin
+from app.database.retry import retry_until_available
 from app.services.limits.hashing_slots import Places
 
 REFRESH_GRACE = timedelta(seconds=10)
@@ -224,15 +225,12 @@ class LoginService:
 
     def _restart_grace_later(self, session_uuid: UUID, token_hash: bytes) -> None:
         async def restart() -> None:
-            async with asyncio.timeout(_GRACE_RESTART_TIMEOUT):
-                while True:
-                    try:
-                        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-                            return await auth_sessions.restart_grace(connection, session_uuid, token_hash=token_hash)
-                    except DatabaseUnavailableError:
-                        await asyncio.sleep(_GRACE_RESTART_INTERVAL)
+            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+                await auth_sessions.restart_grace(connection, session_uuid, token_hash=token_hash)
 
-        task = asyncio.create_task(restart())
+        task = asyncio.create_task(
+            retry_until_available(restart, max_seconds=_GRACE_RESTART_TIMEOUT, interval=_GRACE_RESTART_INTERVAL)
+        )
         self._tasks.add(task)
         task.add_done_callback(self._finished)
 

@@ -1,7 +1,5 @@
 """Migrations: run them, and find out whether they have been run."""
 
-import asyncio
-import time
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,9 +12,11 @@ from sqlalchemy.exc import ProgrammingError
 
 from app.core.exceptions import DatabaseUnavailableError, StartupError
 from app.database.connection import Database, translate_driver_errors
+from app.database.retry import retry_until_available
 
 STARTUP_TIMEOUT = 15.0
-"""Seconds a starting process waits for PostgreSQL."""
+"""Time that a starting process waits for PostgreSQL, in seconds."""
+_STARTUP_RETRY_INTERVAL = 0.3
 
 _ALEMBIC_INI = Path(__file__).parents[2] / "alembic.ini"
 
@@ -89,16 +89,12 @@ async def wait_for_schema(database: Database) -> None:
         StartupError: it does not answer, or the schema is missing or behind.
 
     """
-    give_up = time.monotonic() + STARTUP_TIMEOUT
-    while True:
-        try:
-            await require_current_schema(database)
-        except DatabaseUnavailableError:
-            if time.monotonic() > give_up:
-                raise StartupError("PostgreSQL does not answer, or refuses: see DATABASE_URL") from None
-            await asyncio.sleep(0.3)
-        else:
-            return
+    try:
+        await retry_until_available(
+            lambda: require_current_schema(database), max_seconds=STARTUP_TIMEOUT, interval=_STARTUP_RETRY_INTERVAL
+        )
+    except DatabaseUnavailableError:
+        raise StartupError("PostgreSQL does not answer, or refuses the connection: see DATABASE_URL") from None
 
 
 async def _current_revision(database: Database) -> str | None:

@@ -1,32 +1,43 @@
-"""Storing what has been paid for."""
+"""Retries of database operations while PostgreSQL is unavailable."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_fixed
+
 from app.core.exceptions import DatabaseUnavailableError
 
 STORE_TIMEOUT = 15.0
-"""Seconds that are tried while PostgreSQL is away."""
-_RETRY_INTERVAL = 0.5
-"""Seconds between attempts."""
+"""Default time for all attempts together, in seconds."""
+STORE_RETRY_INTERVAL = 0.5
+"""Default pause between two attempts, in seconds."""
 
 T = TypeVar("T")
 
 
-async def retry_until_available(store: Callable[[], Awaitable[T]]) -> T:
-    """Try again while PostgreSQL is away, for a while. `store` must be harmless to repeat.
+async def retry_until_available(
+    operation: Callable[[], Awaitable[T]],
+    *,
+    max_seconds: float = STORE_TIMEOUT,
+    interval: float = STORE_RETRY_INTERVAL,
+) -> T:
+    """Run an idempotent operation, repeat it while PostgreSQL is unavailable, and return its result.
+
+    `max_seconds` bounds all attempts and pauses together; an attempt that is running then is cancelled. `interval` is
+    the pause between two attempts in seconds. Any other error is raised at once.
 
     Raises:
-        DatabaseUnavailableError: it was away for too long.
+        DatabaseUnavailableError: PostgreSQL was unavailable for `max_seconds`.
 
     """
+
+    async def attempt() -> T:  # tenacity awaits only what is a coroutine function; callers pass lambdas
+        return await operation()
+
+    retrying = AsyncRetrying(retry=retry_if_exception_type(DatabaseUnavailableError), wait=wait_fixed(interval))
     try:
-        async with asyncio.timeout(STORE_TIMEOUT):
-            while True:
-                try:
-                    return await store()
-                except DatabaseUnavailableError:
-                    await asyncio.sleep(_RETRY_INTERVAL)
+        async with asyncio.timeout(max_seconds):
+            return await retrying(attempt)
     except TimeoutError:
         raise DatabaseUnavailableError from None

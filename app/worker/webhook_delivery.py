@@ -19,6 +19,7 @@ from app.database.repositories.audit import audit_log
 from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
 from app.database.repositories.webhooks import deliveries
 from app.database.repositories.webhooks.deliveries import ClaimedDelivery, DeliveryAttempt
+from app.database.retry import retry_until_available
 from app.services.http.ssrf_safe_client import OutgoingRequestError, ResponseHead, SsrfSafeClient
 from app.services.webhooks.payload import (
     redacted_request_headers,
@@ -189,14 +190,12 @@ class WebhookDelivery:
 
     async def _note(self, delivery: ClaimedDelivery, attempt: DeliveryAttempt, *, until: float) -> None:
         """Write down what came of it. While the lease lasts, an outage of PostgreSQL is waited out."""
-        while True:
-            try:
-                await self._note_once(delivery, attempt)
-                break
-            except DatabaseUnavailableError:
-                if time.monotonic() > until:
-                    raise
-                await asyncio.sleep(_STORE_RETRY_SECONDS)
+        # At least one attempt, even if the lease is over: it counts unless another process has claimed the event.
+        await retry_until_available(
+            lambda: self._note_once(delivery, attempt),
+            max_seconds=max(REQUEST_TIMEOUT, until - time.monotonic()),
+            interval=_STORE_RETRY_SECONDS,
+        )
         _log(delivery, attempt)
 
     async def _note_once(self, delivery: ClaimedDelivery, attempt: DeliveryAttempt) -> None:

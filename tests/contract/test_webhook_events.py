@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from app.core.types import new_id
 from app.database.connection import Database
-from app.database.repositories.chat import sessions, turn_recovery, turns
+from app.database.repositories.chat import sessions, turn_leases, turn_recovery, turns
 from app.database.repositories.chat.sessions import NewSession
 from app.database.repositories.chat.turns import Answer, FinalStatus, NewTurn, StartedTurn
 from app.database.repositories.usage.ledger import LedgerEntry
@@ -197,7 +197,7 @@ async def test_a_turn_that_is_given_up_at_its_start_is_told_of(
     _, turn = await started(pool, sql, ada)
     for _ in range(2):
         async with pool.autocommit() as connection:
-            await turns.interrupt_turn(connection, answer_uuid=turn.answer_uuid)
+            await turn_leases.interrupt_turn(connection, answer_uuid=turn.answer_uuid)
     ((kind, data),) = told(sql)
     assert (kind, data["session_id"]) == ("turn.interrupted", str(turn.session_uuid))
 

@@ -70,7 +70,7 @@ async def test_a_connection_that_was_left_in_the_middle_is_not_used_again(pool: 
     assert await process_of(pool) != before
 
 
-@pytest.mark.parametrize("way", ["direct", "autocommit", "reading", "transaction"])
+@pytest.mark.parametrize("way", ["driver_connection", "autocommit", "read_only", "transaction"])
 async def test_a_server_that_refuses_a_connection_is_away(settings: Settings, way: str) -> None:
     nowhere = make_url(settings.DATABASE_URL).set(database="nothing").render_as_string(hide_password=False)
     refused = Database.from_settings(settings.model_copy(update={"DATABASE_URL": nowhere}), application_name="refused")

@@ -13,7 +13,7 @@ from app.chat.turns.turn import FinishedTurn, Presenter, Question
 from app.core.exceptions import ConflictError, DatabaseUnavailableError, NotFoundError, UnprocessableError
 from app.core.types import ResponseModel
 from app.database.connection import REQUEST_TIMEOUT, Database
-from app.database.repositories.chat import idempotency_keys, turns
+from app.database.repositories.chat import idempotency_keys, turn_queries
 from app.database.repositories.chat.idempotency_keys import (
     IdempotencyKeyTakenError,
     IdempotentRequest,
@@ -100,7 +100,7 @@ class IdempotencyService:
         if stored.is_orphaned:
             await self.recovery.recover_in_session(user_id=key.user_id, session_uuid=stored.session_uuid)
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-            return await turns.find_turn(connection, user_id=key.user_id, answer_uuid=stored.turn_id)
+            return await turn_queries.find_turn(connection, user_id=key.user_id, answer_uuid=stored.turn_id)
 
     async def _store(self, response: StoredResponse, turn: Turn) -> None:
         # If PostgreSQL is not available nothing is lost: a replay builds the same bytes from the stored turn.

@@ -9,7 +9,7 @@ from app.chat.turns.presenters import message_response
 from app.chat.turns.runner import TurnRunner
 from app.core.exceptions import NotFoundError
 from app.database.connection import REQUEST_TIMEOUT, Database
-from app.database.repositories.chat import turns
+from app.database.repositories.chat import turn_leases
 from app.services.redis.cancel_channel import CancelChannel
 
 _CANCEL_TIMEOUT = 6.0
@@ -40,7 +40,7 @@ class CancellationService:
         if message.status not in {"pending", "streaming"}:
             return message
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-            await turns.request_cancel(
+            await turn_leases.request_cancel(
                 connection,
                 user_id=ref.user_id,
                 session_uuid=ref.session_uuid,

@@ -16,7 +16,7 @@ def turn_response(turn: Turn) -> TurnResponse:
     return TurnResponse(
         user_message=question_message(turn.started, turn.question, turn.question_meta),
         ai_response=answer_message(turn),
-        session_updated=SessionUpdated(message_count=turn.settled.message_count, updated_at=turn.settled.updated_at),
+        session_updated=SessionUpdated(message_count=turn.session.message_count, updated_at=turn.session.updated_at),
     )
 
 
@@ -27,8 +27,8 @@ def session_with_turn(turn: Turn, *, title: str) -> SessionCreated:
         title=title,
         context=turn.started.session_meta,
         created_at=turn.started.created_at,
-        updated_at=turn.settled.updated_at,
-        message_count=turn.settled.message_count,
+        updated_at=turn.session.updated_at,
+        message_count=turn.session.message_count,
         first_message=question_message(turn.started, turn.question, turn.question_meta),
         ai_response=answer_message(turn),
     )
@@ -72,7 +72,7 @@ def answer_message(turn: FinishedTurn) -> MessageResponse:
         role="assistant",
         content=answer.content,
         status=answer.status,
-        timestamp=turn.settled.updated_at,
+        timestamp=turn.session.updated_at,
         metadata=answer.meta,
         tokens_used=answer.tokens_used,
         processing_time_ms=answer.processing_time_ms,

@@ -12,7 +12,7 @@ from app.chat.turns.recovery import TurnRecovery
 from app.chat.turns.turn import DirectTurn, FinishedTurn, Question
 from app.core.exceptions import ConflictError, DatabaseUnavailableError, NotFoundError, TooManyRequestsError
 from app.database.connection import REQUEST_TIMEOUT, Database
-from app.database.repositories.chat import idempotency_keys, sessions, turns
+from app.database.repositories.chat import idempotency_keys, sessions, turn_leases, turn_queries, turns
 from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError
 from app.database.repositories.chat.sessions import NewSession
 from app.database.repositories.chat.turns import ActiveTurnError, NewTurn, StartedTurn, Turn, UpdatedSession
@@ -70,7 +70,7 @@ class TurnStore:
     async def interrupt(self, answer_uuid: UUID) -> None:
         """Mark an answer as interrupted whose storing was not confirmed, so that session and key are free again."""
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-            await turns.interrupt_turn(connection, answer_uuid=answer_uuid)
+            await turn_leases.interrupt_turn(connection, answer_uuid=answer_uuid)
 
     async def complete(
         self, question: Question, started: StartedTurn | None, turn_id: UUID, result: GraphResult
@@ -119,7 +119,7 @@ class TurnStore:
             session = await turns.complete_turn(connection, started, result.answer, user_id=user_id, calls=result.calls)
             if session is not None:
                 return session
-            completed = await turns.find_completed(connection, started)
+            completed = await turn_queries.find_completed(connection, started)
         match completed:
             case None:
                 raise NotFoundError("The session was deleted while the question was being answered.")
@@ -174,7 +174,9 @@ class TurnStore:
                 if await self.recovery.recover_in_session(user_id=new.user_id, session_uuid=new.session_uuid):
                     continue
                 async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-                    active = await turns.find_active(connection, user_id=new.user_id, session_uuid=new.session_uuid)
+                    active = await turn_queries.find_active(
+                        connection, user_id=new.user_id, session_uuid=new.session_uuid
+                    )
                 if active is None:
                     continue  # it has ended in the meantime
                 raise ConflictError(

@@ -13,7 +13,7 @@ from app.database.connection import Database
 from app.database.models import ChatMessage, ChatSession
 from app.database.repositories.accounts import erasure, users
 from app.database.repositories.accounts.users import NewUser
-from app.database.repositories.chat import sessions, turns
+from app.database.repositories.chat import sessions, turn_leases, turn_queries, turns
 from app.database.repositories.chat.sessions import NewSession
 from app.database.repositories.chat.turns import ActiveTurnError, Answer, NewTurn
 from app.database.repositories.usage.ledger import LedgerEntry
@@ -125,7 +125,7 @@ async def test_nor_do_they_and_the_erasure_of_the_account(pool: Database, sql: S
 
     async def abandon(answer_uuid: UUID) -> None:
         async with pool.autocommit() as connection:
-            await turns.interrupt_turn(connection, answer_uuid=answer_uuid)
+            await turn_leases.interrupt_turn(connection, answer_uuid=answer_uuid)
 
     for number in range(20):
         async with pool.transaction() as transaction:
@@ -148,7 +148,7 @@ async def test_storing_an_answer_twice_stores_it_once(owner: Owner, pool: Databa
     first = await owner.settle(turn)
     assert await owner.settle(turn) is None
     async with pool.autocommit() as connection:
-        assert await turns.find_completed(connection, turn) == ("complete", first)
+        assert await turn_queries.find_completed(connection, turn) == ("complete", first)
     assert sql.value("SELECT count(*) FROM llm_calls") == 1
 
 
@@ -170,7 +170,7 @@ async def test_renewing_leases_waits_for_nobody(owner: Owner, pool: Database, sq
     async with pool.transaction() as transaction:
         await transaction.execute(select(ChatMessage).where(ChatMessage.uuid == ids[1]).with_for_update())
         async with pool.autocommit(max_seconds=1) as connection:
-            await turns.renew_leases(connection, turn_ids=ids, lease=LEASE, renew_before=LEASE / 2)
+            await turn_leases.renew_leases(connection, turn_ids=ids, lease=LEASE, renew_before=LEASE / 2)
     renewed = "SELECT count(*) FROM chat_messages WHERE lease_expires_at > now() + interval '30 seconds'"
     assert sql.value(renewed) == 2
 
@@ -181,7 +181,9 @@ async def test_only_turns_that_are_asked_for_are_watched(owner: Owner, pool: Dat
     assert theirs is not None
     sql.do("UPDATE chat_messages SET cancel_requested_at = now() WHERE role = 'assistant'")
     async with pool.autocommit() as connection:
-        found = await turns.renew_leases(connection, turn_ids=[ours.answer_uuid], lease=LEASE, renew_before=LEASE / 2)
+        found = await turn_leases.renew_leases(
+            connection, turn_ids=[ours.answer_uuid], lease=LEASE, renew_before=LEASE / 2
+        )
     assert found == {ours.answer_uuid}
 
 
@@ -190,7 +192,7 @@ async def test_a_turn_that_was_deleted_is_to_be_stopped(owner: Owner, pool: Data
     ids = [turn.answer_uuid for turn in started if turn is not None]
     sql.do("DELETE FROM chat_sessions WHERE id = (SELECT session_id FROM chat_messages WHERE uuid = %s)", [str(ids[0])])
     async with pool.autocommit() as connection:
-        found = await turns.renew_leases(connection, turn_ids=ids, lease=LEASE, renew_before=LEASE / 2)
+        found = await turn_leases.renew_leases(connection, turn_ids=ids, lease=LEASE, renew_before=LEASE / 2)
     assert found == {ids[0]}
 
 
@@ -203,13 +205,13 @@ async def test_a_stop_is_asked_for_by_the_owner_of_an_answer_under_way_only(
     asked = "SELECT count(*) FROM chat_messages WHERE cancel_requested_at IS NOT NULL"
     for user_id, session_uuid in ((owner.user_id + 1, session.uuid), (owner.user_id, turn.answer_uuid)):
         async with pool.autocommit() as connection:
-            await turns.request_cancel(
+            await turn_leases.request_cancel(
                 connection, user_id=user_id, session_uuid=session_uuid, answer_uuid=turn.answer_uuid
             )
         assert sql.value(asked) == 0
     await owner.settle(turn)
     async with pool.autocommit() as connection:
-        await turns.request_cancel(
+        await turn_leases.request_cancel(
             connection, user_id=owner.user_id, session_uuid=session.uuid, answer_uuid=turn.answer_uuid
         )
     assert sql.value(asked) == 0

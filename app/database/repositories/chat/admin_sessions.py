@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.database.models import ChatMessage, ChatSession, User
-from app.database.repositories.chat.turns import ACTIVE
+from app.database.repositories.chat.turn_fragments import IS_ACTIVE
 
 
 class SessionOverview(NamedTuple):
@@ -111,7 +111,7 @@ async def list_page(  # noqa: PLR0913 - what may be looked for
     if is_archived is not None:
         wanted = wanted.where(ChatSession.is_active.is_not(is_archived))
     if is_running is not None:
-        running = select(ChatMessage.session_id).where(ACTIVE)
+        running = select(ChatMessage.session_id).where(IS_ACTIVE)
         wanted = wanted.where(ChatSession.id.in_(running) if is_running else ChatSession.id.not_in(running))
     total = await session.scalar(select(func.count()).select_from(wanted.subquery()))
     some = wanted.order_by(ChatSession.id.desc()).offset((page - 1) * size).limit(size).subquery()

@@ -20,7 +20,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
 
 from app.database.models import ChatMessage, ChatSession
-from app.database.repositories.chat.turns import ACTIVE, Answer, preview
+from app.database.repositories.chat.turn_fragments import IS_ACTIVE, message_preview
+from app.database.repositories.chat.turns import Answer
 from app.database.repositories.usage import ledger
 from app.database.repositories.usage.ledger import LedgerEntry
 from app.database.repositories.webhooks import event_outbox
@@ -41,7 +42,7 @@ class OrphanedTurn:
     """Of the question and what went with it, as far as it is still there."""
 
 
-_IS_ORPHANED = (ACTIVE, ChatMessage.lease_expires_at < func.now())
+_IS_ORPHANED = (IS_ACTIVE, ChatMessage.lease_expires_at < func.now())
 _SENT = aliased(ChatMessage)
 _sent_lengths = (
     select(func.char_length(_SENT.content).label("characters"))
@@ -139,7 +140,7 @@ async def interrupt_orphaned(
             "p_status": answer.status,
             "p_meta": answer.meta,
             "p_tokens_used": answer.tokens_used,
-            "p_preview": preview(answer.content),
+            "p_preview": message_preview(answer.content),
             **event_outbox.parameters(event_outbox.TURN_ENDED[answer.status]),
         },
     )

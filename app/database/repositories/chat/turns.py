@@ -1,4 +1,4 @@
-"""The hot path: what a turn writes and reads. Each function is one statement, each statement one transaction."""
+"""Statements that start and complete a turn: the hot path, one statement and one transaction each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ from uuid import UUID
 
 from asyncpg import UniqueViolationError
 from sqlalchemy import (
-    ARRAY,
     CTE,
     ColumnElement,
     Interval,
@@ -16,30 +15,24 @@ from sqlalchemy import (
     Text,
     Uuid,
     and_,
-    any_,
     bindparam,
-    column,
     func,
     literal,
-    literal_column,
     null,
-    or_,
     select,
     true,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.orm import aliased
 
 from app.database import driver
 from app.database.connection import violated_constraint
 from app.database.driver import AnyConnection, Statement, StatementRefusedError
-from app.database.models import ChatMessage, ChatSession, User
-from app.database.models.chat.chat_session import PREVIEW_LENGTH
+from app.database.models import ChatMessage, ChatSession
 from app.database.repositories.chat import idempotency_keys
 from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError, IdempotentRequest
+from app.database.repositories.chat.turn_fragments import IS_ACTIVE, message_preview
 from app.database.repositories.usage import ledger
 from app.database.repositories.usage.ledger import LedgerEntry
 from app.database.repositories.webhooks import event_outbox
@@ -109,12 +102,8 @@ class Turn:
     question: str
     question_meta: dict[str, Any]
     answer: Answer
-    settled: UpdatedSession
+    session: UpdatedSession
 
-
-# Written out, so that PostgreSQL can tell that the index of active answers serves, whatever the parameters.
-ACTIVE = ChatMessage.status.in_([literal_column("'pending'"), literal_column("'streaming'")])
-"""The answers that are under way."""
 
 _OPEN_SESSION = (
     ChatSession.uuid == bindparam("p_session_uuid"),
@@ -198,7 +187,7 @@ def _complete_statement() -> Select[Any]:
     )
     answer = (
         update(ChatMessage)
-        .where(ChatMessage.session_id == locked.c.id, ChatMessage.uuid == bindparam("p_turn_id"), ACTIVE)
+        .where(ChatMessage.session_id == locked.c.id, ChatMessage.uuid == bindparam("p_turn_id"), IS_ACTIVE)
         .values(
             content=bindparam("p_content"),
             status=bindparam("p_status"),
@@ -226,98 +215,12 @@ def _complete_statement() -> Select[Any]:
 
 # Built once: a `Statement` is compiled already, and of the others SQLAlchemy finds the compiled form again.
 _START = Statement(_start_statement())
+
+
 _START_WITH_KEY = Statement(_start_statement(select(_key().c.id).exists()))
+
+
 _COMPLETE = Statement(_complete_statement())
-_OWNED_SESSION = select(ChatSession.id).where(
-    ChatSession.uuid == bindparam("p_session_uuid"), ChatSession.user_id == bindparam("p_user_id")
-)
-_INTERRUPT = update(ChatMessage).values(
-    status="interrupted", meta={"error": "interrupted"}, lease_expires_at=null(), updated_at=func.now()
-)
-
-
-def _interrupt_statement() -> Select[Any]:
-    # The event refers to the account, which goes before its messages.
-    owned = (
-        select(ChatMessage.id)
-        .join(ChatSession, ChatMessage.session_id == ChatSession.id)
-        .join(User, ChatSession.user_id == User.id)
-        .where(ChatMessage.uuid == bindparam("p_turn_id", type_=Uuid))
-        .with_for_update(of=User, key_share=True, read=True)
-        .cte("owned")
-    )
-    answer = _INTERRUPT.where(ChatMessage.id == owned.c.id, ACTIVE).returning(*event_outbox.OF_ANSWER).cte("answer")
-    event = event_outbox.about_turn(answer).cte("event")
-    return select(answer.c.uuid).add_cte(event, idempotency_keys.release_statement().cte("key"))
-
-
-_INTERRUPT_STORED = _interrupt_statement()
-_FIND_COMPLETED = Statement(
-    select(ChatMessage.status, ChatSession.message_count, ChatSession.updated_at)
-    .join(ChatSession, ChatMessage.session_id == ChatSession.id)
-    .where(ChatMessage.uuid == bindparam("p_turn_id"))
-)
-_QUESTION = aliased(ChatMessage)
-_COUNTED = aliased(ChatMessage)
-_FIND_TURN = (
-    select(
-        ChatSession.id.label("session_id"),
-        ChatSession.uuid.label("session_uuid"),
-        ChatSession.meta.label("session_meta"),
-        _QUESTION.uuid.label("question_uuid"),
-        _QUESTION.seq.label("question_seq"),
-        _QUESTION.created_at,
-        _QUESTION.content.label("question"),
-        _QUESTION.meta.label("question_meta"),
-        ChatMessage.content,
-        ChatMessage.status,
-        ChatMessage.meta.label("answer_meta"),
-        ChatMessage.tokens_used,
-        ChatMessage.processing_time_ms,
-        ChatMessage.updated_at,
-        # As it was then: the session may have gone on.
-        select(func.count())
-        .where(_COUNTED.session_id == ChatMessage.session_id, _COUNTED.seq <= ChatMessage.seq)
-        .scalar_subquery()
-        .label("message_count"),
-    )
-    .join(_QUESTION, ChatMessage.parent_id == _QUESTION.id)
-    .join(ChatSession, ChatMessage.session_id == ChatSession.id)
-    .where(ChatMessage.uuid == bindparam("p_turn_id"), ChatSession.user_id == bindparam("p_user_id"), ~ACTIVE)
-)
-_LIVE = bindparam("p_turn_ids", type_=ARRAY(Uuid))
-# A row that somebody has locked, to settle or delete it, needs no renewing; waiting for several could end in a circle.
-_DUE = (
-    select(ChatMessage.id)
-    .where(
-        ChatMessage.uuid == any_(_LIVE),
-        ACTIVE,
-        ChatMessage.lease_expires_at < func.now() + bindparam("p_renew_before", type_=Interval),
-    )
-    .with_for_update(skip_locked=True)
-)
-_RENEW = (
-    update(ChatMessage)
-    .where(ChatMessage.id.in_(_DUE))
-    .values(lease_expires_at=func.now() + bindparam("p_lease", type_=Interval))
-)
-_RUNNING = func.unnest(_LIVE).table_valued(column("uuid", Uuid), name="running").render_derived()
-_RENEW_LEASES = (
-    select(_RUNNING.c.uuid)
-    .select_from(_RUNNING.outerjoin(ChatMessage, ChatMessage.uuid == _RUNNING.c.uuid))
-    .where(or_(ChatMessage.id.is_(None), and_(ACTIVE, ChatMessage.cancel_requested_at.is_not(None))))
-    .add_cte(_RENEW.cte("renewed"))
-)
-_REQUEST_CANCEL = (
-    update(ChatMessage)
-    .where(
-        ChatMessage.uuid == bindparam("p_turn_id"),
-        ChatMessage.session_id == _OWNED_SESSION.scalar_subquery(),
-        ACTIVE,
-    )
-    .values(cancel_requested_at=func.coalesce(ChatMessage.cancel_requested_at, func.now()))
-)
-_FIND_ACTIVE = select(ChatMessage.uuid).where(ChatMessage.session_id == _OWNED_SESSION.scalar_subquery(), ACTIVE)
 
 
 async def start_turn(connection: AnyConnection, turn: NewTurn) -> StartedTurn | None:
@@ -336,7 +239,7 @@ async def start_turn(connection: AnyConnection, turn: NewTurn) -> StartedTurn | 
                 **(idempotency_keys.key_parameters(turn.key) if turn.key else {}),
                 "p_session_uuid": turn.session_uuid,
                 "p_user_id": turn.user_id,
-                "p_preview": preview(turn.content),
+                "p_preview": message_preview(turn.content),
                 "p_question_uuid": turn.question_uuid,
                 "p_answer_uuid": turn.answer_uuid,
                 "p_content": turn.content,
@@ -384,7 +287,7 @@ async def complete_turn(
                 "p_meta": answer.meta,
                 "p_tokens_used": answer.tokens_used,
                 "p_processing_time_ms": answer.processing_time_ms,
-                "p_preview": preview(answer.content),
+                "p_preview": message_preview(answer.content),
                 **event_outbox.parameters(event_outbox.TURN_ENDED[answer.status]),
             },
         )
@@ -394,75 +297,3 @@ async def complete_turn(
             return None
         raise
     return UpdatedSession(**row) if row else None
-
-
-async def interrupt_turn(connection: AsyncConnection, *, answer_uuid: UUID) -> None:
-    """Mark an answer `interrupted` that nobody will make, if it was stored at all, and free the key of its question."""
-    event = event_outbox.parameters("turn.interrupted")
-    await connection.execute(_INTERRUPT_STORED, {"p_turn_id": answer_uuid, **event})
-
-
-async def renew_leases(
-    connection: AsyncConnection, *, turn_ids: Sequence[UUID], lease: timedelta, renew_before: timedelta
-) -> set[UUID]:
-    """Renew the leases of turns under way that end within `renew_before`, and return which turns are to be stopped.
-
-    Those are the ones whose owner wants it, and those that have been deleted: nobody will read their answers.
-    """
-    rows = await connection.scalars(
-        _RENEW_LEASES, {"p_turn_ids": list(turn_ids), "p_lease": lease, "p_renew_before": renew_before}
-    )
-    return set(rows)
-
-
-async def request_cancel(connection: AsyncConnection, *, user_id: int, session_uuid: UUID, answer_uuid: UUID) -> None:
-    """Note that an answer is to be stopped, if it is the owner's and still under way."""
-    await connection.execute(
-        _REQUEST_CANCEL, {"p_turn_id": answer_uuid, "p_session_uuid": session_uuid, "p_user_id": user_id}
-    )
-
-
-async def find_active(connection: AsyncConnection, *, user_id: int, session_uuid: UUID) -> UUID | None:
-    """Return the public id of the answer that is being made."""
-    found: UUID | None = await connection.scalar(_FIND_ACTIVE, {"p_session_uuid": session_uuid, "p_user_id": user_id})
-    return found
-
-
-async def find_completed(connection: AnyConnection, turn: StartedTurn) -> tuple[str, UpdatedSession] | None:
-    """Return the status of an answer that is not under way any more, and its session. None: it was deleted."""
-    row = await driver.fetch_one(connection, _FIND_COMPLETED, {"p_turn_id": turn.answer_uuid})
-    return (row["status"], UpdatedSession(row["message_count"], row["updated_at"])) if row else None
-
-
-async def find_turn(connection: AsyncConnection, *, user_id: int, answer_uuid: UUID) -> Turn | None:
-    """Return a turn of the user's that is over. None: it is under way, or was deleted."""
-    row = (await connection.execute(_FIND_TURN, {"p_user_id": user_id, "p_turn_id": answer_uuid})).one_or_none()
-    if row is None:
-        return None
-    return Turn(
-        StartedTurn(
-            session_id=row.session_id,
-            session_uuid=row.session_uuid,
-            session_meta=row.session_meta,
-            question_uuid=row.question_uuid,
-            question_seq=row.question_seq,
-            answer_uuid=answer_uuid,
-            created_at=row.created_at,
-        ),
-        row.question,
-        row.question_meta,
-        Answer(
-            content=row.content,
-            status=row.status,
-            meta=row.answer_meta,
-            tokens_used=row.tokens_used,
-            processing_time_ms=row.processing_time_ms,
-        ),
-        UpdatedSession(message_count=row.message_count, updated_at=row.updated_at),
-    )
-
-
-def preview(content: str) -> str:
-    """Return what lists show of a message."""
-    text = content.strip()
-    return text if len(text) <= PREVIEW_LENGTH else f"{text[:PREVIEW_LENGTH]}…"

@@ -36,7 +36,7 @@ from app.database.models import (
     WebhookEndpoint,
     WorkerJob,
 )
-from app.database.repositories.chat.turns import ACTIVE
+from app.database.repositories.chat.turn_fragments import IS_ACTIVE
 
 MOST_COUNTED = 10_000
 """Of a longer queue nobody needs to know more, and counting all of it takes long."""
@@ -82,7 +82,7 @@ def _queue(name: str, since: SQLColumnExpression[Any], rows: Select[Any]) -> Sel
     return select(literal(name).label("name"), func.count().label("waiting"), func.min(some.c.since).label("oldest_at"))
 
 
-_of_answers = select(ChatMessage).where(ACTIVE)
+_of_answers = select(ChatMessage).where(IS_ACTIVE)
 _QUEUES = union_all(
     _queue("active_turns", ChatMessage.created_at, _of_answers),
     _queue(

@@ -1,0 +1,94 @@
+"""Statements about turns under way: lease renewal, cancellation requests and interruption."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, Interval, Select, Uuid, and_, any_, bindparam, column, func, null, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.database.models import ChatMessage, ChatSession, User
+from app.database.repositories.chat import idempotency_keys
+from app.database.repositories.chat.turn_fragments import IS_ACTIVE, OWNED_SESSION_ID
+from app.database.repositories.webhooks import event_outbox
+
+_INTERRUPT = update(ChatMessage).values(
+    status="interrupted", meta={"error": "interrupted"}, lease_expires_at=null(), updated_at=func.now()
+)
+
+
+def _interrupt_statement() -> Select[Any]:
+    # The event refers to the account, which goes before its messages.
+    owned = (
+        select(ChatMessage.id)
+        .join(ChatSession, ChatMessage.session_id == ChatSession.id)
+        .join(User, ChatSession.user_id == User.id)
+        .where(ChatMessage.uuid == bindparam("p_turn_id", type_=Uuid))
+        .with_for_update(of=User, key_share=True, read=True)
+        .cte("owned")
+    )
+    answer = _INTERRUPT.where(ChatMessage.id == owned.c.id, IS_ACTIVE).returning(*event_outbox.OF_ANSWER).cte("answer")
+    event = event_outbox.about_turn(answer).cte("event")
+    return select(answer.c.uuid).add_cte(event, idempotency_keys.release_statement().cte("key"))
+
+
+_INTERRUPT_STORED = _interrupt_statement()
+_LIVE = bindparam("p_turn_ids", type_=ARRAY(Uuid))
+# A row that somebody has locked, to settle or delete it, needs no renewing; waiting for several could end in a circle.
+_DUE = (
+    select(ChatMessage.id)
+    .where(
+        ChatMessage.uuid == any_(_LIVE),
+        IS_ACTIVE,
+        ChatMessage.lease_expires_at < func.now() + bindparam("p_renew_before", type_=Interval),
+    )
+    .with_for_update(skip_locked=True)
+)
+_RENEW = (
+    update(ChatMessage)
+    .where(ChatMessage.id.in_(_DUE))
+    .values(lease_expires_at=func.now() + bindparam("p_lease", type_=Interval))
+)
+_RUNNING = func.unnest(_LIVE).table_valued(column("uuid", Uuid), name="running").render_derived()
+_RENEW_LEASES = (
+    select(_RUNNING.c.uuid)
+    .select_from(_RUNNING.outerjoin(ChatMessage, ChatMessage.uuid == _RUNNING.c.uuid))
+    .where(or_(ChatMessage.id.is_(None), and_(IS_ACTIVE, ChatMessage.cancel_requested_at.is_not(None))))
+    .add_cte(_RENEW.cte("renewed"))
+)
+_REQUEST_CANCEL = (
+    update(ChatMessage)
+    .where(
+        ChatMessage.uuid == bindparam("p_turn_id"),
+        ChatMessage.session_id == OWNED_SESSION_ID.scalar_subquery(),
+        IS_ACTIVE,
+    )
+    .values(cancel_requested_at=func.coalesce(ChatMessage.cancel_requested_at, func.now()))
+)
+
+
+async def interrupt_turn(connection: AsyncConnection, *, answer_uuid: UUID) -> None:
+    """Mark an answer `interrupted` that nobody will make, if it was stored at all, and free the key of its question."""
+    event = event_outbox.parameters("turn.interrupted")
+    await connection.execute(_INTERRUPT_STORED, {"p_turn_id": answer_uuid, **event})
+
+
+async def renew_leases(
+    connection: AsyncConnection, *, turn_ids: Sequence[UUID], lease: timedelta, renew_before: timedelta
+) -> set[UUID]:
+    """Renew the leases of turns under way that end within `renew_before`, and return which turns are to be stopped.
+
+    Those are the ones whose owner wants it, and those that have been deleted: nobody will read their answers.
+    """
+    rows = await connection.scalars(
+        _RENEW_LEASES, {"p_turn_ids": list(turn_ids), "p_lease": lease, "p_renew_before": renew_before}
+    )
+    return set(rows)
+
+
+async def request_cancel(connection: AsyncConnection, *, user_id: int, session_uuid: UUID, answer_uuid: UUID) -> None:
+    """Note that an answer is to be stopped, if it is the owner's and still under way."""
+    await connection.execute(
+        _REQUEST_CANCEL, {"p_turn_id": answer_uuid, "p_session_uuid": session_uuid, "p_user_id": user_id}
+    )

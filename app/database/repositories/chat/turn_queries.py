@@ -1,0 +1,88 @@
+"""Queries for the active turn of a session and for finished turns."""
+
+from uuid import UUID
+
+from sqlalchemy import bindparam, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import aliased
+
+from app.database import driver
+from app.database.driver import AnyConnection, Statement
+from app.database.models import ChatMessage, ChatSession
+from app.database.repositories.chat.turn_fragments import IS_ACTIVE, OWNED_SESSION_ID
+from app.database.repositories.chat.turns import Answer, StartedTurn, Turn, UpdatedSession
+
+_FIND_COMPLETED = Statement(
+    select(ChatMessage.status, ChatSession.message_count, ChatSession.updated_at)
+    .join(ChatSession, ChatMessage.session_id == ChatSession.id)
+    .where(ChatMessage.uuid == bindparam("p_turn_id"))
+)
+_QUESTION = aliased(ChatMessage)
+_COUNTED = aliased(ChatMessage)
+_FIND_TURN = (
+    select(
+        ChatSession.id.label("session_id"),
+        ChatSession.uuid.label("session_uuid"),
+        ChatSession.meta.label("session_meta"),
+        _QUESTION.uuid.label("question_uuid"),
+        _QUESTION.seq.label("question_seq"),
+        _QUESTION.created_at,
+        _QUESTION.content.label("question"),
+        _QUESTION.meta.label("question_meta"),
+        ChatMessage.content,
+        ChatMessage.status,
+        ChatMessage.meta.label("answer_meta"),
+        ChatMessage.tokens_used,
+        ChatMessage.processing_time_ms,
+        ChatMessage.updated_at,
+        # As it was then: the session may have gone on.
+        select(func.count())
+        .where(_COUNTED.session_id == ChatMessage.session_id, _COUNTED.seq <= ChatMessage.seq)
+        .scalar_subquery()
+        .label("message_count"),
+    )
+    .join(_QUESTION, ChatMessage.parent_id == _QUESTION.id)
+    .join(ChatSession, ChatMessage.session_id == ChatSession.id)
+    .where(ChatMessage.uuid == bindparam("p_turn_id"), ChatSession.user_id == bindparam("p_user_id"), ~IS_ACTIVE)
+)
+_FIND_ACTIVE = select(ChatMessage.uuid).where(ChatMessage.session_id == OWNED_SESSION_ID.scalar_subquery(), IS_ACTIVE)
+
+
+async def find_active(connection: AsyncConnection, *, user_id: int, session_uuid: UUID) -> UUID | None:
+    """Return the public id of the answer that is being made."""
+    found: UUID | None = await connection.scalar(_FIND_ACTIVE, {"p_session_uuid": session_uuid, "p_user_id": user_id})
+    return found
+
+
+async def find_completed(connection: AnyConnection, turn: StartedTurn) -> tuple[str, UpdatedSession] | None:
+    """Return the status of an answer that is not under way any more, and its session. None: it was deleted."""
+    row = await driver.fetch_one(connection, _FIND_COMPLETED, {"p_turn_id": turn.answer_uuid})
+    return (row["status"], UpdatedSession(row["message_count"], row["updated_at"])) if row else None
+
+
+async def find_turn(connection: AsyncConnection, *, user_id: int, answer_uuid: UUID) -> Turn | None:
+    """Return a turn of the user's that is over. None: it is under way, or was deleted."""
+    row = (await connection.execute(_FIND_TURN, {"p_user_id": user_id, "p_turn_id": answer_uuid})).one_or_none()
+    if row is None:
+        return None
+    return Turn(
+        StartedTurn(
+            session_id=row.session_id,
+            session_uuid=row.session_uuid,
+            session_meta=row.session_meta,
+            question_uuid=row.question_uuid,
+            question_seq=row.question_seq,
+            answer_uuid=answer_uuid,
+            created_at=row.created_at,
+        ),
+        row.question,
+        row.question_meta,
+        Answer(
+            content=row.content,
+            status=row.status,
+            meta=row.answer_meta,
+            tokens_used=row.tokens_used,
+            processing_time_ms=row.processing_time_ms,
+        ),
+        UpdatedSession(message_count=row.message_count, updated_at=row.updated_at),
+    )
