@@ -28,7 +28,7 @@ from app.graph.model_policy import ModelPolicy
 from app.graph.ports.chat_model import ChatModel, Sampling
 from app.graph.prompts import instructions_builder
 from app.http.dependencies import Resources
-from app.services.limits.open_streams import OpenStreams
+from app.services.limits.concurrency import ConcurrencyLimiter
 from app.services.limits.quotas import QuotaService, default_quota
 from app.services.llm.caching import CachingChatModel
 from app.services.llm.catalog import ModelCatalog
@@ -53,7 +53,8 @@ class ChatServices:
     turns: TurnRunner
     streaming: StreamingService
     cancellation: CancellationService
-    streams: OpenStreams
+    stream_limiter: ConcurrencyLimiter
+    """By account."""
     quotas: QuotaService
 
 
@@ -103,10 +104,15 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             health=breakers,
             publisher=publisher,
         )
-        streams = OpenStreams(settings.STREAMS_PER_USER)
+        stream_limiter = ConcurrencyLimiter(
+            settings.STREAMS_PER_USER,
+            code="too_many_streams",
+            detail="Too many event streams are open.",
+            retry_after=5,
+        )
         resources.heartbeat.show("models", lambda: breakers.states)
         resources.heartbeat.show("turns", lambda: turns.running_count)
-        resources.heartbeat.show("streams", lambda: streams.open)
+        resources.heartbeat.show("streams", lambda: stream_limiter.total)
         remote_streams = RemoteStreams(database, buffer)
         revocations = RevocationWatch(database)
         for work in (publisher.run(), turns.watch(), revocations.run(), channel.listen(turns.stop)):
@@ -135,7 +141,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
                 turns=turns,
                 streaming=StreamingService(turns, idempotency, remote_streams, revocations),
                 cancellation=CancellationService(database, turns, remote_streams, channel),
-                streams=streams,
+                stream_limiter=stream_limiter,
                 quotas=quotas,
             ),
         }

@@ -21,19 +21,19 @@ from app.http.errors import responses
 Position = Annotated[int, Field(ge=0, le=2**53)]
 
 
-async def take_place(user: ChatUser, services: ServicesDep) -> AsyncIterator[None]:
-    """Hold one of the caller's places until the stream has ended.
+async def limit_open_streams(user: ChatUser, services: ServicesDep) -> AsyncIterator[None]:
+    """Hold one of the caller's stream slots until the stream has ended.
 
     Raises:
-        TooManyRequestsError: there is none left.
+        TooManyRequestsError: all of them are in use.
 
     """
-    with services.streams.taken_by(user.id):
+    with services.stream_limiter.slot(user.id):
         yield
 
 
 # `response_class=EventSourceResponse` would have the framework encode the events, with two tasks more for each stream.
-router = APIRouter(dependencies=[Depends(take_place)])
+router = APIRouter(dependencies=[Depends(limit_open_streams)])
 
 
 @router.post("/direct/stream", response_class=Response, responses=responses(400, 409, 413) | DIRECT_EVENTS)
