@@ -110,9 +110,9 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             detail="Too many event streams are open.",
             retry_after=5,
         )
-        resources.heartbeat.show("models", lambda: breakers.states)
-        resources.heartbeat.show("turns", lambda: turns.running_count)
-        resources.heartbeat.show("streams", lambda: stream_limiter.total)
+        resources.heartbeat.add_stats("models", lambda: breakers.states)
+        resources.heartbeat.add_stats("turns", lambda: turns.running_count)
+        resources.heartbeat.add_stats("streams", lambda: stream_limiter.total)
         remote_streams = RemoteStreams(database, buffer)
         revocations = RevocationWatch(database)
         for work in (publisher.run(), turns.watch(), revocations.run(), channel.listen(turns.stop)):
@@ -155,7 +155,7 @@ def _policy(settings: Settings, catalog: ModelCatalog) -> ModelPolicy:
         history_messages=settings.LLM_HISTORY_MESSAGES,
         instructions=instructions_builder(settings.LLM_SYSTEM_PROMPT),
         context_windows={model.name: model.context_window for model in catalog.models},
-        stream_pause=settings.LLM_STREAM_PAUSE,
+        stream_idle_timeout=settings.LLM_STREAM_PAUSE,
         stream_timeout=settings.LLM_STREAM_TIMEOUT,
         sampling=Sampling(temperature=settings.LLM_TEMPERATURE, max_tokens=settings.LLM_MAX_TOKENS),
     )

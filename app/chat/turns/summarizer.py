@@ -81,7 +81,7 @@ class Summarizer:
         if room is not None:
             room -= estimate_tokens_upper_bound(self.policy.instructions(started.session_meta))
         upto_seq = summary_boundary(
-            said, outcome.history.summary, most_messages=self.policy.history_messages, budget=room
+            said, outcome.history.summary, max_messages=self.policy.history_messages, budget=room
         )
         if upto_seq is not None:
             task = asyncio.create_task(self._extend(_SummaryTask(started.session_id, owner, is_counted, upto_seq)))
