@@ -21,7 +21,11 @@ from app.auth.users import UserService
 from app.core.passwords import PasswordHasher
 from app.core.security import RefreshTokens
 from app.http.dependencies import Resources
-from app.services.limits.hashing_slots import Places
+from app.services.limits.concurrency import ConcurrencyLimiter
+
+MAX_HASHES_PER_NETWORK = 16
+"""Maximum number of logins and registrations that one client network has under way in a process: half of the queue for
+password hashing, with one hash at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,12 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
                 per_network=settings.LOGIN_ATTEMPTS_PER_ADDRESS,
                 window=timedelta(seconds=settings.LOGIN_ATTEMPTS_WINDOW),
             ),
-            places=Places(),
+            hashing_limiter=ConcurrencyLimiter(
+                MAX_HASHES_PER_NETWORK,
+                code="too_many_logins",
+                detail="Too many logins and registrations at once from this network.",
+                retry_after=2,
+            ),
             life=timedelta(days=settings.REFRESH_TOKEN_EXPIRE_DAYS),
             requires_verified_email=settings.EMAIL_VERIFICATION_REQUIRED,
         )

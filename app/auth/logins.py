@@ -21,7 +21,7 @@ from app.database.repositories.accounts.credentials import LoginAccount
 from app.database.repositories.audit import audit_log
 from app.database.repositories.audit.audit_log import AuditAction, NewAuditEntry, RequestOrigin
 from app.database.retry import retry_until_available
-from app.services.limits.hashing_slots import Places
+from app.services.limits.concurrency import ConcurrencyLimiter
 
 REFRESH_GRACE = timedelta(seconds=10)
 """How long an exchanged refresh token is answered with the same successor again: the answer may have been lost."""
@@ -39,7 +39,8 @@ class LoginService:
     refresh_tokens: RefreshTokens
     passwords: PasswordHasher
     guesses: LoginThrottle
-    places: Places
+    hashing_limiter: ConcurrencyLimiter
+    """By client network."""
     life: timedelta
     """How long a login lasts that is not used."""
     requires_verified_email: bool
@@ -54,7 +55,7 @@ class LoginService:
             TooManyRequestsError: too many tries from this network or with this name, or too many at once.
 
         """
-        with self.places.taken_by(origin):
+        with self.hashing_limiter.slot(client_network(origin.ip)):
             async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                 account = await credentials.find_by_login(connection, login, network=client_network(origin.ip))
             guess = await self.guesses.login(login, account, origin)

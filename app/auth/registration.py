@@ -7,6 +7,7 @@ from app.auth import webhook_events
 from app.auth.email.outbox import EmailOutbox
 from app.auth.logins import LoginService
 from app.auth.schemas.accounts import UserCreate
+from app.core.client_network import client_network
 from app.core.exceptions import BadRequestError, ConflictError, FieldError
 from app.core.passwords import PasswordHasher
 from app.database.connection import REQUEST_TIMEOUT, Database
@@ -46,7 +47,7 @@ class RegistrationService:
             async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                 await self.outbox.check_network(connection, origin)
         # Hashed before a connection is taken: it takes a tenth of a second, or longer in a queue.
-        with self.logins.places.taken_by(origin):
+        with self.logins.hashing_limiter.slot(client_network(origin.ip)):
             password_hash = await self.passwords.hash(new.password.get_secret_value())
         try:
             user = await self._create(new, password_hash, origin)

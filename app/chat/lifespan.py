@@ -27,7 +27,7 @@ from app.graph.model_policy import ModelPolicy
 from app.graph.ports.chat_model import ChatModel, Sampling
 from app.graph.prompts import instructions_builder
 from app.http.dependencies import Resources
-from app.services.limits.open_streams import OpenStreams
+from app.services.limits.concurrency import ConcurrencyLimiter
 from app.services.limits.quotas import QuotaService, default_quota
 from app.services.llm.caching import CachingChatModel
 from app.services.llm.catalog import ModelCatalog
@@ -52,7 +52,8 @@ class ChatServices:
     turns: TurnService
     streaming: StreamingService
     cancellation: CancellationService
-    open_streams: OpenStreams
+    stream_limiter: ConcurrencyLimiter
+    """Open event streams per account."""
     quotas: QuotaService
 
 
@@ -102,10 +103,15 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             health=breakers,
             publisher=publisher,
         )
-        open_streams = OpenStreams(settings.STREAMS_PER_USER)
-        resources.heartbeat.show("models", lambda: breakers.states)
-        resources.heartbeat.show("turns", lambda: runner.running_count)
-        resources.heartbeat.show("streams", lambda: open_streams.open)
+        stream_limiter = ConcurrencyLimiter(
+            settings.STREAMS_PER_USER,
+            code="too_many_streams",
+            detail="Too many event streams are open.",
+            retry_after=5,
+        )
+        resources.heartbeat.add_stats("models", lambda: breakers.states)
+        resources.heartbeat.add_stats("turns", lambda: runner.running_count)
+        resources.heartbeat.add_stats("streams", lambda: stream_limiter.total)
         remote_streams = RemoteStreams(database, buffer)
         revocations = RevocationWatch(database)
         for task in (publisher.run(), runner.watch(), revocations.run(), channel.listen(runner.cancel)):
@@ -136,7 +142,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
                 turns=turns,
                 streaming=streaming,
                 cancellation=CancellationService(database, runner, remote_streams, channel),
-                open_streams=open_streams,
+                stream_limiter=stream_limiter,
                 quotas=quotas,
             ),
         }
@@ -150,7 +156,7 @@ def _default_policy(settings: Settings, catalog: ModelCatalog) -> ModelPolicy:
         history_messages=settings.LLM_HISTORY_MESSAGES,
         instructions=instructions_builder(settings.LLM_SYSTEM_PROMPT),
         context_windows={model.name: model.context_window for model in catalog.models},
-        stream_pause=settings.LLM_STREAM_PAUSE,
+        stream_idle_timeout=settings.LLM_STREAM_PAUSE,
         stream_timeout=settings.LLM_STREAM_TIMEOUT,
         sampling=Sampling(temperature=settings.LLM_TEMPERATURE, max_tokens=settings.LLM_MAX_TOKENS),
     )

@@ -1,4 +1,4 @@
-"""Builds the pipeline of a turn. `docs/turn-pipeline.md` has its picture."""
+"""Graph builder: compiles the pipeline of a turn, whose diagram is in `docs/turn-pipeline.md`."""
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
@@ -12,9 +12,9 @@ ChatGraph = CompiledStateGraph[ChatState, ChatContext, ChatState, ChatState]
 
 
 def build_chat_graph() -> ChatGraph:
-    """Compile the graph. Once a process: it holds no state, and every run brings its own context.
+    """Compile the graph. It holds no state, so one per process serves all runs; each run passes its own context.
 
-    There is no checkpointer: the message table is the memory.
+    There is no checkpointer: the table of messages is the conversation's memory.
     """
     graph = StateGraph(ChatState, context_schema=ChatContext)
     graph.add_node("preprocess", preprocess_node)

@@ -1,6 +1,6 @@
-"""What of a conversation goes to the model: the newest exchanges that fit its context window, each of them whole.
+"""Selection of the messages that fit a model's context window: the newest exchanges, each of them complete.
 
-Pure functions. An exchange is a question and its answer; a question that got no answer is one by itself.
+Pure functions. An exchange is a question with its answer, or a question that has none.
 """
 
 from collections.abc import Sequence
@@ -12,34 +12,34 @@ from app.graph.prompts import build_prompt, with_summary
 from app.graph.tokens import estimate_tokens_upper_bound
 
 _MESSAGE_OVERHEAD = 8
-"""Tokens that mark where a message begins and ends, and whose it is."""
+"""Tokens of a message besides its text: its role, and the marks of its start and end."""
 _MARGIN = 0.05
-"""Part of the window that is left free: tokens are estimated."""
+"""Fraction of the window that stays free, because token counts are estimates."""
 _MAX_ANSWER_SHARE = 0.5
-"""Part of the window that is left for the answer at most, whatever the limit of its tokens is."""
+"""Maximum fraction of the window that is reserved for the answer."""
 _OVERESTIMATE = 4 / 3
-"""How many times too large `estimate_tokens_upper_bound` is for plain English."""
+"""Factor by which `estimate_tokens_upper_bound` exceeds the real count for plain English."""
 _SUMMARIZE_THRESHOLD = 0.75
-"""Part of the budget from which on the next question may push something out: it needs room itself."""
+"""Fraction of the budget from which a summary is made: the next question needs room, too."""
 _RECENT_SHARE = 0.5
-"""Part of the window that is left to the newest messages when the others are summarized."""
+"""Fraction of the budget that the newest messages keep when the others are summarized."""
 
 
 @dataclass(frozen=True, slots=True)
 class FittedPrompt:
-    """What goes to the model, and what of the conversation is in it."""
+    """A prompt that fits the context window, and how many earlier messages are in it."""
 
     messages: list[PromptMessage]
     sent: int
-    """Earlier messages among them."""
+    """Number of earlier messages in the prompt."""
     left_out: int
-    """Earlier messages that are not."""
+    """Number of earlier messages that are not in the prompt."""
     summarized: int
-    """How many of those the summary that goes along is of."""
+    """How many of the messages left out are covered by the summary in the prompt."""
 
 
 def prompt_budget(policy: ModelPolicy, model: str) -> int | None:
-    """Return the tokens that a prompt for the model may have; None: as many as there are."""
+    """Return the maximum number of tokens of a prompt for the model. None: unlimited."""
     window = policy.context_windows.get(model)
     if window is None:
         return None
@@ -50,27 +50,27 @@ def prompt_budget(policy: ModelPolicy, model: str) -> int | None:
 def fit_prompt(
     history: SessionHistory, *, instructions: str, question: str, question_seq: int, budget: int | None
 ) -> FittedPrompt:
-    """Put together what goes to the model.
+    """Build the prompt within `budget` tokens; None: unlimited.
 
-    Instructions and question always go, then the summary if messages are left out, then the newest exchanges while
-    they fit: none is skipped for an older one.
+    It always has the instructions and the question, then the summary if messages are left out, then as many of the
+    newest exchanges as fit, without a gap.
     """
     exchanges = _exchanges(history.messages)
     fixed = message_tokens(instructions) + message_tokens(question)
-    chosen = _newest(exchanges, None if budget is None else budget - fixed)
-    left_out = _left_out(chosen, question_seq)
+    selected = _newest_that_fit(exchanges, None if budget is None else budget - fixed)
+    left_out = _count_left_out(selected, question_seq)
     summary = history.summary
     if summary is not None and left_out:
         extended = with_summary(instructions, summary["text"])
         fixed += message_tokens(extended) - message_tokens(instructions)
         if budget is None or fixed <= budget:
-            chosen = _newest(exchanges, None if budget is None else budget - fixed)
-            left_out = _left_out(chosen, question_seq)
+            selected = _newest_that_fit(exchanges, None if budget is None else budget - fixed)
+            left_out = _count_left_out(selected, question_seq)
             instructions = extended
         else:
             summary = None
     earlier_messages = [
-        PromptMessage(role=message["role"], content=message["content"]) for exchange in chosen for message in exchange
+        PromptMessage(role=message["role"], content=message["content"]) for exchange in selected for message in exchange
     ]
     return FittedPrompt(
         messages=build_prompt(instructions, earlier_messages, question),
@@ -81,49 +81,49 @@ def fit_prompt(
 
 
 def exceeds_context_window(question: str, instructions: str, policy: ModelPolicy) -> bool:
-    """Tell whether a question does not even fit alone, whichever model is asked.
+    """Return whether the question without any earlier message exceeds the context window of every model.
 
-    Not cautiously: what may be answered is asked.
+    Allows for the overestimate of token counts, so that no question is refused that may fit.
     """
     budgets = [prompt_budget(policy, model) for model in policy.models]
     needed = message_tokens(question) + message_tokens(instructions)
-    return all(room is not None and needed > room * _OVERESTIMATE for room in budgets)
+    return all(budget is not None and needed > budget * _OVERESTIMATE for budget in budgets)
 
 
 def summary_boundary(
-    messages: Sequence[HistoryMessage], summary: Summary | None, *, most_messages: int, budget: int | None
+    messages: Sequence[HistoryMessage], summary: Summary | None, *, max_messages: int, budget: int | None
 ) -> int | None:
-    """Tell up to which position a session is to be summarized so that the next question leaves nothing out.
+    """Return the position up to which a session must be summarized so that the next prompt leaves no message out.
 
-    `messages` are the newest of the session, the last answer included, as many as a question takes along or more.
-    None: they and the summary are all there is, and fit.
+    `messages` are the newest of the session, the last answer included, at least as many as a prompt may have.
+    `budget` is in tokens; None: unlimited. Returns None where no new summary is needed.
     """
-    upto = summary["upto_seq"] if summary else 0
-    exchanges = [exchange for exchange in _exchanges(messages) if exchange[-1]["seq"] > upto]
-    if not exchanges or most_messages == 0:
+    boundary = summary["upto_seq"] if summary else 0
+    exchanges = [exchange for exchange in _exchanges(messages) if exchange[-1]["seq"] > boundary]
+    if not exchanges or max_messages == 0:
         return None
-    is_complete = exchanges[0][0]["seq"] <= upto + 1
-    if is_complete and _fits(exchanges, most_messages, None if budget is None else int(budget * _SUMMARIZE_THRESHOLD)):
+    is_complete = exchanges[0][0]["seq"] <= boundary + 1
+    if is_complete and _fits(exchanges, max_messages, None if budget is None else int(budget * _SUMMARIZE_THRESHOLD)):
         return None
     while exchanges and not _fits(
-        exchanges, int(most_messages * _RECENT_SHARE), None if budget is None else int(budget * _RECENT_SHARE)
+        exchanges, int(max_messages * _RECENT_SHARE), None if budget is None else int(budget * _RECENT_SHARE)
     ):
-        upto = exchanges.pop(0)[-1]["seq"]
-    return max(upto, exchanges[0][0]["seq"] - 1) if exchanges else upto
+        boundary = exchanges.pop(0)[-1]["seq"]
+    return max(boundary, exchanges[0][0]["seq"] - 1) if exchanges else boundary
 
 
 def message_tokens(text: str) -> int:
-    """Return about how many tokens a message takes of a prompt, rather too many than too few."""
+    """Estimate the tokens of a message in a prompt, cautiously high."""
     return estimate_tokens_upper_bound(text) + _MESSAGE_OVERHEAD
 
 
 def prompt_tokens(messages: Sequence[PromptMessage]) -> int:
-    """Return about how many tokens a prompt has, rather too many than too few."""
+    """Estimate the tokens of a prompt, cautiously high."""
     return sum(message_tokens(message["content"]) for message in messages)
 
 
 def _exchanges(messages: Sequence[HistoryMessage]) -> list[list[HistoryMessage]]:
-    # An answer whose question is too far back goes with it.
+    # An answer whose question is not among the messages is left out, too.
     exchanges: list[list[HistoryMessage]] = []
     for message in messages:
         if message["role"] == "user":
@@ -133,23 +133,23 @@ def _exchanges(messages: Sequence[HistoryMessage]) -> list[list[HistoryMessage]]
     return exchanges
 
 
-def _newest(exchanges: Sequence[list[HistoryMessage]], room: int | None) -> Sequence[list[HistoryMessage]]:
-    if room is None:
+def _newest_that_fit(exchanges: Sequence[list[HistoryMessage]], budget: int | None) -> Sequence[list[HistoryMessage]]:
+    if budget is None:
         return exchanges
     first = len(exchanges)
-    while first > 0 and (room := room - _exchange_tokens(exchanges[first - 1])) >= 0:
+    while first > 0 and (budget := budget - _exchange_tokens(exchanges[first - 1])) >= 0:
         first -= 1
     return exchanges[first:]
 
 
-def _left_out(chosen: Sequence[list[HistoryMessage]], question_seq: int) -> int:
-    return (chosen[0][0]["seq"] if chosen else question_seq) - 1
+def _count_left_out(selected: Sequence[list[HistoryMessage]], question_seq: int) -> int:
+    return (selected[0][0]["seq"] if selected else question_seq) - 1
 
 
-def _fits(exchanges: Sequence[list[HistoryMessage]], most_messages: int, room: int | None) -> bool:
-    if sum(map(len, exchanges)) > most_messages:
+def _fits(exchanges: Sequence[list[HistoryMessage]], max_messages: int, budget: int | None) -> bool:
+    if sum(map(len, exchanges)) > max_messages:
         return False
-    return room is None or sum(map(_exchange_tokens, exchanges)) <= room
+    return budget is None or sum(map(_exchange_tokens, exchanges)) <= budget
 
 
 def _exchange_tokens(exchange: Sequence[HistoryMessage]) -> int:

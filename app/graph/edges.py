@@ -1,4 +1,4 @@
-"""The two decisions of the pipeline. Coroutines: LangGraph takes plain functions to a thread each."""
+"""Conditional edges of the graph. They are coroutines because LangGraph runs plain functions in a thread."""
 
 from typing import Literal
 
@@ -6,12 +6,12 @@ from app.graph.state import ChatState
 
 
 async def should_continue(state: ChatState) -> Literal["continue", "error"]:
-    """Decide after preprocessing whether there is a question to ask."""
+    """Route after preprocessing: to the model, or to the error handler."""
     return "continue" if state["status"] == "preprocessed" else "error"
 
 
 async def route_to_llm(state: ChatState) -> Literal["success", "retry", "error"]:
-    """Decide after an attempt at a model: an answer, another attempt, or neither."""
+    """Route after an attempt: to postprocessing, to another attempt, or to the error handler."""
     match state["status"]:
         case "llm_completed":
             return "success"

@@ -1,4 +1,4 @@
-"""Which models answer, with which instructions, and how many attempts they get."""
+"""Model policy: the models of a turn, their instructions, sampling, timeouts and number of attempts."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,32 +7,32 @@ from typing import Any
 from app.graph.ports.chat_model import Sampling
 
 InstructionsBuilder = Callable[[Mapping[str, Any]], str]
-"""Writes the instructions for the model: takes the context of session and question together."""
+"""Takes the merged context of session and question, and returns the system prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelPolicy:
-    """Which models answer, what they are told, and how hard to try."""
+    """The models of a turn, with the parameters of their calls."""
 
     models: tuple[str, ...]
-    """The primary, then the fallbacks in order."""
+    """The primary model, then the fallback models in order."""
     retries_per_model: int
+    """Maximum number of retries of each model after its first attempt."""
     attempt_timeout: float
-    """Seconds one attempt may take."""
+    """Timeout of one attempt in seconds; of a streamed one, until its first text."""
     history_messages: int
-    """Earlier messages sent with a question, at most."""
+    """Maximum number of earlier messages that are sent with a question."""
     instructions: InstructionsBuilder
-    """What they are told before anything else."""
+    """Builds the system prompt."""
     context_windows: Mapping[str, int] = field(default_factory=dict)
-    """Tokens that question and answer may have together, by model. A model that is not here takes anything."""
-    stream_pause: float = 20
-    """Seconds between two pieces of a streamed answer."""
+    """Tokens of prompt and answer together, by model. A model that is missing here has no limit."""
+    stream_idle_timeout: float = 20
+    """Maximum seconds between two pieces of a streamed answer."""
     stream_timeout: float = 300
-    """Seconds a streamed answer may take once it has begun."""
+    """Maximum seconds of a streamed answer after its first text."""
     sampling: Sampling = field(default_factory=Sampling)
-    """How they choose their words."""
 
     @property
     def max_retries(self) -> int:
-        """Attempts after the first, at all models together."""
+        """Maximum number of attempts after the first, of all models together."""
         return len(self.models) * (self.retries_per_model + 1) - 1

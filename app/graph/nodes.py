@@ -1,4 +1,4 @@
-"""The four nodes: functions of the state and the injected context."""
+"""Nodes of the graph: functions of the state and the injected context that return state updates."""
 
 import asyncio
 import logging
@@ -10,12 +10,13 @@ from uuid import UUID
 from langgraph.runtime import Runtime
 
 from app.core.exceptions import AppError
-from app.graph.context import ChatContext, ModelAttempt
+from app.graph.context import ChatContext
 from app.graph.context_window import FittedPrompt, exceeds_context_window, fit_prompt, prompt_budget
+from app.graph.model_attempt import ModelAttempt
 from app.graph.ports.chat_model import Completion, ModelError, ModelRequest, StreamTimeouts, TokenCounts
 from app.graph.ports.messages import SessionHistory
 from app.graph.prompts import FALLBACK_RESPONSE
-from app.graph.retry_policy import attempt_timeout, choose_model, plan_retry
+from app.graph.retry_policy import ModelChoice, attempt_timeout, choose_model, plan_retry
 from app.graph.state import ChatState
 from app.graph.streaming import TrimmedTextStream
 from app.graph.tokens import estimate_tokens
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 async def preprocess_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str, Any]:
-    """Clean the question, load what was said before, choose the instructions."""
+    """Validate the question, load the history of its session, and build the instructions."""
     message = state["user_message"].strip()
     if not message:
         return {"error": "empty_message", "status": "error"}
@@ -54,7 +55,7 @@ async def preprocess_node(state: ChatState, runtime: Runtime[ChatContext]) -> di
 
 
 async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str, Any]:
-    """Make one attempt at one model. A failed one says in the state whether, when and where to try again."""
+    """Make one attempt with one model. After a failure, the update plans the next attempt, if there is one."""
     context = runtime.context
     started = time.perf_counter()
     delay = state.get("retry_delay", 0.0)
@@ -66,38 +67,42 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
 
     choice = choose_model(state, context)
     model = context.policy.models[choice.index]
-    fitted = _fit(state, context, model)
-    request = ModelRequest(model, fitted.messages, context.sampling, context.owner)
-    asked = time.perf_counter()
-    seen = TrimmedTextStream(context.sink) if context.sink else None
+    fitted_prompt = _fit(state, context, model)
+    request = ModelRequest(model, fitted_prompt.messages, context.sampling, context.owner)
+    call_started = time.perf_counter()
+    text_stream = TrimmedTextStream(context.sink) if context.sink else None
 
     def record(completion: Completion | None = None, error: ModelError | None = None) -> None:
-        first_at = seen.first_at if seen else None
+        first_text_at = text_stream.first_text_at if text_stream else None
         context.attempts.append(
             ModelAttempt(
                 model_requested=model,
                 is_fallback=choice.index > 0,
                 fallback_reason=choice.fallback_reason,
                 backoff_ms=round(delay * 1000),
-                latency_ms=_milliseconds_since(asked),
+                latency_ms=_milliseconds_since(call_started),
                 completion=completion,
                 error_code=error.code if error else None,
-                first_token_ms=None if first_at is None else round((first_at - asked) * 1000),
-                token_counts=_token_counts(completion, error, fitted, context.shown),
+                first_token_ms=None if first_text_at is None else round((first_text_at - call_started) * 1000),
+                token_counts=_token_counts(completion, error, fitted_prompt, context.published_text),
             )
         )
 
     limit = attempt_timeout(choice, context, remaining)
     try:
-        if seen is None:
+        if text_stream is None:
             completion = await context.model.complete(request, max_seconds=limit)
         else:
-            timeouts = StreamTimeouts(limit, context.policy.stream_pause, limit + context.policy.stream_timeout)
-            completion = await context.model.stream(request, seen.publish, timeouts=timeouts)
+            timeouts = StreamTimeouts(
+                first_token=limit,
+                idle=context.policy.stream_idle_timeout,
+                total=limit + context.policy.stream_timeout,
+            )
+            completion = await context.model.stream(request, text_stream.publish, timeouts=timeouts)
     except ModelError as error:
         record(error=error)
         if error.is_model_fault:
-            context.health.record_failure(model, pause=error.retry_after)
+            context.health.record_failure(model, retry_after=error.retry_after)
         update = plan_retry(state, context, choice, error)
     except asyncio.CancelledError:
         record()
@@ -106,26 +111,18 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
         record(completion)
         if not completion.is_cached:
             context.health.record_success(model)
-        update = {
-            "model_index": choice.index,
-            "llm_response": completion.text,
-            "finish_reason": completion.finish_reason,
-            "tokens_used": {
-                "input": completion.token_counts.prompt_tokens,
-                "output": completion.token_counts.completion_tokens,
-                "total": completion.token_counts.prompt_tokens + completion.token_counts.completion_tokens,
-            },
-            "model_used": completion.model,
-            "is_cached": completion.is_cached,
-            "status": "llm_completed",
-        }
-    update["history_use"] = {"sent": fitted.sent, "left_out": fitted.left_out, "summarized": fitted.summarized}
+        update = _completed(choice, completion)
+    update["history_use"] = {
+        "sent": fitted_prompt.sent,
+        "left_out": fitted_prompt.left_out,
+        "summarized": fitted_prompt.summarized,
+    }
     update["processing_time_ms"] = state.get("processing_time_ms", 0) + _milliseconds_since(started)
     return update
 
 
 async def postprocess_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str, Any]:
-    """Turn the model's text into the answer, and say how it came about."""
+    """Make the final answer and its metadata from the model's response."""
     metadata = _metadata(state, runtime.context) | {
         "model_used": state["model_used"],
         "tokens_used": state["tokens_used"],
@@ -137,20 +134,37 @@ async def postprocess_node(state: ChatState, runtime: Runtime[ChatContext]) -> d
 
 
 async def error_handler_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str, Any]:
-    """Answer with a polite text, marked as what it is; or leave it at what has been shown."""
+    """Answer with the fallback response, or with the text published before the failure."""
     error = state.get("error") or "internal_error"
-    shown = runtime.context.shown
+    published = runtime.context.published_text
     logger.warning("turn failed", extra={"code": error, "attempts": len(runtime.context.attempts)})
     return {
-        "final_response": shown or FALLBACK_RESPONSE,
-        "metadata": _metadata(state, runtime.context) | {"error": error, "fallback": not shown},
+        "final_response": published or FALLBACK_RESPONSE,
+        "metadata": _metadata(state, runtime.context) | {"error": error, "fallback": not published},
         "error": error,
         "status": "error_handled",
     }
 
 
+def _completed(choice: ModelChoice, completion: Completion) -> dict[str, Any]:
+    counts = completion.token_counts
+    return {
+        "model_index": choice.index,
+        "llm_response": completion.text,
+        "finish_reason": completion.finish_reason,
+        "tokens_used": {
+            "input": counts.prompt_tokens,
+            "output": counts.completion_tokens,
+            "total": counts.prompt_tokens + counts.completion_tokens,
+        },
+        "model_used": completion.model,
+        "is_cached": completion.is_cached,
+        "status": "llm_completed",
+    }
+
+
 def _fit(state: ChatState, context: ChatContext, model: str) -> FittedPrompt:
-    # For each attempt anew: models differ in what they can look at.
+    # For each attempt, because context windows differ between models.
     return fit_prompt(
         SessionHistory(state["conversation_history"], state.get("summary")),
         instructions=state["system_prompt"],
@@ -161,33 +175,33 @@ def _fit(state: ChatState, context: ChatContext, model: str) -> FittedPrompt:
 
 
 def _token_counts(
-    completion: Completion | None, error: ModelError | None, fitted: FittedPrompt, shown: str
+    completion: Completion | None, error: ModelError | None, fitted_prompt: FittedPrompt, published: str
 ) -> TokenCounts:
     if completion is not None:
-        return TokenCounts() if completion.is_cached else completion.token_counts  # it has been paid for once
+        return TokenCounts() if completion.is_cached else completion.token_counts  # cached: accounted for already
     if error is not None and error.token_counts is not None:
         return error.token_counts
-    # What was cancelled may have been on its way. Of an attempt after which there is another one, nothing was shown.
-    if error is None or error.may_have_used_tokens or shown:
-        return estimate_tokens(fitted.messages, shown)
+    # A cancelled attempt may have used tokens. The published text is this attempt's: there is none after it.
+    if error is None or error.may_have_used_tokens or published:
+        return estimate_tokens(fitted_prompt.messages, published)
     return TokenCounts()
 
 
 def _metadata(state: ChatState, context: ChatContext) -> dict[str, Any]:
-    use = state.get("history_use", {"sent": 0, "left_out": 0, "summarized": 0})
+    history_use = state.get("history_use", {"sent": 0, "left_out": 0, "summarized": 0})
     metadata: dict[str, Any] = {
         "attempts": len(context.attempts),
-        "history_messages": use["sent"],
+        "history_messages": history_use["sent"],
         "processing_time_ms": state.get("processing_time_ms", 0),
         "timestamp": datetime.now(UTC).isoformat(),
     }
-    if use["left_out"]:
-        metadata |= {"history_left_out": use["left_out"], "history_summarized": use["summarized"]}
-    # The instructions are as long as they like, and with every answer the same.
-    if shown := {key: value for key, value in state.get("context", {}).items() if key != "system_prompt"}:
-        metadata["context"] = shown
+    if history_use["left_out"]:
+        metadata |= {"history_left_out": history_use["left_out"], "history_summarized": history_use["summarized"]}
+    # Without the system prompt, which is long and the same for every answer.
+    if client_context := {key: value for key, value in state.get("context", {}).items() if key != "system_prompt"}:
+        metadata["context"] = client_context
     return metadata
 
 
-def _milliseconds_since(moment: float) -> int:
-    return round((time.perf_counter() - moment) * 1000)
+def _milliseconds_since(started: float) -> int:
+    return round((time.perf_counter() - started) * 1000)

@@ -1,4 +1,4 @@
-"""Which model is asked, how long it may take, and what follows when it fails."""
+"""Retry policy: choice of the model, timeout of an attempt, backoff and fallback after a failure."""
 
 import asyncio
 import random
@@ -10,38 +10,38 @@ from app.graph.ports.chat_model import ModelError
 from app.graph.state import ChatState
 
 MODEL_SUSPENDED = "model_suspended"
-"""Reason of a fallback: the model before was not asked, because it had failed too often."""
+"""Fallback reason: the model before was not called because its circuit breaker is open."""
 
 _BACKOFF_BASE = 0.25
-"""Most seconds before the first repetition; doubled for each one after."""
+"""Maximum seconds before the first retry; doubled for each further one."""
 _MAX_BACKOFF = 8.0
 _MAX_WAIT_BEFORE_FALLBACK = 4.0
-"""Seconds worth waiting for a model while another could be asked."""
+"""Maximum seconds to wait for a retry of a model while there is a fallback model."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """The model that is asked now."""
+    """The model of the next attempt."""
 
     index: int
-    """Its place in the policy."""
+    """Index in the policy's models."""
     earlier_attempts: int
-    """Attempts made at it already."""
+    """Attempts of this model so far."""
     fallback_reason: str | None
-    """Why it is not the first model: the code of the failure that led here."""
+    """Error code, or `model_suspended`, for which the primary model was left. None: it was not."""
     is_last_resort: bool
-    """Whether it is asked although it had failed too often, because all that are left have."""
+    """Whether the model is suspended, and is called because all remaining models are."""
 
 
 def choose_model(state: ChatState, context: ChatContext) -> ModelChoice:
-    """Choose the next model that is worth asking. There always is one: a turn is never refused without a try."""
+    """Choose the next model that may be called; if none may, the one whose suspension ends first."""
     models = context.policy.models
     first = state["model_index"]
-    left = range(first, len(models))
-    index = next((index for index in left if context.health.allow_request(models[index])), None)
+    remaining_indexes = range(first, len(models))
+    index = next((index for index in remaining_indexes if context.health.allow_request(models[index])), None)
     is_last_resort = index is None
     if index is None:
-        index = min(left, key=lambda place: context.health.seconds_until_retry(models[place]))
+        index = min(remaining_indexes, key=lambda candidate: context.health.seconds_until_retry(models[candidate]))
     reason = state.get("fallback_reason")
     if index == first:
         return ModelChoice(index, state["model_attempts"], reason, is_last_resort)
@@ -49,24 +49,24 @@ def choose_model(state: ChatState, context: ChatContext) -> ModelChoice:
 
 
 def attempt_timeout(choice: ModelChoice, context: ChatContext, remaining: float) -> float:
-    """Return how many of the remaining seconds of the turn one attempt gets."""
+    """Return the timeout of an attempt in seconds. `remaining`: seconds until the deadline of the turn."""
     limit = context.policy.attempt_timeout
     if choice.earlier_attempts > 0 and choice.index + 1 < len(context.policy.models):
-        remaining -= limit  # a repetition leaves the next model a whole attempt
+        remaining -= limit  # a retry leaves enough time for one attempt of the next model
     return min(limit, remaining)
 
 
 def plan_retry(state: ChatState, context: ChatContext, choice: ModelChoice, error: ModelError) -> dict[str, Any]:
-    """Plan what follows a failed attempt: the same model after a pause, the next model, or the end.
+    """Return the state update after a failed attempt: retry after a delay, fall back to the next model, or fail.
 
-    Once somebody has seen a part of an answer there is no other attempt: what was shown cannot be taken back.
+    There is no other attempt once text of the answer has been published, because it cannot be retracted.
     """
-    the_end = {"error": error.code, "status": "error"}
+    failed = {"error": error.code, "status": "error"}
     retry_count = state["retry_count"] + 1
-    if context.shown or choice.is_last_resort or retry_count > state["max_retries"]:
-        return the_end
+    if context.published_text or choice.is_last_resort or retry_count > state["max_retries"]:
+        return failed
     attempts = choice.earlier_attempts + 1
-    again: dict[str, Any] = {
+    retry: dict[str, Any] = {
         "retry_count": retry_count,
         "last_failure": error.code,
         "fallback_reason": choice.fallback_reason,
@@ -76,25 +76,25 @@ def plan_retry(state: ChatState, context: ChatContext, choice: ModelChoice, erro
     time_left = context.deadline - asyncio.get_running_loop().time()
     if error.retryable and attempts <= context.policy.retries_per_model:
         delay = backoff(attempts) if error.retry_after is None else error.retry_after
-        # Not at the cost of the next model, which gets a whole attempt.
-        timeouts = (
+        # The delay leaves enough time for one attempt of the next model.
+        max_delay = (
             min(_MAX_WAIT_BEFORE_FALLBACK, time_left - context.policy.attempt_timeout) if has_next_model else time_left
         )
-        if delay < timeouts:
-            return again | {"model_index": choice.index, "model_attempts": attempts, "retry_delay": delay}
+        if delay < max_delay:
+            return retry | {"model_index": choice.index, "model_attempts": attempts, "retry_delay": delay}
     if has_next_model:
-        return again | {
+        return retry | {
             "model_index": choice.index + 1,
             "model_attempts": 0,
             "retry_delay": 0.0,
             "fallback_reason": choice.fallback_reason or error.code,
         }
-    return the_end
+    return failed
 
 
 def backoff(attempts: int) -> float:
-    """Return the seconds to wait after so many attempts at a model.
+    """Return the seconds to wait after a number of attempts: exponential backoff with full jitter.
 
-    All of it is random ("full jitter"): clients that failed together do not come back together.
+    The jitter spreads the retries of clients that failed at the same time.
     """
     return random.uniform(0, min(_BACKOFF_BASE * 2.0 ** (attempts - 1), _MAX_BACKOFF))  # noqa: S311 - not a secret

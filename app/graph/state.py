@@ -1,4 +1,4 @@
-"""The state that the nodes hand on. Every value in it is plain data that a trace may show."""
+"""State of the graph. Every value is plain data that a trace may show."""
 
 from typing import Any, Literal, NotRequired, TypedDict
 
@@ -8,7 +8,7 @@ Status = Literal["initialized", "preprocessed", "retry", "llm_completed", "compl
 
 
 class TokenUsage(TypedDict):
-    """Tokens as the provider counted them."""
+    """Token counts as the provider reported them."""
 
     input: int
     output: int
@@ -16,51 +16,51 @@ class TokenUsage(TypedDict):
 
 
 class HistoryUse(TypedDict):
-    """What became of the messages before the question."""
+    """Number of earlier messages that the prompt includes and leaves out."""
 
     sent: int
     left_out: int
-    """Those before the first that was sent."""
+    """Messages before the first one that was sent."""
     summarized: int
-    """How many of those the summary that went along is of."""
+    """How many of those are covered by the summary in the prompt."""
 
 
 class ChatState(TypedDict):
-    """State of one turn. The runner sets the first group; each node adds its own."""
+    """State of one turn. The caller sets the first group; each node sets its own."""
 
     # Input
     user_message: str
     user_id: int
     session_id: NotRequired[str | None]
-    """Public id of the session; none for a direct question."""
+    """Public id of the session; None for a direct question."""
     question_seq: NotRequired[int]
-    """Position of the question in its session: the history ends before it."""
+    """Position of the question in its session; the history ends before it."""
     context: NotRequired[dict[str, Any]]
-    """What the client attached. Some of it the instructions go by; it comes back in the metadata."""
+    """Context from the client. The instructions use parts of it; the metadata returns it, without `system_prompt`."""
     status: Status
 
     # preprocess
     processed_message: NotRequired[str]
     conversation_history: NotRequired[list[HistoryMessage]]
-    """The newest messages, as many as may go along; how many of them do depends on the model."""
+    """The newest messages before the question. How many of them are sent depends on the model's context window."""
     summary: NotRequired[Summary | None]
-    """What is known of the older ones."""
+    """Summary of the older messages."""
     system_prompt: NotRequired[str]
 
     # llm
     model_index: NotRequired[int]
-    """Which of the policy's models is asked next."""
+    """Index in the policy of the model for the next attempt."""
     model_attempts: NotRequired[int]
-    """Attempts made at that model."""
+    """Attempts of that model so far."""
     retry_count: NotRequired[int]
-    """Attempts after the first, at all models together."""
+    """Attempts after the first, of all models together."""
     max_retries: NotRequired[int]
     retry_delay: NotRequired[float]
     """Seconds to wait before the next attempt."""
     last_failure: NotRequired[str]
-    """Code of the attempt that failed last."""
+    """Error code of the last failed attempt."""
     fallback_reason: NotRequired[str | None]
-    """Code of the failure for which the first model was left. None: it was not."""
+    """Why the primary model was left. None: it was not."""
     history_use: NotRequired[HistoryUse]
     """Of the last attempt."""
     llm_response: NotRequired[str]
@@ -68,13 +68,13 @@ class ChatState(TypedDict):
     tokens_used: NotRequired[TokenUsage]
     model_used: NotRequired[str]
     is_cached: NotRequired[bool]
-    """Whether the answer was known, and no model was asked."""
+    """Whether the answer came from the cache."""
     processing_time_ms: NotRequired[int]
-    """Time token_counts on attempts and between them."""
+    """Time spent on attempts, waits included."""
 
     # postprocess, error_handler
     final_response: NotRequired[str]
     metadata: NotRequired[dict[str, Any]]
     error: NotRequired[str | None]
-    """Code of what went wrong, never an exception's text."""
+    """Error code, never an exception's text."""
     timestamp: NotRequired[str]

@@ -1,4 +1,4 @@
-"""The text of one attempt on its way to those who read along."""
+"""Streaming of one attempt's text to a sink, without leading and trailing white space."""
 
 import time
 
@@ -6,28 +6,27 @@ from app.graph.ports.text_sink import TextSink
 
 
 class TrimmedTextStream:
-    """Shows the pieces of an answer as they come, without the white space around the whole.
+    """Publishes the pieces of an answer as they arrive, so that together they equal `str.strip` of the whole.
 
-    What is shown cannot be taken back, so white space waits for the text that follows it: the pieces shown, joined,
-    are the answer as `str.strip` makes it of the whole.
+    Published text cannot be retracted, so white space is held back until text follows it.
     """
 
     def __init__(self, sink: TextSink) -> None:
-        """Show pieces to a sink that has been shown nothing yet."""
+        """`sink`: has no text yet."""
         self._sink = sink
         self._held = ""
-        self.first_at: float | None = None
-        """When the first text came, by `time.perf_counter`."""
+        self.first_text_at: float | None = None
+        """When the first text arrived, by `time.perf_counter`. None: not yet."""
 
     def publish(self, piece: str) -> None:
-        """Take the next piece; see `Publish`."""
-        if self.first_at is None:
+        """Publish the next piece; see `PublishText`."""
+        if self.first_text_at is None:
             piece = piece.lstrip()
-        shown = piece.rstrip()
-        if not shown:
+        text = piece.rstrip()
+        if not text:
             self._held += piece
             return
-        if self.first_at is None:
-            self.first_at = time.perf_counter()
-        self._sink.publish(self._held + shown)
-        self._held = piece[len(shown) :]
+        if self.first_text_at is None:
+            self.first_text_at = time.perf_counter()
+        self._sink.publish(self._held + text)
+        self._held = piece[len(text) :]

@@ -1,4 +1,7 @@
-"""Counting tokens where no provider did. Tokenizers differ from model to model, and their tables are large."""
+"""Estimates of token counts.
+
+There is no tokenizer: each model has its own, with large tables. The provider's counts are used where it reports any.
+"""
 
 import math
 import string
@@ -8,11 +11,11 @@ from app.graph.ports.chat_model import TokenCounts
 from app.graph.ports.messages import PromptMessage
 
 _CHARACTERS_PER_TOKEN = 4
-"""Rule of thumb of the providers for English text; used only where a provider counts nothing, and marked so."""
+"""The providers' rule of thumb for English text."""
 
 
 def estimate_tokens(messages: Sequence[PromptMessage], text: str) -> TokenCounts:
-    """Return about how many tokens a prompt and the text that answered it have."""
+    """Estimate the tokens of a prompt and of the text that answered it."""
     prompt = sum(len(message["content"]) for message in messages)
     return TokenCounts(
         math.ceil(prompt / _CHARACTERS_PER_TOKEN), math.ceil(len(text) / _CHARACTERS_PER_TOKEN), is_estimated=True
@@ -24,12 +27,12 @@ _ASCII = bytes(range(128))
 
 
 def estimate_tokens_upper_bound(text: str) -> int:
-    """Return about how many tokens a text has, rather too many than too few.
+    """Estimate the tokens of a text, cautiously high.
 
-    Three letters a token, where English has four; a token for each digit and mark, as in figures and code; two for
-    three bytes of anything else, which is two for a Chinese character and four for three Cyrillic letters.
+    Three letters count as a token (English has about four), each digit and punctuation mark as one, and three bytes of
+    any other character as two: two tokens for a Chinese character, four for three Cyrillic letters.
     """
     data = text.encode(errors="replace")
-    others = data.translate(None, _LETTERS_AND_SPACE)
-    foreign = len(others.translate(None, _ASCII))
-    return math.ceil((len(data) - len(others)) / 3 + (len(others) - foreign) + foreign * 2 / 3)
+    non_letters = data.translate(None, _LETTERS_AND_SPACE)
+    non_ascii = len(non_letters.translate(None, _ASCII))
+    return math.ceil((len(data) - len(non_letters)) / 3 + (len(non_letters) - non_ascii) + non_ascii * 2 / 3)

@@ -1,4 +1,4 @@
-"""Tells the rest of the system, every few seconds, that this process is there and how it does."""
+"""Heartbeat: the row that each process updates in PostgreSQL every few seconds, with its state."""
 
 import asyncio
 import logging
@@ -18,83 +18,86 @@ from app.database.repositories.operations.instances import Instance
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_INTERVAL = 10.0
-"""Seconds between beats."""
+"""Interval between heartbeats in seconds."""
 _TIMEOUT = 5.0
-"""Seconds one may take: what a busy pool, or a slow PostgreSQL, keeps from nobody else."""
+"""Timeout of one heartbeat in seconds."""
 _FINAL_TIMEOUT = 1.0
-"""Seconds the last one may take."""
+"""Timeout of the last heartbeat in seconds."""
 
 Service = Literal["auth", "chat", "admin", "worker"]
 StatsProvider = Callable[[], Any]
-"""Gives something of this process that JSON can hold, at once."""
+"""Returns a part of the state of this process, as JSON data. It does not block."""
 ReportWriter = Callable[[DatabaseConnection, UUID], Awaitable[None]]
-"""Writes something else of this process, under its id."""
+"""Writes further data of this process to PostgreSQL. Takes the id of the process."""
 
 
 class Heartbeat:
-    """One row in PostgreSQL, and not in Redis: it is looked at most when something is away."""
+    """Heartbeat of this process. It is in PostgreSQL, so that it remains visible while Redis is unavailable."""
 
     def __init__(self, database: Database, *, service: Service, version: str) -> None:
         self.instance = Instance(uuid4(), service, version, socket.gethostname(), os.getpid())
         self._database = database
         self._started = time.monotonic()
-        self._figures: dict[str, StatsProvider] = {}
-        self._reports: list[ReportWriter] = []
+        self._stats: dict[str, StatsProvider] = {}
+        self._report_writers: list[ReportWriter] = []
         self._task: asyncio.Task[None] | None = None
 
-    def show(self, name: str, figures: StatsProvider) -> None:
-        """Have some figures go along with each beat."""
-        self._figures[name] = figures
+    def add_stats(self, name: str, stats: StatsProvider) -> None:
+        """Include the result of `stats` in the state, under a name."""
+        self._stats[name] = stats
 
-    def report(self, report: ReportWriter) -> None:
-        """Have something else written with each beat."""
-        self._reports.append(report)
+    def add_report(self, write_report: ReportWriter) -> None:
+        """Call `write_report` with each heartbeat, in the same transaction."""
+        self._report_writers.append(write_report)
 
     def start(self) -> None:
-        """Begin to beat."""
+        """Start the heartbeats."""
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Beat a last time, and take leave. It takes a second at most, and no failure keeps a process from ending."""
+        """Stop the heartbeats, write the reports a last time, and remove the row.
+
+        It takes at most `_FINAL_TIMEOUT` seconds and does not raise, so that it cannot delay the end of the process.
+        """
         if self._task is None:
             return
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         try:
             async with self._database.autocommit(max_seconds=_FINAL_TIMEOUT) as connection:
-                for report in self._reports:
-                    await report(connection, self.instance.id)
+                for write_report in self._report_writers:
+                    await write_report(connection, self.instance.id)
                 await instances.leave(connection, self.instance.id)
         except DatabaseUnavailableError:
-            pass  # it will be missed
+            pass  # the row counts as dead when it is old enough
         except Exception:
-            logger.exception("no heartbeat")
+            logger.exception("heartbeat failed")
 
     async def beat(self) -> None:
-        """Write down that the process is there.
+        """Write one heartbeat, with state and reports.
 
         Raises:
-            DatabaseUnavailableError: PostgreSQL is away or too slow.
+            DatabaseUnavailableError: PostgreSQL is unavailable or too slow.
 
         """
-        state = self._state()  # before this takes a connection itself
+        state = self._state()  # before a connection is taken, which would count in the state of the pool
         async with self._database.autocommit(max_seconds=_TIMEOUT) as connection:
             await instances.beat(connection, self.instance, age=self._age(), state=state)
-            for report in self._reports:
-                await report(connection, self.instance.id)
+            for write_report in self._report_writers:
+                await write_report(connection, self.instance.id)
 
     async def _run(self) -> None:
         while True:
             try:
                 await self.beat()
             except DatabaseUnavailableError:
-                pass  # whoever needs PostgreSQL says so
+                pass  # logged by the requests that fail
             except Exception:
-                logger.exception("no heartbeat")
+                logger.exception("heartbeat failed")
             await asyncio.sleep(HEARTBEAT_INTERVAL)
 
     def _age(self) -> timedelta:
         return timedelta(seconds=time.monotonic() - self._started)
 
     def _state(self) -> Mapping[str, Any]:
-        return {name: figures() for name, figures in self._figures.items()}
+        return {name: stats() for name, stats in self._stats.items()}

@@ -147,7 +147,7 @@ def test_a_question_is_too_long_when_no_model_of_the_turn_can_take_it() -> None:
 def test_a_summary_is_wanted_when_the_next_question_would_leave_something_out(
     messages: list[HistoryMessage], summary: Summary | None, room: int
 ) -> None:
-    upto = summary_boundary(messages, summary, most_messages=10, budget=room)
+    upto = summary_boundary(messages, summary, max_messages=10, budget=room)
     reached = summary["upto_seq"] if summary else 0
     uncovered = [message for message in messages if message["seq"] > reached]
     if upto is None:
@@ -164,13 +164,13 @@ def test_a_summary_is_wanted_when_the_next_question_would_leave_something_out(
 
 
 def test_where_no_history_is_sent_none_is_summarized() -> None:
-    assert summary_boundary(conversation(*"0123"), None, most_messages=0, budget=None) is None
+    assert summary_boundary(conversation(*"0123"), None, max_messages=0, budget=None) is None
 
 
 def test_messages_that_were_never_read_are_summarized_too() -> None:
     messages = conversation("a", "b", first_seq=7)
-    assert summary_boundary(messages, None, most_messages=10, budget=None) == 6
-    assert summary_boundary(messages, {"text": "", "upto_seq": 6}, most_messages=10, budget=None) is None
+    assert summary_boundary(messages, None, max_messages=10, budget=None) == 6
+    assert summary_boundary(messages, {"text": "", "upto_seq": 6}, max_messages=10, budget=None) is None
 
 
 @pytest.mark.parametrize(

@@ -168,8 +168,8 @@ class Health:
     def record_success(self, model: str) -> None:
         self.told.append((model, "succeeded", None))
 
-    def record_failure(self, model: str, *, pause: float | None) -> None:
-        self.told.append((model, "failed", pause))
+    def record_failure(self, model: str, *, retry_after: float | None) -> None:
+        self.told.append((model, "failed", retry_after))
 
 
 THREE = replace(POLICY, models=("a", "b", "c"))
@@ -205,7 +205,7 @@ async def test_where_all_are_left_alone_the_one_due_soonest_is_tried_once() -> N
 
 async def test_a_model_left_alone_after_its_failure_is_not_repeated() -> None:
     class Opening(Health):
-        def record_failure(self, model: str, *, pause: float | None) -> None:
+        def record_failure(self, model: str, *, retry_after: float | None) -> None:
             self._due_in[model] = 9
 
     run = await Run(BUSY, completion(), health=Opening()).go()

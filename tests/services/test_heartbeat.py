@@ -24,7 +24,7 @@ def heartbeat(pool: Database, sql: Sql) -> Heartbeat:
 
 async def test_a_process_has_one_row_with_its_figures_of_now(heartbeat: Heartbeat, sql: Sql) -> None:
     figures = [1, 2]
-    heartbeat.show("waiting", lambda: figures.pop(0))
+    heartbeat.add_stats("waiting", lambda: figures.pop(0))
     await heartbeat.beat()
     (first,) = sql.rows(ROWS)
     await heartbeat.beat()
@@ -37,7 +37,7 @@ async def test_a_process_has_one_row_with_its_figures_of_now(heartbeat: Heartbea
 async def test_the_connections_that_are_counted_are_those_of_others(
     heartbeat: Heartbeat, pool: Database, sql: Sql
 ) -> None:
-    heartbeat.show("database", pool.pool_stats)
+    heartbeat.add_stats("database", pool.pool_stats)
     async with pool.autocommit() as connection:
         await connection.execute(text("SELECT 1"))
         await heartbeat.beat()
@@ -59,18 +59,18 @@ async def test_it_beats_again_and_again_whatever_happens_and_takes_leave(
         if outcome:
             raise outcome
 
-    heartbeat.report(report)
+    heartbeat.add_report(report)
     with caplog.at_level(logging.INFO):
         heartbeat.start()
         await asyncio.wait_for(done.wait(), timeout=10)
-    assert [record.message for record in caplog.records] == ["no heartbeat"]
+    assert [record.message for record in caplog.records] == ["heartbeat failed"]
     assert len(sql.rows(ROWS)) == 1
     reported: list[UUID] = []
 
     async def last(_connection: DatabaseConnection, instance_id: UUID) -> None:
         reported.append(instance_id)
 
-    heartbeat.report(last)
+    heartbeat.add_report(last)
     await heartbeat.close()
     assert set(reported) == {heartbeat.instance.id}
     assert sql.rows(ROWS) == []
@@ -83,7 +83,7 @@ async def test_no_failure_keeps_a_process_from_ending(heartbeat: Heartbeat, sql:
         raise ZeroDivisionError
 
     heartbeat.start()
-    heartbeat.report(fault)
+    heartbeat.add_report(fault)
     sql.do("BEGIN; LOCK TABLE service_instances")
     try:
         await asyncio.wait_for(heartbeat.close(), timeout=5)

@@ -86,7 +86,7 @@ class FakeModel:
     async def stream(self, request: ModelRequest, publish: PublishText, *, timeouts: StreamTimeouts) -> Completion:
         for piece in self.said_first:
             publish(piece)
-        completion = await self.complete(request, max_seconds=timeouts.first)
+        completion = await self.complete(request, max_seconds=timeouts.first_token)
         publish(completion.text.removeprefix("".join(self.said_first)))
         return completion
 

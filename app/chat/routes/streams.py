@@ -27,7 +27,7 @@ async def limit_open_streams(user: ChatUser, services: ServicesDep) -> AsyncIter
         TooManyRequestsError: the user has too many open streams.
 
     """
-    with services.open_streams.taken_by(user.id):
+    with services.stream_limiter.slot(user.id):
         yield
 
 

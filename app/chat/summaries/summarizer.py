@@ -78,7 +78,7 @@ class Summarizer:
         if budget is not None:
             budget -= estimate_tokens_upper_bound(self.policy.instructions(started.session_meta))
         upto_seq = summary_boundary(
-            messages, result.history.summary, most_messages=self.policy.history_messages, budget=budget
+            messages, result.history.summary, max_messages=self.policy.history_messages, budget=budget
         )
         if upto_seq is not None:
             task = asyncio.create_task(self._extend(_SummaryTask(started.session_id, owner, has_quota, upto_seq)))

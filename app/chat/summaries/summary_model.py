@@ -13,7 +13,7 @@ from app.core.types import new_id
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.usage import ledger
 from app.database.retry import STORE_TIMEOUT, retry_until_available
-from app.graph.context import ModelAttempt
+from app.graph.model_attempt import ModelAttempt
 from app.graph.model_policy import ModelPolicy
 from app.graph.ports.chat_model import (
     ChatModel,

@@ -109,7 +109,7 @@ class QuestionBuilder:
             if self.catalog.get(options.model) is None:
                 raise InvalidFieldError("body.model", "unknown_model", "is not one of GET /models")
             models = tuple(dict.fromkeys((options.model, *self.catalog.fallbacks)))
-        return replace(self.policy, models=models, sampling=sampling.over(self.policy.sampling))
+        return replace(self.policy, models=models, sampling=sampling.with_defaults(self.policy.sampling))
 
     def _budget(
         self, user: Principal, message: str, context: dict[str, Any] | None, policy: ModelPolicy | None

@@ -10,22 +10,22 @@ from app.graph.ports.messages import PromptMessage
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a model is to choose its words. None: as the model does by itself."""
+    """Sampling parameters of a model call. None: the provider's default."""
 
     temperature: float | None = None
     top_p: float | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     max_tokens: int | None = None
-    """Most tokens of the answer."""
+    """Maximum number of tokens of the answer."""
 
-    def over(self, defaults: "Sampling") -> "Sampling":
-        """Return these parameters, and the defaults where they say nothing."""
-        mine = ((name, getattr(self, name)) for name in _PARAMETERS)
-        return Sampling(**{name: getattr(defaults, name) if value is None else value for name, value in mine})
+    def with_defaults(self, defaults: "Sampling") -> "Sampling":
+        """Return a copy in which `defaults` fill in the parameters that are None."""
+        own = ((name, getattr(self, name)) for name in _PARAMETERS)
+        return Sampling(**{name: getattr(defaults, name) if value is None else value for name, value in own})
 
-    def given(self) -> dict[str, float]:
-        """Return the parameters that say something, by name."""
+    def without_none(self) -> dict[str, float]:
+        """Return the parameters that are set, by name."""
         return {name: value for name in _PARAMETERS if (value := getattr(self, name)) is not None}
 
 
@@ -34,7 +34,7 @@ _PARAMETERS = tuple(parameter.name for parameter in fields(Sampling))
 
 @dataclass(frozen=True, slots=True)
 class TurnOwner:
-    """Whose question it is."""
+    """The user, and the session if any, to whom a question belongs."""
 
     user_id: int
     user_uuid: UUID
@@ -44,42 +44,42 @@ class TurnOwner:
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """What a model is asked."""
+    """Request to a model."""
 
     model: str
     messages: Sequence[PromptMessage]
     parameters: Sampling
     owner: TurnOwner
-    """For whom. It never reaches the provider."""
+    """Scopes the response cache. It is never sent to the provider."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenCounts:
-    """Tokens that an attempt took."""
+    """Tokens that an attempt used."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     is_estimated: bool = False
-    """Whether the counts are ours because the provider gave none."""
+    """Whether the counts are an estimate because the provider reported none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole answer. An answer without a finish reason is not one: adapters raise `ModelError` instead."""
+    """A complete answer. Adapters raise `ModelError` for an answer without a finish reason."""
 
     text: str
     model: str
-    """As the provider names it, which may be more exact than what was asked for."""
+    """As the provider names it, which may be more specific than the name in the request."""
     finish_reason: str
     token_counts: TokenCounts
     is_cached: bool = False
-    """Whether no model was asked, because the answer was known: `token_counts` is what it took when it was made."""
+    """Whether the answer comes from the cache: then `token_counts` are those of the original call."""
     is_repaired: bool = False
-    """Whether the provider sent what cannot be stored, which was left out."""
+    """Whether characters that cannot be stored were removed from the text."""
 
 
 class ModelError(Exception):
-    """A model gave no answer. `code` is stable and safe to show; the provider's own words go to the log only."""
+    """A model call failed. `code` is stable and safe for clients; the provider's message is logged only."""
 
     def __init__(
         self,
@@ -91,11 +91,13 @@ class ModelError(Exception):
         may_have_used_tokens: bool = False,
         token_counts: TokenCounts | None = None,
     ) -> None:
-        """Say what went wrong.
+        """Create the error.
 
-        `retryable`: the same request may succeed at the same model. `retry_after`: seconds the provider asked to be
-        left alone. `is_model_fault`: another request would have failed too. `may_have_used_tokens`: the model may have
-        worked all the same, so somebody has to account for it. `token_counts`: what the provider says it took.
+        `retryable`: a retry of the same request with the same model may succeed.
+        `retry_after`: seconds to wait before a retry, as the provider asked; None: it did not ask.
+        `is_model_fault`: the failure counts against the model's health. False: it is specific to this request.
+        `may_have_used_tokens`: the provider may charge for the attempt, so its tokens are estimated.
+        `token_counts`: the tokens that the provider reported for the attempt; None: it reported none.
         """
         self.code = code
         self.retryable = retryable
@@ -108,37 +110,37 @@ class ModelError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StreamTimeouts:
-    """How long one streamed attempt is waited for, in seconds."""
+    """Timeouts of one streamed attempt, in seconds."""
 
-    first: float
+    first_token: float
     """Until the first text."""
-    pause: float
-    """From one text to the next."""
+    idle: float
+    """Between two pieces of text."""
     total: float
-    """All together."""
+    """For the whole attempt."""
 
 
 PublishText = Callable[[str], None]
-"""Takes the next piece of an answer's text. It neither blocks nor fails."""
+"""Takes the next piece of an answer's text. It neither blocks nor raises."""
 
 
 class ChatModel(Protocol):
-    """The port to language models."""
+    """Client of language models. Implementations make single attempts; the graph retries."""
 
     async def complete(self, request: ModelRequest, *, max_seconds: float) -> Completion:
         """Make one attempt, which takes at most `max_seconds`.
 
         Raises:
-            ModelError: no whole answer came, for whatever reason.
+            ModelError: there is no complete answer.
 
         """
         ...
 
     async def stream(self, request: ModelRequest, publish: PublishText, *, timeouts: StreamTimeouts) -> Completion:
-        """Make one attempt, and hand over the text piece by piece as it comes. Return the whole of it.
+        """Make one attempt, publish the text piece by piece as it arrives, and return the complete answer.
 
         Raises:
-            ModelError: no whole answer came, although a part of it may have been handed over.
+            ModelError: there is no complete answer. A part of it may have been published.
 
         """
         ...

@@ -1,18 +1,18 @@
-"""Messages and summaries, as the ports of the graph exchange them."""
+"""Types of messages and summaries that the ports of the graph exchange."""
 
 from dataclasses import dataclass, field
 from typing import Literal, TypedDict
 
 
 class PromptMessage(TypedDict):
-    """One message as the model gets it."""
+    """One message of a prompt."""
 
     role: Literal["system", "user", "assistant"]
     content: str
 
 
 class HistoryMessage(TypedDict):
-    """A message of the session, said before."""
+    """An earlier message of a session."""
 
     seq: int
     """Its position in the session."""
@@ -21,17 +21,17 @@ class HistoryMessage(TypedDict):
 
 
 class Summary(TypedDict):
-    """What is kept in mind of the older messages of a session."""
+    """Summary of the older messages of a session."""
 
     text: str
     upto_seq: int
-    """Position of the last message that is in it."""
+    """Position of the last message that it covers."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionHistory:
-    """What is known of a session before a question."""
+    """Messages of a session before a question, and the summary of older ones."""
 
     messages: list[HistoryMessage] = field(default_factory=list)
-    """The newest, oldest first."""
+    """The newest messages, in chronological order."""
     summary: Summary | None = None

@@ -1,30 +1,30 @@
-"""Port to the health of models, as earlier attempts have shown it."""
+"""Port to the health of models, as observed in earlier attempts."""
 
 from typing import Protocol
 
 
 class ModelHealth(Protocol):
-    """The port to what is known of models from earlier attempts. Only models of the allow-list are asked about."""
+    """Health of the models in the allow-list, such as circuit breakers observe it."""
 
     def allow_request(self, model: str) -> bool:
-        """Tell whether a model is worth asking now. Whoever is told so asks it, and says how it went."""
+        """Return whether the model may be called now. After True, the caller calls it and records the outcome."""
         ...
 
     def seconds_until_retry(self, model: str) -> float:
-        """Return in how many seconds it will be."""
+        """Return the seconds until `allow_request` may return True."""
         ...
 
     def record_success(self, model: str) -> None:
-        """Note that a model answered."""
+        """Record that the model answered."""
         ...
 
-    def record_failure(self, model: str, *, pause: float | None) -> None:
-        """Note that it did not. `pause`: seconds that the provider asked to be left alone."""
+    def record_failure(self, model: str, *, retry_after: float | None) -> None:
+        """Record that the call failed. `retry_after`: seconds to wait, as the provider asked; None: it did not."""
         ...
 
 
 class AlwaysHealthy:
-    """`ModelHealth` that knows nothing: every model is worth asking."""
+    """`ModelHealth` without state, which allows every request."""
 
     def allow_request(self, _model: str) -> bool:
         """See `ModelHealth`."""
@@ -37,5 +37,5 @@ class AlwaysHealthy:
     def record_success(self, model: str) -> None:
         """See `ModelHealth`."""
 
-    def record_failure(self, model: str, *, pause: float | None) -> None:
+    def record_failure(self, model: str, *, retry_after: float | None) -> None:
         """See `ModelHealth`."""

@@ -4,13 +4,13 @@ from typing import Protocol
 
 
 class TextSink(Protocol):
-    """The port to those who read along."""
+    """Receiver of the text of a streamed answer."""
 
     @property
     def text(self) -> str:
-        """What they have been shown so far. It can be added to, and not taken back."""
+        """Text published so far. Published text cannot be retracted."""
         ...
 
     def publish(self, piece: str) -> None:
-        """Show the next piece. Neither blocks nor fails."""
+        """Publish the next piece. Neither blocks nor raises."""
         ...

@@ -1,4 +1,4 @@
-"""Breakers: a model that keeps failing is left alone for a while, so that no turn waits to find out once more."""
+"""Circuit breakers of models: after repeated failures, a model is not called for a pause."""
 
 import logging
 import time
@@ -10,65 +10,65 @@ logger = logging.getLogger(__name__)
 State = Literal["closed", "open", "half_open"]
 
 _MAX_PAUSE = 60.0
-"""Seconds; providers may ask for days."""
+"""Maximum pause in seconds that a provider's `Retry-After` may set."""
 
 
 class CircuitBreaker:
-    """The breaker of one model.
+    """Circuit breaker of one model.
 
-    Closed, it lets every attempt through. So many failures in a row open it, and it lets none through. When its pause
-    is over it is half open: one attempt, the probe, is let through in each pause, until one succeeds. Nobody has to
-    give a probe back, so one that is cut short costs no more than another pause.
+    Closed, it allows all requests. After a number of consecutive failures it opens, and allows none. After the pause it
+    is half open: it allows one request per pause, the probe, until one succeeds. A probe without a recorded outcome
+    delays the next one by a pause, and has no other effect.
     """
 
     def __init__(self, *, failures: int, pause: float, now: Callable[[], float]) -> None:
-        """`failures` in a row open it for `pause` seconds by the clock `now`."""
-        self._most_failures = failures
+        """Open for `pause` seconds, by the clock `now`, after `failures` consecutive failures."""
+        self._failure_threshold = failures
         self._pause = pause
         self._now = now
         self._failures = 0
-        self._closed_to: float | None = None
-        """When the next attempt is let through. None: any time."""
+        self._open_until: float | None = None
+        """When the next request is allowed, by the clock. None: the breaker is closed."""
         self._is_probing = False
 
     @property
     def state(self) -> State:
-        """Closed, open or half open."""
-        if self._closed_to is None:
+        """The state of the breaker."""
+        if self._open_until is None:
             return "closed"
         return "half_open" if self._is_probing or self.seconds_until_retry <= 0 else "open"
 
     @property
     def seconds_until_retry(self) -> float:
-        """Seconds until an attempt is let through."""
-        return 0 if self._closed_to is None else max(self._closed_to - self._now(), 0)
+        """Seconds until a request is allowed."""
+        return 0 if self._open_until is None else max(self._open_until - self._now(), 0)
 
     def allow_request(self) -> bool:
-        """Tell whether an attempt may be made now. Once told so, a probe is taken."""
-        if self._closed_to is None:
+        """Return whether a request may be made now. When half open, True makes that request the probe."""
+        if self._open_until is None:
             return True
         if self.seconds_until_retry > 0:
             return False
         self._is_probing = True
-        self._closed_to = self._now() + self._pause
+        self._open_until = self._now() + self._pause
         return True
 
     def record_success(self) -> None:
-        """Note that an attempt succeeded: the model is well."""
+        """Close the breaker after a successful attempt."""
         self._failures = 0
-        self._closed_to = None
+        self._open_until = None
         self._is_probing = False
 
-    def record_failure(self, pause: float | None = None) -> None:
-        """Note that an attempt failed. `pause`: seconds that the provider asked to be left alone."""
+    def record_failure(self, retry_after: float | None = None) -> None:
+        """Count a failed attempt. `retry_after`: seconds to wait, as the provider asked; None: it did not."""
         self._failures += 1
-        if self._failures >= self._most_failures:
-            self._closed_to = self._now() + max(self._pause, min(pause or 0, _MAX_PAUSE))
+        if self._failures >= self._failure_threshold:
+            self._open_until = self._now() + max(self._pause, min(retry_after or 0, _MAX_PAUSE))
             self._is_probing = False
 
 
 class CircuitBreakers:
-    """`ModelHealth`: a breaker for each model, known to this process alone."""
+    """`ModelHealth` with a circuit breaker for each model, within one process."""
 
     def __init__(
         self, models: Iterable[str], *, failures: int, pause: float, now: Callable[[], float] = time.monotonic
@@ -78,7 +78,7 @@ class CircuitBreakers:
 
     @property
     def states(self) -> dict[str, State]:
-        """The state of each."""
+        """State of each model's breaker."""
         return {model: breaker.state for model, breaker in self._breakers.items()}
 
     def allow_request(self, model: str) -> bool:
@@ -93,15 +93,15 @@ class CircuitBreakers:
         """See `ModelHealth`."""
         breaker = self._breakers[model]
         if breaker.state != "closed":
-            logger.info("model answers again", extra={"model": model})
+            logger.info("circuit breaker closed", extra={"model": model})
         breaker.record_success()
 
-    def record_failure(self, model: str, *, pause: float | None) -> None:
+    def record_failure(self, model: str, *, retry_after: float | None) -> None:
         """See `ModelHealth`."""
         breaker = self._breakers[model]
         was_closed = breaker.state == "closed"
-        breaker.record_failure(pause)
+        breaker.record_failure(retry_after)
         if was_closed and breaker.state == "open":
             logger.warning(
-                "model is left alone", extra={"model": model, "seconds": round(breaker.seconds_until_retry, 3)}
+                "circuit breaker opened", extra={"model": model, "seconds": round(breaker.seconds_until_retry, 3)}
             )

@@ -115,7 +115,7 @@ class OpenAIChatModel:
 
     def _body(self, request: ModelRequest) -> dict[str, Any]:
         body: dict[str, Any] = {"model": request.model, "messages": list(request.messages)}
-        body |= request.parameters.given()
+        body |= request.parameters.without_none()
         if (most_tokens := body.pop("max_tokens", None)) is not None:
             body[self._limit] = most_tokens
         return body
@@ -137,7 +137,7 @@ class OpenAIChatModel:
         now = asyncio.get_running_loop().time
         deadline = now() + timeouts.total
         moved_at = -math.inf
-        async with asyncio.timeout(timeouts.first) as limit:
+        async with asyncio.timeout(timeouts.first_token) as limit:
             # Raw lines: the client's own events take three times the CPU of everything else here.
             response = await self._send(body, is_streamed=True)
             received, is_ending = 0, False
@@ -151,9 +151,9 @@ class OpenAIChatModel:
                             publish(text)
                             came_at = now()
                             # Moved for every text, the limit would cost more than the text.
-                            if came_at - moved_at > timeouts.pause * _RESCHEDULE_THRESHOLD:
+                            if came_at - moved_at > timeouts.idle * _RESCHEDULE_THRESHOLD:
                                 moved_at = came_at
-                                limit.reschedule(min(deadline, came_at + timeouts.pause))
+                                limit.reschedule(min(deadline, came_at + timeouts.idle))
                         elif answer.is_over and not is_ending:
                             # What is left is the end of the body: read, the connection serves again.
                             is_ending = True

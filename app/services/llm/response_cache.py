@@ -85,7 +85,11 @@ class ResponseCache:
     def key(self, request: ModelRequest) -> str:
         """Name the answer to a request. Requests have the same name only if their answers may be exchanged."""
         asked = json.dumps(
-            {"model": request.model, "parameters": request.parameters.given(), "messages": list(request.messages)},
+            {
+                "model": request.model,
+                "parameters": request.parameters.without_none(),
+                "messages": list(request.messages),
+            },
             sort_keys=True,
             separators=(",", ":"),
         )

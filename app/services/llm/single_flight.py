@@ -82,7 +82,7 @@ class SingleFlightCall:
         self.waiting.append(owner)
         self._readers.append(show)
         try:
-            async with asyncio.timeout(None if timeouts is None else timeouts.first) as limit:
+            async with asyncio.timeout(None if timeouts is None else timeouts.first_token) as limit:
                 if self._pieces:
                     show("".join(self._pieces))
                 # The call is not cancelled with one of those who wait for it.

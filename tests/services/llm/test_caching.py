@@ -28,7 +28,7 @@ from tests.support.fakes import FakeModel, completion, model_request
 QUESTION: list[PromptMessage] = [{"role": "user", "content": "Hi"}]
 ADA, BOB = TurnOwner(1, uuid4(), uuid4()), TurnOwner(2, uuid4(), uuid4())
 ASKED = model_request(QUESTION, owner=ADA)
-PATIENT = StreamTimeouts(first=5, pause=5, total=10)
+PATIENT = StreamTimeouts(first_token=5, idle=5, total=10)
 TEXT = "Many words that follow each other. " * 20
 
 
@@ -222,7 +222,7 @@ async def test_who_joins_waits_no_longer_than_they_would_for_a_call_of_their_own
     model = CachingChatModel(inner, cache)
     first = Asker(model)
     await inner.was_asked.wait()
-    hasty = Asker(model, timeouts=StreamTimeouts(first=0.1, pause=0.1, total=0.1))
+    hasty = Asker(model, timeouts=StreamTimeouts(first_token=0.1, idle=0.1, total=0.1))
     in_a_hurry = asyncio.create_task(model.complete(ASKED, max_seconds=0.1))
     for waiting in (hasty.asking, in_a_hurry):
         with pytest.raises(ModelError, match="provider_timeout"):
@@ -264,7 +264,7 @@ async def test_an_answer_that_comes_as_somebodys_patience_ends_is_the_others_all
 
     call = SingleFlightCall(ask, then)
     first = asyncio.create_task(call.join(ADA, None))
-    second = asyncio.create_task(call.join(ADA, None, replace(PATIENT, first=0.01)))
+    second = asyncio.create_task(call.join(ADA, None, replace(PATIENT, first_token=0.01)))
     await asyncio.sleep(0)
     # Both in the same round of the event loop, as with a socket that is read just then.
     time.sleep(0.02)  # noqa: ASYNC251 - so that the limit is over when the loop looks again

@@ -91,7 +91,7 @@ def test_it_stays_open_as_long_as_the_provider_asks_within_reason(
 
 def test_each_model_has_its_own(clock: Clock) -> None:
     breakers = CircuitBreakers(["a", "b"], failures=1, pause=10, now=clock)
-    breakers.record_failure("a", pause=None)
+    breakers.record_failure("a", retry_after=None)
     assert breakers.states == {"a": "open", "b": "closed"}
     assert (breakers.allow_request("a"), breakers.allow_request("b")) == (False, True)
     assert (breakers.seconds_until_retry("a"), breakers.seconds_until_retry("b")) == (10, 0)

@@ -26,7 +26,7 @@ from tests.support.provider import (
     streams,
 )
 
-PATIENCE = StreamTimeouts(first=2, pause=2, total=10)
+PATIENCE = StreamTimeouts(first_token=2, idle=2, total=10)
 STOP = chunk(finish_reason="stop")
 
 

@@ -1,0 +1,45 @@
+"""Concurrency limiter: how many operations one key (an account, a network) may have under way in this process."""
+
+from collections import Counter
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+
+from app.core.exceptions import TooManyRequestsError
+
+
+class ConcurrencyLimiter:
+    """Limits the operations that one key has under way at the same time. Counts within one process."""
+
+    def __init__(self, limit: int, *, code: str, detail: str, retry_after: int) -> None:
+        """`limit`: operations of one key. The others describe the refusal; `retry_after` is in seconds."""
+        self._limit = limit
+        self._code = code
+        self._detail = detail
+        self._retry_after = retry_after
+        self._in_use: Counter[Hashable] = Counter()
+
+    @property
+    def total(self) -> int:
+        """Operations under way, of all keys together."""
+        return self._in_use.total()
+
+    @contextmanager
+    def slot(self, key: Hashable | None) -> Iterator[None]:
+        """Hold one of the key's slots for the length of the block. None: no limit applies, and nothing is counted.
+
+        Raises:
+            TooManyRequestsError: all slots of the key are in use.
+
+        """
+        if key is None:
+            yield
+            return
+        if self._in_use[key] >= self._limit:
+            raise TooManyRequestsError(self._detail, code=self._code, retry_after=self._retry_after)
+        self._in_use[key] += 1
+        try:
+            yield
+        finally:
+            self._in_use[key] -= 1
+            if not self._in_use[key]:
+                del self._in_use[key]
