@@ -1,4 +1,4 @@
-"""The admin service: `uvicorn app.admin_main:app`."""
+"""Entry point of the admin service: `uvicorn app.admin_main:app`."""
 
 from fastapi import FastAPI
 
@@ -9,11 +9,11 @@ from app.http.application import create_app
 
 
 def create(settings: Settings) -> FastAPI:
-    """Build the service."""
+    """Return the application of the admin service."""
     return create_app(
         settings,
         service="admin",
-        description="Figures and operations, for admins.",
+        description="Analytics and operations for admins.",
         router=router,
         lifespan=lifespan,
     )

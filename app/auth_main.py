@@ -1,4 +1,4 @@
-"""The auth service: `uvicorn app.auth_main:app`."""
+"""Entry point of the auth service: `uvicorn app.auth_main:app`."""
 
 from fastapi import FastAPI
 
@@ -9,7 +9,7 @@ from app.http.application import create_app
 
 
 def create(settings: Settings) -> FastAPI:
-    """Build the service."""
+    """Return the application of the auth service."""
     return create_app(
         settings, service="auth", description="Accounts, logins and tokens.", router=router, lifespan=lifespan
     )

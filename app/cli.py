@@ -1,4 +1,4 @@
-"""The operator's commands: `python -m app.cli --help`."""
+"""Command line for operators: `python -m app.cli --help`."""
 
 import argparse
 import asyncio
@@ -24,30 +24,30 @@ from app.database.repositories.webhooks import event_outbox
 
 
 def migrate(_arguments: argparse.Namespace) -> int:
-    """Bring the database schema up to date."""
+    """Upgrade the database schema to the current revision."""
     migrations.upgrade(get_database_settings().DATABASE_URL)
     print("The schema is up to date.")
     return 0
 
 
 def check_schema(_arguments: argparse.Namespace) -> int:
-    """Compare the database schema with the models; exit 1 where they differ."""
-    problem = migrations.find_drift(get_database_settings().DATABASE_URL)
-    print(problem or "The schema agrees with the models.")
-    return 1 if problem else 0
+    """Compare the database schema with the models; exit with 1 if they differ."""
+    difference = migrations.find_drift(get_database_settings().DATABASE_URL)
+    print(difference or "The schema matches the models.")
+    return 1 if difference else 0
 
 
 def create_admin(arguments: argparse.Namespace) -> int:
-    """Create an admin. The password comes from ADMIN_PASSWORD or a prompt, never from the arguments."""
+    """Create an admin account. The password is read from ADMIN_PASSWORD or from a prompt."""
     password = os.environ.get("ADMIN_PASSWORD") or getpass.getpass("Password: ")
     try:
         email = TypeAdapter(EmailAddress).validate_python(arguments.email)
         username = TypeAdapter(Username).validate_python(arguments.username)
-        secret = TypeAdapter(NewPassword).validate_python(password)
+        new_password = TypeAdapter(NewPassword).validate_python(password)
     except ValidationError as error:
         print(error.errors(include_input=False)[0]["msg"].removeprefix("Value error, "), file=sys.stderr)
         return 2
-    return asyncio.run(_create_admin(email, username, secret.get_secret_value()))
+    return asyncio.run(_create_admin(email, username, new_password.get_secret_value()))
 
 
 async def _create_admin(email: str, username: str, password: str) -> int:
@@ -62,19 +62,19 @@ async def _create_admin(email: str, username: str, password: str) -> int:
                     username=username,
                     password_hash=password_hash,
                     role="admin",
-                    is_verified=True,  # on the operator's word
+                    is_verified=True,  # the operator vouches for the address
                 ),
             )
             entry = NewAuditEntry("user.registered", target=admin.uuid, details={"role": "admin", "by": "command line"})
             await audit_log.record(session, entry, RequestOrigin(ip=None, user_agent=None, request_id=None))
-            await event_outbox.emit(session, webhook_events.registered(admin))
+            await event_outbox.emit(session, webhook_events.user_registered(admin))
     except DuplicateUserError as error:
         async with database.autocommit() as connection:
             existing = await credentials.find_by_login(connection, email)
         if existing is not None and existing.role == "admin":
-            print(f"{email} is an admin already; nothing was changed.")
+            print(f"{email} is already an admin; nothing was changed.")
             return 0
-        print(f"An account with this {error.field} exists and is not this admin.", file=sys.stderr)
+        print(f"An account with this {error.field} already exists.", file=sys.stderr)
         return 1
     finally:
         await database.close()
@@ -83,18 +83,18 @@ async def _create_admin(email: str, username: str, password: str) -> int:
 
 
 def main() -> int:
-    """Parse the arguments and run one command."""
+    """Parse the arguments, run a command and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m app.cli", description="Operates the Chat Bot System.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, command: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+    def add_command(name: str, command: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
         subparser = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
         subparser.set_defaults(command=command)
         return subparser
 
-    add("migrate", migrate)
-    add("check-schema", check_schema)
-    admin = add("create-admin", create_admin)
+    add_command("migrate", migrate)
+    add_command("check-schema", check_schema)
+    admin = add_command("create-admin", create_admin)
     admin.add_argument("--email", required=True)
     admin.add_argument("--username", required=True)
 
@@ -102,7 +102,7 @@ def main() -> int:
     try:
         return int(arguments.command(arguments))
     except DatabaseUnavailableError:
-        print("PostgreSQL does not answer, or refuses: see DATABASE_URL.", file=sys.stderr)
+        print("PostgreSQL is unreachable or refuses the connection: check DATABASE_URL.", file=sys.stderr)
         return 1
 
 

@@ -1,4 +1,4 @@
-"""Keys for programs."""
+"""API keys: creation, listing, deletion."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,32 +16,32 @@ from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.audit import audit_log
 from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
 
-MAX_KEYS = 20
-"""Keys of one account, expired ones included."""
+MAX_API_KEYS = 20
+"""Maximum number of API keys of one account, including expired ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKeyService:
-    """Decides who gets a key. Every method takes the caller: another's key does not exist."""
+    """Manages API keys. Every method works on the keys of its caller only."""
 
     database: Database
 
     async def create(self, caller: Principal, new: ApiKeyCreate, origin: RequestOrigin) -> ApiKeyCreated:
-        """Make a key. This is the only time that it is shown.
+        """Create a key. Only this response contains it.
 
         Raises:
-            ConflictError: the account has as many as it may have.
-            UnauthorizedError: the account has been erased, or the login has ended, since the caller was checked.
+            ConflictError: the account has `MAX_API_KEYS` keys.
+            UnauthorizedError: the account was erased, or the login ended, after the caller was authenticated.
 
         """
         key, scopes = new_api_key(), sorted(new.scopes)
         async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
-            # Under the account's lock, or two requests at once would both find room for one more, and one that waits
-            # here for a reset of the password would leave a key to whom the reset has put out.
+            # Locked and checked again: two concurrent requests must not both create the last permitted key, and a
+            # request that waited here for a password reset must not create a key for a login that the reset ended.
             if not await users.lock(session, caller.id) or not await callers.is_valid(session, caller):
                 raise UnauthorizedError
-            if await api_keys.count(session, user_id=caller.id) >= MAX_KEYS:
-                raise ConflictError(f"An account has at most {MAX_KEYS} API keys.", code="too_many_api_keys")
+            if await api_keys.count(session, user_id=caller.id) >= MAX_API_KEYS:
+                raise ConflictError(f"An account has at most {MAX_API_KEYS} API keys.", code="too_many_api_keys")
             stored = await api_keys.create(
                 session,
                 NewApiKey(
@@ -78,7 +78,7 @@ class ApiKeyService:
         )
 
     async def delete(self, session: DatabaseSession, caller: Principal, key_uuid: UUID, origin: RequestOrigin) -> None:
-        """Delete a key. It is void from the next request on.
+        """Delete a key. It is refused from the next request on.
 
         Raises:
             NotFoundError: the caller has no such key.

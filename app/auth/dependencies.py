@@ -1,4 +1,4 @@
-"""What the auth service opens besides the shared resources, and how its routes get at it."""
+"""Lifespan and FastAPI dependencies of the auth service."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,6 +12,7 @@ from app.auth.api_keys import ApiKeyService
 from app.auth.email.delivery import open_email_outbox
 from app.auth.login_throttle import LoginThrottle
 from app.auth.logins import LoginService
+from app.auth.passwords import PasswordService
 from app.auth.privacy.erasure import ErasureService
 from app.auth.privacy.export import ExportService
 from app.auth.profiles import ProfileService
@@ -30,13 +31,14 @@ password hashing, with one hash at a time."""
 
 @dataclass(frozen=True, slots=True)
 class AuthServices:
-    """The decisions of this room, by topic."""
+    """Services behind the routes, one per topic."""
 
     logins: LoginService
-    accounts: RegistrationService
+    registration: RegistrationService
+    passwords: PasswordService
     users: UserService
     profiles: ProfileService
-    keys: ApiKeyService
+    api_keys: ApiKeyService
     erasure: ErasureService
     export: ExportService
     recovery: RecoveryService
@@ -44,29 +46,31 @@ class AuthServices:
 
 @asynccontextmanager
 async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
-    """Open what only this service needs."""
+    """Open the resources that only the auth service needs."""
     settings, database = resources.settings, resources.database
     async with AsyncExitStack() as stack:
-        passwords = PasswordHasher(settings.PASSWORD_HASH_CONCURRENCY)
-        stack.callback(passwords.close)
+        hasher = PasswordHasher(settings.PASSWORD_HASH_CONCURRENCY)
+        stack.callback(hasher.close)
+        # Shared by login and registration: both wait for the same hashing threads.
+        hashing_limiter = ConcurrencyLimiter(
+            MAX_HASHES_PER_NETWORK,
+            code="too_many_logins",
+            detail="Too many logins and registrations at once from this network.",
+            retry_after=2,
+        )
         logins = LoginService(
             database=database,
-            access_tokens=resources.tokens,
+            access_tokens=resources.access_tokens,
             refresh_tokens=RefreshTokens.from_secret(settings.SECRET_KEY.get_secret_value()),
-            passwords=passwords,
-            guesses=LoginThrottle(
+            hasher=hasher,
+            throttle=LoginThrottle(
                 database=database,
-                per_account=settings.LOGIN_ATTEMPTS_PER_ACCOUNT,
-                per_network=settings.LOGIN_ATTEMPTS_PER_ADDRESS,
+                max_per_account=settings.LOGIN_ATTEMPTS_PER_ACCOUNT,
+                max_per_network=settings.LOGIN_ATTEMPTS_PER_ADDRESS,
                 window=timedelta(seconds=settings.LOGIN_ATTEMPTS_WINDOW),
             ),
-            hashing_limiter=ConcurrencyLimiter(
-                MAX_HASHES_PER_NETWORK,
-                code="too_many_logins",
-                detail="Too many logins and registrations at once from this network.",
-                retry_after=2,
-            ),
-            life=timedelta(days=settings.REFRESH_TOKEN_EXPIRE_DAYS),
+            hashing_limiter=hashing_limiter,
+            lifetime=timedelta(days=settings.REFRESH_TOKEN_EXPIRE_DAYS),
             requires_verified_email=settings.EMAIL_VERIFICATION_REQUIRED,
         )
         stack.push_async_callback(logins.close)
@@ -74,26 +78,28 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         yield {
             "auth": AuthServices(
                 logins=logins,
-                accounts=RegistrationService(
+                registration=RegistrationService(
                     database=database,
-                    passwords=passwords,
-                    logins=logins,
+                    hasher=hasher,
+                    hashing_limiter=hashing_limiter,
                     outbox=outbox,
                     requires_verified_email=settings.EMAIL_VERIFICATION_REQUIRED,
                 ),
-                profiles=ProfileService(database),
-                keys=ApiKeyService(database),
-                export=ExportService(database),
-                erasure=ErasureService(database=database, redis=resources.redis, logins=logins),
+                passwords=PasswordService(database=database, hasher=hasher, logins=logins, outbox=outbox),
                 users=UserService(database),
-                recovery=RecoveryService(database=database, passwords=passwords, outbox=outbox),
+                profiles=ProfileService(database),
+                api_keys=ApiKeyService(database),
+                erasure=ErasureService(database=database, redis=resources.redis, logins=logins),
+                export=ExportService(database),
+                recovery=RecoveryService(database=database, hasher=hasher, outbox=outbox),
             )
         }
 
 
-async def _get_services(request: Request) -> AuthServices:
+async def get_services(request: Request) -> AuthServices:
+    """Return the services opened by the lifespan."""
     services: AuthServices = request.state.auth
     return services
 
 
-ServicesDep = Annotated[AuthServices, Depends(_get_services)]
+ServicesDep = Annotated[AuthServices, Depends(get_services)]

@@ -1,13 +1,13 @@
-"""Limits on guessing passwords.
+"""Brute-force protection of passwords.
 
-Every try is counted before it is evaluated, in PostgreSQL, so tries at the same moment and a restart gain nothing.
-Counted are, each for itself: the network a try comes from, the name that was typed, and the account behind it. A try
-over the limit of its network or name is refused before the password is looked at; one over the limit of the account
-only (by the account's other name) gets the answer to a wrong password, because a different one would tell that
-the two names belong together.
+Every attempt is counted in PostgreSQL before the password is checked, so neither concurrent attempts nor a restart
+give additional ones. Three counters are kept: for the network that the attempt comes from, for the name that was
+entered, and for the account behind it. An attempt over the limit of its network or name is refused with 429 before the
+password is checked. An attempt over the limit of the account only (made with the account's other name) gets the
+response for a wrong password: a different one would reveal that the two names belong to the same account.
 
-An attacker must not be able to lock the owner out: networks the owner has logged in from have counters of their own,
-a right password takes its try back, and a password reset by mail starts the counts anew.
+An attacker must not be able to lock the owner out. Therefore networks from which the owner has logged in have counters
+of their own, a correct password takes its attempt back, and a password reset by email resets the counters.
 """
 
 import hashlib
@@ -27,56 +27,57 @@ from app.database.repositories.audit.audit_log import RequestOrigin
 
 @dataclass(frozen=True, slots=True)
 class LoginAttempt:
-    """A counted try, not yet evaluated."""
+    """An attempt that has been counted, before its password is checked."""
 
     keys: list[str]
+    """Keys of its counters."""
     is_evaluated: bool
-    """False: the account has had too many tries; whatever the password is, it is not right."""
+    """False: the account is over its limit, so the attempt fails even if the password is correct."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoginThrottle:
-    """Decides whether a password may be tried."""
+    """Limits attempts at passwords per account, name and network."""
 
     database: Database
-    per_account: int
-    per_network: int
+    max_per_account: int
+    max_per_network: int
     window: timedelta
 
-    async def login(self, login: str, account: LoginAccount | None, origin: RequestOrigin) -> LoginAttempt:
-        """Count a login, and say whether to evaluate it.
+    async def count_login(self, login: str, account: LoginAccount | None, origin: RequestOrigin) -> LoginAttempt:
+        """Count a login attempt; `account` is None if `login` names none.
 
         Raises:
-            TooManyRequestsError: too many from this network, or for this name.
+            TooManyRequestsError: too many attempts from this network or with this name.
 
         """
-        name = hash_name(login)
-        # Without an account the same counters are kept, so that nothing tells the two apart.
+        name = hash_login_name(login)
+        # Names without an account have the same counters, so that responses do not reveal which names exist.
         name_key, account_key = f"name:{name}", f"account:{account.id}" if account else f"nobody:{name}"
         network = client_network(origin.ip)
         if account is not None and account.is_known_network and network is not None:
             name_key, account_key = f"{name_key}@{network}", f"{account_key}@{network}"
         keys = [name_key, account_key]
         if network is not None:
-            # First and by itself: beyond its limit a network must not use up the tries of any name any more.
+            # Before the other counters: a network over its limit must not use up the attempts of further names.
             network_key = f"network:{network}"
             counts = await self._count([network_key])
-            await self._check(counts[network_key], self.per_network, None, origin)
+            await self._check(counts[network_key], self.max_per_network, None, origin)
             keys.append(network_key)
         counts = await self._count([name_key, account_key])
-        await self._check(counts[name_key], self.per_account, account.uuid if account else None, origin)
-        return LoginAttempt(keys, is_evaluated=counts[account_key].attempts <= self.per_account)
+        await self._check(counts[name_key], self.max_per_account, account.uuid if account else None, origin)
+        return LoginAttempt(keys, is_evaluated=counts[account_key].attempts <= self.max_per_account)
 
-    async def confirmation(self, user_id: int, user_uuid: UUID, origin: RequestOrigin) -> LoginAttempt:
-        """Count a try at the password of an account by somebody who is logged in to it.
+    async def count_confirmation(self, user_id: int, user_uuid: UUID, origin: RequestOrigin) -> LoginAttempt:
+        """Count an attempt at the password of an account by a caller who is logged in to it.
 
         Raises:
-            TooManyRequestsError: too many.
+            TooManyRequestsError: too many attempts.
 
         """
         key = f"confirmation:{user_id}"
         counts = await self._count([key])
-        await self._check(counts[key], self.per_account, user_uuid, origin)
+        await self._check(counts[key], self.max_per_account, user_uuid, origin)
         return LoginAttempt([key], is_evaluated=True)
 
     async def _count(self, keys: list[str]) -> dict[str, AttemptCount]:
@@ -86,7 +87,7 @@ class LoginThrottle:
     async def _check(self, count: AttemptCount, limit: int, target: UUID | None, origin: RequestOrigin) -> None:
         if count.attempts <= limit:
             return
-        if count.attempts == limit + 1:  # once a window: a flood must not fill the log
+        if count.attempts == limit + 1:  # once per window: an attack must not fill the audit log
             entry = audit_log.NewAuditEntry(
                 "login.locked", target=target, outcome="refused", details={"attempts": limit}
             )
@@ -100,14 +101,19 @@ class LoginThrottle:
 
 
 def account_counter_keys(*, user_id: int, email: str, username: str) -> list[str]:
-    """Return the counters of an account, for `throttles.forget`."""
-    return [f"account:{user_id}", f"confirmation:{user_id}", f"name:{hash_name(email)}", f"name:{hash_name(username)}"]
+    """Return the keys of an account's counters, to reset them."""
+    return [
+        f"account:{user_id}",
+        f"confirmation:{user_id}",
+        f"name:{hash_login_name(email)}",
+        f"name:{hash_login_name(username)}",
+    ]
 
 
-def hash_name(name: str) -> str:
-    """Return what stands for an address or a name in the key of a counter: the same for each way to spell it."""
-    # Letter by letter, as PostgreSQL has it where it looks for the account: of a whole word Python makes two letters of
-    # "İ", and of "Σ" at the end another one than in the middle.
-    lower = "".join(letter.lower()[0] for letter in name)
-    # Hashed, because what was typed may be anything, a password in the wrong field too.
-    return hashlib.sha256(lower.encode()).hexdigest()[:32]
+def hash_login_name(name: str) -> str:
+    """Return the hash of an address or user name for counter keys: 32 hex digits, equal for all spellings of a name."""
+    # Lowercased character by character, as PostgreSQL does when it looks the account up. For a whole string Python
+    # maps "İ" to two characters, and "Σ" at the end of a word to another character than in the middle.
+    lowered = "".join(character.lower()[0] for character in name)
+    # Hashed, because users may type anything into the field, including their password.
+    return hashlib.sha256(lowered.encode()).hexdigest()[:32]

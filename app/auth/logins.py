@@ -1,4 +1,4 @@
-"""Logins: opening, renewing and ending them."""
+"""Logins: password check, token refresh, logout."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -24,25 +24,27 @@ from app.database.retry import retry_until_available
 from app.services.limits.concurrency import ConcurrencyLimiter
 
 REFRESH_GRACE = timedelta(seconds=10)
-"""How long an exchanged refresh token is answered with the same successor again: the answer may have been lost."""
+"""Period in which an exchanged refresh token may be sent again, because its response may have been lost."""
 
 _GRACE_RESTART_TIMEOUT = 60.0
+"""Timeout in seconds for restarting that period while PostgreSQL is unavailable."""
 _GRACE_RESTART_INTERVAL = 0.3
+"""Seconds between the attempts."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoginService:
-    """Decides who gets in, and who stays in."""
+    """Opens, refreshes and ends logins."""
 
     database: Database
     access_tokens: AccessTokens
     refresh_tokens: RefreshTokens
-    passwords: PasswordHasher
-    guesses: LoginThrottle
+    hasher: PasswordHasher
+    throttle: LoginThrottle
     hashing_limiter: ConcurrencyLimiter
-    """By client network."""
-    life: timedelta
-    """How long a login lasts that is not used."""
+    """Concurrent password hashes per client network."""
+    lifetime: timedelta
+    """Lifetime of a login without a refresh."""
     requires_verified_email: bool
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
@@ -50,58 +52,59 @@ class LoginService:
         """Check the password and open a session for the device.
 
         Raises:
-            UnauthorizedError: wrong password, no such account, a disabled or unverified one, too many tries at it: the
-                same answer after the same time.
-            TooManyRequestsError: too many tries from this network or with this name, or too many at once.
+            UnauthorizedError: the password is wrong, the account does not exist, is disabled or is not verified, or
+                had too many attempts. All of them get the same response after the same time.
+            TooManyRequestsError: too many attempts from this network or with this name, or too many concurrent logins
+                from this network.
 
         """
         with self.hashing_limiter.slot(client_network(origin.ip)):
             async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                 account = await credentials.find_by_login(connection, login, network=client_network(origin.ip))
-            guess = await self.guesses.login(login, account, origin)
-            checked = account.password_hash if account and guess.is_evaluated else None
-            is_right = await self.passwords.verify(password, checked)
-        if account is None or not is_right or not self._may_enter(account):
-            await self._refuse("login.failed", account.uuid if account else None, guess, origin)
-            raise self._refusal()
+            attempt = await self.throttle.count_login(login, account, origin)
+            password_hash = account.password_hash if account and attempt.is_evaluated else None
+            is_correct = await self.hasher.verify(password, password_hash)
+        if account is None or not is_correct or not self._may_log_in(account):
+            await self._audit_refusal("login.failed", account.uuid if account else None, attempt, origin)
+            raise self._invalid_credentials()
         new_hash = None
-        if self.passwords.is_outdated(account.password_hash):
-            new_hash = await self.passwords.hash(password)
-        return await self._open(account, new_hash, guess, origin)
+        if self.hasher.is_outdated(account.password_hash):
+            new_hash = await self.hasher.hash(password)
+        return await self._open(account, new_hash, attempt, origin)
 
     async def confirm_password(self, user: Principal, password: str, origin: RequestOrigin) -> str:
-        """Check the caller's password again, before something that a stolen token must not do. Return its hash.
+        """Check the caller's password before an operation for which an access token is not enough; return its hash.
 
         Raises:
-            BadRequestError: it is wrong.
-            TooManyRequestsError: too many wrong ones.
+            BadRequestError: the password is wrong.
+            TooManyRequestsError: too many wrong passwords.
 
         """
-        guess = await self.guesses.confirmation(user.id, user.uuid, origin)
+        attempt = await self.throttle.count_confirmation(user.id, user.uuid, origin)
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             password_hash = await credentials.get_password_hash(connection, user.id)
-        if password_hash is None or not await self.passwords.verify(password, password_hash):
-            await self._refuse("password.confirmation", user.uuid, guess, origin, actor=user.uuid)
+        if password_hash is None or not await self.hasher.verify(password, password_hash):
+            await self._audit_refusal("password.confirmation", user.uuid, attempt, origin, actor=user.uuid)
             raise BadRequestError("The password is wrong.", code="wrong_password")
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-            await attempt_counters.refund(connection, guess.keys)
+            await attempt_counters.refund(connection, attempt.keys)
         return password_hash
 
     async def refresh(self, token: str, origin: RequestOrigin) -> TokenResponse:
         """Exchange a refresh token for its successor and a new access token.
 
-        The token that was exchanged last may be shown again for `REFRESH_GRACE`, and gets the same successor. Any
-        other used one ends the login: somebody has a copy.
+        Within `REFRESH_GRACE` the token that was exchanged last gets the same successor again. Any other used token
+        revokes the login, because its reuse means that the token was copied (RFC 9700, section 4.14.2).
 
         Raises:
-            UnauthorizedError: for every fault alike.
+            UnauthorizedError: the token is malformed, unknown, used or expired, or its login has ended.
 
         """
         try:
-            session_uuid = self.refresh_tokens.session_of(token)
-            successor = self.refresh_tokens.successor(token)
+            session_uuid = self.refresh_tokens.parse_session_id(token)
+            successor = self.refresh_tokens.derive_successor(token)
         except ValueError:
-            raise _bad_refresh_token() from None
+            raise _invalid_refresh_token() from None
         try:
             async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                 user_uuid = await auth_sessions.rotate(
@@ -109,27 +112,27 @@ class LoginService:
                     session_uuid,
                     token_hash=hash_token(token),
                     successor_hash=hash_token(successor),
-                    life=self.life,
+                    life=self.lifetime,
                 )
                 family = None
                 if user_uuid is None:
                     family = await auth_sessions.find_family(connection, session_uuid, grace=REFRESH_GRACE)
         except DatabaseUnavailableError:
-            # It may have been exchanged all the same, and nobody has the answer.
-            self._restart_grace_later(session_uuid, hash_token(successor))
+            # PostgreSQL may have committed the exchange, but the client does not get the response.
+            self._restart_grace_in_background(session_uuid, hash_token(successor))
             raise
         if user_uuid is None:
-            user_uuid = await self._repeat(token, successor, session_uuid, family, origin)
-        return self._answer(user_uuid, session_uuid, successor)
+            user_uuid = await self._find_user_of_repeated(token, successor, session_uuid, family, origin)
+        return self._token_response(user_uuid, session_uuid, successor)
 
     async def logout(self, session: DatabaseSession, user: Principal, origin: RequestOrigin) -> None:
-        """End the caller's login, on all services at once."""
+        """End the caller's login. All services refuse its tokens from the next request on."""
         if user.session_uuid is not None:
             await auth_sessions.revoke(session, user_id=user.id, session_uuid=user.session_uuid, reason="logout")
         await audit_log.record(session, NewAuditEntry("login.ended", actor=user.uuid, target=user.session_uuid), origin)
 
     async def logout_all(self, session: DatabaseSession, user: Principal, origin: RequestOrigin) -> None:
-        """End all logins of the caller, this one too."""
+        """End all logins of the caller, including the current one."""
         ended = await auth_sessions.revoke_all(session, user_id=user.id, reason="logout_all")
         await audit_log.record(
             session,
@@ -151,41 +154,41 @@ class LoginService:
         await audit_log.record(session, NewAuditEntry("login.ended", actor=user.uuid, target=session_uuid), origin)
 
     async def close(self) -> None:
-        """End what runs in the background."""
+        """Cancel the background tasks."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _may_enter(self, account: LoginAccount) -> bool:
+    def _may_log_in(self, account: LoginAccount) -> bool:
         return account.is_active and (account.is_verified or not self.requires_verified_email)
 
-    def _refusal(self) -> UnauthorizedError:
+    def _invalid_credentials(self) -> UnauthorizedError:
         unverified = ", or the address is not verified yet" if self.requires_verified_email else ""
         return UnauthorizedError(f"Incorrect email or password{unverified}.", code="invalid_credentials")
 
-    async def _refuse(
+    async def _audit_refusal(
         self,
         action: AuditAction,
         target: UUID | None,
-        guess: LoginAttempt,
+        attempt: LoginAttempt,
         origin: RequestOrigin,
         *,
         actor: UUID | None = None,
     ) -> None:
-        details = {"evaluated": guess.is_evaluated}
+        details = {"evaluated": attempt.is_evaluated}
         entry = NewAuditEntry(action, actor=actor, target=target, outcome="refused", details=details)
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             await audit_log.record(connection, entry, origin)
 
     async def _open(
-        self, account: LoginAccount, new_hash: str | None, guess: LoginAttempt, origin: RequestOrigin
+        self, account: LoginAccount, new_hash: str | None, attempt: LoginAttempt, origin: RequestOrigin
     ) -> TokenResponse:
         session_uuid = new_id()
-        refresh_token = self.refresh_tokens.new(session_uuid)
+        refresh_token = self.refresh_tokens.issue(session_uuid)
         async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
             if not await credentials.note_login(session, account.id, password_hash=account.password_hash):
-                raise self._refusal()  # disabled, or the password was changed, since it was checked
+                raise self._invalid_credentials()  # disabled, or given another password, since the check
             if new_hash is not None:
                 await credentials.replace_password(
                     session, account.id, old_hash=account.password_hash, new_hash=new_hash
@@ -195,28 +198,28 @@ class LoginService:
                 uuid=session_uuid,
                 user_id=account.id,
                 token_hash=hash_token(refresh_token),
-                life=self.life,
+                life=self.lifetime,
                 origin=origin,
             )
-            await attempt_counters.refund(session, guess.keys)
+            await attempt_counters.refund(session, attempt.keys)
             await audit_log.record(
                 session, NewAuditEntry("login.opened", actor=account.uuid, target=session_uuid), origin
             )
-        return self._answer(account.uuid, session_uuid, refresh_token)
+        return self._token_response(account.uuid, session_uuid, refresh_token)
 
-    async def _repeat(
+    async def _find_user_of_repeated(
         self, token: str, successor: str, session_uuid: UUID, family: TokenFamily | None, origin: RequestOrigin
     ) -> UUID:
         if family is None or not family.is_good:
-            raise _bad_refresh_token()
+            raise _invalid_refresh_token()
         is_parent = family.previous_token_hash == hash_token(token)
         if is_parent and family.in_grace and family.token_hash == hash_token(successor):
             return family.user_uuid
-        if is_parent or self.refresh_tokens.is_ours(token):
-            await self._end_replayed(session_uuid, family.user_uuid, origin)
-        raise _bad_refresh_token()
+        if is_parent or self.refresh_tokens.has_valid_mac(token):
+            await self._revoke_replayed(session_uuid, family.user_uuid, origin)
+        raise _invalid_refresh_token()
 
-    async def _end_replayed(self, session_uuid: UUID, user_uuid: UUID, origin: RequestOrigin) -> None:
+    async def _revoke_replayed(self, session_uuid: UUID, user_uuid: UUID, origin: RequestOrigin) -> None:
         async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
             if await auth_sessions.revoke_family(session, session_uuid):
                 entry = NewAuditEntry(
@@ -224,7 +227,7 @@ class LoginService:
                 )
                 await audit_log.record(session, entry, origin)
 
-    def _restart_grace_later(self, session_uuid: UUID, token_hash: bytes) -> None:
+    def _restart_grace_in_background(self, session_uuid: UUID, token_hash: bytes) -> None:
         async def restart() -> None:
             async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                 await auth_sessions.restart_grace(connection, session_uuid, token_hash=token_hash)
@@ -233,20 +236,20 @@ class LoginService:
             retry_until_available(restart, max_seconds=_GRACE_RESTART_TIMEOUT, interval=_GRACE_RESTART_INTERVAL)
         )
         self._tasks.add(task)
-        task.add_done_callback(self._finished)
+        task.add_done_callback(self._discard_task)
 
-    def _finished(self, task: asyncio.Task[Any]) -> None:
+    def _discard_task(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # seen: PostgreSQL stayed away
+            task.exception()  # retrieved, so that asyncio does not log the timeout
 
-    def _answer(self, user_uuid: UUID, session_uuid: UUID, refresh_token: str) -> TokenResponse:
+    def _token_response(self, user_uuid: UUID, session_uuid: UUID, refresh_token: str) -> TokenResponse:
         return TokenResponse(
             access_token=self.access_tokens.issue(user_id=user_uuid, session_id=session_uuid),
             refresh_token=refresh_token,
-            expires_in=int(self.access_tokens.life.total_seconds()),
+            expires_in=int(self.access_tokens.lifetime.total_seconds()),
         )
 
 
-def _bad_refresh_token() -> UnauthorizedError:
+def _invalid_refresh_token() -> UnauthorizedError:
     return UnauthorizedError("The refresh token is not valid.", code="invalid_refresh_token")

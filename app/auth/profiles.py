@@ -1,4 +1,4 @@
-"""What owners say about themselves."""
+"""Profile updates by account owners."""
 
 from dataclasses import dataclass
 
@@ -18,19 +18,19 @@ from app.database.repositories.webhooks import event_outbox
 
 @dataclass(frozen=True, slots=True)
 class ProfileService:
-    """Decides what becomes of a change."""
+    """Updates profiles."""
 
     database: Database
 
-    async def update(self, caller: Principal, change: ProfileUpdate, origin: RequestOrigin) -> User:
-        """Change the caller's account, and return it.
+    async def update(self, caller: Principal, update: ProfileUpdate, origin: RequestOrigin) -> User:
+        """Update the caller's account and return it.
 
         Raises:
-            BadRequestError: the name is taken.
+            BadRequestError: the user name is taken.
             UnauthorizedError: the account has been erased since the caller was checked.
 
         """
-        changes = change.model_dump()  # without what was left out
+        changes = update.model_dump()  # without the fields that were left out
         try:
             async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
                 user = await users.change(session, caller.id, changes)
@@ -39,7 +39,7 @@ class ProfileService:
                 details = {"changed": sorted(changes)}
                 entry = NewAuditEntry("profile.updated", actor=caller.uuid, target=caller.uuid, details=details)
                 await audit_log.record(session, entry, origin)
-                await event_outbox.emit(session, webhook_events.updated(user, changes))
+                await event_outbox.emit(session, webhook_events.user_updated(user, changes))
                 return user
         except DuplicateUserError as error:
             raise already_registered_error(error.field) from error

@@ -1,4 +1,4 @@
-"""What links in mails are for: proving an address, and choosing a new password."""
+"""Email verification and password reset by links in emails."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -22,60 +22,59 @@ from app.database.repositories.audit import audit_log
 from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
 from app.database.repositories.webhooks import event_outbox
 
-_MAIL_RETRY_AFTER = 3600
+_RETRY_AFTER = 3600
+"""Value of `Retry-After` where email is not configured, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecoveryService:
-    """Decides what somebody may do who reads the mail of an account."""
+    """Requests and redeems the links in emails."""
 
     database: Database
-    passwords: PasswordHasher
+    hasher: PasswordHasher
     outbox: EmailOutbox
 
-    async def ask_for_mail(
+    async def request_email(
         self, kind: Literal["verify_email", "reset_password"], address: str, origin: RequestOrigin
     ) -> None:
-        """Have a link sent to the address, if it has an account that the link is for.
+        """Enqueue an email with a link to the address.
 
-        Whether it has is not looked at here: nothing that the caller sees, or can time, depends on it.
+        The account is looked up when the email is sent, so neither the response nor its time reveals whether it exists.
 
         Raises:
-            ServiceUnavailableError: no mail is sent at all.
+            ServiceUnavailableError: email is not configured.
             TooManyRequestsError: too many requests from this network.
 
         """
-        if not self.outbox.is_on:
-            raise ServiceUnavailableError(
-                "This system sends no mail.", code="mail_disabled", retry_after=_MAIL_RETRY_AFTER
-            )
+        if not self.outbox.is_enabled:
+            raise ServiceUnavailableError("This system sends no email.", code="mail_disabled", retry_after=_RETRY_AFTER)
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-            await self.outbox.check_network(connection, origin)
+            await self.outbox.count_request(connection, origin)
             await self.outbox.enqueue(connection, kind, address)
         self.outbox.wake()
 
     async def reset_password(self, token: str, new_password: str, origin: RequestOrigin) -> None:
-        """Set the password of the account that the token was mailed to, and end all of its logins.
+        """Set a new password for the account that the token was sent to, and end all of its logins.
 
         Raises:
-            BadRequestError: the token is not good, for whatever reason.
+            BadRequestError: the token is unknown, used or expired, or its account is disabled.
 
         """
         token_hash = hash_token(token)
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-            # First, because hashing is expensive: only who has a token may cause it.
+            # Checked first, because hashing is expensive: requests without a valid token must not cause it.
             if not await one_time_tokens.is_valid(connection, purpose="reset_password", token_hash=token_hash):
                 raise _invalid_token()
-        new_hash = await self.passwords.hash(new_password)
+        new_hash = await self.hasher.hash(new_password)
         async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
             owner = await one_time_tokens.consume(session, purpose="reset_password", token_hash=token_hash)
             if owner is None:
                 raise _invalid_token()
             await credentials.reset_password(session, owner.id, new_hash=new_hash)
             if not owner.is_verified:
-                await self._verify(session, owner.id)
+                await self._set_verified(session, owner.id)
             ended = await auth_sessions.revoke_all(session, user_id=owner.id, reason="password_reset")
-            # Keys too: whoever had the password until now may have made them, and the owner has just taken over.
+            # API keys as well: whoever knew the old password may have created them.
             removed = await api_keys.remove_all(session, user_id=owner.id)
             await one_time_tokens.forget(session, user_id=owner.id, purposes=["reset_password", "verify_email"])
             await attempt_counters.forget(
@@ -87,28 +86,30 @@ class RecoveryService:
         self.outbox.wake()
 
     async def verify_email(self, token: str, origin: RequestOrigin) -> bool:
-        """Note that the owner of the account receives mail at its address. False: the name is taken by now.
+        """Mark the address of the token's account as verified.
+
+        Returns False if another account has taken the requested user name; the account then keeps its generated one.
 
         Raises:
-            BadRequestError: the token is not good, for whatever reason.
+            BadRequestError: the token is unknown, used or expired, or its account is disabled.
 
         """
         async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
             owner = await one_time_tokens.consume(session, purpose="verify_email", token_hash=hash_token(token))
             if owner is None:
                 raise _invalid_token()
-            has_its_name = await self._verify(session, owner.id)
+            got_username = await self._set_verified(session, owner.id)
             await one_time_tokens.forget(session, user_id=owner.id, purposes=["verify_email"])
             await audit_log.record(session, NewAuditEntry("email.verified", target=owner.uuid), origin)
-            return has_its_name
+            return got_username
 
-    async def _verify(self, session: DatabaseSession, user_id: int) -> bool:
-        has_its_name = await users.set_verified(session, user_id)
+    async def _set_verified(self, session: DatabaseSession, user_id: int) -> bool:
+        got_username = await users.set_verified(session, user_id)
         user = await users.get(session, user_id)
         if user is not None:
-            await event_outbox.emit(session, webhook_events.updated(user, ["is_verified"]))
-        return has_its_name
+            await event_outbox.emit(session, webhook_events.user_updated(user, ["is_verified"]))
+        return got_username
 
 
 def _invalid_token() -> BadRequestError:
-    return BadRequestError("This link is not valid, or not any more. Ask for a new one.", code="invalid_token")
+    return BadRequestError("This link is invalid, used or expired. Request a new one.", code="invalid_token")

@@ -1,60 +1,59 @@
-"""Registration and passwords."""
+"""Registration of accounts."""
 
 import secrets
 from dataclasses import dataclass, replace
 
 from app.auth import webhook_events
 from app.auth.email.outbox import EmailOutbox
-from app.auth.logins import LoginService
 from app.auth.schemas.accounts import UserCreate
 from app.core.client_network import client_network
-from app.core.exceptions import BadRequestError, ConflictError, FieldError
+from app.core.exceptions import BadRequestError, FieldError
 from app.core.passwords import PasswordHasher
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.models import User
-from app.database.repositories.accounts import auth_sessions, credentials, one_time_tokens, users
-from app.database.repositories.accounts.callers import Principal
+from app.database.repositories.accounts import users
 from app.database.repositories.accounts.users import DuplicateUserError, NewUser
 from app.database.repositories.audit import audit_log
 from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
 from app.database.repositories.webhooks import event_outbox
+from app.services.limits.concurrency import ConcurrencyLimiter
 
 
 @dataclass(frozen=True, slots=True)
 class RegistrationService:
-    """Decides who gets an account, and with which password."""
+    """Registers accounts."""
 
     database: Database
-    passwords: PasswordHasher
-    logins: LoginService
+    hasher: PasswordHasher
+    hashing_limiter: ConcurrencyLimiter
     outbox: EmailOutbox
     requires_verified_email: bool
 
     async def register(self, new: UserCreate, origin: RequestOrigin) -> User | None:
-        """Create an account of role `user`, and have its address verified where mail is on.
+        """Create an account of role `user` and send the verification email, if email is enabled.
 
-        None where addresses must be verified: then the answer is always the same, after the same time, and whoever
-        reads the mail of the address learns what became of it. The account gets its name when the address is verified:
-        a name that is taken from now on would tell that the address was free.
+        Returns None if addresses must be verified: the response is then the same, and takes the same time, whether or
+        not the address is registered, and the result is sent to the address by email. The account gets its user name
+        when the address is verified, because a name reserved at registration would reveal that the address was free.
 
         Raises:
-            BadRequestError: address or name is taken, where addresses need not be verified.
-            TooManyRequestsError: too many at once from this network, or, where they must be, in an hour: each of them
-                sends a mail.
+            BadRequestError: the address or user name is taken, and addresses need not be verified.
+            TooManyRequestsError: too many concurrent registrations from this network; or, if addresses must be
+                verified, too many per hour, because each of them sends an email.
 
         """
         if self.requires_verified_email:
             async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-                await self.outbox.check_network(connection, origin)
-        # Hashed before a connection is taken: it takes a tenth of a second, or longer in a queue.
-        with self.logins.hashing_limiter.slot(client_network(origin.ip)):
-            password_hash = await self.passwords.hash(new.password.get_secret_value())
+                await self.outbox.count_request(connection, origin)
+        # Before a connection is taken: hashing takes about 0.15 s, and longer when requests queue for it.
+        with self.hashing_limiter.slot(client_network(origin.ip)):
+            password_hash = await self.hasher.hash(new.password.get_secret_value())
         try:
             user = await self._create(new, password_hash, origin)
         except DuplicateUserError as error:
             if not self.requires_verified_email:
                 raise already_registered_error(error.field) from error
-            await self._tell_owner(new.email)
+            await self._notify_owner(new.email)
             return None
         self.outbox.wake()
         return None if self.requires_verified_email else user
@@ -66,44 +65,18 @@ class RegistrationService:
         async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
             user = await users.create(session, account)
             await audit_log.record(session, NewAuditEntry("user.registered", actor=user.uuid, target=user.uuid), origin)
-            await event_outbox.emit(session, webhook_events.registered(user))
+            await event_outbox.emit(session, webhook_events.user_registered(user))
             await self.outbox.enqueue(session, "verify_email", user.email)
             return user
 
-    async def _tell_owner(self, address: str) -> None:
+    async def _notify_owner(self, address: str) -> None:
         async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
             await self.outbox.enqueue(session, "already_registered", address)
         self.outbox.wake()
 
-    async def change_password(self, user: Principal, current: str, new: str, origin: RequestOrigin) -> None:
-        """Set another password, and end the caller's other logins.
-
-        Raises:
-            BadRequestError: the current password is wrong.
-            ConflictError: the password was changed by somebody else meanwhile.
-            TooManyRequestsError: too many wrong ones.
-
-        """
-        old_hash = await self.logins.confirm_password(user, current, origin)
-        new_hash = await self.passwords.hash(new)
-        async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
-            email = await credentials.replace_password(session, user.id, old_hash=old_hash, new_hash=new_hash)
-            if email is None:
-                raise ConflictError("The password was changed meanwhile.", code="password_changed")
-            ended = await auth_sessions.revoke_all(
-                session, user_id=user.id, reason="password_changed", except_uuid=user.session_uuid
-            )
-            entry = NewAuditEntry(
-                "password.changed", actor=user.uuid, target=user.uuid, details={"logins_ended": ended}
-            )
-            await audit_log.record(session, entry, origin)
-            await one_time_tokens.forget(session, user_id=user.id, purposes=["reset_password"])
-            await self.outbox.enqueue(session, "password_changed", email)
-        self.outbox.wake()
-
 
 def already_registered_error(field: str) -> BadRequestError:
-    """Return the refusal of an address or a name that is another account's."""
+    """Return the error for an address or user name that belongs to another account."""
     return BadRequestError(
         f"This {field} is already registered.",
         code="already_registered",

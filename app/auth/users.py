@@ -1,4 +1,4 @@
-"""Accounts as admins see and change them."""
+"""Account updates by admins."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,37 +15,37 @@ from app.database.repositories.audit import audit_log
 from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
 from app.database.repositories.webhooks import event_outbox
 
-# Of other fields the log names only that they changed: they are personal, and it cannot forget.
-_LOGGED_FIELDS = ("role", "is_active", "is_verified")
+_AUDITED_FIELDS = ("role", "is_active", "is_verified")
+"""Fields whose values the audit log contains. Others are personal data, and audit entries are never deleted."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserService:
-    """Decides what admins may do to accounts."""
+    """Updates accounts for admins."""
 
     database: Database
 
     async def update(
-        self, admin: Principal, user_uuid: UUID, wanted: AdminUserUpdate, origin: RequestOrigin
+        self, admin: Principal, user_uuid: UUID, update: AdminUserUpdate, origin: RequestOrigin
     ) -> AdminUserResponse:
-        """Change an account. Disabling it ends its logins, and enabling it again does not bring them back.
+        """Update an account. Disabling it ends its logins; enabling it again does not restore them.
 
         Raises:
-            NotFoundError: there is no such account.
-            ConflictError: no admin would be left.
-            ForbiddenError: the caller has stopped being an admin since the request began.
+            NotFoundError: the account does not exist.
+            ConflictError: the update would leave no active admin.
+            ForbiddenError: the caller was demoted after the request was authorized.
 
         """
         try:
             async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
-                return AdminUserResponse.model_validate(await _update(session, admin, user_uuid, wanted, origin))
+                return AdminUserResponse.model_validate(await _update(session, admin, user_uuid, update, origin))
         except (ConflictError, ForbiddenError) as error:
             refused = NewAuditEntry(
                 "user.updated",
                 actor=admin.uuid,
                 target=user_uuid,
                 outcome="refused",
-                details={"reason": error.code, "changed": sorted(wanted.model_fields_set)},
+                details={"reason": error.code, "changed": sorted(update.model_fields_set)},
             )
             async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                 await audit_log.record(connection, refused, origin)
@@ -53,34 +53,34 @@ class UserService:
 
 
 async def _update(
-    session: DatabaseSession, admin: Principal, user_uuid: UUID, wanted: AdminUserUpdate, origin: RequestOrigin
+    session: DatabaseSession, admin: Principal, user_uuid: UUID, update: AdminUserUpdate, origin: RequestOrigin
 ) -> User:
     admins = await users.lock_active_admins(session)
     user = await users.find_and_lock(session, user_uuid)
     if user is None:
         raise NotFoundError
-    changes = {name: value for name, value in wanted.model_dump().items() if value != getattr(user, name)}
+    changes = {name: value for name, value in update.model_dump().items() if value != getattr(user, name)}
     is_removal = changes.get("role") == "user" or changes.get("is_active") is False
     if is_removal and list(admins) == [user.id]:
-        raise ConflictError("The last active admin must stay one.", code="last_admin")
+        raise ConflictError("This is the last active admin.", code="last_admin")
     if admin.id not in admins:
         raise ForbiddenError(code="admin_required")
     if not changes:
         return user
-    before = _logged(user)
+    before = _select_audited(user)
     if changes.get("is_verified"):
         await users.set_verified(session, user.id)
-    await users.change(session, user.id, changes)  # in this object too
+    await users.change(session, user.id, changes)  # also updates `user`
     if "is_active" in changes:
-        # On enabling too: none comes back to life, whoever had disabled the account, and however.
+        # Also when the account is enabled: a login that is still open must not become valid again.
         await auth_sessions.revoke_all(session, user_id=user.id, reason="disabled")
-    details = {"changed": sorted(changes), "before": before, "after": _logged(user)}
+    details = {"changed": sorted(changes), "before": before, "after": _select_audited(user)}
     await audit_log.record(
         session, NewAuditEntry("user.updated", actor=admin.uuid, target=user.uuid, details=details), origin
     )
-    await event_outbox.emit(session, webhook_events.updated(user, changes))
+    await event_outbox.emit(session, webhook_events.user_updated(user, changes))
     return user
 
 
-def _logged(user: User) -> dict[str, Any]:
-    return {name: getattr(user, name) for name in _LOGGED_FIELDS}
+def _select_audited(user: User) -> dict[str, Any]:
+    return {name: getattr(user, name) for name in _AUDITED_FIELDS}

@@ -1,4 +1,4 @@
-"""Fields of what the auth service takes: addresses, names, passwords."""
+"""Field types of the auth service's requests: addresses, names, passwords."""
 
 from typing import Annotated, Literal
 
@@ -26,12 +26,12 @@ def _normalize_email(address: str) -> str:
     try:
         return validate_email(address, check_deliverability=False).normalized
     except EmailNotValidError:
-        # The library's message repeats parts of the input.
+        # Not the library's message, which contains parts of the input.
         raise ValueError("must be an email address") from None
 
 
 def normalize_login(login: str) -> str:
-    """Return an address as registration stores it. What is no address finds no account, like any other wrong one."""
+    """Return an address as registration stores it, and any other text unchanged."""
     try:
         return _normalize_email(login) if "@" in login else login
     except ValueError:
@@ -39,12 +39,12 @@ def normalize_login(login: str) -> str:
 
 
 def _check_password(password: SecretStr) -> SecretStr:
-    # NIST SP 800-63B, section 3.1.1.2: length counts, composition rules do not help; never truncated.
+    # NIST SP 800-63B, section 3.1.1.2: a minimum length, no composition rules, no truncation.
     text = password.get_secret_value()
     if not MIN_PASSWORD_LENGTH <= len(text) <= MAX_PASSWORD_LENGTH:
         raise ValueError(f"must have {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters")
     check_text(text)
-    # Section 3.1.1.2 again: compared with passwords known to be commonly used.
+    # The same section: compare with a list of commonly used passwords.
     if text.lower() in _COMMON_PASSWORDS:
         raise PydanticCustomError("common_password", "is one of the most common passwords")
     return password
@@ -54,13 +54,13 @@ EmailAddress = Annotated[str, StringConstraints(max_length=254), AfterValidator(
 Username = Annotated[str, StringConstraints(min_length=3, max_length=50, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 NewPassword = Annotated[SecretStr, AfterValidator(_check_password)]
 Role = Literal["user", "admin"]
-GivenPassword = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PASSWORD_LENGTH), Storable]
-"""A password to compare. What could never have been set is refused, and nothing is cut off."""
+SubmittedPassword = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PASSWORD_LENGTH), Storable]
+"""A password to verify, never truncated. Texts that no password can be are refused."""
 FullName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable]
 
 MailedToken = Annotated[
     str,
     StringConstraints(min_length=1, max_length=200),
     Storable,
-    Field(repr=False, examples=["q83vEjRWeJq83vA..."], description="What follows `#token=` in the link."),
+    Field(repr=False, examples=["q83vEjRWeJq83vA..."], description="The text after `#token=` in the link."),
 ]

@@ -1,4 +1,4 @@
-"""What endpoints of webhooks are told of accounts: by public id, and without what is personal."""
+"""Webhook events about accounts. Payloads contain public ids and no personal data."""
 
 from collections.abc import Iterable
 from uuid import UUID
@@ -7,22 +7,22 @@ from app.database.models import User
 from app.database.repositories.webhooks.event_outbox import WebhookEvent
 
 
-def registered(user: User) -> WebhookEvent:
-    """Return the event that an account was made."""
-    return WebhookEvent("user.registered", _shown(user), user_id=user.id)
+def user_registered(user: User) -> WebhookEvent:
+    """Return the event for a new account."""
+    return WebhookEvent("user.registered", _payload(user), user_id=user.id)
 
 
-def updated(user: User, changed: Iterable[str]) -> WebhookEvent:
-    """Return the event that these fields of an account were changed."""
-    return WebhookEvent("user.updated", {**_shown(user), "changed": sorted(changed)}, user_id=user.id)
+def user_updated(user: User, changed: Iterable[str]) -> WebhookEvent:
+    """Return the event for an update; `changed` are the names of the updated fields."""
+    return WebhookEvent("user.updated", {**_payload(user), "changed": sorted(changed)}, user_id=user.id)
 
 
-def erased(user_uuid: UUID) -> WebhookEvent:
-    """Return the event that an account was erased. It outlives the account: receivers must forget it, too."""
+def user_erased(user_uuid: UUID) -> WebhookEvent:
+    """Return the event for an erased account. It is delivered after the erasure, so that receivers erase their data."""
     return WebhookEvent("user.erased", {"user_id": str(user_uuid)})
 
 
-def _shown(user: User) -> dict[str, object]:
+def _payload(user: User) -> dict[str, object]:
     return {
         "user_id": str(user.uuid),
         "role": user.role,

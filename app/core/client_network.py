@@ -1,23 +1,20 @@
-"""What counts as one client where nobody has logged in."""
+"""Network of a client address, the unit of per-client limits for unauthenticated requests."""
 
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
 _IPV6_PREFIX = 64
-"""What one subscriber has of IPv6: counting single addresses would count nothing."""
+"""Prefix length that an IPv6 subscriber usually gets. A subscriber can use any address within it."""
 
 
 @lru_cache(maxsize=4096)
 def client_network(host: str | None) -> str | None:
-    """Return the network of an address: an IPv4 address, or 64 bits of an IPv6 one.
-
-    None: it is no address, as on a Unix socket.
-    """
+    """Return the IPv4 address, or the /64 network of an IPv6 address; None if `host` is not an IP address."""
     try:
         address = ip_address(host or "")
     except ValueError:
         return None
-    if address.version == 6 and address.ipv4_mapped is not None:  # noqa: PLR2004 - the protocol's number
+    if address.version == 6 and address.ipv4_mapped is not None:  # noqa: PLR2004 - IP version 6
         address = address.ipv4_mapped
-    prefix = _IPV6_PREFIX if address.version == 6 else 32  # noqa: PLR2004 - likewise
+    prefix = _IPV6_PREFIX if address.version == 6 else 32  # noqa: PLR2004 - as above
     return str(ip_network((address, prefix), strict=False))

@@ -1,7 +1,7 @@
-"""The one hierarchy of errors that become an answer to the client.
+"""Errors that become HTTP responses, and the error of a failed start.
 
-Services and repositories raise these; `app.http.errors` turns them into RFC 9457 problems. What they say is
-written for the client: never an exception's text, never the client's own input.
+Services and repositories raise them; `app.http.errors` converts them to RFC 9457 problem documents. Clients see their
+texts, so these contain neither texts of other exceptions nor input of the client.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """What is wrong with one field: `field` is a dotted path, `code` is stable, `message` is for people."""
+    """An invalid field: its dotted path, a stable code for programs, a message for people."""
 
     field: str
     code: str
@@ -19,7 +19,7 @@ class FieldError:
 
 
 class AppError(Exception):
-    """An expected refusal. Subclasses fix the status; `code` tells clients which of its reasons applies."""
+    """Base class of expected errors. Each subclass has a status; `code` identifies the reason."""
 
     status: ClassVar[int]
     code: str
@@ -34,7 +34,10 @@ class AppError(Exception):
         headers: Mapping[str, str] | None = None,
         extra: Mapping[str, str] | None = None,
     ) -> None:
-        """Override the class's texts; `extra` adds members to the problem document, `headers` to the response."""
+        """Override the code and detail of the class.
+
+        `errors` and `extra` become members of the problem document, `headers` are added to the response.
+        """
         self.detail = detail or type(self).detail
         self.code = code or type(self).code
         self.errors = errors
@@ -44,7 +47,7 @@ class AppError(Exception):
 
 
 class BadRequestError(AppError):
-    """The request contradicts what is already stored (the specification's 400 for a taken address)."""
+    """The request conflicts with stored data (the specification requires 400 for a registered address)."""
 
     status = 400
     code = "bad_request"
@@ -52,27 +55,27 @@ class BadRequestError(AppError):
 
 
 class UnauthorizedError(AppError):
-    """One answer for every bad credential, so that it tells an attacker nothing."""
+    """The credentials are missing or invalid. The response is the same for all reasons."""
 
     status = 401
     code = "unauthorized"
     detail = "Could not validate credentials."
 
     def __init__(self, detail: str | None = None, *, code: str | None = None) -> None:
-        """RFC 9110, section 11.6.1: a 401 names the scheme."""
+        """Add the `WWW-Authenticate` header that RFC 9110, section 11.6.1, requires."""
         super().__init__(detail, code=code, headers={"WWW-Authenticate": "Bearer"})
 
 
 class ForbiddenError(AppError):
-    """The caller is known and may not."""
+    """The caller is authenticated but lacks the permission."""
 
     status = 403
     code = "forbidden"
-    detail = "You may not do this."
+    detail = "You do not have permission for this operation."
 
 
 class NotFoundError(AppError):
-    """It does not exist, or it is somebody else's: the answer is the same."""
+    """The resource does not exist or belongs to another account; the response is the same."""
 
     status = 404
     code = "not_found"
@@ -80,7 +83,7 @@ class NotFoundError(AppError):
 
 
 class ConflictError(AppError):
-    """The resource is in a state that forbids the action now."""
+    """The current state of the resource does not permit the operation."""
 
     status = 409
     code = "conflict"
@@ -88,7 +91,7 @@ class ConflictError(AppError):
 
 
 class TooManyRequestsError(AppError):
-    """The client has done this too often. It may again after `Retry-After` seconds."""
+    """The client has exceeded a limit. It may retry after `Retry-After` seconds."""
 
     status = 429
     code = "too_many_requests"
@@ -102,47 +105,47 @@ class TooManyRequestsError(AppError):
         retry_after: int,
         extra: Mapping[str, str] | None = None,
     ) -> None:
-        """RFC 6585, section 4."""
+        """Add the `Retry-After` header (RFC 6585, section 4), in seconds."""
         super().__init__(detail, code=code, headers={"Retry-After": str(retry_after)}, extra=extra)
 
 
 class UnprocessableError(AppError):
-    """The request is well-formed, and cannot be meant so."""
+    """The request is well-formed but semantically invalid."""
 
     status = 422
     code = "unprocessable"
-    detail = "The request cannot be processed as it is."
+    detail = "The request cannot be processed in this form."
 
 
 class InvalidFieldError(UnprocessableError):
-    """One field that its schema lets pass is wrong all the same. The answer is as for those that it does not."""
+    """A field is invalid for a reason that its schema cannot express. The response is that of a schema violation."""
 
     code = "validation_error"
     detail = "The request is not valid."
 
     def __init__(self, field: str, code: str, message: str) -> None:
-        """See `FieldError`."""
+        """Take the fields of a `FieldError`."""
         super().__init__(errors=(FieldError(field, code, message),))
 
 
 class ServiceUnavailableError(AppError):
-    """Something the service needs is away. The client should come back after `Retry-After` seconds."""
+    """A dependency of the service is unavailable. The client should retry after `Retry-After` seconds."""
 
     status = 503
     code = "service_unavailable"
     detail = "The service is temporarily unavailable."
 
     def __init__(self, detail: str | None = None, *, code: str | None = None, retry_after: int = 2) -> None:
-        """RFC 9110, section 10.2.3: `Retry-After` in seconds."""
+        """Add the `Retry-After` header (RFC 9110, section 10.2.3), in seconds."""
         super().__init__(detail, code=code, headers={"Retry-After": str(retry_after)})
 
 
 class DatabaseUnavailableError(ServiceUnavailableError):
-    """PostgreSQL refused, dropped or did not answer in time."""
+    """PostgreSQL refused or dropped the connection, or did not respond in time."""
 
     code = "database_unavailable"
     detail = "The database is temporarily unavailable."
 
 
 class StartupError(Exception):
-    """The service must not start. Its text, one line, is what the operator sees."""
+    """The service cannot start. The message is a single line for the operator."""

@@ -1,4 +1,4 @@
-"""Which addresses of the network are outside, and which inside are meant to be reached all the same."""
+"""SSRF protection: recognition of public IP addresses, and an allow-list of internal hosts."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,25 +10,25 @@ IpAddress = IPv4Address | IPv6Address
 IpNetwork = IPv4Network | IPv6Network
 
 _NAT64 = IPv6Network("64:ff9b::/96")
-"""RFC 6052: where only IPv6 is spoken, a server that has only IPv4 is seen here."""
-_NOT_PUBLIC: tuple[IpNetwork, ...] = (
-    # What Python, depending on its version, takes for global. From the IANA registries of special-purpose addresses:
+"""Prefix under which NAT64 maps IPv4 addresses into IPv6 (RFC 6052, section 2.1)."""
+_SPECIAL_NETWORKS: tuple[IpNetwork, ...] = (
+    # From the IANA special-purpose address registries; some Python versions treat them as global.
     IPv4Network("192.0.0.0/24"),
     IPv4Network("192.88.99.0/24"),
     IPv6Network("2001::/23"),
     IPv6Network("2002::/16"),
     IPv6Network("3fff::/20"),
     IPv6Network("fec0::/10"),
-    # In nobody's registry: what Microsoft's cloud tells its machines, and takes from them.
+    # In no registry: the virtual address of the Azure platform services.
     IPv4Network("168.63.129.16/32"),
 )
 
 
 def is_public(address: IpAddress) -> bool:
-    """Whether anybody on the internet can reach the address, so that reaching it from here tells nothing.
+    """Return whether the address is reachable from the internet.
 
-    False: private, loopback, link-local (with it the metadata of clouds), shared (CGNAT), multicast, reserved, or one
-    that holds another which a translator on the way might take out.
+    False for private, loopback, link-local (such as cloud metadata services), shared (CGNAT), multicast, reserved and
+    tunnel (Teredo, 6to4) addresses. IPv4-mapped and NAT64 addresses count as the IPv4 address that they contain.
     """
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped:
@@ -38,24 +38,24 @@ def is_public(address: IpAddress) -> bool:
     return (
         address.is_global
         and not (address.is_multicast or address.is_reserved)
-        and not any(address in network for network in _NOT_PUBLIC)
+        and not any(address in network for network in _SPECIAL_NETWORKS)
     )
 
 
 @dataclass(frozen=True, slots=True)
 class AllowedHosts:
-    """Places that may be reached although they are inside."""
+    """Internal hosts and networks to which requests are permitted."""
 
     networks: tuple[IpNetwork, ...] = ()
     names: frozenset[tuple[str, int | None]] = frozenset()
-    """Host as a URL spells it, and port; None: any."""
+    """Pairs of host name and port; None stands for any port."""
 
     @classmethod
     def parse(cls, entries: Iterable[str]) -> Self:
-        """Read `host`, `host:port`, an address or a network in CIDR notation.
+        """Parse entries: `host`, `host:port`, an address or a network in CIDR notation.
 
         Raises:
-            ValueError: an entry is none of them.
+            ValueError: an entry has none of these forms.
 
         """
         networks: list[IpNetwork] = []
@@ -68,7 +68,7 @@ class AllowedHosts:
         return cls(tuple(networks), frozenset(names))
 
     def permits(self, host: str, port: int, address: IpAddress) -> bool:
-        """Whether the host of a URL may be reached at this address of it."""
+        """Return whether requests to `host:port` are permitted if the host resolves to `address`."""
         if is_public(address) or (host, port) in self.names or (host, None) in self.names:
             return True
         if isinstance(address, IPv6Address) and address.ipv4_mapped:
@@ -82,7 +82,8 @@ def _host_and_port(entry: str) -> tuple[str, int | None]:
         host, port = parts.hostname, parts.port
     except ValueError:
         host = port = None
-    is_all = parts.netloc == entry and "@" not in entry
-    if not host or not is_all or port == 0 or entry.endswith(":") or "/" in entry or any(map(str.isspace, entry)):
-        raise ValueError("an entry is a host, host:port, an address or a network")
+    has_only_netloc = parts.netloc == entry and "@" not in entry
+    has_invalid_character = "/" in entry or any(map(str.isspace, entry))
+    if not host or not has_only_netloc or has_invalid_character or port == 0 or entry.endswith(":"):
+        raise ValueError("each entry must be a host, host:port, an address or a network")
     return host.rstrip("."), port

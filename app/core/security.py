@@ -1,4 +1,4 @@
-"""Tokens: access tokens, refresh tokens, and the opaque ones of API keys and mailed links."""
+"""Access tokens, refresh tokens, API keys and one-time tokens."""
 
 import base64
 import binascii
@@ -17,31 +17,32 @@ from pydantic import BaseModel, ConfigDict, StrictInt
 from app.core.types import new_id
 
 MAX_TOKEN_LENGTH = 4096
-MAX_TOKEN_LIFE = timedelta(days=1)
-"""The longest that settings allow; a token of a longer one is not ours."""
+"""Maximum length of an access token in characters."""
+MAX_TOKEN_LIFETIME = timedelta(days=1)
+"""Maximum lifetime of an access token that settings permit; longer ones are refused."""
 
 _MAX_CACHED_TOKENS = 10_000
-"""Tokens of which a process remembers what was in them."""
+"""Maximum number of verified tokens in the cache of a process."""
 _CLOCK_SKEW = timedelta(minutes=1)
-"""How far the clocks of two services may be apart."""
+"""Maximum difference between the clocks of two services."""
 
 API_KEY_PREFIX = "cbk_"
-"""What API keys begin with: tells them from access tokens, and secret scanners what they have found."""
+"""Prefix of API keys. It distinguishes them from access tokens and lets secret scanners recognise them."""
 
 
 class InvalidTokenError(Exception):
-    """The access token is not one of ours, or not any more. It deliberately says no more than that."""
+    """The access token is invalid or expired. Deliberately without a reason."""
 
 
 class AccessClaims(BaseModel):
-    """Claims of an access token, each of them required."""
+    """Claims of an access token, all required."""
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
     sub: UUID
-    """The user."""
+    """Public id of the user."""
     sid: UUID
-    """The login it belongs to: revoking that ends every token made from it."""
+    """Public id of the login. Ending the login invalidates all of its tokens."""
     jti: UUID
     typ: Literal["access"]
     aud: str
@@ -51,21 +52,21 @@ class AccessClaims(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class AccessTokens:
-    """Makes and checks access tokens: the only place that knows python-jose.
+    """Issues and verifies access tokens (JWT); the only user of python-jose.
 
-    python-jose takes an absent `algorithms`, `exp` or `aud` for consent, so nothing is left to its defaults.
+    Every check is requested explicitly: by default python-jose accepts any algorithm and a missing `exp` or `aud`.
     """
 
     key: str
     algorithm: str
-    life: timedelta
+    lifetime: timedelta
     issuer: str = "chat-bot-system"
     audience: str = "chat-bot-system"
-    _known: dict[bytes, AccessClaims] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """What was in the tokens that were found good before, by their hashes: a turn would check its token again."""
+    _verified: dict[bytes, AccessClaims] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Claims of verified tokens by the hash of the token, because one turn verifies its token several times."""
 
     def issue(self, *, user_id: UUID, session_id: UUID) -> str:
-        """Sign a token that is good for `life` from now."""
+        """Return a signed token that expires after `lifetime`."""
         now = datetime.now(UTC)
         claims = {
             "sub": str(user_id),
@@ -75,33 +76,33 @@ class AccessTokens:
             "iss": self.issuer,
             "aud": self.audience,
             "iat": int(now.timestamp()),
-            "exp": int((now + self.life).timestamp()),
+            "exp": int((now + self.lifetime).timestamp()),
         }
         token: str = jwt.encode(claims, self.key, algorithm=self.algorithm)
         return token
 
     def verify(self, token: str) -> AccessClaims:
-        """Check signature, algorithm and every claim.
+        """Check the signature, the algorithm and all claims, and return the claims.
 
         Raises:
-            InvalidTokenError: for every fault alike.
+            InvalidTokenError: a check failed.
 
         """
         if len(token) > MAX_TOKEN_LENGTH:
             raise InvalidTokenError
         digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
-        known = self._known.get(digest)
-        if known is None:
-            known = self._read(token)
-            if len(self._known) >= _MAX_CACHED_TOKENS:
-                self._known.clear()
-            self._known[digest] = known
-        # Time passes: the rest of what was checked stays true.
-        elif known.exp < int(time.time()):
+        claims = self._verified.get(digest)
+        if claims is None:
+            claims = self._decode(token)
+            if len(self._verified) >= _MAX_CACHED_TOKENS:
+                self._verified.clear()
+            self._verified[digest] = claims
+        # The only check whose result changes with time.
+        elif claims.exp < int(time.time()):
             raise InvalidTokenError
-        return known
+        return claims
 
-    def _read(self, token: str) -> AccessClaims:
+    def _decode(self, token: str) -> AccessClaims:
         try:
             claims: dict[str, Any] = jwt.decode(
                 token,
@@ -112,78 +113,79 @@ class AccessTokens:
                 options={f"require_{name}": True for name in ("sub", "jti", "iss", "aud", "iat", "exp")},
             )
             verified = AccessClaims.model_validate(claims)
-            ours = jwt.encode(claims, self.key, algorithm=self.algorithm)
+            canonical = jwt.encode(claims, self.key, algorithm=self.algorithm)
         except Exception as error:
             raise InvalidTokenError from error
-        # There is one way to write a token: no further header (`crit`, `kid`, `jwk`), no claim twice, no padding.
-        if token != ours:
+        # Only the canonical encoding: no other header field (`crit`, `kid`, `jwk`), no duplicate claim, no padding.
+        if token != canonical:
             raise InvalidTokenError
         latest = int((datetime.now(UTC) + _CLOCK_SKEW).timestamp())
-        if verified.iat > latest or verified.exp - verified.iat > MAX_TOKEN_LIFE.total_seconds():
+        if verified.iat > latest or verified.exp - verified.iat > MAX_TOKEN_LIFETIME.total_seconds():
             raise InvalidTokenError
         return verified
 
 
 _SESSION_BYTES = 16
 _SECRET_BYTES = 32
-_SEAL_BYTES = 16
-_TOKEN_BYTES = _SESSION_BYTES + _SECRET_BYTES + _SEAL_BYTES
+_MAC_BYTES = 16
+_TOKEN_BYTES = _SESSION_BYTES + _SECRET_BYTES + _MAC_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class RefreshTokens:
-    """Makes and reads refresh tokens: the login they belong to, 256 secret bits, and a seal.
+    """Issues and parses refresh tokens, which consist of the login's id, 256 random bits and a MAC.
 
-    What counts is the hash that is stored with the login. The seal tells a used token of ours from an invented one,
-    so that replaying a token ends its login, and knowing a login's id does not. `key` signs nothing else.
+    A token is valid if its hash is the one stored with the login. The MAC distinguishes a used token from a forged one:
+    reuse of a token ends its login, while knowledge of a login's id does not suffice to end it. `key` is used for
+    nothing else.
     """
 
     key: bytes
 
     @classmethod
     def from_secret(cls, secret_key: str) -> "RefreshTokens":
-        """Derive the key from `SECRET_KEY`, so that it is not the one that signs access tokens."""
+        """Derive the key from `SECRET_KEY`, which itself signs access tokens."""
         return cls(hmac.digest(secret_key.encode(), b"refresh tokens", "sha256"))
 
-    def new(self, session_id: UUID) -> str:
-        """Make the first token of a login."""
-        return self._sealed(session_id.bytes + secrets.token_bytes(_SECRET_BYTES))
+    def issue(self, session_id: UUID) -> str:
+        """Return the first token of a login."""
+        return self._encode(session_id.bytes + secrets.token_bytes(_SECRET_BYTES))
 
-    def successor(self, token: str) -> str:
-        """Return the token that takes its place: always the same one, so that a lost answer can be given again.
+    def derive_successor(self, token: str) -> str:
+        """Return the next token of the login. It is always the same, so that a lost response can be repeated.
 
         Raises:
-            ValueError: it is no refresh token.
+            ValueError: the token is malformed.
 
         """
         raw = _decode(token)
         secret = hmac.digest(self.key, b"next" + raw, "sha256")
-        return self._sealed(raw[:_SESSION_BYTES] + secret)
+        return self._encode(raw[:_SESSION_BYTES] + secret)
 
-    def session_of(self, token: str) -> UUID:
-        """Return the login that the token names, truly or not.
+    def parse_session_id(self, token: str) -> UUID:
+        """Return the id of the login that the token names. Nothing is verified.
 
         Raises:
-            ValueError: it is no refresh token.
+            ValueError: the token is malformed.
 
         """
         return UUID(bytes=_decode(token)[:_SESSION_BYTES])
 
-    def is_ours(self, token: str) -> bool:
-        """Tell whether the token was made with this key, used since or not.
+    def has_valid_mac(self, token: str) -> bool:
+        """Return whether the token was issued with this key, even if it has been used since.
 
         Raises:
-            ValueError: it is no refresh token.
+            ValueError: the token is malformed.
 
         """
-        body, seal = _decode(token)[:-_SEAL_BYTES], _decode(token)[-_SEAL_BYTES:]
-        return hmac.compare_digest(self._seal(body), seal)
+        raw = _decode(token)
+        return hmac.compare_digest(self._mac(raw[:-_MAC_BYTES]), raw[-_MAC_BYTES:])
 
-    def _sealed(self, body: bytes) -> str:
-        return base64.urlsafe_b64encode(body + self._seal(body)).decode().rstrip("=")
+    def _encode(self, body: bytes) -> str:
+        return base64.urlsafe_b64encode(body + self._mac(body)).decode().rstrip("=")
 
-    def _seal(self, body: bytes) -> bytes:
-        return hmac.digest(self.key, b"seal" + body, "sha256")[:_SEAL_BYTES]
+    def _mac(self, body: bytes) -> bytes:
+        return hmac.digest(self.key, b"seal" + body, "sha256")[:_MAC_BYTES]
 
 
 def _decode(token: str) -> bytes:
@@ -198,15 +200,15 @@ def _decode(token: str) -> bytes:
 
 
 def new_api_key() -> str:
-    """Make an API key of 256 random bits."""
+    """Return a new API key with 256 random bits."""
     return API_KEY_PREFIX + secrets.token_urlsafe(32)
 
 
 def new_one_time_token() -> str:
-    """Make a token of 256 random bits for a link in a mail."""
+    """Return a new token with 256 random bits, for a link in an email."""
     return secrets.token_urlsafe(32)
 
 
 def hash_token(token: str) -> bytes:
-    """Return what is stored of an opaque token: its SHA-256. The token is random, so no salt is needed."""
+    """Return the SHA-256 hash under which an opaque token is stored. The token is random, so no salt is needed."""
     return hashlib.sha256(token.encode()).digest()

@@ -1,4 +1,4 @@
-"""Hearing that the process is to stop before its server closes the door."""
+"""Notification of a shutdown before the HTTP server stops accepting connections."""
 
 import asyncio
 import signal
@@ -8,37 +8,37 @@ from contextlib import contextmanager
 from types import FrameType
 
 SHUTDOWN_NOTICE = 0.5
-"""So long readiness is red while everything is still served, for balancers to see it."""
+"""Seconds for which readiness fails while requests are still served, so that load balancers notice."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
 def notify_on_shutdown(stopping: asyncio.Event) -> Iterator[None]:
-    """Set the event when the process is told to stop; its server hears of it a moment later.
+    """Set the event on SIGTERM or SIGINT, and pass the signal to the server `SHUTDOWN_NOTICE` later.
 
-    Uvicorn listens to signals from before its application starts, and closes its port as soon as it hears one.
-    A second signal goes to the server at once. Outside the main thread, where no signal arrives, nothing is done.
+    Uvicorn installs its handlers before the application starts and closes its port on the first signal. A second signal
+    is passed on immediately. Does nothing outside the main thread, which is the only one that receives signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     loop = asyncio.get_running_loop()
-    # Where nobody listens the system's own way of ending the process stays.
-    servers = {int(number): server for number in _SIGNALS if callable(server := signal.getsignal(number))}
+    # Signals without a Python handler keep their default action.
+    handlers = {int(number): handler for number in _SIGNALS if callable(handler := signal.getsignal(number))}
 
-    def hear(number: int, frame: FrameType | None) -> None:
-        server = servers[number]
+    def handle_signal(number: int, frame: FrameType | None) -> None:
+        server_handler = handlers[number]
         if stopping.is_set():
-            server(number, frame)
+            server_handler(number, frame)
         else:
             loop.call_soon_threadsafe(stopping.set)
-            loop.call_soon_threadsafe(loop.call_later, SHUTDOWN_NOTICE, server, number, None)
+            loop.call_soon_threadsafe(loop.call_later, SHUTDOWN_NOTICE, server_handler, number, None)
 
-    for number in servers:
-        signal.signal(number, hear)
+    for number in handlers:
+        signal.signal(number, handle_signal)
     try:
         yield
     finally:
-        for number, server in servers.items():
-            signal.signal(number, server)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

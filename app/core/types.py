@@ -1,4 +1,4 @@
-"""Types of request fields: everything a client sends is bounded and can be stored."""
+"""Base models and field types of requests and responses. Request fields are bounded and storable."""
 
 import json
 import re
@@ -22,24 +22,27 @@ from pydantic import (
 from uuid_utils.compat import uuid7
 
 MAX_OBJECT_BYTES = 8192
+"""Maximum size of a JSON object of a client."""
 MAX_OBJECT_DEPTH = 8
+"""Maximum nesting of a JSON object of a client."""
 MAX_FIELDS = 50
+"""Maximum number of fields of a request, unknown ones included."""
 _MAX_NUMBER = 2**53
 _MIN_NUMBER = 1e-15
-_DATE = re.compile(r"\d{4}-\d\d-\d\d[T ]", re.ASCII)
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[T ]", re.ASCII)
 _FIRST_YEAR, _LAST_YEAR = 2000, 2200
 
 
 def new_id() -> UUID:
-    """Make a public id. Version 7 (RFC 9562): ids made together lie together in the index."""
+    """Return a new UUID of version 7 (RFC 9562), which is ordered by time and so keeps index pages local."""
     return uuid7()
 
 
 def check_text(text: str) -> str:
-    """Return the text, which can be stored and sent on.
+    """Return the text if it can be stored.
 
     Raises:
-        ValueError: PostgreSQL's text cannot hold NUL, UTF-8 cannot hold a lone surrogate.
+        ValueError: it contains NUL, which PostgreSQL cannot store, or a lone surrogate, which UTF-8 cannot encode.
 
     """
     if "\x00" in text:
@@ -53,10 +56,10 @@ def check_text(text: str) -> str:
 
 
 def check_not_blank(text: str) -> str:
-    """Return the text, which has a character that can be seen: white space and characters without width cannot.
+    """Return the text if it has a visible character.
 
     Raises:
-        ValueError: it has none.
+        ValueError: it consists of white space and characters without width.
 
     """
     if not any(character.isprintable() and not character.isspace() for character in text):
@@ -65,20 +68,20 @@ def check_not_blank(text: str) -> str:
 
 
 def refuse_boolean(value: object) -> object:
-    """Return the value, which is neither `true` nor `false`: Python takes these for 1 and 0.
+    """Return the value if it is no boolean. Python treats booleans as the integers 1 and 0.
 
     Raises:
-        ValueError: it is one of them.
+        ValueError: it is a boolean.
 
     """
     if isinstance(value, bool):
-        raise ValueError("must be a number")  # noqa: TRY004 - what pydantic expects
+        raise ValueError("must be a number")  # noqa: TRY004 - pydantic expects ValueError
     return value
 
 
 def _check_size(value: object) -> object:
     try:
-        # `allow_nan=False`: jsonb has no NaN. UTF-8 has no lone surrogates.
+        # jsonb has no NaN, and encoding fails on lone surrogates.
         size = len(json.dumps(value, allow_nan=False, ensure_ascii=False).encode())
     except (TypeError, ValueError, RecursionError):
         raise ValueError("must be plain JSON") from None
@@ -98,7 +101,7 @@ def _check_value(value: JsonValue, depth: int) -> None:
     if isinstance(value, str):
         check_text(value)
     elif isinstance(value, int | float):
-        # JSON's numbers as JavaScript has them. jsonb would write 1e308 with all its digits.
+        # Numbers that JavaScript represents exactly. jsonb would store 1e308 with all its digits.
         if value != 0 and not _MIN_NUMBER <= abs(value) <= _MAX_NUMBER:
             raise ValueError("numbers must lie within 2^53, and not closer to 0 than 1e-15")
     elif isinstance(value, dict):
@@ -112,7 +115,7 @@ def _check_value(value: JsonValue, depth: int) -> None:
 
 def _check_instant_text(value: object) -> object:
     # Anything else would be taken for seconds since 1970.
-    if isinstance(value, str) and not _DATE.match(value):
+    if isinstance(value, str) and not _TIMESTAMP.match(value):
         raise ValueError("must be a time as in ISO 8601, such as 2026-11-01T00:00:00Z")
     return value
 
@@ -124,61 +127,61 @@ def _check_instant(value: datetime) -> datetime:
 
 
 Storable = AfterValidator(check_text)
-"""Marks text that can be stored: `Annotated[str, StringConstraints(...), Storable]`. Put it after the constraints."""
+"""Constraint for text that can be stored: `Annotated[str, StringConstraints(...), Storable]`, in this order."""
 
 NotBlank = AfterValidator(check_not_blank)
-"""Marks text with at least one character that is not white space."""
+"""Constraint for text with at least one visible character."""
 
 JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(_check_size), AfterValidator(_check_object)]
-"""A JSON object a client may attach: at most 8 KiB, at most 8 levels."""
+"""A JSON object of a client: at most 8 KiB and 8 levels."""
 
 SearchText = Annotated[str, StringConstraints(max_length=200), Storable]
-"""What a list is searched for, literally."""
+"""A literal search text for lists."""
 
-# A function of its own: Python 3.13 tells pydantic that the string's method would take anything.
+# A lambda, because on Python 3.13 pydantic misreads the signature of `str.format`.
 Usd = Annotated[Decimal, PlainSerializer(lambda amount: f"{amount:.9f}", return_type=str)]
-"""US dollars, to nine places: a string, because a JSON number is a float in most clients."""
+"""US dollars with nine decimal places, serialized as text because most clients parse JSON numbers as floats."""
 
 Instant = Annotated[AwareDatetime, BeforeValidator(_check_instant_text), AfterValidator(_check_instant)]
-"""A moment that a client names: ISO 8601 with an offset, in a year that every library can reckon with."""
+"""A point in time from a client: ISO 8601 with an offset, within the years 2000 to 2199."""
 
 Page = Annotated[int, Field(ge=1, le=10_000)]
 PageSize = Annotated[int, Field(ge=1, le=100)]
 
 
 class RequestModel(BaseModel):
-    """Base of what clients send. Unknown fields are refused, so that none is ever taken by accident."""
+    """Base class of request bodies. Unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     @model_validator(mode="before")
     @classmethod
     def _refuse_many_fields(cls, data: object) -> object:
-        # Each unknown field would become an error with a text of its own.
+        # Checked first, because each unknown field would become an error of its own.
         if isinstance(data, dict) and len(data) > MAX_FIELDS:
             raise ValueError(f"must not have more than {MAX_FIELDS} fields")
         return data
 
 
 class ResponseModel(BaseModel):
-    """Base of what clients get."""
+    """Base class of response bodies."""
 
     model_config = ConfigDict(from_attributes=True)
 
 
 class Pagination(ResponseModel):
-    """Where a page lies in its list."""
+    """Position of a page in its list."""
 
-    total: int = Field(description="Items in the whole list.")
-    page: int = Field(description="This page, from 1.")
-    size: int = Field(description="Most items on a page.")
-    pages: int = Field(description="Pages in the whole list.")
+    total: int = Field(description="Number of items in the whole list.")
+    page: int = Field(description="Number of this page, from 1.")
+    size: int = Field(description="Maximum number of items per page.")
+    pages: int = Field(description="Number of pages in the whole list.")
     has_next: bool
     has_prev: bool
 
     @classmethod
     def of(cls, *, total: int, page: int, size: int) -> "Pagination":
-        """Compute the derived fields."""
+        """Return the pagination of a page, with the derived fields computed."""
         return cls(
             total=total,
             page=page,

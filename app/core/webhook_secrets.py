@@ -1,4 +1,4 @@
-"""What webhooks are signed with, as Standard Webhooks write it: `whsec_` and base64."""
+"""Signing secrets of webhooks in the format of Standard Webhooks: `whsec_` and base64."""
 
 import base64
 import binascii
@@ -8,37 +8,37 @@ from uuid import UUID
 
 PREFIX = "whsec_"
 _MIN_BYTES, _MAX_BYTES = 24, 64
-"""Bytes, by the standard's section on secrets."""
+"""Minimum and maximum length of a secret that the standard permits."""
 
 
 class MissingSecretError(Exception):
-    """An endpoint is to be signed for with `WEBHOOK_SECRET`, and there is none."""
+    """An endpoint uses `WEBHOOK_SECRET`, which is not set."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookSecrets:
-    """Makes the secrets of endpoints: they are derived, so that none has to be stored."""
+    """Derives the secrets of endpoints from a key, so that none has to be stored."""
 
     key: bytes = field(repr=False)
-    """It is used for nothing else."""
+    """Key of the derivation, used for nothing else."""
     shared: tuple[str, ...] = field(default=(), repr=False)
-    """Those of `WEBHOOK_SECRET`, which endpoints may use instead of one of their own."""
+    """Secrets in `WEBHOOK_SECRET`, which endpoints may use instead of their own."""
 
     @classmethod
     def from_secret(cls, secret_key: str, shared: tuple[str, ...] = ()) -> "WebhookSecrets":
-        """Derive the key from `SECRET_KEY`, so that it is not the one that signs access tokens."""
+        """Derive the key from `SECRET_KEY`, which itself signs access tokens."""
         return cls(hmac.digest(secret_key.encode(), b"webhook secrets", "sha256"), shared)
 
     def own(self, endpoint: UUID, generation: int) -> str:
-        """Return an endpoint's own secret: another one for each generation."""
+        """Return the endpoint's own secret of a generation. Rotation increments the generation."""
         secret = hmac.digest(self.key, endpoint.bytes + generation.to_bytes(4), "sha256")
         return PREFIX + base64.b64encode(secret).decode()
 
     def signing(self, endpoint: UUID, *, generation: int, has_previous: bool, uses_shared: bool) -> tuple[str, ...]:
-        """Return the secrets that sign for an endpoint, each for itself: the newest first.
+        """Return the secrets with which deliveries to an endpoint are signed, newest first. Each makes a signature.
 
         Raises:
-            NoSecretError: there is none.
+            MissingSecretError: the endpoint uses `WEBHOOK_SECRET`, which is not set.
 
         """
         if uses_shared:
@@ -49,10 +49,10 @@ class WebhookSecrets:
 
 
 def parse_secrets(text: str) -> tuple[str, ...]:
-    """Return the secrets of a setting, which are separated by spaces.
+    """Return the space-separated secrets of a setting.
 
     Raises:
-        ValueError: one of them is none.
+        ValueError: one of them is malformed.
 
     """
     secrets = tuple(text.split())

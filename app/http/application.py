@@ -1,4 +1,4 @@
-"""What the three services share: `create_app()` puts logging, errors, health and resources around a router."""
+"""Application factory of the three services: logging, middleware, error handlers, health checks, shared resources."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -26,10 +26,10 @@ from app.services.redis.circuit_breaker import RedisCircuitBreaker
 from app.services.redis.client import open_redis
 
 ServiceLifespan = Callable[[Resources], AbstractAsyncContextManager[dict[str, Any]]]
-"""Opens what one service needs besides; what it yields joins `request.state`."""
+"""Opens the resources of one service; the mapping that it yields is merged into `request.state`."""
 
 
-def create_app(  # noqa: PLR0913 - what the services differ in
+def create_app(  # noqa: PLR0913 - the differences between the services
     settings: Settings,
     *,
     service: Literal["auth", "chat", "admin"],
@@ -37,12 +37,12 @@ def create_app(  # noqa: PLR0913 - what the services differ in
     router: APIRouter,
     lifespan: ServiceLifespan | None = None,
     max_body_bytes: int = 16_384,
-    more_schemas: Mapping[str, Any] | None = None,
+    extra_schemas: Mapping[str, Any] | None = None,
 ) -> FastAPI:
-    """Build one service. Nothing is opened before its lifespan starts.
+    """Return the application of one service. Its resources are opened when its lifespan starts.
 
-    `max_body_bytes` is what its largest sensible request needs. `more_schemas` are what its OpenAPI document refers to
-    and the framework does not know.
+    `max_body_bytes` is the maximum size of a request body. `extra_schemas` are components of the OpenAPI document that
+    FastAPI does not generate.
     """
     configure_logging(
         service=f"{service}-service",
@@ -58,14 +58,14 @@ def create_app(  # noqa: PLR0913 - what the services differ in
         openapi_url=f"{prefix}/openapi.json" if settings.DEBUG else None,
         docs_url=f"{prefix}/docs" if settings.DEBUG else None,
         redoc_url=None,
-        # A redirect would name the host that the client sent.
+        # A redirect would contain the `Host` header of the client.
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan(settings, service, lifespan),
     )
-    # The first version that can describe an event stream.
+    # The first version that can describe event streams.
     app.openapi_version = "3.2.0"
-    # The last one added is the outermost.
+    # The middleware that is added last is the outermost one.
     app.add_middleware(BodyLimitMiddleware, max_bytes=max_body_bytes)
     app.add_middleware(RateLimitMiddleware, prefix=f"{settings.API_V1_STR}/")
     app.add_middleware(
@@ -91,16 +91,16 @@ def create_app(  # noqa: PLR0913 - what the services differ in
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = FastAPI.openapi(app)
-            document["components"]["schemas"].update(problem_schemas(), **(more_schemas or {}))
+            document["components"]["schemas"].update(problem_schemas(), **(extra_schemas or {}))
             app.openapi_schema = document
         return app.openapi_schema
 
-    app.openapi = openapi  # type: ignore[method-assign] # how the framework's documentation extends it
+    app.openapi = openapi  # type: ignore[method-assign] # as FastAPI documents it
     return app
 
 
 def _lifespan(
-    settings: Settings, service: Literal["auth", "chat", "admin"], extra: ServiceLifespan | None
+    settings: Settings, service: Literal["auth", "chat", "admin"], service_lifespan: ServiceLifespan | None
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -123,10 +123,10 @@ def _lifespan(
                 database=database,
                 redis=redis,
                 breaker=breaker,
-                tokens=AccessTokens(
+                access_tokens=AccessTokens(
                     key=settings.SECRET_KEY.get_secret_value(),
                     algorithm=settings.ALGORITHM,
-                    life=timedelta(minutes=settings.ACCESS_TOKEN_EXPIRE_MINUTES),
+                    lifetime=timedelta(minutes=settings.ACCESS_TOKEN_EXPIRE_MINUTES),
                 ),
                 heartbeat=heartbeat,
                 stopping=stopping,
@@ -136,8 +136,8 @@ def _lifespan(
                 "health": HealthChecks(resources),
                 "rate_limits": RateLimiter(settings, redis, breaker),
             }
-            if extra is not None:
-                state |= await stack.enter_async_context(extra(resources))
+            if service_lifespan is not None:
+                state |= await stack.enter_async_context(service_lifespan(resources))
             heartbeat.start()
             yield state
 

@@ -1,4 +1,7 @@
-"""What routes may ask for, as annotated aliases. Coroutines: the framework takes plain functions to a thread each."""
+"""Dependencies that the services' routes share, as annotated aliases.
+
+All of them are coroutines, because FastAPI runs each plain function in a thread.
+"""
 
 import asyncio
 import re
@@ -28,22 +31,22 @@ from app.services.redis.circuit_breaker import RedisCircuitBreaker
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What every service opens at start and closes at the end, in the reverse order."""
+    """Resources that every service opens when it starts and closes in reverse order when it stops."""
 
     settings: Settings
     database: Database
     redis: Redis
     breaker: RedisCircuitBreaker
-    """Before Redis, for whoever can do without."""
-    tokens: AccessTokens
+    """Circuit breaker of Redis, for features that work without it."""
+    access_tokens: AccessTokens
     heartbeat: Heartbeat
-    """Shows the figures of this process to admins."""
+    """Reports the state of this process to admins."""
     stopping: asyncio.Event
-    """Set when the process has been told to stop, shortly before its server stops listening."""
+    """Set when the process receives a stop signal, shortly before its server stops accepting connections."""
 
 
 async def get_resources(request: Request) -> Resources:
-    """Return the process's resources, from the lifespan's state."""
+    """Return the resources of the process."""
     resources: Resources = request.state.resources
     return resources
 
@@ -52,7 +55,7 @@ ResourcesDep = Annotated[Resources, Depends(get_resources)]
 
 
 async def get_database(resources: ResourcesDep) -> Database:
-    """Return the pool, for routes that must not hold a connection all the time."""
+    """Return the database, for routes that must not hold a connection during the whole request."""
     return resources.database
 
 
@@ -60,24 +63,24 @@ DatabaseDep = Annotated[Database, Depends(get_database)]
 
 
 async def get_session(database: DatabaseDep) -> AsyncIterator[DatabaseSession]:
-    """Open the request's transaction. It takes a connection at its first statement."""
+    """Open the transaction of the request. It takes a connection at its first statement."""
     async with database.transaction() as session:
         yield session
 
 
-# Closed before the response is sent: a commit that fails is a response that fails.
+# With the scope "function" the commit precedes the response, so that a failed commit fails the request.
 SessionDep = Annotated[DatabaseSession, Depends(get_session, scope="function")]
 
 
 class _Bearer(OAuth2PasswordBearer):
-    """Reads the token as RFC 6750, section 2.1, has it. Its base tells the interactive pages how to log in."""
+    """Bearer token authentication (RFC 6750, section 2.1). The base class describes the login in OpenAPI."""
 
     _AUTHORIZATION = re.compile(r"bearer +([a-z0-9._~+/-]+=*)", re.ASCII | re.IGNORECASE)
 
     async def __call__(self, request: HTTPConnection) -> str | None:
-        """Return the token. None where there is none, or more than one: a gateway may have read another one."""
-        given = request.headers.getlist("Authorization")
-        match = self._AUTHORIZATION.fullmatch(given[0]) if len(given) == 1 else None
+        """Return the token; None if the request has no valid header, or several, of which a gateway may use another."""
+        headers = request.headers.getlist("Authorization")
+        match = self._AUTHORIZATION.fullmatch(headers[0]) if len(headers) == 1 else None
         return match[1] if match else None
 
 
@@ -85,7 +88,7 @@ _scheme = _Bearer(tokenUrl="/api/v1/auth/login", scheme_name="OAuth2PasswordBear
 
 
 async def get_request_quota(request: Request) -> RequestQuota:
-    """Return the request as the limits see it."""
+    """Return the rate limit state of the request."""
     request_quota: RequestQuota = request.state.request_quota
     return request_quota
 
@@ -96,19 +99,19 @@ RequestQuotaDep = Annotated[RequestQuota, Depends(get_request_quota)]
 async def get_current_user(
     resources: ResourcesDep, request_quota: RequestQuotaDep, token: Annotated[str | None, Depends(_scheme)]
 ) -> Principal:
-    """Return the caller.
+    """Return the caller, who must have logged in.
 
-    Account and login are looked up on every request, so that logout, disabling and demotion hold at once.
+    Account and login are read on every request, so that logout, disabling and demotion take effect on the next one.
 
     Raises:
-        UnauthorizedError: no token, a bad one, or one whose account or login is no longer good.
-        TooManyRequestsError: the account has made too many requests.
+        UnauthorizedError: the token is missing or invalid, its login has ended, or its account is disabled.
+        TooManyRequestsError: the account is over its rate limit.
 
     """
     if token is None:
         raise UnauthorizedError
     try:
-        claims = resources.tokens.verify(token)
+        claims = resources.access_tokens.verify(token)
     except InvalidTokenError as error:
         raise UnauthorizedError from error
     async with resources.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
@@ -123,14 +126,14 @@ CurrentUser = Annotated[Principal, Depends(get_current_user)]
 
 
 async def get_request_origin(request: Request) -> RequestOrigin:
-    """Return where the request comes from: the address is the gateway's word, not the client's."""
+    """Return address, user agent and id of the request. The address comes from the gateway, not from the client."""
     user_agent = request.headers.get("user-agent")
     try:
         ip = str(ip_address(request.client.host)) if request.client else None
     except ValueError:
         ip = None  # a Unix socket has no address
     return RequestOrigin(
-        ip=ip, user_agent=_storable(user_agent[:400]) if user_agent else None, request_id=request_id_var.get()
+        ip=ip, user_agent=_remove_nul(user_agent[:400]) if user_agent else None, request_id=request_id_var.get()
     )
 
 
@@ -138,10 +141,10 @@ RequestOriginDep = Annotated[RequestOrigin, Depends(get_request_origin)]
 
 
 async def get_admin_user(user: CurrentUser, database: DatabaseDep, origin: RequestOriginDep) -> Principal:
-    """Return the caller, who is an admin. Others are noted in the audit log.
+    """Return the caller, who must be an admin. Refusals are written to the audit log.
 
     Raises:
-        ForbiddenError: the caller is not.
+        ForbiddenError: the caller is no admin.
 
     """
     if user.role != "admin":
@@ -159,11 +162,11 @@ AdminUser = Annotated[Principal, Depends(get_admin_user)]
 async def get_chat_user(
     resources: ResourcesDep, request_quota: RequestQuotaDep, token: Annotated[str | None, Depends(_scheme)]
 ) -> Principal:
-    """Return the caller of the chat service: somebody who has logged in, or a program with an API key.
+    """Return the caller of the chat service, authenticated by an access token or an API key.
 
     Raises:
-        UnauthorizedError, TooManyRequestsError: as `get_current_user`, and likewise for a key.
-        ForbiddenError: the account's address must be verified first.
+        UnauthorizedError, TooManyRequestsError: as `get_current_user`, also for API keys.
+        ForbiddenError: the address of the account must be verified first.
 
     """
     if token is not None and token.startswith(API_KEY_PREFIX):
@@ -183,35 +186,35 @@ ChatUser = Annotated[Principal, Depends(get_chat_user)]
 
 
 async def get_chat_reader(user: ChatUser) -> Principal:
-    """Return the caller, who may read conversations.
+    """Return the caller, who must have the permission to read conversations.
 
     Raises:
-        ForbiddenError: the API key is not for that.
+        ForbiddenError: the API key lacks the scope `chat:read`.
 
     """
-    return _with_scope(user, "chat:read")
+    return _require_scope(user, "chat:read")
 
 
 async def get_chat_writer(user: ChatUser) -> Principal:
-    """Return the caller, who may ask, change and delete.
+    """Return the caller, who must have the permission to ask questions, update and delete.
 
     Raises:
-        ForbiddenError: the API key is not for that.
+        ForbiddenError: the API key lacks the scope `chat:write`.
 
     """
-    return _with_scope(user, "chat:write")
+    return _require_scope(user, "chat:write")
 
 
 ChatReader = Annotated[Principal, Depends(get_chat_reader)]
 ChatWriter = Annotated[Principal, Depends(get_chat_writer)]
 
 
-def _with_scope(user: Principal, scope: str) -> Principal:
+def _require_scope(user: Principal, scope: str) -> Principal:
     if user.scopes is not None and scope not in user.scopes:
         raise ForbiddenError(f"This API key lacks the scope {scope}.", code="scope_required")
     return user
 
 
-def _storable(text: str) -> str:
-    # Headers are bytes that were read as Latin-1: there are no surrogates among them, but there may be a NUL.
+def _remove_nul(text: str) -> str:
+    # PostgreSQL cannot store NUL. Surrogates cannot occur: headers are decoded as Latin-1.
     return text.replace("\x00", "")

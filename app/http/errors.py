@@ -1,4 +1,4 @@
-"""Every error of a service leaves through here, as an RFC 9457 problem document."""
+"""Error responses as RFC 9457 problem documents, and their OpenAPI descriptions."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -19,46 +19,56 @@ PROBLEM_JSON = "application/problem+json"
 
 _SAFE_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _MAX_FIELD_ERRORS = 20
-_RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait before a retry.", "schema": {"type": "integer"}}}
 _HEADERS: dict[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": {"description": "`Bearer`.", "schema": {"type": "string"}}},
     429: _RETRY_AFTER
     | {
-        "RateLimit": {"description": "How many requests are left, and for how long.", "schema": {"type": "string"}},
-        "RateLimit-Policy": {"description": "How many there are, and for how long.", "schema": {"type": "string"}},
+        "RateLimit": {
+            "description": "Remaining requests, and seconds until there are more.",
+            "schema": {"type": "string"},
+        },
+        "RateLimit-Policy": {
+            "description": "Number of requests per window, and length of the window in seconds.",
+            "schema": {"type": "string"},
+        },
     },
     503: _RETRY_AFTER,
 }
-"""What comes with every problem of a status."""
+"""Headers of the responses with a status, for OpenAPI."""
 
 
 class ProblemField(BaseModel):
-    """One field that was refused."""
+    """An invalid field of the request."""
 
     field: str = Field(description="Dotted path of the field, from `body`, `query`, `path` or `header`.")
-    code: str = Field(description="Stable code of the rule that was broken.")
-    message: str = Field(description="The rule, for people.")
+    code: str = Field(description="Stable code of the violated rule.")
+    message: str = Field(description="The violated rule, for people.")
 
 
 class Problem(BaseModel):
-    """RFC 9457 problem document. `detail` is for people; programs go by `code`."""
+    """RFC 9457 problem document. `detail` is for people; programs should use `code`."""
 
     type: str = "about:blank"
     title: str = Field(description="The status in words.")
     status: int
     detail: str
     code: str = Field(description="Stable code of the reason.")
-    request_id: str | None = Field(None, description="Quote this when asking for help: every log line carries it.")
-    errors: list[ProblemField] | None = Field(None, description="With `validation_error` and the like: the fields.")
-    message_id: str | None = Field(
-        None, description="With `turn_active` and `idempotency_in_progress`: the answer that is under way."
+    request_id: str | None = Field(
+        None, description="Id of the request. Log lines contain it; quote it in support requests."
     )
-    quota: str | None = Field(None, description="With `quota_exceeded`: which one.")
-    resets_at: datetime | None = Field(None, description="With `quota_exceeded`: when there is one again.")
+    errors: list[ProblemField] | None = Field(
+        None, description="With `validation_error` and similar codes: the invalid fields."
+    )
+    message_id: str | None = Field(
+        None, description="With `turn_active` and `idempotency_in_progress`: the running answer."
+    )
+    quota: str | None = Field(None, description="With `quota_exceeded`: the exceeded quota.")
+    resets_at: datetime | None = Field(None, description="With `quota_exceeded`: time at which the quota resets.")
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe error responses for OpenAPI: `responses=responses(404, 409)`."""
+    """Return the OpenAPI description of error responses, for `responses=` of a route."""
     schema = {"$ref": "#/components/schemas/Problem"}
     return {
         status: {
@@ -71,7 +81,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def problem_schemas() -> dict[str, Any]:
-    """Return the schemas that `responses()` refers to. The framework would file them under `application/json`."""
+    """Return the schemas that `responses()` refers to. FastAPI would declare them as `application/json`."""
     schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     return {**schema.pop("$defs"), "Problem": schema}
 
@@ -85,7 +95,7 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
     extra: Mapping[str, str] | None = None,
 ) -> Response:
-    """Make the response; `extra` are further members of the document."""
+    """Return a problem response; `extra` are additional members of the document."""
     problem = Problem.model_validate(
         {
             "title": _phrase(status),
@@ -106,7 +116,7 @@ def problem_response(
 
 
 def app_error_response(error: AppError) -> Response:
-    """Answer with an expected refusal."""
+    """Return the response for an expected error."""
     return problem_response(
         error.status,
         code=error.code,
@@ -118,32 +128,32 @@ def app_error_response(error: AppError) -> Response:
 
 
 def internal_error_response() -> Response:
-    """Answer for a fault of ours. The log has the rest."""
+    """Return the response for an unexpected exception, without details: those are in the log."""
     return problem_response(500, code="internal_error", detail="An internal error occurred.")
 
 
 def install_handlers(app: FastAPI) -> None:
-    """Route every refusal of the framework and of the services into a problem document."""
+    """Install handlers that convert errors of the framework and of the services to problem documents."""
     app.add_exception_handler(AppError, _handle_app_error)
     app.add_exception_handler(RequestValidationError, _handle_validation_error)
     app.add_exception_handler(HTTPException, _handle_http_exception)
 
 
 def _handle_app_error(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, AppError)  # noqa: S101 - narrows what the framework's signature cannot
+    assert isinstance(error, AppError)  # noqa: S101 - narrows the type that Starlette's signature requires
     return app_error_response(error)
 
 
 def _handle_validation_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
-    # The framework's own handler repeats the input: it fails on NaN and lone surrogates, and echoes megabytes.
-    problems = [
-        FieldError(field=_field(problem["loc"]), code=problem["type"], message=_rule(problem))
+    # FastAPI's own handler returns the input: it fails on NaN and lone surrogates, and echoes megabytes.
+    field_errors = [
+        FieldError(field=_field_path(problem["loc"]), code=problem["type"], message=_message(problem))
         for problem in error.errors()[:_MAX_FIELD_ERRORS]
     ]
-    if problems and problems[0].code == "json_invalid":
+    if field_errors and field_errors[0].code == "json_invalid":
         return problem_response(400, code="invalid_json", detail="The body is not valid JSON.")
-    return problem_response(422, code=InvalidFieldError.code, detail=InvalidFieldError.detail, errors=problems)
+    return problem_response(422, code=InvalidFieldError.code, detail=InvalidFieldError.detail, errors=field_errors)
 
 
 def _handle_http_exception(_request: Request, error: Exception) -> Response:
@@ -158,17 +168,17 @@ def _handle_http_exception(_request: Request, error: Exception) -> Response:
 
 
 def _phrase(status: int) -> str:
-    # Python 3.13 renamed these as RFC 9110 did.
+    # The names of RFC 9110, which Python uses from 3.13 on.
     return {413: "Content Too Large", 422: "Unprocessable Content"}.get(status) or HTTPStatus(status).phrase
 
 
-def _field(location: Sequence[object]) -> str:
-    # A part may be a key that the client chose: shown only where it is a harmless name.
+def _field_path(location: Sequence[object]) -> str:
+    # A part may be a key from the client's input, which is returned only if it is a plain identifier.
     parts = [str(part) if isinstance(part, int) or _SAFE_FIELD.fullmatch(str(part)) else "?" for part in location]
     return ".".join(parts)
 
 
-def _rule(problem: Mapping[str, Any]) -> str:
+def _message(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "uuid_parsing":
-        return "must be a UUID"  # the library's text repeats a character of the input
+        return "must be a UUID"  # pydantic's message contains a character of the input
     return str(problem["msg"]).removeprefix("Value error, ")[:200]

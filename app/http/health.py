@@ -1,4 +1,4 @@
-"""Whether a service can serve, and what it lacks."""
+"""Health, readiness and liveness routes."""
 
 import asyncio
 import time
@@ -16,42 +16,42 @@ from app.services.llm.circuit_breaker import State
 from app.services.redis.client import is_reachable
 
 CACHE_SECONDS = 4.0
-"""How long a finding is good. The gateway's `/health` asks a service that is not well twice, one after the other."""
+"""Seconds for which a result is cached. The gateway's `/health` queries an unhealthy service twice in succession."""
 
 
 class Health(BaseModel):
-    """State of one service."""
+    """State of a service."""
 
     status: Literal["healthy", "degraded", "unhealthy", "stopping"] = Field(
-        description="`degraded`: Redis is away, everything still works. `unhealthy`: PostgreSQL is away. "
-        "`stopping`: the process has been told to stop."
+        description="`degraded`: Redis is unavailable, all features still work. "
+        "`unhealthy`: PostgreSQL is unavailable. `stopping`: the process is shutting down."
     )
     service: str
     version: str
     checks: dict[str, Literal["up", "down"]]
-    graph_ready: bool | None = Field(None, description="Chat service only: the pipeline is compiled.")
-    models: dict[str, State] | None = Field(None, description="Chat service, `/readyz` only: the models' breakers.")
+    graph_ready: bool | None = Field(None, description="Chat service only: whether the graph is compiled.")
+    models: dict[str, State] | None = Field(None, description="Chat service, `/readyz` only: circuit breaker states.")
 
 
 @dataclass(slots=True)
 class HealthChecks:
-    """Looks at what the service needs, at most once in `CACHE_SECONDS` however often it is asked."""
+    """Checks PostgreSQL and Redis, at most once per `CACHE_SECONDS`."""
 
     resources: Resources
     _results: dict[str, Literal["up", "down"]] = field(default_factory=dict)
-    _good_until: float = 0.0
+    _expires_at: float = 0.0
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self) -> dict[str, Literal["up", "down"]]:
-        """Return the state of PostgreSQL and Redis."""
+        """Return the state of PostgreSQL and Redis, from the cache if it is recent."""
         async with self._lock:
-            if time.monotonic() >= self._good_until:
+            if time.monotonic() >= self._expires_at:
                 redis_timeout = self.resources.settings.REDIS_TIMEOUT
                 database, redis = await asyncio.gather(
                     self._database_is_reachable(), is_reachable(self.resources.redis, max_seconds=redis_timeout)
                 )
                 self._results = {"database": "up" if database else "down", "redis": "up" if redis else "down"}
-                self._good_until = time.monotonic() + CACHE_SECONDS
+                self._expires_at = time.monotonic() + CACHE_SECONDS
             return self._results
 
     async def _database_is_reachable(self) -> bool:
@@ -63,11 +63,11 @@ class HealthChecks:
 
 
 def health_router(settings: Settings, service: str) -> APIRouter:
-    """Make the routes that balancers, containers and operators ask. They lie outside the API's prefix."""
-    # Not in the API's documents: through the gateway these paths are others, or none.
+    """Return the routes for load balancers, container health checks and operators, which have no API prefix."""
+    # Not in the OpenAPI document: the gateway exposes them under other paths, or not at all.
     router = APIRouter(include_in_schema=False)
 
-    async def state(request: Request, response: Response) -> Health:
+    async def check(request: Request, response: Response) -> Health:
         checks = await request.state.health.run()
         status: Literal["healthy", "degraded", "unhealthy", "stopping"] = "healthy"
         is_stopping = request.state.resources.stopping.is_set()
@@ -87,20 +87,20 @@ def health_router(settings: Settings, service: str) -> APIRouter:
 
     @router.get("/health", response_model_exclude_none=True)
     async def health(request: Request, response: Response) -> Health:
-        """Tell how the service and what it needs are doing. 503 when it cannot serve."""
-        return await state(request, response)
+        """Return the state of the service and its dependencies. 503 if it cannot serve requests."""
+        return await check(request, response)
 
     @router.get("/readyz", response_model_exclude_none=True)
     async def ready(request: Request, response: Response) -> Health:
-        """Tell whether to send requests here. 503 when not."""
-        health = await state(request, response)
+        """Return whether the service accepts requests. 503 if not."""
+        health = await check(request, response)
         if (breakers := getattr(request.state, "breakers", None)) is not None:
             health.models = breakers.states
         return health
 
     @router.get("/livez")
     async def live() -> dict[str, str]:
-        """Tell that the process answers, whatever the state of what it needs."""
+        """Confirm that the process responds, whatever the state of its dependencies."""
         return {"status": "alive"}
 
     return router

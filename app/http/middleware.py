@@ -1,4 +1,4 @@
-"""The outermost layer of each service, as pure ASGI: request ids, security headers, one log line a request."""
+"""ASGI middleware: request ids, security headers, access log, limit on the size of bodies."""
 
 import asyncio
 import logging
@@ -18,13 +18,13 @@ from app.observability.logging import request_id_var
 logger = logging.getLogger("app.access")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
-_QUIET_PATHS = {"/health", "/livez", "/readyz"}
+_HEALTH_PATHS = {"/health", "/livez", "/readyz"}
 
 
 class RequestContextMiddleware:
-    """Gives each request its id, turns an unexpected exception into a 500 problem and logs the outcome.
+    """Assigns the request id, sets security headers, answers unexpected exceptions with 500 and writes the access log.
 
-    The gateway makes the id and overwrites what a client sent; a request that came another way gets one here.
+    The gateway generates request ids and overwrites those of clients; a request without a valid id gets one here.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -34,12 +34,12 @@ class RequestContextMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
-            await self.app(scope, receive, _one_line_startup_errors(send))
+            await self.app(scope, receive, _shorten_startup_errors(send))
             return
-        offered = Headers(scope=scope).get("x-request-id", "")
-        request_id = offered if _REQUEST_ID.fullmatch(offered) else uuid4().hex
+        received_id = Headers(scope=scope).get("x-request-id", "")
+        request_id = received_id if _REQUEST_ID.fullmatch(received_id) else uuid4().hex
         token = request_id_var.set(request_id)
-        # For responses of many pieces, once their head has gone through all middleware.
+        # Event streams send their chunks with it, past all middleware, once their headers are out.
         scope["state"]["send_past_middleware"] = send
         started = time.perf_counter()
         status: int | None = None
@@ -60,15 +60,15 @@ class RequestContextMiddleware:
         except asyncio.CancelledError:
             if status is not None:
                 raise
-            # The server's patience with open requests is over. What the request began may go on without it.
-            refusal = problem_response(
-                503, code="shutting_down", detail="The service is stopping.", headers={"Retry-After": "2"}
+            # The server cancels requests that are open after its shutdown timeout. Tasks that they started continue.
+            response = problem_response(
+                503, code="shutting_down", detail="The service is shutting down.", headers={"Retry-After": "2"}
             )
-            await refusal(scope, receive, send_with_headers)
+            await response(scope, receive, send_with_headers)
         except Exception:
             logger.exception("unhandled exception")
             if status is not None:
-                # The status line is out: only cutting the connection tells the client that the body is not whole.
+                # The status line has been sent: only a cut connection shows that the body is incomplete.
                 raise
             await internal_error_response()(scope, receive, send_with_headers)
         finally:
@@ -77,12 +77,12 @@ class RequestContextMiddleware:
 
     @staticmethod
     def _log(scope: Scope, status: int | None, seconds: float) -> None:
-        quiet = scope["path"] in _QUIET_PATHS and status == HTTPStatus.OK
-        # Not the path: its ids and tokens are nobody's business.
+        is_health_check = scope["path"] in _HEALTH_PATHS and status == HTTPStatus.OK
+        # Not the path, which may contain ids and secrets.
         operation = getattr(scope.get("endpoint"), "__name__", "nothing")
         logger.log(
-            logging.DEBUG if quiet else logging.INFO,
-            "%s %s: %s",  # all that there is where logs are plain lines
+            logging.DEBUG if is_health_check else logging.INFO,
+            "%s %s: %s",  # the only content of plain-text logs
             scope["method"],
             operation,
             status,
@@ -96,7 +96,7 @@ class RequestContextMiddleware:
 
 
 class BodyLimitMiddleware:
-    """Refuses bodies over a limit with a 413 problem. The framework's own limit answers in plain text."""
+    """Refuses bodies over a limit with a 413 problem document."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         """Wrap the application."""
@@ -108,8 +108,8 @@ class BodyLimitMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdecimal() and int(announced) > self.max_bytes:
+        content_length = Headers(scope=scope).get("content-length", "")
+        if content_length.isdecimal() and int(content_length) > self.max_bytes:
             response = problem_response(413, code="content_too_large", detail="Content Too Large.")
             await response(scope, receive, send)
             return
@@ -126,10 +126,10 @@ class BodyLimitMiddleware:
         await self.app(scope, receive_limited, send)
 
 
-def _one_line_startup_errors(send: Send) -> Send:
+def _shorten_startup_errors(send: Send) -> Send:
     async def send_shortened(message: Message) -> None:
         if message["type"] == "lifespan.startup.failed":
-            # Starlette sends the whole traceback; what the operator needs of an expected refusal is its last line.
+            # Starlette sends the traceback. For a `StartupError` the operator needs its message only.
             last_line = message["message"].rstrip().rpartition("\n")[2]
             name, _, reason = last_line.partition(": ")
             if name.rpartition(".")[2] == StartupError.__name__:

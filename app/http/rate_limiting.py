@@ -1,4 +1,4 @@
-"""Counts every request to the API against the limits, and tells clients where they stand."""
+"""ASGI middleware that enforces the rate limits and adds the `RateLimit` headers."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -14,13 +14,13 @@ from app.services.limits.rate_limiter import RateLimiter, RequestQuota
 
 
 class RateLimitMiddleware:
-    """Refuses a request that is one too many with a 429 problem, before anything else is done for it.
+    """Counts requests and refuses those over the limit with a 429 problem document before they are processed.
 
-    Health checks are not counted: they lie outside the API. An event stream counts once, however long it is.
+    Health checks are not counted, because they have another prefix. An event stream counts as one request.
     """
 
     def __init__(self, app: ASGIApp, prefix: str) -> None:
-        """Wrap the application. `prefix`: of the paths that are counted."""
+        """Wrap the application; requests to paths with `prefix` are counted."""
         self.app = app
         self.prefix = prefix
 
@@ -48,7 +48,7 @@ class RateLimitMiddleware:
 
 
 def _start_request_quota(scope: Scope, limits: RateLimiter) -> RequestQuota:
-    # The gateway's word, not the client's.
+    # Set by the server from the gateway's headers, not by the client.
     host = scope["client"][0] if scope.get("client") else None
     return limits.start_request(client_network(host), Headers(scope=scope).get("authorization"))
 

@@ -1,6 +1,6 @@
-"""Logs: one JSON object a line, each with the id of the request it belongs to.
+"""Logging configuration: one JSON object per line, with the request id.
 
-Never logged: tokens, passwords, keys, the text of a message, query strings.
+Tokens, passwords, API keys, message texts and query strings are never logged.
 """
 
 import logging
@@ -8,24 +8,24 @@ import logging.config
 from contextvars import ContextVar
 
 request_id_var: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""Id of the request being served; tasks started by a request inherit it."""
+"""Id of the current request. Tasks that a request starts inherit it."""
 
 
 class RequestIdFilter(logging.Filter):
-    """Puts the current request id on every record."""
+    """Adds the current request id to every record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record through."""
+        """Add the id; return True, which keeps the record."""
         record.request_id = request_id_var.get()
-        # The server's message once more, for terminals.
+        # Uvicorn's copy of the message with terminal colours.
         record.__dict__.pop("color_message", None)
         return True
 
 
 def configure_logging(*, service: str, level: str, json_lines: bool, line_format: str) -> None:
-    """Send all logs of the process, the server's included, to standard error.
+    """Write all logs of the process, including those of Uvicorn, to standard error.
 
-    `line_format` is a %-format, used when `json_lines` is false.
+    `line_format` is a %-style format, used if `json_lines` is false.
     """
     formatter = (
         {
@@ -49,12 +49,12 @@ def configure_logging(*, service: str, level: str, json_lines: bool, line_format
             },
             "root": {"level": level, "handlers": ["stderr"]},
             "loggers": {
-                # The server configured its own handlers before the application was imported.
+                # Uvicorn installed its own handlers before it imported the application.
                 "uvicorn": {"level": level, "handlers": [], "propagate": True},
                 "uvicorn.error": {"level": level, "handlers": [], "propagate": True},
-                # `app.http.middleware` logs requests, with their ids and without their query strings.
+                # `app.http.middleware` writes the access log, without query strings.
                 "uvicorn.access": {"level": "CRITICAL", "handlers": [], "propagate": False},
-                # At DEBUG these log headers and bodies: keys and messages.
+                # At DEBUG these log headers and bodies, which contain keys and messages.
                 "openai": {"level": "WARNING"},
                 "httpx": {"level": "WARNING"},
                 "httpx2": {"level": "WARNING"},

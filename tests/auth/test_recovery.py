@@ -12,7 +12,7 @@ from httpx2 import Response
 from sqlalchemy import event
 
 from app import auth_main
-from app.auth.email.outbox import EMAILS_PER_NETWORK, EMAILS_PER_RECIPIENT, EmailOutbox
+from app.auth.email.outbox import MAX_EMAILS_PER_NETWORK, MAX_EMAILS_PER_RECIPIENT, EmailOutbox
 from app.auth.recovery import RecoveryService
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
@@ -168,10 +168,10 @@ async def test_postgresql_does_the_same_whether_there_is_an_account_or_not(
         statements.append(statement)
 
     event.listen(own_database.engine.sync_engine, "before_cursor_execute", note)
-    service = RecoveryService(database=own_database, passwords=PasswordHasher(1), outbox=EmailOutbox(is_on=True))
+    service = RecoveryService(database=own_database, hasher=PasswordHasher(1), outbox=EmailOutbox(is_enabled=True))
     seen = []
     for address in (ADDRESS, "nobody@example.com"):
-        await service.ask_for_mail(kind, address, RequestOrigin("203.0.113.9", None, None))
+        await service.request_email(kind, address, RequestOrigin("203.0.113.9", None, None))
         seen.append(list(statements))
         statements.clear()
     assert seen[0] == seen[1]
@@ -184,7 +184,7 @@ def test_a_host_header_changes_nothing(auth_client: TestClient, mailbox: Mailbox
         "X-Forwarded-Host": "evil.example",
         "Forwarded": "host=evil.example",
         "X-Forwarded-Proto": "http",
-        "RequestOrigin": "https://evil.example",
+        "Origin": "https://evil.example",
         "Referer": "https://evil.example/",
     }
     assert forgot(auth_client, headers=headers).status_code == 202
@@ -299,7 +299,7 @@ def test_a_mailbox_is_not_flooded(auth_client: TestClient, mailbox: Mailbox, ada
     spellings = [ADDRESS, "ADA@example.com", "Ada@Example.com", "aDA@EXAMPLE.COM", ADDRESS]
     answers = [forgot(auth_client, spelling) for spelling in spellings]
     assert len({(answer.status_code, answer.text) for answer in answers}) == 1
-    assert len(mailbox.mails()) == EMAILS_PER_RECIPIENT == 3
+    assert len(mailbox.mails()) == MAX_EMAILS_PER_RECIPIENT == 3
     resend(auth_client)
     forgot(auth_client, bob.email)
     assert [mail["To"] for mail in mailbox.mails()[3:]] == [ADDRESS, bob.email]
@@ -311,11 +311,11 @@ def test_letters_that_are_the_same_to_postgresql_do_not_multiply_mail(
     newcomer("iris")
     for spelling in ("iris", "İris", "irİs", "İrİs", "IRİS"):
         assert forgot(auth_client, f"{spelling}@example.com").status_code == 202
-    assert [mail["To"] for mail in mailbox.mails()] == ["iris@example.com"] * EMAILS_PER_RECIPIENT
+    assert [mail["To"] for mail in mailbox.mails()] == ["iris@example.com"] * MAX_EMAILS_PER_RECIPIENT
 
 
 def test_an_hour_later_mail_comes_again(auth_client: TestClient, mailbox: Mailbox, sql: Sql, ada: User) -> None:
-    for _ in range(EMAILS_PER_RECIPIENT + 1):
+    for _ in range(MAX_EMAILS_PER_RECIPIENT + 1):
         forgot(auth_client)
     mailbox.settle()
     ends = sql.rows(
@@ -324,17 +324,17 @@ def test_an_hour_later_mail_comes_again(auth_client: TestClient, mailbox: Mailbo
     assert all(3500 < row["left"] <= 3600 for row in ends)
     sql.do("UPDATE login_throttles SET window_ends_at = now()")
     forgot(auth_client)
-    assert len(mailbox.mails()) == EMAILS_PER_RECIPIENT + 1
+    assert len(mailbox.mails()) == MAX_EMAILS_PER_RECIPIENT + 1
 
 
 def test_one_network_gets_only_so_much_mail_sent(auth_client: TestClient, sql: Sql) -> None:
-    for number in range(EMAILS_PER_NETWORK):
+    for number in range(MAX_EMAILS_PER_NETWORK):
         ask = forgot if number % 2 else resend
         assert ask(auth_client, f"user{number}@example.com").status_code == 202
     refused = forgot(auth_client, "one-more@example.com")
     assert_problem(refused, 429, "too_many_attempts")
     assert 3500 < int(refused.headers["Retry-After"]) <= 3600
-    assert sql.value("SELECT attempts FROM login_throttles WHERE key ^@ 'mail-from:'") == EMAILS_PER_NETWORK + 1
+    assert sql.value("SELECT attempts FROM login_throttles WHERE key ^@ 'mail-from:'") == MAX_EMAILS_PER_NETWORK + 1
 
 
 def test_throttles_and_logs_hold_neither_addresses_nor_tokens(
@@ -344,7 +344,7 @@ def test_throttles_and_logs_hold_neither_addresses_nor_tokens(
     token = reset_token(auth_client, mailbox)
     reset(auth_client, token)
     mailbox.settle()
-    assert "mail sent" in caplog.text
+    assert "email sent" in caplog.text
     for text in (caplog.text, str(sql.rows("SELECT * FROM login_throttles")), str(sql.rows("SELECT * FROM audit_log"))):
         assert ADDRESS not in text
         assert token not in text

@@ -90,7 +90,7 @@ def test_a_restart_revives_nothing(auth_client: TestClient, sql: Sql, settings: 
 
 def test_an_invented_token_of_a_known_login_ends_nothing(auth_client: TestClient, sql: Sql, ada: User) -> None:
     session = sql.value("SELECT uuid FROM auth_sessions")
-    invented = RefreshTokens.from_secret("an attacker does not have the key").new(session)
+    invented = RefreshTokens.from_secret("an attacker does not have the key").issue(session)
     assert_problem(refresh(auth_client, invented), 401, "invalid_refresh_token")
     assert sql.value("SELECT revoked_at FROM auth_sessions") is None
     assert refresh(auth_client, ada.refresh_token).status_code == 200

@@ -50,7 +50,9 @@ BAD = [
         id="a price",
     ),
     pytest.param("LLM_MODELS", '[{"name": "a", "context_window": 0}]', "LLM_MODELS.0.context_window", id="window"),
-    pytest.param("WEBHOOK_ALLOWED_HOSTS", f"http://{CANARY}", "WEBHOOK_ALLOWED_HOSTS: an entry is", id="allowed URL"),
+    pytest.param(
+        "WEBHOOK_ALLOWED_HOSTS", f"http://{CANARY}", "WEBHOOK_ALLOWED_HOSTS: each entry must be", id="allowed URL"
+    ),
     pytest.param("WEBHOOK_SECRET", CANARY, "WEBHOOK_SECRET: must be whsec_ and 24 to 64 bytes", id="webhook secret"),
     pytest.param("WEBHOOK_SECRET", " ", "WEBHOOK_SECRET: must not be blank", id="no webhook secret"),
     pytest.param("API_V1_STR", "api", "API_V1_STR: String should match pattern", id="prefix"),

@@ -104,5 +104,5 @@ def test_what_is_outside_need_not_be() -> None:
     "entry", ["", " ", "a b", "http://host", "host/path", "user@host", "host:", "host:0", "host:99999", "10.0.0.1/8"]
 )
 def test_other_entries_are_refused(entry: str) -> None:
-    with pytest.raises(ValueError, match="an entry is"):
+    with pytest.raises(ValueError, match="each entry must be"):
         AllowedHosts.parse([entry])

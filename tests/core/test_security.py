@@ -16,7 +16,7 @@ from app.core.security import AccessTokens, InvalidTokenError, RefreshTokens, ha
 
 KEY = "k" * 32
 USER, SESSION = uuid4(), uuid4()
-TOKENS = AccessTokens(key=KEY, algorithm="HS256", life=timedelta(minutes=30))
+TOKENS = AccessTokens(key=KEY, algorithm="HS256", lifetime=timedelta(minutes=30))
 
 
 def signed(change: dict[str, Any] | None = None, *, without: str = "", key: str = KEY, algorithm: str = "HS256") -> str:
@@ -117,9 +117,9 @@ def test_the_longest_life_that_settings_allow_is_accepted() -> None:
     (longest,) = (
         limit.le for limit in Settings.model_fields["ACCESS_TOKEN_EXPIRE_MINUTES"].metadata if hasattr(limit, "le")
     )
-    tokens = AccessTokens(key=KEY, algorithm="HS256", life=timedelta(minutes=longest))
+    tokens = AccessTokens(key=KEY, algorithm="HS256", lifetime=timedelta(minutes=longest))
     assert TOKENS.verify(tokens.issue(user_id=USER, session_id=SESSION)).sub == USER
-    longer = AccessTokens(key=KEY, algorithm="HS256", life=timedelta(minutes=longest + 1))
+    longer = AccessTokens(key=KEY, algorithm="HS256", lifetime=timedelta(minutes=longest + 1))
     with pytest.raises(InvalidTokenError):
         TOKENS.verify(longer.issue(user_id=USER, session_id=SESSION))
 
@@ -142,31 +142,31 @@ REFRESH = RefreshTokens.from_secret(KEY)
 
 
 def test_refresh_tokens_have_256_random_bits_and_name_their_login() -> None:
-    one, two = REFRESH.new(SESSION), REFRESH.new(SESSION)
+    one, two = REFRESH.issue(SESSION), REFRESH.issue(SESSION)
     assert one != two
     assert len(base64.urlsafe_b64decode(one + "==")) == 16 + 32 + 16
-    assert REFRESH.session_of(one) == SESSION
+    assert REFRESH.parse_session_id(one) == SESSION
     assert len(hash_token(one)) == 32
 
 
 def test_the_successor_of_a_refresh_token_is_one_and_cannot_be_guessed_without_the_key() -> None:
-    token = REFRESH.new(SESSION)
-    successor = REFRESH.successor(token)
-    assert successor == REFRESH.successor(token) != token
-    assert REFRESH.session_of(successor) == SESSION
-    assert RefreshTokens.from_secret("other" * 8).successor(token) != successor
+    token = REFRESH.issue(SESSION)
+    successor = REFRESH.derive_successor(token)
+    assert successor == REFRESH.derive_successor(token) != token
+    assert REFRESH.parse_session_id(successor) == SESSION
+    assert RefreshTokens.from_secret("other" * 8).derive_successor(token) != successor
 
 
 def test_only_tokens_that_were_made_here_are_ours() -> None:
-    token = REFRESH.new(SESSION)
-    assert REFRESH.is_ours(token)
-    assert REFRESH.is_ours(REFRESH.successor(token))
-    assert not REFRESH.is_ours(RefreshTokens.from_secret("other" * 8).new(SESSION))
-    assert not REFRESH.is_ours(token[:30] + ("A" if token[30] != "A" else "B") + token[31:])
+    token = REFRESH.issue(SESSION)
+    assert REFRESH.has_valid_mac(token)
+    assert REFRESH.has_valid_mac(REFRESH.derive_successor(token))
+    assert not REFRESH.has_valid_mac(RefreshTokens.from_secret("other" * 8).issue(SESSION))
+    assert not REFRESH.has_valid_mac(token[:30] + ("A" if token[30] != "A" else "B") + token[31:])
 
 
 @given(st.text(max_size=200))
 def test_what_is_no_refresh_token_is_refused_with_the_one_error(text: str) -> None:
-    for read in (REFRESH.session_of, REFRESH.successor, REFRESH.is_ours):
+    for read in (REFRESH.parse_session_id, REFRESH.derive_successor, REFRESH.has_valid_mac):
         with pytest.raises(ValueError, match=r"base64url|length"):
             read(text)

@@ -1,4 +1,4 @@
-"""What a service process does when it starts, and what it refuses to start on."""
+"""Start of the service processes, and the conditions under which it fails."""
 
 import os
 import subprocess
@@ -20,8 +20,9 @@ from local.paths import PROJECT
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments],
-        cwd=PROJECT / "tests",  # where no developer's .env is
-        env=os.environ | {"PYTHONPATH": str(PROJECT)} | environment,
+        cwd=PROJECT / "tests",  # a directory without a developer's .env
+        # Without the safe path, `tests/http` would hide the standard library's `http`.
+        env=os.environ | {"PYTHONPATH": str(PROJECT), "PYTHONSAFEPATH": "1"} | environment,
         capture_output=True,
         text=True,
         timeout=60,

@@ -375,7 +375,7 @@ def test_a_worker_starts_without_langgraph_and_the_models_client() -> None:
     ended = subprocess.run(
         [sys.executable, "-c", code],
         cwd=PROJECT / "tests",
-        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        env=os.environ | {"PYTHONPATH": str(PROJECT), "PYTHONSAFEPATH": "1"},
         capture_output=True,
         text=True,
         timeout=60,

@@ -1,7 +1,8 @@
-"""Sends the mail in the outbox.
+"""Delivery of the emails in the outbox.
 
-One loop a process, any number of processes. A mail is sent at least once: twice if a process dies after the mail
-server has taken it and before the row is gone. No connection to PostgreSQL is held while a mail server answers.
+Each process of the auth service runs one delivery loop. An email is sent at least once: twice if a process ends after
+the mail server accepted it and before its row is deleted. No PostgreSQL connection is held while a mail server
+responds.
 """
 
 import asyncio
@@ -26,19 +27,20 @@ from app.services.email.transport import Email, EmailError, EmailTransport, open
 logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 8
-FIRST_DELAY = timedelta(seconds=30)
-"""Doubled after each attempt: the last of the eight is about an hour after the first."""
+FIRST_RETRY_DELAY = timedelta(seconds=30)
+"""Doubled after each attempt: the eighth follows about an hour after the first."""
 LEASE_MARGIN = timedelta(seconds=15)
-"""What all the rest of a delivery may take besides the mail server."""
+"""Time that a delivery may take in addition to `MAIL_TIMEOUT`."""
 
 _POLL_INTERVAL = 1.0
-"""How soon a mail goes out that another process has asked for."""
+"""Seconds after which an idle loop looks for emails that other processes enqueued."""
 _POLL_JITTER = 0.2
-"""Longest pause before the first mail after none. A mail to an account is more work than one to nobody: right behind
-the request that asked for it, the next request would be slower, and whoever times that would know."""
+"""Maximum random delay in seconds after an idle period. An email to an account is more work than one to an unknown
+address; without the delay, that work would slow down the next request, whose time would reveal which one it was."""
 _STOP_TIMEOUT = 5.0
-"""What a stopping process lets the mail take that it is sending."""
-_JITTER = 0.2
+"""Timeout in seconds for the email that is being sent when the process stops."""
+_RETRY_JITTER = 0.2
+"""Random part of a retry delay, as a fraction."""
 
 _PURPOSES: dict[EmailKind, TokenPurpose] = {
     "verify_email": "verify_email",
@@ -49,18 +51,18 @@ _PURPOSES: dict[EmailKind, TokenPurpose] = {
 
 @dataclass(frozen=True, slots=True)
 class EmailDelivery:
-    """Takes mail out of the outbox and hands it to the mail server."""
+    """Sends emails from the outbox through the mail server."""
 
     database: Database
     transport: EmailTransport
-    texts: EmailTemplates
+    templates: EmailTemplates
     outbox: EmailOutbox
     lease: timedelta
-    """How long a mail is this process's alone: longer than the mail server may take, by `LEASE_MARGIN`."""
+    """Period for which a claimed email belongs to this process: `MAIL_TIMEOUT` and `LEASE_MARGIN`."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Send mail in the background until the block ends; a mail that is being sent then may be finished."""
+        """Deliver emails in the background until the block ends, then wait up to 5 s for the one being sent."""
         stopping = asyncio.Event()
         task = asyncio.create_task(self._run(stopping))
         try:
@@ -74,28 +76,28 @@ class EmailDelivery:
                 await task
 
     async def deliver_next(self) -> bool:
-        """Deal with the mail that has been due for longest. False: none is due.
+        """Process the email that has been due for longest; return False if none is due.
 
         Raises:
-            DatabaseUnavailableError: the mail, if one was claimed, is due again when its lease is over.
+            DatabaseUnavailableError: an email that was claimed is due again when its lease expires.
 
         """
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             claimed = await email_outbox.claim(connection, lease=self.lease)
             if claimed is None:
                 return False
-            mail = await self._write(connection, claimed)
-            if mail is None:
+            email = await self._render(connection, claimed)
+            if email is None:
                 await email_outbox.remove(connection, claimed)
                 return True
         try:
-            await self.transport.send(mail)
+            await self.transport.send(email)
         except EmailError as error:
-            await self._settle_failure(claimed, error)
+            await self._record_failure(claimed, error)
         else:
             async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                 await email_outbox.remove(connection, claimed)
-            logger.info("mail sent", extra={"kind": claimed.kind, "attempt": claimed.attempts})
+            logger.info("email sent", extra={"kind": claimed.kind, "attempt": claimed.attempts})
         return True
 
     async def _run(self, stopping: asyncio.Event) -> None:
@@ -105,69 +107,70 @@ class EmailDelivery:
             try:
                 is_idle = not await self.deliver_next()
             except DatabaseUnavailableError:
-                pass  # readiness says so; every mail is still there
+                pass  # reported by readiness; the emails stay in the outbox
             except Exception:
-                logger.exception("mail delivery failed")
+                logger.exception("email delivery loop failed")
             if is_idle and not stopping.is_set():
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self.outbox.added.wait(), _POLL_INTERVAL)
-                await asyncio.sleep(random.uniform(0, _POLL_JITTER))  # noqa: S311 - spread, not secret
+                await asyncio.sleep(random.uniform(0, _POLL_JITTER))  # noqa: S311 - not a secret
 
-    async def _write(self, connection: DatabaseConnection, claimed: ClaimedEmail) -> Email | None:
-        """Write the mail as things are now. None: it does not apply any more."""
-        if claimed.attempts > MAX_ATTEMPTS:  # the process that made the last one did not live to say so
-            _log_given_up(claimed, "unknown")
+    async def _render(self, connection: DatabaseConnection, claimed: ClaimedEmail) -> Email | None:
+        """Return the email for the current state of the account; None if it no longer applies."""
+        if claimed.attempts > MAX_ATTEMPTS:  # the process of the last attempt ended before it recorded a result
+            _log_permanent_failure(claimed, "unknown")
             return None
         recipient = await email_outbox.find_recipient(connection, claimed.recipient)
-        if not _applies(claimed.kind, recipient):
+        if not _is_applicable(claimed.kind, recipient):
             await self.outbox.refund(connection, claimed.kind, claimed.recipient)
             return None
-        # Not what somebody typed: that only has to match in lower case, and may be another mailbox's address.
+        # The registered spelling: mailboxes may be case-sensitive (RFC 5321, section 2.4), the look-up is not.
         address = recipient.email if recipient else claimed.recipient
         purpose = _PURPOSES.get(claimed.kind)
         if recipient is None or purpose is None:
-            return self.texts.write(claimed.kind, address)
+            return self.templates.render(claimed.kind, address)
         token = new_one_time_token()
         await one_time_tokens.store(
             connection,
             user_id=recipient.user_id,
             purpose=purpose,
             token_hash=hash_token(token),
-            life=self.texts.life(purpose),
+            life=self.templates.token_lifetime(purpose),
         )
-        return self.texts.write(claimed.kind, address, token)
+        return self.templates.render(claimed.kind, address, token)
 
-    async def _settle_failure(self, claimed: ClaimedEmail, error: EmailError) -> None:
+    async def _record_failure(self, claimed: ClaimedEmail, error: EmailError) -> None:
         is_last = error.is_permanent or claimed.attempts >= MAX_ATTEMPTS
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             if is_last:
                 await email_outbox.remove(connection, claimed)
             else:
-                await email_outbox.postpone(connection, claimed, delay=_delay(claimed.attempts))
+                await email_outbox.postpone(connection, claimed, delay=_retry_delay(claimed.attempts))
         if is_last:
-            _log_given_up(claimed, str(error))
+            _log_permanent_failure(claimed, str(error))
         else:
             logger.warning(
-                "mail postponed", extra={"kind": claimed.kind, "attempt": claimed.attempts, "reason": str(error)}
+                "email delivery failed, will be retried",
+                extra={"kind": claimed.kind, "attempt": claimed.attempts, "reason": str(error)},
             )
 
 
 @asynccontextmanager
 async def open_email_outbox(settings: Settings, database: Database) -> AsyncIterator[EmailOutbox]:
-    """Open the outbox and send what is in it until the block ends; without `MAIL_URL` it stays empty."""
+    """Open the outbox and deliver its emails until the block ends; without `MAIL_URL` it is disabled."""
     transport = open_email_transport(settings)
-    outbox = EmailOutbox(is_on=transport is not None)
+    outbox = EmailOutbox(is_enabled=transport is not None)
     if transport is None:
         yield outbox
         return
     delivery = EmailDelivery(
         database=database,
         transport=transport,
-        texts=EmailTemplates(
-            project=settings.PROJECT_NAME,
+        templates=EmailTemplates(
+            project_name=settings.PROJECT_NAME,
             public_url=settings.PUBLIC_URL,
-            verification_life=timedelta(hours=settings.VERIFICATION_TOKEN_EXPIRE_HOURS),
-            reset_life=timedelta(minutes=settings.RESET_TOKEN_EXPIRE_MINUTES),
+            verification_lifetime=timedelta(hours=settings.VERIFICATION_TOKEN_EXPIRE_HOURS),
+            reset_lifetime=timedelta(minutes=settings.RESET_TOKEN_EXPIRE_MINUTES),
         ),
         outbox=outbox,
         lease=timedelta(seconds=settings.MAIL_TIMEOUT) + LEASE_MARGIN,
@@ -176,17 +179,20 @@ async def open_email_outbox(settings: Settings, database: Database) -> AsyncIter
         yield outbox
 
 
-def _applies(kind: EmailKind, recipient: Recipient | None) -> bool:
+def _is_applicable(kind: EmailKind, recipient: Recipient | None) -> bool:
     if recipient is None or not recipient.is_active:
         return False
     return not (kind == "verify_email" and recipient.is_verified)
 
 
-def _delay(attempts: int) -> timedelta:
-    # Spread out, so that what failed together does not come back together.
-    doubled = float(2 ** (attempts - 1))
-    return FIRST_DELAY * doubled * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - not a secret
+def _retry_delay(attempts: int) -> timedelta:
+    # With jitter, so that emails that failed together are not retried together.
+    factor = float(2 ** (attempts - 1))
+    return FIRST_RETRY_DELAY * factor * random.uniform(1 - _RETRY_JITTER, 1 + _RETRY_JITTER)  # noqa: S311 - not a secret
 
 
-def _log_given_up(claimed: ClaimedEmail, reason: str) -> None:
-    logger.error("mail given up", extra={"kind": claimed.kind, "attempt": claimed.attempts, "reason": reason})
+def _log_permanent_failure(claimed: ClaimedEmail, reason: str) -> None:
+    logger.error(
+        "email delivery failed permanently",
+        extra={"kind": claimed.kind, "attempt": claimed.attempts, "reason": reason},
+    )

@@ -1,7 +1,7 @@
-"""What mails say.
+"""Texts of the emails.
 
-Nothing that a stranger chose is in them, such as the name of an account: a form that sends mail to anybody would carry
-anybody's message.
+They contain no text that an account chooses, such as its name: the registration form sends email to any address, and
+would deliver messages written by anyone.
 """
 
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from app.services.email.transport import Email
 
 @dataclass(frozen=True, slots=True)
 class EmailTemplates:
-    """Writes the mails of the auth service."""
+    """Renders the emails of the auth service."""
 
-    project: str
+    project_name: str
     public_url: str
-    """Where links lead. A setting and nothing else: what a request says of the host may be an attacker's."""
-    verification_life: timedelta
-    reset_life: timedelta
+    """Base URL of links. Never taken from a request, whose `Host` header an attacker may choose."""
+    verification_lifetime: timedelta
+    reset_lifetime: timedelta
 
-    def life(self, purpose: TokenPurpose) -> timedelta:
-        """Return how long a link is good, as the mails say."""
-        return self.verification_life if purpose == "verify_email" else self.reset_life
+    def token_lifetime(self, purpose: TokenPurpose) -> timedelta:
+        """Return the lifetime of a link, as the emails state it."""
+        return self.verification_lifetime if purpose == "verify_email" else self.reset_lifetime
 
-    def write(self, kind: EmailKind, recipient: str, token: str | None = None) -> Email:
-        """Write a mail. `token` is what its link holds, for the kinds that have one."""
+    def render(self, kind: EmailKind, recipient: str, token: str | None = None) -> Email:
+        """Return an email; `token` goes into the link of the kinds that have one."""
         match kind:
             case "verify_email":
                 subject, paragraphs = "Verify your email address", self._verify_email(token)
@@ -37,47 +37,49 @@ class EmailTemplates:
                 subject, paragraphs = "You already have an account", self._already_registered(token)
             case "password_changed":
                 subject, paragraphs = "Your password was changed", self._password_changed()
-        return Email(recipient, f"{self.project}: {subject}", "\n\n".join(["Hello,", *paragraphs, self.project]) + "\n")
+        body = "\n\n".join(["Hello,", *paragraphs, self.project_name]) + "\n"
+        return Email(recipient, f"{self.project_name}: {subject}", body)
 
     def _verify_email(self, token: str | None) -> list[str]:
         return [
-            f"this address was used to register at {self.project}. To show that it is yours, open this link:",
+            f"this address was used to register at {self.project_name}. To confirm that it is yours, open this link:",
             self._link("verify-email", token),
-            f"The link works once, and for {_words(self.verification_life)}.",
-            "If you did not register, ignore this mail.",
+            f"The link works once and is valid for {_format_duration(self.verification_lifetime)}.",
+            "If you did not register, ignore this email.",
         ]
 
     def _reset_password(self, token: str | None) -> list[str]:
         return [
-            f"somebody asked for a new password for your account at {self.project}. To choose one, open this link:",
+            f"a password reset was requested for your account at {self.project_name}. Open this link to reset it:",
             self._link("reset-password", token),
-            f"The link works once, and for {_words(self.reset_life)}. Choosing a new password logs you out everywhere.",
-            "If you did not ask for it, ignore this mail: your password stays as it is.",
+            f"The link works once and is valid for {_format_duration(self.reset_lifetime)}.",
+            "A new password logs you out on all devices.",
+            "If you did not request it, ignore this email: your password is unchanged.",
         ]
 
     def _already_registered(self, token: str | None) -> list[str]:
         return [
-            f"somebody tried to register at {self.project} with this address, which has an account already.",
+            f"someone tried to register at {self.project_name} with this address, which already has an account.",
             "If that was you, log in. If you have forgotten your password, choose a new one with this link:",
             self._link("reset-password", token),
-            f"The link works once, and for {_words(self.reset_life)}.",
-            "If it was not you, ignore this mail: nothing has changed.",
+            f"The link works once and is valid for {_format_duration(self.reset_lifetime)}.",
+            "If it was not you, ignore this email: your account is unchanged.",
         ]
 
     def _password_changed(self) -> list[str]:
         return [
-            f"the password of your account at {self.project} was changed.",
-            "If that was you, there is nothing to do.",
-            "If it was not, choose a new password now, as if you had forgotten it:",
+            f"the password of your account at {self.project_name} was changed.",
+            "If that was you, no action is needed.",
+            "If it was not you, request a password reset now:",
             self.public_url,
         ]
 
     def _link(self, page: str, token: str | None) -> str:
-        # In the fragment: browsers send it to no server, so it is in no server's log and in no Referer header.
+        # In the fragment, which browsers do not send: so tokens appear neither in access logs nor in Referer headers.
         return f"{self.public_url}/{page}#token={token}"
 
 
-def _words(life: timedelta) -> str:
-    minutes = int(life.total_seconds()) // 60
+def _format_duration(duration: timedelta) -> str:
+    minutes = int(duration.total_seconds()) // 60
     number, unit = (minutes // 60, "hour") if minutes % 60 == 0 else (minutes, "minute")
     return f"{number} {unit}" if number == 1 else f"{number} {unit}s"

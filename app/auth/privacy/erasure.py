@@ -1,4 +1,4 @@
-"""Erasing an account: what goes, what stays, and the receipt."""
+"""Erasure of accounts, with a receipt of deleted and retained data."""
 
 from dataclasses import dataclass
 
@@ -19,36 +19,36 @@ from app.database.repositories.webhooks import event_outbox
 from app.services.redis import keys
 from app.services.redis.keys import PurgedCopies
 
-_MOST_SECONDS = 300.0
-"""For the whole transaction: about five million messages."""
+_TRANSACTION_TIMEOUT = 300.0
+"""Timeout of the whole transaction in seconds. It suffices for about five million messages."""
 
-_LEDGER_STAYS = (
-    "What models were asked, when, and what it cost. Taken out of it were the account and the conversation: "
-    "nothing in a row leads back to you."
+_LEDGER_REASON = (
+    "Model, time and cost of each request to a language model, kept for billing. The references to the account and "
+    "the conversation were removed, so the rows cannot be linked to you."
 )
-_AUDIT_STAYS = (
-    "Who did what, when, from which network address, to prove misuse. You are in it by the account's id, which nothing "
-    "else knows any more."
+_AUDIT_REASON = (
+    "Actions with their actor, time and network address, kept as evidence of misuse. They identify you by the "
+    "account's id only, which no other record contains."
 )
-_COPIES_EXPIRE = "Redis did not answer. What it still holds can be reached by nobody, and expires by itself."
+_REDIS_REASON = "Redis did not respond. The remaining copies are inaccessible and expire automatically."
 
 
 @dataclass(frozen=True, slots=True)
 class ErasureService:
-    """Decides who may erase what."""
+    """Erases accounts at their owners' request."""
 
     database: Database
     redis: Redis
     logins: LoginService
 
     async def erase(self, user: Principal, password: str, origin: RequestOrigin) -> ErasureReceipt:
-        """Erase the caller's account. Its logins and keys are void at once, on all services.
+        """Erase the caller's account. All services refuse its logins and API keys from the next request on.
 
         Raises:
             BadRequestError: the password is wrong.
-            TooManyRequestsError: too many wrong ones.
-            ConflictError: no admin would be left, or the password was changed by somebody else meanwhile.
-            UnauthorizedError: somebody else was faster.
+            TooManyRequestsError: too many wrong passwords.
+            ConflictError: the caller is the last active admin, or another request changed the password or the role.
+            UnauthorizedError: another request erased the account first.
 
         """
         password_hash = await self.logins.confirm_password(user, password, origin)
@@ -61,20 +61,20 @@ class ErasureService:
             async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                 await audit_log.record(connection, refused, origin)
             raise
-        return _receipt(erased, await keys.purge_user(self.redis, user_uuid=user.uuid, answers=erased.answers))
+        return _build_receipt(erased, await keys.purge_user(self.redis, user_uuid=user.uuid, answers=erased.answers))
 
     async def _erase(self, user: Principal, password_hash: str, origin: RequestOrigin) -> ErasureResult:
-        async with self.database.transaction(max_seconds=_MOST_SECONDS) as session:
+        async with self.database.transaction(max_seconds=_TRANSACTION_TIMEOUT) as session:
             admins = await users.lock_active_admins(session) if user.role == "admin" else []
             account = await erasure.lock_account(session, user.id)
             if account is None:
                 raise UnauthorizedError
             if account.password_hash != password_hash:
-                raise ConflictError("The password was changed meanwhile.", code="password_changed")
+                raise ConflictError("Another request changed the password.", code="password_changed")
             if account.role == "admin" and user.id not in admins:
-                raise ConflictError("The account has just been made an admin's. Try again.")
+                raise ConflictError("The account was just promoted to admin. Try again.")
             if list(admins) == [user.id]:
-                raise ConflictError("The last active admin must stay.", code="last_admin")
+                raise ConflictError("This is the last active admin.", code="last_admin")
             counters = account_counter_keys(user_id=account.id, email=account.email, username=account.username)
             await attempt_counters.forget(session, counters)
             erased = await erasure.erase(session, account)
@@ -82,16 +82,16 @@ class ErasureService:
                 "account.erased", actor=user.uuid, target=user.uuid, details={"removed": erased.removed}
             )
             await audit_log.record(session, entry, origin)
-            await event_outbox.emit(session, webhook_events.erased(user.uuid))
+            await event_outbox.emit(session, webhook_events.user_erased(user.uuid))
             return erased
 
 
-def _receipt(erased: ErasureResult, redis: PurgedCopies | None) -> ErasureReceipt:
+def _build_receipt(erased: ErasureResult, redis: PurgedCopies | None) -> ErasureReceipt:
     removed = [RemovedItem(store="postgresql", what=table, count=count) for table, count in erased.removed.items()]
     expiring = []
     if redis is None:
         expiring = [
-            ExpiringItem(store="redis", what=what, reason=_COPIES_EXPIRE)
+            ExpiringItem(store="redis", what=what, reason=_REDIS_REASON)
             for what in ("stream_buffers", "cached_answers")
         ]
     else:
@@ -104,8 +104,8 @@ def _receipt(erased: ErasureResult, redis: PurgedCopies | None) -> ErasureReceip
         removed=removed,
         expiring=expiring,
         kept=[
-            KeptItem(store="postgresql", what="llm_calls", count=erased.ledger_rows, reason=_LEDGER_STAYS),
-            # And the entry about the erasure.
-            KeptItem(store="postgresql", what="audit_log", count=erased.audit_entries + 1, reason=_AUDIT_STAYS),
+            KeptItem(store="postgresql", what="llm_calls", count=erased.ledger_rows, reason=_LEDGER_REASON),
+            # Plus the entry about the erasure itself.
+            KeptItem(store="postgresql", what="audit_log", count=erased.audit_entries + 1, reason=_AUDIT_REASON),
         ],
     )

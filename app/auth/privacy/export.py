@@ -1,4 +1,4 @@
-"""Everything that is held about an account, as one document."""
+"""Export of all data of an account as one JSON document."""
 
 import time
 from collections.abc import AsyncIterator
@@ -17,23 +17,23 @@ from app.database.repositories.audit import audit_log
 from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
 
 _LOGIN_CHECK_INTERVAL = 1.0
-"""Seconds after which the login is looked at again."""
+"""Seconds after which the validity of the login is checked again."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportService:
-    """Reads an account in batches, each a statement of its own: no connection is held while the client reads."""
+    """Reads accounts in batches of one statement each, so no connection is held while the client reads."""
 
     database: Database
 
     async def start(self, user: Principal, origin: RequestOrigin) -> AsyncIterator[bytes]:
-        """Note the export, and return the document in pieces.
+        """Audit the export and return the document in chunks.
 
-        If it cannot be read to the end, or the login ends, an exception cuts it off: half a document must not look
-        like a whole one.
+        If reading fails or the login ends, the iterator raises, so that the connection is cut and the client does not
+        take a partial document for a complete one.
 
         Raises:
-            UnauthorizedError: the account has been erased since the caller was checked.
+            UnauthorizedError: the account was erased after the caller was authenticated.
 
         """
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
@@ -43,37 +43,39 @@ class ExportService:
             await audit_log.record(
                 connection, NewAuditEntry("account.exported", actor=user.uuid, target=user.uuid), origin
             )
-        return _Document(self.database, owner, user.credential).pieces()
+        return _Document(self.database, owner, user.credential).chunks()
 
 
 @dataclass(slots=True)
 class _Document:
+    """The document of one export."""
+
     database: Database
     owner: ExportOwner
     credential: Credential
     _checked_at: float = field(default_factory=time.monotonic)
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncIterator[bytes]:
         (account,) = [row async for _, row in self._rows(export.ACCOUNT)]
         yield b'{"exported_at":' + to_json(datetime.now(UTC)) + b',"account":' + to_json(account)
         yield b',"chat_sessions":['
         comma = b""
         async for position, session in self._rows(export.SESSIONS):
             yield comma + to_json(session)[:-1] + b',"messages":['
-            async for piece in self._items(export.messages_of(*position.values)):
-                yield piece
+            async for chunk in self._json_items(export.messages_of(*position.values)):
+                yield chunk
             yield b"]}"
             comma = b","
         yield b"]"
         for section in export.SECTIONS:
             yield b',"%b":[' % section.table.encode()
-            async for piece in self._items(section):
-                yield piece
+            async for chunk in self._json_items(section):
+                yield chunk
             yield b"]"
         await self._check_login()
         yield b"}\n"
 
-    async def _items(self, section: ExportSection) -> AsyncIterator[bytes]:
+    async def _json_items(self, section: ExportSection) -> AsyncIterator[bytes]:
         comma = b""
         async for batch in self._batches(section):
             yield comma + b",".join(to_json(row) for _, row in batch)

@@ -1,4 +1,4 @@
-"""HTTP of the auth service, a module for each topic."""
+"""Routes of the auth service."""
 
 from fastapi import APIRouter
 

@@ -1,4 +1,4 @@
-"""The caller's own account."""
+"""Routes for registration and the caller's account."""
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
@@ -26,14 +26,14 @@ router = APIRouter()
     status_code=201,
     response_model=UserResponse,
     responses=responses(400, 413, 422)
-    | {202: {"model": RegistrationAccepted, "description": "Addresses must be verified: the rest comes by mail"}},
+    | {202: {"model": RegistrationAccepted, "description": "Addresses must be verified: the result is sent by email"}},
 )
 async def register(new: UserCreate, services: ServicesDep, origin: RequestOriginDep) -> User | Response:
     """Create an account.
 
-    Where addresses must be verified the answer is 202 and says nothing: what became of it comes by mail.
+    If addresses must be verified, the response is always 202, and the result is sent to the address by email.
     """
-    user = await services.accounts.register(new, origin)
+    user = await services.registration.register(new, origin)
     return user or JSONResponse(RegistrationAccepted().model_dump(), status_code=202)
 
 
@@ -41,10 +41,8 @@ async def register(new: UserCreate, services: ServicesDep, origin: RequestOrigin
 async def change_password(
     change: PasswordChange, user: CurrentUser, services: ServicesDep, origin: RequestOriginDep
 ) -> Done:
-    """Change the caller's password. All other logins of the account end; API keys stay."""
-    await services.accounts.change_password(
-        user, change.current_password, change.new_password.get_secret_value(), origin
-    )
+    """Change the caller's password. All other logins of the account end; API keys stay valid."""
+    await services.passwords.change(user, change.current_password, change.new_password.get_secret_value(), origin)
     return Done(message="Password changed.")
 
 
@@ -53,13 +51,13 @@ async def me(caller: CurrentUser, session: SessionDep) -> User:
     """Return the caller's account."""
     user = await users.get(session, caller.id)
     if user is None:
-        raise UnauthorizedError  # erased since the check
+        raise UnauthorizedError  # erased after the caller was authenticated
     return user
 
 
 @router.put("/profile", response_model=UserResponse, responses=responses(400, 401, 413, 422))
 async def update_profile(
-    change: ProfileUpdate, caller: CurrentUser, services: ServicesDep, origin: RequestOriginDep
+    update: ProfileUpdate, caller: CurrentUser, services: ServicesDep, origin: RequestOriginDep
 ) -> User:
-    """Change name, user name or preferences of the caller's account."""
-    return await services.profiles.update(caller, change, origin)
+    """Update the full name, user name or preferences of the caller's account."""
+    return await services.profiles.update(caller, update, origin)

@@ -1,4 +1,4 @@
-"""The caller's keys for programs. A key cannot manage keys: these routes take a login."""
+"""Routes for the caller's API keys. They require a login: an API key cannot manage API keys."""
 
 from typing import Annotated
 from uuid import UUID
@@ -24,21 +24,21 @@ async def list_api_keys(
     size: Annotated[PageSize, Query()] = 20,
 ) -> ApiKeyList:
     """List the caller's API keys, newest first."""
-    return await services.keys.list_page(session, caller, page=page, size=size)
+    return await services.api_keys.list_page(session, caller, page=page, size=size)
 
 
 @router.post("/api-keys", status_code=201, responses=responses(400, 409, 413))
 async def create_api_key(
     new: ApiKeyCreate, caller: CurrentUser, services: ServicesDep, origin: RequestOriginDep
 ) -> ApiKeyCreated:
-    """Make an API key for the chat service. The key is shown this once."""
-    return await services.keys.create(caller, new, origin)
+    """Create an API key for the chat service. Only this response contains the key."""
+    return await services.api_keys.create(caller, new, origin)
 
 
 @router.delete("/api-keys/{key_id}", responses=responses(404))
 async def delete_api_key(
     key_id: UUID, caller: CurrentUser, services: ServicesDep, session: SessionDep, origin: RequestOriginDep
 ) -> Done:
-    """Delete an API key. It is void from the next request on."""
-    await services.keys.delete(session, caller, key_id, origin)
+    """Delete an API key. It is refused from the next request on."""
+    await services.api_keys.delete(session, caller, key_id, origin)
     return Done(message="API key deleted.")

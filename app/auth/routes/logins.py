@@ -1,4 +1,4 @@
-"""Getting in and out: login, refresh, logout, devices."""
+"""Routes for login, token refresh, logout and the list of logins."""
 
 from typing import Annotated
 from uuid import UUID
@@ -20,30 +20,30 @@ router = APIRouter()
 
 @router.post("/login", responses=responses(400, 401, 413, 422))
 async def login(form: Annotated[LoginForm, Form()], services: ServicesDep, origin: RequestOriginDep) -> TokenResponse:
-    """Log in with an address or a user name, and get an access and a refresh token."""
+    """Log in with an email address or a user name and get an access token and a refresh token."""
     return await services.logins.login(form.username, form.password, origin)
 
 
 @router.post("/refresh", responses=responses(400, 401, 413, 422))
-async def refresh(given: RefreshRequest, services: ServicesDep, origin: RequestOriginDep) -> TokenResponse:
-    """Exchange a refresh token for a new one and an access token.
+async def refresh(request: RefreshRequest, services: ServicesDep, origin: RequestOriginDep) -> TokenResponse:
+    """Exchange a refresh token for its successor and a new access token.
 
-    Each works once. The last one may be sent again for ten seconds, in case the answer was lost, and gets the same
-    successor; any other used one ends the login.
+    Each refresh token works once. The last one may be sent again within ten seconds, in case its response was lost, and
+    gets the same successor. Reuse of any other token ends the login.
     """
-    return await services.logins.refresh(given.refresh_token, origin)
+    return await services.logins.refresh(request.refresh_token, origin)
 
 
 @router.post("/logout", responses=responses(401))
 async def logout(user: CurrentUser, services: ServicesDep, session: SessionDep, origin: RequestOriginDep) -> Done:
-    """End this login. Its tokens are void at once, on all services."""
+    """End the current login. All services refuse its tokens from the next request on."""
     await services.logins.logout(session, user, origin)
     return Done(message="Successfully logged out.")
 
 
 @router.post("/logout-all", responses=responses(401))
 async def logout_all(user: CurrentUser, services: ServicesDep, session: SessionDep, origin: RequestOriginDep) -> Done:
-    """End all logins of the caller, this one too."""
+    """End all logins of the caller, including the current one."""
     await services.logins.logout_all(session, user, origin)
     return Done(message="Successfully logged out everywhere.")
 
@@ -55,10 +55,10 @@ async def list_logins(
     page: Annotated[Page, Query()] = 1,
     size: Annotated[PageSize, Query()] = 20,
 ) -> LoginList:
-    """List the devices that are logged in, the newest login first."""
+    """List the caller's logins, newest first."""
     rows, total = await auth_sessions.list_page(session, user_id=user.id, page=page, size=size)
     return LoginList(
-        sessions=[_response(row, user) for row in rows], pagination=Pagination.of(total=total, page=page, size=size)
+        sessions=[_to_response(row, user) for row in rows], pagination=Pagination.of(total=total, page=page, size=size)
     )
 
 
@@ -66,12 +66,12 @@ async def list_logins(
 async def remove_login(
     session_id: UUID, user: CurrentUser, services: ServicesDep, session: SessionDep, origin: RequestOriginDep
 ) -> Done:
-    """End the login of one device."""
+    """End one login of the caller."""
     await services.logins.remove(session, user, session_id, origin)
     return Done(message="Session ended.")
 
 
-def _response(row: AuthSession, user: Principal) -> LoginResponse:
+def _to_response(row: AuthSession, user: Principal) -> LoginResponse:
     return LoginResponse.model_validate(
         {
             "uuid": row.uuid,

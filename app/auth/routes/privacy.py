@@ -1,4 +1,4 @@
-"""What is held about the caller: taking it along, and having it erased."""
+"""Routes for data export and erasure of the caller's account."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ router = APIRouter(responses=responses(401))
 
 _EXPORT: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "One JSON object: `exported_at`, `account`, `chat_sessions` with their `messages`, and a list "
-        "for each other table. A transfer that breaks off is not the whole document.",
+        "description": "One JSON object: `exported_at`, `account`, `chat_sessions` with their `messages`, and one list "
+        "per other table. If the transfer is cut off, the document is incomplete.",
         "content": {"application/json": {"schema": {"type": "object"}}},
     }
 }
@@ -23,7 +23,7 @@ _EXPORT: dict[int | str, dict[str, Any]] = {
 
 @router.get("/me/export", response_class=StreamingResponse, responses=_EXPORT)
 async def export_account(user: CurrentUser, services: ServicesDep, origin: RequestOriginDep) -> StreamingResponse:
-    """Return everything that is held about the caller as one JSON document, as a file to save."""
+    """Return all data of the caller's account as one JSON document, as a file attachment."""
     return StreamingResponse(
         await services.export.start(user, origin),
         media_type="application/json",
@@ -35,5 +35,5 @@ async def export_account(user: CurrentUser, services: ServicesDep, origin: Reque
 async def erase_account(
     erasure: AccountErasure, user: CurrentUser, services: ServicesDep, origin: RequestOriginDep
 ) -> ErasureReceipt:
-    """Erase the caller's account for good. The answer says what was removed from where, and what stays and why."""
+    """Erase the caller's account irrevocably. The response lists deleted and retained data with the reasons."""
     return await services.erasure.erase(user, erasure.password, origin)

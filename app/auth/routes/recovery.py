@@ -1,4 +1,4 @@
-"""By mail: verifying an address, and choosing a new password."""
+"""Routes for email verification and password reset."""
 
 from fastapi import APIRouter
 
@@ -12,32 +12,38 @@ router = APIRouter()
 
 
 @router.post("/password/forgot", status_code=202, responses=responses(400, 413, 422))
-async def forgot_password(wanted: MailRequest, services: ServicesDep, origin: RequestOriginDep) -> Done:
-    """Have a link for choosing a new password sent to the address, if it has an account. The answer never tells."""
-    await services.recovery.ask_for_mail("reset_password", wanted.email, origin)
-    return Done(message="If this address has an account, a mail is on its way.")
+async def forgot_password(request: MailRequest, services: ServicesDep, origin: RequestOriginDep) -> Done:
+    """Send a password reset link to the address, if it has an account. The response does not reveal whether it has."""
+    await services.recovery.request_email("reset_password", request.email, origin)
+    return Done(message="If this address has an account, an email is sent to it.")
 
 
 @router.post("/password/reset", responses=responses(400, 413, 422))
 async def reset_password(reset: PasswordReset, services: ServicesDep, origin: RequestOriginDep) -> Done:
-    """Choose a new password by a link from a mail. All logins of the account end, and its address is verified."""
+    """Set a new password with the token of a reset link.
+
+    All logins and API keys of the account end, and its address counts as verified.
+    """
     await services.recovery.reset_password(reset.token, reset.new_password.get_secret_value(), origin)
-    return Done(message="Password changed. Log in with the new one.")
+    return Done(message="Password changed. Log in with the new password.")
 
 
 @router.post("/email/verify", responses=responses(400, 413, 422))
 async def verify_email(verification: EmailVerification, services: ServicesDep, origin: RequestOriginDep) -> Done:
-    """Verify the address of an account by a link from a mail."""
-    has_its_name = await services.recovery.verify_email(verification.token, origin)
+    """Verify the address of an account with the token of a verification link."""
+    got_username = await services.recovery.verify_email(verification.token, origin)
     return Done(
         message="Address verified."
-        if has_its_name
-        else "Address verified. The user name is taken: log in with the address, and choose another name."
+        if got_username
+        else "Address verified. The user name is taken: log in with the address and choose another user name."
     )
 
 
 @router.post("/email/verify/resend", status_code=202, responses=responses(400, 413, 422))
-async def resend_verification(wanted: MailRequest, services: ServicesDep, origin: RequestOriginDep) -> Done:
-    """Have the link for verifying the address sent again, if an account needs it. The answer never tells."""
-    await services.recovery.ask_for_mail("verify_email", wanted.email, origin)
-    return Done(message="If this address has an account that is not verified, a mail is on its way.")
+async def resend_verification(request: MailRequest, services: ServicesDep, origin: RequestOriginDep) -> Done:
+    """Send another verification link, if the address has an unverified account.
+
+    The response does not reveal whether it has.
+    """
+    await services.recovery.request_email("verify_email", request.email, origin)
+    return Done(message="If this address has an account that is not verified, an email is sent to it.")

@@ -1,4 +1,4 @@
-"""Everybody's accounts, for admins."""
+"""Routes for admins to list, read and update accounts."""
 
 from typing import Annotated
 from uuid import UUID
@@ -26,7 +26,7 @@ async def list_users(
     page: Annotated[Page, Query()] = 1,
     size: Annotated[PageSize, Query()] = 20,
     search: Annotated[
-        SearchText | None, Query(description="Looked for in addresses and names, literally and in any case.")
+        SearchText | None, Query(description="Text to find in addresses and names; literal, case-insensitive.")
     ] = None,
     is_active: Annotated[bool | None, Query()] = None,
     role: Annotated[Role | None, Query()] = None,
@@ -50,10 +50,11 @@ async def get_user(user_id: UUID, _admin: AdminUser, session: SessionDep) -> Use
 
 @router.put("/{user_id}", responses=responses(400, 404, 409, 413))
 async def update_user(
-    user_id: UUID, wanted: AdminUserUpdate, admin: AdminUser, services: ServicesDep, origin: RequestOriginDep
+    user_id: UUID, update: AdminUserUpdate, admin: AdminUser, services: ServicesDep, origin: RequestOriginDep
 ) -> AdminUserResponse:
-    """Change role, state or name of an account; what is absent stays as it is.
+    """Update the role, state or full name of an account; fields that are left out stay unchanged.
 
-    A disabled account cannot log in, and its logins are over for good. The last active admin must stay one.
+    A disabled account cannot log in, and its logins end permanently. The last active admin can be neither demoted nor
+    disabled.
     """
-    return await services.users.update(admin, user_id, wanted, origin)
+    return await services.users.update(admin, user_id, update, origin)

@@ -1,4 +1,4 @@
-"""Accounts and profiles."""
+"""Schemas of accounts and profiles."""
 
 from datetime import datetime
 from typing import Any, Self
@@ -15,16 +15,16 @@ from pydantic import (
 from app.auth.validators import (
     EmailAddress,
     FullName,
-    GivenPassword,
     NewPassword,
     Role,
+    SubmittedPassword,
     Username,
 )
 from app.core.types import JsonObject, Pagination, RequestModel, ResponseModel
 
 
 class UserCreate(RequestModel):
-    """A registration. Role and state are not the client's to choose."""
+    """A registration. Clients cannot choose the role or the state."""
 
     email: EmailAddress = Field(examples=["ada@example.com"])
     username: Username = Field(examples=["ada"])
@@ -33,38 +33,38 @@ class UserCreate(RequestModel):
 
 
 class PasswordChange(RequestModel):
-    """Another password for the caller's account."""
+    """A new password for the caller's account."""
 
-    current_password: GivenPassword = Field(repr=False, examples=["old horse battery staple"])
+    current_password: SubmittedPassword = Field(repr=False, examples=["old horse battery staple"])
     new_password: NewPassword = Field(examples=["correct horse battery staple"], description="8 to 256 characters.")
 
 
-class _Change(RequestModel):
-    """Base of changes to what exists. Each field may be left out, but not all of them."""
+class _PartialUpdate(RequestModel):
+    """Base class of partial updates: each field is optional, at least one is required."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     @model_validator(mode="after")
-    def _refuse_nothing(self) -> Self:
+    def _require_one_field(self) -> Self:
         if not self.model_fields_set:
             raise ValueError("must name at least one field")
         return self
 
 
-class ProfileUpdate(_Change):
-    """What an owner may change of an account. What is left out stays as it is."""
+class ProfileUpdate(_PartialUpdate):
+    """An update by the account's owner. Fields that are left out stay unchanged."""
 
     full_name: FullName | MISSING | None = Field(MISSING, examples=["Ada King"], description="`null` clears it.")
     username: Username | MISSING = Field(MISSING, examples=["ada"])
     preferences: JsonObject | MISSING = Field(
         MISSING,
         examples=[{"theme": "dark"}],
-        description="At most 8 KiB of JSON. Replaces what was stored, as a whole.",
+        description="At most 8 KiB of JSON. Replaces the stored object as a whole.",
     )
 
 
 class _Account(ResponseModel):
-    """What owners and admins see of an account."""
+    """Fields of an account that owners and admins see."""
 
     id: UUID = Field(validation_alias="uuid")
     email: str
@@ -80,15 +80,15 @@ class _Account(ResponseModel):
 class UserResponse(_Account):
     """An account, as its owner sees it."""
 
-    preferences: dict[str, Any] = Field(description="Settings of the owner's clients. Nobody else sees them.")
+    preferences: dict[str, Any] = Field(description="Settings of the owner's clients, visible to the owner only.")
 
 
-class AdminUserUpdate(_Change):
-    """What an admin changes of an account. What is absent stays as it is."""
+class AdminUserUpdate(_PartialUpdate):
+    """An update by an admin. Fields that are left out stay unchanged."""
 
     role: Role | MISSING = Field(MISSING, examples=["admin"])
     is_active: StrictBool | MISSING = Field(
-        MISSING, examples=[False], description="False ends every login of the account for good."
+        MISSING, examples=[False], description="False ends all logins of the account permanently."
     )
     is_verified: StrictBool | MISSING = Field(MISSING, examples=[True])
     full_name: FullName | MISSING | None = Field(MISSING, examples=["Ada King"], description="`null` clears it.")
@@ -97,7 +97,7 @@ class AdminUserUpdate(_Change):
 class AdminUserResponse(_Account):
     """An account, as admins see it."""
 
-    updated_at: datetime = Field(description="The last change; a login counts.")
+    updated_at: datetime = Field(description="Time of the last change; a login is a change.")
 
 
 class AdminUserList(ResponseModel):
@@ -108,12 +108,12 @@ class AdminUserList(ResponseModel):
 
 
 class Done(ResponseModel):
-    """A confirmation, for people."""
+    """A confirmation in words."""
 
     message: str
 
 
 class RegistrationAccepted(ResponseModel):
-    """The answer to every registration where addresses must be verified: the rest comes by mail."""
+    """The response to every registration if addresses must be verified; the result is sent by email."""
 
-    message: str = "Check your mail to go on."
+    message: str = "Check your email to continue."

@@ -1,4 +1,4 @@
-"""API keys."""
+"""Schemas of API keys."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -15,7 +15,7 @@ Scope = Literal["chat:read", "chat:write"]
 
 
 class ApiKeyCreate(RequestModel):
-    """A new key for a program."""
+    """A new API key."""
 
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), Storable] = Field(
         examples=["nightly report"]
@@ -23,33 +23,33 @@ class ApiKeyCreate(RequestModel):
     scopes: set[Scope] = Field(
         min_length=1,
         examples=[["chat:read"]],
-        description="`chat:read` lists and reads conversations, `chat:write` asks, changes and deletes.",
+        description="`chat:read` lists and reads conversations, `chat:write` asks questions, updates and deletes.",
     )
     expires_in_days: int | None = Field(
-        None, strict=True, ge=1, le=365, examples=[90], description="Left out: it is good until it is deleted."
+        None, strict=True, ge=1, le=365, examples=[90], description="Left out: the key is valid until it is deleted."
     )
 
 
 class ApiKeyResponse(ResponseModel):
-    """A key, without what is secret of it."""
+    """An API key without its secret part."""
 
     id: UUID = Field(validation_alias="uuid")
     name: str
-    prefix: str = Field(description="The key's first characters, to recognise it by.")
+    prefix: str = Field(description="First characters of the key, to recognise it by.")
     scopes: list[Scope]
     created_at: datetime
-    expires_at: datetime | None = Field(description="`null`: never.")
-    last_used_at: datetime | None = Field(description="To the minute.")
+    expires_at: datetime | None = Field(description="`null`: the key does not expire.")
+    last_used_at: datetime | None = Field(description="Accurate to the minute.")
 
 
 class ApiKeyCreated(ApiKeyResponse):
-    """A new key. This is the only time that it is shown."""
+    """A new API key. No other response contains the key itself."""
 
     key: str = Field(description="Send it as a bearer token to the chat service.")
 
 
 class ApiKeyList(ResponseModel):
-    """A page of keys, newest first."""
+    """A page of API keys, newest first."""
 
     api_keys: list[ApiKeyResponse]
     pagination: Pagination

@@ -1,4 +1,4 @@
-"""Logins and tokens."""
+"""Schemas of logins and tokens."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -12,14 +12,14 @@ from pydantic import (
 )
 
 from app.auth.validators import (
-    GivenPassword,
+    SubmittedPassword,
     normalize_login,
 )
 from app.core.types import Pagination, RequestModel, ResponseModel, Storable
 
 
 class LoginForm(RequestModel):
-    """The OAuth2 password form (RFC 6749, section 4.3.2). `username` takes an address or a user name."""
+    """The OAuth2 password form (RFC 6749, section 4.3.2). `username` is an email address or a user name."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -30,7 +30,7 @@ class LoginForm(RequestModel):
         Storable,
         AfterValidator(normalize_login),
     ] = Field(examples=["ada@example.com"])
-    password: GivenPassword = Field(repr=False, examples=["correct horse battery staple"])
+    password: SubmittedPassword = Field(repr=False, examples=["correct horse battery staple"])
 
 
 class RefreshRequest(RequestModel):
@@ -42,7 +42,7 @@ class RefreshRequest(RequestModel):
 
 
 class TokenResponse(ResponseModel):
-    """A login (RFC 6749, section 5.1)."""
+    """Tokens of a login (RFC 6749, section 5.1)."""
 
     access_token: str
     refresh_token: str
@@ -51,15 +51,15 @@ class TokenResponse(ResponseModel):
 
 
 class LoginResponse(ResponseModel):
-    """A device that is logged in."""
+    """A login of one device."""
 
     id: UUID = Field(validation_alias="uuid")
     created_at: datetime
-    last_used_at: datetime = Field(description="When its tokens were renewed last.")
-    expires_at: datetime = Field(description="When it ends unless it is used before.")
+    last_used_at: datetime = Field(description="Time of the last token refresh.")
+    expires_at: datetime = Field(description="Time at which the login ends unless its tokens are refreshed before.")
     user_agent: str | None
     ip: str | None
-    is_current: bool = Field(description="Whether this request came with it.")
+    is_current: bool = Field(description="Whether this request was authenticated by it.")
 
 
 class LoginList(ResponseModel):

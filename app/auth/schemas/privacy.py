@@ -1,4 +1,4 @@
-"""Erasure of an account."""
+"""Schemas of account erasure."""
 
 from datetime import datetime
 from typing import Literal
@@ -8,27 +8,27 @@ from pydantic import (
 )
 
 from app.auth.validators import (
-    GivenPassword,
+    SubmittedPassword,
 )
 from app.core.types import RequestModel, ResponseModel
 
 
 class AccountErasure(RequestModel):
-    """Proof that it is the owner who erases the account."""
+    """Password confirmation of an erasure."""
 
-    password: GivenPassword = Field(repr=False, examples=["correct horse battery staple"])
+    password: SubmittedPassword = Field(repr=False, examples=["correct horse battery staple"])
 
 
 class RemovedItem(ResponseModel):
-    """Data that is gone."""
+    """Data that was deleted."""
 
     store: Literal["postgresql", "redis"]
-    what: str = Field(description="The table, or the kind of copy.")
+    what: str = Field(description="Name of the table or of the kind of copy.")
     count: int
 
 
 class ExpiringItem(ResponseModel):
-    """Copies that could not be removed now."""
+    """Copies that could not be deleted and will expire."""
 
     store: Literal["redis"]
     what: str
@@ -36,7 +36,7 @@ class ExpiringItem(ResponseModel):
 
 
 class KeptItem(ResponseModel):
-    """Data that stays."""
+    """Data that is retained."""
 
     store: Literal["postgresql"]
     what: str
@@ -45,9 +45,9 @@ class KeptItem(ResponseModel):
 
 
 class ErasureReceipt(ResponseModel):
-    """What became of everything that was held about an account."""
+    """Deleted, expiring and retained data of an erased account."""
 
     erased_at: datetime
     removed: list[RemovedItem]
-    expiring: list[ExpiringItem] = Field(description="Empty, unless Redis was away.")
+    expiring: list[ExpiringItem] = Field(description="Empty unless Redis was unavailable.")
     kept: list[KeptItem]

@@ -1,4 +1,4 @@
-"""Verification of addresses and password reset."""
+"""Schemas of email verification and password reset."""
 
 from pydantic import (
     Field,
@@ -13,19 +13,19 @@ from app.core.types import RequestModel
 
 
 class MailRequest(RequestModel):
-    """The address that a mail shall go to."""
+    """The address to which an email is requested."""
 
     email: EmailAddress = Field(examples=["ada@example.com"])
 
 
 class PasswordReset(RequestModel):
-    """Another password, by a link in a mail."""
+    """A new password, authorized by the token of a reset link."""
 
     token: MailedToken
     new_password: NewPassword = Field(examples=["correct horse battery staple"], description="8 to 256 characters.")
 
 
 class EmailVerification(RequestModel):
-    """Proof that mail to the account's address arrives."""
+    """The token of a verification link."""
 
     token: MailedToken

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from app.auth.email.delivery import FIRST_DELAY, MAX_ATTEMPTS, EmailDelivery
-from app.auth.email.outbox import EMAILS_PER_RECIPIENT, EmailOutbox
+from app.auth.email.delivery import FIRST_RETRY_DELAY, MAX_ATTEMPTS, EmailDelivery
+from app.auth.email.outbox import MAX_EMAILS_PER_RECIPIENT, EmailOutbox
 from app.auth.email.templates import EmailTemplates
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
@@ -22,11 +22,11 @@ from tests.fixtures.database import Sql
 from tests.support.fakes import FakeEmailTransport
 
 KINDS: list[EmailKind] = ["verify_email", "reset_password", "already_registered", "password_changed"]
-TEXTS = EmailTemplates(
-    project="Chat",
+TEMPLATES = EmailTemplates(
+    project_name="Chat",
     public_url="https://chat.example.com",
-    verification_life=timedelta(hours=24),
-    reset_life=timedelta(minutes=30),
+    verification_lifetime=timedelta(hours=24),
+    reset_lifetime=timedelta(minutes=30),
 )
 OUTAGE = EmailError("SMTPConnectError", is_permanent=False)
 REFUSAL = EmailError("reply 550", is_permanent=True)
@@ -47,8 +47,8 @@ def deliver(database: Database) -> Callable[[FakeEmailTransport], EmailDelivery]
         return EmailDelivery(
             database=database,
             transport=transport,
-            texts=TEXTS,
-            outbox=EmailOutbox(is_on=True),
+            templates=TEMPLATES,
+            outbox=EmailOutbox(is_enabled=True),
             lease=timedelta(seconds=60),
         )
 
@@ -150,14 +150,14 @@ async def test_what_does_not_apply_any_more_is_dropped(
 async def test_what_was_not_sent_does_not_count(deliver: Deliver, sql: Sql) -> None:
     server = FakeEmailTransport()
     delivery = deliver(server)
-    for _ in range(EMAILS_PER_RECIPIENT + 1):  # by a stranger, before the address has an account
+    for _ in range(MAX_EMAILS_PER_RECIPIENT + 1):  # by a stranger, before the address has an account
         await enqueue(delivery, "verify_email")
         assert await delivery.deliver_next()
     make_account(sql)
-    for _ in range(EMAILS_PER_RECIPIENT + 1):
+    for _ in range(MAX_EMAILS_PER_RECIPIENT + 1):
         await enqueue(delivery, "verify_email")
         await delivery.deliver_next()
-    assert len(server.taken) == EMAILS_PER_RECIPIENT
+    assert len(server.taken) == MAX_EMAILS_PER_RECIPIENT
 
 
 async def test_mail_goes_to_the_address_that_was_registered_however_it_was_typed(deliver: Deliver, sql: Sql) -> None:
@@ -188,14 +188,14 @@ async def test_failures_are_tried_again_later_and_later_and_then_given_up(
         )
         make_due(sql)
     for number, wait in enumerate(waits):
-        assert 0.79 < wait / FIRST_DELAY / 2**number < 1.21
+        assert 0.79 < wait / FIRST_RETRY_DELAY / 2**number < 1.21
     assert rows(sql) == 1
     await delivery.deliver_next()
     assert rows(sql) == 0
     assert server.taken == []
     assert [record.message for record in caplog.records if "mail" in record.name] == [
-        *["mail postponed"] * (MAX_ATTEMPTS - 1),
-        "mail given up",
+        *["email delivery failed, will be retried"] * (MAX_ATTEMPTS - 1),
+        "email delivery failed permanently",
     ]
     assert "@" not in caplog.text
     assert "token" not in caplog.text
@@ -209,7 +209,7 @@ async def test_a_refusal_for_good_is_not_tried_again(
     await enqueue(delivery, "reset_password")
     await delivery.deliver_next()
     assert rows(sql) == 0
-    assert "mail given up" in caplog.text
+    assert "email delivery failed permanently" in caplog.text
     assert "ada" not in caplog.text
 
 
@@ -282,7 +282,9 @@ async def test_the_loop_outlives_an_outage_of_postgresql_and_a_fault_of_ours(
     async with delivery.running():
         await next_taken(server)
     assert next(outages, None) is None
-    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == ["mail delivery failed"]
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+        "email delivery loop failed"
+    ]
     assert sql.rows("SELECT kind, attempts FROM outgoing_mails") == [{"kind": "reset_password", "attempts": 1}]
 
 
@@ -309,7 +311,7 @@ async def test_stopping_lets_a_mail_finish_but_not_for_ever(
 
 
 async def test_without_mail_nothing_is_left_lying(database: Database, sql: Sql) -> None:
-    outbox = EmailOutbox(is_on=False)
+    outbox = EmailOutbox(is_enabled=False)
     async with database.autocommit() as connection:
         await outbox.enqueue(connection, "verify_email", "ada@example.com")
     assert rows(sql) == 0
