@@ -64,7 +64,7 @@ class Heartbeat:
             async with self._database.autocommit(max_seconds=_FINAL_TIMEOUT) as connection:
                 for report in self._reports:
                     await report(connection, self.instance.id)
-                await instances.leave(connection, self.instance.id)
+                await instances.remove(connection, self.instance.id)
         except DatabaseUnavailableError:
             pass  # it will be missed
         except Exception:
@@ -79,7 +79,7 @@ class Heartbeat:
         """
         state = self._state()  # before this takes a connection itself
         async with self._database.autocommit(max_seconds=_TIMEOUT) as connection:
-            await instances.beat(connection, self.instance, age=self._age(), state=state)
+            await instances.record_heartbeat(connection, self.instance, age=self._age(), state=state)
             for report in self._reports:
                 await report(connection, self.instance.id)
 
