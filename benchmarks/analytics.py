@@ -131,17 +131,17 @@ def _fill(connection: Any) -> list[tuple[str, int, str]]:  # noqa: ANN401 - psyc
         count = ROWS * (piece + 1) // _PIECES - ROWS * piece // _PIECES
         of = {"from": start, "to": stop, "accounts": ACCOUNTS, "count": count}
         _do(connection, _CALLS, of)
-        for each in rollup_tables.ALL:
+        for table in rollup_tables.ALL:
             calls = LlmCall.__table__.select().where(LlmCall.created_at >= start, LlmCall.created_at < stop)
-            adding = each.adding(each.of(calls.subquery("calls")).subquery("new"))
-            compiled = adding.compile(dialect=_DIALECT)
+            upsert = table.upsert(table.aggregate_rows(calls.subquery("calls")).subquery("new"))
+            compiled = upsert.compile(dialect=_DIALECT)
             _do(connection, str(compiled), compiled.params)
     _do(connection, "ALTER TABLE llm_calls ENABLE TRIGGER llm_calls_queue", {})
     # As if the worker had been there all the time.
     _do(connection, "INSERT INTO usage_repair (id) VALUES (1), (2), (3) ON CONFLICT DO NOTHING", {})
     _do(connection, "UPDATE usage_repair SET passes = 2, upto = '-infinity', due_at = now() + interval '1 day'", {})
     _do(connection, "VACUUM ANALYZE", {})
-    tables = ["llm_calls", *(each.table.name for each in rollup_tables.ALL)]
+    tables = ["llm_calls", *(table.table.name for table in rollup_tables.ALL)]
     size = "SELECT count(*), pg_size_pretty(pg_total_relation_size('{0}')) FROM {0}"
     return [(table, *_do(connection, size.format(table), {})[0]) for table in tables]
 

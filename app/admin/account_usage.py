@@ -9,7 +9,7 @@ from app.database.repositories.usage import totals
 from app.services.usage_schemas import UserUsage
 
 
-async def account_usage(transaction: DatabaseSession, user_uuid: UUID) -> UserUsage:
+async def get_user_usage(transaction: DatabaseSession, user_uuid: UUID) -> UserUsage:
     """Return what an account has used up to now.
 
     Raises:

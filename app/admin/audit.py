@@ -7,7 +7,7 @@ from struct import Struct
 
 from pydantic_core import to_json
 
-from app.admin.csv_export import csv_chunks
+from app.admin.csv_export import encode_rows
 from app.admin.schemas.audit import AuditEntryShown, AuditExportQuery, AuditPage, AuditQuery
 from app.core.exceptions import ForbiddenError, InvalidFieldError
 from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseConnection, DatabaseSession
@@ -43,7 +43,7 @@ async def search_audit_log(transaction: DatabaseSession, query: AuditQuery) -> A
     )
 
 
-async def export(
+async def export_entries(
     database: Database, admin: Principal, query: AuditExportQuery, origin: RequestOrigin
 ) -> AsyncIterator[bytes]:
     """Note that somebody takes entries along, and return the file in pieces.
@@ -58,10 +58,10 @@ async def export(
 
 async def _pieces(database: Database, admin: Principal, query: AuditExportQuery) -> AsyncIterator[bytes]:
     if query.format == "csv":
-        yield csv_chunks([_COLUMNS])
+        yield encode_rows([_COLUMNS])
     async for batch in _batches(database, admin, query):
         if query.format == "csv":
-            yield csv_chunks(map(_cells, batch))
+            yield encode_rows(map(_cells, batch))
         else:
             yield b"".join(to_json(_fields(entry)) + b"\n" for entry in batch)
 

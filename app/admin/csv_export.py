@@ -29,14 +29,14 @@ class CsvFile:
     pieces: AsyncGenerator[bytes]
 
 
-async def csv_file(kind: type[Row], rows: AsyncGenerator[Row]) -> CsvFile:
+async def write_csv(kind: type[Row], rows: AsyncGenerator[Row]) -> CsvFile:
     """Write rows of a kind, under the names of their fields, into a file. A large one is on disk."""
     async with AsyncExitStack() as stack:
         file = await stack.enter_async_context(SpooledTemporaryFile[bytes](max_size=_MAX_MEMORY_BYTES))
         await stack.enter_async_context(aclosing(rows))
-        await file.write(csv_chunks([kind.model_fields]))
+        await file.write(encode_rows([kind.model_fields]))
         async for batch in _batches(rows):
-            await file.write(csv_chunks(row.model_dump(mode="json").values() for row in batch))
+            await file.write(encode_rows(row.model_dump(mode="json").values() for row in batch))
             await asyncio.sleep(0)  # others have their turn: rows that are there already are written without any wait
         size = await file.tell()
         await file.seek(0)
@@ -50,7 +50,7 @@ async def iterate_rows(rows: Iterable[Row]) -> AsyncGenerator[Row]:
         yield row
 
 
-def csv_chunks(rows: Iterable[Iterable[object]]) -> bytes:
+def encode_rows(rows: Iterable[Iterable[object]]) -> bytes:
     """Write rows as they stand in a file."""
     text = io.StringIO(newline="")
     csv.writer(text).writerows(map(_escape_formula, row) for row in rows)

@@ -44,12 +44,12 @@ async def change_quota(
 
     """
     user = await users.find(session, user_uuid)
-    before = await quotas.lock(session, user.id) if user else None
+    before = await quotas.lock_quota(session, user.id) if user else None
     if user is None or before is None:
         raise NotFoundError
     after = replace(before, **{name: getattr(wanted, name) for name in wanted.model_fields_set})
     if after != before:
-        await quotas.change(session, user.id, after)
+        await quotas.set_quota(session, user.id, after)
         details = {"before": _logged(before), "after": _logged(after)}
         entry = NewAuditEntry("user.quota_changed", actor=admin.uuid, target=user_uuid, details=details)
         await audit_log.record(session, entry, origin)

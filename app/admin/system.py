@@ -27,7 +27,7 @@ _MISSED_RUNS = 3
 """After so many a job is overdue. What workers report is a heartbeat old besides."""
 
 
-async def system_state(resources: Resources) -> SystemState:
+async def get_system_state(resources: Resources) -> SystemState:
     """Look at everything, in the time that PostgreSQL and Redis may take for one request.
 
     Raises:
@@ -40,15 +40,15 @@ async def system_state(resources: Resources) -> SystemState:
 
 async def _stored(resources: Resources) -> dict[str, Any]:
     async with resources.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
-        server = await system.server(session)
+        server = await system.read_server(session)
         return {
             "generated_at": server.now,
             "version": resources.settings.VERSION,
             "migrations": await _migrations(session),
             "database": DatabaseState.model_validate(server),
-            "instances": [_instance(*row) for row in await system.instances(session, silence=_HEARTBEAT_TIMEOUT)],
-            "queues": {queue.name: QueueState.model_validate(queue) for queue in await system.queues(session)},
-            "jobs": [_job(job, server.now) for job in await system.jobs(session)],
+            "instances": [_instance(*row) for row in await system.list_instances(session, silence=_HEARTBEAT_TIMEOUT)],
+            "queues": {queue.name: QueueState.model_validate(queue) for queue in await system.read_queues(session)},
+            "jobs": [_job(job, server.now) for job in await system.list_jobs(session)],
         }
 
 

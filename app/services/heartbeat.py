@@ -67,7 +67,7 @@ class Heartbeat:
             async with self._database.autocommit(max_seconds=_FINAL_TIMEOUT) as connection:
                 for write_report in self._report_writers:
                     await write_report(connection, self.instance.id)
-                await instances.leave(connection, self.instance.id)
+                await instances.remove(connection, self.instance.id)
         except DatabaseUnavailableError:
             pass  # the row counts as dead when it is old enough
         except Exception:
@@ -82,7 +82,7 @@ class Heartbeat:
         """
         state = self._state()  # before a connection is taken, which would count in the state of the pool
         async with self._database.autocommit(max_seconds=_TIMEOUT) as connection:
-            await instances.beat(connection, self.instance, age=self._age(), state=state)
+            await instances.record_heartbeat(connection, self.instance, age=self._age(), state=state)
             for write_report in self._report_writers:
                 await write_report(connection, self.instance.id)
 

@@ -1,4 +1,4 @@
-"""Background jobs: `python -m app.worker`. Any number of workers may run at the same time."""
+"""Entry point of the worker: `python -m app.worker`. Any number of workers may run at the same time."""
 
 import asyncio
 import sys
@@ -6,17 +6,17 @@ import sys
 from app.config import get_settings
 from app.core.exceptions import StartupError
 from app.observability.logging import configure_logging
-from app.worker.scheduler import logger, work
+from app.worker.scheduler import logger, run_worker
 
 
 def main() -> int:
-    """Run the worker; return the exit code."""
+    """Run the worker until it is stopped; return the exit code."""
     settings = get_settings()
     configure_logging(
         service="worker", level=settings.LOG_LEVEL, json_lines=settings.LOG_JSON, line_format=settings.LOG_FORMAT
     )
     try:
-        asyncio.run(work(settings))
+        asyncio.run(run_worker(settings))
     except StartupError as error:
         logger.critical(str(error))
         return 1

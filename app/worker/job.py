@@ -1,4 +1,4 @@
-"""Work that is done again and again, and how it goes."""
+"""Periodic job with its run statistics, and the reporter that stores them."""
 
 import asyncio
 import logging
@@ -18,119 +18,123 @@ from app.database.repositories.operations.worker_jobs import JobReport
 logger = logging.getLogger(__name__)
 
 _JITTER = 0.2
-"""Share of its interval by which a job's pause may differ, so that workers do not all come at once."""
+"""Fraction of the interval by which a pause is randomly shortened or lengthened, so that workers spread their runs."""
 _RUN_TIMEOUT = 60.0
-"""Seconds one round of a job may take."""
+"""Timeout of one run of a job in seconds."""
 
 
 @dataclass(slots=True)
 class JobStats:
-    """How the rounds of a job went, in this process. Times are of the monotonic clock; None: there was none."""
+    """Statistics of a job's runs in this process. Times are of the monotonic clock; None: no such run yet."""
 
-    made: int = 0
+    runs: int = 0
     failures: int = 0
     handled: int = 0
-    """How much there was to do."""
-    started: float | None = None
-    finished: float | None = None
-    """When one last ended well, and of that one:"""
-    seconds: float = 0.0
+    """Number of items processed in all runs."""
+    started_at: float | None = None
+    finished_at: float | None = None
+    """End of the last successful run."""
+    last_duration: float = 0.0
+    """Duration of the last successful run in seconds."""
     last_handled: int = 0
-    failed: float | None = None
-    """When one last failed, and what of."""
+    """Number of items processed in the last successful run."""
+    failed_at: float | None = None
+    """End of the last failed run."""
     error: str | None = None
+    """Class name of the last failure."""
 
-    def start(self) -> None:
-        """Note that a round begins."""
-        self.started = time.monotonic()
+    def record_start(self) -> None:
+        """Record the start of a run."""
+        self.started_at = time.monotonic()
 
-    def end(self, handled: int) -> None:
-        """Note that it ended well."""
-        self.finished = time.monotonic()
-        self.seconds = self.finished - (self.started or self.finished)
-        self.made += 1
+    def record_success(self, handled: int) -> None:
+        """Record the end of a successful run that processed `handled` items."""
+        self.finished_at = time.monotonic()
+        self.last_duration = self.finished_at - (self.started_at or self.finished_at)
+        self.runs += 1
         self.handled += handled
         self.last_handled = handled
 
-    def fail(self, error: Exception) -> None:
-        """Note that it failed."""
-        self.failed = time.monotonic()
+    def record_failure(self, error: Exception) -> None:
+        """Record the end of a failed run."""
+        self.failed_at = time.monotonic()
         self.error = type(error).__name__
-        self.made += 1
+        self.runs += 1
         self.failures += 1
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Something that is done again and again."""
+    """A function that a worker runs periodically."""
 
     name: str
     interval: float
-    """Seconds between rounds, about."""
-    work: Callable[[], Awaitable[int]]
-    """Makes one round, and says how much there was to do."""
-    rounds: JobStats = field(default_factory=JobStats)
+    """Average pause between two runs in seconds."""
+    run_once: Callable[[], Awaitable[int]]
+    """Does one run and returns the number of items processed."""
+    stats: JobStats = field(default_factory=JobStats)
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Make rounds until the worker stops, whatever happens to PostgreSQL meanwhile."""
-        is_away = False
+        """Run the job periodically until `stopping` is set. Failures are logged and do not end the loop."""
+        is_waiting = False
         while not stopping.is_set():
-            self.rounds.start()
+            self.stats.record_start()
             try:
                 async with asyncio.timeout(_RUN_TIMEOUT):
-                    done = await self.work()
+                    handled = await self.run_once()
             except (DatabaseUnavailableError, TimeoutError) as error:
-                self.rounds.fail(error)
-                if not is_away:
-                    logger.warning("job waits for the database", extra={"job": self.name})
-                is_away = True
+                self.stats.record_failure(error)
+                if not is_waiting:
+                    logger.warning("job waiting for database", extra={"job": self.name})
+                is_waiting = True
             except Exception as error:
-                self.rounds.fail(error)
+                self.stats.record_failure(error)
                 logger.exception("job failed", extra={"job": self.name})
             else:
-                self.rounds.end(done)
-                if is_away:
-                    logger.info("job goes on", extra={"job": self.name})
-                is_away = False
-                logger.log(logging.INFO if done else logging.DEBUG, "job done", extra={"job": self.name, "count": done})
+                self.stats.record_success(handled)
+                if is_waiting:
+                    logger.info("job recovered", extra={"job": self.name})
+                is_waiting = False
+                level = logging.INFO if handled else logging.DEBUG
+                logger.log(level, "job completed", extra={"job": self.name, "count": handled})
             with suppress(TimeoutError):
                 pause = self.interval * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - not a secret
                 await asyncio.wait_for(stopping.wait(), pause)
 
 
 class JobReporter:
-    """Writes down how jobs go, now and then: a round of its own costs no statement."""
+    """Stores job statistics with the worker's heartbeat, so that a run needs no statement of its own for them."""
 
     def __init__(self, jobs: Iterable[Job]) -> None:
         self._jobs = list(jobs)
-        self._written = {job.name: JobStats() for job in self._jobs}
+        self._reported = {job.name: JobStats() for job in self._jobs}
 
     async def write(self, connection: DatabaseConnection, instance_id: UUID) -> None:
-        """Write down what has changed. What could not be written is the next time."""
-        now = {job.name: replace(job.rounds) for job in self._jobs}
+        """Store the statistics that changed since the last successful call."""
+        current = {job.name: replace(job.stats) for job in self._jobs}
         reports = [
-            _report(job, now[job.name], self._written[job.name])
+            _job_report(job, current[job.name], self._reported[job.name])
             for job in self._jobs
-            if now[job.name] != self._written[job.name]
+            if current[job.name] != self._reported[job.name]
         ]
         if reports:
-            await worker_jobs.add(connection, instance_id, reports)
-            self._written = now
+            await worker_jobs.add_reports(connection, instance_id, reports)
+            self._reported = current
 
 
-def _report(job: Job, now: JobStats, written: JobStats) -> JobReport:
+def _job_report(job: Job, current: JobStats, reported: JobStats) -> JobReport:
     return JobReport(
         name=job.name,
         interval_seconds=job.interval,
-        rounds=now.made - written.made,
-        failures=now.failures - written.failures,
-        handled=now.handled - written.handled,
-        started=_age(now.started),
-        finished=_age(now.finished),
-        duration_ms=None if now.finished is None else round(now.seconds * 1000),
-        last_handled=None if now.finished is None else now.last_handled,
-        failed=_age(now.failed),
-        error=now.error,
+        rounds=current.runs - reported.runs,
+        failures=current.failures - reported.failures,
+        handled=current.handled - reported.handled,
+        started=_age(current.started_at),
+        finished=_age(current.finished_at),
+        duration_ms=None if current.finished_at is None else round(current.last_duration * 1000),
+        last_handled=None if current.finished_at is None else current.last_handled,
+        failed=_age(current.failed_at),
+        error=current.error,
     )
 
 

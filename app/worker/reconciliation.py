@@ -1,4 +1,4 @@
-"""Keeps the sums true to the ledger, whatever has happened to them."""
+"""Reconciliation job: compares usage roll-ups with the ledger and repairs differences."""
 
 import logging
 import time
@@ -13,52 +13,59 @@ from app.database.repositories.usage.reconciliation import Reconciler, TimeWindo
 logger = logging.getLogger(__name__)
 
 _PASS_INTERVAL = timedelta(days=1)
-"""Between two passes over the whole ledger."""
+"""Pause between two passes over the whole ledger."""
 _RUN_SECONDS = 1.0
+"""Duration in seconds after which a run starts no further window."""
 
 
 class UsageReconciliation:
-    """Compares sums with the ledger, again and again, a little at a time."""
+    """Job that compares roll-ups with the ledger, a few time windows in each run."""
 
-    def __init__(self, database: Database, walk: Reconciler, *, round_seconds: float = _RUN_SECONDS) -> None:
-        """Begin no other stretch in a round after so many seconds."""
+    def __init__(self, database: Database, reconciler: Reconciler, *, run_seconds: float = _RUN_SECONDS) -> None:
+        """Take the reconciler of one granularity, and the seconds after which a run starts no further window."""
         self._database = database
-        self._walk = walk
-        self._round_seconds = round_seconds
+        self._reconciler = reconciler
+        self._run_seconds = run_seconds
 
-    async def compare_some(self) -> int:
-        """Make one round. Return how many sums were mended."""
-        deadline = time.monotonic() + self._round_seconds
-        mended: Counter[str] = Counter()
+    async def reconcile_windows(self) -> int:
+        """Compare the next windows; return the number of roll-up rows repaired.
+
+        Raises:
+            DatabaseUnavailableError: PostgreSQL is unavailable.
+
+        """
+        deadline = time.monotonic() + self._run_seconds
+        repaired: Counter[str] = Counter()
         is_expected = True
         async with self._database.transaction() as transaction:
-            await self._walk.prepare(transaction)
-        while compared := await self._compare():
-            place, differing = compared
-            mended.update(differing)
-            is_expected = is_expected and place.is_first_pass
+            await self._reconciler.create_progress(transaction)
+        while compared := await self._reconcile_window():
+            window, differences = compared
+            repaired.update(differences)
+            is_expected = is_expected and window.is_first_pass
             if time.monotonic() > deadline:
                 break
-        if mended:
+        if repaired:
             level = logging.INFO if is_expected else logging.WARNING
-            logger.log(level, "sums differed from the ledger", extra={"mended": dict(mended)})
-        return mended.total()
+            logger.log(level, "roll-ups differed from the ledger", extra={"mended": dict(repaired)})
+        return repaired.total()
 
-    async def _compare(self) -> tuple[TimeWindow, Mapping[str, int]] | None:
-        place = None
+    async def _reconcile_window(self) -> tuple[TimeWindow, Mapping[str, int]] | None:
+        """Return the next window and the repaired rows by table; None if there is no window to compare."""
+        window = None
         try:
             async with self._database.transaction() as transaction:
-                place = await self._walk.find_place(transaction, pause=_PASS_INTERVAL)
-                if place is None:
+                window = await self._reconciler.claim_window(transaction, pause=_PASS_INTERVAL)
+                if window is None:
                     return None
-                differing = await self._walk.mend(transaction, place)
-                await self._walk.go_on(transaction, place)
+                differences = await self._reconciler.repair(transaction, window)
+                await self._reconciler.advance(transaction, window)
         except DatabaseUnavailableError:
-            if place is None:
+            if window is None:
                 raise
-            # Too much happened in it for the time a statement has. The others do not wait for it.
+            # The window holds too many rows for the statement timeout. Skip it, so that later windows are compared.
             async with self._database.transaction() as transaction:
-                await self._walk.pass_over(transaction, place)
-            logger.warning("sums were not compared", extra={"begins": place.begins.isoformat()})
-            return place, {}
-        return place, differing
+                await self._reconciler.skip(transaction, window)
+            logger.warning("reconciliation window skipped", extra={"begins": window.start.isoformat()})
+            return window, {}
+        return window, differences

@@ -1,6 +1,6 @@
 """The jobs of a worker, and the loop that runs them.
 
-Every job may run twice, or be interrupted at any point: its result stays correct, and the rest is done in a later run.
+Jobs are idempotent: they may run in several workers at once and be interrupted at any point. A later run does the rest.
 """
 
 import asyncio
@@ -33,38 +33,36 @@ from app.worker.webhook_delivery import open_webhook_delivery
 
 logger = logging.getLogger(__name__)
 
-_STOP_SECONDS = 5.0
-"""What a job that is at it may still take when the worker is told to stop."""
-
-_BATCH = 1000
-
-_BATCH_SECONDS = 10.0
-"""What one batch may take."""
+_STOP_TIMEOUT = 5.0
+"""Timeout in seconds for running jobs when the worker stops."""
+_BATCH_SIZE = 1000
+_BATCH_TIMEOUT = 10.0
+"""Timeout of one batch in seconds."""
 
 
-class Batch(Protocol):
-    """Does a part of what there is to do, and says how much; see the repositories."""
+class BatchOperation(Protocol):
+    """Repository function that processes one batch of rows."""
 
     async def __call__(self, connection: DatabaseConnection, *, limit: int) -> int:
-        """Remove, or sum up, at most `limit` rows."""
+        """Process at most `limit` rows; return their number."""
         ...
 
 
-def jobs(settings: Settings, database: Database, load_published_text: LoadPublishedText) -> Iterator[Job]:
-    """List what there is to do."""
+def build_jobs(settings: Settings, database: Database, load_published_text: LoadPublishedText) -> Iterator[Job]:
+    """Yield the jobs that need no resources of their own."""
     catalog = ModelCatalog.from_settings(settings)
-    abandoned = TurnRecovery(
+    recovery = TurnRecovery(
         database, load_published_text, UsageEstimate(catalog.primary, settings.LLM_HISTORY_MESSAGES, catalog.cost)
     )
     deliveries_age = timedelta(days=settings.RETENTION_DELIVERY_DAYS)
-    yield Job("settle abandoned turns", 1.5, abandoned.recover_batch)
-    for name, walk in (
+    yield Job("settle abandoned turns", 1.5, recovery.recover_batch)
+    for name, reconciler in (
         ("compare sums by quarter", reconciliation.QUARTERLY),
         ("compare sums by day", reconciliation.DAILY),
         ("compare sums by week", reconciliation.WEEKLY),
     ):
-        yield Job(name, 10.0, UsageReconciliation(database, walk).compare_some)
-    for name, batch, interval in (
+        yield Job(name, 10.0, UsageReconciliation(database, reconciler).reconcile_windows)
+    for name, operation, interval in (
         ("sum up usage", rollup.roll_up, 2.0),
         ("purge idempotency keys", idempotency_keys.purge, 300.0),
         ("purge one-time tokens", one_time_tokens.purge, 300.0),
@@ -75,24 +73,24 @@ def jobs(settings: Settings, database: Database, load_published_text: LoadPublis
         ("purge job records", worker_jobs.purge, 3600.0),
         ("purge webhook deliveries", partial(deliveries.purge, age=deliveries_age), 3600.0),
     ):
-        yield Job(name, interval, _in_batches(database, batch))
+        yield Job(name, interval, _in_batches(database, operation))
 
 
-async def run(jobs: Sequence[Job], stopping: asyncio.Event) -> None:
-    """Run jobs until told to stop. One that is at it then may finish, within `_STOP_SECONDS`."""
+async def run_jobs(jobs: Sequence[Job], stopping: asyncio.Event) -> None:
+    """Run jobs until `stopping` is set, then wait up to `_STOP_TIMEOUT` for running ones and cancel the rest."""
     tasks = [asyncio.create_task(job.run(stopping)) for job in jobs]
     await stopping.wait()
-    await asyncio.wait(tasks, timeout=_STOP_SECONDS)
+    await asyncio.wait(tasks, timeout=_STOP_TIMEOUT)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def work(settings: Settings) -> None:
-    """Be a worker until SIGTERM or SIGINT.
+async def run_worker(settings: Settings) -> None:
+    """Run a worker until SIGTERM or SIGINT.
 
     Raises:
-        StartupError: PostgreSQL does not answer, or the schema is behind.
+        StartupError: PostgreSQL does not answer, or its schema is older than this release needs.
 
     """
     async with AsyncExitStack() as stack:
@@ -103,38 +101,40 @@ async def work(settings: Settings) -> None:
         breaker = RedisCircuitBreaker(redis, budget=settings.REDIS_TIMEOUT)
         stack.push_async_callback(breaker.close)
         webhooks = await stack.enter_async_context(open_webhook_delivery(settings, database))
-        todo = [
-            *jobs(settings, database, StreamBuffer(breaker, redis).published_text),
-            Job("deliver webhooks", 1.0, webhooks.deliver_some),
+        jobs = [
+            *build_jobs(settings, database, StreamBuffer(breaker, redis).published_text),
+            Job("deliver webhooks", 1.0, webhooks.deliver_due),
         ]
         if days := settings.RETENTION_SESSION_DAYS:
             retention = await stack.enter_async_context(open_session_retention(database, breaker, days=days))
-            todo.append(Job("delete unused sessions", 600.0, retention.delete_some))
+            jobs.append(Job("delete unused sessions", 600.0, retention.delete_unused))
         await wait_for_schema(database)
         heartbeat = Heartbeat(database, service="worker", version=settings.VERSION)
         heartbeat.add_stats("database", database.pool_stats)
         heartbeat.add_stats("redis", breaker.stats)
-        heartbeat.add_stats("webhooks", webhooks.figures)
-        heartbeat.add_report(JobReporter(todo).write)
+        heartbeat.add_stats("webhooks", webhooks.stats)
+        heartbeat.add_report(JobReporter(jobs).write)
         stack.push_async_callback(heartbeat.close)
-        # Until here there was nothing to finish: the signal itself ends the process.
+        # No job has started yet. Until here the default handlers of the signals end the process.
         stopping = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
         logger.info("worker started")
         heartbeat.start()
-        await run(todo, stopping)
+        await run_jobs(jobs, stopping)
     logger.info("worker stopped")
 
 
-def _in_batches(database: Database, batch: Batch) -> Callable[[], Awaitable[int]]:
-    async def work() -> int:
-        done = 0
-        while True:
-            async with database.autocommit(max_seconds=_BATCH_SECONDS) as connection:
-                count = await batch(connection, limit=_BATCH)
-            done += count
-            if count < _BATCH:
-                return done
+def _in_batches(database: Database, operation: BatchOperation) -> Callable[[], Awaitable[int]]:
+    """Return a job function that repeats `operation` until a batch is not full."""
 
-    return work
+    async def process_all() -> int:
+        processed = 0
+        while True:
+            async with database.autocommit(max_seconds=_BATCH_TIMEOUT) as connection:
+                count = await operation(connection, limit=_BATCH_SIZE)
+            processed += count
+            if count < _BATCH_SIZE:
+                return processed
+
+    return process_all

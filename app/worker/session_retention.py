@@ -1,4 +1,4 @@
-"""Sessions are kept for as long as the operator says."""
+"""Retention job: deletes chat sessions that have been unused for longer than the configured age."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,37 +12,37 @@ from app.database.repositories.chat.session_retention import UnusedSession
 from app.services.redis.cache_purger import CachePurger, running_cache_purger
 from app.services.redis.circuit_breaker import RedisCircuitBreaker
 
-_BATCH = 100
+_BATCH_SIZE = 100
 _RUN_SECONDS = 30.0
-"""After so long the rest waits for the next round."""
+"""Duration in seconds after which a run deletes no further session."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionRetention:
-    """Deletes what has not been used for long, as its owner would: copies in Redis go too."""
+    """Job that deletes unused sessions like their owner would, including the copies of their text in Redis."""
 
     database: Database
     breaker: RedisCircuitBreaker
     cache_purger: CachePurger
     age: timedelta
 
-    async def delete_some(self) -> int:
-        """Delete sessions for a while, and say how many.
+    async def delete_unused(self) -> int:
+        """Delete unused sessions for at most `_RUN_SECONDS`; return their number.
 
-        While Redis is away nothing is deleted: it may hold copies, and nothing here is urgent.
+        While the circuit breaker of Redis is open nothing is deleted, because copies in Redis could not be purged.
         """
         now = asyncio.get_running_loop().time
         deadline = now() + _RUN_SECONDS
-        done = 0
+        deleted = 0
         while not self.breaker.is_open and now() < deadline:
             async with self.database.autocommit() as connection:
-                unused = await session_retention.find_unused(connection, age=self.age, limit=_BATCH)
-            removed = [await self._delete(one) for one in unused if now() < deadline]
-            done += sum(removed)
-            # Those that somebody else is just removing will be gone the next time.
-            if len(unused) < _BATCH or not any(removed):
+                unused = await session_retention.find_unused(connection, age=self.age, limit=_BATCH_SIZE)
+            results = [await self._delete(session) for session in unused if now() < deadline]
+            deleted += sum(results)
+            # Without a deletion another worker is removing the same sessions: stop instead of reading them again.
+            if len(unused) < _BATCH_SIZE or not any(results):
                 break
-        return done
+        return deleted
 
     async def _delete(self, unused: UnusedSession) -> bool:
         async with self.database.transaction() as transaction:
@@ -56,6 +56,6 @@ class SessionRetention:
 async def open_session_retention(
     database: Database, breaker: RedisCircuitBreaker, *, days: int
 ) -> AsyncIterator[SessionRetention]:
-    """Lend what deletes sessions that nobody has used for so many days."""
+    """Open the retention job for sessions that have been unused for `days` days."""
     async with running_cache_purger(breaker) as cache_purger:
         yield SessionRetention(database, breaker, cache_purger, timedelta(days=days))

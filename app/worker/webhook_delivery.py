@@ -1,4 +1,7 @@
-"""Delivers events to the endpoints of webhooks: each at least once, and never from two processes at a time."""
+"""Webhook delivery job: posts outbox events to endpoints at least once, with back-off between attempts.
+
+A lease in PostgreSQL prevents two workers from delivering the same event at the same time.
+"""
 
 import asyncio
 import logging
@@ -30,7 +33,7 @@ from app.services.webhooks.payload import (
 
 logger = logging.getLogger(__name__)
 
-DELAYS = (
+RETRY_DELAYS = (
     timedelta(seconds=5),
     timedelta(seconds=30),
     timedelta(minutes=2),
@@ -42,133 +45,141 @@ DELAYS = (
     timedelta(hours=6),
     timedelta(hours=10),
 )
-"""Pauses after failed attempts: the eleventh and last is about a day after the first."""
+"""Back-off: pauses after failed attempts. The eleventh and last attempt is about 24 hours after the first."""
 JITTER = 0.2
-"""Share of its pause by which an attempt may be early or late: what failed together does not come back together."""
+"""Fraction of a pause by which it is randomly shortened or lengthened, so that retries do not arrive together."""
 MAX_RETRY_AFTER = timedelta(hours=1)
-"""As much of a receiver's `Retry-After` as is granted."""
+"""Maximum pause that a receiver can request with `Retry-After`."""
 DISABLE_AFTER = timedelta(hours=18)
-"""An endpoint that has taken nothing for so long is disabled when an event for it is given up."""
+"""An endpoint that has failed for this long is disabled when the last attempt of an event fails."""
 DISABLE_REGARDLESS_AFTER = timedelta(hours=48)
-"""After so long it is disabled whatever becomes of its events: in a long queue none has its last attempt in a day."""
+"""An endpoint that has failed for this long is disabled at any failed attempt.
+
+In a long queue an event may reach its last attempt much later than `DISABLE_AFTER`.
+"""
 LEASE_MARGIN = timedelta(seconds=15)
-"""What all the rest of a delivery may take besides the receiver."""
-CONCURRENCY_PER_ENDPOINT = 4
-"""Deliveries that one process has under way."""
-CONCURRENCY = 50 * CONCURRENCY_PER_ENDPOINT
-"""There are 50 endpoints at most, so none ever waits for another."""
+"""Part of a lease that is reserved for everything but the request to the receiver."""
+MAX_CONCURRENT_PER_ENDPOINT = 4
+"""Maximum number of concurrent deliveries to one endpoint in this process."""
+MAX_CONCURRENT = 50 * MAX_CONCURRENT_PER_ENDPOINT
+"""Maximum number of concurrent deliveries in this process: enough for the maximum of 50 endpoints."""
 
 _RUN_SECONDS = 3.0
-"""How long a round looks for more, while it finds some."""
+"""Duration in seconds after which a run claims no further deliveries."""
 _POLL_INTERVAL = 0.5
-"""How soon it looks for more, while none of those under way comes to an end."""
+"""Maximum pause in seconds between two claims while deliveries are running."""
 _STOP_TIMEOUT = 5.0
-"""What a stopping process lets those take that are under way."""
-_STORE_RETRY_SECONDS = 1.0
-"""Pause before an outcome is noted that could not be."""
-_SYSTEM = RequestOrigin(ip=None, user_agent=None, request_id=None)
+"""Timeout in seconds for running deliveries when the worker stops."""
+_STORE_RETRY_DELAY = 1.0
+"""Pause in seconds before storing an outcome is retried."""
+_SYSTEM_ORIGIN = RequestOrigin(ip=None, user_agent=None, request_id=None)
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookDelivery:
-    """Takes events out of the outbox and posts them, many at once, so that a slow receiver keeps no other waiting."""
+    """Job that claims due deliveries from the outbox and posts them concurrently.
+
+    The limit per endpoint keeps a slow receiver from delaying the others.
+    """
 
     database: Database
     client: SsrfSafeClient
     secrets: WebhookSecrets
     timeout: float
-    """Seconds that a receiver may take."""
-    delays: Sequence[timedelta] = DELAYS
-    _under_way: dict[asyncio.Task[None], int] = field(default_factory=dict)
-    """With the key of the endpoint."""
+    """Timeout of the request to a receiver in seconds."""
+    retry_delays: Sequence[timedelta] = RETRY_DELAYS
+    _running: dict[asyncio.Task[None], int] = field(default_factory=dict)
+    """Running deliveries, with the internal key of their endpoint."""
 
-    async def deliver_some(self) -> int:
-        """Begin what is due, for a few seconds, and say how much that was. What takes longer goes on afterwards.
+    async def deliver_due(self) -> int:
+        """Start due deliveries for up to `_RUN_SECONDS`; return their number. They may run on after the call.
 
         Raises:
-            DatabaseUnavailableError: PostgreSQL is away. What was claimed is due again when its lease is over.
+            DatabaseUnavailableError: PostgreSQL is unavailable. Claimed deliveries are due again after their lease.
 
         """
-        begun = 0
+        started = 0
         until = time.monotonic() + _RUN_SECONDS
         while True:
-            begun += await self._begin_some()
-            if not self._under_way or time.monotonic() > until:
-                return begun
-            await asyncio.wait(self._under_way, timeout=_POLL_INTERVAL, return_when=asyncio.FIRST_COMPLETED)
+            started += await self._start_due()
+            if not self._running or time.monotonic() > until:
+                return started
+            await asyncio.wait(self._running, timeout=_POLL_INTERVAL, return_when=asyncio.FIRST_COMPLETED)
 
     async def close(self) -> None:
-        """Let what is under way end, for some seconds. The rest is due again when its lease is over."""
-        if not self._under_way:
+        """Wait up to `_STOP_TIMEOUT` for running deliveries and cancel the rest; their leases then expire."""
+        if not self._running:
             return
-        _, unfinished = await asyncio.wait(self._under_way, timeout=_STOP_TIMEOUT)
+        _, unfinished = await asyncio.wait(self._running, timeout=_STOP_TIMEOUT)
         for task in unfinished:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
 
-    def figures(self) -> dict[str, int]:
-        """Tell how many deliveries are under way."""
-        return {"under_way": len(self._under_way)}
+    def stats(self) -> dict[str, int]:
+        """Return the number of running deliveries, for the heartbeat."""
+        return {"under_way": len(self._running)}
 
-    async def _begin_some(self) -> int:
-        """Claim as much of what is due as there is room for, and begin with it."""
-        room = CONCURRENCY - len(self._under_way)
-        if not room:
+    async def _start_due(self) -> int:
+        """Claim due deliveries up to the concurrency limit and start them; return their number."""
+        capacity = MAX_CONCURRENT - len(self._running)
+        if not capacity:
             return 0
         claimed_at = time.monotonic()
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             claimed = await deliveries.claim(
                 connection,
                 lease=timedelta(seconds=self.timeout) + LEASE_MARGIN,
-                limit=room,
-                per_endpoint=CONCURRENCY_PER_ENDPOINT,
-                under_way=list(self._under_way.values()),
+                limit=capacity,
+                per_endpoint=MAX_CONCURRENT_PER_ENDPOINT,
+                under_way=list(self._running.values()),
             )
         for delivery in claimed:
             task = asyncio.create_task(self._deliver(delivery, claimed_at))
-            self._under_way[task] = delivery.endpoint_id
-            task.add_done_callback(self._under_way.pop)
+            self._running[task] = delivery.endpoint_id
+            task.add_done_callback(self._running.pop)
         return len(claimed)
 
     async def _deliver(self, delivery: ClaimedDelivery, claimed_at: float) -> None:
         try:
-            # Of the lease, not of its own: a process that was frozen meanwhile must not post what is another's by now.
-            left = self.timeout - (time.monotonic() - claimed_at)
-            if left > 0:
-                attempt = await self._attempt(delivery, max_seconds=left)
-                await self._note(delivery, attempt, until=claimed_at + self.timeout + LEASE_MARGIN.total_seconds())
+            # Measured from the claim: a process that was suspended must not post after its lease has expired.
+            remaining = self.timeout - (time.monotonic() - claimed_at)
+            if remaining > 0:
+                attempt = await self._attempt(delivery, max_seconds=remaining)
+                await self._record_attempt(
+                    delivery, attempt, until=claimed_at + self.timeout + LEASE_MARGIN.total_seconds()
+                )
         except DatabaseUnavailableError:
-            pass  # the job says so; the event will be delivered once more
+            pass  # logged by the job; the event is delivered again after its lease
         except Exception:
-            logger.exception("webhook delivery failed")
+            logger.exception("unexpected error in webhook delivery")
 
     async def _attempt(self, delivery: ClaimedDelivery, *, max_seconds: float) -> DeliveryAttempt:
         started = time.monotonic()
         now = datetime.now(UTC)
         log: dict[str, object] = {"at": now.isoformat(), "attempt": delivery.attempt}
-        reply: ResponseHead | None = None
+        response: ResponseHead | None = None
         error: str | None = None
         try:
             body = serialize_event(delivery)
-            headers = signed_headers(delivery, body, secrets=self._secrets_of(delivery), now=now)
+            headers = signed_headers(delivery, body, secrets=self._signing_secrets(delivery), now=now)
             log["request"] = redacted_request_headers(headers)
-            reply = await self.client.post(delivery.url, headers=headers, content=body, max_seconds=max_seconds)
+            response = await self.client.post(delivery.url, headers=headers, content=body, max_seconds=max_seconds)
         except MissingSecretError:
             error = "no_secret"
         except OutgoingRequestError as failure:
             error = failure.reason
         except Exception:
-            # Noted like any other failure, so that it comes to an end.
-            logger.exception("webhook delivery failed")
+            # Stored like any other failure, so that the number of attempts stays limited.
+            logger.exception("unexpected error in webhook delivery")
             error = "internal_error"
         else:
-            log["response"] = redacted_response_headers(reply)
-            if not HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES:
+            log["response"] = redacted_response_headers(response)
+            if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
                 error = "status"
         log |= {"duration_ms": round((time.monotonic() - started) * 1000), "error_code": error}
-        return self._judge(delivery, reply, error, log)
+        return self._classify(delivery, response, error, log)
 
-    def _secrets_of(self, delivery: ClaimedDelivery) -> tuple[str, ...]:
+    def _signing_secrets(self, delivery: ClaimedDelivery) -> tuple[str, ...]:
         return self.secrets.signing(
             delivery.endpoint_uuid,
             generation=delivery.secret_generation,
@@ -176,29 +187,30 @@ class WebhookDelivery:
             uses_shared=delivery.uses_shared_secret,
         )
 
-    def _judge(
-        self, delivery: ClaimedDelivery, reply: ResponseHead | None, error: str | None, log: dict[str, object]
+    def _classify(
+        self, delivery: ClaimedDelivery, response: ResponseHead | None, error: str | None, log: dict[str, object]
     ) -> DeliveryAttempt:
-        status = reply.status if reply else None
+        status = response.status if response else None
         if error is None:
             return DeliveryAttempt("delivered", log, response_status=status)
-        if status == HTTPStatus.GONE or delivery.attempt > len(self.delays):
+        if status == HTTPStatus.GONE or delivery.attempt > len(self.retry_delays):
             return DeliveryAttempt("failed", log, response_status=status, error_code=error)
-        pause = self.delays[delivery.attempt - 1] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - not a secret
-        delay = max(pause, _retry_after(reply))
+        factor = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - not a secret
+        pause = self.retry_delays[delivery.attempt - 1] * factor
+        delay = max(pause, _retry_after(response))
         return DeliveryAttempt("postponed", log, response_status=status, error_code=error, delay=delay)
 
-    async def _note(self, delivery: ClaimedDelivery, attempt: DeliveryAttempt, *, until: float) -> None:
-        """Write down what came of it. While the lease lasts, an outage of PostgreSQL is waited out."""
-        # At least one attempt, even if the lease is over: it counts unless another process has claimed the event.
+    async def _record_attempt(self, delivery: ClaimedDelivery, attempt: DeliveryAttempt, *, until: float) -> None:
+        """Store and log an attempt. While PostgreSQL is unavailable, retry until the lease ends at `until`."""
+        # At least one try, even if the lease is over: it counts unless another process has claimed the event.
         await retry_until_available(
-            lambda: self._note_once(delivery, attempt),
+            lambda: self._store_attempt(delivery, attempt),
             max_seconds=max(REQUEST_TIMEOUT, until - time.monotonic()),
-            interval=_STORE_RETRY_SECONDS,
+            interval=_STORE_RETRY_DELAY,
         )
-        _log(delivery, attempt)
+        _log_attempt(delivery, attempt)
 
-    async def _note_once(self, delivery: ClaimedDelivery, attempt: DeliveryAttempt) -> None:
+    async def _store_attempt(self, delivery: ClaimedDelivery, attempt: DeliveryAttempt) -> None:
         if attempt.outcome == "delivered":
             async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                 await deliveries.record_attempt(connection, delivery, attempt)
@@ -212,14 +224,14 @@ class WebhookDelivery:
             if endpoint is None:
                 return
             await audit_log.record(
-                session, NewAuditEntry("webhook.disabled", target=endpoint, details={"reason": reason}), _SYSTEM
+                session, NewAuditEntry("webhook.disabled", target=endpoint, details={"reason": reason}), _SYSTEM_ORIGIN
             )
         logger.error("webhook endpoint disabled", extra={"endpoint": str(endpoint), "reason": reason})
 
 
 @asynccontextmanager
 async def open_webhook_delivery(settings: Settings, database: Database) -> AsyncIterator[WebhookDelivery]:
-    """Open what delivers events. When the block ends, what is under way then may end too, for some seconds."""
+    """Open the delivery job. On exit it waits up to `_STOP_TIMEOUT` for running deliveries."""
     client = SsrfSafeClient(AllowedHosts.parse(settings.WEBHOOK_ALLOWED_HOSTS))
     secrets = WebhookSecrets.from_secret(settings.SECRET_KEY.get_secret_value(), settings.webhook_secrets)
     delivery = WebhookDelivery(database, client, secrets, timeout=settings.WEBHOOK_TIMEOUT)
@@ -237,21 +249,21 @@ def _reason_to_disable(attempt: DeliveryAttempt, failing_for: timedelta) -> str 
     return "failing" if failing_for >= limit else None
 
 
-def _retry_after(reply: ResponseHead | None) -> timedelta:
-    """Return how long a receiver asks to be left alone (RFC 9110, section 10.2.3: in seconds)."""
-    for name, value in reply.headers if reply else []:
+def _retry_after(response: ResponseHead | None) -> timedelta:
+    """Return the pause that a receiver requests in seconds (RFC 9110, section 10.2.3); 0 without a valid header."""
+    for name, value in response.headers if response else []:
         if name.lower() == "retry-after" and value.isascii() and value.isdigit():
             return min(timedelta(seconds=int(value[:9])), MAX_RETRY_AFTER)
     return timedelta(0)
 
 
-def _log(delivery: ClaimedDelivery, attempt: DeliveryAttempt) -> None:
+def _log_attempt(delivery: ClaimedDelivery, attempt: DeliveryAttempt) -> None:
     level, message = {
         "delivered": (logging.DEBUG, "webhook delivered"),
-        "postponed": (logging.INFO, "webhook postponed"),
-        "failed": (logging.WARNING, "webhook given up"),
+        "postponed": (logging.INFO, "webhook retry scheduled"),
+        "failed": (logging.WARNING, "webhook delivery failed"),
     }[attempt.outcome]
-    facts = {
+    fields = {
         "endpoint": str(delivery.endpoint_uuid),
         "event": str(delivery.event_id),
         "type": delivery.type,
@@ -259,4 +271,4 @@ def _log(delivery: ClaimedDelivery, attempt: DeliveryAttempt) -> None:
         "code": attempt.error_code,
         "response_status": attempt.response_status,
     }
-    logger.log(level, message, extra=facts)
+    logger.log(level, message, extra=fields)

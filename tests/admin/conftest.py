@@ -60,6 +60,6 @@ def ledger(
     if longer:  # as the worker notes when it has compared them often enough to rely on them
         sql.do(
             "INSERT INTO usage_repair (id, passes) SELECT unnest(%s), 100",
-            [[rollup_tables.DAILY_RECONCILIATION, rollup_tables.WEEKLY_RECONCILIATION]],
+            [[rollup_tables.DAILY_RECONCILIATION_ID, rollup_tables.WEEKLY_RECONCILIATION_ID]],
         )
     return calls

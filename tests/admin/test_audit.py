@@ -168,7 +168,7 @@ async def test_who_stops_being_an_admin_gets_no_more_of_the_file(
     login = sql.value("SELECT uuid FROM auth_sessions")
     caller = Principal(id=0, uuid=UUID(admin.id), role="admin", is_verified=True, session_uuid=login)
     query = AuditExportQuery(format="jsonl")
-    pieces = await audit_module.export(pool, caller, query, RequestOrigin(None, None, None))
+    pieces = await audit_module.export_entries(pool, caller, query, RequestOrigin(None, None, None))
     assert (await anext(pieces)).count(b"\n") == 2
     assert (await anext(pieces)).count(b"\n") == 2
     sql.do(f"UPDATE users SET {change} WHERE uuid = %s", [admin.id])  # noqa: S608 - one of ours

@@ -12,7 +12,7 @@ import pytest
 
 from app.admin.analytics import usage_reports
 from app.admin.analytics.time_ranges import TimeRange
-from app.admin.csv_export import csv_file, iterate_rows
+from app.admin.csv_export import iterate_rows, write_csv
 from app.admin.schemas.analytics import ErrorRow, UserRow
 from app.database.connection import Database
 from tests.admin.conftest import Figures
@@ -26,7 +26,7 @@ def failed(model: str, calls: int = 1) -> ErrorRow:
 
 
 async def written(*rows: ErrorRow) -> bytes:
-    file = await csv_file(ErrorRow, iterate_rows(rows))
+    file = await write_csv(ErrorRow, iterate_rows(rows))
     content = b"".join([piece async for piece in file.pieces])
     assert len(content) == file.size
     return content
@@ -60,7 +60,7 @@ async def test_a_long_file_takes_little_memory() -> None:
 
     tracemalloc.start()
     try:
-        file = await csv_file(ErrorRow, rows())
+        file = await write_csv(ErrorRow, rows())
         sizes = [len(piece) async for piece in file.pieces]
         _, peak = tracemalloc.get_traced_memory()
     finally:
@@ -83,7 +83,7 @@ async def test_what_cannot_be_read_to_its_end_makes_no_file() -> None:
             is_closed = True
 
     with pytest.raises(ZeroDivisionError):
-        await csv_file(ErrorRow, rows())
+        await write_csv(ErrorRow, rows())
     assert is_closed
 
 
@@ -111,7 +111,7 @@ def many_accounts(sql: Sql) -> int:
 
 
 async def test_no_connection_is_held_while_a_client_takes_the_file(pool: Database, many_accounts: int) -> None:
-    file = await csv_file(UserRow, usage_reports.all_user_rows(pool, "cost", NOVEMBER))
+    file = await write_csv(UserRow, usage_reports.all_user_rows(pool, "cost", NOVEMBER))
     first = await anext(file.pieces)
     assert pool.engine.pool.checkedout() == 0  # type: ignore[attr-defined] # of the pool that engines have
     rest = [piece async for piece in file.pieces]

@@ -358,9 +358,9 @@ def test_a_worker_waits_for_postgresql_and_goes_on(
     try:
         worker.wait_for("worker started")
         postgres.stop()
-        worker.wait_for("job waits for the database")
+        worker.wait_for("job waiting for database")
         postgres.start()
-        worker.wait_for("job goes on")
+        worker.wait_for("job recovered")
         assert worker.exit_code() is None
         sql = Sql(postgres.url())
         answer = chat.ask(chat.open(), "Hi")["ai_response"]["id"]
@@ -368,7 +368,7 @@ def test_a_worker_waits_for_postgresql_and_goes_on(
         status = "SELECT status FROM chat_messages WHERE uuid = %s"
         Provider.wait_until(lambda: sql.value(status, [answer]) == "interrupted", timeout=10)
         sql.close()
-        waited = [line["job"] for line in worker.log_lines() if line["message"] == "job waits for the database"]
+        waited = [line["job"] for line in worker.log_lines() if line["message"] == "job waiting for database"]
         assert len(waited) == len(set(waited))
     finally:
         worker.stop()

@@ -38,12 +38,12 @@ async def test_a_job_survives_what_its_rounds_meet_and_says_so_once(caplog: pyte
     with caplog.at_level(logging.INFO):
         await ran(away, away, away, 7, fault, TimeoutError(), 0)
     assert [record.message for record in caplog.records] == [
-        "job waits for the database",
-        "job goes on",
-        "job done",
+        "job waiting for database",
+        "job recovered",
+        "job completed",
         "job failed",
-        "job waits for the database",
-        "job goes on",
+        "job waiting for database",
+        "job recovered",
     ]
 
 
@@ -77,7 +77,7 @@ async def test_a_report_that_comes_late_adds_to_the_counts_and_hides_nothing_new
     async with pool.autocommit() as connection:
         await JobReporter([await ran(ValueError(), 5)]).write(connection, last)
         (before,) = sql.rows("SELECT * FROM worker_jobs")
-        await worker_jobs.add(connection, late, [report])
+        await worker_jobs.add_reports(connection, late, [report])
     (after,) = sql.rows("SELECT * FROM worker_jobs")
     assert after == before | {"rounds": 3, "failures": 2, "handled": 7, "interval_seconds": 1}
 
@@ -118,7 +118,7 @@ async def test_two_workers_that_report_at_once_lose_nothing_and_do_not_deadlock(
     async def publish(order: list[str]) -> None:
         for _ in range(10):
             async with pool.autocommit() as connection:
-                await worker_jobs.add(connection, uuid4(), [report(name) for name in order])
+                await worker_jobs.add_reports(connection, uuid4(), [report(name) for name in order])
 
     await asyncio.gather(publish(names), publish(names[::-1]), publish(names))
     assert sql.rows("SELECT DISTINCT rounds, handled FROM worker_jobs") == [{"rounds": 30, "handled": 60}]

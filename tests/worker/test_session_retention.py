@@ -67,12 +67,12 @@ async def test_what_was_not_used_for_so_long_goes_with_its_copies_and_the_rest_s
 ) -> None:
     gone = open_session(sql, "gone", days_ago=30.01)
     open_session(sql, "kept", days_ago=29.99)
-    assert await retention.delete_some() == 1
+    assert await retention.delete_unused() == 1
     assert titles(sql) == ["kept"]
     assert sql.value("SELECT count(*) FROM chat_messages") == 2
     async with breaker.guard() as redis:
         assert await redis.exists(cache_index_of_session(gone).deleted)
-    assert await retention.delete_some() == 0
+    assert await retention.delete_unused() == 0
 
 
 async def test_receivers_of_webhooks_are_told_as_if_their_owner_had_deleted_them(
@@ -80,7 +80,7 @@ async def test_receivers_of_webhooks_are_told_as_if_their_owner_had_deleted_them
 ) -> None:
     gone = open_session(sql, "gone", days_ago=40)
     sql.do("INSERT INTO webhook_endpoints (uuid, url, events) VALUES (gen_random_uuid(), 'https://a.example', '{*}')")
-    assert await retention.delete_some() == 1
+    assert await retention.delete_unused() == 1
     (event,) = sql.rows("SELECT type, data FROM webhook_deliveries")
     assert (event["type"], event["data"]["session_id"]) == ("session.deleted", str(gone))
 
@@ -88,10 +88,10 @@ async def test_receivers_of_webhooks_are_told_as_if_their_owner_had_deleted_them
 async def test_all_of_many_go_in_batches(
     retention: SessionRetention, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "_BATCH", 2)
+    monkeypatch.setattr(service, "_BATCH_SIZE", 2)
     for number in range(5):
         open_session(sql, str(number), days_ago=40)
-    assert await retention.delete_some() == 5
+    assert await retention.delete_unused() == 5
     assert titles(sql) == []
 
 
@@ -100,7 +100,7 @@ async def test_a_round_ends_when_its_time_is_over(
 ) -> None:
     open_session(sql, "old", days_ago=40)
     monkeypatch.setattr(service, "_RUN_SECONDS", 0)
-    assert await retention.delete_some() == 0
+    assert await retention.delete_unused() == 0
 
 
 async def test_a_session_that_is_used_again_at_the_last_moment_stays(pool: Database, sql: Sql) -> None:
@@ -117,7 +117,7 @@ async def test_a_long_session_goes_in_parts(
     monkeypatch.setattr(erasure, "_BATCH", 10)
     open_session(sql, "long", days_ago=40, messages=55)
     with counted_statements() as statements:
-        assert await retention.delete_some() == 1
+        assert await retention.delete_unused() == 1
     assert len([one for one in statements if one.startswith("DELETE FROM chat_messages")]) >= 6
     assert sql.value("SELECT count(*) FROM chat_messages") == 0
 
@@ -131,7 +131,7 @@ async def test_two_workers_delete_each_session_once_and_wait_for_nobody(
         open_session_retention(pool, breaker, days=30) as first,
         open_session_retention(pool, breaker, days=30) as second,
     ):
-        assert sum(await asyncio.gather(first.delete_some(), second.delete_some())) == 20
+        assert sum(await asyncio.gather(first.delete_unused(), second.delete_unused())) == 20
     assert titles(sql) == []
 
 
@@ -142,10 +142,10 @@ async def test_while_redis_is_open_nothing_is_deleted(pool: Database, sql: Sql) 
     try:
         async with open_session_retention(pool, breaker, days=30) as retention:
             # The first failure is what shows that it is away.
-            assert await retention.delete_some() == 1
+            assert await retention.delete_unused() == 1
             open_session(sql, "another", days_ago=40)
             assert breaker.is_open
-            assert await retention.delete_some() == 0
+            assert await retention.delete_unused() == 0
     finally:
         await breaker.close()
         await client.aclose()

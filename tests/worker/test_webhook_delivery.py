@@ -23,12 +23,12 @@ from app.database.repositories.webhooks.event_outbox import WebhookEvent
 from app.services.http.ssrf_safe_client import SsrfSafeClient
 from app.worker import webhook_delivery
 from app.worker.webhook_delivery import (
-    CONCURRENCY_PER_ENDPOINT,
-    DELAYS,
     DISABLE_AFTER,
     DISABLE_REGARDLESS_AFTER,
     JITTER,
+    MAX_CONCURRENT_PER_ENDPOINT,
     MAX_RETRY_AFTER,
+    RETRY_DELAYS,
     WebhookDelivery,
 )
 from tests.fixtures.database import Sql
@@ -110,7 +110,7 @@ async def emit(database: Database, count: int = 1, **data: object) -> list[str]:
 async def deliver(delivery: WebhookDelivery) -> int:
     """Deliver what is due, to the end."""
     begun = 0
-    while count := await delivery.deliver_some():
+    while count := await delivery.deliver_due():
         begun += count
     return begun
 
@@ -170,7 +170,8 @@ async def test_a_receiver_that_fails_three_times_gets_the_event_once_it_is_well(
     for number in range(3):
         assert await deliver(delivery) == 1
         assert await deliver(delivery) == 0  # it is not due
-        assert DELAYS[number] * (1 - JITTER) - timedelta(seconds=2) <= pause(sql) <= DELAYS[number] * (1 + JITTER)
+        delay = RETRY_DELAYS[number]
+        assert delay * (1 - JITTER) - timedelta(seconds=2) <= pause(sql) <= delay * (1 + JITTER)
         assert sql.value("SELECT failing_since IS NOT NULL FROM webhook_endpoints")
         make_due(sql)
     assert await deliver(delivery) == 1
@@ -233,9 +234,9 @@ async def test_an_address_inside_is_never_connected_to(pool: Database, receiver:
     [
         ("60", timedelta(seconds=60)),
         ("99999999999999999999", MAX_RETRY_AFTER),
-        ("-5", DELAYS[0]),
-        ("soon", DELAYS[0]),
-        ("²", DELAYS[0]),
+        ("-5", RETRY_DELAYS[0]),
+        ("soon", RETRY_DELAYS[0]),
+        ("²", RETRY_DELAYS[0]),
     ],
 )
 async def test_a_receiver_may_ask_for_a_longer_pause(
@@ -324,7 +325,7 @@ async def test_after_a_day_an_event_is_given_up_and_with_it_who_took_nothing(
     make_endpoint(sql, receiver.url)
     receiver.always(replies(500))
     await emit(pool)
-    for number in range(len(DELAYS)):
+    for number in range(len(RETRY_DELAYS)):
         await deliver(delivery)
         assert outcome(sql)["status"] == "pending"
         assert outcome(sql)["attempts"] == number + 1
@@ -356,11 +357,12 @@ async def test_who_takes_nothing_for_two_days_is_disabled_though_no_event_has_be
 
 
 def test_attempts_go_on_for_a_day() -> None:
-    assert timedelta(hours=23) < sum(DELAYS, timedelta()) < timedelta(hours=25)
+    assert timedelta(hours=23) < sum(RETRY_DELAYS, timedelta()) < timedelta(hours=25)
     # Whoever fails all of them has failed for long enough, however the pauses fell out.
-    assert sum(DELAYS, timedelta()) * (1 - JITTER) > DISABLE_AFTER
+    total = sum(RETRY_DELAYS, timedelta())
+    assert total * (1 - JITTER) > DISABLE_AFTER
     # Nobody is disabled while an event that came alone still has attempts to come.
-    assert sum(DELAYS, timedelta()) * (1 + JITTER) + len(DELAYS) * MAX_RETRY_AFTER < DISABLE_REGARDLESS_AFTER
+    assert total * (1 + JITTER) + len(RETRY_DELAYS) * MAX_RETRY_AFTER < DISABLE_REGARDLESS_AFTER
 
 
 async def test_another_delivery_begins_the_attempts_anew(
@@ -372,7 +374,7 @@ async def test_another_delivery_begins_the_attempts_anew(
     receiver.script(replies(500))
     await deliver(delivery)
     assert outcome(sql)["status"] == "pending"
-    assert pause(sql) <= DELAYS[0] * (1 + JITTER)
+    assert pause(sql) <= RETRY_DELAYS[0] * (1 + JITTER)
     make_due(sql)
     await deliver(delivery)
     assert [request.headers["webhook-id"] for request in receiver.requests] == [event_id] * 2
@@ -421,10 +423,10 @@ async def test_a_receiver_that_hangs_keeps_no_other_waiting(
     while len(other_receiver.requests) < 50:
         assert time.monotonic() - started < 4  # the first of those that hang are still under way
         await asyncio.sleep(0.01)
-    while delivery.figures() != {"under_way": CONCURRENCY_PER_ENDPOINT}:
+    while delivery.stats() != {"under_way": MAX_CONCURRENT_PER_ENDPOINT}:
         assert time.monotonic() - started < 4
         await asyncio.sleep(0.01)
-    assert len(receiver.requests) == receiver.connections == CONCURRENCY_PER_ENDPOINT
+    assert len(receiver.requests) == receiver.connections == MAX_CONCURRENT_PER_ENDPOINT
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)
 
@@ -472,7 +474,7 @@ async def test_an_outage_while_a_receiver_answers_is_waited_out(
 ) -> None:
     make_endpoint(sql, receiver.url)
     await emit(pool)
-    monkeypatch.setattr(webhook_delivery, "_STORE_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(webhook_delivery, "_STORE_RETRY_DELAY", 0.01)
     settle = deliveries.record_attempt
     failures = iter([DatabaseUnavailableError()] * 3)
 
@@ -501,7 +503,7 @@ async def test_a_process_that_was_frozen_posts_nothing_late(
 
     monkeypatch.setattr(deliveries, "claim", frozen)
     async with deliverer(pool, max_seconds=0.1) as delivery:
-        assert await delivery.deliver_some() == 1
+        assert await delivery.deliver_due() == 1
     assert receiver.connections == 0
     assert outcome(sql)["status"] == "pending"
     make_due(sql)
@@ -527,7 +529,7 @@ async def test_a_fault_of_our_own_comes_to_an_end_too(
     monkeypatch.setattr(webhook_delivery, "serialize_event", fail)
     await deliver(delivery)
     assert outcome(sql) == {"status": "pending", "attempts": 1, "response_status": None, "error_code": "internal_error"}
-    assert "webhook delivery failed" in caplog.text
+    assert "unexpected error in webhook delivery" in caplog.text
 
 
 async def test_who_stops_lets_those_under_way_end_and_leaves_the_others_to_their_lease(
@@ -539,8 +541,8 @@ async def test_who_stops_lets_those_under_way_end_and_leaves_the_others_to_their
     await emit(pool, 2)
     receiver.script(replies(204, after=0.2), hangs())
     async with deliverer(pool) as delivery:
-        await delivery.deliver_some()
-        await delivery.deliver_some()
+        await delivery.deliver_due()
+        await delivery.deliver_due()
         await asyncio.to_thread(receiver.wait_for_requests, 2)
     assert [row["status"] for row in sql.rows("SELECT status FROM webhook_deliveries ORDER BY status")] == [
         "delivered",

@@ -29,8 +29,8 @@ from app.database.models import ChatSession, LlmCall, User
 from app.database.repositories.chat import turns
 from app.database.repositories.chat.turns import Answer, NewTurn, StartedTurn
 from app.database.repositories.usage.ledger import LedgerEntry
-from app.worker import __main__ as worker_module
-from app.worker.scheduler import jobs
+from app.worker import scheduler
+from app.worker.scheduler import build_jobs
 from local.paths import PROJECT
 from tests.fixtures.database import Sql
 from tests.fixtures.processes import ChatProcess, WorkerProcess, environment
@@ -426,16 +426,16 @@ PURGED = {
 async def test_what_is_long_over_is_removed_in_batches_and_the_rest_stays(
     pool: Database, sql: Sql, settings: Settings, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    monkeypatch.setattr(worker_module, "_BATCH", 2)
+    monkeypatch.setattr(scheduler, "_BATCH_SIZE", 2)
     rows = f"SELECT count(*) FROM {PURGED[what].split()[2]}"  # noqa: S608 - one of ours
     user = sql.value(ADA)
     sql.do(PURGED[what], {"user": user, "from": 1, "to": 5})
     sql.do(PURGED[what], {"user": user, "from": -3600, "to": -3598})
     (job,) = [
         job
-        for job in jobs(settings, pool, turn_recovery(pool).load_published_text)
+        for job in build_jobs(settings, pool, turn_recovery(pool).load_published_text)
         if job.name.endswith(what.rpartition(" ")[2])
     ]
-    assert await job.work() == 5
+    assert await job.run_once() == 5
     assert sql.value(rows) == 3
-    assert await job.work() == 0
+    assert await job.run_once() == 0

@@ -7,7 +7,7 @@ from app.admin.schemas.analytics_queries import RetentionQuery
 from app.core.exceptions import InvalidFieldError
 from app.database.connection import Database
 from app.database.repositories.analytics import cohorts
-from app.database.repositories.analytics.cohorts import Activity
+from app.database.repositories.analytics.cohorts import CohortActivity
 
 _MAX_COHORTS = 60
 
@@ -28,12 +28,12 @@ async def retention_report(database: Database, query: RetentionQuery, span: Time
             "query.cohort", "too_many_cohorts", f"must not make more than {_MAX_COHORTS} cohorts of the range"
         )
     async with database.read_only() as session:
-        found = {(row.cohort, row.period): row for row in await cohorts.read(session, edges)}
+        found = {(row.cohort, row.period): row for row in await cohorts.read_activity(session, edges)}
     buckets = span.local_buckets(edges)
     rows = []
     for cohort, (start, end) in enumerate(buckets):
         for period in range(cohort, len(buckets)):
-            row = found.get((cohort, period), Activity(cohort, period, 0, 0))
+            row = found.get((cohort, period), CohortActivity(cohort, period, 0, 0))
             rows.append(
                 RetentionRow(
                     cohort_start=start,

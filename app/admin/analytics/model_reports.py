@@ -18,9 +18,13 @@ from app.admin.schemas.analytics_queries import LatencyQuery, ListQuery
 from app.core.exceptions import InvalidFieldError
 from app.database.connection import Database
 from app.database.repositories.analytics import latency_percentiles, usage_reports
-from app.database.repositories.analytics.latency_percentiles import LatencyGroup, LatencyPercentiles, Measured
-from app.database.repositories.analytics.report_columns import total
-from app.database.repositories.analytics.usage_reports import amount
+from app.database.repositories.analytics.latency_percentiles import (
+    LatencyGroup,
+    LatencyMeasurements,
+    LatencyPercentiles,
+)
+from app.database.repositories.analytics.report_columns import sum_metrics
+from app.database.repositories.analytics.usage_reports import order_value
 
 _ALL = LatencyGroup(None, None)
 
@@ -28,10 +32,10 @@ _ALL = LatencyGroup(None, None)
 async def model_report(database: Database, query: ListQuery, span: TimeRange) -> ModelReport:
     """Return what each model did."""
     async with database.read_only() as session:
-        models = await usage_reports.models(session, span.start, span.end)
+        models = await usage_reports.usage_by_model(session, span.start, span.end)
         # A little later, and so perhaps of an answer more.
-        times = await latency_percentiles.of_buckets(session, [span.start, span.end], by_model=True)
-    first = sorted(models, key=lambda model: (-amount(query.order, models[model]), model))
+        times = await latency_percentiles.percentiles_by_bucket(session, [span.start, span.end], by_model=True)
+    first = sorted(models, key=lambda model: (-order_value(query.order, models[model]), model))
     rows = [
         ModelRow(
             model=model,
@@ -41,7 +45,7 @@ async def model_report(database: Database, query: ListQuery, span: TimeRange) ->
         )
         for model in first
     ]
-    totals = UsageFigures(**usage_fields(total(models.values())))
+    totals = UsageFigures(**usage_fields(sum_metrics(models.values())))
     return ModelReport(**report_fields(span), totals=totals, rows=rows)
 
 
@@ -55,7 +59,7 @@ async def latency_report(database: Database, query: LatencyQuery, span: TimeRang
     edges = span.edges(query.bucket)
     by_model = query.group_by == "model"
     async with database.read_only() as session:
-        times = await latency_percentiles.of_buckets(session, edges, by_model=by_model)
+        times = await latency_percentiles.percentiles_by_bucket(session, edges, by_model=by_model)
     models = sorted({place.model for place in times if place.model is not None}) if by_model else [None]
     if (len(edges) - 1) * len(models) > MAX_ROWS:
         raise InvalidFieldError(
@@ -74,7 +78,7 @@ async def latency_report(database: Database, query: LatencyQuery, span: TimeRang
 async def error_report(database: Database, span: TimeRange) -> ErrorReport:
     """Return how often each model failed in which way."""
     async with database.read_only() as session:
-        found = await usage_reports.errors(session, span.start, span.end)
+        found = await usage_reports.error_counts(session, span.start, span.end)
     calls = {model: count for model, code, count in found if code is None}
     failed = [(model, code, count) for model, code, count in found if code is not None]
     rows = [
@@ -91,14 +95,14 @@ async def error_report(database: Database, span: TimeRange) -> ErrorReport:
     )
 
 
-def _counts(measured: Measured) -> dict[str, int]:
+def _counts(measured: LatencyMeasurements) -> dict[str, int]:
     return {
         "calls": measured.get("latencies", LatencyPercentiles()).count,
         "streams": measured.get("first_tokens", LatencyPercentiles()).count,
     }
 
 
-def _percentiles(measured: Measured) -> dict[str, Any]:
+def _percentiles(measured: LatencyMeasurements) -> dict[str, Any]:
     """Return the fields of `Percentiles`."""
     fields = {
         "latency": measured.get("latencies", LatencyPercentiles()),

@@ -20,7 +20,7 @@ async def get_overview(database: Database, span: TimeRange) -> Overview:
     """Count everything there is, and compare a period with the one before it."""
     before = span.before()
     async with database.read_only() as session:
-        counts = await overview.read(session, before.start, span.start, span.end)
+        counts = await overview.read_totals(session, before.start, span.start, span.end)
     all_time = counts.usage
     return Overview(
         generated_at=counts.generated_at,

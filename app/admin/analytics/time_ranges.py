@@ -39,7 +39,7 @@ class TimeRange:
             InvalidFieldError: it would end before it begins.
 
         """
-        end = (end or quarter_of(now) + QUARTER).astimezone(UTC)
+        end = (end or start_of_quarter(now) + QUARTER).astimezone(UTC)
         start = (start or max(end - _DEFAULT_LENGTH, EARLIEST)).astimezone(UTC)
         if start >= end:
             raise InvalidFieldError("query.from", "range", "must be before `to`")
@@ -88,7 +88,7 @@ class TimeRange:
             edge = _after(edge.astimezone(self.zone), bucket)
 
 
-def quarter_of(moment: datetime) -> datetime:
+def start_of_quarter(moment: datetime) -> datetime:
     """Return the beginning of the quarter hour."""
     return moment - (moment - EARLIEST) % QUARTER
 

@@ -12,8 +12,8 @@ from app.admin.schemas.analytics_queries import TopQuery, UsageQuery
 from app.core.exceptions import InvalidFieldError
 from app.database.connection import Database
 from app.database.repositories.analytics import usage_reports
-from app.database.repositories.analytics.report_columns import UsageMetrics, total
-from app.database.repositories.analytics.usage_reports import Cell, Group, Order, amount
+from app.database.repositories.analytics.report_columns import UsageMetrics, sum_metrics
+from app.database.repositories.analytics.usage_reports import BucketUsage, Group, Order, order_value
 
 Buckets = Mapping[int, UsageMetrics]
 """Figures by the number of the bucket, where there are any."""
@@ -37,7 +37,9 @@ async def usage_report(database: Database, query: UsageQuery, span: TimeRange) -
             "query.limit", "too_many_rows", f"must not make more than {MAX_ROWS} rows of groups and buckets"
         )
     async with database.read_only() as session:
-        cells = await usage_reports.cells(session, edges, query.group_by, order=query.order, limit=query.limit)
+        cells = await usage_reports.usage_by_bucket(
+            session, edges, query.group_by, order=query.order, limit=query.limit
+        )
     everybody, groups = _sorted_out(cells, query)
     unknown = {"turns_failed": None} if query.group_by == "model" else {}
     rows = [
@@ -51,7 +53,7 @@ async def usage_report(database: Database, query: UsageQuery, span: TimeRange) -
         for number, (start, end) in enumerate(span.local_buckets(edges))
         for group, buckets in groups.items()
     ]
-    totals = UsageFigures(**usage_fields(total(everybody.values())))
+    totals = UsageFigures(**usage_fields(sum_metrics(everybody.values())))
     return UsageReport(**report_fields(span), bucket=query.bucket, group_by=query.group_by, totals=totals, rows=rows)
 
 
@@ -77,7 +79,9 @@ async def _users(
     """Give everybody's figures, those of accounts, and those of whoever is left."""
     async with database.transaction(max_seconds=_LONGEST) as session:
         left: UsageMetrics | None = None
-        async for group, figures in usage_reports.users(session, span.start, span.end, order=order, limit=limit):
+        async for group, figures in usage_reports.stream_usage_by_user(
+            session, span.start, span.end, order=order, limit=limit
+        ):
             left = figures if left is None else left.without(figures)
             yield group, figures
     if left is not None and left.calls:
@@ -89,7 +93,7 @@ def _user_row(group: Group, figures: UsageMetrics) -> UserRow:
     return UserRow(user_id=user_id, username=group.name, **usage_fields(figures), **rate_fields(figures))
 
 
-def _sorted_out(cells: list[Cell], query: UsageQuery) -> tuple[Buckets, dict[Group, Buckets]]:
+def _sorted_out(cells: list[BucketUsage], query: UsageQuery) -> tuple[Buckets, dict[Group, Buckets]]:
     """Return everybody's figures, and those of the groups that are shown, largest first."""
     groups: dict[Group, dict[int, UsageMetrics]] = defaultdict(dict)
     for cell in cells:
@@ -99,7 +103,7 @@ def _sorted_out(cells: list[Cell], query: UsageQuery) -> tuple[Buckets, dict[Gro
         return everybody, {_UNGROUPED: everybody}
     if query.group_by == "model":
         everybody = _merged(groups.values())
-    amounts = {group: amount(query.order, total(buckets.values())) for group, buckets in groups.items()}
+    amounts = {group: order_value(query.order, sum_metrics(buckets.values())) for group, buckets in groups.items()}
     first = sorted(groups, key=lambda group: (-amounts[group], group.key))[: query.limit]
     shown: dict[Group, Buckets] = {group: groups[group] for group in first}
     listed = _merged(shown.values())
@@ -112,4 +116,4 @@ def _merged(groups: Iterable[Buckets]) -> Buckets:
     for buckets in groups:
         for number, figures in buckets.items():
             parts[number].append(figures)
-    return {number: total(of_bucket) for number, of_bucket in parts.items()}
+    return {number: sum_metrics(of_bucket) for number, of_bucket in parts.items()}

@@ -15,4 +15,4 @@ router = APIRouter()
 @router.get("/users/{user_id}/usage", responses=responses(404, 422))
 async def get_user_usage(user_id: UUID, _admin: AdminUser, transaction: SessionDep) -> UserUsage:
     """Return what an account has used today, this month and in all, up to this moment."""
-    return await account_usage.account_usage(transaction, user_id)
+    return await account_usage.get_user_usage(transaction, user_id)

@@ -37,7 +37,7 @@ async def export_audit_log(
 ) -> StreamingResponse:
     """Return all entries that are looked for, as a file to save. That somebody did is an entry too."""
     return StreamingResponse(
-        await audit.export(database, admin, query, origin),
+        await audit.export_entries(database, admin, query, origin),
         media_type=_MEDIA_TYPES[query.format],
         headers={"Content-Disposition": f'attachment; filename="audit-log.{query.format}"'},
     )

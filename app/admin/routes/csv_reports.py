@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from app.admin.analytics import cohorts, model_reports, overview, usage_reports
 from app.admin.analytics.time_ranges import TimeRange
-from app.admin.csv_export import Row, csv_file, iterate_rows
+from app.admin.csv_export import Row, iterate_rows, write_csv
 from app.admin.schemas.analytics import (
     ErrorRow,
     LatencyRow,
@@ -106,7 +106,7 @@ async def get_retention_file(
 async def _file(name: str, span: TimeRange, kind: type[Row], rows: AsyncGenerator[Row]) -> StreamingResponse:
     # Read to its end first: what cannot be read is refused, all is of one moment, and no connection is held while the
     # client takes it.
-    file = await csv_file(kind, rows)
+    file = await write_csv(kind, rows)
     dates = "_".join(f"{span.local(moment):%Y-%m-%d}" for moment in (span.start, span.end))
     return StreamingResponse(
         file.pieces,

@@ -15,4 +15,4 @@ async def get_system(_admin: AdminUser, resources: ResourcesDep) -> SystemState:
 
     What processes tell of themselves is up to ten seconds old.
     """
-    return await system.system_state(resources)
+    return await system.get_system_state(resources)

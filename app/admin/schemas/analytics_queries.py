@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from app.admin.analytics.time_ranges import EARLIEST, LATEST, TimeRange, quarter_of
+from app.admin.analytics.time_ranges import EARLIEST, LATEST, TimeRange, start_of_quarter
 from app.core.types import Instant, RequestModel, Storable
 from app.database.repositories.analytics.usage_reports import Order
 
@@ -14,7 +14,7 @@ from app.database.repositories.analytics.usage_reports import Order
 def _check_moment(moment: datetime) -> datetime:
     if not EARLIEST <= moment <= LATEST:
         raise ValueError(f"must be from {EARLIEST:%Y} to {LATEST:%Y}")
-    if moment != quarter_of(moment):
+    if moment != start_of_quarter(moment):
         raise ValueError("must be a full quarter of an hour")
     return moment
 

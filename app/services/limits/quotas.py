@@ -98,7 +98,7 @@ class QuotaService:
 
     def apply_to(self, user: Principal) -> bool:
         """Whether anything has to be counted. Where nobody has a quota, nothing is."""
-        return user.has_own_quota or not self.defaults.is_none
+        return user.has_own_quota or not self.defaults.is_empty
 
     async def reserve(
         self, budget: TurnBudget, *, turn_id: UUID, user_id: int, session_uuid: UUID | None, life: timedelta
@@ -110,9 +110,9 @@ class QuotaService:
 
         """
         async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
-            own = await quotas.lock(session, user_id)
-            quota = (own or Quota()).over(self.defaults)
-            if own is None or quota.is_none:
+            own = await quotas.lock_quota(session, user_id)
+            quota = (own or Quota()).with_defaults(self.defaults)
+            if own is None or quota.is_empty:
                 return
             wanted = Reservation(
                 turn_id, user_id, session_uuid, budget.tokens, budget.cost_usd, budget.prompt_price, life
@@ -141,8 +141,8 @@ class QuotaService:
 
     async def standing(self, session: DatabaseSession, user_id: int) -> QuotaStanding:
         """Return where an account stands."""
-        quota = (await quotas.own(session, user_id) or Quota()).over(self.defaults)
-        return QuotaStanding.of(quota, await quotas.used(session, user_id))
+        quota = (await quotas.find_quota(session, user_id) or Quota()).with_defaults(self.defaults)
+        return QuotaStanding.of(quota, await quotas.read_use(session, user_id))
 
 
 def default_quota(settings: Settings) -> Quota:

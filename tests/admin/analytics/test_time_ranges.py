@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.admin.analytics.time_ranges import MAX_BUCKETS, QUARTER, Bucket, TimeRange, quarter_of
+from app.admin.analytics.time_ranges import MAX_BUCKETS, QUARTER, Bucket, TimeRange, start_of_quarter
 from app.core.exceptions import UnprocessableError
 from tests.admin.conftest import Figures
 from tests.fixtures.services import assert_problem
@@ -72,7 +72,7 @@ def test_buckets_cover_the_range_and_end_where_the_clocks_say(of: TimeRange, buc
     edges = of.edges(bucket)
     assert (edges[0], edges[-1]) == (of.start, of.end)
     assert all(before < after for before, after in pairwise(edges))
-    assert all(quarter_of(edge) == edge for edge in edges)
+    assert all(start_of_quarter(edge) == edge for edge in edges)
     for edge in edges[1:-1]:
         before, after = of.local(edge - timedelta(microseconds=1)), of.local(edge)
         match bucket:

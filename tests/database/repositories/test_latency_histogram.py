@@ -36,7 +36,8 @@ def append(
 
 async def percentiles(pool: Database, measure: Measure, *groups: str) -> list[Mapping[str, Any]]:
     async with pool.read_only() as session:
-        rows = await session.execute(latency_histogram.percentiles(latency_histogram.by_quarter(), measure, *groups))
+        histogram = latency_histogram.histogram_by_quarter()
+        rows = await session.execute(latency_histogram.percentiles(histogram, measure, *groups))
         return [dict(row._mapping) for row in rows]
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import func, literal, select, text
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database
 from app.database.repositories.usage import rollup_tables
-from app.database.repositories.usage.account_totals import by_user
+from app.database.repositories.usage.account_totals import usage_by_user
 from app.database.repositories.usage.reconciliation import DAILY, QUARTERLY, WEEKLY, Reconciler
 from app.database.repositories.usage.rollup import roll_up
 from app.worker.reconciliation import UsageReconciliation
@@ -31,7 +31,7 @@ WITH old AS (DELETE FROM {of}_quarters RETURNING *)
 INSERT INTO {of}_hours (hour, {keys}, {counters})
 SELECT date_trunc('hour', quarter), {keys}, {sums} FROM old GROUP BY 1, {keys}
 """
-WALKS = (QUARTERLY, DAILY, WEEKLY)
+RECONCILERS = (QUARTERLY, DAILY, WEEKLY)
 THREE_DAYS_AGO = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=3)
 COUNTERS = rollup_tables.USAGE.counters
 WRONGS = {
@@ -46,7 +46,8 @@ WRONGS = {
 async def whole_pass(pool: Database, sql: Sql) -> int:
     """Compare everything, from the beginning, and return how many rows were mended."""
     sql.do("UPDATE usage_repair SET due_at = now(), upto = '-infinity'")
-    return sum([await UsageReconciliation(pool, walk, round_seconds=60).compare_some() for walk in WALKS])
+    jobs = [UsageReconciliation(pool, reconciler, run_seconds=60) for reconciler in RECONCILERS]
+    return sum([await job.reconcile_windows() for job in jobs])
 
 
 async def sum_up(pool: Database, limit: int = 1000) -> None:
@@ -105,7 +106,7 @@ async def test_sums_of_the_previous_release_are_refined_without_alarm(
         ledger.do(f"TRUNCATE {table}")
     assert await whole_pass(pool, ledger) > 0
     assert await exact(pool) == of_ledger(ledger)
-    assert [record.levelname for record in caplog.records if "sums differed" in record.message] == ["INFO"]
+    assert [record.levelname for record in caplog.records if "roll-ups differed" in record.message] == ["INFO"]
 
 
 async def test_a_round_is_short_and_the_next_one_goes_on_where_it_ended(pool: Database, ledger: Sql) -> None:
@@ -114,30 +115,30 @@ async def test_a_round_is_short_and_the_next_one_goes_on_where_it_ended(pool: Da
         ledger.do(f"TRUNCATE {each.table.name}")
     rounds, mended = 0, 0
     while ledger.rows("SELECT 1 FROM usage_repair WHERE passes > 0") == []:
-        mended += await UsageReconciliation(pool, QUARTERLY, round_seconds=0).compare_some()  # an hour at a time
+        mended += await UsageReconciliation(pool, QUARTERLY, run_seconds=0).reconcile_windows()  # an hour at a time
         rounds += 1
     hours = ledger.value("SELECT count(DISTINCT date_trunc('hour', created_at)) FROM llm_calls")
     assert rounds == hours + 1
     assert stored(ledger) == of_ledger(ledger)
     assert mended == sum(len(stored(ledger)[each.table.name]) for each in rollup_tables.BY_QUARTER)
     ledger.do("TRUNCATE usage_quarters")
-    assert await UsageReconciliation(pool, QUARTERLY).compare_some() == 0  # not before a day is over
+    assert await UsageReconciliation(pool, QUARTERLY).reconcile_windows() == 0  # not before a day is over
     ledger.do("UPDATE usage_repair SET due_at = due_at - interval '23:59:00'")
-    assert await UsageReconciliation(pool, QUARTERLY).compare_some() == 0
+    assert await UsageReconciliation(pool, QUARTERLY).reconcile_windows() == 0
     ledger.do("UPDATE usage_repair SET due_at = due_at - interval '00:01:00'")
-    assert await UsageReconciliation(pool, QUARTERLY).compare_some() > 0
+    assert await UsageReconciliation(pool, QUARTERLY).reconcile_windows() > 0
 
 
 async def test_an_hour_that_another_one_compares_is_left_to_it(pool: Database, ledger: Sql) -> None:
     await sum_up(pool)
     ledger.do("TRUNCATE usage_quarters")
     async with pool.transaction() as transaction:
-        await QUARTERLY.prepare(transaction)
+        await QUARTERLY.create_progress(transaction)
     async with pool.transaction() as transaction:
         await transaction.execute(text("SELECT id FROM usage_repair FOR UPDATE"))
-        assert await UsageReconciliation(pool, QUARTERLY, round_seconds=60).compare_some() == 0
+        assert await UsageReconciliation(pool, QUARTERLY, run_seconds=60).reconcile_windows() == 0
     mended = await asyncio.gather(
-        *(UsageReconciliation(pool, QUARTERLY, round_seconds=60).compare_some() for _ in range(4))
+        *(UsageReconciliation(pool, QUARTERLY, run_seconds=60).reconcile_windows() for _ in range(4))
     )
     assert stored(ledger) == of_ledger(ledger)
     assert sum(mended) == len(stored(ledger)["usage_quarters"])
@@ -148,18 +149,18 @@ async def test_what_cannot_be_compared_in_time_is_passed_over_and_no_pass_counts
 ) -> None:
     await whole_pass(pool, ledger)
     await whole_pass(pool, ledger)
-    assert ledger.rows("SELECT passes FROM usage_repair") == [{"passes": 2}] * len(WALKS)
+    assert ledger.rows("SELECT passes FROM usage_repair") == [{"passes": 2}] * len(RECONCILERS)
 
     async def too_slow(*_: object) -> dict[str, int]:
         raise DatabaseUnavailableError
 
-    monkeypatch.setattr(Reconciler, "mend", too_slow)
+    monkeypatch.setattr(Reconciler, "repair", too_slow)
     assert await whole_pass(pool, ledger) == 0
-    assert ledger.rows("SELECT passes FROM usage_repair") == [{"passes": 1}] * len(WALKS)
+    assert ledger.rows("SELECT passes FROM usage_repair") == [{"passes": 1}] * len(RECONCILERS)
 
 
-async def accounts(pool: Database, start: datetime, end: datetime, *, longest: str) -> list[tuple[object, ...]]:
-    found = by_user(literal(start), literal(end), longest=literal(longest))
+async def accounts(pool: Database, start: datetime, end: datetime, *, longest_period: str) -> list[tuple[object, ...]]:
+    found = usage_by_user(literal(start), literal(end), longest_period=literal(longest_period))
     figures = [func.sum(found.c[name]) for name in COUNTERS]
     used = select(found.c.user_id, found.c.purpose, *figures).group_by(text("1, 2")).having(func.sum(found.c.calls) > 0)
     out_of_range = select(func.count()).where((found.c.quarter < start) | (found.c.quarter >= end))
@@ -179,21 +180,21 @@ async def test_long_ranges_are_read_from_sums_by_week_and_day_once_they_are_comp
         for start in (-200, -60, 0, 12, 12.25, 13.75, 100)
         for length in (0.25, 2, 12, 24, 36, 100, 200, 400)
     ]
-    expected = [await accounts(pool, *each, longest="quarter") for each in ranges]
+    expected = [await accounts(pool, *each, longest_period="quarter") for each in ranges]
     assert len(set(map(str, expected))) > len(ranges) / 3
     for limit in (30, 1000):
         await sum_up(pool, limit)
         for _ in range(2):
             await whole_pass(pool, sql)
-            for longest in ("quarter", "day", "week"):
-                assert [await accounts(pool, *each, longest=longest) for each in ranges] == expected
+            for longest_period in ("quarter", "day", "week"):
+                assert [await accounts(pool, *each, longest_period=longest_period) for each in ranges] == expected
     whole = (noon - timedelta(hours=200), noon + timedelta(hours=200))
-    by_quarter = await accounts(pool, *whole, longest="quarter")
-    for longest, complete in (
-        ("week", rollup_tables.WEEKLY_RECONCILIATION),
-        ("day", rollup_tables.DAILY_RECONCILIATION),
+    by_quarter = await accounts(pool, *whole, longest_period="quarter")
+    for longest_period, complete in (
+        ("week", rollup_tables.WEEKLY_RECONCILIATION_ID),
+        ("day", rollup_tables.DAILY_RECONCILIATION_ID),
     ):
-        sql.do(f"UPDATE user_usage_{longest}s SET calls = calls + 1")  # noqa: S608 - our own
-        assert await accounts(pool, *whole, longest=longest) != by_quarter
+        sql.do(f"UPDATE user_usage_{longest_period}s SET calls = calls + 1")  # noqa: S608 - our own
+        assert await accounts(pool, *whole, longest_period=longest_period) != by_quarter
         sql.do("UPDATE usage_repair SET passes = 1 WHERE id = %s", [complete])
-        assert await accounts(pool, *whole, longest=longest) == by_quarter
+        assert await accounts(pool, *whole, longest_period=longest_period) == by_quarter

@@ -27,7 +27,7 @@ from tests.fixtures.processes import WorkerProcess
 from tests.fixtures.rollups import TABLES, exact, of_ledger, stored
 from tests.support.provider import Provider
 
-WALKS = (QUARTERLY, DAILY, WEEKLY)
+RECONCILERS = (QUARTERLY, DAILY, WEEKLY)
 TIMES_OF = {each.table.name: each.time.name for each in rollup_tables.ALL}
 NAMES = ("ada", "bob", "eve")
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -99,8 +99,8 @@ class Ledger(RuleBasedStateMachine):
             await roll_up(connection, limit=limit)
 
     async def repair(self) -> None:
-        for walk in WALKS:
-            await UsageReconciliation(self.pool, walk, round_seconds=60).compare_some()
+        for reconciler in RECONCILERS:
+            await UsageReconciliation(self.pool, reconciler, run_seconds=60).reconcile_windows()
 
     async def append(self, name: str | None, calls: list[dict[str, object]]) -> None:
         await asyncio.to_thread(self.sql.do, APPEND, [name, Json(calls)])
@@ -183,7 +183,7 @@ class Ledger(RuleBasedStateMachine):
         self.is_damaged = False
 
     def is_compared(self) -> bool:
-        return len(self.sql.rows("SELECT 1 FROM usage_repair WHERE due_at > now()")) == len(WALKS)
+        return len(self.sql.rows("SELECT 1 FROM usage_repair WHERE due_at > now()")) == len(RECONCILERS)
 
     @invariant()
     def figures_are_those_of_the_ledger(self) -> None:

@@ -8,13 +8,13 @@ from sqlalchemy import ARRAY, TIMESTAMP, Select, bindparam, column, exists, func
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.models import LlmCall, UsagePending, User, UserUsageQuarter
-from app.database.repositories.analytics.report_columns import FROM, TO, bucket_of
+from app.database.repositories.analytics.report_columns import FROM, TO, bucket_number
 
 _MOMENT = TIMESTAMP(timezone=True)
 _BEGINNINGS, _ENDS = (bindparam(name, type_=ARRAY(_MOMENT)) for name in ("p_beginnings", "p_ends"))
 
 
-class Activity(NamedTuple):
+class CohortActivity(NamedTuple):
     """How many accounts of a cohort were active in a period; both are counted from 0, as the edges have them."""
 
     cohort: int
@@ -36,12 +36,12 @@ def _statement() -> Select[Any]:
     )
     period = (periods.c.place - 1).label("period")
     users = (
-        select(User.id, bucket_of(User.created_at).label("cohort"))
+        select(User.id, bucket_number(User.created_at).label("cohort"))
         .where(User.created_at >= FROM, User.created_at < TO)
         .subquery("cohorts")
     )
     pending = (
-        select(LlmCall.user_id, bucket_of(LlmCall.created_at))
+        select(LlmCall.user_id, bucket_number(LlmCall.created_at))
         .join(UsagePending, UsagePending.call_id == LlmCall.id)
         .where(LlmCall.created_at >= FROM, LlmCall.created_at < TO)
     )
@@ -65,7 +65,7 @@ def _statement() -> Select[Any]:
 _STATEMENT = _statement()
 
 
-async def read(session: AsyncSession, edges: Sequence[datetime]) -> list[Activity]:
+async def read_activity(session: AsyncSession, edges: Sequence[datetime]) -> list[CohortActivity]:
     """Return how many of those who were registered between two edges were active then, and between any two later ones.
 
     There is nothing of a cohort without accounts. Accounts that have been erased are in none.
@@ -77,4 +77,4 @@ async def read(session: AsyncSession, edges: Sequence[datetime]) -> list[Activit
         "p_beginnings": list(edges[:-1]),
         "p_ends": list(edges[1:]),
     }
-    return [Activity(*row) for row in await session.execute(_STATEMENT, parameters)]
+    return [CohortActivity(*row) for row in await session.execute(_STATEMENT, parameters)]

@@ -12,16 +12,16 @@ Measure = Literal["latencies", "first_tokens"]
 PERCENTILES = {"p50": Decimal("0.5"), "p90": Decimal("0.9"), "p95": Decimal("0.95"), "p99": Decimal("0.99")}
 
 
-def by_quarter() -> Subquery:
+def histogram_by_quarter() -> Subquery:
     """Build how many answers took how long: by quarter of an hour, model, purpose and `bucket`, a counter a `Measure`.
 
     There may be two rows with the same keys: sum them up.
     """
-    return rollup_tables.TIMES.exact().subquery("times")
+    return rollup_tables.LATENCIES.with_pending().subquery("times")
 
 
 def percentiles(times: FromClause, measure: Measure, *groups: str) -> Select[Any]:
-    """Build the percentiles of a measure, in ms, for each group of rows of `by_quarter`.
+    """Build the percentiles of a measure, in ms, for each group of rows of `histogram_by_quarter`.
 
     `groups` are columns of `times`, and those of the result; with `count` and `PERCENTILES`. A percentile is the
     middle of the bucket that it is in, and so at most 2.5 % from the time of which it is said, and half a ms.

@@ -23,8 +23,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.elements import SQLCoreOperations
 
 from app.database.models import ChatMessage, ChatSession, User
-from app.database.repositories.analytics.report_columns import UsageMetrics, metrics_of, total
-from app.database.repositories.usage.totals import by_quarter, was_active
+from app.database.repositories.analytics.report_columns import UsageMetrics, metric_columns, sum_metrics
+from app.database.repositories.usage.totals import usage_by_quarter, was_active
 
 _START, _MIDDLE, _END = (bindparam(f"p_{name}", type_=TIMESTAMP(timezone=True)) for name in ("start", "middle", "end"))
 _OTHER, _EARLIER, _LATER = range(3)
@@ -89,9 +89,9 @@ def _messages(*where: ColumnElement[bool]) -> ColumnElement[int]:
 
 
 def _statement() -> Select[Any]:
-    usage = by_quarter()
+    usage = usage_by_quarter()
     period = case((_in_later(usage.c.quarter), _LATER), (_in_earlier(usage.c.quarter), _EARLIER), else_=_OTHER)
-    sums = select(period.label("period"), *metrics_of(usage)).group_by("period").subquery("sums")
+    sums = select(period.label("period"), *metric_columns(usage)).group_by("period").subquery("sums")
     users = select(
         _count().label("users"),
         _count(User.is_active).label("users_enabled"),
@@ -130,7 +130,7 @@ def _statement() -> Select[Any]:
 _STATEMENT = _statement()
 
 
-async def read(session: AsyncSession, start: datetime, middle: datetime, end: datetime) -> OverviewTotals:
+async def read_totals(session: AsyncSession, start: datetime, middle: datetime, end: datetime) -> OverviewTotals:
     """Return what there is, and what happened from `start` to `middle` and from there to `end`."""
     rows = (await session.execute(_STATEMENT, {"p_start": start, "p_middle": middle, "p_end": end})).all()
     usage = {
@@ -155,7 +155,7 @@ async def read(session: AsyncSession, start: datetime, middle: datetime, end: da
         users_enabled=counts.users_enabled,
         sessions=counts.sessions,
         messages=counts.messages,
-        usage=total(usage.values()),
+        usage=sum_metrics(usage.values()),
         earlier=period(_EARLIER, "earlier"),
         later=period(_LATER, "later"),
     )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ARRAY, TIMESTAMP, ColumnElement, Subquery, bindparam, func
 from sqlalchemy.sql.elements import SQLCoreOperations
 
-from app.database.repositories.usage.totals import summed
+from app.database.repositories.usage.totals import sum_counter
 
 
 class UsageMetrics(NamedTuple):
@@ -39,7 +39,7 @@ class UsageMetrics(NamedTuple):
         return UsageMetrics._make(map(sub, self, other))
 
 
-def total(parts: Iterable[UsageMetrics]) -> UsageMetrics:
+def sum_metrics(parts: Iterable[UsageMetrics]) -> UsageMetrics:
     """Add figures up."""
     return UsageMetrics._make(map(sum, zip(UsageMetrics(), *parts, strict=True)))
 
@@ -49,34 +49,34 @@ TO = bindparam("p_to", type_=TIMESTAMP(timezone=True))
 EDGES = bindparam("p_edges", type_=ARRAY(TIMESTAMP(timezone=True)))
 
 
-def within(usage: Subquery) -> ColumnElement[bool]:
+def is_in_range(usage: Subquery) -> ColumnElement[bool]:
     """Build the question whether sums are of the range."""
     return (usage.c.quarter >= FROM) & (usage.c.quarter < TO)
 
 
-def bucket_of(moment: SQLCoreOperations[datetime]) -> ColumnElement[int]:
+def bucket_number(moment: SQLCoreOperations[datetime]) -> ColumnElement[int]:
     """Build the number of the bucket that a moment of the range is in, from 0."""
     return func.width_bucket(moment, EDGES) - 1
 
 
-def metrics_of(usage: Subquery) -> list[ColumnElement[Any]]:
+def metric_columns(usage: Subquery) -> list[ColumnElement[Any]]:
     """Build the figures of rows of `usage.by_quarter` or `usage_by_user.by_user`."""
     is_answer = usage.c.purpose == "answer"
-    turns, calls = summed(usage, "turns"), summed(usage, "calls")
+    turns, calls = sum_counter(usage, "turns"), sum_counter(usage, "calls")
     sums = {
         "turns": turns,
         # Not what was stopped, nor what its process left behind: no model failed there.
-        "turns_failed": turns - summed(usage, "ok", is_answer) - summed(usage, "cancelled", is_answer),
-        "turns_cancelled": summed(usage, "cancelled", is_answer),
-        "turns_by_fallback": summed(usage, "fallback", is_answer),
+        "turns_failed": turns - sum_counter(usage, "ok", is_answer) - sum_counter(usage, "cancelled", is_answer),
+        "turns_cancelled": sum_counter(usage, "cancelled", is_answer),
+        "turns_by_fallback": sum_counter(usage, "fallback", is_answer),
         # Only answers are. Such a one is the only call of its turn.
-        "turns_cached": summed(usage, "cached"),
+        "turns_cached": sum_counter(usage, "cached"),
         "calls": calls,
-        "calls_failed": calls - summed(usage, "ok") - summed(usage, "cancelled"),
-        "calls_estimated": summed(usage, "estimated"),
-        "calls_unpriced": summed(usage, "unpriced"),
-        "prompt_tokens": summed(usage, "prompt_tokens"),
-        "completion_tokens": summed(usage, "completion_tokens"),
-        "cost_usd": summed(usage, "cost_usd"),
+        "calls_failed": calls - sum_counter(usage, "ok") - sum_counter(usage, "cancelled"),
+        "calls_estimated": sum_counter(usage, "estimated"),
+        "calls_unpriced": sum_counter(usage, "unpriced"),
+        "prompt_tokens": sum_counter(usage, "prompt_tokens"),
+        "completion_tokens": sum_counter(usage, "completion_tokens"),
+        "cost_usd": sum_counter(usage, "cost_usd"),
     }
     return [sums[name].label(name) for name in UsageMetrics._fields]

@@ -22,9 +22,16 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.models import User
-from app.database.repositories.analytics.report_columns import FROM, TO, UsageMetrics, bucket_of, metrics_of, within
-from app.database.repositories.usage.account_totals import by_user
-from app.database.repositories.usage.totals import by_quarter, errors_by_quarter, summed
+from app.database.repositories.analytics.report_columns import (
+    FROM,
+    TO,
+    UsageMetrics,
+    bucket_number,
+    is_in_range,
+    metric_columns,
+)
+from app.database.repositories.usage.account_totals import usage_by_user
+from app.database.repositories.usage.totals import errors_by_quarter, sum_counter, usage_by_quarter
 
 GroupBy = Literal["none", "model", "user"]
 Order = Literal["cost", "tokens", "turns"]
@@ -37,7 +44,7 @@ class Group(NamedTuple):
     name: str | None = None
 
 
-class Cell(NamedTuple):
+class BucketUsage(NamedTuple):
     """The figures of a group in a bucket, counted from 0."""
 
     bucket: int
@@ -45,13 +52,13 @@ class Cell(NamedTuple):
     figures: UsageMetrics
 
 
-_LONGEST = bindparam("p_longest", type_=Text)
+_LONGEST_PERIOD = bindparam("p_longest", type_=Text)
 """Which sums may be read: no bucket ends within one of them."""
 _ANY: ColumnElement[str] = literal("week")
 _LIMIT = bindparam("p_limit", type_=BigInteger)
 
 
-def amount(order: Order, figures: Any) -> Any:  # noqa: ANN401 - numbers, or columns with them
+def order_value(order: Order, figures: Any) -> Any:  # noqa: ANN401 - numbers, or columns with them
     """Return what of figures, by their names, tells which come first."""
     match order:
         case "cost":
@@ -67,64 +74,68 @@ _ACCOUNT = (cast(User.uuid, Text).label("key"), User.username.label("name"))
 
 
 def _cells(usage: Subquery, *group: ColumnElement[Any]) -> Select[Any]:
-    bucket = bucket_of(usage.c.quarter).label("bucket")
-    return select(bucket, *group, *metrics_of(usage)).where(within(usage)).group_by(bucket)
+    bucket = bucket_number(usage.c.quarter).label("bucket")
+    return select(bucket, *group, *metric_columns(usage)).where(is_in_range(usage)).group_by(bucket)
 
 
 def _everybodys_cells() -> Select[Any]:
-    return _cells(by_quarter(), *_NOBODY)
+    return _cells(usage_by_quarter(), *_NOBODY)
 
 
 def _models_cells() -> Select[Any]:
-    usage = by_quarter()
+    usage = usage_by_quarter()
     return _cells(usage, usage.c.model.label("key"), cast(null(), Text).label("name")).group_by(usage.c.model)
 
 
 def _first_users(order: Order) -> Select[Any]:
     # Of all accounts nothing else is summed up: it would take longer than all the rest.
-    usage = by_user(FROM, TO, longest=_ANY)
-    used = func.sum(amount(order, usage.c))
+    usage = usage_by_user(FROM, TO, longest_period=_ANY)
+    used = func.sum(order_value(order, usage.c))
     found = select(usage.c.user_id).group_by(usage.c.user_id).having(func.sum(usage.c.calls) > 0)
     first = found.order_by(used.desc(), usage.c.user_id).limit(_LIMIT).cte("first")
     return select(first.c.user_id)
 
 
 def _users_cells(order: Order) -> CompoundSelect[Any]:
-    usage = by_user(FROM, TO, longest=_LONGEST, among=_first_users(order))
+    usage = usage_by_user(FROM, TO, longest_period=_LONGEST_PERIOD, user_ids=_first_users(order))
     theirs = _cells(usage, *_ACCOUNT).join(User, User.id == usage.c.user_id).group_by(User.id)
     return union_all(_everybodys_cells(), theirs)
 
 
 def _users(order: Order, first: Select[Any] | None = None) -> Select[Any]:
-    everybody, theirs = by_quarter(), by_user(FROM, TO, longest=_ANY, among=first)
-    total = select(cast(null(), BigInteger).label("user_id"), *_NOBODY, *metrics_of(everybody)).where(within(everybody))
-    users = (
-        select(theirs.c.user_id, *_ACCOUNT, *metrics_of(theirs))
+    everybody, theirs = usage_by_quarter(), usage_by_user(FROM, TO, longest_period=_ANY, user_ids=first)
+    total = select(cast(null(), BigInteger).label("user_id"), *_NOBODY, *metric_columns(everybody)).where(
+        is_in_range(everybody)
+    )
+    stream_usage_by_user = (
+        select(theirs.c.user_id, *_ACCOUNT, *metric_columns(theirs))
         .join(User, User.id == theirs.c.user_id)
         .group_by(theirs.c.user_id, User.id)
         .having(func.sum(theirs.c.calls) > 0)
     )
-    rows = union_all(total, users).subquery("rows")
+    rows = union_all(total, stream_usage_by_user).subquery("rows")
     return select(rows.c.key, rows.c.name, *(rows.c[name] for name in UsageMetrics._fields)).order_by(
-        rows.c.user_id.is_not(None), amount(order, rows.c).desc(), rows.c.user_id
+        rows.c.user_id.is_not(None), order_value(order, rows.c).desc(), rows.c.user_id
     )
 
 
 def _models() -> Select[Any]:
-    usage = by_quarter()
-    return select(usage.c.model, *metrics_of(usage)).where(within(usage)).group_by(usage.c.model)
+    usage = usage_by_quarter()
+    return select(usage.c.model, *metric_columns(usage)).where(is_in_range(usage)).group_by(usage.c.model)
 
 
 def _errors() -> CompoundSelect[Any]:
-    failed, usage = errors_by_quarter(), by_quarter()
+    failed, usage = errors_by_quarter(), usage_by_quarter()
     codes = (
         select(failed.c.model, failed.c.error_code, cast(func.sum(failed.c.calls), BigInteger))
-        .where(within(failed))
+        .where(is_in_range(failed))
         .group_by(failed.c.model, failed.c.error_code)
     )
     return union_all(
         codes,
-        select(usage.c.model, cast(null(), Text), summed(usage, "calls")).where(within(usage)).group_by(usage.c.model),
+        select(usage.c.model, cast(null(), Text), sum_counter(usage, "calls"))
+        .where(is_in_range(usage))
+        .group_by(usage.c.model),
     )
 
 
@@ -137,9 +148,9 @@ _FIRST_USERS: dict[Order, Select[Any]] = {order: _users(order, _first_users(orde
 _ERRORS = _errors()
 
 
-async def cells(
+async def usage_by_bucket(
     session: AsyncSession, edges: Sequence[datetime], group_by: GroupBy, *, order: Order, limit: int
-) -> list[Cell]:
+) -> list[BucketUsage]:
     """Return the usage in each bucket that has any, of everybody or by group.
 
     By user it is everybody's, and that of the `limit` accounts with most of it.
@@ -159,16 +170,16 @@ async def cells(
         "p_longest": "day" if all(edge.astimezone(UTC).time() == time.min for edge in edges[1:-1]) else "quarter",
     }
     rows = await session.execute(statement, parameters)
-    return [Cell(bucket, Group(key, name), UsageMetrics(*sums)) for bucket, key, name, *sums in rows]
+    return [BucketUsage(bucket, Group(key, name), UsageMetrics(*sums)) for bucket, key, name, *sums in rows]
 
 
-async def models(session: AsyncSession, start: datetime, end: datetime) -> dict[str, UsageMetrics]:
+async def usage_by_model(session: AsyncSession, start: datetime, end: datetime) -> dict[str, UsageMetrics]:
     """Return the usage of each model that has any."""
     rows = await session.execute(_MODELS, {"p_from": start, "p_to": end})
     return {model: UsageMetrics(*sums) for model, *sums in rows}
 
 
-async def users(
+async def stream_usage_by_user(
     session: AsyncSession, start: datetime, end: datetime, *, order: Order, limit: int | None
 ) -> AsyncIterator[tuple[Group, UsageMetrics]]:
     """Return everybody's usage, and then that of the accounts with most of it, as PostgreSQL gives them.
@@ -181,7 +192,7 @@ async def users(
         yield Group(key, name), UsageMetrics(*sums)
 
 
-async def errors(session: AsyncSession, start: datetime, end: datetime) -> list[tuple[str, str | None, int]]:
+async def error_counts(session: AsyncSession, start: datetime, end: datetime) -> list[tuple[str, str | None, int]]:
     """Return how many calls of each model failed by each code, and without a code, how many there were."""
     return [
         (model, code, calls) for model, code, calls in await session.execute(_ERRORS, {"p_from": start, "p_to": end})

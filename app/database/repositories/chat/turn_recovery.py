@@ -133,7 +133,7 @@ async def interrupt_orphaned(
     settled = await connection.scalar(
         _INTERRUPT,
         {
-            **ledger.parameters(
+            **ledger.append_parameters(
                 turn_id=turn.answer_uuid, user_id=turn.user_id, session_id=turn.session_id, calls=[call]
             ),
             "p_content": answer.content,

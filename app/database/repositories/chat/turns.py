@@ -281,7 +281,9 @@ async def complete_turn(
             connection,
             _COMPLETE,
             {
-                **ledger.parameters(turn_id=turn.answer_uuid, user_id=user_id, session_id=turn.session_id, calls=calls),
+                **ledger.append_parameters(
+                    turn_id=turn.answer_uuid, user_id=user_id, session_id=turn.session_id, calls=calls
+                ),
                 "p_content": answer.content,
                 "p_status": answer.status,
                 "p_meta": answer.meta,

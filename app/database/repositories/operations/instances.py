@@ -46,7 +46,9 @@ _KEPT = timedelta(days=1)
 _PURGE = batch_deletion.delete_statement(ServiceInstance.id, ServiceInstance.seen_at <= func.now() - _KEPT)
 
 
-async def beat(connection: AsyncConnection, instance: Instance, *, age: timedelta, state: Mapping[str, Any]) -> None:
+async def record_heartbeat(
+    connection: AsyncConnection, instance: Instance, *, age: timedelta, state: Mapping[str, Any]
+) -> None:
     """Note that a process that began `age` ago is there, and its figures."""
     await connection.execute(
         _BEAT,
@@ -62,7 +64,7 @@ async def beat(connection: AsyncConnection, instance: Instance, *, age: timedelt
     )
 
 
-async def leave(connection: AsyncConnection, instance_id: UUID) -> None:
+async def remove(connection: AsyncConnection, instance_id: UUID) -> None:
     """Note that a process has ended in good order."""
     await connection.execute(delete(ServiceInstance).where(ServiceInstance.id == instance_id))
 

@@ -38,12 +38,12 @@ from app.database.models import (
 )
 from app.database.repositories.chat.turn_fragments import IS_ACTIVE
 
-MOST_COUNTED = 10_000
+MAX_COUNTED = 10_000
 """Of a longer queue nobody needs to know more, and counting all of it takes long."""
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerInfo:
     """PostgreSQL itself."""
 
     now: datetime
@@ -59,7 +59,7 @@ class Queue:
 
     name: str
     waiting: int
-    """At most `MOST_COUNTED`."""
+    """At most `MAX_COUNTED`."""
     oldest_at: datetime | None
     """Since when the first of them has."""
 
@@ -78,7 +78,7 @@ _SERVER = select(
 
 
 def _queue(name: str, since: SQLColumnExpression[Any], rows: Select[Any]) -> Select[str, int, Any]:
-    some = rows.with_only_columns(since.label("since"), maintain_column_froms=True).limit(MOST_COUNTED).subquery()
+    some = rows.with_only_columns(since.label("since"), maintain_column_froms=True).limit(MAX_COUNTED).subquery()
     return select(literal(name).label("name"), func.count().label("waiting"), func.min(some.c.since).label("oldest_at"))
 
 
@@ -117,23 +117,23 @@ _INSTANCES = select(
 ).order_by(ServiceInstance.service, ServiceInstance.started_at, ServiceInstance.id)
 
 
-async def server(session: AsyncSession) -> Server:
+async def read_server(session: AsyncSession) -> ServerInfo:
     """Return what PostgreSQL says of itself."""
-    return Server(**(await session.execute(_SERVER)).one()._asdict())
+    return ServerInfo(**(await session.execute(_SERVER)).one()._asdict())
 
 
-async def queues(session: AsyncSession) -> list[Queue]:
+async def read_queues(session: AsyncSession) -> list[Queue]:
     """Return how much waits where."""
     return [Queue(**row._asdict()) for row in await session.execute(_QUEUES)]
 
 
-async def instances(session: AsyncSession, *, silence: timedelta) -> Sequence[tuple[ServiceInstance, bool]]:
+async def list_instances(session: AsyncSession, *, silence: timedelta) -> Sequence[tuple[ServiceInstance, bool]]:
     """Return the processes that told of themselves, and of each whether it has been silent for too long."""
     rows = await session.execute(_INSTANCES, {"p_silence": silence})
     return [(row[0], row[1]) for row in rows]
 
 
-async def jobs(session: AsyncSession) -> Sequence[WorkerJob]:
+async def list_jobs(session: AsyncSession) -> Sequence[WorkerJob]:
     """Return the workers' jobs, by name."""
     return (await session.scalars(select(WorkerJob).order_by(WorkerJob.name))).all()
 

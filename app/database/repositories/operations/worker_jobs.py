@@ -72,7 +72,7 @@ _KEPT = timedelta(days=30)
 _PURGE = batch_deletion.delete_statement(WorkerJob.name, WorkerJob.started_at <= func.now() - _KEPT)
 
 
-async def add(connection: AsyncConnection, instance_id: UUID, reports: Sequence[JobReport]) -> None:
+async def add_reports(connection: AsyncConnection, instance_id: UUID, reports: Sequence[JobReport]) -> None:
     """Add what a worker reports to what is known: all of it or nothing, in one round trip."""
     # In one order, so that two workers do not wait for each other.
     rows = [asdict(report) | {"by": instance_id} for report in sorted(reports, key=lambda report: report.name)]

@@ -1,4 +1,4 @@
-"""What accounts used in a stretch of time, from the longest sums that make it up."""
+"""Usage of accounts in a time range, read from the longest roll-ups that cover it."""
 
 from datetime import datetime
 from typing import Any
@@ -11,52 +11,56 @@ from app.database.repositories.usage.rollup_tables import RollupTable
 from app.database.repositories.usage.totals import COUNTERS
 
 
-def by_user(
+def usage_by_user(
     start: ColumnElement[datetime],
     end: ColumnElement[datetime],
     *,
-    longest: ColumnElement[str],
-    among: Select[Any] | None = None,
+    longest_period: ColumnElement[str],
+    user_ids: Select[Any] | None = None,
 ) -> Subquery:
-    """Build the exact usage of accounts from `start` until `end`: `user_id`, `quarter`, `purpose` and the counters.
+    """Build the usage of accounts from `start` until `end`: `user_id`, `quarter`, `purpose` and the counters.
 
-    Besides sums by quarter it reads those by day where `longest` says `day`, and those by week too where it says
-    `week`. These have the first quarter of theirs that is in the range. What they hold of the time around the range is
-    taken away again, by rows with negative counters. `among` says of which few accounts, by their internal keys;
-    without it, of all. There may be several rows with the same keys: sum them up, and leave out accounts without calls.
+    `longest_period` is `quarter`, `day` (daily roll-ups are read too) or `week` (weekly ones too). A daily or weekly
+    row has the first quarter-hour of its period that is in the range. Periods may extend beyond the range: the surplus
+    is subtracted by rows with negative counters. `user_ids` selects accounts by internal key; None: all accounts.
+
+    A key may occur several times: the caller must add the counters and ignore accounts without calls.
     """
     calls = LlmCall.__table__
     pending = select(calls).join(UsagePending, UsagePending.call_id == calls.c.id)
     pending = pending.where(calls.c.created_at >= start, calls.c.created_at < end)
 
-    def part(of: RollupTable, rows: FromClause, sign: ColumnElement[int]) -> Select[Any]:
-        quarter = func.greatest(start, func.least(rows.c[of.time.name], end - rollup_tables.QUARTER)).label("quarter")
+    def table_rows(rollup: RollupTable, rows: FromClause, sign: ColumnElement[int]) -> Select[Any]:
+        last_quarter = end - rollup_tables.QUARTER
+        quarter = func.greatest(start, func.least(rows.c[rollup.time.name], last_quarter)).label("quarter")
         counters = ((sign * rows.c[name]).label(name) for name in COUNTERS)
-        found = select(rows.c.user_id, quarter, rows.c.purpose, *counters)
-        # An array, so that few accounts are found by their keys.
-        return found if among is None else found.where(rows.c.user_id == any_(func.array(among.scalar_subquery())))
+        statement = select(rows.c.user_id, quarter, rows.c.purpose, *counters)
+        if user_ids is None:
+            return statement
+        # As an array, so that the planner uses the index for a few accounts.
+        return statement.where(rows.c.user_id == any_(func.array(user_ids.scalar_subquery())))
 
     stored = (
-        part(of, of.table, stretches.c.sign).join_from(
-            stretches, of.table, (of.time >= stretches.c.since) & (of.time < stretches.c.until)
+        table_rows(rollup, rollup.table, segments.c.sign).join_from(
+            segments, rollup.table, (rollup.time >= segments.c.since) & (rollup.time < segments.c.until)
         )
-        for of, stretches in _stretches(start, end, longest).items()
+        for rollup, segments in _segments_by_table(start, end, longest_period).items()
     )
-    waiting = rollup_tables.USAGE_BY_USER.of_rows(pending.subquery("calls")).subquery("pending")
-    return union_all(*stored, part(rollup_tables.USAGE_BY_USER, waiting, literal(1))).subquery("user_usage")
+    pending_rows = rollup_tables.USAGE_BY_USER.aggregate_rows(pending.subquery("calls")).subquery("pending")
+    return union_all(*stored, table_rows(rollup_tables.USAGE_BY_USER, pending_rows, literal(1))).subquery("user_usage")
 
 
-def _stretches(
-    start: ColumnElement[datetime], end: ColumnElement[datetime], longest: ColumnElement[str]
+def _segments_by_table(
+    start: ColumnElement[datetime], end: ColumnElement[datetime], longest_period: ColumnElement[str]
 ) -> dict[RollupTable, CTE]:
-    """Build which sums make up a range: whole weeks, days up to them and after them, quarters up to these and after.
+    """Build the segments that make up a range, by table: whole weeks, days around them, and quarter-hours around those.
 
-    Weeks and days are the nearest ones, and may reach over the ends of the range. Then the stretch between goes
-    backwards: it has the sign -1, and is to be taken away.
+    The range is rounded to the nearest weeks and days, which may extend beyond it. The segment in between then runs
+    backwards and has the sign -1: its rows are subtracted.
     """
-    by_day = (longest != "quarter") & rollup_tables.are_complete(rollup_tables.DAILY_RECONCILIATION)
-    by_week = by_day & (longest == "week") & rollup_tables.are_complete(rollup_tables.WEEKLY_RECONCILIATION)
-    # There is nothing after now that would have to be taken away.
+    by_day = (longest_period != "quarter") & rollup_tables.is_complete(rollup_tables.DAILY_RECONCILIATION_ID)
+    by_week = by_day & (longest_period == "week") & rollup_tables.is_complete(rollup_tables.WEEKLY_RECONCILIATION_ID)
+    # After now there are no rows to subtract, so the end can be rounded up.
     is_open = end > func.now()
     days = select(
         case((by_day, rollup_tables.nearest_day(start)), else_=end).label("first_day"),
@@ -76,16 +80,16 @@ def _stretches(
     ).cte()
     first_day, last_day, first_week, last_week = edges.c
 
-    def stretch(since: ColumnElement[datetime], until: ColumnElement[datetime]) -> Select[Any]:
+    def segment(since: ColumnElement[datetime], until: ColumnElement[datetime]) -> Select[Any]:
         sign = case((since <= until, 1), else_=-1)
         return select(
             func.least(since, until).label("since"), func.greatest(since, until).label("until"), sign.label("sign")
         )
 
     return {
-        rollup_tables.USAGE_BY_USER_AND_WEEK: stretch(first_week, last_week).cte(),
+        rollup_tables.USAGE_BY_USER_AND_WEEK: segment(first_week, last_week).cte(),
         rollup_tables.USAGE_BY_USER_AND_DAY: union_all(
-            stretch(first_day, first_week), stretch(last_week, last_day)
+            segment(first_day, first_week), segment(last_week, last_day)
         ).cte(),
-        rollup_tables.USAGE_BY_USER: union_all(stretch(start, first_day), stretch(last_day, end)).cte(),
+        rollup_tables.USAGE_BY_USER: union_all(segment(start, first_day), segment(last_day, end)).cte(),
     }

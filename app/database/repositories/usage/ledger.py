@@ -1,4 +1,4 @@
-"""The ledger: what every attempt at a model came to. It is appended to, by whoever ends a turn."""
+"""Usage ledger: append-only rows, one for each attempt at a model call."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -20,13 +20,13 @@ from app.database.repositories.chat.idempotency_keys import StoredResponse
 
 CallPurpose = Literal["answer", "summary"]
 
-ONCE = "uq_llm_calls_turn_id_attempt"
-"""The constraint that refuses to account for a turn a second time."""
+TURN_ATTEMPT_CONSTRAINT = "uq_llm_calls_turn_id_attempt"
+"""Unique constraint that prevents a turn from being recorded twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One attempt at a model, as the ledger keeps it."""
+    """Attempt at a model call, as stored in the ledger."""
 
     attempt: int
     model_requested: str
@@ -49,9 +49,10 @@ _COLUMNS = [field.name for field in fields(LedgerEntry)]
 
 
 def owner_statement() -> CTE:
-    """Build the look-up of the account `p_user_id`: no row, once it has been erased.
+    """Build the locking look-up of the account `p_user_id`; no row if it has been erased.
 
-    Erasing an account takes the identity out of the ledger: it waits for this lock, or this finds nobody.
+    Erasure removes the account's identity from the ledger. The lock orders both: either the erasure waits, or the
+    account is not found here.
     """
     return (
         select(User.id)
@@ -62,9 +63,10 @@ def owner_statement() -> CTE:
 
 
 def append_statement(owner: CTE, *, where_any: CTE | None = None) -> Insert:
-    """Build the insertion of a turn's attempts, to be run with `parameters`: all of them or, being there already, none.
+    """Build the insertion of all attempts of a turn, with the parameters of `append_parameters`.
 
-    With `where_any` nothing is inserted unless that has a row, and being there already is no error.
+    A turn that is already recorded violates `TURN_ATTEMPT_CONSTRAINT`. With `where_any` rows are inserted only if that
+    query returns a row, and a turn that is already recorded is ignored.
     """
     calls = (
         func.jsonb_to_recordset(bindparam("p_calls", type_=JSONB))
@@ -80,29 +82,36 @@ def append_statement(owner: CTE, *, where_any: CTE | None = None) -> Insert:
     if where_any is not None:
         rows = rows.where(select(where_any).exists())
     statement = insert(LlmCall).from_select(["turn_id", "user_id", "session_id", *_COLUMNS], rows)
-    return statement if where_any is None else statement.on_conflict_do_nothing(constraint=ONCE)
+    return statement if where_any is None else statement.on_conflict_do_nothing(constraint=TURN_ATTEMPT_CONSTRAINT)
 
 
-def parameters(*, turn_id: UUID, user_id: int, session_id: int | None, calls: Sequence[LedgerEntry]) -> dict[str, Any]:
-    """Return what `append_statement` and its `owner_statement` take."""
-    return {"p_turn_id": turn_id, "p_user_id": user_id, "p_session_id": session_id, "p_calls": list(map(_row, calls))}
+def append_parameters(
+    *, turn_id: UUID, user_id: int, session_id: int | None, calls: Sequence[LedgerEntry]
+) -> dict[str, Any]:
+    """Return the parameters of `append_statement` and `owner_statement`."""
+    return {
+        "p_turn_id": turn_id,
+        "p_user_id": user_id,
+        "p_session_id": session_id,
+        "p_calls": list(map(_call_fields, calls)),
+    }
 
 
-def _row(call: LedgerEntry) -> dict[str, Any]:
+def _call_fields(call: LedgerEntry) -> dict[str, Any]:
     row = {name: getattr(call, name) for name in _COLUMNS}
     if call.cost_usd is not None:
-        row["cost_usd"] = str(call.cost_usd)  # as JSON a number would pass through a float
+        row["cost_usd"] = str(call.cost_usd)  # a JSON number would be converted to a float
     return row
 
 
 def is_duplicate_turn(error: BaseException) -> bool:
-    """Tell whether the ledger refused a turn because it has been accounted for."""
-    return violated_constraint(error) == ONCE
+    """Return whether an insertion failed because the turn is already recorded."""
+    return violated_constraint(error) == TURN_ATTEMPT_CONSTRAINT
 
 
-_append = append_statement(owner_statement())
-_APPEND = Statement(_append)
-_APPEND_WITH_KEY = Statement(_append.add_cte(idempotency_keys.store_response_statement().cte("key")))
+_append_calls = append_statement(owner_statement())
+_APPEND = Statement(_append_calls)
+_APPEND_WITH_RESPONSE = Statement(_append_calls.add_cte(idempotency_keys.store_response_statement().cte("key")))
 
 
 async def record_calls(
@@ -114,14 +123,15 @@ async def record_calls(
     calls: Sequence[LedgerEntry],
     stored_response: StoredResponse | None = None,
 ) -> None:
-    """Append attempts that belong to no stored answer: those of a direct question or, in a session, of a summary.
+    """Append attempts without a stored answer: those of a direct question, or of a conversation summary in a session.
 
-    Keep what a direct question was answered under its key. Harmless to repeat: `turn_id` is accounted for once.
+    `stored_response` is the response to a direct question that is stored under its idempotency key in the same
+    statement. The call is idempotent: a `turn_id` that is already recorded is ignored.
     """
-    values = parameters(turn_id=turn_id, user_id=user_id, session_id=session_id, calls=calls)
+    values = append_parameters(turn_id=turn_id, user_id=user_id, session_id=session_id, calls=calls)
     statement = _APPEND
     if stored_response is not None:
-        statement, values = _APPEND_WITH_KEY, values | idempotency_keys.response_parameters(stored_response)
+        statement, values = _APPEND_WITH_RESPONSE, values | idempotency_keys.response_parameters(stored_response)
     try:
         await driver.fetch(connection, statement, values)
     except (IntegrityError, UniqueViolationError) as error:

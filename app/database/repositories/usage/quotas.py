@@ -1,6 +1,6 @@
-"""Quotas: what an account may use of models in a day and in a month, and what it has used.
+"""Quotas of accounts on tokens and costs per day and month, their use, and reservations for running turns.
 
-What was used is what the ledger says, whoever wrote it there. What turns under way may still use is reserved.
+The use is computed from the ledger. A reservation holds the maximum use of a running turn until the ledger contains it.
 """
 
 from dataclasses import asdict, dataclass, fields
@@ -34,34 +34,37 @@ from app.database.models import ChatMessage, ChatSession, LlmCall, QuotaReservat
 from app.database.repositories.operations import batch_deletion
 from app.database.repositories.usage import totals
 
-_ANSWERS_LOOKED_AT = 5
-"""Of a session. The largest of them tells how much goes to the model with the next question."""
+_HISTORY_SAMPLE = 5
+"""Number of latest answers of a session whose maximum token count estimates the size of the history."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What an account may use. Days and months begin at midnight in UTC. Costs are in US dollars."""
+    """Limits of an account. Days and months begin at midnight in UTC. Costs are in US dollars.
+
+    In a stored or default quota None means not set, and 0 no limit.
+    """
 
     tokens_per_day: int | None = None
     tokens_per_month: int | None = None
     cost_per_day: Decimal | None = None
     cost_per_month: Decimal | None = None
 
-    def over(self, defaults: "Quota") -> Self:
-        """Return what holds: these figures, and the defaults where there are none. In the result None is no limit."""
-        mine, others = asdict(self), asdict(defaults)
-        held = {name: others[name] if value is None else value for name, value in mine.items()}
-        return type(self)(**{name: value or None for name, value in held.items()})
+    def with_defaults(self, defaults: "Quota") -> Self:
+        """Return the effective quota: the defaults replace limits that are not set. In the result None is no limit."""
+        default_limits = asdict(defaults)
+        limits = {name: default_limits[name] if value is None else value for name, value in asdict(self).items()}
+        return type(self)(**{name: value or None for name, value in limits.items()})
 
     @property
-    def is_none(self) -> bool:
-        """Whether there is no figure at all."""
+    def is_empty(self) -> bool:
+        """Whether no limit is set, or all are 0."""
         return not any(asdict(self).values())
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaUse:
-    """What an account has used, and what its turns under way may still use."""
+    """Use of an account, and the reservations of its running turns."""
 
     tokens_today: int
     tokens_this_month: int
@@ -76,46 +79,46 @@ class QuotaUse:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """The most that an answer may use, as far as the question tells."""
+    """Maximum use of one answer, without the history of the session."""
 
     turn_id: UUID
     user_id: int
     session_uuid: UUID | None
-    """What was said there before goes to the model too."""
+    """Session whose history is added to the prompt; None for a direct question."""
     tokens: int
     cost_usd: Decimal
     prompt_price: Decimal
-    """Of one token of what was said before."""
+    """Price of one token of the history in US dollars."""
     life: timedelta
-    """Longer than the turn can take."""
+    """Time after which the reservation expires; longer than a turn can take."""
 
 
 _USER_ID = bindparam("p_user_id", type_=BigInteger)
-_COLUMNS = {name.name: User.__table__.c[f"quota_{name.name}"] for name in fields(Quota)}
+_QUOTA_COLUMNS = {name.name: User.__table__.c[f"quota_{name.name}"] for name in fields(Quota)}
 
 
-def _begins(period: str) -> ColumnElement[datetime]:
+def _start_of(period: str) -> ColumnElement[datetime]:
     return func.date_trunc(period, func.now(), "UTC", type_=TIMESTAMP(timezone=True))
 
 
-def _ends(period: str) -> ColumnElement[datetime]:
-    # In UTC's own calendar: what a day or a month is there does not depend on the session.
-    end = func.timezone("UTC", _begins(period)) + text(f"interval '1 {period}'")
+def _end_of(period: str) -> ColumnElement[datetime]:
+    # Add the interval in UTC, so that the result does not depend on the time zone of the database session.
+    end = func.timezone("UTC", _start_of(period)) + text(f"interval '1 {period}'")
     return func.timezone("UTC", end, type_=TIMESTAMP(timezone=True))
 
 
 def _use_statement() -> Select[Any]:
-    quarters = totals.by_quarter(_USER_ID)
+    quarters = totals.usage_by_quarter(_USER_ID)
     tokens, cost = quarters.c.prompt_tokens + quarters.c.completion_tokens, quarters.c.cost_usd
-    today = quarters.c.quarter >= _begins("day")
-    used = (
+    today = quarters.c.quarter >= _start_of("day")
+    read_use = (
         select(
             cast(func.coalesce(func.sum(tokens).filter(today), 0), BigInteger).label("tokens_today"),
             cast(func.coalesce(func.sum(tokens), 0), BigInteger).label("tokens_this_month"),
             func.coalesce(func.sum(cost).filter(today), 0).label("cost_today"),
             func.coalesce(func.sum(cost), 0).label("cost_this_month"),
         )
-        .where(quarters.c.quarter >= _begins("month"))
+        .where(quarters.c.quarter >= _start_of("month"))
         .subquery("used")
     )
     reserved = (
@@ -131,40 +134,40 @@ def _use_statement() -> Select[Any]:
         .subquery("reserved")
     )
     return select(
-        *used.c,
+        *read_use.c,
         *reserved.c,
-        _ends("day").label("day_ends_at"),
-        _ends("month").label("month_ends_at"),
+        _end_of("day").label("day_ends_at"),
+        _end_of("month").label("month_ends_at"),
         func.now().label("at"),
-    ).select_from(used.join(reserved, literal(value=True)))
+    ).select_from(read_use.join(reserved, literal(value=True)))
 
 
 def _reserve_statement() -> Select[Any]:
     use = _use_statement().cte("use")
-    asked_in = (ChatSession.uuid == bindparam("p_session_uuid", type_=Uuid), ChatSession.user_id == _USER_ID)
+    is_session = (ChatSession.uuid == bindparam("p_session_uuid", type_=Uuid), ChatSession.user_id == _USER_ID)
     answers = (
         select(ChatMessage.tokens_used)
         .join(ChatSession, ChatMessage.session_id == ChatSession.id)
-        .where(*asked_in, ChatMessage.role == "assistant")
+        .where(*is_session, ChatMessage.role == "assistant")
         .order_by(ChatMessage.seq.desc())
-        .limit(_ANSWERS_LOOKED_AT)
+        .limit(_HISTORY_SAMPLE)
         .subquery("answers")
     )
-    # Its own instructions are in the largest answer too, once there is one.
-    instructions = select(func.octet_length(ChatSession.meta["system_prompt"].astext) / 2).where(*asked_in)
-    before = select(
+    # The token count of an answer includes its prompt. For a session without answers the system prompt is estimated.
+    instructions = select(func.octet_length(ChatSession.meta["system_prompt"].astext) / 2).where(*is_session)
+    history = select(
         (
             func.coalesce(select(func.max(answers.c.tokens_used)).scalar_subquery(), 0)
             + func.coalesce(instructions.scalar_subquery(), 0)
         ).label("tokens")
-    ).cte("before")
+    ).cte("history")
     in_use = {
         "tokens_per_day": use.c.tokens_today + use.c.tokens_reserved,
         "tokens_per_month": use.c.tokens_this_month + use.c.tokens_reserved,
         "cost_per_day": use.c.cost_today + use.c.cost_reserved,
         "cost_per_month": use.c.cost_this_month + use.c.cost_reserved,
     }
-    limits = {name: bindparam(f"p_{name}", type_=_COLUMNS[name].type) for name in in_use}
+    limits = {name: bindparam(f"p_{name}", type_=_QUOTA_COLUMNS[name].type) for name in in_use}
     reserved = (
         insert(QuotaReservation)
         .from_select(
@@ -172,11 +175,11 @@ def _reserve_statement() -> Select[Any]:
             select(
                 bindparam("p_turn_id", type_=Uuid),
                 _USER_ID,
-                bindparam("p_tokens", type_=BigInteger) + before.c.tokens,
-                bindparam("p_cost_usd", type_=Numeric) + bindparam("p_prompt_price", type_=Numeric) * before.c.tokens,
+                bindparam("p_tokens", type_=BigInteger) + history.c.tokens,
+                bindparam("p_cost_usd", type_=Numeric) + bindparam("p_prompt_price", type_=Numeric) * history.c.tokens,
                 func.now() + bindparam("p_life", type_=Interval),
             )
-            .select_from(use.join(before, literal(value=True)))
+            .select_from(use.join(history, literal(value=True)))
             .where(*(or_(limits[name].is_(None), amount < limits[name]) for name, amount in in_use.items())),
         )
         .returning(QuotaReservation.turn_id)
@@ -185,56 +188,56 @@ def _reserve_statement() -> Select[Any]:
     return select(select(reserved.c.turn_id).exists().label("is_reserved"), *use.c)
 
 
-_OWN = select(*_COLUMNS.values()).where(User.id == _USER_ID)
-_LOCK = _OWN.with_for_update(key_share=True)
+_OWN_QUOTA = select(*_QUOTA_COLUMNS.values()).where(User.id == _USER_ID)
+_LOCK_QUOTA = _OWN_QUOTA.with_for_update(key_share=True)
 _USE = _use_statement()
 _RESERVE = _reserve_statement()
 _RELEASE = delete(QuotaReservation).where(QuotaReservation.turn_id == bindparam("p_turn_id", type_=Uuid))
 _PURGE = batch_deletion.delete_statement(QuotaReservation.turn_id, QuotaReservation.expires_at <= func.now())
 
 
-async def lock(session: AsyncSession, user_id: int) -> Quota | None:
-    """Return the account's own quota, and let nobody else reserve until the transaction ends. None: it was erased.
+async def lock_quota(session: AsyncSession, user_id: int) -> Quota | None:
+    """Lock the account against other reservations until the transaction ends, and return its own quota.
 
-    Turns of the account run on: they hold a weaker lock, which this one lets pass.
+    None: the account has been erased. Running turns are not blocked, because their lock is compatible with this one.
     """
-    row = (await session.execute(_LOCK, {"p_user_id": user_id})).one_or_none()
+    row = (await session.execute(_LOCK_QUOTA, {"p_user_id": user_id})).one_or_none()
     return Quota(*row) if row else None
 
 
-async def reserve(session: AsyncSession, wanted: Reservation, quota: Quota) -> tuple[bool, QuotaUse]:
-    """Reserve what an answer may use, unless there is nothing left. Return whether, and the use up to now.
+async def reserve(session: AsyncSession, reservation: Reservation, quota: Quota) -> tuple[bool, QuotaUse]:
+    """Store a reservation unless a limit is reached; return whether it was stored, and the use before it.
 
-    `quota` is what holds. The account has been locked with `lock`, so of two at once the second sees the first.
-    What is left need not be enough: one answer may take the account over its quota, and none after it.
+    `quota` is the effective quota. The account must have been locked with `lock_quota`, so that concurrent reservations
+    see each other. The remainder may be smaller than the reservation: one answer may exceed the quota.
     """
-    values = {f"p_{name}": value for name, value in (asdict(wanted) | asdict(quota)).items()}
+    values = {f"p_{name}": value for name, value in (asdict(reservation) | asdict(quota)).items()}
     is_reserved, *use = (await session.execute(_RESERVE, values)).one()
     return is_reserved, QuotaUse(*use)
 
 
 async def release(connection: AsyncConnection, *, turn_id: UUID) -> None:
-    """Give back what was reserved for a turn that the ledger will not hear of."""
+    """Delete the reservation of a turn that adds no rows to the ledger."""
     await connection.execute(_RELEASE, {"p_turn_id": turn_id})
 
 
-async def own(session: AsyncSession, user_id: int) -> Quota | None:
-    """Return the account's own quota. None: it was erased."""
-    row = (await session.execute(_OWN, {"p_user_id": user_id})).one_or_none()
+async def find_quota(session: AsyncSession, user_id: int) -> Quota | None:
+    """Return the account's own quota; None if the account has been erased."""
+    row = (await session.execute(_OWN_QUOTA, {"p_user_id": user_id})).one_or_none()
     return Quota(*row) if row else None
 
 
-async def used(session: AsyncSession, user_id: int) -> QuotaUse:
-    """Return what an account has used."""
+async def read_use(session: AsyncSession, user_id: int) -> QuotaUse:
+    """Return the current use of an account."""
     return QuotaUse(*(await session.execute(_USE, {"p_user_id": user_id})).one())
 
 
-async def change(session: AsyncSession, user_id: int, quota: Quota) -> None:
-    """Give an account a quota of its own: None, as everybody; 0, no limit."""
+async def set_quota(session: AsyncSession, user_id: int, quota: Quota) -> None:
+    """Store an account's own quota. A limit of None means the default, 0 no limit."""
     values: dict[str, Any] = {f"quota_{name}": value for name, value in asdict(quota).items()}
     await session.execute(update(User).where(User.id == user_id).values(**values))
 
 
 async def purge(connection: AsyncConnection, *, limit: int) -> int:
-    """Remove reservations whose time is over, `limit` at most, and say how many."""
+    """Delete at most `limit` expired reservations; return their number."""
     return await batch_deletion.delete_batch(connection, _PURGE, limit=limit)

@@ -1,7 +1,7 @@
-"""Comparing the sums with the ledger, an hour, a day or a week at a time, and mending what differs.
+"""Reconciliation of the usage roll-ups with the ledger, one hour, day or week at a time.
 
-By how much a sum is wrong depends neither on turns that are being stored nor on what is being summed up: these change
-the ledger, the queue and the sums together. So what is missing is found and added by one statement, without a lock.
+Concurrent writers change the ledger, the queue of pending rows and the roll-ups in one transaction each, so they do not
+change the difference between the three. One statement can therefore find and add it without locking the tables.
 """
 
 from collections.abc import Sequence
@@ -40,32 +40,32 @@ _TO = bindparam("p_to", type_=TIMESTAMP(timezone=True))
 
 @dataclass(frozen=True, slots=True)
 class TimeWindow:
-    """A stretch of time that is to be compared."""
+    """Half-open range of time that is compared in one transaction."""
 
-    begins: datetime
-    ends: datetime
+    start: datetime
+    end: datetime
     is_first_pass: bool
-    """Then differences are what earlier releases did not sum up; afterwards there should be none."""
+    """Differences are expected in the first pass, from data of earlier releases. Later ones indicate a fault."""
 
 
 class Reconciler:
-    """Goes along the ledger, again and again, and compares some tables of sums with it."""
+    """Compares the roll-up tables of one granularity with the ledger, window by window, in repeated passes."""
 
-    def __init__(self, number: int, stretch: Literal["hour", "day", "week"], compared: Sequence[RollupTable]) -> None:
-        """Build the statements. `number` is the key of its row in `usage_repair`."""
+    def __init__(self, number: int, granularity: Literal["hour", "day", "week"], tables: Sequence[RollupTable]) -> None:
+        """Build the statements. `number` is the key of the row in `usage_repair` that stores the progress."""
         self._number = number
-        self._length = timedelta(**{f"{stretch}s": 1})
-        self._compared = compared
-        own = UsageRepair.id == number
-        self._prepare = insert(UsageRepair).values(id=number).on_conflict_do_nothing()
-        self._place = _place_statement(stretch, compared).where(own)
-        self._mend = _mend_statement(compared)
-        self._emptied = [_emptied(each) for each in compared]
-        self._go_on = update(UsageRepair).where(own, UsageRepair.upto <= _FROM).values(upto=_TO)
-        self._pass_over = self._go_on.values(passes=0)
-        self._rest = (
+        self._length = timedelta(**{f"{granularity}s": 1})
+        self._tables = tables
+        is_own = UsageRepair.id == number
+        self._create_progress = insert(UsageRepair).values(id=number).on_conflict_do_nothing()
+        self._claim = _claim_statement(granularity, tables).where(is_own)
+        self._repair = _repair_statement(tables)
+        self._delete_empty = [_delete_empty(each) for each in tables]
+        self._advance = update(UsageRepair).where(is_own, UsageRepair.upto <= _FROM).values(upto=_TO)
+        self._skip = self._advance.values(passes=0)
+        self._finish_pass = (
             update(UsageRepair)
-            .where(own)
+            .where(is_own)
             .values(
                 upto=text("'-infinity'"),
                 passes=UsageRepair.passes + 1,
@@ -73,76 +73,78 @@ class Reconciler:
             )
         )
 
-    async def prepare(self, session: AsyncSession) -> None:
-        """Make sure that there is a place to go on from."""
-        await session.execute(self._prepare)
+    async def create_progress(self, session: AsyncSession) -> None:
+        """Insert the row that stores the progress, if it does not exist."""
+        await session.execute(self._create_progress)
 
-    async def find_place(self, session: AsyncSession, *, pause: timedelta) -> TimeWindow | None:
-        """Return the next stretch with anything in it, and keep others from it until the transaction ends.
+    async def claim_window(self, session: AsyncSession, *, pause: timedelta) -> TimeWindow | None:
+        """Lock the progress until the transaction ends, and return the next window that contains rows.
 
-        None: another one is at it, or nothing is left. After a whole pass there is none for as long as `pause`.
+        None: another worker holds the lock, the pass is complete (the next one starts after `pause`), or none is due.
         """
-        found = (await session.execute(self._place)).one_or_none()
-        if found is None:
+        progress = (await session.execute(self._claim)).one_or_none()
+        if progress is None:
             return None
-        if found.begins is None:
-            await session.execute(self._rest, {"p_pause": pause})
+        if progress.start is None:
+            await session.execute(self._finish_pass, {"p_pause": pause})
             return None
-        return TimeWindow(found.begins, found.begins + self._length, is_first_pass=found.passes == 0)
+        return TimeWindow(progress.start, progress.start + self._length, is_first_pass=progress.passes == 0)
 
-    async def mend(self, session: AsyncSession, place: TimeWindow) -> dict[str, int]:
-        """Make the sums of the stretch agree with the ledger. Return how many rows of which tables did not."""
-        counts = (await session.execute(self._mend, _bounds(place))).one()
-        mended = {each.table.name: count for each, count in zip(self._compared, counts, strict=True) if count}
-        if mended:
-            for statement in self._emptied:
-                await session.execute(statement, _bounds(place))
-        return mended
+    async def repair(self, session: AsyncSession, window: TimeWindow) -> dict[str, int]:
+        """Correct the roll-ups of the window; return the number of corrected rows by table."""
+        counts = (await session.execute(self._repair, _bounds(window))).one()
+        repaired = {each.table.name: count for each, count in zip(self._tables, counts, strict=True) if count}
+        if repaired:
+            for statement in self._delete_empty:
+                await session.execute(statement, _bounds(window))
+        return repaired
 
-    async def go_on(self, session: AsyncSession, place: TimeWindow) -> None:
-        """Leave the stretch behind."""
-        await session.execute(self._go_on, _bounds(place))
+    async def advance(self, session: AsyncSession, window: TimeWindow) -> None:
+        """Store that the window has been compared."""
+        await session.execute(self._advance, _bounds(window))
 
-    async def pass_over(self, session: AsyncSession, place: TimeWindow) -> None:
-        """Leave the stretch behind although it has not been compared: no pass counts any more."""
-        await session.execute(self._pass_over, _bounds(place))
+    async def skip(self, session: AsyncSession, window: TimeWindow) -> None:
+        """Store that the window has been skipped, and reset the number of completed passes."""
+        await session.execute(self._skip, _bounds(window))
 
 
-def _place_statement(stretch: str, compared: Sequence[RollupTable]) -> Select[datetime | None, int]:
-    times = [LlmCall.created_at, *(each.time for each in compared)]
+def _claim_statement(granularity: str, tables: Sequence[RollupTable]) -> Select[datetime | None, int]:
+    times = [LlmCall.created_at, *(each.time for each in tables)]
     next_times = [select(func.min(time)).where(time >= UsageRepair.upto).scalar_subquery() for time in times]
-    begins = func.date_trunc(stretch, func.least(*next_times), "UTC", type_=TIMESTAMP(timezone=True))
-    place = select(begins.label("begins"), UsageRepair.passes).where(UsageRepair.due_at <= func.now())
-    return place.with_for_update(skip_locked=True, of=UsageRepair)
+    start = func.date_trunc(granularity, func.least(*next_times), "UTC", type_=TIMESTAMP(timezone=True))
+    window = select(start.label("start"), UsageRepair.passes).where(UsageRepair.due_at <= func.now())
+    return window.with_for_update(skip_locked=True, of=UsageRepair)
 
 
-def _mend_statement(compared: Sequence[RollupTable]) -> Select[Any]:
+def _repair_statement(tables: Sequence[RollupTable]) -> Select[Any]:
     calls = select(LlmCall).where(LlmCall.created_at >= _FROM, LlmCall.created_at < _TO).cte("calls")
     pending = select(calls).join(UsagePending, UsagePending.call_id == calls.c.id).cte("pending")
-    mended = [_mended(each, _missing(each, calls, pending)).cte(f"to_{each.table.name}") for each in compared]
-    return select(*(select(func.count()).select_from(rows).scalar_subquery() for rows in mended))
+    repaired = [
+        _repair_table(each, _missing_rows(each, calls, pending)).cte(f"to_{each.table.name}") for each in tables
+    ]
+    return select(*(select(func.count()).select_from(rows).scalar_subquery() for rows in repaired))
 
 
-def _missing(of: RollupTable, calls: FromClause, pending: FromClause) -> CTE:
-    """Build what the ledger has, but neither the table nor the queue; less than nothing where it is the other way."""
-    table = of.table
-    stored = select(*table.c).where(of.time >= _FROM, of.time < _TO).subquery("stored")
-    waiting = of.of_rows(pending).subquery("waiting")
-    there = (
-        select(*(rows.c[key] for key in of.keys), *(-rows.c[name] for name in of.counters))
+def _missing_rows(rollup: RollupTable, calls: FromClause, pending: FromClause) -> CTE:
+    """Build ledger minus table minus pending rows, by key, where it is not zero. Counters may be negative."""
+    table = rollup.table
+    stored = select(*table.c).where(rollup.time >= _FROM, rollup.time < _TO).subquery("stored")
+    waiting = rollup.aggregate_rows(pending).subquery("waiting")
+    subtracted = (
+        select(*(rows.c[key] for key in rollup.keys), *(-rows.c[name] for name in rollup.counters))
         for rows in (stored, waiting)
     )
-    parts = union_all(of.of_rows(calls), *there).subquery("parts")
-    keys = [parts.c[key] for key in of.keys]
-    missing = [func.sum(parts.c[name]).label(name) for name in of.counters]
-    differing = or_(*(func.sum(parts.c[name]) != 0 for name in of.counters))
+    parts = union_all(rollup.aggregate_rows(calls), *subtracted).subquery("parts")
+    keys = [parts.c[key] for key in rollup.keys]
+    missing = [func.sum(parts.c[name]).label(name) for name in rollup.counters]
+    differing = or_(*(func.sum(parts.c[name]) != 0 for name in rollup.counters))
     return select(*keys, *missing).group_by(*keys).having(differing).cte(f"missing_in_{table.name}")
 
 
-def _mended(to: RollupTable, missing: CTE) -> ReturningInsert[Any]:
+def _repair_table(rollup: RollupTable, missing: CTE) -> ReturningInsert[Any]:
     rows: FromClause = missing
-    if to.is_by_user:
-        # An account that is being erased is not waited for: its sums go with it, and they are equal otherwise.
+    if rollup.is_by_user:
+        # Skip accounts that are locked because they are being erased: their roll-ups are deleted with them.
         owners = (
             select(User.id)
             .where(User.id.in_(select(missing.c.user_id)))
@@ -151,19 +153,19 @@ def _mended(to: RollupTable, missing: CTE) -> ReturningInsert[Any]:
             .cte("owners")
         )
         rows = select(missing).join(owners, owners.c.id == missing.c.user_id).subquery("owned")
-    return to.adding(rows).returning(literal(1).label("mended"))
+    return rollup.upsert(rows).returning(literal(1).label("repaired"))
 
 
-def _emptied(of: RollupTable) -> Delete:
-    is_nothing = (of.table.c[name] == 0 for name in of.counters)
-    return delete(of.table).where(of.time >= _FROM, of.time < _TO, *is_nothing)
+def _delete_empty(rollup: RollupTable) -> Delete:
+    is_empty = (rollup.table.c[name] == 0 for name in rollup.counters)
+    return delete(rollup.table).where(rollup.time >= _FROM, rollup.time < _TO, *is_empty)
 
 
-def _bounds(place: TimeWindow) -> dict[str, datetime]:
-    return {"p_from": place.begins, "p_to": place.ends}
+def _bounds(window: TimeWindow) -> dict[str, datetime]:
+    return {"p_from": window.start, "p_to": window.end}
 
 
-# Sums of earlier releases stand at the beginning of their hour, so quarters of an hour are mended together.
+# Earlier releases stored hourly roll-ups at the first quarter of the hour: compare the quarters of an hour together.
 QUARTERLY = Reconciler(1, "hour", rollup_tables.BY_QUARTER)
-DAILY = Reconciler(rollup_tables.DAILY_RECONCILIATION, "day", rollup_tables.BY_DAY)
-WEEKLY = Reconciler(rollup_tables.WEEKLY_RECONCILIATION, "week", rollup_tables.BY_WEEK)
+DAILY = Reconciler(rollup_tables.DAILY_RECONCILIATION_ID, "day", rollup_tables.BY_DAY)
+WEEKLY = Reconciler(rollup_tables.WEEKLY_RECONCILIATION_ID, "week", rollup_tables.BY_WEEK)

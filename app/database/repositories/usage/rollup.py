@@ -1,4 +1,4 @@
-"""Adding what is pending to the sums."""
+"""Roll-up of pending ledger rows into the usage roll-up tables."""
 
 from typing import Any
 
@@ -9,22 +9,23 @@ from app.database.models import LlmCall, UsagePending, User
 from app.database.repositories.usage import rollup_tables
 
 
-def _statement() -> Select[Any]:
-    some = (
+def _roll_up_statement() -> Select[Any]:
+    batch = (
         select(UsagePending.call_id)
         .order_by(UsagePending.call_id)
         .limit(bindparam("p_limit", type_=Integer))
         .with_for_update(skip_locked=True)
-        .cte("some")
+        .cte("batch")
     )
     taken = (
         delete(UsagePending)
-        .where(UsagePending.call_id.in_(select(some.c.call_id)))
+        .where(UsagePending.call_id.in_(select(batch.c.call_id)))
         .returning(UsagePending.call_id)
         .cte("taken")
     )
     calls = select(LlmCall).join(taken, LlmCall.id == taken.c.call_id).cte("calls")
-    # Erasing an account removes its sums: it waits for this lock, or this does not find the account.
+    # The lock orders this statement and the erasure of an account, which deletes its roll-ups: either the erasure
+    # waits, or the account is not found here.
     owners = (
         select(User.id)
         .where(User.id.in_(select(calls.c.user_id)))
@@ -33,16 +34,18 @@ def _statement() -> Select[Any]:
         .cte("owners")
     )
     owned = select(calls).join(owners, owners.c.id == calls.c.user_id).cte("owned")
-    added = (each.adding(each.of(owned if each.is_by_user else calls).subquery("new")) for each in rollup_tables.ALL)
+    added = (
+        each.upsert(each.aggregate(owned if each.is_by_user else calls).subquery("new")) for each in rollup_tables.ALL
+    )
     return select(func.count(taken.c.call_id)).add_cte(
         *(statement.cte(f"to_{each.table.name}") for each, statement in zip(rollup_tables.ALL, added, strict=True))
     )
 
 
-_ROLL_UP = _statement()
+_ROLL_UP = _roll_up_statement()
 
 
 async def roll_up(connection: AsyncConnection, *, limit: int) -> int:
-    """Add at most `limit` rows of the ledger to the sums, and say how many. All of it happens, or nothing."""
+    """Add at most `limit` pending ledger rows to the roll-ups, atomically; return their number."""
     count: int = (await connection.execute(_ROLL_UP, {"p_limit": limit})).scalar_one()
     return count

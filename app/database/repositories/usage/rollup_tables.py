@@ -1,7 +1,7 @@
-"""What is summed up of the ledger, and how: one statement adds to the sums, and the others read them, by this.
+"""Definitions of the roll-up tables: their keys, and the aggregation of ledger rows into their counters.
 
-What the sums lack is pending. The two are read by one statement, and so of the same moment: what the worker is just
-adding to the sums is either still pending or in them already.
+Ledger rows that no roll-up contains yet are pending. Roll-ups and pending rows are read by one statement, and therefore
+from one snapshot, in which each ledger row is either pending or rolled up.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,71 +46,74 @@ from app.database.models import (
     UserUsageWeek,
 )
 
-DAILY_RECONCILIATION, WEEKLY_RECONCILIATION = 2, 3
-"""The rows in `usage_repair` that say how far sums by day and by week have been compared."""
-_PASSES = 2
+DAILY_RECONCILIATION_ID, WEEKLY_RECONCILIATION_ID = 2, 3
+"""Keys of the rows in `usage_repair` that store the progress of the daily and the weekly reconciliation."""
+_REQUIRED_PASSES = 2
 BUCKET_WIDTH = 1.05
-"""Times are counted in buckets, each so many times as long as the one before. Another width needs all counted anew."""
+"""Ratio of the bounds of a histogram bucket. After a change all stored histograms must be rebuilt."""
 
 QUARTER: ColumnElement[timedelta] = literal_column("interval '15 minutes'", Interval)
 _DAY: ColumnElement[timedelta] = literal_column("interval '1 day'", Interval)
 _HALF_DAY: ColumnElement[timedelta] = literal_column("interval '12 hours'", Interval)
 _WEEK: ColumnElement[timedelta] = literal_column("interval '7 days'", Interval)
 _HALF_WEEK: ColumnElement[timedelta] = literal_column("interval '84 hours'", Interval)
-_INSTANT: ColumnElement[timedelta] = literal_column("interval '1 microsecond'", Interval)
+_MICROSECOND: ColumnElement[timedelta] = literal_column("interval '1 microsecond'", Interval)
 _MONDAY = text("timestamptz '2000-01-03 00:00:00+00'")
 
 Condition = Callable[[FromClause], ColumnElement[bool]]
-"""What holds of rows of a table of sums, and of rows of the ledger, by a column of both."""
+"""Filter that uses only columns which the roll-up table and the ledger have in common."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RollupTable:
-    """One table of sums."""
+    """A roll-up table and the aggregation that fills it."""
 
     table: Table
     keys: tuple[str, ...]
     counters: tuple[str, ...]
-    of: Callable[[FromClause], Select[Any]]
-    """Builds the sums of rows of the ledger: what the table holds of them, or will."""
+    aggregate: Callable[[FromClause], Select[Any]]
+    """Builds the aggregation of ledger rows into keys and counters, as labelled columns."""
 
     @property
     def time(self) -> ColumnElement[datetime]:
-        """The column that says when."""
+        """The key column that holds the start of the period."""
         (name,) = {"quarter", "day", "week"}.intersection(self.keys)
         return self.table.c[name]
 
     @property
     def is_by_user(self) -> bool:
-        """Whether they are of accounts, and go with them."""
+        """Whether rows belong to accounts, and are deleted with them."""
         return "user_id" in self.keys
 
     @classmethod
-    def into(cls, model: type[Base], of: Callable[[FromClause], Select[Any]]) -> "RollupTable":
-        """Describe the sums that a table holds: its primary key tells them apart, all else is counted."""
+    def for_model(cls, model: type[Base], aggregate: Callable[[FromClause], Select[Any]]) -> "RollupTable":
+        """Describe the table of `model`: the primary key holds the keys, all other columns are counters."""
         table = cast("Table", model.__table__)
         keys = tuple(table.primary_key.columns.keys())
-        return cls(table, keys, tuple(name for name in table.c.keys() if name not in keys), of)  # noqa: SIM118 - a key is no column
+        return cls(table, keys, tuple(name for name in table.c.keys() if name not in keys), aggregate)  # noqa: SIM118 - a key is no column
 
-    def exact(self, where: Condition | None = None) -> CompoundSelect[Any]:
-        """Build what the sums are at this moment. There may be two rows with the same keys: sum them up."""
+    def with_pending(self, where: Condition | None = None) -> CompoundSelect[Any]:
+        """Build the current rows: those of the table, and those aggregated from pending ledger rows.
+
+        A key may occur in both parts: the caller must add the counters.
+        """
         columns = (*self.keys, *self.counters)
         pending = select(LlmCall.__table__).join(UsagePending, UsagePending.call_id == LlmCall.id)
         stored = select(*(self.table.c[name] for name in columns))
         if where is not None:
-            # Within each: the planner does not always take a condition into both by itself.
+            # Filter each part: the planner does not always push a condition down into both.
             stored, pending = stored.where(where(self.table)), pending.where(where(LlmCall.__table__))
-        return union_all(stored, self.of_rows(pending.subquery("calls")))
+        return union_all(stored, self.aggregate_rows(pending.subquery("calls")))
 
-    def of_rows(self, calls: FromClause) -> Select[Any]:
-        """Build the sums of rows of the ledger, in the order of the table."""
-        summed = self.of(calls).subquery("summed")
-        return select(*(summed.c[name] for name in (*self.keys, *self.counters)))
+    def aggregate_rows(self, calls: FromClause) -> Select[Any]:
+        """Build the aggregation of ledger rows, with the columns in the order of keys and counters."""
+        aggregated = self.aggregate(calls).subquery("aggregated")
+        return select(*(aggregated.c[name] for name in (*self.keys, *self.counters)))
 
-    def adding(self, rows: FromClause) -> Insert:
-        """Build the statement that adds rows like those of the table to what it holds."""
+    def upsert(self, rows: FromClause) -> Insert:
+        """Build the statement that adds rows with the columns of the table to it."""
         columns = (*self.keys, *self.counters)
-        # In the order of its keys: two that add at once wait for each other in a row, never in a circle.
+        # Concurrent statements lock rows in the order of the keys, so they cannot deadlock.
         ordered = select(*(rows.c[name] for name in columns)).order_by(*(rows.c[key] for key in self.keys))
         added = insert(self.table).from_select(columns, ordered)
         return added.on_conflict_do_update(
@@ -118,56 +121,56 @@ class RollupTable:
         )
 
 
-def quarter(time: ColumnElement[datetime]) -> ColumnElement[datetime]:
-    """Build the beginning of the quarter of an hour that a time is in. In every time zone days begin with one."""
-    return _beginning(QUARTER, time)
+def start_of_quarter(time: ColumnElement[datetime]) -> ColumnElement[datetime]:
+    """Build the start of the quarter-hour that contains `time`. In all time zones days start at a quarter-hour."""
+    return _start_of_period(QUARTER, time)
 
 
-def day(time: ColumnElement[datetime]) -> ColumnElement[datetime]:
-    """Build the beginning of the day of UTC that a time is in."""
-    return _beginning(_DAY, time)
+def start_of_day(time: ColumnElement[datetime]) -> ColumnElement[datetime]:
+    """Build the start of the UTC day that contains `time`."""
+    return _start_of_period(_DAY, time)
 
 
-def week(time: ColumnElement[datetime]) -> ColumnElement[datetime]:
-    """Build the beginning of the week of UTC that a time is in: a Monday."""
-    return _beginning(_WEEK, time)
+def start_of_week(time: ColumnElement[datetime]) -> ColumnElement[datetime]:
+    """Build the start of the UTC week that contains `time`, a Monday."""
+    return _start_of_period(_WEEK, time)
 
 
 def next_day(time: ColumnElement[datetime]) -> ColumnElement[datetime]:
-    """Build the beginning of the next day of UTC, or the time itself where it is one."""
-    return day(time + _DAY - _INSTANT)
+    """Build the first start of a UTC day at or after `time`."""
+    return start_of_day(time + _DAY - _MICROSECOND)
 
 
 def next_week(time: ColumnElement[datetime]) -> ColumnElement[datetime]:
-    """Build the beginning of the next week of UTC, or the time itself where it is one."""
-    return week(time + _WEEK - _INSTANT)
+    """Build the first start of a UTC week at or after `time`."""
+    return start_of_week(time + _WEEK - _MICROSECOND)
 
 
 def nearest_day(time: ColumnElement[datetime]) -> ColumnElement[datetime]:
-    """Build the beginning of a day of UTC that is next to the time, before it or after."""
-    return day(time + _HALF_DAY)
+    """Build the start of a UTC day that is nearest to `time`."""
+    return start_of_day(time + _HALF_DAY)
 
 
 def nearest_week(time: ColumnElement[datetime]) -> ColumnElement[datetime]:
-    """Build the beginning of a week of UTC that is next to the time, before it or after."""
-    return week(time + _HALF_WEEK)
+    """Build the start of a UTC week that is nearest to `time`."""
+    return start_of_week(time + _HALF_WEEK)
 
 
-def _beginning(length: ColumnElement[timedelta], time: ColumnElement[datetime]) -> ColumnElement[datetime]:
+def _start_of_period(length: ColumnElement[timedelta], time: ColumnElement[datetime]) -> ColumnElement[datetime]:
     return func.date_bin(length, time, _MONDAY, type_=TIMESTAMP(timezone=True))
 
 
-def are_complete(walk: int) -> ColumnElement[bool]:
-    """Build the question whether sums by day, or by week, can be read.
+def is_complete(reconciliation_id: int) -> ColumnElement[bool]:
+    """Build the condition that the daily or the weekly roll-ups can be read.
 
-    The worker has to have gone through them twice, with a day in between: once, so that they hold what is older than
-    they are, and again, so that they hold what workers of the release before them have summed up meanwhile.
+    Two complete reconciliation passes are required. The first adds ledger rows that are older than the roll-up table.
+    The second, a day later, adds those that workers of the previous release rolled up during the upgrade.
     """
-    return exists().where(UsageRepair.id == walk, UsageRepair.passes >= _PASSES)
+    return exists().where(UsageRepair.id == reconciliation_id, UsageRepair.passes >= _REQUIRED_PASSES)
 
 
-def amounts(calls: FromClause) -> list[ColumnElement[Any]]:
-    """Build the sums over rows of the ledger, as in `UsageCounters`."""
+def usage_counters(calls: FromClause) -> list[ColumnElement[Any]]:
+    """Build the counters of `UsageCounters` as aggregates of ledger rows."""
     call = calls.c
 
     def count(condition: ColumnElement[bool]) -> ColumnElement[int]:
@@ -193,37 +196,42 @@ def amounts(calls: FromClause) -> list[ColumnElement[Any]]:
     return [amount.label(name) for name, amount in sums.items()]
 
 
-def _keys(calls: FromClause) -> list[ColumnElement[Any]]:
-    return [quarter(calls.c.created_at).label("quarter"), calls.c.model_requested.label("model"), calls.c.purpose]
+def _usage_keys(calls: FromClause) -> list[ColumnElement[Any]]:
+    return [
+        start_of_quarter(calls.c.created_at).label("quarter"),
+        calls.c.model_requested.label("model"),
+        calls.c.purpose,
+    ]
 
 
 def _grouped(keys: Sequence[ColumnElement[Any]], counters: Sequence[ColumnElement[Any]]) -> Select[Any]:
     return select(*keys, *counters).group_by(*(column(key.key) for key in keys if key.key))
 
 
-def _usage(calls: FromClause) -> Select[Any]:
-    return _grouped(_keys(calls), amounts(calls))
+def _aggregate_usage(calls: FromClause) -> Select[Any]:
+    return _grouped(_usage_keys(calls), usage_counters(calls))
 
 
-def _usage_by_user(calls: FromClause, *keys: ColumnElement[Any]) -> Select[Any]:
-    # Whose account has been erased has no sums any more.
-    return _grouped([calls.c.user_id, *keys], amounts(calls)).where(calls.c.user_id.is_not(None))
+def _aggregate_user_usage(calls: FromClause, *keys: ColumnElement[Any]) -> Select[Any]:
+    # Ledger rows of erased accounts have no user.
+    return _grouped([calls.c.user_id, *keys], usage_counters(calls)).where(calls.c.user_id.is_not(None))
 
 
-def _usage_by_user_and_quarter(calls: FromClause) -> Select[Any]:
-    return _usage_by_user(calls, *_keys(calls))
+def _aggregate_user_usage_by_quarter(calls: FromClause) -> Select[Any]:
+    return _aggregate_user_usage(calls, *_usage_keys(calls))
 
 
-def _usage_by_user_and_day(calls: FromClause) -> Select[Any]:
-    return _usage_by_user(calls, day(calls.c.created_at).label("day"), calls.c.purpose)
+def _aggregate_user_usage_by_day(calls: FromClause) -> Select[Any]:
+    return _aggregate_user_usage(calls, start_of_day(calls.c.created_at).label("day"), calls.c.purpose)
 
 
-def _usage_by_user_and_week(calls: FromClause) -> Select[Any]:
-    return _usage_by_user(calls, week(calls.c.created_at).label("week"), calls.c.purpose)
+def _aggregate_user_usage_by_week(calls: FromClause) -> Select[Any]:
+    return _aggregate_user_usage(calls, start_of_week(calls.c.created_at).label("week"), calls.c.purpose)
 
 
-def _times(calls: FromClause) -> Select[Any]:
-    # Of answers of models: others took as long as a time limit, a user's patience or a look into the cache.
+def _aggregate_latencies(calls: FromClause) -> Select[Any]:
+    # Only answers of a model are measured: errors end at a timeout, cancelled answers when the user stops, and cached
+    # ones after a look-up.
     times = (
         values(column("ms", Integer), column("latency", Integer), column("first_token", Integer), name="times")
         .data([(calls.c.latency_ms, 1, 0), (calls.c.first_token_ms, 0, 1)])
@@ -236,24 +244,24 @@ def _times(calls: FromClause) -> Select[Any]:
         func.sum(times.c.first_token).label("first_tokens"),
     ]
     return (
-        _grouped([*_keys(calls), bucket], counters)
+        _grouped([*_usage_keys(calls), bucket], counters)
         .select_from(calls.join(times, true()))
         .where(calls.c.status == "ok", ~calls.c.is_cached, times.c.ms.is_not(None))
     )
 
 
-def _errors(calls: FromClause) -> Select[Any]:
-    keys = [*_keys(calls), calls.c.error_code]
+def _aggregate_errors(calls: FromClause) -> Select[Any]:
+    keys = [*_usage_keys(calls), calls.c.error_code]
     return _grouped(keys, [func.count().label("calls")]).where(calls.c.error_code.is_not(None))
 
 
-USAGE = RollupTable.into(UsageQuarter, _usage)
-USAGE_BY_USER = RollupTable.into(UserUsageQuarter, _usage_by_user_and_quarter)
-USAGE_BY_USER_AND_DAY = RollupTable.into(UserUsageDay, _usage_by_user_and_day)
-USAGE_BY_USER_AND_WEEK = RollupTable.into(UserUsageWeek, _usage_by_user_and_week)
-TIMES = RollupTable.into(LatencyQuarter, _times)
-ERRORS = RollupTable.into(ErrorQuarter, _errors)
-BY_QUARTER = (USAGE, USAGE_BY_USER, TIMES, ERRORS)
+USAGE = RollupTable.for_model(UsageQuarter, _aggregate_usage)
+USAGE_BY_USER = RollupTable.for_model(UserUsageQuarter, _aggregate_user_usage_by_quarter)
+USAGE_BY_USER_AND_DAY = RollupTable.for_model(UserUsageDay, _aggregate_user_usage_by_day)
+USAGE_BY_USER_AND_WEEK = RollupTable.for_model(UserUsageWeek, _aggregate_user_usage_by_week)
+LATENCIES = RollupTable.for_model(LatencyQuarter, _aggregate_latencies)
+ERRORS = RollupTable.for_model(ErrorQuarter, _aggregate_errors)
+BY_QUARTER = (USAGE, USAGE_BY_USER, LATENCIES, ERRORS)
 BY_DAY = (USAGE_BY_USER_AND_DAY,)
 BY_WEEK = (USAGE_BY_USER_AND_WEEK,)
 ALL = (*BY_QUARTER, *BY_DAY, *BY_WEEK)

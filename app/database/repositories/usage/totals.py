@@ -1,4 +1,4 @@
-"""What was used and what it cost."""
+"""Usage totals of accounts and sessions, and the columns that all usage queries share."""
 
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -34,7 +34,7 @@ Period = Literal["today", "month", "total"]
 
 @dataclass(frozen=True, slots=True)
 class UsageTotals:
-    """Sums over rows of the ledger; see `UsageCounters`."""
+    """Totals of ledger rows, with the counters of `UsageCounters`."""
 
     calls: int
     turns: int
@@ -51,29 +51,29 @@ class UsageTotals:
 
 
 COUNTERS = tuple(field.name for field in fields(UsageTotals))
-"""What is summed up."""
+"""Names of the counters, in the order of `UsageTotals`."""
 
 
-def by_quarter(user_id: ColumnElement[int] | None = None) -> Subquery:
-    """Build the exact usage of everybody or of one user, by quarter of an hour, model and purpose.
+def usage_by_quarter(user_id: ColumnElement[int] | None = None) -> Subquery:
+    """Build the current usage of all accounts or of one, by quarter-hour, model and purpose.
 
-    There may be two rows with the same keys: sum them up.
+    A key may occur twice: the caller must add the counters.
     """
     if user_id is None:
-        return rollup_tables.USAGE.exact().subquery("usage")
-    return rollup_tables.USAGE_BY_USER.exact(lambda rows: rows.c.user_id == user_id).subquery("usage")
+        return rollup_tables.USAGE.with_pending().subquery("usage")
+    return rollup_tables.USAGE_BY_USER.with_pending(lambda rows: rows.c.user_id == user_id).subquery("usage")
 
 
 def errors_by_quarter() -> Subquery:
-    """Build how many calls failed, by quarter of an hour, model, purpose and `error_code`.
+    """Build the number of failed calls by quarter-hour, model, purpose and `error_code`.
 
-    There may be two rows with the same keys: sum them up.
+    A key may occur twice: the caller must add the counters.
     """
-    return rollup_tables.ERRORS.exact().subquery("errors")
+    return rollup_tables.ERRORS.with_pending().subquery("errors")
 
 
-def summed(usage: Subquery, counter: str, *where: ColumnElement[bool]) -> ColumnElement[Any]:
-    """Build the sum of a counter over rows of `by_quarter`."""
+def sum_counter(usage: Subquery, counter: str, *where: ColumnElement[bool]) -> ColumnElement[Any]:
+    """Build the sum of a counter of `usage_by_quarter`, over the rows that match `where`; 0 without rows."""
     amounts = func.sum(usage.c[counter])
     total = func.coalesce(amounts.filter(*where) if where else amounts, 0)
     return total if counter == "cost_usd" else cast(total, BigInteger)
@@ -82,22 +82,24 @@ def summed(usage: Subquery, counter: str, *where: ColumnElement[bool]) -> Column
 def was_active(
     user_id: SQLCoreOperations[int], since: ColumnElement[datetime], until: ColumnElement[datetime]
 ) -> ColumnElement[bool]:
-    """Build the question whether a user had a model asked from then until then, both full quarters of an hour."""
-    calls, days, theirs = LlmCall.__table__, UserUsageDay, UserUsageQuarter
+    """Build the condition that a user has ledger rows from `since` until `until`, both full quarter-hours."""
+    calls, days, quarters = LlmCall.__table__, UserUsageDay, UserUsageQuarter
     pending = select(calls.c.user_id).join(UsagePending, UsagePending.call_id == calls.c.id)
     return or_(
-        # What there is of a whole day is enough, whatever it lacks. Most accounts are found in these few rows.
+        # Any daily row is sufficient, even if the daily roll-ups are incomplete. These few rows find most active users.
         exists().where(
-            days.user_id == user_id, days.day >= rollup_tables.next_day(since), days.day < rollup_tables.day(until)
+            days.user_id == user_id,
+            days.day >= rollup_tables.next_day(since),
+            days.day < rollup_tables.start_of_day(until),
         ),
-        exists().where(theirs.user_id == user_id, theirs.quarter >= since, theirs.quarter < until),
-        # Not one look for each user: there are few pending rows, and many users.
+        exists().where(quarters.user_id == user_id, quarters.quarter >= since, quarters.quarter < until),
+        # Uncorrelated, so that the few pending rows are read once and not once for each user.
         user_id.in_(pending.where(calls.c.created_at >= since, calls.c.created_at < until)),
     )
 
 
-def _periods_statement() -> Select[Any]:
-    usage = by_quarter(bindparam("p_user_id", type_=BigInteger))
+def _user_totals_statement() -> Select[Any]:
+    usage = usage_by_quarter(bindparam("p_user_id", type_=BigInteger))
     periods = values(column("name", Text), column("since", TIMESTAMP(timezone=True)), name="periods").data(
         [
             ("today", func.date_trunc("day", func.now(), "UTC")),
@@ -106,24 +108,24 @@ def _periods_statement() -> Select[Any]:
         ]
     )
     return (
-        select(periods.c.name, *(summed(usage, name).label(name) for name in COUNTERS))
+        select(periods.c.name, *(sum_counter(usage, name).label(name) for name in COUNTERS))
         .select_from(periods.outerjoin(usage, usage.c.quarter >= periods.c.since))
         .group_by(periods.c.name)
     )
 
 
-_PERIODS = _periods_statement()
-_OF_SESSION = select(*rollup_tables.amounts(LlmCall.__table__)).where(
+_USER_TOTALS = _user_totals_statement()
+_SESSION_TOTALS = select(*rollup_tables.usage_counters(LlmCall.__table__)).where(
     LlmCall.session_id == bindparam("p_session_id", type_=BigInteger)
 )
 
 
 async def user_totals(session: AsyncSession, user_id: int) -> dict[Period, UsageTotals]:
-    """Return what a user has used up to now."""
-    rows = await session.execute(_PERIODS, {"p_user_id": user_id})
+    """Return the current usage of a user by period."""
+    rows = await session.execute(_USER_TOTALS, {"p_user_id": user_id})
     return {name: UsageTotals(*counters) for name, *counters in rows}
 
 
 async def session_totals(session: AsyncSession, session_id: int) -> UsageTotals:
-    """Return what was used in a session, by its internal key."""
-    return UsageTotals(*(await session.execute(_OF_SESSION, {"p_session_id": session_id})).one())
+    """Return the usage of the session with the internal key `session_id`."""
+    return UsageTotals(*(await session.execute(_SESSION_TOTALS, {"p_session_id": session_id})).one())
