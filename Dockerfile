@@ -1,5 +1,5 @@
-# Targets: `services` (the last, so the default) runs any of the three services and the command line;
-# `model` serves the small model that docker-compose.yml uses where no other is configured.
+# Targets: `services` (the default, because it is last) for the three services, the worker and the command line;
+# `model` for the local model that docker-compose.yml uses if no other is configured.
 
 FROM python:3.11-slim AS services-build
 COPY requirements.txt /
@@ -9,7 +9,7 @@ RUN python -m venv --without-pip /opt/venv \
 COPY app /srv/app
 COPY alembic /srv/alembic
 COPY alembic.ini /srv/
-# Whatever the umask of the clone was, the service's user can read the code and cannot write it.
+# Whatever the umask of the clone was, the user of the services can read the code and cannot write to it.
 RUN chmod -R a+rX,go-w /srv && /opt/venv/bin/python -m compileall -q /srv/app
 
 
@@ -52,18 +52,18 @@ CMD ["python", "-m", "local.model_server", "--model", "/opt/model/SmolLM2-135M-I
 FROM base AS services
 COPY --from=services-build /opt/venv /opt/venv
 COPY --from=services-build /srv /srv
-# Settings that nobody has put into the environment may come from a file that is mounted there.
-# A volume mounted there belongs to the user below, who writes the generated secrets in docker-compose.yml.
+# Settings that are not in the environment may come from a file in a volume that is mounted at /secrets.
+# The volume belongs to the user below, because `setup` in docker-compose.yml writes the generated secrets to it.
 RUN ln -s /secrets/.env .env && install -d -o app -g app -m 0711 /secrets
 USER 10001:10001
-# Uvicorn's options; FORWARDED_ALLOW_IPS stays at its default, loopback, until a deployment says who its gateway is.
+# Options of Uvicorn. FORWARDED_ALLOW_IPS keeps its default, loopback: a deployment sets it to the address of its gateway.
 ENV UVICORN_HOST=0.0.0.0 \
     UVICORN_PORT=8002 \
     UVICORN_TIMEOUT_GRACEFUL_SHUTDOWN=20 \
     UVICORN_ACCESS_LOG=false \
     UVICORN_SERVER_HEADER=false
 EXPOSE 8001 8002 8003
-# Not the command line's own imports: they would take half a second of CPU each time.
+# Without the command line's imports, which take half a second of CPU each time.
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-c", "\
 import http.client, os;\
 service = http.client.HTTPConnection('127.0.0.1', int(os.environ['UVICORN_PORT']), timeout=4);\

@@ -1,13 +1,14 @@
-# `make help` says what there is. Only Python 3.11 or newer and make are needed; nothing is installed outside this folder.
+# `make help` lists the targets. Required: Python 3.11 or newer and make. Nothing is installed outside this folder.
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
 LOCK_ARGS ?=
 
-# Tests that kill servers under load, or have the small model answer: beside others they would measure the machine.
+# Tests that kill servers under load or use the local model run separately: with others in parallel, they would fail on
+# a busy machine.
 ALONE := tests/drills tests/e2e
 
-# Paths are relative, so that this folder may be anywhere and have any name.
+# Paths are relative, so that the folder can have any path.
 VENV_PYTHON := .venv/bin/python
 RUNTIME := .venv/installed-local
 DEVELOPMENT := .venv/installed-dev
@@ -17,21 +18,21 @@ LOCK := $(VENV_PYTHON) -m uv pip compile --quiet --universal --python-version 3.
 
 .PHONY: help setup run demo down test drills lint types docs docs-check check faults bench lock clean
 
-help: ## say what there is
+help: ## list the targets
 	@awk -F ': *[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-setup: $(DEVELOPMENT) ## install everything for development into .venv
+setup: $(DEVELOPMENT) ## install all packages for development into .venv
 
-run: $(RUNTIME) ## run the whole system until Ctrl-C; PORT=9080 moves it
+run: $(RUNTIME) ## run the whole system until Ctrl-C; PORT=9080 for another port
 	@$(VENV_PYTHON) -m local run
 
-demo: $(RUNTIME) ## talk to the running system; BASE_URL=http://host:port for another
+demo: $(RUNTIME) ## ask the running system two questions; BASE_URL=http://host:port for another system
 	@$(VENV_PYTHON) -m local.demo
 
 down: ## stop the system from another terminal
 	@if [ -e $(RUNTIME) ]; then $(VENV_PYTHON) -m local down; fi
 
-test: $(DEVELOPMENT) ## run the tests; PYTEST_ARGS="-k login" selects
+test: $(DEVELOPMENT) ## run the tests; PYTEST_ARGS="-k login" for a selection
 ifeq ($(PYTEST_ARGS)$(TEST_DATABASE_URL)$(TEST_REDIS_URL),)
 	@$(VENV_PYTHON) -m pytest --numprocesses 2 --dist loadfile $(ALONE:%=--ignore=%); first=$$?; \
 		$(VENV_PYTHON) -m pytest $(ALONE) && exit $$first
@@ -39,40 +40,40 @@ else
 	@$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
 endif
 
-drills: $(DEVELOPMENT) ## kill services and stop servers under load, more often and for longer than the tests do (minutes)
+drills: $(DEVELOPMENT) ## run the fault tests under load at full size: longer and with more faults than in `make test` (minutes)
 	@DRILLS=full $(VENV_PYTHON) -m pytest tests/drills $(PYTEST_ARGS)
 
-lint: $(DEVELOPMENT) ## check style, format and the direction of imports
+lint: $(DEVELOPMENT) ## check style, format and import contracts
 	@$(VENV_PYTHON) -m ruff check .
 	@$(VENV_PYTHON) -m ruff format --check .
 	@.venv/bin/lint-imports
 
-types: $(DEVELOPMENT) ## check types
+types: $(DEVELOPMENT) ## check types with mypy
 	@$(VENV_PYTHON) -m mypy
 
-docs: $(DEVELOPMENT) ## write the generated documents again
+docs: $(DEVELOPMENT) ## write the generated documents
 	@$(VENV_PYTHON) docs/generate.py
 
-docs-check: $(DEVELOPMENT) ## see that the generated documents are up to date
+docs-check: $(DEVELOPMENT) ## check that the generated documents are up to date
 	@$(VENV_PYTHON) docs/generate.py --check
 
-faults: $(DEVELOPMENT) ## meet every fault of a model's provider, and write docs/provider-faults.md
+faults: $(DEVELOPMENT) ## test every provider fault and write docs/provider-faults.md
 	@PROVIDER_FAULTS=write $(VENV_PYTHON) -m pytest tests/chat/turns/test_provider_faults.py
 
-bench: $(DEVELOPMENT) ## measure the system, into docs/benchmarks.md (minutes); BENCH=accounts for one
+bench: $(DEVELOPMENT) ## run the benchmarks and write docs/benchmarks.md (minutes); BENCH=accounts for one
 	@$(VENV_PYTHON) -m benchmarks $(BENCH)
 
-check: lint types docs-check test ## all of them
+check: lint types docs-check test ## run lint, types, docs-check and test
 
-lock: $(DEVELOPMENT) ## lock the requirements again; LOCK_ARGS=--upgrade for newer versions
+lock: $(DEVELOPMENT) ## update the requirements files; LOCK_ARGS=--upgrade for newer versions
 	@for name in requirements requirements-local requirements-dev; do $(LOCK) $$name.in -o $$name.txt || exit; done
 	@for name in model redis openmp; do $(LOCK) --no-deps requirements-$$name.in -o requirements-$$name.txt || exit; done
 
-clean: down ## remove .venv, caches, and .local with its data
+clean: down ## remove .venv, caches, and .local with all its data
 	@rm -rf .venv .local .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Readable for all, whatever the umask: PostgreSQL of a stack that root runs is another user's.
+# Readable for all users, whatever the umask: PostgreSQL runs as another user if the stack is started by root.
 $(VENV_PYTHON):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/it ...' >&2; exit 1; }

@@ -1,4 +1,4 @@
-"""Measures the running system: `python -m benchmarks [name ...]`. Results go into docs/benchmarks.md."""
+"""Benchmark runner: `python -m benchmarks [name ...]`. Writes the results to docs/benchmarks.md."""
 
 import argparse
 import re
@@ -15,27 +15,27 @@ BENCHMARKS: dict[str, Callable[[], str]] = {
     "streams": streams.slow_streams,
     "long-sessions": long_sessions.long_sessions,
     "analytics": analytics.analytics,
-    "accounts": accounts.telling_apart,
+    "accounts": accounts.account_enumeration,
     "login-flood": accounts.login_flood,
 }
 
 
 def write(name: str, report: str) -> None:
-    """Put a report into its block of the page."""
+    """Write a report into its block of the page."""
     pattern = re.compile(rf"(<!-- measured: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
     text, count = pattern.subn(lambda match: f"{match[1]}\n{report}\n\n{match[2]}", PAGE.read_text())
     if count != 1:
-        raise SystemExit(f"{PAGE.name}: the block '{name}' is not there")
+        raise SystemExit(f"{PAGE.name}: the block '{name}' is missing")
     PAGE.write_text(text)
 
 
 def main() -> int:
-    """Run the benchmarks named, or all."""
+    """Run the named benchmarks, by default all."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(BENCHMARKS))
     names = parser.parse_args().names or list(BENCHMARKS)
     if unknown := set(names) - set(BENCHMARKS):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+        parser.error(f"unknown benchmarks: {', '.join(sorted(unknown))}")
     for name in names:
         report = BENCHMARKS[name]()
         print(f"\n{report}\n")

@@ -1,6 +1,6 @@
-"""How long figures take over a large ledger, whole requests over HTTP, and by which plans PostgreSQL finds them.
+"""Benchmark of analytics requests over a large ledger, with the query plans of PostgreSQL.
 
-`BENCH_ROWS` says how many rows the ledger has.
+`BENCH_ROWS` is the number of rows in the ledger.
 """
 
 import json
@@ -31,11 +31,12 @@ ROWS = int(os.environ.get("BENCH_ROWS", "10_000_000"))
 ACCOUNTS = 5000
 SESSIONS = 200_000
 _SPAN = timedelta(days=90)
-_PIECES = 360
-"""The ledger grows, and is summed up, in so many pieces, so that rows lie on the disk as they would."""
-_REQUESTS = 60
+_BATCHES = 360
+"""Number of batches in which the ledger is filled, so that the rows are ordered on disk as in production."""
+_REQUESTS_PER_REPORT = 60
 _DIALECT = create_engine("postgresql+psycopg2://").dialect
 _LIMIT_MS = 150
+"""Limit for the 95th percentile of overview and usage requests."""
 PLANS = Path(__file__).parents[1] / "docs" / "benchmarks" / "analytics-plans.md"
 
 REQUESTS = {
@@ -53,15 +54,15 @@ REQUESTS = {
     "latency by day and model": "analytics/latency?group_by=model",
     "retention": "analytics/retention",
 }
-"""What is asked of the admin service. All but retention are of 30 days."""
-_BOUNDED = ("overview", "usage")
+"""Paths under `/api/v1/admin/` by title. All reports except retention cover 30 days."""
+_LIMITED = ("overview", "usage")
 
 _ACCOUNTS = """
 INSERT INTO users (uuid, email, username, password_hash, created_at)
 SELECT gen_random_uuid(), 'u' || n || '@example.com', 'u' || n, '', now() - random() * %(span)s
 FROM generate_series(1, %(count)s) AS n
 """
-# They count their messages themselves: texts are not needed for it.
+# Sessions have counters of their messages, so that no messages are needed.
 _SESSIONS = """
 INSERT INTO chat_sessions (uuid, user_id, title, last_seq, message_count, created_at, updated_at, last_message_at)
 SELECT gen_random_uuid(), owner, '', 100, 100, begun, begun + interval '1 hour', begun + interval '1 hour'
@@ -71,39 +72,39 @@ FROM (
     FROM generate_series(1, %(count)s)
 ) AS session
 """
-# Few accounts ask much, four models answer; 2 of 100 calls fail, some are stopped, known already, or summaries.
+# Usage is skewed towards few accounts. Of the calls, 2 % fail, 2 % are cancelled, 5 % are cached and 4 % are summaries.
 _CALLS = """
 INSERT INTO llm_calls (turn_id, attempt, user_id, model_requested, model_used, status, error_code, is_cached, purpose,
     prompt_tokens, completion_tokens, cost_usd, latency_ms, first_token_ms, created_at)
 SELECT gen_random_uuid(), 1, (SELECT min(id) FROM users) + floor(%(accounts)s * power(random(), 2)), model, model,
-    CASE WHEN luck < 0.02 THEN 'error' WHEN luck < 0.04 THEN 'cancelled' ELSE 'ok' END,
-    CASE WHEN luck < 0.02 THEN (ARRAY['timeout', 'rate_limited', 'unavailable'])[1 + n %% 3] END,
-    luck > 0.95, CASE WHEN n %% 25 = 0 THEN 'summary' ELSE 'answer' END,
+    CASE WHEN roll < 0.02 THEN 'error' WHEN roll < 0.04 THEN 'cancelled' ELSE 'ok' END,
+    CASE WHEN roll < 0.02 THEN (ARRAY['timeout', 'rate_limited', 'unavailable'])[1 + n %% 3] END,
+    roll > 0.95, CASE WHEN n %% 25 = 0 THEN 'summary' ELSE 'answer' END,
     200 + n %% 800, n %% 400, 0.0001 * (n %% 100), exp(7 + random() + random() - random() - random())::int,
     exp(5 + random() + random() - random())::int, %(from)s::timestamptz + random() * (%(to)s::timestamptz - %(from)s)
 FROM (
-    SELECT n, random() AS luck, (ARRAY['small', 'fast', 'large', 'thorough'])[1 + n %% 4] AS model
+    SELECT n, random() AS roll, (ARRAY['small', 'fast', 'large', 'thorough'])[1 + n %% 4] AS model
     FROM generate_series(1, %(count)s) AS n
 ) AS call
 """
 
 
 def analytics() -> str:
-    """Measure it, write down the plans, and return the report."""
-    with _explaining_postgres() as (url, superuser, log), running_stack({"DATABASE_URL": url}) as stack:
+    """Run the benchmark, write the page of query plans, and return the report."""
+    with _postgres_with_auto_explain() as (url, superuser, log), running_stack({"DATABASE_URL": url}) as stack:
         started = time.monotonic()
         sizes = _fill(superuser)
-        filled = time.monotonic() - started
+        fill_seconds = time.monotonic() - started
         with _admin(stack) as client:
             measured = {title: _measure(client, path) for title, path in REQUESTS.items()}
             plans = _plans(client, superuser, log)
     PLANS.write_text(_page(plans))
-    return _report(measured, sizes, filled)
+    return _report(measured, sizes, fill_seconds)
 
 
 @contextmanager
-def _explaining_postgres() -> Iterator[tuple[str, Any, Path]]:
-    """Start a PostgreSQL that can say how it finds things. Give its URL, a superuser's connection and its log."""
+def _postgres_with_auto_explain() -> Iterator[tuple[str, Any, Path]]:
+    """Start a PostgreSQL server with `auto_explain`; yield its URL, a superuser connection and its log file."""
     with tempfile.TemporaryDirectory(prefix="chat-bench-", ignore_cleanup_errors=True) as directory:
         home = Path(directory)
         server = Postgres(home, options={"shared_preload_libraries": "auto_explain", "max_wal_size": "4GB"})
@@ -119,36 +120,38 @@ def _explaining_postgres() -> Iterator[tuple[str, Any, Path]]:
 
 
 def _fill(connection: Any) -> list[tuple[str, int, str]]:  # noqa: ANN401 - psycopg2 has no types
-    """Fill the ledger and the sums, and return the tables with their rows and sizes."""
-    _do(connection, _ACCOUNTS, {"span": _SPAN, "count": ACCOUNTS})
-    _do(connection, _SESSIONS, {"span": _SPAN, "accounts": ACCOUNTS, "count": SESSIONS})
-    ((begin,),) = _do(connection, "SELECT date_trunc('day', now()) - %(span)s", {"span": _SPAN})
-    ((end,),) = _do(connection, "SELECT now()", {})
-    # Summed up at once, as the worker does in many small pieces; it gets nothing to do.
-    _do(connection, "ALTER TABLE llm_calls DISABLE TRIGGER llm_calls_queue", {})
-    for piece in range(_PIECES):
-        start, stop = (begin + (end - begin) * number / _PIECES for number in (piece, piece + 1))
-        count = ROWS * (piece + 1) // _PIECES - ROWS * piece // _PIECES
-        of = {"from": start, "to": stop, "accounts": ACCOUNTS, "count": count}
-        _do(connection, _CALLS, of)
-        for table in rollup_tables.ALL:
+    """Fill the ledger and the rollup tables, and return each table with its number of rows and its size."""
+    _execute(connection, _ACCOUNTS, {"span": _SPAN, "count": ACCOUNTS})
+    _execute(connection, _SESSIONS, {"span": _SPAN, "accounts": ACCOUNTS, "count": SESSIONS})
+    ((begin,),) = _execute(connection, "SELECT date_trunc('day', now()) - %(span)s", {"span": _SPAN})
+    ((end,),) = _execute(connection, "SELECT now()", {})
+    # Rolled up here, so that nothing is queued for the worker.
+    _execute(connection, "ALTER TABLE llm_calls DISABLE TRIGGER llm_calls_queue", {})
+    for batch in range(_BATCHES):
+        start, stop = (begin + (end - begin) * number / _BATCHES for number in (batch, batch + 1))
+        count = ROWS * (batch + 1) // _BATCHES - ROWS * batch // _BATCHES
+        parameters = {"from": start, "to": stop, "accounts": ACCOUNTS, "count": count}
+        _execute(connection, _CALLS, parameters)
+        for rollup in rollup_tables.ALL:
             calls = LlmCall.__table__.select().where(LlmCall.created_at >= start, LlmCall.created_at < stop)
-            upsert = table.upsert(table.aggregate_rows(calls.subquery("calls")).subquery("new"))
+            upsert = rollup.upsert(rollup.aggregate_rows(calls.subquery("calls")).subquery("new"))
             compiled = upsert.compile(dialect=_DIALECT)
-            _do(connection, str(compiled), compiled.params)
-    _do(connection, "ALTER TABLE llm_calls ENABLE TRIGGER llm_calls_queue", {})
-    # As if the worker had been there all the time.
-    _do(connection, "INSERT INTO usage_repair (id) VALUES (1), (2), (3) ON CONFLICT DO NOTHING", {})
-    _do(connection, "UPDATE usage_repair SET passes = 2, upto = '-infinity', due_at = now() + interval '1 day'", {})
-    _do(connection, "VACUUM ANALYZE", {})
-    tables = ["llm_calls", *(table.table.name for table in rollup_tables.ALL)]
+            _execute(connection, str(compiled), compiled.params)
+    _execute(connection, "ALTER TABLE llm_calls ENABLE TRIGGER llm_calls_queue", {})
+    # The state that the worker has after its reconciliation passes.
+    _execute(connection, "INSERT INTO usage_repair (id) VALUES (1), (2), (3) ON CONFLICT DO NOTHING", {})
+    _execute(
+        connection, "UPDATE usage_repair SET passes = 2, upto = '-infinity', due_at = now() + interval '1 day'", {}
+    )
+    _execute(connection, "VACUUM ANALYZE", {})
+    tables = ["llm_calls", *(rollup.table.name for rollup in rollup_tables.ALL)]
     size = "SELECT count(*), pg_size_pretty(pg_total_relation_size('{0}')) FROM {0}"
-    return [(table, *_do(connection, size.format(table), {})[0]) for table in tables]
+    return [(table, *_execute(connection, size.format(table), {})[0]) for table in tables]
 
 
 @contextmanager
 def _admin(stack: Stack) -> Iterator[httpx.Client]:
-    """Log in as the admin, and talk to the admin service directly."""
+    """Log in as the admin; yield a client of the admin service, without Nginx."""
     with httpx.Client(base_url=stack.url, timeout=60) as client:
         account = {"username": stack.first_admin.email, "password": stack.first_admin.password_file.read_text().strip()}
         login = client.post("/api/v1/auth/login", data=account).raise_for_status().json()
@@ -159,9 +162,9 @@ def _admin(stack: Stack) -> Iterator[httpx.Client]:
 
 
 def _measure(client: httpx.Client, path: str) -> list[float]:
-    """Return the milliseconds of each request."""
+    """Return the sorted response times in milliseconds."""
     seconds = []
-    for _ in range(_REQUESTS):
+    for _ in range(_REQUESTS_PER_REPORT):
         started = time.perf_counter()
         client.get(path).raise_for_status()
         seconds.append(time.perf_counter() - started)
@@ -169,53 +172,51 @@ def _measure(client: httpx.Client, path: str) -> list[float]:
 
 
 def _plans(client: httpx.Client, superuser: Any, log: Path) -> dict[str, str]:  # noqa: ANN401
-    """Return the plan of the longest statement of each request."""
+    """Return the query plan of the slowest statement of each request."""
     settings = {"log_min_duration": "0", "log_analyze": "on", "log_buffers": "on", "log_format": "json"}
     for name, value in settings.items():
-        _do(superuser, f"ALTER SYSTEM SET auto_explain.{name} = '{value}'", {})
-    _do(superuser, "SELECT pg_reload_conf()", {})
+        _execute(superuser, f"ALTER SYSTEM SET auto_explain.{name} = '{value}'", {})
+    _execute(superuser, "SELECT pg_reload_conf()", {})
     time.sleep(1)
     return {title: _plan(client, path, log) for title, path in REQUESTS.items()}
 
 
 def _plan(client: httpx.Client, path: str, log: Path) -> str:
-    seen = log.stat().st_size
+    offset = log.stat().st_size
     client.get(path).raise_for_status()
     time.sleep(0.5)
     with log.open() as lines:
-        lines.seek(seen)
+        lines.seek(offset)
         text = lines.read()
-    found = re.findall(r"duration: ([\d.]+) ms  plan:\s*(\{.*?\n\t\})", text, re.DOTALL)
-    _, plan = max(found, key=lambda each: float(each[0]))
+    plans = re.findall(r"duration: ([\d.]+) ms  plan:\s*(\{.*?\n\t\})", text, re.DOTALL)
+    _, plan = max(plans, key=lambda each: float(each[0]))
     return "\n".join(_nodes(json.loads(plan)["Plan"], 0))
 
 
 def _nodes(node: dict[str, Any], depth: int) -> Iterator[str]:
-    """Write a plan as EXPLAIN does, without what is not needed to understand it."""
-    what = [node["Node Type"], node.get("Index Name"), node.get("Relation Name")]
+    """Yield the lines of a plan in the style of EXPLAIN, reduced to nodes, rows, times and blocks."""
+    labels = [node["Node Type"], node.get("Index Name"), node.get("Relation Name")]
     hit, read = node.get("Shared Hit Blocks", 0), node.get("Shared Read Blocks", 0)
-    pages = f"{hit + read} pages, {read} of them not in memory"
-    line = f"{' / '.join(filter(None, what))}: {node['Actual Rows']:.0f} rows x {node['Actual Loops']}"
-    yield f"{'  ' * depth}{line}, {node['Actual Total Time']:.1f} ms, {pages}"
+    blocks = f"{hit + read} blocks, {read} of them read from disk"
+    line = f"{' / '.join(filter(None, labels))}: {node['Actual Rows']:.0f} rows x {node['Actual Loops']}"
+    yield f"{'  ' * depth}{line}, {node['Actual Total Time']:.1f} ms, {blocks}"
     for child in node.get("Plans", []):
         yield from _nodes(child, depth + 1)
 
 
 def _page(plans: dict[str, str]) -> str:
-    source = f"Written by `make bench BENCH=analytics`, over {ROWS:,} calls. See [benchmarks](../benchmarks.md)."
-    lines = ["# Plans of the statements behind the figures", "", source]
+    source = f"Written by `make bench BENCH=analytics` with {ROWS:,} calls. See [benchmarks](../benchmarks.md)."
+    lines = ["# Query plans of the analytics requests", "", source]
     for title, plan in plans.items():
         lines += ["", f"## {title.capitalize()}", "", f"`GET /api/v1/admin/{REQUESTS[title]}`", "", "```", plan, "```"]
     return "\n".join(lines) + "\n"
 
 
-def _report(measured: dict[str, list[float]], sizes: list[tuple[str, int, str]], filled: float) -> str:
-    extent = (
-        f"{ROWS:,} calls of {ACCOUNTS:,} accounts in {_SPAN.days} days, and {SESSIONS:,} sessions. {_REQUESTS} requests"
-    )
+def _report(measured: dict[str, list[float]], sizes: list[tuple[str, int, str]], fill_seconds: float) -> str:
+    extent = f"{ROWS:,} calls of {ACCOUNTS:,} accounts in {_SPAN.days} days, and {SESSIONS:,} sessions."
     lines = [
-        f"{extent} each, one after the other, directly at the admin service.",
-        f"Overview and usage are to take less than {_LIMIT_MS} ms (p95).",
+        f"{extent} {_REQUESTS_PER_REPORT} sequential requests per report, to the admin service without Nginx.",
+        f"The limit for overview and usage is {_LIMIT_MS} ms (p95).",
         "",
         "| `GET /api/v1/admin/...` | | p50 | p95 | |",
         "|---|---|---|---|---|",
@@ -223,15 +224,15 @@ def _report(measured: dict[str, list[float]], sizes: list[tuple[str, int, str]],
     for title, times in measured.items():
         p50, p95 = statistics.median(times), times[len(times) * 95 // 100]
         verdict = ""
-        if title.startswith(_BOUNDED):
+        if title.startswith(_LIMITED):
             verdict = "within the limit" if p95 < _LIMIT_MS else "**over the limit**"
         lines.append(f"| `{REQUESTS[title]}` | {title} | {p50:.0f} ms | {p95:.0f} ms | {verdict} |")
     lines += ["", "| Table | rows | size with indexes |", "|---|---|---|"]
     lines += [f"| `{table}` | {rows:,} | {size} |" for table, rows, size in sizes]
-    return "\n".join([*lines, "", f"Filling all of it took {filled / 60:.0f} minutes."])
+    return "\n".join([*lines, "", f"Filling the tables took {fill_seconds / 60:.0f} minutes."])
 
 
-def _do(connection: Any, statement: str, parameters: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401
+def _execute(connection: Any, statement: str, parameters: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return cursor.fetchall() if cursor.description else []

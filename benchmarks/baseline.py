@@ -1,8 +1,8 @@
-"""The least that a stored turn can cost: FastAPI, LangGraph, raw asyncpg and raw httpx2, written by hand.
+"""Baseline of the benchmarks: a minimal chat service on FastAPI, LangGraph, asyncpg and httpx2.
 
-It does what a chat service must (check the token, store question, answer, counters and ledger, send the history along)
-and nothing of what makes one reliable: a client that leaves loses the answer, nothing is tried again, validated,
-resumed, logged or bounded. `python -m uvicorn benchmarks.baseline:app`, with the settings of the chat service.
+It verifies the token, sends the history, and stores question, answer, counters and ledger. It has none of the features
+for reliability: the answer is lost if the client disconnects, and there are no retries, validation, resumption, logs or
+limits. Run `python -m uvicorn benchmarks.baseline:app` with the settings of the chat service.
 """
 
 import json
@@ -24,18 +24,18 @@ from pydantic import BaseModel
 from app.config import get_settings
 
 TABLES = """
-CREATE SCHEMA IF NOT EXISTS floor;
-CREATE TABLE IF NOT EXISTS floor.sessions (
+CREATE SCHEMA IF NOT EXISTS baseline;
+CREATE TABLE IF NOT EXISTS baseline.sessions (
     id bigserial PRIMARY KEY, uuid uuid NOT NULL UNIQUE, user_id bigint NOT NULL, message_count int NOT NULL DEFAULT 0,
     updated_at timestamptz NOT NULL DEFAULT now()
 );
-CREATE TABLE IF NOT EXISTS floor.messages (
-    id bigserial PRIMARY KEY, uuid uuid NOT NULL UNIQUE, session_id bigint NOT NULL REFERENCES floor.sessions,
+CREATE TABLE IF NOT EXISTS baseline.messages (
+    id bigserial PRIMARY KEY, uuid uuid NOT NULL UNIQUE, session_id bigint NOT NULL REFERENCES baseline.sessions,
     role text NOT NULL, content text NOT NULL, status text NOT NULL, tokens_used int NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT now()
 );
-CREATE INDEX IF NOT EXISTS messages_of_session ON floor.messages (session_id, id);
-CREATE TABLE IF NOT EXISTS floor.calls (
+CREATE INDEX IF NOT EXISTS messages_of_session ON baseline.messages (session_id, id);
+CREATE TABLE IF NOT EXISTS baseline.calls (
     id bigserial PRIMARY KEY, session_id bigint NOT NULL, user_id bigint NOT NULL, model text NOT NULL,
     prompt_tokens int NOT NULL, completion_tokens int NOT NULL, created_at timestamptz NOT NULL DEFAULT now()
 );
@@ -43,40 +43,41 @@ CREATE TABLE IF NOT EXISTS floor.calls (
 _USER = "SELECT id FROM users WHERE uuid = $1 AND is_active"
 _START = """
 WITH session AS (
-    UPDATE floor.sessions SET message_count = message_count + 2, updated_at = now()
+    UPDATE baseline.sessions SET message_count = message_count + 2, updated_at = now()
     WHERE uuid = $1 AND user_id = $2 RETURNING id
 ), question AS (
-    INSERT INTO floor.messages (uuid, session_id, role, content, status)
+    INSERT INTO baseline.messages (uuid, session_id, role, content, status)
     SELECT $3, id, 'user', $4, 'complete' FROM session RETURNING id
 ), answer AS (
-    INSERT INTO floor.messages (uuid, session_id, role, content, status)
+    INSERT INTO baseline.messages (uuid, session_id, role, content, status)
     SELECT $5, session.id, 'assistant', '', 'pending' FROM session, question
 )
 SELECT session.id, question.id AS question_id FROM session, question
 """
 _HISTORY = """
-SELECT role, content FROM floor.messages WHERE session_id = $1 AND id < $2 AND status = 'complete'
+SELECT role, content FROM baseline.messages WHERE session_id = $1 AND id < $2 AND status = 'complete'
 ORDER BY id DESC LIMIT 10
 """
-_SETTLE = """
+_COMPLETE = """
 WITH answer AS (
-    UPDATE floor.messages SET content = $2, status = 'complete', tokens_used = $5 WHERE uuid = $1 RETURNING session_id
+    UPDATE baseline.messages SET content = $2, status = 'complete', tokens_used = $5
+    WHERE uuid = $1 RETURNING session_id
 ), session AS (
-    UPDATE floor.sessions SET updated_at = now() FROM answer WHERE id = answer.session_id
+    UPDATE baseline.sessions SET updated_at = now() FROM answer WHERE id = answer.session_id
 )
-INSERT INTO floor.calls (session_id, user_id, model, prompt_tokens, completion_tokens)
+INSERT INTO baseline.calls (session_id, user_id, model, prompt_tokens, completion_tokens)
 SELECT session_id, $3, $4, $6, $7 FROM answer
 """
 
 
 class Question(BaseModel):
-    """A request's body."""
+    """Body of a request."""
 
     message: str
 
 
 class State(TypedDict, total=False):
-    """What the nodes hand on."""
+    """State of the graph."""
 
     question: str
     session_id: int
@@ -88,7 +89,7 @@ class State(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Context:
-    """What the nodes are given."""
+    """Context of the graph."""
 
     pool: asyncpg.Pool
     model: httpx2.AsyncClient
@@ -96,7 +97,7 @@ class Context:
 
 
 async def preprocess(state: State, runtime: Runtime[Context]) -> State:
-    """Load what was said before."""
+    """Load the history and build the prompt."""
     rows = await runtime.context.pool.fetch(_HISTORY, state["session_id"], state["question_id"])
     history = [{"role": row["role"], "content": row["content"]} for row in reversed(rows)]
     system = {"role": "system", "content": "You are a helpful assistant."}
@@ -104,14 +105,14 @@ async def preprocess(state: State, runtime: Runtime[Context]) -> State:
 
 
 async def llm(state: State, runtime: Runtime[Context]) -> State:
-    """Ask the model."""
+    """Call the model."""
     body: dict[str, Any] = {"model": settings.LLM_MODEL, "messages": state["messages"]}
     if not runtime.context.streams:
         response = await runtime.context.model.post("/chat/completions", json=body)
         document = response.raise_for_status().json()
         return {"answer": document["choices"][0]["message"]["content"], "usage": document["usage"]}
     body |= {"stream": True, "stream_options": {"include_usage": True}}
-    pieces: list[str] = []
+    chunks: list[str] = []
     usage: dict[str, int] = {}
     async with runtime.context.model.stream("POST", "/chat/completions", json=body) as response:
         async for line in response.raise_for_status().aiter_lines():
@@ -120,13 +121,13 @@ async def llm(state: State, runtime: Runtime[Context]) -> State:
             chunk = json.loads(line[6:])
             usage = chunk.get("usage") or usage
             if chunk["choices"] and (text := chunk["choices"][0]["delta"].get("content")):
-                pieces.append(text)
+                chunks.append(text)
                 runtime.stream_writer(text)
-    return {"answer": "".join(pieces), "usage": usage}
+    return {"answer": "".join(chunks), "usage": usage}
 
 
 async def postprocess(state: State) -> State:
-    """Clean the answer."""
+    """Strip white space from the answer."""
     return {"answer": state["answer"].strip()}
 
 
@@ -175,23 +176,23 @@ User = Annotated[int, Depends(_current_user)]
 
 @app.get("/readyz")
 async def ready() -> dict[str, str]:
-    """Tell that the service is up."""
+    """Report that the service is ready."""
     return {"status": "ok"}
 
 
 @app.post("/api/v1/chat/sessions/{session_id}/messages")
 async def send(session_id: UUID, question: Question, user_id: User) -> dict[str, Any]:
-    """Answer in one piece."""
+    """Answer a question in one response."""
     answer_id = uuid4()
     state = await _start(session_id, user_id, question.message, answer_id)
     result = await app.state.graph.ainvoke(state, context=Context(app.state.pool, app.state.model, streams=False))
-    await _settle(answer_id, user_id, result)
+    await _complete(answer_id, user_id, result)
     return {"id": str(answer_id), "content": result["answer"], "tokens_used": result["usage"]["total_tokens"]}
 
 
 @app.post("/api/v1/chat/sessions/{session_id}/messages/stream")
 async def stream(session_id: UUID, question: Question, user_id: User) -> StreamingResponse:
-    """Answer token by token."""
+    """Answer a question as an event stream."""
     answer_id = uuid4()
     state = await _start(session_id, user_id, question.message, answer_id)
 
@@ -204,7 +205,7 @@ async def stream(session_id: UUID, question: Question, user_id: User) -> Streami
                 yield _event("message.delta", {"text": data})
             else:
                 result = data
-        await _settle(answer_id, user_id, result)
+        await _complete(answer_id, user_id, result)
         yield _event("message.completed", {"content": result["answer"]})
 
     return StreamingResponse(events(), media_type="text/event-stream")
@@ -221,10 +222,10 @@ async def _start(session_id: UUID, user_id: int, question: str, answer_id: UUID)
     return {"question": question, "session_id": row["id"], "question_id": row["question_id"]}
 
 
-async def _settle(answer_id: UUID, user_id: int, result: dict[str, Any]) -> None:
+async def _complete(answer_id: UUID, user_id: int, result: dict[str, Any]) -> None:
     usage = result["usage"]
     await app.state.pool.execute(
-        _SETTLE,
+        _COMPLETE,
         answer_id,
         result["answer"],
         user_id,

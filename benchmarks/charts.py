@@ -1,4 +1,4 @@
-"""Bar charts as SVG."""
+"""Bar charts in SVG."""
 
 from collections.abc import Mapping
 from html import escape
@@ -12,7 +12,7 @@ _BAR, _SPACE, _HEAD = 18, 14, 62
 
 
 def write_bars(name: str, title: str, unit: str, groups: Mapping[str, Mapping[str, float]]) -> str:
-    """Write one chart, a group of bars for each key, and return the Markdown that shows it."""
+    """Write a chart with a group of bars for each key; return the Markdown that embeds it."""
     series = list(next(iter(groups.values())))
     largest = max(value for values in groups.values() for value in values.values())
     width = _LEFT + _BARS + _RIGHT

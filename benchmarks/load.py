@@ -1,6 +1,6 @@
-"""Asks questions, in a process of its own: `python -m benchmarks.load`, a plan as JSON in, what was measured out.
+"""Load generator in a separate process: `python -m benchmarks.load`, with a plan and the results as JSON.
 
-It reads the CPU time of the service by itself, at the moments that it counts between.
+It reads the CPU time of the service at the beginning and the end of the measurement.
 """
 
 import asyncio
@@ -21,25 +21,25 @@ from benchmarks.provider import WORD
 
 _TOKEN = WORD.strip().encode()
 _END = b"event: message.completed"
-_LONGEST_TURN = 120.0
+_TURN_TIMEOUT = 120.0
 
 CPU_TICK = 0.01
-"""Seconds: what the system counts CPU time in. Less is not seen."""
+"""Resolution of the CPU time that the kernel reports, in seconds."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Who is asked."""
+    """A service under load."""
 
     port: int
     pid: int
-    """Of the service."""
+    """Process id of the service."""
     access_token: str
     sessions: list[str]
-    """One for each client."""
+    """One session per client."""
 
     def request(self, session: str, path: str, connection: str) -> bytes:
-        """Return the bytes of a question that has not been asked before."""
+        """Return the bytes of a request with a unique question."""
         body = json.dumps({"message": f"What is the answer to question {uuid4()}?"}).encode()
         head = (
             f"POST /api/v1/chat/sessions/{session}/{path} HTTP/1.1\r\nHost: localhost:{self.port}\r\n"
@@ -51,57 +51,57 @@ class Target:
 
 @dataclass(frozen=True)
 class Turns:
-    """Answers in one piece."""
+    """Measurements of answers in one response."""
 
     seconds: list[float]
-    """Of each turn, from the question to the answer."""
+    """Duration of each turn, from the question to the answer."""
     cpu: float
-    """Seconds of the service for all of them."""
+    """CPU time of the service for all turns, in seconds."""
 
 
 @dataclass(frozen=True)
 class Streams:
-    """Answers token by token."""
+    """Measurements of streamed answers."""
 
     first: list[float]
-    """Of each stream, the seconds from the question to the first token."""
+    """Seconds from the question to the first token, of each stream."""
     gap: float
-    """The longest time between two tokens, the end of the ramp-up to come."""
+    """Maximum time between two tokens of a stream, ramp-up included."""
     tokens: int
-    """Tokens of all streams while none of them began or ended."""
+    """Tokens of all streams in the steady phase, in which no stream begins or ends."""
     cpu: float
-    """Seconds of the service meanwhile."""
+    """CPU time of the service in the steady phase, in seconds."""
     load_cpu: float
-    """Seconds of this process meanwhile."""
+    """CPU time of the load generator in the steady phase, in seconds."""
     seconds: float
-    """How long that was."""
+    """Duration of the steady phase."""
 
 
 def measure_turns(target: Target, count: int) -> Turns:
-    """Have every client ask one question after the other, `count` times."""
+    """Let every client ask `count` questions, one after the other."""
     return Turns(**_run("turns", target, count=count))
 
 
 def measure_streams(target: Target, *, ramp: float, steady: float, tokens: int) -> Streams:
-    """Start the streams one after the other within `ramp` seconds, and watch them for `steady` more."""
+    """Start the streams evenly within `ramp` seconds, and measure for `steady` seconds after that."""
     return Streams(**_run("streams", target, ramp=ramp, steady=steady, tokens=tokens))
 
 
-def _run(kind: str, target: Target, **options: float) -> dict[str, Any]:
-    plan = json.dumps({"kind": kind, "target": dataclasses.asdict(target), "options": options})
-    done = subprocess.run(
+def _run(mode: str, target: Target, **options: float) -> dict[str, Any]:
+    plan = json.dumps({"mode": mode, "target": dataclasses.asdict(target), "options": options})
+    process = subprocess.run(
         [sys.executable, "-m", "benchmarks.load"], input=plan, stdout=subprocess.PIPE, text=True, check=True
     )
-    result: dict[str, Any] = json.loads(done.stdout)
+    result: dict[str, Any] = json.loads(process.stdout)
     return result
 
 
 def main() -> None:
-    """Carry out the plan."""
+    """Run the plan from standard input and write the results to standard output."""
     plan = json.load(sys.stdin)
     target = Target(**plan["target"])
     result: Turns | Streams
-    if plan["kind"] == "turns":
+    if plan["mode"] == "turns":
         result = uvloop.run(_turns(target, **plan["options"]))
     else:
         result = uvloop.run(_streams(target, **plan["options"]))
@@ -122,7 +122,7 @@ async def _turns(target: Target, count: int) -> Turns:
         writer.close()
 
     before = _cpu(target.pid)
-    async with asyncio.timeout(_LONGEST_TURN), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(_TURN_TIMEOUT), asyncio.TaskGroup() as group:
         for session in target.sessions:
             group.create_task(ask_all(session))
     return Turns(seconds, _cpu(target.pid) - before)
@@ -132,15 +132,15 @@ async def _read_answer(reader: asyncio.StreamReader) -> None:
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     body = await reader.readexactly(int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0]))
     if not head.startswith(b"http/1.1 200") or _TOKEN not in body:
-        raise SystemExit(f"not an answer: {head.decode()}{body.decode()}")
+        raise SystemExit(f"unexpected response: {head.decode()}{body.decode()}")
 
 
 class _Stream(asyncio.Protocol):
-    """One client, and what it has seen. A raw protocol: everything else would cost more than the service measured."""
+    """Client of one stream. A raw protocol, because the load generator must use less CPU than the measured service."""
 
     def __init__(self, request: bytes) -> None:
         self._request = request
-        self._rest = b""
+        self._remainder = b""
         self._status = b""
         self._last_at = 0.0
         self._is_over = False
@@ -150,9 +150,14 @@ class _Stream(asyncio.Protocol):
         self.closed = asyncio.get_running_loop().create_future()
 
     def check(self, tokens: int) -> None:
-        """Make sure that it brought the whole answer."""
+        """Check that the stream is complete.
+
+        Raises:
+            SystemExit: tokens or the final event are missing.
+
+        """
         if not self._is_over or self.tokens != tokens:
-            raise SystemExit(f"a stream brought {self.tokens} tokens of {tokens}: {self._status.decode()}")
+            raise SystemExit(f"a stream had {self.tokens} of {tokens} tokens: {self._status.decode()}")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._asked_at = time.perf_counter()
@@ -160,13 +165,13 @@ class _Stream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._is_over:
-            return  # the end brings the whole answer once more
+            return  # the final event repeats the whole answer
         now = time.perf_counter()
         self._status = self._status or data.partition(b"\r\n")[0]
-        before, end, _ = (self._rest + data).partition(_END)
+        before, end, _ = (self._remainder + data).partition(_END)
         self._is_over = bool(end)
-        # What may be the beginning of a token, or of the end, is looked at again with what follows.
-        whole, line_end, self._rest = before.rpartition(b"\n")
+        # An incomplete line may be the beginning of a token or of the final event: it is parsed with the next data.
+        whole, line_end, self._remainder = before.rpartition(b"\n")
         tokens = (before if end else whole + line_end).count(_TOKEN)
         if not tokens:
             return
@@ -186,7 +191,7 @@ async def _streams(target: Target, ramp: float, steady: float, tokens: int) -> S
     loop = asyncio.get_running_loop()
     streams: list[_Stream] = []
 
-    def read() -> tuple[float, float, float, int]:
+    def read_counters() -> tuple[float, float, float, int]:
         own = psutil.Process().cpu_times()
         received = sum(stream.tokens for stream in streams)
         return time.perf_counter(), _cpu(target.pid), own.user + own.system, received
@@ -197,10 +202,10 @@ async def _streams(target: Target, ramp: float, steady: float, tokens: int) -> S
         streams.append(stream)
         await asyncio.sleep(ramp / len(target.sessions))
     await asyncio.sleep(1)
-    before = read()
+    before = read_counters()
     await asyncio.sleep(steady)
-    after = read()
-    async with asyncio.timeout(_LONGEST_TURN):
+    after = read_counters()
+    async with asyncio.timeout(_TURN_TIMEOUT):
         await asyncio.gather(*(stream.closed for stream in streams))
     for stream in streams:
         stream.check(tokens)

@@ -1,4 +1,4 @@
-"""What a turn costs in a long session and in a short one: nothing in it may grow with what has been said before."""
+"""Benchmark of turns in short and long sessions, whose costs should be equal."""
 
 import statistics
 import tempfile
@@ -18,12 +18,12 @@ from benchmarks.load import CPU_TICK, Target, measure_turns
 from local.postgres import Postgres
 
 LENGTHS = (20, 500)
-"""Messages of the sessions that are compared."""
+"""Numbers of messages in the compared sessions."""
 _CLIENTS = 8
 _WARM_UP = 300
-_STATISTICS_ARE_LATE = 11.0
-"""Seconds after which PostgreSQL has written down what idle connections have read."""
-# Which messages go along is measured elsewhere: the same number of them here, and no notes of the others.
+_STATISTICS_DELAY = 11.0
+"""Seconds after which PostgreSQL has flushed the statistics of idle connections."""
+# The same number of messages is sent in both cases, without a summary.
 _SETTINGS = {"LLM_HISTORY_MESSAGES": "10", "LLM_SUMMARY_ENABLED": "false"}
 _FILL = """
 INSERT INTO chat_messages (uuid, session_id, seq, role, content, status)
@@ -32,7 +32,7 @@ SELECT gen_random_uuid(), id, seq, CASE seq %% 2 WHEN 1 THEN 'user' ELSE 'assist
 FROM chat_sessions, generate_series(1, %(length)s) AS seq WHERE uuid = ANY(%(sessions)s::uuid[]);
 UPDATE chat_sessions SET last_seq = %(length)s, message_count = %(length)s WHERE uuid = ANY(%(sessions)s::uuid[])
 """
-# The table that has more rows for a longer session. What is read of the others depends on how full they are.
+# Only the table that has more rows for a longer session: reads of other tables depend on their total size.
 _ROWS_READ = (
     "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relid = 'public.chat_messages'::regclass"
 )
@@ -41,49 +41,53 @@ _STATEMENTS = "SELECT queryid, sum(calls) FROM pg_stat_statements GROUP BY query
 
 @dataclass(frozen=True)
 class Costs:
-    """Of one turn."""
+    """Costs of one turn."""
 
     statements: float
     rows: float
-    """Of messages."""
+    """Rows read from the table of messages."""
     cpu: float
-    """Seconds."""
+    """CPU time of the service in seconds."""
 
 
 def long_sessions(*, rounds: int = 4, turns: int = 50) -> str:
-    """Measure it, with so many turns of each client in each round, and return the report."""
+    """Run the benchmark with `turns` turns per client and round, and return the report."""
     measured: defaultdict[int, list[Costs]] = defaultdict(list)
-    needed = _CLIENTS * len(LENGTHS) * rounds
+    session_count = _CLIENTS * len(LENGTHS) * rounds
     with (
-        _counting_postgres() as (url, connection),
-        running_comparison(sessions=needed + 1, tokens=40, settings={"DATABASE_URL": url, **_SETTINGS}) as contenders,
+        _postgres_with_statement_counts() as (url, connection),
+        running_comparison(
+            sessions=session_count + 1, tokens=40, settings={"DATABASE_URL": url, **_SETTINGS}
+        ) as comparison,
     ):
-        system = contenders.target("system", needed + 1)
-        groups = [system.sessions[start : start + _CLIENTS] for start in range(0, needed, _CLIENTS)]
-        # Who is first in one round is last in the next: the machine, and the service, get warmer.
+        system = comparison.target("system", session_count + 1)
+        groups = [system.sessions[start : start + _CLIENTS] for start in range(0, session_count, _CLIENTS)]
+        # The order is reversed in every second round, because the service gets faster while it warms up.
         lengths = [length for number in range(rounds) for length in LENGTHS[:: 1 if number % 2 else -1]]
         for length, sessions in zip(lengths, groups, strict=True):
-            _do(connection, _FILL, {"length": length, "sessions": sessions})
-        _do(connection, "ANALYZE", {})
-        measure_turns(replace(system, sessions=system.sessions[needed:]), _WARM_UP)
+            _execute(connection, _FILL, {"length": length, "sessions": sessions})
+        _execute(connection, "ANALYZE", {})
+        measure_turns(replace(system, sessions=system.sessions[session_count:]), _WARM_UP)
         for length, sessions in zip(lengths, groups, strict=True):
             measured[length].append(_measure(connection, replace(system, sessions=sessions), turns))
-    extent = f"{rounds} rounds of {turns} turns in each of {_CLIENTS} sessions at once, short and long ones in turns"
+    extent = (
+        f"{rounds} rounds of {turns} turns in each of {_CLIENTS} concurrent sessions, alternately short and long ones"
+    )
     return _report(measured, extent)
 
 
 @contextmanager
-def _counting_postgres() -> Iterator[tuple[str, Any]]:
-    """Start a PostgreSQL that counts statements. Give its URL, and a connection to read the counts."""
+def _postgres_with_statement_counts() -> Iterator[tuple[str, Any]]:
+    """Start a PostgreSQL server with `pg_stat_statements`; yield its URL and a superuser connection."""
     with tempfile.TemporaryDirectory(prefix="chat-bench-", ignore_cleanup_errors=True) as directory:
         server = Postgres(Path(directory), options={"shared_preload_libraries": "pg_stat_statements"})
         server.start()
         try:
             url = urlsplit(server.url())
-            # Only a superuser may load it.
+            # Only a superuser can create the extension.
             connection = psycopg2.connect(urlunsplit(url._replace(netloc=url.netloc.replace("chat@", "postgres@"))))
             connection.autocommit = True
-            _do(connection, "CREATE EXTENSION pg_stat_statements", {})
+            _execute(connection, "CREATE EXTENSION pg_stat_statements", {})
             yield server.url(), connection
             connection.close()
         finally:
@@ -96,7 +100,7 @@ def _measure(connection: Any, target: Target, turns: int) -> Costs:  # noqa: ANN
     count = len(run.seconds)
     calls = {query: after - statements.get(query, 0) for query, after in _statements(connection).items()}
     return Costs(
-        # Not those of background jobs, which are few.
+        # Without the statements of background jobs, which are rare.
         statements=sum(number for number in calls.values() if number >= count / 2) / count,
         rows=(_rows_read(connection) - rows) / count,
         cpu=max(run.cpu, CPU_TICK) / count,
@@ -104,15 +108,15 @@ def _measure(connection: Any, target: Target, turns: int) -> Costs:  # noqa: ANN
 
 
 def _rows_read(connection: Any) -> int:  # noqa: ANN401
-    time.sleep(_STATISTICS_ARE_LATE)
-    return int(_do(connection, _ROWS_READ, {})[0][0])
+    time.sleep(_STATISTICS_DELAY)
+    return int(_execute(connection, _ROWS_READ, {})[0][0])
 
 
 def _statements(connection: Any) -> dict[int, int]:  # noqa: ANN401
-    return {query: int(calls) for query, calls in _do(connection, _STATEMENTS, {})}
+    return {query: int(calls) for query, calls in _execute(connection, _STATEMENTS, {})}
 
 
-def _do(connection: Any, statement: str, parameters: dict[str, object]) -> list[tuple[Any, ...]]:  # noqa: ANN401
+def _execute(connection: Any, statement: str, parameters: dict[str, object]) -> list[tuple[Any, ...]]:  # noqa: ANN401
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return cursor.fetchall() if cursor.description else []
@@ -120,9 +124,9 @@ def _do(connection: Any, statement: str, parameters: dict[str, object]) -> list[
 
 def _report(measured: dict[int, list[Costs]], extent: str) -> str:
     lines = [
-        f"{extent}. Of each figure the median of the rounds; CPU is the service's.",
+        f"{extent}. Figures are medians of the rounds; CPU is that of the service.",
         "",
-        "| Messages before | statements a turn | messages read a turn | CPU a turn |",
+        "| Messages in the session | statements per turn | messages read per turn | CPU per turn |",
         "|---|---|---|---|",
     ]
     medians = [_median(measured[length]) for length in LENGTHS]

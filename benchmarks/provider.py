@@ -1,7 +1,7 @@
-"""A provider that costs next to nothing: `python -m benchmarks.provider --port 9000 --tokens 300 --rate 25`.
+"""Fake provider with low overhead: `python -m benchmarks.provider --port 9000 --tokens 300 --rate 25`.
 
-It speaks OpenAI's protocol over bare sockets, in a process of its own. Every answer has the same tokens; a streamed one
-brings them one by one, at the rate given, each in a packet of its own.
+It implements OpenAI's protocol on sockets, in a separate process. All answers have the same tokens. A streamed answer
+sends them at the given rate, each token in a separate packet.
 """
 
 import argparse
@@ -16,17 +16,17 @@ WORD = " lorem"
 
 
 def main() -> None:
-    """Serve until terminated."""
+    """Serve until the process is terminated."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.provider", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--tokens", type=int, default=300, help="tokens of an answer")
-    parser.add_argument("--rate", type=float, default=25, help="tokens a second of a stream")
-    given = parser.parse_args()
-    uvloop.run(_serve(given.port, _Answer(given.tokens, given.rate)))
+    parser.add_argument("--tokens", type=int, default=300, help="tokens per answer")
+    parser.add_argument("--rate", type=float, default=25, help="tokens per second of a stream")
+    arguments = parser.parse_args()
+    uvloop.run(_serve(arguments.port, _Answer(arguments.tokens, arguments.rate)))
 
 
 class _Answer:
-    """The bytes of every answer, made once."""
+    """The bytes of all answers, precomputed."""
 
     def __init__(self, tokens: int, rate: float) -> None:
         self.tokens = tokens
@@ -38,17 +38,19 @@ class _Answer:
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
         self.whole = head % len(document) + document
         self.head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-        self.head += _piece({"role": "assistant", "content": ""})
-        self.token = _piece({"content": WORD})
-        self.end = _piece({}, "stop") + _event({**_envelope("chat.completion.chunk"), "choices": [], "usage": usage})
+        self.head += _delta_event({"role": "assistant", "content": ""})
+        self.token = _delta_event({"content": WORD})
+        self.end = _delta_event({}, "stop") + _event(
+            {**_envelope("chat.completion.chunk"), "choices": [], "usage": usage}
+        )
         self.end += _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 
 
-def _envelope(kind: str) -> dict[str, object]:
-    return {"id": "chatcmpl-1", "object": kind, "created": 1, "model": "fast", "system_fingerprint": "fp_1"}
+def _envelope(object_type: str) -> dict[str, object]:
+    return {"id": "chatcmpl-1", "object": object_type, "created": 1, "model": "fast", "system_fingerprint": "fp_1"}
 
 
-def _piece(delta: dict[str, str], finish_reason: str | None = None) -> bytes:
+def _delta_event(delta: dict[str, str], finish_reason: str | None = None) -> bytes:
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
     return _event({**_envelope("chat.completion.chunk"), "choices": [choice]})
 
@@ -77,8 +79,8 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        head, found, body = self._received.partition(b"\r\n\r\n")
-        if not found or len(body) < _content_length(head):
+        head, separator, body = self._received.partition(b"\r\n\r\n")
+        if not separator or len(body) < _content_length(head):
             return
         self._received = b""
         if json.loads(body).get("stream"):

@@ -1,4 +1,4 @@
-"""The system under measurement: the local stack, its answers from a provider that costs nothing."""
+"""Local stack for benchmarks, with a scriptable provider."""
 
 import os
 import random
@@ -13,7 +13,7 @@ from local.ports import PortError, Ports
 from local.stack import Stack
 from tests.support.provider import running_provider
 
-# Requests are counted as ever, and none is refused.
+# Requests are counted as in production, and none is refused.
 _UNLIMITED = {
     "RATE_LIMIT_REQUESTS": "1000000",
     "RATE_LIMIT_REQUESTS_PER_ADDRESS": "1000000",
@@ -23,7 +23,7 @@ _UNLIMITED = {
 
 @contextmanager
 def running_stack(settings: Mapping[str, str] | None = None) -> Iterator[Stack]:
-    """Start gateway, services, PostgreSQL and Redis with these settings; the model is a scriptable provider."""
+    """Start Nginx, the services, PostgreSQL and Redis with these settings and a scriptable provider."""
     inherited = {name: value for name, value in os.environ.items() if name not in Settings.model_fields}
     with tempfile.TemporaryDirectory(prefix="chat-bench-", ignore_cleanup_errors=True) as directory:
         home = Path(directory)
@@ -33,7 +33,7 @@ def running_stack(settings: Mapping[str, str] | None = None) -> Iterator[Stack]:
                 "OPENAI_BASE_URL": provider.base_url,
                 "LLM_MODEL": "fast",
                 "LLM_FALLBACK_MODEL": "",
-                # The same is asked again and again.
+                # Questions are repeated.
                 "LLM_CACHE_TTL": "0",
             }
             with Stack(home, _free_port(), {**inherited, **model, **_UNLIMITED, **(settings or {})}) as stack:

@@ -1,4 +1,4 @@
-"""What a streamed token costs where each comes alone, and how many such streams one process can hold."""
+"""Benchmark of slow streams: CPU per token, and the number of streams that one process sustains."""
 
 import statistics
 from collections import defaultdict
@@ -11,56 +11,58 @@ from benchmarks.comparison import running_comparison
 from benchmarks.load import CPU_TICK, Streams, measure_streams
 
 RATE = 25
-"""Tokens a second of each stream."""
-_AT_ONCE = 100
-"""So many streams of floor and system each fit on two cores at the same time, and meet the same noise."""
-_LONGEST_FIRST = 0.25
-_LONGEST_GAP = 0.5
+"""Tokens per second of each stream."""
+_MAX_PARALLEL_STREAMS = 100
+"""Up to this number, baseline and system are measured at the same time: two cores suffice for both."""
+_MAX_FIRST_TOKEN_SECONDS = 0.25
+_MAX_GAP_SECONDS = 0.5
 
 Measured = Mapping[tuple[int, str], Sequence[Streams]]
-"""The runs of each number of streams and contender, in the order of the rounds."""
+"""Runs by number of streams and name of the service, in the order of the rounds."""
 
 
 def slow_streams(
     *, rounds: int = 4, streams: Sequence[int] = (50, 100, 200, 300), ramp: float = 4, steady: float = 5
 ) -> str:
-    """Measure it, and return the report.
+    """Run the benchmark and return the report.
 
-    The streams begin one after the other within `ramp` seconds; CPU is counted for `steady` seconds after that, in
-    which none begins or ends.
+    The streams begin evenly within `ramp` seconds. CPU is measured in the `steady` seconds after that, in which no
+    stream begins or ends.
     """
     tokens = round((ramp + steady + 4) * RATE)
     measured: defaultdict[tuple[int, str], list[Streams]] = defaultdict(list)
-    with running_comparison(sessions=max(streams), tokens=tokens, rate=RATE) as contenders:
-        for name in contenders.names:
-            measure_streams(contenders.target(name, 2), ramp=0.1, steady=0.1, tokens=tokens)
+    with running_comparison(sessions=max(streams), tokens=tokens, rate=RATE) as comparison:
+        for name in comparison.names:
+            measure_streams(comparison.target(name, 2), ramp=0.1, steady=0.1, tokens=tokens)
         for _ in range(rounds):
             for count in streams:
-                # At once or in turns, because the machine's own noise comes and goes.
-                with ThreadPoolExecutor(len(contenders.names) if count <= _AT_ONCE else 1) as measuring:
-                    targets = [contenders.target(name, count) for name in contenders.names]
+                # At the same time or alternately, because the load of the machine varies.
+                with ThreadPoolExecutor(len(comparison.names) if count <= _MAX_PARALLEL_STREAMS else 1) as pool:
+                    targets = [comparison.target(name, count) for name in comparison.names]
                     measure = partial(measure_streams, ramp=ramp, steady=steady, tokens=tokens)
-                    for name, run in zip(contenders.names, measuring.map(measure, targets), strict=True):
+                    for name, run in zip(comparison.names, pool.map(measure, targets), strict=True):
                         measured[count, name].append(run)
-    extent = f"{rounds} rounds. Up to {_AT_ONCE} streams floor and system run at the same time, with more in turns."
-    extent = f"{extent} Answers of {tokens} tokens, {RATE} a second, begun within"
-    extent = f"{extent} {ramp:g} s; CPU is the service's in the {steady:g} s after that, in which none begins or ends."
-    return _report(measured, streams, contenders.names, extent)
+    sentences = (
+        f"{rounds} rounds. Up to {_MAX_PARALLEL_STREAMS} streams, baseline and system run at the same time,",
+        f"above that alternately. Answers have {tokens} tokens, {RATE} per second, and begin within {ramp:g} s.",
+        f"CPU is that of the service in the {steady:g} s after that, in which no stream begins or ends.",
+    )
+    return _report(measured, streams, comparison.names, " ".join(sentences))
 
 
 def _report(measured: Measured, streams: Sequence[int], names: Sequence[str], extent: str) -> str:
     lines = [
-        f"{extent} Each figure is the median of the rounds, in parentheses the lowest and the highest ratio.",
+        f"{extent} Figures are medians of the rounds, with the lowest and the highest ratio in parentheses.",
         "",
-        "| Streams | | CPU a token | of a core | tokens a second | first token, median | p99 | longest gap |",
+        "| Streams | | CPU per token | core usage | tokens per second | first token, median | p99 | longest gap |",
         "|---|---|---|---|---|---|---|---|",
     ]
     bars = {}
     for count in streams:
         lines += [f"| {count} | {name} | {_row(measured[count, name])} |" for name in names]
         ratios = [
-            _cost(system) / _cost(floor)
-            for floor, system in zip(measured[count, "floor"], measured[count, "system"], strict=True)
+            _cost(system) / _cost(baseline)
+            for baseline, system in zip(measured[count, "baseline"], measured[count, "system"], strict=True)
         ]
         spread = f"({min(ratios):.2f} to {max(ratios):.2f})"
         lines.append(f"| {count} | **ratio** | **{statistics.median(ratios):.2f}** {spread} | | | | | |")
@@ -69,22 +71,23 @@ def _report(measured: Measured, streams: Sequence[int], names: Sequence[str], ex
         [
             *lines,
             "",
-            _verdict(measured, streams, names),
+            _describe_limits(measured, streams, names),
             "",
-            write_bars("streams", "CPU of a streamed token", "µs", bars),
+            write_bars("streams", "CPU per streamed token", "µs", bars),
         ]
     )
 
 
-def _verdict(measured: Measured, streams: Sequence[int], names: Sequence[str]) -> str:
-    held = {}
+def _describe_limits(measured: Measured, streams: Sequence[int], names: Sequence[str]) -> str:
+    highest = {}
     for name in names:
         smooth = [count for count in streams if all(map(_is_smooth, measured[count, name]))]
-        held[name] = str(max(smooth)) if smooth else f"fewer than {min(streams)}"
+        highest[name] = str(max(smooth)) if smooth else f"fewer than {min(streams)}"
+    counts = ", ".join(f"{name} {count}" for name, count in highest.items())
     load = max(run.load_cpu / run.seconds for runs in measured.values() for run in runs)
     return (
-        f"Streams held with a first token under {_LONGEST_FIRST * 1000:.0f} ms (p99) and no gap over"
-        f" {_LONGEST_GAP:g} s, in every round: {', '.join(f'{name} {count}' for name, count in held.items())}."
+        f"Highest number of streams with a first token under {_MAX_FIRST_TOKEN_SECONDS * 1000:.0f} ms (p99) and no gap"
+        f" above {_MAX_GAP_SECONDS:g} s, in every round: {counts}."
         f" The load generator took at most {load:.0%} of a core."
     )
 
@@ -110,4 +113,4 @@ def _p99(values: Sequence[float]) -> float:
 
 
 def _is_smooth(run: Streams) -> bool:
-    return _p99(run.first) < _LONGEST_FIRST and run.gap <= _LONGEST_GAP
+    return _p99(run.first) < _MAX_FIRST_TOKEN_SECONDS and run.gap <= _MAX_GAP_SECONDS

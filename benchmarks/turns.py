@@ -1,4 +1,4 @@
-"""What a stored turn costs: a question and its answer in one piece, of a provider that answers at once."""
+"""Benchmark of stored turns: a question and its answer in one response, with a provider that responds immediately."""
 
 import statistics
 from collections import defaultdict
@@ -11,51 +11,52 @@ from benchmarks.load import CPU_TICK, Turns, measure_turns
 CLIENTS = (1, 32)
 _WARM_UP = 50
 _SETTINGS = {
-    # Looked into and filled, as ever; no question is asked twice.
+    # The cache is read and written as in production, without hits: no question is asked twice.
     "LLM_CACHE_TTL": "3600",
-    # Notes of what has left the window are another call of the model, after the turn.
+    # Summaries are additional model calls after the turn.
     "LLM_SUMMARY_ENABLED": "false",
 }
 
 Measured = Mapping[tuple[int, str], Sequence[Turns]]
-"""The runs of each number of clients and contender, in the order of the rounds."""
+"""Runs by number of clients and name of the service, in the order of the rounds."""
 
 
 def stored_turns(*, rounds: int = 5, turns: int = 320) -> str:
-    """Measure it, with so many turns of each contender in each round, and return the report."""
+    """Run the benchmark with `turns` turns per service and round, and return the report."""
     measured: defaultdict[tuple[int, str], list[Turns]] = defaultdict(list)
-    with running_comparison(sessions=max(CLIENTS), tokens=40, settings=_SETTINGS) as contenders:
-        for name in contenders.names:
-            measure_turns(contenders.target(name, 1), min(_WARM_UP, turns))
+    with running_comparison(sessions=max(CLIENTS), tokens=40, settings=_SETTINGS) as comparison:
+        for name in comparison.names:
+            measure_turns(comparison.target(name, 1), min(_WARM_UP, turns))
         for _ in range(rounds):
             for clients in CLIENTS:
-                for name in contenders.names:  # in turns, because the machine's own noise comes and goes
-                    target = contenders.target(name, clients)
+                for name in comparison.names:  # alternately, because the load of the machine varies
+                    target = comparison.target(name, clients)
                     measured[clients, name].append(measure_turns(target, max(turns // clients, 1)))
-    return _report(measured, contenders.names, f"{rounds} rounds of {turns} turns each")
+    return _report(measured, comparison.names, f"{rounds} rounds of {turns} turns each")
 
 
 def _report(measured: Measured, names: Sequence[str], extent: str) -> str:
-    extent = f"{extent}, floor and system in turns. A client asks its next question when it has an answer. CPU is the"
+    extent = f"{extent}, alternately baseline and system. A client asks its next question after the answer."
+    figures = "Figures are medians of the rounds, with the lowest and highest ratio in parentheses."
     lines = [
-        f"{extent} service's; each figure is the median of the rounds, in parentheses the lowest and highest ratio.",
+        f"{extent} CPU is that of the service. {figures}",
         "",
-        "| Clients at once | | CPU a turn | median | p99 | turns a second of one core |",
+        "| Clients | | CPU per turn | median | p99 | turns per second and core |",
         "|---|---|---|---|---|---|",
     ]
     bars = {}
     for clients in CLIENTS:
         lines += [f"| {clients} | {name} | {_row(measured[clients, name])} |" for name in names]
         ratios = [
-            _cost(system) / _cost(floor)
-            for floor, system in zip(measured[clients, "floor"], measured[clients, "system"], strict=True)
+            _cost(system) / _cost(baseline)
+            for baseline, system in zip(measured[clients, "baseline"], measured[clients, "system"], strict=True)
         ]
         spread = f"({min(ratios):.2f} to {max(ratios):.2f})"
         lines.append(f"| {clients} | **ratio** | **{statistics.median(ratios):.2f}** {spread} | | | |")
         bars["1 client" if clients == 1 else f"{clients} clients"] = {
             name: statistics.median(map(_cost, measured[clients, name])) * 1000 for name in names
         }
-    return "\n".join([*lines, "", write_bars("turns", "CPU of a stored turn", "ms", bars)])
+    return "\n".join([*lines, "", write_bars("turns", "CPU per stored turn", "ms", bars)])
 
 
 def _row(runs: Sequence[Turns]) -> str:

@@ -1,4 +1,4 @@
-"""The local stack's commands: `python -m local run`, `status` and `down`."""
+"""Command line of the local stack: `python -m local run`, `status` and `down`."""
 
 import argparse
 import sys
@@ -11,17 +11,17 @@ from local.stack import HOME, Stack
 from local.supervisor import run
 
 _DEFAULT_PORT = "8080"
-_STOP_SECONDS = 150
+_STOP_TIMEOUT = 150
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    given = user_settings()
-    port = arguments.port or given.get("PORT") or _DEFAULT_PORT
+    settings = user_settings()
+    port = arguments.port or settings.get("PORT") or _DEFAULT_PORT
     if not port.isdecimal():
         print(f"PORT={port} is not a number", file=sys.stderr)
         return 2
     try:
-        return run(Stack(HOME, int(port), given))
+        return run(Stack(HOME, int(port), settings))
     except PortError as error:
         print(error, file=sys.stderr)
         return 2
@@ -30,30 +30,30 @@ def _run(arguments: argparse.Namespace) -> int:
 def _status(_arguments: argparse.Namespace) -> int:
     running = running_stack(HOME)
     if running is None:
-        print("The stack of this folder does not run.")
+        print("The stack in this folder is not running.")
         return 1
-    print(f"The stack of this folder runs at {running.url} (process {running.supervisor.pid}).")
+    print(f"The stack in this folder is running at {running.url} (supervisor process {running.supervisor.pid}).")
     return 0
 
 
 def _down(_arguments: argparse.Namespace) -> int:
     running = running_stack(HOME)
     if running is not None:
-        running.supervisor.end(_STOP_SECONDS)
-    leftovers = end_orphans(HOME)
-    print("The stack is stopped." if running or leftovers else "The stack of this folder does not run.")
+        running.supervisor.end(_STOP_TIMEOUT)
+    orphans = end_orphans(HOME)
+    print("The stack has been stopped." if running or orphans else "The stack in this folder is not running.")
     return 0
 
 
 def main() -> int:
-    """Run one command; return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m local", description="The whole system on one machine.")
+    """Run one command and return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m local", description="Runs the whole system on one machine.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    command = commands.add_parser("run", help="start everything, and stop it on Ctrl-C")
-    command.add_argument("--port", help="the gateway's port; $PORT, else 8080")
+    command = commands.add_parser("run", help="start the system and stop it on Ctrl-C")
+    command.add_argument("--port", help="port of Nginx; default: $PORT, else 8080")
     command.set_defaults(function=_run)
-    commands.add_parser("status", help="say whether it runs and where").set_defaults(function=_status)
-    commands.add_parser("down", help="stop it from another terminal").set_defaults(function=_down)
+    commands.add_parser("status", help="show whether the system is running, and its URL").set_defaults(function=_status)
+    commands.add_parser("down", help="stop the system from another terminal").set_defaults(function=_down)
     arguments = parser.parse_args()
     return int(arguments.function(arguments))
 

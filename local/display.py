@@ -1,4 +1,4 @@
-"""What the user sees while the stack starts: live on a terminal, plain lines elsewhere, nothing for a library."""
+"""Progress display for the start of the stack: live on a terminal, plain lines elsewhere, silent for library use."""
 
 import time
 from types import TracebackType
@@ -8,20 +8,20 @@ from rich.console import Console
 from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-_DETAIL_SECONDS = 5.0
+_DETAIL_INTERVAL = 5.0
 
 
 class Display:
-    """Is told how the parts come up, by several threads. This one shows nothing."""
+    """Receives progress events of components from several threads. This base class shows nothing."""
 
-    def begin(self, part: str) -> None:
-        """Note that a part starts."""
+    def begin(self, component: str) -> None:
+        """Handle the start of a component."""
 
-    def detail(self, part: str, text: str) -> None:
-        """Note what a part is doing."""
+    def detail(self, component: str, text: str) -> None:
+        """Handle a progress text of a component."""
 
-    def done(self, part: str) -> None:
-        """Note that a part is ready."""
+    def done(self, component: str) -> None:
+        """Handle that a component is ready."""
 
     def __enter__(self) -> Self:
         return self
@@ -33,15 +33,15 @@ class Display:
 
 
 class _Seconds(ProgressColumn):
-    """The time a part has taken, to a tenth."""
+    """Column with the time that a component has taken, in tenths of a second."""
 
     def render(self, task: Task) -> Text:
-        """Return it as text."""
+        """Return the text of the column."""
         return Text(f"{task.finished_time or task.elapsed or 0:5.1f} s")
 
 
 class LiveDisplay(Display):
-    """One line a part, on a terminal."""
+    """Terminal display with one line per component."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -53,17 +53,17 @@ class LiveDisplay(Display):
         )
         self._tasks: dict[str, TaskID] = {}
 
-    def begin(self, part: str) -> None:
-        """Add the part's line."""
-        self._tasks[part] = self._progress.add_task(part, total=1, detail="")
+    def begin(self, component: str) -> None:
+        """Add a line for the component."""
+        self._tasks[component] = self._progress.add_task(component, total=1, detail="")
 
-    def detail(self, part: str, text: str) -> None:
-        """Show the words behind the part."""
-        self._progress.update(self._tasks[part], detail=text)
+    def detail(self, component: str, text: str) -> None:
+        """Show the progress text beside the component."""
+        self._progress.update(self._tasks[component], detail=text)
 
-    def done(self, part: str) -> None:
-        """Stop the part's clock."""
-        self._progress.update(self._tasks[part], completed=1, detail="")
+    def done(self, component: str) -> None:
+        """Mark the component as ready and stop its timer."""
+        self._progress.update(self._tasks[component], completed=1, detail="")
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -76,24 +76,24 @@ class LiveDisplay(Display):
 
 
 class PlainDisplay(Display):
-    """One line for each thing worth a line, for logs and pipes."""
+    """Line-by-line display for logs and pipes."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._begun: dict[str, float] = {}
-        self._last_detail: dict[str, float] = {}
+        self._started_at: dict[str, float] = {}
+        self._last_detail_at: dict[str, float] = {}
 
-    def begin(self, part: str) -> None:
-        """Remember when."""
-        self._begun[part] = self._last_detail[part] = time.monotonic()
+    def begin(self, component: str) -> None:
+        """Store the start time of the component."""
+        self._started_at[component] = self._last_detail_at[component] = time.monotonic()
 
-    def detail(self, part: str, text: str) -> None:
-        """Print the words, now and then."""
+    def detail(self, component: str, text: str) -> None:
+        """Print the progress text, at most once per interval and component."""
         now = time.monotonic()
-        if now - self._last_detail[part] >= _DETAIL_SECONDS:
-            self._last_detail[part] = now
-            self._console.print(f"{part:<14} {text}")
+        if now - self._last_detail_at[component] >= _DETAIL_INTERVAL:
+            self._last_detail_at[component] = now
+            self._console.print(f"{component:<14} {text}")
 
-    def done(self, part: str) -> None:
-        """Print that the part is ready, and how long it took."""
-        self._console.print(f"{part:<14} ready after {time.monotonic() - self._begun[part]:.1f} s")
+    def done(self, component: str) -> None:
+        """Print that the component is ready, and the time it took."""
+        self._console.print(f"{component:<14} ready after {time.monotonic() - self._started_at[component]:.1f} s")

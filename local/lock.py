@@ -1,4 +1,4 @@
-"""Which supervisor runs a stack's directory, for whoever comes second: `make run`, `make down`, `make demo`."""
+"""Lock on the state directory, and the record of the supervisor that holds it."""
 
 import contextlib
 import fcntl
@@ -16,22 +16,24 @@ from local.paths import private_directory
 
 @dataclass(frozen=True)
 class RunningStack:
-    """A supervised stack, ready or on its way."""
+    """A supervised stack that is starting or running."""
 
     url: str
     supervisor: ProcessRecord
 
 
 class AlreadyRunningError(Exception):
-    """Somebody else supervises the directory."""
+    """Another supervisor holds the lock on the state directory."""
 
 
 @contextmanager
 def hold_lock(home: Path, url: str) -> Iterator[None]:
-    """Be the one supervisor of a directory, and let others know. The kernel frees it, however this process ends.
+    """Hold the lock on a state directory and record this process as its supervisor.
+
+    The kernel releases the lock when this process ends, even if it is killed.
 
     Raises:
-        AlreadyRunningError: there is one.
+        AlreadyRunningError: another process holds the lock.
 
     """
     with (private_directory(home / "run") / "lock").open("w") as lock:
@@ -49,10 +51,10 @@ def hold_lock(home: Path, url: str) -> Iterator[None]:
 
 
 def running_stack(home: Path) -> RunningStack | None:
-    """Return the stack that runs in a directory."""
+    """Return the stack that runs in a state directory, or None."""
     with contextlib.suppress(FileNotFoundError, ValueError, TypeError, KeyError):
-        known = json.loads((home / "run" / "stack.json").read_text())
-        stack = RunningStack(known["url"], ProcessRecord(**known["supervisor"]))
+        document = json.loads((home / "run" / "stack.json").read_text())
+        stack = RunningStack(document["url"], ProcessRecord(**document["supervisor"]))
         if stack.supervisor.leader() is not None:
             return stack
     return None

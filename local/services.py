@@ -1,13 +1,13 @@
-"""The project's own parts: the three services, the worker, and the steps that prepare the database for them."""
+"""Components of this project: the three services, the worker, the migrations and the first admin."""
 
 import hashlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from local.component import Component, Report, silent
+from local.component import Component, ReportProgress, ignore_progress
 from local.environment import persistent_secret
-from local.paths import shown_path
+from local.paths import display_path
 from local.process import ManagedProcess
 from local.readiness import responds_ok
 
@@ -21,82 +21,87 @@ class Service(Component):
         self._port = port
         self._environment = environment
 
-    def start(self, report: Report = silent) -> None:
-        """Start the service and wait until it is ready for requests; see `Component`."""
+    def start(self, report: ReportProgress = ignore_progress) -> None:
+        """Start the service and wait until it is ready; see `Component.start`."""
         command = [sys.executable, "-m", "uvicorn", self._application, "--host", "127.0.0.1", "--port", str(self._port)]
         options = ["--timeout-graceful-shutdown", "20", "--no-access-log", "--no-server-header"]
-        program = ManagedProcess(
-            self.name, [*command, *options], self._home, environment=self._environment, stop_seconds=30
+        process = ManagedProcess(
+            self.name, [*command, *options], self._home, environment=self._environment, stop_timeout=30
         )
         report("importing")
-        self._serve(program, lambda: responds_ok(self._port, "/readyz"), seconds=60)
+        self._start_server(process, lambda: responds_ok(self._port, "/readyz"), timeout=60)
 
 
 class Worker(Component):
-    """The background jobs. Nothing waits for them, so they are ready when they have been started."""
+    """The background worker. Nothing depends on it, so it counts as ready once it has been started."""
 
     def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
         super().__init__("worker", home)
         self._environment = environment
 
-    def start(self, report: Report = silent) -> None:
-        """Start the worker; see `Component`."""
+    def start(self, report: ReportProgress = ignore_progress) -> None:
+        """Start the worker; see `Component.start`."""
         report("starting")
-        program = ManagedProcess(
+        process = ManagedProcess(
             self.name, [sys.executable, "-m", "app.worker.__main__"], self._home, environment=self._environment
         )
-        self._serve(program, lambda: True, seconds=1)
+        self._start_server(process, lambda: True, timeout=1)
 
 
-class Migrate(Component):
-    """Brings the database's schema up to date."""
+class Migrations(Component):
+    """Step that migrates the database to the current schema."""
 
     def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
         super().__init__("migrate", home)
         self._environment = environment
 
-    def start(self, report: Report = silent) -> None:
-        """Run the migrations; see `Component`."""
+    def start(self, report: ReportProgress = ignore_progress) -> None:
+        """Run the migrations; see `Component.start`."""
         report("running migrations")
         command = [sys.executable, "-m", "app.cli", "migrate"]
-        self._complete(ManagedProcess(self.name, command, self._home, environment=self._environment), seconds=300)
+        process = ManagedProcess(self.name, command, self._home, environment=self._environment)
+        self._run_to_completion(process, timeout=300)
 
 
 class FirstAdmin(Component):
-    """Makes the first admin, once. The password is the user's ADMIN_PASSWORD, or a random one, kept in a file."""
+    """Step that creates the first admin once. The password is ADMIN_PASSWORD, or random and stored in a file."""
 
-    def __init__(self, home: Path, environment: dict[str, str], made: Path | None) -> None:
-        """Plan it. `made` is a file beside the local data that remembers it; None where the database is the user's."""
+    def __init__(self, home: Path, environment: dict[str, str], marker: Path | None) -> None:
+        """Prepare the step.
+
+        `marker` is a file beside the local cluster that is created after the first success; None with an external
+        database.
+        """
         super().__init__("first-admin", home)
-        self._made = made
+        self._marker = marker
         self._environment = environment
         self.email = environment.get("ADMIN_EMAIL") or "admin@example.com"
-        # Another database has another admin.
+        # Each external database has its own admin.
         database = hashlib.sha256(environment["DATABASE_URL"].encode()).hexdigest()[:8]
-        self.password_file = self._home / ("admin-password" if made else f"admin-password-{database}")
+        self.password_file = self._home / ("admin-password" if marker else f"admin-password-{database}")
 
-    def start(self, report: Report = silent) -> None:
-        """Make the admin, if there is none of that address; see `Component`."""
-        if self._made is not None and self._made.exists():
+    def start(self, report: ReportProgress = ignore_progress) -> None:
+        """Create the admin, unless an account with that email address exists; see `Component.start`."""
+        if self._marker is not None and self._marker.exists():
             return
-        report("looking for the admin")
+        report("creating the admin")
         password_is_new = not self.password_file.exists()
         password = self._environment.get("ADMIN_PASSWORD") or persistent_secret(self.password_file)
-        program = ManagedProcess(
+        process = ManagedProcess(
             self.name,
             [sys.executable, "-m", "app.cli", "create-admin", "--email", self.email, "--username", "admin"],
             self._home,
             environment=self._environment | {"ADMIN_PASSWORD": password},
         )
-        self._complete(program, seconds=60)
-        if password_is_new and "Created" not in program.log.read_text():
-            # That admin is older than the file: it would name a password that was never theirs.
+        self._run_to_completion(process, timeout=60)
+        if password_is_new and "Created" not in process.log.read_text():
+            # The account existed before: the password in the file is not its password.
             self.password_file.unlink(missing_ok=True)
-        if self._made is not None:
-            self._made.touch()
+        if self._marker is not None:
+            self._marker.touch()
 
-    def login(self) -> str:
-        """Say how to log in as the admin."""
+    def describe_login(self) -> str:
+        """Return the admin's email address and where to find the password."""
         if self.password_file.exists() and not self._environment.get("ADMIN_PASSWORD"):
-            return f"{self.email}, password in {shown_path(self.password_file)}"
-        return f"{self.email}, with the password it was made with"
+            return f"{self.email}, password in {display_path(self.password_file)}"
+        return f"{self.email}, with the password set when it was created"

@@ -1,4 +1,4 @@
-"""Runs the stack in the foreground: starts it, says where it is, watches it, and stops it whatever happens."""
+"""Supervisor that runs the stack in the foreground: start, summary, monitoring, stop."""
 
 import signal
 import time
@@ -11,31 +11,31 @@ from rich.markup import escape
 from local.display import LiveDisplay, PlainDisplay
 from local.lock import AlreadyRunningError, hold_lock, running_stack
 from local.orphans import end_orphans
-from local.paths import shown_path
+from local.paths import display_path
 from local.ports import PortError
 from local.process import ComponentFailedError
 from local.stack import Stack
 from local.watchdog import Watchdog
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_WATCH_SECONDS = 0.2
-_MODEL_PAUSE_SECONDS = 15
+_POLL_INTERVAL = 0.2
+_MODEL_RESTART_DELAY = 15
 
 
 def run(stack: Stack) -> int:
-    """Run the stack until it is told to stop; return the exit code: 0 for that, 1 for a failure, which is explained."""
+    """Run the stack until a signal stops it, and return the exit code: 0 after a stop, 1 after a failure."""
     console = Console(highlight=False, soft_wrap=True)
     try:
         with hold_lock(stack.home, stack.url):
-            for part in end_orphans(stack.home):
-                console.print(f"{part:<14} was left over from a run that was killed, and has been ended")
+            for component in end_orphans(stack.home):
+                console.print(f"{component:<14} orphan process of an earlier run ended")
             with Watchdog(stack.home):
                 _stop_on_signals()
                 return _run(stack, console)
     except AlreadyRunningError:
         running = running_stack(stack.home)
-        where = f" at {running.url} (process {running.supervisor.pid})" if running else ""
-        console.print(f"The stack of this folder runs already{where}. `make down` stops it.")
+        where = f" at {running.url} (supervisor process {running.supervisor.pid})" if running else ""
+        console.print(f"The stack in this folder is already running{where}. `make down` stops it.")
         return 0
 
 
@@ -44,13 +44,13 @@ def _run(stack: Stack, console: Console) -> int:
     try:
         with LiveDisplay(console) if console.is_terminal else PlainDisplay(console) as display:
             stack.start(display)
-        _welcome(stack, console, time.monotonic() - began)
+        _print_summary(stack, console, time.monotonic() - began)
         _watch(stack, console)
     except PortError as error:
         console.print(f"[red]{escape(str(error))}")
         return 1
     except ComponentFailedError as error:
-        _explain(error, console)
+        _print_failure(error, console)
         _stop(stack, console)
         return 1
     except KeyboardInterrupt:
@@ -60,75 +60,77 @@ def _run(stack: Stack, console: Console) -> int:
 
 
 def _stop_on_signals() -> None:
-    """Turn the first signal to stop into KeyboardInterrupt and ignore the next: stopping has its own time limits."""
+    """Raise KeyboardInterrupt on the first stop signal and ignore later ones: stopping has its own timeouts."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         for number in _STOP_SIGNALS:
-            signal.signal(number, pass_over)
+            signal.signal(number, ignore)
         raise KeyboardInterrupt
 
-    def pass_over(_number: int, _frame: FrameType | None) -> None:
-        # Not SIG_IGN: a process that is being started just now would inherit that, and could not be stopped politely.
+    def ignore(_number: int, _frame: FrameType | None) -> None:
+        # Not SIG_IGN: a process that is being started would inherit it and ignore its stop signal.
         pass
 
     for number in _STOP_SIGNALS:
         signal.signal(number, interrupt)
 
 
-def _welcome(stack: Stack, console: Console, seconds: float) -> None:
+def _print_summary(stack: Stack, console: Console, seconds: float) -> None:
     if stack.postgres is not None:
         for directory in stack.postgres.opened:
             if not directory.is_relative_to(stack.home):
-                console.print(f"PostgreSQL cannot run as root: other users may now pass through (not list) {directory}")
+                console.print(f"PostgreSQL cannot run as root: other users may now traverse (not list) {directory}")
     docs = " ".join(f"{stack.url}/api/v1/{service}/docs" for service in ("auth", "chat", "admin"))
     lines = {
-        "Gateway": f"[bold]{stack.url}[/bold]",
+        "URL": f"[bold]{stack.url}[/bold]",
         "Health": f"{stack.url}/health",
         "API docs": docs,
-        "Admin": escape(stack.first_admin.login()),
-        "Mail": f"{shown_path(stack.mail_directory)}/" if stack.mail_directory else "as MAIL_URL says",
-        "Settings": f"{shown_path(stack.home / 'services.env')} (set -a; . .local/services.env; set +a)",
-        "Logs": f"{shown_path(stack.home / 'logs')}/",
-        "Try it": "make demo",
+        "Admin": escape(stack.first_admin.describe_login()),
+        "Mail": f"{display_path(stack.mail_directory)}/" if stack.mail_directory else "sent through MAIL_URL",
+        "Settings": f"{display_path(stack.home / 'services.env')} (set -a; . .local/services.env; set +a)",
+        "Logs": f"{display_path(stack.home / 'logs')}/",
+        "Demo": "make demo",
     }
-    console.print(f"\nThe system is up after {seconds:.1f} s. Ctrl-C stops it.\n")
+    console.print(f"\nThe system is ready after {seconds:.1f} s. Ctrl-C stops it.\n")
     for name, text in lines.items():
         console.print(f"  {name:<9} {text}")
     console.print()
 
 
 def _watch(stack: Stack, console: Console) -> NoReturn:
-    """Wait for a part to end.
+    """Monitor the components.
 
-    The model is started again after a pause, in which the chat service shows that it can live without one.
+    If the model server ends, it is restarted after a delay. The chat service works without it.
 
     Raises:
-        PartFailedError: another part has ended, or the model does not come back.
+        ComponentFailedError: another component ended, or the model server could not be restarted.
 
     """
-    model_returns_at: float | None = None
+    model_restart_at: float | None = None
     while True:
-        time.sleep(_WATCH_SECONDS)
+        time.sleep(_POLL_INTERVAL)
         failures = stack.failures()
         model_failure = failures.pop(stack.model, None) if stack.model is not None else None
         for failure in failures.values():
             raise failure
         if stack.model is None or model_failure is None:
             continue
-        if model_returns_at is None:
-            model_returns_at = time.monotonic() + _MODEL_PAUSE_SECONDS
-            _explain(model_failure, console)
-            console.print(f"Until it starts again in {_MODEL_PAUSE_SECONDS} s, the chat service answers without it.")
-        elif time.monotonic() >= model_returns_at:
-            model_returns_at = None
+        if model_restart_at is None:
+            model_restart_at = time.monotonic() + _MODEL_RESTART_DELAY
+            _print_failure(model_failure, console)
+            console.print(
+                f"It is restarted in {_MODEL_RESTART_DELAY} s. Until then, the chat service returns fallback messages."
+            )
+        elif time.monotonic() >= model_restart_at:
+            model_restart_at = None
             stack.model.start()
-            console.print(f"{stack.model.name}: ready again")
+            console.print(f"{stack.model.name}: restarted")
 
 
-def _explain(error: ComponentFailedError, console: Console) -> None:
+def _print_failure(error: ComponentFailedError, console: Console) -> None:
     console.print(f"[red]{escape(str(error))}")
     if error.log is not None:
-        console.print(f"[dim]The end of {escape(shown_path(error.log))}:")
+        console.print(f"[dim]Last lines of {escape(display_path(error.log))}:")
         for line in error.log_end():
             console.print(f"  {escape(line)}")
 

@@ -1,4 +1,4 @@
-"""Ends the stack's processes when the process that started them is killed."""
+"""Watchdog process that ends the stack's processes when the supervisor is killed."""
 
 import subprocess
 import sys
@@ -10,10 +10,10 @@ from local.paths import PROJECT
 
 
 class Watchdog:
-    """A small process that outlives its maker by the time it takes to end what runs under `home`.
+    """A process that outlives its parent for as long as it takes to end the recorded processes in `home`.
 
-    It waits for the end of a pipe that only its maker holds, which the kernel closes however the maker ends. (Linux
-    could signal each child instead, but not one that changes its user, and other systems cannot.)
+    It reads from a pipe whose other end only the parent holds: the kernel closes the pipe even if the parent is killed.
+    (Linux can signal children on the death of a parent, but not those that change their user; other systems cannot.)
     """
 
     def __init__(self, home: Path) -> None:
@@ -21,7 +21,7 @@ class Watchdog:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Begin to watch this process."""
+        """Start the watchdog for the current process."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "local.watchdog", str(self._home.resolve())],
             stdin=subprocess.PIPE,
@@ -30,7 +30,7 @@ class Watchdog:
         )
 
     def stop(self) -> None:
-        """End the watch, and whatever still runs under `home`."""
+        """Stop the watchdog, which ends the remaining processes in `home`."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
             self._process.wait()

@@ -33,7 +33,7 @@ class ModelSetting(BaseModel):
 
 
 class LlmSettings(SettingsBase):
-    """Provider and models, their timeouts, and what they are sent."""
+    """Provider, models, timeouts, response cache and prompt."""
 
     OPENAI_API_KEY: Annotated[SecretStr | None, BeforeValidator(empty_to_none)] = Field(
         None,

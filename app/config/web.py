@@ -6,7 +6,7 @@ from app.config.base import Seconds, SettingsBase, TextList, split_url
 
 
 class WebSettings(SettingsBase):
-    """What the three HTTP services have in common."""
+    """Paths, OpenAPI documents, CORS and shutdown of the HTTP services."""
 
     API_V1_STR: str = Field(
         "/api/v1",

@@ -1,3 +1,5 @@
+"""Benchmarks in their smallest form."""
+
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -12,21 +14,21 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_stored_turns_of_floor_and_system_can_be_compared(directory: Path) -> None:
+def test_stored_turns_benchmark_reports_ratios_and_writes_chart(directory: Path) -> None:
     report = turns.stored_turns(rounds=1, turns=40)
 
     assert report.count("**ratio**") == len(turns.CLIENTS)
-    ET.parse(directory / "turns.svg")  # noqa: S314 - ours
+    ET.parse(directory / "turns.svg")  # noqa: S314 - a file that the test has written
 
 
-def test_slow_streams_of_floor_and_system_can_be_compared(directory: Path) -> None:
+def test_slow_streams_benchmark_reports_ratios_and_writes_chart(directory: Path) -> None:
     report = streams.slow_streams(rounds=1, streams=(10,), ramp=0.1, steady=1)
 
     assert report.count("**ratio**") == 1
-    ET.parse(directory / "streams.svg")  # noqa: S314 - ours
+    ET.parse(directory / "streams.svg")  # noqa: S314 - a file that the test has written
 
 
-def test_a_turn_reads_as_much_in_a_long_session_as_in_a_short_one() -> None:
+def test_turn_in_long_session_reads_as_much_as_in_short_session() -> None:
     lines = long_sessions.long_sessions(rounds=1, turns=5).splitlines()
 
     _, statements, messages, *_ = next(line for line in lines if "**ratio**" in line).strip("| ").split(" | ")
