@@ -27,7 +27,7 @@ SERVICES = ["auth", "chat", "admin"]
 
 
 def part(stack: Stack, name: str) -> Component:
-    return next(part for part, _ in stack._parts if part.name == name)
+    return next(part for part, _ in stack._components if part.name == name)
 
 
 def process(stack: Stack, name: str) -> psutil.Process:
