@@ -59,6 +59,7 @@ USER 10001:10001
 # Uvicorn's options; FORWARDED_ALLOW_IPS stays at its default, loopback, until a deployment says who its gateway is.
 ENV UVICORN_HOST=0.0.0.0 \
     UVICORN_PORT=8002 \
+    UVICORN_HTTP=app.http.protocol:ProblemProtocol \
     UVICORN_TIMEOUT_GRACEFUL_SHUTDOWN=20 \
     UVICORN_ACCESS_LOG=false \
     UVICORN_SERVER_HEADER=false

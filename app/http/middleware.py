@@ -9,6 +9,8 @@ from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.exceptions import StartupError
@@ -36,8 +38,7 @@ class RequestContextMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, _one_line_startup_errors(send))
             return
-        offered = Headers(scope=scope).get("x-request-id", "")
-        request_id = offered if _REQUEST_ID.fullmatch(offered) else uuid4().hex
+        request_id = request_id_of(Headers(scope=scope))
         token = request_id_var.set(request_id)
         # For responses of many pieces, once their head has gone through all middleware.
         scope["state"]["send_past_middleware"] = send
@@ -49,10 +50,7 @@ class RequestContextMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers["Referrer-Policy"] = "no-referrer"
-                headers.setdefault("Cache-Control", "no-store")
+                add_common_headers(headers, request_id)
             await send(message)
 
         try:
@@ -125,6 +123,32 @@ class BodyLimitMiddleware:
             return message
 
         await self.app(scope, receive_limited, send)
+
+
+class ProblemCORSMiddleware(CORSMiddleware):
+    """Answers a preflight request that is refused with a problem. The framework's answer is plain text."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """Make the response."""
+        response = super().preflight_response(request_headers)
+        if response.status_code < HTTPStatus.BAD_REQUEST:
+            return response
+        kept = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
+        return problem_response(400, code="cors_refused", detail=f"{bytes(response.body).decode()}.", headers=kept)
+
+
+def request_id_of(headers: Headers) -> str:
+    """Return the request id that the gateway made, or a new one."""
+    offered = headers.get("x-request-id", "")
+    return offered if _REQUEST_ID.fullmatch(offered) else uuid4().hex
+
+
+def add_common_headers(headers: MutableHeaders, request_id: str) -> None:
+    """Add the headers that every response has."""
+    headers["X-Request-ID"] = request_id
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Referrer-Policy"] = "no-referrer"
+    headers.setdefault("Cache-Control", "no-store")
 
 
 def _one_line_startup_errors(send: Send) -> Send:
