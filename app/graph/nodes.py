@@ -16,7 +16,7 @@ from app.graph.ports.chat_model import Completion, ModelError, ModelRequest, Str
 from app.graph.ports.messages import SessionHistory
 from app.graph.prompts import FALLBACK_RESPONSE
 from app.graph.retry_policy import attempt_timeout, choose_model, plan_retry
-from app.graph.state import ChatState
+from app.graph.state import ChatState, TokenUsage
 from app.graph.streaming import TrimmedTextStream
 from app.graph.tokens import estimate_tokens
 
@@ -110,16 +110,12 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
             "model_index": choice.index,
             "llm_response": completion.text,
             "finish_reason": completion.finish_reason,
-            "tokens_used": {
-                "input": completion.token_counts.prompt_tokens,
-                "output": completion.token_counts.completion_tokens,
-                "total": completion.token_counts.prompt_tokens + completion.token_counts.completion_tokens,
-            },
             "model_used": completion.model,
             "is_cached": completion.is_cached,
             "status": "llm_completed",
         }
     update["history_use"] = {"sent": fitted.sent, "left_out": fitted.left_out, "summarized": fitted.summarized}
+    update["tokens_used"] = _tokens_used(context)
     update["processing_time_ms"] = state.get("processing_time_ms", 0) + _milliseconds_since(started)
     return update
 
@@ -128,7 +124,6 @@ async def postprocess_node(state: ChatState, runtime: Runtime[ChatContext]) -> d
     """Turn the model's text into the answer, and say how it came about."""
     metadata = _metadata(state, runtime.context) | {
         "model_used": state["model_used"],
-        "tokens_used": state["tokens_used"],
         "finish_reason": state["finish_reason"],
         "fallback_model": state["model_index"] > 0,
         "cached": state["is_cached"],
@@ -173,10 +168,18 @@ def _token_counts(
     return TokenCounts()
 
 
+def _tokens_used(context: ChatContext) -> TokenUsage:
+    """Return the tokens of all attempts of this run, failed ones included."""
+    prompt = sum(attempt.token_counts.prompt_tokens for attempt in context.attempts)
+    completion = sum(attempt.token_counts.completion_tokens for attempt in context.attempts)
+    return {"input": prompt, "output": completion, "total": prompt + completion}
+
+
 def _metadata(state: ChatState, context: ChatContext) -> dict[str, Any]:
     use = state.get("history_use", {"sent": 0, "left_out": 0, "summarized": 0})
     metadata: dict[str, Any] = {
         "attempts": len(context.attempts),
+        "tokens_used": _tokens_used(context),
         "history_messages": use["sent"],
         "processing_time_ms": state.get("processing_time_ms", 0),
         "timestamp": datetime.now(UTC).isoformat(),

@@ -8,7 +8,7 @@ Status = Literal["initialized", "preprocessed", "retry", "llm_completed", "compl
 
 
 class TokenUsage(TypedDict):
-    """Tokens as the provider counted them."""
+    """Tokens of all attempts: counted by the provider, or estimated where it did not count them."""
 
     input: int
     output: int

@@ -71,8 +71,8 @@ async def run_graph(
     answer = Answer(
         content=ended.text,
         status=ended.status,
-        # What the graph says of a cached answer is what it took when it was made.
-        meta=answer_metadata(calls, model=context.policy.models[0]) | ended.meta,
+        # The ledger entries have the last word, so that metadata, totals and costs agree.
+        meta=ended.meta | answer_metadata(calls, model=context.policy.models[0]),
         tokens_used=total_tokens(calls),
         processing_time_ms=ended.meta["processing_time_ms"],
     )
