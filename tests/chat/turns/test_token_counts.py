@@ -29,7 +29,7 @@ SUMS = """
 @pytest.fixture(scope="module")
 def url(settings: Settings) -> Iterator[str]:
     """A chat service with prices, a cache and one retry at each model."""
-    prices = {"prompt_price": Decimal(1), "completion_price": Decimal(10)}
+    prices: dict[str, Any] = {"prompt_price": Decimal(1), "completion_price": Decimal(10)}
     models = [ModelSetting(name=name, **prices) for name in ("gpt-primary", "gpt-fallback")]
     changes: dict[str, Any] = {"LLM_MODELS": models, "LLM_RETRIES_PER_MODEL": 1, "LLM_CACHE_TTL": 600}
     changes |= {"LLM_ATTEMPT_TIMEOUT": 0.5, "REDIS_TIMEOUT": 3.0}
@@ -164,7 +164,7 @@ def test_an_answer_that_is_stopped_after_a_failed_attempt_has_the_tokens_of_both
 
 def test_a_summary_has_tokens_of_its_own(settings: Settings, ada: User, provider: Provider, sql: Sql) -> None:
     changes = {"LLM_SUMMARY_ENABLED": True, "LLM_SUMMARY_MESSAGES": 2, "LLM_HISTORY_MESSAGES": 2}
-    prices = {"prompt_price": Decimal(1), "completion_price": Decimal(10)}
+    prices: dict[str, Any] = {"prompt_price": Decimal(1), "completion_price": Decimal(10)}
     models = [ModelSetting(name=name, **prices) for name in ("gpt-primary", "gpt-fallback")]
     with serving(main.create(settings.model_copy(update=changes | {"LLM_MODELS": models}))) as url:
         server = ChatServer(url, ada)
