@@ -24,7 +24,14 @@ class Service(Component):
     def start(self, report: ReportProgress = ignore_progress) -> None:
         """Start the service and wait until it is ready; see `Component.start`."""
         command = [sys.executable, "-m", "uvicorn", self._application, "--host", "127.0.0.1", "--port", str(self._port)]
-        options = ["--timeout-graceful-shutdown", "20", "--no-access-log", "--no-server-header"]
+        options = [
+            "--http",
+            "app.http.protocol:ProblemProtocol",
+            "--timeout-graceful-shutdown",
+            "20",
+            "--no-access-log",
+            "--no-server-header",
+        ]
         process = ManagedProcess(
             self.name, [*command, *options], self._home, environment=self._environment, stop_timeout=30
         )

@@ -17,7 +17,7 @@ from app.graph.ports.chat_model import Completion, ModelError, ModelRequest, Str
 from app.graph.ports.messages import SessionHistory
 from app.graph.prompts import FALLBACK_RESPONSE
 from app.graph.retry_policy import ModelChoice, attempt_timeout, choose_model, plan_retry
-from app.graph.state import ChatState
+from app.graph.state import ChatState, TokenUsage
 from app.graph.streaming import TrimmedTextStream
 from app.graph.tokens import estimate_tokens
 
@@ -117,6 +117,7 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
         "left_out": fitted_prompt.left_out,
         "summarized": fitted_prompt.summarized,
     }
+    update["tokens_used"] = _tokens_used(context)
     update["processing_time_ms"] = state.get("processing_time_ms", 0) + _milliseconds_since(started)
     return update
 
@@ -125,7 +126,6 @@ async def postprocess_node(state: ChatState, runtime: Runtime[ChatContext]) -> d
     """Make the final answer and its metadata from the model's response."""
     metadata = _metadata(state, runtime.context) | {
         "model_used": state["model_used"],
-        "tokens_used": state["tokens_used"],
         "finish_reason": state["finish_reason"],
         "fallback_model": state["model_index"] > 0,
         "cached": state["is_cached"],
@@ -187,10 +187,18 @@ def _token_counts(
     return TokenCounts()
 
 
+def _tokens_used(context: ChatContext) -> TokenUsage:
+    """Return the tokens of all attempts of this run, failed ones included."""
+    prompt = sum(attempt.token_counts.prompt_tokens for attempt in context.attempts)
+    completion = sum(attempt.token_counts.completion_tokens for attempt in context.attempts)
+    return {"input": prompt, "output": completion, "total": prompt + completion}
+
+
 def _metadata(state: ChatState, context: ChatContext) -> dict[str, Any]:
     history_use = state.get("history_use", {"sent": 0, "left_out": 0, "summarized": 0})
     metadata: dict[str, Any] = {
         "attempts": len(context.attempts),
+        "tokens_used": _tokens_used(context),
         "history_messages": history_use["sent"],
         "processing_time_ms": state.get("processing_time_ms", 0),
         "timestamp": datetime.now(UTC).isoformat(),

@@ -8,7 +8,7 @@ Status = Literal["initialized", "preprocessed", "retry", "llm_completed", "compl
 
 
 class TokenUsage(TypedDict):
-    """Token counts as the provider reported them."""
+    """Token counts of all attempts: the provider's, or estimates if it reported none."""
 
     input: int
     output: int

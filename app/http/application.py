@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from fastapi import APIRouter, FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 
 from app.config import Settings
 from app.core.security import AccessTokens
@@ -17,7 +16,8 @@ from app.database.migrations import wait_for_schema
 from app.http.dependencies import Resources
 from app.http.errors import install_handlers, problem_schemas
 from app.http.health import HealthChecks, health_router
-from app.http.middleware import BodyLimitMiddleware, RequestContextMiddleware
+from app.http.methods import MethodMiddleware, handle_method_not_allowed
+from app.http.middleware import BodyLimitMiddleware, ProblemCORSMiddleware, RequestContextMiddleware
 from app.http.rate_limiting import RateLimitMiddleware
 from app.observability.logging import configure_logging
 from app.services.heartbeat import Heartbeat
@@ -66,13 +66,14 @@ def create_app(  # noqa: PLR0913 - the differences between the services
     # The first version that can describe event streams.
     app.openapi_version = "3.2.0"
     # The middleware that is added last is the outermost one.
+    app.add_middleware(MethodMiddleware)
     app.add_middleware(BodyLimitMiddleware, max_bytes=max_body_bytes)
     app.add_middleware(RateLimitMiddleware, prefix=f"{settings.API_V1_STR}/")
     app.add_middleware(
-        CORSMiddleware,
+        ProblemCORSMiddleware,
         allow_origins=settings.CORS_ORIGINS,
         allow_credentials=True,
-        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
         expose_headers=[
             "X-Request-ID",
@@ -85,6 +86,7 @@ def create_app(  # noqa: PLR0913 - the differences between the services
     )
     app.add_middleware(RequestContextMiddleware)
     install_handlers(app)
+    app.add_exception_handler(405, handle_method_not_allowed)
     app.include_router(health_router(settings, service))
     app.include_router(router, prefix=prefix, tags=[service])
 

@@ -9,6 +9,8 @@ from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.exceptions import StartupError
@@ -36,8 +38,7 @@ class RequestContextMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, _shorten_startup_errors(send))
             return
-        received_id = Headers(scope=scope).get("x-request-id", "")
-        request_id = received_id if _REQUEST_ID.fullmatch(received_id) else uuid4().hex
+        request_id = get_or_create_request_id(Headers(scope=scope))
         token = request_id_var.set(request_id)
         # Event streams send their chunks with it, past all middleware, once their headers are out.
         scope["state"]["send_past_middleware"] = send
@@ -49,10 +50,7 @@ class RequestContextMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers["Referrer-Policy"] = "no-referrer"
-                headers.setdefault("Cache-Control", "no-store")
+                add_common_headers(headers, request_id)
             await send(message)
 
         try:
@@ -109,7 +107,8 @@ class BodyLimitMiddleware:
             await self.app(scope, receive, send)
             return
         content_length = Headers(scope=scope).get("content-length", "")
-        if content_length.isdecimal() and int(content_length) > self.max_bytes:
+        # At most 19 digits: Python refuses to convert thousands of them.
+        if content_length.isdecimal() and int(content_length.lstrip("0")[:19] or "0") > self.max_bytes:
             response = problem_response(413, code="content_too_large", detail="Content Too Large.")
             await response(scope, receive, send)
             return
@@ -124,6 +123,32 @@ class BodyLimitMiddleware:
             return message
 
         await self.app(scope, receive_limited, send)
+
+
+class ProblemCORSMiddleware(CORSMiddleware):
+    """Answers a refused preflight request with a problem document; the framework would answer with plain text."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """Return the response to a preflight request."""
+        response = super().preflight_response(request_headers)
+        if response.status_code < HTTPStatus.BAD_REQUEST:
+            return response
+        headers = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
+        return problem_response(400, code="cors_refused", detail=f"{bytes(response.body).decode()}.", headers=headers)
+
+
+def get_or_create_request_id(headers: Headers) -> str:
+    """Return the request id that the gateway sent, or a new one."""
+    received_id = headers.get("x-request-id", "")
+    return received_id if _REQUEST_ID.fullmatch(received_id) else uuid4().hex
+
+
+def add_common_headers(headers: MutableHeaders, request_id: str) -> None:
+    """Add the headers that every response has."""
+    headers["X-Request-ID"] = request_id
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Referrer-Policy"] = "no-referrer"
+    headers.setdefault("Cache-Control", "no-store")
 
 
 def _shorten_startup_errors(send: Send) -> Send:

@@ -174,7 +174,13 @@ class Workload:
     ) -> None:
         session, answer = asked
         token_counts.nanos = 0 if model is None else priced(model, token_counts.prompt, token_counts.completion)
-        assert answer["tokens_used"] == token_counts.prompt + token_counts.completion
+        total = token_counts.prompt + token_counts.completion
+        assert answer["tokens_used"] == total
+        assert answer["metadata"]["tokens_used"] == {
+            "input": token_counts.prompt,
+            "output": token_counts.completion,
+            "total": total,
+        }
         assert answer["metadata"]["cost_usd"] == (dollars(token_counts.nanos) if model else None)
         assert answer["metadata"]["attempts"] == token_counts.calls
         for tally in (self.everybody, self.by_user[user], *([self.by_session[session]] if session else [])):

@@ -33,6 +33,36 @@ def test_every_action_of_the_audit_log_is_explained() -> None:
     assert re.findall(r"^\| `(\w+\.\w+)` \|", section, re.MULTILINE) == sorted(get_args(AuditAction))
 
 
+MERMAID_KEYWORDS = {
+    "call",
+    "class",
+    "classDef",
+    "click",
+    "default",
+    "end",
+    "graph",
+    "href",
+    "linkStyle",
+    "style",
+    "subgraph",
+}
+
+
+def test_no_node_of_a_diagram_has_a_name_that_mermaid_reserves() -> None:
+    nodes = {
+        node
+        for path in [PROJECT / "README.md", *(PROJECT / "docs").rglob("*.md")]
+        for block in re.findall(
+            r"^```mermaid\n\s*(?:flowchart|graph)\b(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE
+        )
+        # Before a label or an arrow, and after an arrow.
+        for pair in re.findall(r"\b(\w+)\s*(?=[\[({]|--|-\.|==)|[->]\s*(?:\|[^|]*\|\s*)?(\w+)$", block, re.MULTILINE)
+        for node in pair
+    }
+    assert len(nodes) > 30
+    assert nodes & MERMAID_KEYWORDS == set()
+
+
 def test_every_field_that_the_auth_service_takes_has_an_example() -> None:
     document = APPS["auth"].openapi()
     contents = [

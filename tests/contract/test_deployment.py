@@ -1,5 +1,6 @@
 """The files that carry the settings into containers, and the gateway's template, agree with the code."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,6 +8,8 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from app.config import Settings
+from app.http.methods import METHODS, unknown_method_response
+from app.http.protocol import ProblemProtocol
 
 ROOT = Path(__file__).parents[2]
 NAMES = set(Settings.model_fields)
@@ -40,6 +43,18 @@ def test_compose_passes_every_setting_on() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     block = text.split("x-settings: &settings\n", 1)[1].split("\n\n", 1)[0]
     assert set(re.findall(r"^  ([A-Z0-9_]+):", block, re.MULTILINE)) - {"FORWARDED_ALLOW_IPS"} == NAMES
+
+
+def test_every_way_to_start_a_service_uses_the_protocol_that_answers_with_problems() -> None:
+    name = f"{ProblemProtocol.__module__}:{ProblemProtocol.__name__}"
+    for path in ("Dockerfile", "local/services.py", "docs/operations.md"):
+        assert name in (ROOT / path).read_text()
+
+
+def test_gateway_answers_the_methods_that_the_services_have() -> None:
+    text = (ROOT / "nginx.conf").read_text()
+    assert f'"^({"|".join(METHODS)})$"' in text
+    assert f'501     "{json.loads(bytes(unknown_method_response().body))["detail"]}"' in text
 
 
 def test_gateway_template_has_five_variables_and_no_other_name_in_upper_case() -> None:

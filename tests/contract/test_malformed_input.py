@@ -194,7 +194,7 @@ def test_message_limits_are_bounded(chat: Chat, limit: str) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", f"/{CANARY}", 404), ("PUT", "/sessions", 405), ("GET", "/direct", 405), ("BREW", "/sessions", 405)],
+    [("GET", f"/{CANARY}", 404), ("PUT", "/sessions", 405), ("GET", "/direct", 405)],
 )
 def test_unknown_routes_and_methods_are_problems_too(chat: Chat, method: str, path: str, status: int) -> None:
     assert assert_refused(chat.request(method, path))["status"] == status

@@ -12,10 +12,12 @@ from uuid import uuid4
 import pytest
 from httpx2 import Response
 
+from app.chat.idempotency.header import KEY_HEADER
 from tests.fixtures.services import assert_problem
 from tests.fixtures.world import World
 from tests.support.access import ENTRIES, generated
 from tests.support.operations import Field, Operation, Schema
+from tests.support.provider import Provider
 
 CANARY = "canary7f3a"
 
@@ -191,5 +193,71 @@ def test_odd_headers_do_no_harm(world: World, operation: Operation) -> None:
         for value in (CANARY * 100, "", " ", "\u00ff", "9" * 5000, "-1", "1e400", f"{CANARY}-{CANARY}", '"', ",,,"):
             # There are headers that are best ignored where they make no sense; nothing is found under the ids then.
             response = send(world, operation, headers={field.name: value}, content=content)
+            assert response.status_code < 500
+            assert CANARY not in response.text
+
+
+def takes_key(operation: Operation) -> bool:
+    return KEY_HEADER in {field.name for field in operation.headers}
+
+
+def malformed_requests(world: World, operation: Operation) -> Iterator[dict[str, Any]]:
+    """Give the arguments of `send` for requests of which one part is wrong, and for one of which all parts are."""
+    body = ENTRIES[operation.key].body(world, world.owner)
+    good = {"content": None if body is None else json.dumps(body).encode()}
+    for name in operation.ids:
+        yield from (good | {"ids": {name: value}} for value in IDS)
+    for field in operation.query:
+        yield from (good | {"query": f"{quote(field.name)}={value}"} for value in bad_parameters(field))
+    for field in operation.headers:
+        if field.name != KEY_HEADER:
+            yield from (good | {"headers": {field.name: value}} for value in ("", "-1", CANARY, "9" * 5000, "\u00ff"))
+    if operation.body is not None:
+        yield from ({"content": content} for content in BODIES.values())
+        yield {
+            "ids": dict.fromkeys(operation.ids, CANARY),
+            "query": "&".join(f"{quote(field.name)}={CANARY}" for field in operation.query),
+            "headers": {field.name: CANARY for field in operation.headers if field.name != KEY_HEADER},
+            "content": BODIES["a list"],
+        }
+
+
+@pytest.mark.parametrize("operation", generated(lambda operation, _: takes_key(operation)))
+@pytest.mark.parametrize("key", ["a-key", "no key", "x" * 300], ids=["a key", "no key", "too long"])
+def test_an_idempotency_key_changes_nothing_for_a_malformed_request(
+    world: World, provider: Provider, operation: Operation, key: str
+) -> None:
+    for request in malformed_requests(world, operation):
+        plain = send(world, operation, **request)
+        with_key = send(world, operation, **request | {"headers": {**request.get("headers", {}), KEY_HEADER: key}})
+        # Where request and key are both wrong, either may be named first.
+        assert_refused(with_key, plain.status_code, *([422] if key != "a-key" else []))
+    assert world.sql.value("SELECT count(*) FROM idempotency_keys") == 0
+    assert world.sql.value("SELECT count(*) FROM chat_messages") == 0
+    assert provider.calls == []
+
+
+@pytest.mark.parametrize("session", IDS, ids=range(len(IDS)))
+@pytest.mark.parametrize("path", ["messages", "messages/stream"])
+def test_a_key_is_free_after_a_request_whose_id_is_none(world: World, session: str, path: str) -> None:
+    chat = world.chat(world.owner)
+    headers = {KEY_HEADER: "a-key"}
+    refused = chat.request("POST", f"/sessions/{session}/{path}", json={"message": "Hi"}, headers=headers)
+    assert_refused(refused, 404, 422)
+    answered = chat.request("POST", f"/sessions/{chat.open()}/{path}", json={"message": "Hi"}, headers=headers)
+    assert answered.status_code == 200
+    assert "Idempotent-Replayed" not in answered.headers
+
+
+HARMLESS_HEADERS = ["Accept", "Content-Encoding", "Cookie", "Expect", "Forwarded", "Host", "If-None-Match", KEY_HEADER]
+HARMLESS_HEADERS += ["Last-Event-ID", "Origin", "Range", "User-Agent", "X-Forwarded-For", "X-Request-ID"]
+
+
+@pytest.mark.parametrize("operation", generated())
+def test_general_headers_with_any_value_cause_no_error(world: World, operation: Operation) -> None:
+    values = (CANARY * 100, "", " ", "\u00ff", "\x00", "9" * 5000, '"', ",,,", "Bearer \u00ff", "multipart/form-data")
+    for names in (HARMLESS_HEADERS, ["Authorization"], ["Content-Type"]):
+        for value in values:
+            response = send(world, operation, headers=dict.fromkeys(names, value), content=b"{}")
             assert response.status_code < 500
             assert CANARY not in response.text

@@ -17,6 +17,7 @@ import uvicorn
 from app import main
 from app.chat.turns import runner
 from app.config import Settings
+from app.http.protocol import ProblemProtocol
 from local.orphans import ProcessRecord, forget_process, record_process
 from local.paths import log_file
 from local.readiness import responds_ok
@@ -51,6 +52,7 @@ def _serve(settings: Settings, port: int, lease: Lease | None, log: Path, tasks:
         main.create(settings),
         host="127.0.0.1",
         port=port,
+        http=ProblemProtocol,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=20,

@@ -1,4 +1,4 @@
-"""The line that each request leaves in the log."""
+"""The outermost layer of a service: its log lines, and its limit on bodies."""
 
 import logging
 
@@ -6,7 +6,7 @@ import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
 
-from app.http.middleware import RequestContextMiddleware
+from app.http.middleware import BodyLimitMiddleware, RequestContextMiddleware
 
 
 @pytest.fixture
@@ -19,6 +19,7 @@ def client() -> TestClient:
 
     app = FastAPI()
     app.include_router(router)
+    app.add_middleware(BodyLimitMiddleware, max_bytes=100)
     app.add_middleware(RequestContextMiddleware)
     return TestClient(app)
 
@@ -38,3 +39,11 @@ def test_a_request_is_logged_with_what_served_it_and_not_with_its_path(
     caplog.set_level(logging.INFO, "app.access")
     client.get(path)
     assert [record.message for record in caplog.records if record.name == "app.access"] == [line]
+
+
+@pytest.mark.parametrize(
+    ("length", "status"),
+    [("100", 200), ("101", 413), ("9" * 5000, 413), ("0" * 5000 + "5", 200), ("-1", 200), ("x", 200)],
+)
+def test_a_body_that_is_announced_too_long_is_refused(client: TestClient, length: str, status: int) -> None:
+    assert client.get("/items/7", headers={"Content-Length": length}).status_code == status

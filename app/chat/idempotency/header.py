@@ -38,9 +38,16 @@ async def get_idempotency_key(
         return None
     if len(request.headers.getlist(KEY_HEADER)) > 1:
         raise InvalidFieldError(f"header.{KEY_HEADER}", "multiple_values", "must be given once")
-    # A UUID can be written in several ways; the route accepts nothing else in its path.
-    route = " ".join([request.scope["route"].name, *(str(UUID(value)) for value in request.path_params.values())])
+    route = " ".join([request.scope["route"].name, *map(_canonical_id, request.path_params.values())])
     return IdempotentRequest(user.id, route, key, hashlib.sha256(await request.body()).digest())
 
 
 IdempotencyKeyDep = Annotated[IdempotentRequest | None, Depends(get_idempotency_key)]
+
+
+def _canonical_id(value: str) -> str:
+    """Return the canonical spelling of a UUID, and any other text unchanged."""
+    try:
+        return str(UUID(value))
+    except ValueError:
+        return value  # Dependencies are resolved before the framework refuses the path with a 422.

@@ -70,8 +70,8 @@ async def run_graph(
     answer = Answer(
         content=outcome.text,
         status=outcome.status,
-        # The graph's metadata of a cached answer describe how it was first generated, so they go last.
-        meta=answer_metadata(calls, model=context.policy.models[0]) | outcome.meta,
+        # The ledger entries take precedence, so that metadata, totals and cost agree.
+        meta=outcome.meta | answer_metadata(calls, model=context.policy.models[0]),
         tokens_used=total_tokens(calls),
         processing_time_ms=outcome.meta["processing_time_ms"],
     )

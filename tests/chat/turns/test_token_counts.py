@@ -1,0 +1,178 @@
+"""An answer's tokens are those of all attempts: its metadata, its own total, its cost and the ledger agree."""
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from app import main
+from app.config import ModelSetting, Settings
+from tests.fixtures.database import Sql
+from tests.fixtures.services import User
+from tests.fixtures.streaming import ChatServer, serving
+from tests.support.provider import Behaviour, Provider, answers, chunk, fails, stalls, streams
+
+COUNTED = (12, 3)
+BLANK = answers("  ", usage=(100, 7))
+"""Fails the attempt, and is paid for."""
+
+SUMS = """
+    SELECT count(*) AS attempts, sum(prompt_tokens)::integer AS input, sum(completion_tokens)::integer AS output,
+        sum(prompt_tokens + completion_tokens)::integer AS total, bool_or(is_estimated) AS is_estimated,
+        sum(cost_usd) AS cost_usd
+    FROM llm_calls WHERE turn_id = %s
+"""
+
+
+@pytest.fixture(scope="module")
+def url(settings: Settings) -> Iterator[str]:
+    """A chat service with prices, a cache and one retry at each model."""
+    prices: dict[str, Any] = {"prompt_price": Decimal(1), "completion_price": Decimal(10)}
+    models = [ModelSetting(name=name, **prices) for name in ("gpt-primary", "gpt-fallback")]
+    changes: dict[str, Any] = {"LLM_MODELS": models, "LLM_RETRIES_PER_MODEL": 1, "LLM_CACHE_TTL": 600}
+    changes |= {"LLM_ATTEMPT_TIMEOUT": 0.5, "REDIS_TIMEOUT": 3.0}
+    with serving(main.create(settings.model_copy(update=changes))) as url:
+        yield url
+
+
+@pytest.fixture
+def server(url: str, ada: User, redis: Redis, provider: Provider) -> Iterator[ChatServer]:
+    server = ChatServer(url, ada)
+    yield server
+    server.http.close()
+
+
+Ask = Callable[[ChatServer], dict[str, Any]]
+
+
+def ask_plain(server: ChatServer) -> dict[str, Any]:
+    path = f"/sessions/{server.open()}/messages"
+    return dict(server.http.post(path, json={"message": "Hi"}).raise_for_status().json()["ai_response"])
+
+
+def ask_streamed(server: ChatServer) -> dict[str, Any]:
+    return dict(server.ask_all(server.open())[-1].data["message"])
+
+
+def ask_directly(server: ChatServer) -> dict[str, Any]:
+    return dict(server.http.post("/direct", json={"message": "Hi"}).raise_for_status().json())
+
+
+def ask_directly_streamed(server: ChatServer) -> dict[str, Any]:
+    return dict(server.ask_all(None)[-1].data["message"])
+
+
+def ask_with_a_new_session(server: ChatServer) -> dict[str, Any]:
+    created = server.http.post("/sessions", json={"initial_message": "Hi"}).raise_for_status().json()
+    return dict(created["ai_response"])
+
+
+WAYS = [ask_plain, ask_streamed, ask_directly, ask_directly_streamed, ask_with_a_new_session]
+
+
+def assert_counts_agree(answer: dict[str, Any], sql: Sql) -> dict[str, int]:
+    """Check the answer against the ledger, and give its tokens."""
+    (sums,) = sql.rows(SUMS, [answer.get("id") or sql.value("SELECT turn_id FROM llm_calls ORDER BY id DESC LIMIT 1")])
+    metadata, tokens = answer["metadata"], answer["metadata"]["tokens_used"]
+    assert tokens == {name: sums[name] or 0 for name in ("input", "output", "total")}
+    assert answer["tokens_used"] == tokens["total"]
+    assert metadata["attempts"] == sums["attempts"]
+    assert metadata["tokens_estimated"] == bool(sums["is_estimated"])
+    cost = Decimal(tokens["input"] + 10 * tokens["output"]) / 1_000_000
+    assert Decimal(metadata["cost_usd"]) == (sums["cost_usd"] or 0) == cost
+    return dict(tokens)
+
+
+@pytest.mark.parametrize("ask", WAYS)
+@pytest.mark.parametrize(
+    ("behaviours", "tokens"),
+    [
+        pytest.param([answers(usage=COUNTED)], (12, 3), id="one attempt"),
+        pytest.param([BLANK, answers(usage=COUNTED)], (112, 10), id="a blank answer, and a retry"),
+        pytest.param([fails(500), answers(usage=COUNTED)], (12, 3), id="a refusal that used nothing, and a retry"),
+        pytest.param([BLANK, BLANK, answers(usage=COUNTED)], (212, 17), id="the fallback model"),
+        pytest.param([BLANK, fails(400), BLANK, answers(usage=COUNTED)], (212, 17), id="a retry of the fallback model"),
+        pytest.param([BLANK] * 4, (400, 28), id="no answer"),
+        pytest.param([stalls(), answers(usage=COUNTED)], None, id="an attempt that is estimated, and a retry"),
+    ],
+)
+def test_tokens_are_those_of_all_attempts(
+    server: ChatServer,
+    provider: Provider,
+    sql: Sql,
+    ask: Ask,
+    behaviours: list[Behaviour],
+    tokens: tuple[int, int] | None,
+) -> None:
+    provider.script(*behaviours)
+    counted = assert_counts_agree(ask(server), sql)
+    if tokens is None:
+        assert counted["input"] > COUNTED[0]
+    else:
+        assert (counted["input"], counted["output"]) == tokens
+
+
+def test_a_cached_answer_took_no_tokens(server: ChatServer, provider: Provider, sql: Sql) -> None:
+    provider.script(BLANK, answers("Hello.", usage=COUNTED))
+    assert assert_counts_agree(ask_plain(server), sql)["total"] == 122
+    for ask in (ask_plain, ask_streamed):
+        again = ask(server)
+        assert again["metadata"]["cached"]
+        assert assert_counts_agree(again, sql)["total"] == 0
+    assert len(provider.calls) == 2
+
+
+@pytest.mark.parametrize("path", ["/direct", "/sessions/{}/messages", "/sessions"])
+def test_a_replayed_answer_has_the_tokens_of_the_first(
+    server: ChatServer, provider: Provider, sql: Sql, path: str
+) -> None:
+    provider.script(BLANK, answers(usage=COUNTED))
+    path = path.format(server.open())
+    body = {"initial_message" if path == "/sessions" else "message": "Hi"}
+    for _ in range(2):
+        response = server.http.post(path, json=body, headers={"Idempotency-Key": "a-key"}).raise_for_status().json()
+        assert assert_counts_agree(response.get("ai_response", response), sql)["total"] == 122
+        sql.do("UPDATE idempotency_keys SET status_code = NULL, response = NULL WHERE session_id IS NOT NULL")
+    assert len(provider.calls) == 2
+
+
+def test_a_stored_answer_and_one_that_is_resumed_have_the_tokens_of_all_attempts(
+    server: ChatServer, provider: Provider, sql: Sql
+) -> None:
+    provider.script(BLANK, answers(usage=COUNTED))
+    session = server.open()
+    answer = server.ask_all(session)[-1].data["message"]
+    for shown in (server.messages(session)[-1], server.resume_all(session, answer["id"])[-1].data["message"]):
+        assert assert_counts_agree(shown, sql)["total"] == 122
+    assert server.http.get(f"/sessions/{session}").json()["usage"]["total_tokens"] == 122
+
+
+def test_an_answer_that_is_stopped_after_a_failed_attempt_has_the_tokens_of_both(
+    server: ChatServer, provider: Provider, sql: Sql
+) -> None:
+    provider.script(BLANK, streams(chunk("Once upon "), hold=True))
+    session = server.open()
+    with server.ask(session) as reader:
+        answer_id = reader.take(2)[0].data["message_id"]
+        stopped = server.cancel(session, answer_id).raise_for_status().json()
+        list(reader)
+    assert stopped["status"] == "cancelled"
+    assert assert_counts_agree(stopped, sql)["input"] > 100
+
+
+def test_a_summary_has_tokens_of_its_own(settings: Settings, ada: User, provider: Provider, sql: Sql) -> None:
+    changes = {"LLM_SUMMARY_ENABLED": True, "LLM_SUMMARY_MESSAGES": 2, "LLM_HISTORY_MESSAGES": 2}
+    prices: dict[str, Any] = {"prompt_price": Decimal(1), "completion_price": Decimal(10)}
+    models = [ModelSetting(name=name, **prices) for name in ("gpt-primary", "gpt-fallback")]
+    with serving(main.create(settings.model_copy(update=changes | {"LLM_MODELS": models}))) as url:
+        server = ChatServer(url, ada)
+        session = server.open()
+        provider.always(answers(usage=COUNTED))
+        for _ in range(4):
+            path = f"/sessions/{session}/messages"
+            answer = server.http.post(path, json={"message": "Hi"}).raise_for_status().json()["ai_response"]
+            assert assert_counts_agree(answer, sql)["total"] == 15
+        provider.wait_until(lambda: sql.value("SELECT count(*) FROM llm_calls WHERE purpose = 'summary'") > 0)
+        server.http.close()

@@ -1,0 +1,155 @@
+"""Every resource answers the methods that it has, and refuses the others with a problem document that says which."""
+
+import json
+from collections import defaultdict
+from uuid import uuid4
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.http.methods import METHODS
+from tests.fixtures.services import CHAT, Chat, assert_problem
+from tests.fixtures.streaming import ChatServer
+from tests.fixtures.world import World
+from tests.support.access import ENTRIES, generated
+from tests.support.operations import OPERATIONS, Operation
+from tests.support.provider import Provider, answers
+from tests.support.raw_http import answer_to
+
+RESOURCES: dict[tuple[str, str], set[str]] = defaultdict(set)
+for operation in OPERATIONS.values():
+    RESOURCES[operation.service, operation.path].add(operation.method)
+
+
+def allowed(methods: set[str]) -> str:
+    implied = methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
+    return ", ".join(method for method in METHODS if method in implied)
+
+
+@pytest.mark.parametrize("resource", RESOURCES, ids="".join)
+def test_a_method_that_a_resource_lacks_is_refused_with_those_that_it_has(
+    world: World, resource: tuple[str, str]
+) -> None:
+    service, path = resource
+    for method in {*METHODS, "OPTIONS"} - RESOURCES[resource] - {"HEAD"}:
+        response = world.services[service].request(method, path.replace("{", "").replace("}", ""))
+        assert response.headers["Allow"] == allowed(RESOURCES[resource])
+        if method == "OPTIONS":
+            assert (response.status_code, response.content) == (204, b"")
+        else:
+            assert_problem(response, 405, "method_not_allowed")
+
+
+def test_a_path_that_two_routes_match_allows_the_methods_of_both(world: World) -> None:
+    # The first route's methods are all that the framework would name.
+    assert [methods for methods in RESOURCES.values() if len(methods) > 2]
+    response = world.services["chat"].put(f"{CHAT}/sessions")
+    assert response.headers["Allow"] == "GET, HEAD, POST, OPTIONS"
+
+
+@pytest.mark.parametrize("method", ["PUT", "OPTIONS", "HEAD", "GET"])
+def test_where_nothing_is_no_method_is_allowed(chat: Chat, method: str) -> None:
+    response = chat.request(method, "/nowhere")
+    assert response.status_code == 404
+    assert "Allow" not in response.headers
+
+
+@pytest.mark.parametrize("method", ["BREW", "PROPFIND", "TRACE", "*"])
+@pytest.mark.parametrize("path", ["/sessions", "/nowhere"])
+def test_a_method_that_no_resource_has_is_not_implemented(chat: Chat, method: str, path: str) -> None:
+    assert_problem(chat.client.request(method, f"{CHAT}{path}"), 501, "not_implemented")
+
+
+@pytest.mark.parametrize(
+    "operation", generated(lambda operation, _: operation.method == "GET" and operation.name != "follow_message")
+)
+def test_head_is_get_without_the_content(world: World, operation: Operation) -> None:
+    entry = ENTRIES[operation.key]
+    caller = world.admin if entry.who == "admin" else world.owner
+    path = operation.path.format_map(entry.ids(world, world.owner))
+    client = world.services[operation.service]
+    got = client.get(path, headers=caller.headers)
+    head = client.head(path, headers=caller.headers)
+    assert (head.status_code, head.content) == (got.status_code, b"")
+    assert head.headers["Content-Type"] == got.headers["Content-Type"]
+    assert ("Content-Length" in head.headers) == ("Content-Length" in got.headers)
+
+
+@pytest.mark.parametrize(("path", "status"), [("/livez", 200), ("/api/v1/auth/me", 401), ("/api/v1/auth/login", 405)])
+def test_head_has_the_headers_of_every_response(auth_client: TestClient, path: str, status: int) -> None:
+    head = auth_client.head(path)
+    assert (head.status_code, head.content) == (status, b"")
+    assert len(head.headers["X-Request-ID"]) >= 8
+    assert head.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_head_of_an_event_stream_ends_at_once_and_leaves_none_open(server: ChatServer, provider: Provider) -> None:
+    session = server.open()
+    provider.always(answers("Hello. " * 20, every=0.05))
+    with server.ask(session) as reader:
+        message = reader.take(1)[0].data["message_id"]
+        path = f"/sessions/{session}/messages/{message}/events"
+        # More than an account may have open at the same time, each over the same connection.
+        for _ in range(20):
+            head = server.http.head(path, timeout=2)
+            assert (head.status_code, head.content) == (200, b"")
+            assert head.headers["Content-Type"].startswith("text/event-stream")
+        list(reader)
+
+
+@pytest.mark.parametrize(
+    ("asked", "detail"),
+    [
+        ({"Origin": "http://evil.example", "Access-Control-Request-Method": "GET"}, "Disallowed CORS origin."),
+        ({"Origin": "http://localhost:3000", "Access-Control-Request-Method": "BREW"}, "Disallowed CORS method."),
+    ],
+)
+def test_a_preflight_request_that_is_refused_gets_a_problem(
+    auth_client: TestClient, asked: dict[str, str], detail: str
+) -> None:
+    problem = assert_problem(auth_client.options("/api/v1/auth/me", headers=asked), 400, "cors_refused")
+    assert problem["detail"] == detail
+
+
+HOST = b"Host: localhost\r\nConnection: close\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_line", "header", "status", "code"),
+    [
+        pytest.param(b"FOO /livez HTTP/1.1", b"", 501, "not_implemented", id="unknown method"),
+        pytest.param(b"foo /livez HTTP/1.1", b"", 501, "not_implemented", id="method in lower case"),
+        pytest.param(b"PROPFIND /livez HTTP/1.1", b"", 501, "not_implemented", id="method of another protocol"),
+        pytest.param(b"TRACE /livez HTTP/1.1", b"", 501, "not_implemented", id="TRACE"),
+        pytest.param(b"CONNECT localhost:80 HTTP/1.1", b"", 400, "bad_request", id="CONNECT"),
+        pytest.param(b"OPTIONS * HTTP/1.1", b"", 404, "not_found", id="no resource"),
+        pytest.param(b"GET livez HTTP/1.1", b"", 400, "bad_request", id="no path"),
+        pytest.param(b"GET /livez HTTP/9.9", b"", 400, "bad_request", id="unknown version"),
+        pytest.param("GET /livez/ä HTTP/1.1".encode(), b"", 400, "bad_request", id="path that is not ASCII"),
+        pytest.param(b"GET /livez HTTP/1.1", b"X-Test: a\x01b\r\n", 400, "bad_request", id="control character"),
+        pytest.param(b"GET /livez HTTP/1.1", b"X Test: 1\r\n", 400, "bad_request", id="space in a name"),
+        pytest.param(b"GET /livez HTTP/1.1", b"Content-Length: x\r\n", 400, "bad_request", id="length"),
+        pytest.param(
+            b"POST /livez HTTP/1.1",
+            b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
+            400,
+            "bad_request",
+            id="two lengths",
+        ),
+        pytest.param(b"\x16\x03\x01\x02", b"", 501, "not_implemented", id="TLS"),
+        pytest.param(b"PRI * HTTP/2.0", b"", 400, "bad_request", id="HTTP/2"),
+    ],
+)
+def test_what_is_not_http_is_refused_with_a_problem(
+    replica_urls: tuple[str, str], request_line: bytes, header: bytes, status: int, code: str
+) -> None:
+    request_id = uuid4().hex.encode()
+    request = request_line + b"\r\nX-Request-ID: " + request_id + b"\r\n" + HOST + header + b"\r\n"
+    answered, headers, content = answer_to(replica_urls[0], request)
+    problem = json.loads(content)
+    assert (answered, problem["status"], problem["code"]) == (status, status, code)
+    assert headers["content-type"] == "application/problem+json"
+    assert problem["request_id"] == headers["x-request-id"]
+    assert headers["cache-control"] == "no-store"
+    if header:
+        assert problem["request_id"] == request_id.decode()

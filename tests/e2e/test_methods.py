@@ -1,0 +1,98 @@
+"""Methods and requests that no resource has are answered with problem documents, by the gateway as by the services."""
+
+import json
+
+import httpx
+import pytest
+
+from local.stack import Stack
+from tests.e2e.test_stack import lines_of_request
+from tests.support.raw_http import answer_to
+
+pytestmark = pytest.mark.e2e
+
+HOST = b"Host: localhost\r\nConnection: close\r\n"
+PATHS = [
+    b"/",
+    b"/health",
+    b"/health/chat",
+    b"/nowhere",
+    b"/api/v1/auth/me",
+    b"/api/v1/chat/sessions",
+    b"/api/v1/admin/overview",
+]
+
+
+def request(stack: Stack, line: bytes, header: bytes = b"") -> tuple[int, dict[str, str], bytes]:
+    return answer_to(stack.url, line + b" HTTP/1.1\r\n" + HOST + header + b"\r\n")
+
+
+def assert_problem(answer: tuple[int, dict[str, str], bytes], status: int, code: str) -> None:
+    answered, headers, content = answer
+    problem = json.loads(content)
+    assert (answered, problem["status"], problem["code"]) == (status, status, code)
+    assert headers["content-type"] == "application/problem+json"
+    assert problem["request_id"] == headers["x-request-id"]
+
+
+@pytest.mark.parametrize("method", [b"FOO", b"PROPFIND", b"TRACE", b"GE-T", b"LOCK"])
+def test_a_method_that_no_resource_has_is_not_implemented(stack: Stack, method: bytes) -> None:
+    for path in PATHS:
+        assert_problem(request(stack, method + b" " + path), 501, "not_implemented")
+
+
+def test_a_proxy_request_is_not_implemented(stack: Stack) -> None:
+    assert_problem(request(stack, b"CONNECT localhost:80"), 501, "not_implemented")
+
+
+@pytest.mark.parametrize(
+    ("line", "allow"),
+    [
+        (b"POST /", "GET, HEAD"),
+        (b"OPTIONS /", "GET, HEAD"),
+        (b"DELETE /health?x", "GET, HEAD"),
+        (b"POST /health/chat", "GET, HEAD, OPTIONS"),
+        (b"PUT /api/v1/chat/sessions", "GET, HEAD, POST, OPTIONS"),
+        (b"HEAD /api/v1/auth/login", "POST, OPTIONS"),
+    ],
+)
+def test_a_method_that_a_resource_lacks_is_refused_with_those_that_it_has(
+    stack: Stack, line: bytes, allow: str
+) -> None:
+    status, headers, content = answer = request(stack, line, b"Content-Length: 0\r\n")
+    assert (status, headers["allow"]) == (405, allow)
+    if line.startswith(b"HEAD"):
+        assert content == b""
+    else:
+        assert_problem(answer, 405, "method_not_allowed")
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/health/chat", "/nowhere", "/api/v1/auth/me"])
+def test_head_is_get_without_the_content(anonymous: httpx.Client, path: str) -> None:
+    got, head = anonymous.get(path), anonymous.head(path)
+    assert (head.status_code, head.content) == (got.status_code, b"")
+    assert head.headers["Content-Type"] == got.headers["Content-Type"]
+
+
+@pytest.mark.parametrize(
+    ("line", "header"),
+    [
+        pytest.param("GET /api/v1/auth/ä".encode(), b"", id="path that is not ASCII"),
+        pytest.param(b"GET /api/v1/auth/me", b"X-Test: a\x01b\r\n", id="control character in a header"),
+        pytest.param(b"GET /api/v1/auth/me", b"X-Test: a\x00b\r\n", id="NUL in a header"),
+        pytest.param(b"GET /api/v1/auth/me?\x01", b"", id="control character in a query"),
+        pytest.param(b"OPTIONS *", b"", id="no resource"),
+    ],
+)
+def test_what_is_not_http_is_a_problem(stack: Stack, line: bytes, header: bytes) -> None:
+    assert_problem(request(stack, line, header), 400, "bad_request")
+
+
+@pytest.mark.parametrize(("line", "status"), [("FOO /", 501), ("POST /nowhere", 404), ("DELETE /health", 405)])
+def test_the_access_log_has_the_method_of_a_request_that_the_gateway_refuses(
+    stack: Stack, line: str, status: int
+) -> None:
+    _, headers, _ = request(stack, line.encode(), b"Content-Length: 0\r\n")
+    (logged,) = lines_of_request(stack, "nginx", headers["x-request-id"])
+    method, path = line.split()
+    assert (logged["method"], logged["path"], logged["status"]) == (method, path, status)

@@ -1,0 +1,18 @@
+"""Requests byte for byte: what no HTTP client would send."""
+
+import socket
+from urllib.parse import urlsplit
+
+
+def answer_to(url: str, request: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Send bytes, and give status, headers and content of the answer."""
+    address = urlsplit(url)
+    with socket.create_connection((address.hostname, address.port), timeout=5) as connection:
+        connection.sendall(request)
+        received = b""
+        while piece := connection.recv(65_536):
+            received += piece
+    head, _, content = received.partition(b"\r\n\r\n")
+    status_line, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    return int(status_line.split()[1]), headers, content
