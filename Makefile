@@ -13,7 +13,8 @@ INSTALLER := .venv/installed-uv
 RUNTIME := .venv/installed-local
 DEVELOPMENT := .venv/installed-dev
 UV := $(VENV_PYTHON) -m local.uv
-INSTALL := $(UV) pip install --quiet --python $(VENV_PYTHON) --no-deps --require-hashes
+# Bytecode is compiled here because the processes of the first start would each compile the same modules.
+INSTALL := $(UV) pip install --quiet --compile-bytecode --python $(VENV_PYTHON) --no-deps --require-hashes
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(LOCK_ARGS)
 
 .PHONY: help setup run demo down test drills lint types docs docs-check check faults bench lock clean
@@ -90,11 +91,11 @@ $(INSTALLER): requirements/uv.txt | $(VENV_PYTHON)
 	@touch $@
 
 $(RUNTIME): requirements/local.txt | $(INSTALLER)
-	@echo 'Installing the packages of the local stack (about 10 s)'
+	@echo 'Installing the packages of the local stack (about 15 s)'
 	@umask 022 && $(INSTALL) -r $< && chmod -R a+rX .venv
 	@touch $@
 
 $(DEVELOPMENT): requirements/dev.txt | $(INSTALLER)
-	@echo 'Installing the packages for development (about 15 s)'
+	@echo 'Installing the packages for development (about 20 s)'
 	@umask 022 && $(INSTALL) -r $< && chmod -R a+rX .venv
 	@touch $@ $(RUNTIME)
