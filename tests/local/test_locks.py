@@ -5,7 +5,7 @@ import tomllib
 from typing import Any
 
 import pytest
-from local.home import PROJECT
+from local.paths import PROJECT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 

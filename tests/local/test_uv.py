@@ -4,7 +4,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from local.home import PROJECT
+from local.paths import PROJECT
 
 from local.uv import pip_options, uv_variables
 
