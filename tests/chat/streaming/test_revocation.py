@@ -25,7 +25,7 @@ def slow_answers(provider: Provider) -> Iterator[None]:
     provider.always(answers(" ".join("abcdef"), every=0.5))
     yield
     # Let the turns of the test end before the next one empties the tables under them.
-    provider.wait_until(lambda: all(call.finished or call.abandoned for call in provider.calls), timeout=10)
+    provider.wait_until(lambda: all(call.finished or call.abandoned for call in provider.calls))
     time.sleep(0.2)
 
 

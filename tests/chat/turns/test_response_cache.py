@@ -214,7 +214,7 @@ def test_what_could_not_be_removed_is_when_redis_is_back(
     redis.client_pause(4000)
     ada_asks.http.delete(f"/sessions/{session}").raise_for_status()
     redis.ping()  # answered when the pause is over
-    provider.wait_until(lambda: not cached_text(redis), timeout=10)
+    provider.wait_until(lambda: not cached_text(redis))
 
 
 def test_with_a_redis_that_is_frozen_there_are_answers_and_one_look_at_it(
@@ -234,7 +234,7 @@ def test_with_a_redis_that_is_frozen_there_are_answers_and_one_look_at_it(
         assert [answer["status"] for answer in frozen] == ["complete"] * 3
         assert not any(answer["metadata"]["cached"] for answer in frozen)
         assert caplog.messages.count("redis is away") <= 2  # it is looked at again after a second
-        provider.wait_until(lambda: ask_directly()["metadata"]["cached"], timeout=10)
+        provider.wait_until(lambda: ask_directly()["metadata"]["cached"])
 
 
 def test_with_an_account_its_cached_answers_go(

@@ -163,7 +163,7 @@ def test_while_a_question_is_answered_another_is_refused(chat: Chat, provider: P
             pool.submit(chat.request, "POST", f"/sessions/{session}/messages", json={"message": f"question {number}"})
             for number in range(20)
         ]
-        responses = [future.result(timeout=10) for future in asked]
+        responses = [future.result() for future in asked]
     answered = [response for response in responses if response.status_code == 200]
     assert len(answered) == 1
     assert len(provider.calls) == 1
@@ -195,7 +195,7 @@ def test_no_connection_is_held_while_a_model_answers(
         provider.wait_for_calls(1)
         assert chat.request("GET", "/sessions").status_code == 200
         assert not asked.done()
-        assert asked.result(timeout=5)["ai_response"]["status"] == "complete"
+        assert asked.result()["ai_response"]["status"] == "complete"
 
 
 @pytest.mark.parametrize("tone", [["casual"], {}], ids=["list", "object"])
@@ -230,7 +230,7 @@ def test_a_session_deleted_meanwhile_is_a_404_and_its_cost_is_remembered(
         asked = pool.submit(chat.request, "POST", f"/sessions/{session}/messages", json={"message": "Hi"})
         provider.wait_for_calls(1)
         assert chat.request("DELETE", f"/sessions/{session}").status_code == 200
-        assert_problem(asked.result(timeout=5), 404, "not_found")
+        assert_problem(asked.result(), 404, "not_found")
     assert sql.value("SELECT count(*) FROM chat_messages") == 0
     assert sql.value("SELECT count(*) FROM llm_calls WHERE prompt_tokens > 0") == 1
 
