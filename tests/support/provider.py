@@ -22,6 +22,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -173,6 +174,24 @@ def streams(*pieces: bytes, every: float = 0, hold: bool = False) -> Behaviour:
         if hold:
             await asyncio.sleep(NEVER)
         await wire.chunk(b"")
+
+    return behave
+
+
+def told(pieces: SimpleQueue[bytes | None]) -> Behaviour:
+    """Send the pieces of an event stream, each as soon as the test puts it into the queue; None ends the stream."""
+
+    async def behave(_: Call, wire: Wire) -> None:
+        await wire.head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
+        while True:
+            try:
+                piece = pieces.get_nowait()
+            except Empty:
+                await asyncio.sleep(0.002)
+                continue
+            await wire.chunk(piece or b"")
+            if piece is None:
+                return
 
     return behave
 
