@@ -10,8 +10,8 @@ os.environ["DATABASE_URL"] = "postgresql://nobody@localhost/nothing"
 os.environ["SECRET_KEY"] = "a key of the test run, of no use elsewhere"
 os.environ["OPENAI_BASE_URL"] = "http://127.0.0.1:9/v1"
 
-# Before anything else has it: a busy machine must not look like an outage of PostgreSQL.
-connection.PATIENCE = 10.0
+# Before other modules import it. A busy machine must not look like an outage of PostgreSQL.
+connection.REQUEST_TIMEOUT = 10.0
 
 import pytest  # noqa: E402 - the environment goes first
 

@@ -61,9 +61,9 @@ def other_receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture(autouse=True)
-def long_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let rounds last until everything has been delivered, however slow the machine is."""
-    monkeypatch.setattr(webhook_delivery, "_ROUND_SECONDS", LONGEST_WAIT)
+def long_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each run of the job last until everything has been delivered, however slow the machine is."""
+    monkeypatch.setattr(webhook_delivery, "_RUN_SECONDS", LONGEST_WAIT)
 
 
 @asynccontextmanager
@@ -428,16 +428,16 @@ async def test_a_receiver_that_hangs_keeps_no_other_waiting(
     sql: Sql,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(webhook_delivery, "_STOP_SECONDS", 0)
+    monkeypatch.setattr(webhook_delivery, "_STOP_TIMEOUT", 0)
     receiver.always(hangs())
     make_endpoint(sql, receiver.url)
     make_endpoint(sql, other_receiver.url)
     await emit(pool, 50)
     work = asyncio.create_task(deliver(delivery))
     await eventually(lambda: len(other_receiver.requests) == 50)
-    await eventually(lambda: delivery.figures() == {"under_way": AT_ONCE_PER_ENDPOINT})
+    await eventually(lambda: delivery.figures() == {"under_way": CONCURRENCY_PER_ENDPOINT})
     # The first of those that hang are still under way.
-    assert len(receiver.requests) == receiver.connections == AT_ONCE_PER_ENDPOINT
+    assert len(receiver.requests) == receiver.connections == CONCURRENCY_PER_ENDPOINT
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)
 
@@ -453,7 +453,7 @@ async def test_while_a_receiver_answers_no_connection_is_held(
     await asyncio.to_thread(receiver.wait_for_requests, 1)
     assert await asyncio.to_thread(sql.value, "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%%'") == 0
     # Between the claim and its outcome there is the look for more, twice a second.
-    await eventually(lambda: pool.pool_use()["in_use"] == 0)
+    await eventually(lambda: pool.pool_stats()["in_use"] == 0)
     assert not work.done()
     gate.set()
     assert await work == 1
@@ -471,7 +471,7 @@ async def test_two_at_once_deliver_nothing_twice(
     async with deliverer(pool) as first, deliverer(another) as second:
         work = asyncio.gather(deliver(first), deliver(second))
         # Nobody is done before both have begun.
-        await eventually(lambda: all(len(one.requests) == 2 * AT_ONCE_PER_ENDPOINT for one in receivers))
+        await eventually(lambda: all(len(one.requests) == 2 * CONCURRENCY_PER_ENDPOINT for one in receivers))
         gate.set()
         shares = await work
     await another.close()
@@ -548,8 +548,8 @@ async def test_a_fault_of_our_own_comes_to_an_end_too(
 async def test_who_stops_lets_those_under_way_end_and_leaves_the_others_to_their_lease(
     receiver: Receiver, pool: Database, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhook_delivery, "_ROUND_SECONDS", 0.0)
-    monkeypatch.setattr(webhook_delivery, "_STOP_SECONDS", 2.0)
+    monkeypatch.setattr(webhook_delivery, "_RUN_SECONDS", 0.0)
+    monkeypatch.setattr(webhook_delivery, "_STOP_TIMEOUT", 2.0)
     make_endpoint(sql, receiver.url)
     await emit(pool, 2)
     gate = threading.Event()

@@ -19,6 +19,7 @@ from app.database.repositories.accounts import email_outbox
 from app.database.repositories.accounts.email_outbox import ClaimedEmail, EmailKind
 from app.services.email.transport import EmailError
 from tests.fixtures.database import Sql
+from tests.support.fakes import FakeEmailTransport
 from tests.support.waiting import LONGEST_WAIT, eventually
 
 KINDS: list[EmailKind] = ["verify_email", "reset_password", "already_registered", "password_changed"]
@@ -234,7 +235,7 @@ async def test_while_a_mail_is_sent_nobody_else_sends_it_and_no_connection_is_he
     assert (len(server.taken), other.taken) == (1, [])
 
 
-async def next_taken(server: FakeMail) -> None:
+async def next_taken(server: FakeEmailTransport) -> None:
     await asyncio.wait_for(server.was_taken.wait(), LONGEST_WAIT)
     server.was_taken.clear()
 
@@ -243,24 +244,24 @@ async def test_mail_of_this_process_goes_at_once_and_of_others_soon(
     deliver: Deliver, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_account(sql)
-    monkeypatch.setattr("app.auth.mail_delivery._POLL_SECONDS", 3600)
-    looks, claim = 0, mails.claim
+    monkeypatch.setattr("app.auth.email.delivery._POLL_INTERVAL", 3600)
+    looks, claim = 0, email_outbox.claim
 
-    async def counted_claim(connection: DatabaseConnection, *, lease: timedelta) -> ClaimedMail | None:
+    async def counted_claim(connection: DatabaseConnection, *, lease: timedelta) -> ClaimedEmail | None:
         nonlocal looks
         claimed = await claim(connection, lease=lease)
         looks += claimed is None
         return claimed
 
-    monkeypatch.setattr(mails, "claim", counted_claim)
-    server = FakeMail()
+    monkeypatch.setattr(email_outbox, "claim", counted_claim)
+    server = FakeEmailTransport()
     delivery = deliver(server)
     async with delivery.running():
         await eventually(lambda: looks == 1)  # it has looked, and waits
         await enqueue(delivery, "reset_password")
         delivery.outbox.wake()
         await next_taken(server)
-    monkeypatch.setattr("app.auth.mail_delivery._POLL_SECONDS", 0.1)
+    monkeypatch.setattr("app.auth.email.delivery._POLL_INTERVAL", 0.1)
     looks = 0
     async with delivery.running():
         await eventually(lambda: looks > 0)
@@ -300,7 +301,7 @@ async def test_stopping_lets_a_mail_finish_but_not_for_ever(
     server = FakeEmailTransport(gate=gate)
     delivery = deliver(server)
     await enqueue(delivery, "reset_password")
-    monkeypatch.setattr("app.auth.mail_delivery._STOP_SECONDS", LONGEST_WAIT)
+    monkeypatch.setattr("app.auth.email.delivery._STOP_TIMEOUT", LONGEST_WAIT)
     async with delivery.running():
         await server.was_asked.wait()
         asyncio.get_running_loop().call_later(0.2, gate.set)

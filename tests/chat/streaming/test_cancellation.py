@@ -6,8 +6,8 @@ from uuid import UUID
 import pytest
 from redis import Redis
 
-from app.database.repositories import turns
-from tests.chat.test_streams import assert_whole
+from app.database.repositories.chat import turns
+from tests.chat.streaming.test_streams import assert_whole
 from tests.fixtures.database import Sql
 from tests.fixtures.streaming import ChatServer
 from tests.support.provider import Provider, answers, chunk, stalls, streams
@@ -19,7 +19,7 @@ Replicas = tuple[ChatServer, ChatServer]
 @pytest.fixture(autouse=True)
 def enough_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a turn take as long to stop as a busy machine needs."""
-    monkeypatch.setattr("app.chat.stops._PATIENCE", LONGEST_WAIT)
+    monkeypatch.setattr("app.chat.streaming.cancellation._CANCEL_TIMEOUT", LONGEST_WAIT)
 
 
 @pytest.mark.parametrize("replica", [0, 1], ids=["same replica", "other replica"])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from app.chat.revocation import RevocationWatch
+from app.chat.streaming.revocation import RevocationWatch
 from app.core.security import hash_token, new_api_key
 from tests.fixtures.database import Sql
 from tests.fixtures.services import User

@@ -275,7 +275,7 @@ def test_answers_are_stored_although_their_clients_have_gone(server: ChatServer,
 def test_a_silent_stream_says_that_it_is_alive(
     server: ChatServer, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.chat.streams.PING_SECONDS", 0.2)
+    monkeypatch.setattr("app.chat.streaming.subscriber.PING_INTERVAL", 0.2)
     with ThreadPoolExecutor(1) as pool, closed_gate() as first, closed_gate() as end:
         provider.script(held(first, answers("a b", end=end)))
         started = time.monotonic()

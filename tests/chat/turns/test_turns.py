@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app import main
-from app.chat.summaries import Summarizer
+from app.chat.turns.summarizer import Summarizer
 from app.config import DEFAULT_SYSTEM_PROMPT, ModelSetting, Settings
 from app.graph.prompts import FALLBACK_RESPONSE
 from tests.fixtures.database import Sql
