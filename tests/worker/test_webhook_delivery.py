@@ -539,7 +539,7 @@ async def test_a_fault_of_our_own_comes_to_an_end_too(
     def fail(*_: object) -> bytes:
         raise RuntimeError("canary")
 
-    monkeypatch.setattr(webhook_delivery, "body_of", fail)
+    monkeypatch.setattr(webhook_delivery, "serialize_event", fail)
     await deliver(delivery)
     assert outcome(sql) == {"status": "pending", "attempts": 1, "response_status": None, "error_code": "internal_error"}
     assert "webhook delivery failed" in caplog.text

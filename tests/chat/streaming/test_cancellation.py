@@ -128,7 +128,7 @@ def test_the_channel_survives_nonsense(
 
 def test_stop_is_quick(replicas: Replicas, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     # It does not wait for a look at the database, which would find nothing here.
-    monkeypatch.setattr(turns, "watch", no_stops)
+    monkeypatch.setattr(turns, "renew_leases", no_stops)
     session = replicas[0].open()
     provider.script(streams(chunk("Once"), hold=True))
     with replicas[0].ask(session) as reader:
