@@ -2,12 +2,16 @@ import os
 
 # The entry modules read their settings when they are imported. These open nothing; tests make their own.
 from app.config import Settings
+from app.database import connection
 
 for name in Settings.model_fields:
     os.environ.pop(name, None)
 os.environ["DATABASE_URL"] = "postgresql://nobody@localhost/nothing"
 os.environ["SECRET_KEY"] = "a key of the test run, of no use elsewhere"
 os.environ["OPENAI_BASE_URL"] = "http://127.0.0.1:9/v1"
+
+# Before other modules import it. A busy machine must not look like an outage of PostgreSQL.
+connection.REQUEST_TIMEOUT = 10.0
 
 import pytest  # noqa: E402 - the environment goes first
 

@@ -76,7 +76,7 @@ def test_the_services_themselves_tell_what_is_documented(
             if one["service"] == "chat" and one["state"].keys() >= {"database", "redis", "models", "turns", "streams"}
         ]
 
-    Provider.wait_until(lambda: bool(shown()), timeout=15)
+    Provider.wait_until(lambda: bool(shown()))
     (chat,) = shown()
     assert chat["version"] == settings.VERSION
     assert chat["state"]["models"] == {"gpt-primary": "closed", "gpt-fallback": "closed"}

@@ -2,7 +2,6 @@
 
 import logging
 import re
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -123,12 +122,11 @@ def test_a_login_that_ends_meanwhile_leaves_no_key(auth_client: TestClient, ada:
             # As a reset of the password does, which may be the owner's way to get the account back.
             sql.do("SELECT FROM users FOR NO KEY UPDATE")
             waiting = pool.submit(post, auth_client, ada)
-            time.sleep(0.3)
-            assert not waiting.done()  # it has been let in, and waits for the lock
+            sql.wait_for_waiting()  # it has been let in
             sql.do("UPDATE auth_sessions SET revoked_at = now(), revoked_reason = 'password_reset'")
         finally:
             sql.do("COMMIT")
-        assert_problem(waiting.result(timeout=10), 401, "unauthorized")
+        assert_problem(waiting.result(), 401, "unauthorized")
     assert sql.value("SELECT count(*) FROM api_keys") == 0
 
 

@@ -52,8 +52,7 @@ def test_a_turn_is_told_of_signed_with_the_secret_that_the_admin_was_shown(
     session = chat.open()
     answer = chat.ask(session, "A question of canaries.")["ai_response"]
     events = [
-        Webhook(webhook["secret"]).verify(request.body, request.headers)
-        for request in receiver.wait_for_requests(2, timeout=30)
+        Webhook(webhook["secret"]).verify(request.body, request.headers) for request in receiver.wait_for_requests(2)
     ]
     told = {event["type"]: event["data"] for event in events}
     assert set(told) == {"session.created", "turn.completed"}
@@ -82,18 +81,18 @@ def test_what_fails_three_times_is_delivered_then_and_again_when_an_admin_asks_f
     receiver.script(replies(500), replies(503, {"Set-Cookie": "canary"}), replies(404))
     event = call("POST", f"/{webhook['id']}/test").json()
     for count in range(1, 4):
-        receiver.wait_for_requests(count, timeout=30)
+        receiver.wait_for_requests(count)
         # Not before: it is the worker's until its outcome is noted.
         Provider.wait_until(partial(attempts_are, sql, count))
         assert settled(call, webhook["id"]) is None
         sql.do("UPDATE webhook_deliveries SET next_attempt_at = now()")
-    Provider.wait_until(lambda: settled(call, webhook["id"]) is not None, timeout=20)
+    Provider.wait_until(lambda: settled(call, webhook["id"]) is not None)
     delivery = call("GET", f"/{webhook['id']}/deliveries/{event['id']}").json()
     assert (delivery["status"], delivery["attempts"], delivery["response_status"]) == ("delivered", 4, 204)
     assert [entry["response"]["status"] for entry in delivery["log"]] == [500, 503, 404, 204]
     assert "canary" not in str(delivery)
     call("POST", f"/{webhook['id']}/deliveries/{event['id']}/redeliver")
-    requests = receiver.wait_for_requests(5, timeout=30)
+    requests = receiver.wait_for_requests(5)
     assert {request.headers["webhook-id"] for request in requests} == {event["id"]}
     assert len({request.body for request in requests}) == 1
     for request in requests:
@@ -106,7 +105,7 @@ def test_a_rotated_secret_and_the_one_before_both_verify(
     webhook = call("POST", json={"url": receiver.url, "events": ["*"]}).json()
     rotated = call("POST", f"/{webhook['id']}/secret", json={"grace_hours": 1}).json()
     call("POST", f"/{webhook['id']}/test")
-    (request,) = receiver.wait_for_requests(1, timeout=30)
+    (request,) = receiver.wait_for_requests(1)
     for secret in (webhook["secret"], rotated["secret"]):
         Webhook(secret).verify(request.body, request.headers)
 
@@ -117,12 +116,12 @@ def test_an_endpoint_that_is_gone_is_disabled_and_what_waits_goes_out_when_it_is
     webhook = call("POST", json={"url": receiver.url, "events": ["session.created"]}).json()
     receiver.script(replies(410))
     world.chat(ada).open()
-    Provider.wait_until(lambda: not call("GET", f"/{webhook['id']}").json()["is_enabled"], timeout=30)
+    Provider.wait_until(lambda: not call("GET", f"/{webhook['id']}").json()["is_enabled"])
     assert call("GET", f"/{webhook['id']}").json()["disabled_reason"] == "gone"
     world.chat(ada).open()  # nobody is told
     call("PATCH", f"/{webhook['id']}", json={"is_enabled": True})
     world.chat(ada).open()
-    first, second = receiver.wait_for_requests(2, timeout=30)
+    first, second = receiver.wait_for_requests(2)
     assert first.headers["webhook-id"] != second.headers["webhook-id"]
 
 
@@ -130,5 +129,5 @@ def test_an_endpoint_inside_is_told_nothing(call: Call, worker: WorkerProcess, r
     webhook = call("POST", json={"url": receiver.url, "events": ["*"]}).json()
     event = call("POST", f"/{webhook['id']}/test").json()
     path = f"/{webhook['id']}/deliveries/{event['id']}"
-    Provider.wait_until(lambda: call("GET", path).json()["error_code"] == "address_refused", timeout=30)
+    Provider.wait_until(lambda: call("GET", path).json()["error_code"] == "address_refused")
     assert receiver.connections == 0

@@ -94,7 +94,7 @@ class Replica:
         self._process.start()
         # Ends with the run, however that ends.
         record_process(self._home, self._name, ProcessRecord.of(self.process.pid, signal.SIGTERM))
-        Provider.wait_until(lambda: not self.is_running() or responds_ok(self._port, "/readyz"), timeout=60)
+        Provider.wait_until(lambda: not self.is_running() or responds_ok(self._port, "/readyz"))
         assert self.is_running(), self._log.read_text()[-2000:]
 
     def is_running(self) -> bool:

@@ -105,7 +105,7 @@ def test_two_workers_deliver_each_event_once(
 ) -> None:
     events = emit(settings, EVENTS)
     workers.start(1, 2)
-    Provider.wait_until(lambda: sql.value(PENDING) == 0, timeout=120)
+    Provider.wait_until(lambda: sql.value(PENDING) == 0)
     for receiver in receivers:
         assert received(receiver) == Counter(events)
     # Both had their share.
@@ -123,7 +123,7 @@ def test_killed_workers_lose_no_event(
         victims = (1, 2) if number == KILLS - 1 else (chance.choice([1, 2]),)
         seen = len(receivers[0].requests)
         events += emit(settings, 60)
-        receivers[0].wait_for_requests(seen + 15, timeout=30)
+        receivers[0].wait_for_requests(seen + 15)
         workers.kill(*victims)
         if number < KILLS - 1:
             workers.start(*victims)
@@ -132,7 +132,7 @@ def test_killed_workers_lose_no_event(
     assert cut > 0
     sql.do(EXPIRE)
     workers.start(1, 2)
-    Provider.wait_until(lambda: sql.value(PENDING) == 0, timeout=120)
+    Provider.wait_until(lambda: sql.value(PENDING) == 0)
     twice = 0
     for receiver in receivers:
         counts = received(receiver)
@@ -151,15 +151,15 @@ def test_a_worker_that_was_frozen_changes_nothing_that_another_has_done_since(
     receiver.script(hangs())
     (event,) = emit(settings, 1)
     workers.start(1)
-    receiver.wait_for_requests(1, timeout=20)
+    receiver.wait_for_requests(1)
     workers.running[1].process.suspend()
     sql.do(EXPIRE)
     workers.start(2)
-    Provider.wait_until(lambda: sql.value(PENDING) == 0, timeout=20)
+    Provider.wait_until(lambda: sql.value(PENDING) == 0)
     assert received(receiver) == {event: 2}
     workers.running[1].process.resume()
     workers.running[1].process.terminate()
-    Provider.wait_until(lambda: workers.running[1].exit_code() is not None, timeout=20)
+    Provider.wait_until(lambda: workers.running[1].exit_code() is not None)
     assert workers.running[1].exit_code() == 0
     rows = sql.rows("SELECT status, error_code FROM webhook_deliveries WHERE attempts = 2")
     assert {"status": "delivered", "error_code": None} in rows
@@ -174,8 +174,8 @@ def test_a_worker_that_is_told_to_stop_does_not_wait_for_receivers_for_long(
     receiver.script(hangs())
     emit(settings, 1)
     workers.start(1)
-    receiver.wait_for_requests(1, timeout=20)
+    receiver.wait_for_requests(1)
     workers.running[1].process.terminate()
-    Provider.wait_until(lambda: workers.running[1].exit_code() is not None, timeout=15)
+    Provider.wait_until(lambda: workers.running[1].exit_code() is not None)
     assert workers.running[1].exit_code() == 0
     assert sql.value(PENDING) == 1

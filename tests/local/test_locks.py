@@ -5,9 +5,10 @@ import tomllib
 from typing import Any
 
 import pytest
-from local.paths import PROJECT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from local.paths import PROJECT
 
 GROUPS: dict[str, list[Any]] = tomllib.loads((PROJECT / "pyproject.toml").read_text())["dependency-groups"]
 LOCKS = {group: f"requirements/{group}.txt" for group in GROUPS} | {"services": "requirements.txt"}

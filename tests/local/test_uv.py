@@ -5,7 +5,6 @@ import zipfile
 from pathlib import Path
 
 from local.paths import PROJECT
-
 from local.uv import pip_options, uv_variables
 
 PIP_SETTINGS = """\

@@ -181,7 +181,7 @@ def test_an_answer_waits_for_postgresql_to_come_back(chat: Chat, postgres: Postg
         postgres.stop()
         time.sleep(2)  # the model has answered meanwhile
         postgres.start()
-        assert asked.result(timeout=20)["ai_response"]["status"] == "complete"
+        assert asked.result()["ai_response"]["status"] == "complete"
     assert len(provider.calls) == 1
     messages = chat.request("GET", f"/sessions/{session}").json()["messages"]
     assert [message["content"] for message in messages] == ["Hi", "Hello."]
@@ -209,7 +209,7 @@ def test_a_service_waits_for_postgresql_to_come_up(settings: Settings, postgres:
         time.sleep(0.5)
         assert not started.done()
         postgres.start()
-        assert started.result(timeout=20) == 200
+        assert started.result() == 200
 
 
 @pytest.mark.parametrize("redis_is", ["up", "frozen", "emptied", "down"])
@@ -270,7 +270,7 @@ def test_a_refresh_that_postgresql_broke_off_can_be_repeated(
             postgres.stop()
             time.sleep(stop_seconds)
             postgres.start()
-            statuses = {answer.result(timeout=20).status_code for answer in answers}
+            statuses = {answer.result().status_code for answer in answers}
         assert statuses <= {200, 503}
         token = _renewed(refresh())
 
@@ -366,7 +366,7 @@ def test_a_worker_waits_for_postgresql_and_goes_on(
         answer = chat.ask(chat.open(), "Hi")["ai_response"]["id"]
         sql.do("UPDATE chat_messages SET status = 'pending', lease_expires_at = now() WHERE uuid = %s", [answer])
         status = "SELECT status FROM chat_messages WHERE uuid = %s"
-        Provider.wait_until(lambda: sql.value(status, [answer]) == "interrupted", timeout=10)
+        Provider.wait_until(lambda: sql.value(status, [answer]) == "interrupted")
         sql.close()
         waited = [line["job"] for line in worker.log_lines() if line["message"] == "job waiting for database"]
         assert len(waited) == len(set(waited))

@@ -83,7 +83,7 @@ def test_twenty_streams_end_with_a_terminal_event_and_the_process_in_time(
         Provider.wait_until(lambda: bool(readiness.answers))
         told = time.monotonic()
         running.terminate()
-        outcomes = [one.result(timeout=30) for one in reads]
+        outcomes = [one.result() for one in reads]
         running.wait(timeout=30)
         ended = time.monotonic()
     assert ended - told < GRACE

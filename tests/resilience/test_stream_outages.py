@@ -6,18 +6,17 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-import psutil
 import pytest
 from fastapi.testclient import TestClient
 
 from app import auth_main, main
 from app.config import Settings
 from app.database import migrations
-from local.orphans import recorded_processes
 from local.postgres import Postgres
 from local.redis import Redis
 from tests.chat.streaming.test_streams import LONG, assert_whole
 from tests.fixtures.database import Sql
+from tests.fixtures.dedicated_servers import frozen, stopped
 from tests.fixtures.services import User, login, register
 from tests.fixtures.streaming import TERMINAL, ChatServer, Reader, serving, text_of
 from tests.support.provider import Provider, answers
@@ -52,28 +51,6 @@ def replicas(replica_urls: tuple[str, str], ada: User, provider: Provider) -> It
     yield first, second
     first.http.close()
     second.http.close()
-
-
-@contextmanager
-def frozen(name: str, home: Path) -> Iterator[None]:
-    process = psutil.Process(recorded_processes(home)[name].pid)
-    processes = [process, *process.children(recursive=True)]
-    for one in processes:
-        one.suspend()
-    try:
-        yield
-    finally:
-        for one in reversed(processes):
-            one.resume()
-
-
-@contextmanager
-def stopped(server: Redis | Postgres) -> Iterator[None]:
-    server.stop()
-    try:
-        yield
-    finally:
-        server.start()
 
 
 @pytest.fixture(params=["stopped", "frozen"])

@@ -15,15 +15,19 @@ import json
 import re
 import socket
 import struct
+import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from tests.support.waiting import LONGEST_WAIT, wait_until
 
 
 @dataclass(slots=True)
@@ -105,12 +109,15 @@ def answers(
     every: float = 0,
     cut_after: int | None = None,
     stall_after: int | None = None,
+    end: threading.Event | None = None,
 ) -> Behaviour:
     """Answer with a text: whole, or token by token where the request asks for a stream.
 
     `usage` is (prompt, completion) tokens. `usage=None` and `finish_reason=None` leave the field out. `first_after` and
     `every` are seconds before the first token and between tokens. After `cut_after` tokens (whole answers: characters)
-    the connection ends; after `stall_after` nothing more comes and the connection stays open.
+    the connection ends; after `stall_after` nothing more comes and the connection stays open. With an `end`, the last
+    token of a stream comes when that is set, so that a test is in the middle of the answer for as long as it likes;
+    what has not been sent by then comes at once.
     """
 
     async def behave(call: Call, wire: Wire) -> None:
@@ -120,9 +127,7 @@ def answers(
         if call.stream:
             await wire.head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
             await _event(wire, name, {"role": "assistant", "content": ""})
-            for token in _tokens(text)[:stop]:
-                await _event(wire, name, {"content": token})
-                await asyncio.sleep(every)
+            await _send_tokens(wire, name, _tokens(text)[:stop], every, end)
         else:
             document = json.dumps(_completion(name, text, usage, finish_reason)).encode()
             await wire.head(200, {"Content-Type": "application/json", "Content-Length": str(len(document))})
@@ -143,6 +148,21 @@ def answers(
     return behave
 
 
+def held(gate: threading.Event, behaviour: Behaviour | None = None) -> Behaviour:
+    """Take the request, and answer when the gate is opened."""
+
+    async def behave(call: Call, wire: Wire) -> None:
+        await _opened(gate)
+        await (behaviour or answers())(call, wire)
+
+    return behave
+
+
+async def _opened(gate: threading.Event) -> None:
+    while not gate.is_set():  # noqa: ASYNC110 - it is opened by another thread
+        await asyncio.sleep(0.002)
+
+
 def streams(*pieces: bytes, every: float = 0, hold: bool = False) -> Behaviour:
     """Send exactly these pieces of an event stream, so many seconds apart; `hold` leaves the connection open."""
 
@@ -154,6 +174,24 @@ def streams(*pieces: bytes, every: float = 0, hold: bool = False) -> Behaviour:
         if hold:
             await asyncio.sleep(NEVER)
         await wire.chunk(b"")
+
+    return behave
+
+
+def told(pieces: SimpleQueue[bytes | None]) -> Behaviour:
+    """Send the pieces of an event stream, each as soon as the test puts it into the queue; None ends the stream."""
+
+    async def behave(_: Call, wire: Wire) -> None:
+        await wire.head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
+        while True:
+            try:
+                piece = pieces.get_nowait()
+            except Empty:
+                await asyncio.sleep(0.002)
+                continue
+            await wire.chunk(piece or b"")
+            if piece is None:
+                return
 
     return behave
 
@@ -310,19 +348,12 @@ class Provider:
         self._always.clear()
         self._calls.clear()
 
-    def wait_for_calls(self, count: int, *, timeout: float = 5) -> list[Call]:
+    def wait_for_calls(self, count: int, *, timeout: float = LONGEST_WAIT) -> list[Call]:
         """Wait until so many requests have come in. TimeoutError when they do not."""
         self.wait_until(lambda: len(self._calls) >= count, timeout=timeout)
         return self.calls
 
-    @staticmethod
-    def wait_until(condition: Callable[[], bool], *, timeout: float = 5) -> None:
-        """Wait until something is so, for example that a client has hung up. TimeoutError when it never is."""
-        deadline = time.monotonic() + timeout
-        while not condition():
-            if time.monotonic() > deadline:
-                raise TimeoutError
-            time.sleep(0.005)
+    wait_until = staticmethod(wait_until)
 
     @contextmanager
     def refusing_connections(self) -> Iterator[None]:
@@ -454,6 +485,15 @@ def _completion(model: str, text: str, usage: tuple[int, int] | None, finish_rea
 async def _event(wire: Wire, model: str, delta: dict[str, str], finish_reason: str | None = None) -> None:
     choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
     await _data(wire, {**_envelope(model, "chat.completion.chunk"), "choices": [choice]})
+
+
+async def _send_tokens(wire: Wire, model: str, tokens: list[str], every: float, end: threading.Event | None) -> None:
+    for number, token in enumerate(tokens, 1):
+        if end is not None and number == len(tokens):
+            await _opened(end)
+        await _event(wire, model, {"content": token})
+        if end is None or not end.is_set():
+            await asyncio.sleep(every)
 
 
 async def _data(wire: Wire, document: object) -> None:

@@ -11,6 +11,7 @@ It takes any request over real sockets, in a thread of its own, and keeps a jour
 
 import asyncio
 import ssl
+import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from tests.support.provider import NEVER, Wire
+from tests.support.waiting import wait_until
 
 
 @dataclass(slots=True)
@@ -44,6 +46,17 @@ def replies(status: int, headers: Mapping[str, str] | None = None, *, after: flo
     async def behave(wire: Wire) -> None:
         await asyncio.sleep(after)
         await wire.head(status, {"Content-Length": "0", **(headers or {})})
+
+    return behave
+
+
+def held(gate: threading.Event) -> Behaviour:
+    """Answer with 204 when the gate is opened."""
+
+    async def behave(wire: Wire) -> None:
+        while not gate.is_set():  # noqa: ASYNC110 - it is opened by another thread
+            await asyncio.sleep(0.002)
+        await replies(204)(wire)
 
     return behave
 
@@ -110,13 +123,9 @@ class Receiver:
         """Set what happens when nothing is queued. Without this it answers 204."""
         self._always = behaviour
 
-    def wait_for_requests(self, count: int, *, timeout: float = 10) -> list[Request]:
+    def wait_for_requests(self, count: int) -> list[Request]:
         """Wait until so many requests have come in. TimeoutError when they do not."""
-        deadline = time.monotonic() + timeout
-        while len(self.requests) < count:
-            if time.monotonic() > deadline:
-                raise TimeoutError
-            time.sleep(0.005)
+        wait_until(lambda: len(self.requests) >= count)
         return list(self.requests)
 
     async def open(self) -> None:

@@ -80,10 +80,10 @@ def test_the_answer_of_a_killed_process_is_settled_and_its_session_goes_on(
         asked = pool.submit(chat_process.client.post, path, json={"message": "Hi"}, headers=chat.user.headers)
         provider.wait_for_calls(1)
         chat_process.kill()
-        assert isinstance(asked.exception(timeout=10), HTTPError)
+        assert isinstance(asked.exception(), HTTPError)
     assert sql.value(STATUS) == "pending"
     sql.do("UPDATE chat_messages SET lease_expires_at = now() + interval '1 second' WHERE status = 'pending'")
-    Provider.wait_until(lambda: sql.value(STATUS) == "interrupted", timeout=1 + 5)
+    Provider.wait_until(lambda: sql.value(STATUS) == "interrupted")
     _, answer = chat.request("GET", f"/sessions/{session}").json()["messages"]
     assert (answer["status"], answer["metadata"]["error"]) == ("interrupted", "interrupted")
     assert chat.ask(session, "And now?")["ai_response"]["status"] == "complete"
@@ -126,7 +126,7 @@ def test_what_clients_saw_of_a_killed_processs_answer_is_stored(
     expire(sql)
     worker = WorkerProcess(settings, home)
     try:
-        Provider.wait_until(lambda: sql.value(ALL_SETTLED), timeout=10)
+        Provider.wait_until(lambda: sql.value(ALL_SETTLED))
     finally:
         worker.stop()
     assert_kept(chat.request("GET", f"/sessions/{session}").json()["messages"][1], seen, sql)
@@ -277,7 +277,7 @@ async def test_two_workers_at_once_settle_each_answer_once(
     await abandon(pool, sql, sql.value(ADA), 120)
     workers = [WorkerProcess(settings, home, f"worker-{number}") for number in range(2)]
     try:
-        Provider.wait_until(lambda: sql.value(ALL_SETTLED), timeout=30)
+        Provider.wait_until(lambda: sql.value(ALL_SETTLED))
         Provider.wait_until(lambda: sum(worker.settled() for worker in workers) >= 120)
         assert sum(worker.settled() for worker in workers) == 120
     finally:
@@ -321,7 +321,7 @@ def test_a_worker_tells_of_itself_and_of_its_jobs_and_takes_leave(worker: Worker
     worker.wait_for("worker started")
     Provider.wait_until(lambda: sql.value("SELECT count(*) FROM service_instances WHERE service = 'worker'") == 1)
     worker.process.terminate()
-    Provider.wait_until(lambda: worker.exit_code() is not None, timeout=8)
+    Provider.wait_until(lambda: worker.exit_code() is not None)
     assert sql.value("SELECT count(*) FROM service_instances WHERE service = 'worker'") == 0
     jobs = sql.rows("SELECT name, rounds > 0 AS done, failures FROM worker_jobs")
     assert {row["name"] for row in jobs} >= {"settle abandoned turns", "sum up usage", "purge logins"}
@@ -339,7 +339,7 @@ def test_a_worker_deletes_sessions_for_as_long_unused_as_the_settings_say(
     worker = WorkerProcess(settings.model_copy(update={"RETENTION_SESSION_DAYS": 3}), home)
     try:
         left = "SELECT string_agg(title, '' ORDER BY title) FROM chat_sessions"
-        Provider.wait_until(lambda: sql.value(left) == "012", timeout=20)
+        Provider.wait_until(lambda: sql.value(left) == "012")
     finally:
         worker.stop()
 
@@ -348,7 +348,7 @@ def test_a_worker_deletes_sessions_for_as_long_unused_as_the_settings_say(
 def test_a_worker_that_is_told_to_stop_ends_in_good_order(worker: WorkerProcess, number: signal.Signals) -> None:
     worker.wait_for("worker started")
     worker.process.send_signal(number)
-    Provider.wait_until(lambda: worker.exit_code() is not None, timeout=8)
+    Provider.wait_until(lambda: worker.exit_code() is not None)
     assert worker.exit_code() == 0
     assert worker.log_lines()[-1]["message"] == "worker stopped"
 

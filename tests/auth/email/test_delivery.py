@@ -20,6 +20,7 @@ from app.database.repositories.accounts.email_outbox import ClaimedEmail, EmailK
 from app.services.email.transport import EmailError
 from tests.fixtures.database import Sql
 from tests.support.fakes import FakeEmailTransport
+from tests.support.waiting import LONGEST_WAIT, eventually
 
 KINDS: list[EmailKind] = ["verify_email", "reset_password", "already_registered", "password_changed"]
 TEMPLATES = EmailTemplates(
@@ -177,18 +178,14 @@ async def test_failures_are_tried_again_later_and_later_and_then_given_up(
     server = FakeEmailTransport(*[OUTAGE] * (MAX_ATTEMPTS + 1))
     delivery = deliver(server)
     await enqueue(delivery, "reset_password")
-    waits = []
-    for _ in range(MAX_ATTEMPTS - 1):
+    for number in range(MAX_ATTEMPTS - 1):
+        before = sql.value("SELECT clock_timestamp()")
         assert await delivery.deliver_next()
+        after = sql.value("SELECT clock_timestamp()")
+        delay = FIRST_RETRY_DELAY * 2**number
+        assert before + 0.8 * delay < sql.value("SELECT next_attempt_at FROM outgoing_mails") < after + 1.2 * delay
         assert not await delivery.deliver_next()
-        waits.append(
-            timedelta(
-                seconds=float(sql.value("SELECT extract(epoch FROM next_attempt_at - now()) FROM outgoing_mails"))
-            )
-        )
         make_due(sql)
-    for number, wait in enumerate(waits):
-        assert 0.79 < wait / FIRST_RETRY_DELAY / 2**number < 1.21
     assert rows(sql) == 1
     await delivery.deliver_next()
     assert rows(sql) == 0
@@ -239,7 +236,7 @@ async def test_while_a_mail_is_sent_nobody_else_sends_it_and_no_connection_is_he
 
 
 async def next_taken(server: FakeEmailTransport) -> None:
-    await asyncio.wait_for(server.was_taken.wait(), 10)
+    await asyncio.wait_for(server.was_taken.wait(), LONGEST_WAIT)
     server.was_taken.clear()
 
 
@@ -248,16 +245,26 @@ async def test_mail_of_this_process_goes_at_once_and_of_others_soon(
 ) -> None:
     make_account(sql)
     monkeypatch.setattr("app.auth.email.delivery._POLL_INTERVAL", 3600)
+    looks, claim = 0, email_outbox.claim
+
+    async def counted_claim(connection: DatabaseConnection, *, lease: timedelta) -> ClaimedEmail | None:
+        nonlocal looks
+        claimed = await claim(connection, lease=lease)
+        looks += claimed is None
+        return claimed
+
+    monkeypatch.setattr(email_outbox, "claim", counted_claim)
     server = FakeEmailTransport()
     delivery = deliver(server)
     async with delivery.running():
-        await asyncio.sleep(0.2)  # it has looked, and waits
+        await eventually(lambda: looks == 1)  # it has looked, and waits
         await enqueue(delivery, "reset_password")
         delivery.outbox.wake()
         await next_taken(server)
     monkeypatch.setattr("app.auth.email.delivery._POLL_INTERVAL", 0.1)
+    looks = 0
     async with delivery.running():
-        await asyncio.sleep(0.2)
+        await eventually(lambda: looks > 0)
         await enqueue(delivery, "reset_password")
         await next_taken(server)
 
@@ -296,6 +303,7 @@ async def test_stopping_lets_a_mail_finish_but_not_for_ever(
     server = FakeEmailTransport(gate=gate)
     delivery = deliver(server)
     await enqueue(delivery, "reset_password")
+    monkeypatch.setattr("app.auth.email.delivery._STOP_TIMEOUT", LONGEST_WAIT)
     async with delivery.running():
         await server.was_asked.wait()
         asyncio.get_running_loop().call_later(0.2, gate.set)
@@ -305,7 +313,7 @@ async def test_stopping_lets_a_mail_finish_but_not_for_ever(
     server = FakeEmailTransport(gate=asyncio.Event())
     delivery = deliver(server)
     await enqueue(delivery, "reset_password")
-    async with asyncio.timeout(10), delivery.running():
+    async with asyncio.timeout(LONGEST_WAIT), delivery.running():
         await server.was_asked.wait()
     assert (server.taken, rows(sql)) == ([], 1)  # the next process sends it when the lease is over
 

@@ -183,7 +183,7 @@ def test_who_asks_again_meanwhile_is_told_which_answer_is_under_way(chat: Chat, 
         provider.wait_for_calls(1)
         problem = assert_problem(post(chat, path, body), 409, "idempotency_in_progress")
         assert_problem(post(chat, path, {"message": "Another"}), 422, "idempotency_key_reused")
-        first = asked.result(timeout=10)
+        first = asked.result()
     assert first.json()["ai_response"]["id"] == problem["message_id"]
     assert_same(post(chat, path, body), first)
 
@@ -200,7 +200,7 @@ def test_a_refusal_leaves_the_key_free(chat: Chat, provider: Provider, sql: Sql)
         other = pool.submit(chat.ask, session, "Something else")
         provider.wait_for_calls(1)
         assert_problem(post(chat, path, body), 409, "turn_active")
-        other.result(timeout=10)
+        other.result()
     first = post(chat, path, body)
     assert first.json()["ai_response"]["status"] == "complete"
     assert_same(post(chat, path, body), first)
@@ -451,7 +451,7 @@ def test_an_answer_that_was_stored_and_not_sent_is_sent_to_whoever_asks_again(
         provider.wait_until(lambda: sql.value(stored) == 1)
         chat_process.kill()
         blocker.rollback()
-        assert isinstance(asked.exception(timeout=10), HTTPError)
+        assert isinstance(asked.exception(), HTTPError)
     first = post(chat, path, body)
     assert first.json()["ai_response"]["content"] == "Hello."
     assert post(chat, path, body).content == first.content
@@ -464,4 +464,4 @@ def ask_and_kill(chat: Chat, service: ChatProcess, provider: Provider, path: str
         asked = pool.submit(post, Chat(service.client, chat.user), path, body)  # type: ignore[arg-type] # as good
         provider.wait_for_calls(1)
         service.kill()
-        assert isinstance(asked.exception(timeout=10), HTTPError)
+        assert isinstance(asked.exception(), HTTPError)

@@ -67,7 +67,7 @@ def test_another_question_or_one_under_way_is_refused_before_the_stream_begins(
         asked = pool.submit(post, server, path)
         provider.wait_for_calls(1)
         problem = assert_problem(post(server, path), 409, "idempotency_in_progress")  # type: ignore[arg-type] # as good
-        first = events_of(asked.result(timeout=15))
+        first = events_of(asked.result())
     if not is_direct:
         assert problem["message_id"] == first[0].data["message_id"]
     assert_problem(post(server, path, "Another"), 422, "idempotency_key_reused")  # type: ignore[arg-type] # as good

@@ -1,6 +1,5 @@
 """How many event streams an account may have open, over real sockets."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -12,10 +11,17 @@ from app.config import Settings
 from tests.fixtures.database import Sql
 from tests.fixtures.services import User
 from tests.fixtures.streaming import ChatServer, serving
-from tests.support.provider import Provider, answers
+from tests.support.provider import Behaviour, Provider, answers
+from tests.support.waiting import closed_gate, wait_until
 
 LIMIT = 3
-SLOW = answers(" ".join("word" for _ in range(100)), every=0.1)
+
+
+@pytest.fixture
+def slow() -> Iterator[Behaviour]:
+    """Answers that go on until the test is over."""
+    with closed_gate() as gate:
+        yield answers(" ".join("word" for _ in range(1000)), every=0.1, end=gate)
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +45,10 @@ def at_server(url: str, sql: Sql, redis: Redis, provider: Provider) -> Iterator[
 
 
 def test_one_stream_too_many_is_refused_and_asks_no_model(
-    at_server: Callable[[User], ChatServer], ada: User, bob: User, provider: Provider
+    at_server: Callable[[User], ChatServer], ada: User, bob: User, provider: Provider, slow: Behaviour
 ) -> None:
     server = at_server(ada)
-    provider.always(SLOW)
+    provider.always(slow)
     session = server.open()
     with server.ask(session) as reader, server.ask(None) as direct:
         (created,) = reader.take(1)
@@ -63,7 +69,7 @@ def test_one_stream_too_many_is_refused_and_asks_no_model(
 
 @pytest.mark.parametrize("end", ["read", "left", "refused"])
 def test_a_place_is_free_again_however_the_stream_ended(
-    at_server: Callable[[User], ChatServer], ada: User, provider: Provider, end: str
+    at_server: Callable[[User], ChatServer], ada: User, provider: Provider, slow: Behaviour, end: str
 ) -> None:
     server = at_server(ada)
     for _ in range(3 * LIMIT):
@@ -72,19 +78,16 @@ def test_a_place_is_free_again_however_the_stream_ended(
                 provider.script(answers("Yes."))
                 assert server.ask_all(None)[-1].name == "message.completed"
             case "left":
-                provider.script(SLOW)
+                provider.script(slow)
                 with server.ask(None) as reader:
                     reader.take(2)
-                wait_for_a_place(server)
+                # The service notices that a client has gone when it sends the next event.
+                wait_until(lambda: has_a_place(server))
             case _:
                 assert server.http.post("/direct/stream", json={"message": ""}).status_code == 422
     provider.always(answers("Yes."))
     assert server.ask_all(None)[-1].name == "message.completed"
 
 
-def wait_for_a_place(server: ChatServer) -> None:
-    """The service notices that a client has gone when it sends the next event."""
-    deadline = time.monotonic() + 10
-    while server.http.post("/direct/stream", json={"message": ""}).status_code != 422:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+def has_a_place(server: ChatServer) -> bool:
+    return server.http.post("/direct/stream", json={"message": ""}).status_code == 422

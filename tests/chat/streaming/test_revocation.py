@@ -1,15 +1,18 @@
 """Open streams of a login, or of an API key, that is not good any more."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from app.chat.streaming.revocation import RevocationWatch
 from app.core.security import hash_token, new_api_key
 from tests.fixtures.database import Sql
 from tests.fixtures.services import User
 from tests.fixtures.streaming import TERMINAL, ChatServer
 from tests.support.provider import Provider, answers
+from tests.support.waiting import closed_gate, wait_until
 
 REVOKE_LOGIN = "UPDATE auth_sessions SET revoked_at = now(), revoked_reason = 'logout'"
 WAYS = {
@@ -21,23 +24,23 @@ WAYS = {
 
 
 @pytest.fixture
-def slow_answers(provider: Provider) -> Iterator[None]:
-    provider.always(answers(" ".join("abcdef"), every=0.5))
-    yield
+def slow_answers(provider: Provider) -> Iterator[threading.Event]:
+    """Answers that end when the event is set, or else with the test."""
+    with closed_gate() as gate:
+        provider.always(answers(" ".join("abcdef"), every=0.05, end=gate))
+        yield gate
     # Let the turns of the test end before the next one empties the tables under them.
-    provider.wait_until(lambda: all(call.finished or call.abandoned for call in provider.calls), timeout=10)
+    provider.wait_until(lambda: all(call.finished or call.abandoned for call in provider.calls))
     time.sleep(0.2)
 
 
-def assert_cut_within_two_seconds(server: ChatServer, sql: Sql, revocation: str) -> str:
-    """Follow an answer, revoke, and give the session."""
+def assert_cut(server: ChatServer, sql: Sql, revocation: str) -> str:
+    """Follow an answer, revoke, and give the session. As long as it is not cut, the answer goes on."""
     session = server.open()
     with server.ask(session) as reader:
         events = reader.take(2)
         sql.do(revocation)
-        revoked = time.monotonic()
         events += list(reader)
-        assert time.monotonic() - revoked < 2
     assert not {event.name for event in events} & TERMINAL
     return session
 
@@ -45,19 +48,15 @@ def assert_cut_within_two_seconds(server: ChatServer, sql: Sql, revocation: str)
 @pytest.mark.usefixtures("slow_answers")
 @pytest.mark.parametrize("way", WAYS)
 def test_a_stream_ends_when_its_login_is(server: ChatServer, sql: Sql, way: str) -> None:
-    assert_cut_within_two_seconds(server, sql, WAYS[way])
+    assert_cut(server, sql, WAYS[way])
     assert server.http.get("/sessions").status_code == 401
 
 
-@pytest.mark.usefixtures("slow_answers")
-def test_the_turn_itself_runs_on_and_is_stored(server: ChatServer, sql: Sql) -> None:
-    assert_cut_within_two_seconds(server, sql, REVOKE_LOGIN)
-    deadline = time.monotonic() + 10
-    while (row := sql.rows("SELECT status, content FROM chat_messages WHERE role = 'assistant'")[0])[
-        "status"
-    ] == "pending":
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+def test_the_turn_itself_runs_on_and_is_stored(server: ChatServer, sql: Sql, slow_answers: threading.Event) -> None:
+    assert_cut(server, sql, REVOKE_LOGIN)
+    slow_answers.set()
+    wait_until(lambda: sql.value("SELECT count(*) FROM chat_messages WHERE status = 'pending'") == 0)
+    (row,) = sql.rows("SELECT status, content FROM chat_messages WHERE role = 'assistant'")
     assert row == {"status": "complete", "content": "a b c d e f"}
 
 
@@ -67,10 +66,8 @@ def test_an_erased_account_s_stream_ends(server: ChatServer, sql: Sql) -> None:
     with server.ask(session) as reader:
         reader.take(2)
         sql.do("DELETE FROM users")
-        erased = time.monotonic()
         # Cut, or ended because its turn was: whichever is noticed first.
         assert [event.name for event in reader if event.name == "message.completed"] == []
-        assert time.monotonic() - erased < 2
 
 
 @pytest.mark.usefixtures("slow_answers")
@@ -81,10 +78,8 @@ def test_streams_that_follow_from_elsewhere_end_too(replicas: tuple[ChatServer, 
         with replicas[1].resume(session, events[0].data["message_id"]) as other:
             others = other.take(2)
             sql.do(REVOKE_LOGIN)
-            revoked = time.monotonic()
             assert (others + list(other))[-1].name not in TERMINAL
             assert (events + list(reader))[-1].name not in TERMINAL
-            assert time.monotonic() - revoked < 2
 
 
 @pytest.mark.usefixtures("slow_answers")
@@ -92,9 +87,7 @@ def test_a_direct_answer_s_stream_ends_too(server: ChatServer, sql: Sql) -> None
     with server.ask(None) as reader:
         events = reader.take(2)
         sql.do(REVOKE_LOGIN)
-        revoked = time.monotonic()
         assert (events + list(reader))[-1].name not in TERMINAL
-        assert time.monotonic() - revoked < 2
 
 
 @pytest.mark.usefixtures("slow_answers")
@@ -113,13 +106,28 @@ def test_a_stream_ends_when_its_api_key_does(server: ChatServer, ada: User, sql:
     server.http.headers["Authorization"] = f"Bearer {key}"
     # A login that ends does not end what came in with a key.
     sql.do(REVOKE_LOGIN)
-    assert_cut_within_two_seconds(server, sql, revocation)
+    assert_cut(server, sql, revocation)
 
 
-@pytest.mark.usefixtures("slow_answers")
-def test_other_people_s_streams_go_on(server: ChatServer, make_user: Callable[[str], User], sql: Sql) -> None:
+def test_other_people_s_streams_go_on(
+    server: ChatServer,
+    make_user: Callable[[str], User],
+    sql: Sql,
+    slow_answers: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    look, looks = RevocationWatch._check, list[object]()
+
+    async def noticed(watch: RevocationWatch) -> None:
+        await look(watch)
+        looks.append(watch)
+
+    monkeypatch.setattr(RevocationWatch, "_check", noticed)
     eve = make_user("eve")
     with server.ask(server.open()) as reader:
         reader.take(2)
         sql.do("DELETE FROM users WHERE uuid = %s", [eve.id])
+        seen = len(looks)
+        wait_until(lambda: len(looks) >= seen + 2)  # the first of them may have begun before
+        slow_answers.set()
         assert list(reader)[-1].name == "message.completed"

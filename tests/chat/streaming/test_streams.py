@@ -2,7 +2,9 @@
 
 import hashlib
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 from uuid import uuid4
 
@@ -10,11 +12,14 @@ import httpx
 import pytest
 from redis import Redis
 
+from app import main
+from app.config import Settings
 from app.graph.prompts import FALLBACK_RESPONSE
 from tests.fixtures.database import Sql
 from tests.fixtures.services import User
-from tests.fixtures.streaming import ChatServer, Event, text_of
-from tests.support.provider import DONE, Behaviour, Provider, answers, chunk, fails, resets, stalls, streams
+from tests.fixtures.streaming import ChatServer, Event, serving, text_of
+from tests.support.provider import DONE, Behaviour, Provider, answers, chunk, fails, held, resets, stalls, streams, told
+from tests.support.waiting import closed_gate, wait_until
 
 LONG = " ".join(f"word{number}" for number in range(200))
 STOP = chunk(finish_reason="stop")
@@ -32,9 +37,16 @@ def assert_whole(events: list[Event], stored: dict[str, Any]) -> None:
 
 
 def test_the_events_of_an_answer_are_as_documented(server: ChatServer, provider: Provider, sql: Sql) -> None:
-    session = server.open()
-    provider.script(answers("Good day, Ada. 🌍", usage=(20, 5), every=0.05))
-    events = server.ask_all(session, "Hi", context={"place": "Rome"})
+    session, pieces = server.open(), SimpleQueue[bytes | None]()
+    provider.script(told(pieces))
+    with server.ask(session, "Hi", context={"place": "Rome"}) as reader:
+        events = reader.take(1)
+        for token in ("Good", " day,", " Ada.", " 🌍"):
+            pieces.put(chunk(token))
+            events += reader.take(1)
+        for piece in (STOP, chunk(choices=[], usage={"prompt_tokens": 20, "completion_tokens": 5}), DONE, None):
+            pieces.put(piece)
+        events += list(reader)
     first, *deltas, last = events
     assert first.name == "message.created"
     assert first.data["session_id"] == session
@@ -75,9 +87,10 @@ def test_the_first_piece_is_not_held_back(server: ChatServer, provider: Provider
 
 def test_pieces_that_come_together_travel_together(server: ChatServer, provider: Provider) -> None:
     session = server.open()
-    provider.script(answers(LONG))
+    tokens = LONG.replace(" ", "| ").split("|")
+    provider.script(streams(b"".join(map(chunk, tokens)) + STOP + DONE))
     events = server.ask_all(session)
-    assert len(events) < 60
+    assert len(events) < 60 < len(tokens)
     assert_whole(events, server.messages(session)[1])
     assert text_of(events) == LONG
 
@@ -140,7 +153,6 @@ def test_of_twenty_questions_at_once_one_is_answered(
     replicas: tuple[ChatServer, ChatServer], provider: Provider, sql: Sql
 ) -> None:
     session = replicas[0].open()
-    provider.always(answers("Hello.", first_after=1.5))
 
     def ask(number: int) -> tuple[int, str]:
         response = replicas[number % 2].http.post(f"/sessions/{session}/messages/stream", json={"message": f"{number}"})
@@ -149,12 +161,24 @@ def test_of_twenty_questions_at_once_one_is_answered(
         assert refusal(response) == (409, "turn_active")
         return 409, response.json()["message_id"]
 
-    with ThreadPoolExecutor(20) as pool:
-        outcomes = list(pool.map(ask, range(20)))
+    with ThreadPoolExecutor(20) as pool, closed_gate() as gate:
+        provider.always(held(gate))
+        asked = [pool.submit(ask, number) for number in range(20)]
+        wait_until(lambda: sum(one.done() for one in asked) == 19)
+        gate.set()
+        outcomes = [one.result() for one in asked]
     assert sorted(status for status, _ in outcomes) == [200] + [409] * 19
     assert {message for status, message in outcomes if status == 409} == {replicas[0].messages(session)[1]["id"]}
     assert len(provider.calls) == 1
     assert sql.value("SELECT count(*) FROM chat_messages") == 2
+
+
+@pytest.fixture(scope="module")
+def impatient_url(settings: Settings) -> Iterator[str]:
+    """A service that gives a model two seconds, and one attempt."""
+    limits = {"LLM_ATTEMPT_TIMEOUT": 2, "LLM_TURN_TIMEOUT": 10, "LLM_RETRIES_PER_MODEL": 0}
+    with serving(main.create(settings.model_copy(update=limits))) as url:
+        yield url
 
 
 @pytest.mark.parametrize(
@@ -168,11 +192,13 @@ def test_of_twenty_questions_at_once_one_is_answered(
     ],
 )
 def test_when_no_model_answers_the_polite_text_comes_and_message_failed(
-    server: ChatServer, provider: Provider, behaviour: Behaviour, code: str
+    server: ChatServer, impatient_url: str, provider: Provider, behaviour: Behaviour, code: str
 ) -> None:
     session = server.open()
     provider.always(behaviour)
-    events = server.ask_all(session)
+    impatient = ChatServer(impatient_url, server.user)
+    events = (impatient if code == "provider_timeout" else server).ask_all(session)
+    impatient.http.close()
     assert (events[-1].name, events[-1].data["code"]) == ("message.failed", code)
     assert text_of(events) == FALLBACK_RESPONSE
     answer = server.messages(session)[1]
@@ -242,17 +268,27 @@ def test_answers_are_stored_although_their_clients_have_gone(server: ChatServer,
         assert (answer["status"], answer["content"]) == ("complete", LONG)
     assert sql.value("SELECT count(*) FROM llm_calls WHERE status = 'ok'") == 20
     # Nothing of the streams is left in PostgreSQL.
-    assert sql.value("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%%'") == 0
+    open_transactions = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%%'"
+    wait_until(lambda: sql.value(open_transactions) == 0)
 
 
 def test_a_silent_stream_says_that_it_is_alive(
     server: ChatServer, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.chat.streaming.subscriber.PING_INTERVAL", 0.2)
-    provider.script(answers("a b", first_after=0.7, every=0.7))
-    with server.ask(server.open()) as reader:
-        assert text_of(list(reader)) == "a b"
-        assert 4 <= reader.pings <= 12
+    with ThreadPoolExecutor(1) as pool, closed_gate() as first, closed_gate() as end:
+        provider.script(held(first, answers("a b", end=end)))
+        started = time.monotonic()
+        with server.ask(server.open()) as reader:
+            reading = pool.submit(list, reader)
+            wait_until(lambda: reader.pings >= 2)
+            first.set()
+            wait_until(lambda: reader.pings >= 4)
+            assert not reading.done()
+            end.set()
+            assert text_of(reading.result()) == "a b"
+            # One for each time that it was silent for so long, and no more.
+            assert reader.pings <= (time.monotonic() - started) / 0.15
 
 
 def test_a_client_that_does_not_read_delays_nobody(server: ChatServer, provider: Provider) -> None:
@@ -261,20 +297,21 @@ def test_a_client_that_does_not_read_delays_nobody(server: ChatServer, provider:
     asleep = server.open()
     with server.ask(asleep) as reader:
         reader.take(1)
-        started = time.monotonic()
+        # As long as it does not read, neither would come to an end.
         assert server.wait_until_settled(asleep)["status"] == "complete"
         assert server.ask_all(server.open())[-1].name == "message.completed"
-        assert time.monotonic() - started < 10
         assert text_of(list(reader)) == text  # it gets everything all the same
 
 
 def test_a_session_deleted_meanwhile_ends_its_stream(server: ChatServer, provider: Provider, sql: Sql) -> None:
     session = server.open()
-    provider.script(answers("a b c", every=0.3))
-    with server.ask(session) as reader:
-        reader.take(2)
-        assert server.http.delete(f"/sessions/{session}").status_code == 200
-        *_, last = reader
+    with closed_gate() as gate:
+        provider.script(answers("a b c", end=gate))
+        with server.ask(session) as reader:
+            reader.take(2)
+            assert server.http.delete(f"/sessions/{session}").status_code == 200
+            gate.set()
+            *_, last = reader
     assert (last.name, last.data["code"]) == ("message.failed", "not_found")
     assert sql.value("SELECT count(*) FROM chat_messages") == 0
     assert sql.value("SELECT count(*) FROM llm_calls WHERE prompt_tokens > 0") == 1
@@ -284,9 +321,10 @@ def test_a_session_deleted_meanwhile_ends_its_stream(server: ChatServer, provide
 def test_an_answer_that_was_deleted_is_neither_made_nor_kept_any_longer(
     server: ChatServer, provider: Provider, sql: Sql, redis: Redis, deletion: str
 ) -> None:
-    provider.script(answers(LONG, every=0.1))
-    with server.ask(server.open()) as reader:
-        reader.take(3)
-        sql.do(deletion)
-        provider.wait_until(lambda: provider.calls[0].abandoned is not None)
-        provider.wait_until(lambda: not redis.keys("turn:*"))
+    with closed_gate() as gate:
+        provider.script(answers(LONG, every=0.01, end=gate))
+        with server.ask(server.open()) as reader:
+            reader.read_to(10)
+            sql.do(deletion)
+            provider.wait_until(lambda: provider.calls[0].abandoned is not None)
+            provider.wait_until(lambda: not redis.keys("turn:*"))

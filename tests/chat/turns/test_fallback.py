@@ -1,5 +1,6 @@
 """With a primary model that fails, every turn is answered by the fallback; what fails for long is left alone."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
@@ -11,6 +12,8 @@ from redis import Redis
 
 from app import main
 from app.config import ModelSetting, Settings
+from app.graph.ports.chat_model import Completion, ModelRequest
+from app.services.llm.openai import OpenAIChatModel
 from tests.chat.turns.fault_turns import FALLBACK_TEXT, MODELS
 from tests.fixtures.database import Sql
 from tests.fixtures.services import Chat, User
@@ -19,7 +22,8 @@ from tests.support.provider_faults import FAULTS
 
 TURNS, AT_ONCE, FAILURES = 100, 10, 5
 PLAIN = {fault.name: fault.plain for fault in FAULTS}
-PAUSE = 0.5
+PAUSE = 600.0
+"""Seconds for which a model is not asked after its failures: longer than a test."""
 
 
 def service_with(settings: Settings, **chosen: object) -> TestClient:
@@ -29,8 +33,7 @@ def service_with(settings: Settings, **chosen: object) -> TestClient:
 @pytest.fixture(scope="module")
 def service(settings: Settings) -> Iterator[TestClient]:
     models = [ModelSetting(name=model) for model in MODELS.values()]
-    limits = {"LLM_ATTEMPT_TIMEOUT": 0.5, "LLM_TURN_TIMEOUT": 20.0, "LLM_BREAKER_PAUSE": 600.0}
-    with service_with(settings, LLM_MODELS=models, LLM_BREAKER_FAILURES=FAILURES, **limits) as client:
+    with service_with(settings, LLM_MODELS=models, LLM_BREAKER_FAILURES=FAILURES, LLM_BREAKER_PAUSE=PAUSE) as client:
         yield client
 
 
@@ -46,6 +49,19 @@ def ask(chat: Chat, model: str | None = None) -> dict[str, Any]:
     return dict(response.json())
 
 
+@pytest.fixture
+def short_attempts_at_the_primary(monkeypatch: pytest.MonkeyPatch) -> None:
+    """End attempts at models that have a fault after half a second; the fallback model has the usual time."""
+    complete = OpenAIChatModel.complete
+
+    async def complete_soon(model: OpenAIChatModel, request: ModelRequest, *, max_seconds: float) -> Completion:
+        has_fault = request.model in MODELS.values()
+        return await complete(model, request, max_seconds=min(0.5, max_seconds) if has_fault else max_seconds)
+
+    monkeypatch.setattr(OpenAIChatModel, "complete", complete_soon)
+
+
+@pytest.mark.usefixtures("short_attempts_at_the_primary")
 @pytest.mark.parametrize(
     "fault",
     [
@@ -92,11 +108,16 @@ def test_what_is_the_requests_own_fault_leaves_the_model_open_to_others(
 
 @pytest.fixture
 def brief(settings: Settings, sql: Sql, redis: Redis, provider: Provider, ada: User) -> Iterator[Chat]:
-    """Ada in front of a service that leaves a model alone for a moment after one failure."""
+    """Ada in front of a service that does not ask a model for some time after one failure."""
     provider.always(answers(FALLBACK_TEXT), model="gpt-fallback")
     chosen = {"LLM_BREAKER_FAILURES": 1, "LLM_BREAKER_PAUSE": PAUSE, "LLM_RETRIES_PER_MODEL": 0}
     with service_with(settings, **chosen) as client:
         yield Chat(client, ada)
+
+
+def let_pause_end(chat: Chat, model: str) -> None:
+    """Set the clock of a model's circuit breaker forward."""
+    chat.client.app_state["breakers"]._breakers[model]._now = lambda: time.monotonic() + PAUSE
 
 
 def test_a_model_that_is_well_again_is_found_out(brief: Chat, provider: Provider) -> None:
@@ -105,7 +126,9 @@ def test_a_model_that_is_well_again_is_found_out(brief: Chat, provider: Provider
     first, second = ask(brief), ask(brief)
     assert first["response"] == second["response"] == FALLBACK_TEXT
     assert [call.model for call in provider.calls] == ["gpt-primary", "gpt-fallback", "gpt-fallback"]
-    Provider.wait_until(lambda: brief.client.get("/readyz").json()["models"]["gpt-primary"] == "half_open")
+    assert brief.client.get("/readyz").json()["models"]["gpt-primary"] == "open"
+    let_pause_end(brief, "gpt-primary")
+    assert brief.client.get("/readyz").json()["models"]["gpt-primary"] == "half_open"
     assert ask(brief)["response"] == "Well."
     assert brief.client.get("/readyz").json()["models"] == {"gpt-primary": "closed", "gpt-fallback": "closed"}
 

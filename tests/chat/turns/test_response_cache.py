@@ -5,9 +5,10 @@ import hashlib
 import itertools
 import random
 import re
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import sleep
 from typing import Any
 
 import httpx
@@ -17,11 +18,14 @@ from redis import Redis
 
 from app import main
 from app.config import Settings
+from local.redis import Redis as RedisServer
 from tests.fixtures.database import Sql
+from tests.fixtures.dedicated_servers import frozen
 from tests.fixtures.services import AUTH, CHAT, PASSWORD, User
 from tests.fixtures.streaming import ChatServer, serving, text_of
 from tests.support.provider import Call, Provider, Wire, answers, fails, streams
 from tests.support.provider import chunk as event
+from tests.support.waiting import closed_gate, wait_until
 
 TEXT = "Many words that follow each other. " * 20
 WHOLE = TEXT.strip()
@@ -29,10 +33,14 @@ WHOLE = TEXT.strip()
 
 @pytest.fixture(scope="module")
 def url(settings: Settings) -> Iterator[str]:
-    # A busy machine must not look like an outage of Redis.
-    caching = settings.model_copy(update={"LLM_CACHE_TTL": 60, "REDIS_TIMEOUT": 3.0})
-    with serving(main.create(caching)) as url:
+    with serving(main.create(settings.model_copy(update={"LLM_CACHE_TTL": 600}))) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def with_own_redis(settings: Settings, redis_server: RedisServer) -> Settings:
+    """Settings of a service with a Redis that may be frozen. It is waited for two seconds."""
+    return settings.model_copy(update={"LLM_CACHE_TTL": 600, "REDIS_URL": redis_server.url, "REDIS_TIMEOUT": 2.0})
 
 
 @pytest.fixture
@@ -116,7 +124,7 @@ def test_two_users_share_nothing(ada_asks: ChatServer, bob_asks: ChatServer, pro
 def test_where_the_operator_wants_it_users_share(
     settings: Settings, ada: User, bob: User, sql: Sql, redis: Redis, provider: Provider
 ) -> None:
-    everybody = settings.model_copy(update={"LLM_CACHE_TTL": 60, "LLM_CACHE_SCOPE": "global"})
+    everybody = settings.model_copy(update={"LLM_CACHE_TTL": 600, "LLM_CACHE_SCOPE": "global"})
     with TestClient(main.create(everybody)) as client:
         given = [
             client.post(f"{CHAT}/direct", json={"message": "Hi"}, headers=user.headers).json() for user in (ada, bob)
@@ -167,7 +175,7 @@ def test_after_a_session_is_deleted_no_key_of_the_cache_holds_its_text(
     ask(ada_asks, "And?", session)
     ask(ada_asks, "Something else", other)
     assert metadata(ask(ada_asks, "Hi", ada_asks.open()))["cached"]
-    assert "Secret" in cached_text(redis)
+    wait_until(lambda: {"Secret", "Elsewhere"} <= set(re.findall(r"Secret|Elsewhere", cached_text(redis))))
     ada_asks.http.delete(f"/sessions/{session}").raise_for_status()
     assert "Secret" not in cached_text(redis)
     assert "Elsewhere" in cached_text(redis)
@@ -196,43 +204,44 @@ def test_a_deletion_while_the_answer_comes_leaves_nothing_either(
                 ada_asks.http.post, f"/sessions/{session}/messages", json={"message": f"{delay} {number}"}
             )
             provider.wait_for_calls(number + 1)
-            time.sleep(delay)
+            sleep(delay)
             ada_asks.http.delete(f"/sessions/{session}").raise_for_status()
             assert asking.result().status_code in {200, 404}
     ask(ada_asks, "something else")
+    wait_until(lambda: "Secret." in cached_text(redis))
     assert cached_text(redis).count("Secret.") == 1
 
 
 def test_what_could_not_be_removed_is_when_redis_is_back(
-    ada_asks: ChatServer, redis: Redis, provider: Provider
+    with_own_redis: Settings, redis_server: RedisServer, own_home: Path, ada: User, sql: Sql, provider: Provider
 ) -> None:
     provider.script(answers("Secret."))
-    session = ada_asks.open()
-    ask(ada_asks, session=session)
-    redis.client_pause(4000)
-    ada_asks.http.delete(f"/sessions/{session}").raise_for_status()
-    redis.ping()  # answered when the pause is over
-    provider.wait_until(lambda: not cached_text(redis), timeout=10)
+    with serving(main.create(with_own_redis)) as url, Redis.from_url(redis_server.url) as redis:
+        server = ChatServer(url, ada)
+        session = server.open()
+        ask(server, session=session)
+        wait_until(lambda: "Secret" in cached_text(redis))
+        with frozen("redis", own_home):
+            server.http.delete(f"/sessions/{session}").raise_for_status()
+        wait_until(lambda: not cached_text(redis))
+        server.http.close()
 
 
 def test_with_a_redis_that_is_frozen_there_are_answers_and_one_look_at_it(
-    settings: Settings, ada: User, sql: Sql, redis: Redis, provider: Provider, caplog: pytest.LogCaptureFixture
+    with_own_redis: Settings, own_home: Path, ada: User, sql: Sql, provider: Provider, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caching = settings.model_copy(update={"LLM_CACHE_TTL": 60})
-    with TestClient(main.create(caching)) as client:
+    with TestClient(main.create(with_own_redis)) as client:
 
         def ask_directly() -> dict[str, Any]:
             return dict(client.post(f"{CHAT}/direct", json={"message": "Hi"}, headers=ada.headers).json())
 
-        ask_directly()
-        redis.client_pause(3000)
-        frozen_at = time.monotonic()
-        frozen = [ask_directly() for _ in range(3)]
-        assert time.monotonic() - frozen_at < 2.5
-        assert [answer["status"] for answer in frozen] == ["complete"] * 3
-        assert not any(answer["metadata"]["cached"] for answer in frozen)
-        assert caplog.messages.count("redis is away") <= 2  # it is looked at again after a second
-        provider.wait_until(lambda: ask_directly()["metadata"]["cached"], timeout=10)
+        provider.wait_until(lambda: ask_directly()["metadata"]["cached"])
+        with frozen("redis", own_home):
+            given = [ask_directly() for _ in range(3)]
+            assert client.app_state["resources"].breaker.outages == 1  # the first of them waited, and once
+        assert [answer["status"] for answer in given] == ["complete"] * 3
+        assert not any(answer["metadata"]["cached"] for answer in given)
+        provider.wait_until(lambda: ask_directly()["metadata"]["cached"])
 
 
 def test_with_an_account_its_cached_answers_go(
@@ -241,7 +250,7 @@ def test_with_an_account_its_cached_answers_go(
     provider.script(answers("Secret one."), answers("Secret two."))
     ask(ada_asks)
     ada_asks.http.post("/direct", json={"message": "And directly?"}).raise_for_status()
-    assert "Secret one" in cached_text(redis)
+    wait_until(lambda: cached_text(redis).count("Secret") == 2)
     erased = auth_client.request("DELETE", f"{AUTH}/me", json={"password": PASSWORD}, headers=ada_asks.user.headers)
     removed = {item["what"]: item["count"] for item in erased.json()["removed"] if item["store"] == "redis"}
     assert removed["cached_answers"] == 2
@@ -259,13 +268,15 @@ def test_the_same_question_at_once_is_one_call(ada_asks: ChatServer, provider: P
 
 
 def test_who_stops_an_answer_that_others_wait_for_stops_their_own(ada_asks: ChatServer, provider: Provider) -> None:
-    provider.always(answers(TEXT, every=0.01))
     mine, other = ada_asks.open(), ada_asks.open()
-    with ada_asks.ask(mine) as reader, ada_asks.ask(other) as second:
-        created, _ = reader.take(2)
-        second.take(2)
-        assert ada_asks.cancel(mine, created.data["message_id"]).json()["status"] == "cancelled"
-        assert list(second)[-1].name == "message.completed"
+    with closed_gate() as gate:
+        provider.always(answers(TEXT, every=0.01, end=gate))
+        with ada_asks.ask(mine) as reader, ada_asks.ask(other) as second:
+            created, _ = reader.take(2)
+            second.take(2)
+            assert ada_asks.cancel(mine, created.data["message_id"]).json()["status"] == "cancelled"
+            gate.set()
+            assert list(second)[-1].name == "message.completed"
     assert ada_asks.wait_until_settled(other)["content"] == WHOLE
     assert len(provider.calls) == 1
 
@@ -277,14 +288,16 @@ async def test_over_http_too_nobody_gets_anothers_answer(
     people = [make_user(f"user{number}") for number in range(4)]
     canaries = itertools.count()
     whose: dict[str, User] = {}
+    cancelled = 0
 
     async def numbered(call: Call, wire: Wire) -> None:
         await answers(f"canary {next(canaries)}. " * 30, first_after=chance.choice((0, 0.005)))(call, wire)
 
     provider.always(numbered)
-    async with httpx.AsyncClient(base_url=f"{url}{CHAT}", timeout=30, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=f"{url}{CHAT}", timeout=120, trust_env=False) as client:
 
         async def ask(number: int) -> None:
+            nonlocal cancelled
             user = chance.choice(people)
             asked = asyncio.ensure_future(
                 client.post(
@@ -297,11 +310,14 @@ async def test_over_http_too_nobody_gets_anothers_answer(
                 await asyncio.wait({asked}, timeout=chance.choice((0.002, 0.01, 0.05)))
                 asked.cancel()
             await asyncio.wait({asked})
-            if not asked.cancelled():
+            if asked.cancelled():
+                cancelled += 1
+            else:
                 # All of them put the same questions: only what they are told is theirs alone.
                 (canary,) = set(re.findall(r"canary \d+", asked.result().text))
                 assert whose.setdefault(canary, user) == user
 
         await asyncio.gather(*(ask(number) for number in range(300)))
     assert len(whose) >= len(people)
-    assert next(canaries) < 100
+    # Each question of each of them is asked once, and again where everybody who waited for the answer has left.
+    assert next(canaries) <= len(people) * 5 + cancelled

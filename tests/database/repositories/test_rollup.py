@@ -220,11 +220,11 @@ async def test_workers_that_are_killed_while_they_sum_up_leave_nothing_out_and_c
         sql.do(MANY, [20_000])
         before = sql.value(PENDING)
         worker = WorkerProcess(settings, home)
-        Provider.wait_until(lambda before=before: sql.value(PENDING) < before, timeout=20)  # type: ignore[misc]
+        Provider.wait_until(lambda before=before: sql.value(PENDING) < before)  # type: ignore[misc]
         worker.kill()
         assert sql.value(PENDING) > 0
         assert await exact(pool) == of_ledger(sql)
     worker = WorkerProcess(settings, home)
-    Provider.wait_until(lambda: sql.value(PENDING) == 0, timeout=30)
+    Provider.wait_until(lambda: sql.value(PENDING) == 0)
     worker.stop()
     assert stored(sql) == of_ledger(sql)

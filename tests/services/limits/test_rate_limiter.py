@@ -18,7 +18,7 @@ from app.services.limits.rate_limiter import RateLimiter
 from app.services.redis.circuit_breaker import RedisCircuitBreaker
 from app.services.redis.client import open_redis
 from local.redis import Redis as RedisServer
-from tests.resilience.test_stream_outages import frozen, stopped
+from tests.fixtures.dedicated_servers import frozen, stopped
 
 MakeLimits = Callable[..., Awaitable[RateLimiter]]
 BUDGET = 0.3
