@@ -50,7 +50,7 @@ class Worker(Component):
         """Start the worker; see `Component.start`."""
         report("starting")
         process = ManagedProcess(
-            self.name, [sys.executable, "-m", "app.worker.__main__"], self._home, environment=self._environment
+            self.name, [sys.executable, "-m", "app.worker"], self._home, environment=self._environment
         )
         self._start_server(process, lambda: True, timeout=1)
 

@@ -357,7 +357,7 @@ def test_a_worker_refuses_a_schema_that_is_behind(settings: Settings, empty_data
     migrations.upgrade(empty_database_url)
     command.downgrade(migrations.alembic_config(empty_database_url), "-1")
     ended = subprocess.run(
-        [sys.executable, "-m", "app.worker.__main__"],
+        [sys.executable, "-m", "app.worker"],
         cwd=PROJECT,
         env=environment(settings) | {"DATABASE_URL": empty_database_url},
         capture_output=True,
