@@ -1,4 +1,4 @@
-"""Keys for programs: managed at the auth service, used at the chat service."""
+"""API keys: management on the auth service, use on the chat service."""
 
 import logging
 import re
@@ -40,7 +40,7 @@ def program(client: TestClient, owner: User, key: str) -> Chat:
     return Chat(client, replace(owner, access_token=key))
 
 
-def test_a_key_is_shown_once_and_then_listed_by_its_beginning(auth_client: TestClient, ada: User) -> None:
+def test_key_is_shown_once_and_listed_by_prefix(auth_client: TestClient, ada: User) -> None:
     created = new_key(auth_client, ada, name=" report ", scopes=["chat:read"])
     key = created.pop("key")
     assert re.fullmatch(r"cbk_[A-Za-z0-9_-]{43}", key)
@@ -50,7 +50,7 @@ def test_a_key_is_shown_once_and_then_listed_by_its_beginning(auth_client: TestC
     assert created["last_used_at"] is None
 
 
-def test_keys_come_in_pages_newest_first(auth_client: TestClient, ada: User, bob: User) -> None:
+def test_keys_are_paginated_newest_first(auth_client: TestClient, ada: User, bob: User) -> None:
     names = [f"key {number}" for number in range(5)]
     for name in names:
         new_key(auth_client, ada, name=name)
@@ -68,7 +68,7 @@ def test_keys_come_in_pages_newest_first(auth_client: TestClient, ada: User, bob
 
 
 @pytest.mark.parametrize("days", [1, 365])
-def test_a_key_may_end_by_itself(auth_client: TestClient, ada: User, days: int) -> None:
+def test_key_expires_after_requested_days(auth_client: TestClient, ada: User, days: int) -> None:
     expires_at = datetime.fromisoformat(new_key(auth_client, ada, expires_in_days=days)["expires_at"])
     assert abs(expires_at - datetime.now(UTC) - timedelta(days=days)) < timedelta(minutes=1)
 
@@ -94,15 +94,15 @@ def test_a_key_may_end_by_itself(auth_client: TestClient, ada: User, days: int) 
     ],
     ids=lambda value: repr(value)[:20],
 )
-def test_a_broken_key_is_not_made(auth_client: TestClient, ada: User, sql: Sql, field: str, value: object) -> None:
+def test_invalid_key_request_is_refused(
+    auth_client: TestClient, ada: User, sql: Sql, field: str, value: object
+) -> None:
     problem = assert_problem(post(auth_client, ada, **{field: value}), 422, "validation_error")
     assert problem["errors"][0]["field"].startswith(f"body.{field}")
     assert sql.value("SELECT count(*) FROM api_keys") == 0
 
 
-def test_an_account_has_twenty_keys_however_many_it_asks_for_at_once(
-    auth_client: TestClient, ada: User, bob: User
-) -> None:
+def test_concurrent_requests_cannot_exceed_twenty_keys(auth_client: TestClient, ada: User, bob: User) -> None:
     for _ in range(15):
         new_key(auth_client, ada)
     with ThreadPoolExecutor(12) as pool:
@@ -115,7 +115,7 @@ def test_an_account_has_twenty_keys_however_many_it_asks_for_at_once(
     new_key(auth_client, ada)
 
 
-def test_a_login_that_ends_meanwhile_leaves_no_key(auth_client: TestClient, ada: User, sql: Sql) -> None:
+def test_login_that_ends_concurrently_creates_no_key(auth_client: TestClient, ada: User, sql: Sql) -> None:
     with ThreadPoolExecutor(1) as pool:
         sql.do("BEGIN")
         try:
@@ -130,7 +130,7 @@ def test_a_login_that_ends_meanwhile_leaves_no_key(auth_client: TestClient, ada:
     assert sql.value("SELECT count(*) FROM api_keys") == 0
 
 
-def test_a_program_chats_as_its_owner(
+def test_key_authenticates_as_its_owner_in_chat(
     auth_client: TestClient, chat: Chat, others_chat: Chat, ada: User, bob: User
 ) -> None:
     session = chat.open(title="Ada's")
@@ -155,9 +155,7 @@ def requests_of_each_kind(chat: Chat, session: str) -> dict[str, list[Response]]
 
 
 @pytest.mark.parametrize("scope", BOTH)
-def test_a_program_does_what_its_key_is_for_and_nothing_else(
-    auth_client: TestClient, chat: Chat, ada: User, scope: str
-) -> None:
+def test_key_is_limited_to_its_scopes(auth_client: TestClient, chat: Chat, ada: User, scope: str) -> None:
     robot = program(chat.client, ada, new_key(auth_client, ada, scopes=[scope])["key"])
     for needed, responses in requests_of_each_kind(robot, chat.open()).items():
         for response in responses:
@@ -167,7 +165,7 @@ def test_a_program_does_what_its_key_is_for_and_nothing_else(
                 assert_problem(response, 403, "scope_required")
 
 
-def test_a_key_is_no_login_and_manages_no_account(
+def test_key_cannot_manage_account_or_log_in(
     auth_client: TestClient, chat_client: TestClient, admin_client: TestClient, admin: User
 ) -> None:
     robot = replace(admin, access_token=new_key(auth_client, admin)["key"])
@@ -194,7 +192,7 @@ def test_a_key_is_no_login_and_manages_no_account(
         pytest.param("DELETE FROM users", id="account erased"),
     ],
 )
-def test_a_key_is_void_at_the_next_request(
+def test_invalidated_key_is_refused_on_next_request(
     auth_client: TestClient, chat_client: TestClient, ada: User, sql: Sql, change: str
 ) -> None:
     robot = program(chat_client, ada, new_key(auth_client, ada, expires_in_days=1)["key"])
@@ -204,12 +202,12 @@ def test_a_key_is_void_at_the_next_request(
 
 
 @pytest.mark.parametrize("key", ["cbk_", "cbk_" + "x" * 43, "cbk_" + "x" * 5000, "cbk_äöü"])
-def test_an_invented_key_is_refused_like_a_bad_token(chat_client: TestClient, key: str) -> None:
+def test_unknown_key_is_refused_like_invalid_token(chat_client: TestClient, key: str) -> None:
     response = chat_client.get(f"{CHAT}/sessions", headers={b"Authorization": f"Bearer {key}".encode()})
     assert_problem(response, 401, "unauthorized")
 
 
-def test_a_deleted_key_is_void_and_gone(auth_client: TestClient, chat_client: TestClient, ada: User) -> None:
+def test_deleted_key_is_refused_and_not_listed(auth_client: TestClient, chat_client: TestClient, ada: User) -> None:
     created = new_key(auth_client, ada)
     path = f"{AUTH}/api-keys/{created['id']}"
     response = auth_client.delete(path, headers=ada.headers)
@@ -219,14 +217,14 @@ def test_a_deleted_key_is_void_and_gone(auth_client: TestClient, chat_client: Te
     assert_problem(auth_client.delete(path, headers=ada.headers), 404, "not_found")
 
 
-def test_another_s_key_does_not_exist(auth_client: TestClient, ada: User, bob: User) -> None:
+def test_key_of_another_account_is_not_found(auth_client: TestClient, ada: User, bob: User) -> None:
     created = new_key(auth_client, bob)
     assert_problem(auth_client.delete(f"{AUTH}/api-keys/{created['id']}", headers=ada.headers), 404, "not_found")
     assert len(listed(auth_client, bob)["api_keys"]) == 1
     assert listed(auth_client, ada)["api_keys"] == []
 
 
-def test_the_last_use_is_noted_to_the_minute_with_one_statement_a_request(
+def test_last_use_is_recorded_per_minute_with_one_statement(
     auth_client: TestClient, chat_client: TestClient, ada: User, sql: Sql
 ) -> None:
     robot = program(chat_client, ada, new_key(auth_client, ada)["key"])
@@ -243,7 +241,7 @@ def test_the_last_use_is_noted_to_the_minute_with_one_statement_a_request(
     assert sql.value("SELECT now() - last_used_at < interval '5 seconds' FROM api_keys")
 
 
-def test_the_key_itself_is_in_no_log_and_in_no_column(
+def test_key_is_neither_logged_nor_stored(
     auth_client: TestClient, chat: Chat, ada: User, sql: Sql, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -265,7 +263,7 @@ def test_the_key_itself_is_in_no_log_and_in_no_column(
     assert secret.encode().hex() not in stored
 
 
-def test_making_and_deleting_are_audited(auth_client: TestClient, ada: User, sql: Sql) -> None:
+def test_creation_and_deletion_are_audited(auth_client: TestClient, ada: User, sql: Sql) -> None:
     created = new_key(auth_client, ada, name="canary", scopes=["chat:read"])
     auth_client.delete(f"{AUTH}/api-keys/{created['id']}", headers=ada.headers)
     entries = sql.rows("SELECT * FROM audit_log WHERE action LIKE 'api_key.%%' ORDER BY id")
@@ -277,7 +275,7 @@ def test_making_and_deleting_are_audited(auth_client: TestClient, ada: User, sql
     assert "canary" not in sql.everything()["audit_log"]
 
 
-def test_who_is_not_verified_may_be_kept_from_chatting(
+def test_unverified_account_cannot_chat_if_verification_is_required(
     settings: Settings, auth_client: TestClient, ada: User, sql: Sql
 ) -> None:
     key = new_key(auth_client, ada)["key"]

@@ -1,4 +1,4 @@
-"""Guessing passwords: how many tries there are, and that nobody is locked out for good."""
+"""Brute-force protection of logins."""
 
 import threading
 from collections import Counter
@@ -54,7 +54,7 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> Counter[bool]:
     return counted
 
 
-def test_of_1000_guesses_one_after_the_other_ten_are_evaluated(
+def test_ten_of_1000_sequential_attempts_are_evaluated(
     auth_client: TestClient, ada: User, evaluated: Counter[bool]
 ) -> None:
     statuses = Counter(login(auth_client, "ada", f"guess {number}").status_code for number in range(1000))
@@ -62,7 +62,7 @@ def test_of_1000_guesses_one_after_the_other_ten_are_evaluated(
     assert evaluated[True] == 10
 
 
-def test_of_1000_guesses_fifty_at_a_time_ten_are_evaluated(
+def test_ten_of_1000_concurrent_attempts_are_evaluated(
     auth_client: TestClient, ada: User, evaluated: Counter[bool]
 ) -> None:
     with ThreadPoolExecutor(50) as pool:
@@ -72,7 +72,7 @@ def test_of_1000_guesses_fifty_at_a_time_ten_are_evaluated(
     assert statuses == {401: 10, 429: 990}
 
 
-def test_of_1000_guesses_with_all_names_of_the_account_ten_are_evaluated(
+def test_ten_of_1000_attempts_with_different_names_of_account_are_evaluated(
     auth_client: TestClient, ada: User, evaluated: Counter[bool]
 ) -> None:
     names = ["ada", "ADA", "ada@example.com", "Ada@Example.com", "aDa"]
@@ -81,7 +81,7 @@ def test_of_1000_guesses_with_all_names_of_the_account_ten_are_evaluated(
     assert set(statuses) == {401, 429}
 
 
-def test_of_1000_guesses_from_as_many_addresses_ten_are_evaluated(
+def test_ten_of_1000_attempts_from_different_addresses_are_evaluated(
     somewhere: Somewhere, ada: User, evaluated: Counter[bool]
 ) -> None:
     for number in range(1000):
@@ -89,7 +89,7 @@ def test_of_1000_guesses_from_as_many_addresses_ten_are_evaluated(
     assert evaluated[True] == 10
 
 
-def test_one_network_uses_up_the_tries_of_a_few_names_and_not_of_all(
+def test_network_over_its_limit_does_not_use_up_attempts_of_further_names(
     somewhere: Somewhere, sql: Sql, ada: User, settings: Settings
 ) -> None:
     for number in range(settings.LOGIN_ATTEMPTS_PER_ADDRESS):
@@ -102,7 +102,7 @@ def test_one_network_uses_up_the_tries_of_a_few_names_and_not_of_all(
     assert somewhere.login("ada", PASSWORD, "198.51.100.8").status_code == 200
 
 
-def test_headers_of_the_client_are_no_addresses(somewhere: Somewhere, ada: User, evaluated: Counter[bool]) -> None:
+def test_forwarded_headers_of_client_are_ignored(somewhere: Somewhere, ada: User, evaluated: Counter[bool]) -> None:
     statuses = Counter(
         somewhere.login(
             f"user{number}",
@@ -115,13 +115,13 @@ def test_headers_of_the_client_are_no_addresses(somewhere: Somewhere, ada: User,
     assert statuses == {401: 100, 429: 20}
 
 
-def test_of_ipv6_a_whole_subscriber_counts_as_one(somewhere: Somewhere, sql: Sql) -> None:
+def test_ipv6_addresses_are_counted_per_64_bit_network(somewhere: Somewhere, sql: Sql) -> None:
     statuses = Counter(somewhere.login(f"u{n}", "guess", f"2001:db8::{n:x}").status_code for n in range(1, 121))
     assert statuses == {401: 100, 429: 20}
     assert somewhere.login("u1", "guess", "2001:db8:0:1::1").status_code == 401
 
 
-def test_right_and_wrong_passwords_get_the_same_answer_while_locked(auth_client: TestClient, ada: User) -> None:
+def test_correct_and_wrong_passwords_get_same_response_while_locked(auth_client: TestClient, ada: User) -> None:
     for _ in range(10):
         login(auth_client, "ada", "guess")
     problems = []
@@ -133,31 +133,31 @@ def test_right_and_wrong_passwords_get_the_same_answer_while_locked(auth_client:
     assert problems[0] == problems[1]
 
 
-def test_locked_by_one_name_the_other_says_what_it_says_to_a_wrong_password(auth_client: TestClient, ada: User) -> None:
+def test_account_locked_by_one_name_gets_invalid_credentials_by_other(auth_client: TestClient, ada: User) -> None:
     for _ in range(10):
         login(auth_client, "ada", "guess")
     for password in ("guess", PASSWORD):
         assert_problem(login(auth_client, "ada@example.com", password), 401, "invalid_credentials")
 
 
-def test_names_without_an_account_are_locked_alike(auth_client: TestClient, sql: Sql) -> None:
+def test_names_without_account_are_locked_too(auth_client: TestClient, sql: Sql) -> None:
     statuses = Counter(login(auth_client, "nobody", "guess").status_code for _ in range(20))
     assert statuses == {401: 10, 429: 10}
 
 
-def test_the_lock_ends_with_its_window(auth_client: TestClient, sql: Sql, ada: User) -> None:
+def test_lock_ends_with_its_window(auth_client: TestClient, sql: Sql, ada: User) -> None:
     for _ in range(11):
         login(auth_client, "ada", "guess")
     sql.do("UPDATE login_throttles SET window_ends_at = now()")
     assert login(auth_client, "ada").status_code == 200
 
 
-def test_right_passwords_are_not_counted(auth_client: TestClient, sql: Sql, ada: User) -> None:
+def test_correct_passwords_are_not_counted(auth_client: TestClient, sql: Sql, ada: User) -> None:
     assert [login(auth_client, "ada").status_code for _ in range(25)] == [200] * 25
     assert sql.value("SELECT max(attempts) FROM login_throttles") == 0
 
 
-def test_a_right_password_does_not_give_an_attacker_new_guesses(
+def test_login_of_owner_does_not_reset_attempts_of_attacker(
     auth_client: TestClient, ada: User, evaluated: Counter[bool]
 ) -> None:
     wrong = 0
@@ -168,14 +168,14 @@ def test_a_right_password_does_not_give_an_attacker_new_guesses(
     assert wrong == 10
 
 
-def test_a_restarted_service_hands_out_no_new_guesses(auth_client: TestClient, settings: Settings, ada: User) -> None:
+def test_restart_does_not_reset_attempts(auth_client: TestClient, settings: Settings, ada: User) -> None:
     for _ in range(10):
         login(auth_client, "ada", "guess")
     with TestClient(auth_main.create(settings)) as restarted:
         assert_problem(login(restarted, "ada", "guess"), 429, "too_many_attempts")
 
 
-def test_an_attacker_elsewhere_does_not_lock_the_owner_out(
+def test_attacker_on_other_network_does_not_lock_owner_out(
     somewhere: Somewhere, ada: User, evaluated: Counter[bool]
 ) -> None:
     home, elsewhere = "192.0.2.1", "198.51.100.1"
@@ -190,7 +190,7 @@ def test_an_attacker_elsewhere_does_not_lock_the_owner_out(
     assert evaluated[True] == 10
 
 
-def test_the_lock_and_each_evaluated_guess_are_audited_and_a_flood_is_not(
+def test_lock_and_evaluated_attempts_are_audited_and_refused_ones_are_not(
     auth_client: TestClient, sql: Sql, ada: User
 ) -> None:
     for _ in range(30):
@@ -202,13 +202,15 @@ def test_the_lock_and_each_evaluated_guess_are_audited_and_a_flood_is_not(
     ]
 
 
-def test_what_was_typed_as_a_name_is_stored_nowhere(auth_client: TestClient, sql: Sql) -> None:
+def test_entered_names_are_not_stored(auth_client: TestClient, sql: Sql) -> None:
     login(auth_client, "my-secret-password", "guess")
     for table in ("login_throttles", "audit_log"):
         assert "my-secret" not in str(sql.rows(f"SELECT * FROM {table}"))  # noqa: S608 - names from above
 
 
-def test_one_network_does_not_fill_the_queue(somewhere: Somewhere, ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_network_cannot_fill_the_hashing_queue(
+    somewhere: Somewhere, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
     is_over = threading.Event()
     let_in: list[str] = []
 

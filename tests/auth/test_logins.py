@@ -1,3 +1,5 @@
+"""Registration, login and access to the account."""
+
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -11,7 +13,7 @@ from tests.fixtures.database import Sql
 from tests.fixtures.services import AUTH, PASSWORD, User, assert_problem, login, register
 
 
-def test_register_gives_an_ordinary_active_account(auth_client: TestClient, sql: Sql) -> None:
+def test_registration_creates_active_account_of_role_user(auth_client: TestClient, sql: Sql) -> None:
     response = register(auth_client, "ada", full_name="Ada Lovelace")
     assert response.status_code == 201
     account = response.json()
@@ -29,7 +31,7 @@ def test_register_gives_an_ordinary_active_account(auth_client: TestClient, sql:
     }
 
 
-def test_the_password_is_stored_hashed_and_told_to_nobody(auth_client: TestClient, sql: Sql) -> None:
+def test_password_is_stored_hashed_and_never_returned(auth_client: TestClient, sql: Sql) -> None:
     response = register(auth_client, "ada")
     assert PASSWORD not in response.text
     stored = sql.value("SELECT password_hash FROM users")
@@ -38,7 +40,7 @@ def test_the_password_is_stored_hashed_and_told_to_nobody(auth_client: TestClien
 
 
 @pytest.mark.parametrize("field", ["role", "is_active", "is_verified", "id", "password_hash", "preferences"])
-def test_nobody_chooses_their_own_rights(auth_client: TestClient, sql: Sql, field: str) -> None:
+def test_registration_cannot_set_role_or_state(auth_client: TestClient, sql: Sql, field: str) -> None:
     problem = assert_problem(register(auth_client, "ada", **{field: "admin"}), 422, "validation_error")
     assert problem["errors"][0]["field"] == f"body.{field}"
     assert sql.value("SELECT count(*) FROM users") == 0
@@ -53,7 +55,7 @@ def test_nobody_chooses_their_own_rights(auth_client: TestClient, sql: Sql, fiel
         pytest.param({"username": "ADA"}, "username", id="name in another case"),
     ],
 )
-def test_addresses_and_names_are_unique_whatever_their_case(
+def test_addresses_and_usernames_are_unique_ignoring_case(
     auth_client: TestClient, ada: User, fields: dict[str, str], taken: str
 ) -> None:
     body = {"email": "other@example.com", "username": "other", "password": PASSWORD} | fields
@@ -82,13 +84,13 @@ def test_addresses_and_names_are_unique_whatever_their_case(
     ],
     ids=lambda value: repr(value)[:20],
 )
-def test_fields_out_of_bounds_are_refused(auth_client: TestClient, field: str, value: object) -> None:
+def test_invalid_fields_are_refused(auth_client: TestClient, field: str, value: object) -> None:
     problem = assert_problem(register(auth_client, "ada", **{field: value}), 422, "validation_error")
     assert [error["field"] for error in problem["errors"]] == [f"body.{field}"]
 
 
 @pytest.mark.parametrize("name", ["ada", "ADA", "ada@example.com", "Ada@Example.com"])
-def test_login_takes_name_or_address_in_any_case(auth_client: TestClient, ada: User, name: str) -> None:
+def test_login_accepts_username_or_address_in_any_case(auth_client: TestClient, ada: User, name: str) -> None:
     response = login(auth_client, name)
     assert response.status_code == 200
     tokens = response.json()
@@ -97,7 +99,7 @@ def test_login_takes_name_or_address_in_any_case(auth_client: TestClient, ada: U
     assert response.headers["Cache-Control"] == "no-store"
 
 
-def test_login_is_a_session_with_a_hashed_refresh_token(auth_client: TestClient, sql: Sql, ada: User) -> None:
+def test_login_stores_session_with_hashed_refresh_token(auth_client: TestClient, sql: Sql, ada: User) -> None:
     (session,) = sql.rows("SELECT * FROM auth_sessions")
     assert bytes(session["token_hash"]) == hash_token(ada.refresh_token)
     assert session["user_agent"] == "testclient"
@@ -106,7 +108,7 @@ def test_login_is_a_session_with_a_hashed_refresh_token(auth_client: TestClient,
     assert abs((sql.value("SELECT last_login FROM users") - datetime.now(UTC)).total_seconds()) < 60
 
 
-def test_wrong_password_and_unknown_user_get_the_same_answer(auth_client: TestClient, ada: User) -> None:
+def test_wrong_password_and_unknown_user_get_same_response(auth_client: TestClient, ada: User) -> None:
     answers = [login(auth_client, "ada", "wrong password"), login(auth_client, "nobody", "wrong password")]
     problems = [assert_problem(answer, 401, "invalid_credentials") for answer in answers]
     assert [answer.headers["WWW-Authenticate"] for answer in answers] == ["Bearer", "Bearer"]
@@ -115,13 +117,13 @@ def test_wrong_password_and_unknown_user_get_the_same_answer(auth_client: TestCl
     assert problems[0] == problems[1]
 
 
-def test_a_disabled_account_cannot_log_in(auth_client: TestClient, sql: Sql, ada: User) -> None:
+def test_disabled_account_cannot_log_in(auth_client: TestClient, sql: Sql, ada: User) -> None:
     sql.do("UPDATE users SET is_active = false")
     assert_problem(login(auth_client, "ada"), 401, "invalid_credentials")
 
 
 @pytest.mark.parametrize("name", ["%", "_da", "ad%", "a_a@example.com", "' OR 1=1 --"])
-def test_a_login_name_is_no_pattern(auth_client: TestClient, ada: User, name: str) -> None:
+def test_login_name_is_matched_literally(auth_client: TestClient, ada: User, name: str) -> None:
     assert_problem(login(auth_client, name), 401, "invalid_credentials")
 
 
@@ -137,11 +139,11 @@ def test_a_login_name_is_no_pattern(auth_client: TestClient, ada: User, name: st
         pytest.param({"username": "ada", "password": PASSWORD, "grant_type": "implicit"}, id="other grant"),
     ],
 )
-def test_a_broken_login_form_is_refused(auth_client: TestClient, ada: User, form: dict[str, str]) -> None:
+def test_invalid_login_form_is_refused(auth_client: TestClient, ada: User, form: dict[str, str]) -> None:
     assert_problem(auth_client.post(f"{AUTH}/login", data=form), 422, "validation_error")
 
 
-def test_me_is_the_account_of_the_token(auth_client: TestClient, ada: User, bob: User) -> None:
+def test_me_returns_account_of_token(auth_client: TestClient, ada: User, bob: User) -> None:
     response = auth_client.get(f"{AUTH}/me", headers=bob.headers)
     assert response.status_code == 200
     assert (response.json()["id"], response.json()["username"]) == (bob.id, "bob")
@@ -158,13 +160,13 @@ def test_me_is_the_account_of_the_token(auth_client: TestClient, ada: User, bob:
         pytest.param({"Authorization": b"Bearer \xff\xfe"}, id="not ascii"),
     ],
 )
-def test_without_a_good_token_there_is_no_account(auth_client: TestClient, headers: dict[str, str]) -> None:
+def test_me_requires_valid_token(auth_client: TestClient, headers: dict[str, str]) -> None:
     response = auth_client.get(f"{AUTH}/me", headers=headers)
     assert_problem(response, 401, "unauthorized")
     assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
-def test_a_refresh_token_is_no_access_token(auth_client: TestClient, ada: User) -> None:
+def test_refresh_token_is_refused_as_access_token(auth_client: TestClient, ada: User) -> None:
     response = auth_client.get(f"{AUTH}/me", headers={"Authorization": f"Bearer {ada.refresh_token}"})
     assert_problem(response, 401, "unauthorized")
 
@@ -178,7 +180,7 @@ def test_a_refresh_token_is_no_access_token(auth_client: TestClient, ada: User) 
         pytest.param("DELETE FROM users", id="account erased"),
     ],
 )
-def test_a_token_is_void_at_once_on_every_service(
+def test_invalidated_token_is_refused_on_every_service(
     auth_client: TestClient, chat_client: TestClient, admin_client: TestClient, sql: Sql, admin: User, change: str
 ) -> None:
     requests = [(auth_client, "/api/v1/auth/me"), (chat_client, "/api/v1/chat/sessions")]
@@ -189,7 +191,7 @@ def test_a_token_is_void_at_once_on_every_service(
         assert_problem(client.get(path, headers=admin.headers), 401, "unauthorized")
 
 
-def test_a_token_of_one_login_does_not_work_with_another_account(
+def test_token_with_login_of_another_account_is_refused(
     auth_client: TestClient, settings: Settings, ada: User, bob: User
 ) -> None:
     claims = jwt.get_unverified_claims(ada.access_token) | {"sub": bob.id}
@@ -197,7 +199,7 @@ def test_a_token_of_one_login_does_not_work_with_another_account(
     assert_problem(auth_client.get(f"{AUTH}/me", headers={"Authorization": f"Bearer {forged}"}), 401, "unauthorized")
 
 
-def test_of_two_registrations_at_once_one_succeeds(auth_client: TestClient, sql: Sql) -> None:
+def test_one_of_concurrent_registrations_succeeds(auth_client: TestClient, sql: Sql) -> None:
     with ThreadPoolExecutor(8) as pool:
         statuses = sorted(
             response.status_code for response in pool.map(lambda _: register(auth_client, "ada"), range(8))

@@ -1,4 +1,4 @@
-"""Passwords: what is accepted, how they change, how they are stored."""
+"""Passwords: rules, hashing, changes."""
 
 import unicodedata
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def change(client: TestClient, user: User, current: str, new: str) -> Response:
         pytest.param("päßwörter", id="umlauts"),
     ],
 )
-def test_every_character_of_a_password_counts(auth_client: TestClient, sql: Sql, password: str) -> None:
+def test_passwords_are_not_truncated(auth_client: TestClient, sql: Sql, password: str) -> None:
     assert register(auth_client, "ada", password=password).status_code == 201
     assert login(auth_client, "ada", password).status_code == 200
     for wrong in (password[:-1] + "z", password[:-1], password[:72] + "z" * len(password[72:]) + "z"):
@@ -47,7 +47,7 @@ def test_every_character_of_a_password_counts(auth_client: TestClient, sql: Sql,
         pytest.param("", 422, id="empty"),
     ],
 )
-def test_other_passwords_are_refused_everywhere(
+def test_invalid_passwords_are_refused_by_every_operation(
     auth_client: TestClient, sql: Sql, ada: User, password: str, status: int
 ) -> None:
     assert_problem(register(auth_client, "bob", password=password), status)
@@ -58,7 +58,7 @@ def test_other_passwords_are_refused_everywhere(
 
 
 @pytest.mark.parametrize("password", ["password", "PASSWORD", "12345678", "Iloveyou", "qwertyuiop"])
-def test_the_most_common_passwords_are_refused(auth_client: TestClient, sql: Sql, ada: User, password: str) -> None:
+def test_common_passwords_are_refused(auth_client: TestClient, sql: Sql, ada: User, password: str) -> None:
     for response in (
         register(auth_client, "bob", password=password),
         change(auth_client, ada, PASSWORD, password),
@@ -67,14 +67,14 @@ def test_the_most_common_passwords_are_refused(auth_client: TestClient, sql: Sql
         assert problem["errors"][0]["code"] == "common_password"
 
 
-def test_the_same_characters_match_however_they_were_composed(auth_client: TestClient, sql: Sql) -> None:
+def test_passwords_are_compared_in_normalized_form(auth_client: TestClient, sql: Sql) -> None:
     composed, decomposed = (unicodedata.normalize(form, "Ångström ünïcode") for form in ("NFC", "NFD"))
     assert composed != decomposed
     assert register(auth_client, "ada", password=composed).status_code == 201
     assert login(auth_client, "ada", decomposed).status_code == 200
 
 
-def test_a_changed_password_counts_from_now_on_and_ends_the_other_logins(
+def test_password_change_takes_effect_and_ends_other_logins(
     auth_client: TestClient, sql: Sql, ada: User, log_in_again: Callable[[User], User]
 ) -> None:
     phone = log_in_again(ada)
@@ -87,14 +87,14 @@ def test_a_changed_password_counts_from_now_on_and_ends_the_other_logins(
     assert entry == {"actor_id": ada.id, "details": {"logins_ended": 1}}
 
 
-def test_without_the_current_password_it_does_not_change(auth_client: TestClient, sql: Sql, ada: User) -> None:
+def test_password_change_requires_current_password(auth_client: TestClient, sql: Sql, ada: User) -> None:
     assert_problem(change(auth_client, ada, "wrong password", OTHER), 400, "wrong_password")
     assert login(auth_client, "ada").status_code == 200
     (entry,) = sql.rows("SELECT actor_id::text, outcome FROM audit_log WHERE action = 'password.confirmation'")
     assert entry == {"actor_id": ada.id, "outcome": "refused"}
 
 
-def test_a_stolen_token_does_not_guess_the_password(auth_client: TestClient, sql: Sql, ada: User) -> None:
+def test_attempts_at_current_password_are_limited(auth_client: TestClient, sql: Sql, ada: User) -> None:
     for _ in range(10):
         assert_problem(change(auth_client, ada, "wrong password", OTHER), 400, "wrong_password")
     for current in ("wrong password", PASSWORD):
@@ -105,7 +105,7 @@ def test_a_stolen_token_does_not_guess_the_password(auth_client: TestClient, sql
     assert login(auth_client, "ada").status_code == 200
 
 
-def test_a_hash_of_old_parameters_is_renewed_at_login(auth_client: TestClient, sql: Sql, ada: User) -> None:
+def test_outdated_hash_is_replaced_at_login(auth_client: TestClient, sql: Sql, ada: User) -> None:
     weak = argon2.using(type="ID", memory_cost=32, time_cost=1, parallelism=1).hash(PASSWORD)
     sql.do("UPDATE users SET password_hash = %s", [weak])
     assert login(auth_client, "ada", "wrong password").status_code == 401

@@ -1,3 +1,5 @@
+"""Profile updates."""
+
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,7 +14,7 @@ def put(client: TestClient, user: User, body: object) -> Response:
     return client.put(f"{AUTH}/profile", json=body, headers=user.headers)
 
 
-def test_what_is_named_changes_and_the_rest_stays(auth_client: TestClient, ada: User) -> None:
+def test_update_changes_given_fields_only(auth_client: TestClient, ada: User) -> None:
     before = auth_client.get(f"{AUTH}/me", headers=ada.headers).json()
     response = put(auth_client, ada, {"full_name": " Ada Lovelace ", "preferences": {"theme": "dark", "n": [1, None]}})
     assert response.status_code == 200
@@ -24,7 +26,7 @@ def test_what_is_named_changes_and_the_rest_stays(auth_client: TestClient, ada: 
     assert login(auth_client, "ada").status_code == 401
 
 
-def test_null_clears_the_full_name_and_nothing_else_can_be_null(auth_client: TestClient, ada: User) -> None:
+def test_null_clears_full_name_and_is_refused_for_other_fields(auth_client: TestClient, ada: User) -> None:
     put(auth_client, ada, {"full_name": "Ada"})
     assert put(auth_client, ada, {"full_name": None}).json()["full_name"] is None
     for field in ("username", "preferences"):
@@ -39,18 +41,20 @@ def test_preferences_are_replaced_as_a_whole(auth_client: TestClient, ada: User)
 
 
 @pytest.mark.parametrize("name", ["bob", "BOB"])
-def test_another_account_s_name_is_taken(auth_client: TestClient, ada: User, bob: User, sql: Sql, name: str) -> None:
+def test_username_of_another_account_is_refused(
+    auth_client: TestClient, ada: User, bob: User, sql: Sql, name: str
+) -> None:
     problem = assert_problem(put(auth_client, ada, {"username": name, "full_name": "x"}), 400, "already_registered")
     assert problem["errors"][0]["field"] == "body.username"
     assert sql.value("SELECT full_name FROM users WHERE username = 'ada'") is None
     assert sql.value("SELECT count(*) FROM audit_log WHERE action = 'profile.updated'") == 0
 
 
-def test_one_s_own_name_may_be_spelled_differently(auth_client: TestClient, ada: User) -> None:
+def test_case_of_own_username_can_be_changed(auth_client: TestClient, ada: User) -> None:
     assert put(auth_client, ada, {"username": "Ada"}).json()["username"] == "Ada"
 
 
-def test_of_two_who_want_the_same_name_at_once_one_gets_it(auth_client: TestClient, ada: User, bob: User) -> None:
+def test_one_of_concurrent_updates_gets_the_username(auth_client: TestClient, ada: User, bob: User) -> None:
     with ThreadPoolExecutor(8) as pool:
         responses = list(pool.map(lambda user: put(auth_client, user, {"username": "queen"}), [ada, bob] * 4))
     assert {response.status_code for response in responses} == {200, 400}
@@ -72,7 +76,7 @@ def test_of_two_who_want_the_same_name_at_once_one_gets_it(auth_client: TestClie
         pytest.param({"preferences": {"a": "\x00"}}, id="nul in the preferences"),
     ],
 )
-def test_a_broken_change_is_refused(auth_client: TestClient, ada: User, sql: Sql, body: object) -> None:
+def test_invalid_update_is_refused(auth_client: TestClient, ada: User, sql: Sql, body: object) -> None:
     assert_problem(put(auth_client, ada, body), 422, "validation_error")
     assert sql.value("SELECT count(*) FROM audit_log WHERE action = 'profile.updated'") == 0
 
@@ -80,14 +84,14 @@ def test_a_broken_change_is_refused(auth_client: TestClient, ada: User, sql: Sql
 @pytest.mark.parametrize(
     "field", ["role", "is_active", "is_verified", "is_admin", "id", "uuid", "email", "created_at", "password_hash"]
 )
-def test_nobody_changes_what_is_not_theirs_to_change(auth_client: TestClient, ada: User, sql: Sql, field: str) -> None:
+def test_protected_fields_are_refused(auth_client: TestClient, ada: User, sql: Sql, field: str) -> None:
     before = sql.rows("SELECT * FROM users")
     problem = assert_problem(put(auth_client, ada, {"full_name": "x", field: "admin"}), 422, "validation_error")
     assert problem["errors"][0]["field"] == f"body.{field}"
     assert sql.rows("SELECT * FROM users") == before
 
 
-def test_the_audit_log_names_the_fields_and_not_their_values(auth_client: TestClient, ada: User, sql: Sql) -> None:
+def test_audit_log_contains_field_names_without_values(auth_client: TestClient, ada: User, sql: Sql) -> None:
     put(auth_client, ada, {"full_name": "canary", "username": "canary2", "preferences": {"canary3": "canary4"}})
     (entry,) = sql.rows("SELECT * FROM audit_log WHERE action = 'profile.updated'")
     assert (str(entry["actor_id"]), str(entry["target_id"]), entry["outcome"]) == (ada.id, ada.id, "done")

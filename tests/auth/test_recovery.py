@@ -1,4 +1,4 @@
-"""Links in mails: forgotten passwords and unproved addresses."""
+"""Password reset and email verification by links in emails."""
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -98,9 +98,7 @@ def entries(sql: Sql, action: str) -> list[dict[str, Any]]:
     return sql.rows("SELECT * FROM audit_log WHERE action = %s", [action])
 
 
-def test_a_forgotten_password_is_replaced_by_mail(
-    auth_client: TestClient, mailbox: Mailbox, sql: Sql, ada: User
-) -> None:
+def test_password_is_reset_by_emailed_link(auth_client: TestClient, mailbox: Mailbox, sql: Sql, ada: User) -> None:
     assert forgot(auth_client).status_code == 202
     (mail,) = mailbox.mails()
     assert mail["To"] == ADDRESS
@@ -127,7 +125,7 @@ def test_a_forgotten_password_is_replaced_by_mail(
     assert (notice["To"], "password was changed" in notice["Subject"]) == (ADDRESS, True)
 
 
-def test_an_address_is_verified_by_mail(auth_client: TestClient, mailbox: Mailbox, sql: Sql, ada: User) -> None:
+def test_address_is_verified_by_emailed_link(auth_client: TestClient, mailbox: Mailbox, sql: Sql, ada: User) -> None:
     assert resend(auth_client).status_code == 202
     (mail,) = mailbox.mails()
     token = token_of(mail)
@@ -140,7 +138,7 @@ def test_an_address_is_verified_by_mail(auth_client: TestClient, mailbox: Mailbo
 
 
 @pytest.mark.parametrize("ask", [forgot, resend])
-def test_the_answer_does_not_tell_whether_there_is_an_account(
+def test_response_does_not_reveal_whether_account_exists(
     auth_client: TestClient, mailbox: Mailbox, sql: Sql, ada: User, bob: User, ask: Ask
 ) -> None:
     sql.do("UPDATE users SET is_active = false WHERE username = 'bob'")
@@ -159,7 +157,7 @@ async def own_database(settings: Settings) -> AsyncIterator[Database]:
 
 
 @pytest.mark.parametrize("kind", ["verify_email", "reset_password"])
-async def test_postgresql_does_the_same_whether_there_is_an_account_or_not(
+async def test_same_statements_run_whether_or_not_account_exists(
     auth_client: TestClient, ada: User, own_database: Database, kind: Literal["verify_email", "reset_password"]
 ) -> None:
     statements: list[str] = []
@@ -178,7 +176,7 @@ async def test_postgresql_does_the_same_whether_there_is_an_account_or_not(
     assert [statement.split()[2] for statement in seen[0]] == ["login_throttles", "login_throttles", "outgoing_mails"]
 
 
-def test_a_host_header_changes_nothing(auth_client: TestClient, mailbox: Mailbox, ada: User) -> None:
+def test_host_headers_do_not_change_link(auth_client: TestClient, mailbox: Mailbox, ada: User) -> None:
     headers = {
         "Host": "evil.example",
         "X-Forwarded-Host": "evil.example",
@@ -194,7 +192,7 @@ def test_a_host_header_changes_nothing(auth_client: TestClient, mailbox: Mailbox
 
 
 @pytest.mark.parametrize("use", [reset, verify])
-def test_bad_tokens_get_one_answer_and_cost_no_hash(
+def test_invalid_tokens_get_same_response_without_hashing(
     auth_client: TestClient, mailbox: Mailbox, sql: Sql, ada: User, use: Use, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (forgot if use is reset else resend)(auth_client)
@@ -221,7 +219,7 @@ def test_bad_tokens_get_one_answer_and_cost_no_hash(
     assert problems == [problems[0]] * 5
 
 
-def test_a_used_token_gets_the_same_answer(auth_client: TestClient, mailbox: Mailbox, ada: User) -> None:
+def test_used_token_gets_same_response_as_unknown_one(auth_client: TestClient, mailbox: Mailbox, ada: User) -> None:
     token = reset_token(auth_client, mailbox)
     assert reset(auth_client, token).status_code == 200
     used, unknown = (assert_problem(reset(auth_client, one), 400, "invalid_token") for one in (token, "x" * 43))
@@ -229,7 +227,7 @@ def test_a_used_token_gets_the_same_answer(auth_client: TestClient, mailbox: Mai
 
 
 @pytest.mark.parametrize("use", [reset, verify])
-def test_of_many_that_use_a_token_at_once_one_succeeds(
+def test_one_of_concurrent_uses_of_token_succeeds(
     auth_client: TestClient, mailbox: Mailbox, sql: Sql, ada: User, use: Use
 ) -> None:
     (forgot if use is reset else resend)(auth_client)
@@ -240,7 +238,7 @@ def test_of_many_that_use_a_token_at_once_one_succeeds(
     assert len(entries(sql, "password.reset") + entries(sql, "email.verified")) == 1
 
 
-def test_a_reset_voids_the_other_links_also_one_used_at_the_same_moment(
+def test_reset_invalidates_other_links_even_if_used_concurrently(
     auth_client: TestClient, mailbox: Mailbox, ada: User
 ) -> None:
     for _ in range(2):
@@ -256,7 +254,7 @@ def test_a_reset_voids_the_other_links_also_one_used_at_the_same_moment(
     assert_problem(verify(auth_client, verification), 400, "invalid_token")
 
 
-def test_a_reset_that_fails_leaves_the_token_good(
+def test_failed_reset_keeps_token_valid(
     auth_client: TestClient, mailbox: Mailbox, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = reset_token(auth_client, mailbox)
@@ -273,7 +271,7 @@ def test_a_reset_that_fails_leaves_the_token_good(
 
 
 @pytest.mark.parametrize("is_verified", [False, True])
-def test_keys_go_with_the_reset(
+def test_reset_deletes_api_keys(
     auth_client: TestClient,
     mailbox: Mailbox,
     sql: Sql,
@@ -287,7 +285,7 @@ def test_keys_go_with_the_reset(
     assert sql.value("SELECT count(*) FROM api_keys") == 0
 
 
-def test_a_reset_ends_a_lockout(auth_client: TestClient, mailbox: Mailbox, settings: Settings, ada: User) -> None:
+def test_reset_ends_lockout(auth_client: TestClient, mailbox: Mailbox, settings: Settings, ada: User) -> None:
     for _ in range(settings.LOGIN_ATTEMPTS_PER_ACCOUNT + 1):
         blocked = login(auth_client, "ada", "wrong password")
     assert_problem(blocked, 429, "too_many_attempts")
@@ -295,7 +293,7 @@ def test_a_reset_ends_a_lockout(auth_client: TestClient, mailbox: Mailbox, setti
     assert login(auth_client, "ada", NEW_PASSWORD).status_code == 200
 
 
-def test_a_mailbox_is_not_flooded(auth_client: TestClient, mailbox: Mailbox, ada: User, bob: User) -> None:
+def test_emails_per_recipient_are_limited(auth_client: TestClient, mailbox: Mailbox, ada: User, bob: User) -> None:
     spellings = [ADDRESS, "ADA@example.com", "Ada@Example.com", "aDA@EXAMPLE.COM", ADDRESS]
     answers = [forgot(auth_client, spelling) for spelling in spellings]
     assert len({(answer.status_code, answer.text) for answer in answers}) == 1
@@ -305,7 +303,7 @@ def test_a_mailbox_is_not_flooded(auth_client: TestClient, mailbox: Mailbox, ada
     assert [mail["To"] for mail in mailbox.mails()[3:]] == [ADDRESS, bob.email]
 
 
-def test_letters_that_are_the_same_to_postgresql_do_not_multiply_mail(
+def test_spellings_of_an_address_share_its_email_limit(
     auth_client: TestClient, mailbox: Mailbox, newcomer: Callable[[str], User]
 ) -> None:
     newcomer("iris")
@@ -314,7 +312,7 @@ def test_letters_that_are_the_same_to_postgresql_do_not_multiply_mail(
     assert [mail["To"] for mail in mailbox.mails()] == ["iris@example.com"] * MAX_EMAILS_PER_RECIPIENT
 
 
-def test_an_hour_later_mail_comes_again(auth_client: TestClient, mailbox: Mailbox, sql: Sql, ada: User) -> None:
+def test_email_limit_ends_with_its_window(auth_client: TestClient, mailbox: Mailbox, sql: Sql, ada: User) -> None:
     for _ in range(MAX_EMAILS_PER_RECIPIENT + 1):
         forgot(auth_client)
     mailbox.settle()
@@ -327,7 +325,7 @@ def test_an_hour_later_mail_comes_again(auth_client: TestClient, mailbox: Mailbo
     assert len(mailbox.mails()) == MAX_EMAILS_PER_RECIPIENT + 1
 
 
-def test_one_network_gets_only_so_much_mail_sent(auth_client: TestClient, sql: Sql) -> None:
+def test_emails_per_network_are_limited(auth_client: TestClient, sql: Sql) -> None:
     for number in range(MAX_EMAILS_PER_NETWORK):
         ask = forgot if number % 2 else resend
         assert ask(auth_client, f"user{number}@example.com").status_code == 202
@@ -337,7 +335,7 @@ def test_one_network_gets_only_so_much_mail_sent(auth_client: TestClient, sql: S
     assert sql.value("SELECT attempts FROM login_throttles WHERE key ^@ 'mail-from:'") == MAX_EMAILS_PER_NETWORK + 1
 
 
-def test_throttles_and_logs_hold_neither_addresses_nor_tokens(
+def test_counters_and_logs_contain_neither_addresses_nor_tokens(
     auth_client: TestClient, mailbox: Mailbox, sql: Sql, ada: User, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -352,18 +350,18 @@ def test_throttles_and_logs_hold_neither_addresses_nor_tokens(
 
 @pytest.mark.parametrize("token", ["", "x" * 201, "\x00", 5, None], ids=repr)
 @pytest.mark.parametrize("use", [reset, verify])
-def test_what_is_no_token_is_refused(auth_client: TestClient, use: Use, token: object) -> None:
+def test_malformed_token_is_refused(auth_client: TestClient, use: Use, token: object) -> None:
     assert_problem(use(auth_client, token), 422, "validation_error")
 
 
 @pytest.mark.parametrize("ask", [forgot, resend])
 @pytest.mark.parametrize("address", ["ada", "ada@example.com\r\nBcc: eve@example.com", "a" * 250 + "@b.com", ""])
-def test_what_is_no_address_is_refused(auth_client: TestClient, ask: Ask, address: str) -> None:
+def test_malformed_address_is_refused(auth_client: TestClient, ask: Ask, address: str) -> None:
     assert_problem(ask(auth_client, address), 422, "validation_error")
 
 
 @pytest.mark.parametrize("ask", [forgot, resend])
-def test_without_mail_there_are_no_links(
+def test_link_requests_are_refused_when_email_is_disabled(
     settings: Settings, sql: Sql, auth_client: TestClient, ada: User, ask: Ask
 ) -> None:
     with TestClient(auth_main.create(settings)) as client:

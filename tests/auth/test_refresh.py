@@ -1,4 +1,4 @@
-"""Refresh tokens: each works once, and a copy ends the login."""
+"""Refresh token rotation, logout and the list of logins."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +29,7 @@ def age_last_exchange(sql: Sql, seconds: int) -> None:
     sql.do("UPDATE auth_sessions SET rotated_at = rotated_at - make_interval(secs => %s)", [seconds])
 
 
-def test_a_refresh_token_is_exchanged_for_its_successor_and_an_access_token(auth_client: TestClient, ada: User) -> None:
+def test_refresh_returns_successor_and_access_token(auth_client: TestClient, ada: User) -> None:
     response = refresh(auth_client, ada.refresh_token)
     assert response.status_code == 200
     tokens = response.json()
@@ -41,15 +41,13 @@ def test_a_refresh_token_is_exchanged_for_its_successor_and_an_access_token(auth
     assert auth_client.get(f"{AUTH}/me", headers=ada.headers).status_code == 200
 
 
-def test_a_login_lives_on_as_long_as_it_is_used(auth_client: TestClient, sql: Sql, ada: User) -> None:
+def test_refresh_extends_login(auth_client: TestClient, sql: Sql, ada: User) -> None:
     sql.do("UPDATE auth_sessions SET expires_at = now() + interval '1 minute'")
     renewed(auth_client, ada.refresh_token)
     assert sql.value("SELECT expires_at > now() + interval '6 days' FROM auth_sessions")
 
 
-def test_the_last_token_may_be_sent_again_for_ten_seconds_and_gets_the_same_successor(
-    auth_client: TestClient, sql: Sql, ada: User
-) -> None:
+def test_last_token_gets_same_successor_within_ten_seconds(auth_client: TestClient, sql: Sql, ada: User) -> None:
     successor = renewed(auth_client, ada.refresh_token)
     age_last_exchange(sql, 9)
     assert renewed(auth_client, ada.refresh_token) == successor
@@ -65,21 +63,21 @@ def assert_ended_as_replayed(auth_client: TestClient, sql: Sql, ada: User, *toke
     assert entry == {"target_id": UUID(ada.id), "outcome": "refused"}
 
 
-def test_after_ten_seconds_the_last_token_ends_the_login(auth_client: TestClient, sql: Sql, ada: User) -> None:
+def test_reuse_of_last_token_after_ten_seconds_ends_login(auth_client: TestClient, sql: Sql, ada: User) -> None:
     successor = renewed(auth_client, ada.refresh_token)
     age_last_exchange(sql, 11)
     assert_problem(refresh(auth_client, ada.refresh_token), 401, "invalid_refresh_token")
     assert_ended_as_replayed(auth_client, sql, ada, ada.refresh_token, successor)
 
 
-def test_an_older_token_ends_the_login_at_any_time(auth_client: TestClient, sql: Sql, ada: User) -> None:
+def test_reuse_of_older_token_ends_login(auth_client: TestClient, sql: Sql, ada: User) -> None:
     parent = renewed(auth_client, ada.refresh_token)
     child = renewed(auth_client, parent)
     assert_problem(refresh(auth_client, ada.refresh_token), 401, "invalid_refresh_token")
     assert_ended_as_replayed(auth_client, sql, ada, ada.refresh_token, parent, child)
 
 
-def test_a_restart_revives_nothing(auth_client: TestClient, sql: Sql, settings: Settings, ada: User) -> None:
+def test_restart_does_not_restore_used_tokens(auth_client: TestClient, sql: Sql, settings: Settings, ada: User) -> None:
     successor = renewed(auth_client, ada.refresh_token)
     age_last_exchange(sql, 11)
     with TestClient(auth_main.create(settings)) as restarted:
@@ -88,7 +86,7 @@ def test_a_restart_revives_nothing(auth_client: TestClient, sql: Sql, settings: 
         assert_problem(restarted.get(f"{AUTH}/me", headers=ada.headers), 401)
 
 
-def test_an_invented_token_of_a_known_login_ends_nothing(auth_client: TestClient, sql: Sql, ada: User) -> None:
+def test_forged_token_does_not_end_login(auth_client: TestClient, sql: Sql, ada: User) -> None:
     session = sql.value("SELECT uuid FROM auth_sessions")
     invented = RefreshTokens.from_secret("an attacker does not have the key").issue(session)
     assert_problem(refresh(auth_client, invented), 401, "invalid_refresh_token")
@@ -105,7 +103,7 @@ def test_an_invented_token_of_a_known_login_ends_nothing(auth_client: TestClient
         pytest.param("DELETE FROM users", id="account erased"),
     ],
 )
-def test_what_is_over_is_not_renewed(auth_client: TestClient, sql: Sql, ada: User, change: str) -> None:
+def test_ended_login_cannot_be_refreshed(auth_client: TestClient, sql: Sql, ada: User, change: str) -> None:
     successor = renewed(auth_client, ada.refresh_token)
     sql.do(change)
     answers = [refresh(auth_client, token) for token in (successor, ada.refresh_token)]
@@ -117,15 +115,15 @@ def test_what_is_over_is_not_renewed(auth_client: TestClient, sql: Sql, ada: Use
 
 
 @pytest.mark.parametrize("token", ["x", "a.b.c", "A" * 86, "=" * 86, "é" * 20, "../../etc", "A" * 200])
-def test_what_was_never_a_refresh_token_is_refused(auth_client: TestClient, ada: User, token: str) -> None:
+def test_malformed_refresh_token_is_refused(auth_client: TestClient, ada: User, token: str) -> None:
     assert_problem(refresh(auth_client, token), 401, "invalid_refresh_token")
 
 
-def test_an_access_token_is_no_refresh_token(auth_client: TestClient, ada: User) -> None:
+def test_access_token_is_refused_as_refresh_token(auth_client: TestClient, ada: User) -> None:
     assert refresh(auth_client, ada.access_token).status_code in {401, 422}
 
 
-def test_of_twenty_at_once_one_rotates_and_all_get_the_same_successor(
+def test_twenty_concurrent_refreshes_rotate_once_and_get_same_successor(
     auth_client: TestClient, sql: Sql, ada: User
 ) -> None:
     sql.do(
@@ -148,7 +146,7 @@ def test_of_twenty_at_once_one_rotates_and_all_get_the_same_successor(
 
 
 @pytest.mark.parametrize("path", ["/logout", "/logout-all"])
-def test_logout_holds_at_once_on_every_service(
+def test_logout_revokes_tokens_on_every_service(
     auth_client: TestClient, chat_client: TestClient, admin_client: TestClient, admin: User, path: str
 ) -> None:
     routes = [(auth_client, f"{AUTH}/me"), (chat_client, f"{CHAT}/sessions"), (admin_client, f"{ADMIN}/overview")]
@@ -159,7 +157,7 @@ def test_logout_holds_at_once_on_every_service(
     assert_problem(refresh(auth_client, admin.refresh_token), 401, "invalid_refresh_token")
 
 
-def test_logout_ends_one_login_and_logout_all_every_one(
+def test_logout_ends_one_login_and_logout_all_ends_all(
     auth_client: TestClient, sql: Sql, ada: User, log_in_again: Callable[[User], User]
 ) -> None:
     second, third = log_in_again(ada), log_in_again(ada)
@@ -174,7 +172,7 @@ def test_logout_ends_one_login_and_logout_all_every_one(
     assert [row["action"] for row in actions] == ["login.ended", "login.all_ended"]
 
 
-def test_devices_are_listed_and_can_be_removed(
+def test_logins_are_listed_and_can_be_removed(
     auth_client: TestClient, ada: User, bob: User, log_in_again: Callable[[User], User]
 ) -> None:
     phone = log_in_again(ada)

@@ -1,4 +1,4 @@
-"""Registration where addresses must be verified: the answer tells nobody what is taken."""
+"""Registration with mandatory verification, which does not reveal registered addresses."""
 
 from collections.abc import Iterator
 from email import message_from_bytes, policy
@@ -45,7 +45,7 @@ def wait_for_mails(directory: Path, sql: Sql, count: int) -> list[EmailMessage]:
     return mails
 
 
-def test_every_registration_gets_the_same_answer_and_the_owner_of_the_address_gets_a_mail(
+def test_every_registration_gets_same_response_and_owner_gets_email(
     strict: TestClient, sql: Sql, mail_directory: Path
 ) -> None:
     answers = [
@@ -66,7 +66,7 @@ def test_every_registration_gets_the_same_answer_and_the_owner_of_the_address_ge
     assert sql.value("SELECT count(*) FROM users") == 2
 
 
-def test_the_password_of_an_unverified_account_is_wrong_for_everybody(strict: TestClient, sql: Sql) -> None:
+def test_unverified_account_gets_same_response_as_unknown_one(strict: TestClient, sql: Sql) -> None:
     register(strict, "ada")
     problems = [assert_problem(login(strict, name), 401, "invalid_credentials") for name in ("ada", "nobody")]
     for problem in problems:
@@ -76,7 +76,7 @@ def test_the_password_of_an_unverified_account_is_wrong_for_everybody(strict: Te
     assert login(strict, "ada").status_code == 200
 
 
-def test_where_addresses_need_not_be_verified_a_registration_is_told_what_is_taken(
+def test_optional_verification_reports_taken_address(
     settings: Settings, sql: Sql, mail_directory: Path, cheap_passwords: None, strict: TestClient
 ) -> None:
     lenient = settings.model_copy(update={"MAIL_URL": f"file://{mail_directory}"})
@@ -89,7 +89,7 @@ def test_where_addresses_need_not_be_verified_a_registration_is_told_what_is_tak
     assert "Verify" in mail["Subject"]
 
 
-def test_a_changed_password_is_told_to_the_owner(strict: TestClient, sql: Sql, mail_directory: Path) -> None:
+def test_password_change_notifies_owner(strict: TestClient, sql: Sql, mail_directory: Path) -> None:
     register(strict, "ada")
     wait_for_mails(mail_directory, sql, 1)  # which verified owners would not get any more
     sql.do(VERIFY)
@@ -104,7 +104,7 @@ def test_a_changed_password_is_told_to_the_owner(strict: TestClient, sql: Sql, m
     assert any("Your password was changed" in subject for subject in subjects)
 
 
-def test_one_network_does_not_have_mail_sent_to_everybody(
+def test_registration_emails_per_network_are_limited(
     strict: TestClient, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(strict._transport, "client", ("198.51.100.1", 50000))
@@ -120,9 +120,7 @@ def verify(client: TestClient, mail: EmailMessage) -> str:
     return str(response.json()["message"])
 
 
-def test_an_account_gets_its_name_when_its_address_is_verified(
-    strict: TestClient, sql: Sql, mail_directory: Path
-) -> None:
+def test_account_gets_username_when_address_is_verified(strict: TestClient, sql: Sql, mail_directory: Path) -> None:
     register(strict, "ada")
     (mail,) = wait_for_mails(mail_directory, sql, 1)
     assert sql.value("SELECT username FROM users").startswith("user-")
@@ -133,9 +131,7 @@ def test_an_account_gets_its_name_when_its_address_is_verified(
     assert login(strict, "ada").status_code == 200
 
 
-def test_of_two_who_want_a_name_the_first_who_is_verified_gets_it(
-    strict: TestClient, sql: Sql, mail_directory: Path
-) -> None:
+def test_first_verified_account_gets_contested_username(strict: TestClient, sql: Sql, mail_directory: Path) -> None:
     register(strict, "ada", email="one@example.com")
     register(strict, "ADA", email="two@example.com")
     mails = {str(mail["To"]): mail for mail in wait_for_mails(mail_directory, sql, 2)}
@@ -148,7 +144,7 @@ def test_of_two_who_want_a_name_the_first_who_is_verified_gets_it(
 
 
 @pytest.mark.parametrize("address", ["free@example.com", "ada@example.com"], ids=["free", "taken"])
-def test_no_name_tells_whether_a_registration_made_an_account(strict: TestClient, sql: Sql, address: str) -> None:
+def test_username_does_not_reveal_result_of_registration(strict: TestClient, sql: Sql, address: str) -> None:
     for name in ("ada", "eve"):
         register(strict, name)
     sql.do(VERIFY)

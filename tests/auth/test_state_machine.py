@@ -1,4 +1,4 @@
-"""Whatever people do in whatever order, the auth service agrees with a small model of it."""
+"""Model-based test: the auth service agrees with a small model in every order of operations."""
 
 import logging
 from collections.abc import Iterator
@@ -206,7 +206,7 @@ def strict_auth(settings: Settings, cheap_passwords: None) -> Iterator[TestClien
         yield client
 
 
-def test_the_services_agree_with_the_model(
+def test_services_agree_with_model(
     strict_auth: TestClient, chat_service: TestClient, database: Sql, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)  # ten thousand access lines would drown a failure

@@ -1,4 +1,4 @@
-"""What admins see and change of accounts."""
+"""Account administration."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,9 +35,7 @@ def make_admin(sql: Sql, user: User) -> None:
     sql.do("UPDATE users SET role = 'admin' WHERE username = %s", [user.username])
 
 
-def test_an_admin_sees_everything_of_an_account_but_secrets_and_preferences(
-    auth_client: TestClient, admin: User, ada: User
-) -> None:
+def test_admin_sees_account_without_secrets_and_preferences(auth_client: TestClient, admin: User, ada: User) -> None:
     response = auth_client.get(f"{USERS}/{ada.id}", headers=admin.headers)
     assert response.status_code == 200
     account = response.json()
@@ -55,7 +53,7 @@ def test_an_admin_sees_everything_of_an_account_but_secrets_and_preferences(
     assert in_list == response.json()
 
 
-def test_the_list_is_newest_first_and_pages_do_not_overlap(auth_client: TestClient, admin: User, sql: Sql) -> None:
+def test_list_is_newest_first_and_pages_do_not_overlap(auth_client: TestClient, admin: User, sql: Sql) -> None:
     for number in range(5):
         register(auth_client, f"user{number}")
     sql.do("UPDATE users SET created_at = '2026-01-01' WHERE username <> 'user0'")  # as those of one import
@@ -90,7 +88,7 @@ def test_the_list_is_newest_first_and_pages_do_not_overlap(auth_client: TestClie
         pytest.param("", ["cy_d", "ben", "ada", "root"], id="nothing"),
     ],
 )
-def test_a_search_is_literal_in_addresses_and_names(
+def test_search_is_literal_in_addresses_and_names(
     auth_client: TestClient, admin: User, search: str, found: list[str]
 ) -> None:
     register(auth_client, "ada", full_name="Ada Lovelace")
@@ -99,7 +97,7 @@ def test_a_search_is_literal_in_addresses_and_names(
     assert listed(auth_client, admin, search=search) == found
 
 
-def test_the_list_is_narrowed_by_state_and_role(auth_client: TestClient, admin: User, ada: User, bob: User) -> None:
+def test_list_can_be_filtered_by_state_and_role(auth_client: TestClient, admin: User, ada: User, bob: User) -> None:
     change(auth_client, admin, bob.id, is_active=False)
     assert listed(auth_client, admin, is_active=True) == ["ada", "root"]
     assert listed(auth_client, admin, is_active=False) == ["bob"]
@@ -108,16 +106,14 @@ def test_the_list_is_narrowed_by_state_and_role(auth_client: TestClient, admin: 
 
 
 @pytest.mark.parametrize("fields", [{}, {"role": "user"}], ids=["read", "change"])
-def test_an_unknown_account_is_not_found(
-    auth_client: TestClient, admin: User, sql: Sql, fields: dict[str, str]
-) -> None:
+def test_unknown_account_is_not_found(auth_client: TestClient, admin: User, sql: Sql, fields: dict[str, str]) -> None:
     path = f"{USERS}/{uuid4()}"
     response = auth_client.request("PUT" if fields else "GET", path, json=fields or None, headers=admin.headers)
     assert_problem(response, 404, "not_found")
     assert entries(sql) == []
 
 
-def test_a_change_is_stored_returned_and_audited_without_personal_data(
+def test_update_is_stored_returned_and_audited_without_personal_data(
     auth_client: TestClient, admin: User, ada: User, sql: Sql
 ) -> None:
     before = auth_client.get(f"{USERS}/{ada.id}", headers=admin.headers).json()
@@ -142,7 +138,7 @@ def test_a_change_is_stored_returned_and_audited_without_personal_data(
     }
 
 
-def test_null_removes_the_name_and_absence_keeps_it(auth_client: TestClient, admin: User, ada: User) -> None:
+def test_null_removes_full_name_and_absence_keeps_it(auth_client: TestClient, admin: User, ada: User) -> None:
     change(auth_client, admin, ada.id, full_name="Ada Lovelace")
     assert change(auth_client, admin, ada.id, is_verified=True).json()["full_name"] == "Ada Lovelace"
     assert change(auth_client, admin, ada.id, full_name=None).json()["full_name"] is None
@@ -167,7 +163,7 @@ def test_null_removes_the_name_and_absence_keeps_it(auth_client: TestClient, adm
     ],
     ids=str,
 )
-def test_what_cannot_be_changed_is_refused(
+def test_invalid_update_is_refused(
     auth_client: TestClient, admin: User, ada: User, sql: Sql, fields: dict[str, Any]
 ) -> None:
     before = sql.rows("SELECT * FROM users ORDER BY id")
@@ -175,9 +171,7 @@ def test_what_cannot_be_changed_is_refused(
     assert sql.rows("SELECT * FROM users ORDER BY id") == before
 
 
-def test_a_change_that_changes_nothing_is_not_audited(
-    auth_client: TestClient, admin: User, ada: User, sql: Sql
-) -> None:
+def test_update_without_change_is_not_audited(auth_client: TestClient, admin: User, ada: User, sql: Sql) -> None:
     before = sql.rows("SELECT * FROM users ORDER BY id")
     response = change(auth_client, admin, ada.id, role="user", is_active=True, full_name=None)
     assert response.status_code == 200
@@ -187,7 +181,7 @@ def test_a_change_that_changes_nothing_is_not_audited(
     assert change(auth_client, admin, admin.id, role="admin", is_active=True).status_code == 200
 
 
-def test_a_disabled_account_is_out_for_good_on_every_service(
+def test_disabling_ends_logins_permanently_on_every_service(
     auth_client: TestClient, chat_client: TestClient, admin_client: TestClient, admin: User, ada: User, sql: Sql
 ) -> None:
     doors = [(auth_client, f"{AUTH}/me"), (chat_client, f"{CHAT}/sessions"), (admin_client, f"{ADMIN}/overview")]
@@ -209,7 +203,7 @@ def test_a_disabled_account_is_out_for_good_on_every_service(
     assert login(auth_client, "ada").status_code == 200
 
 
-def test_api_keys_rest_while_the_account_is_disabled(world: World) -> None:
+def test_api_keys_are_refused_while_account_is_disabled(world: World) -> None:
     auth_client, chat_client = world.services["auth"], world.services["chat"]
     headers = {"Authorization": f"Bearer {world.api_key(world.owner, 'chat:read')}"}
     statuses = []
@@ -219,15 +213,13 @@ def test_api_keys_rest_while_the_account_is_disabled(world: World) -> None:
     assert statuses == [401, 200]
 
 
-def test_enabling_brings_no_login_back_to_life_that_was_still_open(
-    auth_client: TestClient, admin: User, ada: User, sql: Sql
-) -> None:
+def test_enabling_does_not_restore_open_logins(auth_client: TestClient, admin: User, ada: User, sql: Sql) -> None:
     sql.do("UPDATE users SET is_active = false WHERE username = 'ada'")  # by hand, its login untouched
     change(auth_client, admin, ada.id, is_active=True)
     assert_problem(auth_client.get(f"{AUTH}/me", headers=ada.headers), 401, "unauthorized")
 
 
-def test_a_demotion_holds_at_the_next_request_on_every_service(
+def test_demotion_takes_effect_on_next_request_on_every_service(
     auth_client: TestClient, chat_client: TestClient, admin_client: TestClient, admin: User, ada: User, sql: Sql
 ) -> None:
     make_admin(sql, ada)
@@ -240,7 +232,7 @@ def test_a_demotion_holds_at_the_next_request_on_every_service(
 
 
 @pytest.mark.parametrize("fields", [{"role": "user"}, {"is_active": False}], ids=["demote", "disable"])
-def test_the_last_active_admin_stays_one(
+def test_last_active_admin_cannot_be_demoted_or_disabled(
     auth_client: TestClient, admin: User, ada: User, bob: User, sql: Sql, fields: dict[str, Any]
 ) -> None:
     make_admin(sql, bob)
@@ -277,7 +269,7 @@ def together(sql: Sql, blocker: Sql, *calls: Callable[[], Response]) -> list[int
 
 
 @pytest.mark.parametrize("fields", [{"role": "user"}, {"is_active": False}], ids=["demote", "disable"])
-def test_two_admins_cannot_remove_each_other(
+def test_two_admins_cannot_remove_each_other_concurrently(
     auth_client: TestClient, admin: User, ada: User, sql: Sql, blocker: Sql, fields: dict[str, Any]
 ) -> None:
     make_admin(sql, ada)
@@ -291,7 +283,7 @@ def test_two_admins_cannot_remove_each_other(
     assert sql.rows("SELECT username FROM users WHERE role = 'admin' AND is_active") == [{"username": "root"}]
 
 
-def test_an_admin_who_is_demoted_meanwhile_changes_nothing_more(
+def test_concurrently_demoted_admin_cannot_update(
     auth_client: TestClient, admin: User, ada: User, bob: User, sql: Sql, blocker: Sql
 ) -> None:
     make_admin(sql, ada)
@@ -306,7 +298,9 @@ def test_an_admin_who_is_demoted_meanwhile_changes_nothing_more(
     assert [entry["details"]["reason"] for entry in entries(sql) if entry["outcome"] == "refused"] == ["admin_required"]
 
 
-def test_an_entry_says_who_whom_and_from_where(auth_client: TestClient, admin: User, ada: User, sql: Sql) -> None:
+def test_audit_entry_contains_actor_target_and_origin(
+    auth_client: TestClient, admin: User, ada: User, sql: Sql
+) -> None:
     response = change(auth_client, admin, ada.id, is_verified=True)
     (entry,) = sql.rows(
         "SELECT actor_id::text, target_id::text, ip, request_id FROM audit_log WHERE action = 'user.updated'"
@@ -319,7 +313,7 @@ def test_an_entry_says_who_whom_and_from_where(auth_client: TestClient, admin: U
     }
 
 
-def test_a_change_that_cannot_be_audited_is_not_made(
+def test_update_that_cannot_be_audited_is_rolled_back(
     auth_client: TestClient, admin: User, ada: User, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object) -> None:
@@ -331,7 +325,7 @@ def test_a_change_that_cannot_be_audited_is_not_made(
     assert auth_client.get(f"{AUTH}/me", headers=ada.headers).status_code == 200
 
 
-def test_who_tries_the_doors_of_admins_is_noted(
+def test_refused_admin_access_is_audited(
     auth_client: TestClient, admin_client: TestClient, ada: User, sql: Sql
 ) -> None:
     for client, path in [(auth_client, USERS), (admin_client, f"{ADMIN}/overview")]:

@@ -1,3 +1,5 @@
+"""Settings: names, parsing, validation."""
+
 import os
 import subprocess
 import sys
@@ -66,7 +68,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def test_names_and_defaults_are_those_of_the_specification() -> None:
+def test_names_and_defaults_match_specification() -> None:
     settings = Settings()
     assert settings.API_V1_STR == "/api/v1"
     assert settings.PROJECT_NAME == "Chat Bot System"
@@ -88,7 +90,7 @@ def test_names_and_defaults_are_those_of_the_specification() -> None:
     assert settings.WEBHOOK_TIMEOUT == 30
 
 
-def test_every_setting_is_described() -> None:
+def test_every_setting_has_a_description() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
 
@@ -113,24 +115,24 @@ def test_fallback_models_are_comma_separated(
 @pytest.mark.parametrize(
     "text", ["https://a.example, http://b.example:81", '["https://a.example","http://b.example:81"]']
 )
-def test_origins_are_a_comma_separated_or_a_json_list(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_origins_are_a_comma_separated_or_json_list(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("CORS_ORIGINS", text)
     assert Settings().CORS_ORIGINS == ["https://a.example", "http://b.example:81"]
 
 
 @pytest.mark.parametrize("text", ["hooks.local, 10.1.0.0/16", '["hooks.local", "10.1.0.0/16"]'])
-def test_allowed_hosts_are_a_comma_separated_or_a_json_list(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_allowed_hosts_are_a_comma_separated_or_json_list(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("WEBHOOK_ALLOWED_HOSTS", text)
     assert Settings().WEBHOOK_ALLOWED_HOSTS == ["hooks.local", "10.1.0.0/16"]
 
 
-def test_empty_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_value_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "REDIS_PASSWORD", "WEBHOOK_SECRET"):
         monkeypatch.setenv(name, "")
         assert getattr(Settings(), name) is None
 
 
-def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_representation_contains_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_KEY", CANARY * 4)
     monkeypatch.setenv("DATABASE_URL", f"postgresql://u:{CANARY}@h/d")
     monkeypatch.setenv("REDIS_URL", f"redis://:{CANARY}@h")
@@ -139,7 +141,7 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("name", "value", "line"), BAD)
-def test_a_bad_setting_is_named_and_not_shown(
+def test_error_names_invalid_setting_without_its_value(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, line: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -153,7 +155,7 @@ def test_a_bad_setting_is_named_and_not_shown(
     assert "\n" not in text
 
 
-def test_a_validation_error_does_not_repeat_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validation_error_does_not_contain_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_KEY", CANARY)
     monkeypatch.setenv("DATABASE_URL", CANARY)
     with pytest.raises(ValidationError) as refusal:
@@ -163,7 +165,7 @@ def test_a_validation_error_does_not_repeat_the_value(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_bad_setting_stops_the_process_with_one_line(service: str) -> None:
+def test_invalid_setting_ends_process_with_one_line(service: str) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "SECRET_KEY": CANARY}
     command = [sys.executable, "-m", "uvicorn", f"{service}:app", "--uds", "never.sock"]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)

@@ -1,4 +1,4 @@
-"""Every operation serves those whom the table of `access.py` names, and nobody else."""
+"""Access control: each operation serves exactly the callers that `access.py` lists."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,21 +31,21 @@ def refusal(response: Response, status: int, code: str) -> dict[str, Any]:
     return problem
 
 
-def test_every_operation_has_an_entry_and_every_entry_an_operation() -> None:
+def test_table_lists_every_operation() -> None:
     assert set(ENTRIES) == set(OPERATIONS), "see tests/support/access.py"
 
 
-def test_what_needs_no_login_is_known() -> None:
+def test_operations_without_login_are_known() -> None:
     assert {key for key, entry in ENTRIES.items() if entry.who == "anybody"} == WITHOUT_LOGIN
 
 
-def test_only_health_checks_are_hidden_from_the_documents() -> None:
+def test_only_health_checks_are_undocumented() -> None:
     app = Path(__file__).parents[2] / "app"
     assert [path.name for path in app.rglob("*.py") if "include_in_schema" in path.read_text()] == ["health.py"]
 
 
 @pytest.mark.parametrize("operation", generated())
-def test_without_a_login(world: World, operation: Operation) -> None:
+def test_operations_require_login_unless_public(world: World, operation: Operation) -> None:
     entry = ENTRIES[operation.key]
     response = world.call(operation, None, entry.ids(world, world.owner), entry.body(world, world.owner))
     if operation.key in WITHOUT_LOGIN:
@@ -56,7 +56,7 @@ def test_without_a_login(world: World, operation: Operation) -> None:
 
 
 @pytest.mark.parametrize("operation", generated(lambda _, entry: entry.who == "user"))
-def test_of_users_only_the_owner_reaches_what_an_id_names(world: World, operation: Operation) -> None:
+def test_resources_are_accessible_to_their_owner_only(world: World, operation: Operation) -> None:
     entry = ENTRIES[operation.key]
     ids, body = entry.ids(world, world.owner), entry.body(world, world.owner)
     assert set(ids) == set(operation.ids)
@@ -74,7 +74,7 @@ def test_of_users_only_the_owner_reaches_what_an_id_names(world: World, operatio
 
 
 @pytest.mark.parametrize("operation", generated(lambda _, entry: entry.who == "admin"))
-def test_only_admins_reach_what_is_for_admins(world: World, operation: Operation) -> None:
+def test_admin_operations_require_admin(world: World, operation: Operation) -> None:
     entry = ENTRIES[operation.key]
     ids, body = entry.ids(world, world.owner), entry.body(world, world.owner)
     assert set(ids) == set(operation.ids)
@@ -87,7 +87,7 @@ def test_only_admins_reach_what_is_for_admins(world: World, operation: Operation
 
 
 @pytest.mark.parametrize("operation", generated(lambda _, entry: entry.who != "anybody"))
-def test_an_api_key_does_what_it_is_for_and_nothing_else(world: World, operation: Operation) -> None:
+def test_api_key_is_limited_to_its_scopes(world: World, operation: Operation) -> None:
     entry = ENTRIES[operation.key]
     ids, body = entry.ids(world, world.owner), entry.body(world, world.owner)
     if entry.scope is None:

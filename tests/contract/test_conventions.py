@@ -1,4 +1,4 @@
-"""Conventions that no linter knows."""
+"""Project conventions that no linter checks."""
 
 import ast
 import re
@@ -16,7 +16,7 @@ from tests.support.operations import APPS
 APP = PROJECT / "app"
 
 
-def test_only_the_database_package_commits() -> None:
+def test_only_database_package_commits() -> None:
     calls = [
         f"{path.relative_to(APP)}:{node.lineno}"
         for path in APP.rglob("*.py")
@@ -27,7 +27,7 @@ def test_only_the_database_package_commits() -> None:
     assert calls == []
 
 
-def test_every_action_of_the_audit_log_is_explained() -> None:
+def test_every_audit_action_is_documented() -> None:
     text = (PROJECT / "docs" / "operations.md").read_text()
     section = text.partition("## The audit log")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `(\w+\.\w+)` \|", section, re.MULTILINE) == sorted(get_args(AuditAction))
@@ -48,7 +48,7 @@ MERMAID_KEYWORDS = {
 }
 
 
-def test_no_node_of_a_diagram_has_a_name_that_mermaid_reserves() -> None:
+def test_mermaid_nodes_have_no_reserved_names() -> None:
     nodes = {
         node
         for path in [PROJECT / "README.md", *(PROJECT / "docs").rglob("*.md")]
@@ -63,7 +63,7 @@ def test_no_node_of_a_diagram_has_a_name_that_mermaid_reserves() -> None:
     assert nodes & MERMAID_KEYWORDS == set()
 
 
-def test_every_field_that_the_auth_service_takes_has_an_example() -> None:
+def test_every_request_field_of_auth_has_an_example() -> None:
     document = APPS["auth"].openapi()
     contents = [
         content
@@ -82,7 +82,7 @@ def test_every_field_that_the_auth_service_takes_has_an_example() -> None:
     assert without == []
 
 
-def test_nothing_that_serves_a_request_is_taken_to_a_thread() -> None:
+def test_routes_and_dependencies_are_coroutines() -> None:
     calls = {
         call
         for app in APPS.values()

@@ -1,4 +1,4 @@
-"""The files that carry the settings into containers, and the gateway's template, agree with the code."""
+"""Agreement of deployment files with the settings and routes."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def default_line(name: str, field: FieldInfo) -> str:
     return f"#{name}={value}"
 
 
-def test_env_example_has_every_setting_with_its_description_and_default() -> None:
+def test_env_example_lists_every_setting_with_description_and_default() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
     for name, field in Settings.model_fields.items():
         line = default_line(name, field)
@@ -39,25 +39,25 @@ def test_env_example_sets_nothing() -> None:
     assert all(not line or line.startswith("#") for line in (ROOT / ".env.example").read_text().splitlines())
 
 
-def test_compose_passes_every_setting_on() -> None:
+def test_compose_passes_every_setting() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     block = text.split("x-settings: &settings\n", 1)[1].split("\n\n", 1)[0]
     assert set(re.findall(r"^  ([A-Z0-9_]+):", block, re.MULTILINE)) - {"FORWARDED_ALLOW_IPS"} == NAMES
 
 
-def test_every_way_to_start_a_service_uses_the_protocol_that_answers_with_problems() -> None:
+def test_every_start_command_uses_problem_protocol() -> None:
     name = f"{ProblemProtocol.__module__}:{ProblemProtocol.__name__}"
     for path in ("Dockerfile", "local/services.py", "docs/operations.md"):
         assert name in (ROOT / path).read_text()
 
 
-def test_gateway_answers_the_methods_that_the_services_have() -> None:
+def test_gateway_permits_the_methods_of_the_services() -> None:
     text = (ROOT / "nginx.conf").read_text()
     assert f'"^({"|".join(METHODS)})$"' in text
     assert f'501     "{json.loads(bytes(unknown_method_response().body))["detail"]}"' in text
 
 
-def test_gateway_template_has_five_variables_and_no_other_name_in_upper_case() -> None:
+def test_gateway_template_has_exactly_five_variables() -> None:
     text = (ROOT / "nginx.conf").read_text()
     assert set(re.findall(r"\$\{([^}]*)\}", text)) == {
         "GATEWAY_LISTEN",

@@ -1,4 +1,4 @@
-"""Nobody gives themselves rights, or another's things, by a field that is not theirs to write."""
+"""Mass assignment: fields that a caller may not set are refused."""
 
 from typing import Any
 from uuid import UUID
@@ -34,7 +34,7 @@ def contents(sql: Sql) -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("operation", generated(lambda operation, _: operation.body is not None))
-def test_a_field_that_is_not_theirs_is_refused_by_name_and_nothing_changes(world: World, operation: Operation) -> None:
+def test_protected_field_is_refused_by_name_and_changes_nothing(world: World, operation: Operation) -> None:
     entry = ENTRIES[operation.key]
     caller = world.admin if entry.who == "admin" else world.owner
     token = None if entry.who == "anybody" else caller.access_token
@@ -50,12 +50,12 @@ def test_a_field_that_is_not_theirs_is_refused_by_name_and_nothing_changes(world
     assert world.call(operation, token, ids, body).status_code == entry.status
 
 
-def test_fields_that_give_rights_are_declared_where_the_table_says_so_and_nowhere_else() -> None:
+def test_privileged_fields_are_declared_only_where_listed() -> None:
     declared = {key: {field.name for field in one.body or ()} & set(INJECTED) for key, one in OPERATIONS.items()}
     assert declared == {key: set(ENTRIES[key].declares) for key in OPERATIONS}
 
 
-def test_the_form_of_a_login_takes_no_more_than_oauth_does(world: World) -> None:
+def test_login_form_ignores_fields_outside_oauth(world: World) -> None:
     operation = OPERATIONS["auth.login"]
     body = {"username": world.owner.username, "password": "wrong password"} | INJECTED
     assert_problem(world.call(operation, None, {}, body), 401, "invalid_credentials")

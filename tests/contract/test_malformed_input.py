@@ -1,4 +1,4 @@
-"""Whatever a client sends, it gets a 4xx problem that repeats none of it."""
+"""Malformed input gets a 4xx problem document that contains none of it."""
 
 import json
 from typing import Any
@@ -70,7 +70,7 @@ def parameters(names: dict[str, bytes]) -> list[Any]:
 
 @pytest.mark.parametrize("body", parameters(BODIES))
 @pytest.mark.parametrize("path", ["/direct", "/sessions/{id}/messages"])
-def test_no_malformed_question_reaches_a_model(chat: Chat, provider: Provider, path: str, body: bytes) -> None:
+def test_malformed_question_reaches_no_model(chat: Chat, provider: Provider, path: str, body: bytes) -> None:
     session = chat.open()
     assert_refused(chat.request("POST", path.format(id=session), content=body, headers=JSON))
     assert provider.calls == []
@@ -91,7 +91,7 @@ def test_no_malformed_question_reaches_a_model(chat: Chat, provider: Provider, p
         pytest.param(b'"session_id": "%s"' % CANARY.encode(), id="an id of one's own"),
     ],
 )
-def test_no_malformed_session_is_made(chat: Chat, field: bytes) -> None:
+def test_malformed_session_is_refused(chat: Chat, field: bytes) -> None:
     assert_refused(chat.request("POST", "/sessions", content=b"{" + field + b"}", headers=JSON))
     assert chat.request("GET", "/sessions").json()["pagination"]["total"] == 0
 
@@ -114,7 +114,7 @@ def test_no_malformed_session_is_made(chat: Chat, field: bytes) -> None:
         pytest.param(b"[" * 100_000, id="deep"),
     ],
 )
-def test_no_malformed_account_is_made(auth_client: TestClient, body: bytes) -> None:
+def test_malformed_registration_is_refused(auth_client: TestClient, body: bytes) -> None:
     response = auth_client.post(f"{AUTH}/register", content=body, headers=JSON)
     assert_refused(response)
     assert "s3cret" not in response.text
@@ -125,7 +125,7 @@ def test_no_malformed_account_is_made(auth_client: TestClient, body: bytes) -> N
     "content_type",
     ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/xml", "x", ""],
 )
-def test_json_comes_as_json(chat: Chat, content_type: str) -> None:
+def test_body_requires_json_content_type(chat: Chat, content_type: str) -> None:
     body = json.dumps({"message": CANARY}).encode()
     assert_refused(chat.request("POST", "/direct", content=body, headers={"Content-Type": content_type}))
 
@@ -146,7 +146,7 @@ def test_json_comes_as_json(chat: Chat, content_type: str) -> None:
     ],
     ids=range(10),
 )
-def test_no_malformed_form_logs_in(auth_client: TestClient, content_type: str, body: bytes) -> None:
+def test_malformed_login_form_is_refused(auth_client: TestClient, content_type: str, body: bytes) -> None:
     assert_refused(auth_client.post(f"{AUTH}/login", content=body, headers={"Content-Type": content_type}))
 
 
@@ -170,12 +170,12 @@ def test_no_malformed_form_logs_in(auth_client: TestClient, content_type: str, b
     ],
     ids=lambda query: str(query)[:20],
 )
-def test_numbers_and_texts_of_a_query_are_bounded(chat: Chat, query: str) -> None:
+def test_query_parameters_are_bounded(chat: Chat, query: str) -> None:
     assert_refused(chat.request("GET", f"/sessions?{query}"))
 
 
 @pytest.mark.parametrize("query", ["search=%ED%A0%80", "search=%FF", "page=1&page=2", "search=" + "%25" * 200])
-def test_odd_queries_are_answered(chat: Chat, query: str) -> None:
+def test_unusual_queries_are_answered(chat: Chat, query: str) -> None:
     assert chat.request("GET", f"/sessions?{query}").status_code == 200
 
 
@@ -183,7 +183,7 @@ def test_odd_queries_are_answered(chat: Chat, query: str) -> None:
     "session", [CANARY, "1", "%00", "0" * 32 + "x", "..%2f..%2fetc", "%ED%A0%80", f"{CANARY * 500}", "null"]
 )
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_ids_that_are_none_are_refused(chat: Chat, method: str, session: str) -> None:
+def test_malformed_ids_are_refused(chat: Chat, method: str, session: str) -> None:
     assert_refused(chat.request(method, f"/sessions/{session}"))
 
 
@@ -196,11 +196,11 @@ def test_message_limits_are_bounded(chat: Chat, limit: str) -> None:
     ("method", "path", "status"),
     [("GET", f"/{CANARY}", 404), ("PUT", "/sessions", 405), ("GET", "/direct", 405)],
 )
-def test_unknown_routes_and_methods_are_problems_too(chat: Chat, method: str, path: str, status: int) -> None:
+def test_unknown_routes_and_methods_get_problems(chat: Chat, method: str, path: str, status: int) -> None:
     assert assert_refused(chat.request(method, path))["status"] == status
 
 
-def test_a_body_that_grows_while_it_is_sent_is_cut_off(chat: Chat, provider: Provider) -> None:
+def test_chunked_body_over_limit_is_refused(chat: Chat, provider: Provider) -> None:
     sent = 0
 
     def endless() -> Any:  # noqa: ANN401 - a generator of bytes
@@ -215,13 +215,13 @@ def test_a_body_that_grows_while_it_is_sent_is_cut_off(chat: Chat, provider: Pro
 
 
 @pytest.mark.parametrize("offered", [CANARY, "x", "a" * 65, "a b c d e f g h", 'inject"quote', "äöü-äöü-äöü"])
-def test_only_a_harmless_request_id_is_taken_over(chat_client: TestClient, offered: str) -> None:
+def test_only_valid_request_ids_are_accepted(chat_client: TestClient, offered: str) -> None:
     response = chat_client.get("/livez", headers=[(b"X-Request-ID", offered.encode())])
     assert response.status_code == 200
     assert (response.headers["X-Request-ID"] == offered) == (offered == CANARY)
 
 
-def test_an_unexpected_exception_is_a_500_problem_that_says_nothing(
+def test_unexpected_exception_is_500_problem_without_details(
     chat: Chat, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -235,7 +235,7 @@ def test_an_unexpected_exception_is_a_500_problem_that_says_nothing(
     assert problem["request_id"]
 
 
-def test_many_wrong_fields_give_a_short_answer(chat: Chat) -> None:
+def test_number_of_reported_field_errors_is_bounded(chat: Chat) -> None:
     body = {"message": "Hi"} | {f"field{number}": 1 for number in range(5000)}
     problem = assert_problem(chat.request("POST", "/direct", json=body), 422)
     assert len(problem["errors"]) <= 20

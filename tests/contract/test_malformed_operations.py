@@ -1,6 +1,6 @@
-"""Whatever a client sends to whichever operation, it gets a 4xx problem that repeats none of it.
+"""Malformed requests to each operation get a 4xx problem document that contains none of the input.
 
-Generated from OpenAPI; `test_malformed.py` has what is peculiar to one operation.
+The requests are generated from OpenAPI; `test_malformed_input.py` covers what is specific to one operation.
 """
 
 import json
@@ -144,7 +144,7 @@ with_body = pytest.mark.parametrize("operation", generated(lambda operation, _: 
 
 
 @with_body
-def test_bodies_that_are_no_object_of_known_fields_are_refused(world: World, operation: Operation) -> None:
+def test_bodies_other_than_objects_of_known_fields_are_refused(world: World, operation: Operation) -> None:
     for content in BODIES.values():
         assert_refused(send(world, operation, content=content), *MALFORMED)
 
@@ -158,7 +158,7 @@ def test_bodies_of_another_content_type_are_refused(world: World, operation: Ope
 
 
 @with_body
-def test_fields_with_values_that_they_cannot_have_are_refused_by_name(world: World, operation: Operation) -> None:
+def test_invalid_field_values_are_refused_by_name(world: World, operation: Operation) -> None:
     good = good_body(world, operation)
     for field in operation.body or ():
         for value in bad_values(field):
@@ -170,14 +170,14 @@ def test_fields_with_values_that_they_cannot_have_are_refused_by_name(world: Wor
 
 
 @pytest.mark.parametrize("operation", generated(lambda operation, _: bool(operation.query)))
-def test_queries_that_are_out_of_bounds_are_refused(world: World, operation: Operation) -> None:
+def test_query_values_out_of_bounds_are_refused(world: World, operation: Operation) -> None:
     for field in operation.query:
         for value in bad_parameters(field):
             assert_refused(send(world, operation, query=f"{quote(field.name)}={value}"), 422)
 
 
 @pytest.mark.parametrize("operation", generated(lambda operation, _: bool(operation.ids)))
-def test_ids_that_are_none_are_refused(world: World, operation: Operation) -> None:
+def test_malformed_ids_are_refused(world: World, operation: Operation) -> None:
     body = ENTRIES[operation.key].body(world, world.owner)
     content = None if body is None else json.dumps(body).encode()
     for name in operation.ids:
@@ -186,7 +186,7 @@ def test_ids_that_are_none_are_refused(world: World, operation: Operation) -> No
 
 
 @pytest.mark.parametrize("operation", generated(lambda operation, _: bool(operation.headers)))
-def test_odd_headers_do_no_harm(world: World, operation: Operation) -> None:
+def test_unusual_headers_cause_no_error(world: World, operation: Operation) -> None:
     body = ENTRIES[operation.key].body(world, world.owner)
     content = None if body is None else json.dumps(body).encode()
     for field in operation.headers:
@@ -224,7 +224,7 @@ def malformed_requests(world: World, operation: Operation) -> Iterator[dict[str,
 
 @pytest.mark.parametrize("operation", generated(lambda operation, _: takes_key(operation)))
 @pytest.mark.parametrize("key", ["a-key", "no key", "x" * 300], ids=["a key", "no key", "too long"])
-def test_an_idempotency_key_changes_nothing_for_a_malformed_request(
+def test_idempotency_key_does_not_change_response_to_malformed_request(
     world: World, provider: Provider, operation: Operation, key: str
 ) -> None:
     for request in malformed_requests(world, operation):
@@ -239,7 +239,7 @@ def test_an_idempotency_key_changes_nothing_for_a_malformed_request(
 
 @pytest.mark.parametrize("session", IDS, ids=range(len(IDS)))
 @pytest.mark.parametrize("path", ["messages", "messages/stream"])
-def test_a_key_is_free_after_a_request_whose_id_is_none(world: World, session: str, path: str) -> None:
+def test_idempotency_key_is_unused_after_request_with_malformed_id(world: World, session: str, path: str) -> None:
     chat = world.chat(world.owner)
     headers = {KEY_HEADER: "a-key"}
     refused = chat.request("POST", f"/sessions/{session}/{path}", json={"message": "Hi"}, headers=headers)

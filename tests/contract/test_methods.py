@@ -1,4 +1,4 @@
-"""Every resource answers the methods that it has, and refuses the others with a problem document that says which."""
+"""Request methods: HEAD, OPTIONS, and refusals with the permitted methods."""
 
 import json
 from collections import defaultdict
@@ -27,9 +27,7 @@ def allowed(methods: set[str]) -> str:
 
 
 @pytest.mark.parametrize("resource", RESOURCES, ids="".join)
-def test_a_method_that_a_resource_lacks_is_refused_with_those_that_it_has(
-    world: World, resource: tuple[str, str]
-) -> None:
+def test_unsupported_method_is_refused_with_allow_header(world: World, resource: tuple[str, str]) -> None:
     service, path = resource
     for method in {*METHODS, "OPTIONS"} - RESOURCES[resource] - {"HEAD"}:
         response = world.services[service].request(method, path.replace("{", "").replace("}", ""))
@@ -40,7 +38,7 @@ def test_a_method_that_a_resource_lacks_is_refused_with_those_that_it_has(
             assert_problem(response, 405, "method_not_allowed")
 
 
-def test_a_path_that_two_routes_match_allows_the_methods_of_both(world: World) -> None:
+def test_path_of_two_routes_allows_methods_of_both(world: World) -> None:
     # The first route's methods are all that the framework would name.
     assert [methods for methods in RESOURCES.values() if len(methods) > 2]
     response = world.services["chat"].put(f"{CHAT}/sessions")
@@ -48,7 +46,7 @@ def test_a_path_that_two_routes_match_allows_the_methods_of_both(world: World) -
 
 
 @pytest.mark.parametrize("method", ["PUT", "OPTIONS", "HEAD", "GET"])
-def test_where_nothing_is_no_method_is_allowed(chat: Chat, method: str) -> None:
+def test_unknown_path_gets_404_without_allow_header(chat: Chat, method: str) -> None:
     response = chat.request(method, "/nowhere")
     assert response.status_code == 404
     assert "Allow" not in response.headers
@@ -56,14 +54,14 @@ def test_where_nothing_is_no_method_is_allowed(chat: Chat, method: str) -> None:
 
 @pytest.mark.parametrize("method", ["BREW", "PROPFIND", "TRACE", "*"])
 @pytest.mark.parametrize("path", ["/sessions", "/nowhere"])
-def test_a_method_that_no_resource_has_is_not_implemented(chat: Chat, method: str, path: str) -> None:
+def test_unknown_method_is_501(chat: Chat, method: str, path: str) -> None:
     assert_problem(chat.client.request(method, f"{CHAT}{path}"), 501, "not_implemented")
 
 
 @pytest.mark.parametrize(
     "operation", generated(lambda operation, _: operation.method == "GET" and operation.name != "follow_message")
 )
-def test_head_is_get_without_the_content(world: World, operation: Operation) -> None:
+def test_head_equals_get_without_content(world: World, operation: Operation) -> None:
     entry = ENTRIES[operation.key]
     caller = world.admin if entry.who == "admin" else world.owner
     path = operation.path.format_map(entry.ids(world, world.owner))
@@ -76,14 +74,14 @@ def test_head_is_get_without_the_content(world: World, operation: Operation) -> 
 
 
 @pytest.mark.parametrize(("path", "status"), [("/livez", 200), ("/api/v1/auth/me", 401), ("/api/v1/auth/login", 405)])
-def test_head_has_the_headers_of_every_response(auth_client: TestClient, path: str, status: int) -> None:
+def test_head_has_common_headers(auth_client: TestClient, path: str, status: int) -> None:
     head = auth_client.head(path)
     assert (head.status_code, head.content) == (status, b"")
     assert len(head.headers["X-Request-ID"]) >= 8
     assert head.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_head_of_an_event_stream_ends_at_once_and_leaves_none_open(server: ChatServer, provider: Provider) -> None:
+def test_head_of_event_stream_ends_immediately(server: ChatServer, provider: Provider) -> None:
     session = server.open()
     provider.always(answers("Hello. " * 20, every=0.05))
     with server.ask(session) as reader:
@@ -104,9 +102,7 @@ def test_head_of_an_event_stream_ends_at_once_and_leaves_none_open(server: ChatS
         ({"Origin": "http://localhost:3000", "Access-Control-Request-Method": "BREW"}, "Disallowed CORS method."),
     ],
 )
-def test_a_preflight_request_that_is_refused_gets_a_problem(
-    auth_client: TestClient, asked: dict[str, str], detail: str
-) -> None:
+def test_refused_preflight_request_gets_problem(auth_client: TestClient, asked: dict[str, str], detail: str) -> None:
     problem = assert_problem(auth_client.options("/api/v1/auth/me", headers=asked), 400, "cors_refused")
     assert problem["detail"] == detail
 
@@ -140,7 +136,7 @@ HOST = b"Host: localhost\r\nConnection: close\r\n"
         pytest.param(b"PRI * HTTP/2.0", b"", 400, "bad_request", id="HTTP/2"),
     ],
 )
-def test_what_is_not_http_is_refused_with_a_problem(
+def test_invalid_http_is_refused_with_problem(
     replica_urls: tuple[str, str], request_line: bytes, header: bytes, status: int, code: str
 ) -> None:
     request_id = uuid4().hex.encode()

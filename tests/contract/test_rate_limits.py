@@ -1,4 +1,4 @@
-"""Limits on requests, as clients of the three services meet them."""
+"""Rate limits of the three services."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -79,7 +79,7 @@ def status(response: Response) -> tuple[str, int]:
     return policy.strip('"'), int(left.removeprefix("r="))
 
 
-def test_an_account_has_its_requests_and_then_waits(auth: Service, ada: User) -> None:
+def test_account_over_its_limit_is_refused_until_window_moves(auth: Service, ada: User) -> None:
     client = auth.at("192.0.2.1")
     answers = [client.get(f"{AUTH}/me", headers=ada.headers) for _ in range(PER_USER)]
     assert [answer.status_code for answer in answers] == [200] * PER_USER
@@ -90,7 +90,7 @@ def test_an_account_has_its_requests_and_then_waits(auth: Service, ada: User) ->
     assert refused.headers["RateLimit"].endswith(f";t={refused.headers['Retry-After']}")
 
 
-def test_a_request_too_many_reaches_no_database(
+def test_refused_request_reaches_no_database(
     auth: Service, ada: User, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = auth.at("192.0.2.1")
@@ -104,7 +104,7 @@ def test_a_request_too_many_reaches_no_database(
     assert client.get(f"{AUTH}/me", headers=ada.headers).status_code == 429
 
 
-def test_devices_api_keys_and_services_share_an_account_s_requests(
+def test_devices_keys_and_services_share_limit_of_account(
     world: World, services: dict[str, Service], log_in_again: Callable[[User], User], redis: Redis
 ) -> None:
     device, key = log_in_again(world.owner), world.api_key(world.owner, "chat:read")
@@ -123,7 +123,7 @@ def test_devices_api_keys_and_services_share_an_account_s_requests(
     assert status(auth.get(f"{AUTH}/me", headers=world.other.headers)) == ("user", PER_USER - 1)
 
 
-def test_without_an_account_the_network_is_counted(auth: Service) -> None:
+def test_unauthenticated_requests_are_counted_per_network(auth: Service) -> None:
     client = auth.at("192.0.2.1")
     wrong = {"Authorization": "Bearer nonsense"}
     answers = [
@@ -144,7 +144,7 @@ def test_without_an_account_the_network_is_counted(auth: Service) -> None:
     assert auth.at("192.0.2.2").get(f"{AUTH}/me").status_code == 401
 
 
-def test_a_subscriber_of_ipv6_is_one_network(auth: Service) -> None:
+def test_ipv6_addresses_are_counted_per_64_bit_network(auth: Service) -> None:
     left = [
         status(auth.at(address).get(f"{AUTH}/me"))[1]
         for address in ("2001:db8::1", "2001:db8::ffff:1", "2001:db8:0:1::1", "192.0.2.9", "::ffff:192.0.2.9")
@@ -152,9 +152,7 @@ def test_a_subscriber_of_ipv6_is_one_network(auth: Service) -> None:
     assert [PER_ADDRESS - number for number in left] == [1, 2, 1, 1, 2]
 
 
-def test_colleagues_behind_one_address_do_not_share_one_account_s_limit(
-    auth: Service, ada: User, bob: User, redis: Redis
-) -> None:
+def test_accounts_behind_one_address_have_separate_limits(auth: Service, ada: User, bob: User, redis: Redis) -> None:
     redis.flushdb()
     client = auth.at("192.0.2.1")
     statuses = Counter(client.get(f"{AUTH}/me", headers=ada.headers).status_code for _ in range(5 * PER_USER))
@@ -163,7 +161,7 @@ def test_colleagues_behind_one_address_do_not_share_one_account_s_limit(
     assert status(client.get(f"{AUTH}/me")) == ("address", PER_ADDRESS - PER_USER - 2)
 
 
-def test_a_login_that_has_ended_uses_up_nothing_of_its_owner_s(
+def test_ended_login_does_not_use_up_limit_of_account(
     auth: Service, ada: User, log_in_again: Callable[[User], User], redis: Redis
 ) -> None:
     stolen = log_in_again(ada)
@@ -190,7 +188,7 @@ def test_health_checks_and_preflights_are_not_counted(auth: Service) -> None:
     assert {"RateLimit", "RateLimit-Policy", "Retry-After"} <= set(exposed)
 
 
-def test_a_browser_may_read_the_refusal(auth: Service) -> None:
+def test_browser_can_read_refusal(auth: Service) -> None:
     client = auth.at("192.0.2.1")
     origin = {"Origin": "http://localhost:3000"}
     answers = [client.get(f"{AUTH}/me", headers=origin) for _ in range(PER_ADDRESS + 1)]
@@ -198,7 +196,7 @@ def test_a_browser_may_read_the_refusal(auth: Service) -> None:
     assert answers[-1].headers["Access-Control-Allow-Origin"] == origin["Origin"]
 
 
-def test_the_audit_log_grows_no_faster_than_the_limit(
+def test_rate_limited_requests_write_no_audit_entries(
     services: dict[str, Service], ada: User, sql: Sql, redis: Redis
 ) -> None:
     redis.flushdb()
@@ -208,7 +206,7 @@ def test_the_audit_log_grows_no_faster_than_the_limit(
     assert sql.value("SELECT count(*) FROM audit_log WHERE action = 'admin.access'") == PER_USER
 
 
-def test_an_event_stream_counts_once(chat: Service, ada: User, provider: Provider) -> None:
+def test_event_stream_counts_once(chat: Service, ada: User, provider: Provider) -> None:
     client = chat.at("192.0.2.1")
     streamed = client.post(f"{CHAT}/direct/stream", json={"message": "Hi"}, headers=ada.headers)
     assert streamed.text.count("event: ") > 2
@@ -216,7 +214,7 @@ def test_an_event_stream_counts_once(chat: Service, ada: User, provider: Provide
     assert status(client.get(f"{CHAT}/sessions", headers=ada.headers)) == ("user", PER_USER - 2)
 
 
-def test_a_refused_question_reaches_no_model(chat: Service, ada: User, provider: Provider) -> None:
+def test_refused_question_reaches_no_model(chat: Service, ada: User, provider: Provider) -> None:
     client = chat.at("192.0.2.1")
     statuses = Counter(
         client.post(f"{CHAT}/direct", json={"message": "Hi"}, headers=ada.headers).status_code for _ in range(15)
@@ -225,7 +223,7 @@ def test_a_refused_question_reaches_no_model(chat: Service, ada: User, provider:
     assert len(provider.calls) == PER_USER
 
 
-def test_of_requests_at_once_to_two_processes_exactly_the_limit_is_served(
+def test_concurrent_requests_to_two_processes_are_served_up_to_limit(
     strict: Settings, chat: Service, ada: User, home: Path
 ) -> None:
     process = ChatProcess(strict, home)
@@ -241,7 +239,7 @@ def test_of_requests_at_once_to_two_processes_exactly_the_limit_is_served(
     assert served == {200: PER_USER, 429: 40 - PER_USER}
 
 
-def test_logins_keep_their_own_limits(auth: Service, ada: User) -> None:
+def test_login_attempts_have_separate_limits(auth: Service, ada: User) -> None:
     client = auth.at("192.0.2.1")
     guesses = [login(client, "ada", f"guess {number}") for number in range(11)]
     assert [guess.status_code for guess in guesses] == [401] * 10 + [429]

@@ -1,4 +1,4 @@
-"""Whatever is wrong with an access token, every service gives one and the same 401."""
+"""Invalid access tokens get the same 401 from every service."""
 
 import hashlib
 import json
@@ -208,7 +208,7 @@ def assert_all_refuse(responses: list[Response], name: str = "") -> None:
         assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
-def test_the_forge_makes_good_tokens(doors: Doors, forge: Forge, admin: User) -> None:
+def test_forge_makes_valid_tokens(doors: Doors, forge: Forge, admin: User) -> None:
     assert forge.good == admin.access_token
     for response in doors.knock(f"Bearer {forge.token({'jti': str(uuid4())})}"):
         assert response.status_code == 200
@@ -219,13 +219,13 @@ def test_the_forge_makes_good_tokens(doors: Doors, forge: Forge, admin: User) ->
     [ALGORITHMS, KEYS, HEADERS, CLAIMS, SPELLINGS],
     ids=["algorithms", "keys", "headers", "claims", "spellings"],
 )
-def test_a_token_that_is_not_as_ours_are_is_refused(doors: Doors, forge: Forge, tokens: Mapping[str, Make]) -> None:
+def test_invalid_tokens_are_refused(doors: Doors, forge: Forge, tokens: Mapping[str, Make]) -> None:
     for name, make in tokens.items():
         assert_all_refuse(doors.knock(f"Bearer {make(forge)}"), name)
 
 
 @pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER ", "Bearer   "], ids=repr)
-def test_the_scheme_is_a_word_in_any_case_and_spaces(doors: Doors, forge: Forge, scheme: str) -> None:
+def test_bearer_scheme_is_case_insensitive(doors: Doors, forge: Forge, scheme: str) -> None:
     # RFC 9110, section 11.1; RFC 6750, section 2.1.
     assert [response.status_code for response in doors.knock(scheme + forge.good)] == [200] * 3
 
@@ -233,11 +233,11 @@ def test_the_scheme_is_a_word_in_any_case_and_spaces(doors: Doors, forge: Forge,
 @pytest.mark.parametrize(
     "scheme", ["", "Bearer", "Bearer:", "Bearer\t", "Token ", "Basic ", "JWT ", "Bearer Bearer ", "Bea rer "], ids=repr
 )
-def test_another_scheme_is_refused(doors: Doors, forge: Forge, scheme: str) -> None:
+def test_other_schemes_are_refused(doors: Doors, forge: Forge, scheme: str) -> None:
     assert_all_refuse(doors.knock(scheme + forge.good))
 
 
-def test_without_the_header_or_with_two_it_is_refused(doors: Doors, forge: Forge) -> None:
+def test_missing_or_repeated_header_is_refused(doors: Doors, forge: Forge) -> None:
     assert_all_refuse(doors.knock())
     assert_all_refuse(doors.knock(""))
     # A gateway may have looked at the other one.
@@ -246,12 +246,12 @@ def test_without_the_header_or_with_two_it_is_refused(doors: Doors, forge: Forge
     assert_all_refuse(doors.knock("Bearer x", f"Bearer {forge.good}"))
 
 
-def test_a_token_elsewhere_than_in_the_header_is_not_looked_at(auth_client: TestClient, forge: Forge) -> None:
+def test_token_outside_of_header_is_ignored(auth_client: TestClient, forge: Forge) -> None:
     assert_all_refuse([auth_client.get(f"{AUTH}/me", params={"access_token": forge.good, "token": forge.good})])
     assert_all_refuse([auth_client.get(f"{AUTH}/me", headers={"Cookie": f"access_token={forge.good}"})])
 
 
-def test_the_key_itself_opens_nothing(doors: Doors, forge: Forge) -> None:
+def test_signing_key_is_refused_as_token(doors: Doors, forge: Forge) -> None:
     token_hash = hashlib.sha256(forge.key).hexdigest()
     for secret in (forge.key.decode(), token_hash, forge.claims["sid"], forge.claims["sub"]):
         assert_all_refuse(doors.knock(f"Bearer {secret}"))

@@ -1,4 +1,4 @@
-"""What endpoints of webhooks are told of, by each service."""
+"""Webhook events of the three services."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ def of_account(user: User, **fields: object) -> dict[str, object]:
     return {"user_id": user.id, "role": "user", "is_active": True, "is_verified": False, **fields}
 
 
-def test_accounts_are_told_of_by_public_id_and_what_was_changed_by_name(
+def test_account_events_contain_public_ids_and_names_of_changed_fields(
     auth_client: TestClient, admin: User, make_user: Callable[[str], User], endpoint: Callable[..., None], sql: Sql
 ) -> None:
     endpoint()
@@ -61,7 +61,7 @@ def test_accounts_are_told_of_by_public_id_and_what_was_changed_by_name(
     assert told(sql) == []  # nothing has changed
 
 
-def test_an_address_that_is_verified_is_told_of_once(
+def test_verified_address_emits_one_event(
     auth_client: TestClient, ada: User, endpoint: Callable[..., None], sql: Sql, world: World
 ) -> None:
     endpoint()
@@ -74,7 +74,7 @@ def test_an_address_that_is_verified_is_told_of_once(
     assert told(sql) == [("user.updated", of_account(ada, is_verified=True, changed=["is_verified"]))]
 
 
-def test_of_an_erased_account_no_event_is_left_but_that_it_was_erased(
+def test_erasure_deletes_earlier_events_of_account(
     auth_client: TestClient, chat: Chat, endpoint: Callable[..., None], sql: Sql
 ) -> None:
     endpoint()
@@ -87,7 +87,7 @@ def test_of_an_erased_account_no_event_is_left_but_that_it_was_erased(
     assert told(sql) == [("user.erased", {"user_id": chat.user.id})]
 
 
-def test_sessions_are_told_of_without_their_titles(chat: Chat, endpoint: Callable[..., None], sql: Sql) -> None:
+def test_session_events_contain_no_titles(chat: Chat, endpoint: Callable[..., None], sql: Sql) -> None:
     endpoint()
     session = chat.open(title=CANARY)
     ids = {"user_id": chat.user.id, "session_id": session}
@@ -104,7 +104,7 @@ def test_sessions_are_told_of_without_their_titles(chat: Chat, endpoint: Callabl
     assert told(sql) == []  # it was gone
 
 
-def test_a_turn_is_told_of_by_ids_and_figures(
+def test_turn_events_contain_ids_and_usage_only(
     chat: Chat, endpoint: Callable[..., None], sql: Sql, provider: Provider
 ) -> None:
     endpoint("turn.completed", "turn.failed")
@@ -158,7 +158,7 @@ async def started(pool: Database, sql: Sql, user: User) -> tuple[int, StartedTur
         ("interrupted", "turn.interrupted"),
     ],
 )
-async def test_each_end_of_a_turn_has_its_event_and_it_is_told_once(
+async def test_each_outcome_of_a_turn_emits_one_event(
     pool: Database, ada: User, endpoint: Callable[..., None], sql: Sql, status: FinalStatus, event: str
 ) -> None:
     endpoint("turn.completed", "turn.failed", "turn.cancelled", "turn.interrupted")
@@ -171,9 +171,7 @@ async def test_each_end_of_a_turn_has_its_event_and_it_is_told_once(
     assert (kind, data["status"], data["message_id"]) == (event, status, str(turn.answer_uuid))
 
 
-async def test_a_turn_whose_process_has_died_is_told_of_by_who_settles_it(
-    pool: Database, ada: User, endpoint: Callable[..., None], sql: Sql
-) -> None:
+async def test_recovered_turn_emits_event(pool: Database, ada: User, endpoint: Callable[..., None], sql: Sql) -> None:
     endpoint("turn.interrupted")
     _, turn = await started(pool, sql, ada)
     sql.do("UPDATE chat_messages SET lease_expires_at = now() - interval '1 min' WHERE status = 'pending'")
@@ -190,7 +188,7 @@ async def test_a_turn_whose_process_has_died_is_told_of_by_who_settles_it(
     assert (kind, data["message_id"], data["error"]) == ("turn.interrupted", str(turn.answer_uuid), "interrupted")
 
 
-async def test_a_turn_that_is_given_up_at_its_start_is_told_of(
+async def test_turn_interrupted_at_its_start_emits_event(
     pool: Database, ada: User, endpoint: Callable[..., None], sql: Sql
 ) -> None:
     endpoint("turn.interrupted")
@@ -202,7 +200,7 @@ async def test_a_turn_that_is_given_up_at_its_start_is_told_of(
     assert (kind, data["session_id"]) == ("turn.interrupted", str(turn.session_uuid))
 
 
-def test_a_used_up_quota_is_told_of_once_however_many_questions_are_refused(
+def test_exhausted_quota_emits_one_event(
     chat: Chat, endpoint: Callable[..., None], sql: Sql, provider: Provider
 ) -> None:
     endpoint("quota.exceeded")
@@ -220,7 +218,7 @@ def test_a_used_up_quota_is_told_of_once_however_many_questions_are_refused(
     assert resets_at == shown["resets_at"]
 
 
-def test_what_is_refused_is_told_to_nobody(
+def test_refused_requests_emit_no_event(
     auth_client: TestClient, chat: Chat, sql: Sql, endpoint: Callable[..., None]
 ) -> None:
     endpoint()
@@ -231,7 +229,7 @@ def test_what_is_refused_is_told_to_nobody(
     assert told(sql) == []
 
 
-def test_webhooks_cost_a_turn_and_a_session_no_statement(chat: Chat, endpoint: Callable[..., None], sql: Sql) -> None:
+def test_events_add_no_statement_to_turns_and_sessions(chat: Chat, endpoint: Callable[..., None], sql: Sql) -> None:
     def statements() -> list[int]:
         counts = []
         session = chat.open()

@@ -1,4 +1,4 @@
-"""Webhooks as admins and receivers see them: the three services, a worker of its own, and a receiver."""
+"""Webhooks end to end: services, worker and receiver."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -44,7 +44,7 @@ def call(world: World) -> Call:
     return send
 
 
-def test_a_turn_is_told_of_signed_with_the_secret_that_the_admin_was_shown(
+def test_turn_event_is_signed_with_shown_secret(
     world: World, call: Call, delivering_worker: WorkerProcess, receiver: Receiver
 ) -> None:
     webhook = call("POST", json={"url": receiver.url, "events": ["session.created", "turn.completed"]}).json()
@@ -74,7 +74,7 @@ def attempts_are(sql: Sql, count: int) -> bool:
     return bool(sql.value("SELECT jsonb_array_length(log) FROM webhook_deliveries") == count)
 
 
-def test_what_fails_three_times_is_delivered_then_and_again_when_an_admin_asks_for_it(
+def test_delivery_is_retried_and_can_be_repeated_by_admin(
     call: Call, delivering_worker: WorkerProcess, receiver: Receiver, sql: Sql
 ) -> None:
     webhook = call("POST", json={"url": receiver.url, "events": ["user.erased"]}).json()
@@ -99,7 +99,7 @@ def test_what_fails_three_times_is_delivered_then_and_again_when_an_admin_asks_f
         Webhook(webhook["secret"]).verify(request.body, request.headers)
 
 
-def test_a_rotated_secret_and_the_one_before_both_verify(
+def test_rotated_and_previous_secrets_both_verify(
     call: Call, delivering_worker: WorkerProcess, receiver: Receiver
 ) -> None:
     webhook = call("POST", json={"url": receiver.url, "events": ["*"]}).json()
@@ -110,7 +110,7 @@ def test_a_rotated_secret_and_the_one_before_both_verify(
         Webhook(secret).verify(request.body, request.headers)
 
 
-def test_an_endpoint_that_is_gone_is_disabled_and_what_waits_goes_out_when_it_is_back(
+def test_gone_endpoint_is_disabled_and_gets_pending_events_when_enabled(
     world: World, call: Call, delivering_worker: WorkerProcess, receiver: Receiver, ada: User
 ) -> None:
     webhook = call("POST", json={"url": receiver.url, "events": ["session.created"]}).json()
@@ -125,7 +125,7 @@ def test_an_endpoint_that_is_gone_is_disabled_and_what_waits_goes_out_when_it_is
     assert first.headers["webhook-id"] != second.headers["webhook-id"]
 
 
-def test_an_endpoint_inside_is_told_nothing(call: Call, worker: WorkerProcess, receiver: Receiver) -> None:
+def test_internal_endpoint_receives_nothing(call: Call, worker: WorkerProcess, receiver: Receiver) -> None:
     webhook = call("POST", json={"url": receiver.url, "events": ["*"]}).json()
     event = call("POST", f"/{webhook['id']}/test").json()
     path = f"/{webhook['id']}/deliveries/{event['id']}"

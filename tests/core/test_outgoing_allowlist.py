@@ -1,4 +1,4 @@
-"""Which addresses are outside, and which inside may be reached all the same."""
+"""Recognition of public addresses, and the allow-list of internal hosts."""
 
 from ipaddress import ip_address
 
@@ -60,12 +60,12 @@ INSIDE = [
 
 
 @pytest.mark.parametrize("text", OUTSIDE + OUTSIDE_BY_TRANSLATION)
-def test_addresses_of_the_internet_are_outside(text: str) -> None:
+def test_internet_addresses_are_public(text: str) -> None:
     assert is_public(ip_address(text))
 
 
 @pytest.mark.parametrize("text", INSIDE)
-def test_all_others_are_not(text: str) -> None:
+def test_special_addresses_are_not_public(text: str) -> None:
     assert not is_public(ip_address(text))
 
 
@@ -90,19 +90,19 @@ def test_all_others_are_not(text: str) -> None:
         pytest.param("[fd00::1]:80", "fd00::1", 80, "fd00::1", True, id="address of IPv6 and port"),
     ],
 )
-def test_what_is_inside_must_be_named(entry: str, host: str, port: int, address: str, *, is_permitted: bool) -> None:
+def test_internal_hosts_need_an_entry(entry: str, host: str, port: int, address: str, *, is_permitted: bool) -> None:
     allowed = AllowedHosts.parse([entry])
     assert allowed.permits(host, port, ip_address(address)) is is_permitted
     assert not AllowedHosts().permits(host, port, ip_address(address))
 
 
-def test_what_is_outside_need_not_be() -> None:
+def test_public_hosts_need_no_entry() -> None:
     assert AllowedHosts().permits("example.com", 443, ip_address("93.184.216.34"))
 
 
 @pytest.mark.parametrize(
     "entry", ["", " ", "a b", "http://host", "host/path", "user@host", "host:", "host:0", "host:99999", "10.0.0.1/8"]
 )
-def test_other_entries_are_refused(entry: str) -> None:
+def test_malformed_entries_are_refused(entry: str) -> None:
     with pytest.raises(ValueError, match="each entry must be"):
         AllowedHosts.parse([entry])

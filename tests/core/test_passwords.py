@@ -1,3 +1,5 @@
+"""Password hashing."""
+
 import asyncio
 import os
 import sys
@@ -22,24 +24,24 @@ async def hasher(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PasswordHashe
     hasher.close()
 
 
-async def test_right_password_matches_and_wrong_does_not(hasher: PasswordHasher) -> None:
+async def test_correct_password_matches_and_wrong_does_not(hasher: PasswordHasher) -> None:
     password_hash = await hasher.hash("correct horse")
     assert await hasher.verify("correct horse", password_hash)
     assert not await hasher.verify("correct horsf", password_hash)
 
 
-async def test_nothing_of_a_long_password_is_cut_off(hasher: PasswordHasher) -> None:
+async def test_long_passwords_are_not_truncated(hasher: PasswordHasher) -> None:
     password_hash = await hasher.hash("x" * 255 + "y")
     assert not await hasher.verify("x" * 255 + "z", password_hash)
 
 
-async def test_hashes_are_argon2id_salted_and_costly(hasher: PasswordHasher) -> None:
+async def test_hashes_are_salted_argon2id(hasher: PasswordHasher) -> None:
     one, two = await hasher.hash("same"), await hasher.hash("same")
     assert one != two
     assert one.startswith("$argon2id$v=19$m=65536,t=3,p=1$")
 
 
-async def test_no_account_is_never_right_and_costs_the_same(
+async def test_missing_account_never_matches_and_takes_as_long(
     hasher: PasswordHasher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared: list[str] = []
@@ -56,7 +58,7 @@ async def test_no_account_is_never_right_and_costs_the_same(
     assert decoy.startswith("$argon2id$v=19$m=65536,t=3,p=1$")
 
 
-async def test_whoever_knows_the_decoy_does_not_get_in_without_an_account(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_dummy_password_does_not_match_missing_account(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("secrets.token_urlsafe", lambda: "decoy")
     hasher = PasswordHasher(concurrency=1)
     assert not await hasher.verify("decoy", None)
@@ -64,7 +66,7 @@ async def test_whoever_knows_the_decoy_does_not_get_in_without_an_account(monkey
     hasher.close()
 
 
-async def test_the_loop_runs_on_while_passwords_are_hashed(hasher: PasswordHasher) -> None:
+async def test_hashing_does_not_block_event_loop(hasher: PasswordHasher) -> None:
     hashing = asyncio.ensure_future(hasher.hash("correct horse"))
     ticks = 0
     while not hashing.done():
@@ -92,7 +94,7 @@ class Held:
         return ""
 
 
-async def test_two_are_hashed_at_once_sixty_four_wait_and_the_next_is_refused(
+async def test_concurrency_two_runs_two_hashes_queues_64_and_refuses_next(
     hasher: PasswordHasher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = Held()
@@ -112,7 +114,7 @@ async def test_two_are_hashed_at_once_sixty_four_wait_and_the_next_is_refused(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
-async def test_hashing_threads_leave_the_cores_to_others(hasher: PasswordHasher) -> None:
+async def test_hashing_threads_have_low_priority(hasher: PasswordHasher) -> None:
     await hasher.hash("correct horse")
     (thread,) = hasher._threads._threads
     assert thread.native_id is not None
@@ -120,7 +122,7 @@ async def test_hashing_threads_leave_the_cores_to_others(hasher: PasswordHasher)
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == 0
 
 
-async def test_hashes_of_other_parameters_are_outdated(hasher: PasswordHasher) -> None:
+async def test_hashes_with_other_parameters_are_outdated(hasher: PasswordHasher) -> None:
     weak = argon2.using(type="ID", memory_cost=64, time_cost=1, parallelism=1).hash("x")
     assert hasher.is_outdated(weak)
     assert not hasher.is_outdated(await hasher.hash("x"))

@@ -1,3 +1,5 @@
+"""Access tokens and refresh tokens."""
+
 import base64
 import json
 import time
@@ -35,19 +37,19 @@ def raw(payload: str, header: str = '{"alg":"HS256","typ":"JWT"}') -> str:
     return f"{body}.{encode(HMACKey(KEY, 'HS256').sign(body.encode()))}"
 
 
-def test_token_gives_back_user_and_session() -> None:
+def test_access_token_contains_user_and_session() -> None:
     claims = TOKENS.verify(TOKENS.issue(user_id=USER, session_id=SESSION))
     assert (claims.sub, claims.sid) == (USER, SESSION)
     assert claims.exp - claims.iat == 1800
     assert isinstance(claims.jti, UUID)
 
 
-def test_two_tokens_of_a_login_differ() -> None:
+def test_tokens_of_one_login_differ() -> None:
     one, two = (TOKENS.verify(TOKENS.issue(user_id=USER, session_id=SESSION)) for _ in range(2))
     assert one.jti != two.jti
 
 
-def test_a_token_that_was_good_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_token_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     token = TOKENS.issue(user_id=USER, session_id=SESSION)
     expires = TOKENS.verify(token).exp
     monkeypatch.setattr(time, "time", lambda: expires + 0.9)
@@ -77,7 +79,7 @@ def test_every_claim_is_required(claim: str) -> None:
         pytest.param({"nbf": int(time.time()) + 3600}, id="not yet"),
     ],
 )
-def test_wrong_claims_are_refused(change: dict[str, Any]) -> None:
+def test_invalid_claims_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(InvalidTokenError):
         TOKENS.verify(signed(change))
 
@@ -94,26 +96,26 @@ def test_wrong_claims_are_refused(change: dict[str, Any]) -> None:
         pytest.param(signed({"pad": "x" * 5000}), id="too long"),
     ],
 )
-def test_forged_and_odd_tokens_are_refused(token: str) -> None:
+def test_forged_and_malformed_tokens_are_refused(token: str) -> None:
     with pytest.raises(InvalidTokenError):
         TOKENS.verify(token)
 
 
-def test_a_token_is_written_in_one_way_only() -> None:
+def test_non_canonical_encodings_are_refused() -> None:
     claims = jwt.get_unverified_claims(signed())
     assert TOKENS.verify(raw(json.dumps(claims, separators=(",", ":")))).sub == USER
     with pytest.raises(InvalidTokenError):
         TOKENS.verify(raw(json.dumps(claims)))
 
 
-def test_clocks_may_differ_by_a_minute() -> None:
+def test_clock_skew_of_a_minute_is_accepted() -> None:
     now = int(time.time())
     assert TOKENS.verify(signed({"iat": now + 50, "exp": now + 1850})).iat == now + 50
     with pytest.raises(InvalidTokenError):
         TOKENS.verify(signed({"iat": now + 90, "exp": now + 1890}))
 
 
-def test_the_longest_life_that_settings_allow_is_accepted() -> None:
+def test_maximum_lifetime_is_accepted_and_longer_refused() -> None:
     (longest,) = (
         limit.le for limit in Settings.model_fields["ACCESS_TOKEN_EXPIRE_MINUTES"].metadata if hasattr(limit, "le")
     )
@@ -125,13 +127,13 @@ def test_the_longest_life_that_settings_allow_is_accepted() -> None:
 
 
 @given(st.text(max_size=200))
-def test_any_text_is_refused_with_the_one_error(text: str) -> None:
+def test_arbitrary_text_raises_invalid_token_error(text: str) -> None:
     with pytest.raises(InvalidTokenError):
         TOKENS.verify(text)
 
 
 @given(st.binary(min_size=1, max_size=8), st.integers(min_value=0))
-def test_a_changed_token_is_refused(noise: bytes, where: int) -> None:
+def test_modified_token_is_refused(noise: bytes, where: int) -> None:
     token = TOKENS.issue(user_id=USER, session_id=SESSION)
     position = where % len(token)
     with pytest.raises(InvalidTokenError):
@@ -141,7 +143,7 @@ def test_a_changed_token_is_refused(noise: bytes, where: int) -> None:
 REFRESH = RefreshTokens.from_secret(KEY)
 
 
-def test_refresh_tokens_have_256_random_bits_and_name_their_login() -> None:
+def test_refresh_token_contains_256_random_bits_and_session_id() -> None:
     one, two = REFRESH.issue(SESSION), REFRESH.issue(SESSION)
     assert one != two
     assert len(base64.urlsafe_b64decode(one + "==")) == 16 + 32 + 16
@@ -149,7 +151,7 @@ def test_refresh_tokens_have_256_random_bits_and_name_their_login() -> None:
     assert len(hash_token(one)) == 32
 
 
-def test_the_successor_of_a_refresh_token_is_one_and_cannot_be_guessed_without_the_key() -> None:
+def test_successor_is_deterministic_and_depends_on_key() -> None:
     token = REFRESH.issue(SESSION)
     successor = REFRESH.derive_successor(token)
     assert successor == REFRESH.derive_successor(token) != token
@@ -157,7 +159,7 @@ def test_the_successor_of_a_refresh_token_is_one_and_cannot_be_guessed_without_t
     assert RefreshTokens.from_secret("other" * 8).derive_successor(token) != successor
 
 
-def test_only_tokens_that_were_made_here_are_ours() -> None:
+def test_mac_is_valid_for_issued_tokens_only() -> None:
     token = REFRESH.issue(SESSION)
     assert REFRESH.has_valid_mac(token)
     assert REFRESH.has_valid_mac(REFRESH.derive_successor(token))
@@ -166,7 +168,7 @@ def test_only_tokens_that_were_made_here_are_ours() -> None:
 
 
 @given(st.text(max_size=200))
-def test_what_is_no_refresh_token_is_refused_with_the_one_error(text: str) -> None:
+def test_malformed_refresh_token_raises_value_error(text: str) -> None:
     for read in (REFRESH.parse_session_id, REFRESH.derive_successor, REFRESH.has_valid_mac):
         with pytest.raises(ValueError, match=r"base64url|length"):
             read(text)

@@ -1,3 +1,5 @@
+"""Field types of requests and responses."""
+
 import json
 from typing import Annotated, Any
 
@@ -20,7 +22,7 @@ def nested(levels: int) -> dict[str, Any]:
 
 
 @given(st.text())
-def test_text_takes_what_postgresql_can_store_and_nothing_else(text: str) -> None:
+def test_text_is_accepted_if_postgresql_can_store_it(text: str) -> None:
     storable = "\x00" not in text
     try:
         assert TEXT.validate_json(json.dumps(text)) == text
@@ -44,7 +46,7 @@ def test_blank_text_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["a", " é", "\u200b.", "日本", "🙂", "مرحبا"])
-def test_text_that_can_be_seen_is_not_blank(text: str) -> None:
+def test_visible_text_is_not_blank(text: str) -> None:
     assert check_not_blank(text) == text
 
 
@@ -76,12 +78,12 @@ def test_objects_that_cannot_be_stored_are_refused(value: dict[str, Any]) -> Non
     "value",
     [{}, {"a": [0, -0.0, True, False, 2**53, -1e-15]}, {"a": [1, "b", None, {"c": 1.5}]}, nested(8), {"a": "x" * 8000}],
 )
-def test_plain_objects_pass_unchanged(value: dict[str, Any]) -> None:
+def test_valid_objects_are_unchanged(value: dict[str, Any]) -> None:
     assert OBJECT.validate_python(value) == value
 
 
 @given(st.integers(0, 500), st.integers(1, 40), st.integers(1, 100))
-def test_pages_cover_the_list_once(total: int, page: int, size: int) -> None:
+def test_pages_cover_list_once(total: int, page: int, size: int) -> None:
     pagination = Pagination.of(total=total, page=page, size=size)
     assert (pagination.pages - 1) * size < total <= pagination.pages * size or total == pagination.pages == 0
     assert pagination.has_next == (page < pagination.pages)

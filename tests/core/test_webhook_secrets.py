@@ -1,3 +1,5 @@
+"""Signing secrets of webhooks."""
+
 import base64
 from uuid import uuid4
 
@@ -10,7 +12,7 @@ SHARED = ("whsec_" + base64.b64encode(b"1" * 24).decode(), "whsec_" + base64.b64
 SECRETS = WebhookSecrets.from_secret("k" * 32, SHARED)
 
 
-def test_each_endpoint_has_its_own_secret_and_another_one_after_each_rotation() -> None:
+def test_secret_differs_per_endpoint_and_generation() -> None:
     made = {SECRETS.own(endpoint, generation) for endpoint in (A, B) for generation in (1, 2, 1000)}
     assert len(made) == 6
     assert all(parse_secrets(secret) == (secret,) for secret in made)
@@ -18,7 +20,7 @@ def test_each_endpoint_has_its_own_secret_and_another_one_after_each_rotation() 
     assert SECRETS.own(A, 1) != WebhookSecrets.from_secret("l" * 32).own(A, 1)
 
 
-def test_the_newest_signs_and_during_a_rotation_the_one_before_too() -> None:
+def test_current_secret_signs_and_previous_one_during_rotation() -> None:
     def signing(*, has_previous: bool) -> tuple[str, ...]:
         return SECRETS.signing(A, generation=3, has_previous=has_previous, uses_shared=False)
 
@@ -26,18 +28,18 @@ def test_the_newest_signs_and_during_a_rotation_the_one_before_too() -> None:
     assert signing(has_previous=True) == (SECRETS.own(A, 3), SECRETS.own(A, 2))
 
 
-def test_shared_secrets_sign_for_who_wants_them() -> None:
+def test_shared_secrets_sign_for_endpoints_that_use_them() -> None:
     assert SECRETS.signing(A, generation=3, has_previous=True, uses_shared=True) == SHARED
     with pytest.raises(MissingSecretError):
         WebhookSecrets.from_secret("k" * 32).signing(A, generation=1, has_previous=False, uses_shared=True)
 
 
-def test_secrets_are_not_shown_by_accident() -> None:
+def test_representation_contains_no_secrets() -> None:
     assert not any(secret in repr(SECRETS) for secret in SHARED)
     assert repr(SECRETS.key) not in repr(SECRETS)
 
 
-def test_a_setting_may_have_several_secrets() -> None:
+def test_setting_may_contain_several_secrets() -> None:
     assert parse_secrets(f" {SHARED[0]}  {SHARED[1]} ") == SHARED
 
 
@@ -54,6 +56,6 @@ def test_a_setting_may_have_several_secrets() -> None:
         f"{SHARED[0]} é",
     ],
 )
-def test_what_is_no_secret_is_refused(text: str) -> None:
+def test_malformed_secret_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must be whsec_"):
         parse_secrets(text)

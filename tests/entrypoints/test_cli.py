@@ -1,3 +1,5 @@
+"""Command line for operators."""
+
 import os
 import subprocess
 import sys
@@ -27,7 +29,7 @@ def create_admin(monkeypatch: pytest.MonkeyPatch, email: str = "root@example.com
     return run(monkeypatch, "create-admin", "--email", email, "--username", username)
 
 
-def test_an_admin_is_made_and_gets_in(
+def test_created_admin_can_log_in(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     auth_client: TestClient,
@@ -42,7 +44,7 @@ def test_an_admin_is_made_and_gets_in(
     assert response.status_code == 200
 
 
-def test_a_new_admin_needs_no_mail_to_log_in_and_is_audited(monkeypatch: pytest.MonkeyPatch, sql: Sql) -> None:
+def test_created_admin_is_verified_and_audited(monkeypatch: pytest.MonkeyPatch, sql: Sql) -> None:
     create_admin(monkeypatch)
     (admin,) = sql.rows("SELECT uuid, is_verified FROM users")
     assert admin["is_verified"]
@@ -54,7 +56,7 @@ def test_a_new_admin_needs_no_mail_to_log_in_and_is_audited(monkeypatch: pytest.
     }
 
 
-def test_an_admin_that_exists_is_left_alone(
+def test_existing_admin_is_unchanged(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sql: Sql
 ) -> None:
     create_admin(monkeypatch)
@@ -69,7 +71,7 @@ def test_an_admin_that_exists_is_left_alone(
 @pytest.mark.parametrize(
     ("email", "username"), [("ada@example.com", "root"), ("root@example.com", "ada")], ids=["address", "name"]
 )
-def test_an_ordinary_account_is_not_made_an_admin(
+def test_existing_account_is_not_promoted(
     monkeypatch: pytest.MonkeyPatch, auth_client: TestClient, sql: Sql, email: str, username: str
 ) -> None:
     register(auth_client, "ada")
@@ -82,7 +84,7 @@ def test_an_ordinary_account_is_not_made_an_admin(
     [("root", "root", PASSWORD), ("root@example.com", "r@x", PASSWORD), ("root@example.com", "root", "s3cret")],
     ids=["address", "name", "password"],
 )
-def test_a_bad_admin_is_refused(
+def test_invalid_admin_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     sql: Sql,
@@ -98,7 +100,7 @@ def test_a_bad_admin_is_refused(
     assert sql.value("SELECT count(*) FROM users") == 0
 
 
-def test_check_schema_tells_drift_by_its_exit_code(monkeypatch: pytest.MonkeyPatch, sql: Sql) -> None:
+def test_check_schema_exits_with_1_on_drift(monkeypatch: pytest.MonkeyPatch, sql: Sql) -> None:
     assert run(monkeypatch, "check-schema") == 0
     sql.do("ALTER TABLE users ADD COLUMN shoe_size integer")
     try:
@@ -107,7 +109,7 @@ def test_check_schema_tells_drift_by_its_exit_code(monkeypatch: pytest.MonkeyPat
         sql.do("ALTER TABLE users DROP COLUMN shoe_size")
 
 
-def test_a_database_that_is_away_is_one_line(
+def test_unavailable_database_is_reported_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://user:s3cret@/chat?host=/nonexistent")
@@ -118,7 +120,7 @@ def test_a_database_that_is_away_is_one_line(
         assert "s3cret" not in told
 
 
-def test_without_a_database_url_a_command_says_so_in_one_line() -> None:
+def test_missing_database_url_is_reported_in_one_line() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
     ended = subprocess.run(
         [sys.executable, "-m", "app.cli", "migrate"],

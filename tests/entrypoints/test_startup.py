@@ -38,7 +38,7 @@ def old_database_url(empty_database_url: str) -> str:
     return empty_database_url
 
 
-def test_imports_open_nothing_and_only_chat_needs_langgraph_and_openai() -> None:
+def test_imports_open_no_connection_and_only_chat_imports_langgraph_and_openai() -> None:
     ended = run(
         "-c",
         "import socket, sys, threading\n"
@@ -55,7 +55,7 @@ def test_imports_open_nothing_and_only_chat_needs_langgraph_and_openai() -> None
 
 
 @pytest.mark.parametrize("create", [auth_main.create, main.create, admin_main.create], ids=["auth", "chat", "admin"])
-def test_every_service_refuses_a_schema_that_is_behind(
+def test_services_refuse_outdated_schema(
     settings: Settings, old_database_url: str, create: Callable[[Settings], FastAPI]
 ) -> None:
     service = create(settings.model_copy(update={"DATABASE_URL": old_database_url}))
@@ -63,14 +63,14 @@ def test_every_service_refuses_a_schema_that_is_behind(
         pass
 
 
-def test_a_process_that_refuses_to_start_ends_and_says_what_to_do(old_database_url: str) -> None:
+def test_failed_start_ends_process_with_instruction(old_database_url: str) -> None:
     ended = run("-m", "uvicorn", "app.admin_main:app", "--port", "0", DATABASE_URL=old_database_url)
     assert ended.returncode != 0
     assert "run `python -m app.cli migrate`" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-def test_the_chat_service_refuses_to_start_without_a_model(database_url: str) -> None:
+def test_chat_service_requires_a_model_provider(database_url: str) -> None:
     ended = run("-m", "uvicorn", "app.main:app", "--port", "0", DATABASE_URL=database_url, OPENAI_BASE_URL="")
     assert ended.returncode != 0
     assert "OPENAI_API_KEY: is required" in ended.stderr

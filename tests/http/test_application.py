@@ -1,4 +1,4 @@
-"""What all three services have around their routes."""
+"""The application around the routes: CORS, common headers, OpenAPI."""
 
 import pytest
 from fastapi.testclient import TestClient
@@ -10,7 +10,7 @@ CREATE = {"auth": auth_main.create, "chat": main.create, "admin": admin_main.cre
 ORIGIN = "http://localhost:3000"
 
 
-def test_pages_of_a_listed_origin_may_call_with_credentials(auth_service: TestClient) -> None:
+def test_allowed_origin_may_send_credentials(auth_service: TestClient) -> None:
     response = auth_service.get("/livez", headers={"Origin": ORIGIN})
     assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
     assert response.headers["Access-Control-Allow-Credentials"] == "true"
@@ -24,13 +24,13 @@ def test_pages_of_a_listed_origin_may_call_with_credentials(auth_service: TestCl
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "http://localhost:3001", "null"])
-def test_pages_of_other_origins_may_not(auth_service: TestClient, origin: str) -> None:
+def test_other_origins_get_no_cors_headers(auth_service: TestClient, origin: str) -> None:
     response = auth_service.get("/livez", headers={"Origin": origin})
     assert "Access-Control-Allow-Origin" not in response.headers
 
 
 @pytest.mark.parametrize("path", ["/livez", "/nowhere", "/api/v1/auth/me"])
-def test_every_answer_has_an_id_and_is_neither_sniffed_nor_kept(auth_service: TestClient, path: str) -> None:
+def test_responses_have_request_id_and_security_headers(auth_service: TestClient, path: str) -> None:
     headers = auth_service.get(path).headers
     assert len(headers["X-Request-ID"]) >= 8
     assert headers["X-Content-Type-Options"] == "nosniff"
@@ -38,7 +38,7 @@ def test_every_answer_has_an_id_and_is_neither_sniffed_nor_kept(auth_service: Te
 
 
 @pytest.mark.parametrize("service", CREATE)
-def test_the_interactive_pages_are_for_debugging_only(settings: Settings, service: str) -> None:
+def test_interactive_documentation_requires_debug(settings: Settings, service: str) -> None:
     paths = [f"/api/v1/{service}/openapi.json", f"/api/v1/{service}/docs"]
     for debug, status in ((False, 404), (True, 200)):
         with TestClient(CREATE[service](settings.model_copy(update={"DEBUG": debug}))) as client:
@@ -47,7 +47,7 @@ def test_the_interactive_pages_are_for_debugging_only(settings: Settings, servic
 
 
 @pytest.mark.parametrize("service", CREATE)
-def test_every_operation_has_a_unique_id_and_its_refusals_as_problems(settings: Settings, service: str) -> None:
+def test_operations_have_unique_ids_and_problem_responses(settings: Settings, service: str) -> None:
     document = CREATE[service](settings).openapi()
     operations = [operation for path in document["paths"].values() for operation in path.values()]
     ids = [operation["operationId"] for operation in operations]

@@ -1,4 +1,4 @@
-"""The outermost layer of a service: its log lines, and its limit on bodies."""
+"""Access log and body limit."""
 
 import logging
 
@@ -33,7 +33,7 @@ def client() -> TestClient:
         ("/secret", "GET nothing: 404"),
     ],
 )
-def test_a_request_is_logged_with_what_served_it_and_not_with_its_path(
+def test_access_log_contains_operation_instead_of_path(
     client: TestClient, caplog: pytest.LogCaptureFixture, path: str, line: str
 ) -> None:
     caplog.set_level(logging.INFO, "app.access")
@@ -45,5 +45,5 @@ def test_a_request_is_logged_with_what_served_it_and_not_with_its_path(
     ("length", "status"),
     [("100", 200), ("101", 413), ("9" * 5000, 413), ("0" * 5000 + "5", 200), ("-1", 200), ("x", 200)],
 )
-def test_a_body_that_is_announced_too_long_is_refused(client: TestClient, length: str, status: int) -> None:
+def test_body_with_excessive_content_length_is_refused(client: TestClient, length: str, status: int) -> None:
     assert client.get("/items/7", headers={"Content-Length": length}).status_code == status

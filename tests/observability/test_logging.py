@@ -1,4 +1,4 @@
-"""What a log line looks like."""
+"""Log format."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ def logging_restored() -> Iterator[None]:
     root.setLevel(level)
 
 
-def test_a_line_is_a_json_object_with_the_request_it_belongs_to(capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_line_is_json_object_with_request_id(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(service="chat-service", level="INFO", json_lines=True, line_format=FORMAT)
     token = request_id_var.set("a-request")
     logging.getLogger("app.test").info("said %s", "this", extra={"number": 7})
@@ -38,7 +38,7 @@ def test_a_line_is_a_json_object_with_the_request_it_belongs_to(capsys: pytest.C
     }
 
 
-def test_lines_may_be_plain_in_the_format_of_the_settings(capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_format_can_be_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(service="chat-service", level="WARNING", json_lines=False, line_format=FORMAT)
     logging.getLogger("app.test").info("not this")
     logging.getLogger("app.test").warning("but this")

@@ -1,4 +1,4 @@
-"""From the outbox to the mail server."""
+"""Delivery of emails from the outbox."""
 
 import asyncio
 import logging
@@ -90,7 +90,7 @@ def make_due(sql: Sql) -> None:
         ("already_registered", "reset-password", "reset_password", "30 minutes"),
     ],
 )
-async def test_a_link_holds_a_new_token_that_is_stored_hashed(
+async def test_link_contains_new_token_stored_as_hash(
     deliver: Deliver, sql: Sql, kind: EmailKind, page: str, purpose: str, life: str
 ) -> None:
     make_account(sql)
@@ -111,7 +111,7 @@ async def test_a_link_holds_a_new_token_that_is_stored_hashed(
     assert not await delivery.deliver_next()
 
 
-async def test_a_notice_holds_no_token(deliver: Deliver, sql: Sql) -> None:
+async def test_notice_contains_no_token(deliver: Deliver, sql: Sql) -> None:
     make_account(sql)
     server = FakeEmailTransport()
     delivery = deliver(server)
@@ -132,7 +132,7 @@ async def test_a_notice_holds_no_token(deliver: Deliver, sql: Sql) -> None:
         pytest.param(None, [], id="no account"),
     ],
 )
-async def test_what_does_not_apply_any_more_is_dropped(
+async def test_email_that_no_longer_applies_is_dropped(
     deliver: Deliver, sql: Sql, columns: dict[str, bool] | None, kinds: list[EmailKind]
 ) -> None:
     if columns is not None:
@@ -148,7 +148,7 @@ async def test_what_does_not_apply_any_more_is_dropped(
     assert sent == kinds
 
 
-async def test_what_was_not_sent_does_not_count(deliver: Deliver, sql: Sql) -> None:
+async def test_dropped_email_is_not_counted(deliver: Deliver, sql: Sql) -> None:
     server = FakeEmailTransport()
     delivery = deliver(server)
     for _ in range(MAX_EMAILS_PER_RECIPIENT + 1):  # by a stranger, before the address has an account
@@ -161,7 +161,7 @@ async def test_what_was_not_sent_does_not_count(deliver: Deliver, sql: Sql) -> N
     assert len(server.taken) == MAX_EMAILS_PER_RECIPIENT
 
 
-async def test_mail_goes_to_the_address_that_was_registered_however_it_was_typed(deliver: Deliver, sql: Sql) -> None:
+async def test_email_is_sent_to_registered_spelling_of_address(deliver: Deliver, sql: Sql) -> None:
     make_account(sql, "Ada@example.com")
     server = FakeEmailTransport()
     delivery = deliver(server)
@@ -170,7 +170,7 @@ async def test_mail_goes_to_the_address_that_was_registered_however_it_was_typed
     assert server.taken[0].recipient == "Ada@example.com"
 
 
-async def test_failures_are_tried_again_later_and_later_and_then_given_up(
+async def test_failed_delivery_is_retried_with_backoff_up_to_maximum(
     deliver: Deliver, sql: Sql, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -198,9 +198,7 @@ async def test_failures_are_tried_again_later_and_later_and_then_given_up(
     assert "token" not in caplog.text
 
 
-async def test_a_refusal_for_good_is_not_tried_again(
-    deliver: Deliver, sql: Sql, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_permanent_refusal_is_not_retried(deliver: Deliver, sql: Sql, caplog: pytest.LogCaptureFixture) -> None:
     make_account(sql)
     delivery = deliver(FakeEmailTransport(REFUSAL))
     await enqueue(delivery, "reset_password")
@@ -210,7 +208,7 @@ async def test_a_refusal_for_good_is_not_tried_again(
     assert "ada" not in caplog.text
 
 
-async def test_a_mail_that_kills_its_process_is_given_up_too(deliver: Deliver, sql: Sql) -> None:
+async def test_email_whose_attempts_crash_the_process_fails_permanently(deliver: Deliver, sql: Sql) -> None:
     make_account(sql)
     server = FakeEmailTransport()
     delivery = deliver(server)
@@ -220,7 +218,7 @@ async def test_a_mail_that_kills_its_process_is_given_up_too(deliver: Deliver, s
     assert (server.taken, rows(sql)) == ([], 0)
 
 
-async def test_while_a_mail_is_sent_nobody_else_sends_it_and_no_connection_is_held(deliver: Deliver, sql: Sql) -> None:
+async def test_email_is_leased_and_no_connection_held_during_delivery(deliver: Deliver, sql: Sql) -> None:
     make_account(sql)
     gate = asyncio.Event()
     server, other = FakeEmailTransport(gate=gate), FakeEmailTransport()
@@ -240,7 +238,7 @@ async def next_taken(server: FakeEmailTransport) -> None:
     server.was_taken.clear()
 
 
-async def test_mail_of_this_process_goes_at_once_and_of_others_soon(
+async def test_own_emails_are_sent_immediately_and_those_of_others_after_polling(
     deliver: Deliver, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_account(sql)
@@ -269,7 +267,7 @@ async def test_mail_of_this_process_goes_at_once_and_of_others_soon(
         await next_taken(server)
 
 
-async def test_the_loop_outlives_an_outage_of_postgresql_and_a_fault_of_ours(
+async def test_delivery_loop_survives_database_outage_and_exception(
     deliver: Deliver, sql: Sql, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     make_account(sql)
@@ -295,7 +293,7 @@ async def test_the_loop_outlives_an_outage_of_postgresql_and_a_fault_of_ours(
     assert sql.rows("SELECT kind, attempts FROM outgoing_mails") == [{"kind": "reset_password", "attempts": 1}]
 
 
-async def test_stopping_lets_a_mail_finish_but_not_for_ever(
+async def test_stop_waits_for_current_email_up_to_timeout(
     deliver: Deliver, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_account(sql)
@@ -318,7 +316,7 @@ async def test_stopping_lets_a_mail_finish_but_not_for_ever(
     assert (server.taken, rows(sql)) == ([], 1)  # the next process sends it when the lease is over
 
 
-async def test_without_mail_nothing_is_left_lying(database: Database, sql: Sql) -> None:
+async def test_outbox_stays_empty_when_email_is_disabled(database: Database, sql: Sql) -> None:
     outbox = EmailOutbox(is_enabled=False)
     async with database.autocommit() as connection:
         await outbox.enqueue(connection, "verify_email", "ada@example.com")

@@ -1,4 +1,4 @@
-"""Erasing an account."""
+"""Erasure of accounts."""
 
 import threading
 from collections.abc import Callable
@@ -32,9 +32,7 @@ def counts(receipt: dict[str, Any], part: str = "removed") -> dict[str, int]:
     return {item["what"]: item["count"] for item in receipt[part]}
 
 
-def test_nothing_of_an_erased_account_is_left_in_any_table(
-    auth_client: TestClient, eve: User, sql: Sql, redis: Redis
-) -> None:
+def test_erased_account_leaves_no_data_in_any_table(auth_client: TestClient, eve: User, sql: Sql, redis: Redis) -> None:
     identity = [CANARY, "203.0.113.77", CANARY.encode().hex()]
     before = sql.everything()
     assert {
@@ -62,7 +60,7 @@ def test_nothing_of_an_erased_account_is_left_in_any_table(
     assert "name:" not in after["login_throttles"]
 
 
-def test_the_receipt_counts_what_went_and_says_what_stays_and_why(
+def test_receipt_lists_deleted_and_retained_data_with_reasons(
     auth_client: TestClient, eve: User, sql: Sql, redis: Redis
 ) -> None:
     calls = sql.value("SELECT count(*) FROM llm_calls")
@@ -96,7 +94,7 @@ def test_the_receipt_counts_what_went_and_says_what_stays_and_why(
     assert sql.value("SELECT abs(extract(epoch FROM now() - %s::timestamptz)) < 60", [receipt["erased_at"]])
 
 
-def test_the_ledger_stays_true_and_forgets_who_it_was(auth_client: TestClient, eve: User, sql: Sql) -> None:
+def test_ledger_keeps_amounts_without_account(auth_client: TestClient, eve: User, sql: Sql) -> None:
     figures = (
         "SELECT count(*), sum(prompt_tokens) AS prompt, sum(completion_tokens) AS completion, sum(latency_ms) AS ms,"
         " count(DISTINCT turn_id) AS turns, count(*) FILTER (WHERE status = 'error') AS errors, min(created_at),"
@@ -109,7 +107,7 @@ def test_the_ledger_stays_true_and_forgets_who_it_was(auth_client: TestClient, e
     assert sql.value("SELECT count(*) FROM llm_calls WHERE user_id IS NOT NULL OR session_id IS NOT NULL") == 0
 
 
-def test_others_lose_nothing(auth_client: TestClient, chat: Chat, eve: User, sql: Sql) -> None:
+def test_other_accounts_are_unchanged(auth_client: TestClient, chat: Chat, eve: User, sql: Sql) -> None:
     session = chat.open(title="Ada's")
     chat.ask(session, "Hi")
     auth_client.post(f"{AUTH}/api-keys", json={"name": "k", "scopes": ["chat:read"]}, headers=chat.user.headers)
@@ -125,7 +123,7 @@ def test_others_lose_nothing(auth_client: TestClient, chat: Chat, eve: User, sql
     assert len(chat.request("GET", f"/sessions/{session}").json()["messages"]) == 2
 
 
-def test_tokens_and_keys_of_an_erased_account_are_void_on_all_services_at_once(
+def test_tokens_and_keys_of_erased_account_are_refused_on_all_services(
     auth_client: TestClient, chat_client: TestClient, admin_client: TestClient, admin: User, eve: User, sql: Sql
 ) -> None:
     sql.do("UPDATE users SET role = 'admin' WHERE uuid = %s", [eve.id])
@@ -147,12 +145,12 @@ def test_tokens_and_keys_of_an_erased_account_are_void_on_all_services_at_once(
     assert_problem(login(auth_client, eve.username), 401, "invalid_credentials")
 
 
-def test_name_and_address_are_free_again(auth_client: TestClient, ada: User) -> None:
+def test_username_and_address_can_be_registered_again(auth_client: TestClient, ada: User) -> None:
     erase(auth_client, ada)
     assert register(auth_client, "ada").status_code == 201
 
 
-def test_the_wrong_password_erases_nothing_and_is_audited(auth_client: TestClient, ada: User, sql: Sql) -> None:
+def test_wrong_password_erases_nothing_and_is_audited(auth_client: TestClient, ada: User, sql: Sql) -> None:
     assert_problem(erase(auth_client, ada, "a wrong password"), 400, "wrong_password")
     assert auth_client.get(f"{AUTH}/me", headers=ada.headers).status_code == 200
     (entry,) = sql.rows("SELECT * FROM audit_log WHERE outcome = 'refused'")
@@ -160,20 +158,20 @@ def test_the_wrong_password_erases_nothing_and_is_audited(auth_client: TestClien
 
 
 @pytest.mark.parametrize("body", [{}, {"password": ""}, {"password": PASSWORD, "id": 1}, {"password": None}, []])
-def test_without_the_password_nothing_is_erased(auth_client: TestClient, ada: User, body: object) -> None:
+def test_missing_password_erases_nothing(auth_client: TestClient, ada: User, body: object) -> None:
     response = auth_client.request("DELETE", f"{AUTH}/me", json=body, headers=ada.headers)
     assert_problem(response, 422, "validation_error")
     assert auth_client.get(f"{AUTH}/me", headers=ada.headers).status_code == 200
 
 
-def test_erasure_is_audited_by_public_id_with_the_counts(auth_client: TestClient, ada: User, sql: Sql) -> None:
+def test_erasure_is_audited_with_public_id_and_counts(auth_client: TestClient, ada: User, sql: Sql) -> None:
     receipt = erase(auth_client, ada).json()
     (entry,) = sql.rows("SELECT * FROM audit_log WHERE action = 'account.erased'")
     assert (str(entry["actor_id"]), str(entry["target_id"]), entry["outcome"]) == (ada.id, ada.id, "done")
     assert entry["details"]["removed"].items() <= counts(receipt).items()
 
 
-def test_of_several_erasures_at_once_one_erases(auth_client: TestClient, eve: User, sql: Sql) -> None:
+def test_one_of_concurrent_erasures_succeeds(auth_client: TestClient, eve: User, sql: Sql) -> None:
     with ThreadPoolExecutor(6) as pool:
         statuses = sorted(response.status_code for response in pool.map(lambda _: erase(auth_client, eve), range(6)))
     assert statuses[0] == 200
@@ -181,7 +179,7 @@ def test_of_several_erasures_at_once_one_erases(auth_client: TestClient, eve: Us
     assert sql.value("SELECT count(*) FROM audit_log WHERE action = 'account.erased'") == 1
 
 
-def test_the_last_admin_stays(auth_client: TestClient, admin: User, ada: User, sql: Sql) -> None:
+def test_last_admin_cannot_be_erased(auth_client: TestClient, admin: User, ada: User, sql: Sql) -> None:
     sql.do(
         "INSERT INTO users (uuid, email, username, password_hash, role, is_active)"
         " VALUES (gen_random_uuid(), 'x@example.com', 'disabled', '', 'admin', false)"
@@ -195,7 +193,7 @@ def test_the_last_admin_stays(auth_client: TestClient, admin: User, ada: User, s
     assert_problem(erase(auth_client, ada), 409, "last_admin")
 
 
-def test_of_two_admins_who_leave_at_once_one_stays(
+def test_two_admins_cannot_be_erased_concurrently(
     auth_client: TestClient, admin: User, make_user: Callable[[str], User], sql: Sql
 ) -> None:
     for number in range(5):
@@ -208,7 +206,7 @@ def test_of_two_admins_who_leave_at_once_one_stays(
         assert sql.value("SELECT count(*) FROM users WHERE role = 'admin'") == 1
 
 
-def test_a_turn_under_way_is_not_stored_and_its_cost_has_no_name(
+def test_running_turn_is_not_stored_and_its_cost_is_anonymous(
     auth_client: TestClient, chat: Chat, sql: Sql, provider: Provider
 ) -> None:
     session, gate = chat.open(), threading.Event()
@@ -229,7 +227,7 @@ def test_a_turn_under_way_is_not_stored_and_its_cost_has_no_name(
     assert calls == [{"user_id": None, "session_id": None}] * 2
 
 
-def test_what_is_asked_for_while_the_account_goes_is_a_401(auth_client: TestClient, chat: Chat, sql: Sql) -> None:
+def test_requests_during_erasure_get_401(auth_client: TestClient, chat: Chat, sql: Sql) -> None:
     key = {"name": "k", "scopes": ["chat:read"]}
     with ThreadPoolExecutor(2) as pool:
         sql.do("BEGIN")
@@ -246,7 +244,7 @@ def test_what_is_asked_for_while_the_account_goes_is_a_401(auth_client: TestClie
             assert_problem(request.result(), 401, "unauthorized")
 
 
-def test_a_password_that_is_replaced_meanwhile_erases_nothing(auth_client: TestClient, ada: User, sql: Sql) -> None:
+def test_concurrent_password_change_prevents_erasure(auth_client: TestClient, ada: User, sql: Sql) -> None:
     with ThreadPoolExecutor(1) as pool:
         sql.do("BEGIN")
         try:
@@ -259,7 +257,7 @@ def test_a_password_that_is_replaced_meanwhile_erases_nothing(auth_client: TestC
     assert sql.value("SELECT count(*) FROM users") == 1
 
 
-def test_long_conversations_and_many_short_ones_go_in_slices(
+def test_erasure_deletes_messages_in_batches(
     auth_client: TestClient, ada: User, bob: User, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(erasure, "_BATCH", 50)
@@ -277,9 +275,7 @@ def test_long_conversations_and_many_short_ones_go_in_slices(
     assert sql.value("SELECT count(*) FROM llm_calls WHERE user_id IS NULL") == 272
 
 
-def test_copies_in_redis_go_with_the_account(
-    auth_client: TestClient, chat: Chat, others_chat: Chat, redis: Redis
-) -> None:
+def test_erasure_deletes_copies_in_redis(auth_client: TestClient, chat: Chat, others_chat: Chat, redis: Redis) -> None:
     mine, others = (person.ask(person.open(), "Hi")["ai_response"]["id"] for person in (chat, others_chat))
     redis.xadd(f"turn:{mine}", {"text": CANARY})
     redis.xadd(f"turn:{others}", {"text": "stays"})
@@ -298,9 +294,7 @@ def test_copies_in_redis_go_with_the_account(
     assert 0 < redis.ttl(f"user:{chat.user.id}:deleted") <= 7200
 
 
-def test_without_redis_the_account_goes_and_the_receipt_says_so(
-    settings: Settings, auth_client: TestClient, ada: User
-) -> None:
+def test_erasure_without_redis_reports_expiring_copies(settings: Settings, auth_client: TestClient, ada: User) -> None:
     alone = settings.model_copy(update={"REDIS_URL": "redis://127.0.0.1:9"})
     with TestClient(auth_main.create(alone)) as client:
         response = erase(client, ada)

@@ -1,4 +1,4 @@
-"""Everything that is held about an account."""
+"""Export of all data of an account."""
 
 import json
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ def exported(client: TestClient, user: User) -> dict[str, Any]:
     return dict(response.json())
 
 
-def test_every_column_is_exported_or_left_out_for_a_reason() -> None:
+def test_every_column_is_exported_or_explicitly_excluded() -> None:
     sections = [export.ACCOUNT, export.SESSIONS, export.messages_of(1), *export.SECTIONS]
     shown = {f"{section.table}.{column}" for section in sections for column in section.columns}
     columns = {
@@ -48,7 +48,7 @@ def test_every_column_is_exported_or_left_out_for_a_reason() -> None:
     assert set().union(*map(patterns, columns)) == set(export.EXCLUDED_COLUMNS)
 
 
-def test_the_export_is_a_file_of_json(auth_client: TestClient, ada: User) -> None:
+def test_export_is_a_json_attachment(auth_client: TestClient, ada: User) -> None:
     response = auth_client.get(f"{AUTH}/me/export", headers=ada.headers)
     assert response.headers["Content-Type"] == "application/json"
     assert response.headers["Content-Disposition"] == 'attachment; filename="account.json"'
@@ -58,7 +58,7 @@ def test_the_export_is_a_file_of_json(auth_client: TestClient, ada: User) -> Non
     }
 
 
-def test_everything_about_the_account_is_in_it(auth_client: TestClient, eve: User, sql: Sql) -> None:
+def test_export_contains_all_data_of_account(auth_client: TestClient, eve: User, sql: Sql) -> None:
     document = exported(auth_client, eve)
     me = auth_client.get(f"{AUTH}/me", headers=eve.headers).json()
     assert me.items() <= document["account"].items()
@@ -74,7 +74,7 @@ def test_everything_about_the_account_is_in_it(auth_client: TestClient, eve: Use
     assert mail["recipient"].lower() == eve.email
 
 
-def test_no_secret_is_in_it(auth_client: TestClient, eve: User, sql: Sql) -> None:
+def test_export_contains_no_secret(auth_client: TestClient, eve: User, sql: Sql) -> None:
     text = json.dumps(exported(auth_client, eve))
     for table, column in (
         ("users", "password_hash"),
@@ -87,7 +87,7 @@ def test_no_secret_is_in_it(auth_client: TestClient, eve: User, sql: Sql) -> Non
     assert "hash" not in text
 
 
-def test_nothing_of_others_is_in_it(
+def test_export_contains_no_data_of_other_accounts(
     auth_client: TestClient, eve: User, chat: Chat, admin: User, provider: Provider
 ) -> None:
     provider.always(answers("Hello."))
@@ -106,7 +106,7 @@ def test_nothing_of_others_is_in_it(
     assert next(entry for entry in document["audit_log"] if entry["action"] == "login.opened")["request_id"]
 
 
-def test_long_lists_come_in_batches_without_gaps(
+def test_batches_of_long_lists_have_no_gaps(
     auth_client: TestClient, ada: User, bob: User, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for user in (bob, ada, bob):
@@ -125,7 +125,7 @@ def test_long_lists_come_in_batches_without_gaps(
     assert pieced["audit_log"][:-1] == whole["audit_log"]
 
 
-def test_the_export_is_audited(auth_client: TestClient, ada: User, sql: Sql) -> None:
+def test_export_is_audited(auth_client: TestClient, ada: User, sql: Sql) -> None:
     exported(auth_client, ada)
     (entry,) = sql.rows("SELECT * FROM audit_log WHERE action = 'account.exported'")
     assert (str(entry["actor_id"]), str(entry["target_id"]), entry["details"]) == (ada.id, ada.id, {})
@@ -143,7 +143,7 @@ async def pieces(pool: Database, ada: User, sql: Sql, monkeypatch: pytest.Monkey
     return await ExportService(pool).start(principal, NOBODY)
 
 
-async def test_no_connection_is_held_while_the_client_reads(pieces: AsyncIterator[bytes], pool: Database) -> None:
+async def test_no_connection_is_held_while_client_reads(pieces: AsyncIterator[bytes], pool: Database) -> None:
     document = b""
     count = 0
     async for piece in pieces:
@@ -162,7 +162,7 @@ async def test_no_connection_is_held_while_the_client_reads(pieces: AsyncIterato
         pytest.param("DELETE FROM users", id="erased"),
     ],
 )
-async def test_the_document_is_cut_off_when_the_login_ends(pieces: AsyncIterator[bytes], sql: Sql, change: str) -> None:
+async def test_export_is_cut_off_when_login_ends(pieces: AsyncIterator[bytes], sql: Sql, change: str) -> None:
     document = [await anext(pieces) for _ in range(4)]
     sql.do(change)
     with pytest.raises(UnauthorizedError):
@@ -177,7 +177,7 @@ async def collect(pieces: AsyncIterator[bytes], document: list[bytes]) -> None:
         document.append(piece)  # noqa: PERF401 - what came before an exception is kept
 
 
-async def test_an_erasure_at_the_very_end_is_noticed_too(
+async def test_export_is_cut_off_when_account_is_erased_at_its_end(
     pieces: AsyncIterator[bytes], sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "_LOGIN_CHECK_INTERVAL", 3600.0)
@@ -187,7 +187,7 @@ async def test_an_erasure_at_the_very_end_is_noticed_too(
         await collect(pieces, [])
 
 
-async def test_an_account_that_is_gone_is_not_exported(pool: Database, ada: User, sql: Sql) -> None:
+async def test_erased_account_cannot_be_exported(pool: Database, ada: User, sql: Sql) -> None:
     nobody = Principal(id=0, uuid=UUID(ada.id), role="user", is_verified=False, session_uuid=None)
     with pytest.raises(UnauthorizedError):
         await ExportService(pool).start(nobody, NOBODY)
