@@ -26,5 +26,5 @@ class DatabaseSettings(SettingsBase):
     def _check_database_url(cls, url: str) -> str:
         parts = split_url(url, {"postgresql"}, host_required=False)
         if not parts.path.strip("/"):
-            raise ValueError("the URL names no database")
+            raise ValueError("must contain the name of a database")
         return url

@@ -43,14 +43,14 @@ class EmailSettings(SettingsBase):
             is_file = url.startswith("file:")
             parts = split_url(url, {"smtp", "smtps", "smtp+plain", "file"}, host_required=not is_file)
             if is_file and (parts.netloc or not parts.path.strip("/")):
-                raise ValueError("file:///directory names a directory of this machine")
+                raise ValueError("must be file:///directory, without a host")
         return url
 
     @field_validator("MAIL_FROM")
     @classmethod
     def _check_mail_from(cls, sender: str) -> str:
         if not parseaddr(sender)[1] or any(character in sender for character in "\r\n"):
-            raise ValueError("must be an address, or `Name <address>`")
+            raise ValueError("must be an address or `Name <address>`")
         return sender
 
     @field_validator("PUBLIC_URL")
@@ -58,11 +58,11 @@ class EmailSettings(SettingsBase):
     def _check_public_url(cls, url: str) -> str:
         parts = split_url(url, {"http", "https"})
         if parts.query or parts.fragment or parts.username:
-            raise ValueError("a base URL is scheme://host[:port][/path] and nothing more")
+            raise ValueError("must be scheme://host[:port][/path] without query and fragment")
         return url.rstrip("/")
 
     @model_validator(mode="after")
     def _check_verification_has_mail(self) -> Self:
         if self.EMAIL_VERIFICATION_REQUIRED and self.MAIL_URL is None:
-            raise ValueError("EMAIL_VERIFICATION_REQUIRED: needs MAIL_URL, or nobody could ever log in")
+            raise ValueError("EMAIL_VERIFICATION_REQUIRED: requires MAIL_URL, otherwise new accounts could not log in")
         return self

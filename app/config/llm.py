@@ -119,14 +119,14 @@ class LlmSettings(SettingsBase):
         if isinstance(value, str):
             value = parse_json_list(value) if value.strip() else []
         if not isinstance(value, list):
-            raise ValueError("not a valid JSON list")  # noqa: TRY004 - pydantic takes no other
+            raise ValueError("not a valid JSON list")  # noqa: TRY004 - pydantic expects ValueError
         return [{"name": item} if isinstance(item, str) else item for item in value]
 
     @field_validator("LLM_MODELS")
     @classmethod
     def _check_models(cls, models: list[ModelSetting]) -> list[ModelSetting]:
         if len({model.name for model in models}) < len(models):
-            raise ValueError("a model is there twice")
+            raise ValueError("a model is listed twice")
         return models
 
     @field_validator("OPENAI_BASE_URL")

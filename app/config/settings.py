@@ -39,7 +39,7 @@ class Settings(
 
 
 class ConfigurationError(SystemExit):
-    """A setting is missing or wrong. Ends the process with one line that says which and why."""
+    """A setting is missing or invalid. Ends the process with one line that names the settings and the reasons."""
 
     def __init__(self, problems: str) -> None:
         super().__init__(f"configuration: {problems}")
@@ -50,7 +50,7 @@ def get_settings() -> Settings:
     """Read the settings once per process. For entry modules and the command line only.
 
     Raises:
-        ConfigurationError: naming each setting that is missing or wrong, without its value.
+        ConfigurationError: settings are missing or invalid; the message names them without their values.
 
     """
     return _read(Settings)
@@ -66,9 +66,9 @@ def get_database_settings() -> DatabaseSettings:
     return _read(DatabaseSettings)
 
 
-def _read(kind: type[_S]) -> _S:
+def _read(settings_class: type[_S]) -> _S:
     try:
-        return kind()
+        return settings_class()
     except ValidationError as error:
         raise ConfigurationError(_describe(error)) from None
 

@@ -38,5 +38,5 @@ class WebSettings(SettingsBase):
                 raise ValueError("'*' cannot be combined with credentials; list the origins")
             parts = split_url(origin, {"http", "https"})
             if parts.path or parts.query or parts.fragment or parts.username:
-                raise ValueError("an origin is scheme://host[:port] and nothing more")
+                raise ValueError("an origin must be scheme://host[:port] without a path")
         return origins

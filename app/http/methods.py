@@ -1,4 +1,4 @@
-"""Request methods: those that no resource has, those that one resource lacks, and HEAD."""
+"""ASGI middleware and handlers for request methods: HEAD, OPTIONS, unknown and unsupported methods."""
 
 from fastapi import Request, Response
 from starlette.routing import Match
@@ -7,13 +7,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.http.errors import problem_response
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-"""Every method that the services implement, in the order in which `Allow` lists them."""
+"""Methods that the services support, in the order of the `Allow` header."""
 
 
 class MethodMiddleware:
-    """Answers HEAD as GET without the content, and methods that no resource has with 501 (RFC 9110, section 9).
+    """Answers HEAD like GET without the content, and unknown methods with 501 (RFC 9110, section 9).
 
-    The framework's routes answer GET alone.
+    FastAPI's GET routes do not answer HEAD by themselves.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -35,7 +35,7 @@ class MethodMiddleware:
         async def send_head(message: Message) -> None:
             if message["type"] == "http.response.start":
                 await send(message)
-                # The server now tells the application that the client has disconnected, so that a stream ends.
+                # After this the server reports a disconnect to the application, so that event streams end.
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
         get = {**scope, "method": "GET", "state": {**scope["state"], "send_past_middleware": send_head}}
@@ -43,16 +43,16 @@ class MethodMiddleware:
             await self.app(get, receive, send_head)
         finally:
             if "endpoint" in get:
-                scope["endpoint"] = get["endpoint"]  # the access log names it
+                scope["endpoint"] = get["endpoint"]  # for the access log
 
 
 def unknown_method_response() -> Response:
-    """Make the response for a method that no resource has."""
+    """Return the response for a method that no resource supports."""
     return problem_response(501, code="not_implemented", detail=f"The methods of this API are {', '.join(METHODS)}.")
 
 
 async def handle_method_not_allowed(request: Request, _error: Exception) -> Response:
-    """Make the response for a method that this resource lacks. OPTIONS is answered with the methods that it has."""
+    """Return the response for a method that the resource does not support, or, for OPTIONS, the supported methods."""
     headers = {"Allow": ", ".join(_allowed_methods(request))}
     if request.method == "OPTIONS":
         return Response(status_code=204, headers=headers)
@@ -60,7 +60,7 @@ async def handle_method_not_allowed(request: Request, _error: Exception) -> Resp
 
 
 def _allowed_methods(request: Request) -> list[str]:
-    # The framework names the methods of the first route of the path only.
+    # FastAPI itself lists the methods of the first route of the path only.
     def is_routed(method: str) -> bool:
         scope = {"type": "http", "method": method, **{key: request.scope.get(key, "") for key in ("path", "root_path")}}
         return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)

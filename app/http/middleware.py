@@ -1,4 +1,4 @@
-"""ASGI middleware: request ids, security headers, access log, limit on the size of bodies."""
+"""ASGI middleware: request ids, security headers, access log, body size limit, CORS."""
 
 import asyncio
 import logging
@@ -107,7 +107,7 @@ class BodyLimitMiddleware:
             await self.app(scope, receive, send)
             return
         content_length = Headers(scope=scope).get("content-length", "")
-        # At most 19 digits: Python refuses to convert thousands of them.
+        # At most 19 digits, because `int` raises an error for thousands of them.
         if content_length.isdecimal() and int(content_length.lstrip("0")[:19] or "0") > self.max_bytes:
             response = problem_response(413, code="content_too_large", detail="Content Too Large.")
             await response(scope, receive, send)
@@ -126,7 +126,7 @@ class BodyLimitMiddleware:
 
 
 class ProblemCORSMiddleware(CORSMiddleware):
-    """Answers a refused preflight request with a problem document; the framework would answer with plain text."""
+    """CORS middleware that answers refused preflight requests with problem documents instead of plain text."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
         """Return the response to a preflight request."""

@@ -1,7 +1,7 @@
-"""HTTP/1.1 as uvicorn speaks it, with problem documents for requests that never reach the application.
+"""HTTP/1.1 protocol class for Uvicorn that answers malformed requests with problem documents.
 
-For `uvicorn --http app.http.protocol:ProblemProtocol`. Uvicorn itself answers requests that it cannot parse in plain
-text.
+Used as `uvicorn --http app.http.protocol:ProblemProtocol`. Malformed requests never reach the application; Uvicorn's
+own class answers them in plain text.
 """
 
 import sys
@@ -17,11 +17,11 @@ from app.observability.logging import request_id_var
 
 
 class ProblemProtocol(HttpToolsProtocol):
-    """Answers a method that the parser does not know with 501, and any other request that is not HTTP with 400."""
+    """Answers unknown methods with 501 and other malformed requests with 400."""
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the signature is uvicorn's
-        """Send the problem and close the connection. Uvicorn calls this while it handles the parser's exception."""
-        # Headers that were parsed before the error; the gateway sends its id first.
+        """Send a problem document and close the connection. Uvicorn calls this while it handles the parser's exception."""
+        # From the headers before the error: the gateway sends the request id first.
         request_id = get_or_create_request_id(Headers(raw=self.headers or []))
         token = request_id_var.set(request_id)
         try:

@@ -1,4 +1,4 @@
-"""People with a past."""
+"""Accounts with data in every table."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +17,7 @@ CANARY = "canary7f3a"
 def eve(
     auth_client: TestClient, chat_client: TestClient, sql: Sql, provider: Provider, sum_up: Callable[[int], int]
 ) -> User:
-    """Somebody who has left a trace wherever one can be left, with a canary in each."""
+    """An account with data in every store that can hold some, each containing the canary."""
     name = f"{CANARY}-eve"
     headers = {"User-Agent": f"{CANARY} browser"}
     account = register(auth_client, name, full_name=f"{CANARY} name").json()
@@ -56,7 +56,7 @@ def eve(
 
 
 def fill(sql: Sql, user: User, *, sessions: int, messages: int) -> None:
-    """Give a user conversations of so many messages, answers with their questions, and the ledger of them."""
+    """Insert conversations with so many messages each, and their ledger entries, for a user."""
     sql.do(
         """
         WITH made AS (

@@ -36,7 +36,7 @@ def listed(client: TestClient, user: User, query: str = "") -> dict[str, Any]:
 
 
 def program(client: TestClient, owner: User, key: str) -> Chat:
-    """A program at the chat service."""
+    """A client of the chat service with an API key."""
     return Chat(client, replace(owner, access_token=key))
 
 
@@ -109,7 +109,7 @@ def test_concurrent_requests_cannot_exceed_twenty_keys(auth_client: TestClient, 
         responses = list(pool.map(lambda _: post(auth_client, ada), range(12)))
     assert sorted(response.status_code for response in responses) == [201] * 5 + [409] * 7
     assert_problem(post(auth_client, ada), 409, "too_many_api_keys")
-    new_key(auth_client, bob)  # has room of his own
+    new_key(auth_client, bob)  # has his own limit
     oldest = listed(auth_client, ada, "?page=20&size=1")["api_keys"][0]["id"]
     auth_client.delete(f"{AUTH}/api-keys/{oldest}", headers=ada.headers)
     new_key(auth_client, ada)
@@ -119,10 +119,10 @@ def test_login_that_ends_concurrently_creates_no_key(auth_client: TestClient, ad
     with ThreadPoolExecutor(1) as pool:
         sql.do("BEGIN")
         try:
-            # As a reset of the password does, which may be the owner's way to get the account back.
+            # As a password reset does.
             sql.do("SELECT FROM users FOR NO KEY UPDATE")
             waiting = pool.submit(post, auth_client, ada)
-            sql.wait_for_waiting()  # it has been let in
+            sql.wait_for_waiting()  # it is authenticated and waits for the lock
             sql.do("UPDATE auth_sessions SET revoked_at = now(), revoked_reason = 'password_reset'")
         finally:
             sql.do("COMMIT")
@@ -258,7 +258,7 @@ def test_key_is_neither_logged_nor_stored(
     assert secret not in caplog.text
     assert all(secret not in str(vars(record)) for record in caplog.records)
     stored = "".join(sql.everything().values())
-    assert created["id"] in stored  # the audit log has it
+    assert created["id"] in stored  # in the audit log
     assert secret not in stored
     assert secret.encode().hex() not in stored
 

@@ -17,8 +17,8 @@ from tests.fixtures.services import AUTH, PASSWORD, User, assert_problem, login
 from tests.support.waiting import eventually, wait_until
 
 
-class Somewhere:
-    """The auth service, called from chosen network addresses."""
+class NetworkClient:
+    """Client of the auth service with a choice of network address."""
 
     def __init__(self, client: TestClient) -> None:
         self._client = client
@@ -29,19 +29,19 @@ class Somewhere:
 
 
 @pytest.fixture(scope="module")
-def somewhere_service(settings: Settings, cheap_passwords: None) -> Iterator[Somewhere]:
+def network_client_service(settings: Settings, cheap_passwords: None) -> Iterator[NetworkClient]:
     with TestClient(auth_main.create(settings)) as client:
-        yield Somewhere(client)
+        yield NetworkClient(client)
 
 
 @pytest.fixture
-def somewhere(somewhere_service: Somewhere, sql: Sql) -> Somewhere:
-    return somewhere_service
+def network_client(network_client_service: NetworkClient, sql: Sql) -> NetworkClient:
+    return network_client_service
 
 
 @pytest.fixture
 def evaluated(monkeypatch: pytest.MonkeyPatch) -> Counter[bool]:
-    """How many passwords were compared with a stored hash."""
+    """Number of passwords that were compared with a stored hash."""
     counted: Counter[bool] = Counter()
     verify = PasswordHasher.verify
 
@@ -82,29 +82,31 @@ def test_ten_of_1000_attempts_with_different_names_of_account_are_evaluated(
 
 
 def test_ten_of_1000_attempts_from_different_addresses_are_evaluated(
-    somewhere: Somewhere, ada: User, evaluated: Counter[bool]
+    network_client: NetworkClient, ada: User, evaluated: Counter[bool]
 ) -> None:
     for number in range(1000):
-        somewhere.login("ada", f"guess {number}", f"198.51.{number // 250}.{number % 250 + 1}")
+        network_client.login("ada", f"guess {number}", f"198.51.{number // 250}.{number % 250 + 1}")
     assert evaluated[True] == 10
 
 
 def test_network_over_its_limit_does_not_use_up_attempts_of_further_names(
-    somewhere: Somewhere, sql: Sql, ada: User, settings: Settings
+    network_client: NetworkClient, sql: Sql, ada: User, settings: Settings
 ) -> None:
     for number in range(settings.LOGIN_ATTEMPTS_PER_ADDRESS):
-        somewhere.login(f"user{number}", "guess", "198.51.100.7")
+        network_client.login(f"user{number}", "guess", "198.51.100.7")
     counters = sql.value("SELECT count(*) FROM login_throttles")
     for number in range(30):
-        assert somewhere.login("ada", "guess", "198.51.100.7").status_code == 429
-        assert somewhere.login(f"other{number}", "guess", "198.51.100.7").status_code == 429
+        assert network_client.login("ada", "guess", "198.51.100.7").status_code == 429
+        assert network_client.login(f"other{number}", "guess", "198.51.100.7").status_code == 429
     assert sql.value("SELECT count(*) FROM login_throttles") == counters
-    assert somewhere.login("ada", PASSWORD, "198.51.100.8").status_code == 200
+    assert network_client.login("ada", PASSWORD, "198.51.100.8").status_code == 200
 
 
-def test_forwarded_headers_of_client_are_ignored(somewhere: Somewhere, ada: User, evaluated: Counter[bool]) -> None:
+def test_forwarded_headers_of_client_are_ignored(
+    network_client: NetworkClient, ada: User, evaluated: Counter[bool]
+) -> None:
     statuses = Counter(
-        somewhere.login(
+        network_client.login(
             f"user{number}",
             "guess",
             "198.51.100.7",
@@ -115,10 +117,10 @@ def test_forwarded_headers_of_client_are_ignored(somewhere: Somewhere, ada: User
     assert statuses == {401: 100, 429: 20}
 
 
-def test_ipv6_addresses_are_counted_per_64_bit_network(somewhere: Somewhere, sql: Sql) -> None:
-    statuses = Counter(somewhere.login(f"u{n}", "guess", f"2001:db8::{n:x}").status_code for n in range(1, 121))
+def test_ipv6_addresses_are_counted_per_64_bit_network(network_client: NetworkClient, sql: Sql) -> None:
+    statuses = Counter(network_client.login(f"u{n}", "guess", f"2001:db8::{n:x}").status_code for n in range(1, 121))
     assert statuses == {401: 100, 429: 20}
-    assert somewhere.login("u1", "guess", "2001:db8:0:1::1").status_code == 401
+    assert network_client.login("u1", "guess", "2001:db8:0:1::1").status_code == 401
 
 
 def test_correct_and_wrong_passwords_get_same_response_while_locked(auth_client: TestClient, ada: User) -> None:
@@ -176,17 +178,17 @@ def test_restart_does_not_reset_attempts(auth_client: TestClient, settings: Sett
 
 
 def test_attacker_on_other_network_does_not_lock_owner_out(
-    somewhere: Somewhere, ada: User, evaluated: Counter[bool]
+    network_client: NetworkClient, ada: User, evaluated: Counter[bool]
 ) -> None:
     home, elsewhere = "192.0.2.1", "198.51.100.1"
-    assert somewhere.login("ada", PASSWORD, home).status_code == 200
+    assert network_client.login("ada", PASSWORD, home).status_code == 200
     for _ in range(50):
-        somewhere.login("ada", "guess", elsewhere)
-    assert somewhere.login("ada", PASSWORD, elsewhere).status_code == 429
-    assert somewhere.login("ada", PASSWORD, home).status_code == 200
-    # At home there are as many guesses as anywhere, and not more.
+        network_client.login("ada", "guess", elsewhere)
+    assert network_client.login("ada", PASSWORD, elsewhere).status_code == 429
+    assert network_client.login("ada", PASSWORD, home).status_code == 200
+    # The known network has the same limit.
     evaluated.clear()
-    assert Counter(somewhere.login("ada", "guess", home).status_code for _ in range(30)) == {401: 10, 429: 20}
+    assert Counter(network_client.login("ada", "guess", home).status_code for _ in range(30)) == {401: 10, 429: 20}
     assert evaluated[True] == 10
 
 
@@ -209,7 +211,7 @@ def test_entered_names_are_not_stored(auth_client: TestClient, sql: Sql) -> None
 
 
 def test_one_network_cannot_fill_the_hashing_queue(
-    somewhere: Somewhere, ada: User, monkeypatch: pytest.MonkeyPatch
+    network_client: NetworkClient, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     is_over = threading.Event()
     let_in: list[str] = []
@@ -221,12 +223,12 @@ def test_one_network_cannot_fill_the_hashing_queue(
 
     monkeypatch.setattr(PasswordHasher, "verify", slow)
     with ThreadPoolExecutor(40) as pool:
-        crowd = [pool.submit(somewhere.login, f"user{number}", "guess", "198.51.100.1") for number in range(30)]
+        crowd = [pool.submit(network_client.login, f"user{number}", "guess", "198.51.100.1") for number in range(30)]
         try:
             wait_until(lambda: len(let_in) + sum(one.done() for one in crowd) == 30)
             refused = [one.result() for one in crowd if one.done()]
             assert (len(let_in), len(refused)) == (16, 14)
-            elsewhere = pool.submit(somewhere.login, "ada", "from elsewhere", "203.0.113.1")
+            elsewhere = pool.submit(network_client.login, "ada", "from elsewhere", "203.0.113.1")
             wait_until(lambda: let_in[16:] == ["from elsewhere"])
         finally:
             is_over.set()

@@ -101,7 +101,7 @@ def test_attempts_at_current_password_are_limited(auth_client: TestClient, sql: 
         problem = change(auth_client, ada, current, OTHER)
         assert_problem(problem, 429, "too_many_attempts")
         assert 0 < int(problem.headers["Retry-After"]) <= 900
-    # Nor does it keep the owner from logging in.
+    # The owner can still log in.
     assert login(auth_client, "ada").status_code == 200
 
 

@@ -47,7 +47,7 @@ def mailbox(directory: Path, sql: Sql) -> Iterator[Mailbox]:
 
 @pytest.fixture
 def newcomer(make_user: Callable[[str], User], mailbox: Mailbox, sql: Sql) -> Callable[[str], User]:
-    """Registers a user, whose first mail has been thrown away."""
+    """Registers a user and removes the verification email."""
 
     def make(username: str) -> User:
         user = make_user(username)

@@ -37,7 +37,7 @@ def test_refresh_returns_successor_and_access_token(auth_client: TestClient, ada
     assert (tokens["token_type"], tokens["expires_in"]) == ("bearer", 1800)
     me = auth_client.get(f"{AUTH}/me", headers={"Authorization": f"Bearer {tokens['access_token']}"})
     assert me.json()["id"] == ada.id
-    # The access token from before is of the same login, and still good.
+    # The previous access token belongs to the same login and stays valid.
     assert auth_client.get(f"{AUTH}/me", headers=ada.headers).status_code == 200
 
 

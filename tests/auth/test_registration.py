@@ -91,7 +91,7 @@ def test_optional_verification_reports_taken_address(
 
 def test_password_change_notifies_owner(strict: TestClient, sql: Sql, mail_directory: Path) -> None:
     register(strict, "ada")
-    wait_for_mails(mail_directory, sql, 1)  # which verified owners would not get any more
+    wait_for_mails(mail_directory, sql, 1)  # which verified owners do not get
     sql.do(VERIFY)
     tokens = login(strict, "ada").json()
     response = strict.put(

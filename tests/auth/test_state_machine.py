@@ -37,13 +37,13 @@ class Login:
 
     access: str
     tokens: list[str]
-    """All refresh tokens so far, the one that is good now last."""
+    """All refresh tokens so far; the last one is valid."""
     is_open: bool = True
 
 
 @dataclass
 class Account:
-    """What should be true of an account."""
+    """Expected state of an account."""
 
     password: str
     is_active: bool = True
@@ -56,7 +56,7 @@ class Account:
 
 
 class Accounts(RuleBasedStateMachine):
-    """Register, log in, refresh, replay, log out, change passwords, disable: against the services and the model."""
+    """Operations on accounts, run on the services and on the model."""
 
     auth: ClassVar[TestClient]
     chat: ClassVar[TestClient]
@@ -84,7 +84,7 @@ class Accounts(RuleBasedStateMachine):
     def log_in(self, name: str, password: str) -> None:
         account = self.accounts.get(name)
         if account is None:
-            return  # its counters are another test's
+            return  # its counters are tested elsewhere
         response = login(self.auth, name, password)
         if account.wrong >= GUESSES:
             assert response.status_code == 429
@@ -154,7 +154,7 @@ class Accounts(RuleBasedStateMachine):
         if (picked := self._pick(data)) is None:
             return
         account, one = picked
-        self.sql.do("DELETE FROM login_throttles WHERE key LIKE 'confirmation:%%'")  # counted in another test
+        self.sql.do("DELETE FROM login_throttles WHERE key LIKE 'confirmation:%%'")  # this limit is tested elsewhere
         response = self.auth.put(
             f"{AUTH}/password",
             headers={"Authorization": f"Bearer {one.access}"},
@@ -200,7 +200,7 @@ class Accounts(RuleBasedStateMachine):
 
 @pytest.fixture
 def strict_auth(settings: Settings, cheap_passwords: None) -> Iterator[TestClient]:
-    """The auth service with so few guesses that the machine runs out of them."""
+    """The auth service with a limit on login attempts that the machine reaches."""
     strict = settings.model_copy(update={"LOGIN_ATTEMPTS_PER_ACCOUNT": GUESSES})
     with TestClient(auth_main.create(strict)) as client:
         yield client
@@ -209,7 +209,7 @@ def strict_auth(settings: Settings, cheap_passwords: None) -> Iterator[TestClien
 def test_services_agree_with_model(
     strict_auth: TestClient, chat_service: TestClient, database: Sql, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.WARNING)  # ten thousand access lines would drown a failure
+    caplog.set_level(logging.WARNING)  # without ten thousand lines of the access log
     Accounts.auth, Accounts.chat, Accounts.sql = strict_auth, chat_service, database
     rounds = 0
     while Accounts.steps < STEPS:

@@ -56,7 +56,7 @@ def test_admin_sees_account_without_secrets_and_preferences(auth_client: TestCli
 def test_list_is_newest_first_and_pages_do_not_overlap(auth_client: TestClient, admin: User, sql: Sql) -> None:
     for number in range(5):
         register(auth_client, f"user{number}")
-    sql.do("UPDATE users SET created_at = '2026-01-01' WHERE username <> 'user0'")  # as those of one import
+    sql.do("UPDATE users SET created_at = '2026-01-01' WHERE username <> 'user0'")  # equal times, as after an import
     newest = ["user0", "user4", "user3", "user2", "user1", "root"]
     assert listed(auth_client, admin) == newest
     pages = [listed(auth_client, admin, page=page, size=4) for page in (1, 2, 3)]
@@ -177,7 +177,7 @@ def test_update_without_change_is_not_audited(auth_client: TestClient, admin: Us
     assert response.status_code == 200
     assert sql.rows("SELECT * FROM users ORDER BY id") == before
     assert entries(sql) == []
-    # A client may send back the last admin's state as it is.
+    # An update that contains the current values is accepted for the last admin.
     assert change(auth_client, admin, admin.id, role="admin", is_active=True).status_code == 200
 
 
@@ -214,7 +214,7 @@ def test_api_keys_are_refused_while_account_is_disabled(world: World) -> None:
 
 
 def test_enabling_does_not_restore_open_logins(auth_client: TestClient, admin: User, ada: User, sql: Sql) -> None:
-    sql.do("UPDATE users SET is_active = false WHERE username = 'ada'")  # by hand, its login untouched
+    sql.do("UPDATE users SET is_active = false WHERE username = 'ada'")  # directly, without ending the login
     change(auth_client, admin, ada.id, is_active=True)
     assert_problem(auth_client.get(f"{AUTH}/me", headers=ada.headers), 401, "unauthorized")
 
@@ -227,7 +227,7 @@ def test_demotion_takes_effect_on_next_request_on_every_service(
     assert change(auth_client, admin, ada.id, role="user").status_code == 200
     assert_problem(admin_client.get(f"{ADMIN}/overview", headers=ada.headers), 403, "admin_required")
     assert_problem(auth_client.get(USERS, headers=ada.headers), 403, "admin_required")
-    # Only the rights of an admin are gone.
+    # Operations for users are still permitted.
     assert chat_client.get(f"{CHAT}/sessions", headers=ada.headers).status_code == 200
 
 
@@ -236,27 +236,27 @@ def test_last_active_admin_cannot_be_demoted_or_disabled(
     auth_client: TestClient, admin: User, ada: User, bob: User, sql: Sql, fields: dict[str, Any]
 ) -> None:
     make_admin(sql, bob)
-    sql.do("UPDATE users SET is_active = false WHERE username = 'bob'")  # an admin, and not an active one
+    sql.do("UPDATE users SET is_active = false WHERE username = 'bob'")  # a disabled admin does not count
     assert_problem(change(auth_client, admin, admin.id, full_name="Root", **fields), 409, "last_admin")
     assert sql.value("SELECT (role, is_active, full_name)::text FROM users WHERE username = 'root'") == "(admin,t,)"
     (entry,) = entries(sql)
     assert (entry["outcome"], entry["target_id"]) == ("refused", entry["actor_id"])
     assert entry["details"] == {"reason": "last_admin", "changed": sorted(["full_name", *fields])}
-    # With another one beside it may go.
+    # With another active admin the update is accepted.
     make_admin(sql, ada)
     assert change(auth_client, admin, admin.id, **fields).status_code == 200
 
 
 @pytest.fixture
 def blocker(database_url: str) -> Iterator[Sql]:
-    """Another connection, to hold locks with."""
+    """A second connection, which holds locks."""
     connection = Sql(database_url)
     yield connection
     connection.close()
 
 
 def together(sql: Sql, blocker: Sql, *calls: Callable[[], Response]) -> list[int]:
-    """Make calls that all have reached the accounts before the first of them, and then the next, gets on."""
+    """Run the calls concurrently, all waiting for the same lock, and return their statuses in order."""
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     blocker.do("BEGIN; SELECT FROM users ORDER BY id FOR UPDATE")
     with ThreadPoolExecutor(len(calls)) as pool:

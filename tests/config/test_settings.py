@@ -29,7 +29,9 @@ BAD = [
     pytest.param(
         "DATABASE_URL", f"mysql://u:{CANARY}@h/d", "DATABASE_URL: must start with postgresql://", id="dialect"
     ),
-    pytest.param("DATABASE_URL", f"postgresql://u:{CANARY}@h", "DATABASE_URL: the URL names no database", id="no name"),
+    pytest.param(
+        "DATABASE_URL", f"postgresql://u:{CANARY}@h", "DATABASE_URL: must contain the name of a database", id="no name"
+    ),
     pytest.param("DATABASE_URL", f"postgresql://u:{CANARY}@h:x/d", "DATABASE_URL: not a valid URL", id="port"),
     pytest.param("REDIS_URL", f"http://:{CANARY}@h", "REDIS_URL: must start with redis://", id="redis scheme"),
     pytest.param("REDIS_URL", "redis://", "REDIS_URL: not a valid URL", id="redis without a host"),
@@ -42,7 +44,7 @@ BAD = [
     pytest.param("LLM_MAX_TOKENS", "many", "LLM_MAX_TOKENS: Input should be a valid integer", id="no number"),
     pytest.param("LLM_MODELS", "gpt-4o", "LLM_MODELS: not a valid JSON list", id="models"),
     pytest.param("LLM_MODELS", '{"name": "a"}', "LLM_MODELS: not a valid JSON list", id="one model"),
-    pytest.param("LLM_MODELS", '["a", {"name": "a"}]', "LLM_MODELS: a model is there twice", id="model twice"),
+    pytest.param("LLM_MODELS", '["a", {"name": "a"}]', "LLM_MODELS: a model is listed twice", id="model twice"),
     pytest.param("LLM_MODELS", '[""]', "LLM_MODELS.0.name: String should match pattern", id="model without a name"),
     pytest.param("LLM_MODELS", '[{"name": "a", "window": 1}]', "LLM_MODELS.0.window: Extra inputs", id="odd field"),
     pytest.param(
@@ -63,7 +65,7 @@ BAD = [
 
 @pytest.fixture(autouse=True)
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # away from a developer's `.env`
+    monkeypatch.chdir(tmp_path)  # a directory without a developer's `.env`
     for name, value in GOOD.items():
         monkeypatch.setenv(name, value)
 

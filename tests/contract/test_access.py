@@ -25,7 +25,7 @@ WITHOUT_LOGIN = {
 
 
 def refusal(response: Response, status: int, code: str) -> dict[str, Any]:
-    """Check a refusal, and give what of it must not differ from that of another."""
+    """Check a refusal and return the parts that must be equal for all refusals."""
     problem = assert_problem(response, status, code)
     del problem["request_id"]
     return problem
@@ -64,11 +64,11 @@ def test_resources_are_accessible_to_their_owner_only(world: World, operation: O
         nowhere = refusal(world.call(operation, world.owner.access_token, anything(ids), body), 404, "not_found")
         for stranger in (world.other, world.admin):
             own = entry.ids(world, stranger)
-            # One id of somebody else's is as bad as all of them.
+            # One foreign id is enough for a refusal.
             for foreign in [ids, *(own | {name: ids[name]} for name in ids)]:
                 response = world.call(operation, stranger.access_token, foreign, body)
                 assert refusal(response, 404, "not_found") == nowhere
-    # The strangers have not changed anything: it is still there.
+    # The refused requests have changed nothing.
     response = world.call(operation, world.owner.access_token, ids, body)
     assert response.status_code == entry.status, response.text
 
@@ -101,5 +101,5 @@ def test_api_key_is_limited_to_its_scopes(world: World, operation: Operation) ->
 
 
 def anything(ids: Mapping[str, str]) -> dict[str, str]:
-    """Give ids of the same names that name nothing."""
+    """Return random ids under the same names."""
     return {name: str(uuid4()) for name in ids}

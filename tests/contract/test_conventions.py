@@ -91,7 +91,7 @@ def test_routes_and_dependencies_are_coroutines() -> None:
         for call in _calls(route.dependant)
     }
     assert len(calls) > 50
-    # The framework takes plain functions to a thread each, which costs more than what they do.
+    # FastAPI runs plain functions in threads, which costs more than the functions themselves.
     assert [call for call in calls if not _is_awaited(call)] == []
 
 

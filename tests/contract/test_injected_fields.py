@@ -12,7 +12,7 @@ from tests.fixtures.world import World
 from tests.support.access import ENTRIES, generated
 from tests.support.operations import OPERATIONS, Operation
 
-# What would be gained, were it taken.
+# Values that would give an advantage if they were accepted.
 INJECTED: dict[str, object] = {
     "role": "admin",
     "is_admin": True,
@@ -24,12 +24,12 @@ INJECTED: dict[str, object] = {
     "created_at": "2020-01-01T00:00:00Z",
     "password_hash": "$argon2id$",
 }
-# Processes write down by themselves, every few seconds, that they are there.
+# Written by heartbeats every few seconds.
 TABLES = [table for table in models.User.metadata.sorted_tables if table.name != "service_instances"]
 
 
 def contents(sql: Sql) -> dict[str, list[dict[str, Any]]]:
-    """Give every row there is."""
+    """Return all rows of all tables."""
     return {table.name: sql.rows(f'SELECT * FROM "{table.name}" ORDER BY 1') for table in TABLES}  # noqa: S608 - ours
 
 
@@ -46,7 +46,7 @@ def test_protected_field_is_refused_by_name_and_changes_nothing(world: World, op
             problem = assert_problem(world.call(operation, token, ids, body | {name: value}), 422, "validation_error")
             assert [error["field"] for error in problem["errors"]] == [f"body.{name}"]
     assert contents(world.sql) == before
-    # It was the field: without it the request is a good one.
+    # Without the field the request is valid.
     assert world.call(operation, token, ids, body).status_code == entry.status
 
 

@@ -41,7 +41,7 @@ BODIES: dict[str, bytes] = {
     "1 MiB": b" " * 1_048_576,
     "1 MiB of text": b'"' + CANARY.encode() * 104_858 + b'"',
 }
-# As they stand in the body, because no encoder writes them.
+# Raw JSON, because no encoder produces these values.
 NUMBERS = {"NaN": "NaN", "Infinity": "-Infinity", "1e400": "1e400", "endless": "9" * 5000}
 TEXTS = {"NUL": f'"{CANARY}\\u0000"', "lone surrogate": f'"{CANARY}\\ud800"', "half a pair": f'"\\udfff{CANARY}"'}
 OF_ANOTHER_TYPE = {
@@ -58,9 +58,9 @@ IDS = [CANARY, "1", "null", "%00", f"{uuid4()}{CANARY}", "%ED%A0%80", "..%2f..%2
 
 
 def bad_values(field: Field) -> Iterator[str]:
-    """Give what a field of a body must refuse, as JSON."""
+    """Yield values that a field must refuse, as raw JSON."""
     if not field.types:
-        return  # takes anything
+        return  # accepts any value
     if not field.is_nullable:
         yield "null"
     yield from sorted(set.intersection(*(set(OF_ANOTHER_TYPE[one]) for one in field.types)))
@@ -86,7 +86,7 @@ def out_of_bounds(variant: Schema) -> Iterator[str]:
 
 
 def bad_parameters(field: Field) -> Iterator[str]:
-    """Give what a query parameter must refuse, as it stands in the URL."""
+    """Yield values that a query parameter must refuse, URL-encoded."""
     for variant in field.variants:
         if variant.get("type") in {"integer", "number"}:
             yield from ("", CANARY, "nan", "1e400", "9" * 5000, str(10**18), "0x1", "1;2", "%00")
@@ -116,7 +116,7 @@ def send(
     headers: Mapping[str, str] | None = None,
     content: bytes | None = None,
 ) -> Response:
-    """Send what no client would encode. Ids that are not given name nothing."""
+    """Send a raw request. Ids that are not given are those of no resource."""
     who = ENTRIES[operation.key].who
     caller = world.admin if who == "admin" else world.owner
     path = operation.path.format_map({name: str(uuid4()) for name in operation.ids} | dict(ids or {}))
@@ -137,7 +137,7 @@ def good_body(world: World, operation: Operation) -> dict[str, Any]:
     return body
 
 
-# A malformed request that was taken for a good one would find nothing under these ids: 404, which is not accepted here.
+# With these ids a malformed request that is accepted gets 404, which the tests do not permit.
 MALFORMED = (400, 413, 422)
 
 with_body = pytest.mark.parametrize("operation", generated(lambda operation, _: operation.body is not None))
@@ -191,7 +191,7 @@ def test_unusual_headers_cause_no_error(world: World, operation: Operation) -> N
     content = None if body is None else json.dumps(body).encode()
     for field in operation.headers:
         for value in (CANARY * 100, "", " ", "\u00ff", "9" * 5000, "-1", "1e400", f"{CANARY}-{CANARY}", '"', ",,,"):
-            # There are headers that are best ignored where they make no sense; nothing is found under the ids then.
+            # Some headers are ignored if they are meaningless; then the ids are not found.
             response = send(world, operation, headers={field.name: value}, content=content)
             assert response.status_code < 500
             assert CANARY not in response.text
@@ -202,7 +202,7 @@ def takes_key(operation: Operation) -> bool:
 
 
 def malformed_requests(world: World, operation: Operation) -> Iterator[dict[str, Any]]:
-    """Give the arguments of `send` for requests of which one part is wrong, and for one of which all parts are."""
+    """Yield arguments of `send` for requests with one malformed part each, and for one in which all parts are."""
     body = ENTRIES[operation.key].body(world, world.owner)
     good = {"content": None if body is None else json.dumps(body).encode()}
     for name in operation.ids:
@@ -230,7 +230,7 @@ def test_idempotency_key_does_not_change_response_to_malformed_request(
     for request in malformed_requests(world, operation):
         plain = send(world, operation, **request)
         with_key = send(world, operation, **request | {"headers": {**request.get("headers", {}), KEY_HEADER: key}})
-        # Where request and key are both wrong, either may be named first.
+        # If request and key are both malformed, either may be reported first.
         assert_refused(with_key, plain.status_code, *([422] if key != "a-key" else []))
     assert world.sql.value("SELECT count(*) FROM idempotency_keys") == 0
     assert world.sql.value("SELECT count(*) FROM chat_messages") == 0

@@ -39,7 +39,7 @@ def test_unsupported_method_is_refused_with_allow_header(world: World, resource:
 
 
 def test_path_of_two_routes_allows_methods_of_both(world: World) -> None:
-    # The first route's methods are all that the framework would name.
+    # FastAPI itself lists the methods of the first route only.
     assert [methods for methods in RESOURCES.values() if len(methods) > 2]
     response = world.services["chat"].put(f"{CHAT}/sessions")
     assert response.headers["Allow"] == "GET, HEAD, POST, OPTIONS"
@@ -87,7 +87,7 @@ def test_head_of_event_stream_ends_immediately(server: ChatServer, provider: Pro
     with server.ask(session) as reader:
         message = reader.take(1)[0].data["message_id"]
         path = f"/sessions/{session}/messages/{message}/events"
-        # More than an account may have open at the same time, each over the same connection.
+        # More than the limit on concurrent streams, all over the same connection.
         for _ in range(20):
             head = server.http.head(path, timeout=2)
             assert (head.status_code, head.content) == (200, b"")

@@ -26,7 +26,7 @@ PER_USER, PER_ADDRESS = 10, 30
 
 @pytest.fixture(scope="module")
 def strict(settings: Settings) -> Settings:
-    """Few requests. A busy machine must not look like an outage of Redis, which would begin to count anew."""
+    """Low limits, and a long Redis timeout: a timeout on a busy machine would reset the counters."""
     return settings.model_copy(
         update={
             "RATE_LIMIT_REQUESTS": PER_USER,
@@ -38,7 +38,7 @@ def strict(settings: Settings) -> Settings:
 
 
 class Service:
-    """One of the services, called from chosen network addresses."""
+    """Client of one service with a choice of network address."""
 
     def __init__(self, app: FastAPI) -> None:
         self.client = TestClient(app)
@@ -71,7 +71,7 @@ def chat(services: dict[str, Service], ada: User, redis: Redis, provider: Provid
 
 
 def status(response: Response) -> tuple[str, int]:
-    """Which client was counted, and how many requests are left for it."""
+    """Return which limit was counted and how many requests remain."""
     policy, left, seconds = response.headers["RateLimit"].split(";")
     assert response.headers["RateLimit-Policy"] in {f'"user";q={PER_USER};w=3600', f'"address";q={PER_ADDRESS};w=3600'}
     assert response.headers["RateLimit-Policy"].startswith(policy)
@@ -171,7 +171,7 @@ def test_ended_login_does_not_use_up_limit_of_account(
     assert status(client.post(f"{AUTH}/logout", headers=stolen.headers)) == ("user", PER_USER - 2)
     for _ in range(5):
         assert client.get(f"{AUTH}/me", headers=stolen.headers).status_code == 401
-    # It was still taken for hers once.
+    # The first request after the end was still counted for the account.
     assert status(client.get(f"{AUTH}/me", headers=ada.headers)) == ("user", PER_USER - 4)
 
 

@@ -72,7 +72,7 @@ KEYS: dict[str, Make] = {
     "kid with SQL": lambda forge: forge.token(header={**HEADER, "kid": "x' UNION SELECT 'k"}, key=b"k"),
     "jwk": lambda forge: forge.token(header={**HEADER, "jwk": {"kty": "oct", "k": encode(b"k" * 32)}}, key=b"k" * 32),
 }
-# With the right key: what a header promises that the service does not look at must not be there.
+# Signed with the right key, but with header fields that the service does not evaluate.
 HEADERS: dict[str, Make] = {
     "kid": header(kid="1"),
     "kid out of the directory, right key": header(kid="../../dev/null"),
@@ -168,19 +168,19 @@ SPELLINGS: dict[str, Make] = {
 
 
 @dataclass(frozen=True)
-class Doors:
-    """One operation of each service, for somebody who may do all of them."""
+class Services:
+    """One operation of each service, called with the permissions for all of them."""
 
-    services: Mapping[str, TestClient]
+    clients: Mapping[str, TestClient]
 
-    def knock(self, *authorization: str) -> list[Response]:
+    def call(self, *authorization: str) -> list[Response]:
         headers = [(b"Authorization", value.encode("latin-1")) for value in authorization]
-        return [client.get(path, headers=headers) for path, client in self.services.items()]
+        return [client.get(path, headers=headers) for path, client in self.clients.items()]
 
 
 @pytest.fixture
-def doors(auth_client: TestClient, chat_client: TestClient, admin_client: TestClient) -> Doors:
-    return Doors({f"{AUTH}/me": auth_client, f"{CHAT}/sessions": chat_client, f"{ADMIN}/overview": admin_client})
+def services(auth_client: TestClient, chat_client: TestClient, admin_client: TestClient) -> Services:
+    return Services({f"{AUTH}/me": auth_client, f"{CHAT}/sessions": chat_client, f"{ADMIN}/overview": admin_client})
 
 
 @pytest.fixture
@@ -208,9 +208,9 @@ def assert_all_refuse(responses: list[Response], name: str = "") -> None:
         assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
-def test_forge_makes_valid_tokens(doors: Doors, forge: Forge, admin: User) -> None:
+def test_forge_makes_valid_tokens(services: Services, forge: Forge, admin: User) -> None:
     assert forge.good == admin.access_token
-    for response in doors.knock(f"Bearer {forge.token({'jti': str(uuid4())})}"):
+    for response in services.call(f"Bearer {forge.token({'jti': str(uuid4())})}"):
         assert response.status_code == 200
 
 
@@ -219,31 +219,31 @@ def test_forge_makes_valid_tokens(doors: Doors, forge: Forge, admin: User) -> No
     [ALGORITHMS, KEYS, HEADERS, CLAIMS, SPELLINGS],
     ids=["algorithms", "keys", "headers", "claims", "spellings"],
 )
-def test_invalid_tokens_are_refused(doors: Doors, forge: Forge, tokens: Mapping[str, Make]) -> None:
+def test_invalid_tokens_are_refused(services: Services, forge: Forge, tokens: Mapping[str, Make]) -> None:
     for name, make in tokens.items():
-        assert_all_refuse(doors.knock(f"Bearer {make(forge)}"), name)
+        assert_all_refuse(services.call(f"Bearer {make(forge)}"), name)
 
 
 @pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER ", "Bearer   "], ids=repr)
-def test_bearer_scheme_is_case_insensitive(doors: Doors, forge: Forge, scheme: str) -> None:
+def test_bearer_scheme_is_case_insensitive(services: Services, forge: Forge, scheme: str) -> None:
     # RFC 9110, section 11.1; RFC 6750, section 2.1.
-    assert [response.status_code for response in doors.knock(scheme + forge.good)] == [200] * 3
+    assert [response.status_code for response in services.call(scheme + forge.good)] == [200] * 3
 
 
 @pytest.mark.parametrize(
     "scheme", ["", "Bearer", "Bearer:", "Bearer\t", "Token ", "Basic ", "JWT ", "Bearer Bearer ", "Bea rer "], ids=repr
 )
-def test_other_schemes_are_refused(doors: Doors, forge: Forge, scheme: str) -> None:
-    assert_all_refuse(doors.knock(scheme + forge.good))
+def test_other_schemes_are_refused(services: Services, forge: Forge, scheme: str) -> None:
+    assert_all_refuse(services.call(scheme + forge.good))
 
 
-def test_missing_or_repeated_header_is_refused(doors: Doors, forge: Forge) -> None:
-    assert_all_refuse(doors.knock())
-    assert_all_refuse(doors.knock(""))
-    # A gateway may have looked at the other one.
-    assert_all_refuse(doors.knock(f"Bearer {forge.good}", f"Bearer {forge.good}"))
-    assert_all_refuse(doors.knock(f"Bearer {forge.good}", "Bearer x"))
-    assert_all_refuse(doors.knock("Bearer x", f"Bearer {forge.good}"))
+def test_missing_or_repeated_header_is_refused(services: Services, forge: Forge) -> None:
+    assert_all_refuse(services.call())
+    assert_all_refuse(services.call(""))
+    # A gateway may have evaluated the other one.
+    assert_all_refuse(services.call(f"Bearer {forge.good}", f"Bearer {forge.good}"))
+    assert_all_refuse(services.call(f"Bearer {forge.good}", "Bearer x"))
+    assert_all_refuse(services.call("Bearer x", f"Bearer {forge.good}"))
 
 
 def test_token_outside_of_header_is_ignored(auth_client: TestClient, forge: Forge) -> None:
@@ -251,7 +251,7 @@ def test_token_outside_of_header_is_ignored(auth_client: TestClient, forge: Forg
     assert_all_refuse([auth_client.get(f"{AUTH}/me", headers={"Cookie": f"access_token={forge.good}"})])
 
 
-def test_signing_key_is_refused_as_token(doors: Doors, forge: Forge) -> None:
+def test_signing_key_is_refused_as_token(services: Services, forge: Forge) -> None:
     token_hash = hashlib.sha256(forge.key).hexdigest()
     for secret in (forge.key.decode(), token_hash, forge.claims["sid"], forge.claims["sub"]):
-        assert_all_refuse(doors.knock(f"Bearer {secret}"))
+        assert_all_refuse(services.call(f"Bearer {secret}"))

@@ -35,8 +35,8 @@ def endpoint(sql: Sql) -> Callable[..., None]:
     return make
 
 
-def told(sql: Sql) -> list[tuple[str, dict[str, Any]]]:
-    """Give the events that were written, oldest first, and forget them."""
+def pop_events(sql: Sql) -> list[tuple[str, dict[str, Any]]]:
+    """Return the recorded events, oldest first, and delete them."""
     rows = sql.rows("DELETE FROM webhook_deliveries RETURNING id, type, data")
     return [(row["type"], row["data"]) for row in sorted(rows, key=lambda row: row["id"])]
 
@@ -50,15 +50,15 @@ def test_account_events_contain_public_ids_and_names_of_changed_fields(
 ) -> None:
     endpoint()
     user = make_user(CANARY)
-    assert told(sql) == [("user.registered", of_account(user))]
+    assert pop_events(sql) == [("user.registered", of_account(user))]
     auth_client.put(f"{AUTH}/profile", json={"full_name": CANARY}, headers=user.headers)
-    assert told(sql) == [("user.updated", of_account(user, changed=["full_name"]))]
+    assert pop_events(sql) == [("user.updated", of_account(user, changed=["full_name"]))]
     change = {"is_verified": True, "role": "admin"}
     auth_client.put(f"{AUTH}/admin/users/{user.id}", json=change, headers=admin.headers)
     after = of_account(user, is_verified=True, role="admin")
-    assert told(sql) == [("user.updated", after | {"changed": ["is_verified", "role"]})]
+    assert pop_events(sql) == [("user.updated", after | {"changed": ["is_verified", "role"]})]
     auth_client.put(f"{AUTH}/admin/users/{user.id}", json=change, headers=admin.headers)
-    assert told(sql) == []  # nothing has changed
+    assert pop_events(sql) == []  # the update changed nothing
 
 
 def test_verified_address_emits_one_event(
@@ -71,7 +71,7 @@ def test_verified_address_emits_one_event(
     ):
         response = auth_client.post(f"{AUTH}/{path}", json={"token": world.mailed_token(ada, purpose), **body})
         assert response.status_code < 300, response.text
-    assert told(sql) == [("user.updated", of_account(ada, is_verified=True, changed=["is_verified"]))]
+    assert pop_events(sql) == [("user.updated", of_account(ada, is_verified=True, changed=["is_verified"]))]
 
 
 def test_erasure_deletes_earlier_events_of_account(
@@ -84,24 +84,24 @@ def test_erasure_deletes_earlier_events_of_account(
     receipt = auth_client.request("DELETE", f"{AUTH}/me", json={"password": PASSWORD}, headers=chat.user.headers)
     removed = {item["what"]: item["count"] for item in receipt.json()["removed"]}
     assert removed["webhook_deliveries"] == 3
-    assert told(sql) == [("user.erased", {"user_id": chat.user.id})]
+    assert pop_events(sql) == [("user.erased", {"user_id": chat.user.id})]
 
 
 def test_session_events_contain_no_titles(chat: Chat, endpoint: Callable[..., None], sql: Sql) -> None:
     endpoint()
     session = chat.open(title=CANARY)
     ids = {"user_id": chat.user.id, "session_id": session}
-    assert told(sql) == [("session.created", ids)]
+    assert pop_events(sql) == [("session.created", ids)]
     first = chat.request("POST", "/sessions", json={"initial_message": CANARY}).json()
-    assert [kind for kind, _ in told(sql)] == ["session.created", "turn.completed"]
+    assert [kind for kind, _ in pop_events(sql)] == ["session.created", "turn.completed"]
     chat.request("DELETE", f"/sessions/{session}")
     chat.request("DELETE", f"/sessions/{first['session_id']}")
-    assert told(sql) == [
+    assert pop_events(sql) == [
         ("session.deleted", ids | {"message_count": 0}),
         ("session.deleted", {"user_id": chat.user.id, "session_id": first["session_id"], "message_count": 2}),
     ]
     chat.request("DELETE", f"/sessions/{session}")
-    assert told(sql) == []  # it was gone
+    assert pop_events(sql) == []  # the session did not exist
 
 
 def test_turn_events_contain_ids_and_usage_only(
@@ -111,7 +111,7 @@ def test_turn_events_contain_ids_and_usage_only(
     session = chat.open()
     provider.script(answers(CANARY, usage=(90, 10)))
     answer = chat.ask(session, CANARY, context={CANARY: CANARY})["ai_response"]
-    ((kind, data),) = told(sql)
+    ((kind, data),) = pop_events(sql)
     assert kind == "turn.completed"
     assert CANARY not in json.dumps(data)
     meta = answer["metadata"]
@@ -134,7 +134,7 @@ def test_turn_events_contain_ids_and_usage_only(
     }
     provider.script(fails(400), fails(400))
     answer = chat.ask(session, CANARY)["ai_response"]
-    ((kind, data),) = told(sql)
+    ((kind, data),) = pop_events(sql)
     assert (kind, data["status"], data["error"]) == ("turn.failed", "failed", answer["metadata"]["error"])
 
 
@@ -167,7 +167,7 @@ async def test_each_outcome_of_a_turn_emits_one_event(
         async with pool.driver_connection() as connection:
             answer = Answer("Hello.", status, {}, tokens_used=3, processing_time_ms=4)
             await turns.complete_turn(connection, turn, answer, user_id=user_id, calls=[CALL])
-    ((kind, data),) = told(sql)
+    ((kind, data),) = pop_events(sql)
     assert (kind, data["status"], data["message_id"]) == (event, status, str(turn.answer_uuid))
 
 
@@ -184,7 +184,7 @@ async def test_recovered_turn_emits_event(pool: Database, ada: User, endpoint: C
             return await turn_recovery.interrupt_orphaned(connection, found, answer, CALL)
 
     assert sorted(await asyncio.gather(settle(), settle(), settle())) == [False, False, True]
-    ((kind, data),) = told(sql)
+    ((kind, data),) = pop_events(sql)
     assert (kind, data["message_id"], data["error"]) == ("turn.interrupted", str(turn.answer_uuid), "interrupted")
 
 
@@ -196,7 +196,7 @@ async def test_turn_interrupted_at_its_start_emits_event(
     for _ in range(2):
         async with pool.autocommit() as connection:
             await turn_leases.interrupt_turn(connection, answer_uuid=turn.answer_uuid)
-    ((kind, data),) = told(sql)
+    ((kind, data),) = pop_events(sql)
     assert (kind, data["session_id"]) == ("turn.interrupted", str(turn.session_uuid))
 
 
@@ -207,7 +207,7 @@ def test_exhausted_quota_emits_one_event(
     sql.do("UPDATE users SET quota_tokens_per_day = 100, quota_cost_per_month = 0.5 WHERE uuid = %s", [chat.user.id])
     provider.script(answers("Yes.", usage=(90, 20)))
     assert chat.request("POST", "/direct", json={"message": "Hi", "max_tokens": 50}).status_code == 200
-    assert sql.value("SELECT count(*) FROM webhook_deliveries") == 0  # used up, and nobody was refused yet
+    assert sql.value("SELECT count(*) FROM webhook_deliveries") == 0  # exhausted, but no question was refused yet
     for _ in range(3):
         assert chat.request("POST", "/direct", json={"message": "Hi"}).status_code == 429
     shown = chat.request("GET", "/quota").json()["tokens_per_day"]
@@ -226,7 +226,7 @@ def test_refused_requests_emit_no_event(
     assert auth_client.post(f"{AUTH}/register", json=body).status_code == 400
     assert auth_client.request("DELETE", f"{AUTH}/me", json={"password": "wrong"}, headers=chat.user.headers).is_error
     assert chat.request("DELETE", f"/sessions/{new_id()}").status_code == 404
-    assert told(sql) == []
+    assert pop_events(sql) == []
 
 
 def test_events_add_no_statement_to_turns_and_sessions(chat: Chat, endpoint: Callable[..., None], sql: Sql) -> None:

@@ -54,23 +54,23 @@ def test_turn_event_is_signed_with_shown_secret(
     events = [
         Webhook(webhook["secret"]).verify(request.body, request.headers) for request in receiver.wait_for_requests(2)
     ]
-    told = {event["type"]: event["data"] for event in events}
-    assert set(told) == {"session.created", "turn.completed"}
-    assert told["session.created"]["session_id"] == session
-    assert told["turn.completed"]["message_id"] == answer["id"]
+    received = {event["type"]: event["data"] for event in events}
+    assert set(received) == {"session.created", "turn.completed"}
+    assert received["session.created"]["session_id"] == session
+    assert received["turn.completed"]["message_id"] == answer["id"]
     for request in receiver.requests:
         for private in (b"canaries", answer["content"].encode(), world.owner.email.encode(), b'"ada"'):
             assert private not in request.body
 
 
-def settled(call: Call, webhook: str) -> dict[str, Any] | None:
-    """Give the event of an endpoint that has one, when nothing is to be done about it."""
+def find_completed(call: Call, webhook: str) -> dict[str, Any] | None:
+    """Return the only delivery of an endpoint once it is complete."""
     (delivery,) = call("GET", f"/{webhook}/deliveries").json()["deliveries"]
     return None if delivery["status"] == "pending" else dict(delivery)
 
 
-def attempts_are(sql: Sql, count: int) -> bool:
-    """Tell whether so many attempts have been noted."""
+def has_attempts(sql: Sql, count: int) -> bool:
+    """Return whether that many attempts have been recorded."""
     return bool(sql.value("SELECT jsonb_array_length(log) FROM webhook_deliveries") == count)
 
 
@@ -82,11 +82,11 @@ def test_delivery_is_retried_and_can_be_repeated_by_admin(
     event = call("POST", f"/{webhook['id']}/test").json()
     for count in range(1, 4):
         receiver.wait_for_requests(count)
-        # Not before: it is the worker's until its outcome is noted.
-        Provider.wait_until(partial(attempts_are, sql, count))
-        assert settled(call, webhook["id"]) is None
+        # Only now: the delivery is leased by the worker until its outcome is recorded.
+        Provider.wait_until(partial(has_attempts, sql, count))
+        assert find_completed(call, webhook["id"]) is None
         sql.do("UPDATE webhook_deliveries SET next_attempt_at = now()")
-    Provider.wait_until(lambda: settled(call, webhook["id"]) is not None)
+    Provider.wait_until(lambda: find_completed(call, webhook["id"]) is not None)
     delivery = call("GET", f"/{webhook['id']}/deliveries/{event['id']}").json()
     assert (delivery["status"], delivery["attempts"], delivery["response_status"]) == ("delivered", 4, 204)
     assert [entry["response"]["status"] for entry in delivery["log"]] == [500, 503, 404, 204]
@@ -118,7 +118,7 @@ def test_gone_endpoint_is_disabled_and_gets_pending_events_when_enabled(
     world.chat(ada).open()
     Provider.wait_until(lambda: not call("GET", f"/{webhook['id']}").json()["is_enabled"])
     assert call("GET", f"/{webhook['id']}").json()["disabled_reason"] == "gone"
-    world.chat(ada).open()  # nobody is told
+    world.chat(ada).open()  # no delivery
     call("PATCH", f"/{webhook['id']}", json={"is_enabled": True})
     world.chat(ada).open()
     first, second = receiver.wait_for_requests(2)

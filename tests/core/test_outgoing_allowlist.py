@@ -11,7 +11,7 @@ OUTSIDE_BY_TRANSLATION = ["::ffff:1.1.1.1", "64:ff9b::1.1.1.1"]
 INSIDE = [
     "0.0.0.0",  # noqa: S104 - nothing is bound
     "10.0.0.1",
-    "100.64.0.1",  # shared, as of a carrier's translation
+    "100.64.0.1",  # shared address space (carrier-grade NAT)
     "100.100.100.200",  # a cloud's metadata
     "127.0.0.1",
     "127.255.255.254",
@@ -34,7 +34,7 @@ INSIDE = [
     "::",
     "::1",
     "::7f00:1",  # compatible
-    "::1.1.1.1",  # compatible, with an address outside: nobody routes it
+    "::1.1.1.1",  # compatible, with a public address: not routed
     "::ffff:10.0.0.1",  # mapped
     "::ffff:127.0.0.1",
     "::ffff:169.254.169.254",
@@ -42,7 +42,7 @@ INSIDE = [
     "64:ff9b::10.0.0.1",  # NAT64
     "64:ff9b::127.0.0.1",
     "64:ff9b::169.254.169.254",
-    "64:ff9b:1::1.1.1.1",  # NAT64 of one's own network
+    "64:ff9b:1::1.1.1.1",  # NAT64 with a local prefix
     "100::1",  # discarded
     "2001::1",  # Teredo
     "2001:db8::1",

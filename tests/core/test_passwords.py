@@ -13,7 +13,7 @@ from app.core import passwords
 from app.core.exceptions import ServiceUnavailableError
 from app.core.passwords import PasswordHasher
 
-REAL_HASHER = passwords._HASHER  # before other tests make hashing cheap
+REAL_HASHER = passwords._HASHER  # before fixtures make hashing cheap
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ async def test_hashing_does_not_block_event_loop(hasher: PasswordHasher) -> None
 
 
 class Held:
-    """Hashes nothing until it is let go."""
+    """A hasher that blocks until it is released."""
 
     def __init__(self) -> None:
         self.release_all = threading.Event()
@@ -110,7 +110,7 @@ async def test_concurrency_two_runs_two_hashes_queues_64_and_refuses_next(
     assert refusal.value.headers["Retry-After"]
     await asyncio.gather(*taken)
     assert held.most == 2
-    await hasher.hash("x")  # there is room again
+    await hasher.hash("x")  # the queue has room again
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")

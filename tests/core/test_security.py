@@ -28,7 +28,7 @@ def signed(change: dict[str, Any] | None = None, *, without: str = "", key: str 
 
 
 def raw(payload: str, header: str = '{"alg":"HS256","typ":"JWT"}') -> str:
-    """Sign a payload that no encoder would write."""
+    """Sign a payload that no encoder produces."""
 
     def encode(data: bytes) -> str:
         return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

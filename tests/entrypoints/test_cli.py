@@ -17,7 +17,7 @@ from tests.fixtures.services import ADMIN, PASSWORD, login, register
 def environment(monkeypatch: pytest.MonkeyPatch, database_url: str, sql: Sql, cheap_passwords: None) -> None:
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("ADMIN_PASSWORD", PASSWORD)
-    monkeypatch.delenv("SECRET_KEY")  # operators' commands need the database only
+    monkeypatch.delenv("SECRET_KEY")  # the commands need the database settings only
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -36,9 +36,9 @@ def test_created_admin_can_log_in(
     admin_client: TestClient,
 ) -> None:
     assert create_admin(monkeypatch) == 0
-    told = capsys.readouterr()
-    assert told.out == "Created the admin root@example.com.\n"
-    assert PASSWORD not in told.out + told.err
+    captured = capsys.readouterr()
+    assert captured.out == "Created the admin root@example.com.\n"
+    assert PASSWORD not in captured.out + captured.err
     token = login(auth_client, "root").json()["access_token"]
     response = admin_client.get(f"{ADMIN}/overview", headers={"Authorization": f"Bearer {token}"})
     assert response.status_code == 200
@@ -94,9 +94,9 @@ def test_invalid_admin_is_refused(
 ) -> None:
     monkeypatch.setenv("ADMIN_PASSWORD", password)
     assert create_admin(monkeypatch, email, username) == 2
-    told = capsys.readouterr()
-    assert told.err
-    assert password not in told.out + told.err
+    captured = capsys.readouterr()
+    assert captured.err
+    assert password not in captured.out + captured.err
     assert sql.value("SELECT count(*) FROM users") == 0
 
 
@@ -115,9 +115,9 @@ def test_unavailable_database_is_reported_in_one_line(
     monkeypatch.setenv("DATABASE_URL", "postgresql://user:s3cret@/chat?host=/nonexistent")
     for command in ("migrate", "check-schema"):
         assert run(monkeypatch, command) == 1
-        told = capsys.readouterr().err
-        assert told.count("\n") == 1
-        assert "s3cret" not in told
+        captured = capsys.readouterr().err
+        assert captured.count("\n") == 1
+        assert "s3cret" not in captured
 
 
 def test_missing_database_url_is_reported_in_one_line() -> None:

@@ -42,7 +42,7 @@ async def database(settings: Settings, sql: Sql) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def deliver(database: Database) -> Callable[[FakeEmailTransport], EmailDelivery]:
-    """Makes a delivery with a given mail server at its end."""
+    """Returns an email delivery with the given transport."""
 
     def make(transport: FakeEmailTransport) -> EmailDelivery:
         return EmailDelivery(
@@ -151,7 +151,7 @@ async def test_email_that_no_longer_applies_is_dropped(
 async def test_dropped_email_is_not_counted(deliver: Deliver, sql: Sql) -> None:
     server = FakeEmailTransport()
     delivery = deliver(server)
-    for _ in range(MAX_EMAILS_PER_RECIPIENT + 1):  # by a stranger, before the address has an account
+    for _ in range(MAX_EMAILS_PER_RECIPIENT + 1):  # before the address has an account
         await enqueue(delivery, "verify_email")
         assert await delivery.deliver_next()
     make_account(sql)
@@ -255,7 +255,7 @@ async def test_own_emails_are_sent_immediately_and_those_of_others_after_polling
     server = FakeEmailTransport()
     delivery = deliver(server)
     async with delivery.running():
-        await eventually(lambda: looks == 1)  # it has looked, and waits
+        await eventually(lambda: looks == 1)  # the loop is idle
         await enqueue(delivery, "reset_password")
         delivery.outbox.wake()
         await next_taken(server)
@@ -313,7 +313,7 @@ async def test_stop_waits_for_current_email_up_to_timeout(
     await enqueue(delivery, "reset_password")
     async with asyncio.timeout(LONGEST_WAIT), delivery.running():
         await server.was_asked.wait()
-    assert (server.taken, rows(sql)) == ([], 1)  # the next process sends it when the lease is over
+    assert (server.taken, rows(sql)) == ([], 1)  # it is sent again when the lease expires
 
 
 async def test_outbox_stays_empty_when_email_is_disabled(database: Database, sql: Sql) -> None:

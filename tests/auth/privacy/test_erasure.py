@@ -19,8 +19,8 @@ from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.services import ADMIN, AUTH, CHAT, PASSWORD, Chat, User, assert_problem, login, register
 from tests.support.provider import Provider, answers, held
 
-ABOUT_NOBODY = {"service_instances", "usage_repair", "webhook_endpoints", "worker_jobs"}
-"""Tables that hold nothing about people."""
+TABLES_WITHOUT_PERSONAL_DATA = {"service_instances", "usage_repair", "webhook_endpoints", "worker_jobs"}
+"""Tables without personal data."""
 SUMS_OF_EVERYBODY = {"usage_quarters", "latency_quarters", "error_quarters"}
 
 
@@ -37,7 +37,7 @@ def test_erased_account_leaves_no_data_in_any_table(auth_client: TestClient, eve
     before = sql.everything()
     assert {
         table for table, rows in before.items() if not rows
-    } <= ABOUT_NOBODY  # a new table needs a trace of hers too
+    } <= TABLES_WITHOUT_PERSONAL_DATA  # for a new table, extend the fixture `eve`
     for table in ("users", "auth_sessions", "api_keys", "chat_sessions", "chat_messages", "outgoing_mails"):
         assert CANARY in before[table].lower(), table
     ids = sql.rows("SELECT uuid FROM users UNION SELECT uuid FROM chat_sessions UNION SELECT uuid FROM chat_messages")
@@ -49,13 +49,13 @@ def test_erased_account_leaves_no_data_in_any_table(auth_client: TestClient, eve
             assert word not in rows.lower(), table
     for row in ids:
         traces = {table for table, rows in after.items() if str(row["uuid"]) in rows}
-        # The account's id stays in the audit log, that of an answer in the ledger: neither leads to anything else.
-        # Receivers of webhooks are still to be told which account was erased.
+        # The audit log keeps the account's id and the ledger those of answers; no other record contains them.
+        # The webhook event about the erasure contains the id, too.
         told = {"webhook_deliveries"} if str(row["uuid"]) == eve.id else set()
         assert traces <= {"audit_log", "llm_calls"} | told
     kept = {table for table, rows in after.items() if rows}
     about_many = {"audit_log", "llm_calls", "login_throttles", "usage_pending", "webhook_deliveries"}
-    assert kept <= about_many | SUMS_OF_EVERYBODY | ABOUT_NOBODY
+    assert kept <= about_many | SUMS_OF_EVERYBODY | TABLES_WITHOUT_PERSONAL_DATA
     assert "account:" not in after["login_throttles"]
     assert "name:" not in after["login_throttles"]
 
@@ -175,7 +175,7 @@ def test_one_of_concurrent_erasures_succeeds(auth_client: TestClient, eve: User,
     with ThreadPoolExecutor(6) as pool:
         statuses = sorted(response.status_code for response in pool.map(lambda _: erase(auth_client, eve), range(6)))
     assert statuses[0] == 200
-    assert set(statuses[1:]) <= {400, 401}  # 400: gone between the check of the token and that of the password
+    assert set(statuses[1:]) <= {400, 401}  # 400: erased between the checks of token and password
     assert sql.value("SELECT count(*) FROM audit_log WHERE action = 'account.erased'") == 1
 
 
@@ -219,7 +219,7 @@ def test_running_turn_is_not_stored_and_its_cost_is_anonymous(
         receipt = erase(auth_client, chat.user).json()
         gate.set()
         assert_problem(asked.result(), 404)
-        assert directly.result().status_code == 200  # it was asked in time
+        assert directly.result().status_code == 200  # the question preceded the erasure
     assert counts(receipt)["chat_messages"] == 2
     assert CANARY not in "".join(sql.everything().values())
     assert sql.value("SELECT count(*) FROM chat_messages") == 0
@@ -237,7 +237,7 @@ def test_requests_during_erasure_get_401(auth_client: TestClient, chat: Chat, sq
                 pool.submit(chat.request, "POST", "/sessions", json={}),
                 pool.submit(auth_client.post, f"{AUTH}/api-keys", json=key, headers=chat.user.headers),
             ]
-            sql.wait_for_waiting(2)  # they have been let in
+            sql.wait_for_waiting(2)  # they are authenticated and wait for the lock
         finally:
             sql.do("COMMIT")
         for request in waiting:
@@ -250,7 +250,7 @@ def test_concurrent_password_change_prevents_erasure(auth_client: TestClient, ad
         try:
             sql.do("UPDATE users SET password_hash = 'another'")
             waiting = pool.submit(erase, auth_client, ada)
-            sql.wait_for_waiting()  # the old password was right
+            sql.wait_for_waiting()  # the old password has been checked
         finally:
             sql.do("COMMIT")
         assert_problem(waiting.result(), 409, "password_changed")
@@ -285,18 +285,18 @@ def test_erasure_deletes_copies_in_redis(auth_client: TestClient, chat: Chat, ot
         redis.zadd(f"user:{user.id}:cache", dict.fromkeys(names, 1))
     receipt = erase(auth_client, chat.user).json()
     assert (counts(receipt)["stream_buffers"], counts(receipt)["cached_answers"]) == (1, 1200)
-    # But for the counts of requests, which are gone in a minute.
-    left = {name.decode() for name in redis.scan_iter() if not name.startswith(b"limits:")}
-    assert f"turn:{others}" in left
-    # And that it is gone, so that nothing is added any more.
-    assert {name for name in left if mine in name or chat.user.id in name} == {f"user:{chat.user.id}:deleted"}
-    assert len(left) == 1203
+    # Except for request counters, which expire within a minute.
+    remaining = {name.decode() for name in redis.scan_iter() if not name.startswith(b"limits:")}
+    assert f"turn:{others}" in remaining
+    # And except for the marker of the erased account, which prevents new copies.
+    assert {name for name in remaining if mine in name or chat.user.id in name} == {f"user:{chat.user.id}:deleted"}
+    assert len(remaining) == 1203
     assert 0 < redis.ttl(f"user:{chat.user.id}:deleted") <= 7200
 
 
 def test_erasure_without_redis_reports_expiring_copies(settings: Settings, auth_client: TestClient, ada: User) -> None:
-    alone = settings.model_copy(update={"REDIS_URL": "redis://127.0.0.1:9"})
-    with TestClient(auth_main.create(alone)) as client:
+    without_redis = settings.model_copy(update={"REDIS_URL": "redis://127.0.0.1:9"})
+    with TestClient(auth_main.create(without_redis)) as client:
         response = erase(client, ada)
     assert response.status_code == 200
     receipt = response.json()

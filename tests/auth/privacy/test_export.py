@@ -133,7 +133,7 @@ def test_export_is_audited(auth_client: TestClient, ada: User, sql: Sql) -> None
 
 @pytest.fixture
 async def pieces(pool: Database, ada: User, sql: Sql, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[bytes]:
-    """Ada's document as it is sent, her login looked at before each batch."""
+    """Chunks of Ada's export, with a check of her login before each batch."""
     monkeypatch.setattr(service, "_LOGIN_CHECK_INTERVAL", 0.0)
     fill(sql, ada, sessions=3, messages=250)
     (login,) = sql.rows("SELECT uuid, user_id FROM auth_sessions")
@@ -167,7 +167,7 @@ async def test_export_is_cut_off_when_login_ends(pieces: AsyncIterator[bytes], s
     sql.do(change)
     with pytest.raises(UnauthorizedError):
         await collect(pieces, document)
-    assert len(document) <= 6  # at the next batch, not at the end
+    assert len(document) <= 6  # cut off at the next batch
     with pytest.raises(ValueError, match="Expecting"):
         json.loads(b"".join(document))
 
