@@ -27,7 +27,7 @@ def failed(model: str, calls: int = 1) -> ErrorRow:
 
 async def written(*rows: ErrorRow) -> bytes:
     file = await write_csv(ErrorRow, iterate_rows(rows))
-    content = b"".join([piece async for piece in file.pieces])
+    content = b"".join([piece async for piece in file.chunks])
     assert len(content) == file.size
     return content
 
@@ -61,7 +61,7 @@ async def test_a_long_file_takes_little_memory() -> None:
     tracemalloc.start()
     try:
         file = await write_csv(ErrorRow, rows())
-        sizes = [len(piece) async for piece in file.pieces]
+        sizes = [len(piece) async for piece in file.chunks]
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -111,10 +111,10 @@ def many_accounts(sql: Sql) -> int:
 
 
 async def test_no_connection_is_held_while_a_client_takes_the_file(pool: Database, many_accounts: int) -> None:
-    file = await write_csv(UserRow, usage_reports.all_user_rows(pool, "cost", NOVEMBER))
-    first = await anext(file.pieces)
+    file = await write_csv(UserRow, usage_reports.stream_user_rows(pool, "cost", NOVEMBER))
+    first = await anext(file.chunks)
     assert pool.engine.pool.checkedout() == 0  # type: ignore[attr-defined] # of the pool that engines have
-    rest = [piece async for piece in file.pieces]
+    rest = [piece async for piece in file.chunks]
     assert rest  # it was in the middle of it
     rows = list(csv.DictReader(io.StringIO(b"".join([first, *rest]).decode(), newline="")))
     assert len(rows) == many_accounts + 1
@@ -127,7 +127,7 @@ async def test_no_connection_is_held_while_a_client_takes_the_file(pool: Databas
 async def test_a_file_of_accounts_that_is_given_up_gives_its_connection_back(
     pool: Database, many_accounts: int
 ) -> None:
-    rows = usage_reports.all_user_rows(pool, "cost", NOVEMBER)
+    rows = usage_reports.stream_user_rows(pool, "cost", NOVEMBER)
     await anext(rows)
     assert pool.engine.pool.checkedout() == 1  # type: ignore[attr-defined] # as above
     await rows.aclose()

@@ -97,7 +97,7 @@ def test_without_an_end_it_is_the_quarter_hour_that_is_not_over_yet() -> None:
         assert (of.start, of.end) == (datetime(2026, 10, 24, 11, tzinfo=UTC), datetime(2026, 11, 23, 11, tzinfo=UTC))
     assert TimeRange.of(None, now, berlin, now=now).start == now - timedelta(days=30)
     assert TimeRange.of(now, None, berlin, now=now).end == now + QUARTER
-    assert of.before() == TimeRange(datetime(2026, 9, 24, 11, tzinfo=UTC), of.start, berlin)
+    assert of.previous() == TimeRange(datetime(2026, 9, 24, 11, tzinfo=UTC), of.start, berlin)
 
 
 def test_there_is_a_limit_to_how_finely_a_range_is_cut() -> None:
