@@ -36,7 +36,7 @@ def test_versions_migrations_database_and_redis_are_shown(
     assert settings.REDIS_URL not in str(seen)
 
 
-def test_without_redis_all_the_rest_is_shown(admin: User, settings: Settings, sql: Sql) -> None:
+def test_everything_else_is_returned_without_redis(admin: User, settings: Settings, sql: Sql) -> None:
     away = settings.model_copy(update={"REDIS_URL": "redis://:a-password@127.0.0.1:9/0"})
     with TestClient(admin_main.create(away)) as client:
         seen = system(client, admin)
@@ -56,7 +56,7 @@ def beat(sql: Sql, service: str, seconds_ago: float) -> str:
     return instance
 
 
-def test_each_process_is_shown_with_its_figures_and_those_that_fell_silent_as_lost(
+def test_processes_are_returned_with_statistics_and_silent_ones_as_lost(
     admin_client: TestClient, admin: User, sql: Sql
 ) -> None:
     alive, silent = beat(sql, "chat", 20), beat(sql, "worker", 60)
@@ -66,7 +66,7 @@ def test_each_process_is_shown_with_its_figures_and_those_that_fell_silent_as_lo
     assert (shown[silent]["status"], shown[silent]["service"]) == ("lost", "worker")
 
 
-def test_the_services_themselves_tell_what_is_documented(
+def test_heartbeats_contain_the_documented_statistics(
     admin_client: TestClient, chat_client: TestClient, admin: User, settings: Settings, sql: Sql
 ) -> None:
     def shown() -> list[dict[str, Any]]:
@@ -85,7 +85,7 @@ def test_the_services_themselves_tell_what_is_documented(
     assert chat["state"]["redis"]["is_away"] is False
 
 
-def test_what_waits_is_counted(admin_client: TestClient, admin: User, sql: Sql) -> None:
+def test_queue_lengths_are_counted(admin_client: TestClient, admin: User, sql: Sql) -> None:
     sql.do(
         "INSERT INTO outgoing_mails (kind, recipient)"
         " SELECT 'reset_password', 'a@example.com' FROM generate_series(1, 3)"

@@ -62,7 +62,7 @@ def titles(sql: Sql) -> list[str]:
     return [row["title"] for row in sql.rows(LEFT)]
 
 
-async def test_what_was_not_used_for_so_long_goes_with_its_copies_and_the_rest_stays(
+async def test_unused_sessions_are_deleted_with_their_copies_in_redis(
     retention: SessionRetention, breaker: RedisCircuitBreaker, sql: Sql
 ) -> None:
     gone = open_session(sql, "gone", days_ago=30.01)
@@ -75,9 +75,7 @@ async def test_what_was_not_used_for_so_long_goes_with_its_copies_and_the_rest_s
     assert await retention.delete_unused() == 0
 
 
-async def test_receivers_of_webhooks_are_told_as_if_their_owner_had_deleted_them(
-    retention: SessionRetention, sql: Sql
-) -> None:
+async def test_deletion_emits_the_session_deleted_event(retention: SessionRetention, sql: Sql) -> None:
     gone = open_session(sql, "gone", days_ago=40)
     sql.do("INSERT INTO webhook_endpoints (uuid, url, events) VALUES (gen_random_uuid(), 'https://a.example', '{*}')")
     assert await retention.delete_unused() == 1
@@ -85,7 +83,7 @@ async def test_receivers_of_webhooks_are_told_as_if_their_owner_had_deleted_them
     assert (event["type"], event["data"]["session_id"]) == ("session.deleted", str(gone))
 
 
-async def test_all_of_many_go_in_batches(
+async def test_many_sessions_are_deleted_in_batches(
     retention: SessionRetention, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "_BATCH_SIZE", 2)
@@ -95,7 +93,7 @@ async def test_all_of_many_go_in_batches(
     assert titles(sql) == []
 
 
-async def test_a_round_ends_when_its_time_is_over(
+async def test_a_run_ends_at_its_deadline(
     retention: SessionRetention, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_session(sql, "old", days_ago=40)
@@ -103,7 +101,7 @@ async def test_a_round_ends_when_its_time_is_over(
     assert await retention.delete_unused() == 0
 
 
-async def test_a_session_that_is_used_again_at_the_last_moment_stays(pool: Database, sql: Sql) -> None:
+async def test_a_session_used_since_the_query_is_not_deleted(pool: Database, sql: Sql) -> None:
     uuid = open_session(sql, "used", days_ago=0)
     unused = UnusedSession(sql.value("SELECT id FROM users"), uuid)
     async with pool.transaction() as transaction:
@@ -111,7 +109,7 @@ async def test_a_session_that_is_used_again_at_the_last_moment_stays(pool: Datab
     assert titles(sql) == ["used"]
 
 
-async def test_a_long_session_goes_in_parts(
+async def test_a_long_session_is_deleted_in_several_statements(
     retention: SessionRetention, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(erasure, "_BATCH", 10)
@@ -122,9 +120,7 @@ async def test_a_long_session_goes_in_parts(
     assert sql.value("SELECT count(*) FROM chat_messages") == 0
 
 
-async def test_two_workers_delete_each_session_once_and_wait_for_nobody(
-    pool: Database, breaker: RedisCircuitBreaker, sql: Sql
-) -> None:
+async def test_two_workers_delete_each_session_once(pool: Database, breaker: RedisCircuitBreaker, sql: Sql) -> None:
     for number in range(20):
         open_session(sql, str(number), days_ago=40)
     async with (
@@ -135,7 +131,7 @@ async def test_two_workers_delete_each_session_once_and_wait_for_nobody(
     assert titles(sql) == []
 
 
-async def test_while_redis_is_open_nothing_is_deleted(pool: Database, sql: Sql) -> None:
+async def test_nothing_is_deleted_while_the_redis_circuit_breaker_is_open(pool: Database, sql: Sql) -> None:
     open_session(sql, "old", days_ago=40)
     client = Redis.from_url("redis://127.0.0.1:9/0")
     breaker = RedisCircuitBreaker(client, budget=0.3)

@@ -138,7 +138,7 @@ def verify(request: Request, secret: str) -> dict[str, Any]:
     return event
 
 
-async def test_an_event_is_posted_once_and_signed(
+async def test_an_event_is_posted_once_with_a_signature(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     endpoint = make_endpoint(sql, receiver.url)
@@ -161,7 +161,7 @@ async def test_an_event_is_posted_once_and_signed(
             verify(request, secret)
 
 
-async def test_a_receiver_that_fails_three_times_gets_the_event_once_it_is_well(
+async def test_an_event_is_delivered_after_three_failed_attempts(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     endpoint = make_endpoint(sql, receiver.url)
@@ -187,7 +187,7 @@ async def test_a_receiver_that_fails_three_times_gets_the_event_once_it_is_well(
 
 
 @pytest.mark.parametrize(("behaviour", "status", "code"), FAILURES)
-async def test_all_but_a_2xx_is_tried_again(
+async def test_any_response_but_2xx_is_retried(
     impatient: WebhookDelivery,
     receiver: Receiver,
     pool: Database,
@@ -205,7 +205,7 @@ async def test_all_but_a_2xx_is_tried_again(
     assert len(receiver.requests) == 1
 
 
-async def test_an_endless_answer_is_an_answer(
+async def test_an_endless_response_body_counts_as_delivered(
     impatient: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     make_endpoint(sql, receiver.url)
@@ -215,7 +215,7 @@ async def test_an_endless_answer_is_an_answer(
     assert outcome(sql)["status"] == "delivered"
 
 
-async def test_an_address_inside_is_never_connected_to(pool: Database, receiver: Receiver, sql: Sql) -> None:
+async def test_internal_addresses_are_never_connected_to(pool: Database, receiver: Receiver, sql: Sql) -> None:
     make_endpoint(sql, receiver.url)
     await emit(pool)
     delivery = WebhookDelivery(pool, SsrfSafeClient(AllowedHosts()), SECRETS, timeout=5)
@@ -239,7 +239,7 @@ async def test_an_address_inside_is_never_connected_to(pool: Database, receiver:
         ("²", RETRY_DELAYS[0]),
     ],
 )
-async def test_a_receiver_may_ask_for_a_longer_pause(
+async def test_retry_after_extends_the_back_off_up_to_a_maximum(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql, wish: str, granted: timedelta
 ) -> None:
     make_endpoint(sql, receiver.url)
@@ -249,7 +249,7 @@ async def test_a_receiver_may_ask_for_a_longer_pause(
     assert granted * (1 - JITTER) - timedelta(seconds=2) <= pause(sql) <= granted * (1 + JITTER)
 
 
-async def test_while_a_secret_is_rotated_both_sign(
+async def test_both_secrets_sign_during_a_rotation(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     endpoint = make_endpoint(sql, receiver.url)
@@ -268,7 +268,7 @@ async def test_while_a_secret_is_rotated_both_sign(
         verify(afterwards, old)
 
 
-async def test_the_shared_secret_signs_where_an_endpoint_asks_for_it(
+async def test_the_shared_secret_signs_if_the_endpoint_uses_it(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     make_endpoint(sql, receiver.url, uses_shared_secret=True)
@@ -277,7 +277,7 @@ async def test_the_shared_secret_signs_where_an_endpoint_asks_for_it(
     verify(receiver.requests[0], SHARED)
 
 
-async def test_nothing_is_sent_unsigned(pool: Database, receiver: Receiver, sql: Sql) -> None:
+async def test_nothing_is_sent_without_a_secret(pool: Database, receiver: Receiver, sql: Sql) -> None:
     make_endpoint(sql, receiver.url, uses_shared_secret=True)
     await emit(pool)
     async with deliverer(pool, secrets=WebhookSecrets.from_secret("k")) as delivery:
@@ -286,7 +286,7 @@ async def test_nothing_is_sent_unsigned(pool: Database, receiver: Receiver, sql:
     assert outcome(sql)["error_code"] == "no_secret"
 
 
-async def test_a_receiver_that_is_gone_is_told_nothing_any_more(
+async def test_a_410_response_disables_the_endpoint(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     endpoint = make_endpoint(sql, receiver.url)
@@ -307,7 +307,7 @@ async def test_a_receiver_that_is_gone_is_told_nothing_any_more(
     }
 
 
-async def test_what_is_pending_for_a_disabled_endpoint_waits(
+async def test_deliveries_of_a_disabled_endpoint_stay_pending(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     make_endpoint(sql, receiver.url)
@@ -319,7 +319,7 @@ async def test_what_is_pending_for_a_disabled_endpoint_waits(
 
 
 @pytest.mark.parametrize("is_failing", [True, False])
-async def test_after_a_day_an_event_is_given_up_and_with_it_who_took_nothing(
+async def test_the_last_attempt_fails_the_delivery_and_disables_a_failing_endpoint(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql, *, is_failing: bool
 ) -> None:
     make_endpoint(sql, receiver.url)
@@ -342,7 +342,7 @@ async def test_after_a_day_an_event_is_given_up_and_with_it_who_took_nothing(
 
 
 @pytest.mark.parametrize("is_over", [True, False])
-async def test_who_takes_nothing_for_two_days_is_disabled_though_no_event_has_been_given_up(
+async def test_an_endpoint_that_fails_for_two_days_is_disabled_at_any_attempt(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql, *, is_over: bool
 ) -> None:
     make_endpoint(sql, receiver.url)
@@ -356,7 +356,7 @@ async def test_who_takes_nothing_for_two_days_is_disabled_though_no_event_has_be
     assert sql.value("SELECT count(*) FROM audit_log WHERE action = 'webhook.disabled'") == int(is_over)
 
 
-def test_attempts_go_on_for_a_day() -> None:
+def test_attempts_extend_over_a_day() -> None:
     assert timedelta(hours=23) < sum(RETRY_DELAYS, timedelta()) < timedelta(hours=25)
     # Whoever fails all of them has failed for long enough, however the pauses fell out.
     total = sum(RETRY_DELAYS, timedelta())
@@ -365,7 +365,7 @@ def test_attempts_go_on_for_a_day() -> None:
     assert total * (1 + JITTER) + len(RETRY_DELAYS) * MAX_RETRY_AFTER < DISABLE_REGARDLESS_AFTER
 
 
-async def test_another_delivery_begins_the_attempts_anew(
+async def test_a_redelivery_restarts_the_attempts(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     make_endpoint(sql, receiver.url)
@@ -380,7 +380,7 @@ async def test_another_delivery_begins_the_attempts_anew(
     assert [request.headers["webhook-id"] for request in receiver.requests] == [event_id] * 2
 
 
-async def test_the_log_has_the_heads_of_both_sides_and_no_secret(
+async def test_the_log_contains_headers_of_both_sides_without_secrets(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     make_endpoint(sql, f"{receiver.url}?token=canary")
@@ -411,7 +411,7 @@ async def test_the_log_has_the_heads_of_both_sides_and_no_secret(
     assert receiver.requests[0].headers["webhook-signature"] not in text
 
 
-async def test_a_receiver_that_hangs_keeps_no_other_waiting(
+async def test_a_hanging_receiver_does_not_delay_others(
     delivery: WebhookDelivery, receiver: Receiver, other_receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     receiver.always(hangs())
@@ -431,7 +431,7 @@ async def test_a_receiver_that_hangs_keeps_no_other_waiting(
     await asyncio.gather(work, return_exceptions=True)
 
 
-async def test_while_a_receiver_answers_no_connection_is_held(
+async def test_no_database_connection_is_held_during_a_request(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     receiver.script(replies(204, after=0.3))
@@ -450,7 +450,7 @@ async def _lent(pool: Database) -> int:
     return int(pool.pool_stats()["in_use"])
 
 
-async def test_two_at_once_deliver_nothing_twice(
+async def test_two_concurrent_workers_deliver_each_event_once(
     receiver: Receiver, other_receiver: Receiver, pool: Database, settings: Settings, sql: Sql
 ) -> None:
     receivers = (receiver, other_receiver)
@@ -469,7 +469,7 @@ async def test_two_at_once_deliver_nothing_twice(
     assert sql.value("SELECT count(*) FROM webhook_deliveries WHERE status = 'delivered' AND attempts = 1") == 300
 
 
-async def test_an_outage_while_a_receiver_answers_is_waited_out(
+async def test_storing_an_outcome_is_retried_during_an_outage(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_endpoint(sql, receiver.url)
@@ -489,7 +489,7 @@ async def test_an_outage_while_a_receiver_answers_is_waited_out(
     assert outcome(sql)["status"] == "delivered"
 
 
-async def test_a_process_that_was_frozen_posts_nothing_late(
+async def test_a_suspended_process_does_not_post_after_its_lease(
     receiver: Receiver, pool: Database, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_endpoint(sql, receiver.url)
@@ -513,7 +513,7 @@ async def test_a_process_that_was_frozen_posts_nothing_late(
     assert len(receiver.requests) == 1
 
 
-async def test_a_fault_of_our_own_comes_to_an_end_too(
+async def test_an_unexpected_error_counts_as_a_failed_attempt(
     delivery: WebhookDelivery,
     pool: Database,
     sql: Sql,
@@ -532,7 +532,7 @@ async def test_a_fault_of_our_own_comes_to_an_end_too(
     assert "unexpected error in webhook delivery" in caplog.text
 
 
-async def test_who_stops_lets_those_under_way_end_and_leaves_the_others_to_their_lease(
+async def test_closing_waits_for_running_deliveries_and_leaves_the_rest_to_their_lease(
     receiver: Receiver, pool: Database, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(webhook_delivery, "_RUN_SECONDS", 0.0)

@@ -64,7 +64,7 @@ def ledger(sql: Sql) -> Sql:
 
 
 @pytest.mark.parametrize("summed_up", [0, 50, 1000])
-async def test_what_agrees_is_left_alone(pool: Database, ledger: Sql, summed_up: int) -> None:
+async def test_correct_rollups_are_not_changed(pool: Database, ledger: Sql, summed_up: int) -> None:
     await sum_up(pool, summed_up)
     before = stored(ledger)
     assert await whole_pass(pool, ledger) == 0
@@ -74,7 +74,7 @@ async def test_what_agrees_is_left_alone(pool: Database, ledger: Sql, summed_up:
 
 @pytest.mark.parametrize("wrong", WRONGS.values(), ids=WRONGS)
 @pytest.mark.parametrize("summed_up", [50, 1000])
-async def test_what_is_wrong_is_mended(
+async def test_wrong_rollups_are_repaired(
     pool: Database, ledger: Sql, caplog: pytest.LogCaptureFixture, wrong: str, summed_up: int
 ) -> None:
     await sum_up(pool, summed_up)
@@ -93,7 +93,7 @@ async def test_what_is_wrong_is_mended(
     assert {table for mended in warnings for table in mended} == set(TABLES)
 
 
-async def test_sums_of_the_previous_release_are_refined_without_alarm(
+async def test_rollups_of_the_previous_release_are_refined_without_a_warning(
     pool: Database, ledger: Sql, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -109,7 +109,7 @@ async def test_sums_of_the_previous_release_are_refined_without_alarm(
     assert [record.levelname for record in caplog.records if "roll-ups differed" in record.message] == ["INFO"]
 
 
-async def test_a_round_is_short_and_the_next_one_goes_on_where_it_ended(pool: Database, ledger: Sql) -> None:
+async def test_a_run_is_short_and_the_next_one_continues_it(pool: Database, ledger: Sql) -> None:
     await sum_up(pool)
     for each in rollup_tables.BY_QUARTER:
         ledger.do(f"TRUNCATE {each.table.name}")
@@ -129,7 +129,7 @@ async def test_a_round_is_short_and_the_next_one_goes_on_where_it_ended(pool: Da
     assert await UsageReconciliation(pool, QUARTERLY).reconcile_windows() > 0
 
 
-async def test_an_hour_that_another_one_compares_is_left_to_it(pool: Database, ledger: Sql) -> None:
+async def test_a_window_locked_by_another_worker_is_not_compared(pool: Database, ledger: Sql) -> None:
     await sum_up(pool)
     ledger.do("TRUNCATE usage_quarters")
     async with pool.transaction() as transaction:
@@ -144,7 +144,7 @@ async def test_an_hour_that_another_one_compares_is_left_to_it(pool: Database, l
     assert sum(mended) == len(stored(ledger)["usage_quarters"])
 
 
-async def test_what_cannot_be_compared_in_time_is_passed_over_and_no_pass_counts_any_more(
+async def test_a_window_that_times_out_is_skipped_and_resets_the_passes(
     pool: Database, ledger: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await whole_pass(pool, ledger)
@@ -170,7 +170,7 @@ async def accounts(pool: Database, start: datetime, end: datetime, *, longest_pe
 
 
 @pytest.mark.parametrize("noon", [datetime(2020, 11, 1, 12, tzinfo=UTC), THREE_DAYS_AGO], ids=["long ago", "until now"])
-async def test_long_ranges_are_read_from_sums_by_week_and_day_once_they_are_complete_and_are_exact(
+async def test_long_ranges_read_complete_weekly_and_daily_rollups_exactly(
     pool: Database, sql: Sql, noon: datetime
 ) -> None:
     of_a_week = APPEND.replace("7 min", "3 hours").replace("2026-11-01 10:00+00", f"{noon - timedelta(hours=2)}")

@@ -193,7 +193,7 @@ class Ledger(RuleBasedStateMachine):
                 assert stored(self.sql) == of_ledger(self.sql)
 
 
-def test_the_sums_agree_with_the_ledger_whatever_happens(settings: Settings, database: Sql) -> None:
+def test_rollups_agree_with_the_ledger_after_any_sequence_of_operations(settings: Settings, database: Sql) -> None:
     Ledger.settings, Ledger.sql = settings, database
     run_state_machine_as_test(
         Ledger,
@@ -212,7 +212,7 @@ FROM generate_series(1, %s) AS n
 PENDING = "SELECT count(*) FROM usage_pending"
 
 
-async def test_workers_that_are_killed_while_they_sum_up_leave_nothing_out_and_count_nothing_twice(
+async def test_killed_workers_roll_up_each_row_exactly_once(
     pool: Database, sql: Sql, settings: Settings, home: Path
 ) -> None:
     sql.do(BEGINNING, ["ada", "ada"])

@@ -93,7 +93,9 @@ async def total(pool: Database, user: int) -> Mapping[str, totals.UsageTotals]:
         return {str(period): sums for period, sums in (await totals.user_totals(transaction, user)).items()}
 
 
-async def test_sums_by_quarter_are_those_of_the_ledger(pool: Database, sql: Sql, ada_and_bob: tuple[int, int]) -> None:
+async def test_quarter_hour_rollups_agree_with_the_ledger(
+    pool: Database, sql: Sql, ada_and_bob: tuple[int, int]
+) -> None:
     for user in (*ada_and_bob, None):
         append(sql, user)
     done: list[int] = []
@@ -106,7 +108,7 @@ async def test_sums_by_quarter_are_those_of_the_ledger(pool: Database, sql: Sql,
     assert_sums_are_those_of_the_ledger(sql)
 
 
-async def test_figures_do_not_depend_on_how_much_is_summed_up(
+async def test_totals_do_not_depend_on_how_much_is_rolled_up(
     pool: Database, sql: Sql, ada_and_bob: tuple[int, int]
 ) -> None:
     ada, bob = ada_and_bob
@@ -122,15 +124,13 @@ async def test_figures_do_not_depend_on_how_much_is_summed_up(
     assert sql.value("SELECT count(*) FROM usage_pending") == 0
 
 
-async def test_who_has_used_nothing_has_zeros(pool: Database, sql: Sql, ada_and_bob: tuple[int, int]) -> None:
+async def test_totals_without_usage_are_zero(pool: Database, sql: Sql, ada_and_bob: tuple[int, int]) -> None:
     append(sql, ada_and_bob[0])
     nothing = totals.UsageTotals(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, Decimal(0), 0)
     assert await total(pool, ada_and_bob[1]) == {"today": nothing, "month": nothing, "total": nothing}
 
 
-async def test_many_who_sum_up_at_once_count_every_row_once(
-    pool: Database, sql: Sql, ada_and_bob: tuple[int, int]
-) -> None:
+async def test_concurrent_rollups_count_each_row_once(pool: Database, sql: Sql, ada_and_bob: tuple[int, int]) -> None:
     expected: Mapping[str, totals.UsageTotals] = {}
     for _ in range(5):
         for user in ada_and_bob:
@@ -147,9 +147,7 @@ async def test_many_who_sum_up_at_once_count_every_row_once(
     assert await total(pool, ada_and_bob[0]) == expected
 
 
-async def test_an_account_that_is_being_erased_does_not_come_back_into_the_sums(
-    pool: Database, sql: Sql, ada_and_bob: tuple[int, int]
-) -> None:
+async def test_an_account_being_erased_is_not_rolled_up(pool: Database, sql: Sql, ada_and_bob: tuple[int, int]) -> None:
     ada, bob = ada_and_bob
     for user in ada_and_bob:
         append(sql, user)
@@ -165,7 +163,7 @@ async def test_an_account_that_is_being_erased_does_not_come_back_into_the_sums(
     assert_sums_are_those_of_the_ledger(sql)
 
 
-async def test_a_row_that_is_rolled_back_is_in_no_sum(pool: Database, sql: Sql) -> None:
+async def test_a_rolled_back_ledger_row_is_not_rolled_up(pool: Database, sql: Sql) -> None:
     async def append_and_fail() -> None:
         async with pool.transaction() as transaction:
             transaction.add(LlmCall(turn_id=uuid4(), attempt=1, model_requested="m", status="ok", latency_ms=1))
