@@ -1,4 +1,4 @@
-"""Looking for entries of the audit log, and taking them along."""
+"""Search and export of the audit log."""
 
 import csv
 import io
@@ -19,12 +19,12 @@ from tests.fixtures.database import Sql
 from tests.fixtures.services import ADMIN, User, assert_problem
 
 OTHER = "7c1e4b2a-9d3f-4a5b-8c6d-1e2f3a4b5c6d"
-"""Always the same: names of tests hold it."""
+"""Constant, because it is part of test ids."""
 
 
 @pytest.fixture
 def log(sql: Sql, admin: User) -> Sql:
-    """A log with seven old entries: two of them of the same moment, one refused, three about somebody."""
+    """Audit log with seven old entries: two with the same time, one refused, three about one account."""
     sql.do(
         """
         INSERT INTO audit_log (action, outcome, actor_id, target_id, ip, request_id, details, created_at) VALUES
@@ -168,12 +168,12 @@ async def test_an_export_stops_when_the_caller_is_no_longer_an_admin(
     login = sql.value("SELECT uuid FROM auth_sessions")
     caller = Principal(id=0, uuid=UUID(admin.id), role="admin", is_verified=True, session_uuid=login)
     query = AuditExportQuery(format="jsonl")
-    pieces = await audit_module.export_entries(pool, caller, query, RequestOrigin(None, None, None))
-    assert (await anext(pieces)).count(b"\n") == 2
-    assert (await anext(pieces)).count(b"\n") == 2
+    chunks = await audit_module.export_entries(pool, caller, query, RequestOrigin(None, None, None))
+    assert (await anext(chunks)).count(b"\n") == 2
+    assert (await anext(chunks)).count(b"\n") == 2
     sql.do(f"UPDATE users SET {change} WHERE uuid = %s", [admin.id])  # noqa: S608 - one of ours
     with pytest.raises(ForbiddenError):
-        await anext(pieces)
+        await anext(chunks)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Reports as files: whole, harmless, and held by nobody's connection."""
+"""CSV files of reports: format, formula injection, memory and database connections."""
 
 import csv
 import io
@@ -27,7 +27,7 @@ def failed(model: str, calls: int = 1) -> ErrorRow:
 
 async def written(*rows: ErrorRow) -> bytes:
     file = await write_csv(ErrorRow, iterate_rows(rows))
-    content = b"".join([piece async for piece in file.chunks])
+    content = b"".join([chunk async for chunk in file.chunks])
     assert len(content) == file.size
     return content
 
@@ -61,7 +61,7 @@ async def test_a_long_file_uses_little_memory() -> None:
     tracemalloc.start()
     try:
         file = await write_csv(ErrorRow, rows())
-        sizes = [len(piece) async for piece in file.chunks]
+        sizes = [len(chunk) async for chunk in file.chunks]
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -97,7 +97,7 @@ def test_the_response_has_file_name_type_and_length(figures: Figures) -> None:
 
 @pytest.fixture
 def many_accounts(sql: Sql) -> int:
-    """3000 accounts that asked something, and somebody who has been erased."""
+    """3000 accounts with usage, and usage of an erased account."""
     sql.do(
         "INSERT INTO users (uuid, email, username, password_hash)"
         " SELECT gen_random_uuid(), n || '@example.com', 'user' || n, '' FROM generate_series(1, 3000) AS n"
@@ -114,8 +114,8 @@ async def test_no_connection_is_held_during_the_download(pool: Database, many_ac
     file = await write_csv(UserRow, usage_reports.stream_user_rows(pool, "cost", NOVEMBER))
     first = await anext(file.chunks)
     assert pool.engine.pool.checkedout() == 0  # type: ignore[attr-defined] # of the pool that engines have
-    rest = [piece async for piece in file.chunks]
-    assert rest  # it was in the middle of it
+    rest = [chunk async for chunk in file.chunks]
+    assert rest  # the download was not complete
     rows = list(csv.DictReader(io.StringIO(b"".join([first, *rest]).decode(), newline="")))
     assert len(rows) == many_accounts + 1
     costs = [Decimal(row["cost_usd"]) for row in rows]

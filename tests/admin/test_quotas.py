@@ -1,4 +1,4 @@
-"""The quotas of one account, as admins see and change them."""
+"""Reading and changing the quotas of an account."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def test_a_changed_quota_takes_effect_at_once(
     assert float(changed.json()["cost_per_month"]["limit"]) == 2.5
     assert_problem(chat.request("POST", "/direct", json={"message": "Hi"}), 429, "quota_exceeded")
     assert others_chat.request("POST", "/direct", json={"message": "Hi"}).status_code == 200
-    # What is left out stays; null is everybody's.
+    # Omitted fields are not changed; null means the default.
     changed = admin_client.put(path, json={"tokens_per_day": None}, headers=admin.headers)
     assert changed.json()["tokens_per_day"]["limit"] is None
     assert float(changed.json()["cost_per_month"]["limit"]) == 2.5

@@ -1,4 +1,4 @@
-"""Everybody's sessions, as admins see and end them."""
+"""Administration of chat sessions."""
 
 from typing import Any
 from uuid import uuid4
@@ -19,7 +19,7 @@ WHY = {"reason": "Ticket 4711"}
 
 
 class Desk:
-    """An admin at work."""
+    """Client that administers sessions as an admin."""
 
     def __init__(self, client: TestClient, admin: User) -> None:
         self.client = client
@@ -44,7 +44,7 @@ def desk(admin_client: TestClient, admin: User) -> Desk:
 
 @pytest.fixture
 def session(chat: Chat, provider: Provider) -> str:
-    """A session of Ada's with an answered and a failed turn, and a canary wherever she, or a model, can write."""
+    """Session with an answered and a failed turn, and a canary in all text of the user and the model."""
     provider.always(answers(f"{CANARY} answer", usage=(9, 3)))
     session = chat.open(title=f"{CANARY} title", context={CANARY: CANARY})
     told = dict.fromkeys((f"{CANARY}2", "model_used", "error", "cost_usd"), CANARY)
@@ -203,7 +203,7 @@ def test_an_answer_of_another_process_is_cancelled(
         assert response.json() == {"message_id": message, "status": "cancelled"}
         assert list(reader)[-1].name == "message.cancelled"
     assert [entry["details"] for entry in entries(sql, "turn.stopped")] == [{"session": session, "message": message}]
-    # Once more: it has ended, and nothing is done.
+    # A second call has no effect, because the answer has ended.
     assert desk.request("POST", f"/{session}/messages/{message}/cancel").json()["status"] == "cancelled"
     assert len(entries(sql, "turn.stopped")) == 1
 

@@ -1,4 +1,4 @@
-"""What admins see of the processes, the queues and the jobs."""
+"""System status: processes, queues and worker jobs."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -46,7 +46,7 @@ def test_everything_else_is_returned_without_redis(admin: User, settings: Settin
 
 
 def beat(sql: Sql, service: str, seconds_ago: float) -> str:
-    """Have a process of that service have been seen so long ago."""
+    """Insert a process whose last heartbeat was `seconds_ago`; return its id."""
     instance = str(uuid4())
     sql.do(
         "INSERT INTO service_instances (id, service, version, host, pid, started_at, seen_at, state)"
@@ -115,7 +115,7 @@ def test_queue_lengths_are_counted(admin_client: TestClient, admin: User, sql: S
         FROM users, generate_series(-1, 3) AS i WHERE i <> 0
         """
     )
-    # Nobody is to deliver anything to the second endpoint, which is disabled, nor to the third, which is gone.
+    # Deliveries to the second endpoint, which is disabled, and the third, which is deleted, do not count.
     sql.do(
         "INSERT INTO webhook_endpoints (id, uuid, url, events, is_enabled)"
         " OVERRIDING SYSTEM VALUE SELECT i, gen_random_uuid(), 'https://hooks.example.com', '{*}', i = 1"

@@ -1,4 +1,4 @@
-"""Endpoints of webhooks: making and changing them, their secrets, and what became of their events."""
+"""Administration of webhook endpoints, their secrets and deliveries."""
 
 import base64
 from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ def create(call: Call, **fields: object) -> dict[str, Any]:
 
 
 def add_deliveries(sql: Sql, webhook: str, *statuses: str) -> list[str]:
-    """Give the ids of new events of an endpoint, oldest first."""
+    """Insert deliveries of an endpoint; return their event ids, oldest first."""
     rows = [
         sql.rows(
             "INSERT INTO webhook_deliveries (event_id, endpoint_id, type, data, status, next_attempt_at, attempts, log)"

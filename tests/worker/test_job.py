@@ -1,4 +1,4 @@
-"""Jobs, and what is written down of how they go."""
+"""Periodic jobs and their stored statistics."""
 
 import asyncio
 import logging
@@ -14,29 +14,29 @@ from app.worker.job import Job, JobReporter
 from tests.fixtures.database import Sql
 
 
-async def ran(*outcomes: Exception | int) -> Job:
-    """Give a job that has made a round with each outcome."""
-    left = list(outcomes)
+async def run_job(*outcomes: Exception | int) -> Job:
+    """Return a job that has run once with each outcome."""
+    remaining = list(outcomes)
     stopping = asyncio.Event()
 
-    async def work() -> int:
-        outcome = left.pop(0)
-        if not left:
+    async def run_once() -> int:
+        outcome = remaining.pop(0)
+        if not remaining:
             stopping.set()
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    job = Job("test", 0.001, work)
+    job = Job("test", 0.001, run_once)
     await asyncio.wait_for(job.run(stopping), timeout=5)
-    assert left == []
+    assert remaining == []
     return job
 
 
 async def test_a_job_continues_after_failures_and_logs_an_outage_once(caplog: pytest.LogCaptureFixture) -> None:
     away, fault = DatabaseUnavailableError(), ZeroDivisionError("canary")
     with caplog.at_level(logging.INFO):
-        await ran(away, away, away, 7, fault, TimeoutError(), 0)
+        await run_job(away, away, away, 7, fault, TimeoutError(), 0)
     assert [record.message for record in caplog.records] == [
         "job waiting for database",
         "job recovered",
@@ -50,8 +50,8 @@ async def test_a_job_continues_after_failures_and_logs_an_outage_once(caplog: py
 async def test_statistics_of_all_workers_are_added_up_and_the_last_run_is_stored(pool: Database, sql: Sql) -> None:
     first, second = uuid4(), uuid4()
     async with pool.autocommit() as connection:
-        await JobReporter([await ran(7, ZeroDivisionError("canary"), 5)]).write(connection, first)
-        await JobReporter([await ran(DatabaseUnavailableError(), 1)]).write(connection, second)
+        await JobReporter([await run_job(7, ZeroDivisionError("canary"), 5)]).write(connection, first)
+        await JobReporter([await run_job(DatabaseUnavailableError(), 1)]).write(connection, second)
     (row,) = sql.rows("SELECT *, now() - finished_at < interval '5 s' AS just_now FROM worker_jobs")
     assert (
         row.items()
@@ -75,7 +75,7 @@ async def test_a_late_report_adds_to_the_counters_and_keeps_newer_times(pool: Da
     old = timedelta(hours=1)
     report = worker_jobs.JobReport("test", 1, 1, 1, 2, old, old, 99, 2, old, "LateError")
     async with pool.autocommit() as connection:
-        await JobReporter([await ran(ValueError(), 5)]).write(connection, last)
+        await JobReporter([await run_job(ValueError(), 5)]).write(connection, last)
         (before,) = sql.rows("SELECT * FROM worker_jobs")
         await worker_jobs.add_reports(connection, late, [report])
     (after,) = sql.rows("SELECT * FROM worker_jobs")
@@ -83,7 +83,7 @@ async def test_a_late_report_adds_to_the_counters_and_keeps_newer_times(pool: Da
 
 
 async def test_unchanged_statistics_are_not_stored_again(pool: Database, sql: Sql) -> None:
-    reports = JobReporter([await ran(3)])
+    reports = JobReporter([await run_job(3)])
     async with pool.autocommit() as connection:
         await reports.write(connection, uuid4())
         sql.do("DELETE FROM worker_jobs")
@@ -92,7 +92,7 @@ async def test_unchanged_statistics_are_not_stored_again(pool: Database, sql: Sq
 
 
 async def test_statistics_are_stored_by_the_next_report_after_a_failure(pool: Database, sql: Sql) -> None:
-    reports = JobReporter([await ran(3)])
+    reports = JobReporter([await run_job(3)])
 
     async def write() -> None:
         async with pool.autocommit(max_seconds=0.5) as connection:

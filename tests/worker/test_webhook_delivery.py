@@ -1,4 +1,4 @@
-"""From the outbox of webhooks to their receivers."""
+"""Delivery of webhook events from the outbox to receivers."""
 
 import asyncio
 import json
@@ -77,8 +77,8 @@ async def delivery(pool: Database) -> AsyncIterator[WebhookDelivery]:
 
 
 @pytest.fixture
-async def impatient(pool: Database) -> AsyncIterator[WebhookDelivery]:
-    """Gives receivers a third of a second."""
+async def delivery_with_short_timeout(pool: Database) -> AsyncIterator[WebhookDelivery]:
+    """Delivery with a timeout of 0.3 seconds."""
     async with deliverer(pool, max_seconds=0.3) as delivery:
         yield delivery
 
@@ -99,7 +99,7 @@ def make_endpoint(sql: Sql, url: str, *, uses_shared_secret: bool = False) -> En
 
 
 async def emit(database: Database, count: int = 1, **data: object) -> list[str]:
-    """Have endpoints told of so many events; give their ids."""
+    """Emit `count` events; return their ids."""
     events = [WebhookEvent("user.updated", data or {"user_id": "ü"}) for _ in range(count)]
     async with database.autocommit() as connection:
         for event in events:
@@ -108,11 +108,11 @@ async def emit(database: Database, count: int = 1, **data: object) -> list[str]:
 
 
 async def deliver(delivery: WebhookDelivery) -> int:
-    """Deliver what is due, to the end."""
-    begun = 0
+    """Deliver all due events; return their number."""
+    started = 0
     while count := await delivery.deliver_due():
-        begun += count
-    return begun
+        started += count
+    return started
 
 
 def make_due(sql: Sql) -> None:
@@ -125,14 +125,14 @@ def outcome(sql: Sql) -> dict[str, Any]:
 
 
 def pause(sql: Sql) -> timedelta:
-    """Give the time until the next attempt."""
+    """Return the time until the next attempt."""
     value = sql.value("SELECT next_attempt_at - now() FROM webhook_deliveries")
     assert isinstance(value, timedelta)
     return value
 
 
 def verify(request: Request, secret: str) -> dict[str, Any]:
-    """Read an event as its receivers do."""
+    """Verify and return an event like a receiver."""
     event = Webhook(secret).verify(request.body, request.headers)
     assert isinstance(event, dict)
     return event
@@ -169,7 +169,7 @@ async def test_an_event_is_delivered_after_three_failed_attempts(
     (event_id,) = await emit(pool)
     for number in range(3):
         assert await deliver(delivery) == 1
-        assert await deliver(delivery) == 0  # it is not due
+        assert await deliver(delivery) == 0  # not due yet
         delay = RETRY_DELAYS[number]
         assert delay * (1 - JITTER) - timedelta(seconds=2) <= pause(sql) <= delay * (1 + JITTER)
         assert sql.value("SELECT failing_since IS NOT NULL FROM webhook_endpoints")
@@ -188,7 +188,7 @@ async def test_an_event_is_delivered_after_three_failed_attempts(
 
 @pytest.mark.parametrize(("behaviour", "status", "code"), FAILURES)
 async def test_any_response_but_2xx_is_retried(
-    impatient: WebhookDelivery,
+    delivery_with_short_timeout: WebhookDelivery,
     receiver: Receiver,
     pool: Database,
     sql: Sql,
@@ -199,19 +199,19 @@ async def test_any_response_but_2xx_is_retried(
     make_endpoint(sql, receiver.url)
     receiver.script(behaviour)
     await emit(pool)
-    await deliver(impatient)
+    await deliver(delivery_with_short_timeout)
     assert outcome(sql) == {"status": "pending", "attempts": 1, "response_status": status, "error_code": code}
     assert pause(sql) > timedelta(seconds=3)
     assert len(receiver.requests) == 1
 
 
 async def test_an_endless_response_body_counts_as_delivered(
-    impatient: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
+    delivery_with_short_timeout: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     make_endpoint(sql, receiver.url)
     receiver.script(floods(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n", b"x" * 65_536))
     await emit(pool)
-    await deliver(impatient)
+    await deliver(delivery_with_short_timeout)
     assert outcome(sql)["status"] == "delivered"
 
 
@@ -230,7 +230,7 @@ async def test_internal_addresses_are_never_connected_to(pool: Database, receive
 
 
 @pytest.mark.parametrize(
-    ("wish", "granted"),
+    ("retry_after", "expected"),
     [
         ("60", timedelta(seconds=60)),
         ("99999999999999999999", MAX_RETRY_AFTER),
@@ -240,13 +240,15 @@ async def test_internal_addresses_are_never_connected_to(pool: Database, receive
     ],
 )
 async def test_retry_after_extends_the_back_off_up_to_a_maximum(
-    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql, wish: str, granted: timedelta
+    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql, retry_after: str, expected: timedelta
 ) -> None:
     make_endpoint(sql, receiver.url)
-    receiver.script(sends(f"HTTP/1.1 429 No\r\nRetry-After: {wish}\r\nContent-Length: 0\r\n\r\n".encode("latin-1")))
+    receiver.script(
+        sends(f"HTTP/1.1 429 No\r\nRetry-After: {retry_after}\r\nContent-Length: 0\r\n\r\n".encode("latin-1"))
+    )
     await emit(pool)
     await deliver(delivery)
-    assert granted * (1 - JITTER) - timedelta(seconds=2) <= pause(sql) <= granted * (1 + JITTER)
+    assert expected * (1 - JITTER) - timedelta(seconds=2) <= pause(sql) <= expected * (1 + JITTER)
 
 
 async def test_both_secrets_sign_during_a_rotation(
@@ -358,10 +360,10 @@ async def test_an_endpoint_that_fails_for_two_days_is_disabled_at_any_attempt(
 
 def test_attempts_extend_over_a_day() -> None:
     assert timedelta(hours=23) < sum(RETRY_DELAYS, timedelta()) < timedelta(hours=25)
-    # Whoever fails all of them has failed for long enough, however the pauses fell out.
+    # After the last attempt an endpoint has failed for long enough to be disabled, with the shortest pauses.
     total = sum(RETRY_DELAYS, timedelta())
     assert total * (1 - JITTER) > DISABLE_AFTER
-    # Nobody is disabled while an event that came alone still has attempts to come.
+    # No endpoint is disabled earlier while a single event still has attempts left, with the longest pauses.
     assert total * (1 + JITTER) + len(RETRY_DELAYS) * MAX_RETRY_AFTER < DISABLE_REGARDLESS_AFTER
 
 
@@ -421,7 +423,7 @@ async def test_a_hanging_receiver_does_not_delay_others(
     started = time.monotonic()
     work = asyncio.create_task(deliver(delivery))
     while len(other_receiver.requests) < 50:
-        assert time.monotonic() - started < 4  # the first of those that hang are still under way
+        assert time.monotonic() - started < 4  # the first hanging requests are still running
         await asyncio.sleep(0.01)
     while delivery.stats() != {"under_way": MAX_CONCURRENT_PER_ENDPOINT}:
         assert time.monotonic() - started < 4
@@ -440,12 +442,12 @@ async def test_no_database_connection_is_held_during_a_request(
     work = asyncio.create_task(deliver(delivery))
     await asyncio.to_thread(receiver.wait_for_requests, 1)
     assert await asyncio.to_thread(sql.value, "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%%'") == 0
-    # Between the claim and its outcome there is the look for more, twice a second.
-    assert 0 in [await _lent(pool) for _ in range(10)]
+    # The job claims more deliveries twice a second while requests are running.
+    assert 0 in [await _connections_in_use(pool) for _ in range(10)]
     assert await work == 1
 
 
-async def _lent(pool: Database) -> int:
+async def _connections_in_use(pool: Database) -> int:
     await asyncio.sleep(0.01)
     return int(pool.pool_stats()["in_use"])
 
@@ -475,15 +477,15 @@ async def test_storing_an_outcome_is_retried_during_an_outage(
     make_endpoint(sql, receiver.url)
     await emit(pool)
     monkeypatch.setattr(webhook_delivery, "_STORE_RETRY_DELAY", 0.01)
-    settle = deliveries.record_attempt
+    record_attempt = deliveries.record_attempt
     failures = iter([DatabaseUnavailableError()] * 3)
 
-    async def away_at_first(*arguments: Any) -> timedelta | None:  # noqa: ANN401 - passed on
+    async def fail_three_times(*arguments: Any) -> timedelta | None:  # noqa: ANN401 - passed on
         for failure in failures:
             raise failure
-        return await settle(*arguments)
+        return await record_attempt(*arguments)
 
-    monkeypatch.setattr(deliveries, "record_attempt", away_at_first)
+    monkeypatch.setattr(deliveries, "record_attempt", fail_three_times)
     await deliver(delivery)
     assert len(receiver.requests) == 1
     assert outcome(sql)["status"] == "delivered"
@@ -496,12 +498,12 @@ async def test_a_suspended_process_does_not_post_after_its_lease(
     await emit(pool)
     claim = deliveries.claim
 
-    async def frozen(*arguments: Any, **more: Any) -> Any:  # noqa: ANN401 - passed on
+    async def claim_and_pause(*arguments: Any, **more: Any) -> Any:  # noqa: ANN401 - passed on
         claimed = await claim(*arguments, **more)
         await asyncio.sleep(0.2)
         return claimed
 
-    monkeypatch.setattr(deliveries, "claim", frozen)
+    monkeypatch.setattr(deliveries, "claim", claim_and_pause)
     async with deliverer(pool, max_seconds=0.1) as delivery:
         assert await delivery.deliver_due() == 1
     assert receiver.connections == 0

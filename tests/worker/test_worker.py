@@ -1,4 +1,4 @@
-"""Background jobs, in processes of their own where that matters."""
+"""Worker process and its jobs, including the recovery of abandoned turns."""
 
 import asyncio
 import os
@@ -44,11 +44,11 @@ INSERT INTO users (uuid, email, username, password_hash)
 VALUES (gen_random_uuid(), 'ada@example.com', 'ada', '') RETURNING id
 """
 STATUS = "SELECT status FROM chat_messages WHERE role = 'assistant'"
-ALL_SETTLED = "SELECT count(*) = 0 FROM chat_messages WHERE status = 'pending'"
+NONE_PENDING = "SELECT count(*) = 0 FROM chat_messages WHERE status = 'pending'"
 
 
 async def abandon(database: Database, sql: Sql, user: int, count: int) -> list[StartedTurn]:
-    """Make turns, each in a session of its own, whose process is taken for dead."""
+    """Start turns with an expired lease, each in its own session."""
     abandoned = []
     for _ in range(count):
         uuid = uuid4()
@@ -91,7 +91,7 @@ def test_the_answer_of_a_killed_process_is_interrupted_and_its_session_can_be_us
 
 
 def read_and_kill(chat_process: ChatProcess, chat: Chat, provider: Provider, session: str) -> tuple[str, str]:
-    """Read the beginning of a streamed answer and kill its process; give the answer's id and what was seen."""
+    """Read the start of a streamed answer and kill its process; return the answer's id and the text received."""
     provider.script(answers(" ".join(f"word{number}" for number in range(500)), every=0.02))
     server = ChatServer(chat_process.url, chat.user)
     seen: list[Event] = []
@@ -111,7 +111,7 @@ def expire(sql: Sql) -> None:
     sql.do("UPDATE chat_messages SET lease_expires_at = now() WHERE status = 'pending'")
 
 
-def assert_kept(answer: dict[str, Any], seen: str, sql: Sql) -> None:
+def assert_stored(answer: dict[str, Any], seen: str, sql: Sql) -> None:
     assert answer["status"] == "interrupted"
     assert answer["content"].startswith(seen)
     (call,) = sql.rows("SELECT status, completion_tokens, is_estimated FROM llm_calls ORDER BY id LIMIT 1")
@@ -126,10 +126,10 @@ def test_the_published_text_of_a_killed_process_is_stored(
     expire(sql)
     worker = WorkerProcess(settings, home)
     try:
-        Provider.wait_until(lambda: sql.value(ALL_SETTLED), timeout=10)
+        Provider.wait_until(lambda: sql.value(NONE_PENDING), timeout=10)
     finally:
         worker.stop()
-    assert_kept(chat.request("GET", f"/sessions/{session}").json()["messages"][1], seen, sql)
+    assert_stored(chat.request("GET", f"/sessions/{session}").json()["messages"][1], seen, sql)
 
 
 def test_the_next_question_stores_the_published_text_without_the_worker(
@@ -142,7 +142,7 @@ def test_the_next_question_stores_the_published_text_without_the_worker(
     expire(sql)
     provider.always(answers("Hello."))
     assert chat.ask(session, "And now?")["ai_response"]["content"] == "Hello."
-    assert_kept(chat.request("GET", f"/sessions/{session}").json()["messages"][1], seen, sql)
+    assert_stored(chat.request("GET", f"/sessions/{session}").json()["messages"][1], seen, sql)
 
 
 async def test_recovery_waits_some_seconds_for_unavailable_text(pool: Database, sql: Sql) -> None:
@@ -221,7 +221,7 @@ async def test_a_slow_process_cannot_complete_a_recovered_turn(pool: Database, s
     (turn,) = await abandon(pool, sql, user, 1)
     await turn_recovery(pool, "Half").recover_batch()
     late = Answer(content="Whole", status="complete", meta={}, tokens_used=3, processing_time_ms=4)
-    # It made a second attempt, of which nobody knew: what was estimated stands for both.
+    # The process made a second attempt that recovery did not know of: the estimate remains.
     calls = [LedgerEntry(n, "m", "m", False, "ok", None, 1, 2, False, 4) for n in (1, 2)]  # noqa: FBT003 - as its fields say
     async with pool.autocommit() as connection:
         assert await turns.complete_turn(connection, turn, late, user_id=user, calls=calls) is None
@@ -263,7 +263,7 @@ async def test_expired_leases_are_ignored_just_after_an_outage(
     assert await turn_recovery(pool).recover_batch() == 0
     assert not await turn_recovery(pool).recover_in_session(**mine)
     assert sql.value(STATUS) == "pending"
-    # It is the end of the outage that counts, and not its beginning.
+    # The time since the end of the outage counts.
     monkeypatch.setattr("app.chat.turns.recovery._LEASE_RENEWAL_SECONDS", 0.3)
     assert await turn_recovery(pool).recover_batch() == 0
     await asyncio.sleep(0.4)
@@ -277,7 +277,7 @@ async def test_two_concurrent_workers_recover_each_answer_once(
     await abandon(pool, sql, sql.value(ADA), 120)
     workers = [WorkerProcess(settings, home, f"worker-{number}") for number in range(2)]
     try:
-        Provider.wait_until(lambda: sql.value(ALL_SETTLED), timeout=30)
+        Provider.wait_until(lambda: sql.value(NONE_PENDING), timeout=30)
         Provider.wait_until(lambda: sum(worker.settled() for worker in workers) >= 120)
         assert sum(worker.settled() for worker in workers) == 120
     finally:
@@ -309,11 +309,11 @@ async def test_recovery_adds_no_ledger_rows_for_an_account_being_erased(pool: Da
     await abandon(pool, sql, user, 1)
     async with pool.transaction() as transaction:
         await transaction.execute(select(User.id).where(User.id == user).with_for_update())
-        settling = asyncio.create_task(turn_recovery(pool).recover_batch())
-        await asyncio.wait({settling}, timeout=0.3)
+        recovery = asyncio.create_task(turn_recovery(pool).recover_batch())
+        await asyncio.wait({recovery}, timeout=0.3)
         await transaction.execute(update(LlmCall).values(user_id=None))
         await transaction.execute(delete(User).where(User.id == user))
-    assert await settling == 0
+    assert await recovery == 0
     assert sql.value("SELECT count(*) FROM llm_calls WHERE user_id IS NOT NULL") == 0
 
 
@@ -382,7 +382,7 @@ def test_a_worker_imports_neither_langgraph_nor_the_model_client() -> None:
     assert ended.stdout == "[]\n"
 
 
-# Rows that are over by so many seconds.
+# Insertions of rows that expired up to this many seconds ago.
 PURGED = {
     "idempotency keys": """
         INSERT INTO idempotency_keys (user_id, route, key, fingerprint, lease_expires_at, expires_at)

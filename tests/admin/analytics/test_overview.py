@@ -1,3 +1,5 @@
+"""Overview of the admin service."""
+
 from datetime import UTC, datetime, timedelta
 
 import pytest

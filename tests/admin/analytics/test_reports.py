@@ -1,4 +1,4 @@
-"""Every report against totals counted by hand, at whatever stage the sums are."""
+"""Analytics reports, compared with totals counted from the workload at each stage of the roll-up."""
 
 import math
 import random
@@ -75,7 +75,7 @@ def test_usage_of_top_accounts_and_remainder_adds_up_to_the_total(figures: Figur
     assert [row["name"] for row in report["rows"]] == [first, second, None] * 4
     for row in report["rows"]:
         week = week_of(datetime.fromisoformat(row["start"]))
-        # Whose account has been erased is in nobody's figures, but in everybody's.
+        # Usage of erased accounts is in the total and in no account.
         names = [row["name"]] if row["name"] else [last, None]
         theirs = (call for name in names for call in of_user(ledger, name) if week_of(call.created_at) == week)
         assert only_figures(row) == workload.figures(theirs)
@@ -225,11 +225,11 @@ def test_activity_at_a_bucket_boundary_belongs_to_the_later_period(
 
 
 def test_cohort_retention_counts_active_users(figures: Figures, ledger: list[Call], sql: Sql) -> None:
-    # Registered at the edges of weeks by the clocks of Berlin, which are changed on October 25th.
+    # Registered at the edges of weeks in Berlin, where clocks change on October 25th.
     registered = {"ada": START, "bob": START + timedelta(days=14, hours=1), "cyd": START + timedelta(days=14)}
     for name, moment in registered.items():
         sql.do("UPDATE users SET created_at = %s WHERE username = %s", [moment, name])
-    # In the middle of the first week: it is made whole.
+    # The start is in the middle of the first week, and is moved to its beginning.
     report = figures.report("retention", **{"from": (START + timedelta(days=3)).isoformat()})
     assert datetime.fromisoformat(report["from"]) == START
     assert [(row["cohort_start"][:10], row["period"]) for row in report["rows"]] == [

@@ -1,4 +1,4 @@
-"""Which time figures are of, and how it is cut."""
+"""Time ranges of reports and their buckets."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -29,7 +29,7 @@ def local(zone: str, text: str) -> datetime:
 
 
 def hours(zone: str, start: str, end: str, bucket: Bucket) -> list[float]:
-    """Give how many hours each bucket lasts."""
+    """Return the length of each bucket in hours."""
     edges = TimeRange(local(zone, start).astimezone(UTC), local(zone, end).astimezone(UTC), ZoneInfo(zone)).edges(
         bucket
     )
@@ -46,7 +46,7 @@ def hours(zone: str, start: str, end: str, bucket: Bucket) -> list[float]:
         ("Australia/Lord_Howe", "2026-10-03", "2026-10-06", [24, 23.5, 24]),
         ("Asia/Kolkata", "2026-10-24", "2026-10-26", [24, 24]),
         ("Asia/Kathmandu", "2026-10-24", "2026-10-26", [24, 24]),
-        # Clocks skip midnight, and show it twice.
+        # Clock changes that skip or repeat midnight.
         ("Africa/Cairo", "2026-04-23", "2026-04-26", [24, 23, 24]),
         ("America/Havana", "2026-10-31", "2026-11-03", [24, 25, 24]),
         ("Europe/Berlin", "2026-10-24T18:15", "2026-10-25T03:30", [5.75, 4.5]),

@@ -1,4 +1,4 @@
-"""Percentiles out of buckets: those of the single times, to the width of a bucket."""
+"""Latency percentiles from histograms, exact to half the width of a bucket."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -62,7 +62,7 @@ async def test_percentiles_are_exact_to_half_a_bucket(
         times = [draw(chance) for _ in range(count)]
         append(sql, times, times[::-1], model=f"m{count}")
         async with pool.autocommit() as connection:
-            await roll_up(connection, limit=count // 2)  # half are summed up, half are pending
+            await roll_up(connection, limit=count // 2)  # half are rolled up, half are pending
         for measure in ("latencies", "first_tokens"):
             (found,) = [row for row in await percentiles(pool, measure, "model") if row["model"] == f"m{count}"]
             assert found["count"] == count

@@ -1,4 +1,4 @@
-"""The ledger can be added to, and its identities taken out; nothing else."""
+"""Append-only ledger: rows can be added and identities removed; all other changes are rejected."""
 
 from uuid import uuid4
 
@@ -24,12 +24,12 @@ CHANGES = {
     " SELECT turn_id, 1, 'm', 'ok', 9 FROM llm_calls ON CONFLICT (turn_id, attempt) DO UPDATE SET cost_usd = 0",
 }
 OF_COLUMNS = {"another user", "half of the identity"}
-"""To these columns the role has a right: the trigger stands alone."""
+"""Changes of columns that the role may update: only the trigger rejects them."""
 
 
 @pytest.fixture
 def ledger(sql: Sql) -> Sql:
-    """The database, with one call in the ledger."""
+    """Ledger with one call."""
     sql.do(APPEND, [uuid4()])
     return sql
 
@@ -45,7 +45,7 @@ def refusal(sql: Sql, statement: str) -> str:
 @pytest.mark.parametrize("change", sorted(CHANGES.keys() - OF_COLUMNS))
 def test_the_database_role_has_no_privilege_to_change_a_row(ledger: Sql, change: str) -> None:
     if ledger.value("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
-        pytest.skip("a superuser has all rights: the trigger stands alone")
+        pytest.skip("a superuser has all privileges, so only the trigger rejects the change")
     assert "permission denied for table llm_calls" in refusal(ledger, CHANGES[change])
 
 
@@ -61,7 +61,7 @@ def test_triggers_reject_changes_even_with_the_privilege(ledger: Sql, change: st
 
 def test_the_identity_can_be_removed(ledger: Sql) -> None:
     (before,) = ledger.rows("SELECT * FROM llm_calls")
-    for _ in range(2):  # taking it out again changes nothing
+    for _ in range(2):  # a second removal has no effect
         ledger.do("UPDATE llm_calls SET user_id = NULL, session_id = NULL")
         assert ledger.rows("SELECT * FROM llm_calls") == [before | {"user_id": None, "session_id": None}]
 
