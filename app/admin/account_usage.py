@@ -1,4 +1,4 @@
-"""What single accounts do."""
+"""Usage of a single account."""
 
 from uuid import UUID
 
@@ -10,10 +10,10 @@ from app.services.usage_schemas import UserUsage
 
 
 async def get_user_usage(transaction: DatabaseSession, user_uuid: UUID) -> UserUsage:
-    """Return what an account has used up to now.
+    """Return the usage of an account by period.
 
     Raises:
-        NotFoundError: there is no such account.
+        NotFoundError: the account does not exist.
 
     """
     user = await users.find(transaction, user_uuid)

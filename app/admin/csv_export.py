@@ -1,4 +1,4 @@
-"""Reports as CSV: as RFC 4180 has it, and harmless where a spreadsheet opens them."""
+"""CSV encoding of reports (RFC 4180), protected against formula injection in spreadsheets."""
 
 import asyncio
 import csv
@@ -15,43 +15,45 @@ from app.core.types import ResponseModel
 Row = TypeVar("Row", bound=ResponseModel)
 
 _FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What makes a spreadsheet take a text for more than a text (OWASP, CSV injection)."""
+"""First characters that spreadsheets interpret as a formula (OWASP, CSV injection)."""
 _MAX_MEMORY_BYTES = 256 * 1024
+"""Size above which a file is moved from memory to disk."""
 _ROWS_PER_BATCH = 200
 _CHUNK_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class CsvFile:
-    """A file that is complete: nothing is held for a client that takes its time but this."""
+    """Complete CSV file in memory or on disk. It needs no database connection while a client downloads it."""
 
     size: int
-    pieces: AsyncGenerator[bytes]
+    """Size in bytes."""
+    chunks: AsyncGenerator[bytes]
 
 
-async def write_csv(kind: type[Row], rows: AsyncGenerator[Row]) -> CsvFile:
-    """Write rows of a kind, under the names of their fields, into a file. A large one is on disk."""
+async def write_csv(row_type: type[Row], rows: AsyncGenerator[Row]) -> CsvFile:
+    """Write a header with the field names of `row_type`, and the rows, to a temporary file."""
     async with AsyncExitStack() as stack:
         file = await stack.enter_async_context(SpooledTemporaryFile[bytes](max_size=_MAX_MEMORY_BYTES))
         await stack.enter_async_context(aclosing(rows))
-        await file.write(encode_rows([kind.model_fields]))
+        await file.write(encode_rows([row_type.model_fields]))
         async for batch in _batches(rows):
             await file.write(encode_rows(row.model_dump(mode="json").values() for row in batch))
-            await asyncio.sleep(0)  # others have their turn: rows that are there already are written without any wait
+            await asyncio.sleep(0)  # rows that are in memory need no I/O: let other requests run between two batches
         size = await file.tell()
         await file.seek(0)
         stack.pop_all()
-    return CsvFile(size, _chunks(file))
+    return CsvFile(size, _read_chunks(file))
 
 
 async def iterate_rows(rows: Iterable[Row]) -> AsyncGenerator[Row]:
-    """Give rows that are there already."""
+    """Yield rows that are in memory."""
     for row in rows:
         yield row
 
 
 def encode_rows(rows: Iterable[Iterable[object]]) -> bytes:
-    """Write rows as they stand in a file."""
+    """Encode rows as lines of a CSV file in UTF-8."""
     text = io.StringIO(newline="")
     csv.writer(text).writerows(map(_escape_formula, row) for row in rows)
     return text.getvalue().encode()
@@ -67,10 +69,10 @@ async def _batches(rows: AsyncGenerator[Row]) -> AsyncGenerator[list[Row]]:
     yield batch
 
 
-async def _chunks(file: SpooledTemporaryFile[bytes]) -> AsyncGenerator[bytes]:
+async def _read_chunks(file: SpooledTemporaryFile[bytes]) -> AsyncGenerator[bytes]:
     async with file:
-        while piece := await file.read(_CHUNK_BYTES):
-            yield piece
+        while chunk := await file.read(_CHUNK_BYTES):
+            yield chunk
 
 
 def _escape_formula(value: object) -> object:

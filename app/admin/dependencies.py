@@ -1,4 +1,4 @@
-"""What the admin service opens besides the shared resources, and how its routes get at it."""
+"""Lifespan of the admin service, and the dependencies of its routes."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,16 +14,16 @@ from app.services.redis.cancel_channel import CancelChannel
 
 @asynccontextmanager
 async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
-    """Open what only this service needs."""
-    # It only tells, and does not listen.
-    channel = CancelChannel(resources.breaker, resources.redis)
+    """Open the resources that only the admin service needs; yield the lifespan state."""
+    # Used to publish only: this service does not subscribe to cancellations.
+    cancel_channel = CancelChannel(resources.breaker, resources.redis)
     async with running_cache_purger(resources.breaker) as cache_purger:
-        yield {"session_keeper": SessionAdminService(resources.database, cache_purger, channel)}
+        yield {"session_admin": SessionAdminService(resources.database, cache_purger, cancel_channel)}
 
 
 async def _get_session_admin(request: Request) -> SessionAdminService:
-    keeper: SessionAdminService = request.state.session_keeper
-    return keeper
+    service: SessionAdminService = request.state.session_admin
+    return service
 
 
 SessionAdminDep = Annotated[SessionAdminService, Depends(_get_session_admin)]

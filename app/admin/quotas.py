@@ -1,4 +1,4 @@
-"""The quotas of one account, as admins see and change them."""
+"""Reading and changing the quotas of an account."""
 
 from dataclasses import asdict, replace
 from typing import Any
@@ -17,10 +17,10 @@ from app.services.limits.quotas import QuotaService, QuotaStanding
 
 
 async def get_quota(session: DatabaseSession, service: QuotaService, user_uuid: UUID) -> QuotaStanding:
-    """Return where an account stands.
+    """Return the effective quotas of an account and their use.
 
     Raises:
-        NotFoundError: there is no such account.
+        NotFoundError: the account does not exist.
 
     """
     user = await users.find(session, user_uuid)
@@ -34,27 +34,27 @@ async def change_quota(
     service: QuotaService,
     admin: Principal,
     user_uuid: UUID,
-    wanted: QuotaUpdate,
+    update: QuotaUpdate,
     origin: RequestOrigin,
 ) -> QuotaStanding:
-    """Give an account quotas of its own, or those of everybody again. They hold from its next question on.
+    """Set or reset an account's own quotas, from its next question on. Changes are recorded in the audit log.
 
     Raises:
-        NotFoundError: there is no such account.
+        NotFoundError: the account does not exist.
 
     """
     user = await users.find(session, user_uuid)
     before = await quotas.lock_quota(session, user.id) if user else None
     if user is None or before is None:
         raise NotFoundError
-    after = replace(before, **{name: getattr(wanted, name) for name in wanted.model_fields_set})
+    after = replace(before, **{name: getattr(update, name) for name in update.model_fields_set})
     if after != before:
         await quotas.set_quota(session, user.id, after)
-        details = {"before": _logged(before), "after": _logged(after)}
+        details = {"before": _audit_fields(before), "after": _audit_fields(after)}
         entry = NewAuditEntry("user.quota_changed", actor=admin.uuid, target=user_uuid, details=details)
         await audit_log.record(session, entry, origin)
     return await service.standing(session, user.id)
 
 
-def _logged(quota: Quota) -> dict[str, Any]:
+def _audit_fields(quota: Quota) -> dict[str, Any]:
     return {name: None if value is None else str(value) for name, value in asdict(quota).items()}

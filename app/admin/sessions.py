@@ -1,4 +1,4 @@
-"""Everybody's sessions, as admins see and end them. What people wrote is shown to who says why, and the log knows."""
+"""Administration of chat sessions: list, read with a recorded reason, delete, and cancel running answers."""
 
 import asyncio
 from dataclasses import dataclass
@@ -29,12 +29,13 @@ from app.services.redis.cache_purger import CachePurger
 from app.services.redis.cancel_channel import CancelChannel
 from app.services.usage_schemas import Usage
 
-_MESSAGE_LIMIT = 200
+_MAX_MESSAGES = 200
+"""Maximum number of messages in the details of a session."""
 _CANCEL_TIMEOUT = 6.0
-"""Seconds a turn may take to stop before the caller is told that it has not."""
+"""Timeout in seconds for an answer to stop before its current status is returned."""
 _POLL_INTERVAL = 0.15
-"""Seconds between looks whether it has."""
-_ACTIVE = {"pending", "streaming"}
+"""Seconds between two checks of the status of an answer."""
+_ACTIVE_STATUSES = {"pending", "streaming"}
 
 
 async def list_sessions(transaction: DatabaseSession, query: SessionQuery) -> SessionPage:
@@ -56,18 +57,18 @@ async def list_sessions(transaction: DatabaseSession, query: SessionQuery) -> Se
 
 
 async def get_session(transaction: DatabaseSession, session_uuid: UUID) -> SessionInfo:
-    """Return how a session is used.
+    """Return the details of a session without its text.
 
     Raises:
-        NotFoundError: there is no such session.
+        NotFoundError: the session does not exist.
 
     """
-    found = await _get_session(transaction, session_uuid)
-    used = await totals.session_totals(transaction, found.id)
-    messages = await admin_sessions.newest_messages(transaction, found.id, limit=_MESSAGE_LIMIT)
+    session = await _get_session(transaction, session_uuid)
+    usage = await totals.session_totals(transaction, session.id)
+    messages = await admin_sessions.newest_messages(transaction, session.id, limit=_MAX_MESSAGES)
     return SessionInfo(
-        **_overview_fields(found),
-        usage=Usage.of(used),
+        **_overview_fields(session),
+        usage=Usage.of(usage),
         messages=[MessageInfo.model_validate(message) for message in messages],
     )
 
@@ -75,95 +76,97 @@ async def get_session(transaction: DatabaseSession, session_uuid: UUID) -> Sessi
 async def read_session(
     database: Database, admin: Principal, session_uuid: UUID, reading: SessionReading, origin: RequestOrigin
 ) -> SessionText:
-    """Return what was written in a session, once it is in the log who reads it and why.
+    """Record the access and its reason in the audit log, then return the text of a session.
 
     Raises:
-        NotFoundError: there is no such session.
+        NotFoundError: the session does not exist.
 
     """
     async with database.transaction(max_seconds=REQUEST_TIMEOUT) as transaction:
-        found = await _get_session(transaction, session_uuid)
-        await _record(transaction, "session.read", admin, found, origin, reason=reading.reason)
+        session = await _get_session(transaction, session_uuid)
+        await _record(transaction, "session.read", admin, session, origin, reason=reading.reason)
     async with database.transaction(max_seconds=REQUEST_TIMEOUT) as transaction:
-        texts = await admin_sessions.read(transaction, found.id, before=reading.before, limit=reading.limit)
-    if texts is None:
+        transcript = await admin_sessions.read(transaction, session.id, before=reading.before, limit=reading.limit)
+    if transcript is None:
         raise NotFoundError
     return SessionText(
-        session_id=found.uuid,
-        user_id=found.owner_uuid,
-        title=texts.title,
-        context=texts.meta,
-        summary=texts.summary,
-        messages=[MessageText.model_validate(message) for message in texts.messages],
+        session_id=session.uuid,
+        user_id=session.owner_uuid,
+        title=transcript.title,
+        context=transcript.meta,
+        summary=transcript.summary,
+        messages=[MessageText.model_validate(message) for message in transcript.messages],
     )
 
 
 @dataclass(frozen=True, slots=True)
 class SessionAdminService:
-    """Ends what somebody else began."""
+    """Deletes sessions and cancels answers of other users."""
 
     database: Database
     cache_purger: CachePurger
-    channel: CancelChannel
+    cancel_channel: CancelChannel
 
     async def delete(self, admin: Principal, session_uuid: UUID, origin: RequestOrigin) -> None:
-        """Delete a session as its owner would. An answer that is being made is not stored any more.
+        """Delete a session like its owner would. A running answer is not stored.
 
         Raises:
-            NotFoundError: there is no such session.
+            NotFoundError: the session does not exist.
 
         """
         async with self.database.transaction() as transaction:
-            found = await _get_session(transaction, session_uuid)
-            if not await sessions.remove(transaction, user_id=found.owner_id, session_uuid=session_uuid):
+            session = await _get_session(transaction, session_uuid)
+            if not await sessions.remove(transaction, user_id=session.owner_id, session_uuid=session_uuid):
                 raise NotFoundError
-            await _record(transaction, "session.deleted", admin, found, origin, messages=found.message_count)
+            await _record(transaction, "session.deleted", admin, session, origin, messages=session.message_count)
         await self.cache_purger.purge_session(session_uuid)
 
-    async def stop(
+    async def cancel_answer(
         self, admin: Principal, session_uuid: UUID, message_uuid: UUID, origin: RequestOrigin
     ) -> StoppedMessage:
-        """Stop an answer, and tell how it is when it has really stopped. One that has ended stays as it is.
+        """Cancel a running answer and return its status when it has stopped, or after a timeout.
+
+        An answer that has ended is not changed.
 
         Raises:
-            NotFoundError: there is no such answer.
+            NotFoundError: the session or the answer does not exist.
 
         """
         async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as transaction:
-            found = await _get_session(transaction, session_uuid)
-            status = await _status(transaction, found, message_uuid)
-            if status in _ACTIVE:
+            session = await _get_session(transaction, session_uuid)
+            status = await _get_status(transaction, session, message_uuid)
+            if status in _ACTIVE_STATUSES:
                 await turn_leases.request_cancel(
                     await transaction.connection(),
-                    user_id=found.owner_id,
+                    user_id=session.owner_id,
                     session_uuid=session_uuid,
                     answer_uuid=message_uuid,
                 )
-                await _record(transaction, "turn.stopped", admin, found, origin, message=str(message_uuid))
-        if status in _ACTIVE:
-            await self.channel.publish(message_uuid)
-            status = await self._stopped(found, message_uuid, status)
+                await _record(transaction, "turn.stopped", admin, session, origin, message=str(message_uuid))
+        if status in _ACTIVE_STATUSES:
+            await self.cancel_channel.publish(message_uuid)
+            status = await self._wait_until_stopped(session, message_uuid, status)
         return StoppedMessage.model_validate({"message_id": message_uuid, "status": status})
 
-    async def _stopped(self, found: SessionOverview, message_uuid: UUID, status: str) -> str:
+    async def _wait_until_stopped(self, session: SessionOverview, message_uuid: UUID, status: str) -> str:
         now = asyncio.get_running_loop().time
         deadline = now() + _CANCEL_TIMEOUT
-        while status in _ACTIVE and now() < deadline:
+        while status in _ACTIVE_STATUSES and now() < deadline:
             await asyncio.sleep(_POLL_INTERVAL)
-            async with self.database.read_only(max_seconds=REQUEST_TIMEOUT) as session:
-                status = await _status(session, found, message_uuid)
+            async with self.database.read_only(max_seconds=REQUEST_TIMEOUT) as transaction:
+                status = await _get_status(transaction, session, message_uuid)
         return status
 
 
 async def _get_session(transaction: DatabaseSession, session_uuid: UUID) -> SessionOverview:
-    found = await admin_sessions.find(transaction, session_uuid)
-    if found is None:
+    session = await admin_sessions.find(transaction, session_uuid)
+    if session is None:
         raise NotFoundError
-    return found
+    return session
 
 
-async def _status(session: DatabaseSession, found: SessionOverview, message_uuid: UUID) -> str:
-    status = await admin_sessions.message_status(session, found.id, message_uuid)
+async def _get_status(transaction: DatabaseSession, session: SessionOverview, message_uuid: UUID) -> str:
+    status = await admin_sessions.message_status(transaction, session.id, message_uuid)
     if status is None:
         raise NotFoundError
     return status
@@ -173,13 +176,13 @@ async def _record(
     transaction: DatabaseSession,
     action: AuditAction,
     admin: Principal,
-    found: SessionOverview,
+    session: SessionOverview,
     origin: RequestOrigin,
     **details: object,
 ) -> None:
-    # About the owner, whose export says so too.
+    # The owner is the target, so that the entry is part of the export of their data.
     entry = NewAuditEntry(
-        action, actor=admin.uuid, target=found.owner_uuid, details={"session": str(found.uuid), **details}
+        action, actor=admin.uuid, target=session.owner_uuid, details={"session": str(session.uuid), **details}
     )
     await audit_log.record(transaction, entry, origin)
 

@@ -1,4 +1,4 @@
-"""How the system does: what its processes tell of themselves, and what waits."""
+"""System status: processes, migrations, PostgreSQL, Redis, queues and worker jobs."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -22,42 +22,44 @@ from app.services import heartbeat
 from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 
 _HEARTBEAT_TIMEOUT = timedelta(seconds=3 * heartbeat.HEARTBEAT_INTERVAL + 5)
-"""After so long without a heartbeat something is wrong with a process."""
-_MISSED_RUNS = 3
-"""After so many a job is overdue. What workers report is a heartbeat old besides."""
+"""Time without a heartbeat after which a process is reported as lost."""
+_MAX_MISSED_RUNS = 3
+"""Number of missed runs after which a job is overdue. Reports may be older by one heartbeat."""
 
 
 async def get_system_state(resources: Resources) -> SystemState:
-    """Look at everything, in the time that PostgreSQL and Redis may take for one request.
+    """Return the status of the system. PostgreSQL and Redis are read within the timeouts of a request.
 
     Raises:
-        DatabaseUnavailableError: PostgreSQL is away or too slow.
+        DatabaseUnavailableError: PostgreSQL is unavailable or too slow.
 
     """
-    stored, redis = await asyncio.gather(_stored(resources), _redis(resources.breaker))
-    return SystemState(**stored, redis=redis)
+    database, redis = await asyncio.gather(_database_state(resources), _redis_state(resources.breaker))
+    return SystemState(**database, redis=redis)
 
 
-async def _stored(resources: Resources) -> dict[str, Any]:
+async def _database_state(resources: Resources) -> dict[str, Any]:
     async with resources.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
         server = await system.read_server(session)
         return {
             "generated_at": server.now,
             "version": resources.settings.VERSION,
-            "migrations": await _migrations(session),
+            "migrations": await _migration_state(session),
             "database": DatabaseState.model_validate(server),
-            "instances": [_instance(*row) for row in await system.list_instances(session, silence=_HEARTBEAT_TIMEOUT)],
+            "instances": [
+                _instance_state(*row) for row in await system.list_instances(session, silence=_HEARTBEAT_TIMEOUT)
+            ],
             "queues": {queue.name: QueueState.model_validate(queue) for queue in await system.read_queues(session)},
-            "jobs": [_job(job, server.now) for job in await system.list_jobs(session)],
+            "jobs": [_job_state(job, server.now) for job in await system.list_jobs(session)],
         }
 
 
-async def _migrations(session: DatabaseSession) -> MigrationState:
+async def _migration_state(session: DatabaseSession) -> MigrationState:
     needed, applied = migrations.needed_revision(), await system.applied_migration(session)
     return MigrationState(needed=needed, applied=applied, is_current=applied == needed)
 
 
-async def _redis(breaker: RedisCircuitBreaker) -> RedisState:
+async def _redis_state(breaker: RedisCircuitBreaker) -> RedisState:
     try:
         async with breaker.guard() as redis:
             info = await redis.info()
@@ -71,7 +73,7 @@ async def _redis(breaker: RedisCircuitBreaker) -> RedisState:
     )
 
 
-def _instance(stored: ServiceInstance, is_lost: bool) -> InstanceState:  # noqa: FBT001 - a row
+def _instance_state(stored: ServiceInstance, is_lost: bool) -> InstanceState:  # noqa: FBT001 - columns of a row
     return InstanceState.model_validate(
         {
             "instance_id": stored.id,
@@ -87,11 +89,11 @@ def _instance(stored: ServiceInstance, is_lost: bool) -> InstanceState:  # noqa:
     )
 
 
-def _job(stored: WorkerJob, now: datetime) -> JobState:
+def _job_state(stored: WorkerJob, now: datetime) -> JobState:
     status = "healthy"
     if (
         stored.started_at is None
-        or stored.started_at < now - _MISSED_RUNS * timedelta(seconds=stored.interval_seconds) - _HEARTBEAT_TIMEOUT
+        or stored.started_at < now - _MAX_MISSED_RUNS * timedelta(seconds=stored.interval_seconds) - _HEARTBEAT_TIMEOUT
     ):
         status = "overdue"
     elif stored.failed_at is not None and (stored.finished_at is None or stored.finished_at < stored.failed_at):

@@ -107,7 +107,7 @@ class WebhookDelivery:
             await asyncio.wait(self._running, timeout=_POLL_INTERVAL, return_when=asyncio.FIRST_COMPLETED)
 
     async def close(self) -> None:
-        """Wait up to `_STOP_TIMEOUT` for running deliveries and cancel the rest; their leases then expire."""
+        """Wait up to `_STOP_TIMEOUT` for running deliveries; cancel the rest, which are due again after their lease."""
         if not self._running:
             return
         _, unfinished = await asyncio.wait(self._running, timeout=_STOP_TIMEOUT)

@@ -1,4 +1,4 @@
-"""An admin who asks for figures of a known workload."""
+"""Fixtures of the admin tests: a client for reports, and a ledger with a known workload."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ THREE_WEEKS = {"from": workload.START.isoformat(), "to": workload.END.isoformat(
 
 @dataclass(frozen=True)
 class Figures:
-    """What an admin is shown."""
+    """Client that requests reports as an admin."""
 
     client: TestClient
     admin: User
@@ -46,18 +46,18 @@ def figures(admin_client: TestClient, admin: User) -> Figures:
     return Figures(admin_client, admin)
 
 
-@pytest.fixture(params=["pending", "half summed up", "half summed up, days and weeks too", "summed up"])
+@pytest.fixture(params=["pending", "half rolled up", "half rolled up, days and weeks too", "rolled up"])
 def ledger(
     request: pytest.FixtureRequest, make_user: Callable[[str], User], sql: Sql, sum_up: Callable[[int], int]
 ) -> list[Call]:
-    """What the workload has put into the ledger, however far the worker has come."""
+    """Ledger rows of the workload, at different stages of the roll-up."""
     for name in workload.USERS:
         make_user(name)
     calls = workload.calls()
     workload.store(sql, calls)
     stage, _, longer = request.param.partition(", ")
-    sum_up({"pending": 0, "half summed up": len(calls) // 2, "summed up": len(calls)}[stage])
-    if longer:  # as the worker notes when it has compared them often enough to rely on them
+    sum_up({"pending": 0, "half rolled up": len(calls) // 2, "rolled up": len(calls)}[stage])
+    if longer:  # as after enough reconciliation passes
         sql.do(
             "INSERT INTO usage_repair (id, passes) SELECT unnest(%s), 100",
             [[rollup_tables.DAILY_RECONCILIATION_ID, rollup_tables.WEEKLY_RECONCILIATION_ID]],

@@ -1,4 +1,4 @@
-"""Looking for entries of the audit log, and taking them along."""
+"""Search and export of the audit log."""
 
 import csv
 import io
@@ -19,12 +19,12 @@ from tests.fixtures.database import Sql
 from tests.fixtures.services import ADMIN, User, assert_problem
 
 OTHER = "7c1e4b2a-9d3f-4a5b-8c6d-1e2f3a4b5c6d"
-"""Always the same: names of tests hold it."""
+"""Constant, because it is part of test ids."""
 
 
 @pytest.fixture
 def log(sql: Sql, admin: User) -> Sql:
-    """A log with seven old entries: two of them of the same moment, one refused, three about somebody."""
+    """Audit log with seven old entries: two with the same time, one refused, three about one account."""
     sql.do(
         """
         INSERT INTO audit_log (action, outcome, actor_id, target_id, ip, request_id, details, created_at) VALUES
@@ -47,7 +47,7 @@ def search(client: TestClient, admin: User, **query: str | int) -> dict[str, Any
     return dict(response.json())
 
 
-def test_an_entry_is_shown_as_it_was_written(admin_client: TestClient, admin: User, log: Sql) -> None:
+def test_an_entry_is_returned_as_it_was_recorded(admin_client: TestClient, admin: User, log: Sql) -> None:
     (entry,) = search(admin_client, admin, target=OTHER, outcome="refused")["entries"]
     assert entry == {
         "created_at": "2026-01-02T10:00:00Z",
@@ -80,7 +80,7 @@ def test_an_entry_is_shown_as_it_was_written(admin_client: TestClient, admin: Us
         ({"to": "2026-01-02T10:00:00Z"}, "r1"),
     ],
 )
-def test_what_is_looked_for_is_found_newest_first(
+def test_search_returns_matching_entries_newest_first(
     admin_client: TestClient, admin: User, query: dict[str, str], expected: str
 ) -> None:
     if query.get("actor") == "admin":
@@ -90,7 +90,7 @@ def test_what_is_looked_for_is_found_newest_first(
 
 
 @pytest.mark.usefixtures("log")
-def test_parts_follow_each_other_without_gap_or_repetition_whatever_is_written_meanwhile(
+def test_pages_have_no_gaps_or_duplicates_while_entries_are_added(
     admin_client: TestClient, admin: User, sql: Sql
 ) -> None:
     seen = []
@@ -123,7 +123,7 @@ def test_parts_follow_each_other_without_gap_or_repetition_whatever_is_written_m
         {"offset": 7},
     ],
 )
-def test_what_makes_no_sense_is_refused(admin_client: TestClient, admin: User, query: dict[str, Any]) -> None:
+def test_invalid_filters_are_rejected(admin_client: TestClient, admin: User, query: dict[str, Any]) -> None:
     response = admin_client.get(f"{ADMIN}/audit", params=query, headers=admin.headers)
     (wrong,) = assert_problem(response, 422, "validation_error")["errors"]
     assert wrong["field"] == f"query.{next(iter(query))}"
@@ -131,10 +131,10 @@ def test_what_makes_no_sense_is_refused(admin_client: TestClient, admin: User, q
 
 @pytest.mark.usefixtures("log")
 @pytest.mark.parametrize("batch", [1, 2, 1000])
-def test_both_files_hold_what_the_search_finds(
+def test_csv_and_jsonl_exports_contain_the_entries_of_the_search(
     admin_client: TestClient, admin: User, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    monkeypatch.setattr(audit_module, "_BATCH", batch)
+    monkeypatch.setattr(audit_module, "_BATCH_SIZE", batch)
     query = {"target": OTHER, "to": "2026-02-01T00:00:00Z"}
     entries = search(admin_client, admin, **query)["entries"]
     assert len(entries) == 3
@@ -152,7 +152,7 @@ def test_both_files_hold_what_the_search_finds(
     assert (rows[2]["actor_id"], rows[2]["target_id"], rows[2]["ip"]) == ("", OTHER, "")
 
 
-def test_that_somebody_takes_the_log_along_is_in_the_log(admin_client: TestClient, admin: User, sql: Sql) -> None:
+def test_an_export_is_recorded_in_the_audit_log(admin_client: TestClient, admin: User, sql: Sql) -> None:
     admin_client.get(f"{ADMIN}/audit/export", params={"outcome": "refused"}, headers=admin.headers)
     (entry,) = search(admin_client, admin, action="audit.exported")["entries"]
     assert (entry["actor_id"], entry["outcome"]) == (admin.id, "done")
@@ -161,19 +161,19 @@ def test_that_somebody_takes_the_log_along_is_in_the_log(admin_client: TestClien
 
 @pytest.mark.usefixtures("log")
 @pytest.mark.parametrize("change", ["role = 'user'", "is_active = false"])
-async def test_who_stops_being_an_admin_gets_no_more_of_the_file(
+async def test_an_export_stops_when_the_caller_is_no_longer_an_admin(
     pool: Database, admin: User, sql: Sql, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    monkeypatch.setattr(audit_module, "_BATCH", 2)
+    monkeypatch.setattr(audit_module, "_BATCH_SIZE", 2)
     login = sql.value("SELECT uuid FROM auth_sessions")
     caller = Principal(id=0, uuid=UUID(admin.id), role="admin", is_verified=True, session_uuid=login)
     query = AuditExportQuery(format="jsonl")
-    pieces = await audit_module.export_entries(pool, caller, query, RequestOrigin(None, None, None))
-    assert (await anext(pieces)).count(b"\n") == 2
-    assert (await anext(pieces)).count(b"\n") == 2
+    chunks = await audit_module.export_entries(pool, caller, query, RequestOrigin(None, None, None))
+    assert (await anext(chunks)).count(b"\n") == 2
+    assert (await anext(chunks)).count(b"\n") == 2
     sql.do(f"UPDATE users SET {change} WHERE uuid = %s", [admin.id])  # noqa: S608 - one of ours
     with pytest.raises(ForbiddenError):
-        await anext(pieces)
+        await anext(chunks)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ async def test_who_stops_being_an_admin_gets_no_more_of_the_file(
         ("true", "ix_audit_log_created_at"),
     ],
 )
-def test_a_long_log_is_searched_by_an_index(sql: Sql, query: str, index: str) -> None:
+def test_searches_use_an_index(sql: Sql, query: str, index: str) -> None:
     sql.do(
         """
         INSERT INTO audit_log (action, outcome, actor_id, target_id, created_at)

@@ -1,4 +1,4 @@
-"""Reports as files: whole, harmless, and held by nobody's connection."""
+"""CSV files of reports: format, formula injection, memory and database connections."""
 
 import csv
 import io
@@ -27,12 +27,12 @@ def failed(model: str, calls: int = 1) -> ErrorRow:
 
 async def written(*rows: ErrorRow) -> bytes:
     file = await write_csv(ErrorRow, iterate_rows(rows))
-    content = b"".join([piece async for piece in file.pieces])
+    content = b"".join([chunk async for chunk in file.chunks])
     assert len(content) == file.size
     return content
 
 
-async def test_a_file_is_as_rfc_4180_says() -> None:
+async def test_a_file_conforms_to_rfc_4180() -> None:
     content = await written(failed('a "b", c'), failed("d\r\ne"), failed("größer"))
     assert content == (
         b"model,error_code,calls,share\r\n"
@@ -43,17 +43,17 @@ async def test_a_file_is_as_rfc_4180_says() -> None:
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "=cmd|' /C calc'!A1"])
-async def test_no_cell_begins_like_a_formula(text: str) -> None:
+async def test_cells_that_start_like_a_formula_are_escaped(text: str) -> None:
     (_, row) = csv.reader(io.StringIO((await written(failed(text))).decode(), newline=""))
     assert row[0] == f"'{text}"
 
 
-async def test_harmless_cells_are_left_as_they_are() -> None:
+async def test_other_cells_are_not_changed() -> None:
     (_, row) = csv.reader(io.StringIO((await written(failed("a=b-c@d"))).decode()))
     assert row == ["a=b-c@d", "provider_timeout", "1", "0.5"]
 
 
-async def test_a_long_file_takes_little_memory() -> None:
+async def test_a_long_file_uses_little_memory() -> None:
     async def rows() -> AsyncGenerator[ErrorRow]:
         for number in range(40_000):
             yield failed(f"a model with a rather long name, of which there are many: {number}")
@@ -61,7 +61,7 @@ async def test_a_long_file_takes_little_memory() -> None:
     tracemalloc.start()
     try:
         file = await write_csv(ErrorRow, rows())
-        sizes = [len(piece) async for piece in file.pieces]
+        sizes = [len(chunk) async for chunk in file.chunks]
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -70,7 +70,7 @@ async def test_a_long_file_takes_little_memory() -> None:
     assert peak < 1_500_000
 
 
-async def test_what_cannot_be_read_to_its_end_makes_no_file() -> None:
+async def test_a_read_error_leaves_no_file() -> None:
     is_closed = False
 
     async def rows() -> AsyncGenerator[ErrorRow]:
@@ -87,7 +87,7 @@ async def test_what_cannot_be_read_to_its_end_makes_no_file() -> None:
     assert is_closed
 
 
-def test_a_file_says_what_it_is(figures: Figures) -> None:
+def test_the_response_has_file_name_type_and_length(figures: Figures) -> None:
     response = figures.get("/reports/users.csv", **{"from": "2026-10-31T23:00:00Z", "to": "2026-11-30T23:00:00Z"})
     assert response.headers["Content-Type"] == "text/csv; charset=utf-8; header=present"
     assert response.headers["Content-Disposition"] == 'attachment; filename="users_2026-11-01_2026-12-01.csv"'
@@ -97,7 +97,7 @@ def test_a_file_says_what_it_is(figures: Figures) -> None:
 
 @pytest.fixture
 def many_accounts(sql: Sql) -> int:
-    """3000 accounts that asked something, and somebody who has been erased."""
+    """3000 accounts with usage, and usage of an erased account."""
     sql.do(
         "INSERT INTO users (uuid, email, username, password_hash)"
         " SELECT gen_random_uuid(), n || '@example.com', 'user' || n, '' FROM generate_series(1, 3000) AS n"
@@ -110,12 +110,12 @@ def many_accounts(sql: Sql) -> int:
     return 3000
 
 
-async def test_no_connection_is_held_while_a_client_takes_the_file(pool: Database, many_accounts: int) -> None:
-    file = await write_csv(UserRow, usage_reports.all_user_rows(pool, "cost", NOVEMBER))
-    first = await anext(file.pieces)
+async def test_no_connection_is_held_during_the_download(pool: Database, many_accounts: int) -> None:
+    file = await write_csv(UserRow, usage_reports.stream_user_rows(pool, "cost", NOVEMBER))
+    first = await anext(file.chunks)
     assert pool.engine.pool.checkedout() == 0  # type: ignore[attr-defined] # of the pool that engines have
-    rest = [piece async for piece in file.pieces]
-    assert rest  # it was in the middle of it
+    rest = [chunk async for chunk in file.chunks]
+    assert rest  # the download was not complete
     rows = list(csv.DictReader(io.StringIO(b"".join([first, *rest]).decode(), newline="")))
     assert len(rows) == many_accounts + 1
     costs = [Decimal(row["cost_usd"]) for row in rows]
@@ -124,10 +124,8 @@ async def test_no_connection_is_held_while_a_client_takes_the_file(pool: Databas
     assert sum(costs) == Decimal("0.001") * 30 * sum(range(100)) + 5
 
 
-async def test_a_file_of_accounts_that_is_given_up_gives_its_connection_back(
-    pool: Database, many_accounts: int
-) -> None:
-    rows = usage_reports.all_user_rows(pool, "cost", NOVEMBER)
+async def test_an_aborted_user_report_releases_its_connection(pool: Database, many_accounts: int) -> None:
+    rows = usage_reports.stream_user_rows(pool, "cost", NOVEMBER)
     await anext(rows)
     assert pool.engine.pool.checkedout() == 1  # type: ignore[attr-defined] # as above
     await rows.aclose()

@@ -1,4 +1,4 @@
-"""The quotas of one account, as admins see and change them."""
+"""Reading and changing the quotas of an account."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from tests.fixtures.services import ADMIN, Chat, User, assert_problem
 from tests.support.provider import Provider, answers
 
 
-def test_an_admin_gives_an_account_a_quota_that_holds_at_once(
+def test_a_changed_quota_takes_effect_at_once(
     admin_client: TestClient, admin: User, chat: Chat, others_chat: Chat, provider: Provider
 ) -> None:
     provider.always(answers("Yes.", usage=(90, 10)))
@@ -31,14 +31,14 @@ def test_an_admin_gives_an_account_a_quota_that_holds_at_once(
     assert float(changed.json()["cost_per_month"]["limit"]) == 2.5
     assert_problem(chat.request("POST", "/direct", json={"message": "Hi"}), 429, "quota_exceeded")
     assert others_chat.request("POST", "/direct", json={"message": "Hi"}).status_code == 200
-    # What is left out stays; null is everybody's.
+    # Omitted fields are not changed; null means the default.
     changed = admin_client.put(path, json={"tokens_per_day": None}, headers=admin.headers)
     assert changed.json()["tokens_per_day"]["limit"] is None
     assert float(changed.json()["cost_per_month"]["limit"]) == 2.5
     assert chat.request("POST", "/direct", json={"message": "Hi"}).status_code == 200
 
 
-def test_a_change_is_audited_and_what_changes_nothing_is_not(
+def test_only_effective_changes_are_recorded_in_the_audit_log(
     admin_client: TestClient, admin: User, ada: User, sql: Sql
 ) -> None:
     path = f"{ADMIN}/users/{ada.id}/quota"
@@ -63,7 +63,7 @@ def test_a_change_is_audited_and_what_changes_nothing_is_not(
         {"requests_per_day": 1},
     ],
 )
-def test_a_quota_that_makes_no_sense_is_refused(
+def test_an_invalid_quota_is_rejected(
     admin_client: TestClient, admin: User, ada: User, sql: Sql, body: dict[str, Any]
 ) -> None:
     assert_problem(admin_client.put(f"{ADMIN}/users/{ada.id}/quota", json=body, headers=admin.headers), 422)

@@ -1,4 +1,4 @@
-"""Everybody's sessions, as admins see and end them."""
+"""Administration of chat sessions."""
 
 from typing import Any
 from uuid import uuid4
@@ -19,7 +19,7 @@ WHY = {"reason": "Ticket 4711"}
 
 
 class Desk:
-    """An admin at work."""
+    """Client that administers sessions as an admin."""
 
     def __init__(self, client: TestClient, admin: User) -> None:
         self.client = client
@@ -44,7 +44,7 @@ def desk(admin_client: TestClient, admin: User) -> Desk:
 
 @pytest.fixture
 def session(chat: Chat, provider: Provider) -> str:
-    """A session of Ada's with an answered and a failed turn, and a canary wherever she, or a model, can write."""
+    """Session with an answered and a failed turn, and a canary in all text of the user and the model."""
     provider.always(answers(f"{CANARY} answer", usage=(9, 3)))
     session = chat.open(title=f"{CANARY} title", context={CANARY: CANARY})
     told = dict.fromkeys((f"{CANARY}2", "model_used", "error", "cost_usd"), CANARY)
@@ -61,7 +61,7 @@ def entries(sql: Sql, action: str) -> list[dict[str, Any]]:
     )
 
 
-def test_lists_and_details_hold_nothing_that_anybody_wrote(desk: Desk, session: str, chat: Chat, sql: Sql) -> None:
+def test_lists_and_details_contain_no_text_of_the_session(desk: Desk, session: str, chat: Chat, sql: Sql) -> None:
     sql.do("UPDATE chat_sessions SET summary = %s", [CANARY])
     (listed,) = desk.get()["sessions"]
     assert (
@@ -119,7 +119,7 @@ def test_sessions_are_found_by_owner_time_and_state(
     }  # fmt: skip
 
 
-def test_text_is_read_with_a_reason_that_the_log_and_the_owner_have(
+def test_reading_text_records_the_reason_in_the_audit_log_and_the_owners_export(
     desk: Desk, session: str, chat: Chat, auth_client: TestClient, sql: Sql
 ) -> None:
     response = desk.request("POST", f"/{session}/read", json=WHY)
@@ -136,7 +136,7 @@ def test_text_is_read_with_a_reason_that_the_log_and_the_owner_have(
     assert [entry["details"] for entry in exported if entry["action"] == "session.read"] == [details]
 
 
-def test_a_long_session_is_read_in_parts(desk: Desk, session: str) -> None:
+def test_a_long_session_is_read_in_pages(desk: Desk, session: str) -> None:
     newest = desk.request("POST", f"/{session}/read", json=WHY | {"limit": 3}).json()["messages"]
     older = desk.request("POST", f"/{session}/read", json=WHY | {"before": newest[0]["id"]}).json()["messages"]
     assert [one["role"] for one in older + newest] == ["user", "assistant"] * 2
@@ -144,26 +144,26 @@ def test_a_long_session_is_read_in_parts(desk: Desk, session: str) -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"reason": ""}, {"reason": "  \n "}, {"reason": "x" * 201}, WHY | {"limit": 0}])
-def test_nothing_is_read_without_a_reason(desk: Desk, session: str, sql: Sql, body: dict[str, Any]) -> None:
+def test_reading_text_requires_a_reason(desk: Desk, session: str, sql: Sql, body: dict[str, Any]) -> None:
     response = desk.request("POST", f"/{session}/read", json=body)
     assert_problem(response, 422)
     assert CANARY not in response.text
     assert entries(sql, "session.read") == []
 
 
-def test_what_the_log_cannot_take_is_not_shown(
+def test_text_is_not_returned_if_the_audit_log_fails(
     desk: Desk, session: str, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("app.admin.sessions.audit.record", refuse)
+    monkeypatch.setattr("app.admin.sessions.audit_log.record", refuse)
     response = desk.request("POST", f"/{session}/read", json=WHY)
     assert_problem(response, 500)
     assert CANARY not in response.text
 
 
-def test_a_session_is_deleted_as_its_owner_would_and_the_log_says_by_whom(
+def test_deleting_a_session_is_recorded_in_the_audit_log(
     desk: Desk, session: str, chat: Chat, sql: Sql, redis: Redis
 ) -> None:
     calls = sql.value("SELECT count(*) FROM llm_calls")
@@ -180,7 +180,7 @@ def test_a_session_is_deleted_as_its_owner_would_and_the_log_says_by_whom(
 
 
 @pytest.mark.parametrize("channel", ["redis", "postgresql"])
-def test_an_answer_that_another_process_makes_is_stopped(
+def test_an_answer_of_another_process_is_cancelled(
     desk: Desk,
     replicas: tuple[ChatServer, ChatServer],
     provider: Provider,
@@ -203,21 +203,19 @@ def test_an_answer_that_another_process_makes_is_stopped(
         assert response.json() == {"message_id": message, "status": "cancelled"}
         assert list(reader)[-1].name == "message.cancelled"
     assert [entry["details"] for entry in entries(sql, "turn.stopped")] == [{"session": session, "message": message}]
-    # Once more: it has ended, and nothing is done.
+    # A second call has no effect, because the answer has ended.
     assert desk.request("POST", f"/{session}/messages/{message}/cancel").json()["status"] == "cancelled"
     assert len(entries(sql, "turn.stopped")) == 1
 
 
-def test_only_answers_of_that_session_are_stopped(desk: Desk, session: str, chat: Chat) -> None:
+def test_only_answers_of_the_session_can_be_cancelled(desk: Desk, session: str, chat: Chat) -> None:
     question, answer, *_ = desk.get(f"/{session}")["messages"]
     other = chat.open()
     for path in (f"/{session}/messages/{question['id']}", f"/{other}/messages/{answer['id']}"):
         assert_problem(desk.request("POST", f"{path}/cancel"), 404)
 
 
-def test_what_a_user_has_used_is_what_the_user_sees(
-    admin_client: TestClient, admin: User, session: str, chat: Chat
-) -> None:
+def test_admin_and_user_see_the_same_usage(admin_client: TestClient, admin: User, session: str, chat: Chat) -> None:
     used = admin_client.get(f"{ADMIN}/users/{chat.user.id}/usage", headers=admin.headers).json()
     assert used == chat.request("GET", "/usage").json()
     assert used["total"]["turns"] == 2

@@ -1,4 +1,4 @@
-"""What admins see of the processes, the queues and the jobs."""
+"""System status: processes, queues and worker jobs."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -36,7 +36,7 @@ def test_versions_migrations_database_and_redis_are_shown(
     assert settings.REDIS_URL not in str(seen)
 
 
-def test_without_redis_all_the_rest_is_shown(admin: User, settings: Settings, sql: Sql) -> None:
+def test_everything_else_is_returned_without_redis(admin: User, settings: Settings, sql: Sql) -> None:
     away = settings.model_copy(update={"REDIS_URL": "redis://:a-password@127.0.0.1:9/0"})
     with TestClient(admin_main.create(away)) as client:
         seen = system(client, admin)
@@ -46,7 +46,7 @@ def test_without_redis_all_the_rest_is_shown(admin: User, settings: Settings, sq
 
 
 def beat(sql: Sql, service: str, seconds_ago: float) -> str:
-    """Have a process of that service have been seen so long ago."""
+    """Insert a process whose last heartbeat was `seconds_ago`; return its id."""
     instance = str(uuid4())
     sql.do(
         "INSERT INTO service_instances (id, service, version, host, pid, started_at, seen_at, state)"
@@ -56,7 +56,7 @@ def beat(sql: Sql, service: str, seconds_ago: float) -> str:
     return instance
 
 
-def test_each_process_is_shown_with_its_figures_and_those_that_fell_silent_as_lost(
+def test_processes_are_returned_with_statistics_and_silent_ones_as_lost(
     admin_client: TestClient, admin: User, sql: Sql
 ) -> None:
     alive, silent = beat(sql, "chat", 20), beat(sql, "worker", 60)
@@ -66,7 +66,7 @@ def test_each_process_is_shown_with_its_figures_and_those_that_fell_silent_as_lo
     assert (shown[silent]["status"], shown[silent]["service"]) == ("lost", "worker")
 
 
-def test_the_services_themselves_tell_what_is_documented(
+def test_heartbeats_contain_the_documented_statistics(
     admin_client: TestClient, chat_client: TestClient, admin: User, settings: Settings, sql: Sql
 ) -> None:
     def shown() -> list[dict[str, Any]]:
@@ -85,7 +85,7 @@ def test_the_services_themselves_tell_what_is_documented(
     assert chat["state"]["redis"]["is_away"] is False
 
 
-def test_what_waits_is_counted(admin_client: TestClient, admin: User, sql: Sql) -> None:
+def test_queue_lengths_are_counted(admin_client: TestClient, admin: User, sql: Sql) -> None:
     sql.do(
         "INSERT INTO outgoing_mails (kind, recipient)"
         " SELECT 'reset_password', 'a@example.com' FROM generate_series(1, 3)"
@@ -115,7 +115,7 @@ def test_what_waits_is_counted(admin_client: TestClient, admin: User, sql: Sql) 
         FROM users, generate_series(-1, 3) AS i WHERE i <> 0
         """
     )
-    # Nobody is to deliver anything to the second endpoint, which is disabled, nor to the third, which is gone.
+    # Deliveries to the second endpoint, which is disabled, and the third, which is deleted, do not count.
     sql.do(
         "INSERT INTO webhook_endpoints (id, uuid, url, events, is_enabled)"
         " OVERRIDING SYSTEM VALUE SELECT i, gen_random_uuid(), 'https://hooks.example.com', '{*}', i = 1"

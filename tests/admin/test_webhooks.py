@@ -1,4 +1,4 @@
-"""Endpoints of webhooks: making and changing them, their secrets, and what became of their events."""
+"""Administration of webhook endpoints, their secrets and deliveries."""
 
 import base64
 from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ def create(call: Call, **fields: object) -> dict[str, Any]:
 
 
 def add_deliveries(sql: Sql, webhook: str, *statuses: str) -> list[str]:
-    """Give the ids of new events of an endpoint, oldest first."""
+    """Insert deliveries of an endpoint; return their event ids, oldest first."""
     rows = [
         sql.rows(
             "INSERT INTO webhook_deliveries (event_id, endpoint_id, type, data, status, next_attempt_at, attempts, log)"
@@ -58,7 +58,7 @@ def audited(sql: Sql) -> list[tuple[str, dict[str, Any]]]:
     return [(row["action"], row["details"]) for row in rows]
 
 
-def test_the_secret_is_shown_when_it_is_new_and_not_again(call: Call, settings: Settings) -> None:
+def test_the_secret_is_returned_only_once(call: Call, settings: Settings) -> None:
     made = create(call, description="billing", events=["turn.completed"])
     secrets = WebhookSecrets.from_secret(settings.SECRET_KEY.get_secret_value())
     assert made["secret"] == secrets.own(UUID(made["id"]), 1)
@@ -67,7 +67,7 @@ def test_the_secret_is_shown_when_it_is_new_and_not_again(call: Call, settings: 
     assert call("GET").json() == {"webhooks": [shown]}
 
 
-def test_a_rotated_secret_is_another_one_and_the_old_one_stays_good_for_the_grace(call: Call, sql: Sql) -> None:
+def test_rotation_returns_a_new_secret_and_keeps_the_old_one_for_the_grace_period(call: Call, sql: Sql) -> None:
     made = create(call)
     assert made["previous_secret_until"] is None
     rotated = call("POST", f"/{made['id']}/secret", json={"grace_hours": 2}).json()
@@ -86,7 +86,7 @@ def sharing_client(settings: Settings, admin_client: TestClient) -> Iterator[Tes
         yield client
 
 
-def test_only_where_there_is_a_shared_secret_endpoints_may_use_it(call: Call) -> None:
+def test_endpoints_cannot_use_a_shared_secret_that_is_not_set(call: Call) -> None:
     body = {"url": URL, "events": ["*"], "uses_shared_secret": True}
     assert_problem(call("POST", json=body), 409, "no_shared_secret")
     made = create(call)
@@ -94,7 +94,7 @@ def test_only_where_there_is_a_shared_secret_endpoints_may_use_it(call: Call) ->
     assert_problem(refused, 409, "no_shared_secret")
 
 
-def test_a_shared_secret_is_neither_shown_nor_rotated(sharing_client: TestClient, admin: User) -> None:
+def test_a_shared_secret_is_neither_returned_nor_rotated(sharing_client: TestClient, admin: User) -> None:
     body = {"url": URL, "events": ["*"], "uses_shared_secret": True}
     response = sharing_client.post(f"{ADMIN}/webhooks", json=body, headers=admin.headers)
     assert (response.status_code, response.json()["secret"]) == (201, None)
@@ -103,7 +103,7 @@ def test_a_shared_secret_is_neither_shown_nor_rotated(sharing_client: TestClient
     assert_problem(sharing_client.post(path, json={}, headers=admin.headers), 409, "shared_secret")
 
 
-def test_changes_are_audited_without_the_url(call: Call, sql: Sql) -> None:
+def test_changes_are_recorded_in_the_audit_log_without_the_url(call: Call, sql: Sql) -> None:
     path = f"/{create(call)['id']}"
     changes = {"url": f"{URL}-2", "description": "billing", "events": ["user.erased"], "is_enabled": False}
     changed = call("PATCH", path, json=changes).json()
@@ -124,7 +124,7 @@ def test_changes_are_audited_without_the_url(call: Call, sql: Sql) -> None:
     ]
 
 
-def test_enabling_forgets_why_it_was_disabled_and_another_address_that_it_failed(call: Call, sql: Sql) -> None:
+def test_enabling_resets_the_disabled_reason_and_a_new_url_the_failure_state(call: Call, sql: Sql) -> None:
     path = f"/{create(call)['id']}"
     sql.do("UPDATE webhook_endpoints SET is_enabled = false, disabled_reason = 'failing', failing_since = now()")
     shown = call("GET", path).json()
@@ -138,7 +138,7 @@ def test_enabling_forgets_why_it_was_disabled_and_another_address_that_it_failed
     assert [enabled[name] for name in ("is_enabled", "disabled_reason", "failing_since")] == [True, None, None]
 
 
-def test_there_are_no_more_endpoints_than_may_be_also_when_they_are_made_at_once(call: Call, sql: Sql) -> None:
+def test_concurrent_creation_does_not_exceed_the_maximum_number_of_endpoints(call: Call, sql: Sql) -> None:
     sql.do(
         "INSERT INTO webhook_endpoints (uuid, url, events)"
         " SELECT gen_random_uuid(), 'https://example.com', '{*}' FROM generate_series(1, %s)",
@@ -185,7 +185,7 @@ def test_there_are_no_more_endpoints_than_may_be_also_when_they_are_made_at_once
         1,
     ],
 )
-def test_what_is_no_address_of_a_receiver_is_refused(call: Call, url: object) -> None:
+def test_invalid_urls_are_rejected(call: Call, url: object) -> None:
     problem = assert_problem(call("POST", json={"url": url, "events": ["*"]}), 422, "validation_error")
     assert [error["field"] for error in problem["errors"]] == ["body.url"]
 
@@ -194,25 +194,25 @@ def test_what_is_no_address_of_a_receiver_is_refused(call: Call, url: object) ->
     "url",
     ["http://example.com", "https://example.com:8443/a?b=c%20d&e=@", "http://[2001:db8::1]:80/", "https://ü.example"],
 )
-def test_addresses_of_receivers_are_kept_as_they_are(call: Call, url: str) -> None:
+def test_valid_urls_are_stored_unchanged(call: Call, url: str) -> None:
     assert create(call, url=url)["url"] == url
 
 
 @pytest.mark.parametrize(
     "events", [[], ["webhook.test"], ["turn.started"], ["*", "*"], ["user.erased"] * 2, "*", None, ["*"] * 21]
 )
-def test_what_is_no_list_of_events_is_refused(call: Call, events: object) -> None:
+def test_invalid_event_lists_are_rejected(call: Call, events: object) -> None:
     assert_problem(call("POST", json={"url": URL, "events": events}), 422, "validation_error")
 
 
-def test_a_change_of_nothing_is_refused(call: Call) -> None:
+def test_an_empty_change_is_rejected(call: Call) -> None:
     path = f"/{create(call)['id']}"
     assert_problem(call("PATCH", path, json={}), 422, "validation_error")
     for field in ("url", "events", "is_enabled", "uses_shared_secret"):
         assert_problem(call("PATCH", path, json={field: None}), 422, "validation_error")
 
 
-def test_a_test_goes_to_the_endpoint_whatever_it_wants_to_know_of(call: Call, sql: Sql) -> None:
+def test_a_test_event_ignores_the_subscriptions(call: Call, sql: Sql) -> None:
     made, other = create(call, events=["user.erased"]), create(call)
     response = call("POST", f"/{made['id']}/test")
     assert response.status_code == 202
@@ -223,7 +223,7 @@ def test_a_test_goes_to_the_endpoint_whatever_it_wants_to_know_of(call: Call, sq
     assert call("GET", f"/{other['id']}/deliveries").json() == {"deliveries": [], "next": None}
 
 
-def test_deliveries_are_listed_newest_first_in_parts_and_by_status(call: Call, sql: Sql) -> None:
+def test_deliveries_are_listed_newest_first_in_pages_and_by_status(call: Call, sql: Sql) -> None:
     made, other = create(call), create(call)
     ids = add_deliveries(sql, made["id"], "delivered", "failed", "pending", "failed", "delivered")
     add_deliveries(sql, other["id"], "failed")
@@ -245,7 +245,7 @@ def test_deliveries_are_listed_newest_first_in_parts_and_by_status(call: Call, s
     assert listed(after=str(uuid4())) == []
 
 
-def test_a_delivery_is_shown_with_what_was_sent_and_its_log(call: Call, sql: Sql) -> None:
+def test_a_delivery_is_returned_with_its_payload_and_log(call: Call, sql: Sql) -> None:
     made, other = create(call), create(call)
     (event,) = add_deliveries(sql, made["id"], "failed")
     shown = call("GET", f"/{made['id']}/deliveries/{event}").json()
@@ -253,7 +253,7 @@ def test_a_delivery_is_shown_with_what_was_sent_and_its_log(call: Call, sql: Sql
     assert_problem(call("GET", f"/{other['id']}/deliveries/{event}"), 404, "not_found")
 
 
-def test_what_is_over_is_delivered_once_more_under_its_id(call: Call, sql: Sql) -> None:
+def test_a_finished_delivery_can_be_repeated_with_the_same_event_id(call: Call, sql: Sql) -> None:
     made, other = create(call), create(call)
     (event,) = add_deliveries(sql, made["id"], "failed")
     path = f"/{made['id']}/deliveries/{event}/redeliver"
@@ -267,7 +267,7 @@ def test_what_is_over_is_delivered_once_more_under_its_id(call: Call, sql: Sql) 
     assert audited(sql)[-1] == ("webhook.redelivered", {"event": event, "type": "user.erased"})
 
 
-def test_of_an_endpoint_that_was_deleted_nothing_is_delivered_any_more(call: Call, sql: Sql) -> None:
+def test_deleting_an_endpoint_deletes_its_deliveries(call: Call, sql: Sql) -> None:
     made = create(call)
     (event,) = add_deliveries(sql, made["id"], "failed")
     call("DELETE", f"/{made['id']}")

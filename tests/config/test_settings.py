@@ -24,7 +24,7 @@ BAD = [
     pytest.param("SECRET_KEY", CANARY, "SECRET_KEY: must have at least 32 bytes", id="short key"),
     pytest.param("CORS_ORIGINS", "*", "CORS_ORIGINS: '*' cannot be combined", id="any origin"),
     pytest.param("CORS_ORIGINS", '["https://a.example", "https://*.b.example"]', "CORS_ORIGINS", id="wildcard origin"),
-    pytest.param("CORS_ORIGINS", f"https://a.example/{CANARY}", "CORS_ORIGINS: an origin must be", id="origin with a path"),
+    pytest.param("CORS_ORIGINS", f"https://a.example/{CANARY}", "CORS_ORIGINS: an origin", id="origin with a path"),
     pytest.param("CORS_ORIGINS", "[", "CORS_ORIGINS: not a valid JSON list", id="broken list"),
     pytest.param(
         "DATABASE_URL", f"mysql://u:{CANARY}@h/d", "DATABASE_URL: must start with postgresql://", id="dialect"

@@ -1,4 +1,4 @@
-"""Jobs, and what is written down of how they go."""
+"""Periodic jobs and their stored statistics."""
 
 import asyncio
 import logging
@@ -14,29 +14,29 @@ from app.worker.job import Job, JobReporter
 from tests.fixtures.database import Sql
 
 
-async def ran(*outcomes: Exception | int) -> Job:
-    """Give a job that has made a round with each outcome."""
-    left = list(outcomes)
+async def run_job(*outcomes: Exception | int) -> Job:
+    """Return a job that has run once with each outcome."""
+    remaining = list(outcomes)
     stopping = asyncio.Event()
 
-    async def work() -> int:
-        outcome = left.pop(0)
-        if not left:
+    async def run_once() -> int:
+        outcome = remaining.pop(0)
+        if not remaining:
             stopping.set()
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    job = Job("test", 0.001, work)
+    job = Job("test", 0.001, run_once)
     await asyncio.wait_for(job.run(stopping), timeout=5)
-    assert left == []
+    assert remaining == []
     return job
 
 
-async def test_a_job_survives_what_its_rounds_meet_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_job_continues_after_failures_and_logs_an_outage_once(caplog: pytest.LogCaptureFixture) -> None:
     away, fault = DatabaseUnavailableError(), ZeroDivisionError("canary")
     with caplog.at_level(logging.INFO):
-        await ran(away, away, away, 7, fault, TimeoutError(), 0)
+        await run_job(away, away, away, 7, fault, TimeoutError(), 0)
     assert [record.message for record in caplog.records] == [
         "job waiting for database",
         "job recovered",
@@ -47,11 +47,11 @@ async def test_a_job_survives_what_its_rounds_meet_and_says_so_once(caplog: pyte
     ]
 
 
-async def test_what_all_workers_did_adds_up_and_the_last_round_is_shown(pool: Database, sql: Sql) -> None:
+async def test_statistics_of_all_workers_are_added_up_and_the_last_run_is_stored(pool: Database, sql: Sql) -> None:
     first, second = uuid4(), uuid4()
     async with pool.autocommit() as connection:
-        await JobReporter([await ran(7, ZeroDivisionError("canary"), 5)]).write(connection, first)
-        await JobReporter([await ran(DatabaseUnavailableError(), 1)]).write(connection, second)
+        await JobReporter([await run_job(7, ZeroDivisionError("canary"), 5)]).write(connection, first)
+        await JobReporter([await run_job(DatabaseUnavailableError(), 1)]).write(connection, second)
     (row,) = sql.rows("SELECT *, now() - finished_at < interval '5 s' AS just_now FROM worker_jobs")
     assert (
         row.items()
@@ -70,20 +70,20 @@ async def test_what_all_workers_did_adds_up_and_the_last_round_is_shown(pool: Da
     assert row["failed_at"] <= row["started_at"] <= row["finished_at"]
 
 
-async def test_a_report_that_comes_late_adds_to_the_counts_and_hides_nothing_newer(pool: Database, sql: Sql) -> None:
+async def test_a_late_report_adds_to_the_counters_and_keeps_newer_times(pool: Database, sql: Sql) -> None:
     late, last = uuid4(), uuid4()
     old = timedelta(hours=1)
     report = worker_jobs.JobReport("test", 1, 1, 1, 2, old, old, 99, 2, old, "LateError")
     async with pool.autocommit() as connection:
-        await JobReporter([await ran(ValueError(), 5)]).write(connection, last)
+        await JobReporter([await run_job(ValueError(), 5)]).write(connection, last)
         (before,) = sql.rows("SELECT * FROM worker_jobs")
         await worker_jobs.add_reports(connection, late, [report])
     (after,) = sql.rows("SELECT * FROM worker_jobs")
     assert after == before | {"rounds": 3, "failures": 2, "handled": 7, "interval_seconds": 1}
 
 
-async def test_what_has_not_changed_is_not_written_again(pool: Database, sql: Sql) -> None:
-    reports = JobReporter([await ran(3)])
+async def test_unchanged_statistics_are_not_stored_again(pool: Database, sql: Sql) -> None:
+    reports = JobReporter([await run_job(3)])
     async with pool.autocommit() as connection:
         await reports.write(connection, uuid4())
         sql.do("DELETE FROM worker_jobs")
@@ -91,8 +91,8 @@ async def test_what_has_not_changed_is_not_written_again(pool: Database, sql: Sq
     assert sql.rows("SELECT * FROM worker_jobs") == []
 
 
-async def test_what_could_not_be_written_is_written_the_next_time(pool: Database, sql: Sql) -> None:
-    reports = JobReporter([await ran(3)])
+async def test_statistics_are_stored_by_the_next_report_after_a_failure(pool: Database, sql: Sql) -> None:
+    reports = JobReporter([await run_job(3)])
 
     async def write() -> None:
         async with pool.autocommit(max_seconds=0.5) as connection:
@@ -108,7 +108,7 @@ async def test_what_could_not_be_written_is_written_the_next_time(pool: Database
     assert sql.value("SELECT handled FROM worker_jobs") == 3
 
 
-async def test_two_workers_that_report_at_once_lose_nothing_and_do_not_deadlock(pool: Database, sql: Sql) -> None:
+async def test_concurrent_reports_are_all_counted_and_do_not_deadlock(pool: Database, sql: Sql) -> None:
     def report(name: str) -> worker_jobs.JobReport:
         now = timedelta()
         return worker_jobs.JobReport(name, 1, 1, 0, 2, now, now, 1, 2, None, None)

@@ -1,4 +1,4 @@
-"""Sessions that nobody uses are deleted after the days that the operator says."""
+"""Deletion of unused sessions after the configured number of days."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,15 +10,15 @@ from redis.asyncio import Redis
 
 from app.database.connection import Database
 from app.database.repositories.accounts import erasure
-from app.database.repositories.chat import session_retention as stored
+from app.database.repositories.chat import session_retention as repository
 from app.database.repositories.chat.session_retention import UnusedSession
 from app.services.redis.circuit_breaker import RedisCircuitBreaker
 from app.services.redis.keys import cache_index_of_session
-from app.worker import session_retention as service
+from app.worker import session_retention as job
 from app.worker.session_retention import SessionRetention, open_session_retention
 from tests.fixtures.database import Sql, counted_statements
 
-LEFT = "SELECT title FROM chat_sessions ORDER BY id"
+TITLES = "SELECT title FROM chat_sessions ORDER BY id"
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ async def retention(pool: Database, breaker: RedisCircuitBreaker, sql: Sql) -> A
 
 
 def open_session(sql: Sql, title: str, *, days_ago: float, messages: int = 2) -> UUID:
-    """Make a session of Ada's that was last used so long ago."""
+    """Insert a session that was last used `days_ago`; return its id."""
     uuid = uuid4()
     sql.do(
         "INSERT INTO users (uuid, email, username, password_hash)"
@@ -59,10 +59,10 @@ def open_session(sql: Sql, title: str, *, days_ago: float, messages: int = 2) ->
 
 
 def titles(sql: Sql) -> list[str]:
-    return [row["title"] for row in sql.rows(LEFT)]
+    return [row["title"] for row in sql.rows(TITLES)]
 
 
-async def test_what_was_not_used_for_so_long_goes_with_its_copies_and_the_rest_stays(
+async def test_unused_sessions_are_deleted_with_their_copies_in_redis(
     retention: SessionRetention, breaker: RedisCircuitBreaker, sql: Sql
 ) -> None:
     gone = open_session(sql, "gone", days_ago=30.01)
@@ -75,9 +75,7 @@ async def test_what_was_not_used_for_so_long_goes_with_its_copies_and_the_rest_s
     assert await retention.delete_unused() == 0
 
 
-async def test_receivers_of_webhooks_are_told_as_if_their_owner_had_deleted_them(
-    retention: SessionRetention, sql: Sql
-) -> None:
+async def test_deletion_emits_the_session_deleted_event(retention: SessionRetention, sql: Sql) -> None:
     gone = open_session(sql, "gone", days_ago=40)
     sql.do("INSERT INTO webhook_endpoints (uuid, url, events) VALUES (gen_random_uuid(), 'https://a.example', '{*}')")
     assert await retention.delete_unused() == 1
@@ -85,33 +83,33 @@ async def test_receivers_of_webhooks_are_told_as_if_their_owner_had_deleted_them
     assert (event["type"], event["data"]["session_id"]) == ("session.deleted", str(gone))
 
 
-async def test_all_of_many_go_in_batches(
+async def test_many_sessions_are_deleted_in_batches(
     retention: SessionRetention, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "_BATCH_SIZE", 2)
+    monkeypatch.setattr(job, "_BATCH_SIZE", 2)
     for number in range(5):
         open_session(sql, str(number), days_ago=40)
     assert await retention.delete_unused() == 5
     assert titles(sql) == []
 
 
-async def test_a_round_ends_when_its_time_is_over(
+async def test_a_run_ends_at_its_deadline(
     retention: SessionRetention, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_session(sql, "old", days_ago=40)
-    monkeypatch.setattr(service, "_RUN_SECONDS", 0)
+    monkeypatch.setattr(job, "_RUN_SECONDS", 0)
     assert await retention.delete_unused() == 0
 
 
-async def test_a_session_that_is_used_again_at_the_last_moment_stays(pool: Database, sql: Sql) -> None:
+async def test_a_session_used_since_the_query_is_not_deleted(pool: Database, sql: Sql) -> None:
     uuid = open_session(sql, "used", days_ago=0)
     unused = UnusedSession(sql.value("SELECT id FROM users"), uuid)
     async with pool.transaction() as transaction:
-        assert not await stored.remove(transaction, unused, age=timedelta(days=30))
+        assert not await repository.remove(transaction, unused, age=timedelta(days=30))
     assert titles(sql) == ["used"]
 
 
-async def test_a_long_session_goes_in_parts(
+async def test_a_long_session_is_deleted_in_several_statements(
     retention: SessionRetention, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(erasure, "_BATCH", 10)
@@ -122,9 +120,7 @@ async def test_a_long_session_goes_in_parts(
     assert sql.value("SELECT count(*) FROM chat_messages") == 0
 
 
-async def test_two_workers_delete_each_session_once_and_wait_for_nobody(
-    pool: Database, breaker: RedisCircuitBreaker, sql: Sql
-) -> None:
+async def test_two_workers_delete_each_session_once(pool: Database, breaker: RedisCircuitBreaker, sql: Sql) -> None:
     for number in range(20):
         open_session(sql, str(number), days_ago=40)
     async with (
@@ -135,13 +131,13 @@ async def test_two_workers_delete_each_session_once_and_wait_for_nobody(
     assert titles(sql) == []
 
 
-async def test_while_redis_is_open_nothing_is_deleted(pool: Database, sql: Sql) -> None:
+async def test_nothing_is_deleted_while_the_redis_circuit_breaker_is_open(pool: Database, sql: Sql) -> None:
     open_session(sql, "old", days_ago=40)
     client = Redis.from_url("redis://127.0.0.1:9/0")
     breaker = RedisCircuitBreaker(client, budget=0.3)
     try:
         async with open_session_retention(pool, breaker, days=30) as retention:
-            # The first failure is what shows that it is away.
+            # The first failure opens the circuit breaker.
             assert await retention.delete_unused() == 1
             open_session(sql, "another", days_ago=40)
             assert breaker.is_open

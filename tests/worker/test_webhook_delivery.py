@@ -1,4 +1,4 @@
-"""From the outbox of webhooks to their receivers."""
+"""Delivery of webhook events from the outbox to receivers."""
 
 import asyncio
 import json
@@ -106,7 +106,7 @@ def make_endpoint(sql: Sql, url: str, *, uses_shared_secret: bool = False) -> En
 
 
 async def emit(database: Database, count: int = 1, **data: object) -> list[str]:
-    """Have endpoints told of so many events; give their ids."""
+    """Emit `count` events; return their ids."""
     events = [WebhookEvent("user.updated", data or {"user_id": "ü"}) for _ in range(count)]
     async with database.autocommit() as connection:
         for event in events:
@@ -115,11 +115,11 @@ async def emit(database: Database, count: int = 1, **data: object) -> list[str]:
 
 
 async def deliver(delivery: WebhookDelivery) -> int:
-    """Deliver what is due, to the end."""
-    begun = 0
+    """Deliver all due events; return their number."""
+    started = 0
     while count := await delivery.deliver_due():
-        begun += count
-    return begun
+        started += count
+    return started
 
 
 def make_due(sql: Sql) -> None:
@@ -142,13 +142,13 @@ def assert_pause(sql: Sql, usual: timedelta) -> None:
 
 
 def verify(request: Request, secret: str) -> dict[str, Any]:
-    """Read an event as its receivers do."""
+    """Verify and return an event like a receiver."""
     event = Webhook(secret).verify(request.body, request.headers)
     assert isinstance(event, dict)
     return event
 
 
-async def test_an_event_is_posted_once_and_signed(
+async def test_an_event_is_posted_once_with_a_signature(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     endpoint = make_endpoint(sql, receiver.url)
@@ -171,7 +171,7 @@ async def test_an_event_is_posted_once_and_signed(
             verify(request, secret)
 
 
-async def test_a_receiver_that_fails_three_times_gets_the_event_once_it_is_well(
+async def test_an_event_is_delivered_after_three_failed_attempts(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     endpoint = make_endpoint(sql, receiver.url)
@@ -196,7 +196,7 @@ async def test_a_receiver_that_fails_three_times_gets_the_event_once_it_is_well(
 
 
 @pytest.mark.parametrize(("behaviour", "status", "code"), FAILURES)
-async def test_all_but_a_2xx_is_tried_again(
+async def test_any_response_but_2xx_is_retried(
     delivery: WebhookDelivery,
     impatient: WebhookDelivery,
     receiver: Receiver,
@@ -215,7 +215,7 @@ async def test_all_but_a_2xx_is_tried_again(
     assert len(receiver.requests) == 1
 
 
-async def test_an_endless_answer_is_an_answer(
+async def test_an_endless_response_body_counts_as_delivered(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     make_endpoint(sql, receiver.url)
@@ -225,7 +225,7 @@ async def test_an_endless_answer_is_an_answer(
     assert outcome(sql)["status"] == "delivered"
 
 
-async def test_an_address_inside_is_never_connected_to(pool: Database, receiver: Receiver, sql: Sql) -> None:
+async def test_internal_addresses_are_never_connected_to(pool: Database, receiver: Receiver, sql: Sql) -> None:
     make_endpoint(sql, receiver.url)
     await emit(pool)
     delivery = WebhookDelivery(pool, SsrfSafeClient(AllowedHosts()), SECRETS, timeout=5)
@@ -240,7 +240,7 @@ async def test_an_address_inside_is_never_connected_to(pool: Database, receiver:
 
 
 @pytest.mark.parametrize(
-    ("wish", "granted"),
+    ("retry_after", "expected"),
     [
         ("60", timedelta(seconds=60)),
         ("99999999999999999999", MAX_RETRY_AFTER),
@@ -249,17 +249,19 @@ async def test_an_address_inside_is_never_connected_to(pool: Database, receiver:
         ("²", RETRY_DELAYS[0]),
     ],
 )
-async def test_a_receiver_may_ask_for_a_longer_pause(
-    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql, wish: str, granted: timedelta
+async def test_retry_after_extends_the_back_off_up_to_a_maximum(
+    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql, retry_after: str, expected: timedelta
 ) -> None:
     make_endpoint(sql, receiver.url)
-    receiver.script(sends(f"HTTP/1.1 429 No\r\nRetry-After: {wish}\r\nContent-Length: 0\r\n\r\n".encode("latin-1")))
+    receiver.script(
+        sends(f"HTTP/1.1 429 No\r\nRetry-After: {retry_after}\r\nContent-Length: 0\r\n\r\n".encode("latin-1"))
+    )
     await emit(pool)
     await deliver(delivery)
-    assert_pause(sql, granted)
+    assert_pause(sql, expected)
 
 
-async def test_while_a_secret_is_rotated_both_sign(
+async def test_both_secrets_sign_during_a_rotation(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     endpoint = make_endpoint(sql, receiver.url)
@@ -278,7 +280,7 @@ async def test_while_a_secret_is_rotated_both_sign(
         verify(afterwards, old)
 
 
-async def test_the_shared_secret_signs_where_an_endpoint_asks_for_it(
+async def test_the_shared_secret_signs_if_the_endpoint_uses_it(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     make_endpoint(sql, receiver.url, uses_shared_secret=True)
@@ -287,7 +289,7 @@ async def test_the_shared_secret_signs_where_an_endpoint_asks_for_it(
     verify(receiver.requests[0], SHARED)
 
 
-async def test_nothing_is_sent_unsigned(pool: Database, receiver: Receiver, sql: Sql) -> None:
+async def test_nothing_is_sent_without_a_secret(pool: Database, receiver: Receiver, sql: Sql) -> None:
     make_endpoint(sql, receiver.url, uses_shared_secret=True)
     await emit(pool)
     async with deliverer(pool, secrets=WebhookSecrets.from_secret("k")) as delivery:
@@ -296,7 +298,7 @@ async def test_nothing_is_sent_unsigned(pool: Database, receiver: Receiver, sql:
     assert outcome(sql)["error_code"] == "no_secret"
 
 
-async def test_a_receiver_that_is_gone_is_told_nothing_any_more(
+async def test_a_410_response_disables_the_endpoint(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     endpoint = make_endpoint(sql, receiver.url)
@@ -317,7 +319,7 @@ async def test_a_receiver_that_is_gone_is_told_nothing_any_more(
     }
 
 
-async def test_what_is_pending_for_a_disabled_endpoint_waits(
+async def test_deliveries_of_a_disabled_endpoint_stay_pending(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     make_endpoint(sql, receiver.url)
@@ -329,7 +331,7 @@ async def test_what_is_pending_for_a_disabled_endpoint_waits(
 
 
 @pytest.mark.parametrize("is_failing", [True, False])
-async def test_after_a_day_an_event_is_given_up_and_with_it_who_took_nothing(
+async def test_the_last_attempt_fails_the_delivery_and_disables_a_failing_endpoint(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql, *, is_failing: bool
 ) -> None:
     make_endpoint(sql, receiver.url)
@@ -352,7 +354,7 @@ async def test_after_a_day_an_event_is_given_up_and_with_it_who_took_nothing(
 
 
 @pytest.mark.parametrize("is_over", [True, False])
-async def test_who_takes_nothing_for_two_days_is_disabled_though_no_event_has_been_given_up(
+async def test_an_endpoint_that_fails_for_two_days_is_disabled_at_any_attempt(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql, *, is_over: bool
 ) -> None:
     make_endpoint(sql, receiver.url)
@@ -366,16 +368,16 @@ async def test_who_takes_nothing_for_two_days_is_disabled_though_no_event_has_be
     assert sql.value("SELECT count(*) FROM audit_log WHERE action = 'webhook.disabled'") == int(is_over)
 
 
-def test_attempts_go_on_for_a_day() -> None:
+def test_attempts_extend_over_a_day() -> None:
     assert timedelta(hours=23) < sum(RETRY_DELAYS, timedelta()) < timedelta(hours=25)
-    # Whoever fails all of them has failed for long enough, however the pauses fell out.
+    # After the last attempt an endpoint has failed for long enough to be disabled, with the shortest pauses.
     total = sum(RETRY_DELAYS, timedelta())
     assert total * (1 - JITTER) > DISABLE_AFTER
-    # Nobody is disabled while an event that came alone still has attempts to come.
+    # No endpoint is disabled earlier while a single event still has attempts left, with the longest pauses.
     assert total * (1 + JITTER) + len(RETRY_DELAYS) * MAX_RETRY_AFTER < DISABLE_REGARDLESS_AFTER
 
 
-async def test_another_delivery_begins_the_attempts_anew(
+async def test_a_redelivery_restarts_the_attempts(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     make_endpoint(sql, receiver.url)
@@ -390,7 +392,7 @@ async def test_another_delivery_begins_the_attempts_anew(
     assert [request.headers["webhook-id"] for request in receiver.requests] == [event_id] * 2
 
 
-async def test_the_log_has_the_heads_of_both_sides_and_no_secret(
+async def test_the_log_contains_headers_of_both_sides_without_secrets(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     make_endpoint(sql, f"{receiver.url}?token=canary")
@@ -421,7 +423,7 @@ async def test_the_log_has_the_heads_of_both_sides_and_no_secret(
     assert receiver.requests[0].headers["webhook-signature"] not in text
 
 
-async def test_a_receiver_that_hangs_keeps_no_other_waiting(
+async def test_a_hanging_receiver_does_not_delay_others(
     delivery: WebhookDelivery,
     receiver: Receiver,
     other_receiver: Receiver,
@@ -443,7 +445,7 @@ async def test_a_receiver_that_hangs_keeps_no_other_waiting(
     await asyncio.gather(work, return_exceptions=True)
 
 
-async def test_while_a_receiver_answers_no_connection_is_held(
+async def test_no_database_connection_is_held_during_a_request(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     gate = threading.Event()
@@ -460,7 +462,7 @@ async def test_while_a_receiver_answers_no_connection_is_held(
     assert await work == 1
 
 
-async def test_two_at_once_deliver_nothing_twice(
+async def test_two_concurrent_workers_deliver_each_event_once(
     receiver: Receiver, other_receiver: Receiver, pool: Database, settings: Settings, sql: Sql
 ) -> None:
     receivers, gate = (receiver, other_receiver), threading.Event()
@@ -483,39 +485,39 @@ async def test_two_at_once_deliver_nothing_twice(
     assert sql.value("SELECT count(*) FROM webhook_deliveries WHERE status = 'delivered' AND attempts = 1") == 300
 
 
-async def test_an_outage_while_a_receiver_answers_is_waited_out(
+async def test_storing_an_outcome_is_retried_during_an_outage(
     delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_endpoint(sql, receiver.url)
     await emit(pool)
     monkeypatch.setattr(webhook_delivery, "_STORE_RETRY_DELAY", 0.01)
-    settle = deliveries.record_attempt
+    record_attempt = deliveries.record_attempt
     failures = iter([DatabaseUnavailableError()] * 3)
 
-    async def away_at_first(*arguments: Any) -> timedelta | None:  # noqa: ANN401 - passed on
+    async def fail_three_times(*arguments: Any) -> timedelta | None:  # noqa: ANN401 - passed on
         for failure in failures:
             raise failure
-        return await settle(*arguments)
+        return await record_attempt(*arguments)
 
-    monkeypatch.setattr(deliveries, "record_attempt", away_at_first)
+    monkeypatch.setattr(deliveries, "record_attempt", fail_three_times)
     await deliver(delivery)
     assert len(receiver.requests) == 1
     assert outcome(sql)["status"] == "delivered"
 
 
-async def test_a_process_that_was_frozen_posts_nothing_late(
+async def test_a_suspended_process_does_not_post_after_its_lease(
     receiver: Receiver, pool: Database, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_endpoint(sql, receiver.url)
     await emit(pool)
     claim = deliveries.claim
 
-    async def frozen(*arguments: Any, **more: Any) -> Any:  # noqa: ANN401 - passed on
+    async def claim_and_pause(*arguments: Any, **more: Any) -> Any:  # noqa: ANN401 - passed on
         claimed = await claim(*arguments, **more)
         await asyncio.sleep(0.2)
         return claimed
 
-    monkeypatch.setattr(deliveries, "claim", frozen)
+    monkeypatch.setattr(deliveries, "claim", claim_and_pause)
     async with deliverer(pool, max_seconds=0.1) as delivery:
         assert await delivery.deliver_due() == 1
     assert receiver.connections == 0
@@ -527,7 +529,7 @@ async def test_a_process_that_was_frozen_posts_nothing_late(
     assert len(receiver.requests) == 1
 
 
-async def test_a_fault_of_our_own_comes_to_an_end_too(
+async def test_an_unexpected_error_counts_as_a_failed_attempt(
     delivery: WebhookDelivery,
     pool: Database,
     sql: Sql,
@@ -546,7 +548,7 @@ async def test_a_fault_of_our_own_comes_to_an_end_too(
     assert "unexpected error in webhook delivery" in caplog.text
 
 
-async def test_who_stops_lets_those_under_way_end_and_leaves_the_others_to_their_lease(
+async def test_closing_waits_for_running_deliveries_and_leaves_the_rest_to_their_lease(
     receiver: Receiver, pool: Database, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(webhook_delivery, "_RUN_SECONDS", 0.0)

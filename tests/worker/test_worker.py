@@ -1,4 +1,4 @@
-"""Background jobs, in processes of their own where that matters."""
+"""Worker process and its jobs, including the recovery of abandoned turns."""
 
 import asyncio
 import os
@@ -44,11 +44,11 @@ INSERT INTO users (uuid, email, username, password_hash)
 VALUES (gen_random_uuid(), 'ada@example.com', 'ada', '') RETURNING id
 """
 STATUS = "SELECT status FROM chat_messages WHERE role = 'assistant'"
-ALL_SETTLED = "SELECT count(*) = 0 FROM chat_messages WHERE status = 'pending'"
+NONE_PENDING = "SELECT count(*) = 0 FROM chat_messages WHERE status = 'pending'"
 
 
 async def abandon(database: Database, sql: Sql, user: int, count: int) -> list[StartedTurn]:
-    """Make turns, each in a session of its own, whose process is taken for dead."""
+    """Start turns with an expired lease, each in its own session."""
     abandoned = []
     for _ in range(count):
         uuid = uuid4()
@@ -70,7 +70,7 @@ async def abandon(database: Database, sql: Sql, user: int, count: int) -> list[S
     return abandoned
 
 
-def test_the_answer_of_a_killed_process_is_settled_and_its_session_goes_on(
+def test_the_answer_of_a_killed_process_is_interrupted_and_its_session_can_be_used(
     chat: Chat, chat_process: ChatProcess, worker: WorkerProcess, provider: Provider, sql: Sql
 ) -> None:
     session = chat.open()
@@ -91,7 +91,7 @@ def test_the_answer_of_a_killed_process_is_settled_and_its_session_goes_on(
 
 
 def read_and_kill(chat_process: ChatProcess, chat: Chat, provider: Provider, session: str) -> tuple[str, str]:
-    """Read the beginning of a streamed answer and kill its process; give the answer's id and what was seen."""
+    """Read the start of a streamed answer and kill its process; return the answer's id and the text received."""
     provider.script(answers(" ".join(f"word{number}" for number in range(500)), every=0.02))
     server = ChatServer(chat_process.url, chat.user)
     seen: list[Event] = []
@@ -111,14 +111,14 @@ def expire(sql: Sql) -> None:
     sql.do("UPDATE chat_messages SET lease_expires_at = now() WHERE status = 'pending'")
 
 
-def assert_kept(answer: dict[str, Any], seen: str, sql: Sql) -> None:
+def assert_stored(answer: dict[str, Any], seen: str, sql: Sql) -> None:
     assert answer["status"] == "interrupted"
     assert answer["content"].startswith(seen)
     (call,) = sql.rows("SELECT status, completion_tokens, is_estimated FROM llm_calls ORDER BY id LIMIT 1")
     assert call == {"status": "cancelled", "completion_tokens": -(-len(answer["content"]) // 4), "is_estimated": True}
 
 
-def test_what_clients_saw_of_a_killed_processs_answer_is_stored(
+def test_the_published_text_of_a_killed_process_is_stored(
     chat: Chat, chat_process: ChatProcess, settings: Settings, home: Path, provider: Provider, sql: Sql
 ) -> None:
     session = chat.open()
@@ -126,13 +126,13 @@ def test_what_clients_saw_of_a_killed_processs_answer_is_stored(
     expire(sql)
     worker = WorkerProcess(settings, home)
     try:
-        Provider.wait_until(lambda: sql.value(ALL_SETTLED))
+        Provider.wait_until(lambda: sql.value(NONE_PENDING))
     finally:
         worker.stop()
-    assert_kept(chat.request("GET", f"/sessions/{session}").json()["messages"][1], seen, sql)
+    assert_stored(chat.request("GET", f"/sessions/{session}").json()["messages"][1], seen, sql)
 
 
-def test_the_next_question_stores_what_clients_saw_without_waiting_for_the_worker(
+def test_the_next_question_stores_the_published_text_without_the_worker(
     chat: Chat, chat_process: ChatProcess, provider: Provider, sql: Sql
 ) -> None:
     session = chat.open()
@@ -142,10 +142,10 @@ def test_the_next_question_stores_what_clients_saw_without_waiting_for_the_worke
     expire(sql)
     provider.always(answers("Hello."))
     assert chat.ask(session, "And now?")["ai_response"]["content"] == "Hello."
-    assert_kept(chat.request("GET", f"/sessions/{session}").json()["messages"][1], seen, sql)
+    assert_stored(chat.request("GET", f"/sessions/{session}").json()["messages"][1], seen, sql)
 
 
-async def test_an_answer_waits_some_seconds_for_a_text_that_cannot_be_had(pool: Database, sql: Sql) -> None:
+async def test_recovery_waits_some_seconds_for_unavailable_text(pool: Database, sql: Sql) -> None:
     await abandon(pool, sql, sql.value(ADA), 1)
     lease = "UPDATE chat_messages SET lease_expires_at = now() - %s * interval '1 second' WHERE status = 'pending'"
     sql.do(lease, [1])
@@ -156,7 +156,7 @@ async def test_an_answer_waits_some_seconds_for_a_text_that_cannot_be_had(pool: 
     assert sql.value(STATUS) == "interrupted"
 
 
-async def test_an_answer_that_cannot_be_settled_does_not_keep_the_others_waiting(pool: Database, sql: Sql) -> None:
+async def test_an_answer_that_cannot_be_recovered_does_not_block_others(pool: Database, sql: Sql) -> None:
     spoilt, sound = await abandon(pool, sql, sql.value(ADA), 2)
 
     async def published(answer: UUID) -> str:
@@ -166,7 +166,7 @@ async def test_an_answer_that_cannot_be_settled_does_not_keep_the_others_waiting
     assert sql.value("SELECT content FROM chat_messages WHERE uuid = %s", [str(sound.answer_uuid)]) == "Hello"
 
 
-async def test_an_abandoned_answer_keeps_what_was_said_and_the_ledger_what_it_cost(pool: Database, sql: Sql) -> None:
+async def test_recovery_stores_the_published_text_and_an_estimate_in_the_ledger(pool: Database, sql: Sql) -> None:
     (turn,) = await abandon(pool, sql, sql.value(ADA), 1)
     assert await turn_recovery(pool, "Hello Ada, I was about").recover_batch() == 1
     (answer,) = sql.rows(
@@ -216,12 +216,12 @@ async def test_an_abandoned_answer_keeps_what_was_said_and_the_ledger_what_it_co
     assert await turn_recovery(pool).recover_batch() == 0
 
 
-async def test_a_process_that_was_only_slow_changes_nothing_any_more(pool: Database, sql: Sql) -> None:
+async def test_a_slow_process_cannot_complete_a_recovered_turn(pool: Database, sql: Sql) -> None:
     user = sql.value(ADA)
     (turn,) = await abandon(pool, sql, user, 1)
     await turn_recovery(pool, "Half").recover_batch()
     late = Answer(content="Whole", status="complete", meta={}, tokens_used=3, processing_time_ms=4)
-    # It made a second attempt, of which nobody knew: what was estimated stands for both.
+    # The process made a second attempt that recovery did not know of: the estimate remains.
     calls = [LedgerEntry(n, "m", "m", False, "ok", None, 1, 2, False, 4) for n in (1, 2)]  # noqa: FBT003 - as its fields say
     async with pool.autocommit() as connection:
         assert await turns.complete_turn(connection, turn, late, user_id=user, calls=calls) is None
@@ -229,7 +229,7 @@ async def test_a_process_that_was_only_slow_changes_nothing_any_more(pool: Datab
     assert sql.value("SELECT count(*) FROM llm_calls") == 1
 
 
-async def test_a_turn_whose_lease_runs_is_left_alone(pool: Database, sql: Sql) -> None:
+async def test_a_turn_with_a_valid_lease_is_not_recovered(pool: Database, sql: Sql) -> None:
     alive, _ = await abandon(pool, sql, sql.value(ADA), 2)
     sql.do(
         "UPDATE chat_messages SET lease_expires_at = now() + interval '1 minute' WHERE uuid = %s", [alive.answer_uuid]
@@ -238,7 +238,7 @@ async def test_a_turn_whose_lease_runs_is_left_alone(pool: Database, sql: Sql) -
     assert sql.value("SELECT status FROM chat_messages WHERE uuid = %s", [alive.answer_uuid]) == "pending"
 
 
-async def test_a_lease_that_is_renewed_at_the_last_moment_holds(pool: Database, sql: Sql) -> None:
+async def test_a_lease_renewed_during_recovery_is_respected(pool: Database, sql: Sql) -> None:
     await abandon(pool, sql, sql.value(ADA), 1)
 
     async def published(_answer: UUID) -> str:
@@ -251,7 +251,7 @@ async def test_a_lease_that_is_renewed_at_the_last_moment_holds(pool: Database, 
     assert sql.value("SELECT count(*) FROM llm_calls") == 0
 
 
-async def test_just_after_an_outage_a_lease_that_is_over_proves_nothing(
+async def test_expired_leases_are_ignored_just_after_an_outage(
     pool: Database, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (turn,) = await abandon(pool, sql, sql.value(ADA), 1)
@@ -263,7 +263,7 @@ async def test_just_after_an_outage_a_lease_that_is_over_proves_nothing(
     assert await turn_recovery(pool).recover_batch() == 0
     assert not await turn_recovery(pool).recover_in_session(**mine)
     assert sql.value(STATUS) == "pending"
-    # It is the end of the outage that counts, and not its beginning.
+    # The time since the end of the outage counts.
     monkeypatch.setattr("app.chat.turns.recovery._LEASE_RENEWAL_SECONDS", 0.3)
     assert await turn_recovery(pool).recover_batch() == 0
     await asyncio.sleep(0.4)
@@ -271,13 +271,13 @@ async def test_just_after_an_outage_a_lease_that_is_over_proves_nothing(
     assert sql.value(STATUS) == "interrupted"
 
 
-async def test_two_workers_at_once_settle_each_answer_once(
+async def test_two_concurrent_workers_recover_each_answer_once(
     pool: Database, sql: Sql, settings: Settings, home: Path
 ) -> None:
     await abandon(pool, sql, sql.value(ADA), 120)
     workers = [WorkerProcess(settings, home, f"worker-{number}") for number in range(2)]
     try:
-        Provider.wait_until(lambda: sql.value(ALL_SETTLED))
+        Provider.wait_until(lambda: sql.value(NONE_PENDING))
         Provider.wait_until(lambda: sum(worker.settled() for worker in workers) >= 120)
         assert sum(worker.settled() for worker in workers) == 120
     finally:
@@ -286,7 +286,7 @@ async def test_two_workers_at_once_settle_each_answer_once(
     assert sql.value("SELECT count(*) FROM llm_calls") == 120
 
 
-async def test_settling_and_erasing_at_once_never_wait_for_each_other_in_a_circle(pool: Database, sql: Sql) -> None:
+async def test_concurrent_recovery_and_erasure_do_not_deadlock(pool: Database, sql: Sql) -> None:
     async def remove(table: type[User | ChatSession], key: int) -> None:
         async with pool.transaction() as transaction:
             await transaction.execute(delete(table).where(table.id == key))
@@ -304,20 +304,20 @@ async def test_settling_and_erasing_at_once_never_wait_for_each_other_in_a_circl
     assert sql.value("SELECT count(*) FROM chat_messages") == 0
 
 
-async def test_an_account_that_is_being_erased_gets_no_more_into_the_ledger(pool: Database, sql: Sql) -> None:
+async def test_recovery_adds_no_ledger_rows_for_an_account_being_erased(pool: Database, sql: Sql) -> None:
     user = sql.value(ADA)
     await abandon(pool, sql, user, 1)
     async with pool.transaction() as transaction:
         await transaction.execute(select(User.id).where(User.id == user).with_for_update())
-        settling = asyncio.create_task(turn_recovery(pool).recover_batch())
-        await asyncio.wait({settling}, timeout=0.3)
+        recovery = asyncio.create_task(turn_recovery(pool).recover_batch())
+        await asyncio.wait({recovery}, timeout=0.3)
         await transaction.execute(update(LlmCall).values(user_id=None))
         await transaction.execute(delete(User).where(User.id == user))
-    assert await settling == 0
+    assert await recovery == 0
     assert sql.value("SELECT count(*) FROM llm_calls WHERE user_id IS NOT NULL") == 0
 
 
-def test_a_worker_tells_of_itself_and_of_its_jobs_and_takes_leave(worker: WorkerProcess, sql: Sql) -> None:
+def test_a_worker_registers_reports_its_jobs_and_removes_itself(worker: WorkerProcess, sql: Sql) -> None:
     worker.wait_for("worker started")
     Provider.wait_until(lambda: sql.value("SELECT count(*) FROM service_instances WHERE service = 'worker'") == 1)
     worker.process.terminate()
@@ -328,9 +328,7 @@ def test_a_worker_tells_of_itself_and_of_its_jobs_and_takes_leave(worker: Worker
     assert {(row["done"], row["failures"]) for row in jobs} == {(True, 0)}
 
 
-def test_a_worker_deletes_sessions_for_as_long_unused_as_the_settings_say(
-    settings: Settings, home: Path, sql: Sql
-) -> None:
+def test_a_worker_deletes_sessions_after_the_configured_age(settings: Settings, home: Path, sql: Sql) -> None:
     sql.do(
         "INSERT INTO chat_sessions (uuid, user_id, title, updated_at) SELECT gen_random_uuid(), %s, days::text,"
         " now() - days * interval '1 day' FROM generate_series(0, 4) AS days",
@@ -345,7 +343,7 @@ def test_a_worker_deletes_sessions_for_as_long_unused_as_the_settings_say(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_worker_that_is_told_to_stop_ends_in_good_order(worker: WorkerProcess, number: signal.Signals) -> None:
+def test_a_worker_shuts_down_cleanly_on_a_signal(worker: WorkerProcess, number: signal.Signals) -> None:
     worker.wait_for("worker started")
     worker.process.send_signal(number)
     Provider.wait_until(lambda: worker.exit_code() is not None)
@@ -353,7 +351,7 @@ def test_a_worker_that_is_told_to_stop_ends_in_good_order(worker: WorkerProcess,
     assert worker.log_lines()[-1]["message"] == "worker stopped"
 
 
-def test_a_worker_refuses_a_schema_that_is_behind(settings: Settings, empty_database_url: str) -> None:
+def test_a_worker_does_not_start_on_an_outdated_schema(settings: Settings, empty_database_url: str) -> None:
     migrations.upgrade(empty_database_url)
     command.downgrade(migrations.alembic_config(empty_database_url), "-1")
     ended = subprocess.run(
@@ -370,7 +368,7 @@ def test_a_worker_refuses_a_schema_that_is_behind(settings: Settings, empty_data
     assert "Traceback" not in ended.stderr
 
 
-def test_a_worker_starts_without_langgraph_and_the_models_client() -> None:
+def test_a_worker_imports_neither_langgraph_nor_the_model_client() -> None:
     code = "import sys, app.worker.__main__; print(sorted({'langgraph', 'openai', 'fastapi'} & sys.modules.keys()))"
     ended = subprocess.run(
         [sys.executable, "-c", code],
@@ -384,7 +382,7 @@ def test_a_worker_starts_without_langgraph_and_the_models_client() -> None:
     assert ended.stdout == "[]\n"
 
 
-# Rows that are over by so many seconds.
+# Insertions of rows that expired up to this many seconds ago.
 PURGED = {
     "idempotency keys": """
         INSERT INTO idempotency_keys (user_id, route, key, fingerprint, lease_expires_at, expires_at)
@@ -423,7 +421,7 @@ PURGED = {
 
 
 @pytest.mark.parametrize("what", PURGED)
-async def test_what_is_long_over_is_removed_in_batches_and_the_rest_stays(
+async def test_expired_rows_are_purged_in_batches(
     pool: Database, sql: Sql, settings: Settings, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     monkeypatch.setattr(scheduler, "_BATCH_SIZE", 2)

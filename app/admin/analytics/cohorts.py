@@ -1,4 +1,4 @@
-"""Who came back."""
+"""Cohort retention report."""
 
 from app.admin.analytics.report_fields import report_fields, share
 from app.admin.analytics.time_ranges import TimeRange
@@ -12,28 +12,28 @@ from app.database.repositories.analytics.cohorts import CohortActivity
 _MAX_COHORTS = 60
 
 
-async def retention_report(database: Database, query: RetentionQuery, span: TimeRange) -> RetentionReport:
-    """Return how many of those who registered in the same week or month were active then, and in each later one.
+async def get_retention_report(database: Database, query: RetentionQuery, span: TimeRange) -> RetentionReport:
+    """Return the activity of each weekly or monthly cohort in its own period and in each later one.
 
-    The first cohort is a whole one: the range begins with it.
+    The range is extended to the start of its first week or month, so that the first cohort is complete.
 
     Raises:
-        InvalidFieldError: there would be too many cohorts.
+        InvalidFieldError: the range contains more than `_MAX_COHORTS` cohorts.
 
     """
-    span = span.from_beginning_of(query.cohort)
+    span = span.extended_to_start_of(query.cohort)
     edges = span.edges(query.cohort)
     if len(edges) > _MAX_COHORTS + 1:
         raise InvalidFieldError(
             "query.cohort", "too_many_cohorts", f"must not make more than {_MAX_COHORTS} cohorts of the range"
         )
     async with database.read_only() as session:
-        found = {(row.cohort, row.period): row for row in await cohorts.read_activity(session, edges)}
+        activity = {(row.cohort, row.period): row for row in await cohorts.read_activity(session, edges)}
     buckets = span.local_buckets(edges)
     rows = []
     for cohort, (start, end) in enumerate(buckets):
         for period in range(cohort, len(buckets)):
-            row = found.get((cohort, period), CohortActivity(cohort, period, 0, 0))
+            row = activity.get((cohort, period), CohortActivity(cohort, period, 0, 0))
             rows.append(
                 RetentionRow(
                     cohort_start=start,

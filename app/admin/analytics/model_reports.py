@@ -1,4 +1,4 @@
-"""How models did: what they were asked, how long they took, how they failed."""
+"""Reports by model: usage, latency percentiles and errors."""
 
 from typing import Any
 
@@ -29,58 +29,58 @@ from app.database.repositories.analytics.usage_reports import order_value
 _ALL = LatencyGroup(None, None)
 
 
-async def model_report(database: Database, query: ListQuery, span: TimeRange) -> ModelReport:
-    """Return what each model did."""
+async def get_model_report(database: Database, query: ListQuery, span: TimeRange) -> ModelReport:
+    """Return the usage and latency percentiles of each model."""
     async with database.read_only() as session:
         models = await usage_reports.usage_by_model(session, span.start, span.end)
-        # A little later, and so perhaps of an answer more.
+        # A second statement: it may include answers that finished since the first one.
         times = await latency_percentiles.percentiles_by_bucket(session, [span.start, span.end], by_model=True)
-    first = sorted(models, key=lambda model: (-order_value(query.order, models[model]), model))
+    ordered = sorted(models, key=lambda model: (-order_value(query.order, models[model]), model))
     rows = [
         ModelRow(
             model=model,
             error_rate=share(models[model].calls_failed, models[model].calls),
             **usage_fields(models[model]) | {"turns_failed": None},
-            **_percentiles(times.get(LatencyGroup(0, model), {})),
+            **_percentile_fields(times.get(LatencyGroup(0, model), {})),
         )
-        for model in first
+        for model in ordered
     ]
     totals = UsageFigures(**usage_fields(sum_metrics(models.values())))
     return ModelReport(**report_fields(span), totals=totals, rows=rows)
 
 
-async def latency_report(database: Database, query: LatencyQuery, span: TimeRange) -> LatencyReport:
-    """Return how long models took in each bucket, all of them together or each.
+async def get_latency_report(database: Database, query: LatencyQuery, span: TimeRange) -> LatencyReport:
+    """Return the latency percentiles of each bucket, over all models or by model.
 
     Raises:
-        InvalidFieldError: there would be too many buckets or rows.
+        InvalidFieldError: the report would have too many buckets or rows.
 
     """
     edges = span.edges(query.bucket)
     by_model = query.group_by == "model"
     async with database.read_only() as session:
         times = await latency_percentiles.percentiles_by_bucket(session, edges, by_model=by_model)
-    models = sorted({place.model for place in times if place.model is not None}) if by_model else [None]
+    models = sorted({group.model for group in times if group.model is not None}) if by_model else [None]
     if (len(edges) - 1) * len(models) > MAX_ROWS:
         raise InvalidFieldError(
             "query.bucket", "too_many_rows", f"must not make more than {MAX_ROWS} rows of models and buckets"
         )
     rows = [
-        LatencyRow(start=start, end=end, model=model, **_counts(measured), **_percentiles(measured))
+        LatencyRow(start=start, end=end, model=model, **_count_fields(measured), **_percentile_fields(measured))
         for number, (start, end) in enumerate(span.local_buckets(edges))
         for model in models
         for measured in (times.get(LatencyGroup(number, model), {}),)
     ]
-    totals = Percentiles(**_percentiles(times.get(_ALL, {})))
+    totals = Percentiles(**_percentile_fields(times.get(_ALL, {})))
     return LatencyReport(**report_fields(span), bucket=query.bucket, group_by=query.group_by, totals=totals, rows=rows)
 
 
-async def error_report(database: Database, span: TimeRange) -> ErrorReport:
-    """Return how often each model failed in which way."""
+async def get_error_report(database: Database, span: TimeRange) -> ErrorReport:
+    """Return the number of failed calls by model and error code."""
     async with database.read_only() as session:
-        found = await usage_reports.error_counts(session, span.start, span.end)
-    calls = {model: count for model, code, count in found if code is None}
-    failed = [(model, code, count) for model, code, count in found if code is not None]
+        counts = await usage_reports.error_counts(session, span.start, span.end)
+    calls = {model: count for model, code, count in counts if code is None}
+    failed = [(model, code, count) for model, code, count in counts if code is not None]
     rows = [
         ErrorRow(model=model, error_code=code, calls=count, share=share(count, calls.get(model, 0)))
         for model, code, count in sorted(failed, key=lambda row: (-row[2], row[:2]))
@@ -95,14 +95,14 @@ async def error_report(database: Database, span: TimeRange) -> ErrorReport:
     )
 
 
-def _counts(measured: LatencyMeasurements) -> dict[str, int]:
+def _count_fields(measured: LatencyMeasurements) -> dict[str, int]:
     return {
         "calls": measured.get("latencies", LatencyPercentiles()).count,
         "streams": measured.get("first_tokens", LatencyPercentiles()).count,
     }
 
 
-def _percentiles(measured: LatencyMeasurements) -> dict[str, Any]:
+def _percentile_fields(measured: LatencyMeasurements) -> dict[str, Any]:
     """Return the fields of `Percentiles`."""
     fields = {
         "latency": measured.get("latencies", LatencyPercentiles()),

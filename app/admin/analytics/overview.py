@@ -1,4 +1,4 @@
-"""The whole system in figures."""
+"""Overview report: totals of all time, of a period and of the one before it."""
 
 from app.admin.analytics.report_fields import rate_fields, report_fields, share, usage_fields
 from app.admin.analytics.time_ranges import TimeRange
@@ -17,10 +17,10 @@ from app.database.repositories.analytics.overview import PeriodTotals
 
 
 async def get_overview(database: Database, span: TimeRange) -> Overview:
-    """Count everything there is, and compare a period with the one before it."""
-    before = span.before()
+    """Return the totals of all time, of a period, and of the previous period of the same length."""
+    previous = span.previous()
     async with database.read_only() as session:
-        counts = await overview.read_totals(session, before.start, span.start, span.end)
+        counts = await overview.read_totals(session, previous.start, span.start, span.end)
     all_time = counts.usage
     return Overview(
         generated_at=counts.generated_at,
@@ -44,12 +44,12 @@ async def get_overview(database: Database, span: TimeRange) -> Overview:
             prompt=all_time.prompt_tokens, completion=all_time.completion_tokens, total=all_time.total_tokens
         ),
         cost_usd=all_time.cost_usd,
-        period=_figures(span, counts.later),
-        previous=_figures(before, counts.earlier),
+        period=_period_figures(span, counts.later),
+        previous=_period_figures(previous, counts.earlier),
     )
 
 
-def _figures(span: TimeRange, period: PeriodTotals) -> PeriodFigures:
+def _period_figures(span: TimeRange, period: PeriodTotals) -> PeriodFigures:
     return PeriodFigures(
         **report_fields(span),
         users_registered=period.users_registered,
@@ -61,7 +61,7 @@ def _figures(span: TimeRange, period: PeriodTotals) -> PeriodFigures:
     )
 
 
-def overview_rows(shown: Overview) -> list[OverviewRow]:
-    """Return the figures of the two periods, a row each."""
-    period, previous = (each.model_dump(mode="json", by_alias=True) for each in (shown.period, shown.previous))
+def overview_rows(report: Overview) -> list[OverviewRow]:
+    """Return one row for each figure, with its values in the two periods."""
+    period, previous = (each.model_dump(mode="json", by_alias=True) for each in (report.period, report.previous))
     return [OverviewRow(figure=name, period=period[name], previous=previous[name]) for name in period]

@@ -1,4 +1,4 @@
-"""What all reports say in the same way."""
+"""Response fields that all reports share."""
 
 from typing import Any
 
@@ -11,20 +11,20 @@ def report_fields(span: TimeRange) -> dict[str, Any]:
     return {"from_": span.local(span.start), "to": span.local(span.end), "timezone": span.zone.key}
 
 
-def usage_fields(figures: UsageMetrics) -> dict[str, Any]:
+def usage_fields(metrics: UsageMetrics) -> dict[str, Any]:
     """Return the fields of `UsageFigures`."""
-    return figures._asdict() | {"total_tokens": figures.total_tokens}
+    return metrics._asdict() | {"total_tokens": metrics.total_tokens}
 
 
-def rate_fields(figures: UsageMetrics) -> dict[str, Any]:
+def rate_fields(metrics: UsageMetrics) -> dict[str, Any]:
     """Return the fields of `TurnRates`."""
     return {
-        "error_rate": share(figures.turns_failed, figures.turns),
-        "fallback_rate": share(figures.turns_by_fallback, figures.turns),
-        "cache_hit_rate": share(figures.turns_cached, figures.turns),
+        "error_rate": share(metrics.turns_failed, metrics.turns),
+        "fallback_rate": share(metrics.turns_by_fallback, metrics.turns),
+        "cache_hit_rate": share(metrics.turns_cached, metrics.turns),
     }
 
 
 def share(part: int, whole: int) -> float:
-    """Return a part of the whole, from 0 to 1; 0 where there is no whole."""
+    """Return `part` divided by `whole`, rounded to 4 digits; 0 if `whole` is 0."""
     return round(part / whole, 4) if whole else 0.0

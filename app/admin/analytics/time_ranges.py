@@ -1,4 +1,4 @@
-"""Which time figures are asked for, and how the clocks of a time zone cut it into hours, days, weeks and months."""
+"""Time ranges of reports, and their buckets: hours, days, weeks and months in a time zone."""
 
 from calendar import monthrange
 from collections.abc import Iterator
@@ -13,30 +13,32 @@ from app.core.exceptions import InvalidFieldError
 Bucket = Literal["hour", "day", "week", "month"]
 
 QUARTER = timedelta(minutes=15)
-"""What figures are summed up by: every hour of every time zone begins with one."""
+"""Granularity of the roll-ups. Hours start at a quarter-hour in every time zone."""
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+"""Bounds of the start and the end of a range."""
 MAX_BUCKETS = 1000
+"""Maximum number of buckets in a report."""
 MAX_ROWS = 11_000
-"""As many as those buckets of ten groups and of what is in none."""
+"""Maximum number of rows in a report: `MAX_BUCKETS` buckets of ten groups and the remainder."""
 _DEFAULT_LENGTH = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """A half-open stretch of time, from quarter hour to quarter hour, in UTC."""
+    """Half-open time range in UTC. Both ends are full quarter-hours."""
 
     start: datetime
     end: datetime
     zone: ZoneInfo
-    """By whose clocks days and weeks begin."""
+    """Time zone in which days, weeks and months start."""
 
     @classmethod
     def of(cls, start: datetime | None, end: datetime | None, zone: ZoneInfo, *, now: datetime) -> Self:
-        """Complete what was asked for: without an end up to the quarter hour that is not over yet, 30 days long.
+        """Return the range with defaults: it ends with the current quarter-hour and starts 30 days before its end.
 
         Raises:
-            InvalidFieldError: it would end before it begins.
+            InvalidFieldError: the start is not before the end.
 
         """
         end = (end or start_of_quarter(now) + QUARTER).astimezone(UTC)
@@ -45,58 +47,58 @@ class TimeRange:
             raise InvalidFieldError("query.from", "range", "must be before `to`")
         return cls(start, end, zone)
 
-    def before(self) -> Self:
-        """Return the range of the same length that ends where this one begins."""
+    def previous(self) -> Self:
+        """Return the range of the same length that ends where this one starts."""
         return type(self)(self.start - (self.end - self.start), self.start, self.zone)
 
-    def from_beginning_of(self, bucket: Literal["week", "month"]) -> Self:
-        """Return the range with its first week or month made whole."""
+    def extended_to_start_of(self, bucket: Literal["week", "month"]) -> Self:
+        """Return the range with its start moved back to the start of its week or month."""
         start = self.local(self.start)
         days_into = start.weekday() if bucket == "week" else start.day - 1
         return type(self)(_midnight(start, -days_into), self.end, self.zone)
 
     def local(self, moment: datetime) -> datetime:
-        """Return the moment by the clocks of the zone."""
+        """Return the moment in the time zone of the range."""
         return moment.astimezone(self.zone)
 
     def edges(self, bucket: Bucket) -> list[datetime]:
-        """Return where buckets begin, and last where the range ends. The first and the last may be cut short.
+        """Return the starts of the buckets, followed by the end of the range. The first and last may be partial.
 
-        Days are those of the calendar: 23 or 25 hours long when clocks change. Weeks begin on Monday.
+        Days are calendar days, with 23 or 25 hours when clocks change. Weeks start on Monday.
 
         Raises:
-            InvalidFieldError: there are too many.
+            InvalidFieldError: there are more than `MAX_BUCKETS` buckets.
 
         """
-        edges = list(self._beginnings(bucket))
+        edges = list(self._bucket_starts(bucket))
         if len(edges) > MAX_BUCKETS:
             raise InvalidFieldError(
-                "query.bucket", "too_many_buckets", f"must not cut the range into more than {MAX_BUCKETS} pieces"
+                "query.bucket", "too_many_buckets", f"must not divide the range into more than {MAX_BUCKETS} buckets"
             )
         return [*edges, self.end]
 
     def local_buckets(self, edges: list[datetime]) -> list[tuple[datetime, datetime]]:
-        """Return beginning and end of each bucket, by the clocks of the zone."""
+        """Return the start and the end of each bucket in the time zone of the range."""
         return list(pairwise(map(self.local, edges)))
 
-    def _beginnings(self, bucket: Bucket) -> Iterator[datetime]:
+    def _bucket_starts(self, bucket: Bucket) -> Iterator[datetime]:
         edge = self.start
         for _ in range(MAX_BUCKETS + 1):
             if edge >= self.end:
                 return
             yield edge
-            edge = _after(edge.astimezone(self.zone), bucket)
+            edge = _next_start(edge.astimezone(self.zone), bucket)
 
 
 def start_of_quarter(moment: datetime) -> datetime:
-    """Return the beginning of the quarter hour."""
+    """Return the start of the quarter-hour that contains `moment`."""
     return moment - (moment - EARLIEST) % QUARTER
 
 
-def _after(local: datetime, bucket: Bucket) -> datetime:
+def _next_start(local: datetime, bucket: Bucket) -> datetime:
     match bucket:
         case "hour":
-            # Of real time: clocks are changed when an hour of theirs is over.
+            # In UTC, because local time is ambiguous when clocks change. They change at a full local hour.
             return local.astimezone(UTC) + timedelta(minutes=60 - local.minute)
         case "day":
             return _midnight(local, 1)
@@ -107,5 +109,5 @@ def _after(local: datetime, bucket: Bucket) -> datetime:
 
 
 def _midnight(local: datetime, days: int) -> datetime:
-    # Where clocks skip midnight, this is the moment at which they do; where they show it twice, the first time.
+    # If a clock change skips midnight, the result is the moment of the change; if midnight occurs twice, the first one.
     return datetime.combine(local.date() + timedelta(days=days), time.min, local.tzinfo).astimezone(UTC)

@@ -1,4 +1,4 @@
-"""What was used: by time, by model and by account."""
+"""Usage reports by time, model and account."""
 
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -16,19 +16,19 @@ from app.database.repositories.analytics.report_columns import UsageMetrics, sum
 from app.database.repositories.analytics.usage_reports import BucketUsage, Group, Order, order_value
 
 Buckets = Mapping[int, UsageMetrics]
-"""Figures by the number of the bucket, where there are any."""
+"""Metrics by index of the bucket. Buckets without usage are left out."""
 
 _UNGROUPED = Group(None)
-"""Everybody or, beside groups, whatever is in none of them."""
-_LONGEST = 30.0
-"""Seconds that reading all accounts may take."""
+"""All usage or, beside other groups, the remainder."""
+_READ_TIMEOUT = 30.0
+"""Timeout of reading all accounts in seconds."""
 
 
-async def usage_report(database: Database, query: UsageQuery, span: TimeRange) -> UsageReport:
-    """Return what was used in each bucket, by everybody or by those groups that used most.
+async def get_usage_report(database: Database, query: UsageQuery, span: TimeRange) -> UsageReport:
+    """Return the usage in each bucket, in total or by the groups with the most usage and the remainder.
 
     Raises:
-        InvalidFieldError: there would be too many buckets or rows.
+        InvalidFieldError: the report would have too many buckets or rows.
 
     """
     edges = span.edges(query.bucket)
@@ -37,10 +37,10 @@ async def usage_report(database: Database, query: UsageQuery, span: TimeRange) -
             "query.limit", "too_many_rows", f"must not make more than {MAX_ROWS} rows of groups and buckets"
         )
     async with database.read_only() as session:
-        cells = await usage_reports.usage_by_bucket(
+        bucket_usage = await usage_reports.usage_by_bucket(
             session, edges, query.group_by, order=query.order, limit=query.limit
         )
-    everybody, groups = _sorted_out(cells, query)
+    all_usage, groups = _split_by_group(bucket_usage, query)
     unknown = {"turns_failed": None} if query.group_by == "model" else {}
     rows = [
         UsageRow(
@@ -53,67 +53,68 @@ async def usage_report(database: Database, query: UsageQuery, span: TimeRange) -
         for number, (start, end) in enumerate(span.local_buckets(edges))
         for group, buckets in groups.items()
     ]
-    totals = UsageFigures(**usage_fields(sum_metrics(everybody.values())))
+    totals = UsageFigures(**usage_fields(sum_metrics(all_usage.values())))
     return UsageReport(**report_fields(span), bucket=query.bucket, group_by=query.group_by, totals=totals, rows=rows)
 
 
-async def user_report(database: Database, query: TopQuery, span: TimeRange) -> UserReport:
-    """Return what was used by the accounts that used most, and by all others together."""
-    found = [item async for item in _users(database, span, query.order, limit=query.limit)]
-    (_, everybody), *users = found
-    rows = [_user_row(group, figures) for group, figures in users]
-    return UserReport(**report_fields(span), totals=UsageFigures(**usage_fields(everybody)), rows=rows)
+async def get_user_report(database: Database, query: TopQuery, span: TimeRange) -> UserReport:
+    """Return the usage of the accounts with the most usage, and that of all others in one row."""
+    items = [item async for item in _stream_users(database, span, query.order, limit=query.limit)]
+    (_, all_usage), *users = items
+    rows = [_user_row(group, metrics) for group, metrics in users]
+    return UserReport(**report_fields(span), totals=UsageFigures(**usage_fields(all_usage)), rows=rows)
 
 
-async def all_user_rows(database: Database, order: Order, span: TimeRange) -> AsyncGenerator[UserRow]:
-    """Give what each account used, and at last all that have been erased, as `user_report` does."""
-    async with aclosing(_users(database, span, order, limit=None)) as found:
-        await anext(found)
-        async for group, figures in found:
-            yield _user_row(group, figures)
+async def stream_user_rows(database: Database, order: Order, span: TimeRange) -> AsyncGenerator[UserRow]:
+    """Yield the rows of `get_user_report` for all accounts, and a last one for the remainder (erased accounts)."""
+    async with aclosing(_stream_users(database, span, order, limit=None)) as items:
+        await anext(items)
+        async for group, metrics in items:
+            yield _user_row(group, metrics)
 
 
-async def _users(
+async def _stream_users(
     database: Database, span: TimeRange, order: Order, *, limit: int | None
 ) -> AsyncGenerator[tuple[Group, UsageMetrics]]:
-    """Give everybody's figures, those of accounts, and those of whoever is left."""
-    async with database.transaction(max_seconds=_LONGEST) as session:
-        left: UsageMetrics | None = None
-        async for group, figures in usage_reports.stream_usage_by_user(
+    """Yield the total, each account, and the remainder if it contains calls."""
+    async with database.transaction(max_seconds=_READ_TIMEOUT) as session:
+        remainder: UsageMetrics | None = None
+        async for group, metrics in usage_reports.stream_usage_by_user(
             session, span.start, span.end, order=order, limit=limit
         ):
-            left = figures if left is None else left.without(figures)
-            yield group, figures
-    if left is not None and left.calls:
-        yield _UNGROUPED, left
+            remainder = metrics if remainder is None else remainder.minus(metrics)
+            yield group, metrics
+    if remainder is not None and remainder.calls:
+        yield _UNGROUPED, remainder
 
 
-def _user_row(group: Group, figures: UsageMetrics) -> UserRow:
+def _user_row(group: Group, metrics: UsageMetrics) -> UserRow:
     user_id = UUID(group.key) if group.key else None
-    return UserRow(user_id=user_id, username=group.name, **usage_fields(figures), **rate_fields(figures))
+    return UserRow(user_id=user_id, username=group.name, **usage_fields(metrics), **rate_fields(metrics))
 
 
-def _sorted_out(cells: list[BucketUsage], query: UsageQuery) -> tuple[Buckets, dict[Group, Buckets]]:
-    """Return everybody's figures, and those of the groups that are shown, largest first."""
+def _split_by_group(bucket_usage: list[BucketUsage], query: UsageQuery) -> tuple[Buckets, dict[Group, Buckets]]:
+    """Return the total by bucket, and the groups of the report, largest first, with the remainder last."""
     groups: dict[Group, dict[int, UsageMetrics]] = defaultdict(dict)
-    for cell in cells:
-        groups[cell.group][cell.bucket] = cell.figures
-    everybody: Buckets = groups.pop(_UNGROUPED, {})
+    for row in bucket_usage:
+        groups[row.group][row.bucket] = row.metrics
+    all_usage: Buckets = groups.pop(_UNGROUPED, {})
     if query.group_by == "none":
-        return everybody, {_UNGROUPED: everybody}
+        return all_usage, {_UNGROUPED: all_usage}
     if query.group_by == "model":
-        everybody = _merged(groups.values())
-    amounts = {group: order_value(query.order, sum_metrics(buckets.values())) for group, buckets in groups.items()}
-    first = sorted(groups, key=lambda group: (-amounts[group], group.key))[: query.limit]
-    shown: dict[Group, Buckets] = {group: groups[group] for group in first}
-    listed = _merged(shown.values())
-    others = {number: figures.without(listed.get(number, UsageMetrics())) for number, figures in everybody.items()}
-    return everybody, shown | ({_UNGROUPED: others} if any(figures.calls for figures in others.values()) else {})
+        all_usage = _sum_buckets(groups.values())
+    order_values = {group: order_value(query.order, sum_metrics(buckets.values())) for group, buckets in groups.items()}
+    top_keys = sorted(groups, key=lambda group: (-order_values[group], group.key))[: query.limit]
+    top: dict[Group, Buckets] = {group: groups[group] for group in top_keys}
+    top_usage = _sum_buckets(top.values())
+    remainder = {number: metrics.minus(top_usage.get(number, UsageMetrics())) for number, metrics in all_usage.items()}
+    return all_usage, top | ({_UNGROUPED: remainder} if any(metrics.calls for metrics in remainder.values()) else {})
 
 
-def _merged(groups: Iterable[Buckets]) -> Buckets:
+def _sum_buckets(groups: Iterable[Buckets]) -> Buckets:
+    """Return the sum of the groups in each bucket."""
     parts: dict[int, list[UsageMetrics]] = defaultdict(list)
     for buckets in groups:
-        for number, figures in buckets.items():
-            parts[number].append(figures)
-    return {number: sum_metrics(of_bucket) for number, of_bucket in parts.items()}
+        for number, metrics in buckets.items():
+            parts[number].append(metrics)
+    return {number: sum_metrics(metrics) for number, metrics in parts.items()}

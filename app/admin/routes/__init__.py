@@ -1,4 +1,4 @@
-"""HTTP of the admin service, a module for each topic. Every route is for admins only."""
+"""Routes of the admin service, one module for each topic. All routes require an admin."""
 
 from fastapi import APIRouter
 

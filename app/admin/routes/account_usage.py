@@ -1,4 +1,4 @@
-"""What single accounts do."""
+"""Route of the usage of a single account."""
 
 from uuid import UUID
 
@@ -14,5 +14,5 @@ router = APIRouter()
 
 @router.get("/users/{user_id}/usage", responses=responses(404, 422))
 async def get_user_usage(user_id: UUID, _admin: AdminUser, transaction: SessionDep) -> UserUsage:
-    """Return what an account has used today, this month and in all, up to this moment."""
+    """Return the usage of an account today, this month and in total."""
     return await account_usage.get_user_usage(transaction, user_id)

@@ -1,4 +1,4 @@
-"""Who did what."""
+"""Routes of the audit log."""
 
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ router = APIRouter(prefix="/audit", responses=responses(422))
 _MEDIA_TYPES = {"csv": "text/csv; charset=utf-8; header=present", "jsonl": "application/jsonl"}
 _FILE: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "A file with the fields of an entry, newest first. A transfer that breaks off is not all of it.",
+        "description": "File with one entry per row, newest first. If the transfer is aborted, the file is incomplete.",
         "content": {
             media_type.partition(";")[0]: {"schema": {"type": "string"}} for media_type in _MEDIA_TYPES.values()
         },
@@ -27,7 +27,7 @@ _FILE: dict[int | str, dict[str, Any]] = {
 async def search_audit_log(
     query: Annotated[AuditQuery, Query()], _admin: AdminUser, transaction: SessionDep
 ) -> AuditPage:
-    """Look for entries of the audit log, newest first."""
+    """Search the audit log, newest entries first."""
     return await audit.search_audit_log(transaction, query)
 
 
@@ -35,7 +35,7 @@ async def search_audit_log(
 async def export_audit_log(
     query: Annotated[AuditExportQuery, Query()], admin: AdminUser, database: DatabaseDep, origin: RequestOriginDep
 ) -> StreamingResponse:
-    """Return all entries that are looked for, as a file to save. That somebody did is an entry too."""
+    """Export all matching entries as a file. The export itself is recorded in the audit log."""
     return StreamingResponse(
         await audit.export_entries(database, admin, query, origin),
         media_type=_MEDIA_TYPES[query.format],

@@ -1,4 +1,4 @@
-"""The analytics as files, with the same figures."""
+"""Routes of the analytics reports as CSV files."""
 
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
@@ -25,9 +25,9 @@ from app.http.errors import responses
 
 _FILE: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "RFC 4180, in UTF-8: the names of the fields, and the rows of the report.",
+        "description": "CSV file (RFC 4180) in UTF-8: a header with the field names, and the rows of the report.",
         "content": {"text/csv": {"schema": {"type": "string"}}},
-        "headers": {"Content-Disposition": {"description": "The name of the file.", "schema": {"type": "string"}}},
+        "headers": {"Content-Disposition": {"description": "Name of the file.", "schema": {"type": "string"}}},
     }
 }
 
@@ -38,10 +38,10 @@ router = APIRouter(prefix="/reports", default_response_class=StreamingResponse, 
 async def get_overview_file(
     query: Annotated[RangeQuery, Query()], _admin: AdminUser, database: DatabaseDep
 ) -> StreamingResponse:
-    """Return the figures of a period and of the one before it, a line each."""
+    """Return the totals of a period and of the one before it, one figure per line."""
     span = query.range(datetime.now(UTC))
     rows = overview.overview_rows(await overview.get_overview(database, span))
-    return await _file("overview", span, OverviewRow, iterate_rows(rows))
+    return await _csv_response("overview", span, OverviewRow, iterate_rows(rows))
 
 
 @router.get("/usage.csv")
@@ -50,8 +50,8 @@ async def get_usage_file(
 ) -> StreamingResponse:
     """Return the rows of `/analytics/usage`."""
     span = query.range(datetime.now(UTC))
-    report = await usage_reports.usage_report(database, query, span)
-    return await _file("usage", span, UsageRow, iterate_rows(report.rows))
+    report = await usage_reports.get_usage_report(database, query, span)
+    return await _csv_response("usage", span, UsageRow, iterate_rows(report.rows))
 
 
 @router.get("/latency.csv")
@@ -60,8 +60,8 @@ async def get_latency_file(
 ) -> StreamingResponse:
     """Return the rows of `/analytics/latency`."""
     span = query.range(datetime.now(UTC))
-    report = await model_reports.latency_report(database, query, span)
-    return await _file("latency", span, LatencyRow, iterate_rows(report.rows))
+    report = await model_reports.get_latency_report(database, query, span)
+    return await _csv_response("latency", span, LatencyRow, iterate_rows(report.rows))
 
 
 @router.get("/errors.csv")
@@ -70,8 +70,8 @@ async def get_errors_file(
 ) -> StreamingResponse:
     """Return the rows of `/analytics/errors`."""
     span = query.range(datetime.now(UTC))
-    report = await model_reports.error_report(database, span)
-    return await _file("errors", span, ErrorRow, iterate_rows(report.rows))
+    report = await model_reports.get_error_report(database, span)
+    return await _csv_response("errors", span, ErrorRow, iterate_rows(report.rows))
 
 
 @router.get("/models.csv")
@@ -80,17 +80,17 @@ async def get_models_file(
 ) -> StreamingResponse:
     """Return the rows of `/analytics/models`."""
     span = query.range(datetime.now(UTC))
-    report = await model_reports.model_report(database, query, span)
-    return await _file("models", span, ModelRow, iterate_rows(report.rows))
+    report = await model_reports.get_model_report(database, query, span)
+    return await _csv_response("models", span, ModelRow, iterate_rows(report.rows))
 
 
 @router.get("/users.csv")
 async def get_users_file(
     query: Annotated[ListQuery, Query()], _admin: AdminUser, database: DatabaseDep
 ) -> StreamingResponse:
-    """Return the rows of `/analytics/users`, of all accounts that used anything."""
+    """Return the rows of `/analytics/users` for all accounts with usage."""
     span = query.range(datetime.now(UTC))
-    return await _file("users", span, UserRow, usage_reports.all_user_rows(database, query.order, span))
+    return await _csv_response("users", span, UserRow, usage_reports.stream_user_rows(database, query.order, span))
 
 
 @router.get("/retention.csv")
@@ -99,17 +99,19 @@ async def get_retention_file(
 ) -> StreamingResponse:
     """Return the rows of `/analytics/retention`."""
     span = query.range(datetime.now(UTC))
-    report = await cohorts.retention_report(database, query, span)
-    return await _file("retention", span, RetentionRow, iterate_rows(report.rows))
+    report = await cohorts.get_retention_report(database, query, span)
+    return await _csv_response("retention", span, RetentionRow, iterate_rows(report.rows))
 
 
-async def _file(name: str, span: TimeRange, kind: type[Row], rows: AsyncGenerator[Row]) -> StreamingResponse:
-    # Read to its end first: what cannot be read is refused, all is of one moment, and no connection is held while the
-    # client takes it.
-    file = await write_csv(kind, rows)
+async def _csv_response(
+    name: str, span: TimeRange, row_type: type[Row], rows: AsyncGenerator[Row]
+) -> StreamingResponse:
+    # The file is completed before the response starts, so that read errors return an error status, and no database
+    # connection is held while the client downloads it.
+    file = await write_csv(row_type, rows)
     dates = "_".join(f"{span.local(moment):%Y-%m-%d}" for moment in (span.start, span.end))
     return StreamingResponse(
-        file.pieces,
+        file.chunks,
         media_type="text/csv; charset=utf-8; header=present",
         headers={
             "Content-Disposition": f'attachment; filename="{name}_{dates}.csv"',

@@ -1,4 +1,4 @@
-"""What accounts may use of models."""
+"""Routes of the quotas of accounts."""
 
 from typing import Annotated
 from uuid import UUID
@@ -14,30 +14,30 @@ from app.services.limits.quotas import QuotaService, QuotaStanding, default_quot
 router = APIRouter()
 
 
-async def get_quotas(resources: ResourcesDep) -> QuotaService:
-    """Return what decides about quotas."""
+async def _get_quota_service(resources: ResourcesDep) -> QuotaService:
+    """Return the quota service."""
     return QuotaService(resources.database, default_quota(resources.settings))
 
 
-QuotasDep = Annotated[QuotaService, Depends(get_quotas)]
+QuotaServiceDep = Annotated[QuotaService, Depends(_get_quota_service)]
 
 
 @router.get("/users/{user_id}/quota", responses=responses(404, 422))
 async def get_user_quota(
-    user_id: UUID, _admin: AdminUser, transaction: SessionDep, service: QuotasDep
+    user_id: UUID, _admin: AdminUser, transaction: SessionDep, service: QuotaServiceDep
 ) -> QuotaStanding:
-    """Return what an account may use of models in a day and in a month, and what it has used."""
+    """Return the daily and monthly quotas of an account, and their use."""
     return await quotas.get_quota(transaction, service, user_id)
 
 
 @router.put("/users/{user_id}/quota", responses=responses(400, 404, 413, 422))
 async def change_user_quota(
     user_id: UUID,
-    wanted: QuotaUpdate,
+    update: QuotaUpdate,
     admin: AdminUser,
     transaction: SessionDep,
-    service: QuotasDep,
+    service: QuotaServiceDep,
     origin: RequestOriginDep,
 ) -> QuotaStanding:
-    """Change the quotas of an account; what is absent stays as it is. They hold from its next question on."""
-    return await quotas.change_quota(transaction, service, admin, user_id, wanted, origin)
+    """Change the quotas of an account, from its next question on. Omitted fields are not changed."""
+    return await quotas.change_quota(transaction, service, admin, user_id, update, origin)

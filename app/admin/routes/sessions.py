@@ -1,4 +1,4 @@
-"""Everybody's sessions."""
+"""Routes of session administration."""
 
 from typing import Annotated
 from uuid import UUID
@@ -26,13 +26,13 @@ router = APIRouter(prefix="/sessions", responses=responses(422))
 async def list_sessions(
     query: Annotated[SessionQuery, Query()], _admin: AdminUser, transaction: SessionDep
 ) -> SessionPage:
-    """List sessions, newest first, without anything that somebody wrote."""
+    """List the sessions of all users, newest first, without their text."""
     return await sessions.list_sessions(transaction, query)
 
 
 @router.get("/{session_id}", responses=responses(404))
 async def get_session(session_id: UUID, _admin: AdminUser, transaction: SessionDep) -> SessionInfo:
-    """Return a session with its newest messages, without anything that somebody wrote."""
+    """Return a session with its newest messages, without their text."""
     return await sessions.get_session(transaction, session_id)
 
 
@@ -40,22 +40,22 @@ async def get_session(session_id: UUID, _admin: AdminUser, transaction: SessionD
 async def read_session(
     session_id: UUID, reading: SessionReading, admin: AdminUser, database: DatabaseDep, origin: RequestOriginDep
 ) -> SessionText:
-    """Read what was written in a session. Before it is shown, the audit log has who read it, and why."""
+    """Return the text of a session, after recording the access and its reason in the audit log."""
     return await sessions.read_session(database, admin, session_id, reading, origin)
 
 
 @router.delete("/{session_id}", responses=responses(404))
 async def delete_session(
-    session_id: UUID, admin: AdminUser, keeper: SessionAdminDep, origin: RequestOriginDep
+    session_id: UUID, admin: AdminUser, service: SessionAdminDep, origin: RequestOriginDep
 ) -> Confirmation:
-    """Delete a session and the text of its messages for good, as its owner could."""
-    await keeper.delete(admin, session_id, origin)
+    """Permanently delete a session with its messages."""
+    await service.delete(admin, session_id, origin)
     return Confirmation(message="Session deleted.")
 
 
 @router.post("/{session_id}/messages/{message_id}/cancel", responses=responses(404))
 async def cancel_message(
-    session_id: UUID, message_id: UUID, admin: AdminUser, keeper: SessionAdminDep, origin: RequestOriginDep
+    session_id: UUID, message_id: UUID, admin: AdminUser, service: SessionAdminDep, origin: RequestOriginDep
 ) -> StoppedMessage:
-    """Stop an answer that is being made. The call answers when it has stopped, or after 6 s."""
-    return await keeper.stop(admin, session_id, message_id, origin)
+    """Cancel an answer that is being generated. The response is sent when it has stopped, or after 6 seconds."""
+    return await service.cancel_answer(admin, session_id, message_id, origin)

@@ -1,4 +1,4 @@
-"""How the system does."""
+"""Route of the system status."""
 
 from fastapi import APIRouter
 
@@ -11,8 +11,8 @@ router = APIRouter()
 
 @router.get("/system")
 async def get_system(_admin: AdminUser, resources: ResourcesDep) -> SystemState:
-    """Return versions, migrations, the state of all processes, what waits, and how the workers' jobs went.
+    """Return versions, migrations, the state of all processes, queue lengths and worker jobs.
 
-    What processes tell of themselves is up to ten seconds old.
+    The state of a process is as old as its last heartbeat, up to ten seconds.
     """
     return await system.get_system_state(resources)

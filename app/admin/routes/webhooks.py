@@ -1,4 +1,4 @@
-"""Endpoints that are told what happens."""
+"""Routes of webhook endpoints and their deliveries."""
 
 from typing import Annotated
 from uuid import UUID
@@ -25,71 +25,73 @@ from app.http.errors import responses
 router = APIRouter(prefix="/webhooks")
 
 
-async def get_webhooks(
+async def _get_webhook_service(
     resources: ResourcesDep, admin: AdminUser, transaction: SessionDep, origin: RequestOriginDep
 ) -> WebhookService:
-    """Return what the caller, who is an admin, may do to webhooks."""
+    """Return the webhook service of the calling admin."""
     settings = resources.settings
     secrets = WebhookSecrets.from_secret(settings.SECRET_KEY.get_secret_value(), settings.webhook_secrets)
     return WebhookService(transaction, secrets, admin, origin)
 
 
-WebhooksDep = Annotated[WebhookService, Depends(get_webhooks)]
+WebhookServiceDep = Annotated[WebhookService, Depends(_get_webhook_service)]
 
 
 @router.post("", status_code=status.HTTP_201_CREATED, responses=responses(400, 409, 413, 422))
-async def create_webhook(wanted: WebhookCreate, service: WebhooksDep) -> WebhookWithSecret:
-    """Add an endpoint. Its secret is in the answer, and in no later one."""
-    return await service.create(wanted)
+async def create_webhook(new: WebhookCreate, service: WebhookServiceDep) -> WebhookWithSecret:
+    """Create an endpoint. Its secret is returned in this response only."""
+    return await service.create(new)
 
 
 @router.get("")
-async def list_webhooks(service: WebhooksDep) -> WebhookList:
+async def list_webhooks(service: WebhookServiceDep) -> WebhookList:
     """Return all endpoints, newest first."""
     return await service.list_all()
 
 
 @router.get("/{webhook_id}", responses=responses(404, 422))
-async def get_webhook(webhook_id: UUID, service: WebhooksDep) -> WebhookResponse:
+async def get_webhook(webhook_id: UUID, service: WebhookServiceDep) -> WebhookResponse:
     """Return an endpoint."""
     return await service.get(webhook_id)
 
 
 @router.patch("/{webhook_id}", responses=responses(400, 404, 409, 413, 422))
-async def change_webhook(webhook_id: UUID, wanted: WebhookUpdate, service: WebhooksDep) -> WebhookResponse:
-    """Change an endpoint; what is absent stays as it is. What waits for it goes out when it is enabled."""
-    return await service.update(webhook_id, wanted)
+async def change_webhook(webhook_id: UUID, update: WebhookUpdate, service: WebhookServiceDep) -> WebhookResponse:
+    """Change an endpoint. Omitted fields are not changed. Enabling it resumes pending deliveries."""
+    return await service.update(webhook_id, update)
 
 
 @router.delete("/{webhook_id}", status_code=status.HTTP_204_NO_CONTENT, responses=responses(404, 422))
-async def delete_webhook(webhook_id: UUID, service: WebhooksDep) -> None:
-    """Delete an endpoint. It is told nothing any more, not even what waits for it."""
+async def delete_webhook(webhook_id: UUID, service: WebhookServiceDep) -> None:
+    """Delete an endpoint. Pending deliveries are discarded."""
     await service.delete(webhook_id)
 
 
 @router.post("/{webhook_id}/secret", responses=responses(400, 404, 409, 413, 422))
-async def rotate_webhook_secret(webhook_id: UUID, wanted: SecretRotation, service: WebhooksDep) -> WebhookWithSecret:
-    """Give an endpoint a new secret, and return it this once. Both sign while the old one is still good."""
-    return await service.rotate_secret(webhook_id, wanted)
+async def rotate_webhook_secret(
+    webhook_id: UUID, rotation: SecretRotation, service: WebhookServiceDep
+) -> WebhookWithSecret:
+    """Replace the secret of an endpoint, and return the new one once. Both sign during the grace period."""
+    return await service.rotate_secret(webhook_id, rotation)
 
 
 @router.post("/{webhook_id}/test", status_code=status.HTTP_202_ACCEPTED, responses=responses(404, 409, 422))
-async def test_webhook(webhook_id: UUID, service: WebhooksDep) -> DeliveryResponse:
-    """Have an endpoint told of `webhook.test`, whatever it wants to know of. A worker delivers it within seconds."""
+async def test_webhook(webhook_id: UUID, service: WebhookServiceDep) -> DeliveryResponse:
+    """Send `webhook.test` to an endpoint, regardless of its subscriptions. A worker delivers it within seconds."""
     return await service.test(webhook_id)
 
 
 @router.get("/{webhook_id}/deliveries", responses=responses(404, 422))
 async def list_webhook_deliveries(
-    webhook_id: UUID, query: Annotated[DeliveryQuery, Query()], service: WebhooksDep
+    webhook_id: UUID, query: Annotated[DeliveryQuery, Query()], service: WebhookServiceDep
 ) -> DeliveryPage:
-    """Return the events of an endpoint, newest first."""
+    """Return the deliveries of an endpoint, newest first."""
     return await service.list_deliveries(webhook_id, query)
 
 
 @router.get("/{webhook_id}/deliveries/{delivery_id}", responses=responses(404, 422))
-async def get_webhook_delivery(webhook_id: UUID, delivery_id: UUID, service: WebhooksDep) -> DeliveryDetail:
-    """Return an event of an endpoint: what was sent, and what came back at each of the last attempts."""
+async def get_webhook_delivery(webhook_id: UUID, delivery_id: UUID, service: WebhookServiceDep) -> DeliveryDetail:
+    """Return a delivery with its payload and the log of its last attempts."""
     return await service.get_delivery(webhook_id, delivery_id)
 
 
@@ -98,6 +100,6 @@ async def get_webhook_delivery(webhook_id: UUID, delivery_id: UUID, service: Web
     status_code=status.HTTP_202_ACCEPTED,
     responses=responses(404, 409, 422),
 )
-async def redeliver_webhook(webhook_id: UUID, delivery_id: UUID, service: WebhooksDep) -> DeliveryResponse:
-    """Have an event delivered once more, under the id that it has."""
+async def redeliver_webhook(webhook_id: UUID, delivery_id: UUID, service: WebhookServiceDep) -> DeliveryResponse:
+    """Schedule another delivery of an event, with the same event id."""
     return await service.redeliver(webhook_id, delivery_id)

@@ -1,4 +1,4 @@
-"""What the analytics show. The rows of a report are flat: its CSV file has the same, with a column for each field."""
+"""Response schemas of the analytics reports. Rows are flat, because the CSV files have a column for each field."""
 
 from datetime import datetime
 from typing import Literal
@@ -10,25 +10,31 @@ from app.core.types import ResponseModel, Usd
 
 
 class UsageFigures(ResponseModel):
-    """Sums over what models were asked. Turns are questions, calls are single attempts at models."""
+    """Usage totals. A turn is a question; a call is one attempt at a model."""
 
-    turns: int = Field(description="Questions that reached a model; of a model, those that asked it first.")
-    turns_failed: int | None = Field(description="No model answered. Null of a single model: a turn may ask several.")
-    turns_cancelled: int = Field(description="Stopped by who had asked.")
-    turns_by_fallback: int = Field(description="Another model than the first answered.")
-    turns_cached: int = Field(description="Answered without asking a model.")
+    turns: int = Field(
+        description="Questions that were sent to a model. For a single model: those for which it was called first."
+    )
+    turns_failed: int | None = Field(
+        description="Turns that no model answered. Null for a single model, because a turn may call several."
+    )
+    turns_cancelled: int = Field(description="Turns that were cancelled.")
+    turns_by_fallback: int = Field(description="Turns that a fallback model answered.")
+    turns_cached: int = Field(description="Turns answered from the response cache.")
     calls: int
     calls_failed: int
-    calls_estimated: int = Field(description="The provider gave no token counts: they are ours.")
-    calls_unpriced: int = Field(description="Their price is not known: `cost_usd` is without them.")
+    calls_estimated: int = Field(
+        description="Calls whose token counts are estimates, because the provider returned none."
+    )
+    calls_unpriced: int = Field(description="Calls whose price is not known. `cost_usd` does not include them.")
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
-    cost_usd: Usd = Field(description="US dollars, of all calls.")
+    cost_usd: Usd = Field(description="Cost of all calls in US dollars.")
 
 
 class TurnRates(ResponseModel):
-    """Shares of turns, from 0 to 1; 0 where there were none."""
+    """Shares of turns, from 0 to 1; 0 without turns."""
 
     error_rate: float = Field(description="`turns_failed` / `turns`.")
     fallback_rate: float = Field(description="`turns_by_fallback` / `turns`.")
@@ -36,7 +42,7 @@ class TurnRates(ResponseModel):
 
 
 class Percentiles(ResponseModel):
-    """Milliseconds that models took: so many of a hundred took no longer. Null where there was nothing to measure."""
+    """Percentiles of the latency and of the time to first token in milliseconds. Null without measurements."""
 
     latency_p50_ms: int | None
     latency_p90_ms: int | None
@@ -49,7 +55,7 @@ class Percentiles(ResponseModel):
 
 
 class Report(ResponseModel):
-    """What a report is about: a half-open range, and the time zone by whose clocks it is told."""
+    """Time range of a report, half-open, and the time zone of its times."""
 
     from_: datetime = Field(serialization_alias="from")
     to: datetime
@@ -57,151 +63,151 @@ class Report(ResponseModel):
 
 
 class BucketRow(ResponseModel):
-    """Figures of a bucket, which is half-open."""
+    """Half-open time bucket of a report."""
 
     start: datetime
     end: datetime
 
 
 class UsageRow(UsageFigures, BucketRow):
-    """The usage in a bucket, of everybody or of one group."""
+    """Usage in a bucket, in total or of one group."""
 
     group: str | None = Field(
-        description="Name of the model, or id of the account. Null: everybody or, beside others, whoever is not listed."
+        description="Name of the model, or id of the account. Null: the total or, beside other groups, the remainder."
     )
-    name: str | None = Field(description="Of the account.")
+    name: str | None = Field(description="User name of the account.")
 
 
 class UsageReport(Report):
-    """What was used, bucket by bucket. The rows, summed up, are `totals`."""
+    """Usage by bucket. `totals` is the sum of the rows."""
 
     bucket: Literal["hour", "day", "week"]
     group_by: Literal["none", "model", "user"]
     totals: UsageFigures
-    rows: list[UsageRow] = Field(description="One for each bucket and group, also where nothing was used.")
+    rows: list[UsageRow] = Field(description="One row for each bucket and group, including those without usage.")
 
 
 class LatencyRow(Percentiles, BucketRow):
-    """How long models took in a bucket."""
+    """Latency in a bucket."""
 
-    model: str | None = Field(description="As it was asked for. Null: all of them together.")
-    calls: int = Field(description="Calls that were measured.")
-    streams: int = Field(description="Those of them whose first token was, too.")
+    model: str | None = Field(description="Requested model. Null: all models.")
+    calls: int = Field(description="Number of measured calls.")
+    streams: int = Field(description="Number of those with a measured time to first token.")
 
 
 class LatencyReport(Report):
-    """How long models took, bucket by bucket."""
+    """Latency percentiles by bucket."""
 
     bucket: Literal["hour", "day", "week"]
     group_by: Literal["none", "model"]
-    totals: Percentiles = Field(description="Of the whole range and all models.")
+    totals: Percentiles = Field(description="Percentiles of the whole range and all models.")
     rows: list[LatencyRow]
 
 
 class ErrorRow(ResponseModel):
-    """How often a model failed in a certain way."""
+    """Failed calls of a model with one error code."""
 
-    model: str = Field(description="As it was asked for.")
+    model: str = Field(description="Requested model.")
     error_code: str
-    calls: int = Field(description="Calls that ended so.")
-    share: float = Field(description="Of all calls of the model, from 0 to 1.")
+    calls: int = Field(description="Number of calls with this error code.")
+    share: float = Field(description="Share of all calls of the model, from 0 to 1.")
 
 
 class ErrorReport(Report):
-    """How models failed."""
+    """Failed calls by model and error code."""
 
     calls: int
-    calls_failed: int = Field(description="Those of the rows, summed up.")
-    error_rate: float = Field(description="`calls_failed` / `calls`; 0 where there were none.")
-    rows: list[ErrorRow] = Field(description="What happened most often comes first.")
+    calls_failed: int = Field(description="Sum of the rows.")
+    error_rate: float = Field(description="`calls_failed` / `calls`; 0 without calls.")
+    rows: list[ErrorRow] = Field(description="Ordered by number of calls, largest first.")
 
 
 class ModelRow(Percentiles, UsageFigures):
-    """What a model did."""
+    """Usage and latency of a model."""
 
-    model: str = Field(description="As it was asked for.")
-    error_rate: float = Field(description="`calls_failed` / `calls`; 0 where there were none.")
+    model: str = Field(description="Requested model.")
+    error_rate: float = Field(description="`calls_failed` / `calls`; 0 without calls.")
 
 
 class ModelReport(Report):
-    """What each model did."""
+    """Usage and latency by model."""
 
     totals: UsageFigures
     rows: list[ModelRow]
 
 
 class UserRow(TurnRates, UsageFigures):
-    """What an account used."""
+    """Usage of an account."""
 
-    user_id: UUID | None = Field(description="Null: all others together, erased accounts among them.")
+    user_id: UUID | None = Field(description="Null: all other accounts, including erased ones.")
     username: str | None
 
 
 class UserReport(Report):
-    """Who used most."""
+    """Usage of the accounts with the most usage."""
 
-    totals: UsageFigures = Field(description="Of everybody: the rows, summed up.")
+    totals: UsageFigures = Field(description="Total of all accounts: the sum of the rows.")
     rows: list[UserRow]
 
 
 class RetentionRow(ResponseModel):
-    """How many of a cohort were active in a period."""
+    """Activity of a cohort in a period."""
 
     cohort_start: datetime
     cohort_end: datetime
-    users: int = Field(description="Registered then, and not erased since.")
-    period: int = Field(description="0: the cohort's own week or month; 1: the one after it, and so on.")
+    users: int = Field(description="Accounts that were registered in the cohort's period and have not been erased.")
+    period: int = Field(description="0: the cohort's own week or month; 1: the next one, and so on.")
     period_start: datetime
     period_end: datetime
-    active: int = Field(description="Those of them who had a model asked something in the period.")
-    share: float = Field(description="`active` / `users`; 0 where there were none.")
+    active: int = Field(description="Number of those that used a model in the period.")
+    share: float = Field(description="`active` / `users`; 0 without users.")
 
 
 class RetentionReport(Report):
-    """Who came back. The last period is cut short by the end of the range."""
+    """Cohort retention. The last period ends with the range and may be partial."""
 
     cohort: Literal["week", "month"]
     rows: list[RetentionRow]
 
 
 class PeriodFigures(TurnRates, UsageFigures, Report):
-    """What happened in a period."""
+    """Totals of a period."""
 
-    users_registered: int = Field(description="And not erased since.")
-    users_active: int = Field(description="Had a model asked something; accounts that have been erased are left out.")
-    sessions: int = Field(description="Opened, and not deleted since.")
-    messages: int = Field(description="Stored, and not deleted since.")
+    users_registered: int = Field(description="Accounts that were registered in the period and have not been erased.")
+    users_active: int = Field(description="Accounts that used a model in the period, without erased ones.")
+    sessions: int = Field(description="Sessions that were created in the period and have not been deleted.")
+    messages: int = Field(description="Messages that were stored in the period and have not been deleted.")
 
 
 class UserCounts(ResponseModel):
-    """Accounts."""
+    """Number of accounts."""
 
     total: int
-    enabled: int = Field(description="Not disabled.")
-    active: int = Field(description="Asked a question in the period.")
+    enabled: int = Field(description="Accounts that are not disabled.")
+    active: int = Field(description="Accounts that used a model in the period.")
 
 
 class TurnCounts(ResponseModel):
-    """Questions that reached a model, those of deleted sessions included."""
+    """Questions that were sent to a model, including those in deleted sessions."""
 
     total: int
-    failed: int = Field(description="No model answered.")
-    by_fallback_model: int = Field(description="Another model than the first answered.")
-    error_rate: float = Field(description="`failed` / `total`; 0 where there were none.")
-    fallback_rate: float = Field(description="`by_fallback_model` / `total`; 0 where there were none.")
+    failed: int = Field(description="Turns that no model answered.")
+    by_fallback_model: int = Field(description="Turns that a fallback model answered.")
+    error_rate: float = Field(description="`failed` / `total`; 0 without turns.")
+    fallback_rate: float = Field(description="`by_fallback_model` / `total`; 0 without turns.")
 
 
 class CallCounts(ResponseModel):
-    """Single attempts at models."""
+    """Attempts at models."""
 
     total: int
     failed: int
-    cached: int = Field(description="Answered without asking a model.")
-    unpriced: int = Field(description="Their price is not known: `cost_usd` is without them.")
+    cached: int = Field(description="Answered from the response cache.")
+    unpriced: int = Field(description="Calls whose price is not known. `cost_usd` does not include them.")
 
 
 class TokenCounts(ResponseModel):
-    """Tokens of all attempts."""
+    """Tokens of all calls."""
 
     prompt: int
     completion: int
@@ -209,7 +215,7 @@ class TokenCounts(ResponseModel):
 
 
 class Overview(ResponseModel):
-    """The whole system in figures, all of the same moment: of all time, of a period, and of the one before it."""
+    """Totals of all time, of a period and of the one before it, all from one snapshot."""
 
     generated_at: datetime
     users: UserCounts
@@ -218,13 +224,13 @@ class Overview(ResponseModel):
     turns: TurnCounts
     model_calls: CallCounts
     tokens: TokenCounts
-    cost_usd: Usd = Field(description="US dollars, of all attempts.")
+    cost_usd: Usd = Field(description="Cost of all calls in US dollars.")
     period: PeriodFigures
-    previous: PeriodFigures = Field(description="As long, and just before it.")
+    previous: PeriodFigures = Field(description="The period of the same length before it.")
 
 
 class OverviewRow(ResponseModel):
-    """One figure of the overview as a file."""
+    """Figure of the overview in the CSV file."""
 
     figure: str
     period: int | float | str

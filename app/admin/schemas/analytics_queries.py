@@ -1,4 +1,4 @@
-"""What the analytics take: which time, cut into what, and how much of it."""
+"""Query parameters of the analytics reports: time range, buckets, grouping, order and limit."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -15,7 +15,7 @@ def _check_moment(moment: datetime) -> datetime:
     if not EARLIEST <= moment <= LATEST:
         raise ValueError(f"must be from {EARLIEST:%Y} to {LATEST:%Y}")
     if moment != start_of_quarter(moment):
-        raise ValueError("must be a full quarter of an hour")
+        raise ValueError("must be a full quarter-hour")
     return moment
 
 
@@ -28,73 +28,73 @@ def _check_zone(name: str) -> str:
 
 
 Moment = Annotated[Instant, AfterValidator(_check_moment)]
-# Only what is listed begins with a capital letter: beside it may lie files that mean something else.
+# Names of zones start with a capital letter. The directory of the time zone database may contain other files as well.
 TimeZone = Annotated[
     str, StringConstraints(max_length=64, pattern=r"^[A-Z][A-Za-z0-9_+/-]*$"), Storable, AfterValidator(_check_zone)
 ]
 
 
 class RangeQuery(RequestModel):
-    """Which time."""
+    """Time range of a report."""
 
     from_: Moment | None = Field(
         None,
         alias="from",
-        description="ISO 8601 with offset, a full quarter of an hour. Default: 30 days before `to`.",
+        description="Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.",
         examples=["2026-11-01T00:00:00Z"],
     )
     to: Moment | None = Field(
         None,
-        description="The same, and not part of the range. Default: the end of the quarter of an hour that it is now.",
+        description="End, exclusive, in the same format. Default: the end of the current quarter-hour.",
         examples=["2026-12-01T00:00:00Z"],
     )
     timezone: TimeZone = Field(
-        "UTC", description="By whose clocks days begin: a name of the IANA time zones.", examples=["Europe/Berlin"]
+        "UTC", description="IANA time zone in which days, weeks and months start.", examples=["Europe/Berlin"]
     )
 
     def range(self, now: datetime) -> TimeRange:
-        """Return the range that is meant.
+        """Return the range with defaults relative to `now`.
 
         Raises:
-            UnprocessableError: it ends before it begins.
+            InvalidFieldError: the start is not before the end.
 
         """
         return TimeRange.of(self.from_, self.to, ZoneInfo(self.timezone), now=now)
 
 
 class BucketQuery(RangeQuery):
-    """Which time, cut into what."""
+    """Time range and size of the buckets."""
 
-    bucket: Literal["hour", "day", "week"] = Field("day", description="Weeks begin on Monday.")
+    bucket: Literal["hour", "day", "week"] = Field("day", description="Size of the buckets. Weeks start on Monday.")
 
 
 class LatencyQuery(BucketQuery):
-    """What `/analytics/latency` takes."""
+    """Query parameters of `/analytics/latency`."""
 
     group_by: Literal["none", "model"] = "none"
 
 
 class ListQuery(RangeQuery):
-    """Which time, and in which order."""
+    """Time range and order of the rows."""
 
-    order: Order = Field("cost", description="What there is most of comes first.")
+    order: Order = Field("cost", description="Value by which the rows are ordered, largest first.")
 
 
 class TopQuery(ListQuery):
-    """What `/analytics/users` takes."""
+    """Query parameters of `/analytics/users`."""
 
-    limit: int = Field(10, ge=1, le=1000, description="How many accounts; the others are summed up.")
+    limit: int = Field(10, ge=1, le=1000, description="Maximum number of accounts. The others are added up in one row.")
 
 
 class UsageQuery(BucketQuery):
-    """What `/analytics/usage` takes."""
+    """Query parameters of `/analytics/usage`."""
 
     group_by: Literal["none", "model", "user"] = "none"
-    order: Order = Field("cost", description="Groups of which there is most come first.")
-    limit: int = Field(10, ge=1, le=100, description="How many groups; the others are summed up.")
+    order: Order = Field("cost", description="Value by which groups are ordered, largest first.")
+    limit: int = Field(10, ge=1, le=100, description="Maximum number of groups. The others are added up in one group.")
 
 
 class RetentionQuery(RangeQuery):
-    """What `/analytics/retention` takes."""
+    """Query parameters of `/analytics/retention`."""
 
-    cohort: Literal["week", "month"] = Field("week", description="Who registered in the same one.")
+    cohort: Literal["week", "month"] = Field("week", description="Period of registration that forms a cohort.")

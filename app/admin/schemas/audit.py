@@ -1,4 +1,4 @@
-"""What the routes of the audit log take and give."""
+"""Request and response schemas of the audit log."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -14,48 +14,52 @@ Cursor = Annotated[str, StringConstraints(max_length=22, pattern=r"^[A-Za-z0-9_-
 
 
 class AuditFilters(RequestModel):
-    """Which entries. What is left out may be anything."""
+    """Filters of audit entries. Omitted filters match all entries."""
 
-    actor: UUID | None = Field(None, description="Who did it: the id of an account.")
+    actor: UUID | None = Field(None, description="Account that performed the action.")
     action: AuditAction | None = None
-    target: UUID | None = Field(None, description="What it was done to: the id of an account, a login or a key.")
+    target: UUID | None = Field(None, description="Affected object: the id of an account, a login or a key.")
     outcome: AuditOutcome | None = None
-    from_: Instant | None = Field(None, alias="from", examples=["2026-11-01T00:00:00Z"])
-    to: Instant | None = Field(None, description="The first moment that is not meant.")
+    from_: Instant | None = Field(
+        None, alias="from", description="Start of the range, inclusive.", examples=["2026-11-01T00:00:00Z"]
+    )
+    to: Instant | None = Field(None, description="End of the range, exclusive.")
 
     def criteria(self) -> AuditCriteria:
-        """Return what is looked for."""
+        """Return the filters as criteria of the repository."""
         return AuditCriteria(self.actor, self.action, self.target, self.outcome, self.from_, self.to)
 
 
 class AuditQuery(AuditFilters):
-    """A part of the entries, newest first."""
+    """Filters and position of a page of entries, newest first."""
 
-    after: Cursor | None = Field(None, description="`next` of the part before.")
+    after: Cursor | None = Field(None, description="`next` of the previous page.")
     limit: int = Field(50, ge=1, le=200)
 
 
 class AuditExportQuery(AuditFilters):
-    """All of the entries, newest first, in a file."""
+    """Filters and format of an export."""
 
-    format: Literal["csv", "jsonl"] = Field("csv", description="`jsonl`: a JSON object a line.")
+    format: Literal["csv", "jsonl"] = Field("csv", description="`jsonl`: one JSON object per line.")
 
 
 class AuditEntryShown(ResponseModel):
-    """Who did what."""
+    """Entry of the audit log."""
 
     created_at: datetime
     action: str
     outcome: AuditOutcome
-    actor_id: UUID | None = Field(description="Null: nobody was logged in.")
+    actor_id: UUID | None = Field(
+        description="Account that performed the action. Null: the caller was not authenticated."
+    )
     target_id: UUID | None
-    ip: str | None = Field(description="Where the request came from.")
-    request_id: str | None = Field(description="Finds the log lines of the request.")
+    ip: str | None = Field(description="IP address of the client.")
+    request_id: str | None = Field(description="Id of the request, as in the service's log.")
     details: dict[str, Any] = Field(examples=[{"changed": ["role"]}])
 
 
 class AuditPage(ResponseModel):
-    """Entries, newest first."""
+    """Page of audit entries, newest first."""
 
     entries: list[AuditEntryShown]
-    next: str | None = Field(description="What `after` takes to go on. Null: there are no more.")
+    next: str | None = Field(description="Value of `after` for the next page. Null: this is the last page.")

@@ -1,4 +1,4 @@
-"""What the routes of quotas take."""
+"""Request schema of quota changes."""
 
 from decimal import Decimal
 from typing import Annotated, Self
@@ -14,7 +14,7 @@ Dollars = Annotated[
 
 
 class QuotaUpdate(RequestModel):
-    """An account's own quotas. What is left out stays as it is; `null`: as everybody's; 0: no limit."""
+    """Changes of an account's own quotas. Omitted fields are not changed. `null`: the default quota; 0: no limit."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 

@@ -1,4 +1,4 @@
-"""What the routes of sessions take and give."""
+"""Request and response schemas of session administration."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -24,21 +24,21 @@ MessageStatus = Literal["pending", "streaming", "complete", "failed", "cancelled
 
 
 class SessionQuery(RequestModel):
-    """Which sessions. What is left out may be anything."""
+    """Filters and page of a session list. Omitted filters match all sessions."""
 
     page: Page = 1
     size: PageSize = 20
-    user: UUID | None = Field(None, description="The owner: the id of an account.")
+    user: UUID | None = Field(None, description="Account that owns the session.")
     from_: Instant | None = Field(
-        None, alias="from", description="They began then or later.", examples=["2026-11-01T00:00:00Z"]
+        None, alias="from", description="Sessions created at this time or later.", examples=["2026-11-01T00:00:00Z"]
     )
-    to: Instant | None = Field(None, description="They began before.")
+    to: Instant | None = Field(None, description="Sessions created before this time.")
     is_archived: bool | None = None
-    is_running: bool | None = Field(None, description="Whether an answer is being made.")
+    is_running: bool | None = Field(None, description="Whether an answer is being generated.")
 
 
 class SessionFacts(ResponseModel):
-    """A session, without anything that somebody wrote."""
+    """Session without its text."""
 
     session_id: UUID
     user_id: UUID
@@ -47,52 +47,52 @@ class SessionFacts(ResponseModel):
     message_count: int
     last_message_timestamp: datetime | None
     is_archived: bool
-    running_message_id: UUID | None = Field(description="The answer that is being made.")
+    running_message_id: UUID | None = Field(description="Answer that is being generated.")
 
 
 class SessionPage(ResponseModel):
-    """A page of sessions, newest first."""
+    """Page of sessions, newest first."""
 
     sessions: list[SessionFacts]
     pagination: Pagination
 
 
 class MessageInfo(ResponseModel):
-    """A message, without its text."""
+    """Message without its text."""
 
     id: UUID
     role: Literal["user", "assistant"]
     status: MessageStatus
     created_at: datetime
     updated_at: datetime
-    parent_id: UUID | None = Field(description="Of an answer, its question.")
+    parent_id: UUID | None = Field(description="Question of an answer.")
     tokens_used: int
     processing_time_ms: int
-    model: str | None = Field(description="That answered.")
-    error: str | None = Field(description="Why there is no answer, or not all of it: a code.")
-    cost_usd: Usd | None = Field(description="Null: not known, or a question.")
+    model: str | None = Field(description="Model that answered.")
+    error: str | None = Field(description="Error code, if the answer is missing or incomplete.")
+    cost_usd: Usd | None = Field(description="Null: the price is not known, or the message is a question.")
 
 
 class SessionInfo(SessionFacts):
-    """A session with its newest messages, oldest first, without anything that somebody wrote."""
+    """Session with its newest messages, oldest first, without their text."""
 
     usage: Usage
-    messages: list[MessageInfo] = Field(description="At most 200.")
+    messages: list[MessageInfo] = Field(description="At most 200 messages.")
 
 
 class SessionReading(RequestModel):
-    """Why somebody's text has to be read, and how much of it."""
+    """Reason for reading the text of a session, and the messages to return."""
 
     reason: Reason = Field(
         examples=["Ticket 4711: the owner asks why the answer broke off"],
-        description="Stands in the audit log for good, and in the owner's export: no names, no addresses.",
+        description="Stored permanently in the audit log and part of the owner's export: no personal data.",
     )
-    before: UUID | None = Field(None, description="The messages before this one. Left out: the newest.")
-    limit: int = Field(50, strict=True, ge=1, le=200, examples=[50], description="Messages, at most.")
+    before: UUID | None = Field(None, description="Return the messages before this one. Default: the newest messages.")
+    limit: int = Field(50, strict=True, ge=1, le=200, examples=[50], description="Maximum number of messages.")
 
 
 class MessageText(ResponseModel):
-    """A message."""
+    """Message with its text."""
 
     id: UUID
     role: Literal["user", "assistant"]
@@ -103,18 +103,18 @@ class MessageText(ResponseModel):
 
 
 class SessionText(ResponseModel):
-    """What was written in a session. Messages come oldest first."""
+    """Text of a session. Messages are ordered from oldest to newest."""
 
     session_id: UUID
     user_id: UUID
     title: str
     context: dict[str, Any]
-    summary: str | None = Field(description="A model's notes of messages that are too old to be sent to it.")
+    summary: str | None = Field(description="Conversation summary of messages that are no longer sent to the model.")
     messages: list[MessageText]
 
 
 class StoppedMessage(ResponseModel):
-    """An answer that is, or was, to be stopped."""
+    """Status of an answer after a cancellation."""
 
     message_id: UUID
     status: MessageStatus = Field(
@@ -123,6 +123,6 @@ class StoppedMessage(ResponseModel):
 
 
 class Confirmation(ResponseModel):
-    """It is done."""
+    """Confirmation of a completed operation."""
 
     message: str

@@ -1,4 +1,4 @@
-"""What `/system` shows."""
+"""Response schemas of the system status."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -10,23 +10,23 @@ from app.core.types import ResponseModel
 
 
 class MigrationState(ResponseModel):
-    """The schema of the database."""
+    """Migration state of the database schema."""
 
-    needed: str = Field(description="What this service's code is made for.")
-    applied: str | None
+    needed: str = Field(description="Revision that this service requires.")
+    applied: str | None = Field(description="Revision of the database schema.")
     is_current: bool
 
 
 class DatabaseState(ResponseModel):
-    """PostgreSQL."""
+    """State of the PostgreSQL server."""
 
     version: str
-    connections: int = Field(description="To this database, of all processes.")
-    max_connections: int = Field(description="That the server accepts, of all its databases.")
+    connections: int = Field(description="Connections of all clients to this database.")
+    max_connections: int = Field(description="Maximum number of connections of the server, for all databases.")
 
 
 class RedisState(ResponseModel):
-    """Redis, as this process finds it just now. All figures are null while it is away."""
+    """State of Redis, as seen by this process. All other fields are null while it is unavailable."""
 
     status: Literal["up", "down"]
     version: str | None = None
@@ -35,7 +35,7 @@ class RedisState(ResponseModel):
 
 
 class InstanceState(ResponseModel):
-    """A process, as it told of itself a few seconds ago."""
+    """Service process, as of its last heartbeat."""
 
     instance_id: UUID
     service: Literal["auth", "chat", "admin", "worker"]
@@ -43,57 +43,59 @@ class InstanceState(ResponseModel):
     host: str
     pid: int
     status: Literal["up", "lost"] = Field(
-        description="`lost`: not heard of for half a minute. It died, hangs, or cannot reach PostgreSQL."
+        description="`lost`: no heartbeat for half a minute. The process died, hangs, or cannot reach PostgreSQL."
     )
     started_at: datetime
     seen_at: datetime
     state: dict[str, Any] = Field(
-        description="Its own figures. `database`: connections `in_use`, `free`, and `max` that may be. `redis`: "
-        "whether it takes it for away, and how often it was. Of the chat service `models` (`closed`, `open` or "
-        "`half_open`), `turns` and `streams` under way; of a worker `webhooks`: deliveries under way.",
+        description="Statistics of the process. `database`: connections `in_use`, `free` and `max`. `redis`: whether "
+        "its circuit breaker is open, and the number of outages. Chat service: `models` (circuit breakers: `closed`, "
+        "`open` or `half_open`), running `turns` and open `streams`. Worker: `webhooks`, running deliveries.",
         examples=[{"database": {"in_use": 1, "free": 4, "max": 50}, "redis": {"is_away": False, "outages": 0}}],
     )
 
 
 class QueueState(ResponseModel):
-    """What waits to be done."""
+    """Number of waiting items in a queue."""
 
-    waiting: int = Field(description="At most 10 000 are counted.")
-    oldest_at: datetime | None = Field(description="Since when the first of them waits, where that is known.")
+    waiting: int = Field(description="Number of waiting items, counted up to 10 000.")
+    oldest_at: datetime | None = Field(
+        description="Time since when the oldest item has been waiting. Null: no items, or not known."
+    )
 
 
 class JobState(ResponseModel):
-    """A job of the workers, all of them together."""
+    """Worker job, with statistics of all workers together."""
 
     name: str
     status: Literal["healthy", "failing", "overdue"] = Field(
-        description="`failing`: the last round failed. `overdue`: no round has begun for long; is there a worker?"
+        description="`failing`: the last run failed. `overdue`: several runs were missed, check the worker."
     )
-    interval_seconds: float = Field(description="From round to round, about, of each worker.")
-    rounds: int
-    failures: int
-    handled: int = Field(description="How much there was to do, in all rounds together.")
-    started_at: datetime | None = Field(description="When the last round began.")
-    instance_id: UUID = Field(description="The worker that made it.")
-    finished_at: datetime | None = Field(description="When one last ended well.")
-    duration_ms: int | None = Field(description="How long that one took.")
-    last_handled: int | None = Field(description="How much that one had to do.")
-    failed_at: datetime | None = Field(description="When one last failed.")
-    error: str | None = Field(description="The kind of that failure.")
+    interval_seconds: float = Field(description="Average pause between two runs in each worker.")
+    rounds: int = Field(description="Number of runs, including failed ones.")
+    failures: int = Field(description="Number of failed runs.")
+    handled: int = Field(description="Number of items processed in all runs.")
+    started_at: datetime | None = Field(description="Start of the last run.")
+    instance_id: UUID = Field(description="Worker that started the last run.")
+    finished_at: datetime | None = Field(description="End of the last successful run.")
+    duration_ms: int | None = Field(description="Duration of the last successful run.")
+    last_handled: int | None = Field(description="Number of items processed in the last successful run.")
+    failed_at: datetime | None = Field(description="End of the last failed run.")
+    error: str | None = Field(description="Class name of the last error.")
 
 
 class SystemState(ResponseModel):
-    """The system, from all its processes."""
+    """Status of the system."""
 
     generated_at: datetime
-    version: str = Field(description="Of this service.")
+    version: str = Field(description="Version of this service.")
     migrations: MigrationState
     database: DatabaseState
     redis: RedisState
     instances: list[InstanceState]
     queues: dict[str, QueueState] = Field(
-        description="`active_turns` are being answered; of them `abandoned_turns` belong to processes that have died. "
-        "`usage_pending` is not in the sums yet. `webhook_deliveries` are those to enabled endpoints. "
-        "`expired_idempotency_keys` wait to be removed."
+        description="`active_turns`: answers being generated. `abandoned_turns`: those whose lease has expired. "
+        "`usage_pending`: ledger rows that are not rolled up yet. `webhook_deliveries`: pending deliveries to enabled "
+        "endpoints. `expired_idempotency_keys`: keys to be purged."
     )
     jobs: list[JobState]

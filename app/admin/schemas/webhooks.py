@@ -1,4 +1,4 @@
-"""What the routes of webhooks take and give."""
+"""Request and response schemas of webhooks."""
 
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -23,7 +23,7 @@ def _check_url(url: str) -> str:
     if not parts.hostname or port == 0 or not url.isprintable() or " " in url or "\\" in url:
         raise ValueError("must be a URL")
     if "@" in parts.netloc:
-        raise ValueError("must not hold a user or a password")
+        raise ValueError("must not contain a user or a password")
     if "#" in url:
         raise ValueError("must not have a fragment")
     try:
@@ -35,7 +35,7 @@ def _check_url(url: str) -> str:
 
 def _check_distinct(events: list[str]) -> list[str]:
     if len(set(events)) < len(events):
-        raise ValueError("must not name anything twice")
+        raise ValueError("must not contain duplicates")
     return events
 
 
@@ -45,13 +45,13 @@ Events = Annotated[
     list[SubscribableEvent | Literal["*"]], Field(min_length=1, max_length=20), AfterValidator(_check_distinct)
 ]
 
-_URL = "`http` or `https`, without user and fragment. What it stands for is checked when it is connected to."
-_EVENTS = "What it is told of. `*`: everything, also what is added later."
-_SHARED = "Signed with `WEBHOOK_SECRET` of the settings, not with a secret of its own."
+_URL = "`http` or `https` URL without user information and fragment. Its addresses are checked at connection time."
+_EVENTS = "Subscribed events. `*`: all events, including those of later releases."
+_SHARED = "Sign with the setting `WEBHOOK_SECRET` instead of a secret of the endpoint."
 
 
 class WebhookCreate(RequestModel):
-    """A new endpoint."""
+    """New webhook endpoint."""
 
     url: WebhookUrl = Field(examples=["https://hooks.example.com/chat"], description=_URL)
     events: Events = Field(examples=[["turn.completed", "turn.failed"]], description=_EVENTS)
@@ -61,7 +61,7 @@ class WebhookCreate(RequestModel):
 
 
 class WebhookUpdate(RequestModel):
-    """Changes of an endpoint. What is absent stays as it is."""
+    """Changes of an endpoint. Omitted fields are not changed."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
@@ -69,7 +69,7 @@ class WebhookUpdate(RequestModel):
     events: Events | MISSING = Field(MISSING, examples=[["*"]], description=_EVENTS)
     description: Description | MISSING | None = Field(MISSING, examples=["billing"], description="`null` clears it.")
     is_enabled: StrictBool | MISSING = Field(
-        MISSING, examples=[True], description="True also forgets that it has failed."
+        MISSING, examples=[True], description="`true` also resets the failure state."
     )
     uses_shared_secret: StrictBool | MISSING = Field(MISSING, examples=[False], description=_SHARED)
 
@@ -81,7 +81,7 @@ class WebhookUpdate(RequestModel):
 
 
 class SecretRotation(RequestModel):
-    """How to change the secret of an endpoint."""
+    """Options of a secret rotation."""
 
     grace_hours: int = Field(
         24,
@@ -89,12 +89,12 @@ class SecretRotation(RequestModel):
         ge=0,
         le=168,
         examples=[24],
-        description="So long the secret until now signs, too. 0: it is void at once.",
+        description="Hours for which deliveries are also signed with the old secret. 0: it is revoked at once.",
     )
 
 
 class WebhookResponse(ResponseModel):
-    """An endpoint, without its secret."""
+    """Webhook endpoint without its secret."""
 
     id: UUID = Field(validation_alias="uuid")
     url: str
@@ -102,56 +102,56 @@ class WebhookResponse(ResponseModel):
     description: str | None
     is_enabled: bool
     disabled_reason: Literal["gone", "failing"] | None = Field(
-        description="Why the system has disabled it: `gone`, it answered 410; `failing`, it took nothing for long."
+        description="Why the system disabled it. `gone`: it answered 410; `failing`: deliveries failed for too long."
     )
-    failing_since: Instant | None = Field(description="The first failure since the last success.")
+    failing_since: Instant | None = Field(description="First failure since the last successful delivery.")
     uses_shared_secret: bool
     previous_secret_until: Instant | None = Field(
-        description="Until then the secret from before the rotation signs, too."
+        description="Time until which deliveries are also signed with the previous secret."
     )
     created_at: Instant
     updated_at: Instant
 
 
 class WebhookWithSecret(WebhookResponse):
-    """An endpoint with its secret. It is shown when it is new, and not again."""
+    """Webhook endpoint with its new secret, which is returned only once."""
 
-    secret: str | None = Field(description="Checks the signatures. Null where `WEBHOOK_SECRET` signs.")
+    secret: str | None = Field(description="Secret for verifying signatures. Null if `WEBHOOK_SECRET` is used.")
 
 
 class WebhookList(ResponseModel):
-    """All endpoints, newest first."""
+    """All webhook endpoints, newest first."""
 
     webhooks: list[WebhookResponse]
 
 
 class DeliveryQuery(RequestModel):
-    """A part of the events of an endpoint, newest first."""
+    """Filter and position of a page of deliveries, newest first."""
 
     status: Status | None = None
-    after: UUID | None = Field(None, description="`next` of the part before.")
+    after: UUID | None = Field(None, description="`next` of the previous page.")
     limit: int = Field(50, ge=1, le=200)
 
 
 class DeliveryResponse(ResponseModel):
-    """An event for an endpoint, and what became of it."""
+    """Delivery of an event to an endpoint."""
 
-    id: UUID = Field(validation_alias="event_id", description="`webhook-id`, the same at each attempt.")
+    id: UUID = Field(validation_alias="event_id", description="Event id, sent as `webhook-id` with each attempt.")
     type: str
     status: Status
     attempts: int
-    next_attempt_at: Instant | None = Field(description="Null: it is delivered, or given up.")
-    response_status: int | None = Field(description="Of the last attempt. Null: no answer.")
-    error_code: str | None = Field(description="Why the last attempt failed.")
-    created_at: Instant = Field(description="When it happened.")
+    next_attempt_at: Instant | None = Field(description="Null: no further attempt is made.")
+    response_status: int | None = Field(description="HTTP status of the last attempt. Null: no response.")
+    error_code: str | None = Field(description="Error code of the last attempt, if it failed.")
+    created_at: Instant = Field(description="Time of the event.")
 
 
 class DeliveryDetail(DeliveryResponse):
-    """An event with what was sent, and the log of its attempts."""
+    """Delivery with its payload and the log of its attempts."""
 
     data: dict[str, Any]
     log: list[dict[str, Any]] = Field(
-        description="The last attempts, oldest first, with the heads of request and answer, without secrets.",
+        description="Last attempts, oldest first, with the headers of request and response, without secrets.",
         examples=[
             [
                 {
@@ -168,7 +168,7 @@ class DeliveryDetail(DeliveryResponse):
 
 
 class DeliveryPage(ResponseModel):
-    """Events of an endpoint, newest first."""
+    """Page of deliveries, newest first."""
 
     deliveries: list[DeliveryResponse]
-    next: UUID | None = Field(description="`after` of the next part. Null: there is none.")
+    next: UUID | None = Field(description="Value of `after` for the next page. Null: this is the last page.")

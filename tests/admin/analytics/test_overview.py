@@ -1,3 +1,5 @@
+"""Overview of the admin service."""
+
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,7 +10,7 @@ from tests.fixtures.services import ADMIN, Chat, User, assert_problem
 from tests.support.provider import Provider, answers, fails
 
 
-def test_without_any_turn_the_rates_are_zero(admin_client: TestClient, admin: User) -> None:
+def test_rates_are_zero_without_turns(admin_client: TestClient, admin: User) -> None:
     overview = admin_client.get(f"{ADMIN}/overview", headers=admin.headers).json()
     assert overview["users"] == {"total": 1, "enabled": 1, "active": 0}
     assert (overview["sessions"], overview["messages"]) == (0, 0)
@@ -26,7 +28,7 @@ def test_without_any_turn_the_rates_are_zero(admin_client: TestClient, admin: Us
     assert abs((generated_at - datetime.now(UTC)).total_seconds()) < 60
 
 
-def test_every_figure_counts_what_happened(
+def test_all_figures_are_counted(
     admin_client: TestClient, admin: User, chat: Chat, bob: User, sql: Sql, provider: Provider
 ) -> None:
     kept, deleted = chat.open(), chat.open()
@@ -84,13 +86,13 @@ def test_every_figure_counts_what_happened(
     assert previous == nothing
 
 
-def test_the_overview_is_for_admins(admin_client: TestClient, ada: User) -> None:
+def test_the_overview_requires_an_admin(admin_client: TestClient, ada: User) -> None:
     assert_problem(admin_client.get(f"{ADMIN}/overview", headers=ada.headers), 403, "admin_required")
     assert_problem(admin_client.get(f"{ADMIN}/overview"), 401, "unauthorized")
 
 
 @pytest.mark.parametrize("role", ["user", "admin"])
-def test_a_change_of_role_holds_at_once(admin_client: TestClient, ada: User, sql: Sql, role: str) -> None:
+def test_a_role_change_takes_effect_at_once(admin_client: TestClient, ada: User, sql: Sql, role: str) -> None:
     sql.do("UPDATE users SET role = %s", [role])
     response = admin_client.get(f"{ADMIN}/overview", headers=ada.headers)
     assert response.status_code == {"user": 403, "admin": 200}[role]

@@ -1,4 +1,4 @@
-"""Every report against totals counted by hand, at whatever stage the sums are."""
+"""Analytics reports, compared with totals counted from the workload at each stage of the roll-up."""
 
 import math
 import random
@@ -45,7 +45,7 @@ def week_of(moment: datetime) -> str:
 @pytest.mark.parametrize(
     ("bucket", "of", "count"), [("hour", hour_of, 22 * 24 + 1), ("day", day_of, 22), ("week", week_of, 4)]
 )
-def test_usage_by_time_is_that_of_the_clocks_of_the_zone(
+def test_usage_by_time_follows_the_time_zone(
     figures: Figures, ledger: list[Call], bucket: str, of: Callable[[datetime], str], count: int
 ) -> None:
     report = figures.report("usage", bucket=bucket)
@@ -56,7 +56,7 @@ def test_usage_by_time_is_that_of_the_clocks_of_the_zone(
     assert report["totals"] == workload.figures(asked(ledger))
 
 
-def test_usage_of_every_model_adds_up(figures: Figures, ledger: list[Call]) -> None:
+def test_usage_by_model_adds_up_to_the_total(figures: Figures, ledger: list[Call]) -> None:
     report = figures.report("usage", bucket="day", group_by="model")
     assert len(report["rows"]) == 22 * len(MODELS)
     for row in report["rows"]:
@@ -68,14 +68,14 @@ def test_usage_of_every_model_adds_up(figures: Figures, ledger: list[Call]) -> N
     assert report["totals"] == workload.figures(asked(ledger))
 
 
-def test_usage_of_some_accounts_and_of_all_others_adds_up(figures: Figures, ledger: list[Call]) -> None:
+def test_usage_of_top_accounts_and_remainder_adds_up_to_the_total(figures: Figures, ledger: list[Call]) -> None:
     report = figures.report("usage", bucket="week", group_by="user", order="turns", limit=2)
     turns = {name: workload.figures(of_user(ledger, name))["turns"] for name in USERS}
     first, second, last = sorted(USERS, key=lambda name: -turns[name])
     assert [row["name"] for row in report["rows"]] == [first, second, None] * 4
     for row in report["rows"]:
         week = week_of(datetime.fromisoformat(row["start"]))
-        # Whose account has been erased is in nobody's figures, but in everybody's.
+        # Usage of erased accounts is in the total and in no account.
         names = [row["name"]] if row["name"] else [last, None]
         theirs = (call for name in names for call in of_user(ledger, name) if week_of(call.created_at) == week)
         assert only_figures(row) == workload.figures(theirs)
@@ -83,9 +83,7 @@ def test_usage_of_some_accounts_and_of_all_others_adds_up(figures: Figures, ledg
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu"])
-def test_usage_of_accounts_by_day_is_that_of_the_clocks_of_the_zone(
-    figures: Figures, ledger: list[Call], zone: str
-) -> None:
+def test_daily_usage_by_account_follows_the_time_zone(figures: Figures, ledger: list[Call], zone: str) -> None:
     def of(moment: datetime) -> str:
         return f"{moment.astimezone(ZoneInfo(zone)):%Y-%m-%d}"
 
@@ -98,7 +96,7 @@ def test_usage_of_accounts_by_day_is_that_of_the_clocks_of_the_zone(
 
 
 @pytest.mark.parametrize("order", ["cost", "tokens", "turns"])
-def test_accounts_are_in_order_and_the_others_last(figures: Figures, ledger: list[Call], order: str) -> None:
+def test_accounts_are_ordered_and_the_remainder_is_last(figures: Figures, ledger: list[Call], order: str) -> None:
     by = {"cost": "cost_usd", "tokens": "total_tokens", "turns": "turns"}[order]
     expected = {name: workload.figures(of_user(ledger, name)) for name in USERS}
     names: list[str | None] = [*sorted(USERS, key=lambda name: expected[name][by], reverse=True)]
@@ -117,7 +115,7 @@ def test_accounts_are_in_order_and_the_others_last(figures: Figures, ledger: lis
     assert only_figures(others) == workload.figures(rest)
 
 
-def test_models_are_told_apart(figures: Figures, ledger: list[Call]) -> None:
+def test_the_model_report_counts_each_model(figures: Figures, ledger: list[Call]) -> None:
     report = figures.report("models", order="tokens")
     tokens = [row["total_tokens"] for row in report["rows"]]
     assert tokens == sorted(tokens, reverse=True)
@@ -131,7 +129,7 @@ def test_models_are_told_apart(figures: Figures, ledger: list[Call]) -> None:
 
 
 @pytest.mark.parametrize("group_by", ["none", "model"])
-def test_percentiles_are_those_of_the_answers(figures: Figures, ledger: list[Call], group_by: str) -> None:
+def test_latency_percentiles_match_the_answers(figures: Figures, ledger: list[Call], group_by: str) -> None:
     report = figures.report("latency", bucket="week", group_by=group_by)
     assert len(report["rows"]) == 4 * (len(MODELS) if group_by == "model" else 1)
     for row in report["rows"]:
@@ -142,7 +140,7 @@ def test_percentiles_are_those_of_the_answers(figures: Figures, ledger: list[Cal
     assert_percentiles(report["totals"], asked(ledger))
 
 
-def test_failures_are_told_apart_by_model_and_code(figures: Figures, ledger: list[Call]) -> None:
+def test_errors_are_counted_by_model_and_code(figures: Figures, ledger: list[Call]) -> None:
     report = figures.report("errors")
     failed = [call for call in asked(ledger) if call.error_code]
     assert (report["calls"], report["calls_failed"]) == (len(asked(ledger)), len(failed))
@@ -159,7 +157,7 @@ def test_failures_are_told_apart_by_model_and_code(figures: Figures, ledger: lis
     assert report["rows"] == sorted(report["rows"], key=lambda row: -row["calls"])
 
 
-def test_the_overview_compares_a_period_with_the_one_before_it(figures: Figures, ledger: list[Call], sql: Sql) -> None:
+def test_the_overview_contains_the_period_and_the_previous_one(figures: Figures, ledger: list[Call], sql: Sql) -> None:
     before = START - (END - START)
     for name, moment in zip(USERS, (START - timedelta(days=1), START, END), strict=True):
         sql.do("UPDATE users SET created_at = %s WHERE username = %s", [moment, name])
@@ -176,9 +174,7 @@ def test_the_overview_compares_a_period_with_the_one_before_it(figures: Figures,
     assert overview["turns"]["failed"] == workload.figures(ledger)["turns_failed"]
 
 
-def test_messages_of_a_period_are_counted_whenever_their_sessions_began(
-    figures: Figures, admin: User, sql: Sql
-) -> None:
+def test_messages_of_a_period_are_counted_in_sessions_of_any_age(figures: Figures, admin: User, sql: Sql) -> None:
     before, dice = START - (END - START), random.Random(11)  # noqa: S311 - chance that repeats itself
     edges = [before, START, END, *(edge - timedelta(microseconds=1) for edge in (before, START, END))]
     for _ in range(60):
@@ -210,7 +206,7 @@ def store_session(sql: Sql, owner: User, created_at: datetime, moments: list[dat
 
 
 @pytest.mark.parametrize("summed_up", [0, 2])
-def test_who_asks_at_the_very_edge_was_active_after_it_and_not_before(
+def test_activity_at_a_bucket_boundary_belongs_to_the_later_period(
     figures: Figures, make_user: Callable[[str], User], sql: Sql, sum_up: Callable[[int], int], summed_up: int
 ) -> None:
     week = timedelta(days=7)
@@ -228,12 +224,12 @@ def test_who_asks_at_the_very_edge_was_active_after_it_and_not_before(
         assert (overview["period"]["users_active"], overview["previous"]["users_active"]) == (active, active_before)
 
 
-def test_cohorts_come_back(figures: Figures, ledger: list[Call], sql: Sql) -> None:
-    # Registered at the edges of weeks by the clocks of Berlin, which are changed on October 25th.
+def test_cohort_retention_counts_active_users(figures: Figures, ledger: list[Call], sql: Sql) -> None:
+    # Registered at the edges of weeks in Berlin, where clocks change on October 25th.
     registered = {"ada": START, "bob": START + timedelta(days=14, hours=1), "cyd": START + timedelta(days=14)}
     for name, moment in registered.items():
         sql.do("UPDATE users SET created_at = %s WHERE username = %s", [moment, name])
-    # In the middle of the first week: it is made whole.
+    # The start is in the middle of the first week, and is moved to its beginning.
     report = figures.report("retention", **{"from": (START + timedelta(days=3)).isoformat()})
     assert datetime.fromisoformat(report["from"]) == START
     assert [(row["cohort_start"][:10], row["period"]) for row in report["rows"]] == [
@@ -272,7 +268,7 @@ def test_cohorts_come_back(figures: Figures, ledger: list[Call], sql: Sql) -> No
         ("retention", {"cohort": "month"}),
     ],
 )
-def test_files_have_the_rows_of_the_reports(
+def test_csv_files_contain_the_rows_of_the_reports(
     figures: Figures, ledger: list[Call], name: str, query: dict[str, object]
 ) -> None:
     rows = figures.report(name, **query)["rows"]
@@ -281,7 +277,7 @@ def test_files_have_the_rows_of_the_reports(
     assert shown == [{key: "" if value is None else str(value) for key, value in row.items()} for row in rows]
 
 
-def test_the_file_of_the_overview_has_its_two_periods(figures: Figures, ledger: list[Call]) -> None:
+def test_the_overview_file_contains_both_periods(figures: Figures, ledger: list[Call]) -> None:
     overview = figures.get("/overview").json()
     rows = {row["figure"]: (row["period"], row["previous"]) for row in figures.file("overview")}
     assert rows == {name: (str(value), str(overview["previous"][name])) for name, value in overview["period"].items()}

@@ -1,4 +1,4 @@
-"""Which time figures are of, and how it is cut."""
+"""Time ranges of reports and their buckets."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -29,7 +29,7 @@ def local(zone: str, text: str) -> datetime:
 
 
 def hours(zone: str, start: str, end: str, bucket: Bucket) -> list[float]:
-    """Give how many hours each bucket lasts."""
+    """Return the length of each bucket in hours."""
     edges = TimeRange(local(zone, start).astimezone(UTC), local(zone, end).astimezone(UTC), ZoneInfo(zone)).edges(
         bucket
     )
@@ -46,29 +46,29 @@ def hours(zone: str, start: str, end: str, bucket: Bucket) -> list[float]:
         ("Australia/Lord_Howe", "2026-10-03", "2026-10-06", [24, 23.5, 24]),
         ("Asia/Kolkata", "2026-10-24", "2026-10-26", [24, 24]),
         ("Asia/Kathmandu", "2026-10-24", "2026-10-26", [24, 24]),
-        # Clocks skip midnight, and show it twice.
+        # Clock changes that skip or repeat midnight.
         ("Africa/Cairo", "2026-04-23", "2026-04-26", [24, 23, 24]),
         ("America/Havana", "2026-10-31", "2026-11-03", [24, 25, 24]),
         ("Europe/Berlin", "2026-10-24T18:15", "2026-10-25T03:30", [5.75, 4.5]),
     ],
 )
-def test_days_are_those_of_the_calendar(zone: str, start: str, end: str, expected: list[float]) -> None:
+def test_days_are_calendar_days_when_clocks_change(zone: str, start: str, end: str, expected: list[float]) -> None:
     assert hours(zone, start, end, "day") == expected
 
 
-def test_weeks_begin_on_monday_and_months_on_the_first() -> None:
+def test_weeks_start_on_monday_and_months_on_the_first() -> None:
     assert hours("Europe/Berlin", "2026-10-21", "2026-11-04", "week") == [5 * 24 + 1, 7 * 24, 2 * 24]
     assert hours("Europe/Berlin", "2026-01-31", "2026-04-02", "month") == [24, 28 * 24, 31 * 24 - 1, 24]
 
 
-def test_hours_are_those_of_the_clocks() -> None:
+def test_hours_follow_local_time() -> None:
     assert hours("Asia/Kathmandu", "2026-10-24T00:30", "2026-10-24T03:15", "hour") == [0.5, 1, 1, 0.25]
     assert hours("Europe/Berlin", "2026-10-25T01:00", "2026-10-25T04:00", "hour") == [1, 1, 1, 1]
     assert hours("Australia/Lord_Howe", "2026-10-04T01:00", "2026-10-04T04:00", "hour") == [1, 0.5, 1]
 
 
 @given(RANGES, st.sampled_from(get_args(Bucket)))
-def test_buckets_cover_the_range_and_end_where_the_clocks_say(of: TimeRange, bucket: Bucket) -> None:
+def test_buckets_cover_the_range_and_end_at_local_boundaries(of: TimeRange, bucket: Bucket) -> None:
     edges = of.edges(bucket)
     assert (edges[0], edges[-1]) == (of.start, of.end)
     assert all(before < after for before, after in pairwise(edges))
@@ -89,7 +89,7 @@ def test_buckets_cover_the_range_and_end_where_the_clocks_say(of: TimeRange, buc
         assert len(set(dates)) == len(dates)
 
 
-def test_without_an_end_it_is_the_quarter_hour_that_is_not_over_yet() -> None:
+def test_the_default_end_is_the_end_of_the_current_quarter_hour() -> None:
     now = datetime(2026, 11, 23, 10, 45, tzinfo=UTC)
     berlin = ZoneInfo("Europe/Berlin")
     for moment in (now, now + timedelta(minutes=14, seconds=59)):
@@ -97,10 +97,10 @@ def test_without_an_end_it_is_the_quarter_hour_that_is_not_over_yet() -> None:
         assert (of.start, of.end) == (datetime(2026, 10, 24, 11, tzinfo=UTC), datetime(2026, 11, 23, 11, tzinfo=UTC))
     assert TimeRange.of(None, now, berlin, now=now).start == now - timedelta(days=30)
     assert TimeRange.of(now, None, berlin, now=now).end == now + QUARTER
-    assert of.before() == TimeRange(datetime(2026, 9, 24, 11, tzinfo=UTC), of.start, berlin)
+    assert of.previous() == TimeRange(datetime(2026, 9, 24, 11, tzinfo=UTC), of.start, berlin)
 
 
-def test_there_is_a_limit_to_how_finely_a_range_is_cut() -> None:
+def test_the_number_of_buckets_is_limited() -> None:
     start = datetime(2026, 1, 1, tzinfo=UTC)
     most = TimeRange(start, start + MAX_BUCKETS * timedelta(hours=1), ZoneInfo("UTC"))
     assert len(most.edges("hour")) == MAX_BUCKETS + 1
@@ -133,7 +133,9 @@ def test_there_is_a_limit_to_how_finely_a_range_is_cut() -> None:
         ({"until": "2026-11-01T00:00:00Z"}, "until"),
     ],
 )
-def test_a_range_that_makes_no_sense_is_refused_by_name(figures: Figures, query: dict[str, object], field: str) -> None:
+def test_an_invalid_range_is_rejected_with_the_field_name(
+    figures: Figures, query: dict[str, object], field: str
+) -> None:
     for path in ("/overview", "/analytics/usage", "/reports/retention.csv"):
         problem = assert_problem(figures.get(path, **query), 422, "validation_error")
         assert [error["field"] for error in problem["errors"]] == [f"query.{field}"]
@@ -148,7 +150,7 @@ def test_a_range_that_makes_no_sense_is_refused_by_name(figures: Figures, query:
         ("/analytics/retention", {"from": "2025-01-01T00:00:00Z"}, "cohort"),
     ],
 )
-def test_a_report_that_would_be_too_long_is_refused_by_name(
+def test_a_report_with_too_many_rows_is_rejected_with_the_field_name(
     figures: Figures, path: str, query: dict[str, object], field: str
 ) -> None:
     for one in (path, path.replace("analytics", "reports") + ".csv"):

@@ -1,4 +1,4 @@
-"""Three weeks of turns whose figures a test can count by itself: the slow way, from what it put in."""
+"""Workload of three weeks of turns, and the expected figures, counted from its rows."""
 
 import random
 from collections.abc import Iterable, Iterator
@@ -13,9 +13,9 @@ from pydantic_core import to_json
 from tests.fixtures.database import Sql
 
 START = datetime(2026, 10, 11, 22, 0, tzinfo=UTC)
-"""Monday in Berlin, two weeks before its clocks are changed."""
+"""A Monday in Berlin, two weeks before the clock change."""
 END = START + timedelta(days=22, hours=1)
-"""Three weeks and a day later by those clocks."""
+"""Three weeks and a day later in local time."""
 MODELS = ("gpt-a", "gpt-b", "=cmd|' /C calc'!A1")
 USERS = ("ada", "bob", "cyd")
 _CODES = ("provider_timeout", "provider_rejected")
@@ -23,7 +23,7 @@ _CODES = ("provider_timeout", "provider_rejected")
 
 @dataclass(frozen=True)
 class Call:
-    """A row of the ledger."""
+    """Ledger row."""
 
     turn_id: UUID
     attempt: int
@@ -44,8 +44,8 @@ class Call:
 
 
 def calls() -> list[Call]:
-    """Make the ledger: also before and after the three weeks, and on their edges."""
-    dice = random.Random(7)  # noqa: S311 - chance that repeats itself
+    """Return the ledger rows, including some before, after and at the edges of the three weeks."""
+    dice = random.Random(7)  # noqa: S311 - reproducible
     seconds = int((END - START).total_seconds())
     moments = [START + timedelta(seconds=dice.randrange(-seconds // 2, 3 * seconds // 2)) for _ in range(400)]
     edges = [START, END, START - timedelta(microseconds=1), END - timedelta(microseconds=1)]
@@ -81,7 +81,7 @@ def _turn(dice: random.Random, moment: datetime) -> Iterator[Call]:
 
 
 def store(sql: Sql, ledger: Iterable[Call]) -> None:
-    """Append to the ledger. Who has no account has been erased."""
+    """Append rows to the ledger. Users without an account count as erased."""
     names = ", ".join(field.name for field in fields(Call) if field.name != "user")
     sql.do(
         f"INSERT INTO llm_calls (user_id, {names})"  # noqa: S608 - our own names
@@ -92,7 +92,7 @@ def store(sql: Sql, ledger: Iterable[Call]) -> None:
 
 
 def figures(ledger: Iterable[Call], *, of_model: bool = False) -> dict[str, Any]:
-    """Count what `UsageFigures` say."""
+    """Return the expected fields of `UsageFigures`."""
     found = list(ledger)
     answers = [call for call in found if call.purpose == "answer"]
     last = {call.turn_id: call for call in sorted(answers, key=lambda call: call.attempt)}.values()

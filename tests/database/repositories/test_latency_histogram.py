@@ -1,4 +1,4 @@
-"""Percentiles out of buckets: those of the single times, to the width of a bucket."""
+"""Latency percentiles from histograms, exact to half the width of a bucket."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -54,7 +54,7 @@ def nearest_rank(times: Sequence[int], share: float) -> int:
     ],
     ids=["usual", "quick", "extreme"],
 )
-async def test_percentiles_are_those_of_the_times_to_half_a_bucket(
+async def test_percentiles_are_exact_to_half_a_bucket(
     pool: Database, sql: Sql, draw: Callable[[random.Random], int]
 ) -> None:
     chance = random.Random(4)  # noqa: S311 - not a secret
@@ -62,7 +62,7 @@ async def test_percentiles_are_those_of_the_times_to_half_a_bucket(
         times = [draw(chance) for _ in range(count)]
         append(sql, times, times[::-1], model=f"m{count}")
         async with pool.autocommit() as connection:
-            await roll_up(connection, limit=count // 2)  # half are summed up, half are pending
+            await roll_up(connection, limit=count // 2)  # half are rolled up, half are pending
         for measure in ("latencies", "first_tokens"):
             (found,) = [row for row in await percentiles(pool, measure, "model") if row["model"] == f"m{count}"]
             assert found["count"] == count
@@ -71,7 +71,7 @@ async def test_percentiles_are_those_of_the_times_to_half_a_bucket(
                 assert abs(found[name] - max(expected, 1)) <= 0.025 * expected + 0.5, (name, count)
 
 
-async def test_what_no_model_answered_does_not_count(pool: Database, sql: Sql) -> None:
+async def test_only_answers_of_a_model_are_measured(pool: Database, sql: Sql) -> None:
     append(sql, [10], [5])
     append(sql, [20], status="error", error="timeout")
     append(sql, [30], [25], status="cancelled")
@@ -83,7 +83,7 @@ async def test_what_no_model_answered_does_not_count(pool: Database, sql: Sql) -
         assert [(row["count"], row["p99"]) for row in await percentiles(pool, "first_tokens")] == [(1, 5)]
 
 
-async def test_where_nothing_was_timed_there_are_no_percentiles(pool: Database, sql: Sql) -> None:
+async def test_there_are_no_percentiles_without_measurements(pool: Database, sql: Sql) -> None:
     append(sql, [10])
     assert await percentiles(pool, "first_tokens", "model") == []
     assert [row["p50"] for row in await percentiles(pool, "latencies", "model")] == [10]

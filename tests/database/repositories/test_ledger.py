@@ -1,4 +1,4 @@
-"""The ledger can be added to, and its identities taken out; nothing else."""
+"""Append-only ledger: rows can be added and identities removed; all other changes are rejected."""
 
 from uuid import uuid4
 
@@ -24,12 +24,12 @@ CHANGES = {
     " SELECT turn_id, 1, 'm', 'ok', 9 FROM llm_calls ON CONFLICT (turn_id, attempt) DO UPDATE SET cost_usd = 0",
 }
 OF_COLUMNS = {"another user", "half of the identity"}
-"""To these columns the role has a right: the trigger stands alone."""
+"""Changes of columns that the role may update: only the trigger rejects them."""
 
 
 @pytest.fixture
 def ledger(sql: Sql) -> Sql:
-    """The database, with one call in the ledger."""
+    """Ledger with one call."""
     sql.do(APPEND, [uuid4()])
     return sql
 
@@ -43,14 +43,14 @@ def refusal(sql: Sql, statement: str) -> str:
 
 
 @pytest.mark.parametrize("change", sorted(CHANGES.keys() - OF_COLUMNS))
-def test_the_role_of_the_services_has_no_right_to_change_a_row(ledger: Sql, change: str) -> None:
+def test_the_database_role_has_no_privilege_to_change_a_row(ledger: Sql, change: str) -> None:
     if ledger.value("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
-        pytest.skip("a superuser has all rights: the trigger stands alone")
+        pytest.skip("a superuser has all privileges, so only the trigger rejects the change")
     assert "permission denied for table llm_calls" in refusal(ledger, CHANGES[change])
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_with_the_right_the_triggers_refuse(ledger: Sql, change: str) -> None:
+def test_triggers_reject_changes_even_with_the_privilege(ledger: Sql, change: str) -> None:
     ledger.do("GRANT UPDATE, DELETE, TRUNCATE ON llm_calls TO CURRENT_USER")
     try:
         assert "llm_calls is append-only" in refusal(ledger, CHANGES[change])
@@ -59,14 +59,14 @@ def test_with_the_right_the_triggers_refuse(ledger: Sql, change: str) -> None:
         ledger.do("GRANT UPDATE (user_id, session_id) ON llm_calls TO CURRENT_USER")
 
 
-def test_the_identity_can_be_taken_out(ledger: Sql) -> None:
+def test_the_identity_can_be_removed(ledger: Sql) -> None:
     (before,) = ledger.rows("SELECT * FROM llm_calls")
-    for _ in range(2):  # taking it out again changes nothing
+    for _ in range(2):  # a second removal has no effect
         ledger.do("UPDATE llm_calls SET user_id = NULL, session_id = NULL")
         assert ledger.rows("SELECT * FROM llm_calls") == [before | {"user_id": None, "session_id": None}]
 
 
-def test_whatever_was_there_before_the_sums_is_summed_up_too(empty_database_url: str) -> None:
+def test_rows_older_than_the_rollups_are_queued_by_the_migration(empty_database_url: str) -> None:
     config = migrations.alembic_config(empty_database_url)
     command.upgrade(config, "0005")
     sql = Sql(empty_database_url)

@@ -1,4 +1,4 @@
-"""Sums that do not agree with the ledger are found and mended, and those that do are left alone."""
+"""Reconciliation: roll-ups that differ from the ledger are repaired, and correct ones are not changed."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ from app.database.repositories.usage.reconciliation import DAILY, QUARTERLY, WEE
 from app.database.repositories.usage.rollup import roll_up
 from app.worker.reconciliation import UsageReconciliation
 from tests.fixtures.database import Sql
-from tests.fixtures.rollups import TABLES, exact, of_ledger, stored
+from tests.fixtures.rollups import TABLES, current_rollups, expected_rollups, stored_rollups
 
 ADA = "INSERT INTO users (uuid, email, username, password_hash) VALUES (gen_random_uuid(), 'a', 'a', '') RETURNING id"
 APPEND = """
@@ -34,7 +34,7 @@ SELECT date_trunc('hour', quarter), {keys}, {sums} FROM old GROUP BY 1, {keys}
 RECONCILERS = (QUARTERLY, DAILY, WEEKLY)
 THREE_DAYS_AGO = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=3)
 COUNTERS = rollup_tables.USAGE.counters
-WRONGS = {
+DAMAGES = {
     "lost": "DELETE FROM {table} WHERE ctid IN (SELECT ctid FROM {table} LIMIT 3)",
     "too many": "UPDATE {table} SET {counter} = {counter} + 5 WHERE {key} = {one}",
     "less than nothing": "UPDATE {table} SET {counter} = -1",
@@ -44,60 +44,60 @@ WRONGS = {
 
 
 async def whole_pass(pool: Database, sql: Sql) -> int:
-    """Compare everything, from the beginning, and return how many rows were mended."""
+    """Run a complete reconciliation pass; return the number of repaired rows."""
     sql.do("UPDATE usage_repair SET due_at = now(), upto = '-infinity'")
     jobs = [UsageReconciliation(pool, reconciler, run_seconds=60) for reconciler in RECONCILERS]
     return sum([await job.reconcile_windows() for job in jobs])
 
 
-async def sum_up(pool: Database, limit: int = 1000) -> None:
+async def roll_up_pending(pool: Database, limit: int = 1000) -> None:
     async with pool.autocommit() as connection:
         await roll_up(connection, limit=limit)
 
 
 @pytest.fixture
 def ledger(sql: Sql) -> Sql:
-    """The database, with calls of seven hours, one of them of nobody's any more."""
+    """Ledger with calls of seven hours, of one account and of an erased one."""
     sql.do(APPEND, {"user": sql.value(ADA)})
     sql.do(APPEND, {"user": None})
     return sql
 
 
-@pytest.mark.parametrize("summed_up", [0, 50, 1000])
-async def test_what_agrees_is_left_alone(pool: Database, ledger: Sql, summed_up: int) -> None:
-    await sum_up(pool, summed_up)
-    before = stored(ledger)
+@pytest.mark.parametrize("rolled_up", [0, 50, 1000])
+async def test_correct_rollups_are_not_changed(pool: Database, ledger: Sql, rolled_up: int) -> None:
+    await roll_up_pending(pool, rolled_up)
+    before = stored_rollups(ledger)
     assert await whole_pass(pool, ledger) == 0
-    assert stored(ledger) == before
-    assert await exact(pool) == of_ledger(ledger)
+    assert stored_rollups(ledger) == before
+    assert await current_rollups(pool) == expected_rollups(ledger)
 
 
-@pytest.mark.parametrize("wrong", WRONGS.values(), ids=WRONGS)
-@pytest.mark.parametrize("summed_up", [50, 1000])
-async def test_what_is_wrong_is_mended(
-    pool: Database, ledger: Sql, caplog: pytest.LogCaptureFixture, wrong: str, summed_up: int
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("rolled_up", [50, 1000])
+async def test_wrong_rollups_are_repaired(
+    pool: Database, ledger: Sql, caplog: pytest.LogCaptureFixture, damage: str, rolled_up: int
 ) -> None:
-    await sum_up(pool, summed_up)
+    await roll_up_pending(pool, rolled_up)
     await whole_pass(pool, ledger)
     for each in rollup_tables.ALL:
         key, one = ("model", "'m1'") if "model" in each.keys else ("purpose", "'answer'")
         names = {"table": each.table.name, "time": each.time.name, "counter": each.counters[-1], "key": key, "one": one}
-        ledger.do(wrong.format_map(names))
-    assert await exact(pool) != of_ledger(ledger)
+        ledger.do(damage.format_map(names))
+    assert await current_rollups(pool) != expected_rollups(ledger)
     assert await whole_pass(pool, ledger) > 0
-    assert await exact(pool) == of_ledger(ledger)
-    await sum_up(pool)
-    assert stored(ledger) == of_ledger(ledger)
+    assert await current_rollups(pool) == expected_rollups(ledger)
+    await roll_up_pending(pool)
+    assert stored_rollups(ledger) == expected_rollups(ledger)
     assert await whole_pass(pool, ledger) == 0
     warnings = [record.__dict__["mended"] for record in caplog.records if record.levelno == logging.WARNING]
     assert {table for mended in warnings for table in mended} == set(TABLES)
 
 
-async def test_sums_of_the_previous_release_are_refined_without_alarm(
+async def test_rollups_of_the_previous_release_are_refined_without_a_warning(
     pool: Database, ledger: Sql, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    await sum_up(pool, 50)
+    await roll_up_pending(pool, 50)
     for of, keys in (("usage", "model, purpose"), ("user_usage", "user_id, model, purpose")):
         ledger.do(
             BY_HOUR.format(of=of, keys=keys, counters=", ".join(COUNTERS), sums=f"sum({'), sum('.join(COUNTERS)})")
@@ -105,12 +105,12 @@ async def test_sums_of_the_previous_release_are_refined_without_alarm(
     for table in ("latency_quarters", "error_quarters"):
         ledger.do(f"TRUNCATE {table}")
     assert await whole_pass(pool, ledger) > 0
-    assert await exact(pool) == of_ledger(ledger)
+    assert await current_rollups(pool) == expected_rollups(ledger)
     assert [record.levelname for record in caplog.records if "roll-ups differed" in record.message] == ["INFO"]
 
 
-async def test_a_round_is_short_and_the_next_one_goes_on_where_it_ended(pool: Database, ledger: Sql) -> None:
-    await sum_up(pool)
+async def test_a_run_is_short_and_the_next_one_continues_it(pool: Database, ledger: Sql) -> None:
+    await roll_up_pending(pool)
     for each in rollup_tables.BY_QUARTER:
         ledger.do(f"TRUNCATE {each.table.name}")
     rounds, mended = 0, 0
@@ -119,8 +119,8 @@ async def test_a_round_is_short_and_the_next_one_goes_on_where_it_ended(pool: Da
         rounds += 1
     hours = ledger.value("SELECT count(DISTINCT date_trunc('hour', created_at)) FROM llm_calls")
     assert rounds == hours + 1
-    assert stored(ledger) == of_ledger(ledger)
-    assert mended == sum(len(stored(ledger)[each.table.name]) for each in rollup_tables.BY_QUARTER)
+    assert stored_rollups(ledger) == expected_rollups(ledger)
+    assert mended == sum(len(stored_rollups(ledger)[each.table.name]) for each in rollup_tables.BY_QUARTER)
     ledger.do("TRUNCATE usage_quarters")
     assert await UsageReconciliation(pool, QUARTERLY).reconcile_windows() == 0  # not before a day is over
     ledger.do("UPDATE usage_repair SET due_at = due_at - interval '23:59:00'")
@@ -129,8 +129,8 @@ async def test_a_round_is_short_and_the_next_one_goes_on_where_it_ended(pool: Da
     assert await UsageReconciliation(pool, QUARTERLY).reconcile_windows() > 0
 
 
-async def test_an_hour_that_another_one_compares_is_left_to_it(pool: Database, ledger: Sql) -> None:
-    await sum_up(pool)
+async def test_a_window_locked_by_another_worker_is_not_compared(pool: Database, ledger: Sql) -> None:
+    await roll_up_pending(pool)
     ledger.do("TRUNCATE usage_quarters")
     async with pool.transaction() as transaction:
         await QUARTERLY.create_progress(transaction)
@@ -140,11 +140,11 @@ async def test_an_hour_that_another_one_compares_is_left_to_it(pool: Database, l
     mended = await asyncio.gather(
         *(UsageReconciliation(pool, QUARTERLY, run_seconds=60).reconcile_windows() for _ in range(4))
     )
-    assert stored(ledger) == of_ledger(ledger)
-    assert sum(mended) == len(stored(ledger)["usage_quarters"])
+    assert stored_rollups(ledger) == expected_rollups(ledger)
+    assert sum(mended) == len(stored_rollups(ledger)["usage_quarters"])
 
 
-async def test_what_cannot_be_compared_in_time_is_passed_over_and_no_pass_counts_any_more(
+async def test_a_window_that_times_out_is_skipped_and_resets_the_passes(
     pool: Database, ledger: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await whole_pass(pool, ledger)
@@ -170,7 +170,7 @@ async def accounts(pool: Database, start: datetime, end: datetime, *, longest_pe
 
 
 @pytest.mark.parametrize("noon", [datetime(2020, 11, 1, 12, tzinfo=UTC), THREE_DAYS_AGO], ids=["long ago", "until now"])
-async def test_long_ranges_are_read_from_sums_by_week_and_day_once_they_are_complete_and_are_exact(
+async def test_long_ranges_read_complete_weekly_and_daily_rollups_exactly(
     pool: Database, sql: Sql, noon: datetime
 ) -> None:
     of_a_week = APPEND.replace("7 min", "3 hours").replace("2026-11-01 10:00+00", f"{noon - timedelta(hours=2)}")
@@ -183,7 +183,7 @@ async def test_long_ranges_are_read_from_sums_by_week_and_day_once_they_are_comp
     expected = [await accounts(pool, *each, longest_period="quarter") for each in ranges]
     assert len(set(map(str, expected))) > len(ranges) / 3
     for limit in (30, 1000):
-        await sum_up(pool, limit)
+        await roll_up_pending(pool, limit)
         for _ in range(2):
             await whole_pass(pool, sql)
             for longest_period in ("quarter", "day", "week"):

@@ -1,4 +1,4 @@
-"""Whatever happens to the ledger in whatever order, cut off wherever it may be, the sums agree with it."""
+"""Stateful test: roll-ups agree with the ledger after any sequence of operations, interrupted at any point."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -24,7 +24,7 @@ from app.database.repositories.usage.rollup import roll_up
 from app.worker.reconciliation import UsageReconciliation
 from tests.fixtures.database import Sql, empty
 from tests.fixtures.processes import WorkerProcess
-from tests.fixtures.rollups import TABLES, exact, of_ledger, stored
+from tests.fixtures.rollups import TABLES, current_rollups, expected_rollups, stored_rollups
 from tests.support.provider import Provider
 
 RECONCILERS = (QUARTERLY, DAILY, WEEKLY)
@@ -69,11 +69,11 @@ CALLS = st.lists(
 KILL = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'doomed'"
 LIMITS = st.integers(1, 60)
 MOMENTS = st.floats(0, 0.02)
-"""Seconds from the beginning of a statement up to some time after its end."""
+"""Seconds after the start of a statement, up to some time after its end."""
 
 
 class Ledger(RuleBasedStateMachine):
-    """Store calls, erase accounts, sum up, do so at once, be cut off; damage the sums and repair them."""
+    """State machine: store calls, erase accounts, roll up, reconcile, concurrently and with interruptions."""
 
     settings: ClassVar[Settings]
     sql: ClassVar[Sql]
@@ -88,13 +88,13 @@ class Ledger(RuleBasedStateMachine):
         self.runner.run(self.pool.close())
         self.runner.close()
 
-    def run(self, *doings: Coroutine[Any, Any, object]) -> None:
+    def run(self, *operations: Coroutine[Any, Any, object]) -> None:
         async def all_at_once() -> None:
-            await asyncio.gather(*doings)
+            await asyncio.gather(*operations)
 
         self.runner.run(all_at_once())
 
-    async def sum_up(self, limit: int, pool: Database | None = None) -> None:
+    async def roll_up_pending(self, limit: int, pool: Database | None = None) -> None:
         async with (pool or self.pool).autocommit() as connection:
             await roll_up(connection, limit=limit)
 
@@ -112,17 +112,17 @@ class Ledger(RuleBasedStateMachine):
                 assert account is not None
                 await erasure.erase(transaction, account)
 
-    async def cut(self, doing: Coroutine[Any, Any, None], seconds: float) -> None:
-        task = asyncio.create_task(doing)
+    async def interrupt(self, operation: Coroutine[Any, Any, None], seconds: float) -> None:
+        task = asyncio.create_task(operation)
         await asyncio.wait({task}, timeout=seconds)
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
 
-    async def sum_up_until_killed(self, limit: int, seconds: float) -> None:
+    async def roll_up_until_killed(self, limit: int, seconds: float) -> None:
         pool = Database.from_settings(self.settings, application_name="doomed")
         await pool.ping()
-        task = asyncio.create_task(self.sum_up(limit, pool))
+        task = asyncio.create_task(self.roll_up_pending(limit, pool))
         await asyncio.wait({task}, timeout=seconds)
         await asyncio.to_thread(self.sql.do, KILL)
         with suppress(DatabaseUnavailableError, DBAPIError):
@@ -140,29 +140,29 @@ class Ledger(RuleBasedStateMachine):
         self.run(self.append(name, calls))
 
     @rule(limit=LIMITS)
-    def some_is_summed_up(self, limit: int) -> None:
-        self.run(self.sum_up(limit))
+    def pending_rows_are_rolled_up(self, limit: int) -> None:
+        self.run(self.roll_up_pending(limit))
 
     @rule(limit=LIMITS, seconds=MOMENTS)
-    def summing_up_is_cut_off(self, limit: int, seconds: float) -> None:
-        self.run(self.cut(self.sum_up(limit), seconds))
+    def a_rollup_is_interrupted(self, limit: int, seconds: float) -> None:
+        self.run(self.interrupt(self.roll_up_pending(limit), seconds))
 
     @rule(limit=LIMITS, seconds=MOMENTS)
-    def the_connection_that_sums_up_is_killed(self, limit: int, seconds: float) -> None:
-        self.run(self.sum_up_until_killed(limit, seconds))
+    def the_connection_of_a_rollup_is_killed(self, limit: int, seconds: float) -> None:
+        self.run(self.roll_up_until_killed(limit, seconds))
 
     @rule(name=st.sampled_from(NAMES))
     def an_account_is_erased(self, name: str) -> None:
         self.run(self.erase(name))
 
     @rule(names=st.permutations(NAMES), calls=CALLS, limit=LIMITS)
-    def much_happens_at_once(self, names: list[str], calls: list[dict[str, object]], limit: int) -> None:
-        summing = (self.sum_up(limit) for _ in range(3))
-        self.run(self.append(names[0], calls), *summing, self.erase(names[1]), self.repair(), self.append(None, calls))
-        self.is_damaged = self.is_damaged and not self.is_compared()
+    def operations_run_concurrently(self, names: list[str], calls: list[dict[str, object]], limit: int) -> None:
+        rollups = (self.roll_up_pending(limit) for _ in range(3))
+        self.run(self.append(names[0], calls), *rollups, self.erase(names[1]), self.repair(), self.append(None, calls))
+        self.is_damaged = self.is_damaged and not self.is_reconciled()
 
     @rule(table=st.sampled_from(TABLES), share=st.integers(1, 3), what=st.sampled_from(["lost", "moved"]))
-    def sums_are_damaged(self, table: str, share: int, what: str) -> None:
+    def rollups_are_damaged(self, table: str, share: int, what: str) -> None:
         time = TIMES_OF[table]
         change = {
             "lost": f"DELETE FROM {table}",  # noqa: S608 - our own
@@ -173,27 +173,27 @@ class Ledger(RuleBasedStateMachine):
         self.is_damaged = True
 
     @rule(seconds=MOMENTS)
-    def repairing_is_cut_off(self, seconds: float) -> None:
-        self.run(self.cut(self.repair(), seconds))
-        self.is_damaged = self.is_damaged and not self.is_compared()
+    def a_repair_is_interrupted(self, seconds: float) -> None:
+        self.run(self.interrupt(self.repair(), seconds))
+        self.is_damaged = self.is_damaged and not self.is_reconciled()
 
     @rule()
-    def sums_are_repaired(self) -> None:
+    def rollups_are_repaired(self) -> None:
         self.run(self.repair())
         self.is_damaged = False
 
-    def is_compared(self) -> bool:
+    def is_reconciled(self) -> bool:
         return len(self.sql.rows("SELECT 1 FROM usage_repair WHERE due_at > now()")) == len(RECONCILERS)
 
     @invariant()
-    def figures_are_those_of_the_ledger(self) -> None:
+    def rollups_agree_with_the_ledger(self) -> None:
         if not self.is_damaged:
-            assert self.runner.run(exact(self.pool)) == of_ledger(self.sql)
+            assert self.runner.run(current_rollups(self.pool)) == expected_rollups(self.sql)
             if not self.sql.rows("SELECT 1 FROM usage_pending LIMIT 1"):
-                assert stored(self.sql) == of_ledger(self.sql)
+                assert stored_rollups(self.sql) == expected_rollups(self.sql)
 
 
-def test_the_sums_agree_with_the_ledger_whatever_happens(settings: Settings, database: Sql) -> None:
+def test_rollups_agree_with_the_ledger_after_any_sequence_of_operations(settings: Settings, database: Sql) -> None:
     Ledger.settings, Ledger.sql = settings, database
     run_state_machine_as_test(
         Ledger,
@@ -212,7 +212,7 @@ FROM generate_series(1, %s) AS n
 PENDING = "SELECT count(*) FROM usage_pending"
 
 
-async def test_workers_that_are_killed_while_they_sum_up_leave_nothing_out_and_count_nothing_twice(
+async def test_killed_workers_roll_up_each_row_exactly_once(
     pool: Database, sql: Sql, settings: Settings, home: Path
 ) -> None:
     sql.do(BEGINNING, ["ada", "ada"])
@@ -223,8 +223,8 @@ async def test_workers_that_are_killed_while_they_sum_up_leave_nothing_out_and_c
         Provider.wait_until(lambda before=before: sql.value(PENDING) < before)  # type: ignore[misc]
         worker.kill()
         assert sql.value(PENDING) > 0
-        assert await exact(pool) == of_ledger(sql)
+        assert await current_rollups(pool) == expected_rollups(sql)
     worker = WorkerProcess(settings, home)
     Provider.wait_until(lambda: sql.value(PENDING) == 0)
     worker.stop()
-    assert stored(sql) == of_ledger(sql)
+    assert stored_rollups(sql) == expected_rollups(sql)

@@ -1,4 +1,4 @@
-"""Sums by quarter of an hour: exact at any moment, whoever adds to them, whatever is erased meanwhile."""
+"""Quarter-hour roll-ups and totals: exact at any time, with concurrent roll-ups and erasures."""
 
 import asyncio
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from app.database.models import LlmCall, User
 from app.database.repositories.usage import rollup, totals
 from tests.fixtures.database import Sql
 
-OF_LEDGER = """
+EXPECTED = """
 SELECT {user} date_bin('15 min', created_at, '2026-01-01 00:00+00') AS quarter, model_requested AS model, purpose,
     count(*) AS calls,
     count(*) FILTER (WHERE purpose = 'answer') AS turns, count(*) FILTER (WHERE status = 'ok') AS ok,
@@ -36,7 +36,7 @@ def ada_and_bob(sql: Sql) -> tuple[int, int]:
 
 
 def append(sql: Sql, user: int | None, count: int = 40) -> None:
-    """Add calls of all kinds to the ledger, at both ends of a quarter of an hour, and now."""
+    """Append calls of all kinds to the ledger, at both ends of a quarter-hour and now."""
     sql.do(
         """
         INSERT INTO llm_calls (turn_id, attempt, user_id, model_requested, purpose, status, error_code, is_fallback,
@@ -54,7 +54,7 @@ def append(sql: Sql, user: int | None, count: int = 40) -> None:
     )
 
 
-OF_LEDGER_TIMES = """
+EXPECTED_LATENCIES = """
 SELECT date_bin('15 min', created_at, '2026-01-01 00:00+00') AS quarter, model_requested AS model, purpose,
     floor(ln(greatest(ms, 1)) / ln(1.05)) AS bucket, sum((is_latency)::int) AS latencies,
     sum((NOT is_latency)::int) AS first_tokens
@@ -62,7 +62,7 @@ FROM llm_calls, LATERAL (VALUES (latency_ms, true), (first_token_ms, false)) AS 
 WHERE status = 'ok' AND NOT is_cached AND ms IS NOT NULL
 GROUP BY quarter, model, purpose, bucket ORDER BY quarter, model, purpose, bucket
 """
-OF_LEDGER_ERRORS = """
+EXPECTED_ERRORS = """
 SELECT date_bin('15 min', created_at, '2026-01-01 00:00+00') AS quarter, model_requested AS model, purpose, error_code,
     count(*) AS calls
 FROM llm_calls WHERE status = 'error'
@@ -74,16 +74,16 @@ def stored(sql: Sql, table: str, keys: str) -> list[dict[str, Any]]:
     return sql.rows(f"SELECT * FROM {table} ORDER BY {keys}")  # noqa: S608 - our own
 
 
-def assert_sums_are_those_of_the_ledger(sql: Sql) -> None:
-    everybody = sql.rows(OF_LEDGER.format(user="", where=""))
+def assert_rollups_agree_with_the_ledger(sql: Sql) -> None:
+    everybody = sql.rows(EXPECTED.format(user="", where=""))
     assert stored(sql, "usage_quarters", "quarter, model, purpose") == everybody
-    users = sql.rows(OF_LEDGER.format(user="user_id,", where="WHERE user_id IS NOT NULL"))
+    users = sql.rows(EXPECTED.format(user="user_id,", where="WHERE user_id IS NOT NULL"))
     assert stored(sql, "user_usage_quarters", "user_id, quarter, model, purpose") == users
-    assert stored(sql, "latency_quarters", "quarter, model, purpose, bucket") == sql.rows(OF_LEDGER_TIMES)
-    assert stored(sql, "error_quarters", "quarter, model, purpose, error_code") == sql.rows(OF_LEDGER_ERRORS)
+    assert stored(sql, "latency_quarters", "quarter, model, purpose, bucket") == sql.rows(EXPECTED_LATENCIES)
+    assert stored(sql, "error_quarters", "quarter, model, purpose, error_code") == sql.rows(EXPECTED_ERRORS)
 
 
-async def sum_up(pool: Database, limit: int) -> int:
+async def roll_up_pending(pool: Database, limit: int) -> int:
     async with pool.autocommit() as connection:
         return await rollup.roll_up(connection, limit=limit)
 
@@ -93,20 +93,22 @@ async def total(pool: Database, user: int) -> Mapping[str, totals.UsageTotals]:
         return {str(period): sums for period, sums in (await totals.user_totals(transaction, user)).items()}
 
 
-async def test_sums_by_quarter_are_those_of_the_ledger(pool: Database, sql: Sql, ada_and_bob: tuple[int, int]) -> None:
+async def test_quarter_hour_rollups_agree_with_the_ledger(
+    pool: Database, sql: Sql, ada_and_bob: tuple[int, int]
+) -> None:
     for user in (*ada_and_bob, None):
         append(sql, user)
     done: list[int] = []
     while not done or done[-1]:
-        done.append(await sum_up(pool, 50))
+        done.append(await roll_up_pending(pool, 50))
     assert done == [50, 50, 20, 0]
-    assert_sums_are_those_of_the_ledger(sql)
+    assert_rollups_agree_with_the_ledger(sql)
     append(sql, ada_and_bob[0])
-    await sum_up(pool, 100)
-    assert_sums_are_those_of_the_ledger(sql)
+    await roll_up_pending(pool, 100)
+    assert_rollups_agree_with_the_ledger(sql)
 
 
-async def test_figures_do_not_depend_on_how_much_is_summed_up(
+async def test_totals_do_not_depend_on_how_much_is_rolled_up(
     pool: Database, sql: Sql, ada_and_bob: tuple[int, int]
 ) -> None:
     ada, bob = ada_and_bob
@@ -117,55 +119,51 @@ async def test_figures_do_not_depend_on_how_much_is_summed_up(
     assert expected["total"].cost_usd == Decimal(sum(n for n in range(1, 41) if n % 6)) / 10**9
     today = [n for n in range(1, 41) if n % 4 == 3]
     assert (expected["today"].calls, expected["today"].completion_tokens) == (len(today), 2 * sum(today))
-    while await sum_up(pool, 5):
+    while await roll_up_pending(pool, 5):
         assert await total(pool, ada) == expected
     assert sql.value("SELECT count(*) FROM usage_pending") == 0
 
 
-async def test_who_has_used_nothing_has_zeros(pool: Database, sql: Sql, ada_and_bob: tuple[int, int]) -> None:
+async def test_totals_without_usage_are_zero(pool: Database, sql: Sql, ada_and_bob: tuple[int, int]) -> None:
     append(sql, ada_and_bob[0])
     nothing = totals.UsageTotals(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, Decimal(0), 0)
     assert await total(pool, ada_and_bob[1]) == {"today": nothing, "month": nothing, "total": nothing}
 
 
-async def test_many_who_sum_up_at_once_count_every_row_once(
-    pool: Database, sql: Sql, ada_and_bob: tuple[int, int]
-) -> None:
+async def test_concurrent_rollups_count_each_row_once(pool: Database, sql: Sql, ada_and_bob: tuple[int, int]) -> None:
     expected: Mapping[str, totals.UsageTotals] = {}
     for _ in range(5):
         for user in ada_and_bob:
             append(sql, user)
         expected = await total(pool, ada_and_bob[0])
-        done, watched = asyncio.gather(*(sum_up(pool, 17) for _ in range(8))), []
+        done, watched = asyncio.gather(*(roll_up_pending(pool, 17) for _ in range(8))), []
         while not done.done():
             watched.append(await total(pool, ada_and_bob[0]))
         await done
-        assert all(seen == expected for seen in watched)  # at every moment in between
-    while await sum_up(pool, 1000):
+        assert all(seen == expected for seen in watched)  # at any time in between
+    while await roll_up_pending(pool, 1000):
         pass
-    assert_sums_are_those_of_the_ledger(sql)
+    assert_rollups_agree_with_the_ledger(sql)
     assert await total(pool, ada_and_bob[0]) == expected
 
 
-async def test_an_account_that_is_being_erased_does_not_come_back_into_the_sums(
-    pool: Database, sql: Sql, ada_and_bob: tuple[int, int]
-) -> None:
+async def test_an_account_being_erased_is_not_rolled_up(pool: Database, sql: Sql, ada_and_bob: tuple[int, int]) -> None:
     ada, bob = ada_and_bob
     for user in ada_and_bob:
         append(sql, user)
     async with pool.transaction() as transaction:
         await transaction.execute(select(User.id).where(User.id == ada).with_for_update())
-        summing = asyncio.create_task(sum_up(pool, 1000))
-        await asyncio.wait({summing}, timeout=0.3)
-        assert not summing.done()
+        rollup_task = asyncio.create_task(roll_up_pending(pool, 1000))
+        await asyncio.wait({rollup_task}, timeout=0.3)
+        assert not rollup_task.done()
         await transaction.execute(update(LlmCall).where(LlmCall.user_id == ada).values(user_id=None, session_id=None))
         await transaction.execute(delete(User).where(User.id == ada))
-    assert await summing == 80
+    assert await rollup_task == 80
     assert {row["user_id"] for row in stored(sql, "user_usage_quarters", "user_id")} == {bob}
-    assert_sums_are_those_of_the_ledger(sql)
+    assert_rollups_agree_with_the_ledger(sql)
 
 
-async def test_a_row_that_is_rolled_back_is_in_no_sum(pool: Database, sql: Sql) -> None:
+async def test_a_rolled_back_ledger_row_is_not_rolled_up(pool: Database, sql: Sql) -> None:
     async def append_and_fail() -> None:
         async with pool.transaction() as transaction:
             transaction.add(LlmCall(turn_id=uuid4(), attempt=1, model_requested="m", status="ok", latency_ms=1))
@@ -174,4 +172,4 @@ async def test_a_row_that_is_rolled_back_is_in_no_sum(pool: Database, sql: Sql) 
 
     with pytest.raises(ZeroDivisionError):
         await append_and_fail()
-    assert await sum_up(pool, 10) == 0
+    assert await roll_up_pending(pool, 10) == 0

@@ -1,4 +1,4 @@
-"""The processes of the system, as each tells of itself."""
+"""Table of running service processes."""
 
 from datetime import datetime
 from typing import Any
@@ -11,12 +11,12 @@ from app.database.base import Base
 
 
 class ServiceInstance(Base):
-    """One process. It rewrites its row every few seconds, and removes it when it ends in good order."""
+    """Service process. Its heartbeat updates the row every few seconds; an orderly shutdown deletes it."""
 
     __tablename__ = "service_instances"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    """Made anew at each start."""
+    """Random, new at each start."""
     service: Mapped[str] = mapped_column(String(20))
     version: Mapped[str] = mapped_column(String(100))
     host: Mapped[str] = mapped_column(String(255))
@@ -24,6 +24,6 @@ class ServiceInstance(Base):
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime]
     state: Mapped[dict[str, Any]]
-    """Figures of this process alone: its pool, Redis as it sees it, what else its service counts."""
+    """Statistics of the process: connection pool, circuit breaker of Redis, and those of its service."""
 
     __table_args__ = (CheckConstraint("service IN ('auth', 'chat', 'admin', 'worker')", name="service"),)

@@ -1,4 +1,4 @@
-"""The jobs of the workers, and how they went."""
+"""Table of worker job statistics."""
 
 from datetime import datetime
 from uuid import UUID
@@ -10,31 +10,31 @@ from app.database.base import Base
 
 
 class WorkerJob(Base):
-    """One job, by its name: the rounds of all workers together. A killed worker's last seconds are not in it."""
+    """Job statistics, added up over all workers. Those of a killed worker since its last heartbeat are missing."""
 
     __tablename__ = "worker_jobs"
 
     name: Mapped[str] = mapped_column(String(50), primary_key=True)
     interval_seconds: Mapped[float]
-    """About how long a worker waits from round to round."""
+    """Average pause between two runs in one worker."""
     rounds: Mapped[int] = mapped_column(BigInteger)
     failures: Mapped[int] = mapped_column(BigInteger)
-    """Rounds that failed, also because PostgreSQL was away."""
+    """Failed runs, including those that failed because PostgreSQL was unavailable."""
     handled: Mapped[int] = mapped_column(BigInteger)
-    """How much there was to do, in all rounds together."""
+    """Number of items processed in all runs."""
     started_at: Mapped[datetime | None]
-    """When a round last began."""
+    """Start of the last run."""
     instance_id: Mapped[UUID]
-    """The worker that made it."""
+    """Worker that started the last run."""
     finished_at: Mapped[datetime | None]
-    """When a round last ended well."""
+    """End of the last successful run."""
     duration_ms: Mapped[int | None]
-    """How long that one took."""
+    """Duration of the last successful run."""
     last_handled: Mapped[int | None] = mapped_column(BigInteger)
-    """How much that one had to do."""
+    """Number of items processed in the last successful run."""
     failed_at: Mapped[datetime | None]
-    """When a round last failed."""
+    """End of the last failed run."""
     error: Mapped[str | None] = mapped_column(String(100))
-    """What kind of error that was."""
+    """Class name of the last error."""
 
     __table_args__ = (CheckConstraint("failures BETWEEN 0 AND rounds AND handled >= 0", name="counts"),)

@@ -1,4 +1,4 @@
-"""The ledger."""
+"""Table of the usage ledger."""
 
 from decimal import Decimal
 from uuid import UUID
@@ -10,12 +10,12 @@ from app.database.base import Base, CreatedMixin, IdMixin
 
 
 class LlmCall(IdMixin, CreatedMixin, Base):
-    """One attempt at a model. Append-only, and without foreign keys: deleting a chat does not delete what it cost."""
+    """Attempt at a model call. Append-only and without foreign keys, so that costs remain when a session is deleted."""
 
     __tablename__ = "llm_calls"
 
     turn_id: Mapped[UUID]
-    """Public id of the answer the attempt was for; of a direct question, or a summary, an id of its own."""
+    """Public id of the answer; for a direct question or a summary an id that is used only here."""
     attempt: Mapped[int]
     """Position among the attempts of the turn, from 1."""
     user_id: Mapped[int | None] = mapped_column(BigInteger)
@@ -24,26 +24,26 @@ class LlmCall(IdMixin, CreatedMixin, Base):
     """Null for a direct question."""
     model_requested: Mapped[str] = mapped_column(String(200))
     model_used: Mapped[str | None] = mapped_column(String(200))
-    """As the provider named it; null where none answered."""
+    """Model name in the provider's response; null without a response."""
     is_fallback: Mapped[bool] = mapped_column(server_default=false())
-    """Whether another model than the turn's first was asked."""
+    """Whether the model is not the turn's first one."""
     status: Mapped[str] = mapped_column(String(20))
     error_code: Mapped[str | None] = mapped_column(String(50))
     prompt_tokens: Mapped[int] = mapped_column(server_default=text("0"))
     completion_tokens: Mapped[int] = mapped_column(server_default=text("0"))
     is_estimated: Mapped[bool] = mapped_column(server_default=false())
-    """Whether the token counts are ours because the provider gave none."""
+    """Whether the token counts are estimates because the provider returned none."""
     cost_usd: Mapped[Decimal | None] = mapped_column(Numeric(18, 9))
-    """By the prices of that time. Null where the price is not known."""
+    """Cost at the prices of that time in US dollars. Null if the price is not known."""
     latency_ms: Mapped[int]
     first_token_ms: Mapped[int | None]
-    """Null where the answer did not come as a stream."""
+    """Time to first token in milliseconds. Null if the response was not streamed."""
     is_cached: Mapped[bool] = mapped_column(server_default=false())
-    """Whether the answer was known already: it took no tokens and cost nothing."""
+    """Whether the answer came from the response cache: no tokens, no cost."""
     purpose: Mapped[str] = mapped_column(String(20), server_default="answer")
-    """`summary`: the model summed up what does not fit its window any more."""
+    """`answer`, or `summary` for a conversation summary of messages that exceed the context window."""
     fallback_reason: Mapped[str | None] = mapped_column(String(50))
-    """Why it was not the turn's first model: the code of its failure, or `model_suspended`."""
+    """Why the turn's first model was not used: its error code, or `model_suspended` (circuit breaker open)."""
 
     __table_args__ = (
         UniqueConstraint("turn_id", "attempt"),

@@ -1,4 +1,4 @@
-"""What turns under way may still use up."""
+"""Table of quota reservations of running turns."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -11,17 +11,17 @@ from app.database.base import Base
 
 
 class QuotaReservation(Base):
-    """The most that one answer may take of its owner's quota. It counts until the ledger has the turn."""
+    """Maximum use of a running turn. It counts against the quota until the ledger contains the turn."""
 
     __tablename__ = "quota_reservations"
 
     turn_id: Mapped[UUID] = mapped_column(primary_key=True)
-    """As in the ledger."""
+    """Turn id of the ledger."""
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     tokens: Mapped[int] = mapped_column(BigInteger)
     cost_usd: Mapped[Decimal] = mapped_column(Numeric(18, 9))
     expires_at: Mapped[datetime] = mapped_column(index=True)
-    """By then the turn has ended, or its process has died and told nobody."""
+    """Time after which the reservation no longer counts, in case the process of the turn died."""
 
     __table_args__ = (
         CheckConstraint("tokens >= 0 AND cost_usd >= 0", name="amounts"),

@@ -1,4 +1,7 @@
-"""Sums over the ledger, by quarter of an hour. What they lack is in the queue, so both together are exact."""
+"""Tables of the usage roll-ups: quarter-hour, daily and weekly, with latency histograms and error counts.
+
+Roll-ups and the queue of pending ledger rows together are exact at any time.
+"""
 
 from datetime import datetime
 from decimal import Decimal
@@ -8,11 +11,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.base import Base
 
-_NONE_YET = text("0")
+_ZERO = text("0")
 
 
 class UsagePending(Base):
-    """A row of the ledger that no sum holds yet. A trigger of the ledger writes it, the worker takes it out."""
+    """Ledger row that no roll-up contains yet. A trigger of the ledger inserts it, the worker deletes it."""
 
     __tablename__ = "usage_pending"
 
@@ -20,97 +23,97 @@ class UsagePending(Base):
 
 
 class UsageCounters:
-    """What is summed up."""
+    """Counters of the usage roll-ups."""
 
-    calls: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
-    turns: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
-    """First attempts at answers. A turn has at most one that is `ok` or `cancelled`, and then it is the last."""
-    ok: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
-    cancelled: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
-    fallback: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
-    """`ok`, but of another model than the turn's first."""
-    cached: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
-    estimated: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
-    unpriced: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
-    """Their price is not known, and `cost_usd` is without them."""
-    prompt_tokens: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
-    completion_tokens: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
-    cost_usd: Mapped[Decimal] = mapped_column(Numeric(24, 9), server_default=_NONE_YET)
-    latency_ms: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
+    calls: Mapped[int] = mapped_column(BigInteger, server_default=_ZERO)
+    turns: Mapped[int] = mapped_column(BigInteger, server_default=_ZERO)
+    """Number of first attempts at answers. At most one attempt of a turn, the last, is `ok` or `cancelled`."""
+    ok: Mapped[int] = mapped_column(BigInteger, server_default=_ZERO)
+    cancelled: Mapped[int] = mapped_column(BigInteger, server_default=_ZERO)
+    fallback: Mapped[int] = mapped_column(BigInteger, server_default=_ZERO)
+    """Calls that are `ok` and not of the turn's first model."""
+    cached: Mapped[int] = mapped_column(BigInteger, server_default=_ZERO)
+    estimated: Mapped[int] = mapped_column(BigInteger, server_default=_ZERO)
+    unpriced: Mapped[int] = mapped_column(BigInteger, server_default=_ZERO)
+    """Calls whose price is not known. `cost_usd` does not include them."""
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger, server_default=_ZERO)
+    completion_tokens: Mapped[int] = mapped_column(BigInteger, server_default=_ZERO)
+    cost_usd: Mapped[Decimal] = mapped_column(Numeric(24, 9), server_default=_ZERO)
+    latency_ms: Mapped[int] = mapped_column(BigInteger, server_default=_ZERO)
 
 
 class UsageQuarter(UsageCounters, Base):
-    """The usage of everybody, for good: it names nobody."""
+    """Quarter-hour roll-up of all accounts. It has no reference to accounts and is kept indefinitely."""
 
     __tablename__ = "usage_quarters"
 
     quarter: Mapped[datetime] = mapped_column(primary_key=True, sort_order=-3)
-    """Its beginning, in UTC."""
+    """Start of the quarter-hour in UTC."""
     model: Mapped[str] = mapped_column(String(200), primary_key=True, sort_order=-2)
-    """As it was asked for."""
+    """Requested model."""
     purpose: Mapped[str] = mapped_column(String(20), primary_key=True, sort_order=-1)
 
 
 class UserUsageQuarter(UsageCounters, Base):
-    """The usage of one account, which goes with it."""
+    """Quarter-hour roll-up of one account, deleted with the account."""
 
     __tablename__ = "user_usage_quarters"
 
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, sort_order=-4)
     quarter: Mapped[datetime] = mapped_column(primary_key=True, sort_order=-3)
-    """Its beginning, in UTC."""
+    """Start of the quarter-hour in UTC."""
     model: Mapped[str] = mapped_column(String(200), primary_key=True, sort_order=-2)
-    """As it was asked for."""
+    """Requested model."""
     purpose: Mapped[str] = mapped_column(String(20), primary_key=True, sort_order=-1)
 
     __table_args__ = (Index("ix_user_usage_quarters_quarter", "quarter"),)
 
 
 class UserUsageDay(UsageCounters, Base):
-    """The usage of one account in a day of UTC, so that all accounts can be compared over a long time."""
+    """Daily roll-up of one account (UTC), for reports on all accounts over long ranges."""
 
     __tablename__ = "user_usage_days"
 
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, sort_order=-4)
     day: Mapped[datetime] = mapped_column(primary_key=True, sort_order=-3)
-    """Its beginning."""
+    """Start of the day in UTC."""
     purpose: Mapped[str] = mapped_column(String(20), primary_key=True, sort_order=-1)
 
     __table_args__ = (Index("ix_user_usage_days_day", "day"),)
 
 
 class UserUsageWeek(UsageCounters, Base):
-    """The usage of one account in a week of UTC, so that this stays quick with many accounts."""
+    """Weekly roll-up of one account (UTC), for reports on many accounts over long ranges."""
 
     __tablename__ = "user_usage_weeks"
 
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, sort_order=-4)
     week: Mapped[datetime] = mapped_column(primary_key=True, sort_order=-3)
-    """Its beginning, a Monday."""
+    """Start of the week in UTC, a Monday."""
     purpose: Mapped[str] = mapped_column(String(20), primary_key=True, sort_order=-1)
 
     __table_args__ = (Index("ix_user_usage_weeks_week", "week"),)
 
 
 class UsageRepair(Base):
-    """How far sums have been compared with the ledger. A row for each length of time that is summed up."""
+    """Reconciliation progress, one row for each granularity of the roll-ups."""
 
     __tablename__ = "usage_repair"
 
     id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
-    """1: sums by quarter of an hour, 2: sums by day, 3: sums by week."""
+    """1: quarter-hour roll-ups, 2: daily, 3: weekly."""
     upto: Mapped[datetime] = mapped_column(server_default=text("'-infinity'"))
-    """What is before has been compared in this pass."""
-    passes: Mapped[int] = mapped_column(server_default=_NONE_YET)
-    """How often all of it has been compared. In the first pass differences are what earlier releases did not sum up."""
+    """End of the part that has been compared in this pass."""
+    passes: Mapped[int] = mapped_column(server_default=_ZERO)
+    """Number of complete passes. In the first one differences are expected, from data of earlier releases."""
     due_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    """When the pass goes on, or the next one begins."""
+    """Time from which the current or the next pass may continue."""
 
     __table_args__ = (CheckConstraint("id IN (1, 2, 3)", name="known"),)
 
 
 class LatencyQuarter(Base):
-    """How many answers of models took how long."""
+    """Latency histogram of answers by quarter-hour and model."""
 
     __tablename__ = "latency_quarters"
 
@@ -118,13 +121,13 @@ class LatencyQuarter(Base):
     model: Mapped[str] = mapped_column(String(200), primary_key=True)
     purpose: Mapped[str] = mapped_column(String(20), primary_key=True)
     bucket: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
-    """n: from 1.05 ** n ms up to 1.05 ** (n + 1) ms. What took no time is in the first one."""
-    latencies: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
-    first_tokens: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
+    """Histogram bucket n: from 1.05 ** n ms up to 1.05 ** (n + 1) ms. 0 ms is in bucket 0."""
+    latencies: Mapped[int] = mapped_column(BigInteger, server_default=_ZERO)
+    first_tokens: Mapped[int] = mapped_column(BigInteger, server_default=_ZERO)
 
 
 class ErrorQuarter(Base):
-    """How many calls failed, and of what."""
+    """Number of failed calls by quarter-hour, model and error code."""
 
     __tablename__ = "error_quarters"
 
@@ -132,4 +135,4 @@ class ErrorQuarter(Base):
     model: Mapped[str] = mapped_column(String(200), primary_key=True)
     purpose: Mapped[str] = mapped_column(String(20), primary_key=True)
     error_code: Mapped[str] = mapped_column(String(50), primary_key=True)
-    calls: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)
+    calls: Mapped[int] = mapped_column(BigInteger, server_default=_ZERO)

@@ -1,4 +1,4 @@
-"""Who came back: accounts by when they were registered, and how many of them were active later."""
+"""Cohort retention: active accounts by cohort of registration and period."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,11 +11,11 @@ from app.database.models import LlmCall, UsagePending, User, UserUsageQuarter
 from app.database.repositories.analytics.report_columns import FROM, TO, bucket_number
 
 _MOMENT = TIMESTAMP(timezone=True)
-_BEGINNINGS, _ENDS = (bindparam(name, type_=ARRAY(_MOMENT)) for name in ("p_beginnings", "p_ends"))
+_STARTS, _ENDS = (bindparam(name, type_=ARRAY(_MOMENT)) for name in ("p_starts", "p_ends"))
 
 
 class CohortActivity(NamedTuple):
-    """How many accounts of a cohort were active in a period; both are counted from 0, as the edges have them."""
+    """Number of accounts of a cohort, and of those active in a period. Both are indexes into the buckets, from 0."""
 
     cohort: int
     period: int
@@ -23,18 +23,18 @@ class CohortActivity(NamedTuple):
     active: int
 
 
-def _statement() -> Select[Any]:
+def _activity_statement() -> Select[Any]:
     periods = (
-        func.unnest(_BEGINNINGS, _ENDS)
+        func.unnest(_STARTS, _ENDS)
         .table_valued(
-            column("beginning", _MOMENT),
+            column("start", _MOMENT),
             column("end", _MOMENT),
-            with_ordinality="place",
+            with_ordinality="number",
             name="periods",
         )
         .render_derived()
     )
-    period = (periods.c.place - 1).label("period")
+    period = (periods.c.number - 1).label("period")
     users = (
         select(User.id, bucket_number(User.created_at).label("cohort"))
         .where(User.created_at >= FROM, User.created_at < TO)
@@ -48,10 +48,10 @@ def _statement() -> Select[Any]:
     was_active = or_(
         exists().where(
             UserUsageQuarter.user_id == users.c.id,
-            UserUsageQuarter.quarter >= periods.c.beginning,
+            UserUsageQuarter.quarter >= periods.c.start,
             UserUsageQuarter.quarter < periods.c.end,
         ),
-        # Not one look for each user: there are few pending rows, and many users.
+        # Uncorrelated, so that the few pending rows are read once and not once for each user.
         tuple_(users.c.id, period).in_(pending),
     )
     return (
@@ -62,19 +62,19 @@ def _statement() -> Select[Any]:
     )
 
 
-_STATEMENT = _statement()
+_ACTIVITY = _activity_statement()
 
 
 async def read_activity(session: AsyncSession, edges: Sequence[datetime]) -> list[CohortActivity]:
-    """Return how many of those who were registered between two edges were active then, and between any two later ones.
+    """Return the activity of each cohort in its own bucket and in each later one. Buckets lie between two `edges`.
 
-    There is nothing of a cohort without accounts. Accounts that have been erased are in none.
+    Cohorts without accounts are left out. Erased accounts are not counted.
     """
     parameters = {
         "p_from": edges[0],
         "p_to": edges[-1],
         "p_edges": list(edges),
-        "p_beginnings": list(edges[:-1]),
+        "p_starts": list(edges[:-1]),
         "p_ends": list(edges[1:]),
     }
-    return [CohortActivity(*row) for row in await session.execute(_STATEMENT, parameters)]
+    return [CohortActivity(*row) for row in await session.execute(_ACTIVITY, parameters)]

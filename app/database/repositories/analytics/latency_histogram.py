@@ -1,4 +1,4 @@
-"""How long models took, until the first token and altogether."""
+"""Latency histograms of model calls, and the percentiles computed from them."""
 
 from decimal import Decimal
 from typing import Any, Literal
@@ -13,44 +13,44 @@ PERCENTILES = {"p50": Decimal("0.5"), "p90": Decimal("0.9"), "p95": Decimal("0.9
 
 
 def histogram_by_quarter() -> Subquery:
-    """Build how many answers took how long: by quarter of an hour, model, purpose and `bucket`, a counter a `Measure`.
+    """Build the histograms by quarter-hour, model, purpose and `bucket`, with one counter for each `Measure`.
 
-    There may be two rows with the same keys: sum them up.
+    A key may occur twice: the caller must add the counters.
     """
     return rollup_tables.LATENCIES.with_pending().subquery("times")
 
 
 def percentiles(times: FromClause, measure: Measure, *groups: str) -> Select[Any]:
-    """Build the percentiles of a measure, in ms, for each group of rows of `histogram_by_quarter`.
+    """Build the percentiles of a measure in milliseconds, for each group of rows of `histogram_by_quarter`.
 
-    `groups` are columns of `times`, and those of the result; with `count` and `PERCENTILES`. A percentile is the
-    middle of the bucket that it is in, and so at most 2.5 % from the time of which it is said, and half a ms.
+    The result has the columns `groups` of `times`, `count` and those of `PERCENTILES`. A percentile is the middle of
+    its bucket, and differs from the exact one by at most 2.5 % and half a millisecond.
     """
-    by = [times.c[name] for name in groups]
+    keys = [times.c[name] for name in groups]
     counted = (
-        select(*by, times.c.bucket, func.sum(times.c[measure]).label("count"))
+        select(*keys, times.c.bucket, func.sum(times.c[measure]).label("count"))
         .where(times.c[measure] > 0)
-        .group_by(*by, times.c.bucket)
+        .group_by(*keys, times.c.bucket)
         .subquery("counted")
     )
-    by = [counted.c[name] for name in groups]
+    keys = [counted.c[name] for name in groups]
     ranked = select(
-        *by,
+        *keys,
         counted.c.bucket,
-        func.sum(counted.c["count"]).over(partition_by=by, order_by=counted.c.bucket).label("upto"),
-        func.sum(counted.c["count"]).over(partition_by=by).label("count"),
+        func.sum(counted.c["count"]).over(partition_by=keys, order_by=counted.c.bucket).label("cumulative"),
+        func.sum(counted.c["count"]).over(partition_by=keys).label("count"),
     ).subquery("ranked")
-    by = [ranked.c[name] for name in groups]
+    keys = [ranked.c[name] for name in groups]
 
     def percentile(share: Decimal) -> ColumnElement[int]:
-        return _middle(func.min(ranked.c.bucket).filter(ranked.c.upto >= share * ranked.c["count"]))
+        return _bucket_middle(func.min(ranked.c.bucket).filter(ranked.c.cumulative >= share * ranked.c["count"]))
 
     return select(
-        *by,
+        *keys,
         cast(ranked.c["count"], BigInteger).label("count"),
         *(percentile(share).label(name) for name, share in PERCENTILES.items()),
-    ).group_by(*by, ranked.c["count"])
+    ).group_by(*keys, ranked.c["count"])
 
 
-def _middle(bucket: ColumnElement[int]) -> ColumnElement[int]:
+def _bucket_middle(bucket: ColumnElement[int]) -> ColumnElement[int]:
     return cast(func.round(func.power(cast(rollup_tables.BUCKET_WIDTH, Float), bucket + 0.5)), BigInteger)

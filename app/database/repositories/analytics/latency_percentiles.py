@@ -1,4 +1,4 @@
-"""How long answers took, for admins."""
+"""Latency percentiles of answers by bucket of a time range and by model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,31 +15,31 @@ from app.database.repositories.analytics.report_columns import bucket_number, is
 
 
 class LatencyGroup(NamedTuple):
-    """What percentiles are of. None: all of them."""
+    """Group of answers. None: all buckets, or all models."""
 
     bucket: int | None
-    """Counted from 0."""
+    """Index from 0."""
     model: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class LatencyPercentiles:
-    """How many were measured, and milliseconds by percentile."""
+    """Number of measurements, and percentiles in milliseconds."""
 
     count: int = 0
     percentiles: dict[str, int | None] = field(default_factory=lambda: dict.fromkeys(PERCENTILES))
 
 
 LatencyMeasurements = dict[Measure, LatencyPercentiles]
-"""Of how long models took altogether, and until the first token. What was not measured is not in it."""
+"""Percentiles by measure. Measures without measurements are left out."""
 
 
-def _statement(*groups: str) -> CompoundSelect[Any]:
+def _percentiles_statement(*groups: str) -> CompoundSelect[Any]:
     times = latency_histogram.histogram_by_quarter()
-    columns = {"slot": bucket_number(times.c.quarter), "model": times.c.model}
+    columns = {"time_bucket": bucket_number(times.c.quarter), "model": times.c.model}
     keys = [*(columns[name].label(name) for name in groups), times.c.bucket]
     measures: tuple[Measure, ...] = get_args(Measure)
-    # Read once, for both measures, and for the whole as well as its parts.
+    # Read once for both measures, and for the totals as well as the groups.
     answers = (
         select(*keys, *(func.sum(times.c[name]).label(name) for name in measures))
         .where(is_in_range(times), times.c.purpose == "answer")
@@ -47,30 +47,30 @@ def _statement(*groups: str) -> CompoundSelect[Any]:
         .cte("answers")
     )
 
-    def part(measure: Measure, *groups: str) -> Select[Any]:
-        found = latency_histogram.percentiles(answers, measure, *groups).subquery()
-        slot = found.c.slot if "slot" in groups else cast(null(), Integer)
-        model = found.c.model if "model" in groups else cast(null(), Text)
-        return select(literal(measure), slot, model, found.c["count"], *(found.c[name] for name in PERCENTILES))
+    def percentile_rows(measure: Measure, *groups: str) -> Select[Any]:
+        rows = latency_histogram.percentiles(answers, measure, *groups).subquery()
+        time_bucket = rows.c.time_bucket if "time_bucket" in groups else cast(null(), Integer)
+        model = rows.c.model if "model" in groups else cast(null(), Text)
+        return select(literal(measure), time_bucket, model, rows.c["count"], *(rows.c[name] for name in PERCENTILES))
 
-    return union_all(*(part(measure, *of) for measure in measures for of in ((), groups)))
+    return union_all(*(percentile_rows(measure, *keys) for measure in measures for keys in ((), groups)))
 
 
-_OF_BUCKETS = _statement("slot")
-_OF_BUCKETS_AND_MODELS = _statement("slot", "model")
+_BY_BUCKET = _percentiles_statement("time_bucket")
+_BY_BUCKET_AND_MODEL = _percentiles_statement("time_bucket", "model")
 
 
 async def percentiles_by_bucket(
     session: AsyncSession, edges: Sequence[datetime], *, by_model: bool
 ) -> dict[LatencyGroup, LatencyMeasurements]:
-    """Return how long answers took in the whole range and in each bucket, of all models together or of each.
+    """Return the percentiles of the whole range and of each bucket, over all models or by model.
 
-    There is nothing where nothing was measured.
+    Groups without measurements are left out.
     """
-    statement = _OF_BUCKETS_AND_MODELS if by_model else _OF_BUCKETS
+    statement = _BY_BUCKET_AND_MODEL if by_model else _BY_BUCKET
     rows = await session.execute(statement, {"p_from": edges[0], "p_to": edges[-1], "p_edges": list(edges)})
-    found: dict[LatencyGroup, LatencyMeasurements] = {}
+    measurements: dict[LatencyGroup, LatencyMeasurements] = {}
     for measure, bucket, model, count, *percentiles in rows:
-        measured = found.setdefault(LatencyGroup(bucket, model), {})
-        measured[measure] = LatencyPercentiles(count, dict(zip(PERCENTILES, percentiles, strict=True)))
-    return found
+        group = measurements.setdefault(LatencyGroup(bucket, model), {})
+        group[measure] = LatencyPercentiles(count, dict(zip(PERCENTILES, percentiles, strict=True)))
+    return measurements

@@ -1,4 +1,4 @@
-"""How many there are of everything, and how two periods went. One statement, so all figures are of the same moment."""
+"""Totals of the overview: all time and two consecutive periods, read by one statement from one snapshot."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -32,20 +32,20 @@ _OTHER, _EARLIER, _LATER = range(3)
 
 @dataclass(frozen=True, slots=True)
 class PeriodTotals:
-    """What happened in a period."""
+    """Totals of one period."""
 
     users_registered: int
     users_active: int
-    """Had a model asked something."""
+    """Number of accounts with ledger rows in the period."""
     sessions: int
-    """Opened, and not deleted since; messages likewise."""
+    """Sessions created in the period and not deleted since. The same applies to messages."""
     messages: int
     usage: UsageMetrics
 
 
 @dataclass(frozen=True, slots=True)
 class OverviewTotals:
-    """What there is, and the two periods."""
+    """Totals of all time and of the two periods."""
 
     generated_at: datetime
     users: int
@@ -58,11 +58,11 @@ class OverviewTotals:
     later: PeriodTotals
 
 
-def _in_earlier(moment: SQLCoreOperations[datetime]) -> ColumnElement[bool]:
+def _is_in_earlier_period(moment: SQLCoreOperations[datetime]) -> ColumnElement[bool]:
     return and_(moment >= _START, moment < _MIDDLE)
 
 
-def _in_later(moment: SQLCoreOperations[datetime]) -> ColumnElement[bool]:
+def _is_in_later_period(moment: SQLCoreOperations[datetime]) -> ColumnElement[bool]:
     return and_(moment >= _MIDDLE, moment < _END)
 
 
@@ -70,48 +70,51 @@ def _count(*where: SQLCoreOperations[bool]) -> ColumnElement[int]:
     return func.count().filter(*where) if where else func.count()
 
 
-# Each session knows how many messages it has. They are looked at only where it was going on at an edge of a period.
-_LAST = func.coalesce(ChatSession.last_message_at, ChatSession.created_at) + literal(timedelta(minutes=1))
-"""After this a session had no message: statements note when they began, and may have waited for each other."""
+# Message counts are stored with the sessions. Single messages are counted only for sessions that were active at the
+# start or the end of a period.
+_LAST_ACTIVITY = func.coalesce(ChatSession.last_message_at, ChatSession.created_at) + literal(timedelta(minutes=1))
+"""Time after which a session has no messages. The margin covers statements that started earlier and waited."""
 
 
 def _is_cut_by(edge: ColumnElement[datetime]) -> ColumnElement[bool]:
-    return and_(ChatSession.created_at < edge, edge <= _LAST)
+    return and_(ChatSession.created_at < edge, edge <= _LAST_ACTIVITY)
 
 
-def _is_whole_in(start: ColumnElement[datetime], end: ColumnElement[datetime]) -> ColumnElement[bool]:
-    return and_(ChatSession.created_at >= start, end > _LAST)
+def _lies_within(start: ColumnElement[datetime], end: ColumnElement[datetime]) -> ColumnElement[bool]:
+    return and_(ChatSession.created_at >= start, end > _LAST_ACTIVITY)
 
 
-def _messages(*where: ColumnElement[bool]) -> ColumnElement[int]:
+def _message_count(*where: ColumnElement[bool]) -> ColumnElement[int]:
     messages = func.sum(ChatSession.message_count)
     return cast(func.coalesce(messages.filter(*where) if where else messages, 0), BigInteger)
 
 
-def _statement() -> Select[Any]:
+def _totals_statement() -> Select[Any]:
     usage = usage_by_quarter()
-    period = case((_in_later(usage.c.quarter), _LATER), (_in_earlier(usage.c.quarter), _EARLIER), else_=_OTHER)
+    period = case(
+        (_is_in_later_period(usage.c.quarter), _LATER), (_is_in_earlier_period(usage.c.quarter), _EARLIER), else_=_OTHER
+    )
     sums = select(period.label("period"), *metric_columns(usage)).group_by("period").subquery("sums")
     users = select(
         _count().label("users"),
         _count(User.is_active).label("users_enabled"),
-        _count(_in_earlier(User.created_at)).label("users_registered_earlier"),
-        _count(_in_later(User.created_at)).label("users_registered_later"),
+        _count(_is_in_earlier_period(User.created_at)).label("users_registered_earlier"),
+        _count(_is_in_later_period(User.created_at)).label("users_registered_later"),
         _count(was_active(User.id, _START, _MIDDLE)).label("users_active_earlier"),
         _count(was_active(User.id, _MIDDLE, _END)).label("users_active_later"),
     ).select_from(User)
     sessions = select(
         _count().label("sessions"),
-        _count(_in_earlier(ChatSession.created_at)).label("sessions_earlier"),
-        _count(_in_later(ChatSession.created_at)).label("sessions_later"),
-        _messages().label("messages"),
-        _messages(_is_whole_in(_START, _MIDDLE)).label("messages_earlier"),
-        _messages(_is_whole_in(_MIDDLE, _END)).label("messages_later"),
+        _count(_is_in_earlier_period(ChatSession.created_at)).label("sessions_earlier"),
+        _count(_is_in_later_period(ChatSession.created_at)).label("sessions_later"),
+        _message_count().label("messages"),
+        _message_count(_lies_within(_START, _MIDDLE)).label("messages_earlier"),
+        _message_count(_lies_within(_MIDDLE, _END)).label("messages_later"),
     )
     cut = (
         select(
-            _count(_in_earlier(ChatMessage.created_at)).label("cut_messages_earlier"),
-            _count(_in_later(ChatMessage.created_at)).label("cut_messages_later"),
+            _count(_is_in_earlier_period(ChatMessage.created_at)).label("cut_messages_earlier"),
+            _count(_is_in_later_period(ChatMessage.created_at)).label("cut_messages_later"),
         )
         .join(ChatSession, ChatSession.id == ChatMessage.session_id)
         .where(or_(*(_is_cut_by(edge) for edge in (_START, _MIDDLE, _END))))
@@ -121,18 +124,18 @@ def _statement() -> Select[Any]:
         sessions.subquery("sessions_counts"),
         cut.subquery("cut_counts"),
     )
-    columns = [one for part in counts for one in part.c]
+    columns = [column for subquery in counts for column in subquery.c]
     return select(func.now().label("generated_at"), *columns, *sums.c).select_from(
         counts[0].join(counts[1], true()).join(counts[2], true()).outerjoin(sums, true())
     )
 
 
-_STATEMENT = _statement()
+_TOTALS = _totals_statement()
 
 
 async def read_totals(session: AsyncSession, start: datetime, middle: datetime, end: datetime) -> OverviewTotals:
-    """Return what there is, and what happened from `start` to `middle` and from there to `end`."""
-    rows = (await session.execute(_STATEMENT, {"p_start": start, "p_middle": middle, "p_end": end})).all()
+    """Return the totals of all time, of the period from `start` to `middle`, and of the one from there to `end`."""
+    rows = (await session.execute(_TOTALS, {"p_start": start, "p_middle": middle, "p_end": end})).all()
     usage = {
         row.period: UsageMetrics(*(getattr(row, name) for name in UsageMetrics._fields))
         for row in rows

@@ -1,4 +1,4 @@
-"""The sums that all analytics are made of, and the range and buckets that they are of."""
+"""Columns and conditions that all analytics queries share: usage metrics, time range and buckets."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -13,11 +13,11 @@ from app.database.repositories.usage.totals import sum_counter
 
 
 class UsageMetrics(NamedTuple):
-    """Sums over rows of the ledger. Turns are questions, calls are single attempts at models."""
+    """Totals of ledger rows. A turn is a question, a call is one attempt at a model."""
 
     turns: int = 0
     turns_failed: int = 0
-    """No model answered. Of a single model it says nothing: a turn may ask several."""
+    """Turns that no model answered. Meaningless for a single model, because a turn may call several."""
     turns_cancelled: int = 0
     turns_by_fallback: int = 0
     turns_cached: int = 0
@@ -31,16 +31,16 @@ class UsageMetrics(NamedTuple):
 
     @property
     def total_tokens(self) -> int:
-        """Tokens of questions and of answers."""
+        """Sum of prompt and completion tokens."""
         return self.prompt_tokens + self.completion_tokens
 
-    def without(self, other: "UsageMetrics") -> "UsageMetrics":
-        """Take those of a part away."""
+    def minus(self, other: "UsageMetrics") -> "UsageMetrics":
+        """Return the metrics without those of `other`."""
         return UsageMetrics._make(map(sub, self, other))
 
 
 def sum_metrics(parts: Iterable[UsageMetrics]) -> UsageMetrics:
-    """Add figures up."""
+    """Return the sum of metrics."""
     return UsageMetrics._make(map(sum, zip(UsageMetrics(), *parts, strict=True)))
 
 
@@ -50,26 +50,26 @@ EDGES = bindparam("p_edges", type_=ARRAY(TIMESTAMP(timezone=True)))
 
 
 def is_in_range(usage: Subquery) -> ColumnElement[bool]:
-    """Build the question whether sums are of the range."""
+    """Build the condition that rows lie in the time range."""
     return (usage.c.quarter >= FROM) & (usage.c.quarter < TO)
 
 
 def bucket_number(moment: SQLCoreOperations[datetime]) -> ColumnElement[int]:
-    """Build the number of the bucket that a moment of the range is in, from 0."""
+    """Build the index, from 0, of the bucket that contains a moment of the time range."""
     return func.width_bucket(moment, EDGES) - 1
 
 
 def metric_columns(usage: Subquery) -> list[ColumnElement[Any]]:
-    """Build the figures of rows of `usage.by_quarter` or `usage_by_user.by_user`."""
+    """Build the columns of `UsageMetrics` from rows of `usage_by_quarter` or `usage_by_user`."""
     is_answer = usage.c.purpose == "answer"
     turns, calls = sum_counter(usage, "turns"), sum_counter(usage, "calls")
     sums = {
         "turns": turns,
-        # Not what was stopped, nor what its process left behind: no model failed there.
+        # Cancelled and abandoned turns do not count as failed: no model failed.
         "turns_failed": turns - sum_counter(usage, "ok", is_answer) - sum_counter(usage, "cancelled", is_answer),
         "turns_cancelled": sum_counter(usage, "cancelled", is_answer),
         "turns_by_fallback": sum_counter(usage, "fallback", is_answer),
-        # Only answers are. Such a one is the only call of its turn.
+        # Only answers are cached, and a cached answer is the only call of its turn.
         "turns_cached": sum_counter(usage, "cached"),
         "calls": calls,
         "calls_failed": calls - sum_counter(usage, "ok") - sum_counter(usage, "cancelled"),

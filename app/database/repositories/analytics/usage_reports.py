@@ -1,4 +1,4 @@
-"""Figures for admins. Each is one statement, so that what it tells is of one moment, and exact at that."""
+"""Usage queries of the reports: by bucket, model, account and error code. Each is one statement on one snapshot."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, time
@@ -38,93 +38,93 @@ Order = Literal["cost", "tokens", "turns"]
 
 
 class Group(NamedTuple):
-    """What figures are of: a model by its name, or an account by its public id and its name. Neither: everything."""
+    """Group of a report: a model by name, or an account by public id and user name. Without a key: all usage."""
 
     key: str | None
     name: str | None = None
 
 
 class BucketUsage(NamedTuple):
-    """The figures of a group in a bucket, counted from 0."""
+    """Metrics of a group in a bucket. Buckets are numbered from 0."""
 
     bucket: int
     group: Group
-    figures: UsageMetrics
+    metrics: UsageMetrics
 
 
 _LONGEST_PERIOD = bindparam("p_longest", type_=Text)
-"""Which sums may be read: no bucket ends within one of them."""
-_ANY: ColumnElement[str] = literal("week")
+"""Longest roll-ups that may be read: no bucket may end within one of their periods."""
+_WEEK: ColumnElement[str] = literal("week")
 _LIMIT = bindparam("p_limit", type_=BigInteger)
 
 
-def order_value(order: Order, figures: Any) -> Any:  # noqa: ANN401 - numbers, or columns with them
-    """Return what of figures, by their names, tells which come first."""
+def order_value(order: Order, metrics: Any) -> Any:  # noqa: ANN401 - numbers, or columns with them
+    """Return the value by which groups are sorted, descending. `metrics` has numbers or columns as attributes."""
     match order:
         case "cost":
-            return figures.cost_usd
+            return metrics.cost_usd
         case "tokens":
-            return figures.prompt_tokens + figures.completion_tokens
+            return metrics.prompt_tokens + metrics.completion_tokens
         case "turns":
-            return figures.turns
+            return metrics.turns
 
 
-_NOBODY = (cast(null(), Text).label("key"), cast(null(), Text).label("name"))
-_ACCOUNT = (cast(User.uuid, Text).label("key"), User.username.label("name"))
+_NO_GROUP = (cast(null(), Text).label("key"), cast(null(), Text).label("name"))
+_ACCOUNT_GROUP = (cast(User.uuid, Text).label("key"), User.username.label("name"))
 
 
-def _cells(usage: Subquery, *group: ColumnElement[Any]) -> Select[Any]:
+def _usage_by_bucket(usage: Subquery, *group: ColumnElement[Any]) -> Select[Any]:
     bucket = bucket_number(usage.c.quarter).label("bucket")
     return select(bucket, *group, *metric_columns(usage)).where(is_in_range(usage)).group_by(bucket)
 
 
-def _everybodys_cells() -> Select[Any]:
-    return _cells(usage_by_quarter(), *_NOBODY)
+def _total_buckets_statement() -> Select[Any]:
+    return _usage_by_bucket(usage_by_quarter(), *_NO_GROUP)
 
 
-def _models_cells() -> Select[Any]:
+def _model_buckets_statement() -> Select[Any]:
     usage = usage_by_quarter()
-    return _cells(usage, usage.c.model.label("key"), cast(null(), Text).label("name")).group_by(usage.c.model)
+    return _usage_by_bucket(usage, usage.c.model.label("key"), cast(null(), Text).label("name")).group_by(usage.c.model)
 
 
-def _first_users(order: Order) -> Select[Any]:
-    # Of all accounts nothing else is summed up: it would take longer than all the rest.
-    usage = usage_by_user(FROM, TO, longest_period=_ANY)
-    used = func.sum(order_value(order, usage.c))
-    found = select(usage.c.user_id).group_by(usage.c.user_id).having(func.sum(usage.c.calls) > 0)
-    first = found.order_by(used.desc(), usage.c.user_id).limit(_LIMIT).cte("first")
-    return select(first.c.user_id)
+def _top_users(order: Order) -> Select[Any]:
+    # Aggregate only the sort value over all accounts: it is the most expensive part of the query.
+    usage = usage_by_user(FROM, TO, longest_period=_WEEK)
+    value = func.sum(order_value(order, usage.c))
+    active = select(usage.c.user_id).group_by(usage.c.user_id).having(func.sum(usage.c.calls) > 0)
+    top = active.order_by(value.desc(), usage.c.user_id).limit(_LIMIT).cte("top")
+    return select(top.c.user_id)
 
 
-def _users_cells(order: Order) -> CompoundSelect[Any]:
-    usage = usage_by_user(FROM, TO, longest_period=_LONGEST_PERIOD, user_ids=_first_users(order))
-    theirs = _cells(usage, *_ACCOUNT).join(User, User.id == usage.c.user_id).group_by(User.id)
-    return union_all(_everybodys_cells(), theirs)
+def _user_buckets_statement(order: Order) -> CompoundSelect[Any]:
+    usage = usage_by_user(FROM, TO, longest_period=_LONGEST_PERIOD, user_ids=_top_users(order))
+    user_usage = _usage_by_bucket(usage, *_ACCOUNT_GROUP).join(User, User.id == usage.c.user_id).group_by(User.id)
+    return union_all(_total_buckets_statement(), user_usage)
 
 
-def _users(order: Order, first: Select[Any] | None = None) -> Select[Any]:
-    everybody, theirs = usage_by_quarter(), usage_by_user(FROM, TO, longest_period=_ANY, user_ids=first)
-    total = select(cast(null(), BigInteger).label("user_id"), *_NOBODY, *metric_columns(everybody)).where(
-        is_in_range(everybody)
+def _users_statement(order: Order, user_ids: Select[Any] | None = None) -> Select[Any]:
+    all_usage, user_usage = usage_by_quarter(), usage_by_user(FROM, TO, longest_period=_WEEK, user_ids=user_ids)
+    total = select(cast(null(), BigInteger).label("user_id"), *_NO_GROUP, *metric_columns(all_usage)).where(
+        is_in_range(all_usage)
     )
-    stream_usage_by_user = (
-        select(theirs.c.user_id, *_ACCOUNT, *metric_columns(theirs))
-        .join(User, User.id == theirs.c.user_id)
-        .group_by(theirs.c.user_id, User.id)
-        .having(func.sum(theirs.c.calls) > 0)
+    users = (
+        select(user_usage.c.user_id, *_ACCOUNT_GROUP, *metric_columns(user_usage))
+        .join(User, User.id == user_usage.c.user_id)
+        .group_by(user_usage.c.user_id, User.id)
+        .having(func.sum(user_usage.c.calls) > 0)
     )
-    rows = union_all(total, stream_usage_by_user).subquery("rows")
+    rows = union_all(total, users).subquery("rows")
     return select(rows.c.key, rows.c.name, *(rows.c[name] for name in UsageMetrics._fields)).order_by(
         rows.c.user_id.is_not(None), order_value(order, rows.c).desc(), rows.c.user_id
     )
 
 
-def _models() -> Select[Any]:
+def _models_statement() -> Select[Any]:
     usage = usage_by_quarter()
     return select(usage.c.model, *metric_columns(usage)).where(is_in_range(usage)).group_by(usage.c.model)
 
 
-def _errors() -> CompoundSelect[Any]:
+def _errors_statement() -> CompoundSelect[Any]:
     failed, usage = errors_by_quarter(), usage_by_quarter()
     codes = (
         select(failed.c.model, failed.c.error_code, cast(func.sum(failed.c.calls), BigInteger))
@@ -139,29 +139,29 @@ def _errors() -> CompoundSelect[Any]:
     )
 
 
-_CELLS_OF_EVERYBODY = _everybodys_cells()
-_CELLS_OF_MODELS = _models_cells()
-_CELLS_OF_USERS = {order: _users_cells(order) for order in get_args(Order)}
-_MODELS = _models()
-_USERS: dict[Order, Select[Any]] = {order: _users(order) for order in get_args(Order)}
-_FIRST_USERS: dict[Order, Select[Any]] = {order: _users(order, _first_users(order)) for order in get_args(Order)}
-_ERRORS = _errors()
+_TOTAL_BUCKETS = _total_buckets_statement()
+_MODEL_BUCKETS = _model_buckets_statement()
+_USER_BUCKETS = {order: _user_buckets_statement(order) for order in get_args(Order)}
+_MODELS = _models_statement()
+_USERS: dict[Order, Select[Any]] = {order: _users_statement(order) for order in get_args(Order)}
+_TOP_USERS: dict[Order, Select[Any]] = {order: _users_statement(order, _top_users(order)) for order in get_args(Order)}
+_ERRORS = _errors_statement()
 
 
 async def usage_by_bucket(
     session: AsyncSession, edges: Sequence[datetime], group_by: GroupBy, *, order: Order, limit: int
 ) -> list[BucketUsage]:
-    """Return the usage in each bucket that has any, of everybody or by group.
+    """Return the usage by bucket and group. Buckets without usage are left out.
 
-    By user it is everybody's, and that of the `limit` accounts with most of it.
+    Grouped by user, the result holds the total of all accounts and the `limit` accounts with the most usage.
     """
     match group_by:
         case "none":
-            statement: Select[Any] | CompoundSelect[Any] = _CELLS_OF_EVERYBODY
+            statement: Select[Any] | CompoundSelect[Any] = _TOTAL_BUCKETS
         case "model":
-            statement = _CELLS_OF_MODELS
+            statement = _MODEL_BUCKETS
         case "user":
-            statement = _CELLS_OF_USERS[order]
+            statement = _USER_BUCKETS[order]
     parameters = {
         "p_from": edges[0],
         "p_to": edges[-1],
@@ -174,7 +174,7 @@ async def usage_by_bucket(
 
 
 async def usage_by_model(session: AsyncSession, start: datetime, end: datetime) -> dict[str, UsageMetrics]:
-    """Return the usage of each model that has any."""
+    """Return the usage of each model. Models without usage are left out."""
     rows = await session.execute(_MODELS, {"p_from": start, "p_to": end})
     return {model: UsageMetrics(*sums) for model, *sums in rows}
 
@@ -182,18 +182,18 @@ async def usage_by_model(session: AsyncSession, start: datetime, end: datetime) 
 async def stream_usage_by_user(
     session: AsyncSession, start: datetime, end: datetime, *, order: Order, limit: int | None
 ) -> AsyncIterator[tuple[Group, UsageMetrics]]:
-    """Return everybody's usage, and then that of the accounts with most of it, as PostgreSQL gives them.
+    """Yield the total usage, and then that of each account, largest first; `limit` None: of all accounts.
 
-    Everybody are also those whose accounts have been erased. The session must have a transaction.
+    The total includes erased accounts. Rows are streamed, so the session must have an open transaction.
     """
-    statement = _USERS[order] if limit is None else _FIRST_USERS[order]
+    statement = _USERS[order] if limit is None else _TOP_USERS[order]
     rows = await session.stream(statement, {"p_from": start, "p_to": end, "p_limit": limit})
     async for key, name, *sums in rows:
         yield Group(key, name), UsageMetrics(*sums)
 
 
 async def error_counts(session: AsyncSession, start: datetime, end: datetime) -> list[tuple[str, str | None, int]]:
-    """Return how many calls of each model failed by each code, and without a code, how many there were."""
+    """Return `(model, error code, failed calls)` rows, and for each model a row without a code with all its calls."""
     return [
         (model, code, calls) for model, code, calls in await session.execute(_ERRORS, {"p_from": start, "p_to": end})
     ]

@@ -1,4 +1,4 @@
-"""Removing what is over, a batch at a time."""
+"""Deletion of expired rows in batches."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.dml import ReturningDelete
 
 
-def delete_statement(key: InstrumentedAttribute[Any], is_over: ColumnElement[bool]) -> ReturningDelete[Any]:
-    """Build the statement that removes some rows of the key's table. What somebody has locked is left for later."""
-    some = select(key).where(is_over).limit(bindparam("p_limit", type_=Integer)).with_for_update(skip_locked=True)
-    return delete(key.class_).where(key.in_(some)).returning(key)
+def delete_statement(key: InstrumentedAttribute[Any], is_expired: ColumnElement[bool]) -> ReturningDelete[Any]:
+    """Build the deletion of up to `p_limit` expired rows of the table of `key`. Locked rows are skipped."""
+    batch = select(key).where(is_expired).limit(bindparam("p_limit", type_=Integer)).with_for_update(skip_locked=True)
+    return delete(key.class_).where(key.in_(batch)).returning(key)
 
 
 async def delete_batch(connection: AsyncConnection, statement: ReturningDelete[Any], *, limit: int) -> int:
-    """Remove at most `limit` rows, and say how many."""
+    """Delete at most `limit` rows; return their number."""
     return len((await connection.execute(statement, {"p_limit": limit})).all())

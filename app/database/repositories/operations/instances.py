@@ -1,4 +1,4 @@
-"""The processes of the system, as each tells of itself."""
+"""Registry of running service processes, updated by their heartbeats."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from app.database.repositories.operations import batch_deletion
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """Who a process is."""
+    """Identity of a process."""
 
     id: UUID
     service: str
@@ -32,26 +32,26 @@ _new = insert(ServiceInstance).values(
     version=bindparam("p_version"),
     host=bindparam("p_host"),
     pid=bindparam("p_pid"),
-    # Ages and not times: clocks differ from machine to machine.
+    # The age is sent instead of a time, because the clocks of machines differ.
     started_at=func.now() - bindparam("p_age", type_=Interval),
     seen_at=func.now(),
     state=bindparam("p_state", type_=JSONB),
 )
-_BEAT = _new.on_conflict_do_update(
+_HEARTBEAT = _new.on_conflict_do_update(
     index_elements=[ServiceInstance.id], set_={"seen_at": _new.excluded.seen_at, "state": _new.excluded.state}
 )
 
-_KEPT = timedelta(days=1)
-"""How long a process that ended without a word is remembered."""
-_PURGE = batch_deletion.delete_statement(ServiceInstance.id, ServiceInstance.seen_at <= func.now() - _KEPT)
+_MAX_SILENCE = timedelta(days=1)
+"""Time without a heartbeat after which a process that ended without removing its row is purged."""
+_PURGE = batch_deletion.delete_statement(ServiceInstance.id, ServiceInstance.seen_at <= func.now() - _MAX_SILENCE)
 
 
 async def record_heartbeat(
     connection: AsyncConnection, instance: Instance, *, age: timedelta, state: Mapping[str, Any]
 ) -> None:
-    """Note that a process that began `age` ago is there, and its figures."""
+    """Store a heartbeat of a process that started `age` ago, with its statistics."""
     await connection.execute(
-        _BEAT,
+        _HEARTBEAT,
         {
             "p_id": instance.id,
             "p_service": instance.service,
@@ -65,10 +65,10 @@ async def record_heartbeat(
 
 
 async def remove(connection: AsyncConnection, instance_id: UUID) -> None:
-    """Note that a process has ended in good order."""
+    """Delete the row of a process that shuts down."""
     await connection.execute(delete(ServiceInstance).where(ServiceInstance.id == instance_id))
 
 
 async def purge(connection: AsyncConnection, *, limit: int) -> int:
-    """Forget processes that have not been seen for long, `limit` at most, and say how many."""
+    """Delete at most `limit` processes without a recent heartbeat; return their number."""
     return await batch_deletion.delete_batch(connection, _PURGE, limit=limit)

@@ -1,4 +1,4 @@
-"""The state of the whole system, as far as PostgreSQL knows it."""
+"""System status queries: PostgreSQL server, queues, service processes and worker jobs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,29 +39,29 @@ from app.database.models import (
 from app.database.repositories.chat.turn_fragments import IS_ACTIVE
 
 MAX_COUNTED = 10_000
-"""Of a longer queue nobody needs to know more, and counting all of it takes long."""
+"""Maximum number of rows counted in a queue, because counting a long queue is slow."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """PostgreSQL itself."""
+    """State of the PostgreSQL server."""
 
     now: datetime
     version: str
     connections: int
-    """To this database, by everybody."""
+    """Connections of all clients to this database."""
     max_connections: int
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """What waits for somebody to do it."""
+    """Number of waiting rows in a queue."""
 
     name: str
     waiting: int
     """At most `MAX_COUNTED`."""
     oldest_at: datetime | None
-    """Since when the first of them has."""
+    """Time since when the oldest row has been waiting; None: no rows, or not known."""
 
 
 _ACTIVITY = table("pg_stat_activity", column("datname"))
@@ -78,17 +78,19 @@ _SERVER = select(
 
 
 def _queue(name: str, since: SQLColumnExpression[Any], rows: Select[Any]) -> Select[str, int, Any]:
-    some = rows.with_only_columns(since.label("since"), maintain_column_froms=True).limit(MAX_COUNTED).subquery()
-    return select(literal(name).label("name"), func.count().label("waiting"), func.min(some.c.since).label("oldest_at"))
+    counted = rows.with_only_columns(since.label("since"), maintain_column_froms=True).limit(MAX_COUNTED).subquery()
+    return select(
+        literal(name).label("name"), func.count().label("waiting"), func.min(counted.c.since).label("oldest_at")
+    )
 
 
-_of_answers = select(ChatMessage).where(IS_ACTIVE)
+_active_answers = select(ChatMessage).where(IS_ACTIVE)
 _QUEUES = union_all(
-    _queue("active_turns", ChatMessage.created_at, _of_answers),
+    _queue("active_turns", ChatMessage.created_at, _active_answers),
     _queue(
         "abandoned_turns",
         ChatMessage.lease_expires_at,
-        _of_answers.where(ChatMessage.lease_expires_at < func.now()),
+        _active_answers.where(ChatMessage.lease_expires_at < func.now()),
     ),
     _queue(
         "usage_pending",
@@ -98,7 +100,7 @@ _QUEUES = union_all(
     _queue(
         "webhook_deliveries",
         WebhookDelivery.created_at,
-        # Not of those that are disabled, or gone: nobody is to deliver these.
+        # Only of enabled endpoints: the others are not delivered.
         select(WebhookDelivery)
         .join(WebhookEndpoint, WebhookEndpoint.id == WebhookDelivery.endpoint_id)
         .where(WebhookDelivery.status == literal_column("'pending'"), WebhookEndpoint.is_enabled),
@@ -118,27 +120,27 @@ _INSTANCES = select(
 
 
 async def read_server(session: AsyncSession) -> ServerInfo:
-    """Return what PostgreSQL says of itself."""
+    """Return the state of the PostgreSQL server."""
     return ServerInfo(**(await session.execute(_SERVER)).one()._asdict())
 
 
 async def read_queues(session: AsyncSession) -> list[Queue]:
-    """Return how much waits where."""
+    """Return the lengths of all queues."""
     return [Queue(**row._asdict()) for row in await session.execute(_QUEUES)]
 
 
 async def list_instances(session: AsyncSession, *, silence: timedelta) -> Sequence[tuple[ServiceInstance, bool]]:
-    """Return the processes that told of themselves, and of each whether it has been silent for too long."""
+    """Return the registered processes, each with a flag whether its last heartbeat is older than `silence`."""
     rows = await session.execute(_INSTANCES, {"p_silence": silence})
     return [(row[0], row[1]) for row in rows]
 
 
 async def list_jobs(session: AsyncSession) -> Sequence[WorkerJob]:
-    """Return the workers' jobs, by name."""
+    """Return the worker jobs, ordered by name."""
     return (await session.scalars(select(WorkerJob).order_by(WorkerJob.name))).all()
 
 
 async def applied_migration(session: AsyncSession) -> str | None:
-    """Return the revision of the schema."""
+    """Return the migration revision of the schema; None if no migration has been applied."""
     revision: str | None = await session.scalar(text("SELECT version_num FROM alembic_version"))
     return revision

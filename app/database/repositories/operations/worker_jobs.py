@@ -1,4 +1,4 @@
-"""The jobs of the workers, and how they went."""
+"""Worker job statistics, added up over all workers."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,22 +18,22 @@ from app.database.repositories.operations import batch_deletion
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """What one worker has to say of a job. Ages are of the moment when it is written down."""
+    """Changes of a job's statistics in one worker since its previous report. Ages refer to the time of the report."""
 
     name: str
     interval_seconds: float
     rounds: int
-    """Since it last reported, as are the next two."""
+    """Runs since the previous report. `failures` and `handled` are of the same runs."""
     failures: int
     handled: int
     started: timedelta | None
-    """How long ago a round last began; None: never."""
+    """Age of the start of the last run; None: there was none."""
     finished: timedelta | None
-    """How long ago one last ended well."""
+    """Age of the end of the last successful run."""
     duration_ms: int | None
     last_handled: int | None
     failed: timedelta | None
-    """How long ago one last failed."""
+    """Age of the end of the last failed run."""
     error: str | None
 
 
@@ -47,38 +47,38 @@ _new = insert(WorkerJob).values(
 )
 
 
-def _of_the_later(time: InstrumentedAttribute[Any], *columns: InstrumentedAttribute[Any]) -> dict[str, Any]:
-    """Take a time, and what belongs to it, from whichever is later: what is stored, or what is reported."""
+def _keep_latest(time: InstrumentedAttribute[Any], *columns: InstrumentedAttribute[Any]) -> dict[str, Any]:
+    """Build the values of `time` and `columns`: the reported ones if their time is later, else the stored ones."""
     reported = _new.excluded[time.key]
     is_later = or_(time.is_(None), reported >= time)
     return {column.key: case((is_later, _new.excluded[column.key]), else_=column) for column in (time, *columns)}
 
 
-_ADD = _new.on_conflict_do_update(
+_ADD_REPORT = _new.on_conflict_do_update(
     index_elements=[WorkerJob.name],
     set_={
         "interval_seconds": _new.excluded.interval_seconds,
         "rounds": WorkerJob.rounds + _new.excluded.rounds,
         "failures": WorkerJob.failures + _new.excluded.failures,
         "handled": WorkerJob.handled + _new.excluded.handled,
-        **_of_the_later(WorkerJob.started_at, WorkerJob.instance_id),
-        **_of_the_later(WorkerJob.finished_at, WorkerJob.duration_ms, WorkerJob.last_handled),
-        **_of_the_later(WorkerJob.failed_at, WorkerJob.error),
+        **_keep_latest(WorkerJob.started_at, WorkerJob.instance_id),
+        **_keep_latest(WorkerJob.finished_at, WorkerJob.duration_ms, WorkerJob.last_handled),
+        **_keep_latest(WorkerJob.failed_at, WorkerJob.error),
     },
 )
 
-_KEPT = timedelta(days=30)
-"""How long a job is remembered that nobody does any more."""
-_PURGE = batch_deletion.delete_statement(WorkerJob.name, WorkerJob.started_at <= func.now() - _KEPT)
+_MAX_AGE = timedelta(days=30)
+"""Time without a run after which the statistics of a job are purged."""
+_PURGE = batch_deletion.delete_statement(WorkerJob.name, WorkerJob.started_at <= func.now() - _MAX_AGE)
 
 
 async def add_reports(connection: AsyncConnection, instance_id: UUID, reports: Sequence[JobReport]) -> None:
-    """Add what a worker reports to what is known: all of it or nothing, in one round trip."""
-    # In one order, so that two workers do not wait for each other.
+    """Add a worker's reports to the stored statistics, atomically and in one round trip."""
+    # All workers lock the rows in the order of the names, so they cannot deadlock.
     rows = [asdict(report) | {"by": instance_id} for report in sorted(reports, key=lambda report: report.name)]
-    await connection.execute(_ADD, rows)
+    await connection.execute(_ADD_REPORT, rows)
 
 
 async def purge(connection: AsyncConnection, *, limit: int) -> int:
-    """Forget jobs that nobody has done for long, `limit` at most, and say how many."""
+    """Delete the statistics of at most `limit` jobs without recent runs; return their number."""
     return await batch_deletion.delete_batch(connection, _PURGE, limit=limit)
