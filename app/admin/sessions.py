@@ -64,7 +64,7 @@ async def get_session(transaction: DatabaseSession, session_uuid: UUID) -> Sessi
     """
     found = await _get_session(transaction, session_uuid)
     used = await totals.session_totals(transaction, found.id)
-    messages = await admin_sessions.newest_messages(transaction, found.id, limit=_MESSAGE_LIMIT)
+    messages = await admin_sessions.list_newest_messages(transaction, found.id, limit=_MESSAGE_LIMIT)
     return SessionInfo(
         **_overview_fields(found),
         usage=Usage.of(used),
@@ -85,7 +85,7 @@ async def read_session(
         found = await _get_session(transaction, session_uuid)
         await _record(transaction, "session.read", admin, found, origin, reason=reading.reason)
     async with database.transaction(max_seconds=REQUEST_TIMEOUT) as transaction:
-        texts = await admin_sessions.read(transaction, found.id, before=reading.before, limit=reading.limit)
+        texts = await admin_sessions.load_content(transaction, found.id, before=reading.before, limit=reading.limit)
     if texts is None:
         raise NotFoundError
     return SessionText(
@@ -163,7 +163,7 @@ async def _get_session(transaction: DatabaseSession, session_uuid: UUID) -> Sess
 
 
 async def _status(session: DatabaseSession, found: SessionOverview, message_uuid: UUID) -> str:
-    status = await admin_sessions.message_status(session, found.id, message_uuid)
+    status = await admin_sessions.get_message_status(session, found.id, message_uuid)
     if status is None:
         raise NotFoundError
     return status
@@ -193,5 +193,5 @@ def _overview_fields(row: SessionOverview) -> dict[str, Any]:
         "message_count": row.message_count,
         "last_message_timestamp": row.last_message_at,
         "is_archived": not row.is_active,
-        "running_message_id": row.running,
+        "running_message_id": row.active_answer_uuid,
     }

@@ -51,7 +51,7 @@ class WebhookService:
 
         """
         self._require_shared_secret(is_wanted=wanted.uses_shared_secret)
-        endpoint = await endpoints.create(self.session, NewEndpoint(**wanted.model_dump()), most=MAX_ENDPOINTS)
+        endpoint = await endpoints.create(self.session, NewEndpoint(**wanted.model_dump()), max_endpoints=MAX_ENDPOINTS)
         if endpoint is None:
             raise ConflictError(f"There are {MAX_ENDPOINTS} webhooks already.", code="too_many_webhooks")
         await self._note("webhook.created", endpoint.uuid, _logged(endpoint))
@@ -132,7 +132,7 @@ class WebhookService:
         """
         endpoint = await self._find_enabled(endpoint_uuid)
         data = {"webhook_id": str(endpoint_uuid)}
-        delivery = await endpoints.add_event(self.session, endpoint.id, kind="webhook.test", data=data)
+        delivery = await endpoints.add_event(self.session, endpoint.id, event_type="webhook.test", data=data)
         await self._note("webhook.tested", endpoint_uuid, {"event": str(delivery.event_id)})
         return DeliveryResponse.model_validate(delivery)
 
