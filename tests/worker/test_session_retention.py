@@ -114,7 +114,7 @@ async def test_a_session_that_is_used_again_at_the_last_moment_stays(pool: Datab
 async def test_a_long_session_goes_in_parts(
     retention: SessionRetention, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(erasure, "_BATCH", 10)
+    monkeypatch.setattr(erasure, "_BATCH_SIZE", 10)
     open_session(sql, "long", days_ago=40, messages=55)
     with counted_statements() as statements:
         assert await retention.delete_unused() == 1

@@ -262,7 +262,7 @@ def test_a_password_that_is_replaced_meanwhile_erases_nothing(auth_client: TestC
 def test_long_conversations_and_many_short_ones_go_in_slices(
     auth_client: TestClient, ada: User, bob: User, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(erasure, "_BATCH", 50)
+    monkeypatch.setattr(erasure, "_BATCH_SIZE", 50)
     for user in (ada, bob):
         for messages in (0, 1, 49, 50, 51, 100, 237, *[3] * 30):
             fill(sql, user, sessions=1, messages=messages)

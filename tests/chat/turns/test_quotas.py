@@ -252,7 +252,7 @@ def test_where_nobody_has_a_quota_nothing_is_asked_of_the_database(chat: Chat, m
     async def asked(*_: object) -> None:
         pytest.fail("a quota was looked up")
 
-    monkeypatch.setattr(quotas, "lock", asked)
+    monkeypatch.setattr(quotas, "lock_quota", asked)
     assert ask_directly(chat).status_code == 200
     chat.ask(chat.open(), "Hi")
 
