@@ -1,4 +1,4 @@
-"""Runs migrations over psycopg2, one process at a time."""
+"""Alembic environment: runs migrations with psycopg2, in one process at a time."""
 
 from alembic import context
 from sqlalchemy import Connection, create_engine, text
@@ -8,17 +8,17 @@ from app.database.base import Base
 from app.database.connection import sync_url
 from app.database.models import User  # noqa: F401 - registers every table
 
-# Any number will do; it is this project's.
+# Key of the advisory lock: an arbitrary number that nothing else in the database uses.
 ADVISORY_LOCK = 7_102_026
 
 
 def run(connection: Connection) -> None:
-    """Migrate in one transaction, under a lock that a second run waits for."""
+    """Run the migrations in one transaction, under an advisory lock that concurrent runs wait for."""
     context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=True)
     with context.begin_transaction():
         connection.execute(text("SET LOCAL lock_timeout = '60s'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
-        # A migration that cannot have its table soon gives up, rather than queue every request behind itself.
+        # A migration that waits for a table blocks all later statements on it, so it fails after a short time.
         connection.execute(text("SET LOCAL lock_timeout = '5s'"))
         context.run_migrations()
 

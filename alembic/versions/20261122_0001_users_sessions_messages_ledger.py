@@ -1,4 +1,4 @@
-"""users, sessions, messages, ledger"""
+"""users, logins, chat sessions, messages and the ledger"""
 
 import sqlalchemy as sa
 from alembic import op

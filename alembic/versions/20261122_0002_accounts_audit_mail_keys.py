@@ -7,7 +7,7 @@ from sqlalchemy.dialects import postgresql
 revision = "0002"
 down_revision = "0001"
 
-# The table's owner may still do anything: the trigger says no, and whoever drops it has to do so on purpose.
+# Revoked privileges do not bind the owner of the table. The trigger does, until it is dropped deliberately.
 _REFUSE_CHANGES = """
 CREATE FUNCTION audit_log_refuse_changes() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -108,7 +108,7 @@ def upgrade() -> None:
     op.create_index("ix_llm_calls_user_id_created_at", "llm_calls", ["user_id", "created_at"], unique=False)
     op.execute(_REFUSE_CHANGES)
     op.execute(_TRIGGER)
-    # Also where a session says that it only replays what happened elsewhere.
+    # ALWAYS: the trigger also fires in sessions with session_replication_role = replica.
     op.execute("ALTER TABLE audit_log ENABLE ALWAYS TRIGGER audit_log_append_only")
     op.execute("REVOKE UPDATE, DELETE, TRUNCATE ON audit_log FROM PUBLIC, CURRENT_USER")
 

@@ -1,4 +1,4 @@
-"""requests to stop an answer"""
+"""cancellation requests of answers"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""names are given when the address is verified"""
+"""requested usernames, assigned when the email address is verified"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -8,7 +8,7 @@ down_revision = "0005"
 
 _COUNTERS = ("calls", "turns", "ok", "cancelled", "fallback", "cached", "estimated", "unpriced", "prompt_tokens")
 
-# What is taken out is the identity, when an account is erased, and nothing else.
+# The only permitted change sets the references to the account and the session to null, for the erasure of an account.
 _REFUSE_CHANGES = """
 CREATE FUNCTION llm_calls_refuse_changes() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -26,7 +26,7 @@ _TRIGGERS = {
     "llm_calls_append_only": "BEFORE DELETE OR TRUNCATE ON llm_calls FOR EACH STATEMENT",
     "llm_calls_update_anonymises": "BEFORE UPDATE ON llm_calls FOR EACH ROW",
 }
-# Whoever appends to the ledger, the sums learn of it.
+# Queues every new row of the ledger for the roll-up.
 _QUEUE = """
 CREATE FUNCTION llm_calls_queue() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -80,13 +80,13 @@ def upgrade() -> None:
     op.execute(_REFUSE_CHANGES)
     for name, when in _TRIGGERS.items():
         op.execute(f"CREATE TRIGGER {name} {when} EXECUTE FUNCTION llm_calls_refuse_changes()")
-        # Also where a session says that it only replays what happened elsewhere.
+        # ALWAYS: the trigger also fires in sessions with session_replication_role = replica.
         op.execute(f"ALTER TABLE llm_calls ENABLE ALWAYS TRIGGER {name}")
     op.execute("REVOKE UPDATE, DELETE, TRUNCATE ON llm_calls FROM PUBLIC, CURRENT_USER")
     op.execute("GRANT UPDATE (user_id, session_id) ON llm_calls TO CURRENT_USER")
     op.execute(_QUEUE)
     op.execute(_QUEUE_TRIGGER)
-    # The trigger has locked the ledger until the end of this migration: nothing comes between.
+    # Creating the trigger has locked the ledger until the end of this migration, so no row is missed or queued twice.
     op.execute("INSERT INTO usage_pending (call_id) SELECT id FROM llm_calls")
 
 

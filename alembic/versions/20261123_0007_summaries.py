@@ -1,4 +1,4 @@
-"""summaries of sessions"""
+"""conversation summaries"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""quotas and what is reserved of them"""
+"""quotas and quota reservations"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""usage by quarter of an hour"""
+"""usage by 15 minutes"""
 
 from alembic import op
 
@@ -13,7 +13,7 @@ _COLUMNS = """
 
 def upgrade() -> None:
     """Apply."""
-    # First: meanwhile sums are read as ever, which they cannot be once a table has another name.
+    # First, because the roll-ups stay readable while the index is built. Renaming a table blocks readers until commit.
     op.create_index("ix_user_usage_quarters_quarter", "user_usage_hours", ["hour"], unique=False)
     for table in ("usage", "user_usage"):
         op.rename_table(f"{table}_hours", f"{table}_quarters")
@@ -23,13 +23,13 @@ def upgrade() -> None:
         "ALTER TABLE user_usage_quarters"
         " RENAME CONSTRAINT fk_user_usage_hours_user_id_users TO fk_user_usage_quarters_user_id_users"
     )
-    # Services and workers of the release before this one go on reading and adding.
+    # Services and workers of the previous release continue to read and write these views.
     for table, keys in (("usage", ""), ("user_usage", "user_id, ")):
-        op.execute(f"CREATE VIEW {table}_hours AS SELECT {keys}quarter AS hour, {_COLUMNS} FROM {table}_quarters")  # noqa: S608 - our own names
+        op.execute(f"CREATE VIEW {table}_hours AS SELECT {keys}quarter AS hour, {_COLUMNS} FROM {table}_quarters")  # noqa: S608 - constant names
 
 
 def downgrade() -> None:
-    """Undo. Figures of a quarter of an hour go on counting: whoever reads hours adds them up."""
+    """Undo. Rows keep the granularity of 15 minutes: the previous release adds up the rows of an hour."""
     for table in ("usage", "user_usage"):
         op.execute(f"DROP VIEW {table}_hours")
         op.rename_table(f"{table}_quarters", f"{table}_hours")

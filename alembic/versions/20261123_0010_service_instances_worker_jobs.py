@@ -1,4 +1,4 @@
-"""processes of the system, and how the workers' jobs go"""
+"""service instances and worker jobs"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""latency and errors by quarter of an hour"""
+"""latency and errors by 15 minutes"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0011"
 
 
 def upgrade() -> None:
-    """Apply. What is in the ledger already the worker sums up later: see `repositories/repair.py`."""
+    """Apply. The worker adds existing ledger rows later: see `repositories/usage/reconciliation.py`."""
     op.create_table(
         "latency_quarters",
         *_keys(),

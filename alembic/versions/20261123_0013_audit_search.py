@@ -1,4 +1,4 @@
-"""finding entries of the audit log by what was done, and those that were refused"""
+"""indexes for searching the audit log by action and outcome"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""comparing sums with the ledger"""
+"""state of the reconciliation of roll-ups with the ledger"""
 
 import sqlalchemy as sa
 from alembic import op

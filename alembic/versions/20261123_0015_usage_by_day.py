@@ -10,7 +10,7 @@ _COUNTERS = ("calls", "turns", "ok", "cancelled", "fallback", "cached", "estimat
 
 
 def upgrade() -> None:
-    """Apply. What is in the ledger already the worker sums up later: see `repositories/repair.py`."""
+    """Apply. The worker adds existing ledger rows later: see `repositories/usage/reconciliation.py`."""
     op.create_table(
         "user_usage_days",
         sa.Column("user_id", sa.BigInteger(), nullable=False),

@@ -65,7 +65,7 @@ async def get_session(transaction: DatabaseSession, session_uuid: UUID) -> Sessi
     """
     session = await _get_session(transaction, session_uuid)
     usage = await totals.session_totals(transaction, session.id)
-    messages = await admin_sessions.newest_messages(transaction, session.id, limit=_MAX_MESSAGES)
+    messages = await admin_sessions.list_newest_messages(transaction, session.id, limit=_MAX_MESSAGES)
     return SessionInfo(
         **_overview_fields(session),
         usage=Usage.of(usage),
@@ -86,16 +86,16 @@ async def read_session(
         session = await _get_session(transaction, session_uuid)
         await _record(transaction, "session.read", admin, session, origin, reason=reading.reason)
     async with database.transaction(max_seconds=REQUEST_TIMEOUT) as transaction:
-        transcript = await admin_sessions.read(transaction, session.id, before=reading.before, limit=reading.limit)
-    if transcript is None:
+        content = await admin_sessions.load_content(transaction, session.id, before=reading.before, limit=reading.limit)
+    if content is None:
         raise NotFoundError
     return SessionText(
         session_id=session.uuid,
         user_id=session.owner_uuid,
-        title=transcript.title,
-        context=transcript.meta,
-        summary=transcript.summary,
-        messages=[MessageText.model_validate(message) for message in transcript.messages],
+        title=content.title,
+        context=content.meta,
+        summary=content.summary,
+        messages=[MessageText.model_validate(message) for message in content.messages],
     )
 
 
@@ -166,7 +166,7 @@ async def _get_session(transaction: DatabaseSession, session_uuid: UUID) -> Sess
 
 
 async def _get_status(transaction: DatabaseSession, session: SessionOverview, message_uuid: UUID) -> str:
-    status = await admin_sessions.message_status(transaction, session.id, message_uuid)
+    status = await admin_sessions.get_message_status(transaction, session.id, message_uuid)
     if status is None:
         raise NotFoundError
     return status
@@ -196,5 +196,5 @@ def _overview_fields(row: SessionOverview) -> dict[str, Any]:
         "message_count": row.message_count,
         "last_message_timestamp": row.last_message_at,
         "is_archived": not row.is_active,
-        "running_message_id": row.running,
+        "running_message_id": row.active_answer_uuid,
     }

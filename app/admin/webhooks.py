@@ -51,7 +51,7 @@ class WebhookService:
 
         """
         self._require_shared_secret(is_requested=new.uses_shared_secret)
-        endpoint = await endpoints.create(self.session, NewEndpoint(**new.model_dump()), most=MAX_ENDPOINTS)
+        endpoint = await endpoints.create(self.session, NewEndpoint(**new.model_dump()), max_endpoints=MAX_ENDPOINTS)
         if endpoint is None:
             raise ConflictError(f"There are {MAX_ENDPOINTS} webhooks already.", code="too_many_webhooks")
         await self._record("webhook.created", endpoint.uuid, _audit_fields(endpoint))
@@ -134,7 +134,7 @@ class WebhookService:
         """
         endpoint = await self._get_enabled_endpoint(endpoint_uuid)
         data = {"webhook_id": str(endpoint_uuid)}
-        delivery = await endpoints.add_event(self.session, endpoint.id, kind="webhook.test", data=data)
+        delivery = await endpoints.add_event(self.session, endpoint.id, event_type="webhook.test", data=data)
         await self._record("webhook.tested", endpoint_uuid, {"event": str(delivery.event_id)})
         return DeliveryResponse.model_validate(delivery)
 

@@ -187,7 +187,7 @@ class LoginService:
         session_uuid = new_id()
         refresh_token = self.refresh_tokens.issue(session_uuid)
         async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
-            if not await credentials.note_login(session, account.id, password_hash=account.password_hash):
+            if not await credentials.record_login(session, account.id, password_hash=account.password_hash):
                 raise self._invalid_credentials()  # disabled, or given another password, since the check
             if new_hash is not None:
                 await credentials.replace_password(
@@ -210,7 +210,7 @@ class LoginService:
     async def _find_user_of_repeated(
         self, token: str, successor: str, session_uuid: UUID, family: TokenFamily | None, origin: RequestOrigin
     ) -> UUID:
-        if family is None or not family.is_good:
+        if family is None or not family.is_valid:
             raise _invalid_refresh_token()
         is_parent = family.previous_token_hash == hash_token(token)
         if is_parent and family.in_grace and family.token_hash == hash_token(successor):

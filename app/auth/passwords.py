@@ -44,6 +44,6 @@ class PasswordService:
                 "password.changed", actor=user.uuid, target=user.uuid, details={"logins_ended": ended}
             )
             await audit_log.record(session, entry, origin)
-            await one_time_tokens.forget(session, user_id=user.id, purposes=["reset_password"])
+            await one_time_tokens.revoke(session, user_id=user.id, purposes=["reset_password"])
             await self.outbox.enqueue(session, "password_changed", email)
         self.outbox.wake()

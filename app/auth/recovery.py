@@ -76,8 +76,8 @@ class RecoveryService:
             ended = await auth_sessions.revoke_all(session, user_id=owner.id, reason="password_reset")
             # API keys as well: whoever knew the old password may have created them.
             removed = await api_keys.remove_all(session, user_id=owner.id)
-            await one_time_tokens.forget(session, user_id=owner.id, purposes=["reset_password", "verify_email"])
-            await attempt_counters.forget(
+            await one_time_tokens.revoke(session, user_id=owner.id, purposes=["reset_password", "verify_email"])
+            await attempt_counters.remove(
                 session, account_counter_keys(user_id=owner.id, email=owner.email, username=owner.username)
             )
             details = {"logins_ended": ended, "keys_removed": removed}
@@ -99,7 +99,7 @@ class RecoveryService:
             if owner is None:
                 raise _invalid_token()
             got_username = await self._set_verified(session, owner.id)
-            await one_time_tokens.forget(session, user_id=owner.id, purposes=["verify_email"])
+            await one_time_tokens.revoke(session, user_id=owner.id, purposes=["verify_email"])
             await audit_log.record(session, NewAuditEntry("email.verified", target=owner.uuid), origin)
             return got_username
 

@@ -1,4 +1,4 @@
-"""What all tables share."""
+"""Declarative base, naming convention and mixins of all models."""
 
 from datetime import datetime
 from typing import Any
@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, DateTime, Identity, MetaData, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-# Names that a migration can refer to, whatever PostgreSQL would have called the constraint.
+# Explicit names, so that migrations can refer to a constraint without depending on PostgreSQL's generated names.
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -18,25 +18,25 @@ NAMING_CONVENTION = {
 
 
 class Base(DeclarativeBase):
-    """Declarative base: `datetime` is always `timestamptz`, a dictionary is always `jsonb`."""
+    """Declarative base. `datetime` maps to `timestamptz`, a dictionary to `jsonb`."""
 
     metadata = MetaData(naming_convention=NAMING_CONVENTION)
-    type_annotation_map = {datetime: DateTime(timezone=True), dict[str, Any]: JSONB}  # noqa: RUF012 - SQLAlchemy's API
+    type_annotation_map = {datetime: DateTime(timezone=True), dict[str, Any]: JSONB}  # noqa: RUF012 - required by SQLAlchemy
 
 
 class IdMixin:
-    """The integer key. It never leaves the database: what clients see is the `uuid` column."""
+    """Integer primary key, for use inside the database only. Clients see the `uuid` column."""
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True, sort_order=-1)
 
 
 class CreatedMixin:
-    """When the row was written."""
+    """Time of the insertion of the row."""
 
     created_at: Mapped[datetime] = mapped_column(server_default=func.now(), sort_order=98)
 
 
 class TimestampMixin(CreatedMixin):
-    """When the row was written and last changed."""
+    """Times of the insertion and of the last update of the row."""
 
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now(), sort_order=99)

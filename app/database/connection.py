@@ -1,4 +1,4 @@
-"""The way to PostgreSQL: one engine a process, and the only places that commit."""
+"""Connection pool for PostgreSQL, transactions, and translation of driver errors."""
 
 import asyncio
 import math
@@ -23,22 +23,22 @@ from app.core.exceptions import DatabaseUnavailableError, UnauthorizedError
 from app.database.driver import DriverConnection, StatementRefusedError
 
 DatabaseSession = AsyncSession
-"""An open transaction, for the layers above that pass it on without knowing SQLAlchemy."""
+"""An open transaction. Layers above pass it on under this name, without importing SQLAlchemy."""
 
 DatabaseConnection = AsyncConnection
-"""A connection on which each statement is a transaction of its own, likewise."""
+"""A connection on which each statement is its own transaction, under a name for the layers above."""
 
 REQUEST_TIMEOUT = 1.5
-"""Seconds a request waits for its first answer from PostgreSQL before it is told to come back."""
+"""Time a request waits for PostgreSQL before it fails with 503, in seconds."""
 
 
 def sync_url(database_url: str) -> URL:
-    """Return the URL for psycopg2, which Alembic and the command line use."""
+    """Return the SQLAlchemy URL for psycopg2, which Alembic and the command line use."""
     return make_url(database_url).set(drivername="postgresql+psycopg2")
 
 
 def async_url(database_url: str) -> tuple[URL, dict[str, Any]]:
-    """Return the URL for asyncpg and the connect arguments for what asyncpg spells differently than libpq."""
+    """Return the SQLAlchemy URL for asyncpg, and connect arguments for options whose names differ from libpq's."""
     url = make_url(database_url).set(drivername="postgresql+asyncpg")
     arguments: dict[str, Any] = {}
     if sslmode := url.query.get("sslmode"):
@@ -48,26 +48,26 @@ def async_url(database_url: str) -> tuple[URL, dict[str, Any]]:
 
 
 class Database:
-    """A pool of connections. Nothing is opened before the first use; `close()` ends it."""
+    """A connection pool. The first use opens a connection; `close()` closes all of them."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        """Wrap an engine; `from_settings` makes one."""
+        """Wrap an engine, as `from_settings` creates it."""
         self.engine = engine
         # The same pool, without BEGIN and COMMIT around a single statement.
         self._autocommit_engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._available_since: float | None = -math.inf
-        """None: away."""
+        """Time of `time.monotonic` since which PostgreSQL has answered. None: it is unavailable."""
 
     @classmethod
     def from_settings(cls, settings: DatabaseSettings, *, application_name: str) -> Self:
-        """Make the engine. `application_name` is what `pg_stat_activity` shows."""
+        """Create the engine from the settings. `application_name` is shown in `pg_stat_activity`."""
         url, arguments = async_url(settings.DATABASE_URL)
         engine = create_async_engine(
             url,
             pool_size=settings.DATABASE_POOL_SIZE,
             max_overflow=settings.DATABASE_MAX_OVERFLOW,
             pool_timeout=settings.DATABASE_POOL_TIMEOUT,
-            # They are messages, addresses and hashes; errors, and so logs, would repeat them.
+            # Parameters hold messages, addresses and hashes, which must not appear in error messages and logs.
             hide_parameters=True,
             connect_args={
                 "timeout": settings.DATABASE_CONNECT_TIMEOUT,
@@ -75,9 +75,9 @@ class Database:
                 "server_settings": {
                     "application_name": application_name,
                     "timezone": "UTC",
-                    # Statements here take milliseconds: compiling them to machine code costs more than it saves.
+                    # Statements take milliseconds: JIT compilation would cost more than it saves.
                     "jit": "off",
-                    # The server gives up before its client: what nobody waits for any more must not be committed.
+                    # The server times out before its client: it must not commit what was reported as failed.
                     "lock_timeout": f"{REQUEST_TIMEOUT * 1000 - 300:.0f}",
                     "statement_timeout": f"{settings.DATABASE_COMMAND_TIMEOUT * 950:.0f}",
                 },
@@ -90,12 +90,12 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self, *, max_seconds: float | None = None) -> AsyncIterator[AsyncSession]:
-        """Open a transaction that commits on leaving and rolls back on raising.
+        """Open a transaction. It commits when the block ends and rolls back when the block raises.
 
-        `max_seconds` bounds the whole, the wait for a connection included.
+        `max_seconds` bounds the whole block, including the wait for a connection.
 
         Raises:
-            DatabaseUnavailableError: PostgreSQL is away or too slow.
+            DatabaseUnavailableError: PostgreSQL is unavailable or too slow.
 
         """
         with self._track_availability():
@@ -108,12 +108,12 @@ class Database:
 
     @asynccontextmanager
     async def read_only(self, *, max_seconds: float | None = None) -> AsyncIterator[AsyncSession]:
-        """Open a session for a single statement that reads: without BEGIN and COMMIT it is one round trip.
+        """Open a session for one reading statement. It takes one round trip, without BEGIN and COMMIT.
 
-        `max_seconds` bounds the whole, the wait for a connection included.
+        `max_seconds` bounds the whole block, including the wait for a connection.
 
         Raises:
-            DatabaseUnavailableError: PostgreSQL is away or too slow.
+            DatabaseUnavailableError: PostgreSQL is unavailable or too slow.
 
         """
         with self._track_availability():
@@ -122,12 +122,12 @@ class Database:
 
     @asynccontextmanager
     async def autocommit(self, *, max_seconds: float | None = None) -> AsyncIterator[AsyncConnection]:
-        """Open a connection on which each statement is a transaction of its own: one round trip instead of three.
+        """Open a connection on which each statement is its own transaction: one round trip instead of three.
 
-        `max_seconds` bounds the whole, the wait for a connection included.
+        `max_seconds` bounds the whole block, including the wait for a connection.
 
         Raises:
-            DatabaseUnavailableError: PostgreSQL is away or too slow.
+            DatabaseUnavailableError: PostgreSQL is unavailable or too slow.
 
         """
         with self._track_availability():
@@ -136,10 +136,12 @@ class Database:
 
     @asynccontextmanager
     async def driver_connection(self, *, max_seconds: float | None = None) -> AsyncIterator[DriverConnection]:
-        """Open a connection like `autocommit`, for statements that go to the driver as they are.
+        """Open a connection like `autocommit`, but the asyncpg connection itself, for `app.database.driver`.
+
+        `max_seconds` bounds the whole block, including the wait for a connection.
 
         Raises:
-            DatabaseUnavailableError: PostgreSQL is away or too slow.
+            DatabaseUnavailableError: PostgreSQL is unavailable or too slow.
 
         """
         with self._track_availability():
@@ -148,9 +150,9 @@ class Database:
                 try:
                     yield cast("DriverConnection", pooled.driver_connection)
                 except (PostgresError, StatementRefusedError):
-                    raise  # PostgreSQL has answered: the connection is as good as before, or known to be closed
+                    raise  # PostgreSQL has answered: the connection is usable, or asyncpg knows that it is closed
                 except BaseException:
-                    # It may be in the middle of a statement.
+                    # The connection may be in the middle of a statement.
                     pooled.invalidate()
                     raise
                 finally:
@@ -160,30 +162,31 @@ class Database:
         try:
             return await self.engine.raw_connection()
         except AsyncAdapt_asyncpg_dbapi.Error as error:
-            # Refused: it is starting or stopping, or has no connection to spare. Elsewhere SQLAlchemy wraps this.
+            # The server is starting or stopping, or has no free connection. SQLAlchemy wraps this error elsewhere.
             raise DatabaseUnavailableError from error
 
     async def _release(self, pooled: PoolProxiedConnection) -> None:
         if cast("QueuePool", self.engine.pool).overflow() > 0:
-            # The pool may close it, and waits for the server then. Cut short, it would count as lent for ever.
+            # The pool may close an overflow connection, which waits for the server. If that were cancelled, the pool
+            # would count the connection as checked out forever.
             await asyncio.shield(greenlet_spawn(pooled.close))
         else:
             pooled.close()
 
     def pool_stats(self) -> dict[str, int]:
-        """Count the connections of this process: those in use, those that are free, and how many there may be."""
+        """Return how many connections of this process are in use and free, and their maximum."""
         pool = cast("QueuePool", self.engine.pool)
-        return {"in_use": pool.checkedout(), "free": pool.checkedin(), "max": pool.size() + pool._max_overflow}  # noqa: SLF001 - it has no other name
+        return {"in_use": pool.checkedout(), "free": pool.checkedin(), "max": pool.size() + pool._max_overflow}  # noqa: SLF001 - no public name
 
     def seconds_since_recovery(self) -> float:
-        """Tell how long PostgreSQL has answered without a break, as far as this process has seen. 0: it is away."""
+        """Return how long PostgreSQL has been available to this process, in seconds. 0: it is unavailable."""
         return 0.0 if self._available_since is None else time.monotonic() - self._available_since
 
     async def ping(self) -> None:
-        """Ask PostgreSQL for the least there is.
+        """Run a trivial statement as a health check.
 
         Raises:
-            DatabaseUnavailableError: PostgreSQL is away or too slow.
+            DatabaseUnavailableError: PostgreSQL is unavailable or too slow.
 
         """
         async with self.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
@@ -206,30 +209,36 @@ class Database:
 
 
 def violated_constraint(error: BaseException) -> str | None:
-    """Name the constraint that refused a write."""
+    """Return the name of the constraint that an error reports as violated. None: it reports none."""
     cause = error.orig.__cause__ if isinstance(error, IntegrityError) and error.orig else error
     name = getattr(cause, "constraint_name", None)
     return str(name) if name else None
 
 
 class translate_driver_errors:  # noqa: N801 - used like a function
-    """Turns what drivers raise when PostgreSQL is away, or the caller's account is, into what clients are told."""
+    """Context manager that translates errors of SQLAlchemy and the drivers into errors of the application.
+
+    Raises:
+        DatabaseUnavailableError: PostgreSQL is unavailable or too slow.
+        UnauthorizedError: the caller's account was erased while the request was served.
+
+    """
 
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
         if error is not None and _is_outage(error):
             raise DatabaseUnavailableError from error
         if error is not None and (violated_constraint(error) or "").endswith(_ACCOUNT_FOREIGN_KEY):
             raise UnauthorizedError from error
 
 
-# By the naming convention, the end of every foreign key to an account: it was erased while the request was served.
+# Suffix of every foreign key that refers to an account, by the naming convention.
 _ACCOUNT_FOREIGN_KEY = "_user_id_users"
 
-# PostgreSQL, appendix A: connection exception, refused login, unknown database, transaction rollback (a deadlock),
-# insufficient resources, a lock not had in time, operator intervention (starting, stopping), a statement out of time.
+# PostgreSQL manual, appendix A: connection exception, invalid authorization, invalid catalog name, transaction rollback
+# (deadlocks), insufficient resources, lock_not_available, operator intervention (starting, stopping), query_canceled.
 _OUTAGE_SQLSTATES = ("08", "28", "3D", "40", "53", "55P03", "57P", "57014")
 
 
@@ -238,18 +247,18 @@ def _is_outage(error: BaseException) -> bool:
         sqlstate = getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", None) or ""
         if getattr(error, "connection_invalidated", False) or sqlstate.startswith(_OUTAGE_SQLSTATES):
             return True
-    # The system's own errors come from opening a connection.
+    # OSError and TimeoutError: a connection could not be opened.
     return isinstance(
         error, OperationalError | InterfaceError | DriverInterfaceError | PoolTimeoutError | OSError | TimeoutError
     )
 
 
-def _replace_closed(connection: Any, _entry: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:  # noqa: ANN401 - the driver's
-    # A restarted PostgreSQL closes its connections, and asyncpg has noticed: no need to ask with a statement.
+def _replace_closed(connection: Any, _entry: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:  # noqa: ANN401 - an adapter of SQLAlchemy
+    # A restarted PostgreSQL has closed its connections. asyncpg knows, so no test statement is needed (pre-ping).
     if connection.driver_connection.is_closed():
         raise DisconnectionError
 
 
-def _terminate(connection: Any, _entry: ConnectionPoolEntry, _error: BaseException | None) -> None:  # noqa: ANN401 - the driver's
-    # The pool would say goodbye first, and wait 2 s for a server that no longer answers.
+def _terminate(connection: Any, _entry: ConnectionPoolEntry, _error: BaseException | None) -> None:  # noqa: ANN401 - an adapter of SQLAlchemy
+    # Without this the pool would close the connection gracefully, and wait 2 s for a server that does not answer.
     connection.driver_connection.terminate()

@@ -1,4 +1,4 @@
-"""Migrations: run them, and find out whether they have been run."""
+"""Schema migrations with Alembic, and the check of the schema at startup."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -22,17 +22,17 @@ _ALEMBIC_INI = Path(__file__).parents[2] / "alembic.ini"
 
 
 def alembic_config(database_url: str) -> Config:
-    """Return Alembic's configuration for one database."""
+    """Return the configuration of Alembic for a database."""
     config = Config(_ALEMBIC_INI)
     config.attributes["database_url"] = database_url
     return config
 
 
 def upgrade(database_url: str) -> None:
-    """Bring the schema up to date. Safe to run twice at once: the second waits, then finds nothing to do.
+    """Upgrade the schema to the newest revision. Of concurrent runs, one migrates and the others wait for it.
 
     Raises:
-        DatabaseUnavailableError: PostgreSQL is away, or a table stayed locked.
+        DatabaseUnavailableError: PostgreSQL is unavailable, or a table stayed locked.
 
     """
     with translate_driver_errors():
@@ -40,10 +40,10 @@ def upgrade(database_url: str) -> None:
 
 
 def find_drift(database_url: str) -> str | None:
-    """Say how the tables differ from the models. None: they do not.
+    """Return how the tables differ from the models. None: they do not differ.
 
     Raises:
-        DatabaseUnavailableError: PostgreSQL is away.
+        DatabaseUnavailableError: PostgreSQL is unavailable.
 
     """
     try:
@@ -56,16 +56,16 @@ def find_drift(database_url: str) -> str | None:
 
 @lru_cache
 def needed_revision() -> str:
-    """Name the revision that this code is made for."""
+    """Return the newest revision that this code knows."""
     return str(ScriptDirectory.from_config(Config(_ALEMBIC_INI)).get_current_head())
 
 
 async def require_current_schema(database: Database) -> None:
-    """Refuse to start on a schema that is behind this code. One that is ahead is fine: migrations expand first.
+    """Check that the schema is not older than this code. A newer one is accepted: migrations expand first.
 
     Raises:
-        StartupError: the schema is missing or behind.
-        DatabaseUnavailableError: PostgreSQL does not answer.
+        StartupError: the schema is missing or older.
+        DatabaseUnavailableError: PostgreSQL is unavailable.
 
     """
     head = needed_revision()
@@ -76,17 +76,17 @@ async def require_current_schema(database: Database) -> None:
         try:
             ScriptDirectory.from_config(Config(_ALEMBIC_INI)).get_revision(current)
         except CommandError:
-            return  # unknown to this code, so newer than it
+            return  # unknown to this code, so it is newer
     raise StartupError(
         f"the database schema is at {current or 'nothing'}, this code needs {head}: run `python -m app.cli migrate`"
     )
 
 
 async def wait_for_schema(database: Database) -> None:
-    """Wait until PostgreSQL answers, `STARTUP_TIMEOUT` seconds at most, and refuse a schema that is behind.
+    """Wait until PostgreSQL is available, at most `STARTUP_TIMEOUT` seconds, and check its schema.
 
     Raises:
-        StartupError: it does not answer, or the schema is missing or behind.
+        StartupError: PostgreSQL is unavailable, or the schema is missing or older than this code.
 
     """
     try:
@@ -94,7 +94,7 @@ async def wait_for_schema(database: Database) -> None:
             lambda: require_current_schema(database), max_seconds=STARTUP_TIMEOUT, interval=_STARTUP_RETRY_INTERVAL
         )
     except DatabaseUnavailableError:
-        raise StartupError("PostgreSQL does not answer, or refuses the connection: see DATABASE_URL") from None
+        raise StartupError("PostgreSQL is unreachable or refuses the connection: check DATABASE_URL") from None
 
 
 async def _current_revision(database: Database) -> str | None:
@@ -103,4 +103,4 @@ async def _current_revision(database: Database) -> str | None:
             revision: str | None = await connection.scalar(text("SELECT version_num FROM alembic_version"))
             return revision
     except ProgrammingError:
-        return None  # no such table: never migrated
+        return None  # no such table: the database was never migrated

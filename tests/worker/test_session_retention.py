@@ -112,7 +112,7 @@ async def test_a_session_used_since_the_query_is_not_deleted(pool: Database, sql
 async def test_a_long_session_is_deleted_in_several_statements(
     retention: SessionRetention, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(erasure, "_BATCH", 10)
+    monkeypatch.setattr(erasure, "_BATCH_SIZE", 10)
     open_session(sql, "long", days_ago=40, messages=55)
     with counted_statements() as statements:
         assert await retention.delete_unused() == 1

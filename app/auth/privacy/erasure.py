@@ -61,7 +61,9 @@ class ErasureService:
             async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                 await audit_log.record(connection, refused, origin)
             raise
-        return _build_receipt(erased, await keys.purge_user(self.redis, user_uuid=user.uuid, answers=erased.answers))
+        return _build_receipt(
+            erased, await keys.purge_user(self.redis, user_uuid=user.uuid, answers=erased.answer_uuids)
+        )
 
     async def _erase(self, user: Principal, password_hash: str, origin: RequestOrigin) -> ErasureResult:
         async with self.database.transaction(max_seconds=_TRANSACTION_TIMEOUT) as session:
@@ -76,7 +78,7 @@ class ErasureService:
             if list(admins) == [user.id]:
                 raise ConflictError("This is the last active admin.", code="last_admin")
             counters = account_counter_keys(user_id=account.id, email=account.email, username=account.username)
-            await attempt_counters.forget(session, counters)
+            await attempt_counters.remove(session, counters)
             erased = await erasure.erase(session, account)
             entry = NewAuditEntry(
                 "account.erased", actor=user.uuid, target=user.uuid, details={"removed": erased.removed}
@@ -100,7 +102,7 @@ def _build_receipt(erased: ErasureResult, redis: PurgedCopies | None) -> Erasure
             RemovedItem(store="redis", what="cached_answers", count=redis.cached_answers),
         ]
     return ErasureReceipt(
-        erased_at=erased.at,
+        erased_at=erased.erased_at,
         removed=removed,
         expiring=expiring,
         kept=[

@@ -62,7 +62,7 @@ class _Document:
         comma = b""
         async for position, session in self._rows(export.SESSIONS):
             yield comma + to_json(session)[:-1] + b',"messages":['
-            async for chunk in self._json_items(export.messages_of(*position.values)):
+            async for chunk in self._json_items(export.messages_section(*position.values)):
                 yield chunk
             yield b"]}"
             comma = b","
@@ -92,7 +92,7 @@ class _Document:
             if time.monotonic() - self._checked_at > _LOGIN_CHECK_INTERVAL:
                 await self._check_login()
             async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-                batch = await export.read(connection, section, self.owner, after)
+                batch = await export.read_rows(connection, section, self.owner, after)
             if batch:
                 yield batch
                 after = batch[-1][0]

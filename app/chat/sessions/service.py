@@ -88,7 +88,7 @@ class SessionService:
         usage = await totals.session_totals(transaction, stored.id)
         detail = SessionDetail(**_session_fields(stored), usage=Usage.of(usage))
         if message_limit is not None:
-            rows = await sessions.newest_messages(transaction, session_id=stored.id, limit=message_limit)
+            rows = await sessions.list_newest_messages(transaction, session_id=stored.id, limit=message_limit)
             is_reliable = self.recovery.lease_expiry_is_reliable
             detail.messages = [message_response(row, lease_expiry_is_reliable=is_reliable) for row in rows]
         return detail

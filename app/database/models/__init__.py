@@ -1,4 +1,4 @@
-"""The tables. Importing this package registers all of them on `Base.metadata`."""
+"""Models of all tables. Importing this package registers them on `Base.metadata`."""
 
 from app.database.models.accounts.api_key import ApiKey
 from app.database.models.accounts.attempt_counter import AttemptCounter

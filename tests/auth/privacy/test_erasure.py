@@ -260,7 +260,7 @@ def test_concurrent_password_change_prevents_erasure(auth_client: TestClient, ad
 def test_erasure_deletes_messages_in_batches(
     auth_client: TestClient, ada: User, bob: User, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(erasure, "_BATCH", 50)
+    monkeypatch.setattr(erasure, "_BATCH_SIZE", 50)
     for user in (ada, bob):
         for messages in (0, 1, 49, 50, 51, 100, 237, *[3] * 30):
             fill(sql, user, sessions=1, messages=messages)

@@ -31,8 +31,8 @@ def exported(client: TestClient, user: User) -> dict[str, Any]:
     return dict(response.json())
 
 
-def test_every_column_is_exported_or_explicitly_excluded() -> None:
-    sections = [export.ACCOUNT, export.SESSIONS, export.messages_of(1), *export.SECTIONS]
+def test_every_column_is_exported_or_left_out_for_a_reason() -> None:
+    sections = [export.ACCOUNT, export.SESSIONS, export.messages_section(1), *export.SECTIONS]
     shown = {f"{section.table}.{column}" for section in sections for column in section.columns}
     columns = {
         f"{table.name}.{column.name}" for table in models.User.metadata.sorted_tables for column in table.columns
@@ -113,10 +113,10 @@ def test_batches_of_long_lists_have_no_gaps(
         fill(sql, user, sessions=1, messages=20)
         fill(sql, user, sessions=6, messages=3)
     whole = exported(auth_client, ada)
-    messages_of = export.messages_of
+    messages_section = export.messages_section
     monkeypatch.setattr(export, "SESSIONS", replace(export.SESSIONS, batch=2))
     monkeypatch.setattr(export, "SECTIONS", tuple(replace(section, batch=3) for section in export.SECTIONS))
-    monkeypatch.setattr(export, "messages_of", lambda session_id: replace(messages_of(session_id), batch=5))
+    monkeypatch.setattr(export, "messages_section", lambda session_id: replace(messages_section(session_id), batch=5))
     pieced = exported(auth_client, ada)
     assert [len(session["messages"]) for session in pieced["chat_sessions"]] == [20, 3, 3, 3, 3, 3, 3]
     assert len(pieced["llm_calls"]) == 10 + 6

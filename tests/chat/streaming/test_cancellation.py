@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from redis import Redis
 
-from app.database.repositories.chat import turns
+from app.database.repositories.chat import turn_leases
 from tests.chat.streaming.test_streams import assert_whole
 from tests.fixtures.database import Sql
 from tests.fixtures.streaming import ChatServer
@@ -128,7 +128,7 @@ def test_the_channel_survives_nonsense(
 
 def test_stop_is_quick(replicas: Replicas, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     # It does not wait for a look at the database, which would find nothing here.
-    monkeypatch.setattr(turns, "renew_leases", no_stops)
+    monkeypatch.setattr(turn_leases, "renew_leases", no_stops)
     session = replicas[0].open()
     provider.script(streams(chunk("Once"), hold=True))
     with replicas[0].ask(session) as reader:

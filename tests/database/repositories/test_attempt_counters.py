@@ -35,7 +35,7 @@ async def test_counting_and_taking_back_at_once_is_exact(database: Database, sql
     assert [row["attempts"] for row in sql.rows("SELECT attempts FROM login_throttles")] == [0, 0, 0]
 
 
-@pytest.mark.parametrize("write", [attempt_counters.refund, attempt_counters.forget])
+@pytest.mark.parametrize("write", [attempt_counters.refund, attempt_counters.remove])
 async def test_whoever_waits_for_a_counter_holds_none_that_comes_after_it(
     database: Database, sql: Sql, write: Callable[[AsyncSession, Sequence[str]], Awaitable[None]]
 ) -> None:

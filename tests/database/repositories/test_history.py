@@ -47,7 +47,7 @@ def open_session(sql: Sql, user_id: int, messages: int) -> tuple[int, UUID]:
 async def rows_read(pool: Database, user_id: int, session: UUID, messages: int) -> int:
     """Count the rows of messages that the statement looks at."""
     values = {"p_session_uuid": session, "p_user_id": user_id, "p_before_seq": messages + 1, "p_limit": LIMIT}
-    statement = history._RECALL
+    statement = history._NEWEST_WITH_SUMMARY
     async with pool.driver_connection() as connection:
         explained = await connection.fetchval(
             f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.sql}", *statement.arguments(values)

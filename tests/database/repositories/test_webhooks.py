@@ -12,7 +12,7 @@ import pytest
 from app.config import Settings
 from app.database.connection import Database
 from app.database.repositories.webhooks import deliveries, event_outbox
-from app.database.repositories.webhooks.deliveries import LOGGED_ATTEMPTS, ClaimedDelivery, DeliveryAttempt
+from app.database.repositories.webhooks.deliveries import MAX_LOGGED_ATTEMPTS, ClaimedDelivery, DeliveryAttempt
 from app.database.repositories.webhooks.event_outbox import WebhookEvent
 from tests.fixtures.database import Sql
 
@@ -230,11 +230,11 @@ async def test_an_endpoint_fails_from_the_first_failure_to_the_next_success(data
 async def test_the_log_keeps_the_last_attempts(database: Database, sql: Sql) -> None:
     endpoint(sql)
     await emit(database)
-    for number in range(LOGGED_ATTEMPTS + 2):
+    for number in range(MAX_LOGGED_ATTEMPTS + 2):
         (claimed,) = await claim(database)
         await settle(database, claimed, DeliveryAttempt("postponed", {"n": number}, delay=timedelta(0)))
     log = sql.value("SELECT log FROM webhook_deliveries")
-    assert [entry["n"] for entry in log] == list(range(2, LOGGED_ATTEMPTS + 2))
+    assert [entry["n"] for entry in log] == list(range(2, MAX_LOGGED_ATTEMPTS + 2))
 
 
 async def test_a_disabled_endpoint_is_told_nothing_until_it_is_enabled(database: Database, sql: Sql) -> None:

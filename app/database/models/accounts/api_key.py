@@ -1,4 +1,4 @@
-"""Keys for programs."""
+"""API keys."""
 
 from datetime import datetime
 from uuid import UUID
@@ -9,10 +9,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.database.base import Base, CreatedMixin, IdMixin
 
 PREFIX_LENGTH = 12
+"""Number of characters of a key that are stored and shown."""
 
 
 class ApiKey(IdMixin, CreatedMixin, Base):
-    """A key that a program of the owner shows instead of a login, at the chat service only."""
+    """A key with which a program of the owner authenticates at the chat service, instead of a login."""
 
     __tablename__ = "api_keys"
 
@@ -20,17 +21,17 @@ class ApiKey(IdMixin, CreatedMixin, Base):
     """Public id."""
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     name: Mapped[str] = mapped_column(String(100))
-    """What the owner calls it."""
+    """Name that the owner gave it."""
     prefix: Mapped[str] = mapped_column(String(PREFIX_LENGTH))
-    """Its first characters, to recognise it by."""
+    """First characters of the key, for recognition."""
     token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
-    """SHA-256 of the key. The key itself was shown once."""
+    """SHA-256 of the key. The key itself is returned once, at creation."""
     scopes: Mapped[list[str]] = mapped_column(ARRAY(String(20)))
-    """What it may do."""
+    """Permissions of the key."""
     last_used_at: Mapped[datetime | None]
-    """To the minute, so that not every request writes."""
+    """Precise to a minute, so that not every request writes."""
     expires_at: Mapped[datetime | None]
-    """Null: never."""
+    """Null: the key does not expire."""
 
     __table_args__ = (
         CheckConstraint(

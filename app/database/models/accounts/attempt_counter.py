@@ -1,4 +1,4 @@
-"""Counters against guessing."""
+"""Counters of the brute-force protection."""
 
 from datetime import datetime
 
@@ -9,17 +9,17 @@ from app.database.base import Base
 
 
 class AttemptCounter(Base):
-    """How often something was tried in the current window.
+    """Number of attempts in the current window.
 
-    Here and not in Redis: a restart, or a Redis that was emptied, must not hand out new guesses.
+    Stored in PostgreSQL rather than Redis, so that a restart or loss of Redis does not reset the limits.
     """
 
     __tablename__ = "login_throttles"
 
     key: Mapped[str] = mapped_column(String(100), primary_key=True)
-    """What is counted: an account, a name that somebody tried, a network address. Names and addresses are hashed."""
+    """What is counted: an account, a login name or a network address. Names and addresses are hashed."""
     attempts: Mapped[int]
     window_ends_at: Mapped[datetime] = mapped_column(index=True)
-    """From then on the count starts again."""
+    """End of the window, after which counting starts again."""
 
     __table_args__ = (CheckConstraint("attempts >= 0", name="attempts"),)

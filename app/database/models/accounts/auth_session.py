@@ -1,4 +1,4 @@
-"""Logins."""
+"""Logins and their refresh tokens."""
 
 from datetime import datetime
 from uuid import UUID
@@ -11,7 +11,7 @@ from app.database.base import Base, CreatedMixin, IdMixin
 
 
 class AuthSession(IdMixin, CreatedMixin, Base):
-    """One login on one device, and so one family of refresh tokens."""
+    """One login on one device: one family of refresh tokens."""
 
     __tablename__ = "auth_sessions"
 
@@ -19,16 +19,16 @@ class AuthSession(IdMixin, CreatedMixin, Base):
     """Public id; the `sid` of access tokens."""
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
-    """SHA-256 of the refresh token that is good now."""
+    """SHA-256 of the current refresh token."""
     previous_token_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
-    """SHA-256 of its immediate parent, to tell a lost answer from a theft."""
+    """SHA-256 of its predecessor, to distinguish a lost response from a stolen token."""
     rotated_at: Mapped[datetime | None]
     user_agent: Mapped[str | None] = mapped_column(String(400))
     ip: Mapped[str | None] = mapped_column(INET)
-    """Address the login came from, as the gateway saw it."""
+    """Client address of the login, as the gateway reported it."""
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
-    """Set: every token of the family is void, on all services, from the next request on."""
+    """If set, no token of the family is valid, on any service."""
     revoked_reason: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""Tokens that travel by mail."""
+"""One-time tokens for email verification and password reset."""
 
 from datetime import datetime
 
@@ -9,15 +9,15 @@ from app.database.base import Base, CreatedMixin, IdMixin
 
 
 class OneTimeToken(IdMixin, CreatedMixin, Base):
-    """Proof that somebody reads an account's mail. The row goes when the token is used: it works once."""
+    """A token that was sent to the email address of an account. Using it deletes the row."""
 
     __tablename__ = "one_time_tokens"
 
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     purpose: Mapped[str] = mapped_column(String(20))
-    """What it is good for, and nothing else."""
+    """The only operation that the token authorizes."""
     token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
-    """SHA-256 of the token. The token itself is in the mail only."""
+    """SHA-256 of the token. The token itself is only in the email."""
     expires_at: Mapped[datetime] = mapped_column(index=True)
 
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""Mail that is on its way."""
+"""Outbox of emails."""
 
 from datetime import datetime
 
@@ -9,10 +9,10 @@ from app.database.base import Base, CreatedMixin, IdMixin
 
 
 class OutgoingMail(IdMixin, CreatedMixin, Base):
-    """A mail to send, written in the transaction that calls for it. The row goes when the mail server has taken it.
+    """An email to send, inserted in the transaction that causes it, and deleted once the mail server has accepted it.
 
-    Only kind and address are kept: text and token are made when it is sent. Whether the address has an account is
-    found out then, too, so that the request that asked for a mail takes the same time either way.
+    Only kind and recipient are stored. Text and token are created when it is sent. Whether the address has an account
+    is looked up then, too, so that the duration of the request does not reveal it.
     """
 
     __tablename__ = "outgoing_mails"
@@ -21,7 +21,7 @@ class OutgoingMail(IdMixin, CreatedMixin, Base):
     recipient: Mapped[str] = mapped_column(String(254))
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
     next_attempt_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
-    """Also the lease of the process that is sending it."""
+    """Also the end of the lease of the process that is sending it."""
 
     __table_args__ = (
         CheckConstraint(

@@ -1,4 +1,4 @@
-"""Accounts."""
+"""User accounts."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -12,32 +12,32 @@ from app.database.base import Base, IdMixin, TimestampMixin
 
 
 class User(IdMixin, TimestampMixin, Base):
-    """One account. Addresses and names are unique whatever their case."""
+    """A user account. Email address and username are unique regardless of case."""
 
     __tablename__ = "users"
 
     uuid: Mapped[UUID] = mapped_column(unique=True)
     """Public id; the `sub` of access tokens."""
     email: Mapped[str] = mapped_column(String(254))
-    """As the owner spelled it; compared in lower case."""
+    """As the owner entered it; compared in lower case."""
     username: Mapped[str] = mapped_column(String(50))
-    """Shown to others; never contains `@`, so it cannot be mistaken for an address at login."""
+    """Public name. It must not contain `@`, to be distinguishable from an email address at login."""
     requested_username: Mapped[str | None] = mapped_column(String(50))
-    """The name it was registered with, until the address is verified and the name is given, if it is still free."""
+    """Username given at registration. It becomes `username` when the email address is verified, if it is still free."""
     password_hash: Mapped[str] = mapped_column(Text)
     """Argon2id in the modular crypt format."""
     full_name: Mapped[str | None] = mapped_column(String(200))
     role: Mapped[str] = mapped_column(String(20), server_default="user")
     """`user` or `admin`. Only the command line and admins change it."""
     is_active: Mapped[bool] = mapped_column(server_default=true())
-    """False: cannot log in, and no token works."""
+    """False: the account cannot log in, and its tokens and API keys are refused."""
     is_verified: Mapped[bool] = mapped_column(server_default=false())
-    """Whether the owner has proved to receive mail at the address."""
+    """Whether the owner has verified the email address."""
     last_login: Mapped[datetime | None]
     preferences: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
-    """Settings of the owner's clients, not read by the services."""
+    """Settings of the owner's clients. The services do not read them."""
     quota_tokens_per_day: Mapped[int | None] = mapped_column(BigInteger)
-    """Quotas of the account's own. Null: as the settings have it for everybody; 0: none."""
+    """Quota of this account. Null: the default from the settings applies. 0: no tokens allowed."""
     quota_tokens_per_month: Mapped[int | None] = mapped_column(BigInteger)
     quota_cost_per_day: Mapped[Decimal | None] = mapped_column(Numeric(18, 9))
     """In US dollars."""

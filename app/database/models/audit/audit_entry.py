@@ -1,4 +1,4 @@
-"""Who did what."""
+"""Audit log."""
 
 from typing import Any
 from uuid import UUID
@@ -11,25 +11,25 @@ from app.database.base import Base, CreatedMixin, IdMixin
 
 
 class AuditEntry(IdMixin, CreatedMixin, Base):
-    """One thing that somebody did, or was refused. A trigger and missing rights keep it from being changed.
+    """An action that was performed or refused. A trigger and revoked privileges make the table append-only.
 
-    Without foreign keys, and without what erasure must remove: people are named by their public id.
+    It has no foreign keys and no personal data that erasure must remove: accounts are referred to by public id.
     """
 
     __tablename__ = "audit_log"
 
     actor_id: Mapped[UUID | None]
-    """Public id of the account that acted; null where nobody was logged in."""
+    """Public id of the acting account. Null: the caller was not authenticated."""
     action: Mapped[str] = mapped_column(String(50))
     outcome: Mapped[str] = mapped_column(String(10))
     target_id: Mapped[UUID | None]
-    """Public id of what it was done to: an account, a login, a key."""
+    """Public id of the object of the action, such as an account, a login or an API key."""
     ip: Mapped[str | None] = mapped_column(INET)
-    """Where the request came from, as the gateway saw it."""
+    """Client address of the request, as the gateway reported it."""
     request_id: Mapped[str | None] = mapped_column(String(64))
-    """Finds the log lines of the request."""
+    """Id of the request in the service logs."""
     details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
-    """Of a change the values before and after, of a refusal the reason."""
+    """For a change the old and new values, for a refusal the reason."""
 
     __table_args__ = (
         CheckConstraint("outcome IN ('done', 'refused')", name="outcome"),

@@ -1,4 +1,4 @@
-"""Questions and answers."""
+"""Chat messages: questions and answers."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from app.database.base import Base, IdMixin, TimestampMixin
 
 
 class ChatMessage(IdMixin, TimestampMixin, Base):
-    """One message. A question is stored `complete`; its answer is stored with it, `pending`, and settled once."""
+    """A message. A question is inserted as `complete`, together with its `pending` answer, which is completed once."""
 
     __tablename__ = "chat_messages"
 
@@ -19,21 +19,21 @@ class ChatMessage(IdMixin, TimestampMixin, Base):
     """Public id."""
     session_id: Mapped[int] = mapped_column(ForeignKey("chat_sessions.id", ondelete="CASCADE"))
     seq: Mapped[int]
-    """Position in the session, from 1, without gaps."""
+    """Position in the session, starting at 1, without gaps."""
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("chat_messages.id", ondelete="CASCADE"), index=True)
-    """The question that an answer answers."""
+    """For an answer, its question."""
     role: Mapped[str] = mapped_column(String(20))
     content: Mapped[str] = mapped_column(Text)
     status: Mapped[str] = mapped_column(String(20))
     meta: Mapped[dict[str, Any]] = mapped_column("metadata", server_default=text("'{}'"))
-    """Of a question its context, of an answer how it came about: model, tokens, attempts, error code."""
+    """For a question its context; for an answer its provenance: model, tokens, attempts, error code."""
     tokens_used: Mapped[int] = mapped_column(server_default=text("0"))
-    """Prompt and completion tokens together, as the provider counted them."""
+    """Sum of prompt and completion tokens, as reported by the provider."""
     processing_time_ms: Mapped[int] = mapped_column(server_default=text("0"))
     lease_expires_at: Mapped[datetime | None]
-    """Until then the process that answers is taken to be alive. Set exactly while the answer is unsettled."""
+    """End of the lease of the process that answers. Set exactly while the answer is pending or streaming."""
     cancel_requested_at: Mapped[datetime | None]
-    """When its owner asked to stop it."""
+    """When the owner or an admin requested its cancellation."""
 
     __table_args__ = (
         UniqueConstraint("session_id", "seq"),
@@ -46,7 +46,7 @@ class ChatMessage(IdMixin, TimestampMixin, Base):
             "(status IN ('pending', 'streaming')) = (lease_expires_at IS NOT NULL)", name="lease_while_unsettled"
         ),
         CheckConstraint("role = 'assistant' OR status = 'complete'", name="questions_are_complete"),
-        # One active turn a session, whatever the services do.
+        # At most one active turn per session.
         Index(
             "uq_chat_messages_session_id_active",
             "session_id",

@@ -1,4 +1,4 @@
-"""Conversations."""
+"""Chat sessions."""
 
 from datetime import datetime
 from typing import Any
@@ -10,34 +10,35 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.database.base import Base, IdMixin, TimestampMixin
 
 PREVIEW_LENGTH = 100
+"""Number of characters of the newest message that lists show, without the ellipsis."""
 
 
 class ChatSession(IdMixin, TimestampMixin, Base):
-    """One conversation. Counters and preview are kept here so that lists never read the messages."""
+    """A conversation. Message counter and preview are stored here, so that lists do not read the messages."""
 
     __tablename__ = "chat_sessions"
 
     uuid: Mapped[UUID] = mapped_column(unique=True)
     """Public id."""
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    """The owner: every read and write names it."""
+    """The owner. Every query of the chat service is restricted to it."""
     title: Mapped[str] = mapped_column(String(200))
     meta: Mapped[dict[str, Any]] = mapped_column("metadata", server_default=text("'{}'"))
-    """The context given at creation; each question may override it."""
+    """Context given at creation. The context of a question overrides it."""
     is_active: Mapped[bool] = mapped_column(server_default=true())
-    """False: archived, takes no questions and is not listed."""
+    """False: the session is archived: it accepts no questions and is not listed."""
     last_seq: Mapped[int] = mapped_column(server_default=text("0"))
-    """`seq` of the newest message; its row lock gives out the numbers without gaps."""
+    """`seq` of the newest message. The lock of the row serializes numbering, so that there are no gaps."""
     message_count: Mapped[int] = mapped_column(server_default=text("0"))
     last_message_preview: Mapped[str | None] = mapped_column(String(PREVIEW_LENGTH + 1))
-    """The first characters of the newest message."""
+    """First characters of the newest message."""
     last_message_at: Mapped[datetime | None]
     summary: Mapped[str | None] = mapped_column(Text, deferred=True, deferred_raiseload=True)
-    """What a model noted of the messages that are too old to go along with a question."""
+    """Summary of the messages that are too old to be sent with a question."""
     summary_upto_seq: Mapped[int] = mapped_column(server_default=text("0"))
-    """`seq` of the last message that is in it."""
+    """`seq` of the last summarized message."""
     summary_lease_expires_at: Mapped[datetime | None]
-    """Until then somebody is at work on the summary, and nobody else begins."""
+    """End of the lease of the process that is updating the summary."""
 
     __table_args__ = (
         CheckConstraint("message_count >= 0 AND last_seq >= message_count", name="counts"),

@@ -1,4 +1,4 @@
-"""Requests that are carried out once, however often they are sent."""
+"""Idempotency keys of requests, with their stored responses."""
 
 from datetime import datetime
 from uuid import UUID
@@ -10,39 +10,39 @@ from app.database.base import Base, CreatedMixin, IdMixin
 
 
 class IdempotencyKey(IdMixin, CreatedMixin, Base):
-    """A key that a client sent with a request, and what it was answered.
+    """An idempotency key that a client sent with a request, and the response.
 
-    The key of a turn is stored by the statement that stores the turn: a request that was refused leaves none.
+    The statement that starts a turn also inserts its key, so that a refused request leaves no key.
     """
 
     __tablename__ = "idempotency_keys"
 
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     route: Mapped[str] = mapped_column(String(200))
-    """The operation, and the ids in its path."""
+    """Operation and the ids in its path."""
     key: Mapped[str] = mapped_column(String(255))
-    """As the client chose it."""
+    """Key as the client sent it."""
     fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
-    """SHA-256 of the request's body, to tell another request under the same key."""
+    """SHA-256 of the request body, to detect a different request with the same key."""
     session_id: Mapped[int | None] = mapped_column(
         BigInteger, ForeignKey("chat_sessions.id", ondelete="CASCADE"), index=True
     )
-    """What was created, or asked in. The text of an answer goes with its session; null for a direct question."""
+    """Session that the request created or asked in. Deleting it deletes the key. Null for a direct question."""
     turn_id: Mapped[UUID | None]
-    """Public id of the answer, also where `response` is not stored yet; null where nothing was asked."""
+    """Public id of the answer, set before `response` is. Null: the request asks no question."""
     status_code: Mapped[int | None]
     response: Mapped[bytes | None] = mapped_column(LargeBinary)
-    """The body, to the byte."""
+    """Response body, byte for byte."""
     lease_expires_at: Mapped[datetime | None]
-    """Set while a direct question is being answered: until then its process is taken to be alive."""
+    """End of the lease of the process that answers a direct question. Null for all other requests."""
     expires_at: Mapped[datetime] = mapped_column(index=True)
-    """From then on the key may be used anew."""
+    """When the key may be reused."""
 
     __table_args__ = (
         UniqueConstraint("user_id", "route", "key"),
         CheckConstraint("octet_length(fingerprint) = 32", name="fingerprint_is_sha256"),
         CheckConstraint("(status_code IS NULL) = (response IS NULL)", name="whole_response"),
-        # Of every key without a response it can be told when somebody may take over.
+        # A key without a response has either a session, whose answer has a lease, or a lease of its own.
         CheckConstraint(
             "response IS NOT NULL OR (session_id IS NULL) = (lease_expires_at IS NOT NULL)", name="lease_while_open"
         ),

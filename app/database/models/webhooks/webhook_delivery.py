@@ -1,4 +1,4 @@
-"""What endpoints are to be told, and were."""
+"""Webhook deliveries."""
 
 from datetime import datetime
 from typing import Any
@@ -12,35 +12,35 @@ from app.database.base import Base, CreatedMixin, IdMixin
 
 
 class WebhookDelivery(IdMixin, CreatedMixin, Base):
-    """One event for one endpoint, written in the transaction of what has happened, if somebody wants to know.
+    """One event for one endpoint, inserted in the transaction that causes the event.
 
-    `data` holds ids and figures, and neither text nor addresses nor names.
+    `data` contains ids, states and numbers, but no message text, email addresses or names.
     """
 
     __tablename__ = "webhook_deliveries"
 
     event_id: Mapped[UUID]
-    """Public id, the same for all endpoints: receivers tell by it what they have seen before."""
+    """Public id of the event, the same for all endpoints. Receivers use it to detect duplicates."""
     endpoint_id: Mapped[int] = mapped_column(BigInteger)
-    """Without a foreign key: every turn would lock the endpoint's row, and wait while an admin deletes it."""
+    """No foreign key: it would lock the row of the endpoint in every turn, and make turns wait for its deletion."""
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
-    """The account that `data` is about, with which it goes."""
+    """Account that `data` is about. Erasing the account deletes the delivery."""
     type: Mapped[str] = mapped_column(String(50))
     data: Mapped[dict[str, Any]]
     status: Mapped[str] = mapped_column(String(20), server_default="pending")
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
     earlier_attempts: Mapped[int] = mapped_column(server_default=text("0"))
-    """Those of them that were made before somebody asked for another delivery."""
+    """Number of attempts before an admin last requested a redelivery. `attempts` includes them."""
     next_attempt_at: Mapped[datetime | None] = mapped_column(server_default=func.now())
-    """Also the lease of the process that is delivering it; null: it is settled."""
+    """Also the end of the lease of the process that is delivering it. Null: delivered or failed."""
     response_status: Mapped[int | None]
-    """Of the last attempt; null: there was no answer."""
+    """HTTP status of the last attempt. Null: there was no response."""
     error_code: Mapped[str | None] = mapped_column(String(50))
-    """Of the last attempt; null: it has not failed."""
+    """Error of the last attempt. Null: it succeeded."""
     log: Mapped[list[dict[str, Any]]] = mapped_column(
         JSONB, server_default=text("'[]'"), deferred=True, deferred_raiseload=True
     )
-    """The last attempts, oldest first: what was sent and what came back, without bodies and signatures."""
+    """Requests and responses of the last attempts, oldest first, without bodies and signatures."""
 
     __table_args__ = (
         CheckConstraint("status IN ('pending', 'delivered', 'failed')", name="status"),

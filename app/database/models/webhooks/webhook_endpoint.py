@@ -1,4 +1,4 @@
-"""Addresses that are told what happens."""
+"""Webhook endpoints."""
 
 from datetime import datetime
 from uuid import UUID
@@ -10,29 +10,29 @@ from app.database.base import Base, IdMixin, TimestampMixin
 
 
 class WebhookEndpoint(IdMixin, TimestampMixin, Base):
-    """A receiver of events. Its secret is stored nowhere: `uuid` and `secret_generation` are what it is made from."""
+    """A receiver of events. Its secret is not stored, but derived from `uuid` and `secret_generation`."""
 
     __tablename__ = "webhook_endpoints"
 
     uuid: Mapped[UUID] = mapped_column(unique=True)
     """Public id."""
     url: Mapped[str] = mapped_column(String(2048))
-    """May hold a secret of the receiver's, so it is in no log."""
+    """Not logged, because it may contain a secret of the receiver."""
     description: Mapped[str | None] = mapped_column(String(200))
     events: Mapped[list[str]] = mapped_column(ARRAY(String(50)))
-    """The types it is told of; `*`: all of them."""
+    """Subscribed event types. `*` subscribes to all."""
     is_enabled: Mapped[bool] = mapped_column(server_default=true())
-    """False: nothing is written for it, and what was waits."""
+    """False: no new deliveries are inserted, and pending ones wait."""
     disabled_reason: Mapped[str | None] = mapped_column(String(50))
-    """Why the worker has disabled it; null: it has not."""
+    """Why the worker has disabled the endpoint. Null: the worker has not disabled it."""
     uses_shared_secret: Mapped[bool] = mapped_column(server_default=false())
-    """True: `WEBHOOK_SECRET` signs, not a secret of its own."""
+    """True: requests are signed with `WEBHOOK_SECRET` instead of a derived secret."""
     secret_generation: Mapped[int] = mapped_column(server_default=text("1"))
-    """Counted up when the secret is rotated."""
+    """Incremented when the secret is rotated."""
     previous_secret_until: Mapped[datetime | None]
-    """Until then the secret of the generation before signs too."""
+    """Until when requests are also signed with the previous secret."""
     failing_since: Mapped[datetime | None]
-    """The first attempt that failed since the last one that did not."""
+    """Time of the first failed attempt since the last successful one. Null: the last attempt succeeded."""
 
     __table_args__ = (
         CheckConstraint("cardinality(events) > 0", name="events"),

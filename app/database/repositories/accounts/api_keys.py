@@ -1,4 +1,4 @@
-"""API keys as their owners manage them. Every function takes the owner: another's key does not exist."""
+"""Management of API keys by their owners. Every function is restricted to keys of the given user."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from app.database.models import ApiKey
 
 @dataclass(frozen=True, slots=True)
 class NewApiKey:
-    """What is stored of a new key."""
+    """A key to insert."""
 
     user_id: int
     name: str
@@ -22,11 +22,11 @@ class NewApiKey:
     token_hash: bytes
     scopes: list[str]
     life: timedelta | None
-    """None: until it is deleted."""
+    """Time until it expires. None: it does not expire."""
 
 
 async def create(session: AsyncSession, new: NewApiKey) -> ApiKey:
-    """Store a key."""
+    """Insert a key and return it."""
     return (
         await session.scalars(
             insert(ApiKey)
@@ -45,12 +45,12 @@ async def create(session: AsyncSession, new: NewApiKey) -> ApiKey:
 
 
 async def count(session: AsyncSession, *, user_id: int) -> int:
-    """Count the owner's keys, expired ones included."""
+    """Return the number of the user's keys, including expired ones."""
     return await session.scalar(select(func.count()).where(ApiKey.user_id == user_id)) or 0
 
 
 async def list_page(session: AsyncSession, *, user_id: int, page: int, size: int) -> tuple[Sequence[ApiKey], int]:
-    """Return a page of the owner's keys, newest first, and how many there are."""
+    """Return a page of the user's keys, newest first, and the total number."""
     rows = await session.scalars(
         select(ApiKey).where(ApiKey.user_id == user_id).order_by(ApiKey.id.desc()).offset((page - 1) * size).limit(size)
     )
@@ -58,13 +58,13 @@ async def list_page(session: AsyncSession, *, user_id: int, page: int, size: int
 
 
 async def remove_all(session: AsyncSession, *, user_id: int) -> int:
-    """Delete the owner's keys, and return how many there were."""
+    """Delete all keys of the user, and return their number."""
     deleted = await session.scalars(delete(ApiKey).where(ApiKey.user_id == user_id).returning(ApiKey.id))
     return len(deleted.all())
 
 
 async def remove(session: AsyncSession, *, user_id: int, key_uuid: UUID) -> bool:
-    """Delete a key. False: there is none."""
+    """Delete a key of the user. False: there is none."""
     deleted = await session.scalar(
         delete(ApiKey).where(ApiKey.user_id == user_id, ApiKey.uuid == key_uuid).returning(ApiKey.id)
     )

@@ -1,4 +1,4 @@
-"""Counters against guessing and flooding. Each counts in a window that begins with its first try."""
+"""Attempt counters of the brute-force protection: fixed windows that start with the first attempt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,16 +30,16 @@ from app.database.repositories.operations import batch_deletion
 
 @dataclass(frozen=True, slots=True)
 class AttemptCount:
-    """A counter after this try."""
+    """State of a counter after an attempt."""
 
     attempts: int
-    """This try and those before it in the window."""
+    """Number of attempts in the window, including this one."""
     retry_after: int
-    """Seconds until the count starts again, at least 1."""
+    """Seconds until the window ends, at least 1."""
 
 
 def _locked(condition: ColumnElement[bool]) -> Select[str]:
-    # In one order, as `count_all` has it, so that two that want the same keys do not wait for each other.
+    # Locks rows in the order of `count_all`, so that concurrent statements cannot deadlock.
     return select(AttemptCounter.key).where(condition).order_by(collate(AttemptCounter.key, "C")).with_for_update()
 
 
@@ -73,34 +73,34 @@ _REFUND = (
     .values(attempts=AttemptCounter.attempts - 1)
 )
 
-_KEPT = timedelta(days=1)
-"""How long a counter stays whose window is over: who comes back soon finds the row to count in."""
-_PURGE = batch_deletion.delete_statement(AttemptCounter.key, AttemptCounter.window_ends_at <= func.now() - _KEPT)
+_RETENTION = timedelta(days=1)
+"""How long a counter is stored after its window. Reusing a row is cheaper than inserting a new one."""
+_PURGE = batch_deletion.delete_statement(AttemptCounter.key, AttemptCounter.window_ends_at <= func.now() - _RETENTION)
 
 
 async def count_all(
     connection: AsyncConnection | AsyncSession, keys: Sequence[str], *, window: timedelta
 ) -> dict[str, AttemptCount]:
-    """Count one try under each key: one statement, whatever else happens at the same time."""
+    """Count one attempt under each key, atomically in one statement, and return the counters by key."""
     if isinstance(connection, AsyncSession):
-        connection = await connection.connection()  # a session would take the parameters for rows to insert
-    # In one order, so that two that count the same keys do not wait for each other.
+        connection = await connection.connection()  # a session would treat the parameters as rows of a bulk insert
+    # Sorted, so that concurrent statements with the same keys cannot deadlock.
     rows = await connection.execute(_COUNT, {"p_keys": sorted(keys), "p_window": window})
     return {row.key: AttemptCount(row.attempts, max(1, int(row.seconds))) for row in rows}
 
 
 async def count(connection: AsyncConnection | AsyncSession, key: str, *, window: timedelta) -> AttemptCount:
-    """Count one try under one key."""
+    """Count one attempt under a key."""
     return (await count_all(connection, [key], window=window))[key]
 
 
 async def refund(connection: AsyncConnection | AsyncSession, keys: Sequence[str]) -> None:
-    """Take back one try under each key: it was a right one."""
+    """Subtract one attempt under each key, because it was successful."""
     await connection.execute(_REFUND, {"p_keys": list(keys)})
 
 
-async def forget(connection: AsyncConnection | AsyncSession, keys: Sequence[str]) -> None:
-    """Remove the counters of these keys, and of the same keys at single networks (`key@network`)."""
+async def remove(connection: AsyncConnection | AsyncSession, keys: Sequence[str]) -> None:
+    """Delete the counters of the keys, and of the keys combined with a network (`key@network`)."""
     key = column("key", Text)
     await connection.execute(
         delete(AttemptCounter).where(
@@ -123,5 +123,5 @@ async def forget(connection: AsyncConnection | AsyncSession, keys: Sequence[str]
 
 
 async def purge(connection: AsyncConnection, *, limit: int) -> int:
-    """Remove counters whose window is long over, `limit` at most, and say how many."""
+    """Delete up to `limit` counters whose window ended long ago, and return their number."""
     return await batch_deletion.delete_batch(connection, _PURGE, limit=limit)

@@ -1,4 +1,4 @@
-"""Logins: one row for each, and so for each family of refresh tokens."""
+"""Logins and their refresh token families."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,26 +21,26 @@ RevocationReason = Literal[
 
 @dataclass(frozen=True, slots=True)
 class TokenFamily:
-    """The refresh tokens of a login."""
+    """State of the refresh tokens of a login."""
 
     user_uuid: UUID
     token_hash: bytes
     previous_token_hash: bytes | None
-    is_good: bool
-    """Neither revoked nor expired, and the account is active."""
+    is_valid: bool
+    """Whether the login is neither revoked nor expired, and the account is active."""
     in_grace: bool
-    """Whether the last exchange is so recent that its answer may have been lost."""
+    """Whether the last rotation is within the grace period, in which the previous token is accepted again."""
 
 
-is_open: ColumnElement[bool] = AuthSession.revoked_at.is_(None) & (AuthSession.expires_at > func.now())
-"""Whether the login is neither revoked nor over. The account must be active besides."""
+IS_OPEN: ColumnElement[bool] = AuthSession.revoked_at.is_(None) & (AuthSession.expires_at > func.now())
+"""Condition for logins that are neither revoked nor expired. It does not check that the account is active."""
 
 _ROTATE = (
     update(AuthSession)
     .where(
         AuthSession.uuid == bindparam("p_session_uuid"),
         AuthSession.token_hash == bindparam("p_token_hash"),
-        is_open,
+        IS_OPEN,
         AuthSession.user_id == User.id,
         User.is_active,
     )
@@ -52,12 +52,12 @@ _ROTATE = (
     )
     .returning(User.uuid)
 )
-_FAMILY = (
+_FIND_FAMILY = (
     select(
         User.uuid.label("user_uuid"),
         AuthSession.token_hash,
         AuthSession.previous_token_hash,
-        (is_open & User.is_active).label("is_good"),
+        (IS_OPEN & User.is_active).label("is_valid"),
         func.coalesce(AuthSession.rotated_at > func.now() - bindparam("p_grace", type_=Interval), False).label(
             "in_grace"
         ),
@@ -65,17 +65,17 @@ _FAMILY = (
     .join(User, AuthSession.user_id == User.id)
     .where(AuthSession.uuid == bindparam("p_session_uuid"))
 )
-_CONFIRM = (
+_RESTART_GRACE = (
     update(AuthSession)
     .where(AuthSession.uuid == bindparam("p_session_uuid"), AuthSession.token_hash == bindparam("p_token_hash"))
     .values(rotated_at=func.now())
 )
 
-_KEPT = timedelta(days=30)
-"""How long a login stays that is over."""
+_RETENTION = timedelta(days=30)
+"""How long a login is stored after it was revoked or has expired."""
 _PURGE = batch_deletion.delete_statement(
     AuthSession.id,
-    or_(AuthSession.expires_at < func.now() - _KEPT, AuthSession.revoked_at < func.now() - _KEPT),
+    or_(AuthSession.expires_at < func.now() - _RETENTION, AuthSession.revoked_at < func.now() - _RETENTION),
 )
 
 
@@ -88,7 +88,7 @@ async def open_session(
     life: timedelta,
     origin: RequestOrigin,
 ) -> None:
-    """Store a login. The account must have been locked by `credentials.note_login`."""
+    """Insert a login. The caller must have locked the account with `credentials.record_login`."""
     await session.execute(
         insert(AuthSession).values(
             uuid=uuid,
@@ -104,10 +104,10 @@ async def open_session(
 async def rotate(
     connection: AsyncConnection, session_uuid: UUID, *, token_hash: bytes, successor_hash: bytes, life: timedelta
 ) -> UUID | None:
-    """Exchange the login's token for its successor, and return the account's public id.
+    """Replace the refresh token of a login with its successor, and return the public id of the account.
 
-    One statement: of many at once with the same token one succeeds. None: the token is not the one that is good now,
-    or the login or account is not good any more.
+    It is atomic: of concurrent rotations of a token one succeeds. None: the token is not the current one, or the login
+    or the account is not valid.
     """
     user_uuid: UUID | None = await connection.scalar(
         _ROTATE,
@@ -122,53 +122,55 @@ async def rotate(
 
 
 async def find_family(connection: AsyncConnection, session_uuid: UUID, *, grace: timedelta) -> TokenFamily | None:
-    """Return what decides about a token that could not be exchanged."""
-    row = (await connection.execute(_FAMILY, {"p_session_uuid": session_uuid, "p_grace": grace})).one_or_none()
+    """Return the state of a login's refresh tokens, for a token that `rotate` refused. None: there is no such login."""
+    row = (await connection.execute(_FIND_FAMILY, {"p_session_uuid": session_uuid, "p_grace": grace})).one_or_none()
     return TokenFamily(**row._asdict()) if row else None
 
 
 async def restart_grace(connection: AsyncConnection, session_uuid: UUID, *, token_hash: bytes) -> None:
-    """Count the time for repeating the last exchange from now on, if it was the one that made this token."""
-    await connection.execute(_CONFIRM, {"p_session_uuid": session_uuid, "p_token_hash": token_hash})
+    """Restart the grace period of the last rotation, if the given token is still the current one."""
+    await connection.execute(_RESTART_GRACE, {"p_session_uuid": session_uuid, "p_token_hash": token_hash})
 
 
 async def list_page(session: AsyncSession, *, user_id: int, page: int, size: int) -> tuple[Sequence[AuthSession], int]:
-    """Return a page of the owner's open logins, the newest first, and how many there are."""
-    owned = select(AuthSession).where(AuthSession.user_id == user_id, is_open)
+    """Return a page of the user's open logins, newest first, and the total number."""
+    owned = select(AuthSession).where(AuthSession.user_id == user_id, IS_OPEN)
     total = await session.scalar(select(func.count()).select_from(owned.subquery()))
     rows = await session.scalars(owned.order_by(AuthSession.id.desc()).offset((page - 1) * size).limit(size))
     return rows.all(), total or 0
 
 
 async def revoke(session: AsyncSession, *, user_id: int, session_uuid: UUID, reason: RevocationReason) -> bool:
-    """End one open login of the owner. False: there is none."""
-    ended = await session.scalar(
+    """Revoke an open login of the user. False: there is none."""
+    revoked_id = await session.scalar(
         _revoke(reason)
         .where(AuthSession.user_id == user_id, AuthSession.uuid == session_uuid, AuthSession.expires_at > func.now())
         .returning(AuthSession.id)
     )
-    return ended is not None
+    return revoked_id is not None
 
 
 async def revoke_family(session: AsyncSession, session_uuid: UUID) -> bool:
-    """End a login of which a used token was shown again. False: it had ended already."""
-    ended = await session.scalar(_revoke("replayed").where(AuthSession.uuid == session_uuid).returning(AuthSession.id))
-    return ended is not None
+    """Revoke a login after the reuse of a rotated token. False: it was revoked already."""
+    revoked_id = await session.scalar(
+        _revoke("replayed").where(AuthSession.uuid == session_uuid).returning(AuthSession.id)
+    )
+    return revoked_id is not None
 
 
 async def revoke_all(
     session: AsyncSession, *, user_id: int, reason: RevocationReason, except_uuid: UUID | None = None
 ) -> int:
-    """End all logins of an account, or all but one, and return how many were open."""
+    """Revoke all logins of a user, or all but one, and return the number of those that were open."""
     statement = _revoke(reason).where(AuthSession.user_id == user_id)
     if except_uuid is not None:
         statement = statement.where(AuthSession.uuid != except_uuid)
-    ended = await session.scalars(statement.returning(AuthSession.expires_at > func.now()))
-    return sum(ended)
+    were_open = await session.scalars(statement.returning(AuthSession.expires_at > func.now()))
+    return sum(were_open)
 
 
 async def purge(connection: AsyncConnection, *, limit: int) -> int:
-    """Remove logins that have been over for long, `limit` at most, and say how many."""
+    """Delete up to `limit` logins that ended long ago, and return their number."""
     return await batch_deletion.delete_batch(connection, _PURGE, limit=limit)
 
 

@@ -1,4 +1,4 @@
-"""What logins with a password are checked against, and how it changes."""
+"""Password hashes of accounts: lookup at login, and replacement."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,12 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.database.models import AuditEntry, AuthSession, User
 
-_NETWORKS_ARE_KNOWN_FOR = timedelta(days=30)
+_KNOWN_NETWORK_PERIOD = timedelta(days=30)
+"""How long a network is known after a login or a password reset from it."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoginAccount:
-    """As much of an account as a login needs."""
+    """The part of an account that a login needs."""
 
     id: int
     uuid: UUID
@@ -25,11 +26,14 @@ class LoginAccount:
     is_active: bool
     is_verified: bool
     is_known_network: bool
-    """Whether the owner has logged in from this network, or has reset the password from it, in the last 30 days."""
+    """Whether the owner has logged in or reset the password from this network in the last 30 days."""
 
 
 async def find_by_login(connection: AsyncConnection, login: str, *, network: str | None = None) -> LoginAccount | None:
-    """Return what decides a login with an address or a name, whatever the case."""
+    """Return the account with an email address or username, case-insensitively. None: there is none.
+
+    `network`: client network for `is_known_network`, in CIDR notation.
+    """
     column = User.email if "@" in login else User.username
     row = (
         await connection.execute(
@@ -40,7 +44,7 @@ async def find_by_login(connection: AsyncConnection, login: str, *, network: str
                 User.role,
                 User.is_active,
                 User.is_verified,
-                (_logged_in_from(network) | _reset_from(network) if network else false()).label("is_known_network"),
+                (_has_login_from(network) | _has_reset_from(network) if network else false()).label("is_known_network"),
             ).where(func.lower(column) == func.lower(login))
         )
     ).one_or_none()
@@ -48,13 +52,16 @@ async def find_by_login(connection: AsyncConnection, login: str, *, network: str
 
 
 async def get_password_hash(connection: AsyncConnection, user_id: int) -> str | None:
-    """Return what the account's password is checked against."""
-    found: str | None = await connection.scalar(select(User.password_hash).where(User.id == user_id))
-    return found
+    """Return the password hash of an account. None: the account was erased."""
+    password_hash: str | None = await connection.scalar(select(User.password_hash).where(User.id == user_id))
+    return password_hash
 
 
 async def replace_password(session: AsyncSession, user_id: int, *, old_hash: str, new_hash: str) -> str | None:
-    """Store another hash, if the account still has the one that was checked, and return its address. Locks it."""
+    """Replace the password hash if it is still `old_hash`, lock the account, and return its email address.
+
+    None: the password was changed since, or the account was erased.
+    """
     email: str | None = await session.scalar(
         update(User)
         .where(User.id == user_id, User.password_hash == old_hash)
@@ -65,38 +72,38 @@ async def replace_password(session: AsyncSession, user_id: int, *, old_hash: str
 
 
 async def reset_password(session: AsyncSession, user_id: int, *, new_hash: str) -> None:
-    """Store the hash of a password that was chosen through a mailed link."""
+    """Store the hash of a password that was set with a reset token."""
     await session.execute(update(User).where(User.id == user_id).values(password_hash=new_hash))
 
 
-async def note_login(session: AsyncSession, user_id: int, *, password_hash: str) -> bool:
-    """Set the time of the last login, if the account is still what was checked. Locks it.
+async def record_login(session: AsyncSession, user_id: int, *, password_hash: str) -> bool:
+    """Set `last_login` and lock the account. False: the password was changed since, or the account was disabled.
 
-    Whoever changes the password or disables the account locks it too before ending its logins, so no login slips
-    through in between.
+    Password changes and disabling lock the account before they revoke its logins, so a concurrent login is either
+    refused here or revoked by them.
     """
-    noted = await session.scalar(
+    recorded_id = await session.scalar(
         update(User)
         .where(User.id == user_id, User.password_hash == password_hash, User.is_active)
         .values(last_login=func.now())
         .returning(User.id)
     )
-    return noted is not None
+    return recorded_id is not None
 
 
-def _logged_in_from(network: str) -> ColumnElement[bool]:
+def _has_login_from(network: str) -> ColumnElement[bool]:
     return (
         select(AuthSession.id)
         .where(
             AuthSession.user_id == User.id,
             AuthSession.ip.op("<<=", is_comparison=True)(sql_cast(network, INET)),
-            AuthSession.created_at > func.now() - _NETWORKS_ARE_KNOWN_FOR,
+            AuthSession.created_at > func.now() - _KNOWN_NETWORK_PERIOD,
         )
         .exists()
     )
 
 
-def _reset_from(network: str) -> ColumnElement[bool]:
+def _has_reset_from(network: str) -> ColumnElement[bool]:
     return (
         select(AuditEntry.id)
         .where(
@@ -104,7 +111,7 @@ def _reset_from(network: str) -> ColumnElement[bool]:
             AuditEntry.action == "password.reset",
             AuditEntry.outcome == "done",
             AuditEntry.ip.op("<<=", is_comparison=True)(sql_cast(network, INET)),
-            AuditEntry.created_at > func.now() - _NETWORKS_ARE_KNOWN_FOR,
+            AuditEntry.created_at > func.now() - _KNOWN_NETWORK_PERIOD,
         )
         .exists()
     )

@@ -1,4 +1,4 @@
-"""The outbox: mail that is to be sent, once or in rare cases twice, and never by two processes at a time."""
+"""Transactional outbox of emails, claimed with a lease and sent at least once."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,18 +14,18 @@ EmailKind = Literal["verify_email", "reset_password", "already_registered", "pas
 
 @dataclass(frozen=True, slots=True)
 class ClaimedEmail:
-    """A mail that this process may send until its lease is over."""
+    """An email that this process may send until the lease expires."""
 
     id: int
     kind: EmailKind
     recipient: str
     attempts: int
-    """This one and those before it. Also tells this claim from a later one of the same mail."""
+    """Number of attempts, including this one. It also distinguishes this claim from later claims of the email."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """As much of the account behind an address as decides whether a mail still applies."""
+    """The part of an account that decides whether an email is still to be sent."""
 
     user_id: int
     email: str
@@ -33,7 +33,7 @@ class Recipient:
     is_verified: bool
 
 
-# The subquery runs once: a row that another process is claiming is passed over, not waited for.
+# A scalar subquery runs once. Rows that another process is claiming are skipped.
 _CLAIM = (
     update(OutgoingMail)
     .where(
@@ -51,28 +51,28 @@ _CLAIM = (
 
 
 async def enqueue(connection: AsyncSession | AsyncConnection, kind: EmailKind, recipient: str) -> None:
-    """Ask for a mail, in the transaction of what calls for it."""
+    """Insert an email, in the transaction that causes it."""
     await connection.execute(insert(OutgoingMail).values(kind=kind, recipient=recipient))
 
 
 async def claim(connection: AsyncConnection, *, lease: timedelta) -> ClaimedEmail | None:
-    """Take the mail that has been due for longest. Nobody else gets it until `lease` is over. One statement."""
+    """Claim the email that has been due for longest, for the duration of `lease`. None: none is due. One statement."""
     row = (await connection.execute(_CLAIM, {"p_lease": lease})).one_or_none()
     return ClaimedEmail(**row._asdict()) if row else None
 
 
 async def remove(connection: AsyncConnection, mail: ClaimedEmail) -> None:
-    """Forget a mail that was sent or never will be, unless somebody else has claimed it since."""
-    await connection.execute(delete(OutgoingMail).where(*_is_still(mail)))
+    """Delete an email that was sent or discarded, unless another process has claimed it since."""
+    await connection.execute(delete(OutgoingMail).where(*_is_claimed(mail)))
 
 
 async def postpone(connection: AsyncConnection, mail: ClaimedEmail, *, delay: timedelta) -> None:
-    """Have a mail tried again after `delay`, unless somebody else has claimed it since."""
-    await connection.execute(update(OutgoingMail).where(*_is_still(mail)).values(next_attempt_at=func.now() + delay))
+    """Postpone the next attempt by `delay`, unless another process has claimed the email since."""
+    await connection.execute(update(OutgoingMail).where(*_is_claimed(mail)).values(next_attempt_at=func.now() + delay))
 
 
 async def find_recipient(connection: AsyncConnection, address: str) -> Recipient | None:
-    """Return the account of an address, whatever the case."""
+    """Return the account with an email address, case-insensitively. None: there is none."""
     row = (
         await connection.execute(
             select(User.id.label("user_id"), User.email, User.is_active, User.is_verified).where(
@@ -83,5 +83,5 @@ async def find_recipient(connection: AsyncConnection, address: str) -> Recipient
     return Recipient(**row._asdict()) if row else None
 
 
-def _is_still(mail: ClaimedEmail) -> tuple[ColumnElement[bool], ...]:
+def _is_claimed(mail: ClaimedEmail) -> tuple[ColumnElement[bool], ...]:
     return OutgoingMail.id == mail.id, OutgoingMail.attempts == mail.attempts

@@ -1,7 +1,7 @@
-"""Erasing an account.
+"""Erasure of an account.
 
-One transaction, because half an account is nobody's; many statements, because each of them has a time limit. Whatever
-has a foreign key to the account is erased, so a new table is erased without a word here.
+It is one transaction, of several statements because each of them has a time limit. All rows with a foreign key to the
+account are deleted, so new tables are included without a change here.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,13 +35,13 @@ from app.database.models import AuditEntry, ChatMessage, ChatSession, LlmCall, O
 
 T = TypeVar("T")
 
-_BATCH = 5000
-"""Rows that one statement writes: about 0.1 s of PostgreSQL."""
+_BATCH_SIZE = 5000
+"""Maximum number of rows per statement, which then takes about 0.1 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class LockedAccount:
-    """An account that nobody else changes until the transaction ends."""
+    """An account that is locked until the transaction ends."""
 
     id: int
     uuid: UUID
@@ -53,23 +53,23 @@ class LockedAccount:
 
 @dataclass(frozen=True, slots=True)
 class ErasureResult:
-    """What went, what stayed, and of what there may be copies elsewhere."""
+    """Numbers of deleted and retained rows, and ids of deleted answers."""
 
-    at: datetime
+    erased_at: datetime
     removed: dict[str, int]
-    """Rows by table."""
+    """Number of deleted rows by table."""
     ledger_rows: int
-    """They stay, without the identity."""
+    """Number of ledger rows, which are kept without references to the account and its sessions."""
     audit_entries: int
-    """They stay as they are."""
-    answers: list[UUID]
-    """Public ids of the answers that were removed."""
+    """Number of audit entries, which are kept unchanged."""
+    answer_uuids: list[UUID]
+    """Public ids of the deleted answers, of which Redis may have copies."""
 
 
 async def lock_account(session: AsyncSession, user_id: int) -> LockedAccount | None:
-    """Keep everybody else from changing the account and from giving it anything new. None: it has been erased.
+    """Lock an account against changes and against new rows that refer to it. None: it was erased.
 
-    The account comes before its sessions, and those before their messages, for everybody who locks more than one.
+    Every transaction locks an account before its sessions, and sessions before their messages, to avoid deadlocks.
     """
     row = (
         await session.execute(
@@ -82,7 +82,7 @@ async def lock_account(session: AsyncSession, user_id: int) -> LockedAccount | N
 
 
 async def erase(session: AsyncSession, account: LockedAccount) -> ErasureResult:
-    """Remove a locked account with everything that is its own, and its identity from the ledger."""
+    """Delete a locked account with its data, and its references from the ledger."""
     sessions = (
         await session.execute(
             select(ChatSession.id, ChatSession.last_seq)
@@ -92,7 +92,7 @@ async def erase(session: AsyncSession, account: LockedAccount) -> ErasureResult:
         )
     ).all()
     removed = {table.name: await _count(session, _rows_of(table, account.id)) for table in _owned_tables()}
-    messages, answers = await erase_messages(session, [(row.id, row.last_seq) for row in sessions])
+    message_count, answer_uuids = await erase_messages(session, [(row.id, row.last_seq) for row in sessions])
     for ids in _batches([row.id for row in sessions]):
         await _write(session, delete(ChatSession).where(_is_one_of(ChatSession.id, ids)))
     mails = await _count(
@@ -104,24 +104,24 @@ async def erase(session: AsyncSession, account: LockedAccount) -> ErasureResult:
         .select_from(AuditEntry)
         .where(or_(AuditEntry.actor_id == account.uuid, AuditEntry.target_id == account.uuid))
     )
-    gone = await _write(session, delete(User).where(User.id == account.id).returning(func.clock_timestamp()))
+    deleted = await _write(session, delete(User).where(User.id == account.id).returning(func.clock_timestamp()))
     return ErasureResult(
-        at=gone.scalar_one(),
+        erased_at=deleted.scalar_one(),
         removed={
             "users": 1,
             "chat_sessions": len(sessions),
-            "chat_messages": messages,
+            "chat_messages": message_count,
             **removed,
             "outgoing_mails": mails,
         },
         ledger_rows=ledger_rows,
         audit_entries=audit_entries or 0,
-        answers=answers,
+        answer_uuids=answer_uuids,
     )
 
 
 def _owned_tables() -> list[Table]:
-    """Return the tables that refer to accounts, without that of the sessions, which need more care."""
+    """Return the tables that refer to accounts, except sessions, which are deleted in batches."""
     return [
         table
         for table in reversed(Base.metadata.sorted_tables)
@@ -136,10 +136,13 @@ def _rows_of(table: Table, user_id: int) -> Delete:
 
 
 async def erase_messages(session: AsyncSession, sessions: Sequence[tuple[int, int]]) -> tuple[int, list[UUID]]:
-    """Remove the messages of locked sessions, given with their `last_seq`: how many, and the ids of the answers."""
+    """Delete the messages of locked sessions, and return their number and the public ids of the answers.
+
+    `sessions`: internal key and `last_seq` of each.
+    """
     count = 0
-    answers: list[UUID] = []
-    for ids, above in _slices(sessions):
+    answer_uuids: list[UUID] = []
+    for ids, above in _message_batches(sessions):
         rows = await _write(
             session,
             delete(ChatMessage)
@@ -149,28 +152,28 @@ async def erase_messages(session: AsyncSession, sessions: Sequence[tuple[int, in
         for uuid, role in rows:
             count += 1
             if role == "assistant":
-                answers.append(uuid)
-    return count, answers
+                answer_uuids.append(uuid)
+    return count, answer_uuids
 
 
-def _slices(sessions: Iterable[tuple[int, int]]) -> Iterator[tuple[list[int], int]]:
-    """Cut long sessions and put short ones together: sessions, and the `seq` above which to delete.
+def _message_batches(sessions: Iterable[tuple[int, int]]) -> Iterator[tuple[list[int], int]]:
+    """Split long sessions and combine short ones into batches: session keys, and the `seq` above which to delete.
 
-    The newest go first: the database deletes an answer with its question, and would not count it.
+    Newest messages come first. Deleting a question first would delete its answer by cascade, uncounted.
     """
-    together: list[int] = []
-    messages = 0
+    session_ids: list[int] = []
+    message_count = 0
     for session_id, last_seq in sessions:
         rest = last_seq
-        while rest > _BATCH:
-            rest -= _BATCH
+        while rest > _BATCH_SIZE:
+            rest -= _BATCH_SIZE
             yield [session_id], rest
-        if messages + rest > _BATCH:
-            yield together, 0
-            together, messages = [], 0
-        together.append(session_id)
-        messages += rest
-    yield together, 0
+        if message_count + rest > _BATCH_SIZE:
+            yield session_ids, 0
+            session_ids, message_count = [], 0
+        session_ids.append(session_id)
+        message_count += rest
+    yield session_ids, 0
 
 
 async def _anonymise_ledger(session: AsyncSession, user_id: int) -> int:
@@ -187,15 +190,15 @@ async def _count(session: AsyncSession, statement: Delete) -> int:
 
 
 async def _write(session: AsyncSession, statement: Executable) -> Result[*tuple[Any, ...]]:
-    # No object in the session is about these rows.
+    # The session holds no objects of these rows, which would have to be synchronized.
     return await session.execute(statement, execution_options={"synchronize_session": False})
 
 
 def _is_one_of(column: InstrumentedAttribute[int], ids: Sequence[int]) -> ColumnElement[bool]:
-    # One parameter, whatever their number.
+    # An array is one parameter, whatever its length.
     return column == any_(literal(list(ids), ARRAY(BigInteger)))
 
 
 def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), _BATCH):
-        yield items[start : start + _BATCH]
+    for start in range(0, len(items), _BATCH_SIZE):
+        yield items[start : start + _BATCH_SIZE]

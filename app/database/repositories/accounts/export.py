@@ -1,6 +1,6 @@
-"""What is held about an account, in batches small enough to be read one at a time.
+"""Export of the data of an account, read in batches.
 
-Every column of every table is in a section here or in `EXCLUDED_COLUMNS` with a reason; a test compares them with the
+Every column of every table is in a section or, with a reason, in `EXCLUDED_COLUMNS`. A test compares both with the
 tables.
 """
 
@@ -17,45 +17,45 @@ from app.database.base import Base
 from app.database.models import AuditEntry, ChatMessage, ChatSession, IdempotencyKey, OutgoingMail, User
 
 EXCLUDED_COLUMNS: Mapping[str, str] = {
-    "*.id": "internal key; what clients see is the public one",
+    "*.id": "internal key; clients see the public id",
     "*.user_id": "internal key of the account itself",
     "*.token_hash": "secret",
-    "*.lease_expires_at": "internal state of an answer under way",
+    "*.lease_expires_at": "internal state of an active answer",
     "users.password_hash": "secret",
     "auth_sessions.previous_token_hash": "secret",
     "chat_sessions.last_seq": "internal counter",
-    "chat_sessions.summary_lease_expires_at": "internal state of a summary under way",
-    "chat_messages.cancel_requested_at": "internal state of an answer under way",
-    "chat_messages.session_id": "messages stand in their session",
+    "chat_sessions.summary_lease_expires_at": "internal state of a summary update",
+    "chat_messages.cancel_requested_at": "internal state of an active answer",
+    "chat_messages.session_id": "messages are exported within their session",
     "idempotency_keys.session_id": "internal key; `turn_id` names the answer",
     "idempotency_keys.fingerprint": "hash of a request",
     "llm_calls.session_id": "internal key; `turn_id` names the answer",
-    "usage_pending.*": "internal state of sums over `llm_calls`",
-    "usage_repair.*": "internal state of sums over `llm_calls`",
-    "usage_quarters.*": "sums over everybody",
-    "latency_quarters.*": "sums over everybody",
-    "error_quarters.*": "sums over everybody",
+    "usage_pending.*": "internal state of the roll-ups of `llm_calls`",
+    "usage_repair.*": "internal state of the roll-ups of `llm_calls`",
+    "usage_quarters.*": "sums over all users",
+    "latency_quarters.*": "sums over all users",
+    "error_quarters.*": "sums over all users",
     "user_usage_quarters.*": "sums over `llm_calls`",
     "user_usage_days.*": "sums over `llm_calls`",
     "user_usage_weeks.*": "sums over `llm_calls`",
-    "quota_reservations.*": "what answers under way may still use, for some minutes",
-    "service_instances.*": "about processes, not about people",
-    "worker_jobs.*": "about processes, not about people",
-    "login_throttles.*": "counts of tries for some minutes, under hashed names",
-    "webhook_endpoints.*": "the operator's own systems",
-    "webhook_deliveries.endpoint_id": "internal key of one of the operator's own systems",
+    "quota_reservations.*": "reservations for active answers, kept for minutes",
+    "service_instances.*": "about processes, not about users",
+    "worker_jobs.*": "about processes, not about users",
+    "login_throttles.*": "numbers of attempts under hashed keys, for minutes",
+    "webhook_endpoints.*": "endpoints of the operator",
+    "webhook_deliveries.endpoint_id": "internal key of an endpoint of the operator",
     "webhook_deliveries.earlier_attempts": "internal state of a delivery",
     "webhook_deliveries.next_attempt_at": "internal state of a delivery",
-    "webhook_deliveries.response_status": "of one of the operator's own systems",
-    "webhook_deliveries.error_code": "of one of the operator's own systems",
-    "webhook_deliveries.log": "of one of the operator's own systems",
+    "webhook_deliveries.response_status": "about an endpoint of the operator",
+    "webhook_deliveries.error_code": "about an endpoint of the operator",
+    "webhook_deliveries.log": "about an endpoint of the operator",
 }
-"""`table.column`, `*` for any, and why it is not exported."""
+"""Reasons why columns are not exported, by `table.column`. `*` matches any name."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportOwner:
-    """Whose data are exported."""
+    """The account whose data is exported."""
 
     id: int
     uuid: UUID
@@ -70,14 +70,14 @@ class ExportSection:
     columns: tuple[str, ...]
     belongs_to: Callable[[ExportOwner], ColumnElement[bool]]
     order: tuple[str, ...] = ("id",)
-    """Unique; a batch begins after the last of the batch before."""
+    """Columns that order the rows uniquely, for keyset pagination."""
     batch: int = 1000
-    """Rows read at once: few where a row may be long."""
+    """Number of rows per batch; smaller where rows may be large."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowPosition:
-    """Where a row stands in the order of its section."""
+    """Position of a row in the order of its section."""
 
     values: tuple[Any, ...]
 
@@ -184,7 +184,7 @@ SECTIONS = (
             "created_at",
         ),
         _of_user("llm_calls"),
-        order=("created_at", "id"),  # as the index has them
+        order=("created_at", "id"),  # the order of the index
     ),
     ExportSection(
         "webhook_deliveries",
@@ -199,8 +199,8 @@ SECTIONS = (
 )
 
 
-def messages_of(session_id: int) -> ExportSection:
-    """Return the section of the messages of one of the owner's sessions."""
+def messages_section(session_id: int) -> ExportSection:
+    """Return the section with the messages of a session of the owner."""
     return ExportSection(
         "chat_messages",
         MESSAGE_COLUMNS,
@@ -213,10 +213,10 @@ def messages_of(session_id: int) -> ExportSection:
     )
 
 
-async def read(
+async def read_rows(
     connection: AsyncConnection, section: ExportSection, owner: ExportOwner, after: RowPosition | None = None
 ) -> list[tuple[RowPosition, dict[str, Any]]]:
-    """Return the next rows of a section, each with its position. None are left when fewer than `section.batch` come."""
+    """Return the next rows of a section, each with its position. The last batch has fewer rows than `section.batch`."""
     table = Base.metadata.tables[section.table]
     order = [table.c[name] for name in section.order]
     statement = (
@@ -229,18 +229,21 @@ async def read(
         statement = statement.where(tuple_(*order) > tuple_(*map(literal, after.values)))
     rows = await connection.execute(statement)
     return [
-        (RowPosition(tuple(row[: len(order)])), dict(zip(map(_shown, section.columns), row[len(order) :], strict=True)))
+        (
+            RowPosition(tuple(row[: len(order)])),
+            dict(zip(map(_export_name, section.columns), row[len(order) :], strict=True)),
+        )
         for row in rows
     ]
 
 
 async def find_owner(connection: AsyncConnection, user_id: int) -> ExportOwner | None:
-    """Return what tells the account's rows. None: it has been erased."""
+    """Return the ids of an account. None: it was erased."""
     row = (await connection.execute(select(User.id, User.uuid, User.email).where(User.id == user_id))).one_or_none()
     return ExportOwner(*row) if row else None
 
 
-def _shown(column: str) -> str:
+def _export_name(column: str) -> str:
     return "id" if column == "uuid" else column
 
 
@@ -252,7 +255,7 @@ def _value(owner: ExportOwner, table: str, column: str) -> ColumnElement[Any]:
         case "idempotency_keys", "response":
             return func.convert_from(IdempotencyKey.response, "UTF8")
         case "audit_log", "ip" | "request_id":
-            # An admin who changed the account is somebody else: where they sat is theirs.
+            # The address of an admin who changed the account is personal data of the admin.
             is_own = or_(AuditEntry.actor_id.is_(None), AuditEntry.actor_id == owner.uuid)
             return case((is_own, Base.metadata.tables[table].c[column]))
         case _:

@@ -1,4 +1,4 @@
-"""Tokens that travel by mail. Each is good for one purpose, once, for a while, and for an account that may log in."""
+"""One-time tokens for email verification and password reset, valid for active accounts only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ TokenPurpose = Literal["verify_email", "reset_password"]
 
 @dataclass(frozen=True, slots=True)
 class TokenOwner:
-    """The account that a token was made for."""
+    """The account that a token was issued for."""
 
     id: int
     uuid: UUID
@@ -32,7 +32,7 @@ _PURGE = batch_deletion.delete_statement(OneTimeToken.id, OneTimeToken.expires_a
 async def store(
     connection: AsyncConnection, *, user_id: int, purpose: TokenPurpose, token_hash: bytes, life: timedelta
 ) -> None:
-    """Make a token good for `life` from now."""
+    """Insert a token that expires after `life`."""
     await connection.execute(
         insert(OneTimeToken).values(
             user_id=user_id, purpose=purpose, token_hash=token_hash, expires_at=func.now() + life
@@ -41,15 +41,15 @@ async def store(
 
 
 async def is_valid(connection: AsyncConnection, *, purpose: TokenPurpose, token_hash: bytes) -> bool:
-    """Tell whether the token would be accepted now."""
+    """Return whether `consume` would accept the token now."""
     row = await connection.execute(select(OneTimeToken.id).where(*_is_valid(purpose, token_hash)))
     return row.first() is not None
 
 
 async def consume(session: AsyncSession, *, purpose: TokenPurpose, token_hash: bytes) -> TokenOwner | None:
-    """Use the token up and return whose it is; None: it is not good. Of two that try at once, one gets it.
+    """Delete a valid token and return its account. None: it is not valid, or a concurrent call has consumed it.
 
-    Locks the account, and before any token: so two tokens of one account do not wait for each other.
+    The account is locked, before the token, so that calls with different tokens of an account cannot deadlock.
     """
     row = (
         await session.execute(
@@ -58,25 +58,25 @@ async def consume(session: AsyncSession, *, purpose: TokenPurpose, token_hash: b
             .with_for_update(of=User, key_share=True)
         )
     ).one_or_none()
-    used = (
+    deleted_id = (
         await session.scalar(
             delete(OneTimeToken).where(OneTimeToken.token_hash == token_hash).returning(OneTimeToken.id)
         )
         if row
         else None
     )
-    return TokenOwner(**row._asdict()) if row and used else None
+    return TokenOwner(**row._asdict()) if row and deleted_id else None
 
 
-async def forget(session: AsyncSession, *, user_id: int, purposes: Sequence[TokenPurpose]) -> None:
-    """Void what other mails to the account hold."""
+async def revoke(session: AsyncSession, *, user_id: int, purposes: Sequence[TokenPurpose]) -> None:
+    """Delete all tokens of an account with these purposes."""
     await session.execute(
         delete(OneTimeToken).where(OneTimeToken.user_id == user_id, OneTimeToken.purpose.in_(purposes))
     )
 
 
 async def purge(connection: AsyncConnection, *, limit: int) -> int:
-    """Remove tokens whose time is over, `limit` at most, and say how many."""
+    """Delete up to `limit` expired tokens, and return their number."""
     return await batch_deletion.delete_batch(connection, _PURGE, limit=limit)
 
 

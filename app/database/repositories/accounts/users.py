@@ -1,4 +1,4 @@
-"""Accounts."""
+"""User accounts: creation, search and changes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,17 +16,17 @@ from app.database.models import User
 
 
 class DuplicateUserError(Exception):
-    """The address or the name belongs to another account. `field` says which."""
+    """The email address or username belongs to another account. `field` is `email` or `username`."""
 
     def __init__(self, field: str) -> None:
-        """Name the field."""
+        """Take the name of the field."""
         self.field = field
         super().__init__(field)
 
 
 @dataclass(frozen=True, slots=True)
 class NewUser:
-    """What an account starts with."""
+    """An account to insert."""
 
     email: str
     username: str
@@ -35,14 +35,14 @@ class NewUser:
     role: str = "user"
     is_verified: bool = False
     requested_username: str | None = None
-    """Becomes the name when the address is verified."""
+    """Becomes `username` when the email address is verified."""
 
 
 async def create(session: AsyncSession, new: NewUser) -> User:
-    """Store an account.
+    """Insert an account and return it.
 
     Raises:
-        TakenError: address or name is another account's, whatever the case.
+        DuplicateUserError: the email address or username is taken, case-insensitively.
 
     """
     user = User(
@@ -56,14 +56,14 @@ async def create(session: AsyncSession, new: NewUser) -> User:
         requested_username=new.requested_username,
     )
     session.add(user)
-    with _existing_usernames():
-        # Now, not at commit: the unique index is what decides who was first.
+    with _translate_duplicates():
+        # At once instead of at commit, to translate a violation of the unique indexes.
         await session.flush()
     return user
 
 
 async def get(session: AsyncSession, user_id: int) -> User | None:
-    """Return the account by its internal key."""
+    """Return an account by its internal key. None: it was erased."""
     return await session.get(User, user_id)
 
 
@@ -76,9 +76,9 @@ async def list_page(
     is_active: bool | None = None,
     role: str | None = None,
 ) -> tuple[Sequence[User], int]:
-    """Return a page of all accounts, newest first, and how many there are. Two statements.
+    """Return a page of all accounts, newest first, and the total number. Two statements.
 
-    `search` is looked for, literally and in any case, in addresses and names.
+    `search` matches literal text in email addresses, usernames and full names, case-insensitively.
     """
     statement = select(User)
     if search:
@@ -96,16 +96,16 @@ async def list_page(
 
 
 async def find(session: AsyncSession, user_uuid: UUID) -> User | None:
-    """Return any account by its public id: for admins."""
-    found: User | None = await session.scalar(select(User).where(User.uuid == user_uuid))
-    return found
+    """Return an account by its public id, for admins. None: there is none."""
+    user: User | None = await session.scalar(select(User).where(User.uuid == user_uuid))
+    return user
 
 
 async def lock_active_admins(session: AsyncSession) -> Sequence[int]:
-    """Lock the admins that can log in, and return their internal keys.
+    """Lock all active admins, and return their internal keys.
 
-    Whoever may take one away locks them first, before anything else and in this order: of two who take away each
-    other, the second sees that only one is left.
+    A transaction that may remove an admin locks all of them first, in this order: of two admins who remove each other
+    concurrently, the second sees that only one is left.
     """
     rows = await session.scalars(
         select(User.id).where(User.role == "admin", User.is_active).order_by(User.id).with_for_update()
@@ -114,44 +114,44 @@ async def lock_active_admins(session: AsyncSession) -> Sequence[int]:
 
 
 async def find_and_lock(session: AsyncSession, user_uuid: UUID) -> User | None:
-    """Return any account by its public id, and keep others from changing it. Its turns run on."""
+    """Return an account by its public id, and lock it against changes. Active turns of the account are not blocked."""
     statement = select(User).where(User.uuid == user_uuid).with_for_update(key_share=True)
-    found: User | None = await session.scalar(statement)
-    return found
+    user: User | None = await session.scalar(statement)
+    return user
 
 
 async def change(session: AsyncSession, user_id: int, values: Mapping[str, Any]) -> User | None:
-    """Change these columns of the account, and return it. None: it has been erased.
+    """Update columns of an account, and return it. None: it was erased.
 
     Raises:
-        TakenError: the name is another account's, whatever the case.
+        DuplicateUserError: the email address or username is taken, case-insensitively.
 
     """
     statement = update(User).where(User.id == user_id).values(**values).returning(User)
-    with _existing_usernames():
-        changed: User | None = await session.scalar(statement, execution_options={"populate_existing": True})
-    return changed
+    with _translate_duplicates():
+        user: User | None = await session.scalar(statement, execution_options={"populate_existing": True})
+    return user
 
 
 async def lock(session: AsyncSession, user_id: int) -> bool:
-    """Wait until nobody else is counting or changing what belongs to the account. False: it has been erased.
+    """Lock an account against changes. False: it was erased.
 
-    Turns of the account run on: they hold a weaker lock, which this one lets pass.
+    Active turns of the account are not blocked: their weaker lock (FOR KEY SHARE) is compatible with this one.
     """
-    found = await session.scalar(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
-    return found is not None
+    locked_id = await session.scalar(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
+    return locked_id is not None
 
 
 async def set_verified(session: AsyncSession, user_id: int) -> bool:
-    """Note that the owner receives mail at the account's address, and give it the name it was registered with.
+    """Mark the email address as verified, and set the username to the one requested at registration.
 
-    False: somebody else has that name by now, and the account keeps the made-up one.
+    False: another account has that username, and this one keeps its generated username.
     """
-    verified = update(User).where(User.id == user_id)
+    statement = update(User).where(User.id == user_id)
     try:
         async with session.begin_nested():
             await session.execute(
-                verified.values(
+                statement.values(
                     is_verified=True,
                     username=func.coalesce(User.requested_username, User.username),
                     requested_username=None,
@@ -160,13 +160,13 @@ async def set_verified(session: AsyncSession, user_id: int) -> bool:
     except IntegrityError as error:
         if violated_constraint(error) != "uq_users_username_lower":
             raise
-        await session.execute(verified.values(is_verified=True, requested_username=None))
+        await session.execute(statement.values(is_verified=True, requested_username=None))
         return False
     return True
 
 
 @contextmanager
-def _existing_usernames() -> Iterator[None]:
+def _translate_duplicates() -> Iterator[None]:
     try:
         yield
     except IntegrityError as error:

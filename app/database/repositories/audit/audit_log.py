@@ -1,4 +1,4 @@
-"""The audit log: who did what to whom, when, from where."""
+"""Audit log: insertion of entries."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,13 +42,13 @@ AuditAction = Literal[
     "webhook.tested",
     "webhook.updated",
 ]
-"""What entries are about. Each is explained in docs/operations.md."""
+"""Recorded actions. docs/operations.md describes them."""
 AuditOutcome = Literal["done", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
 class RequestOrigin:
-    """Where a request comes from."""
+    """Client address, user agent and id of a request."""
 
     ip: str | None
     user_agent: str | None
@@ -57,22 +57,22 @@ class RequestOrigin:
 
 @dataclass(frozen=True, slots=True)
 class NewAuditEntry:
-    """What to note.
+    """An entry to insert.
 
-    `details` must not hold what erasing an account has to remove: name such fields, do not repeat their values.
+    `details` must not contain personal data, which erasure could not remove: it names such fields without their values.
     """
 
     action: AuditAction
     actor: UUID | None = None
-    """Public id of the account that acts; None: nobody is logged in."""
+    """Public id of the acting account. None: the caller is not authenticated."""
     target: UUID | None = None
-    """Public id of the account, login or key that it is done to."""
+    """Public id of the object of the action, such as an account, a login or an API key."""
     outcome: AuditOutcome = "done"
     details: Mapping[str, Any] | None = None
 
 
 async def record(connection: AsyncSession | AsyncConnection, entry: NewAuditEntry, origin: RequestOrigin) -> None:
-    """Append an entry: in the transaction of the action, or, of a refusal, in one of its own."""
+    """Insert an entry, in the transaction of the action. An entry about a refusal needs its own transaction."""
     await connection.execute(
         insert(AuditEntry).values(
             action=entry.action,

@@ -1,4 +1,4 @@
-"""Reading the audit log, newest first."""
+"""Search in the audit log."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _COLUMNS = (
 
 
 class EntryPosition(NamedTuple):
-    """Where an entry stands. Those of one transaction have the same time."""
+    """Position of an entry in the order of the log. Entries of one transaction have the same `created_at`."""
 
     created_at: datetime
     id: int
@@ -34,7 +34,7 @@ class EntryPosition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AuditCriteria:
-    """Which entries are looked for. None: any."""
+    """Search criteria. None: no restriction."""
 
     actor: UUID | None = None
     action: AuditAction | None = None
@@ -42,11 +42,11 @@ class AuditCriteria:
     outcome: AuditOutcome | None = None
     start: datetime | None = None
     end: datetime | None = None
-    """The first moment that is not wanted any more."""
+    """Exclusive; `start` is inclusive."""
 
 
 class StoredAuditEntry(NamedTuple):
-    """An entry as it is stored; see `AuditEntry`."""
+    """An entry; the fields are those of `AuditEntry`."""
 
     id: int
     created_at: datetime
@@ -60,18 +60,18 @@ class StoredAuditEntry(NamedTuple):
 
     @property
     def position(self) -> EntryPosition:
-        """Where it stands."""
+        """Position of the entry, from which a search can continue."""
         return EntryPosition(self.created_at, self.id)
 
 
 async def find(
     connection: AsyncConnection | AsyncSession, criteria: AuditCriteria, *, after: EntryPosition | None, limit: int
 ) -> Sequence[StoredAuditEntry]:
-    """Return the next entries after a place: those that are older."""
+    """Return up to `limit` entries, newest first, that follow the position `after`."""
     statement = _select(criteria).order_by(AuditEntry.created_at.desc(), AuditEntry.id.desc()).limit(limit)
     if after is not None:
-        place = tuple_(literal(after.created_at, DateTime(timezone=True)), literal(after.id, BigInteger))
-        statement = statement.where(tuple_(AuditEntry.created_at, AuditEntry.id) < place)
+        position = tuple_(literal(after.created_at, DateTime(timezone=True)), literal(after.id, BigInteger))
+        statement = statement.where(tuple_(AuditEntry.created_at, AuditEntry.id) < position)
     return [StoredAuditEntry(*row) for row in await connection.execute(statement)]
 
 

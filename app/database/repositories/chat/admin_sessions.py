@@ -1,4 +1,4 @@
-"""Sessions of everybody, for admins: how they are used, and nothing that anybody wrote, unless it is asked for."""
+"""Sessions of all users, for admins. Only `load_content` reads what users and models have written."""
 
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from app.database.repositories.chat.turn_fragments import IS_ACTIVE
 
 
 class SessionOverview(NamedTuple):
-    """A session as it is used."""
+    """Metadata of a session."""
 
     id: int
     uuid: UUID
@@ -24,15 +24,15 @@ class SessionOverview(NamedTuple):
     created_at: datetime
     updated_at: datetime
     last_message_at: datetime | None
-    running: UUID | None
-    """Public id of the answer that is being made."""
+    active_answer_uuid: UUID | None
+    """Public id of the answer that is being generated."""
 
 
 class MessageOverview(NamedTuple):
     """A message without its text."""
 
     id: UUID
-    """Public, as that of the question."""
+    """Public id; so is `parent_id`."""
     parent_id: UUID | None
     role: str
     status: str
@@ -46,10 +46,10 @@ class MessageOverview(NamedTuple):
 
 
 class MessageContent(NamedTuple):
-    """What somebody, or a model, wrote."""
+    """A message with its text."""
 
     id: UUID
-    """Public."""
+    """Public id."""
     role: str
     status: str
     timestamp: datetime
@@ -58,7 +58,7 @@ class MessageContent(NamedTuple):
 
 
 class SessionContent(NamedTuple):
-    """What was written in a session."""
+    """Texts of a session."""
 
     title: str
     meta: dict[str, Any]
@@ -67,9 +67,9 @@ class SessionContent(NamedTuple):
     """Oldest first."""
 
 
-_running = aliased(ChatMessage)
-_is_running = _running.status.in_([literal_column("'pending'"), literal_column("'streaming'")])
-_CONVERSATION: Select[*tuple[Any, ...]] = (
+_active = aliased(ChatMessage)
+_is_active = _active.status.in_([literal_column("'pending'"), literal_column("'streaming'")])
+_OVERVIEW: Select[*tuple[Any, ...]] = (
     select(
         ChatSession.id,
         ChatSession.uuid,
@@ -80,16 +80,16 @@ _CONVERSATION: Select[*tuple[Any, ...]] = (
         ChatSession.created_at,
         ChatSession.updated_at,
         ChatSession.last_message_at,
-        _running.uuid,
+        _active.uuid,
     )
     .join(User, ChatSession.user_id == User.id)
-    .outerjoin(_running, and_(_running.session_id == ChatSession.id, _is_running))
+    .outerjoin(_active, and_(_active.session_id == ChatSession.id, _is_active))
 )
 _IS_ANSWER = ChatMessage.role == literal_column("'assistant'")
-_HEAD: Select[*tuple[Any, ...]] = select(ChatSession.title, ChatSession.meta, ChatSession.summary)
+_SESSION_TEXTS: Select[*tuple[Any, ...]] = select(ChatSession.title, ChatSession.meta, ChatSession.summary)
 
 
-async def list_page(  # noqa: PLR0913 - what may be looked for
+async def list_page(  # noqa: PLR0913 - search criteria
     session: AsyncSession,
     *,
     page: int,
@@ -100,33 +100,40 @@ async def list_page(  # noqa: PLR0913 - what may be looked for
     is_archived: bool | None = None,
     is_running: bool | None = None,
 ) -> tuple[list[SessionOverview], int]:
-    """Return a page of sessions, newest first, and how many there are. Two statements. They began from `start` on."""
-    wanted = select(ChatSession.id)
+    """Return a page of sessions, newest first, and the total number. Two statements.
+
+    `start` (inclusive) and `end` (exclusive) limit the time of creation. `is_running`: with or without an active turn.
+    """
+    matching = select(ChatSession.id)
     if owner is not None:
-        wanted = wanted.where(ChatSession.user_id == select(User.id).where(User.uuid == owner).scalar_subquery())
+        matching = matching.where(ChatSession.user_id == select(User.id).where(User.uuid == owner).scalar_subquery())
     if start is not None:
-        wanted = wanted.where(ChatSession.created_at >= start)
+        matching = matching.where(ChatSession.created_at >= start)
     if end is not None:
-        wanted = wanted.where(ChatSession.created_at < end)
+        matching = matching.where(ChatSession.created_at < end)
     if is_archived is not None:
-        wanted = wanted.where(ChatSession.is_active.is_not(is_archived))
+        matching = matching.where(ChatSession.is_active.is_not(is_archived))
     if is_running is not None:
-        running = select(ChatMessage.session_id).where(IS_ACTIVE)
-        wanted = wanted.where(ChatSession.id.in_(running) if is_running else ChatSession.id.not_in(running))
-    total = await session.scalar(select(func.count()).select_from(wanted.subquery()))
-    some = wanted.order_by(ChatSession.id.desc()).offset((page - 1) * size).limit(size).subquery()
-    rows = await session.execute(_CONVERSATION.join(some, some.c.id == ChatSession.id).order_by(ChatSession.id.desc()))
+        with_active_turn = select(ChatMessage.session_id).where(IS_ACTIVE)
+        matching = matching.where(
+            ChatSession.id.in_(with_active_turn) if is_running else ChatSession.id.not_in(with_active_turn)
+        )
+    total = await session.scalar(select(func.count()).select_from(matching.subquery()))
+    page_ids = matching.order_by(ChatSession.id.desc()).offset((page - 1) * size).limit(size).subquery()
+    rows = await session.execute(
+        _OVERVIEW.join(page_ids, page_ids.c.id == ChatSession.id).order_by(ChatSession.id.desc())
+    )
     return [SessionOverview(*row) for row in rows], total or 0
 
 
 async def find(session: AsyncSession, session_uuid: UUID) -> SessionOverview | None:
-    """Return any session by its public id."""
-    row = (await session.execute(_CONVERSATION.where(ChatSession.uuid == session_uuid))).one_or_none()
+    """Return a session of any user by its public id."""
+    row = (await session.execute(_OVERVIEW.where(ChatSession.uuid == session_uuid))).one_or_none()
     return SessionOverview(*row) if row else None
 
 
-async def newest_messages(session: AsyncSession, session_id: int, *, limit: int) -> list[MessageOverview]:
-    """Return the newest messages of a session, oldest first. Their text is not read."""
+async def list_newest_messages(session: AsyncSession, session_id: int, *, limit: int) -> list[MessageOverview]:
+    """Return the newest messages of a session without their texts, oldest first."""
     parent = aliased(ChatMessage)
     rows = await session.execute(
         select(
@@ -138,7 +145,7 @@ async def newest_messages(session: AsyncSession, session_id: int, *, limit: int)
             ChatMessage.updated_at,
             ChatMessage.tokens_used,
             ChatMessage.processing_time_ms,
-            # What a question's `metadata` holds is its owner's, whatever it is named.
+            # Metadata of questions is set by the user, whatever its keys are.
             *(case((_IS_ANSWER, ChatMessage.meta[name].astext)) for name in ("model_used", "error", "cost_usd")),
         )
         .outerjoin(parent, ChatMessage.parent_id == parent.id)
@@ -149,8 +156,8 @@ async def newest_messages(session: AsyncSession, session_id: int, *, limit: int)
     return [MessageOverview(*row) for row in reversed(rows.all())]
 
 
-async def message_status(session: AsyncSession, session_id: int, message_uuid: UUID) -> str | None:
-    """Return the status of an answer of a session. None: there is no such answer."""
+async def get_message_status(session: AsyncSession, session_id: int, message_uuid: UUID) -> str | None:
+    """Return the status of an answer in a session. None: there is no such answer."""
     status: str | None = await session.scalar(
         select(ChatMessage.status).where(
             ChatMessage.session_id == session_id, ChatMessage.uuid == message_uuid, ChatMessage.role == "assistant"
@@ -159,18 +166,23 @@ async def message_status(session: AsyncSession, session_id: int, message_uuid: U
     return status
 
 
-async def read(session: AsyncSession, session_id: int, *, before: UUID | None, limit: int) -> SessionContent | None:
-    """Return what was written in a session, with the newest messages, or those before one. None: it is gone."""
-    head = (await session.execute(_HEAD.where(ChatSession.id == session_id))).one_or_none()
-    if head is None:
+async def load_content(
+    session: AsyncSession, session_id: int, *, before: UUID | None, limit: int
+) -> SessionContent | None:
+    """Return the texts of a session, with its newest messages, or those before one. None: the session was deleted."""
+    session_row = (await session.execute(_SESSION_TEXTS.where(ChatSession.id == session_id))).one_or_none()
+    if session_row is None:
         return None
-    messages = (await session.execute(_texts(session_id, before).limit(limit))).all()
+    messages = (await session.execute(_message_texts(session_id, before).limit(limit))).all()
     return SessionContent(
-        head.title, head.meta, head.summary, [MessageContent(*message) for message in reversed(messages)]
+        session_row.title,
+        session_row.meta,
+        session_row.summary,
+        [MessageContent(*message) for message in reversed(messages)],
     )
 
 
-def _texts(session_id: int, before: UUID | None) -> Select[*tuple[Any, ...]]:
+def _message_texts(session_id: int, before: UUID | None) -> Select[*tuple[Any, ...]]:
     statement = (
         select(
             ChatMessage.uuid,
@@ -185,8 +197,10 @@ def _texts(session_id: int, before: UUID | None) -> Select[*tuple[Any, ...]]:
     )
     if before is None:
         return statement
-    place = aliased(ChatMessage)
+    before_message = aliased(ChatMessage)
     return statement.where(
         ChatMessage.seq
-        < select(place.seq).where(place.session_id == session_id, place.uuid == before).scalar_subquery()
+        < select(before_message.seq)
+        .where(before_message.session_id == session_id, before_message.uuid == before)
+        .scalar_subquery()
     )

@@ -1,6 +1,6 @@
-"""What a session is remembered by: its newest messages, and the summary of the older ones.
+"""Conversation history: the newest messages of a session, and the summary of the older ones.
 
-Each function is one statement, and reads a bounded number of rows however long the session is.
+Each function executes one statement, which reads a bounded number of rows however long the session is.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ from app.database.models import ChatMessage, ChatSession
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """What was said at one position of a session."""
+    """A message at a position of a session."""
 
     seq: int
     role: str
@@ -42,7 +42,7 @@ class StoredMessage:
 
 @dataclass(frozen=True, slots=True)
 class StoredSummary:
-    """What is kept in mind of the messages up to a position."""
+    """Summary of the messages up to a position."""
 
     text: str
     upto_seq: int
@@ -50,12 +50,12 @@ class StoredSummary:
 
 @dataclass(frozen=True, slots=True)
 class SummaryClaim:
-    """The right to go on with a session's summary, until it is stored or somebody else may."""
+    """A lease on the summary of a session, held until the summary is stored or the lease expires."""
 
     user_id: int
     session_id: int
     text: str
-    """The summary so far; empty: there is none."""
+    """Current summary. Empty: there is none."""
     upto_seq: int
     lease_expires_at: datetime
 
@@ -72,11 +72,11 @@ _BY_KEY = (
 
 
 def _messages() -> Select[int, str, str]:
-    # What the pipeline said by itself is no part of the conversation.
+    # Incomplete answers and fallback messages are not part of the conversation.
     return select(ChatMessage.seq, ChatMessage.role, ChatMessage.content).where(ChatMessage.status == "complete")
 
 
-# The session is looked up apart: joined with it, all of its messages would be read and sorted.
+# A scalar subquery instead of a join: with a join PostgreSQL would read and sort all messages of the session.
 _newest = (
     _messages()
     .where(
@@ -86,8 +86,8 @@ _newest = (
     .order_by(ChatMessage.seq.desc())
     .limit(bindparam("p_limit", type_=Integer))
 )
-_RECENT = Statement(_newest)
-_RECALL = Statement(
+_NEWEST = Statement(_newest)
+_NEWEST_WITH_SUMMARY = Statement(
     union_all(
         select(_newest.subquery("newest")),
         select(ChatSession.summary_upto_seq, literal(_SUMMARY_ROLE, Text), ChatSession.summary).where(
@@ -105,8 +105,8 @@ _UNSUMMARIZED = Statement(
     .order_by(ChatMessage.seq)
     .limit(bindparam("p_limit", type_=Integer))
 )
-# None of these makes the session a newer one in lists.
-_UNTOUCHED = {ChatSession.updated_at: ChatSession.updated_at}
+# Updates of the summary must not change the order of sessions in lists.
+_KEEP_UPDATED_AT = {ChatSession.updated_at: ChatSession.updated_at}
 _CLAIM = Statement(
     update(ChatSession)
     .where(
@@ -114,22 +114,26 @@ _CLAIM = Statement(
         ChatSession.summary_upto_seq < bindparam("p_upto_seq", type_=Integer),
         or_(ChatSession.summary_lease_expires_at.is_(None), ChatSession.summary_lease_expires_at < func.now()),
     )
-    .values({ChatSession.summary_lease_expires_at: func.now() + bindparam("p_lease", type_=Interval), **_UNTOUCHED})
+    .values(
+        {ChatSession.summary_lease_expires_at: func.now() + bindparam("p_lease", type_=Interval), **_KEEP_UPDATED_AT}
+    )
     .returning(
         func.coalesce(ChatSession.summary, "").label("text"),
         ChatSession.summary_upto_seq,
         ChatSession.summary_lease_expires_at,
     )
 )
-_CLAIMED = (
+_IS_CLAIMED = (
     *_BY_KEY,
     ChatSession.summary_upto_seq == bindparam("p_after_seq", type_=Integer),
     ChatSession.summary_lease_expires_at == bindparam("p_lease_expires_at"),
 )
-_free = update(ChatSession).where(*_CLAIMED).values({ChatSession.summary_lease_expires_at: null(), **_UNTOUCHED})
-_RELEASE = Statement(_free)
+_release = (
+    update(ChatSession).where(*_IS_CLAIMED).values({ChatSession.summary_lease_expires_at: null(), **_KEEP_UPDATED_AT})
+)
+_RELEASE = Statement(_release)
 _STORE = Statement(
-    _free.values(
+    _release.values(
         {
             ChatSession.summary: func.nullif(bindparam("p_summary", type_=Text), ""),
             ChatSession.summary_upto_seq: bindparam("p_upto_seq", type_=Integer),
@@ -147,10 +151,10 @@ async def load_history(
     limit: int,
     with_summary: bool,
 ) -> tuple[list[StoredMessage], StoredSummary | None]:
-    """Return the newest messages before a position, oldest first, and the summary of the older ones."""
+    """Return up to `limit` messages before a position, oldest first, and with `with_summary` the stored summary."""
     rows = await driver.fetch(
         connection,
-        _RECALL if with_summary else _RECENT,
+        _NEWEST_WITH_SUMMARY if with_summary else _NEWEST,
         {"p_session_uuid": session_uuid, "p_user_id": user_id, "p_before_seq": before_seq, "p_limit": limit},
     )
     messages, summary = [], None
@@ -159,16 +163,16 @@ async def load_history(
             summary = StoredSummary(row["content"], row["seq"])
         else:
             messages.append(StoredMessage(**row))
-    # The rows of a union have no order to rely on.
+    # The rows of a union have no defined order.
     return sorted(messages, key=attrgetter("seq")), summary
 
 
 async def claim_summary(
     connection: AnyConnection, *, user_id: int, session_id: int, upto_seq: int, lease: timedelta
 ) -> SummaryClaim | None:
-    """Take the right to go on with a session's summary.
+    """Claim the summary of a session for an update up to a position.
 
-    None: it reaches as far already, somebody else is at it, or the session is gone.
+    None: it already covers the position, another process has claimed it, or the session was deleted.
     """
     values = {"p_user_id": user_id, "p_session_id": session_id, "p_upto_seq": upto_seq, "p_lease": lease}
     row = await driver.fetch_one(connection, _CLAIM, values)
@@ -180,7 +184,7 @@ async def claim_summary(
 async def load_unsummarized(
     connection: AnyConnection, claim: SummaryClaim, *, upto_seq: int, limit: int
 ) -> Sequence[StoredMessage]:
-    """Return the first messages that are not in the summary yet, up to a position."""
+    """Return the first `limit` messages after the summary, up to a position, oldest first."""
     rows = await driver.fetch(
         connection,
         _UNSUMMARIZED,
@@ -196,17 +200,17 @@ async def load_unsummarized(
 
 
 async def store_summary(connection: AnyConnection, claim: SummaryClaim, summary: StoredSummary) -> bool:
-    """Replace the summary that was claimed, and give it free. False: it is somebody else's by now, or gone."""
-    values = {**_claimed(claim), "p_summary": summary.text, "p_upto_seq": summary.upto_seq}
+    """Replace a claimed summary and release it. False: the claim has expired, or the session was deleted."""
+    values = {**_claim_parameters(claim), "p_summary": summary.text, "p_upto_seq": summary.upto_seq}
     return await driver.fetch_one(connection, _STORE, values) is not None
 
 
 async def release_summary(connection: AnyConnection, claim: SummaryClaim) -> None:
-    """Leave the summary as it is, for the next one to try."""
-    await driver.fetch(connection, _RELEASE, _claimed(claim))
+    """Release a claimed summary without changing it."""
+    await driver.fetch(connection, _RELEASE, _claim_parameters(claim))
 
 
-def _claimed(claim: SummaryClaim) -> dict[str, object]:
+def _claim_parameters(claim: SummaryClaim) -> dict[str, object]:
     return {
         "p_user_id": claim.user_id,
         "p_session_id": claim.session_id,

@@ -1,4 +1,4 @@
-"""Keys of requests that must be carried out once: who holds one, and what it was answered."""
+"""Idempotency keys and stored responses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,23 +37,23 @@ from app.database.models import ChatMessage, ChatSession, IdempotencyKey
 from app.database.repositories.operations import batch_deletion
 
 RETENTION = timedelta(hours=24)
-"""How long a key is remembered."""
+"""How long a key is stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdempotentRequest:
-    """A request that its client may send again."""
+    """Idempotency key and fingerprint of a request."""
 
     user_id: int
     route: str
     key: str
     fingerprint: bytes
-    """SHA-256 of the body."""
+    """SHA-256 of the request body."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """What is known of a request that came before under the same key."""
+    """State of an earlier request with the same key."""
 
     fingerprint: bytes
     status_code: int | None
@@ -61,14 +61,14 @@ class StoredKey:
     session_uuid: UUID | None
     turn_id: UUID | None
     message_status: str | None
-    """Of the answer, where the request began a turn of a session."""
+    """Status of the answer, if the request started a turn in a session."""
     is_orphaned: bool
-    """That answer's process has died, and nobody has settled it yet."""
+    """Whether the answer is active, but its lease has expired."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """What the request was answered, to be answered again."""
+    """Response of a request, to be replayed."""
 
     key: IdempotentRequest
     status_code: int
@@ -76,19 +76,19 @@ class StoredResponse:
 
 
 class IdempotencyKeyTakenError(StatementRefusedError):
-    """Another request came first under the same key."""
+    """An earlier request has claimed the key."""
 
     def __init__(self, key: IdempotentRequest, stored: StoredKey | None) -> None:
-        """Say of that one what is known; None: it has been removed just now."""
+        """Take the state of the earlier request. None: its key has been deleted since."""
         self.key = key
         self.stored = stored
         super().__init__()
 
 
 _COLUMNS = ("fingerprint", "session_id", "turn_id", "status_code", "response", "lease_expires_at", "expires_at")
-"""All that a key is taken with."""
+"""Columns that a new claim of an expired key overwrites."""
 
-_THIS = (
+_MATCHES_KEY = (
     IdempotencyKey.user_id == bindparam("p_user_id"),
     IdempotencyKey.route == bindparam("p_route"),
     IdempotencyKey.key == bindparam("p_key"),
@@ -98,9 +98,10 @@ _THIS = (
 def claim_statement(
     values: Mapping[str, SQLColumnExpression[Any]], source: FromClause | None = None
 ) -> ReturningInsert[int]:
-    """Build the statement that takes a key, for the one row of `source`; it gives no row where the key is taken.
+    """Build the statement that claims a key for the row of `source`. It returns no row if the key is taken.
 
-    A key whose time is over is free again. One whose process died over a direct question goes to the same question.
+    An expired key can be claimed again. So can the key of a direct question whose lease has expired, by a request with
+    the same fingerprint.
     """
     row: dict[str, SQLColumnExpression[Any]] = {
         "user_id": bindparam("p_user_id", type_=BigInteger),
@@ -126,10 +127,10 @@ def claim_statement(
 
 
 def store_response_statement() -> Update:
-    """Build the statement that stores a response. Whoever has lost the key meanwhile stores nothing."""
+    """Build the statement that stores a response. It has no effect if another request has claimed the key since."""
     return (
         update(IdempotencyKey)
-        .where(*_THIS, IdempotencyKey.turn_id == bindparam("p_turn_id", type_=Uuid))
+        .where(*_MATCHES_KEY, IdempotencyKey.turn_id == bindparam("p_turn_id", type_=Uuid))
         .values(
             status_code=bindparam("p_status_code", type_=Integer),
             response=bindparam("p_response", type_=LargeBinary),
@@ -139,7 +140,7 @@ def store_response_statement() -> Update:
 
 
 def release_statement() -> Delete:
-    """Build the statement that frees the key of a turn that is given up."""
+    """Build the statement that deletes the key of an interrupted turn."""
     return delete(IdempotencyKey).where(IdempotencyKey.turn_id == bindparam("p_turn_id", type_=Uuid))
 
 
@@ -172,18 +173,18 @@ _FIND = Statement(
         ChatMessage,
         and_(ChatMessage.session_id == IdempotencyKey.session_id, ChatMessage.uuid == IdempotencyKey.turn_id),
     )
-    .where(*_THIS)
+    .where(*_MATCHES_KEY)
 )
 _PURGE = batch_deletion.delete_statement(IdempotencyKey.id, IdempotencyKey.expires_at <= func.now())
 
 
 def key_parameters(key: IdempotentRequest) -> dict[str, Any]:
-    """Return what the statements above are told of a key."""
+    """Return the parameters of a key for the statements above."""
     return {"p_user_id": key.user_id, "p_route": key.route, "p_key": key.key, "p_fingerprint": key.fingerprint}
 
 
 def response_parameters(stored_response: StoredResponse) -> dict[str, Any]:
-    """Return what the statements above are told of a response and its key."""
+    """Return the parameters of a response and its key for the statements above."""
     return key_parameters(stored_response.key) | {
         "p_status_code": stored_response.status_code,
         "p_response": stored_response.body,
@@ -193,24 +194,24 @@ def response_parameters(stored_response: StoredResponse) -> dict[str, Any]:
 async def claim_for_direct_question(
     connection: AsyncConnection, key: IdempotentRequest, *, turn_id: UUID, lease: timedelta
 ) -> None:
-    """Take the key of a direct question, of which nothing else is stored.
+    """Claim the key of a direct question, which is not stored itself.
 
     Raises:
-        KeyTakenError: by a request that came before.
+        IdempotencyKeyTakenError: an earlier request has claimed the key.
 
     """
-    taken = await connection.scalar(
+    key_id = await connection.scalar(
         _CLAIM_FOR_DIRECT_QUESTION, key_parameters(key) | {"p_turn_id": turn_id, "p_lease": lease}
     )
-    if taken is None:
+    if key_id is None:
         raise IdempotencyKeyTakenError(key, await find(connection, key))
 
 
 async def claim_with_response(connection: AsyncConnection, stored_response: StoredResponse, *, session_id: int) -> None:
-    """Take the key of a request that is answered in this transaction.
+    """Claim the key of a request together with its response.
 
     Raises:
-        KeyTakenError: by a request that came before.
+        IdempotencyKeyTakenError: an earlier request has claimed the key.
 
     """
     if (
@@ -223,16 +224,16 @@ async def claim_with_response(connection: AsyncConnection, stored_response: Stor
 
 
 async def store_response(connection: AsyncConnection, stored_response: StoredResponse, *, turn_id: UUID) -> None:
-    """Store what the request of a turn was answered."""
+    """Store the response of a request that started a turn."""
     await connection.execute(_STORE_RESPONSE, response_parameters(stored_response) | {"p_turn_id": turn_id})
 
 
 async def find(connection: AnyConnection, key: IdempotentRequest) -> StoredKey | None:
-    """Return what is known of a key. None: it was removed, with its session or because its time was over."""
+    """Return the state of the request with this key. None: the key does not exist, or was deleted with its session."""
     row = await driver.fetch_one(connection, _FIND, key_parameters(key))
     return StoredKey(*row.values()) if row else None
 
 
 async def purge(connection: AsyncConnection, *, limit: int) -> int:
-    """Remove keys whose time is over, `limit` at most, and say how many."""
+    """Delete up to `limit` expired keys, and return their number."""
     return await batch_deletion.delete_batch(connection, _PURGE, limit=limit)

@@ -1,4 +1,4 @@
-"""Sessions that nobody has used for long."""
+"""Deletion of sessions that have not been used for a time."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -16,7 +16,7 @@ from app.database.repositories.usage import ledger
 
 
 class UnusedSession(NamedTuple):
-    """Whose it is, and which."""
+    """A session to delete, and its owner."""
 
     user_id: int
     uuid: UUID
@@ -24,7 +24,7 @@ class UnusedSession(NamedTuple):
 
 _is_unused = ChatSession.updated_at < func.now() - bindparam("p_age", type_=Interval)
 _FIND = select(ChatSession.user_id, ChatSession.uuid).where(_is_unused).limit(bindparam("p_limit", type_=Integer))
-# The account before its session, like everybody who locks both.
+# Locks the account before its session, as every transaction does.
 _owner = ledger.owner_statement()
 _LOCK = (
     select(ChatSession.id, ChatSession.last_seq)
@@ -34,15 +34,15 @@ _LOCK = (
 
 
 async def find_unused(connection: AsyncConnection, *, age: timedelta, limit: int) -> Sequence[UnusedSession]:
-    """Return some sessions in which nothing has happened for so long."""
+    """Return up to `limit` sessions that have not been updated for `age`."""
     rows = await connection.execute(_FIND, {"p_age": age, "p_limit": limit})
     return [UnusedSession(*row) for row in rows]
 
 
 async def remove(session: AsyncSession, unused: UnusedSession, *, age: timedelta) -> bool:
-    """Delete one of them as its owner would. False: it has been used, or deleted, meanwhile.
+    """Delete an unused session with its messages. False: it has been used or deleted since, or is locked.
 
-    A long one takes many statements, because each of them has a time limit.
+    Messages are deleted in several statements, because a statement has a time limit.
     """
     parameters = {"p_user_id": unused.user_id, "p_session_uuid": unused.uuid, "p_age": age}
     locked = (await session.execute(_LOCK, parameters)).one_or_none()

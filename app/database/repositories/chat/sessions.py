@@ -1,4 +1,4 @@
-"""Sessions as their owners see them. Every function takes the owner: another's session does not exist."""
+"""Chat sessions of an owner. Every function is restricted to sessions of the given user."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,12 +27,12 @@ class NewSession:
 
 @dataclass(frozen=True, slots=True)
 class MessageRow:
-    """A message and the public id of the one it answers."""
+    """A message, and the public id of its parent."""
 
     message: ChatMessage
     parent_uuid: UUID | None
     is_orphaned: bool
-    """Its process has died; the session's next question settles it."""
+    """Whether the answer is active, but its lease has expired. The next question in the session interrupts it."""
 
 
 _USER_ID = bindparam("p_user_id", type_=BigInteger)
@@ -40,10 +40,10 @@ _SESSION_UUID = bindparam("p_session_uuid", type_=Uuid)
 
 
 def _create_statement() -> ReturningInsert[ChatSession]:
-    told = (
+    event_data = (
         select(User.id.label("owner_id"), User.uuid.label("user_id"), _SESSION_UUID.label("session_id"))
         .where(User.id == _USER_ID)
-        .subquery("told")
+        .subquery("event_data")
     )
     return (
         insert(ChatSession)
@@ -54,15 +54,14 @@ def _create_statement() -> ReturningInsert[ChatSession]:
             meta=bindparam("p_meta"),
         )
         .returning(ChatSession)
-        .add_cte(event_outbox.about_session(told).cte("event"))
-        .execution_options(
-            dml_strategy="orm"
-        )  # the parameters are those of the statement, not the columns of an object
+        .add_cte(event_outbox.session_event_statement(event_data).cte("event"))
+        # The parameters are those of the statement, not column values for a bulk insert.
+        .execution_options(dml_strategy="orm")
     )
 
 
 def _remove_statement() -> Select[Any]:
-    # The event refers to the account, which goes before its sessions.
+    # The event refers to the account. Accounts are locked before their sessions, in every transaction.
     owner = ledger.owner_statement()
     removed = (
         delete(ChatSession)
@@ -70,7 +69,7 @@ def _remove_statement() -> Select[Any]:
         .returning(ChatSession.user_id, ChatSession.uuid, ChatSession.message_count)
         .cte("removed")
     )
-    told = (
+    event_data = (
         select(
             removed.c.user_id.label("owner_id"),
             User.uuid.label("user_id"),
@@ -78,9 +77,9 @@ def _remove_statement() -> Select[Any]:
             removed.c.message_count,
         )
         .join(User, User.id == removed.c.user_id)
-        .subquery("told")
+        .subquery("event_data")
     )
-    return select(removed.c.uuid).add_cte(event_outbox.about_session(told).cte("event"))
+    return select(removed.c.uuid).add_cte(event_outbox.session_event_statement(event_data).cte("event"))
 
 
 _CREATE = _create_statement()
@@ -88,23 +87,23 @@ _REMOVE = _remove_statement()
 
 
 async def create(session: AsyncSession, new: NewSession, *, user_id: int) -> ChatSession:
-    """Store an empty session."""
+    """Insert a session without messages, and its event."""
     values = {"p_session_uuid": new.uuid, "p_user_id": user_id, "p_title": new.title, "p_meta": new.meta}
     return (await session.scalars(_CREATE, values | event_outbox.parameters("session.created"))).one()
 
 
 async def get(session: AsyncSession, *, user_id: int, session_uuid: UUID) -> ChatSession | None:
-    """Return one session of the owner."""
-    found: ChatSession | None = await session.scalar(_owned(user_id).where(ChatSession.uuid == session_uuid))
-    return found
+    """Return a session of the user. None: there is none, or it is archived."""
+    row: ChatSession | None = await session.scalar(_owned(user_id).where(ChatSession.uuid == session_uuid))
+    return row
 
 
 async def list_page(
     session: AsyncSession, *, user_id: int, page: int, size: int, search: str | None
 ) -> tuple[Sequence[ChatSession], int]:
-    """Return a page of the owner's sessions, last used first, and how many there are. Two statements.
+    """Return a page of the user's sessions, last updated first, and the total number. Two statements.
 
-    `search` is looked for, literally and in any case, in titles and in the text of messages.
+    `search` matches literal text in titles and messages, case-insensitively.
     """
     statement = _owned(user_id)
     if search:
@@ -123,8 +122,8 @@ async def list_page(
     return rows.all(), total or 0
 
 
-async def newest_messages(session: AsyncSession, *, session_id: int, limit: int) -> list[MessageRow]:
-    """Return the newest messages of a session that the caller has been found to own, oldest first."""
+async def list_newest_messages(session: AsyncSession, *, session_id: int, limit: int) -> list[MessageRow]:
+    """Return the newest messages of a session, oldest first. The caller must have checked the owner."""
     parent = aliased(ChatMessage)
     rows = await session.execute(
         select(ChatMessage, parent.uuid, func.coalesce(ChatMessage.lease_expires_at < func.now(), false()))
@@ -139,7 +138,7 @@ async def newest_messages(session: AsyncSession, *, session_id: int, limit: int)
 async def find_turn(
     session: AsyncSession, *, user_id: int, session_uuid: UUID, answer_uuid: UUID
 ) -> tuple[MessageRow, MessageRow] | None:
-    """Return a question of the owner and its answer, which has the given id."""
+    """Return the question and the answer of a turn of the user. None: there is no such answer."""
     question = aliased(ChatMessage)
     row = (
         await session.execute(
@@ -157,12 +156,15 @@ async def find_turn(
     ).one_or_none()
     if row is None:
         return None
-    asked, answered, is_orphaned = row
-    return MessageRow(asked, None, is_orphaned=False), MessageRow(answered, asked.uuid, is_orphaned=is_orphaned)
+    question_row, answer_row, is_orphaned = row
+    return (
+        MessageRow(question_row, None, is_orphaned=False),
+        MessageRow(answer_row, question_row.uuid, is_orphaned=is_orphaned),
+    )
 
 
 async def remove(session: AsyncSession, *, user_id: int, session_uuid: UUID) -> bool:
-    """Delete a session with its messages. The ledger keeps what it cost. False: there is none."""
+    """Delete a session with its messages. Ledger entries are kept. False: there is none."""
     values = {"p_session_uuid": session_uuid, "p_user_id": user_id}
     return await session.scalar(_REMOVE, values | event_outbox.parameters("session.deleted")) is not None
 

@@ -1,4 +1,4 @@
-"""Statements about turns under way: lease renewal, cancellation requests and interruption."""
+"""Statements about active turns: lease renewal, cancellation requests and interruption."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -13,13 +13,13 @@ from app.database.repositories.chat import idempotency_keys
 from app.database.repositories.chat.turn_fragments import IS_ACTIVE, OWNED_SESSION_ID
 from app.database.repositories.webhooks import event_outbox
 
-_INTERRUPT = update(ChatMessage).values(
+_SET_INTERRUPTED = update(ChatMessage).values(
     status="interrupted", meta={"error": "interrupted"}, lease_expires_at=null(), updated_at=func.now()
 )
 
 
 def _interrupt_statement() -> Select[Any]:
-    # The event refers to the account, which goes before its messages.
+    # The event refers to the account. Accounts are locked before their messages, in every transaction.
     owned = (
         select(ChatMessage.id)
         .join(ChatSession, ChatMessage.session_id == ChatSession.id)
@@ -28,18 +28,22 @@ def _interrupt_statement() -> Select[Any]:
         .with_for_update(of=User, key_share=True, read=True)
         .cte("owned")
     )
-    answer = _INTERRUPT.where(ChatMessage.id == owned.c.id, IS_ACTIVE).returning(*event_outbox.OF_ANSWER).cte("answer")
-    event = event_outbox.about_turn(answer).cte("event")
+    answer = (
+        _SET_INTERRUPTED.where(ChatMessage.id == owned.c.id, IS_ACTIVE)
+        .returning(*event_outbox.TURN_EVENT_COLUMNS)
+        .cte("answer")
+    )
+    event = event_outbox.turn_event_statement(answer).cte("event")
     return select(answer.c.uuid).add_cte(event, idempotency_keys.release_statement().cte("key"))
 
 
-_INTERRUPT_STORED = _interrupt_statement()
-_LIVE = bindparam("p_turn_ids", type_=ARRAY(Uuid))
-# A row that somebody has locked, to settle or delete it, needs no renewing; waiting for several could end in a circle.
+_INTERRUPT = _interrupt_statement()
+_TURN_IDS = bindparam("p_turn_ids", type_=ARRAY(Uuid))
+# Skips locked rows: they are being completed or deleted, and waiting for several of them could deadlock.
 _DUE = (
     select(ChatMessage.id)
     .where(
-        ChatMessage.uuid == any_(_LIVE),
+        ChatMessage.uuid == any_(_TURN_IDS),
         IS_ACTIVE,
         ChatMessage.lease_expires_at < func.now() + bindparam("p_renew_before", type_=Interval),
     )
@@ -50,7 +54,7 @@ _RENEW = (
     .where(ChatMessage.id.in_(_DUE))
     .values(lease_expires_at=func.now() + bindparam("p_lease", type_=Interval))
 )
-_RUNNING = func.unnest(_LIVE).table_valued(column("uuid", Uuid), name="running").render_derived()
+_RUNNING = func.unnest(_TURN_IDS).table_valued(column("uuid", Uuid), name="running").render_derived()
 _RENEW_LEASES = (
     select(_RUNNING.c.uuid)
     .select_from(_RUNNING.outerjoin(ChatMessage, ChatMessage.uuid == _RUNNING.c.uuid))
@@ -69,17 +73,17 @@ _REQUEST_CANCEL = (
 
 
 async def interrupt_turn(connection: AsyncConnection, *, answer_uuid: UUID) -> None:
-    """Mark an answer `interrupted` that nobody will make, if it was stored at all, and free the key of its question."""
+    """Mark an active answer as `interrupted`, if it exists, and delete the idempotency key of its question."""
     event = event_outbox.parameters("turn.interrupted")
-    await connection.execute(_INTERRUPT_STORED, {"p_turn_id": answer_uuid, **event})
+    await connection.execute(_INTERRUPT, {"p_turn_id": answer_uuid, **event})
 
 
 async def renew_leases(
     connection: AsyncConnection, *, turn_ids: Sequence[UUID], lease: timedelta, renew_before: timedelta
 ) -> set[UUID]:
-    """Renew the leases of turns under way that end within `renew_before`, and return which turns are to be stopped.
+    """Renew the leases of the given turns that expire within `renew_before`, and return the turns to cancel.
 
-    Those are the ones whose owner wants it, and those that have been deleted: nobody will read their answers.
+    Turns to cancel are those with a cancellation request, and those whose answer was deleted.
     """
     rows = await connection.scalars(
         _RENEW_LEASES, {"p_turn_ids": list(turn_ids), "p_lease": lease, "p_renew_before": renew_before}
@@ -88,7 +92,7 @@ async def renew_leases(
 
 
 async def request_cancel(connection: AsyncConnection, *, user_id: int, session_uuid: UUID, answer_uuid: UUID) -> None:
-    """Note that an answer is to be stopped, if it is the owner's and still under way."""
+    """Store a cancellation request for an active answer of the user. No-op if there is none."""
     await connection.execute(
         _REQUEST_CANCEL, {"p_turn_id": answer_uuid, "p_session_uuid": session_uuid, "p_user_id": user_id}
     )

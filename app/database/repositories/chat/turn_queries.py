@@ -35,7 +35,7 @@ _FIND_TURN = (
         ChatMessage.tokens_used,
         ChatMessage.processing_time_ms,
         ChatMessage.updated_at,
-        # As it was then: the session may have gone on.
+        # The count at the end of this turn: the session may have continued.
         select(func.count())
         .where(_COUNTED.session_id == ChatMessage.session_id, _COUNTED.seq <= ChatMessage.seq)
         .scalar_subquery()
@@ -49,19 +49,21 @@ _FIND_ACTIVE = select(ChatMessage.uuid).where(ChatMessage.session_id == OWNED_SE
 
 
 async def find_active(connection: AsyncConnection, *, user_id: int, session_uuid: UUID) -> UUID | None:
-    """Return the public id of the answer that is being made."""
-    found: UUID | None = await connection.scalar(_FIND_ACTIVE, {"p_session_uuid": session_uuid, "p_user_id": user_id})
-    return found
+    """Return the public id of the active answer of a session. None: there is none."""
+    answer_uuid: UUID | None = await connection.scalar(
+        _FIND_ACTIVE, {"p_session_uuid": session_uuid, "p_user_id": user_id}
+    )
+    return answer_uuid
 
 
 async def find_completed(connection: AnyConnection, turn: StartedTurn) -> tuple[str, UpdatedSession] | None:
-    """Return the status of an answer that is not under way any more, and its session. None: it was deleted."""
+    """Return the status of an answer, and its session. None: the answer was deleted."""
     row = await driver.fetch_one(connection, _FIND_COMPLETED, {"p_turn_id": turn.answer_uuid})
     return (row["status"], UpdatedSession(row["message_count"], row["updated_at"])) if row else None
 
 
 async def find_turn(connection: AsyncConnection, *, user_id: int, answer_uuid: UUID) -> Turn | None:
-    """Return a turn of the user's that is over. None: it is under way, or was deleted."""
+    """Return a finished turn of the user. None: it is active, or was deleted."""
     row = (await connection.execute(_FIND_TURN, {"p_user_id": user_id, "p_turn_id": answer_uuid})).one_or_none()
     if row is None:
         return None

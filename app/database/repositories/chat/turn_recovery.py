@@ -1,4 +1,4 @@
-"""Answers whose process has died: their lease is over, and nobody has settled them."""
+"""Statements that find and interrupt orphaned turns, whose process died and whose lease has expired."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,17 +29,17 @@ from app.database.repositories.webhooks import event_outbox
 
 @dataclass(frozen=True, slots=True)
 class OrphanedTurn:
-    """An answer that nobody makes any more."""
+    """An active answer whose lease has expired."""
 
     answer_uuid: UUID
     session_id: int
     user_id: int
     overdue: timedelta
-    """Since its lease was over."""
+    """Time since the lease expired."""
     model: str | None
-    """The one asked for."""
+    """Requested model."""
     sent_characters: int
-    """Of the question and what went with it, as far as it is still there."""
+    """Number of characters of the question and the history that were sent with it, as far as they are still stored."""
 
 
 _IS_ORPHANED = (IS_ACTIVE, ChatMessage.lease_expires_at < func.now())
@@ -64,14 +64,14 @@ _FIND = (
     .join(ChatSession, ChatMessage.session_id == ChatSession.id)
     .where(*_IS_ORPHANED)
 )
-_FIND_SOME = _FIND.order_by(ChatMessage.lease_expires_at).limit(bindparam("p_limit", type_=Integer))
+_FIND_BATCH = _FIND.order_by(ChatMessage.lease_expires_at).limit(bindparam("p_limit", type_=Integer))
 _FIND_IN_SESSION = _FIND.where(
     ChatSession.uuid == bindparam("p_session_uuid"), ChatSession.user_id == bindparam("p_user_id")
 )
 
 
 def _interrupt_statement() -> Select[Any]:
-    # Of several who settle the same answer the first one does: the others find it settled when they get the session.
+    # The lock on the session serializes concurrent recoveries: only the first one finds the answer orphaned.
     owner = ledger.owner_statement()
     locked = (
         select(ChatSession.id, owner.c.id.label("user_id"))
@@ -90,7 +90,7 @@ def _interrupt_statement() -> Select[Any]:
             lease_expires_at=null(),
             updated_at=func.now(),
         )
-        .returning(*event_outbox.OF_ANSWER)
+        .returning(*event_outbox.TURN_EVENT_COLUMNS)
         .cte("answer")
     )
     session = (
@@ -99,9 +99,9 @@ def _interrupt_statement() -> Select[Any]:
         .values(last_message_preview=bindparam("p_preview"), last_message_at=func.now(), updated_at=func.now())
         .cte("session")
     )
-    # There is an account where the answer was made, and only storing it failed.
+    # The answer may have been generated, and only storing it may have failed: its calls are recorded.
     calls = ledger.append_statement(owner, where_any=answer).cte("calls")
-    event = event_outbox.about_turn(answer).cte("event")
+    event = event_outbox.turn_event_statement(answer).cte("event")
     return select(answer.c.session_id).add_cte(session, calls, event)
 
 
@@ -109,18 +109,18 @@ _INTERRUPT = _interrupt_statement()
 
 
 async def find_orphaned(connection: AsyncConnection, *, limit: int, sent_messages: int) -> list[OrphanedTurn]:
-    """Return the abandoned answers of all users, those first that have been so for longest.
+    """Return up to `limit` orphaned answers of all users, those first whose lease expired first.
 
-    `sent_messages`: how many messages, the question among them, a model was sent at most.
+    `sent_messages`: maximum number of messages that are sent to a model, including the question.
     """
     parameters = {"p_limit": limit, "p_sent_messages": sent_messages}
-    return [OrphanedTurn(*row) for row in await connection.execute(_FIND_SOME, parameters)]
+    return [OrphanedTurn(*row) for row in await connection.execute(_FIND_BATCH, parameters)]
 
 
 async def find_orphaned_in_session(
     connection: AsyncConnection, *, user_id: int, session_uuid: UUID, sent_messages: int
 ) -> OrphanedTurn | None:
-    """Return the abandoned answer of a session, of which there is at most one. `sent_messages`: as `find_orphaned`."""
+    """Return the orphaned answer of a session. None: there is none. `sent_messages`: as in `find_orphaned`."""
     parameters = {"p_user_id": user_id, "p_session_uuid": session_uuid, "p_sent_messages": sent_messages}
     row = (await connection.execute(_FIND_IN_SESSION, parameters)).one_or_none()
     return OrphanedTurn(*row) if row else None
@@ -129,8 +129,8 @@ async def find_orphaned_in_session(
 async def interrupt_orphaned(
     connection: AsyncConnection, turn: OrphanedTurn, answer: Answer, call: LedgerEntry
 ) -> bool:
-    """Store an abandoned answer, and what it will have cost. False: it is not abandoned any more."""
-    settled = await connection.scalar(
+    """Store an orphaned answer and its estimated usage. False: it is no longer orphaned."""
+    session_id = await connection.scalar(
         _INTERRUPT,
         {
             **ledger.append_parameters(
@@ -141,7 +141,7 @@ async def interrupt_orphaned(
             "p_meta": answer.meta,
             "p_tokens_used": answer.tokens_used,
             "p_preview": message_preview(answer.content),
-            **event_outbox.parameters(event_outbox.TURN_ENDED[answer.status]),
+            **event_outbox.parameters(event_outbox.TURN_EVENT_TYPES[answer.status]),
         },
     )
-    return settled is not None
+    return session_id is not None

@@ -41,12 +41,12 @@ FinalStatus = Literal["complete", "failed", "cancelled", "interrupted"]
 
 
 class ActiveTurnError(StatementRefusedError):
-    """The session's last question is still being answered."""
+    """The session has an active turn already."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewTurn:
-    """A question to store, with the place of its answer."""
+    """A question to store, with the id of its answer."""
 
     user_id: int
     session_uuid: UUID
@@ -55,16 +55,16 @@ class NewTurn:
     question_uuid: UUID
     answer_uuid: UUID
     lease: timedelta
-    """How long its process may be silent before it is taken for dead."""
+    """Time without renewal after which the turn counts as abandoned."""
     key: IdempotentRequest | None = None
-    """Taken with the turn, or neither is stored."""
+    """Idempotency key, claimed in the same statement: either both are stored or neither."""
     model: str | None = None
-    """The one asked for, for whoever settles the turn should its process die."""
+    """Requested model, for the recovery of the turn if its process dies."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartedTurn:
-    """A stored question, and the place of its answer."""
+    """A stored question, and the id of its pending answer."""
 
     session_id: int
     session_uuid: UUID
@@ -77,7 +77,7 @@ class StartedTurn:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a turn ended with."""
+    """A finished answer."""
 
     content: str
     status: FinalStatus
@@ -88,7 +88,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class UpdatedSession:
-    """The session after its answer was stored."""
+    """State of the session after an answer was stored."""
 
     message_count: int
     updated_at: datetime
@@ -96,7 +96,7 @@ class UpdatedSession:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A turn that is over."""
+    """A finished turn."""
 
     started: StartedTurn
     question: str
@@ -105,17 +105,17 @@ class Turn:
     session: UpdatedSession
 
 
-_OPEN_SESSION = (
+_ACTIVE_SESSION = (
     ChatSession.uuid == bindparam("p_session_uuid"),
     ChatSession.user_id == bindparam("p_user_id"),
     ChatSession.is_active,
 )
 
 
-def _key() -> CTE:
-    # Its foreign keys lock the account and the session: the account goes first, as everywhere.
+def _claim_key() -> CTE:
+    # The row's foreign keys lock the account and the session. Every transaction locks the account first.
     owner = ledger.owner_statement()
-    source = owner.join(ChatSession, and_(ChatSession.user_id == owner.c.id, *_OPEN_SESSION))
+    source = owner.join(ChatSession, and_(ChatSession.user_id == owner.c.id, *_ACTIVE_SESSION))
     columns = {"session_id": ChatSession.id, "turn_id": bindparam("p_answer_uuid", type_=Uuid)}
     return idempotency_keys.claim_statement(columns, source).cte("key")
 
@@ -123,7 +123,7 @@ def _key() -> CTE:
 def _start_statement(*conditions: ColumnElement[bool]) -> Select[Any]:
     session = (
         update(ChatSession)
-        .where(*_OPEN_SESSION, *conditions)
+        .where(*_ACTIVE_SESSION, *conditions)
         .values(
             last_seq=ChatSession.last_seq + 2,
             message_count=ChatSession.message_count + 2,
@@ -176,8 +176,7 @@ def _start_statement(*conditions: ColumnElement[bool]) -> Select[Any]:
 
 
 def _complete_statement() -> Select[Any]:
-    # The account before the session before its message, as everybody else who locks them: otherwise they could wait
-    # for each other.
+    # Locks the account, then the session, then the message, as every transaction does, to avoid deadlocks.
     owner = ledger.owner_statement()
     locked = (
         select(ChatSession.id)
@@ -197,7 +196,7 @@ def _complete_statement() -> Select[Any]:
             lease_expires_at=null(),
             updated_at=func.now(),
         )
-        .returning(*event_outbox.OF_ANSWER)
+        .returning(*event_outbox.TURN_EVENT_COLUMNS)
         .cte("answer")
     )
     session = (
@@ -207,28 +206,28 @@ def _complete_statement() -> Select[Any]:
         .returning(ChatSession.message_count, ChatSession.updated_at)
         .cte("session")
     )
-    # The ledger is written even where the answer has been deleted meanwhile: the tokens were spent.
+    # The ledger is written even if the answer was deleted in the meantime: the tokens were used.
     appended = ledger.append_statement(owner).cte("ledger")
-    event = event_outbox.about_turn(answer).cte("event")
+    event = event_outbox.turn_event_statement(answer).cte("event")
     return select(session.c.message_count, session.c.updated_at).add_cte(appended, event)
 
 
-# Built once: a `Statement` is compiled already, and of the others SQLAlchemy finds the compiled form again.
+# Compiled once, at import.
 _START = Statement(_start_statement())
 
 
-_START_WITH_KEY = Statement(_start_statement(select(_key().c.id).exists()))
+_START_WITH_KEY = Statement(_start_statement(select(_claim_key().c.id).exists()))
 
 
 _COMPLETE = Statement(_complete_statement())
 
 
 async def start_turn(connection: AnyConnection, turn: NewTurn) -> StartedTurn | None:
-    """Store a question and the pending answer. None: the caller owns no such session.
+    """Store a question and its pending answer. None: the user has no active session with this id.
 
     Raises:
-        ActiveTurnError: the database refused a second active turn in the session.
-        KeyTakenError: the question came before under the same key.
+        ActiveTurnError: the session has an active turn.
+        IdempotencyKeyTakenError: the key was claimed by an earlier request.
 
     """
     try:
@@ -275,7 +274,7 @@ async def complete_turn(
     user_id: int,
     calls: Sequence[LedgerEntry],
 ) -> UpdatedSession | None:
-    """Store the answer and append to the ledger. None: the answer was deleted, or settled by somebody else."""
+    """Store the answer and append its calls to the ledger. None: the answer was deleted or is complete already."""
     try:
         row = await driver.fetch_one(
             connection,
@@ -290,11 +289,11 @@ async def complete_turn(
                 "p_tokens_used": answer.tokens_used,
                 "p_processing_time_ms": answer.processing_time_ms,
                 "p_preview": message_preview(answer.content),
-                **event_outbox.parameters(event_outbox.TURN_ENDED[answer.status]),
+                **event_outbox.parameters(event_outbox.TURN_EVENT_TYPES[answer.status]),
             },
         )
     except (IntegrityError, UniqueViolationError) as error:
-        # Whoever settled it has accounted for it, with the same or with estimates.
+        # The process that completed it has written the ledger, with the same numbers or with estimates.
         if ledger.is_duplicate_turn(error):
             return None
         raise

@@ -1,4 +1,4 @@
-"""The outbox of webhooks: what is to be delivered, by one process at a time, and what came of it."""
+"""Queue of webhook deliveries: claims with a lease, and results of attempts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,60 +30,60 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from app.database.models import WebhookDelivery, WebhookEndpoint
 from app.database.repositories.operations import batch_deletion
 
-LOGGED_ATTEMPTS = 20
-"""The last ones, of each delivery."""
+MAX_LOGGED_ATTEMPTS = 20
+"""Maximum number of attempts in the log of a delivery. Older ones are dropped."""
 
 DeliveryOutcome = Literal["delivered", "postponed", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedDelivery:
-    """An event that this process may deliver until its lease is over."""
+    """A delivery that this process may attempt until the lease expires."""
 
     id: int
     event_id: UUID
     type: str
     data: dict[str, Any]
     created_at: datetime
-    """When it happened."""
+    """Time of the event."""
     attempts: int
-    """This one and all before it. Also tells this claim from a later one of the same delivery."""
+    """Number of attempts, including this one. It also distinguishes this claim from later claims of the delivery."""
     attempt: int
-    """This one, from 1, since the event happened or a redelivery was asked for."""
+    """Number of this attempt, starting at 1, since the event or the last requested redelivery."""
     endpoint_id: int
     endpoint_uuid: UUID
     url: str
     uses_shared_secret: bool
     secret_generation: int
     has_previous_secret: bool
-    """Whether the secret of the generation before still signs too."""
+    """Whether requests are also signed with the previous secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryAttempt:
-    """What came of a claimed delivery."""
+    """Result of an attempt."""
 
     outcome: DeliveryOutcome
     log: dict[str, Any]
-    """What was sent and what came back: heads without secrets, no bodies."""
+    """Headers of request and response without secrets."""
     response_status: int | None = None
-    """None: there was no answer."""
+    """None: there was no response."""
     error_code: str | None = None
-    """None: it was delivered."""
+    """None: the attempt succeeded."""
     delay: timedelta | None = None
-    """Of what is postponed, until the next attempt."""
+    """Time until the next attempt, if `outcome` is `postponed`."""
 
 
-# Not a parameter: a plan for any status could not use the index of those that are pending.
+# A literal instead of a parameter, so that PostgreSQL can use the partial index of pending deliveries.
 _IS_PENDING = WebhookDelivery.status == literal_column("'pending'")
 _IS_DUE = (_IS_PENDING, WebhookDelivery.next_attempt_at <= func.now())
 
 
 def _claim_statement() -> ReturningUpdate[Any]:
-    # From endpoint to endpoint, so that one with a long queue does not keep the others waiting. A row that another
-    # process is claiming is passed over, not waited for.
+    # A lateral subquery per endpoint, so that a long queue of one endpoint does not delay the others. Rows that
+    # another process is claiming are skipped.
     under_way = func.unnest(bindparam("p_under_way", type_=ARRAY(BigInteger))).column_valued("under_way")
-    taken = (
+    under_way_count = (
         select(func.count(under_way))
         .where(under_way == WebhookEndpoint.id)
         .correlate(WebhookEndpoint)
@@ -93,23 +93,23 @@ def _claim_statement() -> ReturningUpdate[Any]:
         select(WebhookDelivery.id, WebhookDelivery.next_attempt_at)
         .where(WebhookDelivery.endpoint_id == WebhookEndpoint.id, *_IS_DUE)
         .order_by(WebhookDelivery.next_attempt_at)
-        .limit(func.greatest(bindparam("p_per_endpoint", type_=Integer) - taken, 0))
+        .limit(func.greatest(bindparam("p_per_endpoint", type_=Integer) - under_way_count, 0))
         .with_for_update(skip_locked=True)
         .correlate(WebhookEndpoint)
         .lateral("due")
     )
-    some = (
+    batch = (
         select(due.c.id)
         .select_from(WebhookEndpoint)
         .join(due, true())
         .where(WebhookEndpoint.is_enabled)
         .order_by(due.c.next_attempt_at)
         .limit(bindparam("p_limit", type_=Integer))
-        .cte("some")
+        .cte("batch")
     )
     return (
         update(WebhookDelivery)
-        .where(WebhookDelivery.id == some.c.id, WebhookEndpoint.id == WebhookDelivery.endpoint_id)
+        .where(WebhookDelivery.id == batch.c.id, WebhookEndpoint.id == WebhookDelivery.endpoint_id)
         .values(
             attempts=WebhookDelivery.attempts + 1,
             next_attempt_at=func.now() + bindparam("p_lease", type_=Interval),
@@ -132,10 +132,10 @@ def _claim_statement() -> ReturningUpdate[Any]:
     )
 
 
-def _settle_statement() -> Select[Any]:
+def _record_attempt_statement() -> Select[Any]:
     outcome = bindparam("p_outcome", type_=String)
     log = WebhookDelivery.log
-    kept = case((func.jsonb_array_length(log) >= LOGGED_ATTEMPTS, log.op("-")(0)), else_=log)
+    recent_log = case((func.jsonb_array_length(log) >= MAX_LOGGED_ATTEMPTS, log.op("-")(0)), else_=log)
     delivery = (
         update(WebhookDelivery)
         .where(
@@ -148,7 +148,7 @@ def _settle_statement() -> Select[Any]:
             next_attempt_at=case((outcome == "postponed", func.now() + bindparam("p_delay", type_=Interval))),
             response_status=bindparam("p_response_status"),
             error_code=bindparam("p_error_code"),
-            log=kept.op("||")(func.jsonb_build_array(bindparam("p_log", type_=JSONB))),
+            log=recent_log.op("||")(func.jsonb_build_array(bindparam("p_log", type_=JSONB))),
         )
         .returning(WebhookDelivery.endpoint_id)
         .cte("delivery")
@@ -159,7 +159,7 @@ def _settle_statement() -> Select[Any]:
         .where(WebhookEndpoint.id == delivery.c.endpoint_id, WebhookEndpoint.failing_since.is_(None) == has_failed)
         .values(
             failing_since=case((has_failed, func.now())),
-            updated_at=WebhookEndpoint.updated_at,  # which is of what admins change
+            updated_at=WebhookEndpoint.updated_at,  # only changes by admins update it
         )
         .cte("health")
     )
@@ -173,7 +173,7 @@ def _settle_statement() -> Select[Any]:
 
 
 _CLAIM = _claim_statement()
-_SETTLE = _settle_statement()
+_RECORD_ATTEMPT = _record_attempt_statement()
 _DISABLE = (
     update(WebhookEndpoint)
     .where(WebhookEndpoint.id == bindparam("p_endpoint_id"), WebhookEndpoint.is_enabled)
@@ -193,10 +193,10 @@ async def claim(
     per_endpoint: int = 1,
     under_way: Sequence[int] = (),
 ) -> list[ClaimedDelivery]:
-    """Take up to `limit` deliveries that are due. Nobody else gets them until `lease` is over. One statement.
+    """Claim up to `limit` due deliveries for the duration of `lease`. One statement.
 
-    At most `per_endpoint` of each endpoint, less those that the caller has under way: their endpoints' keys are in
-    `under_way`. Of an endpoint those that have been due for longest.
+    Of each endpoint at most `per_endpoint` deliveries are claimed, those first that have been due for longest.
+    Deliveries that the caller has under way count: `under_way` has the endpoint key of each.
     """
     rows = await connection.execute(
         _CLAIM,
@@ -208,12 +208,13 @@ async def claim(
 async def record_attempt(
     connection: AsyncConnection | AsyncSession, claimed: ClaimedDelivery, attempt: DeliveryAttempt
 ) -> timedelta | None:
-    """Note what came of a delivery, unless somebody else has claimed it since: then None. One statement.
+    """Store the result of an attempt. One statement.
 
-    Return for how long the endpoint had been failing, without a success: 0 if this is the first time.
+    Return how long the endpoint had been failing before, without a success; 0: it had not. None: another process has
+    claimed the delivery since, and nothing was stored.
     """
     failing_for: timedelta | None = await connection.scalar(
-        _SETTLE,
+        _RECORD_ATTEMPT,
         {
             "p_id": claimed.id,
             "p_attempts": claimed.attempts,
@@ -229,14 +230,14 @@ async def record_attempt(
 
 
 async def disable(session: AsyncSession, *, endpoint_id: int, reason: str) -> UUID | None:
-    """Tell an endpoint nothing any more until an admin enables it. Return its public id; None: it was disabled before.
+    """Disable an endpoint and return its public id. None: it was disabled already. Its pending deliveries wait.
 
-    What is pending for it waits.
+    `reason`: code that admins see.
     """
-    found: UUID | None = await session.scalar(_DISABLE, {"p_endpoint_id": endpoint_id, "p_reason": reason})
-    return found
+    endpoint_uuid: UUID | None = await session.scalar(_DISABLE, {"p_endpoint_id": endpoint_id, "p_reason": reason})
+    return endpoint_uuid
 
 
 async def purge(connection: AsyncConnection, *, limit: int, age: timedelta) -> int:
-    """Remove deliveries, also such as never succeeded, of events older than `age`: `limit` at most; say how many."""
+    """Delete up to `limit` deliveries of events older than `age`, whatever their status, and return their number."""
     return len((await connection.execute(_PURGE, {"p_limit": limit, "p_age": age})).all())

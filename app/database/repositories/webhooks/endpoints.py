@@ -1,4 +1,4 @@
-"""Endpoints of webhooks, and what became of their events, as admins see and change them."""
+"""Management of webhook endpoints and their deliveries by admins."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from app.database.models import WebhookDelivery, WebhookEndpoint
 
 Status = Literal["pending", "delivered", "failed"]
 
-# Any number: it is locked by those who add an endpoint, so that of two each counts the other's.
-_ADDING = text("SELECT pg_advisory_xact_lock(7302194)")
+# Serializes insertions, so that concurrent ones cannot exceed the maximum. The number is arbitrary.
+_LOCK_INSERTION = text("SELECT pg_advisory_xact_lock(7302194)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,10 @@ class NewEndpoint:
     uses_shared_secret: bool
 
 
-async def create(session: AsyncSession, new: NewEndpoint, *, most: int) -> WebhookEndpoint | None:
-    """Store an endpoint. None: there are `most` of them already."""
-    await session.execute(_ADDING)
-    if (await session.scalar(select(func.count()).select_from(WebhookEndpoint)) or 0) >= most:
+async def create(session: AsyncSession, new: NewEndpoint, *, max_endpoints: int) -> WebhookEndpoint | None:
+    """Insert an endpoint. None: there are `max_endpoints` already."""
+    await session.execute(_LOCK_INSERTION)
+    if (await session.scalar(select(func.count()).select_from(WebhookEndpoint)) or 0) >= max_endpoints:
         return None
     return (
         await session.scalars(
@@ -52,28 +52,28 @@ async def create(session: AsyncSession, new: NewEndpoint, *, most: int) -> Webho
 
 
 async def list_all(session: AsyncSession) -> Sequence[WebhookEndpoint]:
-    """Return the endpoints, newest first."""
+    """Return all endpoints, newest first."""
     return (await session.scalars(select(WebhookEndpoint).order_by(WebhookEndpoint.id.desc()))).all()
 
 
 async def find(session: AsyncSession, endpoint_uuid: UUID, *, for_change: bool = False) -> WebhookEndpoint | None:
-    """Return an endpoint. With `for_change` nobody else changes it until the transaction ends."""
+    """Return an endpoint. None: there is none. `for_change` locks it until the transaction ends."""
     statement = select(WebhookEndpoint).where(WebhookEndpoint.uuid == endpoint_uuid)
     if for_change:
         statement = statement.with_for_update(key_share=True)
-    found: WebhookEndpoint | None = await session.scalar(statement)
-    return found
+    endpoint: WebhookEndpoint | None = await session.scalar(statement)
+    return endpoint
 
 
 async def change(session: AsyncSession, endpoint_id: int, values: Mapping[str, Any]) -> WebhookEndpoint:
-    """Change these columns of an endpoint, and return it."""
+    """Update columns of an endpoint, and return it."""
     statement = update(WebhookEndpoint).where(WebhookEndpoint.id == endpoint_id).values(**values)
     rows = await session.scalars(statement.returning(WebhookEndpoint), execution_options={"populate_existing": True})
     return rows.one()
 
 
 async def rotate_secret(session: AsyncSession, endpoint_id: int, *, grace: timedelta) -> WebhookEndpoint:
-    """Give an endpoint its next secret. The one it has now signs for `grace` longer, and none before that."""
+    """Rotate the secret of an endpoint. Requests are also signed with the previous secret for `grace`."""
     values = {
         "secret_generation": WebhookEndpoint.secret_generation + 1,
         "previous_secret_until": func.now() + grace,
@@ -82,43 +82,48 @@ async def rotate_secret(session: AsyncSession, endpoint_id: int, *, grace: timed
 
 
 async def remove(session: AsyncSession, endpoint_id: int) -> None:
-    """Delete an endpoint. Its events are removed in their time, and nobody sees or delivers them until then."""
+    """Delete an endpoint. Its deliveries are neither visible nor attempted, and are deleted when they are too old."""
     await session.execute(delete(WebhookEndpoint).where(WebhookEndpoint.id == endpoint_id))
 
 
-async def add_event(session: AsyncSession, endpoint_id: int, *, kind: str, data: Mapping[str, Any]) -> WebhookDelivery:
-    """Have one endpoint told of something, whatever it wants to know of."""
-    values = {"event_id": new_id(), "endpoint_id": endpoint_id, "type": kind, "data": dict(data)}
+async def add_event(
+    session: AsyncSession, endpoint_id: int, *, event_type: str, data: Mapping[str, Any]
+) -> WebhookDelivery:
+    """Insert a delivery for one endpoint, regardless of its subscriptions."""
+    values = {"event_id": new_id(), "endpoint_id": endpoint_id, "type": event_type, "data": dict(data)}
     return (await session.scalars(insert(WebhookDelivery).values(**values).returning(WebhookDelivery))).one()
 
 
 async def list_deliveries(
     session: AsyncSession, endpoint_id: int, *, status: Status | None, after: UUID | None, limit: int
 ) -> Sequence[WebhookDelivery]:
-    """Return events of an endpoint, newest first: those written before the event `after`. None of what is unknown."""
+    """Return up to `limit` deliveries of an endpoint, newest first, that follow the event `after` in this order.
+
+    If `after` is unknown, none are returned.
+    """
     statement = select(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint_id)
     if status is not None:
-        # Written out, so that PostgreSQL can tell that the index of those that have failed serves.
+        # A literal instead of a parameter, so that PostgreSQL can use the partial index of failed deliveries.
         statement = statement.where(WebhookDelivery.status == literal(status, literal_execute=True))
     if after is not None:
-        place = select(WebhookDelivery.id).where(
+        after_id = select(WebhookDelivery.id).where(
             WebhookDelivery.endpoint_id == endpoint_id, WebhookDelivery.event_id == after
         )
-        statement = statement.where(WebhookDelivery.id < place.scalar_subquery())
+        statement = statement.where(WebhookDelivery.id < after_id.scalar_subquery())
     return (await session.scalars(statement.order_by(WebhookDelivery.id.desc()).limit(limit))).all()
 
 
 async def find_delivery(session: AsyncSession, endpoint_id: int, event_id: UUID) -> WebhookDelivery | None:
-    """Return an event of an endpoint with the log of its attempts."""
+    """Return a delivery with the log of its attempts. None: there is none."""
     statement = select(WebhookDelivery).where(
         WebhookDelivery.endpoint_id == endpoint_id, WebhookDelivery.event_id == event_id
     )
-    found: WebhookDelivery | None = await session.scalar(statement.options(undefer(WebhookDelivery.log)))
-    return found
+    delivery: WebhookDelivery | None = await session.scalar(statement.options(undefer(WebhookDelivery.log)))
+    return delivery
 
 
 async def redeliver(session: AsyncSession, endpoint_id: int, event_id: UUID) -> WebhookDelivery | None:
-    """Have an event delivered once more, as if it had just happened. None: there is none, or it is pending."""
+    """Queue a delivery again, with a new series of attempts. None: there is none, or it is pending."""
     statement = (
         update(WebhookDelivery)
         .where(
@@ -129,5 +134,5 @@ async def redeliver(session: AsyncSession, endpoint_id: int, event_id: UUID) -> 
         .values(status="pending", next_attempt_at=func.now(), earlier_attempts=WebhookDelivery.attempts)
         .returning(WebhookDelivery)
     )
-    found: WebhookDelivery | None = await session.scalar(statement, execution_options={"populate_existing": True})
-    return found
+    delivery: WebhookDelivery | None = await session.scalar(statement, execution_options={"populate_existing": True})
+    return delivery

@@ -1,7 +1,6 @@
-"""Events: what endpoints of webhooks are told of.
+"""Transactional outbox of webhook events.
 
-An event is written in the transaction of what has happened, a row for each endpoint that wants to know. Without
-endpoints nothing is written.
+An event is inserted in the transaction that causes it: one row for each endpoint that has subscribed to its type.
 """
 
 from collections.abc import Mapping
@@ -44,31 +43,31 @@ SubscribableEvent = Literal[
     "user.registered",
     "user.updated",
 ]
-"""What endpoints may want to know of. Each is explained in docs/webhooks.md."""
+"""Types that endpoints can subscribe to. docs/webhooks.md describes them."""
 
 EventType = SubscribableEvent | Literal["webhook.test"]
 
 EVERY_EVENT = "*"
-"""In place of types: all of them, those too that are added later."""
+"""Subscription to all types, including types that are added later."""
 
-TURN_ENDED: Mapping[str, EventType] = {
+TURN_EVENT_TYPES: Mapping[str, EventType] = {
     "complete": "turn.completed",
     "failed": "turn.failed",
     "cancelled": "turn.cancelled",
     "interrupted": "turn.interrupted",
 }
-"""By the status of the answer."""
+"""Event type by the status of the answer."""
 
-OF_ANSWER = (
+TURN_EVENT_COLUMNS = (
     ChatMessage.uuid,
     ChatMessage.session_id,
     ChatMessage.status,
     ChatMessage.meta,
     ChatMessage.processing_time_ms,
 )
-"""Columns of a message that an event about its turn is made of."""
+"""Columns of an answer that `turn_event_statement` needs."""
 
-_OF_METADATA = (
+_METADATA_FIELDS = (
     "model_requested",
     "model_used",
     "fallback_model",
@@ -80,86 +79,86 @@ _OF_METADATA = (
     "first_token_ms",
     "error",
 )
-"""How the answer came about, and nothing that its owner or a model has written."""
+"""Fields of the answer's metadata that the event contains: provenance, but no text of the user or the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookEvent:
-    """Something that has happened.
+    """An event to insert.
 
-    `data` must not hold what somebody has written, an address or a name: ids, states and figures.
+    `data` must contain ids, states and numbers only: no message text, email addresses or names.
     """
 
     type: EventType
     data: Mapping[str, Any]
     user_id: int | None = None
-    """The account that it is about, with which it goes; None where it is to be told of after that is erased."""
+    """Account whose erasure deletes the event. None: the event is delivered even after the erasure."""
     id: UUID = field(default_factory=new_id)
-    """An event that is there already is not written again."""
+    """An event with an id that exists is not inserted again."""
 
 
-def _written_out(text: str) -> ColumnElement[str]:
+def _sql_literal(text: str) -> ColumnElement[str]:
     return literal_column(f"'{text}'", String)
 
 
-def insertion(source: FromClause, *, user_id: SQLColumnExpression[int], data: ColumnElement[Any]) -> Insert:
-    """Build the insertion of an event for each row of `source`, which has one or none, to be run with `parameters`.
+def event_statement(source: FromClause, *, user_id: SQLColumnExpression[int], data: ColumnElement[Any]) -> Insert:
+    """Build the INSERT of an event for the row of `source`, if there is one. It is executed with `parameters`.
 
-    For statements that cannot afford another one.
+    It can be a CTE of the statement that causes the event, to save a round trip.
     """
-    kind = bindparam("p_event_type", type_=String(50))
+    event_type = bindparam("p_event_type", type_=String(50))
     events = any_(WebhookEndpoint.events)
-    wants = and_(WebhookEndpoint.is_enabled, or_(kind == events, _written_out(EVERY_EVENT) == events))
-    rows = select(bindparam("p_event_id", type_=Uuid), WebhookEndpoint.id, user_id, kind, data).select_from(
-        source.join(WebhookEndpoint, wants)
+    is_subscribed = and_(WebhookEndpoint.is_enabled, or_(event_type == events, _sql_literal(EVERY_EVENT) == events))
+    rows = select(bindparam("p_event_id", type_=Uuid), WebhookEndpoint.id, user_id, event_type, data).select_from(
+        source.join(WebhookEndpoint, is_subscribed)
     )
     return insert(WebhookDelivery).from_select(["event_id", "endpoint_id", "user_id", "type", "data"], rows)
 
 
 def _object(members: Mapping[str, SQLColumnExpression[Any]]) -> ColumnElement[Any]:
-    return func.jsonb_build_object(*(part for name, value in members.items() for part in (_written_out(name), value)))
+    return func.jsonb_build_object(*(part for name, value in members.items() for part in (_sql_literal(name), value)))
 
 
-def about_session(sessions: FromClause) -> Insert:
-    """Build the insertion of an event about a session, to be run with `parameters`.
+def session_event_statement(sessions: FromClause) -> Insert:
+    """Build the INSERT of an event about a session. It is executed with `parameters`.
 
-    `sessions` has a row if the event has happened: `owner_id`, and what the event tells.
+    `sessions` has one row, if the event has occurred: `owner_id`, and the fields of the event data.
     """
-    told = {column.name: column for column in sessions.c if column.name != "owner_id"}
-    return insertion(sessions, user_id=sessions.c.owner_id, data=_object(told))
+    fields = {column.name: column for column in sessions.c if column.name != "owner_id"}
+    return event_statement(sessions, user_id=sessions.c.owner_id, data=_object(fields))
 
 
-def about_turn(answer: CTE) -> Insert:
-    """Build the insertion of the event that a turn has ended, to be run with `parameters`.
+def turn_event_statement(answer: CTE) -> Insert:
+    """Build the INSERT of the event that a turn has ended. It is executed with `parameters`.
 
-    `answer` returns `OF_ANSWER` of the message that was settled.
+    `answer` returns `TURN_EVENT_COLUMNS` of the finished answer.
     """
     ids = {"message_id": answer.c.uuid, "session_id": ChatSession.uuid, "user_id": User.uuid}
     data: dict[str, SQLColumnExpression[Any]] = {
         **ids,
         "status": answer.c.status,
-        **{name: answer.c.meta[_written_out(name)] for name in _OF_METADATA},
+        **{name: answer.c.meta[_sql_literal(name)] for name in _METADATA_FIELDS},
         "processing_time_ms": answer.c.processing_time_ms,
     }
     source = answer.join(ChatSession, ChatSession.id == answer.c.session_id).join(User, User.id == ChatSession.user_id)
-    return insertion(source, user_id=User.id, data=_object(data))
+    return event_statement(source, user_id=User.id, data=_object(data))
 
 
-def parameters(kind: EventType) -> dict[str, Any]:
-    """Return what `insertion` takes of a new event."""
-    return {"p_event_id": new_id(), "p_event_type": kind}
+def parameters(event_type: EventType) -> dict[str, Any]:
+    """Return the parameters of a new event for the statements above."""
+    return {"p_event_id": new_id(), "p_event_type": event_type}
 
 
-_NOTHING = select(true().label("one")).subquery("nothing")
+_ONE_ROW = select(true().label("one")).subquery("one_row")
 _EMIT = (
-    insertion(_NOTHING, user_id=bindparam("p_user_id", type_=BigInteger), data=bindparam("p_data", type_=JSONB))
+    event_statement(_ONE_ROW, user_id=bindparam("p_user_id", type_=BigInteger), data=bindparam("p_data", type_=JSONB))
     .on_conflict_do_nothing()
-    .execution_options(dml_strategy="raw")  # the parameters are the statement's, not the columns of an object
+    .execution_options(dml_strategy="raw")  # parameters of the statement, not column values for a bulk insert
 )
 
 
 async def emit(connection: AsyncSession | AsyncConnection, event: WebhookEvent) -> None:
-    """Have endpoints told of an event, in the transaction of what has happened."""
+    """Insert an event for all subscribed endpoints, in the current transaction."""
     values = {
         "p_event_id": event.id,
         "p_event_type": event.type,
