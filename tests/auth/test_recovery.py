@@ -51,7 +51,7 @@ def newcomer(make_user: Callable[[str], User], mailbox: Mailbox, sql: Sql) -> Ca
 
     def make(username: str) -> User:
         user = make_user(username)
-        mailbox.settle()
+        mailbox.wait_until_sent()
         mailbox.clear()
         sql.do("DELETE FROM one_time_tokens; DELETE FROM login_throttles")
         return user
@@ -245,7 +245,7 @@ def test_a_reset_voids_the_other_links_also_one_used_at_the_same_moment(
 ) -> None:
     for _ in range(2):
         forgot(auth_client)
-        mailbox.settle()
+        mailbox.wait_until_sent()
     resend(auth_client)
     first, second, verification = (token_of(mail) for mail in mailbox.mails())
     with ThreadPoolExecutor(2) as pool:
@@ -317,7 +317,7 @@ def test_letters_that_are_the_same_to_postgresql_do_not_multiply_mail(
 def test_an_hour_later_mail_comes_again(auth_client: TestClient, mailbox: Mailbox, sql: Sql, ada: User) -> None:
     for _ in range(MAX_EMAILS_PER_RECIPIENT + 1):
         forgot(auth_client)
-    mailbox.settle()
+    mailbox.wait_until_sent()
     ends = sql.rows(
         "SELECT extract(epoch FROM window_ends_at - now()) AS left FROM login_throttles WHERE key ^@ 'mail'"
     )
@@ -343,7 +343,7 @@ def test_throttles_and_logs_hold_neither_addresses_nor_tokens(
     caplog.set_level(logging.DEBUG)
     token = reset_token(auth_client, mailbox)
     reset(auth_client, token)
-    mailbox.settle()
+    mailbox.wait_until_sent()
     assert "email sent" in caplog.text
     for text in (caplog.text, str(sql.rows("SELECT * FROM login_throttles")), str(sql.rows("SELECT * FROM audit_log"))):
         assert ADDRESS not in text

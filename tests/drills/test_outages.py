@@ -37,7 +37,7 @@ STORED = "SELECT content, status FROM chat_messages WHERE role = 'assistant' AND
 @pytest.fixture
 def replica_with_short_timeout(settings: Settings, own_home: Path, provider: Provider) -> Iterator[Replica]:
     """A chat service with the Redis timeout of production."""
-    replica = Replica(settings.model_copy(update={"REDIS_TIMEOUT": BUDGET}), own_home, "chat-impatient")
+    replica = Replica(settings.model_copy(update={"REDIS_TIMEOUT": BUDGET}), own_home, "chat-short-timeout")
     replica.start()
     yield replica
     replica.stop()

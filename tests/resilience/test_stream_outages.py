@@ -84,7 +84,7 @@ def test_redis_outage_does_not_stop_streams_and_storage(
             started = time.monotonic()
             assert longest_gap(reader, 40) < 1
             assert time.monotonic() - started < 5
-            stored = replicas[0].wait_until_settled(session)
+            stored = replicas[0].wait_for_answer(session)
     assert stored["content"] == LONG
     assert events[0].name == "message.created"
     # A new turn works without Redis, too.
@@ -162,4 +162,4 @@ def test_revocation_ends_streams_without_redis(
     database.do("UPDATE users SET is_active = true")
     database.close()
     assert events[-1].name not in TERMINAL
-    assert replicas[0].wait_until_settled(session)["status"] == "complete"
+    assert replicas[0].wait_for_answer(session)["status"] == "complete"
