@@ -7,7 +7,6 @@ import json
 import os
 import re
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from sqlalchemy import create_engine
 
 from app.database.models import LlmCall
 from app.database.repositories.usage import rollup_tables
-from benchmarks.stack import running_stack
+from benchmarks.stack import running_stack, temporary_home
 from local.paths import log_file
 from local.postgres import Postgres
 from local.stack import Stack
@@ -105,8 +104,7 @@ def analytics() -> str:
 @contextmanager
 def _postgres_with_auto_explain() -> Iterator[tuple[str, Any, Path]]:
     """Start a PostgreSQL server with `auto_explain`; yield its URL, a superuser connection and its log file."""
-    with tempfile.TemporaryDirectory(prefix="chat-bench-", ignore_cleanup_errors=True) as directory:
-        home = Path(directory)
+    with temporary_home() as home:
         server = Postgres(home, options={"shared_preload_libraries": "auto_explain", "max_wal_size": "4GB"})
         server.start()
         try:

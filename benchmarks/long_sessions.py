@@ -1,13 +1,11 @@
 """Benchmark of turns in short and long sessions, whose costs should be equal."""
 
 import statistics
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -15,6 +13,7 @@ import psycopg2
 
 from benchmarks.comparison import running_comparison
 from benchmarks.load import CPU_TICK, Target, measure_turns
+from benchmarks.stack import temporary_home
 from local.postgres import Postgres
 
 LENGTHS = (20, 500)
@@ -79,8 +78,8 @@ def long_sessions(*, rounds: int = 4, turns: int = 50) -> str:
 @contextmanager
 def _postgres_with_statement_counts() -> Iterator[tuple[str, Any]]:
     """Start a PostgreSQL server with `pg_stat_statements`; yield its URL and a superuser connection."""
-    with tempfile.TemporaryDirectory(prefix="chat-bench-", ignore_cleanup_errors=True) as directory:
-        server = Postgres(Path(directory), options={"shared_preload_libraries": "pg_stat_statements"})
+    with temporary_home() as home:
+        server = Postgres(home, options={"shared_preload_libraries": "pg_stat_statements"})
         server.start()
         try:
             url = urlsplit(server.url())

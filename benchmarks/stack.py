@@ -11,6 +11,7 @@ from app.config import Settings
 from local.paths import PROJECT, private_directory
 from local.ports import PortError, Ports
 from local.stack import Stack
+from local.watchdog import Watchdog
 from tests.support.provider import running_provider
 
 # Requests are counted as in production, and none is refused.
@@ -22,11 +23,19 @@ _UNLIMITED = {
 
 
 @contextmanager
+def temporary_home() -> Iterator[Path]:
+    """Create a temporary state directory. Its processes end with this process, even if that is killed."""
+    with tempfile.TemporaryDirectory(prefix="chat-bench-", ignore_cleanup_errors=True) as directory:
+        home = Path(directory)
+        with Watchdog(home):
+            yield home
+
+
+@contextmanager
 def running_stack(settings: Mapping[str, str] | None = None) -> Iterator[Stack]:
     """Start Nginx, the services, PostgreSQL and Redis with these settings and a scriptable provider."""
     inherited = {name: value for name, value in os.environ.items() if name not in Settings.model_fields}
-    with tempfile.TemporaryDirectory(prefix="chat-bench-", ignore_cleanup_errors=True) as directory:
-        home = Path(directory)
+    with temporary_home() as home:
         (home / "packages").symlink_to(private_directory(PROJECT / ".local" / "packages"))
         with running_provider() as provider:
             model = {

@@ -1,19 +1,19 @@
 import os
 
-# The entry modules read their settings when they are imported. These open nothing; tests make their own.
+# The entry modules read their settings at import. These settings open no connections; fixtures create their own.
 from app.config import Settings
 from app.database import connection
 
 for name in Settings.model_fields:
     os.environ.pop(name, None)
 os.environ["DATABASE_URL"] = "postgresql://nobody@localhost/nothing"
-os.environ["SECRET_KEY"] = "a key of the test run, of no use elsewhere"
+os.environ["SECRET_KEY"] = "a secret key for tests of 32 bytes or more"
 os.environ["OPENAI_BASE_URL"] = "http://127.0.0.1:9/v1"
 
 # Before other modules import it. A busy machine must not look like an outage of PostgreSQL.
 connection.REQUEST_TIMEOUT = 10.0
 
-import pytest  # noqa: E402 - the environment goes first
+import pytest  # noqa: E402 - after the settings above
 
 pytest_plugins = [
     "tests.fixtures.servers",

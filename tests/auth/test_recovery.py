@@ -51,7 +51,7 @@ def newcomer(make_user: Callable[[str], User], mailbox: Mailbox, sql: Sql) -> Ca
 
     def make(username: str) -> User:
         user = make_user(username)
-        mailbox.settle()
+        mailbox.wait_until_sent()
         mailbox.clear()
         sql.do("DELETE FROM one_time_tokens; DELETE FROM login_throttles")
         return user
@@ -243,7 +243,7 @@ def test_reset_invalidates_other_links_even_if_used_concurrently(
 ) -> None:
     for _ in range(2):
         forgot(auth_client)
-        mailbox.settle()
+        mailbox.wait_until_sent()
     resend(auth_client)
     first, second, verification = (token_of(mail) for mail in mailbox.mails())
     with ThreadPoolExecutor(2) as pool:
@@ -315,7 +315,7 @@ def test_spellings_of_an_address_share_its_email_limit(
 def test_email_limit_ends_with_its_window(auth_client: TestClient, mailbox: Mailbox, sql: Sql, ada: User) -> None:
     for _ in range(MAX_EMAILS_PER_RECIPIENT + 1):
         forgot(auth_client)
-    mailbox.settle()
+    mailbox.wait_until_sent()
     ends = sql.rows(
         "SELECT extract(epoch FROM window_ends_at - now()) AS left FROM login_throttles WHERE key ^@ 'mail'"
     )
@@ -341,7 +341,7 @@ def test_counters_and_logs_contain_neither_addresses_nor_tokens(
     caplog.set_level(logging.DEBUG)
     token = reset_token(auth_client, mailbox)
     reset(auth_client, token)
-    mailbox.settle()
+    mailbox.wait_until_sent()
     assert "email sent" in caplog.text
     for text in (caplog.text, str(sql.rows("SELECT * FROM login_throttles")), str(sql.rows("SELECT * FROM audit_log"))):
         assert ADDRESS not in text

@@ -1,4 +1,4 @@
-"""Many clients at once, each of which holds what it gets against what it was promised."""
+"""Concurrent clients that check every event they receive against the guarantees of the API."""
 
 import asyncio
 import hashlib
@@ -18,7 +18,7 @@ from tests.fixtures.streaming import TERMINAL, Event
 
 @dataclass
 class Reading:
-    """What a client has of one answer, over all its connections."""
+    """State of one answer at a client, across reconnections."""
 
     session: str
     message: str = ""
@@ -28,14 +28,14 @@ class Reading:
     snapshots: int = 0
     cuts: int = 0
     broken_at: float = 0.0
-    """When the connection was lost first, by the wall clock."""
+    """Wall-clock time of the first connection loss."""
     gaps: list[tuple[float, float]] = field(default_factory=list)
-    """When pieces came, by the monotonic clock, and how long after what came before."""
+    """Monotonic time of each event, and the seconds since the previous one."""
 
     def take(self, event: Event) -> None:
-        """Add an event. Each says where it belongs: nothing may be missing before it, and nothing come twice."""
+        """Add an event and check by its position that nothing is missing or repeated."""
         assert self.end is None, "an event after the terminal one"
-        assert self.position is None or event.id > self.position, "an event came twice"
+        assert self.position is None or event.id > self.position, "repeated event"
         self.position = event.id
         match event.name:
             case "message.created":
@@ -43,10 +43,12 @@ class Reading:
                 self.message = event.data["message_id"]
             case "message.delta":
                 self.text += event.data["text"]
-                assert len(self.text) == event.id, "text is missing, or came twice"
+                assert len(self.text) == event.id, "missing or repeated text"
             case "message.snapshot":
                 self.snapshots += 1
-                assert event.data["message"]["content"].startswith(self.text), "what was seen is not what is stored"
+                assert event.data["message"]["content"].startswith(self.text), (
+                    "the received text is no prefix of the stored"
+                )
                 self.text = event.data["message"]["content"]
             case _:
                 assert event.name in TERMINAL
@@ -60,8 +62,8 @@ class Reading:
         return str(self.end.data["message"]["status"])
 
 
-class Refused(Exception):  # noqa: N818 - an answer like another
-    """The service answered with a problem."""
+class Refused(Exception):  # noqa: N818 - an expected response
+    """The service responded with a problem document."""
 
     def __init__(self, status: int, problem: dict[str, Any]) -> None:
         super().__init__(status, problem)
@@ -70,7 +72,7 @@ class Refused(Exception):  # noqa: N818 - an answer like another
 
 
 class Client:
-    """One user, in front of any replica."""
+    """Client of one user, for any replica."""
 
     def __init__(self, http: aiohttp.ClientSession, user: User) -> None:
         self._http = http
@@ -79,16 +81,16 @@ class Client:
     @classmethod
     @asynccontextmanager
     async def of(cls, *users: User) -> AsyncIterator[list[Self]]:
-        """Make a client of each of the users."""
+        """Create a client for each user."""
         timeout = aiohttp.ClientTimeout(total=90)
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as http:
             yield [cls(http, user) for user in users]
 
     async def request(self, url: str, method: str, path: str, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - passed on
-        """Make a request that is answered with a document.
+        """Send a request and return the JSON document of the response.
 
         Raises:
-            Refused: with a problem.
+            Refused: the response is a problem document.
 
         """
         headers = self.user.headers | arguments.pop("headers", {})
@@ -99,7 +101,7 @@ class Client:
             return document
 
     async def status(self, url: str, path: str, body: dict[str, Any], headers: dict[str, str]) -> int:
-        """Post something, wait for the end of the answer, and give its status."""
+        """Send a POST request, read the whole response, and return its status."""
         headers |= self.user.headers
         async with self._http.post(f"{url}{CHAT}{path}", json=body, headers=headers) as response:
             await response.read()
@@ -111,7 +113,7 @@ class Client:
     async def ask(
         self, url: str, session: str, message: str = "Hi", *, key: str | None = None, until: int | None = None
     ) -> Reading:
-        """Ask, and read the answer to its end, or `until` that many characters have come."""
+        """Ask a question and read the stream to its end, or until `until` characters were received."""
         reading = Reading(session)
         headers = {} if key is None else {"Idempotency-Key": key}
         path = f"/sessions/{session}/messages/stream"
@@ -119,7 +121,7 @@ class Client:
         return reading
 
     async def resume(self, url: str, reading: Reading, *, until: int | None = None) -> None:
-        """Go on reading."""
+        """Resume the stream at the last position."""
         headers = {} if reading.position is None else {"Last-Event-ID": str(reading.position)}
         path = f"/sessions/{reading.session}/messages/{reading.message}/events"
         await self._read(reading, until, "GET", f"{url}{CHAT}{path}", headers)
@@ -139,7 +141,7 @@ class Client:
         headers: dict[str, str],
         **arguments: Any,  # noqa: ANN401 - passed on
     ) -> None:
-        """Read events until the end, or the cut, or the connection's loss."""
+        """Read events until the terminal event, `until` characters, or a lost connection."""
         try:
             async with self._http.request(method, url, headers=self.user.headers | headers, **arguments) as response:
                 if not response.ok:
@@ -164,7 +166,7 @@ async def _events(content: aiohttp.StreamReader) -> AsyncIterator[Event]:
     fields: dict[str, str] = {}
     while line := (await content.readline()).decode():
         if not line.endswith("\n"):
-            return  # cut in the middle of it
+            return  # incomplete line of a lost connection
         name, _, value = line.rstrip("\r\n").partition(": ")
         if name and value:
             fields[name] = value
@@ -173,8 +175,8 @@ async def _events(content: aiohttp.StreamReader) -> AsyncIterator[Event]:
             fields = {}
 
 
-async def follow_to_the_end(client: Client, url: Callable[[], str], reading: Reading) -> None:
-    """Come back until there is a terminal event."""
+async def resume_to_the_end(client: Client, url: Callable[[], str], reading: Reading) -> None:
+    """Resume the stream until the terminal event was received."""
     async with asyncio.timeout(60):
         while reading.end is None:
             try:

@@ -1,4 +1,4 @@
-"""Servers of the drills' own, which they may break, and a report of the figures."""
+"""Dedicated servers for fault tests under load, and a report of measurements."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from tests.fixtures.services import User
 from tests.support.provider import Provider
 
 FULL_SIZE = os.environ.get("DRILLS") == "full"
-"""`make drills`: as often and as long as production would see it. Otherwise as much as fits into `make test`."""
+"""Whether to run at full size (`make drills`). Otherwise the tests are short enough for `make test`."""
 
 _report: list[str] = []
 
@@ -30,11 +30,11 @@ Report = Callable[..., None]
 
 @pytest.fixture
 def report(request: pytest.FixtureRequest) -> Report:
-    """Takes a drill's figures for the end of the run."""
+    """Function that adds measurements to the summary of the test run."""
 
     def add(**figures: object) -> None:
         name = request.node.name.removeprefix("test_").replace("_", " ")
-        _report.append(f"{name}: {', '.join(f'{what} {figure}' for what, figure in figures.items())}")
+        _report.append(f"{name}: {', '.join(f'{label} {figure}' for label, figure in figures.items())}")
 
     return add
 
@@ -75,7 +75,7 @@ def settings(settings: Settings, postgres: Postgres, redis_server: RedisServer) 
         update={
             "DATABASE_URL": postgres.url(),
             "REDIS_URL": redis_server.url,
-            # Only where Redis itself is the drill may a busy machine look like an outage.
+            # A busy machine must not look like an outage. Tests of Redis outages have their own replica.
             "REDIS_TIMEOUT": 3.0,
             "LLM_ATTEMPT_TIMEOUT": 10.0,
             "LLM_TURN_TIMEOUT": 20.0,
@@ -85,7 +85,7 @@ def settings(settings: Settings, postgres: Postgres, redis_server: RedisServer) 
 
 @pytest.fixture
 def sql(settings: Settings) -> Iterator[Sql]:
-    """The drills' database. What other drills left stays, and is theirs."""
+    """Connection to the database of the drills, which is not cleaned between tests."""
     connection = Sql(settings.DATABASE_URL)
     yield connection
     connection.close()
@@ -93,7 +93,7 @@ def sql(settings: Settings) -> Iterator[Sql]:
 
 @pytest.fixture
 def redis() -> None:
-    """What other drills left in Redis stays, too: they may be streaming it."""
+    """Overrides the fixture that empties Redis: it is not emptied between drills."""
 
 
 @pytest.fixture(scope="package")
@@ -104,7 +104,7 @@ def auth_service(settings: Settings, cheap_passwords: None) -> Iterator[TestClie
 
 @pytest.fixture
 def people(make_user: Callable[[str], User]) -> Callable[[int], list[User]]:
-    """Makes so many users."""
+    """Function that creates the given number of users."""
     drill = uuid4().hex[:8]
     return lambda count: [make_user(f"{drill}-{number}") for number in range(count)]
 
@@ -120,7 +120,7 @@ def running_replicas(settings: Settings, own_home: Path) -> Iterator[list[Replic
 
 @pytest.fixture
 def replicas(running_replicas: list[Replica], provider: Provider) -> list[Replica]:
-    """Two chat services with short leases, both running."""
+    """Two running chat services with short leases."""
     for replica in running_replicas:
         if not replica.is_running():
             replica.start()

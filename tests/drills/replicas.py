@@ -1,4 +1,4 @@
-"""Chat services that are killed and are back in a moment: forked from a process that has imported everything."""
+"""Chat service processes that restart quickly, forked from a process with all modules imported."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ _FORKS.set_forkserver_preload([__name__])
 
 @dataclass(frozen=True)
 class Lease:
-    """What the service's own lease is replaced by, so that a drill need not wait half a minute for its end."""
+    """Shorter lease times of turns, so that a test does not wait 30 s for a lease to expire."""
 
     seconds: float = 4
     renew_before: float = 3
@@ -47,7 +47,7 @@ def _serve(settings: Settings, port: int, lease: Lease | None, log: Path, tasks:
     if lease is not None:
         runner.LEASE = timedelta(seconds=lease.seconds)
         runner._RENEW_THRESHOLD = timedelta(seconds=lease.renew_before)
-    # As `uvicorn app.main:app` with the options of the local stack.
+    # The same options as for `uvicorn app.main:app` in the local stack.
     config = uvicorn.Config(
         main.create(settings),
         host="127.0.0.1",
@@ -70,7 +70,7 @@ def _serve(settings: Settings, port: int, lease: Lease | None, log: Path, tasks:
 
 
 class Replica:
-    """One chat service. It keeps its port when it is started again."""
+    """A chat service process. It keeps its port when it is restarted."""
 
     def __init__(self, settings: Settings, home: Path, name: str, lease: Lease | None = None) -> None:
         port = free_port()
@@ -89,10 +89,10 @@ class Replica:
         return psutil.Process(self._process.pid)
 
     def start(self) -> None:
-        """Start the service, and wait until it is ready."""
+        """Start the service and wait until it is ready."""
         self._process = _FORKS.Process(target=_serve, args=self._arguments, daemon=True)
         self._process.start()
-        # Ends with the run, however that ends.
+        # Recorded, so that the watchdog ends it if the test run is killed.
         record_process(self._home, self._name, ProcessRecord.of(self.process.pid, signal.SIGTERM))
         Provider.wait_until(lambda: not self.is_running() or responds_ok(self._port, "/readyz"))
         assert self.is_running(), self._log.read_text()[-2000:]
@@ -101,21 +101,21 @@ class Replica:
         return self._process is not None and self._process.is_alive()
 
     def kill(self) -> None:
-        """End the process as a power cut would."""
+        """Send SIGKILL."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
         self._end(signal.SIGTERM)
 
     def tasks(self) -> int:
-        """How many tasks its loop has."""
+        """Return the number of tasks in the event loop of the service."""
         self._tasks.unlink(missing_ok=True)
         self.process.send_signal(signal.SIGUSR1)
         Provider.wait_until(lambda: self._tasks.exists() and self._tasks.read_text().endswith("\n"))
         return int(self._tasks.read_text())
 
     def errors(self) -> list[str]:
-        """What its log says of faults of its own."""
+        """Return the lines of the log with errors."""
         return [line for line in self._log.read_text().splitlines() if '"ERROR"' in line or "Traceback" in line]
 
     def _end(self, number: signal.Signals) -> None:

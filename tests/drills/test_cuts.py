@@ -1,4 +1,4 @@
-"""Connections that are cut, and clients that vanish."""
+"""Interrupted connections and clients that disconnect."""
 
 import asyncio
 import random
@@ -13,11 +13,11 @@ from tests.support.provider import Provider, answers
 
 TEXT = " ".join(f"word{number}" for number in range(60)) + " 🌍 Grüße"
 STORED = "SELECT content, status FROM chat_messages WHERE role = 'assistant' AND uuid = %s"
-UNDER_WAY = "SELECT count(*) FROM chat_messages WHERE status = 'pending'"
+PENDING = "SELECT count(*) FROM chat_messages WHERE status = 'pending'"
 CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'chat-service'"
 
 
-async def test_cut_200_times_and_resumed_elsewhere_nothing_is_missed_and_nothing_comes_twice(
+async def test_streams_interrupted_200_times_and_resumed_on_other_replicas_are_complete(
     replicas: list[Replica], people: Callable[[int], list[User]], provider: Provider, sql: Sql, report: Report
 ) -> None:
     provider.always(answers(TEXT, every=0.02))
@@ -34,7 +34,7 @@ async def test_cut_200_times_and_resumed_elsewhere_nothing_is_missed_and_nothing
 
     readings: list[Reading] = []
     async with Client.of(*people(5)) as clients:
-        # On a slow machine the last piece may be a long one, with no place for a second cut before the end.
+        # On a slow machine, the last event may be too long for a second interruption before the end.
         while sum(reading.cuts for reading in readings) < 200:
             readings += await asyncio.gather(*(read(client) for client in clients * 5))
     for reading in readings:
@@ -45,22 +45,22 @@ async def test_cut_200_times_and_resumed_elsewhere_nothing_is_missed_and_nothing
     report(turns=len(readings), cuts=sum(reading.cuts for reading in readings), missing=0, twice=0)
 
 
-async def test_100_clients_vanish_and_100_answers_are_stored_and_nothing_stays_open(
+async def test_100_disconnected_clients_leave_100_stored_answers_and_no_resources(
     replicas: list[Replica], people: Callable[[int], list[User]], provider: Provider, sql: Sql, report: Report
 ) -> None:
     provider.always(answers(TEXT, every=0.02))
     service = replicas[0]
     process = service.process
 
-    async def vanish(client: Client) -> str:
+    async def disconnect(client: Client) -> str:
         reading = await client.ask(service.url, await client.open(service.url), until=20)
         assert reading.cuts == 1
         return reading.message
 
-    async def round_of(clients: list[Client]) -> dict[str, float]:
-        """Have 100 clients vanish; give what the process holds when all is over."""
-        messages = await asyncio.gather(*(vanish(client) for client in clients * 20))
-        await asyncio.to_thread(Provider.wait_until, lambda: sql.value(UNDER_WAY) == 0)
+    async def disconnect_all(clients: list[Client]) -> dict[str, float]:
+        """Let 100 clients disconnect; return the resources that the process holds after all turns have ended."""
+        messages = await asyncio.gather(*(disconnect(client) for client in clients * 20))
+        await asyncio.to_thread(Provider.wait_until, lambda: sql.value(PENDING) == 0)
         for message in messages:
             assert sql.rows(STORED, [message]) == [{"content": TEXT, "status": "complete"}]
         await asyncio.sleep(1)
@@ -73,8 +73,8 @@ async def test_100_clients_vanish_and_100_answers_are_stored_and_nothing_stays_o
         }
 
     async with Client.of(*people(5)) as clients:
-        before = await round_of(clients)  # pools and caches fill once
-        after = await round_of(clients)
+        before = await disconnect_all(clients)  # fills pools and caches
+        after = await disconnect_all(clients)
     assert after["in_transaction"] == 0
     assert after["connections"] <= before["connections"]
     assert after["descriptors"] <= before["descriptors"] + 3

@@ -1,4 +1,4 @@
-"""Chat services that are killed with SIGKILL under load, at any moment."""
+"""Chat services killed with SIGKILL under load, at random times."""
 
 import asyncio
 import random
@@ -8,7 +8,7 @@ from uuid import uuid4
 import aiohttp
 import pytest
 
-from tests.drills.clients import Client, Reading, Refused, follow_to_the_end
+from tests.drills.clients import Client, Reading, Refused, resume_to_the_end
 from tests.drills.conftest import FULL_SIZE, Report
 from tests.drills.replicas import Lease, Replica
 from tests.fixtures.database import Sql
@@ -17,45 +17,45 @@ from tests.support.provider import Provider, answers
 
 KILLS = 30 if FULL_SIZE else 5
 STREAMS = 8
-SETTLED_WITHIN = Lease().seconds + 5
+MAX_RECOVERY_SECONDS = Lease().seconds + 5
 TEXT = " ".join(f"word{number}" for number in range(80))
 STORED = """
 SELECT answer.content, answer.status, question.content AS question,
-       extract(epoch FROM answer.updated_at)::float AS settled_at
+       extract(epoch FROM answer.updated_at)::float AS completed_at
 FROM chat_messages AS answer JOIN chat_messages AS question ON answer.parent_id = question.id WHERE answer.uuid = %s
 """
-COPIES = "SELECT count(*) FROM chat_messages WHERE role = 'user' AND content = %s"
+QUESTION_COUNT = "SELECT count(*) FROM chat_messages WHERE role = 'user' AND content = %s"
 
 
-class Crowd:
-    """People who ask all the time, and come back to each answer until it has ended."""
+class ContinuousClients:
+    """Clients that ask continuously, and resume each stream until its end."""
 
     def __init__(self, replicas: list[Replica], chance: random.Random) -> None:
         self.stopping = False
         self.asked: list[tuple[Client, str, Reading]] = []
-        self.asked_again = 0
+        self.repeated = 0
         self._replicas = replicas
         self._chance = chance
-        self._followed: list[asyncio.Task[None]] = []
+        self._resuming: list[asyncio.Task[None]] = []
 
     async def chat(self, client: Client) -> None:
-        """Keep one answer coming. One that is cut is followed elsewhere while the next is asked for."""
+        """Ask one question after the other. Interrupted streams are resumed in the background."""
         while not self.stopping:
             question = f"question {uuid4()}"
             reading = await self._ask(client, question)
             self.asked.append((client, question, reading))
-            self._followed.append(asyncio.create_task(follow_to_the_end(client, self.url, reading)))
+            self._resuming.append(asyncio.create_task(resume_to_the_end(client, self.url, reading)))
             if reading.end is not None:
-                await self._followed.pop()
+                await self._resuming.pop()
 
-    async def see_everything_end(self) -> None:
-        await asyncio.gather(*self._followed)
+    async def wait_for_all(self) -> None:
+        await asyncio.gather(*self._resuming)
 
     def url(self) -> str:
         return self._chance.choice(self._replicas).url
 
     async def _ask(self, client: Client, question: str) -> Reading:
-        """Ask, under a key, until it is known that the question has been heard."""
+        """Repeat a question with an idempotency key until the message id of its answer is known."""
         key, session, broken_at = str(uuid4()), "", 0.0
         while True:
             try:
@@ -71,52 +71,52 @@ class Crowd:
                 if reading.message:
                     return reading
                 broken_at = reading.broken_at
-            self.asked_again += 1
+            self.repeated += 1
             await asyncio.sleep(0.1)
 
 
 @pytest.mark.usefixtures("worker")
-async def test_killed_at_any_moment_nothing_acknowledged_is_lost_and_no_turn_hangs(
+async def test_random_kills_lose_no_acknowledged_message_and_leave_no_pending_turn(
     replicas: list[Replica], people: Callable[[int], list[User]], provider: Provider, sql: Sql, report: Report
 ) -> None:
     provider.always(answers(TEXT, every=0.02))
     chance = random.Random(5)  # noqa: S311 - not a secret
-    crowd = Crowd(replicas, chance)
+    load = ContinuousClients(replicas, chance)
     async with Client.of(*people(STREAMS)) as clients:
-        chats = [asyncio.create_task(crowd.chat(client)) for client in clients]
+        chats = [asyncio.create_task(load.chat(client)) for client in clients]
         for _ in range(KILLS):
             await asyncio.sleep(chance.uniform(0.3, 1.3))
             victim = chance.choice(replicas)
             await asyncio.to_thread(victim.kill)
             await asyncio.to_thread(victim.start)
-        crowd.stopping = True
+        load.stopping = True
         await asyncio.gather(*chats)
-        await crowd.see_everything_end()
+        await load.wait_for_all()
         delays = []
-        for _, question, reading in crowd.asked:
+        for _, question, reading in load.asked:
             (stored,) = sql.rows(STORED, [reading.message])
             assert (stored["question"], stored["content"], stored["status"]) == (question, reading.text, reading.status)
-            assert sql.value(COPIES, [question]) == 1
+            assert sql.value(QUESTION_COUNT, [question]) == 1
             if reading.status == "interrupted":
                 assert TEXT.startswith(reading.text)
-                delays.append(stored["settled_at"] - reading.broken_at)
+                delays.append(stored["completed_at"] - reading.broken_at)
             else:
                 assert (reading.status, reading.text) == ("complete", TEXT)
-        interrupted = [(client, reading) for client, _, reading in crowd.asked if reading.status == "interrupted"]
-        # And their sessions go on.
+        interrupted = [(client, reading) for client, _, reading in load.asked if reading.status == "interrupted"]
+        # Interrupted sessions accept new questions.
         provider.always(answers("Hello."))
         for client, reading in interrupted[:KILLS]:
             assert (await client.ask(replicas[0].url, reading.session)).status == "complete"
-    assert len(interrupted) >= KILLS, "the kills met nobody"
+    assert len(interrupted) >= KILLS, "no kill interrupted a turn"
     assert any(reading.text for _, reading in interrupted)
-    assert max(delays) < SETTLED_WITHIN
-    assert len(provider.calls) <= len(crowd.asked) + KILLS
+    assert max(delays) < MAX_RECOVERY_SECONDS
+    assert len(provider.calls) <= len(load.asked) + KILLS
     report(
         kills=KILLS,
-        questions=len(crowd.asked),
+        questions=len(load.asked),
         interrupted=len(interrupted),
-        asked_again=crowd.asked_again,
+        repeated=load.repeated,
         lost=0,
         hanging=0,
-        slowest_settled_after=f"{max(delays):.1f} s (lease {Lease().seconds} s)",
+        slowest_recovery=f"{max(delays):.1f} s (lease {Lease().seconds} s)",
     )

@@ -1,4 +1,4 @@
-"""Many at once who must not get in each other's way: keys, sessions, cancellation, and other people's text."""
+"""Concurrent requests: idempotency keys, sessions, cancellation, and isolation between users."""
 
 import asyncio
 import random
@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from local.redis import Redis as RedisServer
-from tests.drills.clients import Client, Reading, Refused, follow_to_the_end
+from tests.drills.clients import Client, Reading, Refused, resume_to_the_end
 from tests.drills.conftest import Report
 from tests.drills.replicas import Replica
 from tests.fixtures.services import User
@@ -20,7 +20,7 @@ from tests.support.provider import Call, Provider, Wire, answers, chunk, streams
 @pytest.mark.parametrize(
     "route", ["/direct", "/direct/stream", "/sessions/{}/messages", "/sessions/{}/messages/stream"]
 )
-async def test_of_20_at_once_under_one_key_on_two_replicas_the_model_hears_one(
+async def test_20_concurrent_requests_with_one_idempotency_key_call_the_model_once(
     replicas: list[Replica], people: Callable[[int], list[User]], provider: Provider, route: str
 ) -> None:
     provider.always(answers("Hello.", first_after=1))
@@ -42,7 +42,7 @@ async def test_of_20_at_once_under_one_key_on_two_replicas_the_model_hears_one(
     assert len(provider.calls) == 1
 
 
-async def test_of_20_questions_at_once_in_one_session_on_two_replicas_one_is_answered(
+async def test_20_concurrent_questions_in_one_session_start_one_turn(
     replicas: list[Replica], people: Callable[[int], list[User]], provider: Provider
 ) -> None:
     provider.always(answers("Hello.", first_after=1))
@@ -67,7 +67,7 @@ async def test_of_20_questions_at_once_in_one_session_on_two_replicas_one_is_ans
 
 
 @pytest.mark.parametrize(("redis_is", "seconds"), [("up", 1.0), ("down", 2.5)])
-async def test_20_answers_are_really_stopped_from_the_other_replica(
+async def test_20_turns_are_cancelled_from_the_other_replica(
     replicas: list[Replica],
     redis_server: RedisServer,
     people: Callable[[int], list[User]],
@@ -80,34 +80,34 @@ async def test_20_answers_are_really_stopped_from_the_other_replica(
     asked, other = (replica.url for replica in replicas)
     async with Client.of(*people(20)) as clients:
 
-        async def stop(client: Client) -> float:
-            """Give how long it took from the request to the end of the provider's connection."""
+        async def cancel(client: Client) -> float:
+            """Return the seconds from the cancellation to the end of the provider's connection."""
             question = str(uuid4())
             session = await client.open(asked)
             reading = asyncio.create_task(client.ask(asked, session, question))
             await asyncio.sleep(1)
             message = (await client.messages(other, session))[1]["id"]
-            told = time.monotonic()
-            stopped = await client.cancel(other, Reading(session, message))
-            assert (stopped["status"], stopped["content"]) == ("cancelled", "Once upon a time")
+            cancelled_at = time.monotonic()
+            message_after = await client.cancel(other, Reading(session, message))
+            assert (message_after["status"], message_after["content"]) == ("cancelled", "Once upon a time")
             assert (await reading).text == "Once upon a time"
             assert (await reading).status == "cancelled"
             (call,) = [call for call in provider.calls if call.messages[-1]["content"] == question]
-            assert call.abandoned is not None, "the answer came before the stop"
-            return call.abandoned - told
+            assert call.abandoned is not None, "the answer was complete before the cancellation"
+            return call.abandoned - cancelled_at
 
         if redis_is == "down":
             await asyncio.to_thread(redis_server.stop)
         try:
-            slowest = max(await asyncio.gather(*(stop(client) for client in clients)))
+            slowest = max(await asyncio.gather(*(cancel(client) for client in clients)))
         finally:
             if redis_is == "down":
                 await asyncio.to_thread(redis_server.start)
     assert slowest < seconds
-    report(stopped=20, provider_let_go_after=f"{slowest:.2f} s at most")
+    report(cancelled=20, provider_connection_closed_after=f"{slowest:.2f} s at most")
 
 
-async def test_among_200_streams_nobody_ever_sees_anothers_text(
+async def test_200_concurrent_streams_contain_only_their_own_text(
     replicas: list[Replica], people: Callable[[int], list[User]], provider: Provider, report: Report
 ) -> None:
     async def repeat_the_canary(call: Call, wire: Wire) -> None:
@@ -115,26 +115,26 @@ async def test_among_200_streams_nobody_ever_sees_anothers_text(
 
     provider.always(repeat_the_canary)
     chance = random.Random(6)  # noqa: S311 - not a secret
-    fates: Counter[str] = Counter()
+    actions: Counter[str] = Counter()
 
-    async def one(client: Client) -> None:
+    async def stream(client: Client) -> None:
         canary = f"canary-{uuid4().hex}"
         asked, other = chance.sample([replica.url for replica in replicas], 2)
-        fate = chance.choice(["stays", "vanishes", "cancellation", "follows"])
-        fates[fate] += 1
+        action = chance.choice(["stays", "disconnects", "cancels", "resumes"])
+        actions[action] += 1
         await asyncio.sleep(chance.uniform(0, 3))
         session = await client.open(asked)
-        until = None if fate == "stays" else chance.randint(1, 500)
+        until = None if action == "stays" else chance.randint(1, 500)
         reading = await client.ask(asked, session, canary, until=until)
-        if fate == "cancellation" and reading.end is None:
+        if action == "cancels" and reading.end is None:
             await client.cancel(chance.choice([asked, other]), reading)
-        if fate in {"cancellation", "follows"}:
-            await follow_to_the_end(client, lambda: other, reading)
+        if action in {"cancels", "resumes"}:
+            await resume_to_the_end(client, lambda: other, reading)
         whole = " ".join([canary] * 30)
         assert whole.startswith(reading.text)
         for message in await client.messages(other, session):
             assert whole.startswith(message["content"])
 
     async with Client.of(*people(20)) as clients:
-        await asyncio.gather(*(one(client) for client in clients * 10))
-    report(streams=200, **fates, leaked=0)
+        await asyncio.gather(*(stream(client) for client in clients * 10))
+    report(streams=200, **actions, leaked=0)

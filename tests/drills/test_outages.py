@@ -1,4 +1,4 @@
-"""PostgreSQL or Redis goes away and comes back while answers stream."""
+"""Outages of PostgreSQL and Redis during event streams."""
 
 import asyncio
 import time
@@ -27,17 +27,17 @@ from tests.support.provider import DONE, Call, Provider, Wire, answers, chunk
 
 STREAMS = 20
 BUDGET = 0.3
-"""What a Redis that is away may cost once."""
+"""Seconds that an unavailable Redis may delay a stream once."""
 SCHEDULING = 0.3
-"""What a busy machine may add to any gap."""
+"""Seconds that a busy machine may add to any gap."""
 TEXT = " ".join(f"word{number}" for number in range(100))
 STORED = "SELECT content, status FROM chat_messages WHERE role = 'assistant' AND uuid = %s"
 
 
 @pytest.fixture
-def impatient_replica(settings: Settings, own_home: Path, provider: Provider) -> Iterator[Replica]:
-    """A chat service with the patience for Redis that production has."""
-    replica = Replica(settings.model_copy(update={"REDIS_TIMEOUT": BUDGET}), own_home, "chat-impatient")
+def replica_with_short_timeout(settings: Settings, own_home: Path, provider: Provider) -> Iterator[Replica]:
+    """A chat service with the Redis timeout of production."""
+    replica = Replica(settings.model_copy(update={"REDIS_TIMEOUT": BUDGET}), own_home, "chat-short-timeout")
     replica.start()
     yield replica
     replica.stop()
@@ -45,8 +45,8 @@ def impatient_replica(settings: Settings, own_home: Path, provider: Provider) ->
 
 
 @pytest.mark.parametrize("fault", ["killed", "frozen", "emptied"])
-async def test_redis_fails_in_mid_stream_and_nobody_waits_for_it(
-    impatient_replica: Replica,
+async def test_redis_outage_during_streams_does_not_delay_them(
+    replica_with_short_timeout: Replica,
     redis_server: RedisServer,
     own_home: Path,
     people: Callable[[int], list[User]],
@@ -56,7 +56,7 @@ async def test_redis_fails_in_mid_stream_and_nobody_waits_for_it(
     fault: str,
 ) -> None:
     provider.always(answers(TEXT, every=0.04))
-    url = impatient_replica.url
+    url = replica_with_short_timeout.url
     async with Client.of(*people(STREAMS)) as clients:
         sessions = [await client.open(url) for client in clients]
         asked = [
@@ -84,7 +84,7 @@ async def test_redis_fails_in_mid_stream_and_nobody_waits_for_it(
     for reading in readings:
         assert (reading.status, reading.text) == ("complete", TEXT)
         assert sql.rows(STORED, [reading.message]) == [{"content": TEXT, "status": "complete"}]
-    # Redis has all of them again: what was said before it came back, too.
+    # All streams are in Redis again, including text from before and during the outage.
     with redis.Redis.from_url(redis_server.url) as client:
         assert client.exists(*(stream_key(UUID(reading.message)) for reading in readings)) == STREAMS
     before = [gap for reading in readings for at, gap in reading.gaps[2:] if at < failed_at]
@@ -109,22 +109,22 @@ def two_replicas(settings: Settings, own_home: Path, provider: Provider, lease: 
     assert [replica.errors() for replica in replicas] == [[], []]
 
 
-async def be_impatient(client: Client, url: str, session: str, back: asyncio.Event) -> Counter[str]:
-    """Look for the answer, and ask again, until some time after PostgreSQL is back. Give what was said."""
-    said: Counter[str] = Counter()
+async def poll_and_ask(client: Client, url: str, session: str, back: asyncio.Event) -> Counter[str]:
+    """Poll the answer and ask again until `back` is set; count statuses and error codes."""
+    outcomes: Counter[str] = Counter()
     while not back.is_set():
         try:
-            said[(await client.messages(url, session))[1]["status"]] += 1
+            outcomes[(await client.messages(url, session))[1]["status"]] += 1
             await client.request(url, "POST", f"/sessions/{session}/messages", json={"message": "Well?"})
-            said["answered"] += 1
+            outcomes["answered"] += 1
         except Refused as refused:
-            said[refused.problem["code"]] += 1
+            outcomes[refused.problem["code"]] += 1
         await asyncio.sleep(0.03)
-    return said
+    return outcomes
 
 
 @pytest.mark.parametrize("seconds", [10, 40] if FULL_SIZE else [6])
-async def test_postgresql_is_stopped_in_mid_stream_and_no_live_turn_is_taken_for_dead(
+async def test_postgresql_outage_during_streams_interrupts_no_running_turn(
     two_replicas: list[Replica],
     worker: WorkerProcess,
     postgres: Postgres,
@@ -135,7 +135,7 @@ async def test_postgresql_is_stopped_in_mid_stream_and_no_live_turn_is_taken_for
 ) -> None:
     release = asyncio.Event()
 
-    async def speak_until_released(call: Call, wire: Wire) -> None:
+    async def stream_until_released(call: Call, wire: Wire) -> None:
         await wire.head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
         while not release.is_set():
             await wire.chunk(chunk("word "))
@@ -143,28 +143,28 @@ async def test_postgresql_is_stopped_in_mid_stream_and_no_live_turn_is_taken_for
         for last in (chunk("end."), chunk(finish_reason="stop"), DONE, b""):
             await wire.chunk(last)
 
-    provider.always(speak_until_released)
+    provider.always(stream_until_released)
     asked, other = (replica.url for replica in two_replicas)
     back = asyncio.Event()
     async with Client.of(*people(STREAMS)) as clients:
         sessions = [await client.open(asked) for client in clients]
-        couples = list(zip(clients, sessions, strict=True))
-        answered = [asyncio.create_task(client.ask(asked, session)) for client, session in couples]
+        pairs = list(zip(clients, sessions, strict=True))
+        answered = [asyncio.create_task(client.ask(asked, session)) for client, session in pairs]
         await asyncio.sleep(2)
         await asyncio.to_thread(postgres.stop)
         await asyncio.sleep(seconds - 1)
-        impatient = [asyncio.create_task(be_impatient(client, other, session, back)) for client, session in couples[:4]]
+        polling = [asyncio.create_task(poll_and_ask(client, other, session, back)) for client, session in pairs[:4]]
         await asyncio.sleep(1)
         await asyncio.to_thread(postgres.start)
         await asyncio.sleep(4)
         back.set()
-        said = sum([await one for one in impatient], Counter[str]())
+        outcomes = sum([await task for task in polling], Counter[str]())
         release.set()
         readings = await asyncio.gather(*answered)
     with closing(Sql(postgres.url())) as sql:
         for reading in readings:
             assert (reading.status, reading.text[-9:]) == ("complete", "word end.")
             assert sql.rows(STORED, [reading.message]) == [{"content": reading.text, "status": "complete"}]
-    assert set(said) == {"pending", "turn_active", "database_unavailable"}
+    assert set(outcomes) == {"pending", "turn_active", "database_unavailable"}
     assert len(provider.calls) == STREAMS
-    report(streams=STREAMS, away=f"{seconds} s", lost=0, taken_for_dead=0, seen_meanwhile=dict(said))
+    report(streams=STREAMS, outage=f"{seconds} s", lost=0, interrupted=0, outcomes_during_outage=dict(outcomes))

@@ -1,4 +1,4 @@
-"""Workers that are killed, frozen and stopped while they deliver webhooks."""
+"""Workers killed, suspended and stopped during webhook deliveries."""
 
 import asyncio
 import random
@@ -28,7 +28,7 @@ EXPIRE = "UPDATE webhook_deliveries SET next_attempt_at = now() WHERE status = '
 
 @pytest.fixture
 def receivers(sql: Sql) -> Iterator[list[Receiver]]:
-    """Two receivers, of whom the workers know."""
+    """Two receivers with a registered endpoint each."""
     with running_receiver() as first, running_receiver() as second:
         for receiver in (first, second):
             receiver.always(replies(204, after=0.02))
@@ -74,7 +74,7 @@ def workers(settings: Settings, own_home: Path) -> Iterator[Workers]:
 
 
 def emit(settings: Settings, count: int) -> list[str]:
-    """Have endpoints told of so many events; give their ids."""
+    """Write events to the outbox and return their ids."""
     events = [WebhookEvent("webhook.test", {}) for _ in range(count)]
 
     async def write() -> None:
@@ -92,7 +92,7 @@ def received(receiver: Receiver) -> Counter[str]:
     return Counter(request.headers["webhook-id"] for request in receiver.requests)
 
 
-def assert_never_two_at_a_time(receiver: Receiver) -> None:
+def assert_no_concurrent_deliveries(receiver: Receiver) -> None:
     for event in received(receiver):
         requests = [request for request in receiver.requests if request.headers["webhook-id"] == event]
         for one, next_one in pairwise(requests):
@@ -108,7 +108,7 @@ def test_two_workers_deliver_each_event_once(
     Provider.wait_until(lambda: sql.value(PENDING) == 0)
     for receiver in receivers:
         assert received(receiver) == Counter(events)
-    # Both had their share.
+    # Both workers delivered some of them.
     for worker in workers.running.values():
         assert any(line.get("job") == "deliver webhooks" and line["count"] for line in worker.log_lines())
 
@@ -116,7 +116,7 @@ def test_two_workers_deliver_each_event_once(
 def test_killed_workers_lose_no_event(
     receivers: list[Receiver], workers: Workers, settings: Settings, sql: Sql, report: Report
 ) -> None:
-    chance = random.Random(7)  # noqa: S311 - a drill that can be repeated
+    chance = random.Random(7)  # noqa: S311 - not a secret
     events: list[str] = []
     workers.start(1, 2)
     for number in range(KILLS):
@@ -127,24 +127,24 @@ def test_killed_workers_lose_no_event(
         workers.kill(*victims)
         if number < KILLS - 1:
             workers.start(*victims)
-    # Nobody lives who could hold a lease.
-    cut = sql.value(f"{PENDING} AND attempts > 0")
-    assert cut > 0
+    # No worker is running, so all leases may be expired.
+    interrupted = sql.value(f"{PENDING} AND attempts > 0")
+    assert interrupted > 0
     sql.do(EXPIRE)
     workers.start(1, 2)
     Provider.wait_until(lambda: sql.value(PENDING) == 0)
-    twice = 0
+    repeated = 0
     for receiver in receivers:
         counts = received(receiver)
         assert set(counts) == set(events)
-        assert_never_two_at_a_time(receiver)
-        twice += sum(count - 1 for count in counts.values())
-    # At most what was under way when they were killed, and was answered all the same.
-    assert twice <= (KILLS + 1) * 2 * 4
-    report(kills=KILLS, events=len(events) * 2, lost=0, cut=cut, delivered_twice=twice)
+        assert_no_concurrent_deliveries(receiver)
+        repeated += sum(count - 1 for count in counts.values())
+    # At most the deliveries that the receiver had answered when the worker was killed.
+    assert repeated <= (KILLS + 1) * 2 * 4
+    report(kills=KILLS, events=len(events) * 2, lost=0, interrupted=interrupted, repeated=repeated)
 
 
-def test_a_worker_that_was_frozen_changes_nothing_that_another_has_done_since(
+def test_suspended_worker_does_not_overwrite_the_result_of_another_worker(
     receivers: list[Receiver], workers: Workers, settings: Settings, sql: Sql
 ) -> None:
     receiver, _ = receivers
@@ -167,7 +167,7 @@ def test_a_worker_that_was_frozen_changes_nothing_that_another_has_done_since(
     assert received(receiver) == {event: 2}
 
 
-def test_a_worker_that_is_told_to_stop_does_not_wait_for_receivers_for_long(
+def test_stopping_worker_does_not_wait_for_slow_receivers(
     receivers: list[Receiver], workers: Workers, settings: Settings, sql: Sql
 ) -> None:
     receiver, _ = receivers

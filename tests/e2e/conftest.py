@@ -1,4 +1,4 @@
-"""The whole stack, once a run: real Nginx, three service processes, PostgreSQL, Redis and the real small model."""
+"""The whole stack with Nginx, three services, worker, PostgreSQL, Redis and the local model, started once per run."""
 
 import os
 import random
@@ -19,14 +19,14 @@ ADMIN_PASSWORD = "the first admin's password"
 PASSWORD = "correct horse battery staple"
 SETTINGS = {
     "ADMIN_PASSWORD": ADMIN_PASSWORD,
-    # The tests are one address, which asks more than a machine's owner would.
+    # All requests come from one address and would exceed the default limits.
     "RATE_LIMIT_REQUESTS": "100000",
     "RATE_LIMIT_REQUESTS_PER_ADDRESS": "100000",
 }
 
 
 def free_gateway_port() -> int:
-    # Below the ports that systems give to outgoing connections.
+    # Below the range of ephemeral ports.
     for port in random.sample(range(12_000, 32_000), 50):
         try:
             Ports.of(port).check_free(with_model=True)
@@ -38,7 +38,7 @@ def free_gateway_port() -> int:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    # Nothing that a developer has set replaces a part.
+    # Settings of the developer must not replace components.
     settings = {*Settings.model_fields, "ADMIN_EMAIL"}
     given = {name: value for name, value in os.environ.items() if name not in settings}
     with (
@@ -50,14 +50,14 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture
 def anonymous(stack: Stack) -> Iterator[httpx.Client]:
-    """Somebody in front of the gateway."""
+    """Client of the gateway without a login."""
     with httpx.Client(base_url=stack.url, timeout=60, trust_env=False) as client:
         yield client
 
 
 @dataclass(frozen=True)
-class Visitor:
-    """A user in front of the gateway."""
+class UserClient:
+    """Client of the gateway with the login of a user."""
 
     username: str
     client: httpx.Client
@@ -65,11 +65,11 @@ class Visitor:
 
 
 @pytest.fixture
-def make_visitor(stack: Stack) -> Iterator[Callable[[str], Visitor]]:
-    """Registers a user, logs them in, and gives the client that is theirs."""
+def make_user_client(stack: Stack) -> Iterator[Callable[[str], UserClient]]:
+    """Function that registers a user, logs in, and returns the client."""
     clients: list[httpx.Client] = []
 
-    def make(username: str) -> Visitor:
+    def make(username: str) -> UserClient:
         client = httpx.Client(base_url=stack.url, timeout=60, trust_env=False)
         clients.append(client)
         account = {"email": f"{username}@example.com", "username": username, "password": PASSWORD}
@@ -83,7 +83,7 @@ def make_visitor(stack: Stack) -> Iterator[Callable[[str], Visitor]]:
         response = client.post("/api/v1/auth/login", data={"username": username, "password": PASSWORD})
         response.raise_for_status()
         client.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
-        return Visitor(username, client, response.json())
+        return UserClient(username, client, response.json())
 
     yield make
     for client in clients:

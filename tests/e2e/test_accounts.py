@@ -1,4 +1,4 @@
-"""Accounts as a client meets them behind the gateway."""
+"""Accounts, through the gateway."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from local.stack import Stack
-from tests.e2e.conftest import PASSWORD, SETTINGS, Visitor
+from tests.e2e.conftest import PASSWORD, SETTINGS, UserClient
 from tests.fixtures.database import Sql
 from tests.fixtures.services import ADMIN, AUTH, CHAT
 
@@ -17,18 +17,18 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture
 def sql(stack: Stack) -> Iterator[Sql]:
-    """The stack's database. What was counted against guessing is forgotten afterwards: all tests share an address."""
+    """Connection to the stack's database. Login attempts are deleted afterwards, because all tests share an address."""
     connection = Sql(stack.settings["DATABASE_URL"])
     yield connection
     connection.do("DELETE FROM login_throttles")
     connection.close()
 
 
-def test_of_1000_guesses_with_forged_addresses_ten_are_evaluated(
-    stack: Stack, make_visitor: Callable[[str], Visitor], sql: Sql
+def test_1000_login_attempts_with_forged_addresses_are_limited_to_10(
+    stack: Stack, make_user_client: Callable[[str], UserClient], sql: Sql
 ) -> None:
-    make_visitor("guessed")
-    # The owner has never logged in from here.
+    make_user_client("guessed")
+    # The account has no login from this address.
     sql.do("UPDATE auth_sessions SET ip = '192.0.2.1' FROM users WHERE users.id = user_id AND username = 'guessed'")
 
     def guess(number: int) -> int:
@@ -47,40 +47,40 @@ def test_of_1000_guesses_with_forged_addresses_ten_are_evaluated(
     assert sql.rows(failures) == [{"count": 10, "addresses": 1}]
 
 
-def test_a_login_is_renewed_and_ended_on_all_services(make_visitor: Callable[[str], Visitor]) -> None:
-    visitor = make_visitor("renewed")
+def test_refresh_and_logout_take_effect_on_all_services(make_user_client: Callable[[str], UserClient]) -> None:
+    user = make_user_client("renewed")
     routes = {f"{AUTH}/me": 200, f"{CHAT}/sessions": 200, f"{ADMIN}/overview": 403}
-    renewed = visitor.client.post(f"{AUTH}/refresh", json={"refresh_token": visitor.tokens["refresh_token"]})
+    renewed = user.client.post(f"{AUTH}/refresh", json={"refresh_token": user.tokens["refresh_token"]})
     assert renewed.status_code == 200
-    visitor.client.headers["Authorization"] = f"Bearer {renewed.json()['access_token']}"
-    assert {route: visitor.client.get(route).status_code for route in routes} == routes
-    (device,) = visitor.client.get(f"{AUTH}/sessions").json()["sessions"]
+    user.client.headers["Authorization"] = f"Bearer {renewed.json()['access_token']}"
+    assert {route: user.client.get(route).status_code for route in routes} == routes
+    (device,) = user.client.get(f"{AUTH}/sessions").json()["sessions"]
     assert device["ip"] == "127.0.0.1"
-    assert visitor.client.post(f"{AUTH}/logout").status_code == 200
-    assert {visitor.client.get(route).status_code for route in routes} == {401}
-    again = visitor.client.post(f"{AUTH}/refresh", json={"refresh_token": renewed.json()["refresh_token"]})
+    assert user.client.post(f"{AUTH}/logout").status_code == 200
+    assert {user.client.get(route).status_code for route in routes} == {401}
+    again = user.client.post(f"{AUTH}/refresh", json={"refresh_token": renewed.json()["refresh_token"]})
     assert again.status_code == 401
 
 
-def test_a_changed_password_ends_the_other_devices(make_visitor: Callable[[str], Visitor], stack: Stack) -> None:
-    visitor = make_visitor("changed")
+def test_password_change_revokes_other_logins(make_user_client: Callable[[str], UserClient], stack: Stack) -> None:
+    user = make_user_client("changed")
     with httpx.Client(base_url=stack.url, timeout=60, trust_env=False) as phone:
         login = phone.post(f"{AUTH}/login", data={"username": "changed", "password": PASSWORD}).json()
         phone.headers["Authorization"] = f"Bearer {login['access_token']}"
         assert phone.get(f"{CHAT}/sessions").status_code == 200
         change = {"current_password": PASSWORD, "new_password": "another horse, another staple"}
-        assert visitor.client.put(f"{AUTH}/password", json=change).status_code == 200
+        assert user.client.put(f"{AUTH}/password", json=change).status_code == 200
         assert phone.get(f"{CHAT}/sessions").status_code == 401
-    assert visitor.client.get(f"{CHAT}/sessions").status_code == 200
+    assert user.client.get(f"{CHAT}/sessions").status_code == 200
 
 
-def test_a_forged_address_is_no_other_client(stack: Stack) -> None:
-    def left(number: int) -> int:
+def test_forged_address_does_not_reset_the_rate_limit(stack: Stack) -> None:
+    def remaining(number: int) -> int:
         address = f"198.51.100.{number}"
         headers = {"X-Forwarded-For": address, "X-Real-IP": address, "Forwarded": f"for={address}"}
-        standing = client.get(f"{AUTH}/me", headers=headers).headers["RateLimit"]
-        return int(standing.removeprefix('"address";r=').partition(";")[0])
+        rate_limit = client.get(f"{AUTH}/me", headers=headers).headers["RateLimit"]
+        return int(rate_limit.removeprefix('"address";r=').partition(";")[0])
 
     with httpx.Client(base_url=stack.url, timeout=60, trust_env=False) as client:
-        lefts = [left(number) for number in range(10)]
-    assert lefts[-1] <= int(SETTINGS["RATE_LIMIT_REQUESTS_PER_ADDRESS"]) - 10
+        counts = [remaining(number) for number in range(10)]
+    assert counts[-1] <= int(SETTINGS["RATE_LIMIT_REQUESTS_PER_ADDRESS"]) - 10

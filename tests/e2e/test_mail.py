@@ -1,4 +1,4 @@
-"""Links in mails, through the gateway, with the mail of the local stack."""
+"""Links in emails, through the gateway, with the email files of the local stack."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from local.stack import Stack
-from tests.e2e.conftest import PASSWORD, Visitor
+from tests.e2e.conftest import PASSWORD, UserClient
 from tests.fixtures.mail import read_mail, token_of
 
 pytestmark = pytest.mark.e2e
@@ -16,7 +16,7 @@ NEW_PASSWORD = "another battery, another staple"
 
 
 def token_from_mail(stack: Stack, recipient: str, subject: str) -> str:
-    """Wait for the mail, and give what its link holds."""
+    """Wait for an email and return the token in its link."""
     assert stack.mail_directory is not None
     deadline = time.monotonic() + 10
     while True:
@@ -28,10 +28,10 @@ def token_from_mail(stack: Stack, recipient: str, subject: str) -> str:
         time.sleep(0.05)
 
 
-def test_a_forgotten_password_is_replaced_by_mail(
-    stack: Stack, anonymous: httpx.Client, make_visitor: Callable[[str], Visitor]
+def test_password_is_reset_with_the_emailed_token(
+    stack: Stack, anonymous: httpx.Client, make_user_client: Callable[[str], UserClient]
 ) -> None:
-    visitor = make_visitor("forgetful")
+    user = make_user_client("forgetful")
     path = "/api/v1/auth/password"
     forgot = anonymous.post(
         f"{path}/forgot", json={"email": "forgetful@example.com"}, headers={"X-Forwarded-Host": "evil.example"}
@@ -41,34 +41,36 @@ def test_a_forgotten_password_is_replaced_by_mail(
     new = {"token": token, "new_password": NEW_PASSWORD}
     assert anonymous.post(f"{path}/reset", json=new).status_code == 200
     assert anonymous.post(f"{path}/reset", json=new).json()["code"] == "invalid_token"
-    assert visitor.client.get("/api/v1/chat/sessions").status_code == 401
+    assert user.client.get("/api/v1/chat/sessions").status_code == 401
     for password, status in ((PASSWORD, 401), (NEW_PASSWORD, 200)):
         form = {"username": "forgetful", "password": password}
         assert anonymous.post("/api/v1/auth/login", data=form).status_code == status
 
 
-def test_a_registered_address_is_verified_by_mail(
-    stack: Stack, anonymous: httpx.Client, make_visitor: Callable[[str], Visitor]
+def test_address_is_verified_with_the_emailed_token(
+    stack: Stack, anonymous: httpx.Client, make_user_client: Callable[[str], UserClient]
 ) -> None:
-    visitor = make_visitor("newcomer")
-    assert visitor.client.get("/api/v1/auth/me").json()["is_verified"] is False
+    user = make_user_client("newcomer")
+    assert user.client.get("/api/v1/auth/me").json()["is_verified"] is False
     token = token_from_mail(stack, "newcomer@example.com", "Verify your email address")
     assert anonymous.post("/api/v1/auth/email/verify", json={"token": token}).status_code == 200
-    assert visitor.client.get("/api/v1/auth/me").json()["is_verified"] is True
+    assert user.client.get("/api/v1/auth/me").json()["is_verified"] is True
 
 
-def test_mail_is_for_the_owner_of_the_stack_only(stack: Stack, make_visitor: Callable[[str], Visitor]) -> None:
-    make_visitor("private")
+def test_email_files_are_readable_by_their_owner_only(
+    stack: Stack, make_user_client: Callable[[str], UserClient]
+) -> None:
+    make_user_client("private")
     token_from_mail(stack, "private@example.com", "Verify your email address")
     assert stack.mail_directory is not None
     assert stack.mail_directory.stat().st_mode & 0o077 == 0
     assert {file.stat().st_mode & 0o077 for file in stack.mail_directory.iterdir()} == {0}
 
 
-def test_logs_hold_neither_tokens_nor_addresses(
-    stack: Stack, anonymous: httpx.Client, make_visitor: Callable[[str], Visitor]
+def test_logs_contain_neither_tokens_nor_email_addresses(
+    stack: Stack, anonymous: httpx.Client, make_user_client: Callable[[str], UserClient]
 ) -> None:
-    make_visitor("reticent")
+    make_user_client("reticent")
     token = token_from_mail(stack, "reticent@example.com", "Verify your email address")
     anonymous.post("/api/v1/auth/email/verify", json={"token": token})
     for log in (stack.home / "logs").glob("*.log"):

@@ -1,4 +1,4 @@
-"""A conversation that the real small model cannot look at as a whole."""
+"""Conversations with the local model that exceed the context window."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from app import main
 from app.config import Settings
 from local.model import MODEL_NAME
 from local.stack import Stack
-from tests.e2e.conftest import Visitor
+from tests.e2e.conftest import UserClient
 from tests.fixtures.database import Sql
 from tests.fixtures.services import CHAT
 
@@ -31,8 +31,8 @@ SMALL_TALK = (
 
 
 @pytest.fixture
-def forgetful(stack: Stack) -> Iterator[TestClient]:
-    """The chat service on the stack's own parts, which believes that the model can look at a few messages only."""
+def service_with_small_window(stack: Stack) -> Iterator[TestClient]:
+    """A chat service on the stack's components, configured with a context window of a few messages."""
     small = {
         "LLM_MODELS": f'[{{"name": "{MODEL_NAME}", "context_window": 480}}]',
         "LLM_MAX_TOKENS": "24",
@@ -44,11 +44,11 @@ def forgetful(stack: Stack) -> Iterator[TestClient]:
 
 
 class Talk:
-    """A session at that service."""
+    """A session at the chat service."""
 
-    def __init__(self, service: TestClient, visitor: Visitor, database: Sql) -> None:
+    def __init__(self, service: TestClient, user: UserClient, database: Sql) -> None:
         self._service = service
-        self._headers = {"Authorization": visitor.client.headers["Authorization"]}
+        self._headers = {"Authorization": user.client.headers["Authorization"]}
         self._database = database
         self.session = self._post("/sessions", {})["session_id"]
 
@@ -56,16 +56,16 @@ class Talk:
         answer = self._post(f"/sessions/{self.session}/messages", {"message": message})["ai_response"]
         return dict(answer)
 
-    def notes(self) -> str:
-        """Return the notes that the model takes, once it has taken them."""
+    def summary(self) -> str:
+        """Wait for the summary of the session and return it."""
         statement = (
             "SELECT CASE WHEN summary_lease_expires_at IS NULL THEN summary END FROM chat_sessions WHERE uuid = %s"
         )
         deadline = time.monotonic() + 60
-        while not (notes := self._database.value(statement, [self.session])):
+        while not (summary := self._database.value(statement, [self.session])):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        return str(notes)
+        return str(summary)
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         response = self._service.post(f"{CHAT}{path}", json=body, headers=self._headers)
@@ -73,24 +73,24 @@ class Talk:
         return dict(response.json())
 
 
-def test_a_fact_of_the_first_message_is_known_long_after_that_has_left_the_window(
-    stack: Stack, forgetful: TestClient, make_visitor: Callable[[str], Visitor]
+def test_fact_from_a_summarized_message_is_recalled(
+    stack: Stack, service_with_small_window: TestClient, make_user_client: Callable[[str], UserClient]
 ) -> None:
     database = Sql(stack.settings["DATABASE_URL"])
-    owner = make_visitor("owner")
-    # So small a model calculates a little differently on another processor, and may miss what it was told.
-    assert any(remembers(Talk(forgetful, owner, database), *fact) for fact in FACTS)
+    owner = make_user_client("owner")
+    # Results of a small model differ between processors, so one of the facts is enough.
+    assert any(is_recalled(Talk(service_with_small_window, owner, database), *fact) for fact in FACTS)
     database.close()
 
 
-def remembers(talk: Talk, fact: str, question: str, name: str) -> bool:
-    """Tell a fact, talk until its message does not go along any more, ask for it."""
+def is_recalled(talk: Talk, fact: str, question: str, name: str) -> bool:
+    """State a fact, continue until its message is no longer sent, and ask for it."""
     talk.say(fact)
     for message in SMALL_TALK:
         talk.say(message)
-    notes = talk.notes()
+    summary = talk.summary()
     answer = talk.say(question)
-    # What the model knows of the first message are its own notes.
+    # The first message was sent as part of the summary only.
     assert answer["metadata"]["history_left_out"] >= 2
     assert answer["metadata"]["history_summarized"] >= 2
-    return name in notes and name in answer["content"]
+    return name in summary and name in answer["content"]

@@ -1,4 +1,4 @@
-"""Methods and requests that no resource has are answered with problem documents, by the gateway as by the services."""
+"""Unknown methods and invalid requests get problem documents from the gateway and the services."""
 
 import json
 
@@ -36,7 +36,7 @@ def assert_problem(answer: tuple[int, dict[str, str], bytes], status: int, code:
 
 
 @pytest.mark.parametrize("method", [b"FOO", b"PROPFIND", b"TRACE", b"GE-T", b"LOCK"])
-def test_a_method_that_no_resource_has_is_not_implemented(stack: Stack, method: bytes) -> None:
+def test_unknown_method_is_not_implemented(stack: Stack, method: bytes) -> None:
     for path in PATHS:
         assert_problem(request(stack, method + b" " + path), 501, "not_implemented")
 
@@ -56,9 +56,7 @@ def test_a_proxy_request_is_not_implemented(stack: Stack) -> None:
         (b"HEAD /api/v1/auth/login", "POST, OPTIONS"),
     ],
 )
-def test_a_method_that_a_resource_lacks_is_refused_with_those_that_it_has(
-    stack: Stack, line: bytes, allow: str
-) -> None:
+def test_unsupported_method_is_refused_with_the_allowed_methods(stack: Stack, line: bytes, allow: str) -> None:
     status, headers, content = answer = request(stack, line, b"Content-Length: 0\r\n")
     assert (status, headers["allow"]) == (405, allow)
     if line.startswith(b"HEAD"):
@@ -68,7 +66,7 @@ def test_a_method_that_a_resource_lacks_is_refused_with_those_that_it_has(
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/health/chat", "/nowhere", "/api/v1/auth/me"])
-def test_head_is_get_without_the_content(anonymous: httpx.Client, path: str) -> None:
+def test_head_returns_the_headers_of_get(anonymous: httpx.Client, path: str) -> None:
     got, head = anonymous.get(path), anonymous.head(path)
     assert (head.status_code, head.content) == (got.status_code, b"")
     assert head.headers["Content-Type"] == got.headers["Content-Type"]
@@ -84,14 +82,12 @@ def test_head_is_get_without_the_content(anonymous: httpx.Client, path: str) -> 
         pytest.param(b"OPTIONS *", b"", id="no resource"),
     ],
 )
-def test_what_is_not_http_is_a_problem(stack: Stack, line: bytes, header: bytes) -> None:
+def test_invalid_request_gets_a_problem_document(stack: Stack, line: bytes, header: bytes) -> None:
     assert_problem(request(stack, line, header), 400, "bad_request")
 
 
 @pytest.mark.parametrize(("line", "status"), [("FOO /", 501), ("POST /nowhere", 404), ("DELETE /health", 405)])
-def test_the_access_log_has_the_method_of_a_request_that_the_gateway_refuses(
-    stack: Stack, line: str, status: int
-) -> None:
+def test_access_log_contains_the_method_of_refused_requests(stack: Stack, line: str, status: int) -> None:
     _, headers, _ = request(stack, line.encode(), b"Content-Length: 0\r\n")
     (logged,) = lines_of_request(stack, "nginx", headers["x-request-id"])
     method, path = line.split()

@@ -1,4 +1,4 @@
-"""The locks agree with `pyproject.toml` and with each other, and the build context has what the images need."""
+"""Consistency of lock files, dependency groups and the build context of the images."""
 
 import re
 import tomllib
@@ -15,7 +15,7 @@ LOCKS = {group: f"requirements/{group}.txt" for group in GROUPS} | {"services": 
 
 
 def named(group: str) -> set[str]:
-    """Return the packages that a group and the groups that it includes name."""
+    """Return the packages that a group names, with those of included groups."""
     names: set[str] = set()
     for entry in GROUPS[group]:
         included = named(entry["include-group"]) if isinstance(entry, dict) else {Requirement(entry).name}

@@ -1,4 +1,4 @@
-"""Which parts a local stack has. That they run, the end-to-end tests show."""
+"""Components and settings of a local stack. The end-to-end tests run it."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from local.stack import Stack
 PORT = 20_080
 
 
-def test_what_the_user_has_replaces_the_local_part(tmp_path: Path) -> None:
+def test_user_settings_replace_local_components(tmp_path: Path) -> None:
     given = {
         "DATABASE_URL": "postgresql://h/d",
         "REDIS_URL": "redis://h",
@@ -20,13 +20,13 @@ def test_what_the_user_has_replaces_the_local_part(tmp_path: Path) -> None:
     assert "sk-x" not in str(stack._written_settings())
 
 
-def test_the_settings_a_stack_has_written_give_the_same_stack_again(tmp_path: Path) -> None:
+def test_written_settings_create_the_same_stack(tmp_path: Path) -> None:
     first = Stack(tmp_path, PORT, {})
-    again = Stack(tmp_path, PORT, first._written_settings())
-    assert None not in {again.postgres, again.redis, again.model, again.mail_directory}
-    assert again._written_settings() == first._written_settings()
+    second = Stack(tmp_path, PORT, first._written_settings())
+    assert None not in {second.postgres, second.redis, second.model, second.mail_directory}
+    assert second._written_settings() == first._written_settings()
 
 
-def test_a_model_of_ones_own_is_in_the_written_settings(tmp_path: Path) -> None:
+def test_written_settings_include_the_users_model(tmp_path: Path) -> None:
     given = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "LLM_MODEL": "mine"}
     assert given.items() <= Stack(tmp_path, PORT, given)._written_settings().items()

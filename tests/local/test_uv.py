@@ -1,3 +1,5 @@
+"""uv with the configuration of pip."""
+
 import os
 import subprocess
 import sys
@@ -18,7 +20,7 @@ download.find-links='/ignored'
 
 
 def wheel(directory: Path) -> Path:
-    """Make a wheel of a package that no index has."""
+    """Create a wheel of a package that does not exist on any index."""
     file = directory / "chat_bot_system_probe-1.0-py3-none-any.whl"
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("chat_bot_system_probe.py", "")
@@ -35,7 +37,7 @@ def wheel(directory: Path) -> Path:
 
 
 def install(target: Path, **variables: str) -> None:
-    """Install the probe with uv, where pip has no other configuration than the variables."""
+    """Install the package with uv; pip is configured by the given variables only."""
     unset = ("PIP_", "UV_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(unset)}
     environment |= {"PIP_CONFIG_FILE": os.devnull, "UV_CACHE_DIR": str(target.parent / "cache"), **variables}

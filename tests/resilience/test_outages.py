@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis away, frozen and back, under running services."""
+"""Outages of PostgreSQL and Redis: stopped, suspended, killed and restarted under running services."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -29,8 +29,8 @@ from tests.support.provider import Provider, answers
 
 
 @pytest.fixture(autouse=True)
-def short_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let health checks look again soon."""
+def short_health_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the cache of health checks."""
     monkeypatch.setattr("app.http.health.CACHE_SECONDS", 0.1)
 
 
@@ -79,7 +79,7 @@ def within(seconds: float, action: Callable[[], object]) -> None:
     assert time.monotonic() - started < seconds
 
 
-def test_health_says_what_the_service_is_and_how_it_does(auth: TestClient, chat: Chat) -> None:
+def test_health_reports_service_and_checks(auth: TestClient, chat: Chat) -> None:
     wait_for_health(auth, "healthy")
     checks = {"database": "up", "redis": "up"}
     common = {"status": "healthy", "version": "1.0.0", "checks": checks}
@@ -90,7 +90,7 @@ def test_health_says_what_the_service_is_and_how_it_does(auth: TestClient, chat:
     assert chat.client.get("/livez").json() == {"status": "alive"}
 
 
-def test_without_redis_everything_works(chat: Chat, auth: TestClient, redis_server: Redis) -> None:
+def test_services_work_without_redis(chat: Chat, auth: TestClient, redis_server: Redis) -> None:
     session = chat.open()
     redis_server.stop()
     try:
@@ -105,12 +105,12 @@ def test_without_redis_everything_works(chat: Chat, auth: TestClient, redis_serv
 
 
 @pytest.mark.usefixtures("redis_server")
-def test_a_frozen_redis_delays_nobody_for_long(chat: Chat, own_home: Path) -> None:
+def test_suspended_redis_delays_requests_by_less_than_a_second(chat: Chat, own_home: Path) -> None:
     session = chat.open()
     process = psutil.Process(recorded_processes(own_home)["redis"].pid)
     process.suspend()
     try:
-        time.sleep(0.2)  # the last look at it was good for so long
+        time.sleep(0.2)  # longer than the cache of health checks
         within(1, lambda: chat.client.get("/health"))
         assert chat.client.get("/health").json()["checks"]["redis"] == "down"
         within(1, lambda: chat.ask(session, "Hi"))
@@ -119,7 +119,7 @@ def test_a_frozen_redis_delays_nobody_for_long(chat: Chat, own_home: Path) -> No
     wait_for_health(chat.client, "healthy")
 
 
-def test_without_postgresql_there_is_a_503_soon_and_recovery_by_itself(
+def test_postgresql_outage_returns_503_within_two_seconds_and_recovers(
     chat: Chat, auth: TestClient, postgres: Postgres
 ) -> None:
     session = chat.open()
@@ -142,12 +142,12 @@ def test_without_postgresql_there_is_a_503_soon_and_recovery_by_itself(
             assert client.get("/livez").status_code == 200
     finally:
         postgres.start()
-    assert chat.request("GET", "/sessions").status_code == 200  # and nobody is logged out
+    assert chat.request("GET", "/sessions").status_code == 200  # logins are still valid
     assert chat.ask(session, "Hi")["ai_response"]["status"] == "complete"
     wait_for_health(chat.client, "healthy")
 
 
-def test_a_frozen_postgresql_is_a_503_within_two_seconds(chat: Chat, auth: TestClient, own_home: Path) -> None:
+def test_suspended_postgresql_returns_503_within_two_seconds(chat: Chat, auth: TestClient, own_home: Path) -> None:
     session = chat.open()
     server = psutil.Process(recorded_processes(own_home)["postgres"].pid)
     frozen = [server, *server.children(recursive=True)]
@@ -172,14 +172,14 @@ def test_a_frozen_postgresql_is_a_503_within_two_seconds(chat: Chat, auth: TestC
     assert chat.ask(chat.open(), "Hi")["ai_response"]["status"] == "complete"
 
 
-def test_an_answer_waits_for_postgresql_to_come_back(chat: Chat, postgres: Postgres, provider: Provider) -> None:
+def test_answer_is_stored_after_postgresql_restarts(chat: Chat, postgres: Postgres, provider: Provider) -> None:
     session = chat.open()
     provider.script(answers("Hello.", first_after=0.7))
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(chat.ask, session, "Hi")
         provider.wait_for_calls(1)
         postgres.stop()
-        time.sleep(2)  # the model has answered meanwhile
+        time.sleep(2)  # the model has answered before the restart
         postgres.start()
         assert asked.result()["ai_response"]["status"] == "complete"
     assert len(provider.calls) == 1
@@ -187,7 +187,7 @@ def test_an_answer_waits_for_postgresql_to_come_back(chat: Chat, postgres: Postg
     assert [message["content"] for message in messages] == ["Hi", "Hello."]
 
 
-def test_a_killed_postgresql_loses_nothing_that_was_answered(chat: Chat, postgres: Postgres, own_home: Path) -> None:
+def test_killed_postgresql_loses_no_stored_answer(chat: Chat, postgres: Postgres, own_home: Path) -> None:
     session = chat.open()
     chat.ask(session, "remember this")
     psutil.Process(recorded_processes(own_home)["postgres"].pid).kill()
@@ -197,7 +197,7 @@ def test_a_killed_postgresql_loses_nothing_that_was_answered(chat: Chat, postgre
     assert contents == ["remember this", "Hello."]
 
 
-def test_a_service_waits_for_postgresql_to_come_up(settings: Settings, postgres: Postgres) -> None:
+def test_starting_service_waits_for_postgresql(settings: Settings, postgres: Postgres) -> None:
     postgres.stop()
 
     def serve() -> int:
@@ -213,7 +213,7 @@ def test_a_service_waits_for_postgresql_to_come_up(settings: Settings, postgres:
 
 
 @pytest.mark.parametrize("redis_is", ["up", "frozen", "emptied", "down"])
-def test_a_logout_holds_at_once_whatever_redis_does(
+def test_logout_takes_effect_immediately_in_any_state_of_redis(
     chat: Chat, auth: TestClient, redis_server: Redis, own_home: Path, redis_is: str
 ) -> None:
     tokens = login(auth, "ada").json()
@@ -242,10 +242,10 @@ def test_a_logout_holds_at_once_whatever_redis_does(
     assert_problem(auth.get(f"{AUTH}/me", headers=headers), 401, "unauthorized")
 
 
-def test_a_refresh_that_postgresql_broke_off_can_be_repeated(
+def test_refresh_interrupted_by_postgresql_can_be_repeated(
     auth: TestClient, ada: User, postgres: Postgres, own_home: Path
 ) -> None:
-    """Stopped, killed or frozen in mid-refresh, for longer than an exchanged token may be repeated otherwise."""
+    """A stopped or suspended PostgreSQL extends the grace period in which a used refresh token is accepted again."""
     token = login(auth, "ada").json()["refresh_token"]
 
     def refresh() -> Response:
@@ -275,17 +275,17 @@ def test_a_refresh_that_postgresql_broke_off_can_be_repeated(
         token = _renewed(refresh())
 
 
-def test_an_exchange_without_an_answer_may_be_repeated_ten_seconds_from_the_recovery_on(
+def test_unconfirmed_refresh_can_be_repeated_for_ten_seconds_after_recovery(
     auth: TestClient, ada: User, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = login(auth, "ada").json()["refresh_token"]
     rotate = auth_sessions.rotate
 
-    async def stored_but_not_confirmed(*arguments: Any, **named: Any) -> None:  # noqa: ANN401 - passed on
+    async def rotate_then_fail(*arguments: Any, **named: Any) -> None:  # noqa: ANN401 - passed on
         await rotate(*arguments, **named)
         raise DatabaseUnavailableError
 
-    monkeypatch.setattr(auth_sessions, "rotate", stored_but_not_confirmed)
+    monkeypatch.setattr(auth_sessions, "rotate", rotate_then_fail)
     assert_problem(auth.post(f"{AUTH}/refresh", json={"refresh_token": token}), 503)
     monkeypatch.undo()
     sql = Sql(postgres.url())
@@ -304,7 +304,7 @@ def test_an_exchange_without_an_answer_may_be_repeated_ten_seconds_from_the_reco
     _renewed(auth.post(f"{AUTH}/refresh", json={"refresh_token": token}))
 
 
-def test_an_export_that_postgresql_broke_off_is_a_broken_transfer(
+def test_export_interrupted_by_postgresql_is_an_incomplete_transfer(
     auth: TestClient, settings: Settings, postgres: Postgres, own_home: Path
 ) -> None:
     account, tokens = register(auth, "exporter").json(), login(auth, "exporter").json()
@@ -351,7 +351,7 @@ def _renewed(response: Response) -> str:
     return str(response.json()["refresh_token"])
 
 
-def test_a_worker_waits_for_postgresql_and_goes_on(
+def test_worker_waits_for_postgresql_and_recovers(
     chat: Chat, settings: Settings, own_home: Path, postgres: Postgres
 ) -> None:
     worker = WorkerProcess(settings, own_home)
@@ -368,8 +368,8 @@ def test_a_worker_waits_for_postgresql_and_goes_on(
         status = "SELECT status FROM chat_messages WHERE uuid = %s"
         Provider.wait_until(lambda: sql.value(status, [answer]) == "interrupted")
         sql.close()
-        waited = [line["job"] for line in worker.log_lines() if line["message"] == "job waiting for database"]
-        assert len(waited) == len(set(waited))
+        waiting_jobs = [line["job"] for line in worker.log_lines() if line["message"] == "job waiting for database"]
+        assert len(waiting_jobs) == len(set(waiting_jobs))
     finally:
         worker.stop()
 

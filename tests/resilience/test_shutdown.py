@@ -1,4 +1,4 @@
-"""SIGTERM with event streams open: what a service process does until it has ended."""
+"""Shutdown of a service with open event streams, after SIGTERM."""
 
 import threading
 import time
@@ -36,13 +36,13 @@ def replica(chat_process: ChatProcess, ada: User, sql: Sql, provider: Provider) 
 
 
 class Readiness(threading.Thread):
-    """Asks whether the service is ready, again and again, each time on a connection of its own."""
+    """Polls the readiness of the service, each time on a new connection."""
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
         self._url = url
         self.answers: list[tuple[float, int | None]] = []
-        """When, and with which status; None: the connection was refused."""
+        """Time and status of each response; None for a refused connection."""
 
     def run(self) -> None:
         while not self.answers or self.answers[-1][1] is not None:
@@ -55,7 +55,7 @@ class Readiness(threading.Thread):
 
 
 def read(server: ChatServer, session: str, begun: threading.Semaphore) -> tuple[list[Event], float]:
-    """Read an answer to its end, and tell when that was."""
+    """Read an answer to its end and return its events and the time."""
     with server.ask(session) as reader:
         events = reader.take(2)
         begun.release()
@@ -63,16 +63,16 @@ def read(server: ChatServer, session: str, begun: threading.Semaphore) -> tuple[
     return events, time.monotonic()
 
 
-def test_twenty_streams_end_with_a_terminal_event_and_the_process_in_time(
+def test_shutdown_ends_twenty_streams_with_terminal_events_in_time(
     replica: ChatServer, chat_process: ChatProcess, home: Path, provider: Provider, sql: Sql
 ) -> None:
     url = str(chat_process.client.base_url).rstrip("/")
     sessions = [replica.open() for _ in range(20)]
-    # Half of them would be over in time, and half of them never.
+    # Half of them complete within the grace period, the others do not end.
     provider.script(*[answers("one two three four", every=0.5)] * 10)
     provider.always(streams(chunk("Once upon"), hold=True))
     begun = threading.Semaphore(0)
-    running = process(chat_process._part, home)
+    running = process(chat_process._component, home)
     readiness = Readiness(url)
     with ThreadPoolExecutor(20) as pool, ExitStack() as stack:
         reads: list[Future[tuple[list[Event], float]]] = [pool.submit(read, replica, one, begun) for one in sessions]
@@ -81,17 +81,17 @@ def test_twenty_streams_end_with_a_terminal_event_and_the_process_in_time(
         readiness.start()
         stack.callback(readiness.join)
         Provider.wait_until(lambda: bool(readiness.answers))
-        told = time.monotonic()
+        signalled_at = time.monotonic()
         running.terminate()
         outcomes = [one.result() for one in reads]
         running.wait(timeout=30)
         ended = time.monotonic()
-    assert ended - told < GRACE
+    assert ended - signalled_at < GRACE
     assert readiness.answers[0][1] == 200
-    reds = [moment for moment, status in readiness.answers if status == 503]
-    assert reds, "readiness was never red while the port was open"
-    assert reds[0] - told < 0.5
-    assert reds[0] < min(moment for _, moment in outcomes)
+    unready_times = [moment for moment, status in readiness.answers if status == 503]
+    assert unready_times, "/readyz never returned 503 while the port was open"
+    assert unready_times[0] - signalled_at < 0.5
+    assert unready_times[0] < min(moment for _, moment in outcomes)
     ends = [events[-1] for events, _ in outcomes]
     assert sorted(end.name for end in ends) == ["message.completed"] * 10 + ["message.failed"] * 10
     for session, (events, _) in zip(sessions, outcomes, strict=True):
@@ -110,18 +110,18 @@ def test_twenty_streams_end_with_a_terminal_event_and_the_process_in_time(
             )
 
 
-def test_without_anything_to_do_it_ends_at_once(chat_process: ChatProcess, home: Path) -> None:
-    running = process(chat_process._part, home)
-    told = time.monotonic()
+def test_idle_service_ends_immediately(chat_process: ChatProcess, home: Path) -> None:
+    running = process(chat_process._component, home)
+    signalled_at = time.monotonic()
     running.terminate()
     running.wait(timeout=10)
-    assert time.monotonic() - told < 3
+    assert time.monotonic() - signalled_at < 3
 
 
-def test_a_second_signal_is_not_waited_for(
+def test_second_signal_ends_the_service_early(
     replica: ChatServer, chat_process: ChatProcess, home: Path, provider: Provider
 ) -> None:
-    running = process(chat_process._part, home)
+    running = process(chat_process._component, home)
     provider.always(streams(chunk("Once upon"), hold=True))
     with replica.ask(replica.open()) as reader:
         reader.take(2)

@@ -1,4 +1,4 @@
-"""Event streams while Redis or PostgreSQL is away, frozen or emptied."""
+"""Event streams during outages of Redis and PostgreSQL."""
 
 import time
 from collections.abc import Iterator
@@ -59,50 +59,50 @@ def outage(request: pytest.FixtureRequest) -> str:
 
 
 @contextmanager
-def redis_away(outage: str, redis_server: Redis, home: Path) -> Iterator[None]:
+def redis_unavailable(outage: str, redis_server: Redis, home: Path) -> Iterator[None]:
     with stopped(redis_server) if outage == "stopped" else frozen("redis", home):
         yield
 
 
 def longest_gap(reader: Reader, count: int) -> float:
-    """Read so many events, and give the longest time between two of them."""
+    """Read `count` events and return the longest time between two of them."""
     longest, last = 0.0, time.monotonic()
     for _ in islice(reader, count):
         longest, last = max(longest, time.monotonic() - last), time.monotonic()
     return longest
 
 
-def test_while_redis_is_away_answers_stream_and_are_stored(
+def test_redis_outage_does_not_stop_streams_and_storage(
     replicas: Replicas, provider: Provider, redis_server: Redis, own_home: Path, outage: str
 ) -> None:
     session = replicas[0].open()
     provider.script(answers(LONG, every=0.02))
     with replicas[0].ask(session) as reader:
         events = reader.take(10)
-        with redis_away(outage, redis_server, own_home):
-            # Once, and not for each of the events.
+        with redis_unavailable(outage, redis_server, own_home):
+            # The delay occurs once, not for each event.
             started = time.monotonic()
             assert longest_gap(reader, 40) < 1
             assert time.monotonic() - started < 5
-            stored = replicas[0].wait_until_settled(session)
+            stored = replicas[0].wait_for_answer(session)
     assert stored["content"] == LONG
     assert events[0].name == "message.created"
-    # And without it a turn begins and ends, too.
-    with redis_away(outage, redis_server, own_home):
+    # A new turn works without Redis, too.
+    with redis_unavailable(outage, redis_server, own_home):
         session = replicas[0].open()
         provider.script(answers("a b c", every=0.05))
         events = replicas[0].ask_all(session)
         assert_whole(events, replicas[0].messages(session)[1])
 
 
-def test_whoever_follows_from_elsewhere_without_redis_gets_the_whole_at_the_end(
+def test_resume_on_another_replica_without_redis_returns_a_snapshot_at_the_end(
     replicas: Replicas, provider: Provider, redis_server: Redis, own_home: Path, outage: str
 ) -> None:
     session = replicas[0].open()
     provider.script(answers(LONG, every=0.01))
     with replicas[0].ask(session) as reader:
         message = reader.take(5)[0].data["message_id"]
-        with redis_away(outage, redis_server, own_home):
+        with redis_unavailable(outage, redis_server, own_home):
             created, *_, snapshot, last = replicas[1].resume_all(session, message)
             assert (created.name, snapshot.name, last.name) == (
                 "message.created",
@@ -110,11 +110,11 @@ def test_whoever_follows_from_elsewhere_without_redis_gets_the_whole_at_the_end(
                 "message.completed",
             )
             assert snapshot.data["message"]["content"] == LONG
-            # The replica that makes it needs no Redis.
+            # The replica that runs the turn does not need Redis.
             assert text_of(list(reader)).endswith(LONG[-20:])
 
 
-def test_when_redis_comes_back_a_turn_can_be_followed_from_elsewhere_again(
+def test_resume_on_another_replica_works_after_redis_recovers(
     replicas: Replicas, provider: Provider, redis_server: Redis
 ) -> None:
     session = replicas[0].open()
@@ -123,13 +123,13 @@ def test_when_redis_comes_back_a_turn_can_be_followed_from_elsewhere_again(
         message = reader.take(5)[0].data["message_id"]
         with stopped(redis_server):
             reader.take(5)
-        time.sleep(1.5)  # it is looked for once a second
+        time.sleep(1.5)  # the circuit breaker probes Redis once a second
         events = replicas[1].resume_all(session, message)
     assert "message.snapshot" not in [event.name for event in events]
     assert_whole(events, replicas[0].messages(session)[1])
 
 
-def test_streams_go_on_while_postgresql_is_away(replicas: Replicas, provider: Provider, postgres: Postgres) -> None:
+def test_postgresql_outage_does_not_stop_streams(replicas: Replicas, provider: Provider, postgres: Postgres) -> None:
     session = replicas[0].open()
     provider.script(answers(LONG, every=0.015))
     with replicas[0].ask(session) as reader:
@@ -146,7 +146,7 @@ def test_streams_go_on_while_postgresql_is_away(replicas: Replicas, provider: Pr
     assert_whole(others, replicas[0].messages(session)[1])
 
 
-def test_a_revoked_login_s_stream_ends_without_redis_too(
+def test_revocation_ends_streams_without_redis(
     replicas: Replicas, provider: Provider, redis_server: Redis, own_home: Path, postgres: Postgres, outage: str
 ) -> None:
     session = replicas[0].open()
@@ -154,7 +154,7 @@ def test_a_revoked_login_s_stream_ends_without_redis_too(
     database = Sql(postgres.url())
     with replicas[0].ask(session) as reader:
         events = reader.take(2)
-        with redis_away(outage, redis_server, own_home):
+        with redis_unavailable(outage, redis_server, own_home):
             database.do("UPDATE users SET is_active = false")
             revoked = time.monotonic()
             events += list(reader)
@@ -162,4 +162,4 @@ def test_a_revoked_login_s_stream_ends_without_redis_too(
     database.do("UPDATE users SET is_active = true")
     database.close()
     assert events[-1].name not in TERMINAL
-    assert replicas[0].wait_until_settled(session)["status"] == "complete"
+    assert replicas[0].wait_for_answer(session)["status"] == "complete"

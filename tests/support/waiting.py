@@ -1,4 +1,4 @@
-"""Waiting until something is so, for as long as a busy machine may need."""
+"""Waiting for conditions, with timeouts that suit a busy machine."""
 
 import asyncio
 import threading
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 LONGEST_WAIT = 60.0
-"""Seconds. What is waited for normally comes within milliseconds: the bound only ends a wait that is in vain."""
+"""Timeout in seconds. Conditions usually hold within milliseconds; the timeout only ends a failing test."""
 _POLL_INTERVAL = 0.005
 
 
@@ -15,7 +15,7 @@ def wait_until(condition: Callable[[], object], *, timeout: float = LONGEST_WAIT
     """Return once the condition is true.
 
     Raises:
-        TimeoutError: it never was.
+        TimeoutError: the condition did not become true.
 
     """
     deadline = time.monotonic() + timeout
@@ -26,20 +26,20 @@ def wait_until(condition: Callable[[], object], *, timeout: float = LONGEST_WAIT
 
 
 async def eventually(condition: Callable[[], object]) -> None:
-    """Return once the condition is true. What else there is to do in this event loop is done meanwhile.
+    """Return once the condition is true, without blocking the event loop.
 
     Raises:
-        TimeoutError: it never was.
+        TimeoutError: the condition did not become true.
 
     """
     async with asyncio.timeout(LONGEST_WAIT):
-        while not condition():  # noqa: ASYNC110 - nobody is told when it is so
+        while not condition():  # noqa: ASYNC110 - no event to wait for
             await asyncio.sleep(_POLL_INTERVAL)
 
 
 @contextmanager
 def closed_gate() -> Iterator[threading.Event]:
-    """Lend an event that others wait for until the test sets it, or is over."""
+    """Yield an event that is set at the latest when the block ends."""
     gate = threading.Event()
     try:
         yield gate

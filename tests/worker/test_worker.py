@@ -87,7 +87,7 @@ def test_the_answer_of_a_killed_process_is_interrupted_and_its_session_can_be_us
     _, answer = chat.request("GET", f"/sessions/{session}").json()["messages"]
     assert (answer["status"], answer["metadata"]["error"]) == ("interrupted", "interrupted")
     assert chat.ask(session, "And now?")["ai_response"]["status"] == "complete"
-    Provider.wait_until(lambda: worker.settled() == 1)
+    Provider.wait_until(lambda: worker.recovered_turns() == 1)
 
 
 def read_and_kill(chat_process: ChatProcess, chat: Chat, provider: Provider, session: str) -> tuple[str, str]:
@@ -278,8 +278,8 @@ async def test_two_concurrent_workers_recover_each_answer_once(
     workers = [WorkerProcess(settings, home, f"worker-{number}") for number in range(2)]
     try:
         Provider.wait_until(lambda: sql.value(NONE_PENDING))
-        Provider.wait_until(lambda: sum(worker.settled() for worker in workers) >= 120)
-        assert sum(worker.settled() for worker in workers) == 120
+        Provider.wait_until(lambda: sum(worker.recovered_turns() for worker in workers) >= 120)
+        assert sum(worker.recovered_turns() for worker in workers) == 120
     finally:
         for worker in workers:
             worker.stop()

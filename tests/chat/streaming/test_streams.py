@@ -264,7 +264,7 @@ def test_answers_are_stored_although_their_clients_have_gone(server: ChatServer,
     with ThreadPoolExecutor(20) as pool:
         list(pool.map(leave, sessions))
     for session in sessions:
-        answer = server.wait_until_settled(session)
+        answer = server.wait_for_answer(session)
         assert (answer["status"], answer["content"]) == ("complete", LONG)
     assert sql.value("SELECT count(*) FROM llm_calls WHERE status = 'ok'") == 20
     # Nothing of the streams is left in PostgreSQL.
@@ -298,7 +298,7 @@ def test_a_client_that_does_not_read_delays_nobody(server: ChatServer, provider:
     with server.ask(asleep) as reader:
         reader.take(1)
         # As long as it does not read, neither would come to an end.
-        assert server.wait_until_settled(asleep)["status"] == "complete"
+        assert server.wait_for_answer(asleep)["status"] == "complete"
         assert server.ask_all(server.open())[-1].name == "message.completed"
         assert text_of(list(reader)) == text  # it gets everything all the same
 

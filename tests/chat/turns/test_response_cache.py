@@ -277,7 +277,7 @@ def test_who_stops_an_answer_that_others_wait_for_stops_their_own(ada_asks: Chat
             assert ada_asks.cancel(mine, created.data["message_id"]).json()["status"] == "cancelled"
             gate.set()
             assert list(second)[-1].name == "message.completed"
-    assert ada_asks.wait_until_settled(other)["content"] == WHOLE
+    assert ada_asks.wait_for_answer(other)["content"] == WHOLE
     assert len(provider.calls) == 1
 
 
