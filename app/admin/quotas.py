@@ -26,7 +26,7 @@ async def get_quota(session: DatabaseSession, service: QuotaService, user_uuid: 
     user = await users.find(session, user_uuid)
     if user is None:
         raise NotFoundError
-    return await service.standing(session, user.id)
+    return await service.get_standing(session, user.id)
 
 
 async def change_quota(
@@ -53,7 +53,7 @@ async def change_quota(
         details = {"before": _audit_fields(before), "after": _audit_fields(after)}
         entry = NewAuditEntry("user.quota_changed", actor=admin.uuid, target=user_uuid, details=details)
         await audit_log.record(session, entry, origin)
-    return await service.standing(session, user.id)
+    return await service.get_standing(session, user.id)
 
 
 def _audit_fields(quota: Quota) -> dict[str, Any]:

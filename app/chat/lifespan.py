@@ -64,7 +64,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
     async with AsyncExitStack() as stack:
         provider = OpenAIChatModel.from_settings(settings)
         stack.push_async_callback(provider.close)
-        blocking_redis = open_redis(settings, longest_wait=_MAX_BLOCKING_READ)
+        blocking_redis = open_redis(settings, max_blocking_seconds=_MAX_BLOCKING_READ)
         stack.push_async_callback(blocking_redis.aclose)
         model: ChatModel = provider
         if settings.LLM_CACHE_TTL > 0:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
+from app.core.background_tasks import stop_tasks
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database, DatabaseConnection
 from app.database.repositories.operations import instances
@@ -61,8 +62,7 @@ class Heartbeat:
         """
         if self._task is None:
             return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await stop_tasks([self._task])
         try:
             async with self._database.autocommit(max_seconds=_FINAL_TIMEOUT) as connection:
                 for write_report in self._report_writers:

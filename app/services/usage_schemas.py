@@ -1,4 +1,4 @@
-"""What was used, as users and admins see it."""
+"""Response schemas of usage, shared by the chat and admin APIs."""
 
 from collections.abc import Mapping
 from typing import Self
@@ -6,45 +6,44 @@ from typing import Self
 from pydantic import Field
 
 from app.core.types import ResponseModel, Usd
-from app.database.repositories.usage.totals import Period
-from app.database.repositories.usage.totals import UsageTotals as UsageSums
+from app.database.repositories.usage.totals import Period, UsageTotals
 
 
 class Usage(ResponseModel):
-    """What models were asked for, and what it cost. Deleting what they answered changes nothing here."""
+    """Model calls, tokens and cost. Deleting sessions or messages does not change them."""
 
-    turns: int = Field(description="Questions that reached a model, or were answered from the cache.")
-    calls: int = Field(description="Single attempts at models, those for summaries included.")
-    cached_answers: int = Field(description="Known already: they took no tokens and cost nothing.")
+    turns: int = Field(description="Questions that were sent to a model or answered from the cache.")
+    calls: int = Field(description="Attempts at model calls, including those for summaries.")
+    cached_answers: int = Field(description="Answers from the cache, which use no tokens and cost nothing.")
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
-    cost_usd: Usd = Field(examples=["0.000012450"], description="US dollars, exactly.")
-    unpriced_calls: int = Field(description="Attempts whose price is not known: `cost_usd` is without them.")
+    cost_usd: Usd = Field(examples=["0.000012450"], description="Exact cost in US dollars.")
+    unpriced_calls: int = Field(description="Attempts whose price is unknown; `cost_usd` does not include them.")
 
     @classmethod
-    def of(cls, sums: UsageSums) -> Self:
-        """Show sums over the ledger."""
+    def of(cls, totals: UsageTotals) -> Self:
+        """Return the response for totals of the ledger."""
         return cls(
-            turns=sums.turns,
-            calls=sums.calls,
-            cached_answers=sums.cached,
-            prompt_tokens=sums.prompt_tokens,
-            completion_tokens=sums.completion_tokens,
-            total_tokens=sums.prompt_tokens + sums.completion_tokens,
-            cost_usd=sums.cost_usd,
-            unpriced_calls=sums.unpriced,
+            turns=totals.turns,
+            calls=totals.calls,
+            cached_answers=totals.cached,
+            prompt_tokens=totals.prompt_tokens,
+            completion_tokens=totals.completion_tokens,
+            total_tokens=totals.prompt_tokens + totals.completion_tokens,
+            cost_usd=totals.cost_usd,
+            unpriced_calls=totals.unpriced,
         )
 
 
 class UserUsage(ResponseModel):
-    """What an account has used. Days and months begin at midnight in UTC."""
+    """Usage of an account. Days and months start at midnight UTC."""
 
     today: Usage
     month: Usage
     total: Usage
 
     @classmethod
-    def of(cls, periods: Mapping[Period, UsageSums]) -> Self:
-        """Show the sums of each."""
-        return cls(**{name: Usage.of(sums) for name, sums in periods.items()})
+    def of(cls, periods: Mapping[Period, UsageTotals]) -> Self:
+        """Return the response for the totals of each period."""
+        return cls(**{name: Usage.of(totals) for name, totals in periods.items()})

@@ -84,7 +84,9 @@ async def test_a_model_can_be_cancelled(make_model: MakeModel) -> None:
 
 
 @pytest.fixture(params=["fake", "stored"])
-async def history(request: pytest.FixtureRequest, settings: Settings, sql: Sql) -> AsyncIterator[ConversationHistory]:
+async def conversation_history(
+    request: pytest.FixtureRequest, settings: Settings, sql: Sql
+) -> AsyncIterator[ConversationHistory]:
     """The conversation of `SESSION`."""
     if request.param == "fake":
         yield FakeHistory(CONVERSATION)

@@ -12,4 +12,4 @@ router = APIRouter()
 @router.get("/quota")
 async def get_quota(user: ChatReader, services: ServicesDep, transaction: SessionDep) -> QuotaStanding:
     """Return the user's token and cost quotas per day and per month, and how much of them is used."""
-    return await services.quotas.standing(transaction, user.id)
+    return await services.quotas.get_standing(transaction, user.id)

@@ -100,7 +100,7 @@ class RemoteStreams:
             if buffered.is_over or loop.time() >= poll_at:
                 orphaned_polls = await self._poll(ref, transcript, orphaned_polls)
                 poll_at = loop.time() + _POLL_INTERVAL
-            if buffered.is_broken or buffered.is_over:
+            if buffered.has_gap or buffered.is_over:
                 await asyncio.sleep(_POLL_INTERVAL)
             wait = _POLL_INTERVAL
 

@@ -115,7 +115,7 @@ class QuestionBuilder:
         self, user: Principal, message: str, context: dict[str, Any] | None, policy: ModelPolicy | None
     ) -> TurnBudget | None:
         """Return the upper bound of what an answer may use. None: no quota applies."""
-        if not self.quotas.apply_to(user):
+        if not self.quotas.is_limited(user):
             return None
         policy = policy or self.policy
         # Half a token per byte is the upper bound for any script; English needs half of it.

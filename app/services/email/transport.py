@@ -1,4 +1,4 @@
-"""The mail port: to a mail server, or into a directory where there is none."""
+"""Email transports: SMTP, and a directory of files for development."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ _PERMANENT_REPLY_CODE = 500
 
 @dataclass(frozen=True, slots=True)
 class Email:
-    """One mail to one person, in plain text."""
+    """Plain-text email to one recipient."""
 
     recipient: str
     subject: str
@@ -43,28 +43,28 @@ class Email:
 
 
 class EmailError(Exception):
-    """The mail was not taken. The text names the kind of failure and is fit for a log: it holds no address."""
+    """An email was not accepted. The message names the kind of failure and is safe for logs: it has no address."""
 
     def __init__(self, reason: str, *, is_permanent: bool) -> None:
-        """`is_permanent`: this mail will never be taken, so do not try again."""
+        """`is_permanent`: a retry of this email cannot succeed."""
         self.is_permanent = is_permanent
         super().__init__(reason)
 
 
 class EmailTransport(Protocol):
-    """Takes mails over."""
+    """Port for sending email."""
 
     async def send(self, mail: Email) -> None:
-        """Return when the mail is taken: from then on its delivery is somebody else's duty.
+        """Send an email. Return when the server, or the directory, has accepted it.
 
         Raises:
-            MailError: it was not, or nobody said so within `MAIL_TIMEOUT`.
+            EmailError: it was not accepted within `MAIL_TIMEOUT`.
 
         """
 
 
 def open_email_transport(settings: Settings) -> EmailTransport | None:
-    """Return the transport that `MAIL_URL` names; None: no mail is sent. Nothing is opened before the first mail."""
+    """Return the transport for `MAIL_URL`. None: sending email is disabled. It connects at the first email."""
     if settings.MAIL_URL is None:
         return None
     parts = urlsplit(settings.MAIL_URL)
@@ -76,44 +76,44 @@ def open_email_transport(settings: Settings) -> EmailTransport | None:
 
 
 def compose(mail: Email, sender: str) -> EmailMessage:
-    """Put a mail into the Internet's format (RFC 5322).
+    """Return the email as a message in the Internet Message Format (RFC 5322).
 
     Raises:
-        MailError: the address is none, or the subject does not fit into a header.
+        EmailError: the address is invalid, or the subject cannot be a header.
 
     """
     message = EmailMessage()
     message["From"] = sender
     try:
-        # Whatever could add a header or a recipient is refused here, and line breaks by the library once more.
+        # The validation rejects header injection and further recipients; the library rejects line breaks as well.
         address = validate_email(mail.recipient, check_deliverability=False)
-        # The domain in ASCII (RFC 5891), which any server takes.
+        # The domain in ASCII (RFC 5891), because not every server accepts Unicode.
         message["To"] = Address(username=address.local_part, domain=address.ascii_domain)
         message["Subject"] = mail.subject
     except ValueError as error:
         raise EmailError("malformed", is_permanent=True) from error
     message["Date"] = localtime()
     message["Message-ID"] = make_msgid(domain=parseaddr(sender)[1].rpartition("@")[2])
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: vacation notices do not answer
-    # Links are longer than what the library would leave in one piece.
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: suppresses automatic replies
+    # The library's default encoding would break long lines, and links with them.
     message.set_content(mail.text, cte="7bit" if mail.text.isascii() else "8bit")
     return message
 
 
 @dataclass(frozen=True, slots=True)
 class SmtpServer:
-    """Where a mail server is, and how to be let in."""
+    """Address, security and credentials of an SMTP server."""
 
     host: str
     port: int
     security: Security
-    """`starttls` and `tls` refuse a server that cannot, or whose certificate is not good for `host`."""
+    """`starttls` and `tls` fail without TLS, or without a valid certificate for `host`."""
     username: str | None = None
     password: str | None = None
 
     @classmethod
     def from_url(cls, url: str) -> "SmtpServer":
-        """Read a URL that the settings have checked; user and password are percent-encoded there."""
+        """Parse a URL that the settings have validated. User name and password in it are percent-encoded."""
         parts = urlsplit(url)
         security = _SECURITY[parts.scheme]
         return cls(
@@ -126,31 +126,31 @@ class SmtpServer:
 
 
 class SmtpTransport:
-    """Hands each mail to a mail server, over a connection of its own."""
+    """Sends each email to an SMTP server, over a separate connection."""
 
     def __init__(
         self, server: SmtpServer, *, sender: str, max_seconds: float, tls: ssl.SSLContext | None = None
     ) -> None:
-        """`tls` replaces the system's idea of whom to trust."""
+        """`tls` replaces the system's trust store."""
         self._server = server
         self._sender = sender
         self._max_seconds = max_seconds
         self._tls = tls
 
     async def send(self, mail: Email) -> None:
-        """Hand the mail over; see `EmailTransport`."""
+        """Send an email; see `EmailTransport`."""
         message = compose(mail, self._sender)
         client = self._client()
-        is_taken = False
+        is_accepted = False
         try:
             async with asyncio.timeout(self._max_seconds):
                 await client.connect()
                 await client.send_message(message)
-                is_taken = True
+                is_accepted = True
                 await client.quit()
-        except (SMTPException, OSError, ValueError) as error:  # a timeout is an OSError
-            # A server that has taken the mail and then says goodbye badly has still taken it.
-            if not is_taken:
+        except (SMTPException, OSError, ValueError) as error:  # TimeoutError is an OSError
+            # A failure of QUIT after the server has accepted the email is ignored.
+            if not is_accepted:
                 raise _translate_error(error) from error
         finally:
             client.close()
@@ -165,13 +165,13 @@ class SmtpTransport:
             tls_context=self._tls,
             username=server.username,
             password=server.password,
-            # Each command's own limit: the whole has one around it.
+            # Timeout of each command; `send` limits the total.
             timeout=self._max_seconds,
         )
 
 
 class FileTransport:
-    """Puts each mail into a directory as an `.eml` file, for one machine. The names sort by time."""
+    """Writes each email to a directory as an `.eml` file, whose names sort by time."""
 
     def __init__(self, directory: Path, *, sender: str, max_seconds: float) -> None:
         self._directory = directory
@@ -179,16 +179,16 @@ class FileTransport:
         self._max_seconds = max_seconds
 
     async def send(self, mail: Email) -> None:
-        """Write the mail; see `EmailTransport`."""
+        """Write an email; see `EmailTransport`."""
         content = compose(mail, self._sender).as_bytes()
         try:
             async with asyncio.timeout(self._max_seconds):
                 await asyncio.to_thread(self._write, content)
-        except OSError as error:  # a timeout is one, too
+        except OSError as error:  # TimeoutError is an OSError
             raise EmailError(type(error).__name__, is_permanent=False) from error
 
     def _write(self, content: bytes) -> None:
-        # Links in mails open accounts: nobody else may read them.
+        # Readable by the owner only, because the links in emails give access to accounts.
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{new_id().hex[-8:]}"
         unfinished = self._directory / f".{name}.new"
@@ -206,7 +206,7 @@ def _translate_error(error: Exception) -> EmailError:
     match error:
         case SMTPRecipientsRefused(recipients=[only]):
             return _translate_error(only)
-        # Replies to this mail. Those to a greeting or a login are about the server and us, and will change.
+        # Replies about this email. Replies to a greeting or a login concern the server, so they are temporary.
         case SMTPRecipientRefused(code=code) | SMTPSenderRefused(code=code) | SMTPDataError(code=code):
             return EmailError(f"reply {code}", is_permanent=code >= _PERMANENT_REPLY_CODE)
         case _:

@@ -1,8 +1,8 @@
-"""Requests to addresses that others have given: they reach the internet, and nothing inside that is not meant.
+"""SSRF-safe HTTP client for URLs that users supply.
 
-What a name stands for is looked up once, and checked is the very address that is then connected to. So it does not
-matter how the address was spelled, nor what the name stands for a moment later. Redirects are not followed, proxies of
-the environment are not asked, and no connection serves a second request.
+A host name is resolved once, and the address that is checked is the one that is connected to, so that neither unusual
+spellings of an address nor DNS rebinding bypass the check. The client does not follow redirects, ignores the proxies of
+the environment, and uses each connection for one request.
 """
 
 import asyncio
@@ -21,52 +21,52 @@ import httpx2
 from app.core.outgoing_allowlist import AllowedHosts, IpAddress
 
 MAX_RESPONSE_BYTES = 64 * 1024
-"""Bytes of an answer's content that are taken before the connection is closed on it."""
+"""Maximum number of bytes of a response body that are read before the connection is closed."""
 _MAX_RECEIVED_BYTES = 2 * MAX_RESPONSE_BYTES
-"""Bytes that are taken in all: heads of interim answers, and the sizes of chunks, have no limit of their own."""
+"""Maximum number of bytes received on a connection. It also bounds interim responses and chunk headers."""
 _READ_BYTES = 4096
-"""Bytes that are read at once: what is in a piece is worked through without anybody else having a turn."""
+"""Maximum number of bytes of one read: a piece is parsed without yielding to other tasks."""
 _CONNECT_TIMEOUT = 5.0
-"""What one address may take before the next of the same name is tried."""
+"""Timeout in seconds of a connection to one address of a host, before the next one is tried."""
 _RESOLVER_THREADS = 32
 _PORTS = {"http": 80, "https": 443}
 _ERRORS = (
     httpcore2.NetworkError,
     httpcore2.ProtocolError,
     httpcore2.TimeoutException,
-    OSError,  # of the resolver; a timeout is one, too
-    UnicodeError,  # a name that no resolver can be asked for
+    OSError,  # of the resolver, and TimeoutError
+    UnicodeError,  # a host name that cannot be encoded for DNS
 )
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
-"""Gives the addresses of a host. Raises OSError or UnicodeError if it has none."""
+"""Takes host and port, and returns the addresses of the host. Raises OSError or UnicodeError if there are none."""
 
 
 class OutgoingRequestError(Exception):
-    """No answer. `reason` is one of a few words and fit for a log: it repeats nothing of the address.
+    """A request got no response. `reason` is safe for logs, because it contains nothing of the URL.
 
-    `invalid_url`, `address_refused`, `name_unknown`, `unreachable`, `tls`, `protocol` or `timeout`.
+    It is one of `invalid_url`, `address_refused`, `name_unknown`, `unreachable`, `tls`, `protocol` and `timeout`.
     """
 
     def __init__(self, reason: str) -> None:
-        """Name the reason."""
         self.reason = reason
         super().__init__(reason)
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseHead:
-    """The head of an answer."""
+    """Status and headers of a response."""
 
     status: int
     headers: list[tuple[str, str]]
 
 
 def parse_url(url: str) -> httpx2.URL:
-    """Read the URL of a request.
+    """Parse the URL of a request.
 
     Raises:
-        OutgoingError: it is none of `http` or `https`, names no host or no possible port, or holds a user.
+        OutgoingRequestError: the scheme is not `http` or `https`, the host is missing, the port is invalid, or the URL
+            contains a user name.
 
     """
     try:
@@ -80,32 +80,32 @@ def parse_url(url: str) -> httpx2.URL:
 
 
 class SsrfSafeClient:
-    """Posts to addresses that others have given. Nothing is opened before the first request; `aclose()` ends it."""
+    """HTTP client that connects to public and explicitly allowed addresses only. Close it with `aclose()`."""
 
     def __init__(
         self, allowed: AllowedHosts, *, resolve: Resolve | None = None, tls: ssl.SSLContext | None = None
     ) -> None:
-        """`tls` replaces the system's idea of whom to trust, `resolve` the system's resolver."""
-        # Resolvers block, and cannot be told to stop: one that hangs must not take the threads of all others' work.
+        """`resolve` replaces the system's resolver, `tls` the system's trust store."""
+        # Name resolution blocks and cannot be cancelled: one that hangs must not occupy the default thread pool.
         self._threads = ThreadPoolExecutor(_RESOLVER_THREADS, thread_name_prefix="resolver")
         self._network = _AllowlistBackend(allowed, resolve or self._resolve)
         self._tls = tls or httpcore2.default_ssl_context()
 
     async def aclose(self) -> None:
-        """Give the threads back. Whoever is waiting for an address gets none."""
+        """Release the resolver threads. Pending name resolutions are cancelled."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def post(self, url: str, *, headers: Mapping[str, str], content: bytes, max_seconds: float) -> ResponseHead:
-        """Post and give the answer's head, within `max_seconds` for all of it.
+        """Send a POST request, and return status and headers of the response, within `max_seconds`.
 
-        Of its content up to `MAX_RESPONSE_BYTES` bytes are read and thrown away, so that who sends them is not cut off.
+        Up to `MAX_RESPONSE_BYTES` of the body are read and discarded, so that the server can finish sending.
 
         Raises:
-            OutgoingError: no answer.
+            OutgoingRequestError: there is no response.
 
         """
         target = parse_url(url)
-        reply: ResponseHead | None = None
+        head: ResponseHead | None = None
         try:
             async with (
                 asyncio.timeout(max_seconds),
@@ -117,27 +117,27 @@ class SsrfSafeClient:
                     ),
                     headers=[("Host", target.netloc.decode()), ("Connection", "close"), *headers.items()],
                     content=content,
-                    # Certificates do not end in a dot.
+                    # Names in certificates do not end in a dot.
                     extensions={"sni_hostname": target.raw_host.decode().rstrip(".")},
                 ) as response,
             ):
-                reply = ResponseHead(response.status, [(_text(name), _text(value)) for name, value in response.headers])
+                head = ResponseHead(response.status, [(_text(name), _text(value)) for name, value in response.headers])
                 await _drain(response)
         except _ERRORS as error:
-            # What happens after the head changes nothing: the head is all that counts.
-            if reply is None:
+            # A failure after the headers is ignored: only status and headers matter.
+            if head is None:
                 raise OutgoingRequestError(_reason(error)) from error
-        return reply
+        return head
 
     async def _resolve(self, host: str, port: int) -> list[str]:
-        found = await asyncio.get_running_loop().run_in_executor(
+        results = await asyncio.get_running_loop().run_in_executor(
             self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         )
-        return [str(sockaddr[0]) for *_, sockaddr in found]
+        return [str(sockaddr[0]) for *_, sockaddr in results]
 
 
 class _AllowlistBackend(httpcore2.AsyncNetworkBackend):
-    """Connects to addresses that may be reached, and to no others."""
+    """Network backend that resolves host names and connects to permitted addresses only."""
 
     def __init__(self, allowed: AllowedHosts, resolve: Resolve) -> None:
         self._allowed = allowed
@@ -154,26 +154,26 @@ class _AllowlistBackend(httpcore2.AsyncNetworkBackend):
             try:
                 return await self._connect(address, port)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
-                pass  # it has more
+                pass  # try the next address
         return await self._connect(last, port)
 
     async def _connect(self, address: IpAddress, port: int) -> httpcore2.AsyncNetworkStream:
-        # An address is not looked up again.
-        return _BoundedStream(await self._network.connect_tcp(str(address), port, timeout=_CONNECT_TIMEOUT))
+        # The argument is an address, so the backend does not resolve it again.
+        return _BoundedNetworkStream(await self._network.connect_tcp(str(address), port, timeout=_CONNECT_TIMEOUT))
 
 
-class _BoundedStream(httpcore2.AsyncNetworkStream):
-    """A connection that gives only so much, in small pieces: reading answers costs time of all who share the loop."""
+class _BoundedNetworkStream(httpcore2.AsyncNetworkStream):
+    """Connection that limits the total number of bytes received, and reads them in small pieces."""
 
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
-        self._left = _MAX_RECEIVED_BYTES
+        self._remaining = _MAX_RECEIVED_BYTES
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - the interface's
-        if not self._left:
-            raise httpcore2.RemoteProtocolError("the answer is too long")
-        piece = await self._stream.read(min(max_bytes, _READ_BYTES, self._left), timeout)
-        self._left -= len(piece)
+        if not self._remaining:
+            raise httpcore2.RemoteProtocolError("the response is too long")
+        piece = await self._stream.read(min(max_bytes, _READ_BYTES, self._remaining), timeout)
+        self._remaining -= len(piece)
         return piece
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the interface's
@@ -183,18 +183,18 @@ class _BoundedStream(httpcore2.AsyncNetworkStream):
         await self._stream.aclose()
 
     async def start_tls(self, *arguments: Any, **named: Any) -> httpcore2.AsyncNetworkStream:  # noqa: ANN401 - passed on
-        return _BoundedStream(await self._stream.start_tls(*arguments, **named))
+        return _BoundedNetworkStream(await self._stream.start_tls(*arguments, **named))
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - the interface's
         return self._stream.get_extra_info(info)
 
 
 async def _drain(response: httpcore2.Response) -> None:
-    taken = 0
+    received = 0
     async with aclosing(response.aiter_stream()) as chunks:
         async for chunk in chunks:
-            taken += len(chunk)
-            if taken > MAX_RESPONSE_BYTES:
+            received += len(chunk)
+            if received > MAX_RESPONSE_BYTES:
                 return
 
 

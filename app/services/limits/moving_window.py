@@ -1,8 +1,8 @@
-"""Windows in which requests are counted: of any length of time, and not of fixed minutes.
+"""Moving-window counters of requests, in Redis and in memory.
 
-They are the moving windows of the library `limits`, in its own form. What is added: several windows are asked at once,
-and a request that one of them refuses is counted in none. The library would ask Redis four times for that, and a client
-that goes on after it was refused would use up the window that it shares with its neighbours.
+They use the data format of the library `limits`, and add atomic checks of several windows: a request that one of them
+refuses is counted in none. The library would need four round trips, and refused requests of one client would use up the
+window that it shares with its network.
 """
 
 import math
@@ -18,8 +18,8 @@ from limits.strategies import MovingWindowRateLimiter
 from redis.asyncio import Redis
 
 _MAX_CLIENTS = 10_000
-"""Clients that a process counts by itself. With more of them, all begin anew."""
-_HIT_ALL = """
+"""Maximum number of clients that are counted in memory. With more, all counters are reset."""
+_HIT_ALL_SCRIPT = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local length = tonumber(ARGV[1])
@@ -40,74 +40,74 @@ if refused == 0 then
         redis.call('EXPIRE', key, length)
     end
 end
-local shown = KEYS[math.max(refused, 1)]
-local wait = redis.call('LINDEX', shown, -1) + length - now
-return {refused, redis.call('LLEN', shown), string.format('%.3f', wait)}
+local decisive = KEYS[math.max(refused, 1)]
+local wait = redis.call('LINDEX', decisive, -1) + length - now
+return {refused, redis.call('LLEN', decisive), string.format('%.3f', wait)}
 """
-"""KEYS: the windows. ARGV: their length in seconds, then how many requests each takes. By the clock of Redis."""
+"""KEYS: the windows. ARGV: their length in seconds, then the limit of each. The time is that of Redis."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One client's requests, as far as they are counted together."""
+    """Window of the requests of one client under one limit."""
 
     policy: RateLimitItem
-    """How many requests in how many seconds: the same number of seconds for all windows that are asked together."""
+    """Limit and length. Windows that are checked together have the same length."""
     client: str
 
 
 @dataclass(frozen=True, slots=True)
 class LimitStatus:
-    """A window after a request."""
+    """State of a window after a request."""
 
     window: Window
     is_refused: bool
     remaining: int
     reset_after: int
-    """Seconds until there is room for one request more; at least 1."""
+    """Seconds until one more request is allowed; at least 1."""
 
 
 class RedisMovingWindows(RedisStorage):
-    """Windows that all processes share."""
+    """Windows in Redis, shared by all processes."""
 
     def __init__(self, redis: Redis) -> None:
-        """Use the connections of a client, with its limits of time."""
+        """Use the connection pool of a client, with its timeouts."""
         pool: Any = redis.connection_pool
         super().__init__("redis://", implementation="redispy", key_prefix="limits", connection_pool=pool)
-        self._hit_all = redis.register_script(_HIT_ALL)
+        self._hit_all = redis.register_script(_HIT_ALL_SCRIPT)
 
     async def hit_all(self, windows: Sequence[Window]) -> LimitStatus:
-        """Count a request in all of the windows, or in none. Return the one that refuses it, or else the first."""
+        """Count a request in all of the windows, or in none. Return the state of the one that refuses, or the first."""
         keys = [self.bridge.prefixed_key(window.policy.key_for(window.client)) for window in windows]
         length = windows[0].policy.get_expiry()
         refused, count, wait = await self._hit_all(keys, [length, *(window.policy.amount for window in windows)])
-        shown = windows[max(refused - 1, 0)]
-        return _limit_status(shown, shown.policy.amount - count, float(wait), is_refused=refused > 0)
+        decisive = windows[max(refused - 1, 0)]
+        return _limit_status(decisive, decisive.policy.amount - count, float(wait), is_refused=refused > 0)
 
 
 class InMemoryMovingWindows:
-    """Windows of this process alone."""
+    """Windows in memory, for this process only."""
 
     def __init__(self) -> None:
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
-        # Not the library's asynchronous one: it hands each window to a thread each time it looks for old requests.
+    def _reset(self) -> None:
+        # Not the library's asynchronous storage, which uses a thread for each window to remove expired requests.
         self._storage = MemoryStorage()
         self._limiter = MovingWindowRateLimiter(self._storage)
 
     def hit_all(self, windows: Sequence[Window]) -> LimitStatus:
-        """Do as `RedisMovingWindows.hit_all`."""
+        """See `RedisMovingWindows.hit_all`."""
         if len(self._storage.events) > _MAX_CLIENTS:
-            self._begin()  # the library never forgets a name, and looks at all of them again and again
+            self._reset()  # the library never removes a client, and iterates over all of them repeatedly
         for window in windows:
             if not self._limiter.test(window.policy, window.client):
-                return self._look_at(window, is_refused=True)
+                return self._status(window, is_refused=True)
         for window in windows:
             self._limiter.hit(window.policy, window.client)
-        return self._look_at(windows[0], is_refused=False)
+        return self._status(windows[0], is_refused=False)
 
-    def _look_at(self, window: Window, *, is_refused: bool) -> LimitStatus:
+    def _status(self, window: Window, *, is_refused: bool) -> LimitStatus:
         stats = self._limiter.get_window_stats(window.policy, window.client)
         return _limit_status(window, stats.remaining, stats.reset_time - time(), is_refused=is_refused)
 

@@ -1,8 +1,7 @@
-"""What an account may use of models in a day and in a month.
+"""Quotas of accounts: tokens and cost of model calls per day and month.
 
-It is reserved before a model is asked, and known when it has answered. One answer may take an account over its quota,
-and with it under way the next one is refused: whatever a turn may still use is reserved until the ledger says what it
-has used.
+The budget of a turn is reserved before a model is called, and replaced by the real usage when the ledger has it. One
+turn may exceed the quota of an account; its reservation prevents that further ones do.
 """
 
 from collections.abc import Mapping
@@ -30,47 +29,47 @@ from app.database.repositories.webhooks import event_outbox
 from app.database.repositories.webhooks.event_outbox import WebhookEvent
 
 _RETRY_AFTER = 2
-"""Seconds after which a turn under way may have ended."""
+"""`Retry-After` in seconds where turns under way have reserved the rest of the quota."""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnBudget:
-    """The most that the answer to a question may use."""
+    """Maximum usage of one turn."""
 
     tokens: int
-    """Of the question and the answer, without what was said before."""
+    """Tokens of question and answer, without the history."""
     cost_usd: Decimal
-    """Of these."""
+    """Cost of these tokens in US dollars."""
     prompt_price: Decimal
-    """US dollars for one token of what was said before."""
+    """US dollars for one token of the history."""
 
 
 class Allowance(ResponseModel):
-    """One quota."""
+    """State of one quota."""
 
-    resets_at: datetime = Field(description="The end of the day, or of the month, in UTC.")
+    resets_at: datetime = Field(description="End of the day or month in UTC.")
 
 
 class TokenAllowance(Allowance):
-    """Of tokens, of questions and answers together."""
+    """Quota of tokens, of prompts and answers together."""
 
-    limit: int | None = Field(description="Null: none.")
+    limit: int | None = Field(description="Null: no limit.")
     used: int
-    reserved: int = Field(description="What answers under way may still use.")
+    reserved: int = Field(description="Tokens reserved for answers under way.")
     remaining: int | None
 
 
 class CostAllowance(Allowance):
-    """Of money, in US dollars."""
+    """Quota of cost in US dollars."""
 
-    limit: Usd | None = Field(description="Null: none.")
+    limit: Usd | None = Field(description="Null: no limit.")
     used: Usd
-    reserved: Usd = Field(description="What answers under way may still cost.")
+    reserved: Usd = Field(description="Cost reserved for answers under way.")
     remaining: Usd | None
 
 
 class QuotaStanding(ResponseModel):
-    """What an account may use, and what it has used. Days and months begin at midnight in UTC."""
+    """Quotas of an account, and what it has used of them. Days and months start at midnight UTC."""
 
     tokens_per_day: TokenAllowance
     tokens_per_month: TokenAllowance
@@ -79,7 +78,7 @@ class QuotaStanding(ResponseModel):
 
     @classmethod
     def of(cls, quota: Quota, use: QuotaUse) -> Self:
-        """Put together what holds and what was used."""
+        """Return the response for a quota and its usage."""
         return cls(
             tokens_per_day=_token_allowance(quota.tokens_per_day, use.tokens_today, use, use.day_ends_at),
             tokens_per_month=_token_allowance(quota.tokens_per_month, use.tokens_this_month, use, use.month_ends_at),
@@ -90,23 +89,23 @@ class QuotaStanding(ResponseModel):
 
 @dataclass(frozen=True, slots=True)
 class QuotaService:
-    """Decides whether a model may be asked."""
+    """Checks and reserves the quotas of accounts."""
 
     database: Database
     defaults: Quota
-    """Of everybody who has none of their own."""
+    """Quota of accounts without their own."""
 
-    def apply_to(self, user: Principal) -> bool:
-        """Whether anything has to be counted. Where nobody has a quota, nothing is."""
+    def is_limited(self, user: Principal) -> bool:
+        """Return whether a user may have a quota, so that turns must be reserved."""
         return user.has_own_quota or not self.defaults.is_empty
 
     async def reserve(
         self, budget: TurnBudget, *, turn_id: UUID, user_id: int, session_uuid: UUID | None, life: timedelta
     ) -> None:
-        """Reserve what an answer may use. It is held until the ledger has the turn, or `life` is over.
+        """Reserve the budget of a turn, until the ledger has its usage or `life` has passed.
 
         Raises:
-            TooManyRequestsError: nothing is left.
+            TooManyRequestsError: a quota is used up, or the rest of it is reserved.
 
         """
         async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
@@ -114,39 +113,39 @@ class QuotaService:
             quota = (own or Quota()).with_defaults(self.defaults)
             if own is None or quota.is_empty:
                 return
-            wanted = Reservation(
+            reservation = Reservation(
                 turn_id, user_id, session_uuid, budget.tokens, budget.cost_usd, budget.prompt_price, life
             )
-            is_reserved, use = await quotas.reserve(session, wanted, quota)
+            is_reserved, use = await quotas.reserve(session, reservation, quota)
         if not is_reserved:
             exceeded = _exceeded_allowances(QuotaStanding.of(quota, use))
-            await self._tell(user_id, exceeded)
+            await self._emit_exceeded(user_id, exceeded)
             raise _quota_error(exceeded, use)
 
-    async def _tell(self, user_id: int, exceeded: Mapping[str, TokenAllowance | CostAllowance]) -> None:
-        # Not while the account is locked: others wait for it to be refused.
+    async def _emit_exceeded(self, user_id: int, exceeded: Mapping[str, TokenAllowance | CostAllowance]) -> None:
+        # After the lock on the account is released, because other requests wait for it.
         if not exceeded:
             return
-        with suppress(DatabaseUnavailableError):  # the next one that is refused tells
+        with suppress(DatabaseUnavailableError):  # the next refused turn emits the event
             async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
                 if user := await users.get(session, user_id):
                     for name, allowance in exceeded.items():
                         await event_outbox.emit(session, _quota_event(user, name, allowance))
 
     async def release(self, turn_id: UUID) -> None:
-        """Give back what was reserved for a turn that came to nothing."""
-        with suppress(DatabaseUnavailableError):  # it is given back in its own time
+        """Release the reservation of a turn that did not call a model."""
+        with suppress(DatabaseUnavailableError):  # the reservation expires
             async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                 await quotas.release(connection, turn_id=turn_id)
 
-    async def standing(self, session: DatabaseSession, user_id: int) -> QuotaStanding:
-        """Return where an account stands."""
+    async def get_standing(self, session: DatabaseSession, user_id: int) -> QuotaStanding:
+        """Return the quotas of an account, and its usage of them."""
         quota = (await quotas.find_quota(session, user_id) or Quota()).with_defaults(self.defaults)
         return QuotaStanding.of(quota, await quotas.read_use(session, user_id))
 
 
 def default_quota(settings: Settings) -> Quota:
-    """Return the quota of everybody who has none of their own."""
+    """Return the default quota from the settings."""
     return Quota(
         tokens_per_day=settings.QUOTA_TOKENS_PER_DAY,
         tokens_per_month=settings.QUOTA_TOKENS_PER_MONTH,
@@ -156,23 +155,23 @@ def default_quota(settings: Settings) -> Quota:
 
 
 def _exceeded_allowances(standing: QuotaStanding) -> dict[str, TokenAllowance | CostAllowance]:
-    found: dict[str, TokenAllowance | CostAllowance] = dict(standing)
-    return {name: one for name, one in found.items() if one.limit is not None and one.used >= one.limit}
+    allowances: dict[str, TokenAllowance | CostAllowance] = dict(standing)
+    return {name: one for name, one in allowances.items() if one.limit is not None and one.used >= one.limit}
 
 
 def _quota_event(user: User, quota: str, allowance: TokenAllowance | CostAllowance) -> WebhookEvent:
-    figures = allowance.model_dump(mode="json", include={"limit", "used", "resets_at"})
-    # By its id the event is the same one, however many questions are refused until then.
-    once = uuid5(user.uuid, f"quota.exceeded {quota} {allowance.resets_at.isoformat()}")
+    state = allowance.model_dump(mode="json", include={"limit", "used", "resets_at"})
+    # A deterministic id, so that there is one event per quota and period, however many turns are refused.
+    event_id = uuid5(user.uuid, f"quota.exceeded {quota} {allowance.resets_at.isoformat()}")
     return WebhookEvent(
-        "quota.exceeded", {"user_id": str(user.uuid), "quota": quota, **figures}, user_id=user.id, id=once
+        "quota.exceeded", {"user_id": str(user.uuid), "quota": quota, **state}, user_id=user.id, id=event_id
     )
 
 
 def _quota_error(exceeded: Mapping[str, TokenAllowance | CostAllowance], use: QuotaUse) -> TooManyRequestsError:
     if not exceeded:
         return TooManyRequestsError(
-            "What is left of your quota is reserved for the answers under way.",
+            "The rest of your quota is reserved for answers under way.",
             code="quota_reserved",
             retry_after=_RETRY_AFTER,
         )

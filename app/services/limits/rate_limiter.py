@@ -1,4 +1,4 @@
-"""How many requests a client may make: an account with all its devices, and the network that a request comes from."""
+"""Rate limiter of HTTP requests, per account and per client network."""
 
 import hashlib
 from collections import OrderedDict
@@ -14,14 +14,14 @@ from app.services.limits.moving_window import InMemoryMovingWindows, LimitStatus
 from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 
 _MAX_REMEMBERED_CREDENTIALS = 10_000
-"""Credentials whose account is known without a look into PostgreSQL."""
+"""Maximum number of credentials whose account is remembered without a query."""
 
 
 class RateLimiter:
-    """The limits of one service: counted in Redis, and in this process while Redis is away."""
+    """Rate limits of one service: counted in Redis, and in memory while Redis is unavailable."""
 
     def __init__(self, settings: Settings, redis: Redis, breaker: RedisCircuitBreaker) -> None:
-        """`breaker`: before the same Redis."""
+        """`breaker` guards the commands to `redis`."""
         self._breaker = breaker
         self._shared = RedisMovingWindows(redis)
         self._local = InMemoryMovingWindows()
@@ -31,28 +31,28 @@ class RateLimiter:
         self._accounts: OrderedDict[bytes, UUID] = OrderedDict()
 
     def start_request(self, network: str | None, credential: str | None) -> "RequestQuota":
-        """Begin to count a request. `credential`: what its caller shows, good or not."""
+        """Return the quota of a request. `credential`: the token or key in it, which need not be valid."""
         return RequestQuota(self, network, hashlib.sha256(credential.encode()).digest() if credential else None)
 
     def account_of(self, credential: bytes) -> UUID | None:
-        """Return whose credential it was when it was last seen here."""
+        """Return the account of a credential, by its hash. None: it is not remembered."""
         account = self._accounts.get(credential)
         if account is not None:
             self._accounts.move_to_end(credential)
         return account
 
     def remember(self, credential: bytes, account: UUID) -> None:
-        """Note whose credential it is. It never becomes somebody else's."""
+        """Remember the account of a credential, by its hash. A credential never changes its account."""
         self._accounts[credential] = account
         if len(self._accounts) > _MAX_REMEMBERED_CREDENTIALS:
             self._accounts.popitem(last=False)
 
     def forget(self, credential: bytes) -> None:
-        """Note that a credential is not good any more: whoever has a copy must not use up its owner's requests."""
+        """Forget an invalid credential, so that its requests do not count for the account."""
         self._accounts.pop(credential, None)
 
     async def count(self, *, account: UUID | None, network: str | None) -> LimitStatus | None:
-        """Count a request for those that are given, or for none of them. None: for nobody."""
+        """Count a request for account and network, or for neither if one refuses. None: neither is given."""
         windows: list[Window] = []
         if account is not None:
             windows.append(Window(self._per_user, str(account)))
@@ -69,51 +69,51 @@ class RateLimiter:
 
 
 class RequestQuota:
-    """One request.
+    """Counting of one request.
 
-    It is counted before its caller is looked up, so that one too many costs no statement. Whose credential it shows is
-    known from an earlier request; otherwise the network counts first, and the account as soon as it is known.
+    It is counted before authentication, so that a refused request needs no query. The account is known if an earlier
+    request had the same credential; otherwise the network counts first, and the account after authentication.
     """
 
-    def __init__(self, limits: RateLimiter, network: str | None, credential: bytes | None) -> None:
-        """`credential`: what stands for what the caller shows."""
+    def __init__(self, limiter: RateLimiter, network: str | None, credential: bytes | None) -> None:
+        """`credential`: hash of the token or key in the request."""
         self.status: LimitStatus | None = None
-        """Where its client stands after it."""
-        self._limits = limits
+        """State of the decisive window after the request. None: it has not been counted."""
+        self._limiter = limiter
         self._network = network
         self._credential = credential
         self._account: UUID | None = None
 
     async def count_request(self) -> None:
-        """Count the request.
+        """Count the request before authentication.
 
         Raises:
-            TooManyRequestsError: it is one too many.
+            TooManyRequestsError: a limit is exceeded.
 
         """
         if self._credential is not None:
-            self._account = self._limits.account_of(self._credential)
-        self._take(await self._limits.count(account=self._account, network=self._network))
+            self._account = self._limiter.account_of(self._credential)
+        self._set_status(await self._limiter.count(account=self._account, network=self._network))
 
     async def assign_account(self, account: UUID) -> None:
-        """Count the request for its caller, who is known by now.
+        """Count the request for the authenticated account, unless it has been counted for it already.
 
         Raises:
-            TooManyRequestsError: it is one too many.
+            TooManyRequestsError: the limit of the account is exceeded.
 
         """
         if self._credential is None or self._account == account:
             return
         self._account = account
-        self._limits.remember(self._credential, account)
-        self._take(await self._limits.count(account=account, network=None))
+        self._limiter.remember(self._credential, account)
+        self._set_status(await self._limiter.count(account=account, network=None))
 
     def reject_credential(self) -> None:
-        """Note that what the caller shows is not good."""
+        """Forget the credential of the request, which has turned out to be invalid."""
         if self._credential is not None:
-            self._limits.forget(self._credential)
+            self._limiter.forget(self._credential)
 
-    def _take(self, status: LimitStatus | None) -> None:
+    def _set_status(self, status: LimitStatus | None) -> None:
         self.status = status
         if status is not None and status.is_refused:
             raise TooManyRequestsError(code="rate_limited", retry_after=status.reset_after)

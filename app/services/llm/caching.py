@@ -1,4 +1,4 @@
-"""A model that is not asked twice for the same."""
+"""Caching decorator of a chat model, with single flight for identical requests."""
 
 import asyncio
 import logging
@@ -10,14 +10,13 @@ from app.services.llm.single_flight import ModelCall, SingleFlightCall
 logger = logging.getLogger(__name__)
 
 _CLOSE_TIMEOUT = 1.0
-"""Seconds for storing the last answers when the process ends."""
+"""Timeout in seconds for storing the last answers when the process stops."""
 
 
 class CachingChatModel:
-    """`ChatModel` over another one and a cache.
+    """`ChatModel` that answers from a cache, and calls another model for answers that are missing.
 
-    Who asks what is being asked at the moment joins the call under way. That is so within a process: two of them may
-    ask for the same at the same time.
+    Identical requests share one call (single flight) within a process, but not between processes.
     """
 
     def __init__(self, model: ChatModel, cache: ResponseCache) -> None:
@@ -26,51 +25,51 @@ class CachingChatModel:
         self._calls: dict[str, SingleFlightCall] = {}
 
     async def complete(self, request: ModelRequest, *, max_seconds: float) -> Completion:
-        """Make one attempt, or none; see `ChatModel`."""
+        """Return the cached answer, or make one attempt; see `ChatModel`."""
 
-        async def ask(_: PublishText) -> Completion:
+        async def call_model(_: PublishText) -> Completion:
             return await self._model.complete(request, max_seconds=max_seconds)
 
-        return await self._answer(request, ask, None, StreamTimeouts(max_seconds, max_seconds, max_seconds))
+        return await self._answer(request, call_model, None, StreamTimeouts(max_seconds, max_seconds, max_seconds))
 
     async def stream(self, request: ModelRequest, publish: PublishText, *, timeouts: StreamTimeouts) -> Completion:
-        """Make one streamed attempt, or none; see `ChatModel`."""
+        """Stream the cached answer, or make one streamed attempt; see `ChatModel`."""
 
-        async def ask(show: PublishText) -> Completion:
-            return await self._model.stream(request, show, timeouts=timeouts)
+        async def call_model(publish_piece: PublishText) -> Completion:
+            return await self._model.stream(request, publish_piece, timeouts=timeouts)
 
-        return await self._answer(request, ask, publish, timeouts)
+        return await self._answer(request, call_model, publish, timeouts)
 
     async def close(self) -> None:
-        """Wait for what is being stored, a moment at most."""
+        """Wait until the calls under way are stored, up to `_CLOSE_TIMEOUT` seconds."""
         if self._calls:
             await asyncio.wait([call.task for call in self._calls.values()], timeout=_CLOSE_TIMEOUT)
 
     async def _answer(
-        self, request: ModelRequest, ask: ModelCall, publish: PublishText | None, timeouts: StreamTimeouts
+        self, request: ModelRequest, call_model: ModelCall, publish: PublishText | None, timeouts: StreamTimeouts
     ) -> Completion:
         key = self._cache.key(request)
         while (call := self._calls.get(key)) is not None:
-            if call.is_open:
+            if call.is_joinable:
                 return await call.join(request.owner, publish, timeouts)
-            # Soon the cache has its answer, and notes who gets it; or everybody has left it.
+            # The call has ended or been cancelled. When its task is done, the cache has the answer, if there is one.
             await asyncio.wait({call.task})
-        return await self._begin(key, request.owner, ask).join(request.owner, publish)
+        return await self._start(key, request.owner, call_model).join(request.owner, publish)
 
-    def _begin(self, key: str, asker: TurnOwner, ask: ModelCall) -> SingleFlightCall:
-        async def know_or_ask(show: PublishText) -> Completion:
-            return await self._cache.find(key, asker) or await ask(show)
+    def _start(self, key: str, owner: TurnOwner, call_model: ModelCall) -> SingleFlightCall:
+        async def find_or_call(publish: PublishText) -> Completion:
+            return await self._cache.find(key, owner) or await call_model(publish)
 
-        async def keep(call: SingleFlightCall, completion: Completion) -> None:
+        async def store(call: SingleFlightCall, completion: Completion) -> None:
             try:
                 if completion.is_cached:
-                    for owner in {*call.waiting} - {asker}:
-                        await self._cache.find(key, owner)  # which notes that they have it too
+                    for other in {*call.owners} - {owner}:
+                        await self._cache.find(key, other)  # adds the entry to the index of this owner
                 else:
-                    await self._cache.store(key, tuple(call.waiting), completion)
+                    await self._cache.store(key, tuple(call.owners), completion)
             except Exception:
-                logger.exception("answer cache failed")
+                logger.exception("response cache failed")
 
-        call = self._calls[key] = SingleFlightCall(know_or_ask, keep)
+        call = self._calls[key] = SingleFlightCall(find_or_call, store)
         call.task.add_done_callback(lambda _: self._calls.pop(key))
         return call

@@ -1,6 +1,6 @@
-"""The models that may be asked: what they are called, how much they hold, what they cost.
+"""Model catalog: the allowed models, with context windows and prices.
 
-What the settings leave open comes from the price list in the package `genai-prices`. Nothing is downloaded.
+Values that the settings do not set come from the price list in the package `genai-prices`. Nothing is downloaded.
 """
 
 from collections.abc import Iterable
@@ -16,19 +16,19 @@ from genai_prices.types import ModelInfo, Provider, TieredPrices
 from app.config import ModelSetting, Settings
 
 _MILLION = Decimal(1_000_000)
-_CACHED_NAMES = 1024
-"""Names whose entries in the price list are history: providers may call their models as they like."""
+_MAX_CACHED_NAMES = 1024
+"""Maximum number of cached look-ups in the price list. Providers may report any model name."""
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogModel:
-    """A model that a client may name."""
+    """A model that clients may choose."""
 
     name: str
     context_window: int
-    """Tokens that it can look at in one request, at least."""
+    """Tokens of prompt and answer together."""
     prompt_price: Decimal | None
-    """US dollars for a million tokens. None: not known, which is not the same as nothing."""
+    """US dollars per million tokens. None: unknown."""
     completion_price: Decimal | None
 
 
@@ -44,21 +44,21 @@ class ModelCatalog:
         default_window: int,
         base_url: str | None = None,
     ) -> None:
-        """Look up what the settings leave open. `base_url` is the provider's; None: OpenAI's.
+        """Create the catalog. The primary and fallback models are allowed without an entry in `settings`.
 
-        The primary model and its fallbacks are allowed whether or not there is a setting for them.
+        `default_window` is for models whose context window is unknown. `base_url` is the provider's; None: OpenAI's.
         """
         self.primary = primary
         self.fallbacks = tuple(dict.fromkeys(name for name in fallbacks if name != primary))
         self._base_url = base_url or "https://api.openai.com/v1"
         self._settings = {setting.name: setting for setting in settings}
-        self._find = lru_cache(_CACHED_NAMES)(self._find_anew)
+        self._find_entry = lru_cache(_MAX_CACHED_NAMES)(self._look_up)
         names = dict.fromkeys((primary, *self.fallbacks, *self._settings))
         self._models = {name: self._model(name, default_window) for name in names}
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """Read the list from the settings."""
+        """Return the catalog of a deployment."""
         return cls(
             settings.LLM_MODELS,
             primary=settings.LLM_MODEL,
@@ -69,21 +69,21 @@ class ModelCatalog:
 
     @property
     def models(self) -> tuple[CatalogModel, ...]:
-        """All of them: the primary one, the fallbacks in order, the rest."""
+        """All models: the primary one, the fallbacks in order, the rest."""
         return tuple(self._models.values())
 
     def get(self, name: str) -> CatalogModel | None:
-        """Return the model of this name. None: it is not allowed."""
+        """Return a model by name. None: the model is not allowed."""
         return self._models.get(name)
 
     def cost(
         self, model_used: str, prompt_tokens: int, completion_tokens: int, *, requested: str | None = None
     ) -> Decimal | None:
-        """Return what an answer cost, in US dollars. None: the price is not known.
+        """Return the cost of a call in US dollars. None: the price is unknown.
 
-        `model_used` is what the provider says, `requested` what it was asked for: providers answer as `gpt-4-0613`
-        what was asked of `gpt-4`, and some under a name that nobody knows. Settings go before the price list, and the
-        model that was used before the one that was asked for.
+        `model_used` is the name that the provider reported, `requested` the name in the request: providers answer a
+        request for `gpt-4` as `gpt-4-0613`, and some report unknown names. Settings take precedence over the price
+        list, and then `model_used` over `requested`.
         """
         names = (model_used,) if requested in (None, model_used) else (model_used, requested)
         for name in names:
@@ -91,25 +91,25 @@ class ModelCatalog:
             if setting is not None and setting.prompt_price is not None and setting.completion_price is not None:
                 return (prompt_tokens * setting.prompt_price + completion_tokens * setting.completion_price) / _MILLION
         for name in names:
-            found = self._find(name)
-            if found is not None and (cost := _list_cost(*found, prompt_tokens, completion_tokens)) is not None:
+            entry = self._find_entry(name)
+            if entry is not None and (cost := _list_cost(*entry, prompt_tokens, completion_tokens)) is not None:
                 return cost
         return None
 
     def _model(self, name: str, default_window: int) -> CatalogModel:
         setting = self._settings.get(name) or ModelSetting(name=name)
-        found = self._find(name)
-        info = found[1] if found else None
+        entry = self._find_entry(name)
+        info = entry[1] if entry else None
         prices = (setting.prompt_price, setting.completion_price)
         if None in prices:
             prices = _list_prices(info) if info else (None, None)
         return CatalogModel(name, setting.context_window or (info and info.context_window) or default_window, *prices)
 
-    def _find_anew(self, name: str) -> tuple[Provider, ModelInfo] | None:
-        # A snapshot of one's own, because it remembers what it was asked without limit.
+    def _look_up(self, name: str) -> tuple[Provider, ModelInfo] | None:
+        # A separate snapshot for each look-up, because a snapshot caches its look-ups without limit.
         providers = data_snapshot.get_snapshot().providers
         snapshot = data_snapshot.DataSnapshot(providers, from_auto_update=False)
-        # An engine that the list does not know is taken to ask what the model's maker asks.
+        # For a provider that is not in the list, the price of the model's maker applies.
         for url in (self._base_url, None):
             try:
                 return snapshot.find_provider_model(name, None, None, url)
@@ -119,9 +119,9 @@ class ModelCatalog:
 
 
 def _list_prices(model: ModelInfo) -> tuple[Decimal | None, Decimal | None]:
-    """Return the prices of prompt and answer; those of the first tier, where a long prompt costs more."""
+    """Return the prices of prompt and answer; of tiered prices, those of the first tier."""
     prices = model.get_prices(datetime.now(UTC))
-    return _base(prices.input_mtok), _base(prices.output_mtok)
+    return _base_price(prices.input_mtok), _base_price(prices.output_mtok)
 
 
 def _list_cost(provider: Provider, model: ModelInfo, prompt_tokens: int, completion_tokens: int) -> Decimal | None:
@@ -130,11 +130,11 @@ def _list_cost(provider: Provider, model: ModelInfo, prompt_tokens: int, complet
     if prompt_price is None or completion_price is None:
         return None
     if isinstance(prompt_price, Decimal) and isinstance(completion_price, Decimal):
-        # The package comes to the same, in many times the time: it has many more things to charge for.
+        # Same result as `calc_price`, which is much slower because it handles many more kinds of usage.
         return (prompt_tokens * prompt_price + completion_tokens * completion_price) / _MILLION
     usage = Usage(input_tokens=prompt_tokens, output_tokens=completion_tokens)
     return model.calc_price(usage, provider).total_price
 
 
-def _base(price: Decimal | TieredPrices | None) -> Decimal | None:
+def _base_price(price: Decimal | TieredPrices | None) -> Decimal | None:
     return price.base if isinstance(price, TieredPrices) else price

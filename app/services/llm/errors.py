@@ -1,4 +1,4 @@
-"""What may go wrong at a provider, and the one error that it becomes."""
+"""Errors of model providers, and their translation to `ModelError`."""
 
 import logging
 import math
@@ -19,14 +19,14 @@ logger = logging.getLogger(__name__)
 
 _RETRYABLE_STATUSES = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
 _CLIENT_ERROR_STATUSES = {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
-"""What another request may not get. A wrong key or an unknown model is no fault of the request."""
+"""Statuses that are specific to one request. A wrong key or an unknown model concerns all requests."""
 _KNOWN_ERROR_CODES = {
     "context_length_exceeded": "prompt_too_long",
     "content_filter": "provider_refused",
     "content_policy_violation": "provider_refused",
     "insufficient_quota": "provider_quota_exceeded",
 }
-"""OpenAI's codes of what will not get better by itself, and ours."""
+"""OpenAI's error codes of failures that a retry does not resolve, and the codes of this project."""
 _CONNECTION_ERRORS = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
@@ -35,13 +35,13 @@ class _ErrorDetail(BaseModel):
 
 
 class _ErrorBody(BaseModel):
-    """What is read of the provider's reasons."""
+    """The part of a provider's error body that is used."""
 
     error: _ErrorDetail
 
 
 class ProviderStatusError(Exception):
-    """The provider answered with a status that is no success."""
+    """The provider answered with a status other than 2xx."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.status = status
@@ -54,7 +54,7 @@ class ProviderStatusError(Exception):
 
 
 class UnusableAnswerError(Exception):
-    """There is an answer, which is not to be given to anybody. The provider may have counted its tokens."""
+    """The provider sent an answer that cannot be used."""
 
     def __init__(self, usage: ProviderUsage | None) -> None:
         self.token_counts = usage.token_counts if usage else None
@@ -62,53 +62,55 @@ class UnusableAnswerError(Exception):
 
 
 class EmptyAnswerError(UnusableAnswerError):
-    """There is nothing in the answer."""
+    """The answer has no text."""
 
 
 class ContentFilteredError(UnusableAnswerError):
-    """The provider does not let the model answer this."""
+    """The provider's content filter withheld the answer."""
 
 
 class IncompleteAnswerError(UnusableAnswerError):
-    """The answer is not whole."""
+    """The answer is incomplete."""
 
 
 class InvalidBodyError(Exception):
-    """The provider's body is compressed although that was declined, or too large."""
+    """The response body is too large, or compressed although `Accept-Encoding` excludes that."""
 
 
 @contextmanager
 def translate_provider_errors(model: str) -> Iterator[None]:
-    """Turn whatever an attempt may raise into `ModelError`."""
+    """Translate the exceptions of an attempt to `ModelError`, and log them."""
     try:
         yield
     except ProviderStatusError as error:
-        raise _logged(model, _from_status(error), error, status=error.status) from error
+        raise _log_failure(model, _from_status(error), error, status=error.status) from error
     except (httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
         code = "provider_timeout" if _is_caused_by(error, TimeoutError) else "provider_unreachable"
         failure = ModelError(code, retryable=True, may_have_used_tokens=not _is_caused_by(error, *_CONNECTION_ERRORS))
-        raise _logged(model, failure, error) from error
+        raise _log_failure(model, failure, error) from error
     except UnusableAnswerError as error:
-        raise _logged(model, _from_unusable_answer(error), error) from error
+        raise _log_failure(model, _from_unusable_answer(error), error) from error
     except ProviderStreamError as error:
-        raise _logged(model, ModelError("provider_error", retryable=True, may_have_used_tokens=True), error) from error
+        raise _log_failure(
+            model, ModelError("provider_error", retryable=True, may_have_used_tokens=True), error
+        ) from error
     except (httpx2.StreamError, httpx2.InvalidURL, InvalidBodyError, ValueError, RecursionError) as error:
         failure = ModelError("provider_bad_response", retryable=True, may_have_used_tokens=True)
-        raise _logged(model, failure, error) from error
+        raise _log_failure(model, failure, error) from error
 
 
-def _is_caused_by(error: BaseException | None, *kinds: type[BaseException]) -> bool:
-    # The transport calls nearly everything a timeout: what it was caused by tells them apart.
-    while error is not None and not isinstance(error, kinds):
+def _is_caused_by(error: BaseException | None, *types: type[BaseException]) -> bool:
+    # The transport raises a timeout error for most failures; only the cause tells them apart.
+    while error is not None and not isinstance(error, types):
         error = error.__cause__
     return error is not None
 
 
 def _from_unusable_answer(error: UnusableAnswerError) -> ModelError:
-    is_withheld = isinstance(error, ContentFilteredError)
+    is_filtered = isinstance(error, ContentFilteredError)
     return ModelError(
-        "provider_refused" if is_withheld else "provider_bad_response",
-        retryable=not is_withheld,
+        "provider_refused" if is_filtered else "provider_bad_response",
+        retryable=not is_filtered,
         is_model_fault=isinstance(error, IncompleteAnswerError),
         may_have_used_tokens=True,
         token_counts=error.token_counts,
@@ -117,22 +119,22 @@ def _from_unusable_answer(error: UnusableAnswerError) -> ModelError:
 
 def _from_status(error: ProviderStatusError) -> ModelError:
     status = error.status
-    is_providers_fault = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    is_server_error = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     known = _KNOWN_ERROR_CODES.get(error.code or "")
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         code = "provider_rate_limited"
     else:
-        code = "provider_error" if is_providers_fault else "provider_rejected"
+        code = "provider_error" if is_server_error else "provider_rejected"
     return ModelError(
         known or code,
-        retryable=known is None and (is_providers_fault or status in _RETRYABLE_STATUSES),
+        retryable=known is None and (is_server_error or status in _RETRYABLE_STATUSES),
         retry_after=_retry_after(error.headers),
         is_model_fault=status not in _CLIENT_ERROR_STATUSES,
     )
 
 
-def _logged(model: str, failure: ModelError, error: Exception, *, status: int | None = None) -> ModelError:
-    # The kind of the exception, not its text: a provider may repeat the prompt or the key in it.
+def _log_failure(model: str, failure: ModelError, error: Exception, *, status: int | None = None) -> ModelError:
+    # The type of the exception, not its message, which may contain the prompt or the key.
     reason = type(_root_cause(error)).__name__
     logger.warning(
         "model attempt failed",
@@ -142,7 +144,7 @@ def _logged(model: str, failure: ModelError, error: Exception, *, status: int | 
 
 
 def _root_cause(error: BaseException) -> BaseException:
-    """Return the fault of the network that it began with, or else the error itself."""
+    """Return the `OSError` at the root of the chain of causes, or else the error itself."""
     causes = [error]
     while (cause := causes[-1].__cause__) is not None:
         causes.append(cause)
@@ -150,7 +152,7 @@ def _root_cause(error: BaseException) -> BaseException:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read RFC 9110, section 10.2.3: seconds, or a date. Anything else says nothing."""
+    """Return the seconds of `Retry-After` (RFC 9110, section 10.2.3). None: it is missing or invalid."""
     value = headers.get("retry-after", "")
     try:
         seconds = float(value)

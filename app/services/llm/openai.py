@@ -1,9 +1,9 @@
-"""The adapter to OpenAI and to every engine that speaks its protocol."""
+"""Client of OpenAI's chat completions API, which many other engines implement, too."""
 
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable
 from typing import Annotated, Any, Literal, Self, cast
 
 import httpx2
@@ -29,59 +29,62 @@ from app.services.llm.sse_parser import FinishReason, LenientUsage, StreamedAnsw
 logger = logging.getLogger(__name__)
 
 _CONTENT_FILTERED = {"content_filter", "safety", "SAFETY"}
-"""Finish reasons of an answer that the provider cut off for what it says."""
+"""Finish reasons of an answer that a content filter stopped."""
 _INCOMPLETE = {"error", "abort", "tool_calls", "function_call", "insufficient_system_resource"}
-"""Finish reasons of what is no whole answer in words."""
+"""Finish reasons of an answer that is incomplete or not text."""
 MAX_BODY_BYTES = 8 * 1024 * 1024
-"""Most of a provider's answer that is read; longer ones are refused."""
+"""Maximum size of a response body."""
 _RESCHEDULE_THRESHOLD = 0.05
-"""So much of a pause may be missing when a stream is given up for its silence."""
-_LARGE_CHUNK = 4096
-"""Bytes of a stream that came together, as they do where a provider is faster than we are."""
+"""Fraction of the idle timeout by which it may expire early."""
+_LARGE_CHUNK_BYTES = 4096
+"""Size of a chunk from which other tasks run after it: the provider is faster than this process."""
 _TRAILER_TIMEOUT = 0.2
-"""Seconds for the end of a body after the end of the answer in it."""
+"""Timeout in seconds of the rest of a body after the end of the stream."""
 _CONNECT_TIMEOUT = 5.0
-"""Until there is a connection. What does not connect in that time is rather asked of the next model."""
+"""Timeout of a connection in seconds: short, so that there is time left for the next model."""
 
 
 class OpenAIChatModel:
-    """`ChatModel` over the protocol of OpenAI. It makes single attempts: the graph decides about more."""
+    """`ChatModel` over OpenAI's protocol. It makes single attempts; the graph retries."""
 
     def __init__(
-        self, client: AsyncOpenAI, http: httpx2.AsyncClient, *, limit: Literal["max_tokens", "max_completion_tokens"]
+        self,
+        client: AsyncOpenAI,
+        http: httpx2.AsyncClient,
+        *,
+        max_tokens_field: Literal["max_tokens", "max_completion_tokens"],
     ) -> None:
-        """Take over the client and what it sends through; `close()` ends both.
+        """Take ownership of both clients; `close()` closes them.
 
-        `limit` is what the engine calls the most tokens of an answer.
+        `max_tokens_field` is the engine's name of the maximum number of tokens of an answer.
         """
         self._client = client
         self._http = http
-        self._limit = limit
-        # The client says how to speak to its provider, once: it would work that out anew for each request, which takes
-        # twice the CPU of the request. See decision 24.
+        self._max_tokens_field = max_tokens_field
+        # Computed once: the client's own methods do so for each request, which takes twice the CPU time of the request.
+        # See decision 24.
         self._url = client.base_url.join("chat/completions")
-        given = {**client.default_headers, **client.auth_headers}
-        self._headers = httpx2.Headers({name: value for name, value in given.items() if isinstance(value, str)})
-        self._time_limits = httpx2.Timeout(None, connect=_CONNECT_TIMEOUT).as_dict()
+        headers = {**client.default_headers, **client.auth_headers}
+        self._headers = httpx2.Headers({name: value for name, value in headers.items() if isinstance(value, str)})
+        self._timeouts = httpx2.Timeout(None, connect=_CONNECT_TIMEOUT).as_dict()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """Make the client.
+        """Return a client for the provider of a deployment.
 
         Raises:
-            StartupError: there is neither a key nor a base URL.
+            StartupError: there is neither an API key nor a base URL.
 
         """
         if settings.OPENAI_API_KEY is None and settings.OPENAI_BASE_URL is None:
             raise StartupError("configuration: OPENAI_API_KEY: is required (or OPENAI_BASE_URL, for another engine)")
-        # An engine of one's own often takes any key, but the client insists on one.
+        # Self-hosted engines often accept any key, but the client requires one.
         key = settings.OPENAI_API_KEY.get_secret_value() if settings.OPENAI_API_KEY else "unused"
         http = openai.DefaultAioHttpClient(
-            # Every stream holds a connection for as long as it lasts.
+            # Each stream occupies a connection until it ends.
             limits=httpx2.Limits(max_connections=10_000, keepalive_expiry=15),
-            # A redirect would take the conversation to whoever the provider names.
+            # A redirect would send the conversation to another host.
             follow_redirects=False,
-            event_hooks={"response": [_bound_body]},
         )
         client = AsyncOpenAI(
             api_key=key,
@@ -89,15 +92,15 @@ class OpenAIChatModel:
             http_client=http,
             default_headers={"Accept-Encoding": "identity"},
         )
-        # OpenAI's newer models refuse the old name of the limit, other engines may not know the new one.
-        return cls(client, http, limit="max_tokens" if settings.OPENAI_BASE_URL else "max_completion_tokens")
+        # OpenAI's newer models reject the old name of this field, and other engines may not support the new one.
+        return cls(client, http, max_tokens_field="max_tokens" if settings.OPENAI_BASE_URL else "max_completion_tokens")
 
     async def complete(self, request: ModelRequest, *, max_seconds: float) -> Completion:
         """Make one attempt; see `ChatModel`."""
         with translate_provider_errors(request.model):
             async with asyncio.timeout(max_seconds):
-                response = await self._send(self._body(request))
-            return _completion(request, parse_json(response.content))
+                body = await _read_body(await self._send(self._body(request)))
+            return _completion(request, parse_json(body))
 
     async def stream(self, request: ModelRequest, publish: PublishText, *, timeouts: StreamTimeouts) -> Completion:
         """Make one streamed attempt; see `ChatModel`."""
@@ -105,61 +108,69 @@ class OpenAIChatModel:
         answer = StreamedAnswer()
         with translate_provider_errors(request.model):
             try:
-                # A task of its own: whatever awaits a piece of text is woken with it, down to the bottom of the graph.
+                # A separate task, because each piece of text would wake up every coroutine that awaits it here.
                 await asyncio.create_task(self._read(body, answer, publish, timeouts))
             except Exception:
                 if answer.finish_reason is None:
                     raise
-                # It was whole when the connection broke: only the count of its tokens is missing.
+                # The answer is complete; only the token counts after it may be missing.
             return _streamed_completion(request, answer)
 
     def _body(self, request: ModelRequest) -> dict[str, Any]:
         body: dict[str, Any] = {"model": request.model, "messages": list(request.messages)}
         body |= request.parameters.without_none()
-        if (most_tokens := body.pop("max_tokens", None)) is not None:
-            body[self._limit] = most_tokens
+        if (max_tokens := body.pop("max_tokens", None)) is not None:
+            body[self._max_tokens_field] = max_tokens
         return body
 
-    async def _send(self, body: object, *, is_streamed: bool = False) -> httpx2.Response:
-        """Return the response, to a request that succeeded. Its time is the caller's to limit, but for connecting."""
+    async def _send(self, body: object) -> httpx2.Response:
+        """Send a request. Return the response, whose body has not been read. Only the connection has a timeout.
+
+        Raises:
+            ProviderStatusError: the status is not 2xx.
+            InvalidBodyError: the body is compressed, or that of an error is too large.
+
+        """
         request = httpx2.Request(
-            "POST", self._url, headers=self._headers, content=to_json(body), extensions={"timeout": self._time_limits}
+            "POST", self._url, headers=self._headers, content=to_json(body), extensions={"timeout": self._timeouts}
         )
-        response = await self._http.send(request, stream=is_streamed)
+        response = await self._http.send(request, stream=True)
+        # Compressed, a few kilobytes could become gigabytes.
+        if response.headers.get("content-encoding", "identity") != "identity":
+            await response.aclose()
+            raise InvalidBodyError
         if not response.is_success:
-            try:
-                raise ProviderStatusError(response.status_code, response.headers, await response.aread())
-            finally:
-                await response.aclose()
+            raise ProviderStatusError(response.status_code, response.headers, await _read_body(response))
         return response
 
     async def _read(self, body: object, answer: StreamedAnswer, publish: PublishText, timeouts: StreamTimeouts) -> None:
+        """Send a request, parse the stream into `answer`, and publish its text."""
         now = asyncio.get_running_loop().time
         deadline = now() + timeouts.total
-        moved_at = -math.inf
+        rescheduled_at = -math.inf
         async with asyncio.timeout(timeouts.first_token) as limit:
-            # Raw lines: the client's own events take three times the CPU of everything else here.
-            response = await self._send(body, is_streamed=True)
+            # Raw bytes: the events of the client library take three times the CPU time of everything else here.
+            response = await self._send(body)
             received, is_ending = 0, False
             try:
-                async for data in _unbounded(response):
+                async for data in _chunks(response):
                     received += len(data)
                     if received > MAX_BODY_BYTES:
                         raise InvalidBodyError
                     for line in answer.lines(data):
                         if text := answer.feed(line):
                             publish(text)
-                            came_at = now()
-                            # Moved for every text, the limit would cost more than the text.
-                            if came_at - moved_at > timeouts.idle * _RESCHEDULE_THRESHOLD:
-                                moved_at = came_at
-                                limit.reschedule(min(deadline, came_at + timeouts.idle))
+                            received_at = now()
+                            # Rescheduling for each text would take more time than the text.
+                            if received_at - rescheduled_at > timeouts.idle * _RESCHEDULE_THRESHOLD:
+                                rescheduled_at = received_at
+                                limit.reschedule(min(deadline, received_at + timeouts.idle))
                         elif answer.is_over and not is_ending:
-                            # What is left is the end of the body: read, the connection serves again.
+                            # Read the rest of the body, so that the connection can be reused.
                             is_ending = True
                             limit.reschedule(now() + _TRAILER_TIMEOUT)
-                    if len(data) > _LARGE_CHUNK:
-                        await asyncio.sleep(0)  # others get their turn
+                    if len(data) > _LARGE_CHUNK_BYTES:
+                        await asyncio.sleep(0)  # let other tasks run
             finally:
                 await response.aclose()
 
@@ -168,34 +179,27 @@ class OpenAIChatModel:
         await self._client.close()
 
 
-class _BoundedStream(httpx2.AsyncByteStream):
-    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
-        self.unbounded = stream
+def _chunks(response: httpx2.Response) -> AsyncIterable[bytes]:
+    # Not `aiter_raw()`, whose generators take CPU time for each token. Callers limit the size and close the response.
+    return cast("AsyncIterable[bytes]", response.stream)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        received = 0
-        async for chunk in self.unbounded:
-            received += len(chunk)
-            if received > MAX_BODY_BYTES:
+
+async def _read_body(response: httpx2.Response) -> bytes:
+    """Return the whole body, and close the response.
+
+    Raises:
+        InvalidBodyError: the body is larger than `MAX_BODY_BYTES`.
+
+    """
+    body = bytearray()
+    try:
+        async for data in _chunks(response):
+            body += data
+            if len(body) > MAX_BODY_BYTES:
                 raise InvalidBodyError
-            yield chunk
-
-    async def aclose(self) -> None:
-        await self.unbounded.aclose()
-
-
-def _unbounded(response: httpx2.Response) -> AsyncIterable[bytes]:
-    """Return what is left of a body, to be counted by the caller: the generator that counts takes its time a token."""
-    stream = response.stream
-    return stream.unbounded if isinstance(stream, _BoundedStream) else cast("AsyncIterable[bytes]", stream)
-
-
-async def _bound_body(response: httpx2.Response) -> None:
-    # Compressed, a few kilobytes could become gigabytes.
-    if response.headers.get("content-encoding", "identity") != "identity":
-        raise InvalidBodyError
-    if isinstance(response.stream, httpx2.AsyncByteStream):
-        response.stream = _BoundedStream(response.stream)
+    finally:
+        await response.aclose()
+    return bytes(body)
 
 
 class _Message(BaseModel):
@@ -208,7 +212,7 @@ class _Choice(BaseModel):
 
 
 class _ChatCompletion(BaseModel):
-    """What is read of the provider's answer. Anything else in it may change without notice."""
+    """The part of a provider's response that is used."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
@@ -226,7 +230,7 @@ def _completion(request: ModelRequest, response: object) -> Completion:
 
 def _streamed_completion(request: ModelRequest, answer: StreamedAnswer) -> Completion:
     if answer.finish_reason is None:
-        raise ValueError("the stream ended before the answer did")
+        raise ValueError("the stream ended before the answer")
     return _to_completion(request, answer.text, answer.finish_reason, answer, is_repaired=answer.is_repaired)
 
 

@@ -1,8 +1,7 @@
-"""Answers that models gave before, in Redis.
+"""Response cache: complete answers of models, in Redis.
 
-The key is the version of the format, whose answer it is, and a SHA-256 of all that the model was asked. The value says
-once more whose it is and what its key is, and both are checked: the answer to somebody else is no answer, however it
-got here.
+A key consists of the version of the format, the owner, and a SHA-256 of the request. The entry repeats owner and key,
+and both are compared after a read, so that a wrong reply of Redis cannot disclose an answer to another user.
 """
 
 import hashlib
@@ -23,14 +22,14 @@ logger = logging.getLogger(__name__)
 Scope = Literal["user", "global"]
 
 _VERSION = 1
-"""To be raised when entries of before must not be read any more."""
+"""Version of the format. Increase it to invalidate all existing entries."""
 _MAX_TEXT_LENGTH = 100_000
-"""Characters of an answer that is cached."""
+"""Maximum length of a cached answer in characters."""
 _REPLACEMENT = "\ufffd"
-"""Stands where a provider sent what is no text."""
+"""U+FFFD, which stands for invalid text from the provider."""
 
-# Both scripts get the name of the answer, and then for each index that is to list it the two keys of `CacheIndex`. They
-# are scripts because nothing may come between looking for the mark of a deletion and adding to an index.
+# Both scripts take the key of the answer, then the two keys of `CacheIndex` for each index that must list it. They are
+# scripts because the check for a deletion and the addition to an index must be atomic.
 _SCRIPT_PREAMBLE = """
 for i = 3, #KEYS, 2 do
   if redis.call('EXISTS', KEYS[i]) == 1 then return false end
@@ -58,13 +57,13 @@ return 1
 
 
 class _Entry(BaseModel):
-    """What is stored of an answer."""
+    """Cached answer, as stored in Redis."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     key: str
     user: UUID | None
-    """None: it may be given to everybody."""
+    """Owner. None: the answer is shared by all users."""
     text: str
     model: str
     finish_reason: Literal["stop"]
@@ -73,18 +72,18 @@ class _Entry(BaseModel):
 
 
 class ResponseCache:
-    """Keeps whole answers for some time. It never fails: while Redis is away it knows nothing and keeps nothing."""
+    """Cache of complete answers. It does not raise: while Redis is unavailable, it finds and stores nothing."""
 
     def __init__(self, breaker: RedisCircuitBreaker, *, seconds: int, scope: Scope) -> None:
-        """`scope`: whether an answer is given to its own user only, or to everybody who asks the same."""
+        """`seconds`: lifetime of an entry. `scope`: whether entries are per user or shared by all users."""
         self._breaker = breaker
         self._milliseconds = seconds * 1000
         self._scope = scope
-        self._find, self._store = breaker.script(_FIND_SCRIPT), breaker.script(_STORE_SCRIPT)
+        self._find_script, self._store_script = breaker.script(_FIND_SCRIPT), breaker.script(_STORE_SCRIPT)
 
     def key(self, request: ModelRequest) -> str:
-        """Name the answer to a request. Requests have the same name only if their answers may be exchanged."""
-        asked = json.dumps(
+        """Return the key of a request's answer. Requests with equal keys can share an answer."""
+        content = json.dumps(
             {
                 "model": request.model,
                 "parameters": request.parameters.without_none(),
@@ -93,14 +92,14 @@ class ResponseCache:
             sort_keys=True,
             separators=(",", ":"),
         )
-        whose = "global" if self._scope == "global" else f"user:{request.owner.user_uuid}"
-        return f"answer:{_VERSION}:{whose}:{hashlib.sha256(asked.encode()).hexdigest()}"
+        scope = "global" if self._scope == "global" else f"user:{request.owner.user_uuid}"
+        return f"answer:{_VERSION}:{scope}:{hashlib.sha256(content.encode()).hexdigest()}"
 
     async def find(self, key: str, owner: TurnOwner) -> Completion | None:
-        """Return an answer that may be given to its asker, and note that they have it."""
+        """Return the cached answer, and add it to the indexes of the owner. None: there is none."""
         try:
             async with self._breaker.guard():
-                value = await self._find(keys=_keys(key, [owner]))
+                value = await self._find_script(keys=_keys(key, [owner]))
         except RedisUnavailableError:
             return None
         if value is None:
@@ -108,10 +107,10 @@ class ResponseCache:
         try:
             entry = _Entry.model_validate_json(value)
         except ValidationError:
-            logger.warning("cached answer is not readable")
+            logger.warning("cached answer invalid")
             return None
         if entry.key != key or entry.user != self._user(owner):
-            logger.error("cached answer is another's")
+            logger.error("cached answer mismatch")
             return None
         return Completion(
             text=entry.text,
@@ -122,7 +121,7 @@ class ResponseCache:
         )
 
     async def store(self, key: str, owners: Iterable[TurnOwner], completion: Completion) -> None:
-        """Keep an answer that has been given to these, if it is a good one and none of them has been deleted."""
+        """Store an answer for its owners, if it is cacheable and none of them has been deleted."""
         owners = set(owners)
         if not owners or not _is_cacheable(completion):
             return
@@ -137,7 +136,7 @@ class ResponseCache:
         )
         try:
             async with self._breaker.guard():
-                await self._store(keys=_keys(key, owners), args=[entry.model_dump_json(), self._milliseconds])
+                await self._store_script(keys=_keys(key, owners), args=[entry.model_dump_json(), self._milliseconds])
         except RedisUnavailableError:
             return
 
@@ -146,10 +145,10 @@ class ResponseCache:
 
 
 def _is_cacheable(completion: Completion) -> bool:
-    """Tell whether an answer is whole beyond doubt.
+    """Return whether an answer is certainly complete and unaltered.
 
-    One that was cut off or filtered has another finish reason; without a count of tokens the provider may have broken
-    off; and what was repaired is not what the model said.
+    A truncated or filtered one has another finish reason, one without token counts may be incomplete, and a repaired
+    one differs from the text of the model.
     """
     return (
         completion.finish_reason == "stop"

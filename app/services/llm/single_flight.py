@@ -1,4 +1,4 @@
-"""One call of a model that several wait for."""
+"""Single flight: one model call that serves several identical requests."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -7,16 +7,18 @@ from dataclasses import replace
 from app.graph.ports.chat_model import Completion, ModelError, PublishText, StreamTimeouts, TurnOwner
 
 _MIN_CHUNK_LENGTH = 200
-"""Characters of a text that are handed over at once, at least."""
+"""Minimum length of a chunk in characters."""
 _MAX_CHUNKS = 20
-"""Pieces of a long text, about."""
+"""Approximate maximum number of chunks of a text."""
 
 ModelCall = Callable[[PublishText], Awaitable[Completion]]
-"""Makes the call, and hands over the text as it comes."""
+"""Makes the call, and publishes the text as it arrives."""
+CompletionHandler = Callable[["SingleFlightCall", Completion], Awaitable[None]]
+"""Called once with the completion of a call."""
 
 
 async def publish_in_chunks(text: str, publish: PublishText) -> None:
-    """Hand over a text that is there as a whole, piece by piece, without a pause."""
+    """Publish a complete text in chunks, and let other tasks run between them."""
     for piece in _chunks(text):
         publish(piece)
         await asyncio.sleep(0)
@@ -34,94 +36,94 @@ def _chunks(text: str) -> Iterator[str]:
 
 
 class SingleFlightCall:
-    """Belongs to all who wait for it: it goes on as long as one of them does.
+    """Model call with any number of waiters. It is cancelled when the last of them stops waiting.
 
-    It is paid for once, by the first to get the answer; to the others it is a cached one. A failure is shared by those
-    who wait at that moment.
+    The first waiter to receive the completion accounts for its tokens; the others receive it as a cached one. All
+    waiters receive a failure.
     """
 
-    def __init__(self, ask: ModelCall, then: Callable[["SingleFlightCall", Completion], Awaitable[None]]) -> None:
-        """Begin. What comes `then` is done with the answer while those who waited have it already."""
-        self.waiting: list[TurnOwner] = []
-        """Whose it is. They are in the list until they have heard of the end."""
-        self._answer: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        self._readers: list[PublishText] = []
+    def __init__(self, call_model: ModelCall, on_completed: CompletionHandler) -> None:
+        """Start the call. `on_completed` runs after the waiters have been notified."""
+        self.owners: list[TurnOwner] = []
+        """Owners of the waiting requests. They stay in the list until they have received the outcome."""
+        self._outcome: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self._publishers: list[PublishText] = []
         self._pieces: list[str] = []
-        self._is_paid = False
-        self.task = asyncio.create_task(self._run(ask, then))
-        """Over when all of it is, `then` included."""
+        self._is_accounted_for = False
+        self.task = asyncio.create_task(self._run(call_model, on_completed))
+        """Ends after `on_completed`."""
 
     @property
-    def is_open(self) -> bool:
-        """Whether it can still be joined: it is neither answered nor left by all."""
-        return not self._answer.done() and not self.task.cancelling()
+    def is_joinable(self) -> bool:
+        """Whether further requests may join: the call has neither an outcome nor been cancelled."""
+        return not self._outcome.done() and not self.task.cancelling()
 
     async def join(
         self, owner: TurnOwner, publish: PublishText | None, timeouts: StreamTimeouts | None = None
     ) -> Completion:
-        """Wait for the answer, and be handed over its text: what there is at once, the rest as it comes.
+        """Wait for the completion. Publish the text so far in one piece, and the rest as it arrives.
 
-        `timeouts`: None for the one who made the call, which has its own limits.
+        `timeouts`: None for the request that started the call, which limits its own time.
 
         Raises:
-            ModelError: there is no answer, or it took too long.
+            ModelError: the call failed, or a timeout expired.
 
         """
-        first = True
+        is_first = True
 
-        def show(piece: str) -> None:
-            nonlocal first
-            # It may be over already, and its joiner not know yet: who shows this is somebody else.
-            if first and timeouts is not None and not limit.expired():
-                limit.reschedule(began + timeouts.total)
-            first = False
+        def publish_piece(piece: str) -> None:
+            nonlocal is_first
+            # The timeout may have expired before this waiter's task has run, and cannot be rescheduled then.
+            if is_first and timeouts is not None and not limit.expired():
+                limit.reschedule(started + timeouts.total)
+            is_first = False
             if publish is not None:
                 publish(piece)
 
-        began = asyncio.get_running_loop().time()
-        self.waiting.append(owner)
-        self._readers.append(show)
+        started = asyncio.get_running_loop().time()
+        self.owners.append(owner)
+        self._publishers.append(publish_piece)
         try:
             async with asyncio.timeout(None if timeouts is None else timeouts.first_token) as limit:
                 if self._pieces:
-                    show("".join(self._pieces))
-                # The call is not cancelled with one of those who wait for it.
-                completion = await asyncio.shield(self._answer)
+                    publish_piece("".join(self._pieces))
+                # Cancelling one waiter does not cancel the call.
+                completion = await asyncio.shield(self._outcome)
         except TimeoutError:
             raise ModelError("provider_timeout", retryable=True, is_model_fault=False) from None
         except ModelError as error:
             if timeouts is None:
                 raise
-            # It failed once, however many waited for it.
+            # One failure of the model, which the request that started the call reports.
             raise ModelError(
                 error.code, retryable=error.retryable, retry_after=error.retry_after, is_model_fault=False
             ) from error
         finally:
-            self.waiting.remove(owner)
-            self._readers.remove(show)
-            if not self.waiting and not self._answer.done():
+            self.owners.remove(owner)
+            self._publishers.remove(publish_piece)
+            if not self.owners and not self._outcome.done():
                 self.task.cancel()
-        if self._is_paid:
+        if self._is_accounted_for:
             return replace(completion, is_cached=True)
-        self._is_paid = True
+        self._is_accounted_for = True
         return completion
 
-    def _show(self, piece: str) -> None:
+    def _publish(self, piece: str) -> None:
         self._pieces.append(piece)
-        for show in self._readers:
-            show(piece)
+        for publish in self._publishers:
+            publish(piece)
 
-    async def _run(self, ask: ModelCall, then: Callable[["SingleFlightCall", Completion], Awaitable[None]]) -> None:
+    async def _run(self, call_model: ModelCall, on_completed: CompletionHandler) -> None:
         try:
-            completion = await ask(self._show)
-            # Known, or asked for in one piece, it has not been shown to those who read along.
-            await publish_in_chunks(completion.text[sum(map(len, self._pieces)) :], self._show)
+            completion = await call_model(self._publish)
+            # A cached answer, or one requested without streaming, has not been published yet.
+            await publish_in_chunks(completion.text[sum(map(len, self._pieces)) :], self._publish)
         except asyncio.CancelledError:
-            self._answer.cancel()
+            self._outcome.cancel()
             raise
-        except Exception as error:  # noqa: BLE001 - raised again by all who wait
-            self._answer.set_exception(error)
-            self._answer.exception()  # seen, also where nobody waits any more
+        except Exception as error:  # noqa: BLE001 - raised again in every waiter
+            self._outcome.set_exception(error)
+            self._outcome.exception()  # marks it as retrieved, in case there is no waiter left
             return
-        self._answer.set_result(completion)
-        await then(self, completion)
+        self._outcome.set_result(completion)
+        await on_completed(self, completion)

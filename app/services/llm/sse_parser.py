@@ -1,4 +1,4 @@
-"""What OpenAI's protocol sends for a streamed answer: server-sent events, each a chunk of a completion."""
+"""Parser of streamed answers in OpenAI's protocol: server-sent events with chunks of a completion."""
 
 import json
 from typing import Annotated, Any
@@ -10,22 +10,22 @@ from app.graph.ports.chat_model import TokenCounts
 
 _MAX_LINE_BYTES = 1_048_576
 _FIRST_HIGH_SURROGATE, _LAST_HIGH_SURROGATE = "\ud800", "\udbff"
-"""Between them lie the first halves of surrogate pairs."""
+"""Range of the first halves of surrogate pairs."""
 
 TokenCount = Annotated[int, Field(ge=1, le=10_000_000)]
-"""No prompt and no answer is empty, and no model's window is larger."""
+"""Plausible count: prompts and answers are not empty, and no context window is larger."""
 FinishReason = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,50}$")]
 
 
 class ProviderUsage(BaseModel):
-    """Tokens as the provider counted them."""
+    """Token counts as the provider reported them."""
 
     prompt_tokens: TokenCount
     completion_tokens: TokenCount
 
     @property
     def token_counts(self) -> TokenCounts:
-        """The same, for the ledger."""
+        """The counts for the ledger."""
         return TokenCounts(self.prompt_tokens, self.completion_tokens)
 
 
@@ -33,11 +33,12 @@ def _none_if_invalid(value: object, validate: ValidatorFunctionWrapHandler) -> P
     try:
         usage: ProviderUsage | None = validate(value)
     except ValidationError:
-        return None  # a good answer with an odd count is a good answer: the count is estimated
+        return None  # an invalid count does not invalidate the answer: it is estimated
     return usage
 
 
 LenientUsage = Annotated[ProviderUsage | None, WrapValidator(_none_if_invalid)]
+"""Usage that is None where the provider's is invalid."""
 
 
 class _Delta(BaseModel):
@@ -50,7 +51,7 @@ class _Choice(BaseModel):
 
 
 class _Chunk(BaseModel):
-    """What is read of an event. Anything else in it may change without notice."""
+    """The part of an event that is used."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
@@ -61,29 +62,29 @@ class _Chunk(BaseModel):
 
 
 class ProviderStreamError(Exception):
-    """The provider reported a fault of its own in the middle of an answer."""
+    """The provider reported an error in the stream."""
 
 
 class StreamedAnswer:
-    """Collects the events of one answer."""
+    """Parses the events of one answer, and collects its text and metadata."""
 
     def __init__(self) -> None:
         self.model: str | None = None
         self.finish_reason: str | None = None
-        """None: the answer is not whole."""
+        """None: the answer is incomplete."""
         self.usage: ProviderUsage | None = None
         self.is_over = False
-        """Whether the provider has said that nothing follows."""
-        self._has_been_cleaned = False
+        """Whether the provider has sent the end of the stream."""
+        self._has_removed_characters = False
         self._pieces: list[str] = []
-        self._half = ""
-        # A line that comes byte by byte costs as much as its length, and not the square of it.
+        self._high_surrogate = ""
+        # A buffer, so that a line that arrives byte by byte takes linear time.
         self._line = bytearray()
 
     @property
     def is_repaired(self) -> bool:
-        """Whether the text is not what the provider sent."""
-        return self._has_been_cleaned or self._half != ""
+        """Whether the text differs from what the provider sent."""
+        return self._has_removed_characters or self._high_surrogate != ""
 
     @property
     def text(self) -> str:
@@ -91,10 +92,10 @@ class StreamedAnswer:
         return "".join(self._pieces)
 
     def lines(self, data: bytes) -> list[bytes]:
-        """Take what came next, and return the lines that it ends.
+        """Take the next bytes of the body, and return the lines that they complete.
 
         Raises:
-            ValueError: a line does not end.
+            ValueError: a line is too long.
 
         """
         *lines, rest = data.split(b"\n")
@@ -103,19 +104,19 @@ class StreamedAnswer:
             self._line.clear()
         self._line += rest
         if len(self._line) > _MAX_LINE_BYTES:
-            raise ValueError("the line does not end")
+            raise ValueError("the line is too long")
         return lines
 
     def feed(self, line: bytes) -> str:
-        """Take a line, and return the text in it.
+        """Take a line, and return the text in it, which may be empty.
 
         Raises:
-            ProviderFaultError: the line reports a fault.
-            ValueError, RecursionError: the line is no event of this protocol.
+            ProviderStreamError: the line reports an error.
+            ValueError, RecursionError: the line is not an event of this protocol.
 
         """
         if self.is_over or not line.startswith(b"data:"):
-            return ""  # an empty line, a comment, a field that this protocol does not use, or something after the end
+            return ""  # an empty line, a comment, an unused field, or data after the end
         data = line[5:].strip()
         if data == b"[DONE]":
             self.is_over = True
@@ -128,10 +129,10 @@ class StreamedAnswer:
             text = self._take_chunk(_Chunk.model_validate(document))
         if not text:
             return ""
-        sent = self._whole_characters(text)
-        text = remove_unstorable(sent)
-        if text != sent:
-            self._has_been_cleaned = True
+        received = self._complete_characters(text)
+        text = remove_unstorable(received)
+        if text != received:
+            self._has_removed_characters = True
         self._pieces.append(text)
         return text
 
@@ -149,31 +150,31 @@ class StreamedAnswer:
             self.finish_reason = choice.finish_reason
         return choice.delta.content if choice.delta else None
 
-    def _whole_characters(self, text: str) -> str:
-        # Some engines cut between the halves of a surrogate pair: the first one waits for the second.
-        if not self._half and not _FIRST_HIGH_SURROGATE <= text[-1] <= _LAST_HIGH_SURROGATE:
+    def _complete_characters(self, text: str) -> str:
+        # Some engines split surrogate pairs between events: the first half is held back until the second arrives.
+        if not self._high_surrogate and not _FIRST_HIGH_SURROGATE <= text[-1] <= _LAST_HIGH_SURROGATE:
             return text
-        text = (self._half + text).encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
-        self._half = text[-1] if _FIRST_HIGH_SURROGATE <= text[-1] <= _LAST_HIGH_SURROGATE else ""
-        return text.removesuffix(self._half)
+        text = (self._high_surrogate + text).encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+        self._high_surrogate = text[-1] if _FIRST_HIGH_SURROGATE <= text[-1] <= _LAST_HIGH_SURROGATE else ""
+        return text.removesuffix(self._high_surrogate)
 
 
-def parse_json(data: bytes) -> Any:  # noqa: ANN401 - whatever the provider sends
-    """Return the document.
+def parse_json(data: bytes) -> Any:  # noqa: ANN401 - any JSON document
+    """Parse a JSON document.
 
     Raises:
-        ValueError, RecursionError: there is none.
+        ValueError, RecursionError: the data is not valid JSON.
 
     """
     try:
         return from_json(data)
     except ValueError:
-        # The fast parser refuses half a surrogate pair, which is no reason to lose an answer.
+        # The fast parser rejects lone surrogates, which the standard library accepts.
         return json.loads(data)
 
 
 def _is_plain_delta(document: Any) -> bool:  # noqa: ANN401 - likewise
-    """Tell whether an event is what nearly all are, the next text and nothing else: the model would take its time."""
+    """Return whether an event has text and nothing else. Most have, and validation by the model would be slower."""
     try:
         (choice,) = document["choices"]
         return (
@@ -188,7 +189,7 @@ def _is_plain_delta(document: Any) -> bool:  # noqa: ANN401 - likewise
 
 
 def remove_unstorable(text: str) -> str:
-    """Return the text without what PostgreSQL's text (NUL) and UTF-8 (a lone surrogate) cannot hold."""
+    """Return the text without characters that PostgreSQL (NUL) and UTF-8 (lone surrogates) cannot store."""
     if text.isascii():
         return text.replace("\x00", "")
     return text.replace("\x00", "").encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""Removes what Redis still holds of sessions that have been deleted."""
+"""Purger of the cached answers of deleted sessions from Redis."""
 
 import asyncio
 from collections import deque
@@ -6,36 +6,37 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
+from app.core.background_tasks import background_task
 from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 from app.services.redis.keys import cache_index_of_session, purge_index
 
 _MAX_PENDING = 10_000
-"""Sessions that are remembered while Redis is away. What is left of others expires by itself."""
+"""Maximum number of sessions that wait for Redis. Cached answers of others expire by themselves."""
 _POLL_INTERVAL = 0.5
-"""Seconds between looks whether it is back."""
+"""Interval between checks in seconds whether Redis is available again."""
 
 
 class CachePurger:
-    """Cleans at once, or as soon as Redis is back."""
+    """Purges sessions at once, or when Redis is available again."""
 
     def __init__(self, breaker: RedisCircuitBreaker) -> None:
         self._breaker = breaker
-        self._due: deque[UUID] = deque(maxlen=_MAX_PENDING)
+        self._pending: deque[UUID] = deque(maxlen=_MAX_PENDING)
 
     async def purge_session(self, session_uuid: UUID) -> None:
-        """Remove the cached answers of a session that is gone from PostgreSQL.
+        """Remove the cached answers of a session that has been deleted from PostgreSQL.
 
-        It never fails, and takes as long as Redis may take at most.
+        It does not raise, and takes at most the budget of the circuit breaker.
         """
         if not await self._try_purge(session_uuid):
-            self._due.append(session_uuid)
+            self._pending.append(session_uuid)
 
     async def run(self) -> None:
-        """Work off what could not be done, for ever."""
+        """Purge the pending sessions whenever Redis is available, until cancelled."""
         while True:
             await asyncio.sleep(_POLL_INTERVAL)
-            while self._due and not self._breaker.is_open:
-                await self.purge_session(self._due.popleft())
+            while self._pending and not self._breaker.is_open:
+                await self.purge_session(self._pending.popleft())
 
     async def _try_purge(self, session_uuid: UUID) -> bool:
         try:
@@ -48,11 +49,7 @@ class CachePurger:
 
 @asynccontextmanager
 async def running_cache_purger(breaker: RedisCircuitBreaker) -> AsyncIterator[CachePurger]:
-    """Lend a cache_purger that works off what it could not do at once."""
+    """Return a context manager that gives a purger and runs it in the background."""
     cache_purger = CachePurger(breaker)
-    running = asyncio.create_task(cache_purger.run())
-    try:
+    async with background_task(cache_purger.run()):
         yield cache_purger
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)

@@ -1,6 +1,6 @@
-"""Tells the process that runs a turn, at once, that the turn is to be stopped.
+"""Redis channel that notifies the process that runs a turn of a request to cancel it.
 
-Only to be quick: the request is in PostgreSQL, where that process looks once a second.
+It only reduces the delay: the request is stored in PostgreSQL, which that process polls once a second.
 """
 
 import asyncio
@@ -18,25 +18,25 @@ logger = logging.getLogger(__name__)
 
 _CHANNEL = "turns:stop"
 _RECONNECT_DELAY = 1.0
-"""Seconds before listening again after Redis failed."""
+"""Delay before subscribing again after a failure of Redis, in seconds."""
 
 
 class CancelChannel:
-    """A channel of Redis with ids of turns."""
+    """Pub/sub channel with the ids of turns to cancel."""
 
     def __init__(self, breaker: RedisCircuitBreaker, blocking_redis: Redis) -> None:
-        """Use two clients: the breaker's, whose commands are short, and one that may wait for what it reads."""
+        """`blocking_redis`: client whose reads may block, for the subscription."""
         self._breaker = breaker
         self._blocking_redis = blocking_redis
 
     async def publish(self, turn_id: UUID) -> None:
-        """Tell all processes. That Redis is away is no error."""
+        """Notify all processes. An unavailable Redis is ignored."""
         with contextlib.suppress(RedisUnavailableError):
             async with self._breaker.guard() as redis:
                 await redis.publish(_CHANNEL, str(turn_id))
 
     async def listen(self, stop: Callable[[UUID], None]) -> None:
-        """Call `stop` with each id that anybody tells, for ever."""
+        """Call `stop` with each published id, until cancelled."""
         while True:
             try:
                 async with self._blocking_redis.pubsub(ignore_subscribe_messages=True) as channel:
@@ -48,4 +48,4 @@ class CancelChannel:
             except REDIS_ERRORS:
                 await asyncio.sleep(_RECONNECT_DELAY)
             except ValueError:
-                logger.warning("not the id of a turn")
+                logger.warning("invalid turn id on cancel channel")

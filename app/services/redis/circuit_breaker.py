@@ -1,4 +1,4 @@
-"""Keeps requests from waiting for a Redis that is away."""
+"""Circuit breaker for Redis: while it is unavailable, commands fail at once instead of after a timeout."""
 
 import asyncio
 import contextlib
@@ -8,47 +8,48 @@ from collections.abc import AsyncIterator
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 
+from app.core.background_tasks import stop_tasks
 from app.services.redis.client import REDIS_ERRORS
 
 logger = logging.getLogger(__name__)
 
 _PROBE_INTERVAL = 1.0
-"""Seconds between looks at a Redis that was away."""
+"""Interval between probes of an unavailable Redis in seconds."""
 
 
 class RedisUnavailableError(Exception):
-    """Redis did not do what it was asked, or was not asked because it is away."""
+    """A command failed, or was not sent because Redis is unavailable."""
 
 
 class RedisCircuitBreaker:
-    """Lets commands through while Redis answers in time. When it does not, nobody asks until a probe finds it well.
+    """Circuit breaker: opens at the first failed or slow command, and closes when a probe succeeds.
 
-    All that share one wait for an outage once.
+    Callers that share a breaker wait for one timeout per outage, not one each.
     """
 
     def __init__(self, redis: Redis, *, budget: float) -> None:
-        """`budget`: seconds Redis may take before it counts as away."""
+        """`budget`: timeout of the commands of one block in seconds; exceeding it opens the breaker."""
         self.budget = budget
         self.outages = 0
-        """How many there have been. What was written before the last one may be gone."""
+        """Number of outages so far. Data written before the last one may be lost."""
         self._redis = redis
         self._probe: asyncio.Task[None] | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether Redis failed and has not been found well since."""
+        """Whether Redis has failed and no probe has succeeded since."""
         return self._probe is not None
 
     def stats(self) -> dict[str, bool | int]:
-        """Return what this process has seen of Redis."""
+        """Return the state of the breaker, for the heartbeat."""
         return {"is_away": self.is_open, "outages": self.outages}
 
     @contextlib.asynccontextmanager
     async def guard(self) -> AsyncIterator[Redis]:
-        """Lend the client for as long as the block takes, the budget at most; while Redis is away, not at all.
+        """Return a context manager that gives the client, and limits the block to `budget` seconds.
 
         Raises:
-            RedisUnavailableError: instead of whatever Redis or its client said.
+            RedisUnavailableError: the breaker is open, or the block raised one of `REDIS_ERRORS`.
 
         """
         if self.is_open:
@@ -58,20 +59,19 @@ class RedisCircuitBreaker:
                 yield self._redis
         except REDIS_ERRORS as error:
             if not self.is_open:
-                logger.warning("redis is away", extra={"reason": type(error).__name__})
+                logger.warning("redis unavailable", extra={"reason": type(error).__name__})
                 self.outages += 1
                 self._probe = asyncio.create_task(self._wait_for_redis())
             raise RedisUnavailableError from error
 
     def script(self, text: str) -> AsyncScript:
-        """Prepare a script, to be run inside of `guard`. Nothing is sent before."""
+        """Return a Lua script to call inside a `guard` block. Nothing is sent to Redis before the call."""
         return self._redis.register_script(text)
 
     async def close(self) -> None:
-        """Stop looking for a Redis that is away."""
+        """Stop probing."""
         if self._probe is not None:
-            self._probe.cancel()
-            await asyncio.gather(self._probe, return_exceptions=True)
+            await stop_tasks([self._probe])
 
     async def _wait_for_redis(self) -> None:
         while True:
@@ -81,4 +81,4 @@ class RedisCircuitBreaker:
                     await self._redis.ping()
                 break
         self._probe = None
-        logger.info("redis is back")
+        logger.info("redis available")

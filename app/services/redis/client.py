@@ -1,4 +1,4 @@
-"""The client for Redis."""
+"""Redis client: construction from the settings, and its errors."""
 
 import asyncio
 
@@ -10,27 +10,29 @@ from redis.exceptions import RedisError
 from app.config import Settings
 
 REDIS_ERRORS = (RedisError, OSError, TimeoutError)
-"""What it raises, or whoever bounds its time, when Redis does not do what it was asked."""
+"""Errors of a failed or timed-out command."""
 
 
-def open_redis(settings: Settings, *, longest_wait: float | None = None) -> Redis:
-    """Make the client. Nothing is opened before the first command.
+def open_redis(settings: Settings, *, max_blocking_seconds: float | None = None) -> Redis:
+    """Return a client. It connects at the first command.
 
-    No command is repeated: the client's own retries would turn a frozen Redis into seconds of waiting for every
-    request. Whoever uses it bounds the time with `asyncio.timeout`, as `RedisBreaker` does: for a limit of its own, the
-    client would start a task for every command. `longest_wait`: seconds that a command may ask Redis to wait, for a
-    client that is used for nothing else; that one gives up by itself after as long and `REDIS_TIMEOUT`.
+    It does not retry commands: with its own retries, every request would wait seconds for a frozen Redis. It has no
+    command timeout either, because it would start a task for every command: callers use `asyncio.timeout`, as
+    `RedisCircuitBreaker` does.
+
+    `max_blocking_seconds` is for a client that only sends blocking commands: the longest time that they may block. Its
+    commands time out by themselves after that and `REDIS_TIMEOUT`.
     """
     password = settings.REDIS_PASSWORD.get_secret_value() if settings.REDIS_PASSWORD else None
     client: Redis = Redis.from_url(
         settings.REDIS_URL,
-        # What the URL itself holds wins over these two.
+        # A password or database in the URL takes precedence.
         password=password,
         db=settings.REDIS_DB,
-        socket_timeout=None if longest_wait is None else settings.REDIS_TIMEOUT + longest_wait,
+        socket_timeout=None if max_blocking_seconds is None else settings.REDIS_TIMEOUT + max_blocking_seconds,
         socket_connect_timeout=settings.REDIS_TIMEOUT,
         retry=Retry(NoBackoff(), 0),
-        # Every turn that is followed from elsewhere waits on a connection of its own; the client's own limit is 100.
+        # Each subscriber to a turn of another process blocks a connection; the default limit is 100.
         max_connections=10_000,
         decode_responses=False,
     )
@@ -38,7 +40,7 @@ def open_redis(settings: Settings, *, longest_wait: float | None = None) -> Redi
 
 
 async def is_reachable(redis: Redis, *, max_seconds: float) -> bool:
-    """Tell whether Redis answers in time."""
+    """Return whether Redis answers a ping within `max_seconds`."""
     try:
         async with asyncio.timeout(max_seconds):
             return bool(await redis.ping())

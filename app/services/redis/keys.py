@@ -1,6 +1,6 @@
-"""What Redis holds of an account besides PostgreSQL: streams of answers and cached answers, all of them with an end.
+"""Redis keys of data that holds text of users: stream buffers and cached answers, with their deletion.
 
-The names of the keys are here, so that whoever writes such a copy and whoever erases it mean the same one.
+All of these keys expire.
 """
 
 import asyncio
@@ -14,51 +14,54 @@ from redis.asyncio import Redis
 from app.services.redis.client import REDIS_ERRORS
 
 _BATCH = 500
-"""Keys in one command: Redis serves nobody else meanwhile."""
+"""Maximum number of keys in one command, because Redis runs one command at a time."""
 _PURGE_TIMEOUT = 2.0
-"""Seconds for all of it. What is left then expires by itself."""
+"""Timeout of a purge in seconds. Keys that remain expire by themselves."""
 _TOMBSTONE_SECONDS = 7200
-"""How long it is remembered that something was deleted: longer than a turn may run that began before."""
+"""Lifetime in seconds of the mark of a deletion: longer than a turn that started before it may run."""
 
 
 def stream_key(answer_uuid: UUID) -> str:
-    """Name the stream of an answer that is, or was just, being made."""
+    """Return the key of an answer's stream buffer."""
     return f"turn:{answer_uuid}"
 
 
 class CacheIndex(NamedTuple):
-    """Where it says which cached answers hold text of a user, or of a session."""
+    """Keys of the index of the cached answers that hold text of a user or of a session."""
 
     entries: str
-    """The key of a sorted set: names of cached answers, by the time at which they expire."""
+    """Key of a sorted set of the keys of cached answers, scored by their expiry in milliseconds."""
     deleted: str
-    """The key of a mark: the user or the session is gone, and nothing may be added any more."""
+    """Key that marks the user or session as deleted: nothing may be added to the index while it exists."""
 
 
 def cache_index_of_user(user_uuid: UUID) -> CacheIndex:
-    """Name the index of all cached answers that a user got."""
+    """Return the index of the cached answers that a user received."""
     return _cache_index(f"user:{user_uuid}")
 
 
 def cache_index_of_session(session_uuid: UUID) -> CacheIndex:
-    """Name the index of the cached answers that were given in a session."""
+    """Return the index of the cached answers in a session."""
     return _cache_index(f"session:{session_uuid}")
 
 
-def _cache_index(whose: str) -> CacheIndex:
-    return CacheIndex(entries=f"{whose}:cache", deleted=f"{whose}:deleted")
+def _cache_index(owner: str) -> CacheIndex:
+    return CacheIndex(entries=f"{owner}:cache", deleted=f"{owner}:deleted")
 
 
 @dataclass(frozen=True, slots=True)
 class PurgedCopies:
-    """How many there were."""
+    """Number of deleted keys."""
 
     stream_buffers: int
     cached_answers: int
 
 
 async def purge_user(redis: Redis, *, user_uuid: UUID, answers: Sequence[UUID]) -> PurgedCopies | None:
-    """Remove the copies of a user's answers. None: Redis did not answer in time, and some may be left to expire."""
+    """Delete all stream buffers and cached answers of a user.
+
+    `answers`: the answers whose stream buffers may exist. None: Redis failed or timed out; keys that remain expire.
+    """
     try:
         async with asyncio.timeout(_PURGE_TIMEOUT):
             buffers = 0
@@ -71,19 +74,19 @@ async def purge_user(redis: Redis, *, user_uuid: UUID, answers: Sequence[UUID]) 
 
 
 async def purge_index(redis: Redis, index: CacheIndex) -> int:
-    """Remove the cached answers of a user or a session that has been deleted. Return how many there were.
+    """Delete the cached answers of a deleted user or session. Return their number.
 
-    An answer that was being made meanwhile is not cached any more. It may be repeated after it was cut off.
+    It also prevents that answers under way are cached later. It is safe to repeat after a failure.
     """
     async with redis.pipeline(transaction=False) as pipeline:
-        # First of all: what is added before is found, and after it nothing is added.
+        # The mark comes first: entries added before it are in the range, and none can be added after it.
         pipeline.execute_command("SET", index.deleted, 1, "EX", _TOMBSTONE_SECONDS)
         pipeline.execute_command("ZRANGE", index.entries, 0, _BATCH - 1)
         _, names = await pipeline.execute()
     erased = 0
     while names:
         erased += await redis.unlink(*names)
-        # Out of the index last, so that who is cut off here finds them again.
+        # Removed from the index last, so that a repetition after a failure finds them again.
         await redis.zrem(index.entries, *names)
         names = await redis.zrange(index.entries, 0, _BATCH - 1)
     return erased

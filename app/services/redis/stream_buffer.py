@@ -1,8 +1,8 @@
-"""What running turns have said so far, in Redis, for processes that do not run them.
+"""Stream buffer: the text of running turns in Redis, for processes that do not run them.
 
-Of each turn there is a stream `turn:{answer}`. An entry `{n}-0` with the field `text` brings the text to `n`
-characters, so that its place can be told from its id and its length; an entry `{n}-1` with the field `end` says that
-the answer has been stored. Redis may lose any of it at any time: whoever reads notices, and PostgreSQL has the truth.
+Each turn has a Redis stream `turn:{answer}`. An entry `{n}-0` with the field `text` extends the text to `n` characters,
+so that its position follows from its id and its length. An entry `{n}-1` with the field `end` means that the answer has
+been stored. Redis may lose entries at any time: readers detect the gap and use PostgreSQL.
 """
 
 import asyncio
@@ -19,16 +19,15 @@ from app.services.redis.client import REDIS_ERRORS
 from app.services.redis.keys import stream_key
 
 FINISHED_TTL = 300
-"""How long a finished turn stays."""
+"""Lifetime of the buffer of a finished turn in seconds."""
 _UNFINISHED_TTL = 1200
-"""How long a turn stays that never finishes: more than any turn may take."""
+"""Lifetime of the buffer of an unfinished turn in seconds: longer than any turn may take."""
 _MAX_TEXT_LENGTH = 262_144
-"""Characters of one answer that are kept. Of a longer one nothing is."""
+"""Maximum length of a buffered answer in characters. Longer ones are removed."""
 
-# One command and one reply for what all turns have said: packing a command for each, and reading its reply, took a
-# quarter of all that this process does for a token. The keys come with the rest, so this is not for Redis Cluster.
-# Returned are the keys of the turns whose earlier text is not there any more.
-_STORE = """
+# One command for the changes of all turns: a command for each took a quarter of the CPU time of a token. It returns the
+# keys of turns whose earlier text is missing. The keys are in ARGV, so the script does not work with Redis Cluster.
+_WRITE_SCRIPT = """
 local lost = {}
 for _, change in ipairs(cjson.decode(ARGV[1])) do
     local key, is_new, length, text, is_over, life = unpack(change)
@@ -36,7 +35,7 @@ for _, change in ipairs(cjson.decode(ARGV[1])) do
     if is_new then
         redis.call('DEL', key)
     end
-    -- Where the rest is gone, a piece of it is of no use.
+    -- Without the earlier text a later piece cannot be used.
     local is_there = is_new or redis.call('EXISTS', key) == 1
     if not is_there then
         lost[#lost + 1] = key
@@ -57,103 +56,103 @@ return lost
 
 
 class StreamSnapshot(NamedTuple):
-    """A turn as it is now."""
+    """Current text and state of a turn."""
 
     key: str
-    """Of its stream, as `copies.stream_key` names it: made once, and not for every token."""
+    """Key of its stream, from `keys.stream_key`: computed once, not for every token."""
     text: str
-    """From the beginning."""
+    """The whole text so far."""
     is_over: bool
     """Whether the answer has been stored."""
     is_deleted: bool = False
-    """Whether its owner has deleted it: nothing of it is kept."""
+    """Whether its owner has deleted it: then the buffer is deleted, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class BufferedText:
-    """What the buffer has after a position."""
+    """Result of a read: the text after a position."""
 
     text: str = ""
     is_over: bool = False
-    is_broken: bool = False
-    """The text that follows the position is not there, although a later one is; or Redis is away."""
+    has_gap: bool = False
+    """Whether text after the position is missing, or Redis is unavailable."""
 
 
 class StreamBuffer:
-    """Writes turns that run here, and reads turns that run anywhere."""
+    """Writes the turns of this process, and reads those of all processes."""
 
     def __init__(self, breaker: RedisCircuitBreaker, blocking_redis: Redis) -> None:
-        """Use two clients: the breaker's, whose commands are short, and one that may wait for what it reads."""
+        """`blocking_redis`: client whose reads may block."""
         self._breaker = breaker
         self._blocking_redis = blocking_redis
-        self._store = breaker.script(_STORE)
+        self._write_script = breaker.script(_WRITE_SCRIPT)
         self._written: dict[str, int] = {}
         self._outages_seen = breaker.outages
 
-    async def write(self, drafts: Sequence[StreamSnapshot]) -> None:
-        """Write what is new in some turns.
+    async def write(self, snapshots: Sequence[StreamSnapshot]) -> None:
+        """Write the new text of turns.
 
-        It never fails, and takes as long as its budget at most; as long as Redis is away, no time at all. What was not
-        written then, is written with what follows.
+        It does not raise, and takes at most twice the budget of the circuit breaker. While Redis is unavailable it
+        writes nothing; the next successful write includes the missing text.
         """
         for _ in range(2):
             if self._outages_seen != self._breaker.outages:
-                # What was written before may be gone, or may be behind.
+                # Text written before the outage may be lost or incomplete.
                 self._outages_seen = self._breaker.outages
                 self._written.clear()
             try:
                 async with self._breaker.guard():
-                    lost = await self._try_to_write(drafts)
+                    lost = await self._try_to_write(snapshots)
             except RedisUnavailableError:
-                self._forget(draft.key for draft in drafts)
+                self._forget(snapshot.key for snapshot in snapshots)
                 return
-            # Redis was emptied. The next text makes up for it, if there is going to be one.
-            self._forget(draft.key for draft in lost)
-            drafts = [draft for draft in lost if draft.is_over]
-            if not drafts:
+            # Redis lost its data. The next write includes the whole text; a finished turn has no next one.
+            self._forget(snapshot.key for snapshot in lost)
+            snapshots = [snapshot for snapshot in lost if snapshot.is_over]
+            if not snapshots:
                 return
 
     async def read(self, turn_id: UUID, *, after: int, wait: float) -> BufferedText:
-        """Return what a turn said after a position. Where there is nothing yet, wait for it, `wait` seconds at most."""
+        """Return the text of a turn after a position. If there is none yet, wait for it up to `wait` seconds."""
         if self._breaker.is_open:
-            return BufferedText(is_broken=True)
+            return BufferedText(has_gap=True)
         try:
             async with asyncio.timeout(wait + self._breaker.budget):
-                found = await self._blocking_redis.xread(
+                reply = await self._blocking_redis.xread(
                     {stream_key(turn_id): f"{after}-0"}, block=round(wait * 1000) or None
                 )
         except REDIS_ERRORS:
-            return BufferedText(is_broken=True)
-        streams = cast("dict[bytes, list[Any]] | list[Any]", found)
+            return BufferedText(has_gap=True)
+        streams = cast("dict[bytes, list[Any]] | list[Any]", reply)
         if not streams:
             return BufferedText()
         ((_, entries),) = streams.items() if isinstance(streams, dict) else streams
-        # Protocol 3 wraps the entries of a stream in a list of their own.
+        # With protocol version 3 the client wraps the entries of a stream in another list.
         entries = entries[0] if entries and isinstance(entries[0], list) else entries
         try:
             return _buffered_text(entries, after)
         except ValueError:
-            return BufferedText(is_broken=True)  # not what this class has written
+            return BufferedText(has_gap=True)  # not written by this class
 
     async def published_text(self, turn_id: UUID) -> str | None:
-        """Return all that a turn has said as far as the buffer knows. None: Redis is away."""
-        excerpt = await self.read(turn_id, after=0, wait=0)
-        return None if excerpt.is_broken and not excerpt.text else excerpt.text
+        """Return the text of a turn as far as it is buffered. None: Redis is unavailable."""
+        buffered = await self.read(turn_id, after=0, wait=0)
+        return None if buffered.has_gap and not buffered.text else buffered.text
 
-    async def _try_to_write(self, drafts: Sequence[StreamSnapshot]) -> list[StreamSnapshot]:
-        """Return the drafts whose earlier text is not there any more."""
-        changes = [self._change(draft) for draft in drafts]
-        lost = set(await self._store(args=[to_json(changes)]))
-        for draft in drafts:
-            if draft.is_over or len(draft.text) > _MAX_TEXT_LENGTH:
-                self._written.pop(draft.key, None)
+    async def _try_to_write(self, snapshots: Sequence[StreamSnapshot]) -> list[StreamSnapshot]:
+        """Write the snapshots. Return those whose earlier text is missing."""
+        changes = [self._change(snapshot) for snapshot in snapshots]
+        lost = set(await self._write_script(args=[to_json(changes)]))
+        for snapshot in snapshots:
+            if snapshot.is_over or len(snapshot.text) > _MAX_TEXT_LENGTH:
+                self._written.pop(snapshot.key, None)
             else:
-                self._written[draft.key] = len(draft.text)
-        return [draft for draft in drafts if draft.key.encode() in lost] if lost else []
+                self._written[snapshot.key] = len(snapshot.text)
+        return [snapshot for snapshot in snapshots if snapshot.key.encode() in lost] if lost else []
 
-    def _change(self, draft: StreamSnapshot) -> tuple[str, bool, int, str, bool, int]:
-        """Return what the script takes for a turn: its key, whether it begins anew, and with what it goes on."""
-        key, text, is_over, is_deleted = draft
+    def _change(self, snapshot: StreamSnapshot) -> tuple[str, bool, int, str, bool, int]:
+        """Return the arguments of the script for a turn: key, is_new, length, new text, is_over, lifetime."""
+        key, text, is_over, is_deleted = snapshot
         written = self._written.get(key)
         if is_deleted or len(text) > _MAX_TEXT_LENGTH:
             return key, True, 0, "", False, 0
@@ -174,9 +173,9 @@ def _buffered_text(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], after: i
             text = fields[b"text"].decode()
             start = end - len(text)
             if start > position:
-                return BufferedText("".join(pieces), is_broken=True)
+                return BufferedText("".join(pieces), has_gap=True)
             pieces.append(text[position - start :])
             position = end
         else:
-            return BufferedText("".join(pieces), is_over=end == position, is_broken=end != position)
+            return BufferedText("".join(pieces), is_over=end == position, has_gap=end != position)
     return BufferedText("".join(pieces))

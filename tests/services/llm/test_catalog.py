@@ -95,4 +95,4 @@ def test_a_provider_that_calls_its_models_as_it_likes_fills_no_memory() -> None:
     made = catalog()
     for number in range(2000):
         made.cost(f"engine-{number}", 1, 1)
-    assert made._find.cache_info().currsize == 1024
+    assert made._find_entry.cache_info().currsize == 1024

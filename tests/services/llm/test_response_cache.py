@@ -116,7 +116,7 @@ async def test_the_answer_to_somebody_else_is_none_whatever_redis_says(
     entry = json.loads(redis.get(theirs) or b"")
     redis.set(mine, json.dumps({**entry, "key": mine}))
     assert await found(cache, ASKED) is None
-    assert caplog.messages == ["cached answer is another's"] * 3
+    assert caplog.messages == ["cached answer mismatch"] * 3
     redis.set(mine, json.dumps({**entry, "key": mine, "user": str(ADA.user_uuid)}))
     assert await found(cache, ASKED) == "The canary of Bob."  # it was these two that kept it away
 

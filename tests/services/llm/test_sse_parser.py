@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
+import httpx2
 import pytest
 
 from app.config import Settings
@@ -251,6 +252,7 @@ async def test_what_comes_at_once_lets_others_have_their_turn(
 
     class Response:
         is_success = True
+        headers = httpx2.Headers()
 
         @property
         async def stream(self) -> AsyncIterator[bytes]:

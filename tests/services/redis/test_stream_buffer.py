@@ -19,7 +19,7 @@ from app.services.redis.stream_buffer import FINISHED_TTL, BufferedText, StreamB
 
 @pytest.fixture
 async def buffer(settings: Settings, breaker: RedisCircuitBreaker) -> AsyncIterator[StreamBuffer]:
-    blocking = open_redis(settings.model_copy(update={"REDIS_TIMEOUT": 5.0}), longest_wait=5)
+    blocking = open_redis(settings.model_copy(update={"REDIS_TIMEOUT": 5.0}), max_blocking_seconds=5)
     yield StreamBuffer(breaker, blocking)
     await blocking.aclose()
 
@@ -88,7 +88,7 @@ async def test_a_gap_is_noticed(buffer: StreamBuffer, redis: Redis) -> None:
     await buffer.write([draft(turn, "one")])
     await buffer.write([draft(turn, "one two")])
     redis.xdel(f"turn:{turn}", "3-0")
-    assert (await buffer.read(turn, after=0, wait=0)).is_broken
+    assert (await buffer.read(turn, after=0, wait=0)).has_gap
     assert await buffer.read(turn, after=3, wait=0) == BufferedText(" two")
     assert not await buffer.published_text(turn)
 
@@ -96,7 +96,7 @@ async def test_a_gap_is_noticed(buffer: StreamBuffer, redis: Redis) -> None:
 async def test_what_somebody_else_wrote_is_no_text(buffer: StreamBuffer, redis: Redis) -> None:
     turn = uuid4()
     redis.xadd(f"turn:{turn}", {"text": b"\xff"}, id="1-0")
-    assert (await buffer.read(turn, after=0, wait=0)).is_broken
+    assert (await buffer.read(turn, after=0, wait=0)).has_gap
 
 
 async def test_a_very_long_answer_is_not_kept(buffer: StreamBuffer, redis: Redis) -> None:
@@ -121,7 +121,7 @@ async def test_a_write_takes_no_longer_than_its_budget_and_then_no_time() -> Non
     for _ in range(100):
         await buffer.write([draft(uuid4(), "a")])
     assert time.monotonic() - started < 0.1
-    assert (await buffer.read(uuid4(), after=0, wait=0)).is_broken
+    assert (await buffer.read(uuid4(), after=0, wait=0)).has_gap
     await breaker.close()
     await silent.aclose()
     server.close()
