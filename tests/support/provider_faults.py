@@ -177,7 +177,7 @@ FAULTS = [
     _both("closed in the middle", answers(TEXT, cut_after=1)),
     _both("closed before as much had come as was announced", _says_too_little),
     _both("never begins to answer", stalls()),
-    _both("cancellation in the middle, the connection stays open", answers(TEXT, stall_after=1)),
+    _both("stops in the middle, the connection stays open", answers(TEXT, stall_after=1)),
     _both("headers that never end, slowly", _never_ends_its_headers),
     _both("headers that never end, as fast as can be", _has_endless_headers),
     _both("no HTTP at all", _speaks_no_http),

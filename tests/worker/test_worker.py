@@ -37,7 +37,7 @@ from tests.fixtures.processes import ChatProcess, WorkerProcess, environment
 from tests.fixtures.services import CHAT, Chat
 from tests.fixtures.streaming import ChatServer, Event, text_of
 from tests.support.fakes import price, turn_recovery
-from tests.support.provider import Provider, answers, stalls
+from tests.support.provider import Provider, answers, chunk, stalls, streams
 
 ADA = """
 INSERT INTO users (uuid, email, username, password_hash)
@@ -92,14 +92,16 @@ def test_the_answer_of_a_killed_process_is_interrupted_and_its_session_can_be_us
 
 def read_and_kill(chat_process: ChatProcess, chat: Chat, provider: Provider, session: str) -> tuple[str, str]:
     """Read the start of a streamed answer and kill its process; return the answer's id and the text received."""
-    provider.script(answers(" ".join(f"word{number}" for number in range(500)), every=0.02))
+    provider.script(streams(*(chunk(f"word{number} ") for number in range(500)), every=0.02, hold=True))
     server = ChatServer(chat_process.url, chat.user)
     seen: list[Event] = []
+    is_killed = False
     with suppress(httpx.HTTPError), server.ask(session) as reader:
         for event in reader:
             seen.append(event)
-            if len(seen) == 12:
+            if not is_killed and len(text_of(seen)) > 50:
                 chat_process.kill()
+                is_killed = True
     server.http.close()
     text = text_of(seen)
     assert text.startswith("word0 word1")

@@ -46,7 +46,8 @@ from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.processes import ChatProcess
 from tests.fixtures.services import CHAT, Chat, assert_problem
 from tests.support.fakes import INSTRUCTIONS, FakeModel, completion, price, turn_recovery
-from tests.support.provider import Provider, answers, stalls
+from tests.support.provider import Provider, answers, fails, held, stalls
+from tests.support.waiting import closed_gate, wait_until
 
 KEY = "5c3a1c2e-6d0c-4f0e-9b4e-0d9a3c6f7b21"
 ROUTES = ["/direct", "/sessions", "/sessions with a question", "/sessions/{id}/messages"]
@@ -153,9 +154,12 @@ def test_a_path_is_the_same_however_its_ids_are_written(chat: Chat, provider: Pr
 @pytest.mark.parametrize("route", [route for route in ROUTES if route != "/sessions"])
 def test_of_twenty_at_once_one_is_carried_out(chat: Chat, provider: Provider, route: str) -> None:
     path, body = request_to(chat, route)
-    provider.always(answers("Hello.", first_after=1))
-    with ThreadPoolExecutor(20) as pool:
-        responses = list(pool.map(lambda _: post(chat, path, body), range(20)))
+    with ThreadPoolExecutor(20) as pool, closed_gate() as gate:
+        provider.always(held(gate))
+        posted = [pool.submit(post, chat, path, body) for _ in range(20)]
+        wait_until(lambda: sum(one.done() for one in posted) == 19)
+        gate.set()
+        responses = [one.result() for one in posted]
     answered = [response for response in responses if response.is_success]
     assert len({response.content for response in answered}) == 1
     assert len([response for response in answered if "Idempotent-Replayed" not in response.headers]) == 1
@@ -177,12 +181,13 @@ def test_of_twenty_new_sessions_at_once_one_is_made(chat: Chat, sql: Sql) -> Non
 
 def test_who_asks_again_meanwhile_is_told_which_answer_is_under_way(chat: Chat, provider: Provider) -> None:
     path, body = request_to(chat, "/sessions/{id}/messages")
-    provider.script(answers("Hello.", first_after=1))
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, closed_gate() as gate:
+        provider.script(held(gate))
         asked = pool.submit(post, chat, path, body)
         provider.wait_for_calls(1)
         problem = assert_problem(post(chat, path, body), 409, "idempotency_in_progress")
         assert_problem(post(chat, path, {"message": "Another"}), 422, "idempotency_key_reused")
+        gate.set()
         first = asked.result()
     assert first.json()["ai_response"]["id"] == problem["message_id"]
     assert_same(post(chat, path, body), first)
@@ -195,11 +200,12 @@ def test_a_refusal_leaves_the_key_free(chat: Chat, provider: Provider, sql: Sql)
     sql.do("UPDATE chat_sessions SET is_active = false")
     assert_problem(post(chat, path, body), 404, "not_found")
     sql.do("UPDATE chat_sessions SET is_active = true")
-    provider.script(answers("Hello.", first_after=1))
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, closed_gate() as gate:
+        provider.script(held(gate))
         other = pool.submit(chat.ask, session, "Something else")
         provider.wait_for_calls(1)
         assert_problem(post(chat, path, body), 409, "turn_active")
+        gate.set()
         other.result()
     first = post(chat, path, body)
     assert first.json()["ai_response"]["status"] == "complete"
@@ -208,7 +214,7 @@ def test_a_refusal_leaves_the_key_free(chat: Chat, provider: Provider, sql: Sql)
 
 def test_a_failed_answer_is_an_answer(chat: Chat, provider: Provider) -> None:
     path, body = request_to(chat, "/sessions/{id}/messages")
-    provider.always(stalls())
+    provider.always(fails(401))
     first = post(chat, path, body)
     assert first.json()["ai_response"]["status"] == "failed"
     provider.always(answers("Hello."))
@@ -442,11 +448,12 @@ def test_an_answer_that_was_stored_and_not_sent_is_sent_to_whoever_asks_again(
     chat: Chat, chat_process: ChatProcess, provider: Provider, sql: Sql, settings: Settings
 ) -> None:
     path, body = request_to(chat, "/sessions/{id}/messages")
-    with psycopg2.connect(settings.DATABASE_URL) as blocker, ThreadPoolExecutor(1) as pool:
-        provider.script(answers("Hello.", first_after=0.5))
+    with psycopg2.connect(settings.DATABASE_URL) as blocker, ThreadPoolExecutor(1) as pool, closed_gate() as gate:
+        provider.script(held(gate))
         asked = pool.submit(post, Chat(chat_process.client, chat.user), path, body)  # type: ignore[arg-type] # as good
         provider.wait_for_calls(1)
         blocker.cursor().execute("SELECT FROM idempotency_keys FOR UPDATE")  # the response cannot be kept
+        gate.set()
         stored = "SELECT count(*) FROM chat_messages WHERE status = 'complete' AND role = 'assistant'"
         provider.wait_until(lambda: sql.value(stored) == 1)
         chat_process.kill()

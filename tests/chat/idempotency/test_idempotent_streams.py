@@ -12,7 +12,8 @@ from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.processes import ChatProcess
 from tests.fixtures.services import assert_problem
 from tests.fixtures.streaming import ChatServer, Event, Reader, text_of
-from tests.support.provider import Provider, answers, stalls
+from tests.support.provider import Provider, answers, chunk, fails, held, streams
+from tests.support.waiting import closed_gate, wait_until
 
 
 def path_of(server: ChatServer, *, is_direct: bool) -> str:
@@ -61,12 +62,13 @@ def test_the_same_stream_again_is_the_same_answer_in_one_piece(
 def test_another_question_or_one_under_way_is_refused_before_the_stream_begins(
     server: ChatServer, provider: Provider, *, is_direct: bool
 ) -> None:
-    provider.always(answers("One two three four.", every=0.3))
     path = path_of(server, is_direct=is_direct)
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, closed_gate() as gate:
+        provider.always(answers("One two three four.", end=gate))
         asked = pool.submit(post, server, path)
         provider.wait_for_calls(1)
         problem = assert_problem(post(server, path), 409, "idempotency_in_progress")  # type: ignore[arg-type] # as good
+        gate.set()
         first = events_of(asked.result())
     if not is_direct:
         assert problem["message_id"] == first[0].data["message_id"]
@@ -78,13 +80,16 @@ def test_another_question_or_one_under_way_is_refused_before_the_stream_begins(
 def test_of_twenty_streams_at_once_one_asks_the_model(
     replicas: tuple[ChatServer, ChatServer], provider: Provider, *, is_direct: bool
 ) -> None:
-    provider.always(answers("Hello.", first_after=1))
     path = path_of(replicas[0], is_direct=is_direct)
-    with ThreadPoolExecutor(20) as pool:
-        responses = list(pool.map(lambda number: post(replicas[number % 2], path), range(20)))
-    streams = [events_of(response) for response in responses if response.status_code == 200]
-    assert streams
-    assert {text_of(events) for events in streams} == {"Hello."}
+    with ThreadPoolExecutor(20) as pool, closed_gate() as gate:
+        provider.always(held(gate))
+        posted = [pool.submit(post, replicas[number % 2], path) for number in range(20)]
+        wait_until(lambda: sum(one.done() for one in posted) == 19)
+        gate.set()
+        responses = [one.result() for one in posted]
+    streamed = [events_of(response) for response in responses if response.status_code == 200]
+    assert streamed
+    assert {text_of(events) for events in streamed} == {"Hello."}
     assert {response.status_code for response in responses} <= {200, 409}
     assert len(provider.calls) == 1
 
@@ -93,10 +98,11 @@ def test_of_twenty_streams_at_once_one_asks_the_model(
 def test_a_client_that_left_gets_the_whole_answer_under_its_key(
     server: ChatServer, provider: Provider, sql: Sql, *, is_direct: bool
 ) -> None:
-    provider.always(answers("One two three four five six seven eight.", every=0.05))
     path = path_of(server, is_direct=is_direct)
-    with server.http.stream("POST", path, json={"message": "Hi"}, headers={"Idempotency-Key": KEY}) as response:
-        Reader(response).take(3)
+    with closed_gate() as gate:
+        provider.always(answers("One two three four five six seven eight.", end=gate))
+        with server.http.stream("POST", path, json={"message": "Hi"}, headers={"Idempotency-Key": KEY}) as response:
+            Reader(response).take(2)
     provider.wait_until(lambda: sql.value("SELECT count(*) FROM llm_calls") == 1)
     assert text_of(events_of(post(server, path))) == "One two three four five six seven eight."
     assert len(provider.calls) == 1
@@ -104,7 +110,7 @@ def test_a_client_that_left_gets_the_whole_answer_under_its_key(
 
 @both
 def test_a_failed_stream_fails_again(server: ChatServer, provider: Provider, *, is_direct: bool) -> None:
-    provider.always(stalls())
+    provider.always(fails(401))
     path = path_of(server, is_direct=is_direct)
     first = events_of(post(server, path))
     provider.always(answers("Hello."))
@@ -118,17 +124,19 @@ def test_a_failed_stream_fails_again(server: ChatServer, provider: Provider, *, 
 def test_a_killed_processs_stream_is_replayed_as_interrupted_or_asked_anew(
     server: ChatServer, chat_process: ChatProcess, provider: Provider, sql: Sql, *, is_direct: bool
 ) -> None:
-    provider.script(answers(" ".join(f"word{number}" for number in range(500)), every=0.02))
+    provider.script(streams(*(chunk(f"word{number} ") for number in range(500)), every=0.02, hold=True))
     path = path_of(server, is_direct=is_direct)
     body = {"message": "Hi"}
     other = ChatServer(chat_process.url, server.user)
     seen: list[Event] = []
+    is_killed = False
     headers = {"Idempotency-Key": KEY}
     with suppress(httpx.HTTPError), other.http.stream("POST", path, json=body, headers=headers) as response:
         for event in Reader(response):
             seen.append(event)
-            if len(seen) == 8:
+            if not is_killed and len(text_of(seen)) > 20:
                 chat_process.kill()
+                is_killed = True
     other.http.close()
     assert text_of(seen).startswith("word0 word1")
     assert_problem(post(server, path), 409, "idempotency_in_progress")  # type: ignore[arg-type] # as good

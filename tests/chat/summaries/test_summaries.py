@@ -28,6 +28,7 @@ from app.services.limits.quotas import QuotaService, TurnBudget
 from tests.chat.turns.asking import answer, question
 from tests.fixtures.database import Sql
 from tests.support.fakes import INSTRUCTIONS, completion, price, turn_recovery
+from tests.support.waiting import LONGEST_WAIT
 
 POLICY = ModelPolicy(
     models=("primary",), retries_per_model=0, attempt_timeout=5, history_messages=4, instructions=INSTRUCTIONS
@@ -185,7 +186,7 @@ async def test_a_client_does_not_wait_for_notes_and_one_takes_them_at_a_time(
     here, elsewhere = begin(), begin()
     for number in range(1, 7):
         session = here if number % 2 else elsewhere
-        turn = await asyncio.wait_for(session.ask(f"Question {number}?"), timeout=5)
+        turn = await asyncio.wait_for(session.ask(f"Question {number}?"), LONGEST_WAIT)
         assert turn.answer.status == "complete"
     await model.was_asked_for_notes.wait()
     assert turn.answer.meta["history_summarized"] == 0

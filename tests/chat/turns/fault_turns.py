@@ -16,7 +16,7 @@ from tests.fixtures.services import CHAT, User
 from tests.support.provider import Call, Provider
 from tests.support.provider_faults import FAULTS, TEXT
 
-ATTEMPT_SECONDS = 1.0
+ATTEMPT_SECONDS = 4.0
 FALLBACK_TEXT = "From the fallback."
 REFUSED = "connection refused"
 MODELS = {fault.name: f"model-{number}" for number, fault in enumerate(FAULTS)}
@@ -93,7 +93,7 @@ class Client:
 
     def __init__(self, process: ChatProcess, user: User, *, has_fallback: bool) -> None:
         self._has_fallback = has_fallback
-        self._http = httpx.Client(base_url=f"{process.url}{CHAT}", headers=user.headers, timeout=60, trust_env=False)
+        self._http = httpx.Client(base_url=f"{process.url}{CHAT}", headers=user.headers, timeout=120, trust_env=False)
 
     def ask(self, fault: str, *, is_streamed: bool) -> Seen:
         session = self._http.post("/sessions", json={}).raise_for_status().json()["session_id"]

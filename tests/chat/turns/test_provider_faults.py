@@ -23,12 +23,12 @@ from tests.support.provider_faults import FAULTS, KEY, Fault
 DOCUMENT = PROJECT / "docs" / "provider-faults.md"
 LIMITS = {
     "LLM_ATTEMPT_TIMEOUT": ATTEMPT_SECONDS,
-    "LLM_TURN_TIMEOUT": 5.0,
+    "LLM_TURN_TIMEOUT": 5 * ATTEMPT_SECONDS,
     "LLM_STREAM_PAUSE": ATTEMPT_SECONDS,
     "LLM_STREAM_TIMEOUT": 30.0,
     "LLM_RETRIES_PER_MODEL": 1,
 }
-WORK_SECONDS = 10.0
+WORK_SECONDS = 60.0
 """What everything but waiting may take on a busy machine."""
 ANSWERS = {fault.name for fault in FAULTS if fault.is_answer}
 

@@ -25,6 +25,7 @@ from app.services.limits.quotas import QuotaService
 from tests.chat.turns.asking import answer, answer_direct, direct_question, question
 from tests.fixtures.database import Sql
 from tests.support.fakes import INSTRUCTIONS, FakeModel, completion, price, turn_recovery
+from tests.support.waiting import LONGEST_WAIT, eventually
 
 
 def runner(database: Database, model: FakeModel) -> TurnRunner:
@@ -71,7 +72,7 @@ async def test_a_turn_that_outlives_the_grace_is_settled_as_interrupted(
     request = asyncio.create_task(answer(turns, question(user_id, session)))
     await model.was_asked.wait()
     await turns.drain(0.05)
-    assert (await asyncio.wait_for(request, timeout=5)).answer.status == "interrupted"
+    assert (await asyncio.wait_for(request, LONGEST_WAIT)).answer.status == "interrupted"
     assert answer_stored(sql) == {"status": "interrupted", "content": "", "lease_expires_at": None}
     assert sql.value("SELECT status FROM llm_calls") == "cancelled"
 
@@ -84,7 +85,7 @@ async def test_a_direct_question_that_outlives_the_grace_is_answered_as_interrup
     request = asyncio.create_task(answer_direct(turns, direct_question(user_id)))
     await model.was_asked.wait()
     await turns.drain(0.05)
-    turn = await asyncio.wait_for(request, timeout=5)
+    turn = await asyncio.wait_for(request, LONGEST_WAIT)
     assert direct_response(turn).status == "interrupted"
     assert sql.value("SELECT status FROM llm_calls") == "cancelled"
 
@@ -136,9 +137,12 @@ async def test_a_turn_that_is_being_stored_at_the_end_of_the_grace_is_stored(
 
 
 async def test_a_question_that_could_not_be_stored_in_time_does_not_block_its_session(
-    pool: Database, sql: Sql, user_id: int, session: UUID
+    settings: Settings, pool: Database, sql: Sql, user_id: int, session: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turns = runner(pool, FakeModel(completion()))
+    # On its connections PostgreSQL gives up waiting for a lock after half a second.
+    monkeypatch.setattr("app.database.connection.REQUEST_TIMEOUT", 0.8)
+    hasty = Database.from_settings(settings, application_name="test")
+    turns = runner(hasty, FakeModel(completion()))
     async with pool.transaction() as transaction:
         await transaction.execute(text("SELECT id FROM chat_sessions FOR UPDATE"))
         with pytest.raises(DatabaseUnavailableError):
@@ -146,23 +150,27 @@ async def test_a_question_that_could_not_be_stored_in_time_does_not_block_its_se
     turn = await answer(turns, question(user_id, session, "Hi again"))
     assert turn.answer.status == "complete"
     await turns.drain(5)
+    await hasty.close()
     assert sql.value("SELECT count(*) FROM chat_messages WHERE status = 'pending'") == 0
 
 
 async def test_the_lease_of_a_turn_is_renewed_for_as_long_as_it_runs(
     pool: Database, sql: Sql, user_id: int, session: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.chat.turns.runner.LEASE", timedelta(seconds=1.5))
-    monkeypatch.setattr("app.chat.turns.runner._RENEW_THRESHOLD", timedelta(seconds=1.4))
-    monkeypatch.setattr("app.chat.turns.runner._WATCH_INTERVAL", 0.2)
+    # A lease is renewed when a tenth of a second of it is over.
+    monkeypatch.setattr("app.chat.turns.runner.LEASE", timedelta(seconds=30))
+    monkeypatch.setattr("app.chat.turns.runner._RENEW_THRESHOLD", timedelta(seconds=29.9))
+    monkeypatch.setattr("app.chat.turns.runner._WATCH_INTERVAL", 0.05)
     model = FakeModel(completion("Hello."), gate=asyncio.Event())
     turns = runner(pool, model)
     watching = asyncio.create_task(turns.watch())
     request = asyncio.create_task(answer(turns, question(user_id, session)))
     await model.was_asked.wait()
-    for _ in range(10):
-        await asyncio.sleep(0.3)
-        assert sql.value("SELECT lease_expires_at > now() FROM chat_messages WHERE role = 'assistant'")
+    expires_at = "SELECT lease_expires_at FROM chat_messages WHERE role = 'assistant'"
+    leases = [sql.value(expires_at)]
+    for _ in range(3):
+        await eventually(lambda: sql.value(expires_at) > leases[-1])
+        leases.append(sql.value(expires_at))
     model.gate.set()
     assert (await request).answer.status == "complete"
     watching.cancel()
