@@ -25,7 +25,7 @@ class ChatSession(IdMixin, TimestampMixin, Base):
     meta: Mapped[dict[str, Any]] = mapped_column("metadata", server_default=text("'{}'"))
     """The context given at creation; each question may override it."""
     is_active: Mapped[bool] = mapped_column(server_default=true())
-    """False: archived, takes no questions and is not listed."""
+    """False: takes no questions and is not listed. Nothing sets it to false."""
     last_seq: Mapped[int] = mapped_column(server_default=text("0"))
     """`seq` of the newest message; its row lock gives out the numbers without gaps."""
     message_count: Mapped[int] = mapped_column(server_default=text("0"))
