@@ -1,6 +1,9 @@
 """Alembic environment: runs migrations with psycopg2, in one process at a time."""
 
 from alembic import context
+from alembic.operations.ops import MigrationScript
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
 
 from app.config import get_database_settings
@@ -12,9 +15,20 @@ from app.database.models import User  # noqa: F401 - registers every table
 ADVISORY_LOCK = 7_102_026
 
 
+def number_revision(_context: MigrationContext, _revision: object, directives: list[MigrationScript]) -> None:
+    """Give a new revision the number after the newest one."""
+    heads = ScriptDirectory.from_config(context.config).get_heads()
+    directives[0].rev_id = f"{max(map(int, heads), default=0) + 1:04}"
+
+
 def run(connection: Connection) -> None:
     """Run the migrations in one transaction, under an advisory lock that concurrent runs wait for."""
-    context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=True)
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        compare_server_default=True,
+        process_revision_directives=number_revision,
+    )
     with context.begin_transaction():
         connection.execute(text("SET LOCAL lock_timeout = '60s'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})

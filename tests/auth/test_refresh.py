@@ -7,10 +7,11 @@ from uuid import UUID
 import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
+from pydantic import SecretStr
 
-from app import auth_main
+from app import auth_main, main
 from app.config import Settings
-from app.core.security import RefreshTokens
+from app.core.security import RefreshTokens, hash_token, new_one_time_token
 from tests.fixtures.database import Sql
 from tests.fixtures.services import ADMIN, AUTH, CHAT, User, assert_problem
 
@@ -84,6 +85,31 @@ def test_restart_does_not_restore_used_tokens(auth_client: TestClient, sql: Sql,
         assert_problem(refresh(restarted, ada.refresh_token), 401, "invalid_refresh_token")
         assert_problem(refresh(restarted, successor), 401, "invalid_refresh_token")
         assert_problem(restarted.get(f"{AUTH}/me", headers=ada.headers), 401)
+
+
+def test_a_new_secret_key_voids_access_tokens_and_ends_no_login(
+    auth_client: TestClient, sql: Sql, settings: Settings, ada: User
+) -> None:
+    key = {"name": "report", "scopes": ["chat:read"]}
+    api_key = auth_client.post(f"{AUTH}/api-keys", json=key, headers=ada.headers).json()["key"]
+    mailed = new_one_time_token()
+    sql.do(
+        "INSERT INTO one_time_tokens (user_id, purpose, token_hash, expires_at)"
+        " SELECT id, 'verify_email', %s, now() + interval '1 h' FROM users",
+        [hash_token(mailed)],
+    )
+    changed = settings.model_copy(update={"SECRET_KEY": SecretStr("another key, after the first one was lost")})
+    with TestClient(auth_main.create(changed)) as restarted, TestClient(main.create(changed)) as chat:
+        assert_problem(restarted.get(f"{AUTH}/me", headers=ada.headers), 401, "unauthorized")
+        tokens = refresh(restarted, ada.refresh_token).json()
+        me = restarted.get(f"{AUTH}/me", headers={"Authorization": f"Bearer {tokens['access_token']}"})
+        assert me.json()["id"] == ada.id
+        renewed(restarted, tokens["refresh_token"])
+        assert chat.get(f"{CHAT}/sessions", headers={"Authorization": f"Bearer {api_key}"}).status_code == 200
+        assert restarted.post(f"{AUTH}/email/verify", json={"token": mailed}).status_code == 200
+        # What the new key cannot recognise as used is refused, and ends nothing.
+        assert_problem(refresh(restarted, ada.refresh_token), 401, "invalid_refresh_token")
+    assert sql.value("SELECT revoked_at FROM auth_sessions") is None
 
 
 def test_forged_token_does_not_end_login(auth_client: TestClient, sql: Sql, ada: User) -> None:

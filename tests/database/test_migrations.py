@@ -1,10 +1,15 @@
 import os
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from app.config import Settings
@@ -102,6 +107,29 @@ def test_down_leaves_nothing_and_up_again_gives_the_same(empty_database_url: str
     assert tables(empty) == ["alembic_version"]
     migrations.upgrade(empty_database_url)
     assert schema(empty) == first
+
+
+def test_the_documented_command_makes_a_revision_with_the_next_number(database_url: str, tmp_path: Path) -> None:
+    shutil.copy(PROJECT / "alembic.ini", tmp_path)
+    shutil.copytree(PROJECT / "alembic", tmp_path / "alembic")
+    (documented,) = re.findall(
+        r"^ +\.venv/bin/alembic (revision .*)$", (PROJECT / "docs/development.md").read_text(), re.MULTILINE
+    )
+    newest = ScriptDirectory(PROJECT / "alembic").get_current_head()
+    assert newest is not None
+    subprocess.run(
+        [sys.executable, "-m", "alembic", *shlex.split(documented)],
+        cwd=tmp_path,
+        env=os.environ | {"DATABASE_URL": database_url, "PYTHONPATH": str(PROJECT)},
+        check=True,
+        capture_output=True,
+    )
+    number = f"{int(newest) + 1:04}"
+    (made,) = (tmp_path / "alembic/versions").glob(f"*_{number}_what_it_does.py")
+    text = made.read_text()
+    assert f"\nrevision = '{number}'\ndown_revision = '{newest}'\n" in text
+    # The models have not changed.
+    assert text.count("    pass\n") == 2
 
 
 def test_of_two_migrations_at_once_one_does_the_work(empty_database_url: str, empty: Sql) -> None:

@@ -26,7 +26,7 @@ class ChatSession(IdMixin, TimestampMixin, Base):
     meta: Mapped[dict[str, Any]] = mapped_column("metadata", server_default=text("'{}'"))
     """Context given at creation. The context of a question overrides it."""
     is_active: Mapped[bool] = mapped_column(server_default=true())
-    """False: the session is archived: it accepts no questions and is not listed."""
+    """False: the session accepts no questions and is not listed. No operation sets it to false."""
     last_seq: Mapped[int] = mapped_column(server_default=text("0"))
     """`seq` of the newest message. The lock of the row serializes numbering, so that there are no gaps."""
     message_count: Mapped[int] = mapped_column(server_default=text("0"))
