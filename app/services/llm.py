@@ -57,7 +57,7 @@ class OpenAIChatModel:
         self._http = http
         self._limit = limit
         # The client says how to speak to its provider, once: it would work that out anew for each request, which takes
-        # twice the CPU of the request. See decision 24.
+        # twice the CPU of the request. See ADR 24.
         self._url = client.base_url.join("chat/completions")
         given = {**client.default_headers, **client.auth_headers}
         self._headers = httpx2.Headers({name: value for name, value in given.items() if isinstance(value, str)})
