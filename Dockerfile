@@ -20,7 +20,7 @@ COPY requirements.txt ./
 RUN python -m local.uv pip install --no-build --require-hashes -r requirements.txt
 COPY app /srv/app
 COPY alembic /srv/alembic
-COPY alembic.ini /srv/
+COPY pyproject.toml /srv/
 # Whatever the umask of the clone was, the user of the services can read the code and cannot write to it.
 RUN chmod -R a+rX,go-w /srv && /opt/venv/bin/python -m compileall -q /srv/app
 

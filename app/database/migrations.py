@@ -18,12 +18,12 @@ STARTUP_TIMEOUT = 15.0
 """Time that a starting process waits for PostgreSQL, in seconds."""
 _STARTUP_RETRY_INTERVAL = 0.3
 
-_ALEMBIC_INI = Path(__file__).parents[2] / "alembic.ini"
+_PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 def alembic_config(database_url: str) -> Config:
     """Return the configuration of Alembic for a database."""
-    config = Config(_ALEMBIC_INI)
+    config = Config(toml_file=_PYPROJECT)
     config.attributes["database_url"] = database_url
     return config
 
@@ -57,7 +57,7 @@ def find_drift(database_url: str) -> str | None:
 @lru_cache
 def needed_revision() -> str:
     """Return the newest revision that this code knows."""
-    return str(ScriptDirectory.from_config(Config(_ALEMBIC_INI)).get_current_head())
+    return str(ScriptDirectory.from_config(Config(toml_file=_PYPROJECT)).get_current_head())
 
 
 async def require_current_schema(database: Database) -> None:
@@ -74,7 +74,7 @@ async def require_current_schema(database: Database) -> None:
         return
     if current is not None:
         try:
-            ScriptDirectory.from_config(Config(_ALEMBIC_INI)).get_revision(current)
+            ScriptDirectory.from_config(Config(toml_file=_PYPROJECT)).get_revision(current)
         except CommandError:
             return  # unknown to this code, so it is newer
     raise StartupError(
