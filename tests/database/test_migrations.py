@@ -110,7 +110,7 @@ def test_down_leaves_nothing_and_up_again_gives_the_same(empty_database_url: str
 
 
 def test_the_documented_command_makes_a_revision_with_the_next_number(database_url: str, tmp_path: Path) -> None:
-    shutil.copy(PROJECT / "alembic.ini", tmp_path)
+    shutil.copy(PROJECT / "pyproject.toml", tmp_path)
     shutil.copytree(PROJECT / "alembic", tmp_path / "alembic")
     (documented,) = re.findall(
         r"^ +\.venv/bin/alembic (revision .*)$", (PROJECT / "docs/development.md").read_text(), re.MULTILINE
