@@ -146,7 +146,7 @@ class TurnRunner:
 
     async def _launch(self, question: Question, *, stream: bool) -> RunningTurn:
         turn_id = new_id()
-        started = await self._begin(question, turn_id, stream=stream)
+        started = await self._start(question, turn_id, stream=stream)
         is_stored = started is not None
         answer = AnswerStream(turn_id, self.publisher if stream and is_stored else None)
         result = self._start_task(self._answer(question, started, answer, stream=stream))
@@ -155,13 +155,13 @@ class TurnRunner:
             self.running_turns[turn_id] = running
         return running
 
-    async def _begin(self, question: Question, turn_id: UUID, *, stream: bool) -> StartedTurn | None:
+    async def _start(self, question: Question, turn_id: UUID, *, stream: bool) -> StartedTurn | None:
         """Store the question of a session; for a direct question, claim its key."""
         max_duration = self._max_duration(stream=True)
         if (session_uuid := question.session_uuid) is None:
             # No lease of a direct question can be renewed, so the one of its key covers the longest possible answer.
             key_lease = self._max_duration(stream=stream)
-            await self.store.begin_direct(question, turn_id, max_duration=max_duration, key_lease=key_lease)
+            await self.store.start_direct(question, turn_id, max_duration=max_duration, key_lease=key_lease)
             return None
         new = NewTurn(
             user_id=question.user.id,
@@ -175,7 +175,7 @@ class TurnRunner:
             model=(question.policy or self.policy).models[0],
         )
         try:
-            return await self.store.begin(question, new, max_duration=max_duration)
+            return await self.store.start(question, new, max_duration=max_duration)
         except DatabaseUnavailableError:
             # The question may have been stored although the confirmation was lost.
             _ = self._start_task(retry_until_available(lambda: self.store.interrupt(turn_id)))

@@ -23,13 +23,13 @@ from app.services.limits.quotas import QuotaService
 
 @dataclass(frozen=True, slots=True)
 class TurnStore:
-    """Begins and completes turns in PostgreSQL."""
+    """Starts and completes turns in PostgreSQL."""
 
     database: Database
     recovery: TurnRecovery
     quotas: QuotaService
 
-    async def begin(self, question: Question, new: NewTurn, *, max_duration: timedelta) -> StartedTurn:
+    async def start(self, question: Question, new: NewTurn, *, max_duration: timedelta) -> StartedTurn:
         """Store a question and its pending answer. The quota is reserved for at most `max_duration`.
 
         Raises:
@@ -50,7 +50,7 @@ class TurnStore:
             raise NotFoundError("Session not found.")
         return started
 
-    async def begin_direct(
+    async def start_direct(
         self, question: Question, turn_id: UUID, *, max_duration: timedelta, key_lease: timedelta
     ) -> None:
         """Claim the idempotency key of a direct question, if it has one, for at most `key_lease`.
