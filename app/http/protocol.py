@@ -20,7 +20,7 @@ class ProblemProtocol(HttpToolsProtocol):
     """Answers unknown methods with 501 and other malformed requests with 400."""
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the signature is uvicorn's
-        """Send a problem document and close the connection. Uvicorn calls this for requests it cannot parse."""
+        """Send a problem document and close the connection. Uvicorn calls this while handling a parser exception."""
         # From the headers before the error: the gateway sends the request id first.
         request_id = get_or_create_request_id(Headers(raw=self.headers or []))
         token = request_id_var.set(request_id)

@@ -170,7 +170,7 @@ def test_validation_error_does_not_contain_value(monkeypatch: pytest.MonkeyPatch
 def test_invalid_setting_ends_process_with_one_line(service: str) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "SECRET_KEY": CANARY}
     command = [sys.executable, "-m", "uvicorn", f"{service}:app", "--uds", "never.sock"]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 1
     assert ended.stdout == ""
     assert ended.stderr == (

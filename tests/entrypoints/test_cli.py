@@ -128,7 +128,7 @@ def test_missing_database_url_is_reported_in_one_line() -> None:
         env=environment | {"PYTHONPATH": str(PROJECT), "PYTHONSAFEPATH": "1"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert (ended.returncode, ended.stdout) == (1, "")
