@@ -111,7 +111,7 @@ def _use_statement() -> Select[Any]:
     quarters = totals.usage_by_quarter(_USER_ID)
     tokens, cost = quarters.c.prompt_tokens + quarters.c.completion_tokens, quarters.c.cost_usd
     today = quarters.c.quarter >= _start_of("day")
-    read_use = (
+    used = (
         select(
             cast(func.coalesce(func.sum(tokens).filter(today), 0), BigInteger).label("tokens_today"),
             cast(func.coalesce(func.sum(tokens), 0), BigInteger).label("tokens_this_month"),
@@ -134,12 +134,12 @@ def _use_statement() -> Select[Any]:
         .subquery("reserved")
     )
     return select(
-        *read_use.c,
+        *used.c,
         *reserved.c,
         _end_of("day").label("day_ends_at"),
         _end_of("month").label("month_ends_at"),
         func.now().label("at"),
-    ).select_from(read_use.join(reserved, literal(value=True)))
+    ).select_from(used.join(reserved, literal(value=True)))
 
 
 def _reserve_statement() -> Select[Any]:
