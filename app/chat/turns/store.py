@@ -46,8 +46,8 @@ class TurnStore:
                     started = await turns.start_turn(await transaction.connection(), new)
             else:
                 started = await self._start_in_session(new)
-        if started is None:
-            raise NotFoundError("Session not found.")
+            if started is None:
+                raise NotFoundError("Session not found.")
         return started
 
     async def start_direct(
