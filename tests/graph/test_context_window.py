@@ -36,7 +36,7 @@ POLICY = ModelPolicy(
 
 @st.composite
 def sessions(draw: st.DrawFn) -> list[HistoryMessage]:
-    """A session from some position on: questions, most of them answered, and perhaps an answer in front."""
+    """Messages of a session from some position on. Questions may lack an answer; the first message may be one."""
     seq = draw(st.integers(0, 50)) * 2 + 1
     messages: list[HistoryMessage] = []
     if seq > 1 and draw(st.booleans()):
@@ -156,7 +156,7 @@ def test_a_summary_is_due_when_the_next_prompt_would_leave_messages_out(
         assert len(uncovered) <= 11
         return
     assert reached < upto <= messages[-1]["seq"]
-    # It ends where an exchange does, and what is not in it fits together with the next question.
+    # It ends after a whole exchange, and the messages after it fit together with the next question.
     rest = [message for message in messages if message["seq"] > upto]
     assert not rest or rest[0]["role"] == "user"
     assert sum(message_tokens(message["content"]) for message in rest) <= room / 2
@@ -176,7 +176,7 @@ def test_messages_before_the_loaded_ones_are_summarized() -> None:
 @pytest.mark.parametrize(
     ("text", "tokens"),
     [
-        # As the tokenizer of SmolLM2 counts them, whose vocabulary is small and English.
+        # Counted by the tokenizer of SmolLM2, whose vocabulary is small and English.
         ("The quick brown fox jumps over the lazy dog, and then it goes home to rest.", 18),
         ("Где ближайшая станция метро?", 22),
         ("今天天气很好我们去公园散步吧", 28),

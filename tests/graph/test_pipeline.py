@@ -41,7 +41,7 @@ POLICY = ModelPolicy(
 
 
 class Run:
-    """One run of the graph: the nodes it passed, and where it arrived."""
+    """One run of the graph: the nodes it visited, and its final state."""
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ async def test_tokens_used_are_those_of_all_attempts(last: Completion | ModelErr
 
 
 class Reader:
-    """A `TextSink`."""
+    """`TextSink` in memory."""
 
     text = ""
 
@@ -161,7 +161,7 @@ async def test_a_stream_without_published_text_is_retried() -> None:
 
 
 class Health:
-    """`ModelHealth` that has some models left alone, for so many seconds, and notes what it is told."""
+    """`ModelHealth` with some models suspended for a number of seconds, which records the outcomes."""
 
     def __init__(self, **seconds_until_retry: float) -> None:
         self._due_in = seconds_until_retry

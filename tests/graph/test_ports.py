@@ -28,7 +28,7 @@ MakeModel = Callable[[Completion | ModelError | None], ChatModel]
 async def make_model(
     request: pytest.FixtureRequest, settings: Settings, provider: Provider
 ) -> AsyncIterator[MakeModel]:
-    """Makes a model that answers with, fails with, or (None) keeps waiting for, what it is told."""
+    """Factory of a model that returns or raises the outcome, or (None) never answers."""
     adapter = OpenAIChatModel.from_settings(settings)
 
     def real(outcome: Completion | ModelError | None) -> ChatModel:

@@ -75,7 +75,7 @@ async def test_heartbeats_continue_after_errors_and_the_row_is_removed_at_the_en
 
 
 async def test_a_failure_does_not_prevent_the_process_from_ending(heartbeat: Heartbeat, sql: Sql) -> None:
-    await heartbeat.close()  # it never began
+    await heartbeat.close()  # it was not started
 
     async def fault(_connection: DatabaseConnection, _id: UUID) -> None:
         raise ZeroDivisionError

@@ -7,7 +7,7 @@ from app.services.turn_cancellation import wait_until_stopped
 
 
 class Answer:
-    """Answer whose status is read one after the other; the last one remains."""
+    """Answer that has the given statuses in successive reads; the last one remains."""
 
     def __init__(self, *statuses: str) -> None:
         self.statuses = list(statuses)

@@ -185,7 +185,7 @@ FAULTS = [
     Fault("one byte in 10 s", drips(10), streams(b"d", every=10)),
     Fault("100 MB of text", floods(100_000_000), _floods_text),
     Fault("100 MB in one line", floods(100_000_000), floods(100_000_000)),
-    # Bodies that are none
+    # Invalid bodies
     _bodies("nothing", b""),
     _bodies("broken JSON", b'{"choices": [', chunk(PART), b'data: {"choices": [\n\n'),
     _bodies("broken UTF-8", _document("@").replace(b"@", b"\xff"), chunk(PART), chunk("@").replace(b"@", b"\xff")),
@@ -195,7 +195,7 @@ FAULTS = [
     _both("compressed although that was declined", _compresses),
     Fault("a document where events were asked for, and the reverse", streams(chunk(TEXT), STOP, DONE), _sends_document),
     _bodies("an error object, with 200", _error(), chunk(PART), b"data: " + _error() + b"\n\n"),
-    # Answers that are not whole
+    # Incomplete answers
     _both("no choices", sends_no_choices()),
     _bodies("no finish reason", _document(finish_reason=None), chunk(TEXT), DONE),
     _bodies("text that is null", _document(None), chunk(), STOP, DONE),

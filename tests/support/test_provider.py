@@ -110,7 +110,7 @@ def test_transport_faults_reach_the_client(
     provider.script(behaviour)
     with pytest.raises(error):
         ask(client)
-    assert ask(client).status_code == 200  # and the provider lives on
+    assert ask(client).status_code == 200  # and the provider still works
 
 
 @pytest.mark.parametrize(

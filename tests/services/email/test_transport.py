@@ -36,7 +36,7 @@ MAIL = Email("Ada@example.com", "Reset your password", f"Hello,\n\nopen this:\n\
 
 
 class Mailbox:
-    """The handler of a real mail server: keeps what arrives, or refuses it with the reply it was given."""
+    """Handler of a real SMTP server, which records the messages or refuses them with a given reply."""
 
     def __init__(self, **refusals: str) -> None:
         self.refusals = refusals
@@ -100,7 +100,7 @@ def trusting(authority: trustme.CA) -> ssl.SSLContext:
 
 @asynccontextmanager
 async def listening(protocol: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """Serve a protocol on a port of its own."""
+    """Serve a protocol on a free port."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(protocol, "localhost", 0, ssl=tls)
     try:
@@ -120,7 +120,7 @@ def smtp(url: str, *, tls: ssl.SSLContext | None = None, max_seconds: float = 10
 
 @dataclass(frozen=True)
 class Post:
-    """A transport, and what has come out at its other end."""
+    """A transport, and the messages that it has delivered."""
 
     transport: EmailTransport
     received: Callable[[], list[EmailMessage]]
@@ -268,7 +268,7 @@ async def test_a_slow_server_times_out_in_total() -> None:
 
 
 class Slow(asyncio.Protocol):
-    """Takes any mail, and 0.3 s for each reply: none of them is too late, all of them are."""
+    """Accepts any message, and delays each reply by 0.3 s: each reply is in time, all of them together are not."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)

@@ -23,7 +23,7 @@ NEIGHBOUR = "127.0.0.2"
 
 
 class Inside:
-    """Listens on every address of this machine, and nobody may ever connect."""
+    """Listens on every address of this machine, and counts connections, of which there must be none."""
 
     def __init__(self) -> None:
         self.has_ipv6 = socket.has_dualstack_ipv6()
@@ -33,7 +33,7 @@ class Inside:
         self.port: int = self._socket.getsockname()[1]
 
     def connections(self) -> int:
-        """Count those since the last time."""
+        """Return the number of connections since the last call."""
         count = 0
         while True:
             try:
@@ -69,7 +69,7 @@ async def guarded() -> AsyncIterator[SsrfSafeClient]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[SsrfSafeClient]:
-    """May reach this machine."""
+    """Client that may connect to this machine."""
     client = SsrfSafeClient(ANYWHERE)
     yield client
     await client.aclose()
@@ -79,7 +79,7 @@ async def post(client: SsrfSafeClient, url: str, *, max_seconds: float = 5) -> R
     return await client.post(url, headers={"webhook-id": "1"}, content=b"{}", max_seconds=max_seconds)
 
 
-# What leads inside, in every spelling that a resolver or a parser of URLs might understand.
+# URLs of internal addresses, in every spelling that resolvers or URL parsers may accept.
 LEADS_INSIDE = [
     "http://127.0.0.1:{port}/",
     "http://127.1:{port}/",
@@ -105,7 +105,7 @@ LEADS_INSIDE_BY_IPV6 = [
     "http://[::ffff:7f00:1]:{port}/",
     "http://[0:0:0:0:0:ffff:7f00:0001]:{port}/",
 ]
-LEADS_NOWHERE = [  # or elsewhere, on some machines
+LEADS_NOWHERE = [  # or to another host, on some machines
     "http://outside.example\\@127.0.0.1:{port}/",
     "http://localhost.:{port}/",
     "http://0177.0.0.01:{port}/",
@@ -166,7 +166,7 @@ async def test_internal_addresses_are_refused_in_every_spelling(
 async def test_the_spellings_reach_internal_addresses_if_they_are_allowed(
     client: SsrfSafeClient, inside: Inside, url: str
 ) -> None:
-    """Otherwise the test above would show nothing."""
+    """Without this, the test above would prove nothing."""
     if url in LEADS_INSIDE_BY_IPV6 and not inside.has_ipv6:
         pytest.skip("this machine has no IPv6")
     with pytest.raises(OutgoingRequestError):
@@ -199,7 +199,7 @@ async def test_dns_rebinding_does_not_reach_internal_addresses(inside: Inside) -
     with running_receiver(NEIGHBOUR) as receiver:
         url = f"http://rebinding.example:{receiver.port}/"
         assert (await post(client, url)).status == 204
-        assert looks == 1  # what was checked is what was connected to
+        assert looks == 1  # the checked address is the one that was connected to
         with pytest.raises(OutgoingRequestError, match="address_refused"):
             await post(client, url)
         assert len(receiver.requests) == 1
@@ -217,7 +217,7 @@ async def test_internal_addresses_of_a_host_with_several_are_skipped(inside: Ins
     client = SsrfSafeClient(AllowedHosts.parse([NEIGHBOUR]), resolve=resolve)
     with pytest.raises(OutgoingRequestError):
         await post(client, f"http://mixed.example:{inside.port}/", max_seconds=0.2)
-    assert inside.connections() == 1  # at the neighbour's address, which this listener has as well
+    assert inside.connections() == 1  # at the other address, on which this server listens, too
     await client.aclose()
 
 
@@ -312,7 +312,7 @@ async def test_endless_interim_responses_are_an_error_and_do_not_block_other_tas
     with pytest.raises(OutgoingRequestError, match="protocol"):
         await post(client, receiver.url, max_seconds=30)
     other.cancel()
-    # Not by the clock: read in large pieces, so long an answer would leave a handful.
+    # Independent of time: read in large pieces, the response would leave only a few turns.
     assert turns >= MAX_RESPONSE_BYTES // 4096
 
 
@@ -374,7 +374,7 @@ async def test_hanging_name_resolutions_do_not_delay_other_requests(
     hanging = [asyncio.create_task(post(client, f"http://hangs-{n}.example/", max_seconds=1)) for n in range(20)]
     await asyncio.sleep(0.05)
     assert (await post(client, receiver.url)).status == 204
-    await asyncio.wait_for(asyncio.to_thread(int), 1)  # nor has the rest of the process to wait
+    await asyncio.wait_for(asyncio.to_thread(int), 1)  # and the rest of the process does not wait either
     assert not any(task.done() for task in hanging)
     failures = await asyncio.gather(*hanging, return_exceptions=True)
     release.set()

@@ -26,7 +26,7 @@ BUDGET = 0.3
 
 @pytest.fixture
 async def make_limits(settings: Settings, redis: redis.Redis) -> AsyncIterator[MakeLimits]:
-    """Makes the limits of one process after the other."""
+    """Factory of the rate limiters of several processes."""
     async with AsyncExitStack() as stack:
 
         async def make(user: int, address: int, *, seconds: int = 60, url: str | None = None) -> RateLimiter:
@@ -102,12 +102,12 @@ async def test_a_refused_request_is_counted_in_no_window(make_limits: MakeLimits
     standings = [await hit(limits, ada, network) for _ in range(20)]
     assert refused(standings) == 18
     assert {status.window.policy.namespace for status in standings} == {"user"}
-    # Ada goes on and on, and the colleagues behind the same address are served all the same.
+    # Requests of Ada that are refused do not use up the limit of others behind the same address.
     assert not (await hit(limits, bob, network)).is_refused
     assert [(await hit(limits, uuid4(), network)).is_refused for _ in range(3)] == [False, False, True]
     full = await hit(limits, bob, network)
     assert (full.is_refused, full.window.policy.namespace, full.remaining) == (True, "address", 0)
-    # What the network refused has not been counted for Bob either.
+    # Requests that the limit of the network refused do not count for Bob either.
     assert (await hit(limits, bob, "192.0.2.2")).remaining == 0
 
 
@@ -140,11 +140,11 @@ async def test_without_redis_each_process_counts_in_memory(
     with stopped(redis_server) if outage == "stopped" else frozen("redis", own_home):
         began = time.monotonic()
         standings = [await hit(limits, ada, "192.0.2.1") for _ in range(30)]
-        # Each of 30 would have waited that long.
+        # Without the breaker, each of 30 requests would wait that long.
         assert time.monotonic() - began < 10 * BUDGET
         assert refused(standings) == 20
         assert {status.window.policy.namespace for status in standings} == {"user"}
-        # What was refused has not been counted for the network, here neither.
+        # Here, too, refused requests do not count for the network.
         others = [await hit(limits, uuid4(), "192.0.2.1") for _ in range(6)]
         assert [status.is_refused for status in others] == [False] * 5 + [True]
         assert others[-1].window.policy.namespace == "address"

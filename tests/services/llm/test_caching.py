@@ -33,7 +33,7 @@ TEXT = "Many words that follow each other. " * 20
 
 
 class Asker:
-    """Somebody who asks, and what they get to see."""
+    """A request, and the text that has been published to it."""
 
     def __init__(
         self, model: CachingChatModel, request: ModelRequest = ASKED, timeouts: StreamTimeouts = PATIENT
@@ -52,7 +52,7 @@ class Asker:
 
 
 async def soon() -> None:
-    """Let Redis answer, and everybody do what there is to do."""
+    """Wait for Redis and let all tasks run."""
     await asyncio.sleep(0.1)
 
 
@@ -78,7 +78,7 @@ async def test_a_cached_answer_is_streamed_in_pieces(cache: ResponseCache) -> No
     assert answer.is_cached
     assert asker.text == answer.text == TEXT
     assert len(asker.pieces) > 2
-    # No word is torn apart.
+    # Words are not split.
     assert [word for piece in asker.pieces for word in piece.split()] == TEXT.split()
 
 
@@ -149,12 +149,15 @@ async def test_the_call_continues_when_the_request_that_started_it_is_cancelled(
     inner.gate.set()
     answers = await asyncio.gather(*(other.asking for other in others))
     assert [other.text for other in others] == [TEXT, TEXT]
-    assert sorted(answer.is_cached for answer in answers) == [False, True]  # one of those who are left pays
+    assert sorted(answer.is_cached for answer in answers) == [
+        False,
+        True,
+    ]  # one of the remaining requests accounts for the tokens
     assert len(inner.asked) == 1
 
 
 class Interruptible(FakeModel):
-    """Notes that it was cancelled, which takes it a moment."""
+    """Records its cancellation, after a delay."""
 
     was_cancelled = False
 
@@ -198,7 +201,7 @@ async def test_a_failure_is_raised_in_all_waiters_and_not_cached(cache: Response
             3,
         )
         faults.append(raised.value.is_model_fault)
-    assert faults == [True, False, False]  # once, by whoever counts the model's failures
+    assert faults == [True, False, False]  # counts once against the model's health
     assert len(inner.asked) == 1
     assert (await Asker(model).asking).text == TEXT
 
@@ -266,7 +269,7 @@ async def test_an_answer_that_arrives_as_one_waiter_times_out_reaches_the_others
     first = asyncio.create_task(call.join(ADA, None))
     second = asyncio.create_task(call.join(ADA, None, replace(PATIENT, first_token=0.01)))
     await asyncio.sleep(0)
-    # Both in the same round of the event loop, as with a socket that is read just then.
+    # Both in the same iteration of the event loop, as when a socket is read at that time.
     time.sleep(0.02)  # noqa: ASYNC251 - so that the limit is over when the loop looks again
     loop.call_soon(begins.set_result, None)
     with pytest.raises(ModelError, match="provider_timeout"):
@@ -316,7 +319,7 @@ async def test_a_request_during_the_storing_of_an_answer_is_answered_from_the_ca
     assert not again.asking.done()
     may_store.set()
     assert (await again.asking).is_cached
-    # So it is known that this session has it too.
+    # The entry is in the index of this session, too.
     async with breaker.guard() as client:
         assert await purge_index(client, cache_index_of_session(other)) == 1
     assert not list(redis.scan_iter("answer:*"))
@@ -370,7 +373,7 @@ async def test_without_redis_calls_are_still_shared_and_answered(settings: Setti
 
 
 class Echo:
-    """A `ChatModel` that says its asker's canary, word by word, and takes its time."""
+    """`ChatModel` that answers slowly, word by word, with a canary of the owner."""
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
@@ -396,7 +399,7 @@ def canary(user: UUID) -> str:
 
 @pytest.fixture
 async def nervous_breaker(settings: Settings, redis: Redis) -> AsyncIterator[RedisCircuitBreaker]:
-    """One whose Redis is given up again and again."""
+    """Circuit breaker that opens repeatedly."""
     client = open_redis(settings)
     breaker = RedisCircuitBreaker(client, budget=0.05)
     yield breaker
@@ -448,7 +451,7 @@ async def test_10000_cached_and_cancelled_requests_never_receive_another_users_a
     assert outcomes.total() == 10_000
     assert min(outcomes["cancelled"], outcomes["cached"]) > 1000, outcomes
     assert outcomes["asked"] > 100, outcomes
-    # Not even one that was found out and kept away.
+    # Nor was any such entry detected and discarded.
     assert caplog.messages == []
     await model.close()
     assert not model._calls

@@ -106,7 +106,7 @@ _ROUNDING = 1e-6
 
 
 class BreakerMachine(RuleBasedStateMachine):
-    """Whatever happens: at most one attempt in each pause while it is not closed, and one success closes it."""
+    """In any sequence of events: at most one request per pause while it is not closed; a success closes it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -161,8 +161,10 @@ async def test_faults_raise_a_model_error_with_a_stable_code(
     with pytest.raises(ModelError) as failure:
         await model.complete(model_request(QUESTION), max_seconds=2)
     assert (failure.value.code, failure.value.retryable) == (code, retryable)
-    assert len(provider.calls) == 1  # the client does not repeat on its own
-    assert (await model.complete(model_request(QUESTION), max_seconds=2)).text == "Hello."  # and works again
+    assert len(provider.calls) == 1  # the client library does not retry
+    assert (
+        await model.complete(model_request(QUESTION), max_seconds=2)
+    ).text == "Hello."  # and the next request succeeds
 
 
 @pytest.mark.parametrize(
@@ -320,7 +322,9 @@ async def test_a_connection_timeout_is_short_and_uses_no_tokens(
     monkeypatch.setattr(openai, "_CONNECT_TIMEOUT", 0.2)
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        stack.enter_context(socket.create_connection(listener.getsockname()))  # the queue is full: others wait
+        stack.enter_context(
+            socket.create_connection(listener.getsockname())
+        )  # the backlog is full: further connections wait
         base_url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
         model = OpenAIChatModel.from_settings(Settings.model_validate(SETTINGS | {"OPENAI_BASE_URL": base_url}))
         started = time.monotonic()

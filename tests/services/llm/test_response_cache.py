@@ -47,7 +47,7 @@ async def found(cache: ResponseCache, request: ModelRequest) -> str | None:
 
 
 def everything(redis: Redis) -> str:
-    """All keys of Redis, and what they hold."""
+    """Return all keys of Redis with their content."""
     held: list[object] = []
     for key in redis.scan_iter():
         kind = redis.type(key)
@@ -59,7 +59,7 @@ async def test_a_stored_answer_is_found_unchanged_and_marked_as_cached(cache: Re
     given = replace(completion('Grüße 🌍 \u2028 \\ " \n'), is_cached=False)
     await cache.store(cache.key(ASKED), [ADA], given)
     assert await cache.find(cache.key(ASKED), ADA) == replace(given, is_cached=True)
-    # In another session of the same user too.
+    # Also in another session of the same user.
     assert await found(cache, replace(ASKED, owner=replace(ADA, session_uuid=uuid4()))) == given.text
     assert await found(cache, replace(ASKED, owner=replace(ADA, session_uuid=None))) == given.text
 
@@ -109,7 +109,7 @@ async def test_an_entry_of_another_user_is_not_used(
 ) -> None:
     theirs = await keep(cache, replace(ASKED, owner=BOB), "The canary of Bob.")
     mine = await keep(cache, ASKED)
-    redis.copy(theirs, mine, replace=True)  # as if replies were mixed up
+    redis.copy(theirs, mine, replace=True)  # as if Redis had mixed up replies
     assert await found(cache, ASKED) is None
     redis.copy(await keep(cache, replace(ASKED, model="secondary")), mine, replace=True)  # of the same user
     assert await found(cache, ASKED) is None
@@ -118,7 +118,7 @@ async def test_an_entry_of_another_user_is_not_used(
     assert await found(cache, ASKED) is None
     assert caplog.messages == ["cached answer mismatch"] * 3
     redis.set(mine, json.dumps({**entry, "key": mine, "user": str(ADA.user_uuid)}))
-    assert await found(cache, ASKED) == "The canary of Bob."  # it was these two that kept it away
+    assert await found(cache, ASKED) == "The canary of Bob."  # only these two prevented it
 
 
 @pytest.mark.parametrize("value", [b"", b"no JSON", b"[]", b"{}", b"\xff", b'{"key": 1}'])
@@ -156,7 +156,7 @@ async def test_every_key_expires_and_an_index_not_before_its_entries(
     for index in (cache_index_of_user(ADA.user_uuid), cache_index_of_session(ADA.session_uuid or uuid4())):
         assert redis.pttl(index.entries) <= 60_000
         left = redis.pttl(index.entries)
-        assert redis.pttl(key) <= left  # asked for after it: the clock goes on
+        assert redis.pttl(key) <= left  # read after it, as time passes
     await keep(ResponseCache(breaker, seconds=600, scope="user"), replace(ASKED, model="secondary"))
     await keep(cache, ASKED)
     assert redis.pttl(cache_index_of_user(ADA.user_uuid).entries) > 590_000
@@ -195,10 +195,10 @@ async def test_an_answer_is_not_stored_after_the_deletion(
     async with breaker.guard() as client:
         assert await purge_index(client, cache_index_of_session(ADA.session_uuid or uuid4())) == 0
     await keep(cache, ASKED, "Secret.")
-    # Whoever else waited for the same.
+    # Another owner who waited for the same answer.
     await cache.store(cache.key(ASKED), [other, ADA], completion("Secret."))
     assert "Secret" not in everything(redis)
-    # Nor is it given one, which would hold its text from then on.
+    # Nor is a cached answer returned, which would add its text to the index.
     assert await found(cache, replace(ASKED, model="known")) is None
     assert await found(cache, replace(ASKED, owner=other, model="known")) == "Known."
 

@@ -40,7 +40,7 @@ async def model(provider: Provider) -> AsyncIterator[OpenAIChatModel]:
 
 
 class Asked:
-    """One streamed attempt: what was handed over, and how it ended."""
+    """One streamed attempt: the published text, and the outcome."""
 
     def __init__(self, model: OpenAIChatModel) -> None:
         self.model = model
@@ -175,7 +175,7 @@ async def test_an_incomplete_stream_raises_a_model_error(
     assert asked.text == text
     assert len(provider.calls) == 1
     provider.script(answers("Hello."))
-    assert (await Asked(model).go()).text == "Hello."  # and works again
+    assert (await Asked(model).go()).text == "Hello."  # and the next request succeeds
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_a_long_line_may_arrive_byte_by_byte() -> None:
     started = time.process_time()
     lines = [line for byte in chunk(text).replace(b"\n", b"\r\n") + b"data:" for line in answer.lines(bytes((byte,)))]
     assert "".join(map(answer.feed, lines)) == text
-    assert time.process_time() - started < 5  # joined anew for every byte it takes 30 s
+    assert time.process_time() - started < 5  # with quadratic time it would take 30 s
 
 
 async def test_the_connection_is_reused_after_a_stream(provider: Provider, model: OpenAIChatModel) -> None:

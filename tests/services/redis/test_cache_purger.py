@@ -20,7 +20,7 @@ async def cache_purger(breaker: RedisCircuitBreaker, monkeypatch: pytest.MonkeyP
 
 
 def given_in(session: UUID, redis: Redis) -> str:
-    """Put an answer into the cache, and give its key."""
+    """Store an answer in the cache, and return its key."""
     key = f"answer:{uuid4()}"
     redis.set(key, "Secret.")
     redis.zadd(cache_index_of_session(session).entries, {key: 1})
@@ -28,7 +28,7 @@ def given_in(session: UUID, redis: Redis) -> str:
 
 
 async def fail(breaker: RedisCircuitBreaker) -> None:
-    """Have Redis taken for away, until somebody looks again."""
+    """Open the breaker until its next probe."""
     with pytest.raises(RedisUnavailableError):
         async with breaker.guard():
             raise ConnectionError
@@ -72,4 +72,4 @@ async def test_the_number_of_pending_sessions_is_bounded(
     working = asyncio.create_task(cache_purger.run())
     await until_left(2, keys, redis)
     working.cancel()
-    assert redis.exists(*keys[:2]) == 2  # the oldest: they expire
+    assert redis.exists(*keys[:2]) == 2  # the oldest ones: they expire

@@ -13,7 +13,7 @@ from app.services.redis.client import open_redis
 
 
 async def test_callers_that_share_a_breaker_wait_for_a_frozen_redis_once() -> None:
-    server = socket.create_server(("127.0.0.1", 0))  # takes connections, and never says a word
+    server = socket.create_server(("127.0.0.1", 0))  # accepts connections, and never answers
     silent = AsyncRedis(host="127.0.0.1", port=server.getsockname()[1])
     breaker = RedisCircuitBreaker(silent, budget=0.2)
     started = time.monotonic()

@@ -74,7 +74,7 @@ async def test_lost_text_is_written_again_with_the_next_piece(buffer: StreamBuff
     turn = uuid4()
     await buffer.write([draft(turn, "one")])
     redis.flushdb()
-    await buffer.write([draft(turn, "one two")])  # notices
+    await buffer.write([draft(turn, "one two")])  # detects the loss
     assert not await buffer.published_text(turn)
     await buffer.write([draft(turn, "one two three")])
     assert await buffer.published_text(turn) == "one two three"
@@ -109,7 +109,7 @@ async def test_an_answer_over_the_maximum_length_is_not_buffered(buffer: StreamB
 
 
 async def test_a_write_to_a_frozen_redis_takes_its_budget_once() -> None:
-    server = socket.create_server(("127.0.0.1", 0))  # takes connections, and never says a word
+    server = socket.create_server(("127.0.0.1", 0))  # accepts connections, and never answers
     silent = AsyncRedis(host="127.0.0.1", port=server.getsockname()[1])
     breaker = RedisCircuitBreaker(silent, budget=0.2)
     buffer = StreamBuffer(breaker, silent)
