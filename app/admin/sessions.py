@@ -1,6 +1,5 @@
 """Administration of chat sessions: list, read with a recorded reason, delete, and cancel running answers."""
 
-import asyncio
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -27,15 +26,11 @@ from app.database.repositories.chat.admin_sessions import SessionOverview
 from app.database.repositories.usage import totals
 from app.services.redis.cache_purger import CachePurger
 from app.services.redis.cancel_channel import CancelChannel
+from app.services.turn_cancellation import ACTIVE_STATUSES, wait_until_stopped
 from app.services.usage_schemas import Usage
 
 _MAX_MESSAGES = 200
 """Maximum number of messages in the details of a session."""
-_CANCEL_TIMEOUT = 6.0
-"""Timeout in seconds for an answer to stop before its current status is returned."""
-_POLL_INTERVAL = 0.15
-"""Seconds between two checks of the status of an answer."""
-_ACTIVE_STATUSES = {"pending", "streaming"}
 
 
 async def list_sessions(transaction: DatabaseSession, query: SessionQuery) -> SessionPage:
@@ -135,7 +130,7 @@ class SessionAdminService:
         async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as transaction:
             session = await _get_session(transaction, session_uuid)
             status = await _get_status(transaction, session, message_uuid)
-            if status in _ACTIVE_STATUSES:
+            if status in ACTIVE_STATUSES:
                 await turn_leases.request_cancel(
                     await transaction.connection(),
                     user_id=session.owner_id,
@@ -143,19 +138,16 @@ class SessionAdminService:
                     answer_uuid=message_uuid,
                 )
                 await _record(transaction, "turn.stopped", admin, session, origin, message=str(message_uuid))
-        if status in _ACTIVE_STATUSES:
+        if status in ACTIVE_STATUSES:
             await self.cancel_channel.publish(message_uuid)
-            status = await self._wait_until_stopped(session, message_uuid, status)
+            status = await wait_until_stopped(
+                status, lambda: self._read_status(session, message_uuid), status_of=lambda status: status
+            )
         return StoppedMessage.model_validate({"message_id": message_uuid, "status": status})
 
-    async def _wait_until_stopped(self, session: SessionOverview, message_uuid: UUID, status: str) -> str:
-        now = asyncio.get_running_loop().time
-        deadline = now() + _CANCEL_TIMEOUT
-        while status in _ACTIVE_STATUSES and now() < deadline:
-            await asyncio.sleep(_POLL_INTERVAL)
-            async with self.database.read_only(max_seconds=REQUEST_TIMEOUT) as transaction:
-                status = await _get_status(transaction, session, message_uuid)
-        return status
+    async def _read_status(self, session: SessionOverview, message_uuid: UUID) -> str:
+        async with self.database.read_only(max_seconds=REQUEST_TIMEOUT) as transaction:
+            return await _get_status(transaction, session, message_uuid)
 
 
 async def _get_session(transaction: DatabaseSession, session_uuid: UUID) -> SessionOverview:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from app.auth.login_throttle import LoginAttempt, LoginThrottle
 from app.auth.schemas.logins import TokenResponse
+from app.core.background_tasks import stop_tasks
 from app.core.client_network import client_network
 from app.core.exceptions import BadRequestError, DatabaseUnavailableError, NotFoundError, UnauthorizedError
 from app.core.passwords import PasswordHasher
@@ -155,10 +156,7 @@ class LoginService:
 
     async def close(self) -> None:
         """Cancel the background tasks."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await stop_tasks(self._tasks)
 
     def _may_log_in(self, account: LoginAccount) -> bool:
         return account.is_active and (account.is_verified or not self.requires_verified_email)

@@ -1,7 +1,7 @@
 """Resources of the chat service: opened in its lifespan, closed in the reverse order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,7 @@ from app.chat.turns.runner import STORE_AFTER_CANCEL_TIMEOUT, TurnRunner
 from app.chat.turns.service import TurnService
 from app.chat.turns.store import TurnStore
 from app.config import Settings
+from app.core.background_tasks import background_task
 from app.core.shutdown import SHUTDOWN_NOTICE
 from app.graph.builder import build_chat_graph
 from app.graph.model_policy import ModelPolicy
@@ -114,8 +115,8 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         resources.heartbeat.add_stats("streams", lambda: stream_limiter.total)
         remote_streams = RemoteStreams(database, buffer)
         revocations = RevocationWatch(database)
-        for task in (publisher.run(), runner.watch(), revocations.run(), channel.listen(runner.cancel)):
-            _start(stack, task)
+        for work in (publisher.run, runner.watch, revocations.run, lambda: channel.listen(runner.cancel)):
+            await stack.enter_async_context(background_task(work))
 
         async def drain() -> None:
             now = asyncio.get_running_loop().time
@@ -130,7 +131,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             await drain()
 
         stack.push_async_callback(drain)
-        _start(stack, drain_when_stopping())
+        await stack.enter_async_context(background_task(drain_when_stopping))
         streaming = StreamingService(runner, idempotency, remote_streams, revocations)
         turns = TurnService(runner, idempotency, streaming)
         yield {
@@ -160,14 +161,3 @@ def _default_policy(settings: Settings, catalog: ModelCatalog) -> ModelPolicy:
         stream_timeout=settings.LLM_STREAM_TIMEOUT,
         sampling=Sampling(temperature=settings.LLM_TEMPERATURE, max_tokens=settings.LLM_MAX_TOKENS),
     )
-
-
-def _start(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
-    """Run a background task until the stack is closed."""
-    task = asyncio.create_task(work)
-
-    async def end() -> None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    stack.push_async_callback(end)

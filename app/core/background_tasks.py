@@ -1,7 +1,7 @@
 """Background tasks: run one for the length of a block, and stop tasks."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,9 +20,9 @@ async def stop_tasks(tasks: Collection[asyncio.Task[Any]], *, grace: float = 0) 
 
 
 @asynccontextmanager
-async def background_task(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run a coroutine in a task until the block ends, then cancel it."""
-    task = asyncio.create_task(work)
+async def background_task(work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run a coroutine function in a task until the block ends, then cancel it."""
+    task = asyncio.create_task(work())
     try:
         yield
     finally:

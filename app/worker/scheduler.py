@@ -14,6 +14,7 @@ from typing import Protocol
 
 from app.chat.turns.recovery import LoadPublishedText, TurnRecovery, UsageEstimate
 from app.config import Settings
+from app.core.background_tasks import stop_tasks
 from app.database.connection import Database, DatabaseConnection
 from app.database.migrations import wait_for_schema
 from app.database.repositories.accounts import attempt_counters, auth_sessions, one_time_tokens
@@ -80,10 +81,7 @@ async def run_jobs(jobs: Sequence[Job], stopping: asyncio.Event) -> None:
     """Run jobs until `stopping` is set, then wait up to `_STOP_TIMEOUT` for running ones and cancel the rest."""
     tasks = [asyncio.create_task(job.run(stopping)) for job in jobs]
     await stopping.wait()
-    await asyncio.wait(tasks, timeout=_STOP_TIMEOUT)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await stop_tasks(tasks, grace=_STOP_TIMEOUT)
 
 
 async def run_worker(settings: Settings) -> None:

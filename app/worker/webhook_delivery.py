@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 
 from app.config import Settings
+from app.core.background_tasks import stop_tasks
 from app.core.exceptions import DatabaseUnavailableError
 from app.core.outgoing_allowlist import AllowedHosts
 from app.core.webhook_secrets import MissingSecretError, WebhookSecrets
@@ -108,12 +109,7 @@ class WebhookDelivery:
 
     async def close(self) -> None:
         """Wait up to `_STOP_TIMEOUT` for running deliveries; cancel the rest, which are due again after their lease."""
-        if not self._running:
-            return
-        _, unfinished = await asyncio.wait(self._running, timeout=_STOP_TIMEOUT)
-        for task in unfinished:
-            task.cancel()
-        await asyncio.gather(*unfinished, return_exceptions=True)
+        await stop_tasks(self._running, grace=_STOP_TIMEOUT)
 
     def stats(self) -> dict[str, int]:
         """Return the number of running deliveries, for the heartbeat."""

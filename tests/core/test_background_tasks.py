@@ -49,7 +49,7 @@ async def test_a_background_task_ends_with_its_block() -> None:
         finally:
             ended.set()
 
-    async with background_task(work()):
+    async with background_task(work):
         await started.wait()
         assert not ended.is_set()
     assert ended.is_set()

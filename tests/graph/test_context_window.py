@@ -1,4 +1,4 @@
-"""What of a conversation fits, for any conversation and any model."""
+"""Selection of messages for a context window, as properties of any conversation and model."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -36,7 +36,7 @@ POLICY = ModelPolicy(
 
 @st.composite
 def sessions(draw: st.DrawFn) -> list[HistoryMessage]:
-    """A session from some position on: questions, most of them answered, and perhaps an answer in front."""
+    """Messages of a session from some position on. Questions may lack an answer; the first message may be one."""
     seq = draw(st.integers(0, 50)) * 2 + 1
     messages: list[HistoryMessage] = []
     if seq > 1 and draw(st.booleans()):
@@ -58,7 +58,7 @@ def next_seq(messages: list[HistoryMessage]) -> int:
 
 
 @given(messages=sessions(), summary=summaries(), question=TEXTS, room=BUDGETS)
-def test_what_goes_to_the_model_is_within_budget_whole_newest_and_in_order(
+def test_a_prompt_has_the_newest_complete_exchanges_within_the_budget(
     messages: list[HistoryMessage], summary: Summary | None, question: str, room: int
 ) -> None:
     seq = next_seq(messages)
@@ -86,7 +86,7 @@ def joined(messages: list[PromptMessage]) -> str:
 
 
 @given(messages=sessions(), question=TEXTS, room=BUDGETS)
-def test_nothing_is_left_out_that_would_fit(messages: list[HistoryMessage], question: str, room: int) -> None:
+def test_no_message_is_left_out_that_fits(messages: list[HistoryMessage], question: str, room: int) -> None:
     seq = next_seq(messages)
     fitted = fit_prompt(
         SessionHistory(messages), instructions="Be brief.", question=question, question_seq=seq, budget=room
@@ -98,13 +98,13 @@ def test_nothing_is_left_out_that_would_fit(messages: list[HistoryMessage], ques
         assert sum(map(message_tokens, more)) + message_tokens("Be brief.") + message_tokens(question) > room
 
 
-def test_without_a_known_window_everything_goes() -> None:
+def test_without_a_known_window_all_messages_are_sent() -> None:
     messages = conversation(*["x" * 100_000] * 4)
     fitted = fit_prompt(SessionHistory(messages), instructions="Be brief.", question="?", question_seq=5, budget=None)
     assert (fitted.sent, fitted.left_out) == (4, 0)
 
 
-def test_the_summary_goes_along_exactly_when_something_is_left_out() -> None:
+def test_the_summary_is_sent_exactly_when_messages_are_left_out() -> None:
     messages = conversation("old " * 30, "old", "new", "new")
     summary: Summary = {"text": "The user is Ada.", "upto_seq": 2}
     roomy, tight = (
@@ -120,7 +120,7 @@ def test_the_summary_goes_along_exactly_when_something_is_left_out() -> None:
     assert tight.messages[0]["content"].endswith("The user is Ada.")
 
 
-def test_a_summary_that_does_not_fit_is_left_out_and_not_claimed() -> None:
+def test_a_summary_that_does_not_fit_is_neither_sent_nor_counted() -> None:
     summary: Summary = {"text": "x" * 1000, "upto_seq": 2}
     fitted = fit_prompt(SessionHistory([], summary), instructions="Be brief.", question="?", question_seq=5, budget=60)
     assert len(fitted.messages) == 2
@@ -135,7 +135,7 @@ def test_a_budget_leaves_room_for_the_answer_and_a_margin() -> None:
     assert prompt_budget(greedy, "small") == 1000 - 500 - 50
 
 
-def test_a_question_is_too_long_when_no_model_of_the_turn_can_take_it() -> None:
+def test_a_question_is_too_long_if_it_exceeds_every_models_window() -> None:
     question = "word " * 1500
     assert not exceeds_context_window(question, "Be brief.", POLICY)
     assert exceeds_context_window(question, "Be brief.", replace(POLICY, models=("small",)))
@@ -144,7 +144,7 @@ def test_a_question_is_too_long_when_no_model_of_the_turn_can_take_it() -> None:
 
 
 @given(messages=sessions(), summary=summaries(), room=BUDGETS)
-def test_a_summary_is_wanted_when_the_next_question_would_leave_something_out(
+def test_a_summary_is_due_when_the_next_prompt_would_leave_messages_out(
     messages: list[HistoryMessage], summary: Summary | None, room: int
 ) -> None:
     upto = summary_boundary(messages, summary, max_messages=10, budget=room)
@@ -156,18 +156,18 @@ def test_a_summary_is_wanted_when_the_next_question_would_leave_something_out(
         assert len(uncovered) <= 11
         return
     assert reached < upto <= messages[-1]["seq"]
-    # It ends where an exchange does, and what is not in it fits together with the next question.
+    # It ends after a whole exchange, and the messages after it fit together with the next question.
     rest = [message for message in messages if message["seq"] > upto]
     assert not rest or rest[0]["role"] == "user"
     assert sum(message_tokens(message["content"]) for message in rest) <= room / 2
     assert len(rest) <= 5
 
 
-def test_where_no_history_is_sent_none_is_summarized() -> None:
+def test_without_history_nothing_is_summarized() -> None:
     assert summary_boundary(conversation(*"0123"), None, max_messages=0, budget=None) is None
 
 
-def test_messages_that_were_never_read_are_summarized_too() -> None:
+def test_messages_before_the_loaded_ones_are_summarized() -> None:
     messages = conversation("a", "b", first_seq=7)
     assert summary_boundary(messages, None, max_messages=10, budget=None) == 6
     assert summary_boundary(messages, {"text": "", "upto_seq": 6}, max_messages=10, budget=None) is None
@@ -176,7 +176,7 @@ def test_messages_that_were_never_read_are_summarized_too() -> None:
 @pytest.mark.parametrize(
     ("text", "tokens"),
     [
-        # As the tokenizer of SmolLM2 counts them, whose vocabulary is small and English.
+        # Counted by the tokenizer of SmolLM2, whose vocabulary is small and English.
         ("The quick brown fox jumps over the lazy dog, and then it goes home to rest.", 18),
         ("Где ближайшая станция метро?", 22),
         ("今天天气很好我们去公园散步吧", 28),
@@ -184,9 +184,9 @@ def test_messages_that_were_never_read_are_summarized_too() -> None:
     ],
     ids=["English", "Russian", "Chinese", "figures"],
 )
-def test_tokens_are_not_counted_too_few(text: str, tokens: int) -> None:
+def test_token_estimates_are_not_too_low(text: str, tokens: int) -> None:
     assert estimate_tokens_upper_bound(text) >= tokens * 0.9
 
 
-def test_english_is_not_counted_much_too_many() -> None:
+def test_token_estimates_of_english_are_not_far_too_high() -> None:
     assert estimate_tokens_upper_bound("The quick brown fox jumps over the lazy dog. " * 100) <= 1000 * 1.7

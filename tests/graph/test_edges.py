@@ -13,10 +13,10 @@ def state(status: Status) -> ChatState:
 
 
 @pytest.mark.parametrize("status", STATUSES)
-async def test_only_a_preprocessed_question_goes_on_to_the_model(status: Status) -> None:
+async def test_only_a_preprocessed_question_is_routed_to_the_model(status: Status) -> None:
     assert await should_continue(state(status)) == ("continue" if status == "preprocessed" else "error")
 
 
 @pytest.mark.parametrize("status", STATUSES)
-async def test_after_the_model_come_success_another_attempt_or_the_error_node(status: Status) -> None:
+async def test_an_attempt_is_routed_to_success_retry_or_error(status: Status) -> None:
     assert await route_to_llm(state(status)) == {"llm_completed": "success", "retry": "retry"}.get(status, "error")

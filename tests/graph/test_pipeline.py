@@ -1,4 +1,4 @@
-"""The compiled graph, edge by edge, with fakes behind its ports."""
+"""The compiled graph, edge by edge, with fakes for its ports."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ POLICY = ModelPolicy(
 
 
 class Run:
-    """One run of the graph: the nodes it passed, and where it arrived."""
+    """One run of the graph: the nodes it visited, and its final state."""
 
     def __init__(
         self,
@@ -95,14 +95,14 @@ async def test_error_after_preprocess_when_there_is_no_question(message: str) ->
     assert run.model.asked == []
 
 
-async def test_error_after_preprocess_when_the_history_is_away() -> None:
+async def test_error_after_preprocess_when_the_history_is_unavailable() -> None:
     run = await Run(history=FakeHistory(error=DatabaseUnavailableError())).go(session_id=SESSION, question_seq=1)
     assert run.nodes == ["preprocess", "error_handler"]
     assert run.state["error"] == "database_unavailable"
     assert run.state["metadata"]["fallback"] is True
 
 
-async def test_retry_asks_the_same_model_again() -> None:
+async def test_retry_calls_the_same_model_again() -> None:
     run = await Run(BUSY, completion()).go()
     assert run.nodes == ["preprocess", "llm", "llm", "postprocess"]
     assert [asked.model for asked in run.model.asked] == ["primary", "primary"]
@@ -110,14 +110,14 @@ async def test_retry_asks_the_same_model_again() -> None:
     assert run.state["retry_count"] == 1
 
 
-async def test_retry_goes_on_to_the_fallback_model() -> None:
+async def test_retry_falls_back_to_the_next_model() -> None:
     run = await Run(BUSY, BUSY, completion(model="fallback-2026")).go()
     assert [asked.model for asked in run.model.asked] == ["primary", "primary", "fallback"]
     assert run.state["metadata"]["fallback_model"] is True
     assert [attempt.is_fallback for attempt in run.context.attempts] == [False, False, True]
 
 
-async def test_the_attempts_say_what_led_to_them() -> None:
+async def test_attempts_record_their_fallback_reason() -> None:
     slow = ModelError("model_slow", retryable=True, retry_after=0.05)
     run = await Run(BUSY, slow, REFUSED, completion(), policy=replace(POLICY, models=("a", "b", "c"))).go()
     attempts = run.context.attempts
@@ -137,7 +137,7 @@ async def test_tokens_used_are_those_of_all_attempts(last: Completion | ModelErr
 
 
 class Reader:
-    """A `TextSink`."""
+    """`TextSink` in memory."""
 
     text = ""
 
@@ -145,7 +145,7 @@ class Reader:
         self.text += piece
 
 
-async def test_once_something_was_shown_nothing_is_tried_again() -> None:
+async def test_there_is_no_retry_after_published_text() -> None:
     run = Run(BUSY, completion(), sink=Reader())
     run.model.said_first = ["Once upon"]
     await run.go()
@@ -154,14 +154,14 @@ async def test_once_something_was_shown_nothing_is_tried_again() -> None:
     assert run.state["metadata"]["fallback"] is False
 
 
-async def test_a_stream_that_shows_nothing_is_tried_again() -> None:
+async def test_a_stream_without_published_text_is_retried() -> None:
     run = await Run(BUSY, BUSY, completion("Hello."), sink=Reader()).go()
     assert [asked.model for asked in run.model.asked] == ["primary", "primary", "fallback"]
     assert run.state["final_response"] == "Hello."
 
 
 class Health:
-    """`ModelHealth` that has some models left alone, for so many seconds, and notes what it is told."""
+    """`ModelHealth` with some models suspended for a number of seconds, which records the outcomes."""
 
     def __init__(self, **seconds_until_retry: float) -> None:
         self._due_in = seconds_until_retry
@@ -183,7 +183,7 @@ class Health:
 THREE = replace(POLICY, models=("a", "b", "c"))
 
 
-async def test_a_model_that_is_left_alone_is_skipped_at_once() -> None:
+async def test_a_suspended_model_is_skipped() -> None:
     run = await Run(completion(), policy=THREE, health=Health(a=9, b=9)).go()
     assert [asked.model for asked in run.model.asked] == ["c"]
     assert run.state["metadata"]["fallback_model"] is True
@@ -191,19 +191,19 @@ async def test_a_model_that_is_left_alone_is_skipped_at_once() -> None:
     assert (attempt.is_fallback, attempt.fallback_reason) == (True, "model_suspended")
 
 
-async def test_a_repetition_at_the_fallback_says_why_it_is_not_the_first_model() -> None:
+async def test_a_retry_of_the_fallback_model_keeps_the_fallback_reason() -> None:
     run = await Run(BUSY, completion(), health=Health(primary=9)).go()
     attempts = [(attempt.model_requested, attempt.fallback_reason) for attempt in run.context.attempts]
     assert attempts == [("fallback", "model_suspended")] * 2
 
 
-async def test_a_fallback_that_is_left_alone_is_skipped_too() -> None:
+async def test_a_suspended_fallback_model_is_skipped() -> None:
     run = await Run(BUSY, BUSY, completion(), policy=THREE, health=Health(b=9)).go()
     assert [asked.model for asked in run.model.asked] == ["a", "a", "c"]
     assert run.context.attempts[-1].fallback_reason == "model_busy"
 
 
-async def test_where_all_are_left_alone_the_one_due_soonest_is_tried_once() -> None:
+async def test_if_all_models_are_suspended_the_one_available_first_is_called_once() -> None:
     run = await Run(completion(), policy=THREE, health=Health(a=9, b=1, c=5)).go()
     assert [asked.model for asked in run.model.asked] == ["b"]
     run = await Run(BUSY, policy=THREE, health=Health(a=9, b=1, c=5)).go()
@@ -211,7 +211,7 @@ async def test_where_all_are_left_alone_the_one_due_soonest_is_tried_once() -> N
     assert run.state["status"] == "error_handled"
 
 
-async def test_a_model_left_alone_after_its_failure_is_not_repeated() -> None:
+async def test_a_model_suspended_by_its_failure_is_not_retried() -> None:
     class Opening(Health):
         def record_failure(self, model: str, *, retry_after: float | None) -> None:
             self._due_in[model] = 9
@@ -221,7 +221,7 @@ async def test_a_model_left_alone_after_its_failure_is_not_repeated() -> None:
     assert run.context.attempts[-1].fallback_reason == "model_busy"
 
 
-async def test_what_attempts_tell_of_the_models() -> None:
+async def test_attempts_are_recorded_in_the_health_of_models() -> None:
     health = Health()
     own_fault = ModelError("request_refused", retryable=False, is_model_fault=False)
     await Run(BUSY, own_fault, completion(), health=health).go()
@@ -231,7 +231,7 @@ async def test_what_attempts_tell_of_the_models() -> None:
     assert health.told == []
 
 
-async def test_what_will_not_get_better_is_not_repeated() -> None:
+async def test_permanent_failures_are_not_retried() -> None:
     run = await Run(REFUSED, completion()).go()
     assert [asked.model for asked in run.model.asked] == ["primary", "fallback"]
 
@@ -252,39 +252,39 @@ async def test_most_retries_that_the_settings_allow_end_in_the_error_node() -> N
     assert run.nodes[-1] == "error_handler"
 
 
-async def test_without_a_fallback_the_only_model_is_repeated() -> None:
+async def test_without_a_fallback_the_only_model_is_retried() -> None:
     run = await Run(BUSY, BUSY, policy=replace(POLICY, models=("only",))).go()
     assert [asked.model for asked in run.model.asked] == ["only", "only"]
     assert run.state["status"] == "error_handled"
 
 
-async def test_a_provider_that_wants_minutes_is_left_for_the_fallback() -> None:
+async def test_a_long_retry_after_falls_back_to_the_next_model() -> None:
     started = time.monotonic()
     run = await Run(ModelError("rate_limited", retryable=True, retry_after=120), completion()).go()
     assert [asked.model for asked in run.model.asked] == ["primary", "fallback"]
     assert time.monotonic() - started < 1
 
 
-async def test_a_pause_asked_for_is_kept() -> None:
+async def test_retry_after_is_respected() -> None:
     started = time.monotonic()
     await Run(ModelError("rate_limited", retryable=True, retry_after=0.2), completion()).go()
     assert time.monotonic() - started >= 0.2
 
 
-async def test_after_the_deadline_no_model_is_asked() -> None:
+async def test_no_model_is_called_after_the_deadline() -> None:
     run = await Run(seconds=0).go()
     assert run.model.asked == []
     assert (run.state["status"], run.state["error"]) == ("error_handled", "turn_timeout")
 
 
-async def test_an_attempt_has_no_more_time_than_the_turn() -> None:
+async def test_the_timeout_of_an_attempt_ends_at_the_deadline_of_the_turn() -> None:
     run = await Run(completion(), seconds=2).go()
     assert 1.5 < run.model.asked[0].max_seconds <= 2
     run = await Run(completion(), seconds=100).go()
     assert run.model.asked[0].max_seconds == 5
 
 
-async def test_a_run_that_is_cancelled_is_still_accounted_for() -> None:
+async def test_the_attempt_of_a_cancelled_run_is_recorded() -> None:
     run = Run(None)
     running = asyncio.create_task(run.go())
     await run.model.was_asked.wait()
@@ -310,7 +310,7 @@ async def test_the_model_gets_instructions_history_and_question_in_this_order() 
     assert run.state["metadata"]["context"] == {"tone": "casual"}
 
 
-async def test_no_more_history_than_the_policy_says() -> None:
+async def test_the_history_is_limited_by_the_policy() -> None:
     run = await Run(completion(), history=FakeHistory(conversation(*"0123456789"))).go(
         session_id=SESSION, question_seq=11
     )
@@ -321,7 +321,7 @@ def said(*texts: str) -> list[PromptMessage]:
     return [{"role": message["role"], "content": message["content"]} for message in conversation(*texts)]
 
 
-def test_user_and_assistant_take_turns_the_user_first() -> None:
+def test_prompts_alternate_between_user_and_assistant() -> None:
     unanswered: list[PromptMessage] = [*said("0", "1", "2"), {"role": "user", "content": "3"}]
     assert build_prompt("Be brief.", unanswered, "4") == [
         {"role": "system", "content": "Be brief."},
@@ -332,7 +332,7 @@ def test_user_and_assistant_take_turns_the_user_first() -> None:
     assert [message["role"] for message in build_prompt("Be brief.", said("0", "1")[1:], "2")] == ["system", "user"]
 
 
-async def test_a_repetition_leaves_the_next_model_a_whole_attempt() -> None:
+async def test_a_retry_leaves_time_for_an_attempt_of_the_next_model() -> None:
     hangs = ModelError("provider_timeout", retryable=True)
     run = await Run(hangs, hangs, completion(), seconds=1.5 * POLICY.attempt_timeout).go()
     limits = [(asked.model, asked.max_seconds) for asked in run.model.asked]
@@ -342,11 +342,11 @@ async def test_a_repetition_leaves_the_next_model_a_whole_attempt() -> None:
 
 
 @pytest.mark.parametrize("tone", [None, 1, ["casual"], {"a": 1}], ids=repr)
-def test_a_tone_that_is_no_text_changes_nothing(tone: object) -> None:
+def test_an_invalid_tone_is_ignored(tone: object) -> None:
     assert INSTRUCTIONS({"tone": tone}) == INSTRUCTIONS({})
 
 
-async def test_a_model_is_not_asked_again_when_the_next_one_would_run_out_of_time() -> None:
+async def test_there_is_no_retry_if_the_next_model_would_run_out_of_time() -> None:
     hangs = ModelError("provider_timeout", retryable=True)
     run = await Run(hangs, completion(), seconds=POLICY.attempt_timeout).go()
     assert [asked.model for asked in run.model.asked] == ["primary", "fallback"]
@@ -370,7 +370,7 @@ def test_tone_changes_the_instructions_and_an_unknown_one_does_not() -> None:
     assert INSTRUCTIONS({"tone": "rude"}) == plain
 
 
-def test_pauses_grow_and_vary() -> None:
+def test_backoff_grows_and_is_random() -> None:
     for attempt, longest in ((1, 0.25), (2, 0.5), (3, 1.0), (10, 8.0)):
         pauses = [backoff(attempt) for _ in range(200)]
         assert 0 <= min(pauses) < longest * 0.2

@@ -1,4 +1,4 @@
-"""One suite for each port of the graph, which the real adapter and its fake both pass."""
+"""Conformance suite of the graph's ports, for the real adapters and their fakes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -28,7 +28,7 @@ MakeModel = Callable[[Completion | ModelError | None], ChatModel]
 async def make_model(
     request: pytest.FixtureRequest, settings: Settings, provider: Provider
 ) -> AsyncIterator[MakeModel]:
-    """Makes a model that answers with, fails with, or (None) keeps waiting for, what it is told."""
+    """Factory of a model that returns or raises the outcome, or (None) never answers."""
     adapter = OpenAIChatModel.from_settings(settings)
 
     def real(outcome: Completion | ModelError | None) -> ChatModel:
@@ -50,7 +50,7 @@ async def test_a_model_answers(make_model: MakeModel) -> None:
     assert await make_model(expected).complete(model_request(QUESTION), max_seconds=2) == expected
 
 
-async def test_a_model_fails_with_the_one_error(make_model: MakeModel) -> None:
+async def test_a_model_fails_with_a_model_error(make_model: MakeModel) -> None:
     model = make_model(ModelError("provider_rate_limited", retryable=True, retry_after=3))
     with pytest.raises(ModelError) as failure:
         await model.complete(model_request(QUESTION), max_seconds=2)
@@ -58,7 +58,7 @@ async def test_a_model_fails_with_the_one_error(make_model: MakeModel) -> None:
     assert (error.code, error.retryable, error.retry_after) == ("provider_rate_limited", True, 3)
 
 
-async def test_a_model_shows_its_answer_as_it_comes(make_model: MakeModel) -> None:
+async def test_a_model_publishes_its_answer_as_it_arrives(make_model: MakeModel) -> None:
     expected = completion("Hello Ada.")
     pieces: list[str] = []
     given = await make_model(expected).stream(model_request(QUESTION), pieces.append, timeouts=StreamTimeouts(2, 2, 2))
@@ -66,7 +66,7 @@ async def test_a_model_shows_its_answer_as_it_comes(make_model: MakeModel) -> No
     assert "".join(pieces) == expected.text
 
 
-async def test_a_model_fails_to_stream_with_the_one_error(make_model: MakeModel) -> None:
+async def test_a_failed_stream_raises_a_model_error(make_model: MakeModel) -> None:
     pieces: list[str] = []
     model = make_model(ModelError("provider_rate_limited", retryable=True, retry_after=3))
     with pytest.raises(ModelError, match="provider_rate_limited"):
@@ -122,7 +122,7 @@ async def conversation_history(
         pytest.param(5, 0, [], id="none wanted"),
     ],
 )
-async def test_a_history_gives_the_newest_before_a_position_oldest_first(
+async def test_a_history_returns_the_newest_messages_before_a_position_in_order(
     conversation_history: ConversationHistory, before_seq: int, limit: int, expected: list[HistoryMessage]
 ) -> None:
     assert await conversation_history.load(SESSION, before_seq=before_seq, limit=limit) == SessionHistory(expected)

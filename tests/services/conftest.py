@@ -12,9 +12,9 @@ from app.services.redis.client import open_redis
 async def breaker(
     settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[RedisCircuitBreaker]:
-    """The breaker before a real Redis with nothing in it. It looks often whether a Redis that was away is back."""
+    """The circuit breaker of an empty real Redis, with a short probe interval."""
     monkeypatch.setattr("app.services.redis.circuit_breaker._PROBE_INTERVAL", 0.05)
-    # Where Redis is not what a test is about, a busy machine must not look like an outage.
+    # A large budget: on a busy machine a slow reply must not count as an outage.
     client = open_redis(settings.model_copy(update={"REDIS_TIMEOUT": 5.0}))
     breaker = RedisCircuitBreaker(client, budget=5)
     yield breaker

@@ -1,4 +1,4 @@
-"""What processes tell of themselves."""
+"""Heartbeats of processes."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ def heartbeat(pool: Database, sql: Sql) -> Heartbeat:
     return Heartbeat(pool, service="worker", version="7.0.1")
 
 
-async def test_a_process_has_one_row_with_its_figures_of_now(heartbeat: Heartbeat, sql: Sql) -> None:
+async def test_a_process_has_one_row_with_its_current_state(heartbeat: Heartbeat, sql: Sql) -> None:
     figures = [1, 2]
     heartbeat.add_stats("waiting", lambda: figures.pop(0))
     await heartbeat.beat()
@@ -34,9 +34,7 @@ async def test_a_process_has_one_row_with_its_figures_of_now(heartbeat: Heartbea
     assert second["started_at"] < first["seen_at"] < second["seen_at"]
 
 
-async def test_the_connections_that_are_counted_are_those_of_others(
-    heartbeat: Heartbeat, pool: Database, sql: Sql
-) -> None:
+async def test_the_heartbeats_own_connection_is_not_counted(heartbeat: Heartbeat, pool: Database, sql: Sql) -> None:
     heartbeat.add_stats("database", pool.pool_stats)
     async with pool.autocommit() as connection:
         await connection.execute(text("SELECT 1"))
@@ -44,7 +42,7 @@ async def test_the_connections_that_are_counted_are_those_of_others(
     assert sql.value("SELECT state -> 'database' -> 'in_use' FROM service_instances") == 1
 
 
-async def test_it_beats_again_and_again_whatever_happens_and_takes_leave(
+async def test_heartbeats_continue_after_errors_and_the_row_is_removed_at_the_end(
     heartbeat: Heartbeat, sql: Sql, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(heartbeat_module, "HEARTBEAT_INTERVAL", 0.01)
@@ -76,8 +74,8 @@ async def test_it_beats_again_and_again_whatever_happens_and_takes_leave(
     assert sql.rows(ROWS) == []
 
 
-async def test_no_failure_keeps_a_process_from_ending(heartbeat: Heartbeat, sql: Sql) -> None:
-    await heartbeat.close()  # it never began
+async def test_a_failure_does_not_prevent_the_process_from_ending(heartbeat: Heartbeat, sql: Sql) -> None:
+    await heartbeat.close()  # it was not started
 
     async def fault(_connection: DatabaseConnection, _id: UUID) -> None:
         raise ZeroDivisionError
@@ -91,7 +89,7 @@ async def test_no_failure_keeps_a_process_from_ending(heartbeat: Heartbeat, sql:
         sql.do("ROLLBACK")
 
 
-async def test_who_ended_without_a_word_is_forgotten_after_a_day(
+async def test_the_row_of_a_killed_process_is_purged_after_a_day(
     heartbeat: Heartbeat, pool: Database, sql: Sql
 ) -> None:
     await heartbeat.beat()

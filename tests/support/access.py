@@ -1,4 +1,4 @@
-"""Who may do what: an entry for every operation of the three services.
+"""Access table: an entry for every operation of the three services.
 
 `test_access.py`, `test_injected_fields.py` and `test_malformed_operations.py` are generated from this table and the
 OpenAPI documents. An operation without an entry fails them.
@@ -20,24 +20,24 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True)
 class Entry:
-    """What one operation needs, and whom it serves."""
+    """Required rights and a valid request of one operation."""
 
     who: Literal["anybody", "user", "admin"]
-    """Whom it serves. `user` with an id in the path means the owner of what the id names."""
+    """Who may call it. `user` with an id in the path means the owner of the resource."""
     scope: Literal["chat:read", "chat:write"] | None = None
-    """What an API key must be for. None: keys are refused."""
+    """Scope that an API key needs. None: API keys are refused."""
     ids: Callable[[World, User], Ids] = lambda _world, _user: {}
-    """Makes what the ids in the path name, of that user."""
+    """Creates the resources of the user that the path names, and returns their ids."""
     body: Callable[[World, User], Body | None] = lambda _world, _user: None
-    """A good body."""
+    """Returns a valid body."""
     status: int = 200
-    """The answer to a good request."""
+    """Status of the response to a valid request."""
     declares: frozenset[str] = frozenset()
-    """Fields of the body that elsewhere would be an attempt to gain rights."""
+    """Fields of the body that would be privilege escalation in other operations."""
 
 
-def sends(**fields: Any) -> Callable[[World, User], Body]:  # noqa: ANN401 - whatever JSON can hold
-    """Make a body that is always the same."""
+def sends(**fields: Any) -> Callable[[World, User], Body]:  # noqa: ANN401 - any JSON value
+    """Return a constant body."""
     return lambda _world, _user: fields
 
 
@@ -74,7 +74,7 @@ def a_delivery(world: World, user: User) -> Ids:
 
 
 def a_mailed_token(purpose: str, **fields: object) -> Callable[[World, User], Body]:
-    """Make a body with the token of a mail to the user."""
+    """Return a body with the token of an email to the user."""
     return lambda world, user: {"token": world.mailed_token(user, purpose), **fields}
 
 
@@ -84,7 +84,7 @@ ENTRIES = {
     ),
     "auth.login": Entry("anybody", body=lambda _world, user: {"username": user.username, "password": PASSWORD}),
     "auth.refresh": Entry("anybody", body=lambda _world, user: {"refresh_token": user.refresh_token}),
-    # 503: these tests send no mail.
+    # 503: email is disabled in these tests.
     "auth.forgot_password": Entry("anybody", body=sends(email="ada@example.com"), status=503),
     "auth.resend_verification": Entry("anybody", body=sends(email="ada@example.com"), status=503),
     "auth.reset_password": Entry("anybody", body=a_mailed_token("reset_password", new_password=f"another {PASSWORD}")),
@@ -163,7 +163,7 @@ ENTRIES = {
 
 
 def generated(select: Callable[[Operation, Entry], bool] = lambda _operation, _entry: True) -> list[Any]:
-    """Give a test one case for each operation that is selected. Those without an entry fail a test of their own."""
+    """Return one test case for each selected operation. A separate test fails for operations without an entry."""
     return [
         pytest.param(operation, id=key)
         for key, operation in OPERATIONS.items()

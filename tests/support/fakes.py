@@ -1,4 +1,4 @@
-"""Stand-ins for the ports of the graph, in memory."""
+"""In-memory fakes of ports: chat model, conversation history, email transport, prices."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ def model_request(
 
 @dataclass(frozen=True)
 class RecordedCall:
-    """One call of the model."""
+    """One recorded call of a fake model."""
 
     request: ModelRequest
     max_seconds: float
@@ -56,9 +56,9 @@ class RecordedCall:
 
 
 class FakeModel:
-    """A `ChatModel` that answers with, or raises, what it was given, in this order; `None` never answers.
+    """`ChatModel` that returns or raises the given outcomes in order; the outcome None never returns.
 
-    With a `gate`, every answer waits until that is open.
+    With a `gate`, every call waits until the event is set.
     """
 
     def __init__(self, *outcomes: Completion | BaseException | None, gate: asyncio.Event | None = None) -> None:
@@ -69,7 +69,7 @@ class FakeModel:
         self.asked: list[RecordedCall] = []
         self.was_asked = asyncio.Event()
         self.said_first: list[str] = []
-        """What it says of a streamed answer before anything else happens."""
+        """Pieces of a streamed answer that are published before the call waits or fails."""
 
     async def complete(self, request: ModelRequest, *, max_seconds: float) -> Completion:
         self.asked.append(RecordedCall(request, max_seconds))
@@ -93,7 +93,7 @@ class FakeModel:
 
 @dataclass
 class FakeHistory:
-    """A `ConversationHistory` with one conversation in it, or with an error."""
+    """`ConversationHistory` with one conversation, or an error to raise."""
 
     messages: list[HistoryMessage] = field(default_factory=list)
     summary: Summary | None = None
@@ -107,7 +107,7 @@ class FakeHistory:
 
 
 def conversation(*texts: str, first_seq: int = 1) -> list[HistoryMessage]:
-    """Make a conversation in which user and assistant take turns."""
+    """Return alternating messages of user and assistant."""
     return [
         {"seq": first_seq + number, "role": "assistant" if number % 2 else "user", "content": text}
         for number, text in enumerate(texts)
@@ -115,9 +115,9 @@ def conversation(*texts: str, first_seq: int = 1) -> list[HistoryMessage]:
 
 
 class FakeEmailTransport:
-    """A `EmailTransport` that keeps what it takes, and raises the errors it was given first, in this order.
+    """`EmailTransport` that raises the given errors in order, and then records the emails.
 
-    With a `gate`, every mail waits until that is open.
+    With a `gate`, every call waits until the event is set.
     """
 
     def __init__(self, *errors: Exception, gate: asyncio.Event | None = None) -> None:
@@ -143,14 +143,14 @@ class FakeEmailTransport:
 def price(
     model_used: str, prompt_tokens: int, completion_tokens: int, *, requested: str | None = None
 ) -> Decimal | None:
-    """Ask 0.001 US dollars for a token of a prompt and 0.002 for one of an answer; of most models nobody knows."""
+    """Return a cost of 0.001 US dollars per token of a prompt and 0.002 of an answer; None for `unknown...` models."""
     if model_used.startswith("unknown"):
         return None
     return Decimal("0.001") * prompt_tokens + Decimal("0.002") * completion_tokens
 
 
 def turn_recovery(database: Database, text: str | None = "") -> TurnRecovery:
-    """Make what settles abandoned answers, of which clients have seen this text; None: nobody knows."""
+    """Return a `TurnRecovery` whose stream buffer has this text of every answer; None: it is unavailable."""
 
     async def published(_answer: UUID) -> str | None:
         return text

@@ -1,4 +1,4 @@
-"""Access tokens that are almost good."""
+"""Forged access tokens, each with one fault."""
 
 import base64
 import hmac
@@ -26,7 +26,7 @@ def dump(value: object) -> str:
 
 @dataclass(frozen=True)
 class Forge:
-    """Makes tokens with the services' own key: what is wrong with them is not the signature."""
+    """Makes tokens that are signed with the key of the services, so that only their content is wrong."""
 
     key: bytes
     claims: Mapping[str, Any]
@@ -51,7 +51,7 @@ class Forge:
         return self.token(payload=dump({name: value for name, value in self.claims.items() if name != claim}))
 
     def with_text(self, claim: str, text: str) -> str:
-        """Put a value in that no encoder writes."""
+        """Return a token whose claim has a value that no JSON encoder writes."""
         return self.token(payload=dump({**self.claims, claim: "@"}).replace('"@"', text))
 
     def unsigned(self, **header: str) -> str:
@@ -66,7 +66,7 @@ class Forge:
         return f"{header}.{encode(dump({**self.claims, 'sub': self.other.id}).encode())}.{signature}"
 
     def with_other_last_bits(self) -> str:
-        # 32 bytes are 43 letters, whose last carries two bits that nobody reads.
+        # 32 bytes are 43 characters, the last of which has two unused bits.
         alphabet = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
         return self.good[:-1] + alphabet[alphabet.index(self.good[-1]) ^ 1]
 

@@ -1,4 +1,4 @@
-"""Every operation of the three services, as their OpenAPI documents have them."""
+"""Operations of the three services, from their OpenAPI documents."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,40 +13,40 @@ Schema = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Field:
-    """A field of a body, or a parameter."""
+    """A field of a body or a parameter."""
 
     name: str
     is_nullable: bool
     variants: tuple[Schema, ...]
-    """What its value may be, besides null."""
+    """Schemas of its values, besides null."""
 
     @property
     def types(self) -> set[str]:
-        """JSON types it may have; empty: any."""
+        """JSON types of its values; empty: any."""
         return {variant["type"] for variant in self.variants if "type" in variant}
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation."""
+    """An operation of a service."""
 
     service: str
     name: str
     method: str
     path: str
-    """With the names of its ids in braces."""
+    """Path template, with the names of ids in braces."""
     ids: tuple[str, ...]
     query: tuple[Field, ...]
     headers: tuple[Field, ...]
     body: tuple[Field, ...] | None
-    """Fields of the JSON body. None: it takes none."""
+    """Fields of the JSON body. None: it has no JSON body."""
     takes_form: bool
     statuses: frozenset[int]
-    """Those it declares."""
+    """Declared response statuses."""
 
     @property
     def key(self) -> str:
-        """What the table of entries calls it."""
+        """Key in the access table."""
         return f"{self.service}.{self.name}"
 
 

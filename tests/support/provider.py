@@ -1,7 +1,7 @@
-"""A language model's HTTP API that does what a test tells it to, faults included.
+"""Scriptable HTTP server with the API of a language model provider, faults included.
 
-It speaks `POST /v1/chat/completions` (whole answers and event streams) and `GET /v1/models` over real sockets, in a
-thread of its own, so that the client under test meets what it would meet outside, down to a connection reset:
+It serves `POST /v1/chat/completions` (complete answers and event streams) and `GET /v1/models` over real sockets, in a
+separate thread, so that the client under test meets real network behaviour, including connection resets:
 
     with running_provider() as provider:
         provider.script(fails(503), answers("Hello."), model="gpt-4")
@@ -32,16 +32,16 @@ from tests.support.waiting import LONGEST_WAIT, wait_until
 
 @dataclass(slots=True)
 class Call:
-    """One request for an answer, as it came in. Times are those of `time.monotonic()`."""
+    """A received request for an answer. Times are those of `time.monotonic()`."""
 
     headers: dict[str, str]
     body: dict[str, Any]
     started: float
     connection: int = 0
-    """Which of the client's connections it came on."""
+    """Identifies the client's connection."""
     finished: float | None = None
     abandoned: float | None = None
-    """When the client hung up, where it did so before the answer was complete."""
+    """When the client disconnected before the answer was complete. None: it did not."""
 
     @property
     def model(self) -> str:
@@ -57,7 +57,7 @@ class Call:
 
 
 class Wire:
-    """The bytes of one answer."""
+    """Writer of one HTTP response."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
@@ -71,7 +71,7 @@ class Wire:
         await self._writer.drain()
 
     async def chunk(self, data: bytes) -> None:
-        """Send one piece of a chunked body; the empty one ends it."""
+        """Send one chunk of a chunked body; an empty one ends it."""
         await self.send(b"%x\r\n%b\r\n" % (len(data), data))
 
     async def json(self, status: int, document: object, headers: Mapping[str, str] | None = None) -> None:
@@ -83,18 +83,18 @@ class Wire:
         await self.send(body)
 
     def close(self) -> None:
-        """End the connection in good order, whatever was still to come."""
+        """Close the connection normally."""
         self._writer.close()
 
     def reset(self) -> None:
-        """End the connection with a TCP reset."""
+        """Close the connection with a TCP reset."""
         option = struct.pack("ii", 1, 0)
         self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, option)
         self._writer.transport.abort()
 
 
 Behaviour = Callable[[Call, Wire], Awaitable[None]]
-"""What the provider does with one request."""
+"""Handles one request."""
 
 NEVER = 3600.0
 
@@ -111,13 +111,12 @@ def answers(
     stall_after: int | None = None,
     end: threading.Event | None = None,
 ) -> Behaviour:
-    """Answer with a text: whole, or token by token where the request asks for a stream.
+    """Answer with a text: complete, or token by token if the request asks for a stream.
 
-    `usage` is (prompt, completion) tokens. `usage=None` and `finish_reason=None` leave the field out. `first_after` and
-    `every` are seconds before the first token and between tokens. After `cut_after` tokens (whole answers: characters)
-    the connection ends; after `stall_after` nothing more comes and the connection stays open. With an `end`, the last
-    token of a stream comes when that is set, so that a test is in the middle of the answer for as long as it likes;
-    what has not been sent by then comes at once.
+    `usage` is (prompt, completion) tokens. `usage=None` and `finish_reason=None` omit the field. `first_after` and
+    `every` are seconds before the first token and between tokens. After `cut_after` tokens (characters if not streamed)
+    the connection is closed; after `stall_after` it stays open without further data. With an `end`, the last token of a
+    stream is sent when the event is set, and the delays between earlier tokens end, too.
     """
 
     async def behave(call: Call, wire: Wire) -> None:
@@ -149,7 +148,7 @@ def answers(
 
 
 def held(gate: threading.Event, behaviour: Behaviour | None = None) -> Behaviour:
-    """Take the request, and answer when the gate is opened."""
+    """Receive the request, and answer when the event is set."""
 
     async def behave(call: Call, wire: Wire) -> None:
         await _opened(gate)
@@ -159,12 +158,12 @@ def held(gate: threading.Event, behaviour: Behaviour | None = None) -> Behaviour
 
 
 async def _opened(gate: threading.Event) -> None:
-    while not gate.is_set():  # noqa: ASYNC110 - it is opened by another thread
+    while not gate.is_set():  # noqa: ASYNC110 - another thread sets it
         await asyncio.sleep(0.002)
 
 
 def streams(*pieces: bytes, every: float = 0, hold: bool = False) -> Behaviour:
-    """Send exactly these pieces of an event stream, so many seconds apart; `hold` leaves the connection open."""
+    """Send exactly these pieces of an event stream, `every` seconds apart; `hold` leaves the connection open."""
 
     async def behave(_: Call, wire: Wire) -> None:
         await wire.head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
@@ -179,7 +178,7 @@ def streams(*pieces: bytes, every: float = 0, hold: bool = False) -> Behaviour:
 
 
 def told(pieces: SimpleQueue[bytes | None]) -> Behaviour:
-    """Send the pieces of an event stream, each as soon as the test puts it into the queue; None ends the stream."""
+    """Send the pieces of an event stream as the test puts them into the queue; None ends the stream."""
 
     async def behave(_: Call, wire: Wire) -> None:
         await wire.head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
@@ -208,7 +207,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def echoes() -> Behaviour:
-    """Answer with the messages that came in, one `role: content` a line."""
+    """Answer with the received messages, one `role: content` per line."""
 
     async def behave(call: Call, wire: Wire) -> None:
         lines = [f"{message['role']}: {message['content']}" for message in call.messages]
@@ -224,7 +223,7 @@ def fails(
     message: str = "provider detail, not for users",
     code: str | None = None,
 ) -> Behaviour:
-    """Refuse with a status, as OpenAI words it."""
+    """Answer with an error status and OpenAI's error body."""
 
     async def behave(_: Call, wire: Wire) -> None:
         headers = {} if retry_after is None else {"Retry-After": retry_after}
@@ -243,7 +242,7 @@ def resets() -> Behaviour:
 
 
 def stalls() -> Behaviour:
-    """Take the request and never begin to answer."""
+    """Receive the request and never answer."""
 
     async def behave(_: Call, __: Wire) -> None:
         await asyncio.sleep(NEVER)
@@ -252,7 +251,7 @@ def stalls() -> Behaviour:
 
 
 def drips(every: float, text: str = "Hello.") -> Behaviour:
-    """Answer in good order, one byte of the body every so many seconds: no single read ever times out."""
+    """Send a valid body byte by byte, `every` seconds apart, so that no single read times out."""
 
     async def behave(call: Call, wire: Wire) -> None:
         body = json.dumps(_completion(call.model, text, (12, 3), "stop")).encode()
@@ -267,7 +266,7 @@ def drips(every: float, text: str = "Hello.") -> Behaviour:
 def sends(
     body: bytes, *, status: int = 200, content_type: str = "application/json", encoding: str | None = None
 ) -> Behaviour:
-    """Send exactly these bytes as the body: broken JSON, broken UTF-8, a proxy's HTML page."""
+    """Send exactly these bytes as the body, such as invalid JSON or a proxy's HTML page."""
     compressed = {} if encoding is None else {"Content-Encoding": encoding}
 
     async def behave(call: Call, wire: Wire) -> None:
@@ -280,7 +279,7 @@ def sends(
 
 
 def redirects(path: str) -> Behaviour:
-    """Send the client on to another path of this server."""
+    """Redirect to another path of this server."""
 
     async def behave(_: Call, wire: Wire) -> None:
         await wire.whole(307, b"", {"Location": path})
@@ -289,7 +288,7 @@ def redirects(path: str) -> Behaviour:
 
 
 def sends_no_choices() -> Behaviour:
-    """Answer in good order, with an empty list of choices."""
+    """Answer with an empty list of choices."""
 
     async def behave(call: Call, wire: Wire) -> None:
         kind = "chat.completion.chunk" if call.stream else "chat.completion"
@@ -299,7 +298,7 @@ def sends_no_choices() -> Behaviour:
 
 
 def floods(size: int) -> Behaviour:
-    """Answer with a valid document of about `size` bytes, sent as fast as it is read."""
+    """Answer with a valid document of about `size` bytes, as fast as the client reads it."""
 
     async def behave(call: Call, wire: Wire) -> None:
         head, _, tail = json.dumps(_completion(call.model, "@", (12, 3), "stop")).encode().partition(b"@")
@@ -314,7 +313,7 @@ def floods(size: int) -> Behaviour:
 
 
 class Provider:
-    """The server and its journal. Made by `running_provider`."""
+    """The server and its recorded requests. Use `running_provider` to create it."""
 
     def __init__(self, portal: BlockingPortal) -> None:
         self._portal = portal
@@ -331,25 +330,25 @@ class Provider:
 
     @property
     def calls(self) -> list[Call]:
-        """The requests so far, oldest first."""
+        """Requests so far, oldest first."""
         return list(self._calls)
 
     def script(self, *behaviours: Behaviour, model: str | None = None) -> None:
-        """Queue one behaviour for each of the next requests; with `model`, for those that ask for this model."""
+        """Queue one behaviour for each of the next requests; with `model`, for requests of this model only."""
         self._queues[model].extend(behaviours)
 
     def always(self, behaviour: Behaviour, *, model: str | None = None) -> None:
-        """Set what happens when nothing is queued. What is said of a model goes before what is said of all."""
+        """Set the behaviour when none is queued. That of a model takes precedence over that of all models."""
         self._always[model] = behaviour
 
     def forget(self) -> None:
-        """Start afresh: no script, no journal."""
+        """Clear scripts and recorded requests."""
         self._queues.clear()
         self._always.clear()
         self._calls.clear()
 
     def wait_for_calls(self, count: int, *, timeout: float = LONGEST_WAIT) -> list[Call]:
-        """Wait until so many requests have come in. TimeoutError when they do not."""
+        """Wait for a number of requests. Raises TimeoutError."""
         self.wait_until(lambda: len(self._calls) >= count, timeout=timeout)
         return self.calls
 
@@ -357,7 +356,7 @@ class Provider:
 
     @contextmanager
     def refusing_connections(self) -> Iterator[None]:
-        """Close the port, and every connection, for as long as the block runs."""
+        """Close the port and all connections during the block."""
         self._portal.call(self._close)
         try:
             yield
@@ -400,7 +399,7 @@ class Provider:
     async def _answer(
         self, line: str, headers: dict[str, str], body: bytes, reader: asyncio.StreamReader, wire: Wire
     ) -> bytes:
-        """Answer one request. Gives the first byte of the next one, or nothing when the client has hung up."""
+        """Answer one request. Return the first byte of the next one, or none if the client has disconnected."""
         if line.startswith("GET /v1/models "):
             await wire.json(200, {"object": "list", "data": []})
             return await reader.read(1)
@@ -411,14 +410,14 @@ class Provider:
         self._calls.append(call)
         behaviour = self._behaviour(call.model)
         answer = asyncio.ensure_future(behaviour(call, wire))
-        # Nothing follows a request before its answer: the first thing to be read is the client hanging up.
+        # Clients send nothing before they have the answer, so a read that ends before it means a disconnect.
         hang_up = asyncio.ensure_future(_next_byte(reader))
         try:
             await asyncio.wait({answer, hang_up}, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done() and not hang_up.result():
                 call.abandoned = time.monotonic()
                 return b""
-            # Whoever has the whole answer may send the next request before its last line here has run.
+            # A client that has the whole answer may send the next request before the behaviour has returned.
             try:
                 await answer
             except ConnectionError:
@@ -436,7 +435,7 @@ async def _next_byte(reader: asyncio.StreamReader) -> bytes:
     try:
         return await reader.read(1)
     except ConnectionError:
-        return b""  # who hangs up before having read everything resets the connection
+        return b""  # a client that disconnects with unread data resets the connection
 
 
 @contextmanager

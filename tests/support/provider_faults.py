@@ -1,4 +1,4 @@
-"""Everything that a provider may do wrong, and some things that it may: `docs/provider-faults.md` has the outcome."""
+"""Faults and unusual answers of providers. `docs/provider-faults.md` lists their outcomes."""
 
 import asyncio
 import gzip
@@ -27,7 +27,7 @@ from tests.support.provider import (
 )
 
 KEY = "sk-canary-5e1d7c3b"
-"""The key that the service has been given. Providers like to repeat it, to whoever it belongs."""
+"""API key of the service, which the faults repeat in their messages."""
 TEXT = "The answer."
 PART = "The"
 _COMPLAINT = f"Incorrect API key provided: {KEY}"
@@ -37,15 +37,15 @@ _EVENT_STREAM = {"Content-Type": "text/event-stream", "Transfer-Encoding": "chun
 
 @dataclass(frozen=True)
 class Fault:
-    """What a provider does, to those who ask for the whole answer and to those who ask for a stream."""
+    """Behaviour of a provider for requests without and with streaming."""
 
     name: str
     plain: Behaviour
     streamed: Behaviour
     is_answer: bool = False
-    """Whether it is an answer all the same."""
+    """Whether the outcome is an answer."""
     asks_for_pause: bool = False
-    """Whether the provider asks to be left alone for a second."""
+    """Whether the provider asks for a delay of one second."""
 
 
 def _both(name: str, behaviour: Behaviour, *, is_answer: bool = False, asks_for_pause: bool = False) -> Fault:
@@ -72,7 +72,7 @@ def _refuses(status: int, code: str | None = None, *, retry_after: str | None = 
 
 def _busy_until(seconds: float) -> Behaviour:
     async def behave(call: Call, wire: Wire) -> None:
-        # One more, because a date has no fractions of a second.
+        # One second more, because an HTTP date has no fractions of a second.
         await _refuses(503, retry_after=formatdate(time.time() + seconds + 1, usegmt=True))(call, wire)
 
     return behave
@@ -85,7 +85,7 @@ async def _resets_in_the_middle(call: Call, wire: Wire) -> None:
     else:
         await wire.head(200, {"Content-Type": "application/json", "Content-Length": "1000"})
         await wire.send(b'{"choices": [')
-    await asyncio.sleep(0.1)  # a reset overtakes what was sent before it
+    await asyncio.sleep(0.1)  # a reset discards data that has not been read
     wire.reset()
 
 
@@ -185,7 +185,7 @@ FAULTS = [
     Fault("one byte in 10 s", drips(10), streams(b"d", every=10)),
     Fault("100 MB of text", floods(100_000_000), _floods_text),
     Fault("100 MB in one line", floods(100_000_000), floods(100_000_000)),
-    # Bodies that are none
+    # Invalid bodies
     _bodies("nothing", b""),
     _bodies("broken JSON", b'{"choices": [', chunk(PART), b'data: {"choices": [\n\n'),
     _bodies("broken UTF-8", _document("@").replace(b"@", b"\xff"), chunk(PART), chunk("@").replace(b"@", b"\xff")),
@@ -195,7 +195,7 @@ FAULTS = [
     _both("compressed although that was declined", _compresses),
     Fault("a document where events were asked for, and the reverse", streams(chunk(TEXT), STOP, DONE), _sends_document),
     _bodies("an error object, with 200", _error(), chunk(PART), b"data: " + _error() + b"\n\n"),
-    # Answers that are not whole
+    # Incomplete answers
     _both("no choices", sends_no_choices()),
     _bodies("no finish reason", _document(finish_reason=None), chunk(TEXT), DONE),
     _bodies("text that is null", _document(None), chunk(), STOP, DONE),

@@ -1,6 +1,6 @@
-"""A receiver of webhooks, or whoever else is posted to, that does what a test tells it to, faults included.
+"""Scriptable HTTP server that receives webhooks and other requests, faults included.
 
-It takes any request over real sockets, in a thread of its own, and keeps a journal:
+It accepts any request over real sockets, in a separate thread, and records it:
 
     with running_receiver() as receiver:
         receiver.script(replies(500), replies(500))
@@ -26,22 +26,22 @@ from tests.support.waiting import wait_until
 
 @dataclass(slots=True)
 class Request:
-    """A request as it came in. Times are those of `time.monotonic()`."""
+    """A received request. Times are those of `time.monotonic()`."""
 
     line: str
     headers: dict[str, str]
     body: bytes
     started: float
     finished: float | None = None
-    """When it had its answer, or the client hung up."""
+    """When it was answered, or the client disconnected."""
 
 
 Behaviour = Callable[[Wire], Awaitable[None]]
-"""What the receiver does with one request."""
+"""Handles one request."""
 
 
 def replies(status: int, headers: Mapping[str, str] | None = None, *, after: float = 0) -> Behaviour:
-    """Answer with a status, after so many seconds."""
+    """Answer with a status, after a number of seconds."""
 
     async def behave(wire: Wire) -> None:
         await asyncio.sleep(after)
@@ -51,10 +51,10 @@ def replies(status: int, headers: Mapping[str, str] | None = None, *, after: flo
 
 
 def held(gate: threading.Event) -> Behaviour:
-    """Answer with 204 when the gate is opened."""
+    """Answer with 204 when the event is set."""
 
     async def behave(wire: Wire) -> None:
-        while not gate.is_set():  # noqa: ASYNC110 - it is opened by another thread
+        while not gate.is_set():  # noqa: ASYNC110 - another thread sets it
             await asyncio.sleep(0.002)
         await replies(204)(wire)
 
@@ -71,7 +71,7 @@ def hangs() -> Behaviour:
 
 
 def sends(*pieces: bytes, every: float = 0, forever: bool = False) -> Behaviour:
-    """Send exactly these bytes, so many seconds apart; `forever` begins again when they are sent."""
+    """Send exactly these bytes, `every` seconds apart; `forever` repeats them."""
 
     async def behave(wire: Wire) -> None:
         is_first = True
@@ -85,7 +85,7 @@ def sends(*pieces: bytes, every: float = 0, forever: bool = False) -> Behaviour:
 
 
 def floods(head: bytes, block: bytes) -> Behaviour:
-    """Send a head and then blocks, for as long as they are read."""
+    """Send the headers and then blocks, as long as the client reads them."""
 
     async def behave(wire: Wire) -> None:
         await wire.send(head)
@@ -95,7 +95,7 @@ def floods(head: bytes, block: bytes) -> Behaviour:
 
 
 class Receiver:
-    """The server and its journal. Made by `running_receiver`."""
+    """The server and its recorded requests. Use `running_receiver` to create it."""
 
     def __init__(self, portal: BlockingPortal, host: str, tls: ssl.SSLContext | None) -> None:
         self._portal = portal
@@ -107,9 +107,9 @@ class Receiver:
         self.host = host
         self.port = 0
         self.connections = 0
-        """So far, whatever came over them."""
+        """Number of connections so far."""
         self.requests: list[Request] = []
-        """So far, oldest first."""
+        """Requests so far, oldest first."""
 
     @property
     def url(self) -> str:
@@ -120,11 +120,11 @@ class Receiver:
         self._queue.extend(behaviours)
 
     def always(self, behaviour: Behaviour) -> None:
-        """Set what happens when nothing is queued. Without this it answers 204."""
+        """Set the behaviour when none is queued. The default is to answer 204."""
         self._always = behaviour
 
     def wait_for_requests(self, count: int) -> list[Request]:
-        """Wait until so many requests have come in. TimeoutError when they do not."""
+        """Wait for a number of requests. Raises TimeoutError."""
         wait_until(lambda: len(self.requests) >= count)
         return list(self.requests)
 

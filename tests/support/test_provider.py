@@ -1,4 +1,4 @@
-"""The scriptable provider does what it is told: the other tests believe it."""
+"""The scriptable provider, on which other tests rely."""
 
 import json
 import time
@@ -68,14 +68,14 @@ def test_finish_reason_and_usage_can_be_missing(provider: Provider, client: http
     assert all(event["choices"][0]["finish_reason"] is None for event in stream(client))
 
 
-def test_tokens_come_with_the_delays_ordered(provider: Provider, client: httpx.Client) -> None:
+def test_tokens_arrive_with_the_scripted_delays(provider: Provider, client: httpx.Client) -> None:
     provider.script(answers("a b c", first_after=0.05, every=0.05))
     started = time.monotonic()
     stream(client)
     assert time.monotonic() - started >= 0.2
 
 
-def test_echo_tells_the_messages_it_got(provider: Provider, client: httpx.Client) -> None:
+def test_echo_returns_the_received_messages(provider: Provider, client: httpx.Client) -> None:
     provider.always(echoes())
     assert ask(client, text="Ada").json()["choices"][0]["message"]["content"] == "user: Ada"
 
@@ -86,7 +86,7 @@ def test_status_and_retry_after(provider: Provider, client: httpx.Client) -> Non
     assert (response.status_code, response.headers["Retry-After"]) == (429, "7")
 
 
-def test_scripts_are_kept_apart_by_model_and_used_once(provider: Provider, client: httpx.Client) -> None:
+def test_scripts_are_separate_by_model_and_used_once(provider: Provider, client: httpx.Client) -> None:
     provider.script(fails(500), model="gpt-primary")
     provider.script(answers("second"), model="gpt-fallback")
     provider.always(fails(418))
@@ -110,7 +110,7 @@ def test_transport_faults_reach_the_client(
     provider.script(behaviour)
     with pytest.raises(error):
         ask(client)
-    assert ask(client).status_code == 200  # and the provider lives on
+    assert ask(client).status_code == 200  # and the provider still works
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_transport_faults_reach_the_client(
         pytest.param(answers("a b c", cut_after=2), httpx.RemoteProtocolError, id="cut"),
     ],
 )
-def test_stream_can_break_after_some_tokens(
+def test_a_stream_can_break_after_some_tokens(
     provider: Provider, client: httpx.Client, behaviour: Behaviour, error: type[Exception]
 ) -> None:
     provider.script(behaviour)
@@ -132,14 +132,14 @@ def test_stream_can_break_after_some_tokens(
     assert '"content": " c"' not in "".join(received)
 
 
-def test_drip_outlives_a_read_timeout(provider: Provider, client: httpx.Client) -> None:
+def test_a_dripping_body_does_not_trigger_the_read_timeout(provider: Provider, client: httpx.Client) -> None:
     provider.script(drips(0.002))
     started = time.monotonic()
     assert ask(client).json()["choices"][0]["message"]["content"] == "Hello."
     assert time.monotonic() - started > TIMEOUT
 
 
-def test_any_bytes_can_be_the_body(provider: Provider, client: httpx.Client) -> None:
+def test_the_body_can_be_any_bytes(provider: Provider, client: httpx.Client) -> None:
     provider.script(sends(b'{"choices": [\xff'), sends(b"<html>", status=502, content_type="text/html"))
     assert ask(client).content == b'{"choices": [\xff'
     assert ask(client).status_code == 502
@@ -150,19 +150,19 @@ def test_choices_can_be_empty(provider: Provider, client: httpx.Client) -> None:
     assert ask(client).json()["choices"] == []
 
 
-def test_flood_is_a_valid_document_of_the_size_ordered(provider: Provider, client: httpx.Client) -> None:
+def test_a_flood_is_a_valid_document_of_the_scripted_size(provider: Provider, client: httpx.Client) -> None:
     provider.script(floods(1_000_000))
     assert len(ask(client).json()["choices"][0]["message"]["content"]) == 1_000_000
 
 
-def test_port_can_be_closed_for_a_while(provider: Provider, client: httpx.Client) -> None:
+def test_the_port_can_be_closed_temporarily(provider: Provider, client: httpx.Client) -> None:
     assert ask(client).status_code == 200
     with provider.refusing_connections(), pytest.raises(httpx.ConnectError):
         ask(client)
     assert ask(client).status_code == 200
 
 
-def test_journal_keeps_headers_body_and_times(provider: Provider, client: httpx.Client) -> None:
+def test_the_journal_records_headers_body_and_times(provider: Provider, client: httpx.Client) -> None:
     before = time.monotonic()
     client.headers["Authorization"] = "Bearer key"
     ask(client, "gpt-4", "Ada")
@@ -175,7 +175,7 @@ def test_journal_keeps_headers_body_and_times(provider: Provider, client: httpx.
     assert call.abandoned is None
 
 
-def test_journal_tells_when_the_client_hung_up(provider: Provider, client: httpx.Client) -> None:
+def test_the_journal_records_when_the_client_disconnected(provider: Provider, client: httpx.Client) -> None:
     provider.script(stalls())
     with pytest.raises(httpx.ReadTimeout):
         ask(client)
@@ -193,6 +193,6 @@ def test_forget_clears_script_and_journal(provider: Provider, client: httpx.Clie
     assert len(provider.calls) == 1
 
 
-def test_waiting_for_what_never_comes_ends(provider: Provider) -> None:
+def test_waiting_for_calls_times_out(provider: Provider) -> None:
     with pytest.raises(TimeoutError):
         provider.wait_for_calls(1, timeout=0.05)

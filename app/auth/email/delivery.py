@@ -16,6 +16,7 @@ from datetime import timedelta
 from app.auth.email.outbox import EmailOutbox
 from app.auth.email.templates import EmailTemplates
 from app.config import Settings
+from app.core.background_tasks import stop_tasks
 from app.core.exceptions import DatabaseUnavailableError
 from app.core.security import hash_token, new_one_time_token
 from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseConnection
@@ -70,10 +71,7 @@ class EmailDelivery:
         finally:
             stopping.set()
             self.outbox.wake()
-            await asyncio.wait({task}, timeout=_STOP_TIMEOUT)
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await stop_tasks([task], grace=_STOP_TIMEOUT)
 
     async def deliver_next(self) -> bool:
         """Process the email that has been due for longest; return False if none is due.

@@ -11,9 +11,8 @@ from app.core.exceptions import NotFoundError
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.chat import turn_leases
 from app.services.redis.cancel_channel import CancelChannel
+from app.services.turn_cancellation import ACTIVE_STATUSES, CANCEL_TIMEOUT, wait_until_stopped
 
-_CANCEL_TIMEOUT = 6.0
-"""Seconds to wait until the answer has stopped."""
 _POLL_INTERVAL = 0.15
 """Seconds between two checks whether another process has stopped it."""
 
@@ -37,7 +36,7 @@ class CancellationService:
 
         """
         message = await self._message(ref)
-        if message.status not in {"pending", "streaming"}:
+        if message.status not in ACTIVE_STATUSES:
             return message
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             await turn_leases.request_cancel(
@@ -50,19 +49,16 @@ class CancellationService:
             self.runner.cancel(ref.answer_uuid)
         else:
             await self.channel.publish(ref.answer_uuid)
-        now = asyncio.get_running_loop().time
-        deadline = now() + _CANCEL_TIMEOUT
-        while message.status in {"pending", "streaming"} and now() < deadline:
-            await self._wait(ref)
-            message = await self._message(ref)
-        return message
+        return await wait_until_stopped(
+            message, lambda: self._message(ref), status_of=lambda message: message.status, wait=lambda: self._wait(ref)
+        )
 
     async def _wait(self, ref: MessageRef) -> None:
         running = self.runner.running_turns.get(ref.answer_uuid)
         if running is None:
             await asyncio.sleep(_POLL_INTERVAL)
         else:
-            await asyncio.wait({running.result}, timeout=_CANCEL_TIMEOUT)
+            await asyncio.wait({running.result}, timeout=CANCEL_TIMEOUT)
 
     async def _message(self, ref: MessageRef) -> MessageResponse:
         stored = await self.remote_streams.find(ref)

@@ -51,5 +51,5 @@ class CachePurger:
 async def running_cache_purger(breaker: RedisCircuitBreaker) -> AsyncIterator[CachePurger]:
     """Return a context manager that gives a purger and runs it in the background."""
     cache_purger = CachePurger(breaker)
-    async with background_task(cache_purger.run()):
+    async with background_task(cache_purger.run):
         yield cache_purger

@@ -1,4 +1,4 @@
-"""Transports of mail: one suite for all of them, and the faults of a mail server."""
+"""Conformance suite of the email transports, and faults of an SMTP server."""
 
 import asyncio
 import email
@@ -36,7 +36,7 @@ MAIL = Email("Ada@example.com", "Reset your password", f"Hello,\n\nopen this:\n\
 
 
 class Mailbox:
-    """The handler of a real mail server: keeps what arrives, or refuses it with the reply it was given."""
+    """Handler of a real SMTP server, which records the messages or refuses them with a given reply."""
 
     def __init__(self, **refusals: str) -> None:
         self.refusals = refusals
@@ -100,7 +100,7 @@ def trusting(authority: trustme.CA) -> ssl.SSLContext:
 
 @asynccontextmanager
 async def listening(protocol: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """Serve a protocol on a port of its own."""
+    """Serve a protocol on a free port."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(protocol, "localhost", 0, ssl=tls)
     try:
@@ -120,7 +120,7 @@ def smtp(url: str, *, tls: ssl.SSLContext | None = None, max_seconds: float = 10
 
 @dataclass(frozen=True)
 class Post:
-    """A transport, and what has come out at its other end."""
+    """A transport, and the messages that it has delivered."""
 
     transport: EmailTransport
     received: Callable[[], list[EmailMessage]]
@@ -144,7 +144,7 @@ async def post(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
             yield Post(fake, lambda: fake.composed)
 
 
-async def test_a_mail_arrives_as_it_was_written(post: Post) -> None:
+async def test_an_email_arrives_unchanged(post: Post) -> None:
     await post.transport.send(MAIL)
     (message,) = post.received()
     assert (message["To"], message["Subject"], message["From"]) == (MAIL.recipient, MAIL.subject, SENDER)
@@ -154,7 +154,7 @@ async def test_a_mail_arrives_as_it_was_written(post: Post) -> None:
     assert abs(parsedate_to_datetime(message["Date"]).timestamp() - time.time()) < 60
 
 
-async def test_mails_arrive_one_by_one_and_in_order(post: Post) -> None:
+async def test_emails_arrive_in_order(post: Post) -> None:
     for number in range(5):
         await post.transport.send(Email(MAIL.recipient, f"Number {number}", MAIL.text))
     messages = post.received()
@@ -162,7 +162,7 @@ async def test_mails_arrive_one_by_one_and_in_order(post: Post) -> None:
     assert len({message["Message-ID"] for message in messages}) == 5
 
 
-async def test_other_alphabets_arrive(post: Post) -> None:
+async def test_unicode_text_arrives_unchanged(post: Post) -> None:
     await post.transport.send(Email("ada@bücher.example", "Grüße 🙂", "Schöne Grüße 🙂\n"))
     (message,) = post.received()
     assert message["To"] == "ada@xn--bcher-kva.example"
@@ -184,21 +184,21 @@ async def test_other_alphabets_arrive(post: Post) -> None:
     ],
     ids=range(8),
 )
-async def test_nothing_adds_a_header_or_a_recipient(post: Post, mail: Email) -> None:
+async def test_headers_and_recipients_cannot_be_injected(post: Post, mail: Email) -> None:
     with pytest.raises(EmailError) as refusal:
         await post.transport.send(mail)
     assert refusal.value.is_permanent
     assert post.received() == []
 
 
-async def test_a_text_cannot_end_the_mail_early(post: Post) -> None:
+async def test_text_cannot_end_the_message_early(post: Post) -> None:
     text = "one\n.\nMAIL FROM:<eve@example.com>\n..\nend\n"
     await post.transport.send(Email(MAIL.recipient, MAIL.subject, text))
     (message,) = post.received()
     assert message.get_content().replace("\r\n", "\n") == text
 
 
-async def test_starttls_encrypts_before_it_logs_in(server_tls: ssl.SSLContext, trusting: ssl.SSLContext) -> None:
+async def test_starttls_encrypts_before_authentication(server_tls: ssl.SSLContext, trusting: ssl.SSLContext) -> None:
     mailbox = Mailbox()
     options = {"tls_context": server_tls, "require_starttls": True, "auth_required": True}
     async with mail_server(mailbox, authenticator=mailbox.authenticate, **options) as port:
@@ -217,7 +217,7 @@ async def test_smtps_is_encrypted_from_the_start(server_tls: ssl.SSLContext, tru
 
 
 @pytest.mark.parametrize("scheme", ["smtp", "smtps"])
-async def test_a_server_nobody_vouches_for_gets_nothing(server_tls: ssl.SSLContext, scheme: str) -> None:
+async def test_a_server_with_an_untrusted_certificate_receives_nothing(server_tls: ssl.SSLContext, scheme: str) -> None:
     mailbox = Mailbox()
     options = {"implicit_tls": server_tls} if scheme == "smtps" else {"tls_context": server_tls}
     async with mail_server(mailbox, **options) as port:
@@ -225,14 +225,14 @@ async def test_a_server_nobody_vouches_for_gets_nothing(server_tls: ssl.SSLConte
     assert (mailbox.envelopes, mailbox.logins) == ([], [])
 
 
-async def test_a_server_without_starttls_gets_nothing() -> None:
+async def test_a_server_without_starttls_receives_nothing() -> None:
     mailbox = Mailbox()
     async with mail_server(mailbox) as port:
         await assert_refused(smtp(f"smtp://localhost:{port}"), is_permanent=False)
     assert mailbox.envelopes == []
 
 
-async def test_a_wrong_password_may_be_put_right() -> None:
+async def test_failed_authentication_is_temporary() -> None:
     mailbox = Mailbox()
     async with mail_server(mailbox, auth_require_tls=False, authenticator=mailbox.authenticate) as port:
         await assert_refused(smtp(f"smtp+plain://user:wrong@localhost:{port}"), is_permanent=False)
@@ -241,7 +241,7 @@ async def test_a_wrong_password_may_be_put_right() -> None:
 
 @pytest.mark.parametrize("command", ["RCPT", "DATA"])
 @pytest.mark.parametrize(("reply", "is_permanent"), [("451 later", False), ("550 no such user", True)])
-async def test_5xx_is_for_good_and_4xx_is_not(command: str, reply: str, is_permanent: bool) -> None:  # noqa: FBT001 - a parameter
+async def test_5xx_replies_are_permanent_and_4xx_temporary(command: str, reply: str, is_permanent: bool) -> None:  # noqa: FBT001 - a parameter
     mailbox = Mailbox(**{command: reply})
     async with mail_server(mailbox) as port:
         error = await assert_refused(smtp(f"smtp+plain://localhost:{port}"), is_permanent=is_permanent)
@@ -255,20 +255,20 @@ async def test_a_refused_connection_is_temporary() -> None:
     await assert_refused(smtp(f"smtp+plain://localhost:{port}"), is_permanent=False)
 
 
-async def test_a_server_that_says_nothing_is_not_waited_for() -> None:
+async def test_a_silent_server_times_out() -> None:
     started = time.monotonic()
     async with listening(asyncio.Protocol) as port:
         await assert_refused(smtp(f"smtp+plain://localhost:{port}", max_seconds=0.3), is_permanent=False)
     assert time.monotonic() - started < 5
 
 
-async def test_a_server_that_takes_its_time_with_every_reply_is_not_waited_for() -> None:
+async def test_a_slow_server_times_out_in_total() -> None:
     async with listening(Slow) as port:
         await assert_refused(smtp(f"smtp+plain://localhost:{port}", max_seconds=0.5), is_permanent=False)
 
 
 class Slow(asyncio.Protocol):
-    """Takes any mail, and 0.3 s for each reply: none of them is too late, all of them are."""
+    """Accepts any message, and delays each reply by 0.3 s: each reply is in time, all of them together are not."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
@@ -282,14 +282,14 @@ class Slow(asyncio.Protocol):
         asyncio.get_running_loop().call_later(0.3, self._transport.write, reply)
 
 
-async def test_a_mail_that_was_taken_is_sent_whatever_comes_after() -> None:
+async def test_a_failure_after_acceptance_is_ignored() -> None:
     mailbox = Mailbox(QUIT="never")
     async with mail_server(mailbox) as port:
         await smtp(f"smtp+plain://localhost:{port}", max_seconds=0.5).send(MAIL)
     assert len(mailbox.envelopes) == 1
 
 
-async def test_files_are_whole_private_and_sorted_by_time(tmp_path: Path) -> None:
+async def test_files_are_complete_private_and_sorted_by_time(tmp_path: Path) -> None:
     directory = tmp_path / "mail"
     transport = FileTransport(directory, sender=SENDER, max_seconds=10)
     await asyncio.gather(*(transport.send(MAIL) for _ in range(20)))
@@ -302,12 +302,12 @@ async def test_files_are_whole_private_and_sorted_by_time(tmp_path: Path) -> Non
     assert parsed(files[-1].read_bytes())["Subject"] == "The last"
 
 
-async def test_a_directory_that_cannot_be_written_is_temporary(tmp_path: Path) -> None:
+async def test_an_unwritable_directory_is_temporary(tmp_path: Path) -> None:
     (tmp_path / "mail").write_text("in the way")
     await assert_refused(FileTransport(tmp_path / "mail", sender=SENDER, max_seconds=10), is_permanent=False)
 
 
-async def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_incomplete_file_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError
 
@@ -334,7 +334,7 @@ async def assert_refused(transport: EmailTransport, *, is_permanent: bool) -> Em
         ("smtp://[::1]:26", SmtpServer("::1", 26, "starttls")),
     ],
 )
-def test_the_url_says_where_and_how(url: str, server: SmtpServer) -> None:
+def test_smtp_urls_are_parsed(url: str, server: SmtpServer) -> None:
     assert SmtpServer.from_url(url) == server
 
 

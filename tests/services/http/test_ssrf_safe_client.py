@@ -1,4 +1,4 @@
-"""Requests to addresses that others have given: none gets inside, and none takes long."""
+"""The SSRF-safe client: internal addresses are unreachable, and every request ends in time."""
 
 import asyncio
 import socket
@@ -23,7 +23,7 @@ NEIGHBOUR = "127.0.0.2"
 
 
 class Inside:
-    """Listens on every address of this machine, and nobody may ever connect."""
+    """Listens on every address of this machine, and counts connections, of which there must be none."""
 
     def __init__(self) -> None:
         self.has_ipv6 = socket.has_dualstack_ipv6()
@@ -33,7 +33,7 @@ class Inside:
         self.port: int = self._socket.getsockname()[1]
 
     def connections(self) -> int:
-        """Count those since the last time."""
+        """Return the number of connections since the last call."""
         count = 0
         while True:
             try:
@@ -69,7 +69,7 @@ async def guarded() -> AsyncIterator[SsrfSafeClient]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[SsrfSafeClient]:
-    """May reach this machine."""
+    """Client that may connect to this machine."""
     client = SsrfSafeClient(ANYWHERE)
     yield client
     await client.aclose()
@@ -79,7 +79,7 @@ async def post(client: SsrfSafeClient, url: str, *, max_seconds: float = 5) -> R
     return await client.post(url, headers={"webhook-id": "1"}, content=b"{}", max_seconds=max_seconds)
 
 
-# What leads inside, in every spelling that a resolver or a parser of URLs might understand.
+# URLs of internal addresses, in every spelling that resolvers or URL parsers may accept.
 LEADS_INSIDE = [
     "http://127.0.0.1:{port}/",
     "http://127.1:{port}/",
@@ -105,7 +105,7 @@ LEADS_INSIDE_BY_IPV6 = [
     "http://[::ffff:7f00:1]:{port}/",
     "http://[0:0:0:0:0:ffff:7f00:0001]:{port}/",
 ]
-LEADS_NOWHERE = [  # or elsewhere, on some machines
+LEADS_NOWHERE = [  # or to another host, on some machines
     "http://outside.example\\@127.0.0.1:{port}/",
     "http://localhost.:{port}/",
     "http://0177.0.0.01:{port}/",
@@ -153,7 +153,9 @@ LEADS_NOWHERE = [  # or elsewhere, on some machines
 
 
 @pytest.mark.parametrize("url", LEADS_INSIDE + LEADS_INSIDE_BY_IPV6 + LEADS_NOWHERE)
-async def test_no_spelling_gets_inside(guarded: SsrfSafeClient, inside: Inside, url: str) -> None:
+async def test_internal_addresses_are_refused_in_every_spelling(
+    guarded: SsrfSafeClient, inside: Inside, url: str
+) -> None:
     with pytest.raises(OutgoingRequestError) as refusal:
         await post(guarded, url.replace("{port}", str(inside.port)))
     assert refusal.value.reason in {"address_refused", "invalid_url", "name_unknown"}
@@ -161,8 +163,10 @@ async def test_no_spelling_gets_inside(guarded: SsrfSafeClient, inside: Inside, 
 
 
 @pytest.mark.parametrize("url", LEADS_INSIDE + LEADS_INSIDE_BY_IPV6)
-async def test_those_spellings_would_get_inside(client: SsrfSafeClient, inside: Inside, url: str) -> None:
-    """Otherwise the test above would show nothing."""
+async def test_the_spellings_reach_internal_addresses_if_they_are_allowed(
+    client: SsrfSafeClient, inside: Inside, url: str
+) -> None:
+    """Without this, the test above would prove nothing."""
     if url in LEADS_INSIDE_BY_IPV6 and not inside.has_ipv6:
         pytest.skip("this machine has no IPv6")
     with pytest.raises(OutgoingRequestError):
@@ -182,7 +186,7 @@ async def test_a_redirect_is_not_followed(inside: Inside) -> None:
     assert inside.connections() == 0
 
 
-async def test_a_name_that_changes_between_two_looks_does_not_get_inside(inside: Inside) -> None:
+async def test_dns_rebinding_does_not_reach_internal_addresses(inside: Inside) -> None:
     answers = iter([[NEIGHBOUR], ["127.0.0.1"], ["127.0.0.1"]])
     looks = 0
 
@@ -195,7 +199,7 @@ async def test_a_name_that_changes_between_two_looks_does_not_get_inside(inside:
     with running_receiver(NEIGHBOUR) as receiver:
         url = f"http://rebinding.example:{receiver.port}/"
         assert (await post(client, url)).status == 204
-        assert looks == 1  # what was checked is what was connected to
+        assert looks == 1  # the checked address is the one that was connected to
         with pytest.raises(OutgoingRequestError, match="address_refused"):
             await post(client, url)
         assert len(receiver.requests) == 1
@@ -206,14 +210,14 @@ async def test_a_name_that_changes_between_two_looks_does_not_get_inside(inside:
     assert inside.connections() == 0
 
 
-async def test_of_a_name_with_several_addresses_those_inside_are_passed_over(inside: Inside) -> None:
+async def test_internal_addresses_of_a_host_with_several_are_skipped(inside: Inside) -> None:
     async def resolve(_host: str, _port: int) -> list[str]:
         return ["127.0.0.1", "::1", NEIGHBOUR, "169.254.169.254"]
 
     client = SsrfSafeClient(AllowedHosts.parse([NEIGHBOUR]), resolve=resolve)
     with pytest.raises(OutgoingRequestError):
         await post(client, f"http://mixed.example:{inside.port}/", max_seconds=0.2)
-    assert inside.connections() == 1  # at the neighbour's address, which this listener has as well
+    assert inside.connections() == 1  # at the other address, on which this server listens, too
     await client.aclose()
 
 
@@ -227,7 +231,7 @@ async def test_the_next_address_is_tried_when_one_does_not_answer() -> None:
     await client.aclose()
 
 
-async def test_proxies_of_the_environment_are_not_asked(
+async def test_proxies_of_the_environment_are_ignored(
     guarded: SsrfSafeClient, inside: Inside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
@@ -238,7 +242,7 @@ async def test_proxies_of_the_environment_are_not_asked(
     assert inside.connections() == 0
 
 
-async def test_what_is_named_may_be_reached_at_its_port_only(receiver: Receiver, inside: Inside) -> None:
+async def test_an_allowed_host_is_reachable_at_its_port_only(receiver: Receiver, inside: Inside) -> None:
     async def resolve(_host: str, _port: int) -> list[str]:
         return ["127.0.0.1"]
 
@@ -253,7 +257,7 @@ async def test_what_is_named_may_be_reached_at_its_port_only(receiver: Receiver,
     assert inside.connections() == 0
 
 
-async def test_a_request_is_what_it_was_asked_to_be(client: SsrfSafeClient, receiver: Receiver) -> None:
+async def test_url_headers_and_body_are_sent_unchanged(client: SsrfSafeClient, receiver: Receiver) -> None:
     receiver.script(replies(202, {"X-Answer": "yes"}))
     reply = await post(client, f"http://127.0.0.1:{receiver.port}/a%20b/c?d=e#f")
     (request,) = receiver.requests
@@ -269,7 +273,7 @@ async def test_a_request_is_what_it_was_asked_to_be(client: SsrfSafeClient, rece
     assert ("X-Answer", "yes") in reply.headers
 
 
-async def test_no_connection_serves_two_requests(client: SsrfSafeClient, receiver: Receiver) -> None:
+async def test_each_request_uses_a_new_connection(client: SsrfSafeClient, receiver: Receiver) -> None:
     await post(client, receiver.url)
     await post(client, receiver.url)
     assert receiver.connections == 2
@@ -278,20 +282,20 @@ async def test_no_connection_serves_two_requests(client: SsrfSafeClient, receive
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n"
 
 
-async def test_of_an_endless_answer_little_is_taken(client: SsrfSafeClient, receiver: Receiver) -> None:
+async def test_an_endless_body_is_read_up_to_the_limit(client: SsrfSafeClient, receiver: Receiver) -> None:
     receiver.script(floods(OK, b"x" * MAX_RESPONSE_BYTES))
     started = time.monotonic()
     assert (await post(client, receiver.url, max_seconds=30)).status == 200
     assert time.monotonic() - started < 10
 
 
-async def test_an_endless_head_is_no_answer(client: SsrfSafeClient, receiver: Receiver) -> None:
+async def test_endless_headers_are_an_error(client: SsrfSafeClient, receiver: Receiver) -> None:
     receiver.script(floods(b"HTTP/1.1 200 OK\r\n", b"X-Filler: " + b"x" * 1000 + b"\r\n"))
     with pytest.raises(OutgoingRequestError, match="protocol"):
         await post(client, receiver.url, max_seconds=30)
 
 
-async def test_endless_interim_answers_are_none_and_leave_others_their_turn(
+async def test_endless_interim_responses_are_an_error_and_do_not_block_other_tasks(
     client: SsrfSafeClient, receiver: Receiver
 ) -> None:
     interim = b"HTTP/1.1 100 \r\n\r\n"
@@ -308,11 +312,11 @@ async def test_endless_interim_answers_are_none_and_leave_others_their_turn(
     with pytest.raises(OutgoingRequestError, match="protocol"):
         await post(client, receiver.url, max_seconds=30)
     other.cancel()
-    # Not by the clock: read in large pieces, so long an answer would leave a handful.
+    # Independent of time: read in large pieces, the response would leave only a few turns.
     assert turns >= MAX_RESPONSE_BYTES // 4096
 
 
-async def test_compressed_answers_are_not_unpacked(client: SsrfSafeClient, receiver: Receiver) -> None:
+async def test_compressed_bodies_are_not_decompressed(client: SsrfSafeClient, receiver: Receiver) -> None:
     receiver.script(sends(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nno!"))
     assert (await post(client, receiver.url)).status == 200
 
@@ -327,7 +331,7 @@ async def test_compressed_answers_are_not_unpacked(client: SsrfSafeClient, recei
         pytest.param(sends(b""), "protocol", id="hangs up"),
     ],
 )
-async def test_no_answer_has_a_reason_and_an_end(
+async def test_a_failed_request_has_a_reason_and_ends_in_time(
     client: SsrfSafeClient, receiver: Receiver, behaviour: Callable[..., Awaitable[None]], reason: str
 ) -> None:
     receiver.script(behaviour)
@@ -337,14 +341,14 @@ async def test_no_answer_has_a_reason_and_an_end(
     assert time.monotonic() - started < 3
 
 
-async def test_an_answer_counts_when_its_head_is_there(client: SsrfSafeClient, receiver: Receiver) -> None:
+async def test_a_failure_after_the_headers_is_ignored(client: SsrfSafeClient, receiver: Receiver) -> None:
     receiver.script(sends(OK, b"x", every=10))
     assert (await post(client, receiver.url, max_seconds=0.5)).status == 200
     receiver.script(sends(OK + b"x"))
     assert (await post(client, receiver.url)).status == 200
 
 
-async def test_a_resolver_that_hangs_does_not_outlast_the_deadline() -> None:
+async def test_a_hanging_name_resolution_ends_at_the_timeout() -> None:
     async def resolve(_host: str, _port: int) -> list[str]:
         await asyncio.sleep(60)
         return []
@@ -355,7 +359,7 @@ async def test_a_resolver_that_hangs_does_not_outlast_the_deadline() -> None:
     await client.aclose()
 
 
-async def test_names_that_hang_keep_no_other_waiting(
+async def test_hanging_name_resolutions_do_not_delay_other_requests(
     client: SsrfSafeClient, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = threading.Event()
@@ -370,21 +374,21 @@ async def test_names_that_hang_keep_no_other_waiting(
     hanging = [asyncio.create_task(post(client, f"http://hangs-{n}.example/", max_seconds=1)) for n in range(20)]
     await asyncio.sleep(0.05)
     assert (await post(client, receiver.url)).status == 204
-    await asyncio.wait_for(asyncio.to_thread(int), 1)  # nor has the rest of the process to wait
+    await asyncio.wait_for(asyncio.to_thread(int), 1)  # and the rest of the process does not wait either
     assert not any(task.done() for task in hanging)
     failures = await asyncio.gather(*hanging, return_exceptions=True)
     release.set()
     assert {str(failure) for failure in failures} == {"timeout"}
 
 
-async def test_where_nobody_listens_there_is_no_answer(client: SsrfSafeClient) -> None:
+async def test_a_closed_port_is_unreachable(client: SsrfSafeClient) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         with pytest.raises(OutgoingRequestError, match="unreachable"):
             await post(client, f"http://127.0.0.1:{unused.getsockname()[1]}/")
 
 
-async def test_a_certificate_must_be_good_for_the_name() -> None:
+async def test_a_certificate_must_be_valid_for_the_host() -> None:
     authority = trustme.CA()
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("receiver.example").configure_cert(tls)

@@ -1,4 +1,4 @@
-"""Limits on requests, counted in a real Redis."""
+"""Rate limits of requests, counted in a real Redis."""
 
 import asyncio
 import time
@@ -26,7 +26,7 @@ BUDGET = 0.3
 
 @pytest.fixture
 async def make_limits(settings: Settings, redis: redis.Redis) -> AsyncIterator[MakeLimits]:
-    """Makes the limits of one process after the other."""
+    """Factory of the rate limiters of several processes."""
     async with AsyncExitStack() as stack:
 
         async def make(user: int, address: int, *, seconds: int = 60, url: str | None = None) -> RateLimiter:
@@ -58,7 +58,7 @@ def refused(standings: list[LimitStatus]) -> int:
     return sum(status.is_refused for status in standings)
 
 
-async def test_of_300_requests_at_once_at_two_processes_exactly_the_limit_is_let_through(
+async def test_two_processes_together_allow_exactly_the_limit_of_300_concurrent_requests(
     make_limits: MakeLimits,
 ) -> None:
     processes = [await make_limits(100, 1000), await make_limits(100, 1000)]
@@ -68,9 +68,7 @@ async def test_of_300_requests_at_once_at_two_processes_exactly_the_limit_is_let
     assert sorted(status.remaining for status in standings if not status.is_refused) == list(range(100))
 
 
-async def test_the_window_moves_with_each_request_and_does_not_begin_anew(
-    make_limits: MakeLimits, redis: redis.Redis
-) -> None:
+async def test_the_window_moves_with_time_and_is_not_reset(make_limits: MakeLimits, redis: redis.Redis) -> None:
     limits, ada = await make_limits(3, 1000), uuid4()
     for _ in range(3):
         await hit(limits, ada)
@@ -86,7 +84,7 @@ async def test_the_window_moves_with_each_request_and_does_not_begin_anew(
     assert 0 < redis.ttl(key) <= 60
 
 
-async def test_the_library_finds_what_was_counted(make_limits: MakeLimits, settings: Settings) -> None:
+async def test_counters_are_compatible_with_the_library(make_limits: MakeLimits, settings: Settings) -> None:
     limits, ada = await make_limits(5, 1000), uuid4()
     status = await hit(limits, ada)
     async with open_redis(settings) as client:
@@ -98,35 +96,35 @@ async def test_the_library_finds_what_was_counted(make_limits: MakeLimits, setti
     assert (await hit(limits, ada)).is_refused
 
 
-async def test_a_request_that_is_refused_counts_for_nobody(make_limits: MakeLimits) -> None:
+async def test_a_refused_request_is_counted_in_no_window(make_limits: MakeLimits) -> None:
     limits, network = await make_limits(2, 5), "192.0.2.1"
     ada, bob = uuid4(), uuid4()
     standings = [await hit(limits, ada, network) for _ in range(20)]
     assert refused(standings) == 18
     assert {status.window.policy.namespace for status in standings} == {"user"}
-    # Ada goes on and on, and the colleagues behind the same address are served all the same.
+    # Requests of Ada that are refused do not use up the limit of others behind the same address.
     assert not (await hit(limits, bob, network)).is_refused
     assert [(await hit(limits, uuid4(), network)).is_refused for _ in range(3)] == [False, False, True]
     full = await hit(limits, bob, network)
     assert (full.is_refused, full.window.policy.namespace, full.remaining) == (True, "address", 0)
-    # What the network refused has not been counted for Bob either.
+    # Requests that the limit of the network refused do not count for Bob either.
     assert (await hit(limits, bob, "192.0.2.2")).remaining == 0
 
 
-async def test_people_and_networks_are_counted_apart(make_limits: MakeLimits) -> None:
+async def test_accounts_and_networks_are_counted_separately(make_limits: MakeLimits) -> None:
     limits = await make_limits(1, 1)
     assert refused([await hit(limits, uuid4()) for _ in range(5)]) == 0
     assert refused([await hit(limits, None, f"192.0.2.{number}") for number in range(5)]) == 0
 
 
-async def test_a_redis_without_its_scripts_is_told_them_again(make_limits: MakeLimits, redis: redis.Redis) -> None:
+async def test_scripts_are_loaded_again_when_redis_has_lost_them(make_limits: MakeLimits, redis: redis.Redis) -> None:
     limits, ada = await make_limits(2, 1000), uuid4()
     await hit(limits, ada)
     redis.script_flush()
     assert (await hit(limits, ada)).remaining == 0
 
 
-async def test_a_redis_that_was_emptied_counts_anew(make_limits: MakeLimits, redis: redis.Redis) -> None:
+async def test_counting_starts_again_when_redis_has_lost_its_data(make_limits: MakeLimits, redis: redis.Redis) -> None:
     limits, ada = await make_limits(2, 1000), uuid4()
     assert refused([await hit(limits, ada) for _ in range(3)]) == 1
     redis.flushall()
@@ -134,7 +132,7 @@ async def test_a_redis_that_was_emptied_counts_anew(make_limits: MakeLimits, red
 
 
 @pytest.mark.parametrize("outage", ["stopped", "frozen"])
-async def test_while_redis_is_away_each_process_counts_for_itself(
+async def test_without_redis_each_process_counts_in_memory(
     make_limits: MakeLimits, redis_server: RedisServer, own_home: Path, outage: str
 ) -> None:
     limits, ada = await make_limits(10, 15, url=redis_server.url), uuid4()
@@ -142,18 +140,18 @@ async def test_while_redis_is_away_each_process_counts_for_itself(
     with stopped(redis_server) if outage == "stopped" else frozen("redis", own_home):
         began = time.monotonic()
         standings = [await hit(limits, ada, "192.0.2.1") for _ in range(30)]
-        # Each of 30 would have waited that long.
+        # Without the breaker, each of 30 requests would wait that long.
         assert time.monotonic() - began < 10 * BUDGET
         assert refused(standings) == 20
         assert {status.window.policy.namespace for status in standings} == {"user"}
-        # What was refused has not been counted for the network, here neither.
+        # Here, too, refused requests do not count for the network.
         others = [await hit(limits, uuid4(), "192.0.2.1") for _ in range(6)]
         assert [status.is_refused for status in others] == [False] * 5 + [True]
         assert others[-1].window.policy.namespace == "address"
         assert 1 <= others[-1].reset_after <= 60
 
 
-async def test_when_redis_is_back_it_counts_again(
+async def test_counting_in_redis_resumes_after_an_outage(
     make_limits: MakeLimits, redis_server: RedisServer, own_home: Path
 ) -> None:
     limits, other = [await make_limits(10, 1000, url=redis_server.url) for _ in range(2)]
@@ -167,7 +165,7 @@ async def test_when_redis_is_back_it_counts_again(
     assert (await hit(limits, ada)).remaining == (await hit(other, ada)).remaining + 1
 
 
-def test_a_process_that_counts_by_itself_remembers_no_more_clients_than_it_can_bear(
+def test_the_number_of_clients_counted_in_memory_is_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("app.services.limits.moving_window._MAX_CLIENTS", 10)

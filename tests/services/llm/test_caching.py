@@ -1,4 +1,4 @@
-"""A model with a cache in front of it, over a real Redis."""
+"""The caching chat model, with a real Redis."""
 
 import asyncio
 import logging
@@ -33,7 +33,7 @@ TEXT = "Many words that follow each other. " * 20
 
 
 class Asker:
-    """Somebody who asks, and what they get to see."""
+    """A request, and the text that has been published to it."""
 
     def __init__(
         self, model: CachingChatModel, request: ModelRequest = ASKED, timeouts: StreamTimeouts = PATIENT
@@ -52,7 +52,7 @@ class Asker:
 
 
 async def soon() -> None:
-    """Let Redis answer, and everybody do what there is to do."""
+    """Wait for Redis and let all tasks run."""
     await asyncio.sleep(0.1)
 
 
@@ -61,7 +61,7 @@ def cache(breaker: RedisCircuitBreaker) -> ResponseCache:
     return ResponseCache(breaker, seconds=60, scope="user")
 
 
-async def test_the_second_time_no_model_is_asked(cache: ResponseCache) -> None:
+async def test_a_repeated_request_is_answered_from_the_cache(cache: ResponseCache) -> None:
     inner = FakeModel(completion(TEXT))
     model = CachingChatModel(inner, cache)
     first = await model.complete(ASKED, max_seconds=5)
@@ -70,7 +70,7 @@ async def test_the_second_time_no_model_is_asked(cache: ResponseCache) -> None:
     assert len(inner.asked) == 1
 
 
-async def test_a_known_answer_streams_in_pieces(cache: ResponseCache) -> None:
+async def test_a_cached_answer_is_streamed_in_pieces(cache: ResponseCache) -> None:
     model = CachingChatModel(FakeModel(completion(TEXT)), cache)
     await model.complete(ASKED, max_seconds=5)
     asker = Asker(model)
@@ -78,26 +78,26 @@ async def test_a_known_answer_streams_in_pieces(cache: ResponseCache) -> None:
     assert answer.is_cached
     assert asker.text == answer.text == TEXT
     assert len(asker.pieces) > 2
-    # No word is torn apart.
+    # Words are not split.
     assert [word for piece in asker.pieces for word in piece.split()] == TEXT.split()
 
 
 @given(st.text(max_size=2000) | st.text(" \nab", max_size=2000))
-def test_the_pieces_of_a_text_are_the_text(text: str) -> None:
+def test_the_chunks_of_a_text_join_to_the_text(text: str) -> None:
     pieces: list[str] = []
     asyncio.run(publish_in_chunks(text, pieces.append))
     assert "".join(pieces) == text
     assert all(0 < len(piece) <= 200 for piece in pieces)
 
 
-async def test_a_very_long_text_is_handed_over_in_a_few_large_pieces() -> None:
+async def test_a_long_text_is_published_in_a_few_large_chunks() -> None:
     pieces: list[str] = []
     await publish_in_chunks("x" * 50_000 + TEXT * 70, pieces.append)
     assert "".join(pieces) == "x" * 50_000 + TEXT * 70
     assert len(pieces) < 50
 
 
-async def test_many_who_ask_the_same_at_once_are_one_call_that_is_paid_for_once(cache: ResponseCache) -> None:
+async def test_concurrent_identical_requests_share_one_call_that_is_accounted_for_once(cache: ResponseCache) -> None:
     inner = FakeModel(completion(TEXT), gate=asyncio.Event())
     model = CachingChatModel(inner, cache)
     askers = [Asker(model, replace(ASKED, owner=replace(ADA, session_uuid=uuid4()))) for _ in range(30)]
@@ -110,7 +110,7 @@ async def test_many_who_ask_the_same_at_once_are_one_call_that_is_paid_for_once(
     assert {answer.text for answer in answers} == {asker.text for asker in askers} == {TEXT}
 
 
-async def test_what_is_said_already_and_what_comes_is_shown_to_whoever_joins(cache: ResponseCache) -> None:
+async def test_a_joining_request_receives_earlier_and_later_text(cache: ResponseCache) -> None:
     inner = FakeModel(completion("One two three."), gate=asyncio.Event())
     inner.said_first = ["One ", "two "]
     model = CachingChatModel(inner, cache)
@@ -124,7 +124,7 @@ async def test_what_is_said_already_and_what_comes_is_shown_to_whoever_joins(cac
     assert (first.pieces, second.pieces) == (["One ", "two ", "three."], ["One two ", "three."])
 
 
-async def test_who_reads_along_with_a_call_in_one_piece_sees_the_whole(cache: ResponseCache) -> None:
+async def test_a_streamed_request_that_joins_an_unstreamed_call_receives_the_whole_text(cache: ResponseCache) -> None:
     inner = FakeModel(completion(TEXT), gate=asyncio.Event())
     model = CachingChatModel(inner, cache)
     whole = asyncio.create_task(model.complete(ASKED, max_seconds=5))
@@ -136,7 +136,7 @@ async def test_who_reads_along_with_a_call_in_one_piece_sees_the_whole(cache: Re
     assert len(inner.asked) == 1
 
 
-async def test_when_the_first_asker_leaves_the_others_get_the_answer(cache: ResponseCache) -> None:
+async def test_the_call_continues_when_the_request_that_started_it_is_cancelled(cache: ResponseCache) -> None:
     inner = FakeModel(completion(TEXT), gate=asyncio.Event())
     inner.said_first = ["Many "]
     model = CachingChatModel(inner, cache)
@@ -149,12 +149,15 @@ async def test_when_the_first_asker_leaves_the_others_get_the_answer(cache: Resp
     inner.gate.set()
     answers = await asyncio.gather(*(other.asking for other in others))
     assert [other.text for other in others] == [TEXT, TEXT]
-    assert sorted(answer.is_cached for answer in answers) == [False, True]  # one of those who are left pays
+    assert sorted(answer.is_cached for answer in answers) == [
+        False,
+        True,
+    ]  # one of the remaining requests accounts for the tokens
     assert len(inner.asked) == 1
 
 
 class Interruptible(FakeModel):
-    """Notes that it was cancelled, which takes it a moment."""
+    """Records its cancellation, after a delay."""
 
     was_cancelled = False
 
@@ -167,7 +170,7 @@ class Interruptible(FakeModel):
             raise
 
 
-async def test_a_call_that_everybody_left_is_cut_off_and_who_comes_then_gets_another(cache: ResponseCache) -> None:
+async def test_a_call_without_waiters_is_cancelled_and_the_next_request_starts_another(cache: ResponseCache) -> None:
     inner = Interruptible(None, completion(TEXT))
     model = CachingChatModel(inner, cache)
     askers = [Asker(model) for _ in range(3)]
@@ -181,7 +184,7 @@ async def test_a_call_that_everybody_left_is_cut_off_and_who_comes_then_gets_ano
     assert all(asker.asking.cancelled() for asker in askers)
 
 
-async def test_a_failure_is_of_those_who_wait_and_of_nobody_after(cache: ResponseCache) -> None:
+async def test_a_failure_is_raised_in_all_waiters_and_not_cached(cache: ResponseCache) -> None:
     failure = ModelError("provider_rate_limited", retryable=True, retry_after=3)
     inner = FakeModel(failure, completion(TEXT), gate=asyncio.Event())
     model = CachingChatModel(inner, cache)
@@ -198,12 +201,12 @@ async def test_a_failure_is_of_those_who_wait_and_of_nobody_after(cache: Respons
             3,
         )
         faults.append(raised.value.is_model_fault)
-    assert faults == [True, False, False]  # once, by whoever counts the model's failures
+    assert faults == [True, False, False]  # counts once against the model's health
     assert len(inner.asked) == 1
     assert (await Asker(model).asking).text == TEXT
 
 
-async def test_a_fault_of_ours_reaches_all_who_wait_and_nothing_is_left_over(
+async def test_an_unexpected_exception_is_raised_in_all_waiters(
     cache: ResponseCache, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = CachingChatModel(FakeModel(ZeroDivisionError(), gate=(gate := asyncio.Event())), cache)
@@ -217,7 +220,7 @@ async def test_a_fault_of_ours_reaches_all_who_wait_and_nothing_is_left_over(
     assert caplog.messages == []
 
 
-async def test_who_joins_waits_no_longer_than_they_would_for_a_call_of_their_own(cache: ResponseCache) -> None:
+async def test_a_joining_request_has_its_own_first_token_timeout(cache: ResponseCache) -> None:
     inner = FakeModel(completion(TEXT), gate=asyncio.Event())
     model = CachingChatModel(inner, cache)
     first = Asker(model)
@@ -231,7 +234,7 @@ async def test_who_joins_waits_no_longer_than_they_would_for_a_call_of_their_own
     assert (await first.asking).text == TEXT
 
 
-async def test_once_an_answer_has_begun_who_joined_waits_for_all_of_it(cache: ResponseCache) -> None:
+async def test_a_joining_request_waits_up_to_its_total_timeout_after_the_first_text(cache: ResponseCache) -> None:
     inner = FakeModel(completion("One two."), gate=asyncio.Event())
     inner.said_first = ["One "]
     model = CachingChatModel(inner, cache)
@@ -249,7 +252,7 @@ async def test_once_an_answer_has_begun_who_joined_waits_for_all_of_it(cache: Re
 
 
 @pytest.mark.parametrize("streams", [True, False])
-async def test_an_answer_that_comes_as_somebodys_patience_ends_is_the_others_all_the_same(*, streams: bool) -> None:
+async def test_an_answer_that_arrives_as_one_waiter_times_out_reaches_the_others(*, streams: bool) -> None:
     loop = asyncio.get_running_loop()
     begins = loop.create_future()
 
@@ -266,7 +269,7 @@ async def test_an_answer_that_comes_as_somebodys_patience_ends_is_the_others_all
     first = asyncio.create_task(call.join(ADA, None))
     second = asyncio.create_task(call.join(ADA, None, replace(PATIENT, first_token=0.01)))
     await asyncio.sleep(0)
-    # Both in the same round of the event loop, as with a socket that is read just then.
+    # Both in the same iteration of the event loop, as when a socket is read at that time.
     time.sleep(0.02)  # noqa: ASYNC251 - so that the limit is over when the loop looks again
     loop.call_soon(begins.set_result, None)
     with pytest.raises(ModelError, match="provider_timeout"):
@@ -274,7 +277,7 @@ async def test_an_answer_that_comes_as_somebodys_patience_ends_is_the_others_all
     assert (await asyncio.wait_for(first, 5)).text == TEXT
 
 
-async def test_others_never_share_a_call_nor_an_answer(cache: ResponseCache) -> None:
+async def test_users_do_not_share_calls_or_answers(cache: ResponseCache) -> None:
     inner = FakeModel(completion("For Ada."), completion("For Bob."), gate=asyncio.Event())
     model = CachingChatModel(inner, cache)
     ada, bob = Asker(model), Asker(model, replace(ASKED, owner=BOB))
@@ -286,7 +289,7 @@ async def test_others_never_share_a_call_nor_an_answer(cache: ResponseCache) -> 
     assert len(inner.asked) == 2
 
 
-async def test_where_the_operator_wants_it_all_share(breaker: RedisCircuitBreaker) -> None:
+async def test_with_global_scope_users_share_calls_and_answers(breaker: RedisCircuitBreaker) -> None:
     inner = FakeModel(completion(TEXT), gate=asyncio.Event())
     model = CachingChatModel(inner, ResponseCache(breaker, seconds=60, scope="global"))
     ada, bob = Asker(model), Asker(model, replace(ASKED, owner=BOB))
@@ -297,7 +300,7 @@ async def test_where_the_operator_wants_it_all_share(breaker: RedisCircuitBreake
     assert len(inner.asked) == 1
 
 
-async def test_who_asks_while_the_answer_is_being_stored_gets_it_from_the_cache(
+async def test_a_request_during_the_storing_of_an_answer_is_answered_from_the_cache(
     cache: ResponseCache, redis: Redis, breaker: RedisCircuitBreaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, may_store = cache.store, asyncio.Event()
@@ -316,13 +319,13 @@ async def test_who_asks_while_the_answer_is_being_stored_gets_it_from_the_cache(
     assert not again.asking.done()
     may_store.set()
     assert (await again.asking).is_cached
-    # So it is known that this session has it too.
+    # The entry is in the index of this session, too.
     async with breaker.guard() as client:
         assert await purge_index(client, cache_index_of_session(other)) == 1
     assert not list(redis.scan_iter("answer:*"))
 
 
-async def test_all_who_wait_for_a_known_answer_are_noted_to_have_it(
+async def test_a_cached_answer_is_added_to_the_indexes_of_all_waiters(
     cache: ResponseCache, redis: Redis, breaker: RedisCircuitBreaker
 ) -> None:
     inner = FakeModel(completion("Secret."))
@@ -341,7 +344,7 @@ async def test_all_who_wait_for_a_known_answer_are_noted_to_have_it(
     assert not list(redis.scan_iter("answer:*"))
 
 
-async def test_a_session_that_is_deleted_while_it_waits_leaves_nothing(
+async def test_an_answer_is_not_cached_when_its_session_is_deleted_meanwhile(
     cache: ResponseCache, redis: Redis, breaker: RedisCircuitBreaker
 ) -> None:
     inner = FakeModel(completion("Secret."), gate=asyncio.Event())
@@ -370,7 +373,7 @@ async def test_without_redis_calls_are_still_shared_and_answered(settings: Setti
 
 
 class Echo:
-    """A `ChatModel` that says its asker's canary, word by word, and takes its time."""
+    """`ChatModel` that answers slowly, word by word, with a canary of the owner."""
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
@@ -396,7 +399,7 @@ def canary(user: UUID) -> str:
 
 @pytest.fixture
 async def nervous_breaker(settings: Settings, redis: Redis) -> AsyncIterator[RedisCircuitBreaker]:
-    """One whose Redis is given up again and again."""
+    """Circuit breaker that opens repeatedly."""
     client = open_redis(settings)
     breaker = RedisCircuitBreaker(client, budget=0.05)
     yield breaker
@@ -404,7 +407,7 @@ async def nervous_breaker(settings: Settings, redis: Redis) -> AsyncIterator[Red
     await client.aclose()
 
 
-async def test_in_10000_requests_that_are_cached_and_cancelled_nobody_gets_anothers_answer(
+async def test_10000_cached_and_cancelled_requests_never_receive_another_users_answer(
     nervous_breaker: RedisCircuitBreaker,
     redis: Redis,
     monkeypatch: pytest.MonkeyPatch,
@@ -448,7 +451,7 @@ async def test_in_10000_requests_that_are_cached_and_cancelled_nobody_gets_anoth
     assert outcomes.total() == 10_000
     assert min(outcomes["cancelled"], outcomes["cached"]) > 1000, outcomes
     assert outcomes["asked"] > 100, outcomes
-    # Not even one that was found out and kept away.
+    # Nor was any such entry detected and discarded.
     assert caplog.messages == []
     await model.close()
     assert not model._calls

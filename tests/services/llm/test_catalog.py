@@ -1,4 +1,4 @@
-"""What is known of the models that may be asked."""
+"""The model catalog: context windows and prices."""
 
 import socket
 from decimal import Decimal
@@ -20,7 +20,7 @@ def priced(name: str, prompt: str, completion: str) -> ModelSetting:
     return ModelSetting(name=name, prompt_price=Decimal(prompt), completion_price=Decimal(completion))
 
 
-def test_the_primary_comes_first_then_the_fallbacks_then_the_others_each_once() -> None:
+def test_models_are_listed_once_primary_first_then_fallbacks() -> None:
     made = catalog(
         *(ModelSetting(name=name) for name in ("other", "gpt-4", "second")), fallbacks=("second", "gpt-4", "second")
     )
@@ -30,25 +30,25 @@ def test_the_primary_comes_first_then_the_fallbacks_then_the_others_each_once() 
 
 
 @pytest.mark.parametrize("base_url", [None, ELSEWHERE])
-def test_what_is_not_set_comes_from_the_price_list(monkeypatch: pytest.MonkeyPatch, base_url: str | None) -> None:
+def test_missing_values_come_from_the_price_list(monkeypatch: pytest.MonkeyPatch, base_url: str | None) -> None:
     monkeypatch.setattr(socket, "socket", None)  # nothing is downloaded
     assert catalog(base_url=base_url).get("gpt-4") == CatalogModel("gpt-4", 8192, Decimal(30), Decimal(60))
 
 
-def test_of_a_model_that_nobody_knows_the_window_is_assumed_and_the_price_is_unknown() -> None:
+def test_an_unknown_model_has_the_default_window_and_no_price() -> None:
     made = catalog(primary="house-model", default_window=1234)
     assert made.get("house-model") == CatalogModel("house-model", 1234, None, None)
     assert made.cost("house-model", 1000, 1000) is None
 
 
-def test_settings_go_before_the_price_list() -> None:
+def test_settings_take_precedence_over_the_price_list() -> None:
     setting = ModelSetting(name="gpt-4", context_window=100, prompt_price=Decimal(1), completion_price=Decimal(0))
     made = catalog(setting)
     assert made.get("gpt-4") == CatalogModel("gpt-4", 100, Decimal(1), Decimal(0))
     assert made.cost("gpt-4", 500_000, 1_000_000) == Decimal("0.5")
 
 
-def test_a_window_alone_leaves_the_prices_of_the_list() -> None:
+def test_a_configured_window_keeps_the_listed_prices() -> None:
     assert catalog(ModelSetting(name="gpt-4", context_window=100)).get("gpt-4") == CatalogModel(
         "gpt-4", 100, Decimal(30), Decimal(60)
     )
@@ -67,14 +67,14 @@ def test_a_window_alone_leaves_the_prices_of_the_list() -> None:
         pytest.param("engine-7", "engine-8", None, id="nobody knows either"),
     ],
 )
-def test_an_answer_costs_what_its_model_costs(used: str, requested: str | None, dollars: str | None) -> None:
+def test_cost_of_an_answer_by_model(used: str, requested: str | None, dollars: str | None) -> None:
     cost = catalog(priced("house", "2", "4")).cost(used, 8, 3, requested=requested)
     assert cost == (None if dollars is None else Decimal(dollars))
 
 
 @pytest.mark.parametrize("name", ["gpt-4", "gpt-4o", "gpt-4.1-nano", "claude-sonnet-4-0", "gemini-2.5-pro"])
 @pytest.mark.parametrize("tokens", [(8, 3), (300_000, 70_000)])
-def test_a_listed_price_is_what_the_package_makes_of_it(name: str, tokens: tuple[int, int]) -> None:
+def test_costs_equal_those_of_the_package(name: str, tokens: tuple[int, int]) -> None:
     usage = Usage(input_tokens=tokens[0], output_tokens=tokens[1])
     assert catalog(base_url=ELSEWHERE).cost(name, *tokens) == calc_price(usage, name).total_price
 
@@ -91,7 +91,7 @@ def test_no_tokens_cost_nothing() -> None:
     assert catalog().cost("gpt-4", 0, 0) == 0
 
 
-def test_a_provider_that_calls_its_models_as_it_likes_fills_no_memory() -> None:
+def test_the_cache_of_look_ups_is_bounded() -> None:
     made = catalog()
     for number in range(2000):
         made.cost(f"engine-{number}", 1, 1)

@@ -1,4 +1,4 @@
-"""Models that keep failing are left alone, and are found out when they are well again."""
+"""Circuit breakers of models."""
 
 import pytest
 from hypothesis import strategies as st
@@ -30,21 +30,21 @@ def fail(breaker: CircuitBreaker, times: int) -> None:
         breaker.record_failure()
 
 
-def test_so_many_failures_in_a_row_open_it(breaker: CircuitBreaker) -> None:
+def test_consecutive_failures_open_the_breaker(breaker: CircuitBreaker) -> None:
     fail(breaker, 2)
     assert (breaker.state, breaker.allow_request()) == ("closed", True)
     fail(breaker, 1)
     assert (breaker.state, breaker.allow_request(), breaker.seconds_until_retry) == ("open", False, 10)
 
 
-def test_a_success_in_between_is_a_new_start(breaker: CircuitBreaker) -> None:
+def test_a_success_resets_the_count_of_failures(breaker: CircuitBreaker) -> None:
     fail(breaker, 2)
     breaker.record_success()
     fail(breaker, 2)
     assert breaker.state == "closed"
 
 
-def test_after_the_pause_one_probe_is_let_through(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_one_probe_is_allowed_after_the_pause(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker, 3)
     clock.time += 10
     assert breaker.state == "half_open"
@@ -52,7 +52,7 @@ def test_after_the_pause_one_probe_is_let_through(breaker: CircuitBreaker, clock
     assert breaker.state == "half_open"
 
 
-def test_a_probe_that_succeeds_closes_it(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_a_successful_probe_closes_the_breaker(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker, 3)
     clock.time += 10
     assert breaker.allow_request()
@@ -61,7 +61,7 @@ def test_a_probe_that_succeeds_closes_it(breaker: CircuitBreaker, clock: Clock) 
     assert [breaker.allow_request() for _ in range(3)] == [True] * 3
 
 
-def test_a_probe_that_fails_opens_it_for_another_pause(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_a_failed_probe_opens_the_breaker_for_another_pause(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker, 3)
     clock.time += 10
     assert breaker.allow_request()
@@ -70,7 +70,7 @@ def test_a_probe_that_fails_opens_it_for_another_pause(breaker: CircuitBreaker, 
     assert (breaker.state, breaker.seconds_until_retry) == ("open", 10)
 
 
-def test_a_probe_of_which_nobody_hears_again_costs_another_pause(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_a_probe_without_an_outcome_delays_the_next_one_by_a_pause(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker, 3)
     clock.time += 10
     assert breaker.allow_request()
@@ -81,7 +81,7 @@ def test_a_probe_of_which_nobody_hears_again_costs_another_pause(breaker: Circui
 
 
 @pytest.mark.parametrize(("asked", "due"), [(None, 10), (5, 10), (30, 30), (86_400, 60)])
-def test_it_stays_open_as_long_as_the_provider_asks_within_reason(
+def test_retry_after_extends_the_pause_up_to_a_maximum(
     breaker: CircuitBreaker, asked: float | None, due: float
 ) -> None:
     fail(breaker, 2)
@@ -89,7 +89,7 @@ def test_it_stays_open_as_long_as_the_provider_asks_within_reason(
     assert breaker.seconds_until_retry == due
 
 
-def test_each_model_has_its_own(clock: Clock) -> None:
+def test_each_model_has_its_own_breaker(clock: Clock) -> None:
     breakers = CircuitBreakers(["a", "b"], failures=1, pause=10, now=clock)
     breakers.record_failure("a", retry_after=None)
     assert breakers.states == {"a": "open", "b": "closed"}
@@ -106,7 +106,7 @@ _ROUNDING = 1e-6
 
 
 class BreakerMachine(RuleBasedStateMachine):
-    """Whatever happens: at most one attempt in each pause while it is not closed, and one success closes it."""
+    """In any sequence of events: at most one request per pause while it is not closed; a success closes it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The adapter to the model's API against a provider that has every fault."""
+"""The client of OpenAI's API, against a provider with scripted faults."""
 
 import asyncio
 import gzip
@@ -61,9 +61,7 @@ def document(**choice: object) -> bytes:
     ).encode()
 
 
-async def test_the_request_says_what_was_asked_and_the_answer_comes_back(
-    provider: Provider, model: OpenAIChatModel
-) -> None:
+async def test_request_and_answer_are_translated(provider: Provider, model: OpenAIChatModel) -> None:
     provider.script(answers("Good day. 🌍", usage=(7, 2), model="gpt-4-0613"))
     parameters = Sampling(max_tokens=50, temperature=0.5)
     completion = await model.complete(model_request(QUESTION, model="gpt-4", parameters=parameters), max_seconds=2)
@@ -74,9 +72,7 @@ async def test_the_request_says_what_was_asked_and_the_answer_comes_back(
     assert call.headers["authorization"] == "Bearer sk-canary"
 
 
-async def test_tokens_are_estimated_and_marked_where_the_provider_counts_none(
-    provider: Provider, model: OpenAIChatModel
-) -> None:
+async def test_tokens_are_estimated_where_the_provider_reports_none(provider: Provider, model: OpenAIChatModel) -> None:
     provider.script(answers("x" * 40, usage=None))
     completion = await model.complete(model_request([{"role": "user", "content": "y" * 80}]), max_seconds=2)
     assert completion.token_counts == TokenCounts(20, 10, is_estimated=True)
@@ -89,7 +85,7 @@ async def test_tokens_are_estimated_and_marked_where_the_provider_counts_none(
     + [{"prompt_tokens": 2, "completion_tokens": count} for count in (-1, 0, 10**18)],
     ids=repr,
 )
-async def test_an_odd_count_of_tokens_does_not_spoil_an_answer(
+async def test_an_invalid_token_count_does_not_invalidate_the_answer(
     provider: Provider, model: OpenAIChatModel, usage: object
 ) -> None:
     choices = [{"message": {"content": "Hi."}, "finish_reason": "stop"}]
@@ -98,26 +94,26 @@ async def test_an_odd_count_of_tokens_does_not_spoil_an_answer(
     assert (completion.text, completion.token_counts.is_estimated) == ("Hi.", True)
 
 
-async def test_an_answer_cut_for_length_says_so(provider: Provider, model: OpenAIChatModel) -> None:
+async def test_a_truncated_answer_has_its_finish_reason(provider: Provider, model: OpenAIChatModel) -> None:
     provider.script(answers("Once upon", finish_reason="length"))
     assert (await model.complete(model_request(QUESTION), max_seconds=2)).finish_reason == "length"
 
 
-async def test_text_that_cannot_be_stored_is_cleaned(provider: Provider, model: OpenAIChatModel) -> None:
+async def test_characters_that_cannot_be_stored_are_removed(provider: Provider, model: OpenAIChatModel) -> None:
     provider.script(answers("a\x00b\ud800", model="m\x00\udfff" + "x" * 300))
     completion = await model.complete(model_request(QUESTION), max_seconds=2)
     assert (completion.text, completion.is_repaired) == ("ab?", True)
     assert completion.model == "m?" + "x" * 198
 
 
-async def test_a_redirect_takes_the_conversation_nowhere(provider: Provider, model: OpenAIChatModel) -> None:
+async def test_a_redirect_is_not_followed(provider: Provider, model: OpenAIChatModel) -> None:
     provider.script(redirects("/v1/chat/completions"))
     with pytest.raises(ModelError, match="provider_rejected"):
         await model.complete(model_request(QUESTION), max_seconds=2)
     assert len(provider.calls) == 1
 
 
-async def test_openai_itself_gets_the_limit_under_its_newer_name(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_openai_receives_max_completion_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_BASE_URL")
     model = OpenAIChatModel.from_settings(Settings.model_validate(SETTINGS | {"OPENAI_API_KEY": "sk-canary"}))
     body = model._body(model_request(QUESTION, parameters=Sampling(max_tokens=50, top_p=0.5)))
@@ -158,15 +154,17 @@ async def test_openai_itself_gets_the_limit_under_its_newer_name(monkeypatch: py
         pytest.param(sends(document(message={"content": ["a"]})), "provider_bad_response", True, id="content parts"),
     ],
 )
-async def test_faults_become_the_one_error_with_a_stable_code(
+async def test_faults_raise_a_model_error_with_a_stable_code(
     provider: Provider, model: OpenAIChatModel, behaviour: Behaviour, code: str, *, retryable: bool
 ) -> None:
     provider.script(behaviour)
     with pytest.raises(ModelError) as failure:
         await model.complete(model_request(QUESTION), max_seconds=2)
     assert (failure.value.code, failure.value.retryable) == (code, retryable)
-    assert len(provider.calls) == 1  # the client does not repeat on its own
-    assert (await model.complete(model_request(QUESTION), max_seconds=2)).text == "Hello."  # and works again
+    assert len(provider.calls) == 1  # the client library does not retry
+    assert (
+        await model.complete(model_request(QUESTION), max_seconds=2)
+    ).text == "Hello."  # and the next request succeeds
 
 
 @pytest.mark.parametrize(
@@ -177,7 +175,7 @@ async def test_faults_become_the_one_error_with_a_stable_code(
         pytest.param(drips(0.05), id="a byte at a time"),
     ],
 )
-async def test_an_attempt_ends_at_its_deadline_and_hangs_up(
+async def test_a_timeout_closes_the_connection(
     provider: Provider, model: OpenAIChatModel, behaviour: Behaviour
 ) -> None:
     provider.script(behaviour)
@@ -190,7 +188,7 @@ async def test_an_attempt_ends_at_its_deadline_and_hangs_up(
     await asyncio.to_thread(provider.wait_until, lambda: call.abandoned is not None)
 
 
-async def test_a_closed_port_is_told_at_once(
+async def test_a_closed_port_fails_at_once(
     provider: Provider, model: OpenAIChatModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     with provider.refusing_connections():
@@ -216,7 +214,7 @@ async def test_a_closed_port_is_told_at_once(
         ("Wed, 21 Oct 99999 07:28:00 GMT", None),
     ],
 )
-async def test_retry_after_is_read_where_it_makes_sense(
+async def test_valid_retry_after_values_are_parsed(
     provider: Provider, model: OpenAIChatModel, header: str, seconds: float | None
 ) -> None:
     provider.script(fails(429, retry_after=header))
@@ -250,7 +248,7 @@ async def test_retry_after_may_be_a_date(provider: Provider, model: OpenAIChatMo
         (429, "insufficient_quota", "provider_quota_exceeded", False, True),
     ],
 )
-async def test_a_refusal_says_whether_to_repeat_and_whose_fault_it_is(
+async def test_statuses_map_to_retryable_and_model_fault(
     provider: Provider,
     model: OpenAIChatModel,
     status: int,
@@ -277,7 +275,7 @@ async def test_a_refusal_says_whether_to_repeat_and_whose_fault_it_is(
         (b"{", "provider_bad_response", True),
     ],
 )
-async def test_an_answer_that_is_not_whole_says_whose_fault_it_is(
+async def test_unusable_answers_map_to_model_fault(
     provider: Provider, model: OpenAIChatModel, body: bytes, code: str, *, is_model_fault: bool
 ) -> None:
     provider.script(sends(body))
@@ -302,7 +300,7 @@ async def test_an_answer_that_is_not_whole_says_whose_fault_it_is(
     ],
 )
 @pytest.mark.parametrize("is_streamed", [False, True])
-async def test_a_failed_attempt_says_what_it_took_or_that_it_may_have_cost_something(
+async def test_a_failed_attempt_reports_its_tokens_or_that_it_may_have_used_some(
     provider: Provider,
     model: OpenAIChatModel,
     behaviour: Behaviour,
@@ -318,13 +316,15 @@ async def test_a_failed_attempt_says_what_it_took_or_that_it_may_have_cost_somet
 
 
 @pytest.mark.parametrize("is_streamed", [False, True])
-async def test_what_cannot_be_connected_to_is_given_up_early_and_cost_nothing(
+async def test_a_connection_timeout_is_short_and_uses_no_tokens(
     monkeypatch: pytest.MonkeyPatch, *, is_streamed: bool
 ) -> None:
     monkeypatch.setattr(openai, "_CONNECT_TIMEOUT", 0.2)
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        stack.enter_context(socket.create_connection(listener.getsockname()))  # the queue is full: others wait
+        stack.enter_context(
+            socket.create_connection(listener.getsockname())
+        )  # the backlog is full: further connections wait
         base_url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
         model = OpenAIChatModel.from_settings(Settings.model_validate(SETTINGS | {"OPENAI_BASE_URL": base_url}))
         started = time.monotonic()
@@ -335,7 +335,7 @@ async def test_what_cannot_be_connected_to_is_given_up_early_and_cost_nothing(
     assert (failure.value.code, failure.value.may_have_used_tokens) == ("provider_timeout", False)
 
 
-async def test_a_cancelled_attempt_hangs_up(provider: Provider, model: OpenAIChatModel) -> None:
+async def test_a_cancelled_attempt_closes_the_connection(provider: Provider, model: OpenAIChatModel) -> None:
     provider.script(stalls())
     attempt = asyncio.ensure_future(model.complete(model_request(QUESTION), max_seconds=30))
     await asyncio.to_thread(provider.wait_for_calls, 1)
@@ -346,7 +346,7 @@ async def test_a_cancelled_attempt_hangs_up(provider: Provider, model: OpenAICha
     await asyncio.to_thread(provider.wait_until, lambda: call.abandoned is not None)
 
 
-async def test_neither_the_key_nor_what_the_provider_says_is_logged_or_raised(
+async def test_neither_the_key_nor_provider_messages_are_logged_or_raised(
     provider: Provider, model: OpenAIChatModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     provider.script(fails(401, message="Incorrect API key provided: sk-canary, prompt Grüße"))
@@ -358,13 +358,13 @@ async def test_neither_the_key_nor_what_the_provider_says_is_logged_or_raised(
     assert "Grüße" not in told
 
 
-async def test_a_hundred_attempts_at_once_all_succeed(provider: Provider, model: OpenAIChatModel) -> None:
+async def test_100_concurrent_attempts_succeed(provider: Provider, model: OpenAIChatModel) -> None:
     provider.always(answers("Hello.", first_after=0.1))
     completions = await asyncio.gather(*(model.complete(model_request(QUESTION), max_seconds=10) for _ in range(100)))
     assert {completion.text for completion in completions} == {"Hello."}
 
 
-def test_without_a_key_and_without_a_base_url_there_is_no_model(
+def test_a_key_or_a_base_url_is_required(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("OPENAI_BASE_URL")

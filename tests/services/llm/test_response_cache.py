@@ -1,4 +1,4 @@
-"""The cache of answers, over a real Redis."""
+"""The response cache, with a real Redis."""
 
 import json
 import time
@@ -47,7 +47,7 @@ async def found(cache: ResponseCache, request: ModelRequest) -> str | None:
 
 
 def everything(redis: Redis) -> str:
-    """All keys of Redis, and what they hold."""
+    """Return all keys of Redis with their content."""
     held: list[object] = []
     for key in redis.scan_iter():
         kind = redis.type(key)
@@ -55,11 +55,11 @@ def everything(redis: Redis) -> str:
     return repr(held)
 
 
-async def test_an_answer_is_found_again_as_it_was_and_marked(cache: ResponseCache) -> None:
+async def test_a_stored_answer_is_found_unchanged_and_marked_as_cached(cache: ResponseCache) -> None:
     given = replace(completion('Grüße 🌍 \u2028 \\ " \n'), is_cached=False)
     await cache.store(cache.key(ASKED), [ADA], given)
     assert await cache.find(cache.key(ASKED), ADA) == replace(given, is_cached=True)
-    # In another session of the same user too.
+    # Also in another session of the same user.
     assert await found(cache, replace(ASKED, owner=replace(ADA, session_uuid=uuid4()))) == given.text
     assert await found(cache, replace(ASKED, owner=replace(ADA, session_uuid=None))) == given.text
 
@@ -82,34 +82,34 @@ async def test_an_answer_is_found_again_as_it_was_and_marked(cache: ResponseCach
         pytest.param(replace(ASKED, messages=[{**QUESTION[0], "content": "Be brief!"}, QUESTION[1]]), id="text"),
     ],
 )
-async def test_whatever_differs_is_another_question(cache: ResponseCache, other: ModelRequest) -> None:
+async def test_requests_that_differ_have_different_keys(cache: ResponseCache, other: ModelRequest) -> None:
     await keep(cache, ASKED)
     assert await found(cache, ASKED) == "Hello."
     assert await found(cache, other) is None
 
 
-async def test_the_order_of_a_messages_fields_makes_no_difference(cache: ResponseCache) -> None:
+async def test_the_key_does_not_depend_on_the_order_of_fields(cache: ResponseCache) -> None:
     await keep(cache, ASKED)
     turned = [PromptMessage(content=message["content"], role=message["role"]) for message in QUESTION]
     assert await found(cache, replace(ASKED, messages=turned)) == "Hello."
 
 
-async def test_where_the_operator_wants_it_an_answer_is_everybodys(shared_cache: ResponseCache) -> None:
+async def test_with_global_scope_all_users_share_answers(shared_cache: ResponseCache) -> None:
     await keep(shared_cache, ASKED)
     assert await found(shared_cache, replace(ASKED, owner=BOB)) == "Hello."
 
 
-async def test_scopes_know_nothing_of_each_other(cache: ResponseCache, shared_cache: ResponseCache) -> None:
+async def test_scopes_are_separate(cache: ResponseCache, shared_cache: ResponseCache) -> None:
     await keep(cache, ASKED)
     assert await found(shared_cache, ASKED) is None
 
 
-async def test_the_answer_to_somebody_else_is_none_whatever_redis_says(
+async def test_an_entry_of_another_user_is_not_used(
     cache: ResponseCache, redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     theirs = await keep(cache, replace(ASKED, owner=BOB), "The canary of Bob.")
     mine = await keep(cache, ASKED)
-    redis.copy(theirs, mine, replace=True)  # as if replies were mixed up
+    redis.copy(theirs, mine, replace=True)  # as if Redis had mixed up replies
     assert await found(cache, ASKED) is None
     redis.copy(await keep(cache, replace(ASKED, model="secondary")), mine, replace=True)  # of the same user
     assert await found(cache, ASKED) is None
@@ -118,13 +118,11 @@ async def test_the_answer_to_somebody_else_is_none_whatever_redis_says(
     assert await found(cache, ASKED) is None
     assert caplog.messages == ["cached answer mismatch"] * 3
     redis.set(mine, json.dumps({**entry, "key": mine, "user": str(ADA.user_uuid)}))
-    assert await found(cache, ASKED) == "The canary of Bob."  # it was these two that kept it away
+    assert await found(cache, ASKED) == "The canary of Bob."  # only these two prevented it
 
 
 @pytest.mark.parametrize("value", [b"", b"no JSON", b"[]", b"{}", b"\xff", b'{"key": 1}'])
-async def test_what_cannot_be_read_is_no_answer_and_is_replaced(
-    cache: ResponseCache, redis: Redis, value: bytes
-) -> None:
+async def test_an_invalid_entry_is_ignored_and_replaced(cache: ResponseCache, redis: Redis, value: bytes) -> None:
     redis.set(cache.key(ASKED), value)
     assert await found(cache, ASKED) is None
     await keep(cache, ASKED)
@@ -145,12 +143,12 @@ async def test_what_cannot_be_read_is_no_answer_and_is_replaced(
         pytest.param(replace(completion("What said."), is_repaired=True), id="repaired here"),
     ],
 )
-async def test_only_good_answers_are_kept(cache: ResponseCache, redis: Redis, answer: Completion) -> None:
+async def test_only_complete_answers_are_stored(cache: ResponseCache, redis: Redis, answer: Completion) -> None:
     await cache.store(cache.key(ASKED), [ADA], answer)
     assert redis.dbsize() == 0
 
 
-async def test_every_key_has_an_end_and_an_index_lives_as_long_as_what_it_lists(
+async def test_every_key_expires_and_an_index_not_before_its_entries(
     cache: ResponseCache, breaker: RedisCircuitBreaker, redis: Redis
 ) -> None:
     key = await keep(cache, ASKED)
@@ -158,14 +156,14 @@ async def test_every_key_has_an_end_and_an_index_lives_as_long_as_what_it_lists(
     for index in (cache_index_of_user(ADA.user_uuid), cache_index_of_session(ADA.session_uuid or uuid4())):
         assert redis.pttl(index.entries) <= 60_000
         left = redis.pttl(index.entries)
-        assert redis.pttl(key) <= left  # asked for after it: the clock goes on
+        assert redis.pttl(key) <= left  # read after it, as time passes
     await keep(ResponseCache(breaker, seconds=600, scope="user"), replace(ASKED, model="secondary"))
     await keep(cache, ASKED)
     assert redis.pttl(cache_index_of_user(ADA.user_uuid).entries) > 590_000
     assert redis.pttl(key) <= 60_000
 
 
-async def test_an_index_forgets_what_has_expired(breaker: RedisCircuitBreaker, redis: Redis) -> None:
+async def test_expired_entries_are_removed_from_an_index(breaker: RedisCircuitBreaker, redis: Redis) -> None:
     cache = ResponseCache(breaker, seconds=1, scope="user")
     first = await keep(cache, ASKED)
     redis.zadd(cache_index_of_user(ADA.user_uuid).entries, {first: time.time() * 1000 - 1})
@@ -173,7 +171,7 @@ async def test_an_index_forgets_what_has_expired(breaker: RedisCircuitBreaker, r
     assert redis.zrange(cache_index_of_user(ADA.user_uuid).entries, 0, -1) == [second.encode()]
 
 
-async def test_when_a_session_is_deleted_no_key_holds_its_text_and_others_keep_theirs(
+async def test_deleting_a_session_removes_its_text_and_no_other(
     cache: ResponseCache, breaker: RedisCircuitBreaker, redis: Redis
 ) -> None:
     mine, other = ADA.session_uuid or uuid4(), replace(ADA, session_uuid=uuid4())
@@ -189,7 +187,7 @@ async def test_when_a_session_is_deleted_no_key_holds_its_text_and_others_keep_t
     assert await found(cache, replace(ASKED, owner=other, model="elsewhere")) == "Of another session."
 
 
-async def test_an_answer_that_comes_after_the_deletion_is_not_kept(
+async def test_an_answer_is_not_stored_after_the_deletion(
     cache: ResponseCache, breaker: RedisCircuitBreaker, redis: Redis
 ) -> None:
     other = replace(ADA, session_uuid=uuid4())
@@ -197,16 +195,16 @@ async def test_an_answer_that_comes_after_the_deletion_is_not_kept(
     async with breaker.guard() as client:
         assert await purge_index(client, cache_index_of_session(ADA.session_uuid or uuid4())) == 0
     await keep(cache, ASKED, "Secret.")
-    # Whoever else waited for the same.
+    # Another owner who waited for the same answer.
     await cache.store(cache.key(ASKED), [other, ADA], completion("Secret."))
     assert "Secret" not in everything(redis)
-    # Nor is it given one, which would hold its text from then on.
+    # Nor is a cached answer returned, which would add its text to the index.
     assert await found(cache, replace(ASKED, model="known")) is None
     assert await found(cache, replace(ASKED, owner=other, model="known")) == "Known."
 
 
 @pytest.mark.parametrize("scope", ["user", "global"])
-async def test_when_an_account_is_erased_no_key_holds_its_text(
+async def test_erasing_an_account_removes_its_text(
     breaker: RedisCircuitBreaker, redis: Redis, settings: Settings, scope: str
 ) -> None:
     cache = ResponseCache(breaker, seconds=60, scope="global" if scope == "global" else "user")
@@ -225,7 +223,7 @@ async def test_when_an_account_is_erased_no_key_holds_its_text(
     await client.aclose()
 
 
-async def test_any_number_is_erased_and_what_was_cut_off_is_done_again(
+async def test_a_purge_removes_any_number_of_entries_and_can_be_repeated(
     cache: ResponseCache, breaker: RedisCircuitBreaker, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keys, "_BATCH", 7)
@@ -251,7 +249,7 @@ async def test_any_number_is_erased_and_what_was_cut_off_is_done_again(
     assert not redis.exists(index.entries)
 
 
-async def test_without_redis_nothing_is_known_and_nothing_fails(settings: Settings) -> None:
+async def test_without_redis_nothing_is_found_and_nothing_fails(settings: Settings) -> None:
     nowhere = open_redis(settings.model_copy(update={"REDIS_URL": "redis://127.0.0.1:9"}))
     breaker = RedisCircuitBreaker(nowhere, budget=0.3)
     cache = ResponseCache(breaker, seconds=60, scope="user")
@@ -262,7 +260,7 @@ async def test_without_redis_nothing_is_known_and_nothing_fails(settings: Settin
     await nowhere.aclose()
 
 
-async def test_a_redis_that_forgot_the_scripts_gets_them_again(cache: ResponseCache, redis: Redis) -> None:
+async def test_scripts_are_loaded_again_when_redis_has_lost_them(cache: ResponseCache, redis: Redis) -> None:
     await keep(cache, ASKED)
     redis.script_flush()
     redis.flushdb()

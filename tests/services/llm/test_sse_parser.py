@@ -1,4 +1,4 @@
-"""Streamed answers of the model's API, hostile ones included."""
+"""Streamed answers in OpenAI's protocol, malformed ones included."""
 
 import asyncio
 import time
@@ -40,7 +40,7 @@ async def model(provider: Provider) -> AsyncIterator[OpenAIChatModel]:
 
 
 class Asked:
-    """One streamed attempt: what was handed over, and how it ended."""
+    """One streamed attempt: the published text, and the outcome."""
 
     def __init__(self, model: OpenAIChatModel) -> None:
         self.model = model
@@ -61,9 +61,7 @@ class Asked:
         return failure.value
 
 
-async def test_the_request_asks_for_a_stream_and_the_pieces_come_one_by_one(
-    provider: Provider, model: OpenAIChatModel
-) -> None:
+async def test_a_streamed_request_publishes_the_pieces_one_by_one(provider: Provider, model: OpenAIChatModel) -> None:
     provider.script(answers("Good day. 🌍", usage=(7, 2), model="gpt-4-0613"))
     asked = Asked(model)
     completion = await asked.go()
@@ -82,7 +80,7 @@ async def test_the_request_asks_for_a_stream_and_the_pieces_come_one_by_one(
     }
 
 
-async def test_a_piece_is_handed_over_before_the_next_one_is_made(provider: Provider, model: OpenAIChatModel) -> None:
+async def test_a_piece_is_published_before_the_next_one_arrives(provider: Provider, model: OpenAIChatModel) -> None:
     provider.script(streams(chunk("Hello"), hold=True))
     asked = Asked(model)
     attempt = asyncio.ensure_future(asked.go())
@@ -109,7 +107,7 @@ async def test_a_piece_is_handed_over_before_the_next_one_is_made(provider: Prov
         pytest.param([chunk(choices=[]), chunk("Hello.", finish_reason="stop")], id="end with the last piece"),
     ],
 )
-async def test_every_way_to_stream_a_whole_answer_is_understood(
+async def test_all_variants_of_a_complete_stream_are_parsed(
     provider: Provider, model: OpenAIChatModel, pieces: list[bytes]
 ) -> None:
     provider.script(streams(*pieces))
@@ -120,7 +118,7 @@ async def test_every_way_to_stream_a_whole_answer_is_understood(
     assert completion.token_counts.completion_tokens == 2
 
 
-async def test_a_connection_that_stays_open_after_the_end_delays_nobody(
+async def test_a_connection_that_stays_open_after_the_end_does_not_delay_the_answer(
     provider: Provider, model: OpenAIChatModel
 ) -> None:
     provider.script(streams(chunk("Hello."), STOP, DONE, hold=True))
@@ -129,7 +127,7 @@ async def test_a_connection_that_stays_open_after_the_end_delays_nobody(
     assert time.monotonic() - started < 1
 
 
-async def test_what_still_comes_after_the_end_delays_nobody(provider: Provider, model: OpenAIChatModel) -> None:
+async def test_data_after_the_end_does_not_delay_the_answer(provider: Provider, model: OpenAIChatModel) -> None:
     provider.script(streams(chunk("Hello."), STOP, DONE, *[b": still here\n\n"] * 600, every=0.1))
     completion = await asyncio.wait_for(Asked(model).go(), 10)
     assert completion.text == "Hello."
@@ -168,7 +166,7 @@ async def test_what_still_comes_after_the_end_delays_nobody(provider: Provider, 
         ),
     ],
 )
-async def test_what_is_no_whole_answer_is_the_one_error(
+async def test_an_incomplete_stream_raises_a_model_error(
     provider: Provider, model: OpenAIChatModel, behaviour: Behaviour, code: str, text: str
 ) -> None:
     provider.script(behaviour)
@@ -177,7 +175,7 @@ async def test_what_is_no_whole_answer_is_the_one_error(
     assert asked.text == text
     assert len(provider.calls) == 1
     provider.script(answers("Hello."))
-    assert (await Asked(model).go()).text == "Hello."  # and works again
+    assert (await Asked(model).go()).text == "Hello."  # and the next request succeeds
 
 
 @pytest.mark.parametrize(
@@ -195,7 +193,7 @@ async def test_what_is_no_whole_answer_is_the_one_error(
         pytest.param(streams(chunk("a"), *[b":\n"] * 100, every=0.05), StreamTimeouts(9, 0.3, 9), id="pings"),
     ],
 )
-async def test_patience_ends_and_hangs_up(
+async def test_a_timeout_closes_the_connection(
     provider: Provider, model: OpenAIChatModel, behaviour: Behaviour, timeouts: StreamTimeouts
 ) -> None:
     provider.script(behaviour)
@@ -207,7 +205,7 @@ async def test_patience_ends_and_hangs_up(
     await asyncio.to_thread(provider.wait_until, lambda: call.abandoned is not None)
 
 
-async def test_a_pause_may_be_longer_than_an_attempt_in_one_piece(provider: Provider) -> None:
+async def test_the_idle_timeout_may_exceed_the_first_token_timeout(provider: Provider) -> None:
     settings = SETTINGS | {"OPENAI_BASE_URL": provider.base_url, "LLM_ATTEMPT_TIMEOUT": 0.2}
     model = OpenAIChatModel.from_settings(Settings.model_validate(settings))
     provider.script(answers("a b", every=0.6))
@@ -215,7 +213,7 @@ async def test_a_pause_may_be_longer_than_an_attempt_in_one_piece(provider: Prov
     await model.close()
 
 
-async def test_text_that_cannot_be_stored_is_cleaned(provider: Provider, model: OpenAIChatModel) -> None:
+async def test_characters_that_cannot_be_stored_are_removed(provider: Provider, model: OpenAIChatModel) -> None:
     lone = b'data: {"choices": [{"delta": {"content": "b\\ud800"}}]}\n\n'
     provider.script(streams(chunk("a\x00"), lone, chunk("\x00"), STOP, DONE))
     asked = Asked(model)
@@ -224,14 +222,14 @@ async def test_text_that_cannot_be_stored_is_cleaned(provider: Provider, model: 
     assert completion.is_repaired
 
 
-async def test_a_character_may_come_in_two_halves(provider: Provider, model: OpenAIChatModel) -> None:
+async def test_a_surrogate_pair_may_be_split_between_events(provider: Provider, model: OpenAIChatModel) -> None:
     halves = [b'data: {"choices": [{"delta": {"content": "%s"}}]}\n\n' % half for half in (b"a\\ud83d", b"\\ude00b")]
     provider.script(streams(*halves, STOP, DONE))
     asked = Asked(model)
     assert (await asked.go()).text == asked.text == "a😀b"
 
 
-async def test_half_a_character_at_the_end_is_left_out_and_that_is_told(
+async def test_a_lone_surrogate_at_the_end_is_removed_and_marked_as_repaired(
     provider: Provider, model: OpenAIChatModel
 ) -> None:
     provider.script(streams(chunk("Hi"), b'data: {"choices": [{"delta": {"content": "\\ud83d"}}]}\n\n', STOP))
@@ -239,7 +237,7 @@ async def test_half_a_character_at_the_end_is_left_out_and_that_is_told(
     assert (completion.text, completion.is_repaired) == ("Hi", True)
 
 
-async def test_what_comes_at_once_lets_others_have_their_turn(
+async def test_a_large_chunk_does_not_block_other_tasks(
     model: OpenAIChatModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turns = 0
@@ -273,24 +271,22 @@ async def test_what_comes_at_once_lets_others_have_their_turn(
     assert turns >= 10
 
 
-def test_a_line_may_come_byte_by_byte_however_long_it_is() -> None:
+def test_a_long_line_may_arrive_byte_by_byte() -> None:
     text = "x" * 500_000
     answer = StreamedAnswer()
     started = time.process_time()
     lines = [line for byte in chunk(text).replace(b"\n", b"\r\n") + b"data:" for line in answer.lines(bytes((byte,)))]
     assert "".join(map(answer.feed, lines)) == text
-    assert time.process_time() - started < 5  # joined anew for every byte it takes 30 s
+    assert time.process_time() - started < 5  # with quadratic time it would take 30 s
 
 
-async def test_a_connection_serves_again_after_a_stream(provider: Provider, model: OpenAIChatModel) -> None:
+async def test_the_connection_is_reused_after_a_stream(provider: Provider, model: OpenAIChatModel) -> None:
     for _ in range(3):
         await Asked(model).go()
     assert len({call.connection for call in provider.calls}) == 1
 
 
-async def test_two_hundred_streams_at_once_do_not_wait_for_each_other(
-    provider: Provider, model: OpenAIChatModel
-) -> None:
+async def test_200_concurrent_streams_do_not_wait_for_each_other(provider: Provider, model: OpenAIChatModel) -> None:
     provider.always(streams(chunk("Hello."), hold=True))
     asked = [Asked(model) for _ in range(200)]
     attempts = [asyncio.ensure_future(one.go(StreamTimeouts(30, 30, 30))) for one in asked]

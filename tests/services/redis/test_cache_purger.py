@@ -1,4 +1,4 @@
-"""What the cache holds of deleted sessions goes, with Redis or when it is back."""
+"""Purging of cached answers of deleted sessions, during and after outages of Redis."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ async def cache_purger(breaker: RedisCircuitBreaker, monkeypatch: pytest.MonkeyP
 
 
 def given_in(session: UUID, redis: Redis) -> str:
-    """Put an answer into the cache, and give its key."""
+    """Store an answer in the cache, and return its key."""
     key = f"answer:{uuid4()}"
     redis.set(key, "Secret.")
     redis.zadd(cache_index_of_session(session).entries, {key: 1})
@@ -28,7 +28,7 @@ def given_in(session: UUID, redis: Redis) -> str:
 
 
 async def fail(breaker: RedisCircuitBreaker) -> None:
-    """Have Redis taken for away, until somebody looks again."""
+    """Open the breaker until its next probe."""
     with pytest.raises(RedisUnavailableError):
         async with breaker.guard():
             raise ConnectionError
@@ -40,14 +40,14 @@ async def until_left(count: int, keys: list[str], redis: Redis) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_session_is_cleaned_at_once(cache_purger: CachePurger, redis: Redis) -> None:
+async def test_a_session_is_purged_at_once(cache_purger: CachePurger, redis: Redis) -> None:
     session, other = uuid4(), uuid4()
     gone, left = given_in(session, redis), given_in(other, redis)
     await cache_purger.purge_session(session)
     assert (redis.exists(gone), redis.exists(left)) == (0, 1)
 
 
-async def test_what_was_deleted_while_redis_was_away_is_cleaned_when_it_is_back(
+async def test_sessions_deleted_during_an_outage_are_purged_after_it(
     cache_purger: CachePurger, breaker: RedisCircuitBreaker, redis: Redis
 ) -> None:
     sessions = [uuid4() for _ in range(20)]
@@ -59,7 +59,7 @@ async def test_what_was_deleted_while_redis_was_away_is_cleaned_when_it_is_back(
     await until_left(0, keys, redis)
 
 
-async def test_only_so_many_are_remembered(
+async def test_the_number_of_pending_sessions_is_bounded(
     breaker: RedisCircuitBreaker, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.services.redis.cache_purger._MAX_PENDING", 3)
@@ -72,4 +72,4 @@ async def test_only_so_many_are_remembered(
     working = asyncio.create_task(cache_purger.run())
     await until_left(2, keys, redis)
     working.cancel()
-    assert redis.exists(*keys[:2]) == 2  # the oldest: they expire
+    assert redis.exists(*keys[:2]) == 2  # the oldest ones: they expire

@@ -1,4 +1,4 @@
-"""The breaker before Redis."""
+"""The circuit breaker for Redis."""
 
 import asyncio
 import socket
@@ -12,8 +12,8 @@ from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavail
 from app.services.redis.client import open_redis
 
 
-async def test_a_frozen_redis_is_waited_for_once_by_all_that_share_the_breaker() -> None:
-    server = socket.create_server(("127.0.0.1", 0))  # takes connections, and never says a word
+async def test_callers_that_share_a_breaker_wait_for_a_frozen_redis_once() -> None:
+    server = socket.create_server(("127.0.0.1", 0))  # accepts connections, and never answers
     silent = AsyncRedis(host="127.0.0.1", port=server.getsockname()[1])
     breaker = RedisCircuitBreaker(silent, budget=0.2)
     started = time.monotonic()
@@ -31,7 +31,7 @@ async def test_a_frozen_redis_is_waited_for_once_by_all_that_share_the_breaker()
     server.close()
 
 
-async def test_what_fails_at_the_same_time_is_one_outage(settings: Settings) -> None:
+async def test_concurrent_failures_count_as_one_outage(settings: Settings) -> None:
     redis = open_redis(settings)
     breaker = RedisCircuitBreaker(redis, budget=0.1)
 
@@ -46,7 +46,9 @@ async def test_what_fails_at_the_same_time_is_one_outage(settings: Settings) -> 
     await redis.aclose()
 
 
-async def test_a_redis_that_is_back_is_found(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_breaker_closes_when_redis_is_available_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("app.services.redis.circuit_breaker._PROBE_INTERVAL", 0.05)
     redis = open_redis(settings)
     breaker = RedisCircuitBreaker(redis, budget=2)
@@ -61,7 +63,7 @@ async def test_a_redis_that_is_back_is_found(settings: Settings, monkeypatch: py
     await redis.aclose()
 
 
-async def test_a_cancelled_command_is_no_outage(settings: Settings) -> None:
+async def test_a_cancelled_command_does_not_open_the_breaker(settings: Settings) -> None:
     redis = open_redis(settings)
     breaker = RedisCircuitBreaker(redis, budget=2)
 
@@ -78,7 +80,7 @@ async def test_a_cancelled_command_is_no_outage(settings: Settings) -> None:
     await redis.aclose()
 
 
-async def test_a_fault_of_ours_is_passed_on(settings: Settings) -> None:
+async def test_other_exceptions_are_raised_unchanged(settings: Settings) -> None:
     redis = open_redis(settings)
     breaker = RedisCircuitBreaker(redis, budget=2)
     with pytest.raises(ZeroDivisionError):

@@ -1,4 +1,4 @@
-"""The buffer of running turns, over a real Redis."""
+"""The stream buffer, with a real Redis."""
 
 import asyncio
 import socket
@@ -28,7 +28,7 @@ def draft(turn: UUID, text: str, *, is_over: bool = False) -> StreamSnapshot:
     return StreamSnapshot(stream_key(turn), text, is_over)
 
 
-async def test_what_is_written_can_be_read_from_any_position(buffer: StreamBuffer) -> None:
+async def test_written_text_can_be_read_from_any_position(buffer: StreamBuffer) -> None:
     turn, text = uuid4(), "Grüße 🌍, wie geht es?"
     for length in (1, 4, 7, 7, len(text)):
         await buffer.write([draft(turn, text[:length])])
@@ -38,14 +38,14 @@ async def test_what_is_written_can_be_read_from_any_position(buffer: StreamBuffe
     assert await buffer.published_text(turn) == text
 
 
-async def test_turns_do_not_mix(buffer: StreamBuffer) -> None:
+async def test_turns_are_buffered_separately(buffer: StreamBuffer) -> None:
     turns = [uuid4() for _ in range(5)]
     await buffer.write([draft(turn, str(number)) for number, turn in enumerate(turns)])
     await buffer.write([draft(turn, f"{number}+") for number, turn in enumerate(turns)])
     assert [await buffer.published_text(turn) for turn in turns] == ["0+", "1+", "2+", "3+", "4+"]
 
 
-async def test_a_reader_waits_for_what_comes(buffer: StreamBuffer) -> None:
+async def test_a_read_waits_for_new_text(buffer: StreamBuffer) -> None:
     turn = uuid4()
     reading = asyncio.create_task(buffer.read(turn, after=0, wait=5))
     await asyncio.sleep(0.1)
@@ -55,7 +55,7 @@ async def test_a_reader_waits_for_what_comes(buffer: StreamBuffer) -> None:
     assert await buffer.read(turn, after=5, wait=0.1) == BufferedText()
 
 
-async def test_very_many_are_waited_for_at_once(buffer: StreamBuffer) -> None:
+async def test_many_reads_can_wait_at_the_same_time(buffer: StreamBuffer) -> None:
     turns = [uuid4() for _ in range(150)]
     reading = [asyncio.create_task(buffer.read(turn, after=0, wait=5)) for turn in turns]
     await asyncio.sleep(0.5)
@@ -63,18 +63,18 @@ async def test_very_many_are_waited_for_at_once(buffer: StreamBuffer) -> None:
     assert await asyncio.gather(*reading) == [BufferedText("Hello")] * len(turns)
 
 
-async def test_every_key_has_an_end(buffer: StreamBuffer, redis: Redis) -> None:
+async def test_every_key_expires(buffer: StreamBuffer, redis: Redis) -> None:
     running, over = uuid4(), uuid4()
     await buffer.write([draft(running, "a"), draft(over, "b", is_over=True)])
     assert redis.ttl(f"turn:{running}") > FINISHED_TTL
     assert 0 < redis.ttl(f"turn:{over}") <= FINISHED_TTL
 
 
-async def test_what_was_lost_is_written_anew_with_the_next_piece(buffer: StreamBuffer, redis: Redis) -> None:
+async def test_lost_text_is_written_again_with_the_next_piece(buffer: StreamBuffer, redis: Redis) -> None:
     turn = uuid4()
     await buffer.write([draft(turn, "one")])
     redis.flushdb()
-    await buffer.write([draft(turn, "one two")])  # notices
+    await buffer.write([draft(turn, "one two")])  # detects the loss
     assert not await buffer.published_text(turn)
     await buffer.write([draft(turn, "one two three")])
     assert await buffer.published_text(turn) == "one two three"
@@ -83,7 +83,7 @@ async def test_what_was_lost_is_written_anew_with_the_next_piece(buffer: StreamB
     assert await buffer.read(turn, after=0, wait=0) == BufferedText("one two three", is_over=True)
 
 
-async def test_a_gap_is_noticed(buffer: StreamBuffer, redis: Redis) -> None:
+async def test_a_gap_in_the_text_is_detected(buffer: StreamBuffer, redis: Redis) -> None:
     turn = uuid4()
     await buffer.write([draft(turn, "one")])
     await buffer.write([draft(turn, "one two")])
@@ -93,13 +93,13 @@ async def test_a_gap_is_noticed(buffer: StreamBuffer, redis: Redis) -> None:
     assert not await buffer.published_text(turn)
 
 
-async def test_what_somebody_else_wrote_is_no_text(buffer: StreamBuffer, redis: Redis) -> None:
+async def test_entries_with_another_format_are_reported_as_a_gap(buffer: StreamBuffer, redis: Redis) -> None:
     turn = uuid4()
     redis.xadd(f"turn:{turn}", {"text": b"\xff"}, id="1-0")
     assert (await buffer.read(turn, after=0, wait=0)).has_gap
 
 
-async def test_a_very_long_answer_is_not_kept(buffer: StreamBuffer, redis: Redis) -> None:
+async def test_an_answer_over_the_maximum_length_is_not_buffered(buffer: StreamBuffer, redis: Redis) -> None:
     turn = uuid4()
     await buffer.write([draft(turn, "x" * 1000)])
     await buffer.write([draft(turn, "x" * 300_000)])
@@ -108,8 +108,8 @@ async def test_a_very_long_answer_is_not_kept(buffer: StreamBuffer, redis: Redis
     assert not redis.exists(f"turn:{turn}")
 
 
-async def test_a_write_takes_no_longer_than_its_budget_and_then_no_time() -> None:
-    server = socket.create_server(("127.0.0.1", 0))  # takes connections, and never says a word
+async def test_a_write_to_a_frozen_redis_takes_its_budget_once() -> None:
+    server = socket.create_server(("127.0.0.1", 0))  # accepts connections, and never answers
     silent = AsyncRedis(host="127.0.0.1", port=server.getsockname()[1])
     breaker = RedisCircuitBreaker(silent, budget=0.2)
     buffer = StreamBuffer(breaker, silent)
