@@ -23,6 +23,7 @@ from local.postgres import Postgres
 from local.redis import Redis
 from local.services import Service
 from tests.fixtures.database import Sql
+from tests.fixtures.dedicated_servers import PRODUCTION_TIMEOUTS
 from tests.fixtures.processes import WorkerProcess, environment, free_port
 from tests.fixtures.services import AUTH, Chat, User, assert_problem, login, register
 from tests.support.provider import Provider, answers
@@ -38,7 +39,12 @@ def short_health_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 def settings(settings: Settings, postgres: Postgres, redis_server: Redis) -> Settings:
     migrations.upgrade(postgres.url())
     return settings.model_copy(
-        update={"DATABASE_URL": postgres.url(), "REDIS_URL": redis_server.url, "LLM_ATTEMPT_TIMEOUT": 4.0}
+        update={
+            "DATABASE_URL": postgres.url(),
+            "REDIS_URL": redis_server.url,
+            "LLM_ATTEMPT_TIMEOUT": 4.0,
+            **PRODUCTION_TIMEOUTS,
+        }
     )
 
 

@@ -16,7 +16,7 @@ from local.postgres import Postgres
 from local.redis import Redis
 from tests.chat.streaming.test_streams import LONG, assert_whole
 from tests.fixtures.database import Sql
-from tests.fixtures.dedicated_servers import frozen, stopped
+from tests.fixtures.dedicated_servers import PRODUCTION_TIMEOUTS, frozen, stopped
 from tests.fixtures.services import User, login, register
 from tests.fixtures.streaming import TERMINAL, ChatServer, Reader, serving, text_of
 from tests.support.provider import Provider, answers
@@ -28,7 +28,12 @@ Replicas = tuple[ChatServer, ChatServer]
 def settings(settings: Settings, postgres: Postgres, redis_server: Redis) -> Settings:
     migrations.upgrade(postgres.url())
     return settings.model_copy(
-        update={"DATABASE_URL": postgres.url(), "REDIS_URL": redis_server.url, "LLM_ATTEMPT_TIMEOUT": 4.0}
+        update={
+            "DATABASE_URL": postgres.url(),
+            "REDIS_URL": redis_server.url,
+            "LLM_ATTEMPT_TIMEOUT": 4.0,
+            **PRODUCTION_TIMEOUTS,
+        }
     )
 
 
