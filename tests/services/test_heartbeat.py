@@ -13,6 +13,7 @@ from app.database.repositories.operations import instances
 from app.services import heartbeat as heartbeat_module
 from app.services.heartbeat import Heartbeat
 from tests.fixtures.database import Sql
+from tests.support.waiting import LONGEST_WAIT
 
 ROWS = "SELECT * FROM service_instances"
 
@@ -62,7 +63,7 @@ async def test_it_beats_again_and_again_whatever_happens_and_takes_leave(
     heartbeat.add_report(report)
     with caplog.at_level(logging.INFO):
         heartbeat.start()
-        await asyncio.wait_for(done.wait(), timeout=10)
+        await asyncio.wait_for(done.wait(), LONGEST_WAIT)
     assert [record.message for record in caplog.records] == ["heartbeat failed"]
     assert len(sql.rows(ROWS)) == 1
     reported: list[UUID] = []
@@ -86,7 +87,7 @@ async def test_no_failure_keeps_a_process_from_ending(heartbeat: Heartbeat, sql:
     heartbeat.add_report(fault)
     sql.do("BEGIN; LOCK TABLE service_instances")
     try:
-        await asyncio.wait_for(heartbeat.close(), timeout=5)
+        await asyncio.wait_for(heartbeat.close(), 8)
     finally:
         sql.do("ROLLBACK")
 

@@ -166,7 +166,7 @@ async def test_every_key_has_an_end_and_an_index_lives_as_long_as_what_it_lists(
 
 
 async def test_an_index_forgets_what_has_expired(breaker: RedisCircuitBreaker, redis: Redis) -> None:
-    cache = ResponseCache(breaker, seconds=1, scope="user")
+    cache = ResponseCache(breaker, seconds=60, scope="user")
     first = await keep(cache, ASKED)
     redis.zadd(cache_index_of_user(ADA.user_uuid).entries, {first: time.time() * 1000 - 1})
     second = await keep(cache, replace(ASKED, model="secondary"))
