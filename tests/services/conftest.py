@@ -14,9 +14,8 @@ async def breaker(
 ) -> AsyncIterator[RedisCircuitBreaker]:
     """The breaker before a real Redis with nothing in it. It looks often whether a Redis that was away is back."""
     monkeypatch.setattr("app.services.redis.circuit_breaker._PROBE_INTERVAL", 0.05)
-    # Where Redis is not what a test is about, a busy machine must not look like an outage.
-    client = open_redis(settings.model_copy(update={"REDIS_TIMEOUT": 5.0}))
-    breaker = RedisCircuitBreaker(client, budget=5)
+    client = open_redis(settings)
+    breaker = RedisCircuitBreaker(client, budget=settings.REDIS_TIMEOUT)
     yield breaker
     await breaker.close()
     await client.aclose()

@@ -5,7 +5,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ import trustme
 
 from app.core.outgoing_allowlist import AllowedHosts
 from app.services.http.ssrf_safe_client import MAX_RESPONSE_BYTES, OutgoingRequestError, ResponseHead, SsrfSafeClient
+from tests.support.provider import NEVER
 from tests.support.receiver import Receiver, floods, hangs, replies, running_receiver, sends
+from tests.support.waiting import LONGEST_WAIT, eventually
 
 Post = Callable[[SsrfSafeClient, str], Awaitable[ResponseHead]]
 
@@ -75,8 +78,24 @@ async def client() -> AsyncIterator[SsrfSafeClient]:
     await client.aclose()
 
 
-async def post(client: SsrfSafeClient, url: str, *, max_seconds: float = 5) -> ResponseHead:
+async def post(client: SsrfSafeClient, url: str, *, max_seconds: float = LONGEST_WAIT) -> ResponseHead:
     return await client.post(url, headers={"webhook-id": "1"}, content=b"{}", max_seconds=max_seconds)
+
+
+async def connections_by(request: Coroutine[Any, Any, ResponseHead], inside: Inside) -> int:
+    """Make a request that connects and has no response; give how often it connected."""
+    posting, count = asyncio.create_task(request), 0
+
+    def has_connected() -> bool:
+        nonlocal count
+        count += inside.connections()
+        return count > 0
+
+    await eventually(has_connected)
+    posting.cancel()
+    with suppress(asyncio.CancelledError):
+        await posting
+    return count + inside.connections()
 
 
 # What leads inside, in every spelling that a resolver or a parser of URLs might understand.
@@ -165,9 +184,7 @@ async def test_those_spellings_would_get_inside(client: SsrfSafeClient, inside: 
     """Otherwise the test above would show nothing."""
     if url in LEADS_INSIDE_BY_IPV6 and not inside.has_ipv6:
         pytest.skip("this machine has no IPv6")
-    with pytest.raises(OutgoingRequestError):
-        await post(client, url.replace("{port}", str(inside.port)), max_seconds=0.2)
-    assert inside.connections() == 1
+    assert await connections_by(post(client, url.replace("{port}", str(inside.port))), inside) == 1
 
 
 async def test_a_redirect_is_not_followed(inside: Inside) -> None:
@@ -211,9 +228,8 @@ async def test_of_a_name_with_several_addresses_those_inside_are_passed_over(ins
         return ["127.0.0.1", "::1", NEIGHBOUR, "169.254.169.254"]
 
     client = SsrfSafeClient(AllowedHosts.parse([NEIGHBOUR]), resolve=resolve)
-    with pytest.raises(OutgoingRequestError):
-        await post(client, f"http://mixed.example:{inside.port}/", max_seconds=0.2)
-    assert inside.connections() == 1  # at the neighbour's address, which this listener has as well
+    # At the neighbour's address, which this listener has as well.
+    assert await connections_by(post(client, f"http://mixed.example:{inside.port}/"), inside) == 1
     await client.aclose()
 
 
@@ -281,14 +297,14 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n"
 async def test_of_an_endless_answer_little_is_taken(client: SsrfSafeClient, receiver: Receiver) -> None:
     receiver.script(floods(OK, b"x" * MAX_RESPONSE_BYTES))
     started = time.monotonic()
-    assert (await post(client, receiver.url, max_seconds=30)).status == 200
-    assert time.monotonic() - started < 10
+    assert (await post(client, receiver.url, max_seconds=LONGEST_WAIT)).status == 200
+    assert time.monotonic() - started < 30
 
 
 async def test_an_endless_head_is_no_answer(client: SsrfSafeClient, receiver: Receiver) -> None:
     receiver.script(floods(b"HTTP/1.1 200 OK\r\n", b"X-Filler: " + b"x" * 1000 + b"\r\n"))
     with pytest.raises(OutgoingRequestError, match="protocol"):
-        await post(client, receiver.url, max_seconds=30)
+        await post(client, receiver.url, max_seconds=LONGEST_WAIT)
 
 
 async def test_endless_interim_answers_are_none_and_leave_others_their_turn(
@@ -306,7 +322,7 @@ async def test_endless_interim_answers_are_none_and_leave_others_their_turn(
 
     other = asyncio.create_task(take_turns())
     with pytest.raises(OutgoingRequestError, match="protocol"):
-        await post(client, receiver.url, max_seconds=30)
+        await post(client, receiver.url, max_seconds=LONGEST_WAIT)
     other.cancel()
     # Not by the clock: read in large pieces, so long an answer would leave a handful.
     assert turns >= MAX_RESPONSE_BYTES // 4096
@@ -333,13 +349,13 @@ async def test_no_answer_has_a_reason_and_an_end(
     receiver.script(behaviour)
     started = time.monotonic()
     with pytest.raises(OutgoingRequestError, match=reason):
-        await post(client, receiver.url, max_seconds=0.5)
-    assert time.monotonic() - started < 3
+        await post(client, receiver.url, max_seconds=0.5 if reason == "timeout" else LONGEST_WAIT)
+    assert time.monotonic() - started < 30
 
 
 async def test_an_answer_counts_when_its_head_is_there(client: SsrfSafeClient, receiver: Receiver) -> None:
-    receiver.script(sends(OK, b"x", every=10))
-    assert (await post(client, receiver.url, max_seconds=0.5)).status == 200
+    receiver.script(sends(OK, b"x", every=NEVER))
+    assert (await post(client, receiver.url, max_seconds=3)).status == 200
     receiver.script(sends(OK + b"x"))
     assert (await post(client, receiver.url)).status == 200
 
@@ -363,14 +379,14 @@ async def test_names_that_hang_keep_no_other_waiting(
 
     def getaddrinfo(host: str, *arguments: Any, **more: Any) -> Any:  # noqa: ANN401 - passed on
         if host.startswith("hangs"):
-            release.wait(10)
+            release.wait(LONGEST_WAIT)
         return look_up(host, *arguments, **more)
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    hanging = [asyncio.create_task(post(client, f"http://hangs-{n}.example/", max_seconds=1)) for n in range(20)]
+    hanging = [asyncio.create_task(post(client, f"http://hangs-{n}.example/", max_seconds=3)) for n in range(20)]
     await asyncio.sleep(0.05)
     assert (await post(client, receiver.url)).status == 204
-    await asyncio.wait_for(asyncio.to_thread(int), 1)  # nor has the rest of the process to wait
+    await asyncio.to_thread(int)  # nor has the rest of the process to wait
     assert not any(task.done() for task in hanging)
     failures = await asyncio.gather(*hanging, return_exceptions=True)
     release.set()

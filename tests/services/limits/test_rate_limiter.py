@@ -19,9 +19,11 @@ from app.services.redis.circuit_breaker import RedisCircuitBreaker
 from app.services.redis.client import open_redis
 from local.redis import Redis as RedisServer
 from tests.fixtures.dedicated_servers import frozen, stopped
+from tests.support.waiting import eventually
 
 MakeLimits = Callable[..., Awaitable[RateLimiter]]
-BUDGET = 0.3
+BUDGET = 2.0
+"""Seconds that a Redis which may be frozen is waited for."""
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ async def make_limits(settings: Settings, redis: redis.Redis) -> AsyncIterator[M
             changed = settings.model_copy(
                 update={
                     "REDIS_URL": url or settings.REDIS_URL,
-                    "REDIS_TIMEOUT": BUDGET if url else 3.0,
+                    "REDIS_TIMEOUT": BUDGET if url else settings.REDIS_TIMEOUT,
                     "RATE_LIMIT_REQUESTS": user,
                     "RATE_LIMIT_REQUESTS_PER_ADDRESS": address,
                     "RATE_LIMIT_WINDOW": seconds,
@@ -80,9 +82,11 @@ async def test_the_window_moves_with_each_request_and_does_not_begin_anew(
         redis.lset(key, place, f"{now - age:.6f}")
     status = await hit(limits, ada)
     assert (status.is_refused, status.remaining) == (False, 0)
-    assert status.reset_after in {40, 41}
     again = await hit(limits, ada)
-    assert (again.is_refused, again.reset_after) == (True, status.reset_after)
+    assert again.is_refused
+    # The oldest that still counts was 20 s old.
+    for one in (status, again):
+        assert now + 40 - time.time() <= one.reset_after <= 41
     assert 0 < redis.ttl(key) <= 60
 
 
@@ -140,10 +144,8 @@ async def test_while_redis_is_away_each_process_counts_for_itself(
     limits, ada = await make_limits(10, 15, url=redis_server.url), uuid4()
     assert (await hit(limits, ada, "192.0.2.1")).remaining == 9
     with stopped(redis_server) if outage == "stopped" else frozen("redis", own_home):
-        began = time.monotonic()
         standings = [await hit(limits, ada, "192.0.2.1") for _ in range(30)]
-        # Each of 30 would have waited that long.
-        assert time.monotonic() - began < 10 * BUDGET
+        assert limits._breaker.outages == 1  # the first of them waited, and once
         assert refused(standings) == 20
         assert {status.window.policy.namespace for status in standings} == {"user"}
         # What was refused has not been counted for the network, here neither.
@@ -160,10 +162,7 @@ async def test_when_redis_is_back_it_counts_again(
     ada = uuid4()
     with frozen("redis", own_home):
         await hit(limits, ada)
-    for _ in range(200):
-        await asyncio.sleep(0.05)
-        if not limits._breaker.is_open:
-            break
+    await eventually(lambda: not limits._breaker.is_open)
     assert (await hit(limits, ada)).remaining == (await hit(other, ada)).remaining + 1
 
 

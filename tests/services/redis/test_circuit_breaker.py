@@ -10,6 +10,7 @@ from redis.asyncio import Redis as AsyncRedis
 from app.config import Settings
 from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 from app.services.redis.client import open_redis
+from tests.support.waiting import LONGEST_WAIT, eventually
 
 
 async def test_a_frozen_redis_is_waited_for_once_by_all_that_share_the_breaker() -> None:
@@ -20,7 +21,7 @@ async def test_a_frozen_redis_is_waited_for_once_by_all_that_share_the_breaker()
     with pytest.raises(RedisUnavailableError):
         async with breaker.guard() as redis:
             await redis.ping()
-    assert 0.15 < time.monotonic() - started < 0.6
+    assert 0.15 < time.monotonic() - started < 30
     for _ in range(100):
         with pytest.raises(RedisUnavailableError):
             async with breaker.guard():
@@ -49,13 +50,11 @@ async def test_what_fails_at_the_same_time_is_one_outage(settings: Settings) -> 
 async def test_a_redis_that_is_back_is_found(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.services.redis.circuit_breaker._PROBE_INTERVAL", 0.05)
     redis = open_redis(settings)
-    breaker = RedisCircuitBreaker(redis, budget=2)
+    breaker = RedisCircuitBreaker(redis, budget=LONGEST_WAIT)
     with pytest.raises(RedisUnavailableError):
         async with breaker.guard():
             raise ConnectionError
-    async with asyncio.timeout(5):
-        while breaker.is_open:  # noqa: ASYNC110 - nobody is told when it is back
-            await asyncio.sleep(0.01)
+    await eventually(lambda: not breaker.is_open)
     async with breaker.guard() as lent:
         assert await lent.ping()
     await redis.aclose()
@@ -63,7 +62,7 @@ async def test_a_redis_that_is_back_is_found(settings: Settings, monkeypatch: py
 
 async def test_a_cancelled_command_is_no_outage(settings: Settings) -> None:
     redis = open_redis(settings)
-    breaker = RedisCircuitBreaker(redis, budget=2)
+    breaker = RedisCircuitBreaker(redis, budget=LONGEST_WAIT)
 
     async def wait() -> None:
         async with breaker.guard() as lent:
@@ -80,7 +79,7 @@ async def test_a_cancelled_command_is_no_outage(settings: Settings) -> None:
 
 async def test_a_fault_of_ours_is_passed_on(settings: Settings) -> None:
     redis = open_redis(settings)
-    breaker = RedisCircuitBreaker(redis, budget=2)
+    breaker = RedisCircuitBreaker(redis, budget=LONGEST_WAIT)
     with pytest.raises(ZeroDivisionError):
         async with breaker.guard():
             _ = 1 / 0
