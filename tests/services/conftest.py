@@ -14,9 +14,8 @@ async def breaker(
 ) -> AsyncIterator[RedisCircuitBreaker]:
     """The circuit breaker of an empty real Redis, with a short probe interval."""
     monkeypatch.setattr("app.services.redis.circuit_breaker._PROBE_INTERVAL", 0.05)
-    # A large budget: on a busy machine a slow reply must not count as an outage.
-    client = open_redis(settings.model_copy(update={"REDIS_TIMEOUT": 5.0}))
-    breaker = RedisCircuitBreaker(client, budget=5)
+    client = open_redis(settings)
+    breaker = RedisCircuitBreaker(client, budget=settings.REDIS_TIMEOUT)
     yield breaker
     await breaker.close()
     await client.aclose()

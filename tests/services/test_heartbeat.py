@@ -13,6 +13,7 @@ from app.database.repositories.operations import instances
 from app.services import heartbeat as heartbeat_module
 from app.services.heartbeat import Heartbeat
 from tests.fixtures.database import Sql
+from tests.support.waiting import LONGEST_WAIT
 
 ROWS = "SELECT * FROM service_instances"
 
@@ -60,7 +61,7 @@ async def test_heartbeats_continue_after_errors_and_the_row_is_removed_at_the_en
     heartbeat.add_report(report)
     with caplog.at_level(logging.INFO):
         heartbeat.start()
-        await asyncio.wait_for(done.wait(), timeout=10)
+        await asyncio.wait_for(done.wait(), LONGEST_WAIT)
     assert [record.message for record in caplog.records] == ["heartbeat failed"]
     assert len(sql.rows(ROWS)) == 1
     reported: list[UUID] = []
@@ -84,7 +85,7 @@ async def test_a_failure_does_not_prevent_the_process_from_ending(heartbeat: Hea
     heartbeat.add_report(fault)
     sql.do("BEGIN; LOCK TABLE service_instances")
     try:
-        await asyncio.wait_for(heartbeat.close(), timeout=5)
+        await asyncio.wait_for(heartbeat.close(), 8)
     finally:
         sql.do("ROLLBACK")
 

@@ -12,6 +12,7 @@ from app.database.connection import Database
 from app.database.repositories.operations import worker_jobs
 from app.worker.job import Job, JobReporter
 from tests.fixtures.database import Sql
+from tests.support.waiting import LONGEST_WAIT
 
 
 async def run_job(*outcomes: Exception | int) -> Job:
@@ -28,7 +29,7 @@ async def run_job(*outcomes: Exception | int) -> Job:
         return outcome
 
     job = Job("test", 0.001, run_once)
-    await asyncio.wait_for(job.run(stopping), timeout=5)
+    await asyncio.wait_for(job.run(stopping), LONGEST_WAIT)
     assert remaining == []
     return job
 
@@ -52,7 +53,7 @@ async def test_statistics_of_all_workers_are_added_up_and_the_last_run_is_stored
     async with pool.autocommit() as connection:
         await JobReporter([await run_job(7, ZeroDivisionError("canary"), 5)]).write(connection, first)
         await JobReporter([await run_job(DatabaseUnavailableError(), 1)]).write(connection, second)
-    (row,) = sql.rows("SELECT *, now() - finished_at < interval '5 s' AS just_now FROM worker_jobs")
+    (row,) = sql.rows("SELECT *, now() - finished_at < interval '1 min' AS just_now FROM worker_jobs")
     assert (
         row.items()
         >= {
@@ -94,17 +95,17 @@ async def test_unchanged_statistics_are_not_stored_again(pool: Database, sql: Sq
 async def test_statistics_are_stored_by_the_next_report_after_a_failure(pool: Database, sql: Sql) -> None:
     reports = JobReporter([await run_job(3)])
 
-    async def write() -> None:
-        async with pool.autocommit(max_seconds=0.5) as connection:
+    async def write(max_seconds: float) -> None:
+        async with pool.autocommit(max_seconds=max_seconds) as connection:
             await reports.write(connection, uuid4())
 
     sql.do("BEGIN; LOCK TABLE worker_jobs")
     try:
         with pytest.raises(DatabaseUnavailableError):
-            await write()
+            await write(0.5)
     finally:
         sql.do("ROLLBACK")
-    await write()
+    await write(LONGEST_WAIT)
     assert sql.value("SELECT handled FROM worker_jobs") == 3
 
 

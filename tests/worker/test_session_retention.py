@@ -24,7 +24,7 @@ TITLES = "SELECT title FROM chat_sessions ORDER BY id"
 @pytest.fixture
 async def breaker(redis_url: str) -> AsyncIterator[RedisCircuitBreaker]:
     client = Redis.from_url(redis_url)
-    breaker = RedisCircuitBreaker(client, budget=0.3)
+    breaker = RedisCircuitBreaker(client, budget=10)
     yield breaker
     await breaker.close()
     await client.aclose()

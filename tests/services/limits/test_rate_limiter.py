@@ -19,9 +19,11 @@ from app.services.redis.circuit_breaker import RedisCircuitBreaker
 from app.services.redis.client import open_redis
 from local.redis import Redis as RedisServer
 from tests.fixtures.dedicated_servers import frozen, stopped
+from tests.support.waiting import eventually
 
 MakeLimits = Callable[..., Awaitable[RateLimiter]]
-BUDGET = 0.3
+BUDGET = 2.0
+"""Seconds that a Redis which may be frozen is waited for."""
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ async def make_limits(settings: Settings, redis: redis.Redis) -> AsyncIterator[M
             changed = settings.model_copy(
                 update={
                     "REDIS_URL": url or settings.REDIS_URL,
-                    "REDIS_TIMEOUT": BUDGET if url else 3.0,
+                    "REDIS_TIMEOUT": BUDGET if url else settings.REDIS_TIMEOUT,
                     "RATE_LIMIT_REQUESTS": user,
                     "RATE_LIMIT_REQUESTS_PER_ADDRESS": address,
                     "RATE_LIMIT_WINDOW": seconds,
@@ -78,9 +80,11 @@ async def test_the_window_moves_with_time_and_is_not_reset(make_limits: MakeLimi
         redis.lset(key, place, f"{now - age:.6f}")
     status = await hit(limits, ada)
     assert (status.is_refused, status.remaining) == (False, 0)
-    assert status.reset_after in {40, 41}
     again = await hit(limits, ada)
-    assert (again.is_refused, again.reset_after) == (True, status.reset_after)
+    assert again.is_refused
+    # The oldest that still counts was 20 s old.
+    for one in (status, again):
+        assert now + 40 - time.time() <= one.reset_after <= 41
     assert 0 < redis.ttl(key) <= 60
 
 
@@ -138,10 +142,8 @@ async def test_without_redis_each_process_counts_in_memory(
     limits, ada = await make_limits(10, 15, url=redis_server.url), uuid4()
     assert (await hit(limits, ada, "192.0.2.1")).remaining == 9
     with stopped(redis_server) if outage == "stopped" else frozen("redis", own_home):
-        began = time.monotonic()
         standings = [await hit(limits, ada, "192.0.2.1") for _ in range(30)]
-        # Without the breaker, each of 30 requests would wait that long.
-        assert time.monotonic() - began < 10 * BUDGET
+        assert limits._breaker.outages == 1  # the first of them waited, and once
         assert refused(standings) == 20
         assert {status.window.policy.namespace for status in standings} == {"user"}
         # Here, too, refused requests do not count for the network.
@@ -158,10 +160,7 @@ async def test_counting_in_redis_resumes_after_an_outage(
     ada = uuid4()
     with frozen("redis", own_home):
         await hit(limits, ada)
-    for _ in range(200):
-        await asyncio.sleep(0.05)
-        if not limits._breaker.is_open:
-            break
+    await eventually(lambda: not limits._breaker.is_open)
     assert (await hit(limits, ada)).remaining == (await hit(other, ada)).remaining + 1
 
 

@@ -5,7 +5,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from uuid import UUID, uuid4
 
@@ -20,15 +20,16 @@ from app.graph.ports.messages import PromptMessage
 from app.services.llm.caching import CachingChatModel
 from app.services.llm.response_cache import ResponseCache
 from app.services.llm.single_flight import SingleFlightCall, publish_in_chunks
-from app.services.redis.circuit_breaker import RedisCircuitBreaker
+from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 from app.services.redis.client import open_redis
 from app.services.redis.keys import cache_index_of_session, purge_index
 from tests.support.fakes import FakeModel, completion, model_request
+from tests.support.waiting import LONGEST_WAIT, eventually
 
 QUESTION: list[PromptMessage] = [{"role": "user", "content": "Hi"}]
 ADA, BOB = TurnOwner(1, uuid4(), uuid4()), TurnOwner(2, uuid4(), uuid4())
 ASKED = model_request(QUESTION, owner=ADA)
-PATIENT = StreamTimeouts(first_token=5, idle=5, total=10)
+PATIENT = StreamTimeouts(first_token=LONGEST_WAIT, idle=LONGEST_WAIT, total=LONGEST_WAIT)
 TEXT = "Many words that follow each other. " * 20
 
 
@@ -51,9 +52,9 @@ class Asker:
         return "".join(self.pieces)
 
 
-async def soon() -> None:
-    """Wait for Redis and let all tasks run."""
-    await asyncio.sleep(0.1)
+async def until_waiting(model: CachingChatModel, count: int) -> None:
+    """Wait until so many wait for calls that are under way."""
+    await eventually(lambda: sum(len(call.waiters) for call in model._calls.values()) == count)
 
 
 @pytest.fixture
@@ -64,15 +65,15 @@ def cache(breaker: RedisCircuitBreaker) -> ResponseCache:
 async def test_a_repeated_request_is_answered_from_the_cache(cache: ResponseCache) -> None:
     inner = FakeModel(completion(TEXT))
     model = CachingChatModel(inner, cache)
-    first = await model.complete(ASKED, max_seconds=5)
-    again = await model.complete(ASKED, max_seconds=5)
+    first = await model.complete(ASKED, max_seconds=LONGEST_WAIT)
+    again = await model.complete(ASKED, max_seconds=LONGEST_WAIT)
     assert (first.is_cached, again) == (False, replace(first, is_cached=True))
     assert len(inner.asked) == 1
 
 
 async def test_a_cached_answer_is_streamed_in_pieces(cache: ResponseCache) -> None:
     model = CachingChatModel(FakeModel(completion(TEXT)), cache)
-    await model.complete(ASKED, max_seconds=5)
+    await model.complete(ASKED, max_seconds=LONGEST_WAIT)
     asker = Asker(model)
     answer = await asker.asking
     assert answer.is_cached
@@ -101,8 +102,8 @@ async def test_concurrent_identical_requests_share_one_call_that_is_accounted_fo
     inner = FakeModel(completion(TEXT), gate=asyncio.Event())
     model = CachingChatModel(inner, cache)
     askers = [Asker(model, replace(ASKED, owner=replace(ADA, session_uuid=uuid4()))) for _ in range(30)]
-    whole = [asyncio.create_task(model.complete(ASKED, max_seconds=5)) for _ in range(20)]
-    await soon()
+    whole = [asyncio.create_task(model.complete(ASKED, max_seconds=LONGEST_WAIT)) for _ in range(20)]
+    await until_waiting(model, 50)
     inner.gate.set()
     answers = await asyncio.gather(*(asker.asking for asker in askers), *whole)
     assert len(inner.asked) == 1
@@ -127,10 +128,10 @@ async def test_a_joining_request_receives_earlier_and_later_text(cache: Response
 async def test_a_streamed_request_that_joins_an_unstreamed_call_receives_the_whole_text(cache: ResponseCache) -> None:
     inner = FakeModel(completion(TEXT), gate=asyncio.Event())
     model = CachingChatModel(inner, cache)
-    whole = asyncio.create_task(model.complete(ASKED, max_seconds=5))
+    whole = asyncio.create_task(model.complete(ASKED, max_seconds=LONGEST_WAIT))
     await inner.was_asked.wait()
     reader = Asker(model)
-    await soon()
+    await until_waiting(model, 2)
     inner.gate.set()
     assert (await reader.asking).text == (await whole).text == reader.text == TEXT
     assert len(inner.asked) == 1
@@ -143,7 +144,7 @@ async def test_the_call_continues_when_the_request_that_started_it_is_cancelled(
     first = Asker(model)
     await first.seen.wait()
     others = [Asker(model) for _ in range(2)]
-    await soon()
+    await until_waiting(model, 3)
     first.asking.cancel()
     await asyncio.gather(first.asking, return_exceptions=True)
     inner.gate.set()
@@ -175,7 +176,7 @@ async def test_a_call_without_waiters_is_cancelled_and_the_next_request_starts_a
     model = CachingChatModel(inner, cache)
     askers = [Asker(model) for _ in range(3)]
     await inner.was_asked.wait()
-    await soon()
+    await until_waiting(model, 3)
     for asker in askers:
         asker.asking.cancel()
     await asyncio.sleep(0)
@@ -189,7 +190,7 @@ async def test_a_failure_is_raised_in_all_waiters_and_not_cached(cache: Response
     inner = FakeModel(failure, completion(TEXT), gate=asyncio.Event())
     model = CachingChatModel(inner, cache)
     askers = [Asker(model) for _ in range(3)]
-    await soon()
+    await until_waiting(model, 3)
     inner.gate.set()
     faults = []
     for asker in askers:
@@ -211,7 +212,7 @@ async def test_an_unexpected_exception_is_raised_in_all_waiters(
 ) -> None:
     model = CachingChatModel(FakeModel(ZeroDivisionError(), gate=(gate := asyncio.Event())), cache)
     askers = [Asker(model) for _ in range(3)]
-    await soon()
+    await until_waiting(model, 3)
     gate.set()
     for asker in askers:
         with pytest.raises(ZeroDivisionError):
@@ -241,8 +242,8 @@ async def test_a_joining_request_waits_up_to_its_total_timeout_after_the_first_t
     first = Asker(model)
     await first.seen.wait()
     patient, hasty = (
-        Asker(model, timeouts=StreamTimeouts(0.05, 5, 5)),
-        Asker(model, timeouts=StreamTimeouts(0.05, 5, 0.1)),
+        Asker(model, timeouts=StreamTimeouts(0.05, LONGEST_WAIT, LONGEST_WAIT)),
+        Asker(model, timeouts=StreamTimeouts(0.05, LONGEST_WAIT, 0.1)),
     )
     with pytest.raises(ModelError, match="provider_timeout"):
         await hasty.asking
@@ -273,15 +274,15 @@ async def test_an_answer_that_arrives_as_one_waiter_times_out_reaches_the_others
     time.sleep(0.02)  # noqa: ASYNC251 - so that the limit is over when the loop looks again
     loop.call_soon(begins.set_result, None)
     with pytest.raises(ModelError, match="provider_timeout"):
-        await asyncio.wait_for(second, 5)
-    assert (await asyncio.wait_for(first, 5)).text == TEXT
+        await asyncio.wait_for(second, LONGEST_WAIT)
+    assert (await asyncio.wait_for(first, LONGEST_WAIT)).text == TEXT
 
 
 async def test_users_do_not_share_calls_or_answers(cache: ResponseCache) -> None:
     inner = FakeModel(completion("For Ada."), completion("For Bob."), gate=asyncio.Event())
     model = CachingChatModel(inner, cache)
     ada, bob = Asker(model), Asker(model, replace(ASKED, owner=BOB))
-    await soon()
+    await until_waiting(model, 2)
     inner.gate.set()
     assert not (await ada.asking).is_cached
     assert not (await bob.asking).is_cached
@@ -293,7 +294,7 @@ async def test_with_global_scope_users_share_calls_and_answers(breaker: RedisCir
     inner = FakeModel(completion(TEXT), gate=asyncio.Event())
     model = CachingChatModel(inner, ResponseCache(breaker, seconds=60, scope="global"))
     ada, bob = Asker(model), Asker(model, replace(ASKED, owner=BOB))
-    await soon()
+    await until_waiting(model, 2)
     inner.gate.set()
     await asyncio.gather(ada.asking, bob.asking)
     assert ada.text == bob.text == TEXT
@@ -312,10 +313,10 @@ async def test_a_request_during_the_storing_of_an_answer_is_answered_from_the_ca
     monkeypatch.setattr(cache, "store", slow)
     inner = FakeModel(completion("Secret."))
     model = CachingChatModel(inner, cache)
-    await model.complete(ASKED, max_seconds=5)  # does not wait for the storing
+    await model.complete(ASKED, max_seconds=LONGEST_WAIT)  # does not wait for the storing
     other = uuid4()
     again = Asker(model, replace(ASKED, owner=replace(ADA, session_uuid=other)))
-    await soon()
+    await asyncio.sleep(0.1)
     assert not again.asking.done()
     may_store.set()
     assert (await again.asking).is_cached
@@ -330,7 +331,7 @@ async def test_a_cached_answer_is_added_to_the_indexes_of_all_waiters(
 ) -> None:
     inner = FakeModel(completion("Secret."))
     model = CachingChatModel(inner, cache)
-    await model.complete(ASKED, max_seconds=5)
+    await model.complete(ASKED, max_seconds=LONGEST_WAIT)
     await model.close()
     sessions = [uuid4() for _ in range(5)]
     askers = [Asker(model, replace(ASKED, owner=replace(ADA, session_uuid=session))) for session in sessions]
@@ -397,18 +398,8 @@ def canary(user: UUID) -> str:
     return f"canary-{user.hex}"
 
 
-@pytest.fixture
-async def nervous_breaker(settings: Settings, redis: Redis) -> AsyncIterator[RedisCircuitBreaker]:
-    """Circuit breaker that opens repeatedly."""
-    client = open_redis(settings)
-    breaker = RedisCircuitBreaker(client, budget=0.05)
-    yield breaker
-    await breaker.close()
-    await client.aclose()
-
-
 async def test_10000_cached_and_cancelled_requests_never_receive_another_users_answer(
-    nervous_breaker: RedisCircuitBreaker,
+    breaker: RedisCircuitBreaker,
     redis: Redis,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -416,7 +407,7 @@ async def test_10000_cached_and_cancelled_requests_never_receive_another_users_a
     monkeypatch.setattr("app.services.redis.circuit_breaker._PROBE_INTERVAL", 0.01)
     caplog.set_level(logging.ERROR)
     chance = random.Random(2)  # noqa: S311 - not a secret
-    cache = ResponseCache(nervous_breaker, seconds=60, scope="user")
+    cache = ResponseCache(breaker, seconds=60, scope="user")
     model = CachingChatModel(Echo(chance), cache)
     users = [uuid4() for _ in range(20)]
     outcomes: Counter[str] = Counter()
@@ -430,9 +421,13 @@ async def test_10000_cached_and_cancelled_requests_never_receive_another_users_a
             if chance.random() < 0.5:
                 asked = asyncio.ensure_future(model.stream(request, pieces.append, timeouts=PATIENT))
             else:
-                asked = asyncio.ensure_future(model.complete(request, max_seconds=5))
+                asked = asyncio.ensure_future(model.complete(request, max_seconds=LONGEST_WAIT))
             if chance.random() < 0.05:
                 redis.delete(cache.key(request))
+            if chance.random() < 0.005:
+                with suppress(RedisUnavailableError):
+                    async with breaker.guard():
+                        raise ConnectionError
             if chance.random() < 0.5:
                 for _ in range(chance.randrange(8)):
                     await asyncio.sleep(0)
@@ -451,7 +446,8 @@ async def test_10000_cached_and_cancelled_requests_never_receive_another_users_a
     assert outcomes.total() == 10_000
     assert min(outcomes["cancelled"], outcomes["cached"]) > 1000, outcomes
     assert outcomes["asked"] > 100, outcomes
-    # Nor was any such entry detected and discarded.
+    assert breaker.outages > 5
+    # Not even one that was found out and kept away.
     assert caplog.messages == []
     await model.close()
     assert not model._calls

@@ -164,7 +164,7 @@ async def test_every_key_expires_and_an_index_not_before_its_entries(
 
 
 async def test_expired_entries_are_removed_from_an_index(breaker: RedisCircuitBreaker, redis: Redis) -> None:
-    cache = ResponseCache(breaker, seconds=1, scope="user")
+    cache = ResponseCache(breaker, seconds=60, scope="user")
     first = await keep(cache, ASKED)
     redis.zadd(cache_index_of_user(ADA.user_uuid).entries, {first: time.time() * 1000 - 1})
     second = await keep(cache, replace(ASKED, model="secondary"))

@@ -10,6 +10,7 @@ from redis import Redis
 from app.services.redis.cache_purger import CachePurger, running_cache_purger
 from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 from app.services.redis.keys import cache_index_of_session
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -27,17 +28,19 @@ def given_in(session: UUID, redis: Redis) -> str:
     return key
 
 
-async def fail(breaker: RedisCircuitBreaker) -> None:
-    """Open the breaker until its next probe."""
+async def fail(breaker: RedisCircuitBreaker, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Open the breaker. It looks for Redis when the event is set."""
+    may_look, wait_for_redis = asyncio.Event(), breaker._wait_for_redis
+
+    async def look_later() -> None:
+        await may_look.wait()
+        await wait_for_redis()
+
+    monkeypatch.setattr(breaker, "_wait_for_redis", look_later)
     with pytest.raises(RedisUnavailableError):
         async with breaker.guard():
             raise ConnectionError
-
-
-async def until_left(count: int, keys: list[str], redis: Redis) -> None:
-    async with asyncio.timeout(5):
-        while redis.exists(*keys) > count:  # noqa: ASYNC110 - nobody is told
-            await asyncio.sleep(0.02)
+    return may_look
 
 
 async def test_a_session_is_purged_at_once(cache_purger: CachePurger, redis: Redis) -> None:
@@ -48,15 +51,16 @@ async def test_a_session_is_purged_at_once(cache_purger: CachePurger, redis: Red
 
 
 async def test_sessions_deleted_during_an_outage_are_purged_after_it(
-    cache_purger: CachePurger, breaker: RedisCircuitBreaker, redis: Redis
+    cache_purger: CachePurger, breaker: RedisCircuitBreaker, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sessions = [uuid4() for _ in range(20)]
     keys = [given_in(session, redis) for session in sessions]
-    await fail(breaker)
+    may_look = await fail(breaker, monkeypatch)
     for session in sessions:
         await cache_purger.purge_session(session)
     assert redis.exists(*keys) == 20
-    await until_left(0, keys, redis)
+    may_look.set()
+    await eventually(lambda: redis.exists(*keys) == 0)
 
 
 async def test_the_number_of_pending_sessions_is_bounded(
@@ -66,10 +70,11 @@ async def test_the_number_of_pending_sessions_is_bounded(
     cache_purger = CachePurger(breaker)
     sessions = [uuid4() for _ in range(5)]
     keys = [given_in(session, redis) for session in sessions]
-    await fail(breaker)
+    may_look = await fail(breaker, monkeypatch)
     for session in sessions:
         await cache_purger.purge_session(session)
     working = asyncio.create_task(cache_purger.run())
-    await until_left(2, keys, redis)
+    may_look.set()
+    await eventually(lambda: redis.exists(*keys) <= 2)
     working.cancel()
     assert redis.exists(*keys[:2]) == 2  # the oldest ones: they expire

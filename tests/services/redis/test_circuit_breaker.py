@@ -10,6 +10,7 @@ from redis.asyncio import Redis as AsyncRedis
 from app.config import Settings
 from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 from app.services.redis.client import open_redis
+from tests.support.waiting import LONGEST_WAIT, eventually
 
 
 async def test_callers_that_share_a_breaker_wait_for_a_frozen_redis_once() -> None:
@@ -20,7 +21,7 @@ async def test_callers_that_share_a_breaker_wait_for_a_frozen_redis_once() -> No
     with pytest.raises(RedisUnavailableError):
         async with breaker.guard() as redis:
             await redis.ping()
-    assert 0.15 < time.monotonic() - started < 0.6
+    assert 0.15 < time.monotonic() - started < 30
     for _ in range(100):
         with pytest.raises(RedisUnavailableError):
             async with breaker.guard():
@@ -51,13 +52,11 @@ async def test_the_breaker_closes_when_redis_is_available_again(
 ) -> None:
     monkeypatch.setattr("app.services.redis.circuit_breaker._PROBE_INTERVAL", 0.05)
     redis = open_redis(settings)
-    breaker = RedisCircuitBreaker(redis, budget=2)
+    breaker = RedisCircuitBreaker(redis, budget=LONGEST_WAIT)
     with pytest.raises(RedisUnavailableError):
         async with breaker.guard():
             raise ConnectionError
-    async with asyncio.timeout(5):
-        while breaker.is_open:  # noqa: ASYNC110 - nobody is told when it is back
-            await asyncio.sleep(0.01)
+    await eventually(lambda: not breaker.is_open)
     async with breaker.guard() as lent:
         assert await lent.ping()
     await redis.aclose()
@@ -65,7 +64,7 @@ async def test_the_breaker_closes_when_redis_is_available_again(
 
 async def test_a_cancelled_command_does_not_open_the_breaker(settings: Settings) -> None:
     redis = open_redis(settings)
-    breaker = RedisCircuitBreaker(redis, budget=2)
+    breaker = RedisCircuitBreaker(redis, budget=LONGEST_WAIT)
 
     async def wait() -> None:
         async with breaker.guard() as lent:
@@ -82,7 +81,7 @@ async def test_a_cancelled_command_does_not_open_the_breaker(settings: Settings)
 
 async def test_other_exceptions_are_raised_unchanged(settings: Settings) -> None:
     redis = open_redis(settings)
-    breaker = RedisCircuitBreaker(redis, budget=2)
+    breaker = RedisCircuitBreaker(redis, budget=LONGEST_WAIT)
     with pytest.raises(ZeroDivisionError):
         async with breaker.guard():
             _ = 1 / 0

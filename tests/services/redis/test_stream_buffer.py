@@ -15,11 +15,12 @@ from app.services.redis.circuit_breaker import RedisCircuitBreaker
 from app.services.redis.client import open_redis
 from app.services.redis.keys import stream_key
 from app.services.redis.stream_buffer import FINISHED_TTL, BufferedText, StreamBuffer, StreamSnapshot
+from tests.support.waiting import LONGEST_WAIT, eventually
 
 
 @pytest.fixture
 async def buffer(settings: Settings, breaker: RedisCircuitBreaker) -> AsyncIterator[StreamBuffer]:
-    blocking = open_redis(settings.model_copy(update={"REDIS_TIMEOUT": 5.0}), max_blocking_seconds=5)
+    blocking = open_redis(settings, max_blocking_seconds=LONGEST_WAIT)
     yield StreamBuffer(breaker, blocking)
     await blocking.aclose()
 
@@ -45,20 +46,23 @@ async def test_turns_are_buffered_separately(buffer: StreamBuffer) -> None:
     assert [await buffer.published_text(turn) for turn in turns] == ["0+", "1+", "2+", "3+", "4+"]
 
 
-async def test_a_read_waits_for_new_text(buffer: StreamBuffer) -> None:
+def blocked_clients(redis: Redis) -> int:
+    return int(redis.info("clients")["blocked_clients"])
+
+
+async def test_a_read_waits_for_new_text(buffer: StreamBuffer, redis: Redis) -> None:
     turn = uuid4()
-    reading = asyncio.create_task(buffer.read(turn, after=0, wait=5))
-    await asyncio.sleep(0.1)
-    assert not reading.done()
+    reading = asyncio.create_task(buffer.read(turn, after=0, wait=LONGEST_WAIT))
+    await eventually(lambda: blocked_clients(redis) >= 1)
     await buffer.write([draft(turn, "Hello")])
     assert (await reading).text == "Hello"
     assert await buffer.read(turn, after=5, wait=0.1) == BufferedText()
 
 
-async def test_many_reads_can_wait_at_the_same_time(buffer: StreamBuffer) -> None:
+async def test_many_reads_can_wait_at_the_same_time(buffer: StreamBuffer, redis: Redis) -> None:
     turns = [uuid4() for _ in range(150)]
-    reading = [asyncio.create_task(buffer.read(turn, after=0, wait=5)) for turn in turns]
-    await asyncio.sleep(0.5)
+    reading = [asyncio.create_task(buffer.read(turn, after=0, wait=LONGEST_WAIT)) for turn in turns]
+    await eventually(lambda: blocked_clients(redis) >= len(turns))
     await buffer.write([draft(turn, "Hello") for turn in turns])
     assert await asyncio.gather(*reading) == [BufferedText("Hello")] * len(turns)
 
@@ -115,12 +119,13 @@ async def test_a_write_to_a_frozen_redis_takes_its_budget_once() -> None:
     buffer = StreamBuffer(breaker, silent)
     started = time.monotonic()
     await buffer.write([draft(uuid4(), "a")])
-    assert 0.15 < time.monotonic() - started < 0.6
+    assert 0.15 < time.monotonic() - started < 30
     assert breaker.is_open
     started = time.monotonic()
-    for _ in range(100):
+    for _ in range(500):
         await buffer.write([draft(uuid4(), "a")])
-    assert time.monotonic() - started < 0.1
+    # Each would have taken 0.2 s.
+    assert time.monotonic() - started < 30
     assert (await buffer.read(uuid4(), after=0, wait=0)).has_gap
     await breaker.close()
     await silent.aclose()
