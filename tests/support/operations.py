@@ -19,6 +19,9 @@ class Field:
     is_nullable: bool
     variants: tuple[Schema, ...]
     """Schemas of its values, besides null."""
+    examples: tuple[Any, ...]
+    default: object
+    """Default value; None if there is none."""
 
     @property
     def types(self) -> set[str]:
@@ -40,6 +43,10 @@ class Operation:
     headers: tuple[Field, ...]
     body: tuple[Field, ...] | None
     """Fields of the JSON body. None: it has no JSON body."""
+    fields: tuple[Field, ...]
+    """Fields of the body, JSON or form."""
+    body_examples: tuple[Mapping[str, Any], ...]
+    """Whole bodies. Without one, clients make a body of the fields' examples."""
     takes_form: bool
     statuses: frozenset[int]
     """Declared response statuses."""
@@ -58,7 +65,10 @@ def _operations(service: str) -> Iterator[Operation]:
             for parameter in operation.get("parameters", ()):
                 parameters[parameter["in"]].append(_field(parameter["name"], parameter["schema"], document))
             content = operation.get("requestBody", {}).get("content", {})
-            body = _resolve(content.get("application/json", {}).get("schema", {}), document)
+            schema: Schema = {}
+            for form_or_json in content.values():
+                schema = _resolve(form_or_json["schema"], document)
+            fields = tuple(_field(name, field, document) for name, field in schema.get("properties", {}).items())
             yield Operation(
                 service=service,
                 name=operation["operationId"],
@@ -67,9 +77,9 @@ def _operations(service: str) -> Iterator[Operation]:
                 ids=tuple(field.name for field in parameters["path"]),
                 query=tuple(parameters["query"]),
                 headers=tuple(parameters["header"]),
-                body=tuple(_field(name, schema, document) for name, schema in body["properties"].items())
-                if body
-                else None,
+                body=fields if "application/json" in content else None,
+                fields=fields,
+                body_examples=tuple(schema.get("examples", ())),
                 takes_form=bool(content) and "application/json" not in content,
                 statuses=frozenset(map(int, operation["responses"])),
             )
@@ -81,6 +91,8 @@ def _field(name: str, schema: Schema, document: Schema) -> Field:
         name=name,
         is_nullable=any(variant.get("type") == "null" for variant in variants),
         variants=tuple(variant for variant in variants if variant.get("type") != "null"),
+        examples=tuple(schema.get("examples", ())),
+        default=schema.get("default"),
     )
 
 

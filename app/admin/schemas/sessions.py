@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from app.core.types import (
     Instant,
@@ -82,6 +82,12 @@ class SessionInfo(SessionFacts):
 
 class SessionReading(RequestModel):
     """Reason for reading the text of a session, and the messages to return."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"reason": "Ticket 4711: the owner asks why the answer broke off", "limit": 50}]
+        }
+    )
 
     reason: Reason = Field(
         examples=["Ticket 4711: the owner asks why the answer broke off"],

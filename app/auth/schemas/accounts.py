@@ -35,8 +35,8 @@ class UserCreate(RequestModel):
 class PasswordChange(RequestModel):
     """A new password for the caller's account."""
 
-    current_password: SubmittedPassword = Field(repr=False, examples=["old horse battery staple"])
-    new_password: NewPassword = Field(examples=["correct horse battery staple"], description="8 to 256 characters.")
+    current_password: SubmittedPassword = Field(repr=False, examples=["correct horse battery staple"])
+    new_password: NewPassword = Field(examples=["another horse battery staple"], description="8 to 256 characters.")
 
 
 class _PartialUpdate(RequestModel):

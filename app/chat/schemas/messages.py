@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, JsonValue, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, StringConstraints
 
 from app.core.types import JsonObject, NotBlank, RequestModel, ResponseModel, Storable
 from app.database.repositories.chat.turns import FinalStatus
@@ -56,8 +56,9 @@ _CONTEXT_FIELDS = (
 class ModelOptions(RequestModel):
     """Model and sampling parameters. Fields that are left out have the defaults of the service's settings."""
 
+    # No example: which models there are depends on the settings.
     model: ModelName | None = Field(
-        None, examples=["gpt-4"], description="A model of `GET /models`. If it fails, the fallback models are used."
+        None, description="A model of `GET /models`. If it fails, the fallback models are used."
     )
     temperature: float | None = Field(None, strict=True, ge=0, le=2, allow_inf_nan=False, examples=[0.7])
     top_p: float | None = Field(None, strict=True, ge=0, le=1, allow_inf_nan=False, examples=[0.9])
@@ -68,13 +69,17 @@ class ModelOptions(RequestModel):
         strict=True,
         ge=1,
         le=1_000_000,
-        examples=[500],
+        examples=[100],
         description="Maximum number of tokens of the answer; `GET /models` returns the upper limit.",
     )
 
 
 class ChatRequest(ModelOptions):
     """A question."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"message": "What is my name?", "context": {"tone": "casual"}}]}
+    )
 
     message: MessageText = Field(examples=["What is my name?"], description="1 to 32 000 characters, not blank.")
     context: Context | None = Field(

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from app.chat.schemas.messages import Context, MessageResponse, MessageText, ModelOptions
 from app.core.types import Pagination, ResponseModel, Storable
@@ -16,6 +16,10 @@ Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, ma
 class SessionCreate(ModelOptions):
     """A new session. Model and parameters apply to the answer to `initial_message`."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"title": "Holiday plans", "initial_message": "Where is it warm in March?"}]}
+    )
+
     title: Title | None = Field(None, examples=["Holiday plans"])
     context: Context | None = Field(
         None,
@@ -23,7 +27,9 @@ class SessionCreate(ModelOptions):
         description="Default context of every question in the session. Its fields are those of a question's context.",
     )
     initial_message: MessageText | None = Field(
-        None, description="First question; its answer is returned with the session."
+        None,
+        examples=["Where is it warm in March?"],
+        description="First question; its answer is returned with the session.",
     )
 
     @model_validator(mode="after")

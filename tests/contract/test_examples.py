@@ -1,0 +1,107 @@
+"""The examples in the OpenAPI documents are requests that a stack without settings of its own accepts.
+
+The interactive pages fill in their forms with them.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
+
+from app import admin_main, auth_main, main
+from app.config import Settings
+from local.model import MODEL_SETTINGS
+from tests.fixtures.world import World
+from tests.support.access import ENTRIES, generated
+from tests.support.operations import Operation
+
+PREPARATIONS = {"auth.register": "DELETE FROM users WHERE username = 'ada'"}
+"""Most operations need the user of the examples; this one makes it."""
+
+
+@pytest.fixture(scope="module")
+def services(
+    settings: Settings, cheap_passwords: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, TestClient]]:
+    """The services with the settings that `make run` gives them."""
+    changes = {**MODEL_SETTINGS, "MAIL_URL": tmp_path_factory.mktemp("mail").as_uri()}
+    chosen = Settings.model_validate({**settings.model_dump(exclude_unset=True), **changes})
+    create = {"auth": auth_main.create, "chat": main.create, "admin": admin_main.create}
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(TestClient(create[name](chosen))) for name in create}
+
+
+@pytest.fixture
+def stock(world: World, services: dict[str, TestClient]) -> World:
+    return replace(world, services=services)
+
+
+def send(
+    world: World, operation: Operation, body: dict[str, Any] | None, query: dict[str, Any] | None = None
+) -> Response:
+    """Send a request as somebody whom the operation serves. Tokens, which no example can have, are filled in."""
+    entry = ENTRIES[operation.key]
+    caller = world.admin if entry.who == "admin" else world.owner
+    ids = entry.ids(world, world.owner)
+    if body is not None:
+        good = entry.body(world, world.owner) or {}
+        body = {name: good[name] if str(value).endswith("...") else value for name, value in body.items()}
+    if preparation := PREPARATIONS.get(operation.key):
+        world.sql.do(preparation)
+    content: dict[str, Any] = {"data" if operation.takes_form else "json": body}
+    return world.services[operation.service].request(
+        operation.method,
+        operation.path.format_map(ids),
+        params=query,
+        headers={} if entry.who == "anybody" else caller.headers,
+        **content,
+    )
+
+
+def assert_accepted(response: Response, operation: Operation) -> None:
+    status = ENTRIES[operation.key].status
+    # The table of entries is of services that send no mail.
+    assert response.status_code == (202 if status == 503 else status), response.text
+
+
+def sample(operation: Operation) -> dict[str, Any]:
+    """Make the body that a documentation page shows: the example of the whole, or of each field."""
+    if operation.body_examples:
+        return dict(operation.body_examples[0])
+    return {field.name: [*field.examples, field.default][0] for field in operation.fields}
+
+
+@pytest.mark.parametrize("operation", generated(lambda operation, _: bool(operation.fields)))
+def test_the_example_of_a_body_is_accepted(stock: World, operation: Operation) -> None:
+    body = sample(operation)
+    assert [name for name, value in body.items() if value is None] == [], "documentation pages would invent a value"
+    assert_accepted(send(stock, operation, body), operation)
+
+
+FIELD_EXAMPLES = [
+    pytest.param(operation, {field.name: example}, id=f"{operation.key}-{field.name}-{number}")
+    for (operation,) in (case.values for case in generated(lambda operation, _: bool(operation.fields)))
+    for field in operation.fields
+    for number, example in enumerate(field.examples)
+    if sample(operation).get(field.name) != example
+]
+
+
+@pytest.mark.parametrize(("operation", "example"), FIELD_EXAMPLES)
+def test_each_other_example_of_a_field_is_accepted(stock: World, operation: Operation, example: dict[str, Any]) -> None:
+    assert_accepted(send(stock, operation, sample(operation) | example), operation)
+
+
+@pytest.mark.parametrize(
+    "operation", generated(lambda operation, _: any(field.examples for field in (*operation.query, *operation.headers)))
+)
+def test_the_examples_of_parameters_are_accepted(stock: World, operation: Operation) -> None:
+    examples = [{field.name: example} for field in operation.query for example in field.examples]
+    together = {name: value for example in reversed(examples) for name, value in example.items()}
+    for query in (together, *examples):
+        assert_accepted(send(stock, operation, None, query), operation)
+    assert [field.name for field in operation.headers if field.examples] == [], "not tried here"
