@@ -13,12 +13,14 @@ VENV_PYTHON := .venv/bin/python
 INSTALLER := .venv/installed-uv
 RUNTIME := .venv/installed-local
 DEVELOPMENT := .venv/installed-dev
+PYTEST := $(VENV_PYTHON) -m pytest
+COVERAGE := $(VENV_PYTHON) -m coverage
 UV := $(VENV_PYTHON) -m local.uv
 # Bytecode is compiled here because the processes of the first start would each compile the same modules.
 INSTALL := $(UV) pip install --quiet --compile-bytecode --python $(VENV_PYTHON) --no-deps --require-hashes
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(LOCK_ARGS)
 
-.PHONY: help setup run demo down test drills lint types docs docs-check check faults bench lock clean
+.PHONY: help setup run demo down test coverage drills lint types docs docs-check check faults bench lock clean
 
 help: ## list the targets
 	@awk -F ': *[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -36,14 +38,19 @@ down: ## stop the system from another terminal
 
 test: $(DEVELOPMENT) ## run the tests; PYTEST_ARGS="-k login" for a selection
 ifeq ($(PYTEST_ARGS)$(TEST_DATABASE_URL)$(TEST_REDIS_URL),)
-	@$(VENV_PYTHON) -m pytest --numprocesses 2 --dist loadfile $(ALONE:%=--ignore=%); first=$$?; \
-		$(VENV_PYTHON) -m pytest $(ALONE) && exit $$first
+	@$(PYTEST) --numprocesses 2 --dist loadfile $(ALONE:%=--ignore=%); first=$$?; \
+		$(PYTEST) $(ALONE) && exit $$first
 else
-	@$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
+	@$(PYTEST) $(PYTEST_ARGS)
 endif
 
+coverage: $(DEVELOPMENT) ## run the tests with line coverage; report in .coverage/html
+	@rm -rf .coverage && mkdir .coverage
+	@$(MAKE) --no-print-directory test PYTEST="$(COVERAGE) run -m pytest"; result=$$?; \
+		$(COVERAGE) combine --quiet && $(COVERAGE) html --quiet && $(COVERAGE) report && exit $$result
+
 drills: $(DEVELOPMENT) ## run the fault tests under load at full size: longer and with more faults than in `make test` (minutes)
-	@DRILLS=full $(VENV_PYTHON) -m pytest tests/drills $(PYTEST_ARGS)
+	@DRILLS=full $(PYTEST) tests/drills $(PYTEST_ARGS)
 
 lint: $(DEVELOPMENT) ## check style, format and import contracts
 	@$(VENV_PYTHON) -m ruff check .
@@ -60,7 +67,7 @@ docs-check: $(DEVELOPMENT) ## check that the generated documents are up to date
 	@$(VENV_PYTHON) docs/generate.py --check
 
 faults: $(DEVELOPMENT) ## test every provider fault and write docs/provider-faults.md
-	@PROVIDER_FAULTS=write $(VENV_PYTHON) -m pytest tests/chat/turns/test_provider_faults.py
+	@PROVIDER_FAULTS=write $(PYTEST) tests/chat/turns/test_provider_faults.py
 
 bench: $(DEVELOPMENT) ## run the benchmarks and write docs/benchmarks.md (minutes); BENCH=accounts for one
 	@$(VENV_PYTHON) -m benchmarks $(BENCH)
@@ -76,7 +83,7 @@ lock: $(INSTALLER) ## update the lock files; LOCK_ARGS=--upgrade for newer versi
 	@for name in model redis openmp; do $(LOCK) --no-deps --group $$name -o requirements/$$name.txt || exit; done
 
 clean: down ## remove .venv, caches, and .local with all its data
-	@rm -rf .venv .local .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .local .pytest_cache .coverage .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Readable for all users, whatever the umask and the modes in uv's cache: if root starts the stack, PostgreSQL runs as
