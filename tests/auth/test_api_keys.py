@@ -122,7 +122,7 @@ def test_login_that_ends_concurrently_creates_no_key(auth_client: TestClient, ad
             # As a password reset does.
             sql.do("SELECT FROM users FOR NO KEY UPDATE")
             waiting = pool.submit(post, auth_client, ada)
-            sql.wait_for_waiting()  # it is authenticated and waits for the lock
+            sql.wait_for_blocked()  # it is authenticated and waits for the lock
             sql.do("UPDATE auth_sessions SET revoked_at = now(), revoked_reason = 'password_reset'")
         finally:
             sql.do("COMMIT")

@@ -1,3 +1,5 @@
+"""Migrations, drift detection and the schema check at startup."""
+
 import os
 import re
 import shlex
@@ -34,16 +36,16 @@ def tables(sql: Sql) -> list[str]:
 
 
 def schema(sql: Sql) -> list[dict[str, object]]:
-    """Every column, constraint and index."""
+    """Return every column, constraint and index."""
     return sql.rows(
         """
         SELECT table_name AS name, column_name AS detail,
                concat_ws(' ', data_type, character_maximum_length, is_nullable, column_default) AS more
         FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)
-        WHERE table_schema = 'public' AND table_type = 'BASE TABLE'  -- views are for other releases
+        WHERE table_schema = 'public' AND table_type = 'BASE TABLE'  -- views serve the previous release
         UNION ALL SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid)
         FROM pg_constraint
-        WHERE connamespace = 'public'::regnamespace AND contype <> 'n'  -- columns say it; the names of these are free
+        WHERE connamespace = 'public'::regnamespace AND contype <> 'n'  -- NOT NULL: see the columns
         UNION ALL SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
         ORDER BY 1, 2, 3
         """
@@ -63,7 +65,7 @@ def test_models_and_migrations_agree(database_url: str) -> None:
     assert migrations.find_drift(database_url) is None
 
 
-def test_migrations_make_what_the_models_say_to_the_last_check_and_default(
+def test_migrated_schema_equals_the_schema_of_the_models(
     database_url: str, empty_database_url: str, empty: Sql
 ) -> None:
     engine = create_engine(sync_url(empty_database_url))
@@ -87,20 +89,20 @@ def test_migrations_make_what_the_models_say_to_the_last_check_and_default(
         "DROP INDEX uq_chat_messages_session_id_active",
     ],
 )
-def test_drift_between_models_and_tables_is_found(empty_database_url: str, empty: Sql, change: str) -> None:
+def test_drift_between_models_and_tables_is_detected(empty_database_url: str, empty: Sql, change: str) -> None:
     migrations.upgrade(empty_database_url)
     empty.do(change)
     assert migrations.find_drift(empty_database_url) is not None
 
 
-def test_a_second_migration_finds_nothing_to_do(empty_database_url: str, empty: Sql) -> None:
+def test_a_second_upgrade_changes_nothing(empty_database_url: str, empty: Sql) -> None:
     migrations.upgrade(empty_database_url)
     first = schema(empty)
     migrations.upgrade(empty_database_url)
     assert schema(empty) == first
 
 
-def test_down_leaves_nothing_and_up_again_gives_the_same(empty_database_url: str, empty: Sql) -> None:
+def test_downgrade_removes_all_tables_and_upgrade_restores_them(empty_database_url: str, empty: Sql) -> None:
     migrations.upgrade(empty_database_url)
     first = schema(empty)
     command.downgrade(migrations.alembic_config(empty_database_url), "base")
@@ -132,7 +134,7 @@ def test_the_documented_command_makes_a_revision_with_the_next_number(database_u
     assert text.count("    pass\n") == 2
 
 
-def test_of_two_migrations_at_once_one_does_the_work(empty_database_url: str, empty: Sql) -> None:
+def test_concurrent_migrations_both_succeed(empty_database_url: str, empty: Sql) -> None:
     environment = os.environ | {"DATABASE_URL": empty_database_url}
     migrate = [sys.executable, "-m", "app.cli", "migrate"]
     runs = [
@@ -152,24 +154,24 @@ async def test_a_current_schema_is_accepted(database_url: str) -> None:
     await require_current_schema(database_url)
 
 
-async def test_a_schema_that_was_never_made_is_refused(empty_database_url: str) -> None:
+async def test_a_missing_schema_is_refused(empty_database_url: str) -> None:
     with pytest.raises(StartupError, match=r"python -m app\.cli migrate"):
         await require_current_schema(empty_database_url)
 
 
-async def test_a_schema_that_is_behind_is_refused(empty_database_url: str) -> None:
+async def test_an_older_schema_is_refused(empty_database_url: str) -> None:
     migrations.upgrade(empty_database_url)
     command.downgrade(migrations.alembic_config(empty_database_url), "-1")
     with pytest.raises(StartupError, match="this code needs"):
         await require_current_schema(empty_database_url)
 
 
-async def test_a_schema_from_a_later_version_is_accepted(empty_database_url: str, empty: Sql) -> None:
+async def test_a_newer_schema_is_accepted(empty_database_url: str, empty: Sql) -> None:
     migrations.upgrade(empty_database_url)
     empty.do("UPDATE alembic_version SET version_num = 'ffffffffffff'")
     await require_current_schema(empty_database_url)
 
 
-async def test_a_database_that_is_away_is_told_apart() -> None:
+async def test_an_unavailable_database_is_not_a_schema_error() -> None:
     with pytest.raises(DatabaseUnavailableError):
         await require_current_schema("postgresql://chat@/chat?host=/nonexistent")

@@ -1,4 +1,4 @@
-"""While a release is replaced, services and workers of the one before go on: what they send is still understood."""
+"""Rolling upgrade: statements of the previous release work on the migrated schema."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from alembic import command
 from app.database import migrations
 from tests.fixtures.database import Sql
 
-# Shortened by counters that are treated as the others are.
+# Without most of the counters, which are all handled in the same way.
 ROLL_UP = """
 WITH batch AS (SELECT call_id FROM usage_pending ORDER BY call_id LIMIT 1000 FOR UPDATE SKIP LOCKED),
 taken AS (DELETE FROM usage_pending WHERE call_id IN (SELECT call_id FROM batch) RETURNING call_id),
@@ -48,19 +48,21 @@ ADA = "INSERT INTO users (uuid, email, username, password_hash) VALUES (gen_rand
 
 @pytest.fixture
 def sql_before(empty_database_url: str) -> Iterator[Sql]:
-    """A database as the previous release left it, and one connection that stays open."""
+    """A database with the schema of revision 0008, and one connection that stays open."""
     command.upgrade(migrations.alembic_config(empty_database_url), "0008")
     sql = Sql(empty_database_url)
     yield sql
     sql.close()
 
 
-def test_sums_of_the_previous_release_are_kept_and_it_goes_on_adding(empty_database_url: str, sql_before: Sql) -> None:
+def test_the_previous_release_can_read_and_write_rollups_after_the_upgrade(
+    empty_database_url: str, sql_before: Sql
+) -> None:
     sql = sql_before
     sql.do(ADA)
     sql.do(APPEND)
     for name, statement in (("roll_up", ROLL_UP), ("read", READ.format(table="user_usage_hours"))):
-        sql.do(f"PREPARE {name} AS {statement}")  # the driver's plans outlive the migration
+        sql.do(f"PREPARE {name} AS {statement}")  # the driver keeps its prepared statements during the migration
     assert sql.rows("EXECUTE roll_up") == [{"count": 3}]
     migrations.upgrade(empty_database_url)
     assert sql.rows("EXECUTE read") == [{"calls": 3, "cost": 1.5}]

@@ -237,7 +237,7 @@ def test_requests_during_erasure_get_401(auth_client: TestClient, chat: Chat, sq
                 pool.submit(chat.request, "POST", "/sessions", json={}),
                 pool.submit(auth_client.post, f"{AUTH}/api-keys", json=key, headers=chat.user.headers),
             ]
-            sql.wait_for_waiting(2)  # they are authenticated and wait for the lock
+            sql.wait_for_blocked(2)  # they are authenticated and wait for the lock
         finally:
             sql.do("COMMIT")
         for request in waiting:
@@ -250,7 +250,7 @@ def test_concurrent_password_change_prevents_erasure(auth_client: TestClient, ad
         try:
             sql.do("UPDATE users SET password_hash = 'another'")
             waiting = pool.submit(erase, auth_client, ada)
-            sql.wait_for_waiting()  # the old password has been checked
+            sql.wait_for_blocked()  # the old password has been checked
         finally:
             sql.do("COMMIT")
         assert_problem(waiting.result(), 409, "password_changed")

@@ -1,4 +1,4 @@
-"""Counters under many hands."""
+"""Concurrent use of attempt counters."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -23,23 +23,23 @@ async def database(settings: Settings, sql: Sql) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def test_counting_and_taking_back_at_once_is_exact(database: Database, sql: Sql) -> None:
-    async def count_and_take_back() -> None:
+async def test_concurrent_counts_and_refunds_are_exact(database: Database, sql: Sql) -> None:
+    async def count_and_refund() -> None:
         for _ in range(20):
             async with database.autocommit() as connection:
                 await attempt_counters.count_all(connection, KEYS, window=timedelta(minutes=15))
             async with database.transaction() as session:
                 await attempt_counters.refund(session, KEYS)
 
-    await asyncio.gather(*(count_and_take_back() for _ in range(10)))
+    await asyncio.gather(*(count_and_refund() for _ in range(10)))
     assert [row["attempts"] for row in sql.rows("SELECT attempts FROM login_throttles")] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("write", [attempt_counters.refund, attempt_counters.remove])
-async def test_whoever_waits_for_a_counter_holds_none_that_comes_after_it(
+async def test_counters_are_locked_in_sorted_order(
     database: Database, sql: Sql, write: Callable[[AsyncSession, Sequence[str]], Awaitable[None]]
 ) -> None:
-    for key in KEYS:  # stored the other way round: that is how PostgreSQL would come across them
+    for key in KEYS:  # inserted in reverse order, in which a sequential scan finds them
         sql.do("INSERT INTO login_throttles VALUES (%s, 1, now() + interval '1 hour')", [key])
 
     async def writing() -> None:

@@ -1,4 +1,4 @@
-"""The audit log can be added to, and nothing else."""
+"""The audit log is append-only."""
 
 from uuid import uuid4
 
@@ -14,7 +14,7 @@ from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrig
 from local.paths import PROJECT
 from tests.fixtures.database import Sql
 
-NOWHERE = RequestOrigin(ip=None, user_agent=None, request_id=None)
+NO_ORIGIN = RequestOrigin(ip=None, user_agent=None, request_id=None)
 CHANGES = {
     "update": "UPDATE audit_log SET action = 'other'",
     "delete": "DELETE FROM audit_log",
@@ -26,12 +26,13 @@ CHANGES = {
 
 @pytest.fixture
 def log(sql: Sql) -> Sql:
-    """The database, with one entry in its log."""
+    """The database with one audit entry."""
     sql.do("INSERT INTO audit_log (action, outcome) VALUES ('login.failed', 'refused')")
     return sql
 
 
-def refusal(sql: Sql, statement: str) -> str:
+def assert_refused(sql: Sql, statement: str) -> str:
+    """Return the error message of a refused statement."""
     with pytest.raises(InsufficientPrivilege) as refused:
         sql.do(statement)
     assert refused.value.pgcode == "42501"
@@ -40,22 +41,22 @@ def refusal(sql: Sql, statement: str) -> str:
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_the_role_of_the_services_has_no_right_to_change_an_entry(log: Sql, change: str) -> None:
+def test_the_database_role_lacks_privileges_to_change_entries(log: Sql, change: str) -> None:
     if log.value("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
-        pytest.skip("a superuser has all rights: the trigger stands alone")
-    assert "permission denied for table audit_log" in refusal(log, change)
+        pytest.skip("a superuser has all privileges, so only the trigger protects the table")
+    assert "permission denied for table audit_log" in assert_refused(log, change)
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_with_the_right_the_trigger_refuses(log: Sql, change: str) -> None:
+def test_the_trigger_refuses_changes_despite_privileges(log: Sql, change: str) -> None:
     log.do("GRANT UPDATE, DELETE, TRUNCATE ON audit_log TO CURRENT_USER")
     try:
-        assert "audit_log is append-only" in refusal(log, change)
+        assert "audit_log is append-only" in assert_refused(log, change)
     finally:
         log.do("REVOKE UPDATE, DELETE, TRUNCATE ON audit_log FROM CURRENT_USER")
 
 
-def test_the_documented_way_to_archive_removes_what_is_old_and_leaves_the_guards(log: Sql) -> None:
+def test_the_documented_archiving_removes_old_entries_and_restores_the_protection(log: Sql) -> None:
     log.do("INSERT INTO audit_log (action, outcome, created_at) VALUES ('login.opened', 'done', '2025-06-01')")
     text = (PROJECT / "docs" / "operations.md").read_text()
     archive = text.partition("## The audit log")[2].partition("BEGIN;")[2].partition("COMMIT;")[0]
@@ -67,7 +68,7 @@ def test_the_documented_way_to_archive_removes_what_is_old_and_leaves_the_guards
     )
 
 
-def test_the_guards_come_back_with_the_table(empty_database_url: str) -> None:
+def test_trigger_and_privileges_are_restored_by_downgrade_and_upgrade(empty_database_url: str) -> None:
     config = migrations.alembic_config(empty_database_url)
     command.upgrade(config, "head")
     command.downgrade(config, "base")
@@ -78,33 +79,33 @@ def test_the_guards_come_back_with_the_table(empty_database_url: str) -> None:
         assert sql.rows("SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = 'audit_log'::regclass") == [
             {"tgname": "audit_log_append_only", "tgenabled": "A"}
         ]
-        rights = sql.rows(
-            "SELECT acl.grantee::regrole::text AS role, array_agg(acl.privilege_type ORDER BY 1) AS rights"
+        privileges = sql.rows(
+            "SELECT acl.grantee::regrole::text AS role, array_agg(acl.privilege_type ORDER BY 1) AS privileges"
             " FROM pg_class, aclexplode(relacl) AS acl WHERE relname = 'audit_log' GROUP BY 1"
         )
-        (of_owner,) = rights
-        assert of_owner["role"] == sql.value("SELECT current_user::text")
-        assert {"INSERT", "SELECT"} <= set(of_owner["rights"])
-        assert {"UPDATE", "DELETE", "TRUNCATE"}.isdisjoint(of_owner["rights"])
+        (owner,) = privileges
+        assert owner["role"] == sql.value("SELECT current_user::text")
+        assert {"INSERT", "SELECT"} <= set(owner["privileges"])
+        assert {"UPDATE", "DELETE", "TRUNCATE"}.isdisjoint(owner["privileges"])
     finally:
         sql.close()
 
 
-async def test_an_action_that_is_rolled_back_leaves_no_entry(settings: Settings, sql: Sql) -> None:
+async def test_a_rolled_back_action_leaves_no_entry(settings: Settings, sql: Sql) -> None:
     database = Database.from_settings(settings, application_name="test")
     actor = uuid4()
 
-    async def act_and_fail() -> None:
+    async def record_and_fail() -> None:
         async with database.transaction() as session:
-            await audit_log.record(session, NewAuditEntry("user.updated", actor=actor), NOWHERE)
+            await audit_log.record(session, NewAuditEntry("user.updated", actor=actor), NO_ORIGIN)
             raise ZeroDivisionError
 
     try:
         with pytest.raises(ZeroDivisionError):
-            await act_and_fail()
+            await record_and_fail()
         assert sql.rows("SELECT * FROM audit_log") == []
         async with database.transaction() as session:
-            await audit_log.record(session, NewAuditEntry("user.updated", actor=actor, details={"a": [1]}), NOWHERE)
+            await audit_log.record(session, NewAuditEntry("user.updated", actor=actor, details={"a": [1]}), NO_ORIGIN)
         (entry,) = sql.rows("SELECT actor_id, outcome, details FROM audit_log")
         assert entry == {"actor_id": actor, "outcome": "done", "details": {"a": [1]}}
     finally:

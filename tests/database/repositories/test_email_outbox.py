@@ -1,4 +1,4 @@
-"""The outbox: who may send which mail when."""
+"""Claims of emails in the outbox."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ async def claim(database: Database) -> ClaimedEmail | None:
         return await email_outbox.claim(connection, lease=LEASE)
 
 
-async def test_a_claim_counts_and_holds_for_its_lease(database: Database, sql: Sql) -> None:
+async def test_a_claim_increments_attempts_and_lasts_for_its_lease(database: Database, sql: Sql) -> None:
     await enqueue(database)
     first = await claim(database)
     assert first == ClaimedEmail(first.id if first else 0, "reset_password", "ada@example.com", attempts=1)
@@ -45,28 +45,28 @@ async def test_a_claim_counts_and_holds_for_its_lease(database: Database, sql: S
     assert second.attempts == 2
 
 
-async def test_a_mail_goes_to_one_of_many_that_want_it(database: Database) -> None:
+async def test_concurrent_claims_get_different_emails(database: Database) -> None:
     for number in range(10):
         await enqueue(database, f"user{number}@example.com")
-    claims = [one for one in await asyncio.gather(*(claim(database) for _ in range(40))) if one is not None]
-    # Who meets a row that is just being claimed may go without; the next poll gets the rest.
-    while (one := await claim(database)) is not None:
-        claims.append(one)
-    assert sorted(one.recipient for one in claims) == [f"user{number}@example.com" for number in range(10)]
+    claims = [email for email in await asyncio.gather(*(claim(database) for _ in range(40))) if email is not None]
+    # A claim that meets locked rows may return nothing. Later claims get the rest.
+    while (email := await claim(database)) is not None:
+        claims.append(email)
+    assert sorted(email.recipient for email in claims) == [f"user{number}@example.com" for number in range(10)]
 
 
-async def test_a_row_that_somebody_is_claiming_is_passed_over(database: Database) -> None:
+async def test_a_locked_email_is_skipped(database: Database) -> None:
     await enqueue(database, "first@example.com")
     await enqueue(database, "second@example.com")
     async with database.transaction() as session:
-        held = await email_outbox.claim(await session.connection(), lease=LEASE)
+        locked = await email_outbox.claim(await session.connection(), lease=LEASE)
         other = await asyncio.wait_for(claim(database), 1)
-    assert held is not None
+    assert locked is not None
     assert other is not None
-    assert (held.recipient, other.recipient) == ("first@example.com", "second@example.com")
+    assert (locked.recipient, other.recipient) == ("first@example.com", "second@example.com")
 
 
-async def test_the_mail_that_is_due_for_longest_comes_first(database: Database, sql: Sql) -> None:
+async def test_the_email_due_for_longest_is_claimed_first(database: Database, sql: Sql) -> None:
     await enqueue(database, "late@example.com")
     await enqueue(database, "early@example.com")
     sql.do("UPDATE outgoing_mails SET next_attempt_at = now() - interval '1 h' WHERE id = 2")
@@ -75,7 +75,7 @@ async def test_the_mail_that_is_due_for_longest_comes_first(database: Database, 
     assert first.recipient == "early@example.com"
 
 
-async def test_postponed_is_not_due_and_then_is(database: Database, sql: Sql) -> None:
+async def test_a_postponed_email_is_not_claimed_before_its_delay(database: Database, sql: Sql) -> None:
     await enqueue(database)
     claimed = await claim(database)
     assert claimed is not None
@@ -86,23 +86,23 @@ async def test_postponed_is_not_due_and_then_is(database: Database, sql: Sql) ->
     assert await claim(database) is None
 
 
-async def test_who_has_lost_the_lease_changes_nothing(database: Database, sql: Sql) -> None:
+async def test_an_expired_claim_has_no_effect(database: Database, sql: Sql) -> None:
     await enqueue(database)
-    slow = await claim(database)
+    expired = await claim(database)
     sql.do("UPDATE outgoing_mails SET next_attempt_at = now()")
-    quick = await claim(database)
-    assert slow is not None
-    assert quick is not None
+    current = await claim(database)
+    assert expired is not None
+    assert current is not None
     async with database.autocommit() as connection:
-        await email_outbox.postpone(connection, slow, delay=timedelta(0))
-        await email_outbox.remove(connection, slow)
+        await email_outbox.postpone(connection, expired, delay=timedelta(0))
+        await email_outbox.remove(connection, expired)
         assert await claim(database) is None
         assert sql.value("SELECT count(*) FROM outgoing_mails") == 1
-        await email_outbox.remove(connection, quick)
+        await email_outbox.remove(connection, current)
     assert sql.value("SELECT count(*) FROM outgoing_mails") == 0
 
 
-async def test_a_mail_is_asked_for_in_the_transaction_of_its_reason(database: Database, sql: Sql) -> None:
+async def test_a_rolled_back_transaction_enqueues_no_email(database: Database, sql: Sql) -> None:
     async def fail() -> None:
         async with database.transaction() as session:
             await email_outbox.enqueue(session, "verify_email", "ada@example.com")

@@ -1,4 +1,4 @@
-"""What is read of a session for its next question, and who may write its summary."""
+"""Conversation history and claims of the summary."""
 
 import json
 from datetime import timedelta
@@ -27,12 +27,12 @@ def user_id(sql: Sql) -> int:
 
 
 def open_session(sql: Sql, user_id: int, messages: int) -> tuple[int, UUID]:
-    """Store a session of so many messages, with a summary of the first half."""
+    """Insert a session with `messages` messages and a summary of the first half."""
     uuid = uuid4()
     session = sql.value(
         "INSERT INTO chat_sessions"
         " (uuid, user_id, title, last_seq, message_count, summary, summary_upto_seq, updated_at)"
-        " VALUES (%s, %s, '', %s, %s, 'notes', %s, '2026-01-01') RETURNING id",
+        " VALUES (%s, %s, '', %s, %s, 'summary', %s, '2026-01-01') RETURNING id",
         [uuid, user_id, messages, messages, messages // 2],
     )
     sql.do(
@@ -45,7 +45,7 @@ def open_session(sql: Sql, user_id: int, messages: int) -> tuple[int, UUID]:
 
 
 async def rows_read(pool: Database, user_id: int, session: UUID, messages: int) -> int:
-    """Count the rows of messages that the statement looks at."""
+    """Return the number of message rows that the statement reads."""
     values = {"p_session_uuid": session, "p_user_id": user_id, "p_before_seq": messages + 1, "p_limit": LIMIT}
     statement = history._NEWEST_WITH_SUMMARY
     async with pool.driver_connection() as connection:
@@ -64,7 +64,9 @@ def nodes_of(plan: dict[str, Any]) -> list[dict[str, Any]]:
     return [plan, *(node for child in plan.get("Plans", []) for node in nodes_of(child))]
 
 
-async def test_a_long_session_is_read_no_further_than_a_short_one(pool: Database, sql: Sql, user_id: int) -> None:
+async def test_the_number_of_rows_read_does_not_depend_on_session_length(
+    pool: Database, sql: Sql, user_id: int
+) -> None:
     sessions = {messages: open_session(sql, user_id, messages)[1] for messages in (20, 500)}
     for _ in range(20):
         open_session(sql, user_id, 100)
@@ -73,7 +75,7 @@ async def test_a_long_session_is_read_no_further_than_a_short_one(pool: Database
     assert read == {20: LIMIT, 500: LIMIT}
 
 
-async def test_the_newest_messages_come_with_the_summary_and_to_their_owner_only(
+async def test_history_has_newest_messages_and_summary_and_is_restricted_to_the_owner(
     pool: Database, sql: Sql, user_id: int
 ) -> None:
     _, session = open_session(sql, user_id, 20)
@@ -82,7 +84,7 @@ async def test_the_newest_messages_come_with_the_summary_and_to_their_owner_only
             connection, user_id=user_id, session_uuid=session, before_seq=20, limit=3, with_summary=True
         )
         assert [message.seq for message in messages] == [17, 18, 19]
-        assert summary == StoredSummary("notes", 10)
+        assert summary == StoredSummary("summary", 10)
         assert await history.load_history(
             connection, user_id=user_id, session_uuid=session, before_seq=20, limit=3, with_summary=False
         ) == (messages, None)
@@ -91,8 +93,8 @@ async def test_the_newest_messages_come_with_the_summary_and_to_their_owner_only
         ) == ([], None)
 
 
-class Writers:
-    """Those who would go on with the summary of one session."""
+class SummaryWriter:
+    """Claims, stores and releases the summary of a session."""
 
     def __init__(self, pool: Database, user_id: int, session_id: int) -> None:
         self._pool = pool
@@ -104,7 +106,7 @@ class Writers:
 
     async def store(self, claim: SummaryClaim, upto_seq: int = 18) -> bool:
         async with self._pool.autocommit() as connection:
-            return await history.store_summary(connection, claim, StoredSummary("more notes", upto_seq))
+            return await history.store_summary(connection, claim, StoredSummary("longer summary", upto_seq))
 
     async def release(self, claim: SummaryClaim) -> None:
         async with self._pool.autocommit() as connection:
@@ -112,8 +114,8 @@ class Writers:
 
 
 @pytest.fixture
-def writers(pool: Database, sql: Sql, user_id: int) -> Writers:
-    return Writers(pool, user_id, open_session(sql, user_id, 20)[0])
+def writer(pool: Database, sql: Sql, user_id: int) -> SummaryWriter:
+    return SummaryWriter(pool, user_id, open_session(sql, user_id, 20)[0])
 
 
 def stored(sql: Sql) -> dict[str, Any]:
@@ -121,48 +123,48 @@ def stored(sql: Sql) -> dict[str, Any]:
     return json.loads(json.dumps(row, default=str))  # type: ignore[no-any-return]
 
 
-async def test_one_at_a_time_goes_on_with_a_summary(writers: Writers, sql: Sql) -> None:
-    claim = await writers.claim()
+async def test_a_claimed_summary_cannot_be_claimed_again_until_stored(writer: SummaryWriter, sql: Sql) -> None:
+    claim = await writer.claim()
     assert claim is not None
-    assert (claim.text, claim.upto_seq) == ("notes", 10)
-    assert await writers.claim() is None
-    assert await writers.store(claim)
+    assert (claim.text, claim.upto_seq) == ("summary", 10)
+    assert await writer.claim() is None
+    assert await writer.store(claim)
     assert stored(sql) == {
-        "summary": "more notes",
+        "summary": "longer summary",
         "summary_upto_seq": 18,
         "summary_lease_expires_at": None,
-        "updated_at": "2026-01-01 00:00:00+00:00",  # no newer one for that
+        "updated_at": "2026-01-01 00:00:00+00:00",  # unchanged
     }
-    assert await writers.claim() is None  # it reaches as far already
-    assert await writers.claim(upto_seq=20) is not None
+    assert await writer.claim() is None  # it covers this position
+    assert await writer.claim(upto_seq=20) is not None
 
 
-async def test_who_gives_up_leaves_the_summary_to_the_next(writers: Writers, sql: Sql) -> None:
-    claim = await writers.claim()
+async def test_a_released_summary_can_be_claimed_again(writer: SummaryWriter, sql: Sql) -> None:
+    claim = await writer.claim()
     assert claim is not None
-    await writers.release(claim)
-    assert stored(sql)["summary"] == "notes"
-    assert await writers.claim() is not None
+    await writer.release(claim)
+    assert stored(sql)["summary"] == "summary"
+    assert await writer.claim() is not None
 
 
-async def test_who_comes_back_after_the_lease_stores_nothing(writers: Writers, sql: Sql) -> None:
-    late = await writers.claim(lease=timedelta(seconds=-1))
-    assert late is not None
-    other = await writers.claim()
-    assert other is not None
-    assert not await writers.store(late)
-    await writers.release(late)
-    assert stored(sql)["summary"] == "notes"
-    assert await writers.claim() is None
-    assert await writers.store(other)
+async def test_an_expired_summary_claim_has_no_effect(writer: SummaryWriter, sql: Sql) -> None:
+    expired = await writer.claim(lease=timedelta(seconds=-1))
+    assert expired is not None
+    current = await writer.claim()
+    assert current is not None
+    assert not await writer.store(expired)
+    await writer.release(expired)
+    assert stored(sql)["summary"] == "summary"
+    assert await writer.claim() is None
+    assert await writer.store(current)
 
 
-async def test_the_summary_of_somebody_elses_session_cannot_be_claimed(writers: Writers, user_id: int) -> None:
-    assert await writers.claim(user_id=user_id + 1) is None
+async def test_the_summary_of_another_users_session_cannot_be_claimed(writer: SummaryWriter, user_id: int) -> None:
+    assert await writer.claim(user_id=user_id + 1) is None
 
 
-async def test_what_is_deleted_meanwhile_gets_no_summary(writers: Writers, sql: Sql) -> None:
-    claim = await writers.claim()
+async def test_no_summary_is_stored_for_a_deleted_session(writer: SummaryWriter, sql: Sql) -> None:
+    claim = await writer.claim()
     assert claim is not None
     sql.do("DELETE FROM chat_sessions")
-    assert not await writers.store(claim)
+    assert not await writer.store(claim)

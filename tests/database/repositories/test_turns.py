@@ -1,4 +1,4 @@
-"""What a turn writes, when several want the same session at once."""
+"""Statements about turns: concurrency, leases and cancellation requests."""
 
 import asyncio
 from collections import Counter
@@ -61,7 +61,7 @@ class Owner:
                 ),
             )
 
-    async def settle(self, turn: turns.StartedTurn) -> turns.UpdatedSession | None:
+    async def complete(self, turn: turns.StartedTurn) -> turns.UpdatedSession | None:
         async with self.database.autocommit() as connection:
             return await turns.complete_turn(connection, turn, ANSWER, user_id=self.user_id, calls=[CALL])
 
@@ -78,43 +78,43 @@ async def owner(pool: Database, sql: Sql) -> Owner:
 
 
 def add_endpoint(sql: Sql) -> None:
-    """Have everything told to somebody: what tells it refers to accounts, too."""
+    """Subscribe an endpoint to all events, whose rows also refer to accounts."""
     sql.do("INSERT INTO webhook_endpoints (uuid, url, events) VALUES (gen_random_uuid(), 'https://example.com', '{*}')")
 
 
-@pytest.mark.parametrize("is_told", [False, True])
-async def test_questions_answers_and_deletions_at_once_never_wait_for_each_other_in_a_circle(
-    owner: Owner, sql: Sql, *, is_told: bool
+@pytest.mark.parametrize("has_endpoint", [False, True])
+async def test_concurrent_questions_answers_and_deletions_do_not_deadlock(
+    owner: Owner, sql: Sql, *, has_endpoint: bool
 ) -> None:
-    ended: Counter[str] = Counter()
-    if is_told:
+    outcomes: Counter[str] = Counter()
+    if has_endpoint:
         add_endpoint(sql)
 
     async def ask(session: ChatSession) -> None:
         try:
             turn = await owner.start(session)
         except ActiveTurnError:
-            ended["refused"] += 1
+            outcomes["refused"] += 1
             return
-        if turn is None or await owner.settle(turn) is None:
-            ended["deleted"] += 1
+        if turn is None or await owner.complete(turn) is None:
+            outcomes["deleted"] += 1
         else:
-            ended["answered"] += 1
+            outcomes["answered"] += 1
 
     for _ in range(25):
         sessions = [await owner.open() for _ in range(3)]
-        asked = [ask(session) for session in sessions for _ in range(10)]
-        await asyncio.gather(*asked, owner.remove(sessions[0]))
-    assert sum(ended.values()) == 25 * 30  # a deadlock would have raised
-    assert ended["answered"] >= 25 * 2
+        questions = [ask(session) for session in sessions for _ in range(10)]
+        await asyncio.gather(*questions, owner.remove(sessions[0]))
+    assert sum(outcomes.values()) == 25 * 30  # a deadlock would have raised
+    assert outcomes["answered"] >= 25 * 2
     assert sql.value("SELECT count(*) FROM chat_messages WHERE status = 'pending'") == 0
     assert sql.value("SELECT count(*) FROM llm_calls") == sql.value("SELECT count(DISTINCT turn_id) FROM llm_calls")
     counts = "SELECT max(seq) <> count(*) AS gap FROM chat_messages GROUP BY session_id"
-    gaps = f"SELECT count(*) FROM ({counts}) AS sessions WHERE gap"  # noqa: S608 - put together here
+    gaps = f"SELECT count(*) FROM ({counts}) AS sessions WHERE gap"  # noqa: S608 - constant
     assert sql.value(gaps) == 0
 
 
-async def test_nor_do_they_and_the_erasure_of_the_account(pool: Database, sql: Sql) -> None:
+async def test_turns_and_the_erasure_of_the_account_do_not_deadlock(pool: Database, sql: Sql) -> None:
     add_endpoint(sql)
 
     async def erase(owner: Owner) -> None:
@@ -123,7 +123,7 @@ async def test_nor_do_they_and_the_erasure_of_the_account(pool: Database, sql: S
             assert account is not None
             await erasure.erase(transaction, account)
 
-    async def abandon(answer_uuid: UUID) -> None:
+    async def interrupt(answer_uuid: UUID) -> None:
         async with pool.autocommit() as connection:
             await turn_leases.interrupt_turn(connection, answer_uuid=answer_uuid)
 
@@ -134,36 +134,36 @@ async def test_nor_do_they_and_the_erasure_of_the_account(pool: Database, sql: S
         sessions = [await owner.open() for _ in range(9)]
         started = [turn for session in sessions[:6] if (turn := await owner.start(session))]
         await asyncio.gather(  # a deadlock would raise
-            *(owner.settle(turn) for turn in started[:3]),
-            *(abandon(turn.answer_uuid) for turn in started[3:]),
+            *(owner.complete(turn) for turn in started[:3]),
+            *(interrupt(turn.answer_uuid) for turn in started[3:]),
             erase(owner),
             *map(owner.remove, sessions[6:]),
         )
     assert sql.value("SELECT count(*) FROM webhook_deliveries") == 0
 
 
-async def test_storing_an_answer_twice_stores_it_once(owner: Owner, pool: Database, sql: Sql) -> None:
+async def test_completing_a_turn_twice_stores_the_answer_once(owner: Owner, pool: Database, sql: Sql) -> None:
     turn = await owner.start(await owner.open())
     assert turn is not None
-    first = await owner.settle(turn)
-    assert await owner.settle(turn) is None
+    first = await owner.complete(turn)
+    assert await owner.complete(turn) is None
     async with pool.autocommit() as connection:
         assert await turn_queries.find_completed(connection, turn) == ("complete", first)
     assert sql.value("SELECT count(*) FROM llm_calls") == 1
 
 
-async def test_the_ledger_keeps_the_cost_of_an_answer_that_was_deleted_meanwhile(owner: Owner, sql: Sql) -> None:
+async def test_the_ledger_records_the_calls_of_a_deleted_answer(owner: Owner, sql: Sql) -> None:
     session = await owner.open()
     turn = await owner.start(session)
     assert turn is not None
     await owner.remove(session)
-    assert await owner.settle(turn) is None
+    assert await owner.complete(turn) is None
     assert sql.rows("SELECT turn_id, prompt_tokens FROM llm_calls") == [
         {"turn_id": turn.answer_uuid, "prompt_tokens": 1}
     ]
 
 
-async def test_renewing_leases_waits_for_nobody(owner: Owner, pool: Database, sql: Sql) -> None:
+async def test_lease_renewal_skips_locked_answers(owner: Owner, pool: Database, sql: Sql) -> None:
     started = [await owner.start(await owner.open()) for _ in range(3)]
     ids = [turn.answer_uuid for turn in started if turn is not None]
     sql.do("UPDATE chat_messages SET lease_expires_at = now() + interval '1 second' WHERE role = 'assistant'")
@@ -175,43 +175,45 @@ async def test_renewing_leases_waits_for_nobody(owner: Owner, pool: Database, sq
     assert sql.value(renewed) == 2
 
 
-async def test_only_turns_that_are_asked_for_are_watched(owner: Owner, pool: Database, sql: Sql) -> None:
-    ours, theirs = [await owner.start(await owner.open()) for _ in range(2)]
-    assert ours is not None
-    assert theirs is not None
+async def test_lease_renewal_returns_cancelled_turns_among_the_given_ones_only(
+    owner: Owner, pool: Database, sql: Sql
+) -> None:
+    given, other = [await owner.start(await owner.open()) for _ in range(2)]
+    assert given is not None
+    assert other is not None
     sql.do("UPDATE chat_messages SET cancel_requested_at = now() WHERE role = 'assistant'")
     async with pool.autocommit() as connection:
-        found = await turn_leases.renew_leases(
-            connection, turn_ids=[ours.answer_uuid], lease=LEASE, renew_before=LEASE / 2
+        cancelled = await turn_leases.renew_leases(
+            connection, turn_ids=[given.answer_uuid], lease=LEASE, renew_before=LEASE / 2
         )
-    assert found == {ours.answer_uuid}
+    assert cancelled == {given.answer_uuid}
 
 
-async def test_a_turn_that_was_deleted_is_to_be_stopped(owner: Owner, pool: Database, sql: Sql) -> None:
+async def test_lease_renewal_returns_deleted_turns(owner: Owner, pool: Database, sql: Sql) -> None:
     started = [await owner.start(await owner.open()) for _ in range(2)]
     ids = [turn.answer_uuid for turn in started if turn is not None]
     sql.do("DELETE FROM chat_sessions WHERE id = (SELECT session_id FROM chat_messages WHERE uuid = %s)", [str(ids[0])])
     async with pool.autocommit() as connection:
-        found = await turn_leases.renew_leases(connection, turn_ids=ids, lease=LEASE, renew_before=LEASE / 2)
-    assert found == {ids[0]}
+        cancelled = await turn_leases.renew_leases(connection, turn_ids=ids, lease=LEASE, renew_before=LEASE / 2)
+    assert cancelled == {ids[0]}
 
 
-async def test_a_stop_is_asked_for_by_the_owner_of_an_answer_under_way_only(
+async def test_cancellation_is_requested_for_active_answers_of_the_owner_only(
     owner: Owner, pool: Database, sql: Sql
 ) -> None:
     session = await owner.open()
     turn = await owner.start(session)
     assert turn is not None
-    asked = "SELECT count(*) FROM chat_messages WHERE cancel_requested_at IS NOT NULL"
+    requested = "SELECT count(*) FROM chat_messages WHERE cancel_requested_at IS NOT NULL"
     for user_id, session_uuid in ((owner.user_id + 1, session.uuid), (owner.user_id, turn.answer_uuid)):
         async with pool.autocommit() as connection:
             await turn_leases.request_cancel(
                 connection, user_id=user_id, session_uuid=session_uuid, answer_uuid=turn.answer_uuid
             )
-        assert sql.value(asked) == 0
-    await owner.settle(turn)
+        assert sql.value(requested) == 0
+    await owner.complete(turn)
     async with pool.autocommit() as connection:
         await turn_leases.request_cancel(
             connection, user_id=owner.user_id, session_uuid=session.uuid, answer_uuid=turn.answer_uuid
         )
-    assert sql.value(asked) == 0
+    assert sql.value(requested) == 0

@@ -1,4 +1,4 @@
-"""The outbox of webhooks: who is told of what, and who may deliver what when."""
+"""Outbox of webhook events and claims of deliveries."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -49,29 +49,29 @@ async def claim(database: Database, **choice: Any) -> list[ClaimedDelivery]:  # 
         return await deliveries.claim(connection, lease=LEASE, **{"limit": 100, **choice})
 
 
-async def settle(database: Database, claimed: ClaimedDelivery, attempt: DeliveryAttempt) -> timedelta | None:
+async def record(database: Database, claimed: ClaimedDelivery, attempt: DeliveryAttempt) -> timedelta | None:
     async with database.autocommit() as connection:
         return await deliveries.record_attempt(connection, claimed, attempt)
 
 
-def failed(*, again_in: timedelta | None = timedelta(0)) -> DeliveryAttempt:
+def failed(*, delay: timedelta | None = timedelta(0)) -> DeliveryAttempt:
     attempt = DeliveryAttempt("failed", {"n": 0}, response_status=500, error_code="status")
-    return attempt if again_in is None else replace(attempt, outcome="postponed", delay=again_in)
+    return attempt if delay is None else replace(attempt, outcome="postponed", delay=delay)
 
 
-async def test_an_event_is_written_for_each_endpoint_that_wants_it_and_is_enabled(database: Database, sql: Sql) -> None:
-    wanted = {endpoint(sql), endpoint(sql, "user.updated"), endpoint(sql, "user.erased", "user.updated")}
+async def test_an_event_is_inserted_for_each_enabled_subscribed_endpoint(database: Database, sql: Sql) -> None:
+    subscribed = {endpoint(sql), endpoint(sql, "user.updated"), endpoint(sql, "user.erased", "user.updated")}
     endpoint(sql, "user.erased", "turn.completed")
     endpoint(sql, is_enabled=False)
     event = await emit(database)
     rows = sql.rows("SELECT endpoint_id, event_id, type, data, status, attempts FROM webhook_deliveries")
-    assert {row.pop("endpoint_id") for row in rows} == wanted
+    assert {row.pop("endpoint_id") for row in rows} == subscribed
     assert rows == [
         {"event_id": event.id, "type": "user.updated", "data": {"a": 1}, "status": "pending", "attempts": 0}
-    ] * len(wanted)
+    ] * len(subscribed)
 
 
-async def test_what_is_rolled_back_is_told_to_nobody(database: Database, sql: Sql) -> None:
+async def test_a_rolled_back_event_is_not_delivered(database: Database, sql: Sql) -> None:
     endpoint(sql)
     async with database.transaction() as session:
         await event_outbox.emit(session, WebhookEvent("user.updated", {}))
@@ -79,7 +79,7 @@ async def test_what_is_rolled_back_is_told_to_nobody(database: Database, sql: Sq
     assert await claim(database) == []
 
 
-async def test_an_event_that_is_there_already_is_not_written_again(database: Database, sql: Sql) -> None:
+async def test_an_event_with_an_existing_id_is_not_inserted_again(database: Database, sql: Sql) -> None:
     endpoint(sql)
     event = await emit(database)
     await emit(database, id=event.id)
@@ -88,7 +88,7 @@ async def test_an_event_that_is_there_already_is_not_written_again(database: Dat
     assert sql.value("SELECT count(*) FROM webhook_deliveries") == 2
 
 
-async def test_a_claim_has_all_that_delivering_takes(database: Database, sql: Sql) -> None:
+async def test_a_claim_contains_event_and_endpoint(database: Database, sql: Sql) -> None:
     key = endpoint(sql)
     sql.do("UPDATE webhook_endpoints SET secret_generation = 3, previous_secret_until = now() + interval '1 h'")
     event = await emit(database)
@@ -115,7 +115,7 @@ async def test_a_claim_has_all_that_delivering_takes(database: Database, sql: Sq
     assert (claimed.attempts, claimed.has_previous_secret) == (2, False)
 
 
-async def test_a_claim_holds_for_its_lease(database: Database, sql: Sql) -> None:
+async def test_a_claim_lasts_for_its_lease(database: Database, sql: Sql) -> None:
     endpoint(sql)
     await emit(database)
     assert len(await claim(database)) == 1
@@ -126,34 +126,34 @@ async def test_a_claim_holds_for_its_lease(database: Database, sql: Sql) -> None
     assert again.attempts == 2
 
 
-async def test_a_delivery_goes_to_one_of_many_that_want_it(database: Database, sql: Sql) -> None:
+async def test_concurrent_claims_get_different_deliveries(database: Database, sql: Sql) -> None:
     for _ in range(3):
         endpoint(sql)
     for _ in range(10):
         await emit(database)
     claims = await asyncio.gather(*(claim(database, limit=4, per_endpoint=2) for _ in range(30)))
-    taken = [one.id for some in claims for one in some]
-    # Who meets rows that are just being claimed may go without; the next poll gets the rest.
-    while more := await claim(database):
-        taken += [one.id for one in more]
-    assert sorted(taken) == sorted(set(taken))
-    assert len(taken) == 30
+    claimed_ids = [delivery.id for batch in claims for delivery in batch]
+    # A claim that meets locked rows may return nothing. Later claims get the rest.
+    while batch := await claim(database):
+        claimed_ids += [delivery.id for delivery in batch]
+    assert sorted(claimed_ids) == sorted(set(claimed_ids))
+    assert len(claimed_ids) == 30
 
 
-async def test_an_endpoint_with_a_long_queue_keeps_no_other_waiting(database: Database, sql: Sql) -> None:
+async def test_a_long_queue_of_an_endpoint_does_not_delay_others(database: Database, sql: Sql) -> None:
     busy = endpoint(sql)
     for _ in range(10):
         await emit(database)
     quiet = endpoint(sql)
     await emit(database)
     first = await claim(database, per_endpoint=2)
-    assert sorted(one.endpoint_id for one in first) == [busy, busy, quiet]
+    assert sorted(delivery.endpoint_id for delivery in first) == [busy, busy, quiet]
     assert len(await claim(database, limit=1)) == 1
     assert await claim(database, under_way=[busy]) == []
     assert len(await claim(database, per_endpoint=3, under_way=[busy, quiet])) == 2
 
 
-async def test_of_an_endpoint_the_longest_due_comes_first(database: Database, sql: Sql) -> None:
+async def test_the_delivery_due_for_longest_is_claimed_first(database: Database, sql: Sql) -> None:
     endpoint(sql)
     await emit(database)
     early = await emit(database)
@@ -162,28 +162,28 @@ async def test_of_an_endpoint_the_longest_due_comes_first(database: Database, sq
     assert first.event_id == early.id
 
 
-async def test_what_is_delivered_is_over(database: Database, sql: Sql) -> None:
+async def test_a_successful_attempt_completes_the_delivery(database: Database, sql: Sql) -> None:
     endpoint(sql)
     await emit(database)
     (claimed,) = await claim(database)
-    assert await settle(database, claimed, DELIVERED) == timedelta(0)
+    assert await record(database, claimed, DELIVERED) == timedelta(0)
     assert sql.rows("SELECT status, next_attempt_at, response_status, error_code, log FROM webhook_deliveries") == [
         {"status": "delivered", "next_attempt_at": None, "response_status": 204, "error_code": None, "log": [{"n": 1}]}
     ]
 
 
-async def test_what_is_postponed_comes_again_and_what_has_failed_does_not(database: Database, sql: Sql) -> None:
+async def test_a_postponed_delivery_is_claimed_again_and_a_failed_one_is_not(database: Database, sql: Sql) -> None:
     endpoint(sql)
     await emit(database)
     (claimed,) = await claim(database)
-    await settle(database, claimed, failed(again_in=timedelta(minutes=5)))
+    await record(database, claimed, failed(delay=timedelta(minutes=5)))
     assert await claim(database) == []
     wait = sql.value("SELECT extract(epoch FROM next_attempt_at - now()) FROM webhook_deliveries")
     assert 290 < wait <= 300
     sql.do("UPDATE webhook_deliveries SET next_attempt_at = now()")
     (claimed,) = await claim(database)
     assert claimed.attempt == 2
-    await settle(database, claimed, failed(again_in=None))
+    await record(database, claimed, failed(delay=None))
     assert sql.rows("SELECT status, next_attempt_at, response_status, error_code, log FROM webhook_deliveries") == [
         {
             "status": "failed",
@@ -195,49 +195,49 @@ async def test_what_is_postponed_comes_again_and_what_has_failed_does_not(databa
     ]
 
 
-async def test_who_has_lost_the_lease_settles_nothing(database: Database, sql: Sql) -> None:
+async def test_an_attempt_with_an_expired_claim_is_not_recorded(database: Database, sql: Sql) -> None:
     endpoint(sql)
     await emit(database)
-    (late,) = await claim(database)
+    (expired,) = await claim(database)
     sql.do("UPDATE webhook_deliveries SET next_attempt_at = now()")
     (claimed,) = await claim(database)
-    assert await settle(database, late, failed(again_in=None)) is None
+    assert await record(database, expired, failed(delay=None)) is None
     assert sql.rows("SELECT status, log FROM webhook_deliveries") == [{"status": "pending", "log": []}]
     assert sql.value("SELECT failing_since FROM webhook_endpoints") is None
-    assert await settle(database, claimed, DELIVERED) == timedelta(0)
-    assert await settle(database, claimed, failed()) is None
+    assert await record(database, claimed, DELIVERED) == timedelta(0)
+    assert await record(database, claimed, failed()) is None
     assert sql.value("SELECT status FROM webhook_deliveries") == "delivered"
 
 
-async def test_an_endpoint_fails_from_the_first_failure_to_the_next_success(database: Database, sql: Sql) -> None:
+async def test_failing_since_lasts_from_the_first_failure_to_the_next_success(database: Database, sql: Sql) -> None:
     endpoint(sql)
     changed = sql.value("SELECT updated_at FROM webhook_endpoints")
     await emit(database)
     (claimed,) = await claim(database)
-    assert await settle(database, claimed, failed()) == timedelta(0)
+    assert await record(database, claimed, failed()) == timedelta(0)
     sql.do("UPDATE webhook_endpoints SET failing_since = failing_since - interval '1 h'")
     (claimed,) = await claim(database)
-    failing_for = await settle(database, claimed, failed())
+    failing_for = await record(database, claimed, failed())
     assert failing_for is not None
     assert timedelta(hours=1) <= failing_for < timedelta(hours=1, minutes=1)
     (claimed,) = await claim(database)
-    await settle(database, claimed, DELIVERED)
+    await record(database, claimed, DELIVERED)
     assert sql.rows("SELECT failing_since, updated_at FROM webhook_endpoints") == [
         {"failing_since": None, "updated_at": changed}
     ]
 
 
-async def test_the_log_keeps_the_last_attempts(database: Database, sql: Sql) -> None:
+async def test_the_log_has_the_last_attempts(database: Database, sql: Sql) -> None:
     endpoint(sql)
     await emit(database)
     for number in range(MAX_LOGGED_ATTEMPTS + 2):
         (claimed,) = await claim(database)
-        await settle(database, claimed, DeliveryAttempt("postponed", {"n": number}, delay=timedelta(0)))
+        await record(database, claimed, DeliveryAttempt("postponed", {"n": number}, delay=timedelta(0)))
     log = sql.value("SELECT log FROM webhook_deliveries")
     assert [entry["n"] for entry in log] == list(range(2, MAX_LOGGED_ATTEMPTS + 2))
 
 
-async def test_a_disabled_endpoint_is_told_nothing_until_it_is_enabled(database: Database, sql: Sql) -> None:
+async def test_deliveries_of_a_disabled_endpoint_wait_until_it_is_enabled(database: Database, sql: Sql) -> None:
     key = endpoint(sql)
     await emit(database)
 
@@ -253,7 +253,7 @@ async def test_a_disabled_endpoint_is_told_nothing_until_it_is_enabled(database:
     assert len(await claim(database)) == 1
 
 
-async def test_what_is_old_goes_whatever_became_of_it(database: Database, sql: Sql) -> None:
+async def test_old_deliveries_are_purged_whatever_their_status(database: Database, sql: Sql) -> None:
     endpoint(sql)
     for _ in range(4):
         await emit(database)
