@@ -48,7 +48,7 @@ class Heartbeat:
         self._stats[name] = stats
 
     def add_report(self, write_report: ReportWriter) -> None:
-        """Call `write_report` with each heartbeat, in the same transaction."""
+        """Call `write_report` with each heartbeat, on the same connection."""
         self._report_writers.append(write_report)
 
     def start(self) -> None:
