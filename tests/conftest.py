@@ -2,7 +2,7 @@ import os
 
 # The entry modules read their settings at import. These settings open no connections; fixtures create their own.
 from app.config import Settings
-from app.database import connection
+from tests.support.request_timeout import extend_request_timeout
 
 for name in Settings.model_fields:
     os.environ.pop(name, None)
@@ -10,8 +10,8 @@ os.environ["DATABASE_URL"] = "postgresql://nobody@localhost/nothing"
 os.environ["SECRET_KEY"] = "a secret key for tests of 32 bytes or more"
 os.environ["OPENAI_BASE_URL"] = "http://127.0.0.1:9/v1"
 
-# Before other modules import it. A busy machine must not look like an outage of PostgreSQL.
-connection.REQUEST_TIMEOUT = 10.0
+# Before other modules import the value.
+extend_request_timeout()
 
 import pytest  # noqa: E402 - after the settings above
 
