@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from app.admin.dependencies import lifespan
+from app.admin.lifespan import lifespan
 from app.admin.routes import router
 from app.config import Settings, get_settings
 from app.http.application import create_app

@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from app.auth.dependencies import lifespan
+from app.auth.lifespan import lifespan
 from app.auth.routes import router
 from app.config import Settings, get_settings
 from app.http.application import create_app
