@@ -83,7 +83,7 @@ lock: $(INSTALLER) ## update the lock files; LOCK_ARGS=--upgrade for newer versi
 	@for name in model redis openmp; do $(LOCK) --no-deps --group $$name -o requirements/$$name.txt || exit; done
 
 clean: down ## remove .venv, caches, and .local with all its data
-	@rm -rf .venv .local .pytest_cache .coverage .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .local .pytest_cache .coverage .mypy_cache .ruff_cache .hypothesis .import_linter_cache .langgraph_api
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Readable for all users, whatever the umask and the modes in uv's cache: if root starts the stack, PostgreSQL runs as

@@ -82,7 +82,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             database, buffer.published_text, UsageEstimate(catalog.primary, settings.LLM_HISTORY_MESSAGES, catalog.cost)
         )
         idempotency = IdempotencyService(database, recovery)
-        policy = _default_policy(settings, catalog)
+        policy = default_policy(settings, catalog)
         breakers = CircuitBreakers(
             [model.name for model in catalog.models],
             failures=settings.LLM_BREAKER_FAILURES,
@@ -149,7 +149,8 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         }
 
 
-def _default_policy(settings: Settings, catalog: ModelCatalog) -> ModelPolicy:
+def default_policy(settings: Settings, catalog: ModelCatalog) -> ModelPolicy:
+    """Return the policy of questions that choose neither a model nor parameters."""
     return ModelPolicy(
         models=(catalog.primary, *catalog.fallbacks),
         retries_per_model=settings.LLM_RETRIES_PER_MODEL,

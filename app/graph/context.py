@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from pydantic_core import CoreSchema, core_schema
+
 from app.graph.model_attempt import ModelAttempt
 from app.graph.model_policy import ModelPolicy
 from app.graph.ports.chat_model import ChatModel, Sampling, TurnOwner
@@ -25,6 +27,14 @@ class ChatContext:
     """Receives the text while it is generated. None: the answer is requested without streaming."""
     attempts: list[ModelAttempt] = field(default_factory=list)
     """Appended to as attempts end. Outside the state, so that the attempts of a cancelled run are recorded too."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> CoreSchema:
+        """Return a schema that says nothing, for tools that ask the graph for the schema of its context.
+
+        A context is never read from JSON, and pydantic has no schema of protocols.
+        """
+        return core_schema.any_schema()
 
     @property
     def sampling(self) -> Sampling:

@@ -1,6 +1,8 @@
 """State of the graph. Every value is plain data that a trace may show."""
 
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired
+
+from typing_extensions import TypedDict
 
 from app.graph.ports.messages import HistoryMessage, Summary
 

@@ -1,11 +1,8 @@
 """The compiled graph, edge by edge, with fakes for its ports."""
 
 import asyncio
-import json
 import time
 from dataclasses import replace
-from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
@@ -21,7 +18,6 @@ from app.graph.ports.model_health import AlwaysHealthy, ModelHealth
 from app.graph.ports.text_sink import TextSink
 from app.graph.prompts import FALLBACK_RESPONSE, build_prompt
 from app.graph.retry_policy import backoff
-from local.paths import PROJECT
 from tests.support.fakes import INSTRUCTIONS, FakeHistory, FakeModel, completion, conversation
 
 if TYPE_CHECKING:
@@ -375,10 +371,3 @@ def test_backoff_grows_and_is_random() -> None:
         pauses = [backoff(attempt) for _ in range(200)]
         assert 0 <= min(pauses) < longest * 0.2
         assert longest * 0.8 < max(pauses) <= longest
-
-
-def test_studio_finds_the_graph() -> None:
-    graphs = json.loads((PROJECT / "langgraph.json").read_text())["graphs"]
-    file, _, name = graphs["chat"].partition(":")
-    module = import_module(".".join(Path(file).with_suffix("").parts))
-    assert set(getattr(module, name)().nodes) == {"__start__", "preprocess", "llm", "postprocess", "error_handler"}

@@ -1,7 +1,9 @@
 """Types of messages and summaries that the ports of the graph exchange."""
 
 from dataclasses import dataclass, field
-from typing import Literal, TypedDict
+from typing import Literal
+
+from typing_extensions import TypedDict
 
 
 class PromptMessage(TypedDict):
