@@ -55,7 +55,7 @@ class NewTurn:
     question_uuid: UUID
     answer_uuid: UUID
     lease: timedelta
-    """Time without renewal after which the turn counts as abandoned."""
+    """Time without renewal after which the turn is orphaned."""
     key: IdempotentRequest | None = None
     """Idempotency key, claimed in the same statement: either both are stored or neither."""
     model: str | None = None
