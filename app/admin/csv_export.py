@@ -12,7 +12,7 @@ from anyio import SpooledTemporaryFile
 
 from app.core.types import ResponseModel
 
-Row = TypeVar("Row", bound=ResponseModel)
+CsvRow = TypeVar("CsvRow", bound=ResponseModel)
 
 _FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n")
 """First characters that spreadsheets interpret as a formula (OWASP, CSV injection)."""
@@ -31,7 +31,7 @@ class CsvFile:
     chunks: AsyncGenerator[bytes]
 
 
-async def write_csv(row_type: type[Row], rows: AsyncGenerator[Row]) -> CsvFile:
+async def write_csv(row_type: type[CsvRow], rows: AsyncGenerator[CsvRow]) -> CsvFile:
     """Write a header with the field names of `row_type`, and the rows, to a temporary file."""
     async with AsyncExitStack() as stack:
         file = await stack.enter_async_context(SpooledTemporaryFile[bytes](max_size=_MAX_MEMORY_BYTES))
@@ -46,7 +46,7 @@ async def write_csv(row_type: type[Row], rows: AsyncGenerator[Row]) -> CsvFile:
     return CsvFile(size, _read_chunks(file))
 
 
-async def iterate_rows(rows: Iterable[Row]) -> AsyncGenerator[Row]:
+async def iterate_rows(rows: Iterable[CsvRow]) -> AsyncGenerator[CsvRow]:
     """Yield rows that are in memory."""
     for row in rows:
         yield row
@@ -59,8 +59,8 @@ def encode_rows(rows: Iterable[Iterable[object]]) -> bytes:
     return text.getvalue().encode()
 
 
-async def _batches(rows: AsyncGenerator[Row]) -> AsyncGenerator[list[Row]]:
-    batch: list[Row] = []
+async def _batches(rows: AsyncGenerator[CsvRow]) -> AsyncGenerator[list[CsvRow]]:
+    batch: list[CsvRow] = []
     async for row in rows:
         batch.append(row)
         if len(batch) == _ROWS_PER_BATCH:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from app.graph.ports.chat_model import Completion, TokenCounts
+from app.graph.ports.chat_model import Completion, ModelTokenCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,5 +20,5 @@ class ModelAttempt:
     error_code: str | None = None
     first_token_ms: int | None = None
     """Time to the first text of a streamed attempt. None: not streamed, or no text arrived."""
-    token_counts: TokenCounts = field(default_factory=TokenCounts)
+    token_counts: ModelTokenCounts = field(default_factory=ModelTokenCounts)
     """Tokens to account for. Zero where the answer came from the cache: its tokens are accounted for already."""

@@ -13,7 +13,7 @@ from app.core.exceptions import AppError
 from app.graph.context import ChatContext
 from app.graph.context_window import FittedPrompt, exceeds_context_window, fit_prompt, prompt_budget
 from app.graph.model_attempt import ModelAttempt
-from app.graph.ports.chat_model import Completion, ModelError, ModelRequest, StreamTimeouts, TokenCounts
+from app.graph.ports.chat_model import Completion, ModelError, ModelRequest, ModelTokenCounts, StreamTimeouts
 from app.graph.ports.messages import SessionHistory
 from app.graph.prompts import FALLBACK_RESPONSE
 from app.graph.retry_policy import ModelChoice, attempt_timeout, choose_model, plan_retry
@@ -170,15 +170,15 @@ def _fit(state: ChatState, context: ChatContext, model: str) -> FittedPrompt:
 
 def _token_counts(
     completion: Completion | None, error: ModelError | None, fitted_prompt: FittedPrompt, published: str
-) -> TokenCounts:
+) -> ModelTokenCounts:
     if completion is not None:
-        return TokenCounts() if completion.is_cached else completion.token_counts  # cached: accounted for already
+        return ModelTokenCounts() if completion.is_cached else completion.token_counts  # cached: accounted for already
     if error is not None and error.token_counts is not None:
         return error.token_counts
     # A cancelled attempt may have used tokens. The published text is this attempt's: there is none after it.
     if error is None or error.may_have_used_tokens or published:
         return estimate_tokens(fitted_prompt.messages, published)
-    return TokenCounts()
+    return ModelTokenCounts()
 
 
 def _tokens_used(context: ChatContext) -> TokenUsage:

@@ -6,7 +6,7 @@ from typing_extensions import TypedDict
 
 from app.graph.ports.messages import HistoryMessage, Summary
 
-Status = Literal["initialized", "preprocessed", "retry", "llm_completed", "completed", "error", "error_handled"]
+PipelineStatus = Literal["initialized", "preprocessed", "retry", "llm_completed", "completed", "error", "error_handled"]
 
 
 class TokenUsage(TypedDict):
@@ -39,7 +39,7 @@ class ChatState(TypedDict):
     """Position of the question in its session; the history ends before it."""
     context: NotRequired[dict[str, Any]]
     """Context from the client. The instructions use parts of it; the metadata returns it, without `system_prompt`."""
-    status: Status
+    status: PipelineStatus
 
     # preprocess
     processed_message: NotRequired[str]

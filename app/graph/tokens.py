@@ -7,17 +7,17 @@ import math
 import string
 from collections.abc import Sequence
 
-from app.graph.ports.chat_model import TokenCounts
+from app.graph.ports.chat_model import ModelTokenCounts
 from app.graph.ports.messages import PromptMessage
 
 _CHARACTERS_PER_TOKEN = 4
 """The providers' rule of thumb for English text."""
 
 
-def estimate_tokens(messages: Sequence[PromptMessage], text: str) -> TokenCounts:
+def estimate_tokens(messages: Sequence[PromptMessage], text: str) -> ModelTokenCounts:
     """Estimate the tokens of a prompt and of the text that answered it."""
     prompt = sum(len(message["content"]) for message in messages)
-    return TokenCounts(
+    return ModelTokenCounts(
         math.ceil(prompt / _CHARACTERS_PER_TOKEN), math.ceil(len(text) / _CHARACTERS_PER_TOKEN), is_estimated=True
     )
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
 from app.http.dependencies import Resources
-from app.services.llm.circuit_breaker import State
+from app.services.llm.circuit_breaker import BreakerState
 from app.services.redis.client import is_reachable
 
 CACHE_SECONDS = 4.0
@@ -30,7 +30,9 @@ class Health(BaseModel):
     version: str
     checks: dict[str, Literal["up", "down"]]
     graph_ready: bool | None = Field(None, description="Chat service only: whether the graph is compiled.")
-    models: dict[str, State] | None = Field(None, description="Chat service, `/readyz` only: circuit breaker states.")
+    models: dict[str, BreakerState] | None = Field(
+        None, description="Chat service, `/readyz` only: circuit breaker states."
+    )
 
 
 @dataclass(slots=True)

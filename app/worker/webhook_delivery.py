@@ -77,7 +77,7 @@ _SYSTEM_ORIGIN = RequestOrigin(ip=None, user_agent=None, request_id=None)
 
 
 @dataclass(frozen=True, slots=True)
-class WebhookDelivery:
+class WebhookDeliveryJob:
     """Job that claims due deliveries from the outbox and posts them concurrently.
 
     The limit per endpoint keeps a slow receiver from delaying the others.
@@ -226,11 +226,11 @@ class WebhookDelivery:
 
 
 @asynccontextmanager
-async def open_webhook_delivery(settings: Settings, database: Database) -> AsyncIterator[WebhookDelivery]:
+async def open_webhook_delivery(settings: Settings, database: Database) -> AsyncIterator[WebhookDeliveryJob]:
     """Open the delivery job. On exit it waits up to `_STOP_TIMEOUT` for running deliveries."""
     client = SsrfSafeClient(AllowedHosts.parse(settings.WEBHOOK_ALLOWED_HOSTS))
     secrets = WebhookSecrets.from_secret(settings.SECRET_KEY.get_secret_value(), settings.webhook_secrets)
-    delivery = WebhookDelivery(database, client, secrets, timeout=settings.WEBHOOK_TIMEOUT)
+    delivery = WebhookDeliveryJob(database, client, secrets, timeout=settings.WEBHOOK_TIMEOUT)
     try:
         yield delivery
     finally:

@@ -12,7 +12,7 @@ from app.core.exceptions import DatabaseUnavailableError
 from app.graph.builder import build_chat_graph
 from app.graph.context import ChatContext
 from app.graph.model_policy import ModelPolicy
-from app.graph.ports.chat_model import Completion, ModelError, TokenCounts, TurnOwner
+from app.graph.ports.chat_model import Completion, ModelError, ModelTokenCounts, TurnOwner
 from app.graph.ports.messages import PromptMessage
 from app.graph.ports.model_health import AlwaysHealthy, ModelHealth
 from app.graph.ports.text_sink import TextSink
@@ -126,7 +126,7 @@ async def test_attempts_record_their_fallback_reason() -> None:
 
 @pytest.mark.parametrize(("last", "tokens"), [(completion(), (112, 10)), (REFUSED, (100, 7))], ids=["answer", "none"])
 async def test_tokens_used_are_those_of_all_attempts(last: Completion | ModelError, tokens: tuple[int, int]) -> None:
-    blank = ModelError("empty_response", retryable=True, token_counts=TokenCounts(100, 7))
+    blank = ModelError("empty_response", retryable=True, token_counts=ModelTokenCounts(100, 7))
     run = await Run(blank, last, policy=replace(POLICY, models=("primary",))).go()
     expected = {"input": tokens[0], "output": tokens[1], "total": sum(tokens)}
     assert run.state["tokens_used"] == run.state["metadata"]["tokens_used"] == expected

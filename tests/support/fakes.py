@@ -12,10 +12,10 @@ from app.database.connection import Database
 from app.graph.ports.chat_model import (
     Completion,
     ModelRequest,
+    ModelTokenCounts,
     PublishText,
     Sampling,
     StreamTimeouts,
-    TokenCounts,
     TurnOwner,
 )
 from app.graph.ports.messages import HistoryMessage, PromptMessage, SessionHistory, Summary
@@ -26,7 +26,7 @@ INSTRUCTIONS = instructions_builder(DEFAULT_SYSTEM_PROMPT)
 
 
 def completion(text: str = "Hello.", *, model: str = "primary-2026") -> Completion:
-    return Completion(text=text, model=model, finish_reason="stop", token_counts=TokenCounts(12, 3))
+    return Completion(text=text, model=model, finish_reason="stop", token_counts=ModelTokenCounts(12, 3))
 
 
 def model_request(

@@ -29,7 +29,7 @@ from app.worker.webhook_delivery import (
     MAX_CONCURRENT_PER_ENDPOINT,
     MAX_RETRY_AFTER,
     RETRY_DELAYS,
-    WebhookDelivery,
+    WebhookDeliveryJob,
 )
 from tests.fixtures.database import Sql
 from tests.support.receiver import Receiver, Request, floods, hangs, held, replies, running_receiver, sends
@@ -69,22 +69,22 @@ def long_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def deliverer(
     database: Database, *, max_seconds: float = LONGEST_WAIT, secrets: WebhookSecrets = SECRETS
-) -> AsyncIterator[WebhookDelivery]:
+) -> AsyncIterator[WebhookDeliveryJob]:
     client = SsrfSafeClient(AllowedHosts.parse(["127.0.0.1"]))
-    delivery = WebhookDelivery(database, client, secrets, timeout=max_seconds)
+    delivery = WebhookDeliveryJob(database, client, secrets, timeout=max_seconds)
     yield delivery
     await delivery.close()
     await client.aclose()
 
 
 @pytest.fixture
-async def delivery(pool: Database) -> AsyncIterator[WebhookDelivery]:
+async def delivery(pool: Database) -> AsyncIterator[WebhookDeliveryJob]:
     async with deliverer(pool) as delivery:
         yield delivery
 
 
 @pytest.fixture
-async def impatient(pool: Database) -> AsyncIterator[WebhookDelivery]:
+async def impatient(pool: Database) -> AsyncIterator[WebhookDeliveryJob]:
     """Gives receivers two seconds."""
     async with deliverer(pool, max_seconds=2) as delivery:
         yield delivery
@@ -114,7 +114,7 @@ async def emit(database: Database, count: int = 1, **data: object) -> list[str]:
     return [str(event.id) for event in events]
 
 
-async def deliver(delivery: WebhookDelivery) -> int:
+async def deliver(delivery: WebhookDeliveryJob) -> int:
     """Deliver all due events; return their number."""
     started = 0
     while count := await delivery.deliver_due():
@@ -149,7 +149,7 @@ def verify(request: Request, secret: str) -> dict[str, Any]:
 
 
 async def test_an_event_is_posted_once_with_a_signature(
-    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
+    delivery: WebhookDeliveryJob, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     endpoint = make_endpoint(sql, receiver.url)
     (event_id,) = await emit(pool)
@@ -172,7 +172,7 @@ async def test_an_event_is_posted_once_with_a_signature(
 
 
 async def test_an_event_is_delivered_after_three_failed_attempts(
-    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
+    delivery: WebhookDeliveryJob, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     endpoint = make_endpoint(sql, receiver.url)
     receiver.script(replies(500), replies(503), replies(429))
@@ -197,8 +197,8 @@ async def test_an_event_is_delivered_after_three_failed_attempts(
 
 @pytest.mark.parametrize(("behaviour", "status", "code"), FAILURES)
 async def test_any_response_but_2xx_is_retried(
-    delivery: WebhookDelivery,
-    impatient: WebhookDelivery,
+    delivery: WebhookDeliveryJob,
+    impatient: WebhookDeliveryJob,
     receiver: Receiver,
     pool: Database,
     sql: Sql,
@@ -216,7 +216,7 @@ async def test_any_response_but_2xx_is_retried(
 
 
 async def test_an_endless_response_body_counts_as_delivered(
-    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
+    delivery: WebhookDeliveryJob, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     make_endpoint(sql, receiver.url)
     receiver.script(floods(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n", b"x" * 65_536))
@@ -228,7 +228,7 @@ async def test_an_endless_response_body_counts_as_delivered(
 async def test_internal_addresses_are_never_connected_to(pool: Database, receiver: Receiver, sql: Sql) -> None:
     make_endpoint(sql, receiver.url)
     await emit(pool)
-    delivery = WebhookDelivery(pool, SsrfSafeClient(AllowedHosts()), SECRETS, timeout=5)
+    delivery = WebhookDeliveryJob(pool, SsrfSafeClient(AllowedHosts()), SECRETS, timeout=5)
     await deliver(delivery)
     assert outcome(sql) == {
         "status": "pending",
@@ -250,7 +250,7 @@ async def test_internal_addresses_are_never_connected_to(pool: Database, receive
     ],
 )
 async def test_retry_after_extends_the_back_off_up_to_a_maximum(
-    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql, retry_after: str, expected: timedelta
+    delivery: WebhookDeliveryJob, receiver: Receiver, pool: Database, sql: Sql, retry_after: str, expected: timedelta
 ) -> None:
     make_endpoint(sql, receiver.url)
     receiver.script(
@@ -262,7 +262,7 @@ async def test_retry_after_extends_the_back_off_up_to_a_maximum(
 
 
 async def test_both_secrets_sign_during_a_rotation(
-    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
+    delivery: WebhookDeliveryJob, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     endpoint = make_endpoint(sql, receiver.url)
     sql.do("UPDATE webhook_endpoints SET secret_generation = 2, previous_secret_until = now() + interval '1 hour'")
@@ -281,7 +281,7 @@ async def test_both_secrets_sign_during_a_rotation(
 
 
 async def test_the_shared_secret_signs_if_the_endpoint_uses_it(
-    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
+    delivery: WebhookDeliveryJob, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     make_endpoint(sql, receiver.url, uses_shared_secret=True)
     await emit(pool)
@@ -299,7 +299,7 @@ async def test_nothing_is_sent_without_a_secret(pool: Database, receiver: Receiv
 
 
 async def test_a_410_response_disables_the_endpoint(
-    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
+    delivery: WebhookDeliveryJob, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     endpoint = make_endpoint(sql, receiver.url)
     receiver.script(replies(410))
@@ -320,7 +320,7 @@ async def test_a_410_response_disables_the_endpoint(
 
 
 async def test_deliveries_of_a_disabled_endpoint_stay_pending(
-    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
+    delivery: WebhookDeliveryJob, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     make_endpoint(sql, receiver.url)
     await emit(pool, 3)
@@ -332,7 +332,7 @@ async def test_deliveries_of_a_disabled_endpoint_stay_pending(
 
 @pytest.mark.parametrize("is_failing", [True, False])
 async def test_the_last_attempt_fails_the_delivery_and_disables_a_failing_endpoint(
-    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql, *, is_failing: bool
+    delivery: WebhookDeliveryJob, receiver: Receiver, pool: Database, sql: Sql, *, is_failing: bool
 ) -> None:
     make_endpoint(sql, receiver.url)
     receiver.always(replies(500))
@@ -355,7 +355,7 @@ async def test_the_last_attempt_fails_the_delivery_and_disables_a_failing_endpoi
 
 @pytest.mark.parametrize("is_over", [True, False])
 async def test_an_endpoint_that_fails_for_two_days_is_disabled_at_any_attempt(
-    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql, *, is_over: bool
+    delivery: WebhookDeliveryJob, receiver: Receiver, pool: Database, sql: Sql, *, is_over: bool
 ) -> None:
     make_endpoint(sql, receiver.url)
     failing_for = DISABLE_REGARDLESS_AFTER if is_over else DISABLE_REGARDLESS_AFTER - timedelta(minutes=1)
@@ -378,7 +378,7 @@ def test_attempts_extend_over_a_day() -> None:
 
 
 async def test_a_redelivery_restarts_the_attempts(
-    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
+    delivery: WebhookDeliveryJob, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     make_endpoint(sql, receiver.url)
     (event_id,) = await emit(pool)
@@ -393,7 +393,7 @@ async def test_a_redelivery_restarts_the_attempts(
 
 
 async def test_the_log_contains_headers_of_both_sides_without_secrets(
-    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
+    delivery: WebhookDeliveryJob, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     make_endpoint(sql, f"{receiver.url}?token=canary")
     secret = {"Set-Cookie": "a=canary", "X-Api-Key": "canary", "WWW-Authenticate": "canary", "X-Csrf-Token": "canary"}
@@ -424,7 +424,7 @@ async def test_the_log_contains_headers_of_both_sides_without_secrets(
 
 
 async def test_a_hanging_receiver_does_not_delay_others(
-    delivery: WebhookDelivery,
+    delivery: WebhookDeliveryJob,
     receiver: Receiver,
     other_receiver: Receiver,
     pool: Database,
@@ -446,7 +446,7 @@ async def test_a_hanging_receiver_does_not_delay_others(
 
 
 async def test_no_database_connection_is_held_during_a_request(
-    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql
+    delivery: WebhookDeliveryJob, receiver: Receiver, pool: Database, sql: Sql
 ) -> None:
     gate = threading.Event()
     receiver.script(held(gate))
@@ -486,7 +486,7 @@ async def test_two_concurrent_workers_deliver_each_event_once(
 
 
 async def test_storing_an_outcome_is_retried_during_an_outage(
-    delivery: WebhookDelivery, receiver: Receiver, pool: Database, sql: Sql, monkeypatch: pytest.MonkeyPatch
+    delivery: WebhookDeliveryJob, receiver: Receiver, pool: Database, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_endpoint(sql, receiver.url)
     await emit(pool)
@@ -530,7 +530,7 @@ async def test_a_suspended_process_does_not_post_after_its_lease(
 
 
 async def test_an_unexpected_error_counts_as_a_failed_attempt(
-    delivery: WebhookDelivery,
+    delivery: WebhookDeliveryJob,
     pool: Database,
     sql: Sql,
     monkeypatch: pytest.MonkeyPatch,

@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from app.admin.analytics import cohorts, model_reports, overview, usage_reports
 from app.admin.analytics.time_ranges import TimeRange
-from app.admin.csv_export import Row, iterate_rows, write_csv
+from app.admin.csv_export import CsvRow, iterate_rows, write_csv
 from app.admin.schemas.analytics import (
     ErrorRow,
     LatencyRow,
@@ -104,7 +104,7 @@ async def get_retention_file(
 
 
 async def _csv_response(
-    name: str, span: TimeRange, row_type: type[Row], rows: AsyncGenerator[Row]
+    name: str, span: TimeRange, row_type: type[CsvRow], rows: AsyncGenerator[CsvRow]
 ) -> StreamingResponse:
     # The file is completed before the response starts, so that read errors return an error status, and no database
     # connection is held while the client downloads it.

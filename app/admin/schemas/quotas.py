@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from app.core.types import RequestModel, refuse_boolean
 
 Tokens = Annotated[int, Field(strict=True, ge=0, le=10**15)]
-Dollars = Annotated[
+CostLimit = Annotated[
     Decimal, Field(ge=0, le=1_000_000, decimal_places=9, allow_inf_nan=False), BeforeValidator(refuse_boolean)
 ]
 
@@ -20,8 +20,8 @@ class QuotaUpdate(RequestModel):
 
     tokens_per_day: Tokens | None = Field(None, examples=[200_000])
     tokens_per_month: Tokens | None = Field(None, examples=[2_000_000])
-    cost_per_day: Dollars | None = Field(None, examples=["2.50"], description="US dollars.")
-    cost_per_month: Dollars | None = Field(None, examples=["20"], description="US dollars.")
+    cost_per_day: CostLimit | None = Field(None, examples=["2.50"], description="US dollars.")
+    cost_per_month: CostLimit | None = Field(None, examples=["20"], description="US dollars.")
 
     @model_validator(mode="after")
     def _refuse_nothing(self) -> Self:

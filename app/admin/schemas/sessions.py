@@ -20,7 +20,7 @@ from app.core.types import (
 from app.services.usage_schemas import Usage
 
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200), Storable, NotBlank]
-MessageStatus = Literal["pending", "streaming", "complete", "failed", "cancelled", "interrupted"]
+from app.database.repositories.chat.turns import MessageStatus
 
 
 class SessionQuery(RequestModel):

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import MISSING, AfterValidator, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
 from app.core.types import Instant, RequestModel, ResponseModel, Storable
-from app.database.repositories.webhooks.endpoints import Status
+from app.database.repositories.webhooks.endpoints import DeliveryStatus
 from app.database.repositories.webhooks.event_outbox import SubscribableEvent
 from app.services.http.ssrf_safe_client import OutgoingRequestError, parse_url
 
@@ -128,7 +128,7 @@ class WebhookList(ResponseModel):
 class DeliveryQuery(RequestModel):
     """Filter and position of a page of deliveries, newest first."""
 
-    status: Status | None = None
+    status: DeliveryStatus | None = None
     after: UUID | None = Field(None, description="`next` of the previous page.")
     limit: int = Field(50, ge=1, le=200)
 
@@ -138,7 +138,7 @@ class DeliveryResponse(ResponseModel):
 
     id: UUID = Field(validation_alias="event_id", description="Event id, sent as `webhook-id` with each attempt.")
     type: str
-    status: Status
+    status: DeliveryStatus
     attempts: int
     next_attempt_at: Instant | None = Field(description="Null: no further attempt is made.")
     response_status: int | None = Field(description="HTTP status of the last attempt. Null: no response.")

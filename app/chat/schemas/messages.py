@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, StringConstraints
 
 from app.core.types import JsonObject, NotBlank, RequestModel, ResponseModel, Storable
-from app.database.repositories.chat.turns import FinalStatus
+from app.database.repositories.chat.turns import FinalStatus, MessageStatus
 
 MAX_MESSAGE_LENGTH = 32_000
 
@@ -17,7 +17,7 @@ MAX_SYSTEM_PROMPT_LENGTH = 4000
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 """Language tags of BCP 47: language and up to three subtags."""
 
-MessageText = Annotated[
+QuestionText = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_MESSAGE_LENGTH),
     Storable,
@@ -25,8 +25,6 @@ MessageText = Annotated[
 ]
 
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200), Storable]
-
-MessageStatus = Literal["pending", "streaming", "complete", "failed", "cancelled", "interrupted"]
 
 
 def _check_context(context: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -81,7 +79,7 @@ class ChatRequest(ModelOptions):
         json_schema_extra={"examples": [{"message": "What is my name?", "context": {"tone": "casual"}}]}
     )
 
-    message: MessageText = Field(examples=["What is my name?"], description="1 to 32 000 characters, not blank.")
+    message: QuestionText = Field(examples=["What is my name?"], description="1 to 32 000 characters, not blank.")
     context: Context | None = Field(
         None,
         examples=[{"tone": "casual"}],

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from app.chat.schemas.messages import Context, MessageResponse, MessageText, ModelOptions
+from app.chat.schemas.messages import Context, MessageResponse, ModelOptions, QuestionText
 from app.core.types import Pagination, ResponseModel, Storable
 from app.services.usage_schemas import Usage
 
@@ -26,7 +26,7 @@ class SessionCreate(ModelOptions):
         examples=[{"tone": "professional", "system_prompt": "Answer in one sentence."}],
         description="Default context of every question in the session. Its fields are those of a question's context.",
     )
-    initial_message: MessageText | None = Field(
+    initial_message: QuestionText | None = Field(
         None,
         examples=["Where is it warm in March?"],
         description="First question; its answer is returned with the session.",

@@ -20,8 +20,8 @@ from app.graph.ports.chat_model import (
     Completion,
     ModelError,
     ModelRequest,
+    ModelTokenCounts,
     Sampling,
-    TokenCounts,
     TurnOwner,
 )
 from app.graph.ports.messages import PromptMessage
@@ -90,7 +90,7 @@ class SummaryModel:
 
     async def _try(self, request: ModelRequest, attempts: list[ModelAttempt]) -> Completion | None:
         started = time.perf_counter()
-        completion, code, token_counts = None, None, TokenCounts()
+        completion, code, token_counts = None, None, ModelTokenCounts()
         try:
             completion = await self.model.complete(request, max_seconds=self.policy.attempt_timeout)
             token_counts = completion.token_counts

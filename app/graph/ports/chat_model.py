@@ -54,7 +54,7 @@ class ModelRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class TokenCounts:
+class ModelTokenCounts:
     """Tokens that an attempt used."""
 
     prompt_tokens: int = 0
@@ -71,7 +71,7 @@ class Completion:
     model: str
     """As the provider names it, which may be more specific than the name in the request."""
     finish_reason: str
-    token_counts: TokenCounts
+    token_counts: ModelTokenCounts
     is_cached: bool = False
     """Whether the answer comes from the cache: then `token_counts` are those of the original call."""
     is_repaired: bool = False
@@ -89,7 +89,7 @@ class ModelError(Exception):
         retry_after: float | None = None,
         is_model_fault: bool = True,
         may_have_used_tokens: bool = False,
-        token_counts: TokenCounts | None = None,
+        token_counts: ModelTokenCounts | None = None,
     ) -> None:
         """Create the error.
 

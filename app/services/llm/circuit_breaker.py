@@ -7,7 +7,7 @@ from typing import Literal
 
 logger = logging.getLogger(__name__)
 
-State = Literal["closed", "open", "half_open"]
+BreakerState = Literal["closed", "open", "half_open"]
 
 _MAX_PAUSE = 60.0
 """Maximum pause in seconds that a provider's `Retry-After` may set."""
@@ -32,7 +32,7 @@ class CircuitBreaker:
         self._is_probing = False
 
     @property
-    def state(self) -> State:
+    def state(self) -> BreakerState:
         """The state of the breaker."""
         if self._open_until is None:
             return "closed"
@@ -77,7 +77,7 @@ class CircuitBreakers:
         self._breakers = {model: CircuitBreaker(failures=failures, pause=pause, now=now) for model in models}
 
     @property
-    def states(self) -> dict[str, State]:
+    def states(self) -> dict[str, BreakerState]:
         """State of each model's breaker."""
         return {model: breaker.state for model, breaker in self._breakers.items()}
 

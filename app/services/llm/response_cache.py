@@ -13,13 +13,13 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app.graph.ports.chat_model import Completion, ModelRequest, TokenCounts, TurnOwner
+from app.graph.ports.chat_model import Completion, ModelRequest, ModelTokenCounts, TurnOwner
 from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 from app.services.redis.keys import CacheIndex, cache_index_of_session, cache_index_of_user
 
 logger = logging.getLogger(__name__)
 
-Scope = Literal["user", "global"]
+CacheScope = Literal["user", "global"]
 
 _VERSION = 1
 """Version of the format. Increase it to invalidate all existing entries."""
@@ -74,7 +74,7 @@ class _Entry(BaseModel):
 class ResponseCache:
     """Cache of complete answers. It does not raise: while Redis is unavailable, it finds and stores nothing."""
 
-    def __init__(self, breaker: RedisCircuitBreaker, *, seconds: int, scope: Scope) -> None:
+    def __init__(self, breaker: RedisCircuitBreaker, *, seconds: int, scope: CacheScope) -> None:
         """`seconds`: lifetime of an entry. `scope`: whether entries are per user or shared by all users."""
         self._breaker = breaker
         self._milliseconds = seconds * 1000
@@ -116,7 +116,7 @@ class ResponseCache:
             text=entry.text,
             model=entry.model,
             finish_reason=entry.finish_reason,
-            token_counts=TokenCounts(entry.prompt_tokens, entry.completion_tokens),
+            token_counts=ModelTokenCounts(entry.prompt_tokens, entry.completion_tokens),
             is_cached=True,
         )
 

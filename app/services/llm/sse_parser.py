@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import from_json
 
-from app.graph.ports.chat_model import TokenCounts
+from app.graph.ports.chat_model import ModelTokenCounts
 
 _MAX_LINE_BYTES = 1_048_576
 _FIRST_HIGH_SURROGATE, _LAST_HIGH_SURROGATE = "\ud800", "\udbff"
@@ -24,9 +24,9 @@ class ProviderUsage(BaseModel):
     completion_tokens: TokenCount
 
     @property
-    def token_counts(self) -> TokenCounts:
+    def token_counts(self) -> ModelTokenCounts:
         """The counts for the ledger."""
-        return TokenCounts(self.prompt_tokens, self.completion_tokens)
+        return ModelTokenCounts(self.prompt_tokens, self.completion_tokens)
 
 
 def _none_if_invalid(value: object, validate: ValidatorFunctionWrapHandler) -> ProviderUsage | None:

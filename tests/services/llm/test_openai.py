@@ -13,7 +13,7 @@ import pytest
 
 from app.config import Settings
 from app.core.exceptions import StartupError
-from app.graph.ports.chat_model import Completion, ModelError, Sampling, StreamTimeouts, TokenCounts
+from app.graph.ports.chat_model import Completion, ModelError, ModelTokenCounts, Sampling, StreamTimeouts
 from app.graph.ports.messages import PromptMessage
 from app.services.llm import openai
 from app.services.llm.openai import MAX_BODY_BYTES, OpenAIChatModel
@@ -70,7 +70,7 @@ async def test_request_and_answer_are_translated(provider: Provider, model: Open
         model_request(QUESTION, model="gpt-4", parameters=parameters), max_seconds=LONGEST_WAIT
     )
     assert (completion.text, completion.model, completion.finish_reason) == ("Good day. 🌍", "gpt-4-0613", "stop")
-    assert completion.token_counts == TokenCounts(7, 2)
+    assert completion.token_counts == ModelTokenCounts(7, 2)
     (call,) = provider.calls
     assert call.body == {"model": "gpt-4", "messages": QUESTION, "max_tokens": 50, "temperature": 0.5}
     assert call.headers["authorization"] == "Bearer sk-canary"
@@ -79,7 +79,7 @@ async def test_request_and_answer_are_translated(provider: Provider, model: Open
 async def test_tokens_are_estimated_where_the_provider_reports_none(provider: Provider, model: OpenAIChatModel) -> None:
     provider.script(answers("x" * 40, usage=None))
     completion = await model.complete(model_request([{"role": "user", "content": "y" * 80}]), max_seconds=LONGEST_WAIT)
-    assert completion.token_counts == TokenCounts(20, 10, is_estimated=True)
+    assert completion.token_counts == ModelTokenCounts(20, 10, is_estimated=True)
 
 
 @pytest.mark.parametrize(
@@ -292,11 +292,13 @@ async def test_unusable_answers_map_to_model_fault(
 @pytest.mark.parametrize(
     ("behaviour", "token_counts", "may_have_used_tokens"),
     [
-        pytest.param(answers(" ", usage=(7, 1)), TokenCounts(7, 1), True, id="blank, and counted"),
+        pytest.param(answers(" ", usage=(7, 1)), ModelTokenCounts(7, 1), True, id="blank, and counted"),
         pytest.param(
-            answers("No.", usage=(7, 2), finish_reason="content_filter"), TokenCounts(7, 2), True, id="withheld"
+            answers("No.", usage=(7, 2), finish_reason="content_filter"), ModelTokenCounts(7, 2), True, id="withheld"
         ),
-        pytest.param(answers("{}", usage=(7, 3), finish_reason="tool_calls"), TokenCounts(7, 3), True, id="broken off"),
+        pytest.param(
+            answers("{}", usage=(7, 3), finish_reason="tool_calls"), ModelTokenCounts(7, 3), True, id="broken off"
+        ),
         pytest.param(answers(" ", usage=None), None, True, id="blank, and not counted"),
         pytest.param(NO_ANSWER, None, True, id="no answer in time"),
         pytest.param(resets(), None, True, id="reset"),
@@ -309,7 +311,7 @@ async def test_a_failed_attempt_reports_its_tokens_or_that_it_may_have_used_some
     provider: Provider,
     model: OpenAIChatModel,
     behaviour: Behaviour,
-    token_counts: TokenCounts | None,
+    token_counts: ModelTokenCounts | None,
     *,
     may_have_used_tokens: bool,
     is_streamed: bool,

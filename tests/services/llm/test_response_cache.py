@@ -10,7 +10,7 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from app.config import Settings
-from app.graph.ports.chat_model import Completion, ModelRequest, Sampling, TokenCounts, TurnOwner
+from app.graph.ports.chat_model import Completion, ModelRequest, ModelTokenCounts, Sampling, TurnOwner
 from app.graph.ports.messages import PromptMessage
 from app.services.llm.response_cache import ResponseCache
 from app.services.redis import keys
@@ -135,7 +135,8 @@ async def test_an_invalid_entry_is_ignored_and_replaced(cache: ResponseCache, re
         pytest.param(replace(completion(), finish_reason="length"), id="cut off"),
         pytest.param(replace(completion(), finish_reason="content_filter"), id="filtered"),
         pytest.param(
-            replace(completion(), token_counts=TokenCounts(12, 3, is_estimated=True)), id="its tokens were not counted"
+            replace(completion(), token_counts=ModelTokenCounts(12, 3, is_estimated=True)),
+            id="its tokens were not counted",
         ),
         pytest.param(replace(completion(), is_cached=True), id="cached already"),
         pytest.param(completion("x" * 100_001), id="too long"),

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from app.config import Settings
-from app.graph.ports.chat_model import Completion, ModelError, Sampling, StreamTimeouts, TokenCounts
+from app.graph.ports.chat_model import Completion, ModelError, ModelTokenCounts, Sampling, StreamTimeouts
 from app.services.llm import openai
 from app.services.llm.openai import MAX_BODY_BYTES, OpenAIChatModel
 from app.services.llm.sse_parser import StreamedAnswer
@@ -70,7 +70,7 @@ async def test_a_streamed_request_publishes_the_pieces_one_by_one(provider: Prov
     assert asked.pieces == ["Good", " day.", " 🌍"]
     assert not completion.is_repaired
     assert (completion.text, completion.model, completion.finish_reason) == ("Good day. 🌍", "gpt-4-0613", "stop")
-    assert completion.token_counts == TokenCounts(7, 2)
+    assert completion.token_counts == ModelTokenCounts(7, 2)
     (call,) = provider.calls
     assert call.body == {
         "model": "primary",

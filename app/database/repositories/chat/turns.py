@@ -37,6 +37,8 @@ from app.database.repositories.usage import ledger
 from app.database.repositories.usage.ledger import LedgerEntry
 from app.database.repositories.webhooks import event_outbox
 
+MessageStatus = Literal["pending", "streaming", "complete", "failed", "cancelled", "interrupted"]
+"""Status of a message. A question is `complete`; an answer ends with a `FinalStatus`."""
 FinalStatus = Literal["complete", "failed", "cancelled", "interrupted"]
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import undefer
 from app.core.types import new_id
 from app.database.models import WebhookDelivery, WebhookEndpoint
 
-Status = Literal["pending", "delivered", "failed"]
+DeliveryStatus = Literal["pending", "delivered", "failed"]
 
 # Serializes insertions, so that concurrent ones cannot exceed the maximum. The number is arbitrary.
 _LOCK_INSERTION = text("SELECT pg_advisory_xact_lock(7302194)")
@@ -95,7 +95,7 @@ async def add_event(
 
 
 async def list_deliveries(
-    session: AsyncSession, endpoint_id: int, *, status: Status | None, after: UUID | None, limit: int
+    session: AsyncSession, endpoint_id: int, *, status: DeliveryStatus | None, after: UUID | None, limit: int
 ) -> Sequence[WebhookDelivery]:
     """Return up to `limit` deliveries of an endpoint, newest first, that follow the event `after` in this order.
 
