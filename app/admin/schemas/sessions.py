@@ -17,10 +17,10 @@ from app.core.types import (
     Storable,
     Usd,
 )
+from app.database.repositories.chat.turns import MessageStatus
 from app.services.usage_schemas import Usage
 
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200), Storable, NotBlank]
-from app.database.repositories.chat.turns import MessageStatus
 
 
 class SessionQuery(RequestModel):
