@@ -22,6 +22,8 @@ SETTINGS = {
     # All requests come from one address and would exceed the default limits.
     "RATE_LIMIT_REQUESTS": "100000",
     "RATE_LIMIT_REQUESTS_PER_ADDRESS": "100000",
+    # On a busy machine, the model needs longer for a turn than the default of the local stack allows.
+    "SHUTDOWN_GRACE": "18",
 }
 
 
