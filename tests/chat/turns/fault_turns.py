@@ -1,4 +1,4 @@
-"""Turns against a provider that has a fault: asking, and seeing what came of it."""
+"""Turns against a provider with a fault, and their observed outcomes."""
 
 import json
 import time
@@ -26,7 +26,7 @@ _WITH_PAUSE = {fault.name for fault in FAULTS if fault.asks_for_pause}
 
 @dataclass
 class Seen:
-    """What one turn came to."""
+    """Outcome of one turn."""
 
     question: str
     fault: str
@@ -42,9 +42,9 @@ class Seen:
     body: str = field(repr=False)
     calls: list[Call] = field(default_factory=list, repr=False)
     codes: list[str | None] = field(default_factory=list)
-    """Of the attempts in the ledger."""
+    """Error codes of the attempts in the ledger."""
     accounts: list[str] = field(default_factory=list)
-    """What the ledger says of the tokens of each attempt at the model that has the fault."""
+    """How the ledger counts the tokens of each attempt with the faulty model: `none`, `estimated` or `counted`."""
 
     @property
     def model(self) -> str:
@@ -57,29 +57,33 @@ class Seen:
 
     @property
     def limits(self) -> int:
-        """How many time limits ran out."""
+        """Number of attempts that timed out."""
         return self.codes.count("provider_timeout")
 
     @property
     def pauses(self) -> int:
-        """How many pauses there were that the provider had asked for, of a second or more."""
+        """Number of delays of a second or more that the provider asked for."""
         if self.fault not in _WITH_PAUSE:
-            return 0  # the service's own pauses are shorter, but a busy machine has others
+            return 0  # the delays of the service are shorter, but a busy machine adds others
         ends = [call.abandoned or call.finished or call.started for call in self.calls]
         return sum(call.started - end > 0.9 for call, end in zip(self.calls[1:], ends, strict=False))
 
     @property
     def time(self) -> str:
-        limits = {0: [], 1: ["1 time limit"]}.get(self.limits, [f"{self.limits} time limits"])
-        return " and ".join([*limits, *["the pause asked for"] * self.pauses]) or "at once"
+        limits = {0: [], 1: ["1 attempt timeout"]}.get(self.limits, [f"{self.limits} attempt timeouts"])
+        return " and ".join([*limits, *["`Retry-After` delay"] * self.pauses]) or "none"
 
     @property
     def shown(self) -> str:
-        known = {TEXT: "the answer", FALLBACK_TEXT: "the fallback's answer", FALLBACK_RESPONSE: "the polite text"}
-        if self.text == "The answer?.":
-            return "the answer, cleaned"
-        what = known.get(self.text) or "what had come"
-        return f"{what}, unfinished" if self.status == "failed" and self.text == TEXT else what
+        names = {
+            TEXT: "the answer",
+            "The answer?.": "the answer, repaired",
+            FALLBACK_TEXT: "answer of the fallback model",
+            FALLBACK_RESPONSE: "fallback message",
+        }
+        if self.status == "failed" and self.text == TEXT:
+            return "the whole text"
+        return names.get(self.text, "partial text")
 
     @property
     def row(self) -> tuple[str, ...]:
@@ -89,7 +93,7 @@ class Seen:
 
 
 class Client:
-    """Asks one question and sees what comes of it."""
+    """Client that asks questions and records their outcomes."""
 
     def __init__(self, process: ChatProcess, user: User, *, has_fallback: bool) -> None:
         self._has_fallback = has_fallback
@@ -136,7 +140,7 @@ class Client:
 
 @dataclass
 class Runs:
-    """Turns at services with one set of settings each: what came of them, and the services' logs."""
+    """Outcomes of turns at several services, each with its own settings, and the logs of the services."""
 
     home: Path
     user: User
@@ -144,7 +148,7 @@ class Runs:
     logs: str = ""
 
     def add(self, settings: Settings, provider: Provider) -> None:
-        """Have every fault met once plain and once streamed by a service with these settings."""
+        """Run a service with these settings, with one plain and one streamed turn for every fault."""
         process = ChatProcess(settings, self.home)
         client = Client(process, self.user, has_fallback=bool(settings.LLM_FALLBACK_MODEL))
         try:

@@ -1,6 +1,6 @@
-"""Every fault of a provider, through the real service: what it comes to, and that no secret gets out on the way.
+"""Outcome of every provider fault in the real chat service, which discloses no secret.
 
-`docs/provider-faults.md` is what is seen here. `make faults` writes it again.
+`docs/provider-faults.md` documents the outcomes. `make faults` writes it.
 """
 
 import json
@@ -29,11 +29,11 @@ LIMITS = {
     "LLM_RETRIES_PER_MODEL": 1,
 }
 WORK_SECONDS = 60.0
-"""What everything but waiting may take on a busy machine."""
+"""Maximum duration of a turn without its waits, on a busy machine."""
 ANSWERS = {fault.name for fault in FAULTS if fault.is_answer}
 
 
-def test_every_fault_comes_to_what_the_document_says_and_no_secret_gets_out(
+def test_every_fault_has_the_documented_outcome_and_discloses_no_secret(
     settings: Settings, home: Path, provider: Provider, sql: Sql, redis: Redis, ada: User
 ) -> None:
     runs = Runs(home, ada)
@@ -67,7 +67,7 @@ def test_every_fault_comes_to_what_the_document_says_and_no_secret_gets_out(
 def _run_all(runs: Runs, settings: Settings, provider: Provider) -> None:
     provider.always(answers(FALLBACK_TEXT), model="gpt-fallback")
     for fault in FAULTS:
-        provider.always(_either(fault), model=MODELS[fault.name])
+        provider.always(_behaviour(fault), model=MODELS[fault.name])
     chosen: dict[str, object] = {
         **LIMITS,
         "OPENAI_API_KEY": SecretStr(KEY),
@@ -103,37 +103,43 @@ def _check(turn: Seen) -> None:
     else:
         assert turn.status == "failed", turn
     if was_shown:
-        assert len(turn.calls) == 1, turn  # what was shown cannot be taken back
+        assert len(turn.calls) == 1, turn  # published text cannot be retracted
 
 
-def _either(fault: Fault) -> Behaviour:
+def _behaviour(fault: Fault) -> Behaviour:
     async def behave(call: Call, wire: Wire) -> None:
         await (fault.streamed if call.stream else fault.plain)(call, wire)
 
     return behave
 
 
-_INTRODUCTION = f"""# What a provider's faults come to
+_INTRODUCTION = f"""# Provider faults
 
-Each line was seen by a test that drives the chat service, as a process, against a provider that has the fault at every
-call. `make faults` writes this page again; the tests fail where it is not true any more.
+The tables list the outcome of each fault of a model provider. A test runs the chat service as a process against a
+provider that has the fault in every call, and fails if the outcome differs from this page. `make faults` runs the test
+and writes the page.
 
-An attempt may take {ATTEMPT_SECONDS:g} s there, a pause in a stream {LIMITS["LLM_STREAM_PAUSE"]:g} s, and a turn
-{LIMITS["LLM_TURN_TIMEOUT"]:g} s; a model is asked once more. The breakers are off, so that each turn shows all of its
-attempts. *Calls* are requests that the provider got: those for the model that has the fault, and those for the fallback
-model, which is well. *Status* is what is stored, and what the client is told. *Tokens* is what the ledger has of the
-attempts that had the fault: what the provider counted, our estimate where it counted nothing, or none where it said by
-a status that it did nothing, or was not reached. *Time* is what the turn waited for;
-besides that there is the work, a fraction of a second. *Both*: plain and streamed come to the same. Where the
-connection is refused it is so for both models. The rules are in [attempts, fallback,
-deadline](turn-pipeline.md#attempts-fallback-deadline).
+Settings of the test: the timeout of an attempt is {ATTEMPT_SECONDS:g} s, the maximum pause of a stream
+{LIMITS["LLM_STREAM_PAUSE"]:g} s, and the deadline of a turn {LIMITS["LLM_TURN_TIMEOUT"]:g} s.
+Each model is called again at most once. The circuit breakers do not open, so that each turn makes all of its attempts.
+In the last row of each table both models refuse connections. [Retries, fallback and
+deadline](turn-pipeline.md#retries-fallback-and-deadline) describes the rules.
+
+- *Mode*: plain response, event stream, or both with the same outcome.
+- *Calls*: requests that the provider received for the model with the fault, then those for the fallback model, which
+  has no fault.
+- *HTTP*, *Status*, *Code*: HTTP status of the response; status and error code of the stored and returned answer.
+- *Content*: text of the answer.
+- *Tokens*: tokens in the ledger for the attempts with the fault: counted by the provider, estimated if it counted none,
+  or none if it responded with an error status or was not reached.
+- *Wait*: time that the turn waited for, without processing, which takes a fraction of a second.
 """
 
 
 def _document(seen: list[Seen]) -> str:
     parts = [_INTRODUCTION]
     for title, has_fallback in (("Without a fallback model", False), ("With a fallback model", True)):
-        head = ("Fault", "Answer", "Calls", "HTTP", "Status", "Code", "The client sees", "Tokens", "Time")
+        head = ("Fault", "Mode", "Calls", "HTTP", "Status", "Code", "Content", "Tokens", "Wait")
         rows = [head, ("---",) * len(head)]
         turns = [turn for turn in seen if turn.has_fallback is has_fallback]
         for plain, streamed in zip(turns[::2], turns[1::2], strict=True):
