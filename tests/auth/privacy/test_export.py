@@ -43,13 +43,7 @@ def test_every_column_is_exported_or_left_out_for_a_reason() -> None:
         return {column, f"*.{name}", f"{table}.*"} & set(export.EXCLUDED_COLUMNS)
 
     left_out = {column for column in columns if patterns(column)}
-<<<<<<< HEAD
-    assert columns == shown | left_out, (
-        "decide: a column of a section in repositories/accounts/export.py, or EXCLUDED_COLUMNS"
-    )
-=======
     assert columns == shown | left_out, "add the column to a section or to EXCLUDED_COLUMNS"
->>>>>>> 959c7765511b30eb39d374a7d074b06b6286c066
     assert shown & left_out == set()
     assert set().union(*map(patterns, columns)) == set(export.EXCLUDED_COLUMNS)
 
