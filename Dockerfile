@@ -67,7 +67,7 @@ USER 10001:10001
 # Options of Uvicorn. FORWARDED_ALLOW_IPS keeps its default, loopback: a deployment sets it to the address of its gateway.
 ENV UVICORN_HOST=0.0.0.0 \
     UVICORN_PORT=8002 \
-    UVICORN_HTTP=app.http.protocol:ProblemProtocol \
+    UVICORN_HTTP=app.http.uvicorn_protocol:ProblemProtocol \
     UVICORN_TIMEOUT_GRACEFUL_SHUTDOWN=20 \
     UVICORN_ACCESS_LOG=false \
     UVICORN_SERVER_HEADER=false

@@ -13,7 +13,7 @@ from app.auth import webhook_events
 from app.auth.validators import EmailAddress, NewPassword, Username
 from app.config import get_database_settings
 from app.core.exceptions import DatabaseUnavailableError
-from app.core.passwords import PasswordHasher
+from app.core.password_hashing import PasswordHasher
 from app.database import migrations
 from app.database.connection import Database
 from app.database.repositories.accounts import credentials, users

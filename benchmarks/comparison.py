@@ -19,7 +19,7 @@ from local.readiness import responds_ok
 from local.stack import Stack
 
 _PASSWORD = "correct horse battery staple"  # noqa: S105 - the account exists during this run only
-_APPLICATIONS = {"baseline": "benchmarks.baseline:app", "system": "app.main:app"}
+_APPLICATIONS = {"baseline": "benchmarks.baseline_service:app", "system": "app.main:app"}
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class Service(Component):
         command = [sys.executable, "-m", "uvicorn", self._application, "--host", "127.0.0.1", "--port", str(self._port)]
         options = [
             "--http",
-            "app.http.protocol:ProblemProtocol",
+            "app.http.uvicorn_protocol:ProblemProtocol",
             "--timeout-graceful-shutdown",
             "20",
             "--no-access-log",

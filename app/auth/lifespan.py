@@ -10,14 +10,14 @@ from app.auth.api_keys import ApiKeyService
 from app.auth.email.delivery import open_email_outbox
 from app.auth.login_throttle import LoginThrottle
 from app.auth.logins import LoginService
-from app.auth.passwords import PasswordService
+from app.auth.password_change import PasswordService
 from app.auth.privacy.erasure import ErasureService
 from app.auth.privacy.export import ExportService
 from app.auth.profiles import ProfileService
 from app.auth.recovery import RecoveryService
 from app.auth.registration import RegistrationService
 from app.auth.users import UserService
-from app.core.passwords import PasswordHasher
+from app.core.password_hashing import PasswordHasher
 from app.core.security import RefreshTokens
 from app.http.dependencies import Resources
 from app.services.limits.concurrency import ConcurrencyLimiter

@@ -11,7 +11,7 @@ from app.auth.schemas.logins import TokenResponse
 from app.core.background_tasks import stop_tasks
 from app.core.client_network import client_network
 from app.core.exceptions import BadRequestError, DatabaseUnavailableError, NotFoundError, UnauthorizedError
-from app.core.passwords import PasswordHasher
+from app.core.password_hashing import PasswordHasher
 from app.core.security import AccessTokens, RefreshTokens, hash_token
 from app.core.types import new_id
 from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseSession

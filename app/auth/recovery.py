@@ -7,7 +7,7 @@ from app.auth import webhook_events
 from app.auth.email.outbox import EmailOutbox
 from app.auth.login_throttle import account_counter_keys
 from app.core.exceptions import BadRequestError, ServiceUnavailableError
-from app.core.passwords import PasswordHasher
+from app.core.password_hashing import PasswordHasher
 from app.core.security import hash_token
 from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseSession
 from app.database.repositories.accounts import (

@@ -8,7 +8,7 @@ from app.auth.email.outbox import EmailOutbox
 from app.auth.schemas.accounts import UserCreate
 from app.core.client_network import client_network
 from app.core.exceptions import BadRequestError, FieldError
-from app.core.passwords import PasswordHasher
+from app.core.password_hashing import PasswordHasher
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.models import User
 from app.database.repositories.accounts import users

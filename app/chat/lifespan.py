@@ -8,13 +8,13 @@ from typing import Any
 
 from app.chat.idempotency.service import IdempotencyService
 from app.chat.sessions.service import SessionService
-from app.chat.streaming.cancellation import CancellationService
 from app.chat.streaming.publisher import StreamPublisher
 from app.chat.streaming.remote import RemoteStreams
 from app.chat.streaming.revocation import RevocationWatch
 from app.chat.streaming.service import StreamingService
 from app.chat.summaries.summarizer import Summarizer
-from app.chat.summaries.summary_model import SummaryModel
+from app.chat.summaries.summary_generator import SummaryGenerator
+from app.chat.turns.cancellation import CancellationService
 from app.chat.turns.question_builder import QuestionBuilder
 from app.chat.turns.recovery import TurnRecovery, UsageEstimate
 from app.chat.turns.runner import STORE_AFTER_CANCEL_TIMEOUT, TurnRunner
@@ -30,7 +30,7 @@ from app.graph.prompts import instructions_builder
 from app.http.dependencies import Resources
 from app.services.limits.concurrency import ConcurrencyLimiter
 from app.services.limits.quotas import QuotaService, default_quota
-from app.services.llm.caching import CachingChatModel
+from app.services.llm.caching_chat_model import CachingChatModel
 from app.services.llm.catalog import ModelCatalog
 from app.services.llm.circuit_breaker import CircuitBreakers
 from app.services.llm.openai import OpenAIChatModel
@@ -90,7 +90,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         )
         quotas = QuotaService(database, default_quota(settings))
         questions = QuestionBuilder(catalog, policy, quotas)
-        summary_model = SummaryModel(provider, database, policy, catalog.cost, quotas)
+        summary_model = SummaryGenerator(provider, database, policy, catalog.cost, quotas)
         summarizer = Summarizer(summary_model, database, policy, batch=settings.LLM_SUMMARY_MESSAGES)
         runner = TurnRunner(
             graph=graph,

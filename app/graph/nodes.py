@@ -13,13 +13,14 @@ from app.core.exceptions import AppError
 from app.graph.context import ChatContext
 from app.graph.context_window import FittedPrompt, exceeds_context_window, fit_prompt, prompt_budget
 from app.graph.model_attempt import ModelAttempt
+from app.graph.model_selection import ModelChoice, choose_model
 from app.graph.ports.chat_model import Completion, ModelError, ModelRequest, ModelTokenCounts, StreamTimeouts
 from app.graph.ports.messages import SessionHistory
 from app.graph.prompts import FALLBACK_RESPONSE
-from app.graph.retry_policy import ModelChoice, attempt_timeout, choose_model, plan_retry
+from app.graph.retry_policy import attempt_timeout, plan_retry
 from app.graph.state import ChatState, TokenUsage
-from app.graph.streaming import TrimmedTextStream
 from app.graph.tokens import estimate_tokens
+from app.graph.trimmed_text_stream import TrimmedTextStream
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from httpx2 import Response
 
 from app import auth_main
 from app.config import Settings
-from app.core.passwords import PasswordHasher
+from app.core.password_hashing import PasswordHasher
 from tests.fixtures.database import Sql
 from tests.fixtures.services import AUTH, PASSWORD, User, assert_problem, login
 from tests.support.waiting import eventually, wait_until

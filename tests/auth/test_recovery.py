@@ -16,7 +16,7 @@ from app.auth.email.outbox import MAX_EMAILS_PER_NETWORK, MAX_EMAILS_PER_RECIPIE
 from app.auth.recovery import RecoveryService
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
-from app.core.passwords import PasswordHasher
+from app.core.password_hashing import PasswordHasher
 from app.database.connection import Database
 from app.database.repositories.audit import audit_log
 from app.database.repositories.audit.audit_log import RequestOrigin

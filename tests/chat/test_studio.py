@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
-from app import studio
-from app.chat.studio import StudioGraph, build_studio_graph
+from app import langgraph_studio
+from app.chat.studio_graph import StudioGraph, build_studio_graph
 from app.config import Settings
 from app.graph.builder import build_chat_graph
 from app.graph.prompts import FALLBACK_RESPONSE
@@ -81,8 +81,8 @@ def test_picture_and_schemas_need_no_settings(monkeypatch: pytest.MonkeyPatch) -
     def fail() -> Settings:
         raise AssertionError
 
-    monkeypatch.setattr(studio, "get_settings", fail)
-    graph = studio.make_graph()
+    monkeypatch.setattr(langgraph_studio, "get_settings", fail)
+    graph = langgraph_studio.make_graph()
     assert set(graph.get_graph(xray=True).nodes) == {
         "__start__",
         "chat:preprocess",
@@ -99,7 +99,8 @@ def test_picture_and_schemas_need_no_settings(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.filterwarnings("ignore:`(get_)?config_(json)?schema` is deprecated")
 @pytest.mark.parametrize(
-    "graph", [build_chat_graph(), studio.make_graph(), *dict(studio.make_graph().get_subgraphs()).values()]
+    "graph",
+    [build_chat_graph(), langgraph_studio.make_graph(), *dict(langgraph_studio.make_graph().get_subgraphs()).values()],
 )
 def test_every_schema_of_a_graph_can_be_shown(graph: Any) -> None:  # noqa: ANN401 - graphs of several types
     for schema in (

@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 from app.config import Settings
 from app.http.methods import METHODS, unknown_method_response
-from app.http.protocol import ProblemProtocol
+from app.http.uvicorn_protocol import ProblemProtocol
 
 ROOT = Path(__file__).parents[2]
 NAMES = set(Settings.model_fields)

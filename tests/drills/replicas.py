@@ -17,7 +17,7 @@ import uvicorn
 from app import main
 from app.chat.turns import runner
 from app.config import Settings
-from app.http.protocol import ProblemProtocol
+from app.http.uvicorn_protocol import ProblemProtocol
 from local.orphans import ProcessRecord, forget_process, record_process
 from local.paths import log_file
 from local.readiness import responds_ok

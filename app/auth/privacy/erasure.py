@@ -16,8 +16,8 @@ from app.database.repositories.accounts.erasure import ErasureResult
 from app.database.repositories.audit import audit_log
 from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
 from app.database.repositories.webhooks import event_outbox
-from app.services.redis import keys
-from app.services.redis.keys import PurgedCopies
+from app.services.redis import purge
+from app.services.redis.purge import PurgedCopies
 
 _TRANSACTION_TIMEOUT = 300.0
 """Timeout of the whole transaction in seconds. It suffices for about five million messages."""
@@ -62,7 +62,7 @@ class ErasureService:
                 await audit_log.record(connection, refused, origin)
             raise
         return _build_receipt(
-            erased, await keys.purge_user(self.redis, user_uuid=user.uuid, answers=erased.answer_uuids)
+            erased, await purge.purge_user(self.redis, user_uuid=user.uuid, answers=erased.answer_uuids)
         )
 
     async def _erase(self, user: Principal, password_hash: str, origin: RequestOrigin) -> ErasureResult:

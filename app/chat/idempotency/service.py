@@ -7,7 +7,7 @@ turn is stored by the statement that stores the turn, the key of an empty sessio
 from contextlib import suppress
 from dataclasses import dataclass
 
-from app.chat.idempotency.responses import SerializedResponse, serialize_response
+from app.chat.idempotency.serialized_response import SerializedResponse, serialize_response
 from app.chat.turns.recovery import TurnRecovery
 from app.chat.turns.turn import FinishedTurn, Presenter, Question
 from app.core.exceptions import ConflictError, DatabaseUnavailableError, NotFoundError, UnprocessableError

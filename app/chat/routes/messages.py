@@ -6,8 +6,8 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 
 from app.chat.dependencies import ServicesDep
+from app.chat.http_responses import to_response
 from app.chat.idempotency.header import IdempotencyKeyDep
-from app.chat.routes.responses import to_response
 from app.chat.schemas.messages import ChatRequest, DirectResponse, MessageResponse, TurnResponse
 from app.chat.streaming.remote import MessageRef
 from app.core.types import ResponseModel

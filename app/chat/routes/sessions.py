@@ -6,8 +6,8 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 
 from app.chat.dependencies import ServicesDep
+from app.chat.http_responses import to_response
 from app.chat.idempotency.header import IdempotencyKeyDep
-from app.chat.routes.responses import to_response
 from app.chat.schemas.sessions import Deleted, SessionCreate, SessionCreated, SessionDetail, SessionList
 from app.core.types import Page, PageSize, ResponseModel, SearchText
 from app.http.dependencies import ChatReader, ChatWriter, SessionDep

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import Field
 
 from app.chat.dependencies import ServicesDep
+from app.chat.http_responses import to_response
 from app.chat.idempotency.header import IdempotencyKeyDep
-from app.chat.routes.responses import to_response
 from app.chat.schemas.messages import ChatRequest
 from app.chat.streaming.openapi import DIRECT_EVENTS, TURN_EVENTS
 from app.chat.streaming.remote import MessageRef

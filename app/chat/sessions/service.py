@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from app.chat.idempotency.responses import SerializedResponse, serialize_response
+from app.chat.idempotency.serialized_response import SerializedResponse, serialize_response
 from app.chat.idempotency.service import IdempotencyService
 from app.chat.schemas.sessions import SessionCreate, SessionCreated, SessionDetail, SessionList, SessionSummary
 from app.chat.streaming.service import EventFrames

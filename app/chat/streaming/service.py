@@ -5,7 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from app.chat.idempotency.responses import SerializedResponse
+from app.chat.idempotency.serialized_response import SerializedResponse
 from app.chat.idempotency.service import IdempotencyService
 from app.chat.schemas.messages import DirectResponse, MessageResponse
 from app.chat.streaming import events

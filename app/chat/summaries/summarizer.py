@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from app.chat.summaries.summary_model import SummaryModel, SummaryUnavailableError
+from app.chat.summaries.summary_generator import SummaryGenerator, SummaryUnavailableError
 from app.chat.turns.conversation_history import history_message
 from app.chat.turns.graph_run import GraphResult
 from app.core.exceptions import AppError
@@ -53,7 +53,7 @@ class _SummaryTask:
 class Summarizer:
     """Extends the summaries of sessions that have turns in this process. A failed step is repeated after the next."""
 
-    model: SummaryModel
+    model: SummaryGenerator
     database: Database
     policy: ModelPolicy
     batch: int

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from app.chat.idempotency.responses import SerializedResponse
+from app.chat.idempotency.serialized_response import SerializedResponse
 from app.chat.idempotency.service import IdempotencyService
 from app.chat.streaming.service import EventFrames, StreamingService
 from app.chat.turns.runner import TurnRunner

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from app.chat.idempotency.responses import serialize_response
+from app.chat.idempotency.serialized_response import serialize_response
 from app.chat.turns.graph_run import GraphResult
 from app.chat.turns.recovery import TurnRecovery
 from app.chat.turns.turn import DirectTurn, FinishedTurn, Question

@@ -8,7 +8,8 @@ from uuid import UUID
 
 from app.core.background_tasks import background_task
 from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
-from app.services.redis.keys import cache_index_of_session, purge_index
+from app.services.redis.keys import cache_index_of_session
+from app.services.redis.purge import purge_index
 
 _MAX_PENDING = 10_000
 """Maximum number of sessions that wait for Redis. Cached answers of others expire by themselves."""

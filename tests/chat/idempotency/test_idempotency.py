@@ -15,7 +15,7 @@ from redis import Redis
 from sqlalchemy import delete
 
 from app import main
-from app.chat.idempotency.responses import SerializedResponse
+from app.chat.idempotency.serialized_response import SerializedResponse
 from app.chat.idempotency.service import IdempotencyService
 from app.chat.schemas.messages import ChatRequest
 from app.chat.streaming.remote import RemoteStreams

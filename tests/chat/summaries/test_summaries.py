@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from app.chat.summaries.summarizer import Summarizer
-from app.chat.summaries.summary_model import SummaryModel
+from app.chat.summaries.summary_generator import SummaryGenerator
 from app.chat.turns.runner import TurnRunner
 from app.chat.turns.store import TurnStore
 from app.core.exceptions import DatabaseUnavailableError
@@ -75,7 +75,9 @@ class Session:
         remembers: bool = True,
     ) -> None:
         quotas = QuotaService(database, Quota())
-        self.summarizer = Summarizer(SummaryModel(model, database, policy, price, quotas), database, policy, batch=4)
+        self.summarizer = Summarizer(
+            SummaryGenerator(model, database, policy, price, quotas), database, policy, batch=4
+        )
         self.runner = TurnRunner(
             graph=build_chat_graph(),
             model=model,

@@ -10,9 +10,9 @@ from sqlalchemy import func, literal, select, text
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database
 from app.database.repositories.usage import rollup_tables
-from app.database.repositories.usage.account_totals import usage_by_user
 from app.database.repositories.usage.reconciliation import DAILY, QUARTERLY, WEEKLY, Reconciler
 from app.database.repositories.usage.rollup import roll_up
+from app.database.repositories.usage.usage_by_user import usage_by_user
 from app.worker.reconciliation import UsageReconciliation
 from tests.fixtures.database import Sql
 from tests.fixtures.rollups import TABLES, current_rollups, expected_rollups, stored_rollups

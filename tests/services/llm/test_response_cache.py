@@ -13,10 +13,11 @@ from app.config import Settings
 from app.graph.ports.chat_model import Completion, ModelRequest, ModelTokenCounts, Sampling, TurnOwner
 from app.graph.ports.messages import PromptMessage
 from app.services.llm.response_cache import ResponseCache
-from app.services.redis import keys
+from app.services.redis import purge
 from app.services.redis.circuit_breaker import RedisCircuitBreaker
 from app.services.redis.client import open_redis
-from app.services.redis.keys import cache_index_of_session, cache_index_of_user, purge_index
+from app.services.redis.keys import cache_index_of_session, cache_index_of_user
+from app.services.redis.purge import purge_index
 from tests.support.fakes import completion, model_request
 
 QUESTION: list[PromptMessage] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
@@ -214,7 +215,7 @@ async def test_erasing_an_account_removes_its_text(
         await keep(cache, replace(ASKED, owner=owner, model=f"m{number}"), f"Secret {number}.")
     await keep(cache, replace(ASKED, owner=BOB, model="his"), "Of Bob.")
     client = open_redis(settings)
-    erased = await keys.purge_user(client, user_uuid=ADA.user_uuid, answers=[])
+    erased = await purge.purge_user(client, user_uuid=ADA.user_uuid, answers=[])
     assert erased is not None
     assert erased.cached_answers == 3
     assert "Secret" not in everything(redis)
@@ -227,7 +228,7 @@ async def test_erasing_an_account_removes_its_text(
 async def test_a_purge_removes_any_number_of_entries_and_can_be_repeated(
     cache: ResponseCache, breaker: RedisCircuitBreaker, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keys, "_BATCH", 7)
+    monkeypatch.setattr(purge, "_BATCH", 7)
     index = cache_index_of_session(ADA.session_uuid or uuid4())
     for number in range(50):
         await keep(cache, replace(ASKED, model=f"m{number}"))

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.models import ChatMessage, ChatSession, User
 from app.database.repositories.chat import idempotency_keys
-from app.database.repositories.chat.turn_fragments import IS_ACTIVE, OWNED_SESSION_ID
+from app.database.repositories.chat.turn_sql import IS_ACTIVE, OWNED_SESSION_ID
 from app.database.repositories.webhooks import event_outbox
 
 _SET_INTERRUPTED = update(ChatMessage).values(

@@ -9,7 +9,7 @@ from sqlalchemy.orm import aliased
 from app.database import driver
 from app.database.driver import AnyConnection, Statement
 from app.database.models import ChatMessage, ChatSession
-from app.database.repositories.chat.turn_fragments import IS_ACTIVE, OWNED_SESSION_ID
+from app.database.repositories.chat.turn_sql import IS_ACTIVE, OWNED_SESSION_ID
 from app.database.repositories.chat.turns import Answer, StartedTurn, Turn, UpdatedSession
 
 _FIND_COMPLETED = Statement(

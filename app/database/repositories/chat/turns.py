@@ -32,7 +32,7 @@ from app.database.driver import AnyConnection, Statement, StatementRefusedError
 from app.database.models import ChatMessage, ChatSession
 from app.database.repositories.chat import idempotency_keys
 from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError, IdempotentRequest
-from app.database.repositories.chat.turn_fragments import IS_ACTIVE, message_preview
+from app.database.repositories.chat.turn_sql import IS_ACTIVE, message_preview
 from app.database.repositories.usage import ledger
 from app.database.repositories.usage.ledger import LedgerEntry
 from app.database.repositories.webhooks import event_outbox

@@ -11,7 +11,7 @@ from app.core.exceptions import NotFoundError
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.chat import turn_leases
 from app.services.redis.cancel_channel import CancelChannel
-from app.services.turn_cancellation import ACTIVE_STATUSES, CANCEL_TIMEOUT, wait_until_stopped
+from app.services.wait_for_cancellation import ACTIVE_STATUSES, CANCEL_TIMEOUT, wait_until_stopped
 
 _POLL_INTERVAL = 0.15
 """Seconds between two checks whether another process has stopped it."""

@@ -2,7 +2,7 @@
 
 It verifies the token, sends the history, and stores question, answer, counters and ledger. It has none of the features
 for reliability: the answer is lost if the client disconnects, and there are no retries, validation, resumption, logs or
-limits. Run `python -m uvicorn benchmarks.baseline:app` with the settings of the chat service.
+limits. Run `python -m uvicorn benchmarks.baseline_service:app` with the settings of the chat service.
 """
 
 import json

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from app.auth.email.outbox import EmailOutbox
 from app.auth.logins import LoginService
 from app.core.exceptions import ConflictError
-from app.core.passwords import PasswordHasher
+from app.core.password_hashing import PasswordHasher
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.accounts import auth_sessions, credentials, one_time_tokens
 from app.database.repositories.accounts.callers import Principal

@@ -17,12 +17,13 @@ from redis import Redis
 from app.config import Settings
 from app.graph.ports.chat_model import Completion, ModelError, ModelRequest, PublishText, StreamTimeouts, TurnOwner
 from app.graph.ports.messages import PromptMessage
-from app.services.llm.caching import CachingChatModel
+from app.services.llm.caching_chat_model import CachingChatModel
 from app.services.llm.response_cache import ResponseCache
 from app.services.llm.single_flight import SingleFlightCall, publish_in_chunks
 from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 from app.services.redis.client import open_redis
-from app.services.redis.keys import cache_index_of_session, purge_index
+from app.services.redis.keys import cache_index_of_session
+from app.services.redis.purge import purge_index
 from tests.support.fakes import FakeModel, completion, model_request
 from tests.support.waiting import LONGEST_WAIT, eventually
 

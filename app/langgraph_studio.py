@@ -1,6 +1,6 @@
 """Entry point of LangGraph Studio: `langgraph dev` reads its name in `langgraph.json`."""
 
-from app.chat.studio import StudioGraph, build_studio_graph
+from app.chat.studio_graph import StudioGraph, build_studio_graph
 from app.config import get_settings
 
 

@@ -9,16 +9,16 @@ from collections.abc import AsyncIterator
 import pytest
 from passlib.hash import argon2
 
-from app.core import passwords
+from app.core import password_hashing
 from app.core.exceptions import ServiceUnavailableError
-from app.core.passwords import PasswordHasher
+from app.core.password_hashing import PasswordHasher
 
-REAL_HASHER = passwords._HASHER  # before fixtures make hashing cheap
+REAL_HASHER = password_hashing._HASHER  # before fixtures make hashing cheap
 
 
 @pytest.fixture
 async def hasher(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PasswordHasher]:
-    monkeypatch.setattr(passwords, "_HASHER", REAL_HASHER)
+    monkeypatch.setattr(password_hashing, "_HASHER", REAL_HASHER)
     hasher = PasswordHasher(concurrency=2)
     yield hasher
     hasher.close()
@@ -52,7 +52,7 @@ async def test_missing_account_never_matches_and_takes_as_long(
             compared.append(password_hash)
             return bool(REAL_HASHER.verify(password, password_hash))
 
-    monkeypatch.setattr(passwords, "_HASHER", Noting)
+    monkeypatch.setattr(password_hashing, "_HASHER", Noting)
     assert not await hasher.verify("wrong", None)
     (decoy,) = compared
     assert decoy.startswith("$argon2id$v=19$m=65536,t=3,p=1$")
@@ -98,7 +98,7 @@ async def test_concurrency_two_runs_two_hashes_queues_64_and_refuses_next(
     hasher: PasswordHasher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = Held()
-    monkeypatch.setattr(passwords, "_HASHER", held)
+    monkeypatch.setattr(password_hashing, "_HASHER", held)
     taken = [asyncio.create_task(hasher.hash("x")) for _ in range(2 + 2 * 32)]
     await asyncio.sleep(0)
     try:

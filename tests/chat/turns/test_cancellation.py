@@ -19,7 +19,7 @@ Replicas = tuple[ChatServer, ChatServer]
 @pytest.fixture(autouse=True)
 def enough_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a turn take as long to stop as a busy machine needs."""
-    monkeypatch.setattr("app.services.turn_cancellation.CANCEL_TIMEOUT", LONGEST_WAIT)
+    monkeypatch.setattr("app.services.wait_for_cancellation.CANCEL_TIMEOUT", LONGEST_WAIT)
 
 
 @pytest.mark.parametrize("replica", [0, 1], ids=["same replica", "other replica"])
@@ -102,7 +102,7 @@ def test_stopped_many_times_at_once_it_is_stopped_once(replicas: Replicas, provi
 def test_what_does_not_stop_in_time_is_said_so(
     replicas: Replicas, provider: Provider, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.services.turn_cancellation.CANCEL_TIMEOUT", 0.3)
+    monkeypatch.setattr("app.services.wait_for_cancellation.CANCEL_TIMEOUT", 0.3)
     session = replicas[0].open()
     message = replicas[0].ask_all(session)[0].data["message_id"]
     # A process that is alive, and does not listen.

@@ -37,7 +37,7 @@ class SummaryUnavailableError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class SummaryModel:
+class SummaryGenerator:
     """Asks the default model, then the fallback models. Every attempt is recorded in the ledger."""
 
     model: ChatModel

@@ -4,7 +4,7 @@ from typing import TypeVar
 
 from fastapi import Response
 
-from app.chat.idempotency.responses import SerializedResponse
+from app.chat.idempotency.serialized_response import SerializedResponse
 from app.chat.streaming.response import EventStreamResponse
 from app.chat.streaming.service import EventFrames
 from app.core.types import ResponseModel

@@ -1,7 +1,7 @@
 """HTTP/1.1 protocol class for Uvicorn that answers malformed requests with problem documents.
 
-Used as `uvicorn --http app.http.protocol:ProblemProtocol`. Malformed requests never reach the application; Uvicorn's
-own class answers them in plain text.
+Used as `uvicorn --http app.http.uvicorn_protocol:ProblemProtocol`. Malformed requests never reach the application, and
+Uvicorn's own class answers them in plain text.
 """
 
 import sys

@@ -1,0 +1,68 @@
+"""Deletion of the data of users and sessions that have been deleted."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from redis.asyncio import Redis
+
+from app.services.redis.client import REDIS_ERRORS
+from app.services.redis.keys import CacheIndex, cache_index_of_user, stream_key
+
+_BATCH = 500
+"""Maximum number of keys in one command, because Redis runs one command at a time."""
+
+_PURGE_TIMEOUT = 2.0
+"""Timeout of a purge in seconds. Keys that remain expire by themselves."""
+
+_TOMBSTONE_SECONDS = 7200
+"""Lifetime in seconds of the mark of a deletion: longer than a turn that started before it may run."""
+
+
+@dataclass(frozen=True, slots=True)
+class PurgedCopies:
+    """Number of deleted keys."""
+
+    stream_buffers: int
+    cached_answers: int
+
+
+async def purge_user(redis: Redis, *, user_uuid: UUID, answers: Sequence[UUID]) -> PurgedCopies | None:
+    """Delete all stream buffers and cached answers of a user.
+
+    `answers`: the answers whose stream buffers may exist. None: Redis failed or timed out; keys that remain expire.
+    """
+    try:
+        async with asyncio.timeout(_PURGE_TIMEOUT):
+            buffers = 0
+            for batch in _batches(answers):
+                buffers += await redis.unlink(*map(stream_key, batch))
+            cached = await purge_index(redis, cache_index_of_user(user_uuid))
+    except REDIS_ERRORS:
+        return None
+    return PurgedCopies(stream_buffers=buffers, cached_answers=cached)
+
+
+async def purge_index(redis: Redis, index: CacheIndex) -> int:
+    """Delete the cached answers of a deleted user or session. Return their number.
+
+    It also prevents that answers under way are cached later. It is safe to repeat after a failure.
+    """
+    async with redis.pipeline(transaction=False) as pipeline:
+        # The mark comes first: entries added before it are in the range, and none can be added after it.
+        pipeline.execute_command("SET", index.deleted, 1, "EX", _TOMBSTONE_SECONDS)
+        pipeline.execute_command("ZRANGE", index.entries, 0, _BATCH - 1)
+        _, names = await pipeline.execute()
+    erased = 0
+    while names:
+        erased += await redis.unlink(*names)
+        # Removed from the index last, so that a repetition after a failure finds them again.
+        await redis.zrem(index.entries, *names)
+        names = await redis.zrange(index.entries, 0, _BATCH - 1)
+    return erased
+
+
+def _batches(answers: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
+    for start in range(0, len(answers), _BATCH):
+        yield answers[start : start + _BATCH]
