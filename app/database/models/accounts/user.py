@@ -37,7 +37,7 @@ class User(IdMixin, TimestampMixin, Base):
     preferences: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     """Settings of the owner's clients. The services do not read them."""
     quota_tokens_per_day: Mapped[int | None] = mapped_column(BigInteger)
-    """Quota of this account. Null: the default from the settings applies. 0: no tokens allowed."""
+    """Quota of this account. Null: the default from the settings applies. 0: no limit."""
     quota_tokens_per_month: Mapped[int | None] = mapped_column(BigInteger)
     quota_cost_per_day: Mapped[Decimal | None] = mapped_column(Numeric(18, 9))
     """In US dollars."""
