@@ -28,7 +28,7 @@ class ChatMessage(IdMixin, TimestampMixin, Base):
     meta: Mapped[dict[str, Any]] = mapped_column("metadata", server_default=text("'{}'"))
     """For a question its context; for an answer its provenance: model, tokens, attempts, error code."""
     tokens_used: Mapped[int] = mapped_column(server_default=text("0"))
-    """Sum of prompt and completion tokens, as reported by the provider."""
+    """Prompt and completion tokens of all attempts, as in the ledger: reported by the provider or estimated."""
     processing_time_ms: Mapped[int] = mapped_column(server_default=text("0"))
     lease_expires_at: Mapped[datetime | None]
     """End of the lease of the process that answers. Set exactly while the answer is pending or streaming."""
