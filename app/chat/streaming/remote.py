@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 _POLL_INTERVAL = 1.0
 """Seconds between two reads of PostgreSQL."""
+_FINAL_TEXT_TIMEOUT = 1.0
+"""Maximum seconds to wait for the last text of a stored answer: PostgreSQL has the answer before Redis has its end."""
 _MAX_ORPHANED_POLLS = 10
 """Reads that may find an answer orphaned before its stream ends as interrupted without waiting for recovery."""
 
@@ -115,9 +117,7 @@ class RemoteStreams:
             return 0
         _, answer = stored
         if answer.message.status not in {"pending", "streaming"}:
-            # The last text may have been written between the two reads.
-            last = await self.buffer.read(ref.answer_uuid, after=transcript.visible_length, wait=0)
-            transcript.text += last.text
+            await self._read_final_text(ref, transcript)
             transcript.show(len(transcript.text), stream_ending(message_response(answer)))
         elif not answer.is_orphaned:
             return 0
@@ -125,3 +125,15 @@ class RemoteStreams:
             message = message_response(answer).model_copy(update={"content": transcript.text})
             transcript.show(len(transcript.text), Ending(message, code="interrupted"))
         return orphaned_polls + 1
+
+    async def _read_final_text(self, ref: MessageRef, transcript: Transcript) -> None:
+        """Append the rest of the buffered text of an answer that is stored."""
+        now = asyncio.get_running_loop().time
+        # Without earlier text the buffer has expired or was emptied, and there is nothing to wait for.
+        deadline = now() + (_FINAL_TEXT_TIMEOUT if transcript.text else 0)
+        while True:
+            remaining = max(deadline - now(), 0)
+            buffered = await self.buffer.read(ref.answer_uuid, after=len(transcript.text), wait=remaining)
+            transcript.text += buffered.text
+            if buffered.is_over or buffered.has_gap or not remaining:
+                return

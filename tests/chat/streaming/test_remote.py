@@ -1,0 +1,85 @@
+"""Transcripts of answers that another process generates, with a real PostgreSQL and Redis."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
+
+import pytest
+from redis import Redis
+
+from app.chat.streaming.remote import MessageRef, RemoteStreams
+from app.config import Settings
+from app.database.connection import Database
+from app.database.repositories.chat.sessions import MessageRow
+from app.services.redis.circuit_breaker import RedisCircuitBreaker
+from app.services.redis.client import open_redis
+from app.services.redis.keys import stream_key
+from app.services.redis.stream_buffer import StreamBuffer, StreamSnapshot
+from tests.fixtures.database import Sql
+from tests.support.waiting import LONGEST_WAIT, eventually
+
+
+@pytest.fixture
+async def buffer(settings: Settings, redis: Redis) -> AsyncIterator[StreamBuffer]:
+    client, blocking = open_redis(settings), open_redis(settings, max_blocking_seconds=LONGEST_WAIT)
+    breaker = RedisCircuitBreaker(client, budget=LONGEST_WAIT)
+    yield StreamBuffer(breaker, blocking)
+    await breaker.close()
+    await client.aclose()
+    await blocking.aclose()
+
+
+@pytest.fixture
+def answer(sql: Sql, user_id: int, session: UUID) -> MessageRef:
+    """An answer that PostgreSQL has as complete."""
+    question, answer = uuid4(), uuid4()
+    sql.do(
+        "INSERT INTO chat_messages (uuid, session_id, seq, role, content, status)"
+        " SELECT %s, id, 1, 'user', 'Hi', 'complete' FROM chat_sessions",
+        [question],
+    )
+    sql.do(
+        "INSERT INTO chat_messages (uuid, session_id, seq, role, content, status, parent_id)"
+        " SELECT %s, session_id, 2, 'assistant', 'Hello there', 'complete', id FROM chat_messages",
+        [answer],
+    )
+    return MessageRef(user_id, session, answer)
+
+
+async def test_the_text_of_a_stored_answer_that_redis_gets_later_is_not_missed(
+    pool: Database, buffer: StreamBuffer, answer: MessageRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find, was_read = RemoteStreams.find, asyncio.Event()
+
+    async def notice(streams: RemoteStreams, ref: MessageRef) -> tuple[MessageRow, MessageRow] | None:
+        stored = await find(streams, ref)
+        was_read.set()
+        return stored
+
+    monkeypatch.setattr(RemoteStreams, "find", notice)
+    key = stream_key(answer.answer_uuid)
+    await buffer.write([StreamSnapshot(key, "Hello", is_over=False)])
+    async with RemoteStreams(pool, buffer).transcript(answer) as transcript:
+        await was_read.wait()
+        await buffer.write([StreamSnapshot(key, "Hello there", is_over=True)])
+        await eventually(lambda: transcript.ending is not None)
+        assert transcript.text == "Hello there"
+
+
+async def test_a_stored_answer_whose_text_has_expired_ends_at_once(
+    pool: Database, buffer: StreamBuffer, answer: MessageRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.chat.streaming.remote._FINAL_TEXT_TIMEOUT", 2 * LONGEST_WAIT)
+    async with RemoteStreams(pool, buffer).transcript(answer) as transcript:
+        await eventually(lambda: transcript.ending is not None)
+        assert transcript.text == ""
+
+
+async def test_a_stored_answer_whose_text_never_comes_ends_after_a_timeout(
+    pool: Database, buffer: StreamBuffer, answer: MessageRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.chat.streaming.remote._FINAL_TEXT_TIMEOUT", 0.1)
+    await buffer.write([StreamSnapshot(stream_key(answer.answer_uuid), "Hello", is_over=False)])
+    async with asyncio.timeout(LONGEST_WAIT), RemoteStreams(pool, buffer).transcript(answer) as transcript:
+        await eventually(lambda: transcript.ending is not None)
+        assert transcript.text == "Hello"
