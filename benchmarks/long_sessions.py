@@ -123,7 +123,7 @@ def _execute(connection: Any, statement: str, parameters: dict[str, object]) -> 
 
 def _report(measured: dict[int, list[Costs]], extent: str) -> str:
     lines = [
-        f"{extent}. Figures are medians of the rounds; CPU is that of the service.",
+        f"{extent}. Values are medians of the rounds; CPU is that of the service.",
         "",
         "| Messages in the session | statements per turn | messages read per turn | CPU per turn |",
         "|---|---|---|---|",

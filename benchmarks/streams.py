@@ -52,7 +52,7 @@ def slow_streams(
 
 def _report(measured: Measured, streams: Sequence[int], names: Sequence[str], extent: str) -> str:
     lines = [
-        f"{extent} Figures are medians of the rounds, with the lowest and the highest ratio in parentheses.",
+        f"{extent} Values are medians of the rounds, with the lowest and the highest ratio in parentheses.",
         "",
         "| Streams | | CPU per token | core usage | tokens per second | first token, median | p99 | longest gap |",
         "|---|---|---|---|---|---|---|---|",

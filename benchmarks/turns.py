@@ -37,9 +37,9 @@ def stored_turns(*, rounds: int = 5, turns: int = 320) -> str:
 
 def _report(measured: Measured, names: Sequence[str], extent: str) -> str:
     extent = f"{extent}, alternately baseline and system. A client asks its next question after the answer."
-    figures = "Figures are medians of the rounds, with the lowest and highest ratio in parentheses."
+    medians = "Values are medians of the rounds, with the lowest and highest ratio in parentheses."
     lines = [
-        f"{extent} CPU is that of the service. {figures}",
+        f"{extent} CPU is that of the service. {medians}",
         "",
         "| Clients | | CPU per turn | median | p99 | turns per second and core |",
         "|---|---|---|---|---|---|",
