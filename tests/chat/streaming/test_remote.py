@@ -57,10 +57,12 @@ async def test_the_text_of_a_stored_answer_that_redis_gets_later_is_not_missed(
         return stored
 
     monkeypatch.setattr(RemoteStreams, "find", notice)
+    monkeypatch.setattr("app.chat.streaming.remote._FINAL_TEXT_TIMEOUT", LONGEST_WAIT)
     key = stream_key(answer.answer_uuid)
     await buffer.write([StreamSnapshot(key, "Hello", is_over=False)])
     async with RemoteStreams(pool, buffer).transcript(answer) as transcript:
         await was_read.wait()
+        await asyncio.sleep(0.3)  # time to end the stream too early
         await buffer.write([StreamSnapshot(key, "Hello there", is_over=True)])
         await eventually(lambda: transcript.ending is not None)
         assert transcript.text == "Hello there"
