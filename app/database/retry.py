@@ -35,9 +35,14 @@ async def retry_until_available(
     async def attempt() -> T:  # tenacity awaits only what is a coroutine function; callers pass lambdas
         return await operation()
 
-    retrying = AsyncRetrying(retry=retry_if_exception_type(DatabaseUnavailableError), wait=wait_fixed(interval))
     try:
         async with asyncio.timeout(max_seconds):
+            try:
+                # Every turn comes through here: without an outage the library is not needed.
+                return await operation()
+            except DatabaseUnavailableError:
+                await asyncio.sleep(interval)
+            retrying = AsyncRetrying(retry=retry_if_exception_type(DatabaseUnavailableError), wait=wait_fixed(interval))
             return await retrying(attempt)
     except TimeoutError:
         raise DatabaseUnavailableError from None

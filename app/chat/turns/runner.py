@@ -145,8 +145,8 @@ class TurnRunner:
             task.exception()  # marked as retrieved: the request raises it, if it is still waiting
 
     async def _launch(self, question: Question, *, stream: bool) -> RunningTurn:
-        turn_id = new_id()
-        started = await self._start(question, turn_id, stream=stream)
+        question_id, turn_id = new_id(), new_id()
+        started = await self._start(question, question_id, turn_id, stream=stream)
         is_stored = started is not None
         answer = AnswerStream(turn_id, self.publisher if stream and is_stored else None)
         result = self._start_task(self._answer(question, started, answer, stream=stream))
@@ -155,7 +155,7 @@ class TurnRunner:
             self.running_turns[turn_id] = running
         return running
 
-    async def _start(self, question: Question, turn_id: UUID, *, stream: bool) -> StartedTurn | None:
+    async def _start(self, question: Question, question_id: UUID, turn_id: UUID, *, stream: bool) -> StartedTurn | None:
         """Store the question of a session; for a direct question, claim its key."""
         max_duration = self._max_duration(stream=True)
         if (session_uuid := question.session_uuid) is None:
@@ -168,7 +168,7 @@ class TurnRunner:
             session_uuid=session_uuid,
             content=question.message,
             meta=question.context,
-            question_uuid=new_id(),
+            question_uuid=question_id,
             answer_uuid=turn_id,
             lease=LEASE,
             key=question.key,

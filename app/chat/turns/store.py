@@ -39,16 +39,13 @@ class TurnStore:
             TooManyRequestsError: the quota is used up.
 
         """
+        # A missing session is an error inside the blocks: the reservation is released, and a new session rolled back.
         async with self._reserved_quota(question, new.answer_uuid, max_duration):
             if isinstance(question.session, NewSession):
                 async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as transaction:
                     await sessions.create(transaction, question.session, user_id=question.user.id)
-                    started = await turns.start_turn(await transaction.connection(), new)
-            else:
-                started = await self._start_in_session(new)
-            if started is None:
-                raise NotFoundError("Session not found.")  # in the block, so that the reservation is released
-        return started
+                    return _require_started(await turns.start_turn(await transaction.connection(), new))
+            return _require_started(await self._start_in_session(new))
 
     async def start_direct(
         self, question: Question, turn_id: UUID, *, max_duration: timedelta, key_lease: timedelta
@@ -184,3 +181,9 @@ class TurnStore:
                     code="turn_active",
                     extra={"message_id": str(active)},
                 ) from None
+
+
+def _require_started(started: StartedTurn | None) -> StartedTurn:
+    if started is None:
+        raise NotFoundError("Session not found.")
+    return started

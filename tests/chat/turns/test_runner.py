@@ -1,9 +1,10 @@
 """Turns belong to the process: what becomes of them when their request, or the process, goes away."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
@@ -12,11 +13,12 @@ from app.chat.turns.presenters import direct_response
 from app.chat.turns.runner import TurnRunner
 from app.chat.turns.store import TurnStore
 from app.config import Settings
-from app.core.exceptions import DatabaseUnavailableError, ServiceUnavailableError
+from app.core.exceptions import DatabaseUnavailableError, NotFoundError, ServiceUnavailableError
 from app.database.connection import Database
 from app.database.driver import DriverConnection
 from app.database.repositories.chat import turns as turn_repository
 from app.database.repositories.chat.idempotency_keys import IdempotentRequest
+from app.database.repositories.chat.sessions import NewSession
 from app.database.repositories.chat.turns import NewTurn, StartedTurn
 from app.database.repositories.usage.quotas import Quota
 from app.graph.builder import build_chat_graph
@@ -209,3 +211,22 @@ async def test_a_question_whose_storing_was_not_confirmed_leaves_neither_session
     await turns.drain(5)
     assert answer_stored(sql)["status"] == "interrupted"
     assert (await answer(runner(pool, FakeModel(completion("Hello."))), asked)).answer.content == "Hello."
+
+
+async def test_a_new_session_is_not_stored_without_its_first_question(
+    pool: Database, sql: Sql, user_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def start_nothing(*_: object) -> None:
+        """As where the idempotency key was taken, and the session of its first request has just been deleted."""
+
+    monkeypatch.setattr(turn_repository, "start_turn", start_nothing)
+    asked = replace(question(user_id, uuid4()), session=NewSession(title="New", meta={}))
+    with pytest.raises(NotFoundError):
+        await answer(runner(pool, FakeModel()), asked)
+    assert sql.value("SELECT count(*) FROM chat_sessions") == 0
+
+
+async def test_the_question_of_a_turn_has_the_lower_id(pool: Database, sql: Sql, user_id: int, session: UUID) -> None:
+    await answer(runner(pool, FakeModel(completion("Hello."))), question(user_id, session))
+    roles = sql.rows("SELECT role FROM chat_messages ORDER BY uuid")
+    assert [row["role"] for row in roles] == ["user", "assistant"]
