@@ -1,27 +1,31 @@
 """Event streams during outages of Redis and PostgreSQL."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
+from queue import SimpleQueue
+from uuid import UUID
 
 import pytest
 from fastapi.testclient import TestClient
+from redis import Redis as RedisClient
 
 from app import auth_main, main
 from app.config import Settings
 from app.database import migrations
+from app.services.redis.keys import stream_key
 from local.postgres import Postgres
 from local.redis import Redis
 from tests.chat.streaming.test_streams import LONG, assert_whole
 from tests.fixtures.database import Sql
-from tests.fixtures.dedicated_servers import PRODUCTION_TIMEOUTS, frozen, stopped
+from tests.fixtures.dedicated_servers import frozen, stopped
 from tests.fixtures.services import User, login, register
-from tests.fixtures.streaming import TERMINAL, ChatServer, Reader, serving, text_of
-from tests.support.provider import Provider, answers
+from tests.fixtures.streaming import TERMINAL, ChatServer, Event, serving, text_of
+from tests.support.provider import Provider, answers, chunk, told
+from tests.support.waiting import closed_gate, wait_until
 
 Replicas = tuple[ChatServer, ChatServer]
+VERY_LONG = " ".join(f"word{number}" for number in range(3000))
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +50,21 @@ def replica_urls(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture
-def replicas(replica_urls: tuple[str, str], ada: User, provider: Provider) -> Iterator[Replicas]:
+def replicas(replica_urls: tuple[str, str], ada: User, provider: Provider, redis_server: Redis) -> Iterator[Replicas]:
+    """Two replicas, both of which use Redis: an earlier outage is over."""
     first, second = (ChatServer(url, ada) for url in replica_urls)
+    for server in (first, second):
+        wait_until(lambda server=server: is_buffered(server.ask_all(server.open()), redis_server))  # type: ignore[misc]
+    provider.forget()
     yield first, second
     first.http.close()
     second.http.close()
+
+
+def is_buffered(events: list[Event], redis_server: Redis) -> bool:
+    """Tell whether the text of an answer is in Redis."""
+    with RedisClient.from_url(redis_server.url) as redis:
+        return bool(redis.exists(stream_key(UUID(events[0].data["message_id"]))))
 
 
 @pytest.fixture(params=["stopped", "frozen"])
@@ -72,19 +86,23 @@ def test_redis_outage_does_not_stop_streams_and_storage(
     outage: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    session = replicas[0].open()
-    with closed_gate() as gate:
-        provider.script(answers(LONG, every=0.02, end=gate))
-        with replicas[0].ask(session) as reader:
-            events = reader.read_to(50)
-            with redis_unavailable(outage, redis_server, own_home):
-                reader.read_to(600)
-                # It is waited for once, not for each event.
-                assert caplog.messages.count("redis is away") == 1
-                gate.set()
-                stored = replicas[0].wait_for_answer(session)
-    assert stored["content"] == LONG
-    assert events[0].name == "message.created"
+    session, pieces = replicas[0].open(), SimpleQueue[bytes | None]()
+    provider.script(told(pieces))
+    with replicas[0].ask(session) as reader:
+        pieces.put(chunk("one"))
+        events = reader.read_to(3)
+        with redis_unavailable(outage, redis_server, own_home):
+            for word in (" two", " three", " four"):
+                pieces.put(chunk(word))
+                events += reader.take(1)
+            for last in (chunk(finish_reason="stop"), None):
+                pieces.put(last)
+            stored = replicas[0].wait_for_answer(session)
+            # Redis is waited for once, not for each event.
+            assert caplog.messages.count("redis unavailable") == 1
+            events += list(reader)
+    assert stored["content"] == "one two three four"
+    assert_whole(events, stored)
     # A new turn works without Redis, too.
     with redis_unavailable(outage, redis_server, own_home):
         session = replicas[0].open()
@@ -120,13 +138,13 @@ def test_resume_on_another_replica_works_after_redis_recovers(
 ) -> None:
     session = replicas[0].open()
     with closed_gate() as gate:
-        provider.script(answers(" ".join(f"word{number}" for number in range(3000)), every=0.03, end=gate))
+        provider.script(answers(VERY_LONG, every=0.03, end=gate))
         with replicas[0].ask(session) as reader:
-            message = reader.read_to(20)[0].data["message_id"]
+            begun = reader.read_to(20)
+            message = begun[0].data["message_id"]
             with stopped(redis_server):
                 reader.read_to(100)
-            with RedisClient.from_url(redis_server.url) as redis:
-                wait_until(lambda: redis.exists(stream_key(UUID(message))))
+            wait_until(lambda: is_buffered(begun, redis_server))
             with replicas[1].resume(session, message) as other:
                 events = other.read_to(200)
                 gate.set()
