@@ -12,6 +12,7 @@ from passlib.hash import argon2
 from app.core import password_hashing
 from app.core.exceptions import ServiceUnavailableError
 from app.core.password_hashing import PasswordHasher
+from tests.support.waiting import LONGEST_WAIT, eventually
 
 REAL_HASHER = password_hashing._HASHER  # before fixtures make hashing cheap
 
@@ -88,7 +89,7 @@ class Held:
         with self._lock:
             self.running += 1
             self.most = max(self.most, self.running)
-        self.release_all.wait(10)
+        self.release_all.wait(LONGEST_WAIT)
         with self._lock:
             self.running -= 1
         return ""
@@ -103,7 +104,8 @@ async def test_concurrency_two_runs_two_hashes_queues_64_and_refuses_next(
     await asyncio.sleep(0)
     try:
         with pytest.raises(ServiceUnavailableError) as refusal:
-            await asyncio.wait_for(hasher.hash("x"), 1)
+            await asyncio.wait_for(hasher.hash("x"), LONGEST_WAIT / 2)
+        await eventually(lambda: held.running == 2)
     finally:
         held.release_all.set()
     assert refusal.value.code == "too_many_logins"

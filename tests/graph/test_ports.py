@@ -16,6 +16,7 @@ from app.services.llm.openai import OpenAIChatModel
 from tests.fixtures.database import Sql
 from tests.support.fakes import FakeHistory, FakeModel, completion, conversation, model_request
 from tests.support.provider import Provider, answers, fails, stalls
+from tests.support.waiting import LONGEST_WAIT
 
 QUESTION: list[PromptMessage] = [{"role": "user", "content": "Hi"}]
 SESSION = uuid4()
@@ -47,13 +48,13 @@ async def make_model(
 
 async def test_a_model_answers(make_model: MakeModel) -> None:
     expected = completion("Hello Ada.")
-    assert await make_model(expected).complete(model_request(QUESTION), max_seconds=2) == expected
+    assert await make_model(expected).complete(model_request(QUESTION), max_seconds=LONGEST_WAIT) == expected
 
 
 async def test_a_model_fails_with_a_model_error(make_model: MakeModel) -> None:
     model = make_model(ModelError("provider_rate_limited", retryable=True, retry_after=3))
     with pytest.raises(ModelError) as failure:
-        await model.complete(model_request(QUESTION), max_seconds=2)
+        await model.complete(model_request(QUESTION), max_seconds=LONGEST_WAIT)
     error = failure.value
     assert (error.code, error.retryable, error.retry_after) == ("provider_rate_limited", True, 3)
 
@@ -61,7 +62,9 @@ async def test_a_model_fails_with_a_model_error(make_model: MakeModel) -> None:
 async def test_a_model_publishes_its_answer_as_it_arrives(make_model: MakeModel) -> None:
     expected = completion("Hello Ada.")
     pieces: list[str] = []
-    given = await make_model(expected).stream(model_request(QUESTION), pieces.append, timeouts=StreamTimeouts(2, 2, 2))
+    given = await make_model(expected).stream(
+        model_request(QUESTION), pieces.append, timeouts=StreamTimeouts(LONGEST_WAIT, LONGEST_WAIT, LONGEST_WAIT)
+    )
     assert given == expected
     assert "".join(pieces) == expected.text
 
@@ -70,7 +73,9 @@ async def test_a_failed_stream_raises_a_model_error(make_model: MakeModel) -> No
     pieces: list[str] = []
     model = make_model(ModelError("provider_rate_limited", retryable=True, retry_after=3))
     with pytest.raises(ModelError, match="provider_rate_limited"):
-        await model.stream(model_request(QUESTION), pieces.append, timeouts=StreamTimeouts(2, 2, 2))
+        await model.stream(
+            model_request(QUESTION), pieces.append, timeouts=StreamTimeouts(LONGEST_WAIT, LONGEST_WAIT, LONGEST_WAIT)
+        )
     assert pieces == []
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -38,6 +39,7 @@ from tests.fixtures.services import CHAT, Chat
 from tests.fixtures.streaming import ChatServer, Event, text_of
 from tests.support.fakes import price, turn_recovery
 from tests.support.provider import Provider, answers, chunk, stalls, streams
+from tests.support.waiting import LONGEST_WAIT, eventually
 
 ADA = """
 INSERT INTO users (uuid, email, username, password_hash)
@@ -258,17 +260,19 @@ async def test_expired_leases_are_ignored_just_after_an_outage(
 ) -> None:
     (turn,) = await abandon(pool, sql, sql.value(ADA), 1)
     mine = {"user_id": sql.value("SELECT id FROM users"), "session_uuid": turn.session_uuid}
+    monkeypatch.setattr("app.chat.turns.recovery._LEASE_RENEWAL_SECONDS", LONGEST_WAIT)
     with pytest.raises(DatabaseUnavailableError):
         async with pool.autocommit(max_seconds=0.01):
             await asyncio.sleep(1)
+    ended_at = time.monotonic()
     assert not turn_recovery(pool).lease_expiry_is_reliable
     assert await turn_recovery(pool).recover_batch() == 0
     assert not await turn_recovery(pool).recover_in_session(**mine)
     assert sql.value(STATUS) == "pending"
     # The time since the end of the outage counts.
+    assert 0 < pool.seconds_since_recovery() < time.monotonic() - ended_at
     monkeypatch.setattr("app.chat.turns.recovery._LEASE_RENEWAL_SECONDS", 0.3)
-    assert await turn_recovery(pool).recover_batch() == 0
-    await asyncio.sleep(0.4)
+    await eventually(lambda: pool.seconds_since_recovery() > 0.3)
     assert await turn_recovery(pool).recover_in_session(**mine)
     assert sql.value(STATUS) == "interrupted"
 
@@ -312,22 +316,35 @@ async def test_recovery_adds_no_ledger_rows_for_an_account_being_erased(pool: Da
     async with pool.transaction() as transaction:
         await transaction.execute(select(User.id).where(User.id == user).with_for_update())
         recovery = asyncio.create_task(turn_recovery(pool).recover_batch())
-        await asyncio.wait({recovery}, timeout=0.3)
+        await asyncio.to_thread(sql.wait_for_waiting)
         await transaction.execute(update(LlmCall).values(user_id=None))
         await transaction.execute(delete(User).where(User.id == user))
     assert await recovery == 0
     assert sql.value("SELECT count(*) FROM llm_calls WHERE user_id IS NOT NULL") == 0
 
 
-def test_a_worker_registers_reports_its_jobs_and_removes_itself(worker: WorkerProcess, sql: Sql) -> None:
-    worker.wait_for("worker started")
-    Provider.wait_until(lambda: sql.value("SELECT count(*) FROM service_instances WHERE service = 'worker'") == 1)
-    worker.process.terminate()
-    Provider.wait_until(lambda: worker.exit_code() is not None)
+def test_a_worker_registers_reports_its_jobs_and_removes_itself(settings: Settings, home: Path, sql: Sql) -> None:
+    unused = Database.from_settings(settings, application_name="tests")
+    names = {job.name for job in build_jobs(settings, unused, turn_recovery(unused).load_published_text)}
+    assert names >= {"settle abandoned turns", "sum up usage", "purge logins"}
+    worker = WorkerProcess(settings.model_copy(update={"LOG_LEVEL": "DEBUG"}), home)
+    try:
+        Provider.wait_until(lambda: names <= jobs_in_log(worker, "job completed"))
+        assert sql.value("SELECT count(*) FROM service_instances WHERE service = 'worker'") == 1
+        worker.process.terminate()
+        Provider.wait_until(lambda: worker.exit_code() is not None)
+    finally:
+        worker.stop()
     assert sql.value("SELECT count(*) FROM service_instances WHERE service = 'worker'") == 0
-    jobs = sql.rows("SELECT name, rounds > 0 AS done, failures FROM worker_jobs")
-    assert {row["name"] for row in jobs} >= {"settle abandoned turns", "sum up usage", "purge logins"}
-    assert {(row["done"], row["failures"]) for row in jobs} == {(True, 0)}
+    jobs = sql.rows("SELECT name, rounds > 0 AS done, failures > 0 AS has_failed FROM worker_jobs")
+    assert names <= {row["name"] for row in jobs if row["done"]}
+    # On a busy machine a job may have to wait for the database.
+    failed = jobs_in_log(worker, "job failed") | jobs_in_log(worker, "job waiting for database")
+    assert {row["name"] for row in jobs if row["has_failed"]} == failed
+
+
+def jobs_in_log(worker: WorkerProcess, message: str) -> set[str]:
+    return {line["job"] for line in worker.log_lines() if line["message"] == message}
 
 
 def test_a_worker_deletes_sessions_after_the_configured_age(settings: Settings, home: Path, sql: Sql) -> None:

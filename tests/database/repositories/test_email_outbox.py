@@ -11,6 +11,7 @@ from app.database.connection import Database
 from app.database.repositories.accounts import email_outbox
 from app.database.repositories.accounts.email_outbox import ClaimedEmail
 from tests.fixtures.database import Sql
+from tests.support.waiting import LONGEST_WAIT
 
 LEASE = timedelta(seconds=60)
 
@@ -60,7 +61,7 @@ async def test_a_locked_email_is_skipped(database: Database) -> None:
     await enqueue(database, "second@example.com")
     async with database.transaction() as session:
         locked = await email_outbox.claim(await session.connection(), lease=LEASE)
-        other = await asyncio.wait_for(claim(database), 1)
+        other = await asyncio.wait_for(claim(database), LONGEST_WAIT)
     assert locked is not None
     assert other is not None
     assert (locked.recipient, other.recipient) == ("first@example.com", "second@example.com")

@@ -216,13 +216,15 @@ async def test_killed_workers_roll_up_each_row_exactly_once(
     pool: Database, sql: Sql, settings: Settings, home: Path
 ) -> None:
     sql.do(BEGINNING, ["ada", "ada"])
-    for _ in range(3):
+    killed_in_time = 0
+    while killed_in_time < 3:
         sql.do(MANY, [20_000])
         before = sql.value(PENDING)
         worker = WorkerProcess(settings, home)
         Provider.wait_until(lambda before=before: sql.value(PENDING) < before)  # type: ignore[misc]
         worker.kill()
-        assert sql.value(PENDING) > 0
+        # On a busy machine it may have been done before.
+        killed_in_time += sql.value(PENDING) > 0
         assert await current_rollups(pool) == expected_rollups(sql)
     worker = WorkerProcess(settings, home)
     Provider.wait_until(lambda: sql.value(PENDING) == 0)

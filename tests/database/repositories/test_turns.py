@@ -169,7 +169,7 @@ async def test_lease_renewal_skips_locked_answers(owner: Owner, pool: Database, 
     sql.do("UPDATE chat_messages SET lease_expires_at = now() + interval '1 second' WHERE role = 'assistant'")
     async with pool.transaction() as transaction:
         await transaction.execute(select(ChatMessage).where(ChatMessage.uuid == ids[1]).with_for_update())
-        async with pool.autocommit(max_seconds=1) as connection:
+        async with pool.autocommit(max_seconds=5) as connection:
             await turn_leases.renew_leases(connection, turn_ids=ids, lease=LEASE, renew_before=LEASE / 2)
     renewed = "SELECT count(*) FROM chat_messages WHERE lease_expires_at > now() + interval '30 seconds'"
     assert sql.value(renewed) == 2
