@@ -62,7 +62,7 @@ async def _create_admin(email: str, username: str, password: str) -> int:
                     username=username,
                     password_hash=password_hash,
                     role="admin",
-                    is_verified=True,  # the operator vouches for the address
+                    is_verified=True,  # confirmed by the operator
                 ),
             )
             entry = NewAuditEntry("user.registered", target=admin.uuid, details={"role": "admin", "by": "command line"})

@@ -5,5 +5,5 @@ from app.config import get_settings
 
 
 def make_graph() -> StudioGraph:
-    """Return the graph. Its picture and its schemas need no settings; a run does."""
+    """Return the graph. Its diagram and its schemas need no settings; a run does."""
     return build_studio_graph(get_settings)

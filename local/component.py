@@ -10,7 +10,7 @@ from local.wheel_files import WheelFile
 _DOWNLOAD_TIMEOUT = 900
 
 ReportProgress = Callable[[str], None]
-"""Callback that takes a short text about what a component is doing."""
+"""Callback that receives short progress messages of a component."""
 
 
 def ignore_progress(_text: str) -> None:
@@ -40,7 +40,7 @@ class Component(ABC):
             self._process.stop()
 
     def failure(self) -> ComponentFailedError | None:
-        """Return why the component ended by itself; None while it runs or before it was started."""
+        """Return why the component ended unexpectedly; None while it runs or before it was started."""
         return None if self._process is None else self._process.failure()
 
     def _start_server(self, process: ManagedProcess, is_ready: Callable[[], bool], timeout: float) -> None:

@@ -24,7 +24,7 @@ _REQUEST_TIMEOUT = 90.0
 
 
 class DemoError(Exception):
-    """The system did not behave as expected; the text says how."""
+    """The system did not behave as expected; the message describes the difference."""
 
 
 @dataclass(frozen=True)

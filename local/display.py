@@ -21,7 +21,7 @@ class Display:
         """Handle a progress text of a component."""
 
     def done(self, component: str) -> None:
-        """Handle that a component is ready."""
+        """Handle the readiness of a component."""
 
     def __enter__(self) -> Self:
         return self

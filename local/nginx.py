@@ -12,7 +12,7 @@ from local.ports import Ports
 from local.process import ManagedProcess
 from local.readiness import responds_ok
 
-# The part that a distribution's nginx.conf has around conf.d/*.conf. Paths are relative to the prefix directory.
+# What a distribution's nginx.conf contains around conf.d/*.conf. Paths are relative to the prefix directory.
 _MAIN_CONFIGURATION = """\
 {user}daemon off;
 pid nginx.pid;

@@ -46,10 +46,10 @@ class Ports:
             ports["model"] = self.model
         for name, port in ports.items():
             if not is_free(port):
-                msg = f"port {port} ({name}) is in use. Choose others: make run PORT={self._alternative()}"
+                msg = f"port {port} ({name}) is in use. Choose others: make run PORT={self._suggested_port()}"
                 raise PortError(msg)
 
-    def _alternative(self) -> int:
+    def _suggested_port(self) -> int:
         return self.gateway + 100 if self.gateway + 100 <= 65535 else 8080  # noqa: PLR2004 - highest port
 
 

@@ -18,7 +18,7 @@ _POLL_INTERVAL = 0.05
 
 
 class ComponentFailedError(Exception):
-    """A component did not become ready, or ended by itself. The text is one line; `log` has the details."""
+    """A component did not become ready, or ended unexpectedly. The message is one line; `log` has the details."""
 
     def __init__(self, component: str, reason: str, log: Path | None = None, exit_code: int | None = None) -> None:
         super().__init__(f"{component}: {reason}")

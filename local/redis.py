@@ -25,7 +25,7 @@ _OPTIONS = {
 
 
 class Redis(Component):
-    """A Redis (or Valkey) server on a Unix socket, without persistence: all of its data can be computed again.
+    """A Redis (or Valkey) server on a Unix socket, without persistence: all of its data can be regenerated.
 
     Public: `start`, `stop`, `failure`, `url`.
     """

@@ -114,7 +114,7 @@ class Stack:
         self._stop_all()
 
     def failures(self) -> dict[Component, ComponentFailedError]:
-        """Return the components that ended by themselves after they were ready, with the reason."""
+        """Return the components that ended unexpectedly after they were ready, with the reason."""
         return {each: failure for each, _ in self._components if (failure := each.failure()) is not None}
 
     def __enter__(self) -> Self:

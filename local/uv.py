@@ -1,6 +1,7 @@
 """Runs uv with the package index, proxy and certificates that pip is configured for: `python -m local.uv ARGUMENT...`.
 
-uv does not read pip's configuration. Variables that uv reads itself take precedence over it. Only uv need be installed.
+uv does not read pip's configuration. Variables that uv reads itself take precedence over it. The only required package
+is uv.
 """
 
 import ast
@@ -43,7 +44,7 @@ def pip_options(listing: str) -> dict[str, str]:
 def uv_variables(options: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
     """Translate pip's options into the variables of uv that the environment does not set.
 
-    Where the environment names an index for uv, pip's indexes are left out.
+    If the environment sets an index for uv, pip's indexes are omitted.
     """
     found = {
         variable: " ".join(options[option].split()) for option, variable in _UV_VARIABLES.items() if options.get(option)

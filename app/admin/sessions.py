@@ -103,7 +103,7 @@ class SessionAdminService:
     cancel_channel: CancelChannel
 
     async def delete(self, admin: Principal, session_uuid: UUID, origin: RequestOrigin) -> None:
-        """Delete a session like its owner would. A running answer is not stored.
+        """Delete a session in the same way as its owner. A running answer is not stored.
 
         Raises:
             NotFoundError: the session does not exist.

@@ -30,7 +30,7 @@ from app.database.repositories.webhooks.endpoints import NewEndpoint
 MAX_ENDPOINTS = 50
 """Maximum number of endpoints. Each event may need one delivery for each of them."""
 
-# Fields whose values the audit log may contain. Of the others it names only that they changed: a URL may hold a secret.
+# Fields whose values the audit log may contain. Of other fields it contains only the names: a URL may hold a secret.
 _LOGGED_FIELDS = ("events", "is_enabled", "uses_shared_secret")
 
 

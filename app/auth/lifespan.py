@@ -23,7 +23,7 @@ from app.http.dependencies import Resources
 from app.services.limits.concurrency import ConcurrencyLimiter
 
 MAX_HASHES_PER_NETWORK = 16
-"""Maximum number of logins and registrations that one client network has under way in a process: half of the queue for
+"""Maximum number of concurrent logins and registrations of one client network in a process: half of the queue for
 password hashing, with one hash at a time."""
 
 

@@ -7,7 +7,7 @@ password is checked. An attempt over the limit of the account only (made with th
 response for a wrong password: a different one would reveal that the two names belong to the same account.
 
 An attacker must not be able to lock the owner out. Therefore networks from which the owner has logged in have counters
-of their own, a correct password takes its attempt back, and a password reset by email resets the counters.
+of their own, an attempt with the correct password is refunded, and a password reset by email resets the counters.
 """
 
 import hashlib

@@ -47,7 +47,7 @@ class RecoveryService:
 
         """
         if not self.outbox.is_enabled:
-            raise ServiceUnavailableError("This system sends no email.", code="mail_disabled", retry_after=_RETRY_AFTER)
+            raise ServiceUnavailableError("Email is not configured.", code="mail_disabled", retry_after=_RETRY_AFTER)
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             await self.outbox.count_request(connection, origin)
             await self.outbox.enqueue(connection, kind, address)

@@ -55,7 +55,7 @@ Username = Annotated[str, StringConstraints(min_length=3, max_length=50, pattern
 NewPassword = Annotated[SecretStr, AfterValidator(_check_password)]
 Role = Literal["user", "admin"]
 SubmittedPassword = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PASSWORD_LENGTH), Storable]
-"""A password to verify, never truncated. Texts that no password can be are refused."""
+"""A password to verify, never truncated. Text that cannot be a password is refused."""
 FullName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable]
 
 MailedToken = Annotated[

@@ -1,4 +1,4 @@
-"""The graph as LangGraph Studio runs it: with a context made of the settings.
+"""The graph as LangGraph Studio runs it: with a context created from the settings.
 
 Studio sends a state and no context. The chat service gives every run its context and does not use this module.
 """
@@ -39,7 +39,7 @@ StudioGraph = CompiledStateGraph[ChatState, None, StudioInput, ChatState]
 
 
 def build_studio_graph(load_settings: Callable[[], Settings]) -> StudioGraph:
-    """Compile a graph that runs the chat graph with a context made of the settings, which each run loads.
+    """Compile a graph that runs the chat graph with a context created from the settings, which each run loads.
 
     Text that the model streams is sent as custom events. Nothing is stored, and no quota applies.
     """

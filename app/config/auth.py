@@ -40,5 +40,5 @@ class AuthSettings(SettingsBase):
     @classmethod
     def _check_secret_key(cls, key: SecretStr) -> SecretStr:
         if len(key.get_secret_value().encode()) < MINIMUM_SECRET_BYTES:
-            raise ValueError(f"must have at least {MINIMUM_SECRET_BYTES} bytes; `openssl rand -hex 32` makes one")
+            raise ValueError(f"must have at least {MINIMUM_SECRET_BYTES} bytes; `openssl rand -hex 32` generates one")
         return key

@@ -18,7 +18,7 @@ class EmailSettings(SettingsBase):
         "`smtp+plain://host:25` (no TLS), or `file:///directory`. Unset: no email is sent.",
     )
     MAIL_FROM: str = Field("Chat Bot System <no-reply@localhost>", description="Sender of every email.")
-    MAIL_TIMEOUT: Seconds = Field(10, description="Seconds the mail server may take for one email.")
+    MAIL_TIMEOUT: Seconds = Field(10, description="Timeout of sending one email, in seconds.")
     PUBLIC_URL: str = Field(
         "http://localhost:3000",
         description="Base URL of the frontend, used for links in emails. Request headers never change it.",

@@ -46,7 +46,7 @@ class LlmSettings(SettingsBase):
     LLM_FALLBACK_MODEL: str = Field(
         "gpt-3.5-turbo",
         max_length=2000,
-        description="Fallback model, used when the default model fails; several, comma-separated, are tried in order. "
+        description="Fallback model, used when the default model fails; several, comma-separated, are used in order. "
         "Empty: none.",
     )
     LLM_MODELS: Annotated[list[ModelSetting], NoDecode] = Field(
@@ -54,7 +54,7 @@ class LlmSettings(SettingsBase):
         max_length=1000,
         description="Other models that a client may name, as a JSON list of names or of objects with `name` and "
         "optionally, to override the price list, `context_window` in tokens and `prompt_price` and "
-        "`completion_price` in US dollars per million tokens. An object may name the two models above as well.",
+        "`completion_price` in US dollars per million tokens. The list may also override the two models above.",
     )
     LLM_CONTEXT_WINDOW: int = Field(
         4096,
@@ -71,26 +71,26 @@ class LlmSettings(SettingsBase):
         description="Seconds for which the response cache keeps an answer for identical requests. 0: no cache.",
     )
     LLM_CACHE_SCOPE: Literal["user", "global"] = Field(
-        "user", description="Who may get a cached answer: only the user it was made for, or everybody (`global`)."
+        "user", description="Who may get a cached answer: only the user it was generated for, or all users (`global`)."
     )
     LLM_TURN_TIMEOUT: Seconds = Field(
         60,
-        description="Deadline of one turn: all attempts at all models together, until a streamed answer begins. "
+        description="Deadline of one turn: all attempts with all models together, until a streamed answer begins. "
         "The gateway waits 80 s.",
     )
-    LLM_ATTEMPT_TIMEOUT: Seconds = Field(30, description="Deadline of one attempt at one model.")
+    LLM_ATTEMPT_TIMEOUT: Seconds = Field(30, description="Timeout of one attempt with one model, in seconds.")
     LLM_STREAM_PAUSE: Seconds = Field(20, description="Maximum pause between two chunks of a streamed answer.")
     LLM_STREAM_TIMEOUT: Seconds = Field(
         300, le=900, description="Maximum duration of a streamed answer, from its first chunk to its last."
     )
     LLM_RETRIES_PER_MODEL: int = Field(
-        1, ge=0, le=10, description="Repeated attempts at a model before the next model is tried."
+        1, ge=0, le=10, description="Maximum number of retries with one model before the next model is used."
     )
     LLM_BREAKER_FAILURES: int = Field(
         5, ge=1, le=1_000_000, description="Consecutive failures of a model that open its circuit breaker."
     )
     LLM_BREAKER_PAUSE: Seconds = Field(
-        10, description="Seconds a circuit breaker stays open. Then one attempt is let through as a probe."
+        10, description="Seconds a circuit breaker stays open. Then one attempt is allowed as a probe."
     )
     LLM_HISTORY_MESSAGES: int = Field(
         10,

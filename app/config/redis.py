@@ -16,7 +16,7 @@ class RedisSettings(SettingsBase):
     )
     REDIS_DB: int = Field(0, ge=0, le=1_000_000, description="Database number, if the URL contains none.")
     REDIS_TIMEOUT: Seconds = Field(
-        0.3, description="Timeout of a Redis command, in seconds. Every feature works without Redis, if slower."
+        0.3, description="Timeout of a Redis command, in seconds. All operations work without Redis, some more slowly."
     )
 
     @field_validator("REDIS_URL")

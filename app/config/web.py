@@ -26,7 +26,7 @@ class WebSettings(SettingsBase):
     )
     SHUTDOWN_GRACE: Seconds = Field(
         15,
-        description="Seconds a stopping service may take: running turns may finish until 3 s before its end, "
+        description="Grace period of a shutdown, in seconds: running turns may finish until 3 s before its end, "
         "then they are interrupted and stored.",
     )
 

@@ -18,7 +18,7 @@ class WebhookSettings(SettingsBase):
         "Several, separated by spaces, all sign: use them while receivers change to a new secret.",
     )
     WEBHOOK_TIMEOUT: Seconds = Field(
-        30, description="Seconds a receiver may take, from the look-up of its name to the end of its response."
+        30, description="Timeout of a request to a receiver in seconds, including name resolution and response."
     )
     WEBHOOK_ALLOWED_HOSTS: TextList = Field(
         [],

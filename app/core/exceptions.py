@@ -11,7 +11,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """An invalid field: its dotted path, a stable code for programs, a message for people."""
+    """An invalid field: its dotted path, a stable code for programs, and a human-readable message."""
 
     field: str
     code: str

@@ -68,7 +68,7 @@ def check_not_blank(text: str) -> str:
 
 
 def refuse_boolean(value: object) -> object:
-    """Return the value if it is no boolean. Python treats booleans as the integers 1 and 0.
+    """Return the value if it is not a boolean. Python treats booleans as the integers 1 and 0.
 
     Raises:
         ValueError: it is a boolean.
@@ -116,7 +116,7 @@ def _check_value(value: JsonValue, depth: int) -> None:
 def _check_instant_text(value: object) -> object:
     # Anything else would be taken for seconds since 1970.
     if isinstance(value, str) and not _TIMESTAMP.match(value):
-        raise ValueError("must be a time as in ISO 8601, such as 2026-11-01T00:00:00Z")
+        raise ValueError("must be an ISO 8601 time, such as 2026-11-01T00:00:00Z")
     return value
 
 

@@ -35,7 +35,7 @@ class WebhookSecrets:
         return PREFIX + base64.b64encode(secret).decode()
 
     def signing(self, endpoint: UUID, *, generation: int, has_previous: bool, uses_shared: bool) -> tuple[str, ...]:
-        """Return the secrets with which deliveries to an endpoint are signed, newest first. Each makes a signature.
+        """Return the secrets with which deliveries to an endpoint are signed, newest first. Each one adds a signature.
 
         Raises:
             MissingSecretError: the endpoint uses `WEBHOOK_SECRET`, which is not set.
@@ -64,6 +64,6 @@ def parse_secrets(text: str) -> tuple[str, ...]:
         if not (secret.startswith(PREFIX) and _MIN_BYTES <= size <= _MAX_BYTES):
             raise ValueError(
                 f"must be {PREFIX} and {_MIN_BYTES} to {_MAX_BYTES} bytes in base64; "
-                f"`echo {PREFIX}$(openssl rand -base64 32)` makes one"
+                f"`echo {PREFIX}$(openssl rand -base64 32)` generates one"
             )
     return secrets

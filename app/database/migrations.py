@@ -77,9 +77,8 @@ async def require_current_schema(database: Database) -> None:
             ScriptDirectory.from_config(Config(toml_file=_PYPROJECT)).get_revision(current)
         except CommandError:
             return  # unknown to this code, so it is newer
-    raise StartupError(
-        f"the database schema is at {current or 'nothing'}, this code needs {head}: run `python -m app.cli migrate`"
-    )
+    found = f"is at revision {current}" if current else "has no revision"
+    raise StartupError(f"the database schema {found}, this code needs {head}: run `python -m app.cli migrate`")
 
 
 async def wait_for_schema(database: Database) -> None:

@@ -30,7 +30,7 @@ class ChatContext:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> CoreSchema:
-        """Return a schema that says nothing, for tools that ask the graph for the schema of its context.
+        """Return a schema that accepts anything, for tools that ask the graph for the schema of its context.
 
         A context is never read from JSON, and pydantic has no schema of protocols.
         """

@@ -113,12 +113,12 @@ def summary_boundary(
 
 
 def message_tokens(text: str) -> int:
-    """Estimate the tokens of a message in a prompt, cautiously high."""
+    """Estimate the tokens of a message in a prompt; rather too many than too few."""
     return estimate_tokens_upper_bound(text) + _MESSAGE_OVERHEAD
 
 
 def prompt_tokens(messages: Sequence[PromptMessage]) -> int:
-    """Estimate the tokens of a prompt, cautiously high."""
+    """Estimate the tokens of a prompt; rather too many than too few."""
     return sum(message_tokens(message["content"]) for message in messages)
 
 

@@ -18,7 +18,7 @@ class ModelChoice:
     earlier_attempts: int
     """Attempts of this model so far."""
     fallback_reason: str | None
-    """Error code, or `model_suspended`, for which the primary model was left. None: it was not."""
+    """Why the primary model is no longer used: an error code, or `model_suspended`. None: it is used."""
     is_last_resort: bool
     """Whether the model is suspended, and is called because all remaining models are."""
 

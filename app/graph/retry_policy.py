@@ -1,4 +1,4 @@
-"""Retry policy: choice of the model, timeout of an attempt, backoff and fallback after a failure."""
+"""Retry policy: timeout of an attempt; retry, backoff or fallback after a failure."""
 
 import asyncio
 import random

@@ -62,7 +62,7 @@ class ChatState(TypedDict):
     last_failure: NotRequired[str]
     """Error code of the last failed attempt."""
     fallback_reason: NotRequired[str | None]
-    """Why the primary model was left. None: it was not."""
+    """Why the primary model is no longer used. None: it is used."""
     history_use: NotRequired[HistoryUse]
     """Of the last attempt."""
     llm_response: NotRequired[str]

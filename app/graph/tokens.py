@@ -27,7 +27,7 @@ _ASCII = bytes(range(128))
 
 
 def estimate_tokens_upper_bound(text: str) -> int:
-    """Estimate the tokens of a text, cautiously high.
+    """Estimate the tokens of a text conservatively: rather too many than too few.
 
     Three letters count as a token (English has about four), each digit and punctuation mark as one, and three bytes of
     any other character as two: two tokens for a Chinese character, four for three Cyrillic letters.

@@ -144,7 +144,7 @@ async def get_admin_user(user: CurrentUser, database: DatabaseDep, origin: Reque
     """Return the caller, who must be an admin. Refusals are written to the audit log.
 
     Raises:
-        ForbiddenError: the caller is no admin.
+        ForbiddenError: the caller is not an admin.
 
     """
     if user.role != "admin":

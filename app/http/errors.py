@@ -43,14 +43,14 @@ class ProblemField(BaseModel):
 
     field: str = Field(description="Dotted path of the field, from `body`, `query`, `path` or `header`.")
     code: str = Field(description="Stable code of the violated rule.")
-    message: str = Field(description="The violated rule, for people.")
+    message: str = Field(description="Human-readable description of the violated rule.")
 
 
 class Problem(BaseModel):
-    """RFC 9457 problem document. `detail` is for people; programs should use `code`."""
+    """RFC 9457 problem document. `detail` is human-readable; programs should use `code`."""
 
     type: str = "about:blank"
-    title: str = Field(description="The status in words.")
+    title: str = Field(description="Reason phrase of the status code.")
     status: int
     detail: str
     code: str = Field(description="Stable code of the reason.")
@@ -72,7 +72,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     schema = {"$ref": "#/components/schemas/Problem"}
     return {
         status: {
-            "description": _phrase(status),
+            "description": _reason_phrase(status),
             "content": {PROBLEM_JSON: {"schema": schema}},
             **({"headers": _HEADERS[status]} if status in _HEADERS else {}),
         }
@@ -98,7 +98,7 @@ def problem_response(
     """Return a problem response; `extra` are additional members of the document."""
     problem = Problem.model_validate(
         {
-            "title": _phrase(status),
+            "title": _reason_phrase(status),
             "status": status,
             "detail": detail,
             "code": code,
@@ -158,7 +158,7 @@ def _handle_validation_error(_request: Request, error: Exception) -> Response:
 
 def _handle_http_exception(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
-    phrase = _phrase(error.status_code)
+    phrase = _reason_phrase(error.status_code)
     return problem_response(
         error.status_code,
         code=re.sub(r"[^a-z]+", "_", phrase.lower()),
@@ -167,7 +167,7 @@ def _handle_http_exception(_request: Request, error: Exception) -> Response:
     )
 
 
-def _phrase(status: int) -> str:
+def _reason_phrase(status: int) -> str:
     # The names of RFC 9110, which Python uses from 3.13 on.
     return {413: "Content Too Large", 422: "Unprocessable Content"}.get(status) or HTTPStatus(status).phrase
 

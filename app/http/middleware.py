@@ -66,7 +66,7 @@ class RequestContextMiddleware:
         except Exception:
             logger.exception("unhandled exception")
             if status is not None:
-                # The status line has been sent: only a cut connection shows that the body is incomplete.
+                # The status line has been sent: only an aborted connection shows that the body is incomplete.
                 raise
             await internal_error_response()(scope, receive, send_with_headers)
         finally:

@@ -56,7 +56,7 @@ class Heartbeat:
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Stop the heartbeats, write the reports a last time, and remove the row.
+        """Stop the heartbeats, write the reports once more, and remove the row.
 
         It takes at most `_FINAL_TIMEOUT` seconds and does not raise, so that it cannot delay the end of the process.
         """
@@ -69,7 +69,7 @@ class Heartbeat:
                     await write_report(connection, self.instance.id)
                 await instances.remove(connection, self.instance.id)
         except DatabaseUnavailableError:
-            pass  # the row counts as dead when it is old enough
+            pass  # without heartbeats, the process is reported as lost
         except Exception:
             logger.exception("heartbeat failed")
 
@@ -80,7 +80,7 @@ class Heartbeat:
             DatabaseUnavailableError: PostgreSQL is unavailable or too slow.
 
         """
-        state = self._state()  # before a connection is taken, which would count in the state of the pool
+        state = self._state()  # before the heartbeat takes a connection, which the pool would count
         async with self._database.autocommit(max_seconds=_TIMEOUT) as connection:
             await instances.record_heartbeat(connection, self.instance, age=self._age(), state=state)
             for write_report in self._report_writers:

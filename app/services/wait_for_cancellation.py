@@ -25,7 +25,7 @@ async def wait_until_stopped(
     status_of: Callable[[Answer], str],
     wait: Callable[[], Awaitable[None]] = _sleep,
 ) -> Answer:
-    """Read an answer repeatedly until it is not active any more, for up to `CANCEL_TIMEOUT` seconds.
+    """Read an answer repeatedly until it is no longer active, for up to `CANCEL_TIMEOUT` seconds.
 
     `answer` is its last known state, `wait` waits before each read. Returns the last state, which may still be active.
     """

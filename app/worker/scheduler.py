@@ -1,6 +1,6 @@
 """The jobs of a worker, and the loop that runs them.
 
-Jobs are idempotent: they may run in several workers at once and be interrupted at any point. A later run does the rest.
+Jobs are idempotent: they may run in several workers at once and be interrupted at any point. A later run continues.
 """
 
 import asyncio

@@ -19,7 +19,7 @@ _RUN_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class SessionRetention:
-    """Job that deletes unused sessions like their owner would, including the copies of their text in Redis."""
+    """Job that deletes unused sessions in the same way as their owners, including copies of their text in Redis."""
 
     database: Database
     breaker: RedisCircuitBreaker

@@ -198,7 +198,7 @@ class WebhookDeliveryJob:
 
     async def _record_attempt(self, delivery: ClaimedDelivery, attempt: DeliveryAttempt, *, until: float) -> None:
         """Store and log an attempt. While PostgreSQL is unavailable, retry until the lease ends at `until`."""
-        # At least one try, even if the lease is over: it counts unless another process has claimed the event.
+        # At least once, even if the lease has expired: the attempt counts unless another process has claimed the event.
         await retry_until_available(
             lambda: self._store_attempt(delivery, attempt),
             max_seconds=max(REQUEST_TIMEOUT, until - time.monotonic()),

@@ -1,4 +1,4 @@
-"""Benchmarks in their smallest form."""
+"""Minimal runs of the benchmarks."""
 
 from pathlib import Path
 from xml.etree import ElementTree as ET

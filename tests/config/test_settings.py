@@ -174,5 +174,5 @@ def test_invalid_setting_ends_process_with_one_line(service: str) -> None:
     assert ended.returncode == 1
     assert ended.stdout == ""
     assert ended.stderr == (
-        "configuration: SECRET_KEY: must have at least 32 bytes; `openssl rand -hex 32` makes one\n"
+        "configuration: SECRET_KEY: must have at least 32 bytes; `openssl rand -hex 32` generates one\n"
     )

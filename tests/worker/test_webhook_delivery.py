@@ -439,7 +439,7 @@ async def test_a_hanging_receiver_does_not_delay_others(
     work = asyncio.create_task(deliver(delivery))
     await eventually(lambda: len(other_receiver.requests) == 50)
     await eventually(lambda: delivery.stats() == {"under_way": MAX_CONCURRENT_PER_ENDPOINT})
-    # The first of those that hang are still under way.
+    # The first of the hanging deliveries are still running.
     assert len(receiver.requests) == receiver.connections == MAX_CONCURRENT_PER_ENDPOINT
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)

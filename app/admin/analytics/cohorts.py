@@ -25,7 +25,7 @@ async def get_retention_report(database: Database, query: RetentionQuery, span: 
     edges = span.edges(query.cohort)
     if len(edges) > _MAX_COHORTS + 1:
         raise InvalidFieldError(
-            "query.cohort", "too_many_cohorts", f"must not make more than {_MAX_COHORTS} cohorts of the range"
+            "query.cohort", "too_many_cohorts", f"must not divide the range into more than {_MAX_COHORTS} cohorts"
         )
     async with database.read_only() as session:
         activity = {(row.cohort, row.period): row for row in await cohorts.read_activity(session, edges)}

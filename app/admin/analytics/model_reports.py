@@ -63,7 +63,7 @@ async def get_latency_report(database: Database, query: LatencyQuery, span: Time
     models = sorted({group.model for group in times if group.model is not None}) if by_model else [None]
     if (len(edges) - 1) * len(models) > MAX_ROWS:
         raise InvalidFieldError(
-            "query.bucket", "too_many_rows", f"must not make more than {MAX_ROWS} rows of models and buckets"
+            "query.bucket", "too_many_rows", f"must not result in more than {MAX_ROWS} rows of models and buckets"
         )
     rows = [
         LatencyRow(start=start, end=end, model=model, **_count_fields(measured), **_percentile_fields(measured))

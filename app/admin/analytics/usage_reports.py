@@ -34,7 +34,7 @@ async def get_usage_report(database: Database, query: UsageQuery, span: TimeRang
     edges = span.edges(query.bucket)
     if (len(edges) - 1) * (1 if query.group_by == "none" else query.limit + 1) > MAX_ROWS:
         raise InvalidFieldError(
-            "query.limit", "too_many_rows", f"must not make more than {MAX_ROWS} rows of groups and buckets"
+            "query.limit", "too_many_rows", f"must not result in more than {MAX_ROWS} rows of groups and buckets"
         )
     async with database.read_only() as session:
         bucket_usage = await usage_reports.usage_by_bucket(

@@ -10,7 +10,7 @@ from app.core.types import ResponseModel, Usd
 
 
 class UsageFigures(ResponseModel):
-    """Usage totals. A turn is a question; a call is one attempt at a model."""
+    """Usage totals. A turn is a question; a call is one attempt at a model call."""
 
     turns: int = Field(
         description="Questions that were sent to a model. For a single model: those for which it was called first."
@@ -198,7 +198,7 @@ class TurnCounts(ResponseModel):
 
 
 class CallCounts(ResponseModel):
-    """Attempts at models."""
+    """Attempts at model calls."""
 
     total: int
     failed: int

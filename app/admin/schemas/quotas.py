@@ -24,7 +24,7 @@ class QuotaUpdate(RequestModel):
     cost_per_month: CostLimit | None = Field(None, examples=["20"], description="US dollars.")
 
     @model_validator(mode="after")
-    def _refuse_nothing(self) -> Self:
+    def _require_one_field(self) -> Self:
         if not self.model_fields_set:
-            raise ValueError("must name at least one field")
+            raise ValueError("must contain at least one field")
         return self

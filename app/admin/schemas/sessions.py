@@ -84,14 +84,12 @@ class SessionReading(RequestModel):
     """Reason for reading the text of a session, and the messages to return."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"reason": "Ticket 4711: the owner asks why the answer broke off", "limit": 50}]
-        }
+        json_schema_extra={"examples": [{"reason": "Ticket 1234: the owner reports an incomplete answer", "limit": 50}]}
     )
 
     reason: Reason = Field(
-        examples=["Ticket 4711: the owner asks why the answer broke off"],
-        description="Stored permanently in the audit log and part of the owner's export: no personal data.",
+        examples=["Ticket 1234: the owner reports an incomplete answer"],
+        description="Stored permanently in the audit log, and in the owner's export. Must not contain personal data.",
     )
     before: UUID | None = Field(None, description="Return the messages before this one. Default: the newest messages.")
     limit: int = Field(50, strict=True, ge=1, le=200, examples=[50], description="Maximum number of messages.")

@@ -43,7 +43,7 @@ class InstanceState(ResponseModel):
     host: str
     pid: int
     status: Literal["up", "lost"] = Field(
-        description="`lost`: no heartbeat for half a minute. The process died, hangs, or cannot reach PostgreSQL."
+        description="`lost`: no heartbeat for half a minute. The process was killed, hangs, or cannot reach PostgreSQL."
     )
     started_at: datetime
     seen_at: datetime

@@ -74,9 +74,9 @@ class WebhookUpdate(RequestModel):
     uses_shared_secret: StrictBool | MISSING = Field(MISSING, examples=[False], description=_SHARED)
 
     @model_validator(mode="after")
-    def _refuse_nothing(self) -> Self:
+    def _require_one_field(self) -> Self:
         if not self.model_fields_set:
-            raise ValueError("must name at least one field")
+            raise ValueError("must contain at least one field")
         return self
 
 
@@ -102,7 +102,7 @@ class WebhookResponse(ResponseModel):
     description: str | None
     is_enabled: bool
     disabled_reason: Literal["gone", "failing"] | None = Field(
-        description="Why the system disabled it. `gone`: it answered 410; `failing`: deliveries failed for too long."
+        description="Why it was disabled. `gone`: it responded with 410; `failing`: deliveries failed for too long."
     )
     failing_since: Instant | None = Field(description="First failure since the last successful delivery.")
     uses_shared_secret: bool

@@ -122,7 +122,7 @@ class EmailDelivery:
         if not _is_applicable(claimed.kind, recipient):
             await self.outbox.refund(connection, claimed.kind, claimed.recipient)
             return None
-        # The registered spelling: mailboxes may be case-sensitive (RFC 5321, section 2.4), the look-up is not.
+        # The registered spelling: mailboxes may be case-sensitive (RFC 5321, section 2.4), the lookup is not.
         address = recipient.email if recipient else claimed.recipient
         purpose = _PURPOSES.get(claimed.kind)
         if recipient is None or purpose is None:

@@ -49,7 +49,7 @@ class EmailOutbox:
             await email_outbox.enqueue(connection, kind, recipient)
 
     async def refund(self, connection: DatabaseConnection, kind: EmailKind, recipient: str) -> None:
-        """Take back the count of an email that was dropped, because the address has no account that it applies to.
+        """Undo the count of an email that was discarded, because the address has no account that it applies to.
 
         Otherwise anyone could use up the limit of an address before its owner registers, and so block the verification.
         """

@@ -29,8 +29,8 @@ class ExportService:
     async def start(self, user: Principal, origin: RequestOrigin) -> AsyncIterator[bytes]:
         """Audit the export and return the document in chunks.
 
-        If reading fails or the login ends, the iterator raises, so that the connection is cut and the client does not
-        take a partial document for a complete one.
+        If reading fails or the login ends, the iterator raises, so that the connection is closed and the client does
+        not take a partial document for a complete one.
 
         Raises:
             UnauthorizedError: the account was erased after the caller was authenticated.

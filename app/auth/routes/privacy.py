@@ -15,7 +15,7 @@ router = APIRouter(responses=responses(401))
 _EXPORT: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "One JSON object: `exported_at`, `account`, `chat_sessions` with their `messages`, and one list "
-        "per other table. If the transfer is cut off, the document is incomplete.",
+        "per other table. If the transfer is aborted, the document is incomplete.",
         "content": {"application/json": {"schema": {"type": "object"}}},
     }
 }

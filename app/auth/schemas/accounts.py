@@ -47,7 +47,7 @@ class _PartialUpdate(RequestModel):
     @model_validator(mode="after")
     def _require_one_field(self) -> Self:
         if not self.model_fields_set:
-            raise ValueError("must name at least one field")
+            raise ValueError("must contain at least one field")
         return self
 
 
@@ -108,7 +108,7 @@ class AdminUserList(ResponseModel):
 
 
 class Done(ResponseModel):
-    """A confirmation in words."""
+    """Confirmation of a completed operation."""
 
     message: str
 

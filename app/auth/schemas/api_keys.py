@@ -35,7 +35,7 @@ class ApiKeyResponse(ResponseModel):
 
     id: UUID = Field(validation_alias="uuid")
     name: str
-    prefix: str = Field(description="First characters of the key, to recognise it by.")
+    prefix: str = Field(description="First characters of the key, to recognise it.")
     scopes: list[Scope]
     created_at: datetime
     expires_at: datetime | None = Field(description="`null`: the key does not expire.")

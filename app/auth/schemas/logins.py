@@ -46,7 +46,7 @@ class TokenResponse(ResponseModel):
 
     access_token: str
     refresh_token: str
-    token_type: Literal["bearer"] = "bearer"  # noqa: S105 - the protocol's word
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105 - a term of OAuth 2.0, not a password
     expires_in: int = Field(description="Seconds until the access token expires.")
 
 

@@ -37,7 +37,7 @@ async def get_idempotency_key(
     if key is None:
         return None
     if len(request.headers.getlist(KEY_HEADER)) > 1:
-        raise InvalidFieldError(f"header.{KEY_HEADER}", "multiple_values", "must be given once")
+        raise InvalidFieldError(f"header.{KEY_HEADER}", "multiple_values", "must be sent only once")
     route = " ".join([request.scope["route"].name, *map(_canonical_id, request.path_params.values())])
     return IdempotentRequest(user.id, route, key, hashlib.sha256(await request.body()).digest())
 

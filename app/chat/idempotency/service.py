@@ -67,15 +67,15 @@ class IdempotencyService:
 
     @staticmethod
     def original_request(taken: IdempotencyKeyTakenError) -> StoredKey:
-        """Return what is stored of the first request with the key, which must have had the same body.
+        """Return the stored state of the first request with the key, which must have had the same body.
 
         Raises:
-            NotFoundError: what it created has been deleted.
+            NotFoundError: the resource that it created has been deleted.
             UnprocessableError: it had another body.
 
         """
         if taken.stored is None:
-            raise NotFoundError("What was created under this key has been deleted.")
+            raise NotFoundError("The resource that was created with this key has been deleted.")
         if taken.stored.fingerprint != taken.key.fingerprint:
             raise UnprocessableError("This key was used for another request.", code="idempotency_key_reused")
         return taken.stored
@@ -111,7 +111,7 @@ class IdempotencyService:
 
 def _in_progress(stored: StoredKey) -> ConflictError:
     return ConflictError(
-        "The first request with this key is still being carried out.",
+        "The first request with this key is still in progress.",
         code="idempotency_in_progress",
         headers={"Retry-After": str(_RETRY_AFTER)},
         extra={"message_id": str(stored.turn_id)} if stored.session_uuid else {},

@@ -45,7 +45,7 @@ async def send_message(
 @router.post(
     "/sessions/{session_id}/messages/{message_id}/cancel",
     responses=responses(404)
-    | {202: {"model": MessageResponse, "description": "Cancellation is requested, but the answer still runs."}},
+    | {202: {"model": MessageResponse, "description": "Cancellation was requested, the answer has not stopped yet."}},
 )
 async def cancel_message(
     session_id: UUID, message_id: UUID, user: ChatWriter, services: ServicesDep, response: Response

@@ -61,7 +61,7 @@ async def stream_message(
     """Ask a question in a session, and get the answer as an event stream while it is generated.
 
     The answer is completed and stored even if the client disconnects. A stream that ends without a terminal event was
-    cut: resume it with the id of the last event.
+    interrupted: resume it with the id of the last event.
     """
     asked = services.questions.in_session(user, session_id, question, key)
     return to_response(await services.turns.ask(asked, stream=True))

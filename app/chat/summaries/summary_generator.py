@@ -73,7 +73,7 @@ class SummaryGenerator:
             for model in self.policy.models:
                 # Temperature 0: the same conversation gives the same summary, as far as the model permits.
                 sampling = Sampling(temperature=0, max_tokens=_MAX_SUMMARY_TOKENS)
-                completion = await self._try(ModelRequest(model, messages, sampling, owner), attempts)
+                completion = await self._attempt(ModelRequest(model, messages, sampling, owner), attempts)
                 if completion is not None:
                     return completion.text
             raise SummaryUnavailableError
@@ -88,7 +88,7 @@ class SummaryGenerator:
 
             await retry_until_available(record)
 
-    async def _try(self, request: ModelRequest, attempts: list[ModelAttempt]) -> Completion | None:
+    async def _attempt(self, request: ModelRequest, attempts: list[ModelAttempt]) -> Completion | None:
         started = time.perf_counter()
         completion, code, token_counts = None, None, ModelTokenCounts()
         try:

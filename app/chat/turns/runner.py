@@ -83,7 +83,7 @@ class TurnRunner:
     async def launch(self, question: Question, *, stream: bool) -> RunningTurn:
         """Store a question and start the task that answers it.
 
-        With `stream` the model is asked to stream its answer. The turn goes on when the caller is cancelled.
+        With `stream` the model is asked to stream its answer. The turn continues when the caller is cancelled.
 
         Raises:
             IdempotencyKeyTakenError: a request with the same key came first.

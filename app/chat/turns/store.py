@@ -65,7 +65,7 @@ class TurnStore:
                     )
 
     async def interrupt(self, answer_uuid: UUID) -> None:
-        """Mark an answer as interrupted whose storing was not confirmed, so that session and key are free again."""
+        """Mark an answer as interrupted whose storing was not confirmed, so that session and key are released."""
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             await turn_leases.interrupt_turn(connection, answer_uuid=answer_uuid)
 
@@ -121,7 +121,7 @@ class TurnStore:
             case None:
                 raise NotFoundError("The session was deleted while the question was being answered.")
             case (result.answer.status, session):
-                return session  # an earlier try stored it, and its confirmation was lost
+                return session  # an earlier attempt stored it, and its confirmation was lost
             case _:
                 raise ConflictError("The turn was interrupted before its answer was complete.", code="turn_interrupted")
 

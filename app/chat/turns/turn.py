@@ -40,7 +40,7 @@ class Question:
     policy: ModelPolicy | None = None
     """Models and parameters. None: the default policy."""
     budget: TurnBudget | None = None
-    """Amount to reserve of the user's quota. None: no quota applies."""
+    """Amount to reserve from the user's quota. None: no quota applies."""
 
     @property
     def session_uuid(self) -> UUID | None:

@@ -1,7 +1,7 @@
 """SSRF-safe HTTP client for URLs that users supply.
 
-A host name is resolved once, and the address that is checked is the one that is connected to, so that neither unusual
-spellings of an address nor DNS rebinding bypass the check. The client does not follow redirects, ignores the proxies of
+A host name is resolved once, and the connection is opened to the address that was checked, so that neither unusual
+notations of an address nor DNS rebinding bypass the check. The client does not follow redirects, ignores the proxies of
 the environment, and uses each connection for one request.
 """
 
@@ -34,7 +34,7 @@ _ERRORS = (
     httpcore2.NetworkError,
     httpcore2.ProtocolError,
     httpcore2.TimeoutException,
-    OSError,  # of the resolver, and TimeoutError
+    OSError,  # raised by the resolver; includes TimeoutError
     UnicodeError,  # a host name that cannot be encoded for DNS
 )
 
@@ -98,7 +98,7 @@ class SsrfSafeClient:
     async def post(self, url: str, *, headers: Mapping[str, str], content: bytes, max_seconds: float) -> ResponseHead:
         """Send a POST request, and return status and headers of the response, within `max_seconds`.
 
-        Up to `MAX_RESPONSE_BYTES` of the body are read and discarded, so that the server can finish sending.
+        Up to `MAX_RESPONSE_BYTES` of the body are read and discarded, so that the server can complete the response.
 
         Raises:
             OutgoingRequestError: there is no response.
@@ -169,14 +169,14 @@ class _BoundedNetworkStream(httpcore2.AsyncNetworkStream):
         self._stream = stream
         self._remaining = _MAX_RECEIVED_BYTES
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - the interface's
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - signature of the base class
         if not self._remaining:
             raise httpcore2.RemoteProtocolError("the response is too long")
         piece = await self._stream.read(min(max_bytes, _READ_BYTES, self._remaining), timeout)
         self._remaining -= len(piece)
         return piece
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the interface's
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - signature of the base class
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
@@ -185,7 +185,7 @@ class _BoundedNetworkStream(httpcore2.AsyncNetworkStream):
     async def start_tls(self, *arguments: Any, **named: Any) -> httpcore2.AsyncNetworkStream:  # noqa: ANN401 - passed on
         return _BoundedNetworkStream(await self._stream.start_tls(*arguments, **named))
 
-    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - the interface's
+    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - signature of the base class
         return self._stream.get_extra_info(info)
 
 

@@ -1,4 +1,4 @@
-"""Concurrency limiter: how many operations one key (an account, a network) may have under way in this process."""
+"""Concurrency limiter: maximum number of concurrent operations per key (an account, a network) in this process."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterator
@@ -8,10 +8,10 @@ from app.core.exceptions import TooManyRequestsError
 
 
 class ConcurrencyLimiter:
-    """Limits the operations that one key has under way at the same time. Counts within one process."""
+    """Limits the number of concurrent operations per key, within one process."""
 
     def __init__(self, limit: int, *, code: str, detail: str, retry_after: int) -> None:
-        """`limit`: operations of one key. The others describe the refusal; `retry_after` is in seconds."""
+        """`limit`: operations per key. The other arguments describe the error; `retry_after` is in seconds."""
         self._limit = limit
         self._code = code
         self._detail = detail
@@ -20,7 +20,7 @@ class ConcurrencyLimiter:
 
     @property
     def total(self) -> int:
-        """Operations under way, of all keys together."""
+        """Number of operations in progress, for all keys together."""
         return self._in_use.total()
 
     @contextmanager

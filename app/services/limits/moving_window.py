@@ -77,7 +77,7 @@ class RedisMovingWindows(RedisStorage):
         self._hit_all = redis.register_script(_HIT_ALL_SCRIPT)
 
     async def hit_all(self, windows: Sequence[Window]) -> LimitStatus:
-        """Count a request in all of the windows, or in none. Return the state of the one that refuses, or the first."""
+        """Count a request in all windows or in none. Return the state of the window that refuses it, else the first."""
         keys = [self.bridge.prefixed_key(window.policy.key_for(window.client)) for window in windows]
         length = windows[0].policy.get_expiry()
         refused, count, wait = await self._hit_all(keys, [length, *(window.policy.amount for window in windows)])

@@ -1,7 +1,7 @@
 """Quotas of accounts: tokens and cost of model calls per day and month.
 
 The budget of a turn is reserved before a model is called, and replaced by the real usage when the ledger has it. One
-turn may exceed the quota of an account; its reservation prevents that further ones do.
+turn may exceed the quota of an account; its reservation prevents further turns from doing so.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ from app.database.repositories.webhooks import event_outbox
 from app.database.repositories.webhooks.event_outbox import WebhookEvent
 
 _RETRY_AFTER = 2
-"""`Retry-After` in seconds where turns under way have reserved the rest of the quota."""
+"""`Retry-After` in seconds if turns in progress have reserved the rest of the quota."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class TokenAllowance(Allowance):
 
     limit: int | None = Field(description="Null: no limit.")
     used: int
-    reserved: int = Field(description="Tokens reserved for answers under way.")
+    reserved: int = Field(description="Tokens reserved for answers in progress.")
     remaining: int | None
 
 
@@ -64,7 +64,7 @@ class CostAllowance(Allowance):
 
     limit: Usd | None = Field(description="Null: no limit.")
     used: Usd
-    reserved: Usd = Field(description="Cost reserved for answers under way.")
+    reserved: Usd = Field(description="Cost reserved for answers in progress.")
     remaining: Usd | None
 
 
@@ -93,7 +93,7 @@ class QuotaService:
 
     database: Database
     defaults: Quota
-    """Quota of accounts without their own."""
+    """Quota of accounts that have no quota of their own."""
 
     def is_limited(self, user: Principal) -> bool:
         """Return whether a user may have a quota, so that turns must be reserved."""
@@ -156,7 +156,11 @@ def default_quota(settings: Settings) -> Quota:
 
 def _exceeded_allowances(standing: QuotaStanding) -> dict[str, TokenAllowance | CostAllowance]:
     allowances: dict[str, TokenAllowance | CostAllowance] = dict(standing)
-    return {name: one for name, one in allowances.items() if one.limit is not None and one.used >= one.limit}
+    return {
+        name: allowance
+        for name, allowance in allowances.items()
+        if allowance.limit is not None and allowance.used >= allowance.limit
+    }
 
 
 def _quota_event(user: User, quota: str, allowance: TokenAllowance | CostAllowance) -> WebhookEvent:
@@ -171,11 +175,12 @@ def _quota_event(user: User, quota: str, allowance: TokenAllowance | CostAllowan
 def _quota_error(exceeded: Mapping[str, TokenAllowance | CostAllowance], use: QuotaUse) -> TooManyRequestsError:
     if not exceeded:
         return TooManyRequestsError(
-            "The rest of your quota is reserved for answers under way.",
+            "The rest of your quota is reserved for answers in progress.",
             code="quota_reserved",
             retry_after=_RETRY_AFTER,
         )
-    name, resets_at = max(((name, one.resets_at) for name, one in exceeded.items()), key=itemgetter(1))
+    resets = ((name, allowance.resets_at) for name, allowance in exceeded.items())
+    name, resets_at = max(resets, key=itemgetter(1))
     return TooManyRequestsError(
         "You have used up your quota.",
         code="quota_exceeded",

@@ -31,7 +31,7 @@ class RateLimiter:
         self._accounts: OrderedDict[bytes, UUID] = OrderedDict()
 
     def start_request(self, network: str | None, credential: str | None) -> "RequestQuota":
-        """Return the quota of a request. `credential`: the token or key in it, which need not be valid."""
+        """Return the rate limit state of a new request. `credential`: its token or key, which need not be valid."""
         return RequestQuota(self, network, hashlib.sha256(credential.encode()).digest() if credential else None)
 
     def account_of(self, credential: bytes) -> UUID | None:
@@ -69,7 +69,7 @@ class RateLimiter:
 
 
 class RequestQuota:
-    """Counting of one request.
+    """Rate limit state of one request, which is counted once.
 
     It is counted before authentication, so that a refused request needs no query. The account is known if an earlier
     request had the same credential; otherwise the network counts first, and the account after authentication.

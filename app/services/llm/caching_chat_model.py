@@ -41,7 +41,7 @@ class CachingChatModel:
         return await self._answer(request, call_model, publish, timeouts)
 
     async def close(self) -> None:
-        """Wait until the calls under way are stored, up to `_CLOSE_TIMEOUT` seconds."""
+        """Wait until the results of running calls are stored, up to `_CLOSE_TIMEOUT` seconds."""
         if self._calls:
             await asyncio.wait([call.task for call in self._calls.values()], timeout=_CLOSE_TIMEOUT)
 

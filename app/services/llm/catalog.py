@@ -17,7 +17,7 @@ from app.config import ModelSetting, Settings
 
 _MILLION = Decimal(1_000_000)
 _MAX_CACHED_NAMES = 1024
-"""Maximum number of cached look-ups in the price list. Providers may report any model name."""
+"""Maximum number of cached lookups in the price list. Providers may report any model name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +106,10 @@ class ModelCatalog:
         return CatalogModel(name, setting.context_window or (info and info.context_window) or default_window, *prices)
 
     def _look_up(self, name: str) -> tuple[Provider, ModelInfo] | None:
-        # A separate snapshot for each look-up, because a snapshot caches its look-ups without limit.
+        # A separate snapshot for each lookup, because a snapshot caches its lookups without limit.
         providers = data_snapshot.get_snapshot().providers
         snapshot = data_snapshot.DataSnapshot(providers, from_auto_update=False)
-        # For a provider that is not in the list, the price of the model's maker applies.
+        # For a provider that is not in the list, the price of the model's developer applies.
         for url in (self._base_url, None):
             try:
                 return snapshot.find_provider_model(name, None, None, url)

@@ -1,4 +1,4 @@
-"""Client of OpenAI's chat completions API, which many other engines implement, too."""
+"""Client of OpenAI's chat completions API, which many other engines implement."""
 
 import asyncio
 import logging
@@ -45,7 +45,7 @@ _CONNECT_TIMEOUT = 5.0
 
 
 class OpenAIChatModel:
-    """`ChatModel` over OpenAI's protocol. It makes single attempts; the graph retries."""
+    """`ChatModel` for the OpenAI API. It makes single attempts; the graph retries."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class OpenAIChatModel:
         self._http = http
         self._max_tokens_field = max_tokens_field
         # Computed once: the client's own methods do so for each request, which takes twice the CPU time of the request.
-        # See decision 24.
+        # See ADR 24.
         self._url = client.base_url.join("chat/completions")
         headers = {**client.default_headers, **client.auth_headers}
         self._headers = httpx2.Headers({name: value for name, value in headers.items() if isinstance(value, str)})

@@ -55,7 +55,7 @@ class SingleFlightCall:
 
     @property
     def is_joinable(self) -> bool:
-        """Whether further requests may join: the call has neither an outcome nor been cancelled."""
+        """Whether further requests may join: the call has no outcome yet and has not been cancelled."""
         return not self._outcome.done() and not self.task.cancelling()
 
     async def join(

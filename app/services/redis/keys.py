@@ -18,7 +18,7 @@ class CacheIndex(NamedTuple):
     entries: str
     """Key of a sorted set of the keys of cached answers, scored by their expiry in milliseconds."""
     deleted: str
-    """Key that marks the user or session as deleted: nothing may be added to the index while it exists."""
+    """Key of the tombstone of a deleted user or session: nothing may be added to the index while it exists."""
 
 
 def cache_index_of_user(user_uuid: UUID) -> CacheIndex:

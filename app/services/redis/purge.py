@@ -17,7 +17,7 @@ _PURGE_TIMEOUT = 2.0
 """Timeout of a purge in seconds. Keys that remain expire by themselves."""
 
 _TOMBSTONE_SECONDS = 7200
-"""Lifetime in seconds of the mark of a deletion: longer than a turn that started before it may run."""
+"""Lifetime of a deletion tombstone in seconds: longer than any turn that started before the deletion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,10 @@ async def purge_user(redis: Redis, *, user_uuid: UUID, answers: Sequence[UUID]) 
 async def purge_index(redis: Redis, index: CacheIndex) -> int:
     """Delete the cached answers of a deleted user or session. Return their number.
 
-    It also prevents that answers under way are cached later. It is safe to repeat after a failure.
+    It also prevents answers in progress from being cached later. It is safe to repeat after a failure.
     """
     async with redis.pipeline(transaction=False) as pipeline:
-        # The mark comes first: entries added before it are in the range, and none can be added after it.
+        # The tombstone comes first: entries added before it are in the range, and none can be added after it.
         pipeline.execute_command("SET", index.deleted, 1, "EX", _TOMBSTONE_SECONDS)
         pipeline.execute_command("ZRANGE", index.entries, 0, _BATCH - 1)
         _, names = await pipeline.execute()

@@ -1,4 +1,4 @@
-"""Open streams of a login, or of an API key, that is not good any more."""
+"""Open streams of a login or an API key that is no longer valid."""
 
 import threading
 import time

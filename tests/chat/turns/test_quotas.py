@@ -76,7 +76,7 @@ def test_of_50_questions_at_once_at_two_processes_no_more_than_one_is_over_the_q
             code = str(response.json()["code"])
             if code not in {"quota_reserved", "database_unavailable"}:
                 return code
-            # Others are under way, which may leave something; or the machine is busy.
+            # Other turns are running and may release a part of their reservation; or the machine is busy.
             time.sleep(0.02)
 
     try:
@@ -359,7 +359,7 @@ def test_what_a_process_that_died_had_reserved_is_free_when_its_answer_is_settle
     sql.do("UPDATE chat_messages SET lease_expires_at = now() - interval '1 minute' WHERE status = 'pending'")
     provider.script(BILLED)
     chat.ask(session, "And now?")
-    # Of the direct question nobody hears any more: what it reserved is free when its time is over.
+    # The direct question never ends: its reservation is released when it expires.
     used, direct = tokens_today(chat)
     assert used > PER_QUESTION
     assert direct == PROMPT + 50

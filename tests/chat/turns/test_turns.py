@@ -1,3 +1,5 @@
+"""Turns: questions and answers, history, context, fallback and failures."""
+
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -44,7 +46,7 @@ def test_question_and_answer_come_back_and_are_stored(chat: Chat, provider: Prov
     assert stored_answer | {"timestamp": ""} == answer | {"timestamp": ""}
 
 
-def test_the_history_really_reaches_the_model(chat: Chat, provider: Provider) -> None:
+def test_history_is_sent_to_the_model(chat: Chat, provider: Provider) -> None:
     session = chat.open()
     provider.script(answers("Hello Ada."), echoes())
     chat.ask(session, "My name is Ada.")
@@ -58,7 +60,7 @@ def test_the_history_really_reaches_the_model(chat: Chat, provider: Provider) ->
     assert turn["ai_response"]["metadata"]["history_messages"] == 2
 
 
-def test_the_model_gets_the_last_ten_messages_and_no_more(chat: Chat, provider: Provider) -> None:
+def test_at_most_ten_history_messages_are_sent(chat: Chat, provider: Provider) -> None:
     session = chat.open()
     for number in range(7):
         chat.ask(session, f"question {number}")
@@ -68,7 +70,7 @@ def test_the_model_gets_the_last_ten_messages_and_no_more(chat: Chat, provider: 
     assert history[-1] == {"role": "assistant", "content": "Hello."}
 
 
-def test_sessions_do_not_mix(chat: Chat, others_chat: Chat, provider: Provider) -> None:
+def test_history_contains_only_messages_of_the_session(chat: Chat, others_chat: Chat, provider: Provider) -> None:
     chat.ask(chat.open(), "canary")
     chat.ask(chat.open(), "Hi")
     others_chat.ask(others_chat.open(), "Hi")
@@ -77,7 +79,7 @@ def test_sessions_do_not_mix(chat: Chat, others_chat: Chat, provider: Provider) 
         assert "canary" not in str(call.body)
 
 
-def test_the_tone_of_the_question_goes_before_that_of_the_session(chat: Chat, provider: Provider) -> None:
+def test_tone_of_the_question_overrides_that_of_the_session(chat: Chat, provider: Provider) -> None:
     session = chat.open(context={"tone": "professional"})
     chat.ask(session, "Hi")
     chat.ask(session, "Hi", context={"tone": "casual"})
@@ -88,7 +90,7 @@ def test_the_tone_of_the_question_goes_before_that_of_the_session(chat: Chat, pr
     assert prompts[2] == prompts[0]
 
 
-def test_a_model_is_never_asked_to_stream_or_told_who_asks(chat: Chat, provider: Provider) -> None:
+def test_plain_request_neither_streams_nor_identifies_the_user(chat: Chat, provider: Provider) -> None:
     chat.ask(chat.open(), "Hi")
     (call,) = provider.calls
     assert call.body.keys() == {"model", "messages", "max_tokens", "temperature"}
@@ -123,8 +125,8 @@ def test_the_fallback_model_answers_when_the_first_cannot(chat: Chat, provider: 
 
 
 @pytest.fixture(scope="module")
-def impatient_service(settings: Settings) -> Iterator[TestClient]:
-    """A service that gives a model two seconds, and one attempt."""
+def short_timeout_service(settings: Settings) -> Iterator[TestClient]:
+    """Chat service with an attempt timeout of two seconds and without retries."""
     limits = {"LLM_ATTEMPT_TIMEOUT": 2, "LLM_TURN_TIMEOUT": 10, "LLM_RETRIES_PER_MODEL": 0}
     with TestClient(main.create(settings.model_copy(update=limits))) as client:
         yield client
@@ -144,15 +146,15 @@ def impatient_service(settings: Settings) -> Iterator[TestClient]:
         pytest.param(sends(b'{"a": "\xff"}'), "provider_bad_response", id="broken utf-8"),
     ],
 )
-def test_when_no_model_answers_that_is_said_stored_and_over(
-    chat: Chat, impatient_service: TestClient, provider: Provider, sql: Sql, behaviour: Behaviour, code: str
+def test_failed_answer_is_returned_and_stored_and_does_not_block_the_session(
+    chat: Chat, short_timeout_service: TestClient, provider: Provider, sql: Sql, behaviour: Behaviour, code: str
 ) -> None:
     session = chat.open()
     provider.always(behaviour)
-    asker = Chat(impatient_service, chat.user) if code == "provider_timeout" else chat
+    asker = Chat(short_timeout_service, chat.user) if code == "provider_timeout" else chat
     started = time.monotonic()
     turn = asker.ask(session, "Hi")
-    assert time.monotonic() - started < 30  # it does not take a turn's whole time
+    assert time.monotonic() - started < 30  # less than the default deadline of a turn
     answer = turn["ai_response"]
     assert (answer["status"], answer["content"]) == ("failed", FALLBACK_RESPONSE)
     assert answer["metadata"]["fallback"] is True
@@ -164,11 +166,11 @@ def test_when_no_model_answers_that_is_said_stored_and_over(
     provider.always(answers("Back again."))
     answer = chat.ask(session, "And now?")["ai_response"]
     assert (answer["status"], answer["content"]) == ("complete", "Back again.")
-    # What the pipeline said by itself is no part of the conversation.
+    # Fallback messages are not part of the history.
     assert FALLBACK_RESPONSE not in str(provider.calls[-1].body)
 
 
-def test_while_a_question_is_answered_another_is_refused(chat: Chat, provider: Provider) -> None:
+def test_concurrent_questions_in_a_session_are_refused(chat: Chat, provider: Provider) -> None:
     session = chat.open()
     with ThreadPoolExecutor(20) as pool, closed_gate() as gate:
         provider.always(held(gate))
@@ -189,7 +191,7 @@ def test_while_a_question_is_answered_another_is_refused(chat: Chat, provider: P
     assert [message["status"] for message in stored_messages(chat, session)] == ["complete", "complete"]
 
 
-def test_other_sessions_are_answered_meanwhile(chat: Chat, provider: Provider) -> None:
+def test_sessions_are_answered_concurrently(chat: Chat, provider: Provider) -> None:
     sessions = [chat.open() for _ in range(10)]
     with ThreadPoolExecutor(10) as pool, closed_gate() as gate:
         provider.always(held(gate))
@@ -215,7 +217,7 @@ def test_no_connection_is_held_while_a_model_answers(
 
 
 @pytest.mark.parametrize("tone", [["casual"], {}], ids=["list", "object"])
-def test_a_tone_that_is_no_text_is_refused(chat: Chat, tone: object) -> None:
+def test_tone_that_is_not_text_is_refused(chat: Chat, tone: object) -> None:
     for path in ("/direct", f"/sessions/{chat.open()}/messages"):
         assert_problem(chat.request("POST", path, json={"message": "Hi", "context": {"tone": tone}}), 422)
     assert_problem(chat.request("POST", "/sessions", json={"context": {"tone": tone}}), 422)
@@ -237,7 +239,7 @@ def test_a_turn_whose_process_died_does_not_block_its_session(chat: Chat, sql: S
     ]
 
 
-def test_a_session_deleted_meanwhile_is_a_404_and_its_cost_is_remembered(
+def test_session_deleted_during_a_turn_returns_404_and_its_cost_is_recorded(
     chat: Chat, provider: Provider, sql: Sql
 ) -> None:
     session = chat.open()
@@ -252,7 +254,7 @@ def test_a_session_deleted_meanwhile_is_a_404_and_its_cost_is_remembered(
     assert sql.value("SELECT count(*) FROM llm_calls WHERE prompt_tokens > 0") == 1
 
 
-def test_nul_in_an_answer_is_left_out(chat: Chat, provider: Provider) -> None:
+def test_nul_in_an_answer_is_removed(chat: Chat, provider: Provider) -> None:
     provider.script(answers("a\x00b"))
     assert chat.ask(chat.open(), "Hi")["ai_response"]["content"] == "ab"
 
@@ -265,7 +267,7 @@ def test_nul_in_an_answer_is_left_out(chat: Chat, provider: Provider) -> None:
         pytest.param(answers("Hello.", finish_reason="a\x00b"), id="nul in the finish reason"),
     ],
 )
-def test_what_cannot_be_stored_of_an_answer_does_not_block_the_session(
+def test_unstorable_metadata_of_an_answer_does_not_block_the_session(
     chat: Chat, provider: Provider, behaviour: Behaviour
 ) -> None:
     session = chat.open()
@@ -288,7 +290,7 @@ def test_what_cannot_be_stored_of_an_answer_does_not_block_the_session(
     ],
     ids=str,
 )
-def test_what_a_context_says_to_the_model_is_checked(chat: Chat, provider: Provider, context: dict[str, Any]) -> None:
+def test_invalid_context_is_refused(chat: Chat, provider: Provider, context: dict[str, Any]) -> None:
     session = chat.open()
     for path, body in (("/sessions", {}), (f"/sessions/{session}/messages", {"message": "Hi"})):
         problem = assert_problem(chat.request("POST", path, json=body | {"context": context}), 422, "validation_error")
@@ -306,11 +308,11 @@ def test_the_services_instructions_come_before_those_of_the_session(chat: Chat, 
     assert instructions[0].endswith("code de. Answer in one sentence.")
     assert instructions[1].startswith(DEFAULT_SYSTEM_PROMPT)
     assert instructions[1].endswith("code de. Answer in verse.")
-    # What the instructions are is known to who gave them; the rest comes back as it is.
+    # The metadata omits `system_prompt`, and returns the other fields unchanged.
     assert answer["metadata"]["context"] == {"language": "de", "place": "Rome"}
 
 
-def test_a_deployment_has_instructions_of_its_own(settings: Settings, chat: Chat, provider: Provider) -> None:
+def test_system_prompt_is_configurable(settings: Settings, chat: Chat, provider: Provider) -> None:
     own = settings.model_copy(update={"LLM_SYSTEM_PROMPT": "You are a pirate."})
     with TestClient(main.create(own)) as service:
         theirs = Chat(service, chat.user)
@@ -319,8 +321,8 @@ def test_a_deployment_has_instructions_of_its_own(settings: Settings, chat: Chat
 
 
 @pytest.fixture
-def forgetful(settings: Settings, chat: Chat) -> Iterator[Chat]:
-    """A chat whose first model can look at little, its fallback model at more."""
+def small_window_chat(settings: Settings, chat: Chat) -> Iterator[Chat]:
+    """Client of a service whose first model has a small context window, and whose fallback model a larger one."""
     windows = [
         ModelSetting(name="gpt-primary", context_window=600),
         ModelSetting(name="gpt-fallback", context_window=6000),
@@ -330,10 +332,10 @@ def forgetful(settings: Settings, chat: Chat) -> Iterator[Chat]:
         yield Chat(service, chat.user)
 
 
-def test_a_message_that_no_model_can_take_is_refused_and_not_stored(
-    forgetful: Chat, provider: Provider, sql: Sql
+def test_message_that_exceeds_every_context_window_is_refused_and_not_stored(
+    small_window_chat: Chat, provider: Provider, sql: Sql
 ) -> None:
-    session = forgetful.open()
+    session = small_window_chat.open()
     message = {"message": "word " * 6000}
     for path, body in (
         ("/direct", message),
@@ -342,27 +344,27 @@ def test_a_message_that_no_model_can_take_is_refused_and_not_stored(
         (f"/sessions/{session}/messages/stream", message),
         ("/sessions", {"initial_message": message["message"]}),
     ):
-        assert_problem(forgetful.request("POST", path, json=body), 422, "message_too_long")
+        assert_problem(small_window_chat.request("POST", path, json=body), 422, "message_too_long")
     assert provider.calls == []
     assert sql.value("SELECT count(*) FROM chat_messages") == 0
     assert sql.value("SELECT count(*) FROM chat_sessions") == 1
 
 
-def test_instructions_that_leave_no_room_for_the_question_are_an_error_of_the_turn(
-    forgetful: Chat, provider: Provider
+def test_instructions_that_leave_no_room_for_the_question_fail_the_turn(
+    small_window_chat: Chat, provider: Provider
 ) -> None:
-    session = forgetful.open(context={"system_prompt": "word " * 800})
-    answer = forgetful.ask(session, "word " * 4000)["ai_response"]
+    session = small_window_chat.open(context={"system_prompt": "word " * 800})
+    answer = small_window_chat.ask(session, "word " * 4000)["ai_response"]
     assert (answer["status"], answer["metadata"]["error"]) == ("failed", "message_too_long")
     assert provider.calls == []
 
 
-def test_each_model_gets_as_much_of_the_history_as_it_can_look_at(forgetful: Chat, provider: Provider) -> None:
-    session = forgetful.open()
+def test_each_model_gets_the_history_that_fits_its_context_window(small_window_chat: Chat, provider: Provider) -> None:
+    session = small_window_chat.open()
     provider.always(fails(400), model="gpt-primary")
     provider.always(answers("Yes."), model="gpt-fallback")
     for _ in range(4):
-        answer = forgetful.ask(session, "word " * 60)["ai_response"]
+        answer = small_window_chat.ask(session, "word " * 60)["ai_response"]
     asked = [call for call in provider.calls if call.messages[-1]["content"].startswith("word ")]
     sent = {call.model: len(call.messages) - 2 for call in asked}
     assert sent == {"gpt-primary": 4, "gpt-fallback": 6}
@@ -370,26 +372,26 @@ def test_each_model_gets_as_much_of_the_history_as_it_can_look_at(forgetful: Cha
     assert "history_left_out" not in answer["metadata"]
 
 
-def test_the_summary_is_shown_to_the_model_and_goes_with_its_session(
-    forgetful: Chat, provider: Provider, sql: Sql, monkeypatch: pytest.MonkeyPatch
+def test_summary_is_sent_to_the_model_and_deleted_with_its_session(
+    small_window_chat: Chat, provider: Provider, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    extend, under_way = Summarizer._extend, list[object]()
+    extend, running = Summarizer._extend, list[object]()
 
-    async def noticed(*arguments: Any) -> None:  # noqa: ANN401 - passed on
-        under_way.append(arguments)
+    async def tracked(*arguments: Any) -> None:  # noqa: ANN401 - passed on
+        running.append(arguments)
         await extend(*arguments)
-        under_way.pop()
+        running.pop()
 
-    monkeypatch.setattr(Summarizer, "_extend", noticed)
+    monkeypatch.setattr(Summarizer, "_extend", tracked)
     provider.always(answers("- The user is Ada."))
-    session = forgetful.open()
+    session = small_window_chat.open()
     for _ in range(4):
-        forgetful.ask(session, "word " * 60)
-        wait_until(lambda: not under_way)
-    answer = forgetful.ask(session, "Who am I?")["ai_response"]
+        small_window_chat.ask(session, "word " * 60)
+        wait_until(lambda: not running)
+    answer = small_window_chat.ask(session, "Who am I?")["ai_response"]
     (asked,) = [call for call in provider.calls if call.messages[-1]["content"] == "Who am I?"]
     assert asked.messages[0]["content"].endswith("- The user is Ada.")
     assert answer["metadata"]["history_left_out"] == answer["metadata"]["history_summarized"] > 0
     assert sql.value("SELECT count(*) FROM llm_calls WHERE purpose = 'summary' AND status = 'ok'") >= 1
-    assert forgetful.request("DELETE", f"/sessions/{session}").status_code == 200
+    assert small_window_chat.request("DELETE", f"/sessions/{session}").status_code == 200
     assert sql.value("SELECT count(*) FROM chat_sessions") == 0

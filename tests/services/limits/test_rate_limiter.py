@@ -23,7 +23,7 @@ from tests.support.waiting import eventually
 
 MakeLimits = Callable[..., Awaitable[RateLimiter]]
 BUDGET = 2.0
-"""Seconds that a Redis which may be frozen is waited for."""
+"""Timeout in seconds of commands to a Redis that may be frozen."""
 
 
 @pytest.fixture
@@ -56,8 +56,8 @@ async def hit(limits: RateLimiter, account: UUID | None = None, network: str | N
     return status
 
 
-def refused(standings: list[LimitStatus]) -> int:
-    return sum(status.is_refused for status in standings)
+def refused(statuses: list[LimitStatus]) -> int:
+    return sum(status.is_refused for status in statuses)
 
 
 async def test_two_processes_together_allow_exactly_the_limit_of_300_concurrent_requests(
@@ -65,9 +65,9 @@ async def test_two_processes_together_allow_exactly_the_limit_of_300_concurrent_
 ) -> None:
     processes = [await make_limits(100, 1000), await make_limits(100, 1000)]
     ada = uuid4()
-    standings = await asyncio.gather(*(hit(processes[number % 2], ada, "192.0.2.1") for number in range(300)))
-    assert refused(standings) == 200
-    assert sorted(status.remaining for status in standings if not status.is_refused) == list(range(100))
+    statuses = await asyncio.gather(*(hit(processes[number % 2], ada, "192.0.2.1") for number in range(300)))
+    assert refused(statuses) == 200
+    assert sorted(status.remaining for status in statuses if not status.is_refused) == list(range(100))
 
 
 async def test_the_window_moves_with_time_and_is_not_reset(make_limits: MakeLimits, redis: redis.Redis) -> None:
@@ -103,9 +103,9 @@ async def test_counters_are_compatible_with_the_library(make_limits: MakeLimits,
 async def test_a_refused_request_is_counted_in_no_window(make_limits: MakeLimits) -> None:
     limits, network = await make_limits(2, 5), "192.0.2.1"
     ada, bob = uuid4(), uuid4()
-    standings = [await hit(limits, ada, network) for _ in range(20)]
-    assert refused(standings) == 18
-    assert {status.window.policy.namespace for status in standings} == {"user"}
+    statuses = [await hit(limits, ada, network) for _ in range(20)]
+    assert refused(statuses) == 18
+    assert {status.window.policy.namespace for status in statuses} == {"user"}
     # Requests of Ada that are refused do not use up the limit of others behind the same address.
     assert not (await hit(limits, bob, network)).is_refused
     assert [(await hit(limits, uuid4(), network)).is_refused for _ in range(3)] == [False, False, True]
@@ -142,11 +142,11 @@ async def test_without_redis_each_process_counts_in_memory(
     limits, ada = await make_limits(10, 15, url=redis_server.url), uuid4()
     assert (await hit(limits, ada, "192.0.2.1")).remaining == 9
     with stopped(redis_server) if outage == "stopped" else frozen("redis", own_home):
-        standings = [await hit(limits, ada, "192.0.2.1") for _ in range(30)]
-        assert limits._breaker.outages == 1  # the first of them waited, and once
-        assert refused(standings) == 20
-        assert {status.window.policy.namespace for status in standings} == {"user"}
-        # Here, too, refused requests do not count for the network.
+        statuses = [await hit(limits, ada, "192.0.2.1") for _ in range(30)]
+        assert limits._breaker.outages == 1  # only the first request waited for the timeout
+        assert refused(statuses) == 20
+        assert {status.window.policy.namespace for status in statuses} == {"user"}
+        # In memory too, refused requests do not count for the network.
         others = [await hit(limits, uuid4(), "192.0.2.1") for _ in range(6)]
         assert [status.is_refused for status in others] == [False] * 5 + [True]
         assert others[-1].window.policy.namespace == "address"

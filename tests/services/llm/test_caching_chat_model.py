@@ -54,7 +54,7 @@ class Asker:
 
 
 async def until_waiting(model: CachingChatModel, count: int) -> None:
-    """Wait until so many wait for calls that are under way."""
+    """Wait until this many requests wait for running calls."""
     await eventually(lambda: sum(len(call.owners) for call in model._calls.values()) == count)
 
 

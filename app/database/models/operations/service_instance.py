@@ -11,7 +11,7 @@ from app.database.base import Base
 
 
 class ServiceInstance(Base):
-    """Service process. Its heartbeat updates the row every few seconds; an orderly shutdown deletes it."""
+    """Service process. Its heartbeat updates the row every few seconds; a graceful shutdown deletes it."""
 
     __tablename__ = "service_instances"
 

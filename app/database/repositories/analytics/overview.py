@@ -76,7 +76,7 @@ _LAST_ACTIVITY = func.coalesce(ChatSession.last_message_at, ChatSession.created_
 """Time after which a session has no messages. The margin covers statements that started earlier and waited."""
 
 
-def _is_cut_by(edge: ColumnElement[datetime]) -> ColumnElement[bool]:
+def _is_active_at(edge: ColumnElement[datetime]) -> ColumnElement[bool]:
     return and_(ChatSession.created_at < edge, edge <= _LAST_ACTIVITY)
 
 
@@ -117,7 +117,7 @@ def _totals_statement() -> Select[Any]:
             _count(_is_in_later_period(ChatMessage.created_at)).label("cut_messages_later"),
         )
         .join(ChatSession, ChatSession.id == ChatMessage.session_id)
-        .where(or_(*(_is_cut_by(edge) for edge in (_START, _MIDDLE, _END))))
+        .where(or_(*(_is_active_at(edge) for edge in (_START, _MIDDLE, _END))))
     )
     counts = (
         users.subquery("users_counts"),

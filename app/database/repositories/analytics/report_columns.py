@@ -13,7 +13,7 @@ from app.database.repositories.usage.usage_counters import sum_counter
 
 
 class UsageMetrics(NamedTuple):
-    """Totals of ledger rows. A turn is a question, a call is one attempt at a model."""
+    """Totals of ledger rows. A turn is a question, a call is one attempt at a model call."""
 
     turns: int = 0
     turns_failed: int = 0

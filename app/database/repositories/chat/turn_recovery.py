@@ -109,7 +109,7 @@ _INTERRUPT = _interrupt_statement()
 
 
 async def find_orphaned(connection: AsyncConnection, *, limit: int, sent_messages: int) -> list[OrphanedTurn]:
-    """Return up to `limit` orphaned answers of all users, those first whose lease expired first.
+    """Return up to `limit` orphaned answers of all users, in the order in which their leases expired.
 
     `sent_messages`: maximum number of messages that are sent to a model, including the question.
     """

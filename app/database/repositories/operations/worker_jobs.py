@@ -37,13 +37,16 @@ class JobReport:
     error: str | None
 
 
-def _ago(name: str) -> ColumnElement[Any]:
+def _time_from_age(name: str) -> ColumnElement[Any]:
     age: BindParameter[timedelta] = bindparam(name, type_=Interval)
     return func.now() - age
 
 
 _new = insert(WorkerJob).values(
-    started_at=_ago("started"), finished_at=_ago("finished"), failed_at=_ago("failed"), instance_id=bindparam("by")
+    started_at=_time_from_age("started"),
+    finished_at=_time_from_age("finished"),
+    failed_at=_time_from_age("failed"),
+    instance_id=bindparam("by"),
 )
 
 

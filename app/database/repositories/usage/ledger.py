@@ -49,7 +49,7 @@ _COLUMNS = [field.name for field in fields(LedgerEntry)]
 
 
 def owner_statement() -> CTE:
-    """Build the locking look-up of the account `p_user_id`; no row if it has been erased.
+    """Build the locking lookup of the account `p_user_id`; no row if it has been erased.
 
     Erasure removes the account's identity from the ledger. The lock orders both: either the erasure waits, or the
     account is not found here.

@@ -45,7 +45,7 @@ class TimeWindow:
     start: datetime
     end: datetime
     is_first_pass: bool
-    """Differences are expected in the first pass, from data of earlier releases. Later ones indicate a fault."""
+    """Differences are expected in the first pass, from data of earlier releases. Later ones indicate a bug."""
 
 
 class Reconciler:

@@ -90,7 +90,7 @@ class RollupTable:
         """Describe the table of `model`: the primary key holds the keys, all other columns are counters."""
         table = cast("Table", model.__table__)
         keys = tuple(table.primary_key.columns.keys())
-        return cls(table, keys, tuple(name for name in table.c.keys() if name not in keys), aggregate)  # noqa: SIM118 - a key is no column
+        return cls(table, keys, tuple(name for name in table.c.keys() if name not in keys), aggregate)  # noqa: SIM118 - iterating yields columns
 
     def with_pending(self, where: Condition | None = None) -> CompoundSelect[Any]:
         """Build the current rows: those of the table, and those aggregated from pending ledger rows.
@@ -231,7 +231,7 @@ def _aggregate_user_usage_by_week(calls: FromClause) -> Select[Any]:
 
 def _aggregate_latencies(calls: FromClause) -> Select[Any]:
     # Only answers of a model are measured: errors end at a timeout, cancelled answers when the user stops, and cached
-    # ones after a look-up.
+    # ones after a lookup.
     times = (
         values(column("ms", Integer), column("latency", Integer), column("first_token", Integer), name="times")
         .data([(calls.c.latency_ms, 1, 0), (calls.c.first_token_ms, 0, 1)])

@@ -195,8 +195,8 @@ async def claim(
 ) -> list[ClaimedDelivery]:
     """Claim up to `limit` due deliveries for the duration of `lease`. One statement.
 
-    Of each endpoint at most `per_endpoint` deliveries are claimed, those first that have been due for longest.
-    Deliveries that the caller has under way count: `under_way` has the endpoint key of each.
+    At most `per_endpoint` deliveries of each endpoint are claimed, the longest overdue first. Running deliveries of the
+    caller count against this limit: `under_way` has the endpoint key of each.
     """
     rows = await connection.execute(
         _CLAIM,
