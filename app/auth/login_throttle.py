@@ -1,7 +1,7 @@
 """Brute-force protection of passwords.
 
 Every attempt is counted in PostgreSQL before the password is checked, so neither concurrent attempts nor a restart
-give additional ones. Three counters are kept: for the network that the attempt comes from, for the name that was
+give additional ones. There are three counters: for the network that the attempt comes from, for the name that was
 entered, and for the account behind it. An attempt over the limit of its network or name is refused with 429 before the
 password is checked. An attempt over the limit of the account only (made with the account's other name) gets the
 response for a wrong password: a different one would reveal that the two names belong to the same account.
@@ -45,7 +45,7 @@ class LoginThrottle:
     window: timedelta
 
     async def count_login(self, login: str, account: LoginAccount | None, origin: RequestOrigin) -> LoginAttempt:
-        """Count a login attempt; `account` is None if `login` names none.
+        """Count a login attempt; `account` is None if `login` matches no account.
 
         Raises:
             TooManyRequestsError: too many attempts from this network or with this name.

@@ -13,7 +13,7 @@ M = TypeVar("M", bound=ResponseModel)
 
 
 def to_response(result: M | SerializedResponse | EventFrames) -> M | Response:
-    """Return an HTTP response: models are left to the framework, other results become a response as they are."""
+    """Return an HTTP response: models are returned for the framework to serialize, other results are converted."""
     if isinstance(result, ResponseModel):
         return result
     if isinstance(result, SerializedResponse):

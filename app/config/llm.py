@@ -16,7 +16,7 @@ Price = Dollars
 
 
 class ModelSetting(BaseModel):
-    """A model that clients may name, in `LLM_MODELS`."""
+    """A model that clients may request, in `LLM_MODELS`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -52,7 +52,7 @@ class LlmSettings(SettingsBase):
     LLM_MODELS: Annotated[list[ModelSetting], NoDecode] = Field(
         [],
         max_length=1000,
-        description="Other models that a client may name, as a JSON list of names or of objects with `name` and "
+        description="Other models that a client may request, as a JSON list of names or of objects with `name` and "
         "optionally, to override the price list, `context_window` in tokens and `prompt_price` and "
         "`completion_price` in US dollars per million tokens. The list may also override the two models above.",
     )

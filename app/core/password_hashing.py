@@ -57,7 +57,7 @@ class PasswordHasher:
         return bool(matches) and password_hash is not None
 
     def is_outdated(self, password_hash: str) -> bool:
-        """Return whether the hash was made with other parameters than the current ones."""
+        """Return whether the hash was created with parameters other than the current ones."""
         return bool(_HASHER.needs_update(password_hash))
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ _MAX_ANSWER_SHARE = 0.5
 _OVERESTIMATE = 4 / 3
 """Factor by which `estimate_tokens_upper_bound` exceeds the real count for plain English."""
 _SUMMARIZE_THRESHOLD = 0.75
-"""Fraction of the budget from which a summary is made: the next question needs room, too."""
+"""Fraction of the budget from which a summary is generated, so that there is room for the next question."""
 _RECENT_SHARE = 0.5
 """Fraction of the budget that the newest messages keep when the others are summarized."""
 
@@ -123,7 +123,7 @@ def prompt_tokens(messages: Sequence[PromptMessage]) -> int:
 
 
 def _exchanges(messages: Sequence[HistoryMessage]) -> list[list[HistoryMessage]]:
-    # An answer whose question is not among the messages is left out, too.
+    # An answer whose question is not among the messages is also left out.
     exchanges: list[list[HistoryMessage]] = []
     for message in messages:
         if message["role"] == "user":

@@ -34,7 +34,7 @@ _SUMMARY_EXAMPLES = (
     ),
 )
 _MAX_QUOTED_LENGTH = {"user": 2000, "assistant": 80}
-"""Maximum number of characters of a message that the summary is made from. Answers repeat much of the question."""
+"""Maximum number of characters of a message in the summary prompt. Answers repeat much of the question."""
 
 
 def instructions_builder(system_prompt: str) -> InstructionsBuilder:

@@ -102,7 +102,7 @@ def health_router(settings: Settings, service: str) -> APIRouter:
 
     @router.get("/livez")
     async def live() -> dict[str, str]:
-        """Confirm that the process responds, whatever the state of its dependencies."""
+        """Confirm that the process responds, regardless of the state of its dependencies."""
         return {"status": "alive"}
 
     return router

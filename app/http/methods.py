@@ -13,7 +13,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 class MethodMiddleware:
     """Answers HEAD like GET without the content, and unknown methods with 501 (RFC 9110, section 9).
 
-    FastAPI's GET routes do not answer HEAD by themselves.
+    FastAPI's GET routes do not answer HEAD.
     """
 
     def __init__(self, app: ASGIApp) -> None:

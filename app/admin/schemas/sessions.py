@@ -122,7 +122,7 @@ class StoppedMessage(ResponseModel):
 
     message_id: UUID
     status: MessageStatus = Field(
-        description="`pending`: it has not stopped yet. If its process has died, it becomes `interrupted` soon."
+        description="`pending`: it has not stopped yet. If its process was killed, it becomes `interrupted` soon."
     )
 
 

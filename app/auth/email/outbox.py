@@ -51,7 +51,7 @@ class EmailOutbox:
     async def refund(self, connection: DatabaseConnection, kind: EmailKind, recipient: str) -> None:
         """Undo the count of an email that was discarded, because the address has no account that it applies to.
 
-        Otherwise anyone could use up the limit of an address before its owner registers, and so block the verification.
+        Otherwise anyone could use up the limit of an address before its owner registers, and prevent the verification.
         """
         await attempt_counters.refund(connection, [_recipient_key(kind, recipient)])
 

@@ -27,7 +27,7 @@ class EmailTemplates:
         return self.verification_lifetime if purpose == "verify_email" else self.reset_lifetime
 
     def render(self, kind: EmailKind, recipient: str, token: str | None = None) -> Email:
-        """Return an email; `token` goes into the link of the kinds that have one."""
+        """Return an email; `token` is part of the link, for kinds that have one."""
         match kind:
             case "verify_email":
                 subject, paragraphs = "Verify your email address", self._verify_email(token)

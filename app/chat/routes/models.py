@@ -1,4 +1,4 @@
-"""Models that a question may name."""
+"""Models that a question may request."""
 
 from fastapi import APIRouter
 
@@ -11,5 +11,5 @@ router = APIRouter()
 
 @router.get("/models")
 async def list_models(_user: ChatReader, services: ServicesDep) -> ModelList:
-    """List the models that a question may name, the default model first, with context window and prices."""
+    """List the models that a question may request, the default model first, with context window and prices."""
     return services.questions.available_models()

@@ -1,4 +1,4 @@
-"""Models that a client may name."""
+"""Models that a client may request."""
 
 from decimal import Decimal
 
@@ -8,10 +8,10 @@ from app.core.types import ResponseModel
 
 
 class ModelResponse(ResponseModel):
-    """A model that a question may name."""
+    """A model that a question may request."""
 
     name: str
-    is_default: bool = Field(description="Whether it is used when a question names no model.")
+    is_default: bool = Field(description="Whether it is used when a question requests no model.")
     is_fallback: bool = Field(description="Whether it is used when the requested model fails.")
     context_window: int = Field(description="Maximum number of tokens of prompt and answer together.")
     prompt_price: Decimal | None = Field(description="US dollars per million prompt tokens. Null: unknown.")
@@ -19,7 +19,7 @@ class ModelResponse(ResponseModel):
 
 
 class ModelList(ResponseModel):
-    """Models that a question may name, the default model first."""
+    """Models that a question may request, the default model first."""
 
     models: list[ModelResponse]
     max_tokens: int = Field(description="Maximum number of tokens of one answer.")

@@ -69,7 +69,7 @@ class QuestionBuilder:
         )
 
     def available_models(self) -> ModelList:
-        """Return the models that a question may name, the default model first."""
+        """Return the models that a question may request, the default model first."""
         limit = self.policy.sampling.max_tokens
         assert limit is not None  # noqa: S101 - LLM_MAX_TOKENS always has a value
         return ModelList(

@@ -61,7 +61,7 @@ class TurnRecovery:
     async def recover_batch(self) -> int:
         """Recover at most `BATCH` orphaned answers and return their number.
 
-        Text that clients have seen is kept, if Redis has it and responds within some seconds.
+        Text that clients have seen is stored, if Redis has it and responds within some seconds.
 
         Raises:
             DatabaseUnavailableError: PostgreSQL is not available; answers recovered before stay so.

@@ -12,7 +12,7 @@ from app.services.redis.keys import cache_index_of_session
 from app.services.redis.purge import purge_index
 
 _MAX_PENDING = 10_000
-"""Maximum number of sessions that wait for Redis. Cached answers of others expire by themselves."""
+"""Maximum number of sessions that wait for Redis. Cached answers of others expire automatically."""
 _POLL_INTERVAL = 0.5
 """Interval between checks in seconds whether Redis is available again."""
 

@@ -21,7 +21,7 @@ def open_redis(settings: Settings, *, max_blocking_seconds: float | None = None)
     `RedisCircuitBreaker` does.
 
     `max_blocking_seconds` is for a client that only sends blocking commands: the longest time that they may block. Its
-    commands time out by themselves after that and `REDIS_TIMEOUT`.
+    commands time out on the client after that time plus `REDIS_TIMEOUT`.
     """
     password = settings.REDIS_PASSWORD.get_secret_value() if settings.REDIS_PASSWORD else None
     client: Redis = Redis.from_url(

@@ -14,7 +14,7 @@ _BATCH = 500
 """Maximum number of keys in one command, because Redis runs one command at a time."""
 
 _PURGE_TIMEOUT = 2.0
-"""Timeout of a purge in seconds. Keys that remain expire by themselves."""
+"""Timeout of a purge in seconds. Keys that remain expire automatically."""
 
 _TOMBSTONE_SECONDS = 7200
 """Lifetime of a deletion tombstone in seconds: longer than any turn that started before the deletion."""

@@ -65,7 +65,7 @@ class StreamSnapshot(NamedTuple):
     is_over: bool
     """Whether the answer has been stored."""
     is_deleted: bool = False
-    """Whether its owner has deleted it: then the buffer is deleted, too."""
+    """Whether its owner has deleted it: then the buffer is also deleted."""
 
 
 @dataclass(frozen=True, slots=True)

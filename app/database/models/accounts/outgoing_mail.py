@@ -12,7 +12,7 @@ class OutgoingMail(IdMixin, CreatedMixin, Base):
     """An email to send, inserted in the transaction that causes it, and deleted once the mail server has accepted it.
 
     Only kind and recipient are stored. Text and token are created when it is sent. Whether the address has an account
-    is looked up then, too, so that the duration of the request does not reveal it.
+    is also looked up then, so that the duration of the request does not reveal it.
     """
 
     __tablename__ = "outgoing_mails"

@@ -21,7 +21,7 @@ class QuotaReservation(Base):
     tokens: Mapped[int] = mapped_column(BigInteger)
     cost_usd: Mapped[Decimal] = mapped_column(Numeric(18, 9))
     expires_at: Mapped[datetime] = mapped_column(index=True)
-    """Time after which the reservation no longer counts, in case the process of the turn died."""
+    """Time after which the reservation no longer counts, in case the process of the turn was killed."""
 
     __table_args__ = (
         CheckConstraint("tokens >= 0 AND cost_usd >= 0", name="amounts"),

@@ -195,7 +195,7 @@ async def _write(session: AsyncSession, statement: Executable) -> Result[*tuple[
 
 
 def _is_one_of(column: InstrumentedAttribute[int], ids: Sequence[int]) -> ColumnElement[bool]:
-    # An array is one parameter, whatever its length.
+    # An array is one parameter, regardless of its length.
     return column == any_(literal(list(ids), ARRAY(BigInteger)))
 
 

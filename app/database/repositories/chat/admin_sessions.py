@@ -145,7 +145,7 @@ async def list_newest_messages(session: AsyncSession, session_id: int, *, limit:
             ChatMessage.updated_at,
             ChatMessage.tokens_used,
             ChatMessage.processing_time_ms,
-            # Metadata of questions is set by the user, whatever its keys are.
+            # The metadata of questions is set by the user, regardless of its keys.
             *(case((_IS_ANSWER, ChatMessage.meta[name].astext)) for name in ("model_used", "error", "cost_usd")),
         )
         .outerjoin(parent, ChatMessage.parent_id == parent.id)

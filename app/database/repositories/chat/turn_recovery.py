@@ -1,4 +1,4 @@
-"""Statements that find and interrupt orphaned turns, whose process died and whose lease has expired."""
+"""Statements that find and interrupt orphaned turns, whose process was killed and whose lease has expired."""
 
 from dataclasses import dataclass
 from datetime import timedelta

@@ -61,7 +61,7 @@ class NewTurn:
     key: IdempotentRequest | None = None
     """Idempotency key, claimed in the same statement: either both are stored or neither."""
     model: str | None = None
-    """Requested model, for the recovery of the turn if its process dies."""
+    """Requested model, for the recovery of the turn if its process is killed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,5 +239,5 @@ async def disable(session: AsyncSession, *, endpoint_id: int, reason: str) -> UU
 
 
 async def purge(connection: AsyncConnection, *, limit: int, age: timedelta) -> int:
-    """Delete up to `limit` deliveries of events older than `age`, whatever their status, and return their number."""
+    """Delete up to `limit` deliveries of events older than `age`, regardless of status; return their number."""
     return len((await connection.execute(_PURGE, {"p_limit": limit, "p_age": age})).all())
