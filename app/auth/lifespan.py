@@ -53,7 +53,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         hashing_limiter = ConcurrencyLimiter(
             MAX_HASHES_PER_NETWORK,
             code="too_many_logins",
-            detail="Too many logins and registrations at once from this network.",
+            detail="Too many concurrent logins and registrations from this network.",
             retry_after=2,
         )
         logins = LoginService(

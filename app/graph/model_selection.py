@@ -1,4 +1,4 @@
-"""Selection of the model that is asked next."""
+"""Selection of the model for the next attempt."""
 
 from dataclasses import dataclass
 

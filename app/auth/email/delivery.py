@@ -74,7 +74,7 @@ class EmailDelivery:
             await stop_tasks([task], grace=_STOP_TIMEOUT)
 
     async def deliver_next(self) -> bool:
-        """Process the email that has been due for longest; return False if none is due.
+        """Process the longest overdue email; return False if none is due.
 
         Raises:
             DatabaseUnavailableError: an email that was claimed is due again when its lease expires.

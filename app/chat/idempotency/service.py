@@ -23,7 +23,7 @@ from app.database.repositories.chat.idempotency_keys import (
 from app.database.repositories.chat.turns import Turn
 
 _RETRY_AFTER = 2
-"""Seconds after which a client may ask again for a response in progress."""
+"""`Retry-After` in seconds while the first request is in progress."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ class GraphResult:
     answer: Answer
     calls: list[LedgerEntry]
     history: SessionHistory
-    """Earlier messages and summary that the run loaded; empty if it did not get so far."""
+    """Earlier messages and summary that the run loaded; empty if it did not load them."""
 
 
 async def run_graph(

@@ -88,7 +88,7 @@ class QuestionBuilder:
         )
 
     def _policy(self, options: ModelOptions, message: str) -> ModelPolicy | None:
-        """Return the policy that the request asks for. None: the default policy."""
+        """Return the policy for the options of the request. None: the default policy."""
         policy = self._requested_policy(options)
         effective = policy or self.policy
         if exceeds_context_window(message, effective.instructions({}), effective):

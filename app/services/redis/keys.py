@@ -1,4 +1,4 @@
-"""Redis keys of data that holds text of users: stream buffers and cached answers, with their deletion.
+"""Redis keys of data that contains user text: stream buffers and cached answers, with their deletion.
 
 All of these keys expire.
 """

@@ -56,7 +56,7 @@ async def enqueue(connection: AsyncSession | AsyncConnection, kind: EmailKind, r
 
 
 async def claim(connection: AsyncConnection, *, lease: timedelta) -> ClaimedEmail | None:
-    """Claim the email that has been due for longest, for the duration of `lease`. None: none is due. One statement."""
+    """Claim the longest overdue email, for the duration of `lease`. None: none is due. One statement."""
     row = (await connection.execute(_CLAIM, {"p_lease": lease})).one_or_none()
     return ClaimedEmail(**row._asdict()) if row else None
 
