@@ -118,7 +118,7 @@ def _postgres_with_auto_explain() -> Iterator[tuple[str, Any, Path]]:
 
 
 def _fill(connection: Any) -> list[tuple[str, int, str]]:  # noqa: ANN401 - psycopg2 has no types
-    """Fill the ledger and the rollup tables, and return each table with its number of rows and its size."""
+    """Fill the ledger and the roll-up tables, and return each table with its number of rows and its size."""
     _execute(connection, _ACCOUNTS, {"span": _SPAN, "count": ACCOUNTS})
     _execute(connection, _SESSIONS, {"span": _SPAN, "accounts": ACCOUNTS, "count": SESSIONS})
     ((begin,),) = _execute(connection, "SELECT date_trunc('day', now()) - %(span)s", {"span": _SPAN})

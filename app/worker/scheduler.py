@@ -1,6 +1,6 @@
 """The jobs of a worker, and the loop that runs them.
 
-Jobs are idempotent: they may run concurrently in several workers and be interrupted at any point. A later run continues.
+Jobs are idempotent: they may run in several workers concurrently and be interrupted at any point. A later run resumes.
 """
 
 import asyncio
