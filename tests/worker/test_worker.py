@@ -316,7 +316,7 @@ async def test_recovery_adds_no_ledger_rows_for_an_account_being_erased(pool: Da
     async with pool.transaction() as transaction:
         await transaction.execute(select(User.id).where(User.id == user).with_for_update())
         recovery = asyncio.create_task(turn_recovery(pool).recover_batch())
-        await asyncio.to_thread(sql.wait_for_waiting)
+        await asyncio.to_thread(sql.wait_for_blocked)
         await transaction.execute(update(LlmCall).values(user_id=None))
         await transaction.execute(delete(User).where(User.id == user))
     assert await recovery == 0

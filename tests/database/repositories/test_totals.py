@@ -154,7 +154,7 @@ async def test_an_account_being_erased_is_not_rolled_up(pool: Database, sql: Sql
     async with pool.transaction() as transaction:
         await transaction.execute(select(User.id).where(User.id == ada).with_for_update())
         rollup_task = asyncio.create_task(roll_up_pending(pool, 1000))
-        await asyncio.to_thread(sql.wait_for_waiting)
+        await asyncio.to_thread(sql.wait_for_blocked)
         await transaction.execute(update(LlmCall).where(LlmCall.user_id == ada).values(user_id=None, session_id=None))
         await transaction.execute(delete(User).where(User.id == ada))
     assert await rollup_task == 80
