@@ -27,6 +27,7 @@ from tests.fixtures.dedicated_servers import frozen, stopped
 from tests.fixtures.processes import WorkerProcess, environment, free_port
 from tests.fixtures.services import AUTH, Chat, User, assert_problem, login, register
 from tests.support.provider import Provider, held
+from tests.support.request_timeout import production_request_timeout
 from tests.support.waiting import closed_gate, wait_until
 
 
@@ -40,7 +41,7 @@ def short_health_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 def settings(settings: Settings, postgres: Postgres, redis_server: Redis) -> Settings:
     migrations.upgrade(postgres.url())
     return settings.model_copy(
-        update={"DATABASE_URL": postgres.url(), "REDIS_URL": redis_server.url, "REDIS_TIMEOUT": 2.0}
+        update={"DATABASE_URL": postgres.url(), "REDIS_URL": redis_server.url, "REDIS_TIMEOUT": 3.0}
     )
 
 
@@ -152,8 +153,7 @@ def test_suspended_postgresql_returns_503(chat: Chat, auth: TestClient, own_home
         lambda: chat.request("GET", "/sessions"),
         lambda: chat.request("POST", f"/sessions/{session}/messages", json={"message": "Hi"}),
     ]
-    with frozen("postgres", own_home), ThreadPoolExecutor(len(requests)) as pool:
-        # Each takes `REQUEST_TIMEOUT`, which is longer in the tests: tests/drills/test_delays.py has the time.
+    with frozen("postgres", own_home), production_request_timeout(), ThreadPoolExecutor(len(requests)) as pool:
         for response in pool.map(lambda request: request(), requests):
             assert_problem(response, 503, "database_unavailable")
         assert chat.client.get("/livez").status_code == 200
@@ -231,7 +231,7 @@ def test_refresh_interrupted_by_postgresql_can_be_repeated(
     def refresh() -> Response:
         return auth.post(f"{AUTH}/refresh", json={"refresh_token": token})
 
-    with frozen("postgres", own_home):
+    with frozen("postgres", own_home), production_request_timeout():
         assert_problem(refresh(), 503, "database_unavailable")
         time.sleep(2)  # together with the request, longer than the grace period
     wait_for_health(auth, "healthy")

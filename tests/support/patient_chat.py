@@ -3,10 +3,10 @@
 import os
 
 from app.core import shutdown
-from app.database import connection
+from tests.support.request_timeout import extend_request_timeout
 
-# Before other modules import them.
-connection.REQUEST_TIMEOUT = 10.0
+# Before other modules import the values.
+extend_request_timeout()
 shutdown.SHUTDOWN_NOTICE = float(os.environ.get("TEST_NOTICE_SECONDS", "0.5"))
 
 from app.main import app  # noqa: E402 - the limits go first

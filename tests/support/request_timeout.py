@@ -1,4 +1,4 @@
-"""Timeout of requests to PostgreSQL: longer in most tests, as in production in tests of outages."""
+"""Timeout of requests to PostgreSQL: longer in the tests than in production."""
 
 import sys
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ def extend_request_timeout() -> None:
 
 @contextmanager
 def production_request_timeout() -> Iterator[None]:
-    """Use the timeout of production in all modules that have imported it."""
+    """Use the timeout of production, for a PostgreSQL that does not respond, in all modules that have imported it."""
     with pytest.MonkeyPatch.context() as patch:
         for name, module in list(sys.modules.items()):
             if name.startswith("app.") and hasattr(module, "REQUEST_TIMEOUT"):
