@@ -25,7 +25,7 @@ from app.database.repositories.audit import audit_log
 from app.database.repositories.audit.audit_log import RequestOrigin
 from app.observability.logging import request_id_var
 from app.services.heartbeat import Heartbeat
-from app.services.limits.rate_limiter import RequestQuota
+from app.services.limits.rate_limiter import RateLimitCheck
 from app.services.redis.circuit_breaker import RedisCircuitBreaker
 
 
@@ -87,17 +87,17 @@ class _Bearer(OAuth2PasswordBearer):
 _scheme = _Bearer(tokenUrl="/api/v1/auth/login", scheme_name="OAuth2PasswordBearer")
 
 
-async def get_request_quota(request: Request) -> RequestQuota:
+async def get_rate_limit_check(request: Request) -> RateLimitCheck:
     """Return the rate limit state of the request."""
-    request_quota: RequestQuota = request.state.request_quota
-    return request_quota
+    rate_limit_check: RateLimitCheck = request.state.rate_limit_check
+    return rate_limit_check
 
 
-RequestQuotaDep = Annotated[RequestQuota, Depends(get_request_quota)]
+RateLimitCheckDep = Annotated[RateLimitCheck, Depends(get_rate_limit_check)]
 
 
 async def get_current_user(
-    resources: ResourcesDep, request_quota: RequestQuotaDep, token: Annotated[str | None, Depends(_scheme)]
+    resources: ResourcesDep, rate_limit_check: RateLimitCheckDep, token: Annotated[str | None, Depends(_scheme)]
 ) -> Principal:
     """Return the caller, who must have logged in.
 
@@ -118,7 +118,7 @@ async def get_current_user(
         principal = await callers.find_by_login(connection, user_uuid=claims.sub, session_uuid=claims.sid)
     if principal is None:
         raise UnauthorizedError
-    await request_quota.assign_account(principal.uuid)
+    await rate_limit_check.assign_account(principal.uuid)
     return principal
 
 
@@ -160,7 +160,7 @@ AdminUser = Annotated[Principal, Depends(get_admin_user)]
 
 
 async def get_chat_user(
-    resources: ResourcesDep, request_quota: RequestQuotaDep, token: Annotated[str | None, Depends(_scheme)]
+    resources: ResourcesDep, rate_limit_check: RateLimitCheckDep, token: Annotated[str | None, Depends(_scheme)]
 ) -> Principal:
     """Return the caller of the chat service, authenticated by an access token or an API key.
 
@@ -174,9 +174,9 @@ async def get_chat_user(
             user = await callers.find_by_key(connection, token_hash=hash_token(token))
         if user is None:
             raise UnauthorizedError
-        await request_quota.assign_account(user.uuid)
+        await rate_limit_check.assign_account(user.uuid)
     else:
-        user = await get_current_user(resources, request_quota, token)
+        user = await get_current_user(resources, rate_limit_check, token)
     if not user.is_verified and not resources.settings.UNVERIFIED_MAY_CHAT:
         raise ForbiddenError("Verify your email address first.", code="email_not_verified")
     return user

@@ -10,7 +10,7 @@ from app.core.client_network import client_network
 from app.core.exceptions import TooManyRequestsError
 from app.http.errors import app_error_response
 from app.services.limits.moving_window import LimitStatus
-from app.services.limits.rate_limiter import RateLimiter, RequestQuota
+from app.services.limits.rate_limiter import RateLimitCheck, RateLimiter
 
 
 class RateLimitMiddleware:
@@ -29,25 +29,27 @@ class RateLimitMiddleware:
         if scope["type"] != "http" or not scope["path"].startswith(self.prefix):
             await self.app(scope, receive, send)
             return
-        request_quota = scope["state"]["request_quota"] = _start_request_quota(scope, scope["state"]["rate_limits"])
+        rate_limit_check = scope["state"]["rate_limit_check"] = _start_rate_limit_check(
+            scope, scope["state"]["rate_limits"]
+        )
 
         async def send_with_limit_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 if message["status"] == HTTPStatus.UNAUTHORIZED:
-                    request_quota.reject_credential()
-                if request_quota.status is not None:
-                    MutableHeaders(scope=message).update(_headers(request_quota.status))
+                    rate_limit_check.reject_credential()
+                if rate_limit_check.status is not None:
+                    MutableHeaders(scope=message).update(_headers(rate_limit_check.status))
             await send(message)
 
         try:
-            await request_quota.count_request()
+            await rate_limit_check.count_request()
         except TooManyRequestsError as error:
             await app_error_response(error)(scope, receive, send_with_limit_headers)
         else:
             await self.app(scope, receive, send_with_limit_headers)
 
 
-def _start_request_quota(scope: Scope, limits: RateLimiter) -> RequestQuota:
+def _start_rate_limit_check(scope: Scope, limits: RateLimiter) -> RateLimitCheck:
     # Set by the server from the gateway's headers, not by the client.
     host = scope["client"][0] if scope.get("client") else None
     return limits.start_request(client_network(host), Headers(scope=scope).get("authorization"))

@@ -30,9 +30,9 @@ class RateLimiter:
         self._per_network = RateLimitItemPerSecond(settings.RATE_LIMIT_REQUESTS_PER_ADDRESS, seconds, "address")
         self._accounts: OrderedDict[bytes, UUID] = OrderedDict()
 
-    def start_request(self, network: str | None, credential: str | None) -> "RequestQuota":
+    def start_request(self, network: str | None, credential: str | None) -> "RateLimitCheck":
         """Return the rate limit state of a new request. `credential`: its token or key, which need not be valid."""
-        return RequestQuota(self, network, hashlib.sha256(credential.encode()).digest() if credential else None)
+        return RateLimitCheck(self, network, hashlib.sha256(credential.encode()).digest() if credential else None)
 
     def account_of(self, credential: bytes) -> UUID | None:
         """Return the account of a credential, by its hash. None: it is not remembered."""
@@ -68,7 +68,7 @@ class RateLimiter:
             return self._local.hit_all(windows)
 
 
-class RequestQuota:
+class RateLimitCheck:
     """Rate limit state of one request, which is counted once.
 
     It is counted before authentication, so that a refused request needs no query. The account is known if an earlier
