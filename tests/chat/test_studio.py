@@ -1,4 +1,4 @@
-"""The graph that `langgraph.json` names answers without anything but the settings, as LangGraph Studio runs it."""
+"""Graph of `langgraph.json`, run as LangGraph Studio runs it: with the settings only."""
 
 import json
 from importlib import import_module
@@ -30,7 +30,7 @@ def graph(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> StudioGraph:
     return graph
 
 
-async def test_a_run_without_a_context_answers(graph: StudioGraph, provider: Provider) -> None:
+async def test_run_without_a_runtime_context_returns_an_answer(graph: StudioGraph, provider: Provider) -> None:
     provider.script(answers("Good day."))
     result = await graph.ainvoke(QUESTION | {"context": {"tone": "casual"}})
     assert (result["status"], result["final_response"]) == ("completed", "Good day.")
@@ -40,7 +40,7 @@ async def test_a_run_without_a_context_answers(graph: StudioGraph, provider: Pro
     assert call.messages[-1] == {"role": "user", "content": "Hi"}
 
 
-async def test_a_run_streams_its_nodes_and_its_text(graph: StudioGraph, provider: Provider) -> None:
+async def test_run_streams_node_updates_and_text(graph: StudioGraph, provider: Provider) -> None:
     provider.script(answers("Good day to you."))
     nodes, text = [], ""
     async for part in graph.astream(QUESTION, stream_mode=["updates", "custom"], subgraphs=True):
@@ -53,18 +53,14 @@ async def test_a_run_streams_its_nodes_and_its_text(graph: StudioGraph, provider
     assert text == "Good day to you."
 
 
-async def test_a_run_that_no_model_answers_ends_with_the_fallback_message(
-    graph: StudioGraph, provider: Provider
-) -> None:
+async def test_run_returns_the_fallback_message_when_every_model_fails(graph: StudioGraph, provider: Provider) -> None:
     provider.always(fails(400))
     result = await graph.ainvoke(QUESTION)
     assert (result["status"], result["final_response"]) == ("error_handled", FALLBACK_RESPONSE)
     assert result["metadata"]["attempts"] == 2
 
 
-async def test_a_run_does_not_keep_fields_of_the_run_before_it_on_the_thread(
-    settings: Settings, provider: Provider
-) -> None:
+async def test_run_clears_fields_of_the_previous_run_on_the_thread(settings: Settings, provider: Provider) -> None:
     graph = build_studio_graph(lambda: settings)
     graph.checkpointer = InMemorySaver()
     provider.always(answers("Good day."))
@@ -77,7 +73,7 @@ async def test_a_run_does_not_keep_fields_of_the_run_before_it_on_the_thread(
     assert (failed["error"], failed["llm_response"]) == ("empty_message", None)
 
 
-def test_picture_and_schemas_need_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_diagram_and_schemas_need_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> Settings:
         raise AssertionError
 
@@ -102,7 +98,7 @@ def test_picture_and_schemas_need_no_settings(monkeypatch: pytest.MonkeyPatch) -
     "graph",
     [build_chat_graph(), langgraph_studio.make_graph(), *dict(langgraph_studio.make_graph().get_subgraphs()).values()],
 )
-def test_every_schema_of_a_graph_can_be_shown(graph: Any) -> None:  # noqa: ANN401 - graphs of several types
+def test_every_schema_of_a_graph_is_json_serializable(graph: Any) -> None:  # noqa: ANN401 - graphs of several types
     for schema in (
         graph.get_input_jsonschema(),
         graph.get_output_jsonschema(),

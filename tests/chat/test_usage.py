@@ -1,4 +1,4 @@
-"""Totals agree with what was asked: a workload whose figures are worked out by hand, and not from the ledger."""
+"""Usage totals of a random workload, compared with a count that does not use the ledger."""
 
 import math
 import random
@@ -20,12 +20,12 @@ from tests.support.provider import Provider, answers, chunk, fails, streams
 
 TURNS = 1000
 NANO_DOLLARS = {"gpt-primary": (2_500, 10_000), "gpt-fallback": (150, 600)}
-"""For a token of a prompt, and for one of an answer."""
+"""Price of a prompt token and of a completion token."""
 
 
 @dataclass
 class Tally:
-    """What was used, counted along."""
+    """Expected usage."""
 
     turns: int = 0
     failed: int = 0
@@ -39,7 +39,7 @@ class Tally:
     nanos: int = 0
 
     def shown(self) -> dict[str, Any]:
-        """The tally as clients see it."""
+        """Return the usage as in the response of the API."""
         return {
             "turns": self.turns,
             "calls": self.calls,
@@ -67,7 +67,7 @@ def priced(model: str, prompt: int, completion: int) -> int:
 
 @dataclass
 class Workload:
-    """People who ask, and what comes of it."""
+    """Users who ask random questions, and the expected usage of each user and session."""
 
     provider: Provider
     people: dict[str, ChatServer]
@@ -79,7 +79,7 @@ class Workload:
     number: int = 0
 
     def turn(self) -> None:
-        """Have somebody ask something, and count it."""
+        """Run and count a random kind of turn of a random user."""
         kinds = [self.answered] * 8 + [self.estimated, self.by_fallback, self.failing, self.unpriced, self.known] * 2
         self.random.choice([*kinds, self.broken, self.stopped])(self.random.choice(list(self.people)))
 
@@ -110,7 +110,7 @@ class Workload:
         self._count(user, asked, Tally(1, calls=1, unpriced=1, prompt=usage[0], completion=usage[1]), None)
 
     def known(self, user: str) -> None:
-        """Ask the same directly twice: the second time no model is asked."""
+        """Ask the same direct question twice; the second answer comes from the cache."""
         usage = self._usage()
         self.provider.script(answers("Fine.", usage=usage))
         question = self._question()
@@ -119,7 +119,7 @@ class Workload:
             self._count(user, (None, answer), tally, "gpt-primary")
 
     def broken(self, user: str) -> None:
-        """Stream an answer that the model does not finish."""
+        """Stream an answer during which the connection to the model is lost."""
         session = self._session(user)
         self.provider.script(answers("Once upon a time", cut_after=2))
         events = self.people[user].ask_all(session, self._question())
@@ -161,7 +161,7 @@ class Workload:
         return self.random.choice(self.sessions[user])
 
     def _ask(self, user: str, **fields: object) -> tuple[str | None, dict[str, Any]]:
-        """Ask in one of the four ways; return the session and the answer."""
+        """Ask in a session or directly, plain or streamed; return the session and the answer."""
         server, session = self.people[user], self.random.choice([None, self._session(user)])
         if self.random.random() < 0.4:
             return session, server.ask_all(session, self._question(), **fields)[-1].data["message"]
@@ -215,7 +215,7 @@ def workload(settings: Settings, make_user: Callable[[str], User], provider: Pro
             server.http.close()
 
 
-def test_a_thousand_mixed_turns_give_the_totals_worked_out_by_hand(
+def test_totals_of_1000_mixed_turns_equal_an_independent_count(
     workload: Workload,
     auth_client: TestClient,
     admin_client: TestClient,
@@ -226,7 +226,7 @@ def test_a_thousand_mixed_turns_give_the_totals_worked_out_by_hand(
     def check() -> None:
         for name, server in workload.people.items():
             usage = server.http.get("/usage").raise_for_status().json()
-            # A day or a month may have ended in between: the total never does.
+            # Only the total is compared: a day or a month may end during the test.
             assert usage["total"] == workload.by_user[name].shown()
             for session in workload.sessions[name]:
                 detail = server.http.get(f"/sessions/{session}").raise_for_status().json()
@@ -257,7 +257,7 @@ def test_a_thousand_mixed_turns_give_the_totals_worked_out_by_hand(
         elif chance < 0.055:
             check()
     check()
-    assert sql.value("SELECT count(*) FROM usage_pending") > 0  # or the totals were only those of the sums
+    assert sql.value("SELECT count(*) FROM usage_pending") > 0  # the totals include usage that is not aggregated yet
     eve = workload.people.pop("eve")
     erased = auth_client.request("DELETE", f"{AUTH}/me", json={"password": PASSWORD}, headers=eve.user.headers)
     assert erased.status_code == 200

@@ -1,4 +1,4 @@
-"""A request with an `Idempotency-Key` is carried out once, and answered the same each time."""
+"""Idempotent requests: a request with an `Idempotency-Key` runs once and returns the same response each time."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -58,7 +58,7 @@ def post(chat: Chat, path: str, body: dict[str, Any], key: str = KEY) -> Respons
 
 
 def request_to(chat: Chat, route: str) -> tuple[str, dict[str, Any]]:
-    """Give path and body of a request that makes something."""
+    """Return path and body of a request that creates something."""
     match route:
         case "/direct":
             return "/direct", {"message": "Hi"}
@@ -71,7 +71,7 @@ def request_to(chat: Chat, route: str) -> tuple[str, dict[str, Any]]:
 
 
 def forget_response(sql: Sql) -> None:
-    """Leave what a process leaves that dies after it has stored the turn and before it has kept the response."""
+    """Delete the stored responses of turns, as if the process had died between storing the turn and the response."""
     sql.do("UPDATE idempotency_keys SET status_code = NULL, response = NULL WHERE turn_id IS NOT NULL")
 
 
@@ -83,7 +83,7 @@ def assert_same(again: Response, first: Response) -> None:
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_the_same_request_is_carried_out_once_and_answered_the_same_to_the_byte(
+def test_repeated_request_runs_once_and_returns_identical_bytes(
     chat: Chat, provider: Provider, sql: Sql, route: str
 ) -> None:
     path, body = request_to(chat, route)
@@ -98,7 +98,7 @@ def test_the_same_request_is_carried_out_once_and_answered_the_same_to_the_byte(
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_with_a_key_the_answer_has_the_same_shape_as_without(chat: Chat, route: str) -> None:
+def test_response_with_a_key_has_the_same_shape_as_without(chat: Chat, route: str) -> None:
     path, body = request_to(chat, route)
     with_key = post(chat, path, body)
     without = chat.request("POST", path, json=body)
@@ -112,7 +112,7 @@ def shape(value: Any) -> Any:  # noqa: ANN401 - any JSON
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_a_restart_and_an_emptied_redis_forget_nothing(
+def test_stored_response_survives_a_restart_and_an_emptied_redis(
     chat: Chat, settings: Settings, redis: Redis, provider: Provider, route: str
 ) -> None:
     path, body = request_to(chat, route)
@@ -125,7 +125,7 @@ def test_a_restart_and_an_emptied_redis_forget_nothing(
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_another_body_under_the_same_key_is_refused(chat: Chat, provider: Provider, route: str) -> None:
+def test_same_key_with_another_body_is_refused(chat: Chat, provider: Provider, route: str) -> None:
     path, body = request_to(chat, route)
     first = post(chat, path, body)
     calls = len(provider.calls)
@@ -134,7 +134,7 @@ def test_another_body_under_the_same_key_is_refused(chat: Chat, provider: Provid
     assert_same(post(chat, path, body), first)
 
 
-def test_a_key_is_its_users_and_its_routes_own(chat: Chat, others_chat: Chat, provider: Provider) -> None:
+def test_keys_are_separate_for_each_user_route_and_case(chat: Chat, others_chat: Chat, provider: Provider) -> None:
     body = {"message": "Hi"}
     paths = ["/direct", *(f"/sessions/{chat.open()}/messages" for _ in range(2))]
     responses = [post(chat, path, body) for path in paths]
@@ -144,7 +144,7 @@ def test_a_key_is_its_users_and_its_routes_own(chat: Chat, others_chat: Chat, pr
     assert_problem(post(others_chat, paths[1], body), 404, "not_found")
 
 
-def test_a_path_is_the_same_however_its_ids_are_written(chat: Chat, provider: Provider) -> None:
+def test_spelling_of_the_session_id_does_not_change_the_request(chat: Chat, provider: Provider) -> None:
     session = chat.open()
     ways = [session, session.upper(), session.replace("-", ""), f"{{{session}}}", f"urn:uuid:{session}"]
     bodies = {post(chat, f"/sessions/{way}/messages", {"message": "Hi"}).content for way in ways}
@@ -152,7 +152,7 @@ def test_a_path_is_the_same_however_its_ids_are_written(chat: Chat, provider: Pr
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if route != "/sessions"])
-def test_of_twenty_at_once_one_is_carried_out(chat: Chat, provider: Provider, route: str) -> None:
+def test_one_of_20_concurrent_requests_with_the_same_key_runs(chat: Chat, provider: Provider, route: str) -> None:
     path, body = request_to(chat, route)
     with ThreadPoolExecutor(20) as pool, closed_gate() as gate:
         provider.always(held(gate))
@@ -171,7 +171,7 @@ def test_of_twenty_at_once_one_is_carried_out(chat: Chat, provider: Provider, ro
     assert len(provider.calls) == 1
 
 
-def test_of_twenty_new_sessions_at_once_one_is_made(chat: Chat, sql: Sql) -> None:
+def test_20_concurrent_requests_with_the_same_key_create_one_session(chat: Chat, sql: Sql) -> None:
     with ThreadPoolExecutor(20) as pool:
         responses = list(pool.map(lambda _: post(chat, "/sessions", {"title": "t"}), range(20)))
     assert {response.status_code for response in responses} == {201}
@@ -179,7 +179,7 @@ def test_of_twenty_new_sessions_at_once_one_is_made(chat: Chat, sql: Sql) -> Non
     assert sql.value("SELECT count(*) FROM chat_sessions") == 1
 
 
-def test_who_asks_again_meanwhile_is_told_which_answer_is_under_way(chat: Chat, provider: Provider) -> None:
+def test_request_in_progress_returns_409_with_the_message_id(chat: Chat, provider: Provider) -> None:
     path, body = request_to(chat, "/sessions/{id}/messages")
     with ThreadPoolExecutor(1) as pool, closed_gate() as gate:
         provider.script(held(gate))
@@ -193,7 +193,7 @@ def test_who_asks_again_meanwhile_is_told_which_answer_is_under_way(chat: Chat, 
     assert_same(post(chat, path, body), first)
 
 
-def test_a_refusal_leaves_the_key_free(chat: Chat, provider: Provider, sql: Sql) -> None:
+def test_refused_request_does_not_use_up_its_key(chat: Chat, provider: Provider, sql: Sql) -> None:
     session = chat.open()
     path, body = f"/sessions/{session}/messages", {"message": "Hi"}
     assert_problem(post(chat, path, {"message": ""}), 422, "validation_error")
@@ -212,7 +212,7 @@ def test_a_refusal_leaves_the_key_free(chat: Chat, provider: Provider, sql: Sql)
     assert_same(post(chat, path, body), first)
 
 
-def test_a_failed_answer_is_an_answer(chat: Chat, provider: Provider) -> None:
+def test_failed_answer_is_stored_and_replayed(chat: Chat, provider: Provider) -> None:
     path, body = request_to(chat, "/sessions/{id}/messages")
     provider.always(fails(401))
     first = post(chat, path, body)
@@ -226,7 +226,9 @@ def test_a_failed_answer_is_an_answer(chat: Chat, provider: Provider) -> None:
     [[b""], [b"x" * 256], [b"with space"], ["schlüssel".encode()], [b"\x7f"], [b"one", b"two"], [b"same", b"same"]],
 )
 @pytest.mark.parametrize("path", ["/direct", "/sessions"])
-def test_a_key_is_up_to_255_visible_characters(chat: Chat, provider: Provider, path: str, keys: list[bytes]) -> None:
+def test_key_must_be_1_to_255_visible_ascii_characters(
+    chat: Chat, provider: Provider, path: str, keys: list[bytes]
+) -> None:
     body = {"message": "Hi"} if path == "/direct" else {}
     headers = [(b"Authorization", chat.user.headers["Authorization"].encode())]
     response = chat.client.post(
@@ -239,7 +241,7 @@ def test_a_key_is_up_to_255_visible_characters(chat: Chat, provider: Provider, p
 
 
 @pytest.mark.parametrize("route", ["/sessions with a question", "/sessions/{id}/messages"])
-def test_a_response_made_of_the_stored_turn_has_the_bytes_that_were_sent(chat: Chat, sql: Sql, route: str) -> None:
+def test_response_rebuilt_from_the_stored_turn_has_identical_bytes(chat: Chat, sql: Sql, route: str) -> None:
     path, body = request_to(chat, route)
     first = post(chat, path, body)
     session = first.json().get("session_id") or path.split("/")[2]
@@ -249,7 +251,7 @@ def test_a_response_made_of_the_stored_turn_has_the_bytes_that_were_sent(chat: C
     assert sql.value("SELECT count(*) FROM idempotency_keys WHERE response IS NULL") == 0
 
 
-def test_an_answer_that_cannot_be_kept_is_given_all_the_same(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answer_is_returned_when_its_response_cannot_be_stored(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(*_: object, **__: object) -> None:
         raise DatabaseUnavailableError
 
@@ -262,7 +264,7 @@ def test_an_answer_that_cannot_be_kept_is_given_all_the_same(chat: Chat, monkeyp
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_after_a_day_a_key_is_new_again(chat: Chat, sql: Sql, route: str) -> None:
+def test_key_expires_after_24_hours(chat: Chat, sql: Sql, route: str) -> None:
     path, body = request_to(chat, route)
     first = post(chat, path, body)
     kept = sql.value("SELECT extract(epoch FROM expires_at - created_at)::integer FROM idempotency_keys")
@@ -275,7 +277,7 @@ def test_after_a_day_a_key_is_new_again(chat: Chat, sql: Sql, route: str) -> Non
     assert_problem(post(chat, path, body), 422, "idempotency_key_reused")
 
 
-def test_what_is_deleted_is_deleted_from_the_kept_responses_too(chat: Chat, provider: Provider, sql: Sql) -> None:
+def test_deleting_a_session_deletes_its_stored_responses(chat: Chat, provider: Provider, sql: Sql) -> None:
     provider.always(answers("canary"))
     created = post(chat, "/sessions", {"initial_message": "canary"})
     session = created.json()["session_id"]
@@ -286,7 +288,7 @@ def test_what_is_deleted_is_deleted_from_the_kept_responses_too(chat: Chat, prov
     assert_problem(post(chat, f"/sessions/{session}/messages", {"message": "canary"}), 404, "not_found")
 
 
-def test_the_keys_of_an_account_go_with_it(chat: Chat, sql: Sql) -> None:
+def test_deleting_a_user_deletes_their_keys(chat: Chat, sql: Sql) -> None:
     post(chat, "/direct", {"message": "Hi"})
     post(chat, "/sessions", {})
     sql.do("DELETE FROM users")
@@ -298,7 +300,7 @@ def is_about_keys(statement: str) -> bool:
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_without_a_key_nothing_is_added_and_with_one_a_single_statement(chat: Chat, route: str) -> None:
+def test_key_adds_exactly_one_sql_statement(chat: Chat, route: str) -> None:
     path, body = request_to(chat, route)
     with counted_statements() as without:
         assert chat.request("POST", path, json=body).is_success
@@ -308,7 +310,7 @@ def test_without_a_key_nothing_is_added_and_with_one_a_single_statement(chat: Ch
     assert len(with_key) == len(without) + 1
 
 
-def test_a_direct_question_whose_process_died_is_asked_anew_once_its_time_is_over(
+def test_direct_question_of_a_killed_process_can_be_repeated_after_its_lease_expires(
     chat: Chat, chat_process: ChatProcess, provider: Provider, sql: Sql
 ) -> None:
     body = {"message": "Hi"}
@@ -324,7 +326,7 @@ def test_a_direct_question_whose_process_died_is_asked_anew_once_its_time_is_ove
 
 
 @pytest.mark.parametrize("route", ["/sessions with a question", "/sessions/{id}/messages"])
-def test_a_turn_whose_process_died_is_answered_as_interrupted_once_its_lease_is_over(
+def test_turn_of_a_killed_process_returns_interrupted_after_its_lease_expires(
     chat: Chat, chat_process: ChatProcess, provider: Provider, sql: Sql, route: str
 ) -> None:
     path, body = request_to(chat, route)
@@ -344,7 +346,7 @@ def test_a_turn_whose_process_died_is_answered_as_interrupted_once_its_lease_is_
 
 
 @pytest.mark.parametrize("is_direct", [False, True], ids=["in a session", "direct"])
-async def test_a_client_that_left_finds_its_answer_under_the_key(
+async def test_answer_of_a_disconnected_client_is_replayed_for_its_key(
     settings: Settings, pool: Database, user_id: int, session: UUID, *, is_direct: bool
 ) -> None:
     model = FakeModel(completion("Hello."), gate=asyncio.Event())
@@ -395,7 +397,7 @@ async def test_a_client_that_left_finds_its_answer_under_the_key(
     assert len(model.asked) == 1
 
 
-async def test_a_slow_process_does_not_replace_the_answer_of_the_one_that_took_over(
+async def test_process_with_an_expired_lease_does_not_overwrite_the_stored_response(
     pool: Database, user_id: int, sql: Sql
 ) -> None:
     key = IdempotentRequest(user_id, "route", "key", b"f" * 32)
@@ -409,9 +411,7 @@ async def test_a_slow_process_does_not_replace_the_answer_of_the_one_that_took_o
     assert bytes(sql.value("SELECT response FROM idempotency_keys")) == b"quick"
 
 
-async def test_questions_with_keys_and_erasures_at_once_never_wait_for_each_other_in_a_circle(
-    pool: Database, sql: Sql
-) -> None:
+async def test_concurrent_questions_and_account_deletions_do_not_deadlock(pool: Database, sql: Sql) -> None:
     async def ask(user: int, session: UUID, number: int) -> None:
         new = NewTurn(
             user_id=user,
@@ -444,15 +444,15 @@ async def test_questions_with_keys_and_erasures_at_once_never_wait_for_each_othe
         assert sql.value("SELECT count(*) FROM idempotency_keys") == 0
 
 
-def test_an_answer_that_was_stored_and_not_sent_is_sent_to_whoever_asks_again(
+def test_answer_stored_by_a_killed_process_is_returned_to_a_repeated_request(
     chat: Chat, chat_process: ChatProcess, provider: Provider, sql: Sql, settings: Settings
 ) -> None:
     path, body = request_to(chat, "/sessions/{id}/messages")
     with psycopg2.connect(settings.DATABASE_URL) as blocker, ThreadPoolExecutor(1) as pool, closed_gate() as gate:
         provider.script(held(gate))
-        asked = pool.submit(post, Chat(chat_process.client, chat.user), path, body)  # type: ignore[arg-type] # as good
+        asked = pool.submit(post, Chat(chat_process.client, chat.user), path, body)  # type: ignore[arg-type] # same interface
         provider.wait_for_calls(1)
-        blocker.cursor().execute("SELECT FROM idempotency_keys FOR UPDATE")  # the response cannot be kept
+        blocker.cursor().execute("SELECT FROM idempotency_keys FOR UPDATE")  # prevents the response from being stored
         gate.set()
         stored = "SELECT count(*) FROM chat_messages WHERE status = 'complete' AND role = 'assistant'"
         provider.wait_until(lambda: sql.value(stored) == 1)
@@ -466,9 +466,9 @@ def test_an_answer_that_was_stored_and_not_sent_is_sent_to_whoever_asks_again(
 
 
 def ask_and_kill(chat: Chat, service: ChatProcess, provider: Provider, path: str, body: dict[str, Any]) -> None:
-    """Ask another process, and kill it in the middle of the answer."""
+    """Send a request to another process and kill the process during the model call."""
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(post, Chat(service.client, chat.user), path, body)  # type: ignore[arg-type] # as good
+        asked = pool.submit(post, Chat(service.client, chat.user), path, body)  # type: ignore[arg-type] # same interface
         provider.wait_for_calls(1)
         service.kill()
         assert isinstance(asked.exception(), HTTPError)

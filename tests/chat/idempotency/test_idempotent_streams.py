@@ -1,4 +1,4 @@
-"""An event stream under an `Idempotency-Key`: one answer, however often it is asked for."""
+"""Event streams with an `Idempotency-Key`: repeated requests return the same answer."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -34,7 +34,7 @@ both = pytest.mark.parametrize("is_direct", [False, True], ids=["in a session", 
 
 
 @both
-def test_the_same_stream_again_is_the_same_answer_in_one_piece(
+def test_repeated_stream_request_replays_the_answer_in_one_delta(
     replicas: tuple[ChatServer, ChatServer], provider: Provider, redis: Redis, *, is_direct: bool
 ) -> None:
     provider.always(answers("One two three, grüß Gott.", every=0.03))
@@ -59,7 +59,7 @@ def test_the_same_stream_again_is_the_same_answer_in_one_piece(
 
 
 @both
-def test_another_question_or_one_under_way_is_refused_before_the_stream_begins(
+def test_key_reused_or_in_progress_is_refused_before_the_stream_starts(
     server: ChatServer, provider: Provider, *, is_direct: bool
 ) -> None:
     path = path_of(server, is_direct=is_direct)
@@ -67,17 +67,17 @@ def test_another_question_or_one_under_way_is_refused_before_the_stream_begins(
         provider.always(answers("One two three four.", end=gate))
         asked = pool.submit(post, server, path)
         provider.wait_for_calls(1)
-        problem = assert_problem(post(server, path), 409, "idempotency_in_progress")  # type: ignore[arg-type] # as good
+        problem = assert_problem(post(server, path), 409, "idempotency_in_progress")  # type: ignore[arg-type] # same interface
         gate.set()
         first = events_of(asked.result())
     if not is_direct:
         assert problem["message_id"] == first[0].data["message_id"]
-    assert_problem(post(server, path, "Another"), 422, "idempotency_key_reused")  # type: ignore[arg-type] # as good
+    assert_problem(post(server, path, "Another"), 422, "idempotency_key_reused")  # type: ignore[arg-type] # same interface
     assert len(provider.calls) == 1
 
 
 @both
-def test_of_twenty_streams_at_once_one_asks_the_model(
+def test_20_concurrent_streams_with_one_key_call_the_model_once(
     replicas: tuple[ChatServer, ChatServer], provider: Provider, *, is_direct: bool
 ) -> None:
     path = path_of(replicas[0], is_direct=is_direct)
@@ -95,7 +95,7 @@ def test_of_twenty_streams_at_once_one_asks_the_model(
 
 
 @both
-def test_a_client_that_left_gets_the_whole_answer_under_its_key(
+def test_disconnected_client_gets_the_whole_answer_with_its_key(
     server: ChatServer, provider: Provider, sql: Sql, *, is_direct: bool
 ) -> None:
     path = path_of(server, is_direct=is_direct)
@@ -109,7 +109,7 @@ def test_a_client_that_left_gets_the_whole_answer_under_its_key(
 
 
 @both
-def test_a_failed_stream_fails_again(server: ChatServer, provider: Provider, *, is_direct: bool) -> None:
+def test_failed_stream_is_replayed_as_failed(server: ChatServer, provider: Provider, *, is_direct: bool) -> None:
     provider.always(fails(401))
     path = path_of(server, is_direct=is_direct)
     first = events_of(post(server, path))
@@ -121,7 +121,7 @@ def test_a_failed_stream_fails_again(server: ChatServer, provider: Provider, *, 
 
 
 @both
-def test_a_killed_processs_stream_is_replayed_as_interrupted_or_asked_anew(
+def test_session_stream_of_a_killed_process_is_interrupted_and_direct_stream_runs_again(
     server: ChatServer, chat_process: ChatProcess, provider: Provider, sql: Sql, *, is_direct: bool
 ) -> None:
     provider.script(streams(*(chunk(f"word{number} ") for number in range(500)), every=0.02, hold=True))
@@ -139,7 +139,7 @@ def test_a_killed_processs_stream_is_replayed_as_interrupted_or_asked_anew(
                 is_killed = True
     other.http.close()
     assert text_of(seen).startswith("word0 word1")
-    assert_problem(post(server, path), 409, "idempotency_in_progress")  # type: ignore[arg-type] # as good
+    assert_problem(post(server, path), 409, "idempotency_in_progress")  # type: ignore[arg-type] # same interface
     sql.do("UPDATE chat_messages SET lease_expires_at = now() WHERE status = 'pending'")
     sql.do("UPDATE idempotency_keys SET lease_expires_at = now() WHERE lease_expires_at IS NOT NULL")
     again = events_of(post(server, path))
@@ -153,7 +153,7 @@ def test_a_killed_processs_stream_is_replayed_as_interrupted_or_asked_anew(
 
 
 @both
-def test_a_streams_key_costs_one_statement_at_most(server: ChatServer, *, is_direct: bool) -> None:
+def test_key_of_a_stream_adds_at_most_one_sql_statement(server: ChatServer, *, is_direct: bool) -> None:
     path = path_of(server, is_direct=is_direct)
     with counted_statements() as without:
         server.http.post(path, json={"message": "Hi"}).raise_for_status()
@@ -161,6 +161,6 @@ def test_a_streams_key_costs_one_statement_at_most(server: ChatServer, *, is_dir
         post(server, path).raise_for_status()
     assert not [statement for statement in without if is_about_keys(statement)]
     ours = [statement for statement in with_key if is_about_keys(statement)]
-    # In a session the statement that begins the turn; directly one to take the key, and the ledger's.
+    # In a session: the statement that starts the turn. Direct: the claim of the key, and the insert into the ledger.
     assert len(ours) == (2 if is_direct else 1)
     assert len([statement for statement in ours if "llm_calls" in statement]) == (1 if is_direct else 0)

@@ -9,11 +9,11 @@ from tests.fixtures.services import CHAT, Chat, assert_problem
 from tests.support.provider import Provider, echoes
 
 NOBODYS = "5f0c9d4e-2b1a-4c3d-8e7f-6a5b4c3d2e1f"
-"""The id of no session. Always the same: names of tests hold it."""
+"""Id of a session that does not exist. It is constant because it is part of test ids."""
 
 
 def fill(sql: Sql, sessions: int, messages: int = 0) -> None:
-    """Give Ada many sessions, the last one the newest."""
+    """Insert sessions of Ada with the given number of messages each, the newest last."""
     sql.do(
         """
         WITH made AS (
@@ -31,7 +31,7 @@ def fill(sql: Sql, sessions: int, messages: int = 0) -> None:
     )
 
 
-def test_a_new_session_has_a_title_and_no_messages(chat: Chat) -> None:
+def test_new_session_has_a_default_title_and_no_messages(chat: Chat) -> None:
     response = chat.request("POST", "/sessions", json={})
     assert response.status_code == 201
     session = response.json()
@@ -42,14 +42,14 @@ def test_a_new_session_has_a_title_and_no_messages(chat: Chat) -> None:
     assert "first_message" not in session
 
 
-def test_title_and_context_are_kept(chat: Chat) -> None:
+def test_title_and_context_are_stored(chat: Chat) -> None:
     session = chat.open(title=" Holiday plans ", context={"tone": "casual", "place": ["Rome", None, 1.5]})
     stored = chat.request("GET", f"/sessions/{session}").json()
     assert stored["title"] == "Holiday plans"
     assert stored["context"] == {"tone": "casual", "place": ["Rome", None, 1.5]}
 
 
-def test_an_initial_message_is_answered_at_once(chat: Chat, provider: Provider) -> None:
+def test_initial_message_is_answered_in_the_same_response(chat: Chat, provider: Provider) -> None:
     provider.always(echoes())
     response = chat.request("POST", "/sessions", json={"initial_message": "Hi"})
     assert response.status_code == 201
@@ -61,7 +61,7 @@ def test_an_initial_message_is_answered_at_once(chat: Chat, provider: Provider) 
     assert chat.request("GET", f"/sessions/{session['session_id']}").json()["message_count"] == 2
 
 
-def test_a_session_comes_with_its_newest_messages_oldest_first(chat: Chat, sql: Sql) -> None:
+def test_session_detail_returns_the_newest_messages_in_chronological_order(chat: Chat, sql: Sql) -> None:
     fill(sql, 1, messages=60)
     session = chat.request("GET", "/sessions").json()["sessions"][0]["session_id"]
 
@@ -74,7 +74,7 @@ def test_a_session_comes_with_its_newest_messages_oldest_first(chat: Chat, sql: 
     assert "messages" not in chat.request("GET", f"/sessions/{session}?include_messages=false").json()
 
 
-def test_pages_cover_the_list_newest_first(chat: Chat, sql: Sql) -> None:
+def test_pages_return_all_sessions_newest_first(chat: Chat, sql: Sql) -> None:
     fill(sql, 25)
     titles: list[str] = []
     for page in (1, 2, 3):
@@ -91,14 +91,14 @@ def test_pages_cover_the_list_newest_first(chat: Chat, sql: Sql) -> None:
     assert titles == [f"Session {number}" for number in range(25, 0, -1)]
 
 
-def test_a_page_past_the_end_is_empty(chat: Chat, sql: Sql) -> None:
+def test_page_past_the_end_is_empty(chat: Chat, sql: Sql) -> None:
     fill(sql, 3)
     listed = chat.request("GET", "/sessions?page=10000").json()
     assert listed["sessions"] == []
     assert listed["pagination"]["total"] == 3
 
 
-def test_an_answered_question_moves_its_session_to_the_front(chat: Chat) -> None:
+def test_answer_moves_its_session_to_the_front_of_the_list(chat: Chat) -> None:
     older, newer = chat.open(title="older"), chat.open(title="newer")
     order = [session["session_id"] for session in chat.request("GET", "/sessions").json()["sessions"]]
     assert order == [newer, older]
@@ -107,7 +107,7 @@ def test_an_answered_question_moves_its_session_to_the_front(chat: Chat) -> None
     assert order == [older, newer]
 
 
-def test_a_list_shows_count_time_and_the_start_of_the_last_message(chat: Chat, provider: Provider) -> None:
+def test_list_shows_message_count_time_and_preview_of_the_last_message(chat: Chat, provider: Provider) -> None:
     session = chat.open()
     provider.always(echoes())
     chat.ask(session, "x" * 500)
@@ -127,11 +127,13 @@ def test_a_list_shows_count_time_and_the_start_of_the_last_message(chat: Chat, p
         ("_", {"snake_case"}),
         ("\\", {"back\\slash"}),
         ("'", set()),
-        ("lions", {"snake_case"}),  # in a message of it
+        ("lions", {"snake_case"}),  # in one of its messages
         ("", {"Rome in May", "100% sure", "snake_case", "back\\slash"}),
     ],
 )
-def test_search_is_literal_in_any_case_in_titles_and_messages(chat: Chat, search: str, found: set[str]) -> None:
+def test_search_is_literal_and_case_insensitive_in_titles_and_messages(
+    chat: Chat, search: str, found: set[str]
+) -> None:
     for title in ("Rome in May", "100% sure", "back\\slash"):
         chat.open(title=title)
     chat.ask(chat.open(title="snake_case"), "Tell me of Lions")
@@ -141,7 +143,7 @@ def test_search_is_literal_in_any_case_in_titles_and_messages(chat: Chat, search
 
 
 @pytest.mark.parametrize("path", ["/sessions?size={size}", "/sessions?size={size}&search=session", "/sessions/{id}"])
-def test_the_number_of_statements_does_not_grow_with_the_list(chat: Chat, sql: Sql, path: str) -> None:
+def test_number_of_sql_statements_does_not_grow_with_the_list(chat: Chat, sql: Sql, path: str) -> None:
     counts = []
     for size in (1, 10, 100):
         fill(sql, size, messages=size)
@@ -154,7 +156,7 @@ def test_the_number_of_statements_does_not_grow_with_the_list(chat: Chat, sql: S
     assert 0 < counts[0] <= 4
 
 
-def test_a_deleted_session_is_gone_with_its_text(chat: Chat, sql: Sql) -> None:
+def test_deleting_a_session_deletes_its_messages_and_keeps_its_cost(chat: Chat, sql: Sql) -> None:
     session = chat.open()
     chat.ask(session, "a secret")
     assert chat.request("DELETE", f"/sessions/{session}").json() == {"message": "Session deleted."}
@@ -162,7 +164,7 @@ def test_a_deleted_session_is_gone_with_its_text(chat: Chat, sql: Sql) -> None:
     assert_problem(chat.request("DELETE", f"/sessions/{session}"), 404, "not_found")
     assert chat.request("GET", "/sessions").json()["sessions"] == []
     assert sql.value("SELECT count(*) FROM chat_messages") == 0
-    assert sql.value("SELECT count(*) FROM llm_calls") == 1  # what it cost is history
+    assert sql.value("SELECT count(*) FROM llm_calls") == 1  # the ledger is kept
 
 
 @pytest.mark.parametrize(
@@ -173,7 +175,7 @@ def test_a_deleted_session_is_gone_with_its_text(chat: Chat, sql: Sql) -> None:
         ("POST", "/sessions/{id}/messages", {"message": "Hi"}),
     ],
 )
-def test_another_users_session_does_not_exist(
+def test_session_of_another_user_returns_the_same_404_as_a_missing_one(
     chat: Chat, others_chat: Chat, sql: Sql, provider: Provider, method: str, path: str, body: object
 ) -> None:
     session = chat.open(title="mine")
@@ -185,7 +187,7 @@ def test_another_users_session_does_not_exist(
     assert provider.calls == []
 
 
-def test_lists_and_searches_show_nobody_elses_sessions(chat: Chat, others_chat: Chat) -> None:
+def test_lists_and_searches_omit_sessions_of_other_users(chat: Chat, others_chat: Chat) -> None:
     chat.ask(chat.open(title="mine"), "mine too")
     for query in ("", "?search=mine"):
         listed = others_chat.request("GET", f"/sessions{query}").json()
@@ -204,5 +206,5 @@ def test_lists_and_searches_show_nobody_elses_sessions(chat: Chat, others_chat: 
         ("POST", f"/sessions/{NOBODYS}/messages"),
     ],
 )
-def test_every_route_asks_who_is_calling(chat_client: TestClient, method: str, path: str) -> None:
+def test_routes_return_401_without_a_token(chat_client: TestClient, method: str, path: str) -> None:
     assert_problem(chat_client.request(method, f"{CHAT}{path}", json={"message": "Hi"}), 401, "unauthorized")

@@ -1,4 +1,4 @@
-"""How many event streams an account may have open, over real sockets."""
+"""Limit of open event streams per user, over real sockets."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -19,21 +19,21 @@ LIMIT = 3
 
 @pytest.fixture
 def slow() -> Iterator[Behaviour]:
-    """Answers that go on until the test is over."""
+    """Answers that continue until the end of the test."""
     with closed_gate() as gate:
         yield answers(" ".join("word" for _ in range(1000)), every=0.1, end=gate)
 
 
 @pytest.fixture(scope="module")
 def url(settings: Settings) -> Iterator[str]:
-    # What is being said when the tests are over is not waited for.
+    # A short grace period: shutdown does not wait for answers that are still running.
     with serving(main.create(settings.model_copy(update={"STREAMS_PER_USER": LIMIT, "SHUTDOWN_GRACE": 3}))) as url:
         yield url
 
 
 @pytest.fixture
 def at_server(url: str, sql: Sql, redis: Redis, provider: Provider) -> Iterator[Callable[[User], ChatServer]]:
-    """Puts a user in front of the service."""
+    """Function that returns a client of the service for a user."""
     with ExitStack() as stack:
 
         def put(user: User) -> ChatServer:
@@ -44,7 +44,7 @@ def at_server(url: str, sql: Sql, redis: Redis, provider: Provider) -> Iterator[
         yield put
 
 
-def test_one_stream_too_many_is_refused_and_asks_no_model(
+def test_stream_above_the_limit_is_refused_without_calling_a_model(
     at_server: Callable[[User], ChatServer], ada: User, bob: User, provider: Provider, slow: Behaviour
 ) -> None:
     server = at_server(ada)
@@ -61,14 +61,14 @@ def test_one_stream_too_many_is_refused_and_asks_no_model(
                 assert (response.status_code, problem["code"]) == (429, "too_many_streams")
                 assert int(response.headers["Retry-After"]) > 0
             assert len(provider.calls) == 2
-            # Others have places of their own, and what is no stream needs none.
+            # Other users have their own limit, and requests without a stream do not count.
             with at_server(bob).ask(None) as other:
                 other.take(1)
             assert server.http.get("/sessions").status_code == 200
 
 
 @pytest.mark.parametrize("end", ["read", "left", "refused"])
-def test_a_place_is_free_again_however_the_stream_ended(
+def test_ended_stream_no_longer_counts_towards_the_limit(
     at_server: Callable[[User], ChatServer], ada: User, provider: Provider, slow: Behaviour, end: str
 ) -> None:
     server = at_server(ada)
@@ -81,7 +81,7 @@ def test_a_place_is_free_again_however_the_stream_ended(
                 provider.script(slow)
                 with server.ask(None) as reader:
                     reader.take(2)
-                # The service notices that a client has gone when it sends the next event.
+                # The service detects a disconnected client when it sends the next event.
                 wait_until(lambda: has_a_place(server))
             case _:
                 assert server.http.post("/direct/stream", json={"message": ""}).status_code == 422

@@ -1,4 +1,4 @@
-"""Answers while they are made: what subscribers see, and when."""
+"""Stream publisher: writes to Redis, and the text that subscribers see."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from tests.support.waiting import eventually
 
 
 class FakeBuffer:
-    """Takes drafts, each time when its gate is open."""
+    """Buffer whose writes wait until the gate is open."""
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
@@ -33,7 +33,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_nobody_sees_what_is_not_in_redis_yet() -> None:
+async def test_text_is_not_visible_before_it_is_in_redis() -> None:
     buffer = FakeBuffer()
     publisher = StreamPublisher(cast("StreamBuffer", buffer))
     working = asyncio.create_task(publisher.run())
@@ -48,7 +48,7 @@ async def test_nobody_sees_what_is_not_in_redis_yet() -> None:
     working.cancel()
 
 
-async def test_what_comes_during_a_write_goes_out_with_the_next_one_and_shows_after_it(
+async def test_text_received_during_a_write_is_written_and_visible_with_the_next_write(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(publisher_module, "WRITE_INTERVAL", 0)
@@ -68,7 +68,7 @@ async def test_what_comes_during_a_write_goes_out_with_the_next_one_and_shows_af
     working.cancel()
 
 
-async def test_what_many_turns_say_soon_after_a_write_is_one_write_and_what_begins_does_not_wait_for_it(
+async def test_first_deltas_are_written_immediately_and_later_deltas_of_all_turns_in_one_write(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(publisher_module, "WRITE_INTERVAL", 1.0)
@@ -88,7 +88,7 @@ async def test_what_many_turns_say_soon_after_a_write_is_one_write_and_what_begi
     working.cancel()
 
 
-async def test_a_fault_of_the_buffer_holds_nothing_back() -> None:
+async def test_text_becomes_visible_when_the_buffer_fails() -> None:
     buffer = FakeBuffer()
     buffer.error = ZeroDivisionError()
     buffer.gate.set()
@@ -101,7 +101,7 @@ async def test_a_fault_of_the_buffer_holds_nothing_back() -> None:
     working.cancel()
 
 
-async def test_the_first_piece_goes_at_once_and_those_soon_after_it_together() -> None:
+async def test_first_delta_is_published_immediately_and_the_next_ones_together() -> None:
     turn = AnswerStream(uuid4())
     seen: list[int] = []
     turn.subscribe(lambda: seen.append(turn.visible_length))
@@ -116,7 +116,7 @@ async def test_the_first_piece_goes_at_once_and_those_soon_after_it_together() -
 
 
 @pytest.mark.parametrize("is_running", [True, False], ids=["running", "not begun"])
-async def test_a_stop_is_heard_whenever_it_comes(*, is_running: bool) -> None:
+async def test_cancellation_before_and_during_the_run_is_recorded(*, is_running: bool) -> None:
     turn = AnswerStream(uuid4())
     if is_running:
         turn.run = asyncio.create_task(asyncio.sleep(60))

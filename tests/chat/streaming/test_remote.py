@@ -31,7 +31,7 @@ async def buffer(settings: Settings, redis: Redis) -> AsyncIterator[StreamBuffer
 
 @pytest.fixture
 def answer(sql: Sql, user_id: int, session: UUID) -> MessageRef:
-    """An answer that PostgreSQL has as complete."""
+    """An answer that is stored as complete in PostgreSQL."""
     question, answer = uuid4(), uuid4()
     sql.do(
         "INSERT INTO chat_messages (uuid, session_id, seq, role, content, status)"
@@ -46,7 +46,7 @@ def answer(sql: Sql, user_id: int, session: UUID) -> MessageRef:
     return MessageRef(user_id, session, answer)
 
 
-async def test_the_text_of_a_stored_answer_that_redis_gets_later_is_not_missed(
+async def test_transcript_includes_text_that_reaches_redis_after_the_answer_is_stored(
     pool: Database, buffer: StreamBuffer, answer: MessageRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find, was_read = RemoteStreams.find, asyncio.Event()
@@ -68,7 +68,7 @@ async def test_the_text_of_a_stored_answer_that_redis_gets_later_is_not_missed(
         assert transcript.text == "Hello there"
 
 
-async def test_a_stored_answer_whose_text_has_expired_ends_at_once(
+async def test_transcript_of_a_stored_answer_ends_immediately_if_its_text_has_expired(
     pool: Database, buffer: StreamBuffer, answer: MessageRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.chat.streaming.remote._FINAL_TEXT_TIMEOUT", 2 * LONGEST_WAIT)
@@ -77,7 +77,7 @@ async def test_a_stored_answer_whose_text_has_expired_ends_at_once(
         assert transcript.text == ""
 
 
-async def test_a_stored_answer_whose_text_never_comes_ends_after_a_timeout(
+async def test_transcript_of_a_stored_answer_ends_after_a_timeout_if_its_text_is_incomplete(
     pool: Database, buffer: StreamBuffer, answer: MessageRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.chat.streaming.remote._FINAL_TEXT_TIMEOUT", 0.1)

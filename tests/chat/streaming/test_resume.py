@@ -1,4 +1,4 @@
-"""Streams that are cut, and taken up again wherever the client comes back."""
+"""Interrupted streams that are resumed on any replica."""
 
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ Replicas = tuple[ChatServer, ChatServer]
 
 
 def cut_and_resume(replicas: Replicas, session: str, chance: random.Random) -> list[Event]:
-    """Read an answer with many interruptions, each time on another replica."""
+    """Read an answer with many interruptions, and resume it on a random replica each time."""
     asked, *others = chance.sample(replicas, 2)
     with asked.ask(session) as reader:
         events = list(islice(reader, chance.randint(1, 6)))
@@ -32,7 +32,7 @@ def cut_and_resume(replicas: Replicas, session: str, chance: random.Random) -> l
     return events
 
 
-def test_cut_at_random_points_nothing_is_missed_and_nothing_comes_twice(replicas: Replicas, provider: Provider) -> None:
+def test_streams_interrupted_at_random_points_miss_and_repeat_nothing(replicas: Replicas, provider: Provider) -> None:
     provider.always(answers(LONG, every=0.006))
     sessions = [replicas[0].open() for _ in range(24)]
     with ThreadPoolExecutor(8) as pool:
@@ -49,14 +49,16 @@ def test_cut_at_random_points_nothing_is_missed_and_nothing_comes_twice(replicas
 
 @pytest.fixture
 def finished(server: ChatServer, provider: Provider) -> tuple[str, list[Event]]:
-    """A session, and the events of its only answer."""
+    """Id of a session, and the events of its only answer."""
     session = server.open()
     provider.script(answers("one two three four", every=0.03))
     return session, server.ask_all(session)
 
 
 @pytest.mark.parametrize("replica", [0, 1], ids=["same replica", "other replica"])
-def test_from_any_position_the_rest_comes(replicas: Replicas, finished: tuple[str, list[Event]], replica: int) -> None:
+def test_resume_after_any_event_returns_the_rest(
+    replicas: Replicas, finished: tuple[str, list[Event]], replica: int
+) -> None:
     session, events = finished
     message = events[0].data["message_id"]
     for number, event in enumerate(events):
@@ -69,13 +71,13 @@ def test_from_any_position_the_rest_comes(replicas: Replicas, finished: tuple[st
     assert text_of(again) == "one two three four"
 
 
-def test_a_position_may_lie_within_a_piece(replicas: Replicas, finished: tuple[str, list[Event]]) -> None:
+def test_resume_position_may_be_within_a_delta(replicas: Replicas, finished: tuple[str, list[Event]]) -> None:
     session, events = finished
     rest = replicas[1].resume_all(session, events[0].data["message_id"], after=5)
     assert text_of(rest) == "wo three four"
 
 
-def test_when_the_buffer_has_expired_a_snapshot_comes(
+def test_resume_after_the_buffer_has_expired_returns_a_snapshot(
     replicas: Replicas, finished: tuple[str, list[Event]], redis: Redis
 ) -> None:
     session, events = finished
@@ -87,20 +89,22 @@ def test_when_the_buffer_has_expired_a_snapshot_comes(
         assert snapshot.name == "message.snapshot"
         assert snapshot.data["message"] == replica.messages(session)[1]
         assert last.name == "message.completed"
-        # From the snapshot's own position only the end is left.
+        # After the position of the snapshot, only the terminal event remains.
         assert replica.resume_all(session, message, after=snapshot.id) == [last]
         created, snapshot, last = replica.resume_all(session, message)
         assert (created.name, text_of([snapshot])) == ("message.created", "one two three four")
 
 
-def test_a_position_that_never_was_gets_a_snapshot(replicas: Replicas, finished: tuple[str, list[Event]]) -> None:
+def test_resume_after_an_unknown_position_returns_a_snapshot(
+    replicas: Replicas, finished: tuple[str, list[Event]]
+) -> None:
     session, events = finished
     for replica in replicas:
         names = [event.name for event in replica.resume_all(session, events[0].data["message_id"], after=10**9)]
         assert names == ["message.snapshot", "message.completed"]
 
 
-def test_an_answer_that_came_in_one_piece_can_be_followed_too(replicas: Replicas, provider: Provider) -> None:
+def test_plain_request_can_be_followed_as_a_stream(replicas: Replicas, provider: Provider) -> None:
     session = replicas[0].open()
     with ThreadPoolExecutor(3) as pool, closed_gate() as gate:
         provider.script(held(gate))
@@ -115,7 +119,7 @@ def test_an_answer_that_came_in_one_piece_can_be_followed_too(replicas: Replicas
         assert_whole(events, replicas[0].messages(session)[1])
 
 
-def test_several_follow_the_same_turn_live(replicas: Replicas, provider: Provider) -> None:
+def test_several_clients_follow_the_same_turn_live(replicas: Replicas, provider: Provider) -> None:
     session = replicas[0].open()
     provider.script(streams(chunk("Hello"), hold=True))
     with replicas[0].ask(session) as first:
@@ -136,7 +140,7 @@ def test_several_follow_the_same_turn_live(replicas: Replicas, provider: Provide
     assert len({ending.data["sha256"] for ending in endings}) == 1
 
 
-def test_a_follower_elsewhere_sees_a_piece_before_there_is_another(replicas: Replicas, provider: Provider) -> None:
+def test_follower_on_another_replica_receives_each_delta_immediately(replicas: Replicas, provider: Provider) -> None:
     session, pieces = replicas[0].open(), SimpleQueue[bytes | None]()
     provider.script(told(pieces))
     with replicas[0].ask(session) as reader:
@@ -152,14 +156,14 @@ def test_a_follower_elsewhere_sees_a_piece_before_there_is_another(replicas: Rep
 
 
 @pytest.mark.parametrize("position", ["x", "-1", "1.5", "", "9" * 30, "0x1"])
-def test_a_bad_position_is_refused(server: ChatServer, finished: tuple[str, list[Event]], position: str) -> None:
+def test_invalid_position_is_refused(server: ChatServer, finished: tuple[str, list[Event]], position: str) -> None:
     session, events = finished
     path = f"/sessions/{session}/messages/{events[0].data['message_id']}/events"
     assert refusal(server.http.get(path, headers={"Last-Event-ID": position})) == (422, "validation_error")
     assert refusal(server.http.get(path, params={"after": position})) == (422, "validation_error")
 
 
-def test_an_answer_is_followed_by_its_owner_only(
+def test_answer_can_be_followed_and_cancelled_only_by_its_owner(
     replicas: Replicas, finished: tuple[str, list[Event]], bob: User
 ) -> None:
     session, events = finished
@@ -180,7 +184,7 @@ def test_an_answer_is_followed_by_its_owner_only(
         assert refusal(replica.http.post(f"{own}/{message}/cancel", headers=bob.headers)) == (404, "not_found")
 
 
-def test_the_buffer_emptied_in_mid_stream_is_made_good(replicas: Replicas, provider: Provider, redis: Redis) -> None:
+def test_buffer_emptied_during_a_stream_is_written_again(replicas: Replicas, provider: Provider, redis: Redis) -> None:
     session = replicas[0].open()
     with closed_gate() as gate:
         provider.script(answers(LONG, every=0.01, end=gate))
@@ -197,7 +201,7 @@ def test_the_buffer_emptied_in_mid_stream_is_made_good(replicas: Replicas, provi
     assert "message.snapshot" not in [event.name for event in rest]
 
 
-def test_a_turn_whose_process_died_ends_for_those_who_follow_it(
+def test_stream_of_a_turn_with_an_expired_lease_ends_as_interrupted(
     replicas: Replicas, provider: Provider, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.chat.streaming.remote._MAX_ORPHANED_POLLS", 1)

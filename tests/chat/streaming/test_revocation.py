@@ -1,4 +1,4 @@
-"""Open streams of a login or an API key that is no longer valid."""
+"""Open streams of a login or an API key that is revoked or expires."""
 
 import threading
 import time
@@ -25,17 +25,17 @@ WAYS = {
 
 @pytest.fixture
 def slow_answers(provider: Provider) -> Iterator[threading.Event]:
-    """Answers that end when the event is set, or else with the test."""
+    """Answers that end when the event is set, at the latest with the test."""
     with closed_gate() as gate:
         provider.always(answers(" ".join("abcdef"), every=0.05, end=gate))
         yield gate
-    # Let the turns of the test end before the next one empties the tables under them.
+    # The turns must end before the next test truncates the tables.
     provider.wait_until(lambda: all(call.finished or call.abandoned for call in provider.calls))
     time.sleep(0.2)
 
 
 def assert_cut(server: ChatServer, sql: Sql, revocation: str) -> str:
-    """Follow an answer, revoke, and give the session. As long as it is not cut, the answer goes on."""
+    """Run `revocation` during a stream, check that the stream ends without a terminal event, and return the session."""
     session = server.open()
     with server.ask(session) as reader:
         events = reader.take(2)
@@ -47,12 +47,14 @@ def assert_cut(server: ChatServer, sql: Sql, revocation: str) -> str:
 
 @pytest.mark.usefixtures("slow_answers")
 @pytest.mark.parametrize("way", WAYS)
-def test_a_stream_ends_when_its_login_is(server: ChatServer, sql: Sql, way: str) -> None:
+def test_stream_ends_when_its_login_is_revoked_or_expires(server: ChatServer, sql: Sql, way: str) -> None:
     assert_cut(server, sql, WAYS[way])
     assert server.http.get("/sessions").status_code == 401
 
 
-def test_the_turn_itself_runs_on_and_is_stored(server: ChatServer, sql: Sql, slow_answers: threading.Event) -> None:
+def test_turn_of_a_revoked_stream_completes_and_is_stored(
+    server: ChatServer, sql: Sql, slow_answers: threading.Event
+) -> None:
     assert_cut(server, sql, REVOKE_LOGIN)
     slow_answers.set()
     wait_until(lambda: sql.value("SELECT count(*) FROM chat_messages WHERE status = 'pending'") == 0)
@@ -61,17 +63,19 @@ def test_the_turn_itself_runs_on_and_is_stored(server: ChatServer, sql: Sql, slo
 
 
 @pytest.mark.usefixtures("slow_answers")
-def test_an_erased_account_s_stream_ends(server: ChatServer, sql: Sql) -> None:
+def test_stream_of_a_deleted_user_ends(server: ChatServer, sql: Sql) -> None:
     session = server.open()
     with server.ask(session) as reader:
         reader.take(2)
         sql.do("DELETE FROM users")
-        # Cut, or ended because its turn was: whichever is noticed first.
+        # The stream or its turn ends, whichever detects the deletion first.
         assert [event.name for event in reader if event.name == "message.completed"] == []
 
 
 @pytest.mark.usefixtures("slow_answers")
-def test_streams_that_follow_from_elsewhere_end_too(replicas: tuple[ChatServer, ChatServer], sql: Sql) -> None:
+def test_followers_on_other_replicas_end_when_the_login_is_revoked(
+    replicas: tuple[ChatServer, ChatServer], sql: Sql
+) -> None:
     session = replicas[0].open()
     with replicas[0].ask(session) as reader:
         events = reader.take(2)
@@ -83,7 +87,7 @@ def test_streams_that_follow_from_elsewhere_end_too(replicas: tuple[ChatServer, 
 
 
 @pytest.mark.usefixtures("slow_answers")
-def test_a_direct_answer_s_stream_ends_too(server: ChatServer, sql: Sql) -> None:
+def test_direct_stream_ends_when_its_login_is_revoked(server: ChatServer, sql: Sql) -> None:
     with server.ask(None) as reader:
         events = reader.take(2)
         sql.do(REVOKE_LOGIN)
@@ -96,7 +100,9 @@ def test_a_direct_answer_s_stream_ends_too(server: ChatServer, sql: Sql) -> None
     ["DELETE FROM api_keys", "UPDATE api_keys SET expires_at = now() - interval '1 second'"],
     ids=["deleted", "expired"],
 )
-def test_a_stream_ends_when_its_api_key_does(server: ChatServer, ada: User, sql: Sql, revocation: str) -> None:
+def test_stream_ends_when_its_api_key_is_deleted_or_expires(
+    server: ChatServer, ada: User, sql: Sql, revocation: str
+) -> None:
     key = new_api_key()
     sql.do(
         "INSERT INTO api_keys (uuid, user_id, name, prefix, token_hash, scopes)"
@@ -104,12 +110,12 @@ def test_a_stream_ends_when_its_api_key_does(server: ChatServer, ada: User, sql:
         [key[:12], hash_token(key), ada.id],
     )
     server.http.headers["Authorization"] = f"Bearer {key}"
-    # A login that ends does not end what came in with a key.
+    # A revoked login does not affect requests with an API key.
     sql.do(REVOKE_LOGIN)
     assert_cut(server, sql, revocation)
 
 
-def test_other_people_s_streams_go_on(
+def test_streams_of_other_users_continue(
     server: ChatServer,
     make_user: Callable[[str], User],
     sql: Sql,
@@ -128,6 +134,6 @@ def test_other_people_s_streams_go_on(
         reader.take(2)
         sql.do("DELETE FROM users WHERE uuid = %s", [eve.id])
         seen = len(looks)
-        wait_until(lambda: len(looks) >= seen + 2)  # the first of them may have begun before
+        wait_until(lambda: len(looks) >= seen + 2)  # the first one may have started before the deletion
         slow_answers.set()
         assert list(reader)[-1].name == "message.completed"

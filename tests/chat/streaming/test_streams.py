@@ -1,4 +1,4 @@
-"""Answers that come as event streams, over real sockets."""
+"""Answers as event streams, over real sockets."""
 
 import hashlib
 import time
@@ -26,7 +26,7 @@ STOP = chunk(finish_reason="stop")
 
 
 def assert_whole(events: list[Event], stored: dict[str, Any]) -> None:
-    """What came is what was stored, and says so itself."""
+    """Check that the stream matches the stored answer and its own length and checksum."""
     last = events[-1].data
     assert text_of(events) == stored["content"] == last["message"]["content"]
     assert last["message"]["status"] == stored["status"]
@@ -36,7 +36,7 @@ def assert_whole(events: list[Event], stored: dict[str, Any]) -> None:
     assert ids == sorted(set(ids))
 
 
-def test_the_events_of_an_answer_are_as_documented(server: ChatServer, provider: Provider, sql: Sql) -> None:
+def test_stream_sends_the_documented_events(server: ChatServer, provider: Provider, sql: Sql) -> None:
     session, pieces = server.open(), SimpleQueue[bytes | None]()
     provider.script(told(pieces))
     with server.ask(session, "Hi", context={"place": "Rome"}) as reader:
@@ -67,7 +67,7 @@ def test_the_events_of_an_answer_are_as_documented(server: ChatServer, provider:
     assert provider.calls[0].stream
 
 
-def test_the_stream_is_not_to_be_buffered_or_kept(server: ChatServer) -> None:
+def test_stream_headers_forbid_buffering_and_caching(server: ChatServer) -> None:
     with server.ask(server.open()) as reader:
         headers = reader.response.headers
         assert headers["Content-Type"].partition(";")[0] == "text/event-stream"
@@ -76,7 +76,7 @@ def test_the_stream_is_not_to_be_buffered_or_kept(server: ChatServer) -> None:
         list(reader)
 
 
-def test_the_first_piece_is_not_held_back(server: ChatServer, provider: Provider) -> None:
+def test_first_delta_is_sent_immediately(server: ChatServer, provider: Provider) -> None:
     provider.script(streams(chunk("Hello"), hold=True))
     with server.ask(server.open()) as reader:
         created, delta = reader.take(2)
@@ -85,7 +85,7 @@ def test_the_first_piece_is_not_held_back(server: ChatServer, provider: Provider
         assert server.cancel(session, message).json()["status"] == "cancelled"
 
 
-def test_pieces_that_come_together_travel_together(server: ChatServer, provider: Provider) -> None:
+def test_tokens_received_together_are_sent_in_fewer_deltas(server: ChatServer, provider: Provider) -> None:
     session = server.open()
     tokens = LONG.replace(" ", "| ").split("|")
     provider.script(streams(b"".join(map(chunk, tokens)) + STOP + DONE))
@@ -95,7 +95,9 @@ def test_pieces_that_come_together_travel_together(server: ChatServer, provider:
     assert text_of(events) == LONG
 
 
-def test_white_space_around_an_answer_is_left_out_of_both(server: ChatServer, provider: Provider) -> None:
+def test_surrounding_white_space_is_removed_from_stream_and_stored_answer(
+    server: ChatServer, provider: Provider
+) -> None:
     session = server.open()
     pieces = [chunk(text) for text in (" \n", " a ", "\n\n", "b", " \n")]
     provider.script(streams(*pieces, STOP, DONE, every=0.03))
@@ -104,9 +106,7 @@ def test_white_space_around_an_answer_is_left_out_of_both(server: ChatServer, pr
     assert_whole(events, server.messages(session)[1])
 
 
-def test_a_direct_question_has_the_same_events_and_is_not_stored(
-    server: ChatServer, provider: Provider, sql: Sql
-) -> None:
+def test_direct_stream_has_the_same_events_and_is_not_stored(server: ChatServer, provider: Provider, sql: Sql) -> None:
     provider.script(answers("Four.", usage=(9, 1)))
     first, *deltas, last = server.ask_all(None, "2 + 2?", context={"tone": "casual"})
     assert (first.name, list(first.data)) == ("message.created", ["message_id"])
@@ -118,7 +118,7 @@ def test_a_direct_question_has_the_same_events_and_is_not_stored(
     assert sql.value("SELECT session_id IS NULL AND prompt_tokens = 9 FROM llm_calls")
 
 
-def test_the_history_of_a_streamed_answer_reaches_the_model(server: ChatServer, provider: Provider) -> None:
+def test_streamed_answer_is_part_of_the_history(server: ChatServer, provider: Provider) -> None:
     session = server.open()
     provider.script(answers("Hello Ada."))
     server.ask_all(session, "I am Ada.")
@@ -132,7 +132,7 @@ def refusal(response: httpx.Response) -> tuple[int, str]:
     return response.status_code, response.json()["code"]
 
 
-def test_what_speaks_against_a_stream_is_said_before_it_begins(
+def test_invalid_requests_are_refused_before_the_stream_starts(
     server: ChatServer, bob: User, provider: Provider
 ) -> None:
     session = server.open()
@@ -149,7 +149,7 @@ def test_what_speaks_against_a_stream_is_said_before_it_begins(
     assert provider.calls == []
 
 
-def test_of_twenty_questions_at_once_one_is_answered(
+def test_one_of_20_concurrent_questions_in_a_session_is_answered(
     replicas: tuple[ChatServer, ChatServer], provider: Provider, sql: Sql
 ) -> None:
     session = replicas[0].open()
@@ -175,7 +175,7 @@ def test_of_twenty_questions_at_once_one_is_answered(
 
 @pytest.fixture(scope="module")
 def impatient_url(settings: Settings) -> Iterator[str]:
-    """A service that gives a model two seconds, and one attempt."""
+    """URL of a service with an attempt timeout of two seconds and without retries."""
     limits = {"LLM_ATTEMPT_TIMEOUT": 2, "LLM_TURN_TIMEOUT": 10, "LLM_RETRIES_PER_MODEL": 0}
     with serving(main.create(settings.model_copy(update=limits))) as url:
         yield url
@@ -191,7 +191,7 @@ def impatient_url(settings: Settings) -> Iterator[str]:
         pytest.param(streams(chunk(error={"message": "provider detail"})), "provider_error", id="error object"),
     ],
 )
-def test_when_no_model_answers_the_polite_text_comes_and_message_failed(
+def test_fallback_message_and_message_failed_are_sent_when_every_model_fails(
     server: ChatServer, impatient_url: str, provider: Provider, behaviour: Behaviour, code: str
 ) -> None:
     session = server.open()
@@ -208,7 +208,7 @@ def test_when_no_model_answers_the_polite_text_comes_and_message_failed(
     assert "provider detail" not in str(events)
 
 
-def test_before_its_first_piece_an_attempt_may_be_repeated(server: ChatServer, provider: Provider) -> None:
+def test_attempt_that_fails_before_its_first_token_is_retried(server: ChatServer, provider: Provider) -> None:
     session = server.open()
     provider.script(streams(DONE), fails(401))
     provider.script(answers("Hello."))
@@ -226,7 +226,7 @@ def test_before_its_first_piece_an_attempt_may_be_repeated(server: ChatServer, p
         pytest.param(streams(chunk("a b"), chunk(error={"message": "no"})), "provider_error", id="error object"),
     ],
 )
-def test_after_its_first_piece_it_ends_as_failed_with_the_text_so_far(
+def test_attempt_that_fails_after_its_first_token_ends_as_failed_with_partial_text(
     server: ChatServer, provider: Provider, sql: Sql, behaviour: Behaviour, code: str
 ) -> None:
     session = server.open()
@@ -240,12 +240,12 @@ def test_after_its_first_piece_it_ends_as_failed_with_the_text_so_far(
     assert len(provider.calls) == 1
     (call,) = sql.rows("SELECT status, error_code, is_estimated, completion_tokens FROM llm_calls")
     assert call == {"status": "error", "error_code": code, "is_estimated": True, "completion_tokens": 1}
-    # And it is no part of the conversation.
+    # A failed answer is not part of the history.
     server.ask_all(session, "And now?")
     assert "a b" not in str(provider.calls[-1].body)
 
 
-def test_nul_in_a_streamed_answer_is_left_out(server: ChatServer, provider: Provider) -> None:
+def test_nul_in_a_streamed_answer_is_removed(server: ChatServer, provider: Provider) -> None:
     session = server.open()
     provider.script(streams(chunk("a\x00"), chunk("b"), STOP, DONE))
     events = server.ask_all(session)
@@ -253,7 +253,7 @@ def test_nul_in_a_streamed_answer_is_left_out(server: ChatServer, provider: Prov
     assert_whole(events, server.messages(session)[1])
 
 
-def test_answers_are_stored_although_their_clients_have_gone(server: ChatServer, provider: Provider, sql: Sql) -> None:
+def test_answers_of_disconnected_clients_are_stored(server: ChatServer, provider: Provider, sql: Sql) -> None:
     provider.always(answers(LONG, every=0.005))
 
     def leave(session: str) -> None:
@@ -267,14 +267,12 @@ def test_answers_are_stored_although_their_clients_have_gone(server: ChatServer,
         answer = server.wait_for_answer(session)
         assert (answer["status"], answer["content"]) == ("complete", LONG)
     assert sql.value("SELECT count(*) FROM llm_calls WHERE status = 'ok'") == 20
-    # Nothing of the streams is left in PostgreSQL.
+    # No stream leaves a transaction open.
     open_transactions = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%%'"
     wait_until(lambda: sql.value(open_transactions) == 0)
 
 
-def test_a_silent_stream_says_that_it_is_alive(
-    server: ChatServer, provider: Provider, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_silent_stream_sends_pings(server: ChatServer, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.chat.streaming.subscriber.PING_INTERVAL", 0.2)
     with ThreadPoolExecutor(1) as pool, closed_gate() as first, closed_gate() as end:
         provider.script(held(first, answers("a b", end=end)))
@@ -287,23 +285,23 @@ def test_a_silent_stream_says_that_it_is_alive(
             assert not reading.done()
             end.set()
             assert text_of(reading.result()) == "a b"
-            # One for each time that it was silent for so long, and no more.
+            # At most one ping per interval of silence.
             assert reader.pings <= (time.monotonic() - started) / 0.15
 
 
-def test_a_client_that_does_not_read_delays_nobody(server: ChatServer, provider: Provider) -> None:
+def test_client_that_does_not_read_delays_no_other_client(server: ChatServer, provider: Provider) -> None:
     text = " ".join(["x" * 60_000] * 40)
     provider.always(answers(text))
     asleep = server.open()
     with server.ask(asleep) as reader:
         reader.take(1)
-        # As long as it does not read, neither would come to an end.
+        # The client does not read; this answer and those of others complete.
         assert server.wait_for_answer(asleep)["status"] == "complete"
         assert server.ask_all(server.open())[-1].name == "message.completed"
-        assert text_of(list(reader)) == text  # it gets everything all the same
+        assert text_of(list(reader)) == text  # nothing is lost
 
 
-def test_a_session_deleted_meanwhile_ends_its_stream(server: ChatServer, provider: Provider, sql: Sql) -> None:
+def test_deleting_a_session_ends_its_stream_with_not_found(server: ChatServer, provider: Provider, sql: Sql) -> None:
     session = server.open()
     with closed_gate() as gate:
         provider.script(answers("a b c", end=gate))
@@ -318,7 +316,7 @@ def test_a_session_deleted_meanwhile_ends_its_stream(server: ChatServer, provide
 
 
 @pytest.mark.parametrize("deletion", ["DELETE FROM chat_sessions", "DELETE FROM users"], ids=["session", "account"])
-def test_an_answer_that_was_deleted_is_neither_made_nor_kept_any_longer(
+def test_deleted_answer_is_cancelled_and_removed_from_redis(
     server: ChatServer, provider: Provider, sql: Sql, redis: Redis, deletion: str
 ) -> None:
     with closed_gate() as gate:

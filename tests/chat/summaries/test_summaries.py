@@ -1,4 +1,4 @@
-"""Sessions that outgrow their window, with a model that takes notes."""
+"""Conversation summaries of sessions that exceed the history window."""
 
 import asyncio
 import logging
@@ -37,7 +37,7 @@ NOTE_TAKER = summary_prompt([])[0]
 
 
 class NotingModel:
-    """A `ChatModel` that answers questions, and takes notes as it is told."""
+    """A `ChatModel` that answers questions, and generates summaries with `take_notes`."""
 
     def __init__(self) -> None:
         self.answered: list[ModelRequest] = []
@@ -45,7 +45,7 @@ class NotingModel:
         self.take_notes: Callable[[str], str] = lambda said: f"- noted: {said.replace(chr(10), ' / ')}"
         self.gate = asyncio.Event()
         self.gate.set()
-        """Closed: taking notes takes until it is open."""
+        """While it is closed, summaries do not complete."""
         self.was_asked_for_notes = asyncio.Event()
 
     async def complete(self, request: ModelRequest, *, max_seconds: float) -> Completion:
@@ -62,7 +62,7 @@ class NotingModel:
 
 
 class Session:
-    """One session, at one process."""
+    """One session at one process."""
 
     def __init__(
         self,
@@ -89,14 +89,14 @@ class Session:
             summarizer=self.summarizer if remembers else None,
         )
         self.budget: TurnBudget | None = None
-        """What is reserved for an answer."""
+        """Reservation for each answer."""
         self._user_id, self._session = user_id, session
 
     async def ask(self, message: str, context: dict[str, Any] | None = None) -> Turn:
         return await answer(self.runner, question(self._user_id, self._session, message, context, budget=self.budget))
 
     async def talk(self, *numbers: int) -> list[Turn]:
-        """Ask one question after the other, each when the summary is up to date."""
+        """Ask one question after the other, and wait for the summary after each."""
         turns = []
         for number in numbers:
             turns.append(await self.ask(f"Question {number}?"))
@@ -104,7 +104,7 @@ class Session:
         return turns
 
     async def held_at_its_notes(self, model: NotingModel) -> Self:
-        """Talk until the model is taking notes, which it goes on with when its gate is opened."""
+        """Ask questions until the model generates a summary, which completes when its gate is opened."""
         model.gate.clear()
         for number in (1, 2, 3):
             await self.ask(f"Question {number}?")
@@ -123,7 +123,7 @@ def model() -> NotingModel:
 
 @pytest.fixture
 def begin(pool: Database, user_id: int, session: UUID, model: NotingModel) -> Callable[..., Session]:
-    """Gives the session, as one process has it."""
+    """Function that opens the session at a new process."""
 
     def begin(policy: ModelPolicy = POLICY, *, remembers: bool = True) -> Session:
         return Session(pool, model, user_id, session, policy, remembers=remembers)
@@ -139,7 +139,7 @@ def stored(sql: Sql) -> tuple[str | None, int, bool]:
 
 
 def ledger(sql: Sql) -> list[str]:
-    """Return how the attempts at notes ended."""
+    """Return the status of each summary attempt."""
     rows = sql.rows(
         "SELECT llm_calls.status FROM llm_calls JOIN chat_sessions ON chat_sessions.id = llm_calls.session_id"
         " WHERE purpose = 'summary' ORDER BY llm_calls.id"
@@ -147,7 +147,7 @@ def ledger(sql: Sql) -> list[str]:
     return [row["status"] for row in rows]
 
 
-async def test_what_leaves_the_window_is_noted_and_goes_along_as_notes(
+async def test_messages_that_leave_the_window_are_summarized_in_the_system_prompt(
     begin: Callable[..., Session], model: NotingModel, sql: Sql
 ) -> None:
     session = begin()
@@ -172,7 +172,9 @@ async def test_what_leaves_the_window_is_noted_and_goes_along_as_notes(
     assert ledger(sql) == ["ok"]
 
 
-async def test_notes_are_added_to_those_there_are(begin: Callable[..., Session], model: NotingModel, sql: Sql) -> None:
+async def test_later_summary_is_appended_to_the_existing_one(
+    begin: Callable[..., Session], model: NotingModel, sql: Sql
+) -> None:
     await begin().talk(*range(1, 6))
     summary, upto, _ = stored(sql)
     assert upto == 8
@@ -181,7 +183,7 @@ async def test_notes_are_added_to_those_there_are(begin: Callable[..., Session],
     assert "Question 1?" not in str(model.noted[1].messages)
 
 
-async def test_a_client_does_not_wait_for_notes_and_one_takes_them_at_a_time(
+async def test_summary_delays_no_answer_and_one_process_generates_it(
     begin: Callable[..., Session], model: NotingModel, sql: Sql
 ) -> None:
     model.gate.clear()
@@ -199,11 +201,11 @@ async def test_a_client_does_not_wait_for_notes_and_one_takes_them_at_a_time(
     await elsewhere.settle()
     assert stored(sql)[1] == 4
     await here.talk(7)
-    assert stored(sql)[1] == 12  # what was left since
+    assert stored(sql)[1] == 12  # includes the messages since the first summary
     assert len(model.noted) == 3
 
 
-async def test_notes_that_fail_lose_nothing_and_are_taken_after_the_next_turn(
+async def test_failed_summary_is_retried_after_the_next_turn(
     begin: Callable[..., Session], model: NotingModel, sql: Sql
 ) -> None:
     session = begin()
@@ -224,7 +226,7 @@ async def test_notes_that_fail_lose_nothing_and_are_taken_after_the_next_turn(
     assert ledger(sql) == ["error", "ok", "ok"]
 
 
-async def test_the_next_model_takes_the_notes_that_the_first_cannot(
+async def test_fallback_model_generates_the_summary_if_the_first_model_fails(
     begin: Callable[..., Session], model: NotingModel, sql: Sql
 ) -> None:
     take_notes = model.take_notes
@@ -240,9 +242,7 @@ async def test_the_next_model_takes_the_notes_that_the_first_cannot(
     assert ledger(sql) == ["error", "ok"]
 
 
-async def test_notes_are_reserved_from_a_quota_while_they_are_taken(
-    begin: Callable[..., Session], model: NotingModel, sql: Sql
-) -> None:
+async def test_running_summary_reserves_quota(begin: Callable[..., Session], model: NotingModel, sql: Sql) -> None:
     sql.do("UPDATE users SET quota_tokens_per_day = 1000")
     session = begin()
     session.budget = TurnBudget(tokens=10, cost_usd=Decimal(0), prompt_price=Decimal(0))
@@ -255,12 +255,12 @@ async def test_notes_are_reserved_from_a_quota_while_they_are_taken(
     assert sql.value(f"SELECT count(*) {under_way}") == 0
 
 
-async def test_whose_quota_is_used_up_gets_no_notes_until_there_is_more(
+async def test_exhausted_quota_postpones_the_summary(
     begin: Callable[..., Session], model: NotingModel, sql: Sql
 ) -> None:
     session = begin()
     session.budget = TurnBudget(tokens=1, cost_usd=Decimal(0), prompt_price=Decimal(0))
-    sql.do("UPDATE users SET quota_tokens_per_day = 45")  # three answers take as many
+    sql.do("UPDATE users SET quota_tokens_per_day = 45")  # used up by three answers
     await session.talk(1, 2, 3)
     assert (model.noted, stored(sql)) == ([], (None, 0, False))
     sql.do("UPDATE users SET quota_tokens_per_day = 0")
@@ -268,12 +268,12 @@ async def test_whose_quota_is_used_up_gets_no_notes_until_there_is_more(
     assert stored(sql)[1] == 6
 
 
-async def test_notes_are_accounted_for_although_postgresql_was_away_when_they_came(
+async def test_summary_is_recorded_in_the_ledger_after_a_database_outage(
     begin: Callable[..., Session], model: NotingModel, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record, away = ledger_rows.record_calls, [True, True]
 
-    async def record_later(*arguments: Any, **named: Any) -> None:  # noqa: ANN401 - as they come
+    async def record_later(*arguments: Any, **named: Any) -> None:  # noqa: ANN401 - passed on
         if away:
             away.pop()
             raise DatabaseUnavailableError
@@ -284,7 +284,7 @@ async def test_notes_are_accounted_for_although_postgresql_was_away_when_they_ca
     assert (ledger(sql), stored(sql)[1]) == (["ok"], 4)
 
 
-async def test_a_process_that_stops_gives_its_notes_up_and_another_takes_them(
+async def test_summary_cancelled_at_shutdown_is_generated_by_another_process(
     begin: Callable[..., Session], model: NotingModel, sql: Sql
 ) -> None:
     stopping = await begin().held_at_its_notes(model)
@@ -296,7 +296,7 @@ async def test_a_process_that_stops_gives_its_notes_up_and_another_takes_them(
     assert stored(sql)[1] == 6
 
 
-async def test_notes_that_are_nearly_done_are_stored_at_the_end(
+async def test_summary_finished_within_the_grace_period_is_stored(
     begin: Callable[..., Session], model: NotingModel, sql: Sql
 ) -> None:
     stopping = await begin().held_at_its_notes(model)
@@ -307,7 +307,7 @@ async def test_notes_that_are_nearly_done_are_stored_at_the_end(
     assert stored(sql)[1] == 4
 
 
-async def test_notes_of_a_session_that_is_deleted_meanwhile_are_not_kept_but_paid_for(
+async def test_summary_of_a_deleted_session_is_discarded_and_recorded_in_the_ledger(
     begin: Callable[..., Session], model: NotingModel, sql: Sql
 ) -> None:
     session = await begin().held_at_its_notes(model)
@@ -317,7 +317,9 @@ async def test_notes_of_a_session_that_is_deleted_meanwhile_are_not_kept_but_pai
     assert sql.value("SELECT count(*) FROM llm_calls") == 4
 
 
-async def test_every_prompt_fits_a_small_window(begin: Callable[..., Session], model: NotingModel, sql: Sql) -> None:
+async def test_every_prompt_fits_a_small_context_window(
+    begin: Callable[..., Session], model: NotingModel, sql: Sql
+) -> None:
     policy = replace(POLICY, history_messages=100, context_windows={"primary": 800}, sampling=Sampling(max_tokens=100))
     session = begin(policy)
     room = prompt_budget(policy, "primary")
@@ -328,12 +330,12 @@ async def test_every_prompt_fits_a_small_window(begin: Callable[..., Session], m
     for request in [*model.answered, *model.noted]:
         assert prompt_tokens(request.messages) <= room
     assert all(request.parameters.temperature == 0 for request in model.noted)
-    # Never a message that is neither sent nor in the notes.
+    # Every message is either sent or summarized.
     last = await session.ask("And now?")
     assert last.answer.meta["history_left_out"] == last.answer.meta["history_summarized"]
 
 
-async def test_of_too_many_notes_the_first_and_the_last_are_kept(
+async def test_too_long_summary_keeps_its_first_and_last_lines(
     begin: Callable[..., Session], model: NotingModel, sql: Sql
 ) -> None:
     model.take_notes = lambda _: "\n".join(f"- long {n}" for n in range(900))
@@ -343,7 +345,7 @@ async def test_of_too_many_notes_the_first_and_the_last_are_kept(
     assert 100 < len(lines) < 600
 
 
-async def test_without_summaries_nothing_is_noted_and_old_notes_stay_away(
+async def test_disabled_summaries_are_neither_generated_nor_sent(
     begin: Callable[..., Session], model: NotingModel, sql: Sql
 ) -> None:
     sql.do("UPDATE chat_sessions SET summary = 'canary'")
@@ -354,7 +356,7 @@ async def test_without_summaries_nothing_is_noted_and_old_notes_stay_away(
     assert turns[-1].answer.meta["history_summarized"] == 0
 
 
-async def test_neither_notes_nor_what_they_are_of_are_logged(
+async def test_summaries_and_messages_are_not_logged(
     begin: Callable[..., Session], model: NotingModel, sql: Sql, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)

@@ -1,4 +1,4 @@
-"""Questions and their answers, for tests that call the turn runner without HTTP."""
+"""Helpers for tests that call the turn runner without HTTP."""
 
 import asyncio
 from typing import Any
@@ -37,7 +37,7 @@ def direct_question(user_id: int, message: str = "Hi") -> Question:
 
 
 async def answer(runner: TurnRunner, asked: Question) -> Turn:
-    """Ask a question in a session as a request does: cancelling it does not cancel the turn."""
+    """Ask a question in a session and return its turn. Cancelling this call does not cancel the turn."""
     running = await runner.launch(asked, stream=False)
     turn = await asyncio.shield(running.result)
     assert isinstance(turn, Turn)
@@ -45,7 +45,7 @@ async def answer(runner: TurnRunner, asked: Question) -> Turn:
 
 
 async def answer_direct(runner: TurnRunner, asked: Question) -> DirectTurn:
-    """Ask a direct question likewise."""
+    """Ask a direct question and return its turn. Cancelling this call does not cancel the turn."""
     running = await runner.launch(asked, stream=False)
     turn = await asyncio.shield(running.result)
     assert isinstance(turn, DirectTurn)

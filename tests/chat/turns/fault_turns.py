@@ -20,7 +20,7 @@ ATTEMPT_SECONDS = 4.0
 FALLBACK_TEXT = "From the fallback."
 REFUSED = "connection refused"
 MODELS = {fault.name: f"model-{number}" for number, fault in enumerate(FAULTS)}
-"""The model at which the provider has the fault."""
+"""Model whose calls have the fault."""
 _WITH_PAUSE = {fault.name for fault in FAULTS if fault.asks_for_pause}
 
 

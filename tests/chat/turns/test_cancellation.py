@@ -1,4 +1,4 @@
-"""Stop: from any replica, at once, and with what has been said kept."""
+"""Cancellation of turns from any replica, with the partial text stored."""
 
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
@@ -18,12 +18,12 @@ Replicas = tuple[ChatServer, ChatServer]
 
 @pytest.fixture(autouse=True)
 def enough_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a turn take as long to stop as a busy machine needs."""
+    """Extend the timeout of cancellations for busy machines."""
     monkeypatch.setattr("app.services.wait_for_cancellation.CANCEL_TIMEOUT", LONGEST_WAIT)
 
 
 @pytest.mark.parametrize("replica", [0, 1], ids=["same replica", "other replica"])
-def test_stop_really_stops_and_keeps_what_was_said(
+def test_cancelled_turn_ends_its_model_call_and_stores_the_partial_text(
     replicas: Replicas, provider: Provider, sql: Sql, replica: int
 ) -> None:
     session = replicas[0].open()
@@ -36,7 +36,7 @@ def test_stop_really_stops_and_keeps_what_was_said(
         provider.wait_until(lambda: call.abandoned is not None)
         assert response.status_code == 200
         stopped = response.json()
-        # It answers when the turn has really stopped: what is stored is what it says.
+        # The response is sent after the turn has ended, so it equals the stored message.
         assert replicas[0].messages(session)[1] == stopped
         events += list(reader)
     assert (stopped["status"], stopped["content"]) == ("cancelled", "Once upon a time")
@@ -46,12 +46,12 @@ def test_stop_really_stops_and_keeps_what_was_said(
     (row,) = sql.rows("SELECT status, is_estimated, prompt_tokens > 0 AS asked, completion_tokens FROM llm_calls")
     assert row == {"status": "cancelled", "is_estimated": True, "asked": True, "completion_tokens": 4}
     assert stopped["tokens_used"] > 4
-    # The session goes on, without what was cut short.
+    # The session continues, and its history omits the cancelled answer.
     replicas[1].ask_all(session, "And now?")
     assert "Once upon" not in str(provider.calls[-1].body)
 
 
-def test_without_redis_a_stop_is_heard_all_the_same(
+def test_cancellation_works_without_redis(
     replicas: Replicas, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def publish_nothing(*_: object) -> None: ...
@@ -65,7 +65,7 @@ def test_without_redis_a_stop_is_heard_all_the_same(
         assert list(reader)[-1].name == "message.cancelled"
 
 
-def test_an_answer_in_one_piece_can_be_stopped(replicas: Replicas, provider: Provider, sql: Sql) -> None:
+def test_plain_request_can_be_cancelled(replicas: Replicas, provider: Provider, sql: Sql) -> None:
     session = replicas[0].open()
     provider.script(stalls())
     with ThreadPoolExecutor(1) as pool:
@@ -78,7 +78,7 @@ def test_an_answer_in_one_piece_can_be_stopped(replicas: Replicas, provider: Pro
     assert sql.value("SELECT status FROM llm_calls") == "cancelled"
 
 
-def test_what_has_ended_is_left_as_it_is(replicas: Replicas) -> None:
+def test_cancelling_a_completed_answer_returns_it_unchanged(replicas: Replicas) -> None:
     session = replicas[0].open()
     message = replicas[0].ask_all(session)[0].data["message_id"]
     before = replicas[0].messages(session)[1]
@@ -87,7 +87,7 @@ def test_what_has_ended_is_left_as_it_is(replicas: Replicas) -> None:
         assert (response.status_code, response.json()) == (200, before)
 
 
-def test_stopped_many_times_at_once_it_is_stopped_once(replicas: Replicas, provider: Provider, sql: Sql) -> None:
+def test_concurrent_cancellations_return_the_same_message(replicas: Replicas, provider: Provider, sql: Sql) -> None:
     session = replicas[0].open()
     with closed_gate() as gate, ThreadPoolExecutor(10) as pool:
         provider.script(answers("a b c d e f g h i j", end=gate))
@@ -99,13 +99,13 @@ def test_stopped_many_times_at_once_it_is_stopped_once(replicas: Replicas, provi
     assert sql.value("SELECT count(*) FROM llm_calls") == 1
 
 
-def test_what_does_not_stop_in_time_is_said_so(
+def test_cancellation_that_exceeds_its_timeout_returns_202(
     replicas: Replicas, provider: Provider, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.services.wait_for_cancellation.CANCEL_TIMEOUT", 0.3)
     session = replicas[0].open()
     message = replicas[0].ask_all(session)[0].data["message_id"]
-    # A process that is alive, and does not listen.
+    # The turn of a live process that ignores cancellations.
     sql.do(
         "UPDATE chat_messages SET status = 'pending', lease_expires_at = now() + interval '1 minute'"
         " WHERE role = 'assistant'"
@@ -119,15 +119,17 @@ async def no_stops(*_: object, **__: object) -> set[UUID]:
     return set()
 
 
-def test_the_channel_survives_nonsense(
+def test_cancel_channel_ignores_invalid_messages(
     replicas: Replicas, provider: Provider, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     redis.publish("turns:stop", b"\xff\x00 nonsense")
-    test_stop_is_quick(replicas, provider, monkeypatch)
+    test_cancellation_does_not_wait_for_a_database_poll(replicas, provider, monkeypatch)
 
 
-def test_stop_is_quick(replicas: Replicas, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
-    # It does not wait for a look at the database, which would find nothing here.
+def test_cancellation_does_not_wait_for_a_database_poll(
+    replicas: Replicas, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Polls of the database find no cancellation here, so it must arrive over Redis.
     monkeypatch.setattr(turn_leases, "renew_leases", no_stops)
     session = replicas[0].open()
     provider.script(streams(chunk("Once"), hold=True))

@@ -1,4 +1,4 @@
-"""With a primary model that fails, every turn is answered by the fallback; what fails for long is left alone."""
+"""Fallback model and circuit breaker: turns with a primary model that fails."""
 
 import time
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from tests.support.provider_faults import FAULTS
 TURNS, AT_ONCE, FAILURES = 100, 10, 5
 PLAIN = {fault.name: fault.plain for fault in FAULTS}
 PAUSE = 600.0
-"""Seconds for which a model is not asked after its failures: longer than a test."""
+"""Seconds that a circuit stays open: longer than a test."""
 
 
 def service_with(settings: Settings, **chosen: object) -> TestClient:
@@ -80,7 +80,9 @@ def short_attempts_at_the_primary(monkeypatch: pytest.MonkeyPatch) -> None:
         "no finish reason",
     ],
 )
-def test_a_hundred_turns_at_a_failing_primary_are_a_hundred_answers(chat: Chat, provider: Provider, fault: str) -> None:
+def test_100_turns_with_a_failing_primary_are_answered_by_the_fallback(
+    chat: Chat, provider: Provider, fault: str
+) -> None:
     model = MODELS[fault]
     provider.always(PLAIN[fault], model=model)
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -88,15 +90,13 @@ def test_a_hundred_turns_at_a_failing_primary_are_a_hundred_answers(chat: Chat, 
     assert [(turn["status"], turn["response"]) for turn in turns] == [("complete", FALLBACK_TEXT)] * TURNS
     calls = [call.model for call in provider.calls]
     assert calls.count("gpt-fallback") == TURNS
-    # Those on their way when it opened may still fail, and nobody else asks.
+    # Calls that are in flight when the circuit opens may still fail; no later ones are made.
     assert FAILURES <= calls.count(model) < FAILURES + AT_ONCE
     assert chat.client.get("/readyz").json()["models"][model] == "open"
 
 
 @pytest.mark.parametrize("fault", ["400", "text is blank", "`finish_reason` `content_filter`"])
-def test_what_is_the_requests_own_fault_leaves_the_model_open_to_others(
-    chat: Chat, provider: Provider, fault: str
-) -> None:
+def test_failures_caused_by_the_request_do_not_open_the_circuit(chat: Chat, provider: Provider, fault: str) -> None:
     model = MODELS[fault]
     provider.always(PLAIN[fault], model=model)
     for _ in range(FAILURES + 1):
@@ -108,7 +108,7 @@ def test_what_is_the_requests_own_fault_leaves_the_model_open_to_others(
 
 @pytest.fixture
 def brief(settings: Settings, sql: Sql, redis: Redis, provider: Provider, ada: User) -> Iterator[Chat]:
-    """Ada in front of a service that does not ask a model for some time after one failure."""
+    """Client of a service whose circuits open after one failure."""
     provider.always(answers(FALLBACK_TEXT), model="gpt-fallback")
     chosen = {"LLM_BREAKER_FAILURES": 1, "LLM_BREAKER_PAUSE": PAUSE, "LLM_RETRIES_PER_MODEL": 0}
     with service_with(settings, **chosen) as client:
@@ -120,7 +120,7 @@ def let_pause_end(chat: Chat, model: str) -> None:
     chat.client.app_state["breakers"]._breakers[model]._now = lambda: time.monotonic() + PAUSE
 
 
-def test_a_model_that_is_well_again_is_found_out(brief: Chat, provider: Provider) -> None:
+def test_circuit_closes_when_the_model_recovers(brief: Chat, provider: Provider) -> None:
     provider.script(fails(500), model="gpt-primary")
     provider.always(answers("Well."), model="gpt-primary")
     first, second = ask(brief), ask(brief)
@@ -133,7 +133,7 @@ def test_a_model_that_is_well_again_is_found_out(brief: Chat, provider: Provider
     assert brief.client.get("/readyz").json()["models"] == {"gpt-primary": "closed", "gpt-fallback": "closed"}
 
 
-def test_where_every_model_is_left_alone_one_is_tried_all_the_same(brief: Chat, provider: Provider) -> None:
+def test_one_model_is_tried_when_every_circuit_is_open(brief: Chat, provider: Provider) -> None:
     provider.always(fails(500))
     provider.always(fails(500), model="gpt-fallback")
     assert ask(brief)["status"] == "failed"

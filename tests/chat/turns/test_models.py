@@ -1,4 +1,4 @@
-"""Which model answers, and how: as the question wishes, within what is allowed."""
+"""Model and sampling parameters of a request, and their validation."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -58,7 +58,7 @@ def test_model_and_parameters_reach_the_provider(chat: Chat, provider: Provider,
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_what_a_question_does_not_say_is_as_always(chat: Chat, provider: Provider, route: str) -> None:
+def test_omitted_parameters_have_their_defaults(chat: Chat, provider: Provider, route: str) -> None:
     assert ask(chat, route, top_p=0.5).is_success
     (call,) = provider.calls
     sent = {name: value for name, value in call.body.items() if name not in {"messages", "stream", "stream_options"}}
@@ -74,7 +74,7 @@ def test_what_a_question_does_not_say_is_as_always(chat: Chat, provider: Provide
         ("gpt-last", ["gpt-last", "gpt-fallback"]),
     ],
 )
-def test_the_model_that_was_named_goes_first_then_the_fallbacks_in_order(
+def test_requested_model_is_tried_first_then_the_fallbacks_in_order(
     chat: Chat, provider: Provider, model: str | None, models: list[str]
 ) -> None:
     provider.always(fails(401))
@@ -83,7 +83,7 @@ def test_the_model_that_was_named_goes_first_then_the_fallbacks_in_order(
     assert asked(provider) == models
 
 
-def test_one_question_changes_nothing_for_the_next(chat: Chat, provider: Provider) -> None:
+def test_parameters_of_one_question_do_not_affect_the_next(chat: Chat, provider: Provider) -> None:
     for fields in (WISHES, {}):
         assert ask(chat, "/direct", **fields).is_success
     first, second = provider.calls
@@ -113,7 +113,7 @@ def test_one_question_changes_nothing_for_the_next(chat: Chat, provider: Provide
         ("max_tokens", 1.5, "int_type"),
     ],
 )
-def test_what_is_not_allowed_is_refused_before_anything_is_stored(
+def test_invalid_parameters_are_refused_and_nothing_is_stored(
     chat: Chat, provider: Provider, sql: Sql, route: str, field: str, value: object, code: str
 ) -> None:
     problem = assert_problem(ask(chat, route, **{field: value}), 422, "validation_error")
@@ -122,19 +122,19 @@ def test_what_is_not_allowed_is_refused_before_anything_is_stored(
     assert sql.value("SELECT count(*) FROM chat_messages") == 0
 
 
-def test_a_session_without_a_question_takes_no_wishes(chat: Chat) -> None:
+def test_new_session_without_a_question_accepts_no_parameters(chat: Chat) -> None:
     assert_problem(chat.request("POST", "/sessions", json={"title": "x", "model": "gpt-other"}), 422)
 
 
 @pytest.mark.parametrize(("field", "value"), WISHES.items())
-def test_the_same_key_with_other_wishes_is_another_request(chat: Chat, field: str, value: object) -> None:
+def test_same_idempotency_key_with_other_parameters_is_refused(chat: Chat, field: str, value: object) -> None:
     headers = {"Idempotency-Key": "k"}
     assert chat.request("POST", "/direct", json={"message": "Hi"}, headers=headers).is_success
     again = chat.request("POST", "/direct", json={"message": "Hi", field: value}, headers=headers)
     assert_problem(again, 422, "idempotency_key_reused")
 
 
-def test_the_models_are_listed_with_what_they_hold_and_cost(chat: Chat) -> None:
+def test_models_are_listed_with_context_window_and_prices(chat: Chat) -> None:
     listed = chat.request("GET", "/models").json()
     assert listed["max_tokens"] == 100
     assert [model["name"] for model in listed["models"]] == [

@@ -1,4 +1,4 @@
-"""Quotas of tokens and of money: what is reserved before a model is asked, and what counts afterwards."""
+"""Token and cost quotas: reservation before a model call, and usage after it."""
 
 import time
 from collections import Counter
@@ -28,15 +28,15 @@ from tests.support.provider import Provider, answers, fails, held, stalls
 from tests.support.waiting import closed_gate, wait_until
 
 ADMITTED, PER_QUESTION = 10, 100
-"""Questions that a quota admits, and tokens that the provider counts for each."""
+"""Number of questions within the quota, and tokens that the provider reports for each."""
 BILLED = answers("Yes.", usage=(PER_QUESTION - 10, 10))
 SHORT = {"message": "Hi", "max_tokens": 50}
 PROMPT = (len(DEFAULT_SYSTEM_PROMPT) + 2) // 2 + 50
-"""Tokens that are reserved for the question of it, and for the instructions."""
+"""Prompt tokens that are reserved for `SHORT` and the instructions."""
 
 
 def give(sql: Sql, user: User, **quota: float | None) -> None:
-    """Give somebody quotas of their own."""
+    """Set the quotas of a user."""
     for name, value in quota.items():
         sql.do(f"UPDATE users SET quota_{name} = %s WHERE uuid = %s", [value, user.id])  # noqa: S608 - a column's name
 
@@ -48,7 +48,7 @@ def standing(chat: Chat) -> dict[str, dict[str, Any]]:
 
 
 def tokens_today(chat: Chat) -> tuple[int, int]:
-    """Tokens that were used, and that are reserved."""
+    """Return the tokens used today and the tokens reserved."""
     tokens = standing(chat)["tokens_per_day"]
     return tokens["used"], tokens["reserved"]
 
@@ -57,7 +57,7 @@ def ask_directly(chat: Chat, **headers: str) -> Response:
     return chat.request("POST", "/direct", json=SHORT, headers=headers)
 
 
-def test_of_50_questions_at_once_at_two_processes_no_more_than_one_is_over_the_quota(
+def test_50_concurrent_questions_at_two_processes_do_not_exceed_the_quota(
     chat: Chat, sql: Sql, provider: Provider, settings: Settings, home: Path
 ) -> None:
     provider.always(BILLED)
@@ -89,11 +89,9 @@ def test_of_50_questions_at_once_at_two_processes_no_more_than_one_is_over_the_q
     assert tokens_today(chat) == (ADMITTED * PER_QUESTION, 0)
 
 
-def test_while_answers_are_under_way_that_could_use_up_the_rest_nobody_else_is_asked(
-    chat: Chat, sql: Sql, provider: Provider
-) -> None:
+def test_questions_are_refused_while_running_answers_reserve_the_rest(chat: Chat, sql: Sql, provider: Provider) -> None:
     give(sql, chat.user, tokens_per_day=ADMITTED * PER_QUESTION)
-    # What they may use up is more than what is left after the first few.
+    # The reservations of the first few questions exceed the quota.
     admitted = -(-ADMITTED * PER_QUESTION // (PROMPT + 50))
     with ThreadPoolExecutor(50) as pool, closed_gate() as gate:
         provider.always(held(gate, BILLED))
@@ -109,7 +107,7 @@ def test_while_answers_are_under_way_that_could_use_up_the_rest_nobody_else_is_a
     assert tokens_today(chat) == (len(provider.calls) * PER_QUESTION, 0)
 
 
-def test_a_refusal_says_which_quota_and_until_when(chat: Chat, sql: Sql, provider: Provider) -> None:
+def test_refusal_names_the_quota_and_its_reset_time(chat: Chat, sql: Sql, provider: Provider) -> None:
     provider.always(BILLED)
     give(sql, chat.user, tokens_per_day=PER_QUESTION, tokens_per_month=10 * PER_QUESTION)
     session = chat.open()
@@ -143,7 +141,7 @@ def test_a_refusal_says_which_quota_and_until_when(chat: Chat, sql: Sql, provide
     assert shown["cost_per_month"]["remaining"] is None
 
 
-def test_days_and_months_begin_in_utc_and_are_counted_apart(chat: Chat, sql: Sql) -> None:
+def test_days_and_months_start_in_utc_and_are_counted_separately(chat: Chat, sql: Sql) -> None:
     insert = """
         INSERT INTO llm_calls (turn_id, attempt, user_id, model_requested, status, prompt_tokens, cost_usd, latency_ms,
                                created_at)
@@ -169,7 +167,7 @@ def test_days_and_months_begin_in_utc_and_are_counted_apart(chat: Chat, sql: Sql
 
 
 @pytest.mark.parametrize("period", ["day", "month"])
-def test_money_has_a_quota_too(chat: Chat, sql: Sql, provider: Provider, period: str) -> None:
+def test_cost_quota_is_enforced(chat: Chat, sql: Sql, provider: Provider, period: str) -> None:
     give(sql, chat.user, **{f"cost_per_{period}": 1.5})
     spend = """
         INSERT INTO llm_calls (turn_id, attempt, user_id, model_requested, status, cost_usd, latency_ms)
@@ -185,7 +183,7 @@ def test_money_has_a_quota_too(chat: Chat, sql: Sql, provider: Provider, period:
 
 @pytest.fixture(scope="module")
 def metered_service(settings: Settings) -> Iterator[TestClient]:
-    """A service on which everybody has a quota, and models a price."""
+    """A service with default quotas and prices of models."""
     changed = settings.model_copy(
         update={
             "QUOTA_TOKENS_PER_DAY": 10_000,
@@ -205,7 +203,7 @@ def metered(metered_service: TestClient, chat: Chat) -> Chat:
 
 
 def reserved_during(chat: Chat, provider: Provider, ask: Callable[[], Response]) -> dict[str, dict[str, Any]]:
-    """Where somebody stands while a question is being answered."""
+    """Return the quota status while the question is being answered."""
     asked = len(provider.calls)
     with ThreadPoolExecutor(1) as pool, closed_gate() as gate:
         provider.script(held(gate, answers("Yes.", usage=(10, 10))))
@@ -217,14 +215,14 @@ def reserved_during(chat: Chat, provider: Provider, ask: Callable[[], Response])
     return shown
 
 
-def test_tokens_and_the_dearest_model_s_price_are_reserved(metered: Chat, provider: Provider) -> None:
+def test_tokens_and_the_highest_price_are_reserved(metered: Chat, provider: Provider) -> None:
     shown = reserved_during(metered, provider, lambda: ask_directly(metered))
     assert shown["tokens_per_day"]["reserved"] == PROMPT + 50
     assert float(shown["cost_per_day"]["reserved"]) == pytest.approx((PROMPT * 1000 + 50 * 100_000) / 1e6)
     assert standing(metered)["tokens_per_day"]["reserved"] == 0
 
 
-def test_what_was_said_before_and_the_session_s_instructions_are_reserved_too(
+def test_history_and_session_instructions_are_included_in_the_reservation(
     metered: Chat, provider: Provider, sql: Sql
 ) -> None:
     session = metered.open()
@@ -238,7 +236,7 @@ def test_what_was_said_before_and_the_session_s_instructions_are_reserved_too(
     assert float(shown["cost_per_day"]["reserved"]) == pytest.approx(((PROMPT + 3020 + 50) * 1000 + 50 * 100_000) / 1e6)
 
 
-def test_everybody_s_quota_holds_for_whom_has_none_and_zero_lifts_it(
+def test_default_quota_applies_without_a_user_quota_and_zero_removes_the_limit(
     metered: Chat, sql: Sql, provider: Provider
 ) -> None:
     provider.always(answers("Yes.", usage=(9_990, 10)))
@@ -256,7 +254,7 @@ def test_everybody_s_quota_holds_for_whom_has_none_and_zero_lifts_it(
     assert_problem(ask_directly(metered), 429, "quota_exceeded")
 
 
-def test_where_nobody_has_a_quota_nothing_is_asked_of_the_database(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_quota_means_no_database_lookup(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
     async def asked(*_: object) -> None:
         pytest.fail("a quota was looked up")
 
@@ -265,7 +263,7 @@ def test_where_nobody_has_a_quota_nothing_is_asked_of_the_database(chat: Chat, m
     chat.ask(chat.open(), "Hi")
 
 
-def test_of_a_refused_question_nothing_stays_reserved(chat: Chat, sql: Sql, provider: Provider) -> None:
+def test_refused_question_leaves_no_reservation(chat: Chat, sql: Sql, provider: Provider) -> None:
     give(sql, chat.user, tokens_per_day=100_000)
     session = chat.open()
     with ThreadPoolExecutor(1) as pool, closed_gate() as gate:
@@ -284,7 +282,7 @@ def test_of_a_refused_question_nothing_stays_reserved(chat: Chat, sql: Sql, prov
 
 
 @pytest.mark.parametrize("path", ["/direct", "/sessions/{}/messages", "/direct/stream", "/sessions/{}/messages/stream"])
-def test_an_answer_that_was_paid_for_is_given_again_although_nothing_is_left(
+def test_exhausted_quota_does_not_prevent_replaying_an_answer(
     chat: Chat, sql: Sql, provider: Provider, path: str
 ) -> None:
     provider.always(BILLED)
@@ -299,7 +297,7 @@ def test_an_answer_that_was_paid_for_is_given_again_although_nothing_is_left(
     assert len(provider.calls) == 1
 
 
-def test_a_failed_turn_counts_what_it_used_and_frees_the_rest(chat: Chat, sql: Sql, provider: Provider) -> None:
+def test_failed_turn_counts_its_usage_and_releases_the_rest(chat: Chat, sql: Sql, provider: Provider) -> None:
     give(sql, chat.user, tokens_per_day=100_000)
     provider.script(fails(400), fails(400))
     assert chat.ask(chat.open(), "Hi")["ai_response"]["status"] == "failed"
@@ -310,7 +308,7 @@ def test_a_failed_turn_counts_what_it_used_and_frees_the_rest(chat: Chat, sql: S
 
 
 @pytest.mark.parametrize("path", ["/direct", "/sessions/{}/messages"])
-def test_a_turn_that_asked_no_model_frees_everything(
+def test_history_error_leaves_no_reservation(
     chat: Chat, sql: Sql, provider: Provider, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     give(sql, chat.user, tokens_per_day=100_000)
@@ -326,7 +324,7 @@ def test_a_turn_that_asked_no_model_frees_everything(
     assert tokens_today(chat)[1] == 0
 
 
-def test_a_stopped_turn_counts_its_estimate_and_frees_the_rest(
+def test_cancelled_turn_counts_its_estimated_usage_and_releases_the_rest(
     server: ChatServer, sql: Sql, provider: Provider
 ) -> None:
     give(sql, server.user, tokens_per_day=100_000)
@@ -343,7 +341,7 @@ def test_a_stopped_turn_counts_its_estimate_and_frees_the_rest(
     assert shown["reserved"] == 0
 
 
-def test_what_a_process_that_died_had_reserved_is_free_when_its_answer_is_settled(
+def test_reservation_of_a_killed_process_is_released_on_recovery_or_expiry(
     chat: Chat, sql: Sql, provider: Provider, chat_process: ChatProcess
 ) -> None:
     give(sql, chat.user, tokens_per_day=100_000)
@@ -367,7 +365,7 @@ def test_what_a_process_that_died_had_reserved_is_free_when_its_answer_is_settle
     assert tokens_today(chat) == (used, 0)
 
 
-async def test_reservations_that_are_over_are_removed(pool: Database, sql: Sql, ada: User) -> None:
+async def test_expired_reservations_are_purged(pool: Database, sql: Sql, ada: User) -> None:
     sql.do(
         "INSERT INTO quota_reservations (turn_id, user_id, tokens, cost_usd, expires_at)"
         " SELECT gen_random_uuid(), users.id, 1, 0, now() + age * interval '1 h' FROM users, generate_series(-2, 2) age"
@@ -379,7 +377,7 @@ async def test_reservations_that_are_over_are_removed(pool: Database, sql: Sql, 
     assert sql.value("SELECT count(*) FROM quota_reservations") == 2
 
 
-def test_deleting_a_session_gives_nothing_back(chat: Chat, sql: Sql, provider: Provider) -> None:
+def test_deleting_a_session_does_not_restore_its_quota(chat: Chat, sql: Sql, provider: Provider) -> None:
     provider.always(BILLED)
     give(sql, chat.user, tokens_per_day=PER_QUESTION)
     session = chat.open()

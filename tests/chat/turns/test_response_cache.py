@@ -1,4 +1,4 @@
-"""Questions that were asked before, at a chat service that keeps answers."""
+"""Response cache: repeated questions at a chat service with a time to live for answers."""
 
 import asyncio
 import hashlib
@@ -39,7 +39,7 @@ def url(settings: Settings) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def with_own_redis(settings: Settings, redis_server: RedisServer) -> Settings:
-    """Settings of a service with a Redis that may be frozen. It is waited for two seconds."""
+    """Settings of a service with a dedicated Redis that tests may suspend, and a Redis timeout of two seconds."""
     return settings.model_copy(update={"LLM_CACHE_TTL": 600, "REDIS_URL": redis_server.url, "REDIS_TIMEOUT": 2.0})
 
 
@@ -58,7 +58,7 @@ def bob_asks(url: str, bob: User) -> Iterator[ChatServer]:
 
 
 def ask(server: ChatServer, message: str = "Hi", session: str | None = None) -> dict[str, object]:
-    """Ask in a session, by default in a new one, and give the answer."""
+    """Ask in a session, by default a new one, and return the answer."""
     path = f"/sessions/{session or server.open()}/messages"
     return dict(server.http.post(path, json={"message": message}).raise_for_status().json()["ai_response"])
 
@@ -70,11 +70,11 @@ def metadata(answer: dict[str, object]) -> dict[str, object]:
 
 
 def cached_text(redis: Redis) -> str:
-    """All that the cache holds."""
+    """Return the values of all cache entries, one per line."""
     return "\n".join(str(redis.get(key)) for key in redis.scan_iter("answer:*"))
 
 
-def test_a_question_that_was_asked_before_is_answered_without_a_model_and_says_so(
+def test_repeated_question_is_answered_from_the_cache_and_marked_as_cached(
     ada_asks: ChatServer, provider: Provider, sql: Sql
 ) -> None:
     provider.always(answers(TEXT, usage=(12, 100)))
@@ -90,7 +90,7 @@ def test_a_question_that_was_asked_before_is_answered_without_a_model_and_says_s
     assert [tuple(row.values()) for row in sql.rows(ledger)] == [(False, "ok", 1, 12, 100), (True, "ok", 1, 0, 0)]
 
 
-def test_a_known_answer_streams_as_a_new_one_does(ada_asks: ChatServer, provider: Provider) -> None:
+def test_cached_answer_streams_like_a_new_one(ada_asks: ChatServer, provider: Provider) -> None:
     provider.always(answers(TEXT))
     ask(ada_asks)
     events = ada_asks.ask_all(ada_asks.open())
@@ -104,7 +104,7 @@ def test_a_known_answer_streams_as_a_new_one_does(ada_asks: ChatServer, provider
     assert ada_asks.ask_all(None)[-1].data["message"]["metadata"]["cached"]
 
 
-def test_what_was_said_before_belongs_to_the_question(ada_asks: ChatServer, provider: Provider) -> None:
+def test_cache_key_includes_the_history(ada_asks: ChatServer, provider: Provider) -> None:
     session, other = ada_asks.open(), ada_asks.open()
     provider.script(answers("Good day."), answers("Again?"), answers("You are Ada."))
     ask(ada_asks, "Hi", session)
@@ -114,14 +114,14 @@ def test_what_was_said_before_belongs_to_the_question(ada_asks: ChatServer, prov
     assert len(provider.calls) == 4
 
 
-def test_two_users_share_nothing(ada_asks: ChatServer, bob_asks: ChatServer, provider: Provider) -> None:
+def test_users_do_not_share_cached_answers(ada_asks: ChatServer, bob_asks: ChatServer, provider: Provider) -> None:
     provider.script(answers("For Ada."), answers("For Bob."))
     assert [ask(server)["content"] for server in (ada_asks, bob_asks)] == ["For Ada.", "For Bob."]
     assert [ask(server)["content"] for server in (ada_asks, bob_asks)] == ["For Ada.", "For Bob."]
     assert len(provider.calls) == 2
 
 
-def test_where_the_operator_wants_it_users_share(
+def test_users_share_cached_answers_with_global_scope(
     settings: Settings, ada: User, bob: User, sql: Sql, redis: Redis, provider: Provider
 ) -> None:
     everybody = settings.model_copy(update={"LLM_CACHE_TTL": 600, "LLM_CACHE_SCOPE": "global"})
@@ -133,7 +133,7 @@ def test_where_the_operator_wants_it_users_share(
     assert len(provider.calls) == 1
 
 
-def test_without_a_time_to_live_nothing_is_kept(chat_client: TestClient, ada: User, provider: Provider) -> None:
+def test_cache_is_disabled_without_a_time_to_live(chat_client: TestClient, ada: User, provider: Provider) -> None:
     for _ in range(2):
         chat_client.post(f"{CHAT}/direct", json={"message": "Hi"}, headers=ada.headers)
     assert len(provider.calls) == 2
@@ -154,10 +154,10 @@ def test_without_a_time_to_live_nothing_is_kept(chat_client: TestClient, ada: Us
         ),
     ],
 )
-def test_only_good_answers_are_given_again(
+def test_faulty_or_incomplete_answers_are_not_cached(
     ada_asks: ChatServer, redis: Redis, provider: Provider, fault: Callable[[Call, Wire], object], *, streams_it: bool
 ) -> None:
-    provider.always(fault)  # type: ignore[arg-type] # what the table holds
+    provider.always(fault)  # type: ignore[arg-type] # a Behaviour
     ask_it = (lambda: ada_asks.ask_all(None)) if streams_it else (lambda: ask(ada_asks))
     ask_it()
     assert not list(redis.scan_iter("answer:*"))
@@ -166,7 +166,7 @@ def test_only_good_answers_are_given_again(
     assert len(provider.calls) == 1
 
 
-def test_after_a_session_is_deleted_no_key_of_the_cache_holds_its_text(
+def test_deleting_a_session_removes_its_text_from_the_cache(
     ada_asks: ChatServer, redis: Redis, provider: Provider
 ) -> None:
     provider.script(answers("Secret one."), answers("Secret two."), answers("Elsewhere."))
@@ -181,7 +181,7 @@ def test_after_a_session_is_deleted_no_key_of_the_cache_holds_its_text(
     assert "Elsewhere" in cached_text(redis)
 
 
-def test_an_answer_that_was_given_again_goes_with_the_session_it_was_given_in(
+def test_deleting_a_session_removes_cached_answers_that_it_reused(
     ada_asks: ChatServer, redis: Redis, provider: Provider
 ) -> None:
     provider.script(answers("Secret one."))
@@ -193,7 +193,7 @@ def test_an_answer_that_was_given_again_goes_with_the_session_it_was_given_in(
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.001, 0.003, 0.01, 0.03])
-def test_a_deletion_while_the_answer_comes_leaves_nothing_either(
+def test_deleting_a_session_during_its_turn_leaves_no_cached_answer(
     ada_asks: ChatServer, redis: Redis, provider: Provider, delay: float
 ) -> None:
     provider.always(answers("Secret.", first_after=0.01))
@@ -212,7 +212,7 @@ def test_a_deletion_while_the_answer_comes_leaves_nothing_either(
     assert cached_text(redis).count("Secret.") == 1
 
 
-def test_what_could_not_be_removed_is_when_redis_is_back(
+def test_cached_answers_are_removed_after_redis_recovers(
     with_own_redis: Settings, redis_server: RedisServer, own_home: Path, ada: User, sql: Sql, provider: Provider
 ) -> None:
     provider.script(answers("Secret."))
@@ -227,7 +227,7 @@ def test_what_could_not_be_removed_is_when_redis_is_back(
         server.http.close()
 
 
-def test_with_a_redis_that_is_frozen_there_are_answers_and_one_look_at_it(
+def test_suspended_redis_is_waited_for_once_and_questions_are_answered(
     with_own_redis: Settings, own_home: Path, ada: User, sql: Sql, provider: Provider, caplog: pytest.LogCaptureFixture
 ) -> None:
     with TestClient(main.create(with_own_redis)) as client:
@@ -238,13 +238,13 @@ def test_with_a_redis_that_is_frozen_there_are_answers_and_one_look_at_it(
         provider.wait_until(lambda: ask_directly()["metadata"]["cached"])
         with frozen("redis", own_home):
             given = [ask_directly() for _ in range(3)]
-            assert client.app_state["resources"].breaker.outages == 1  # the first of them waited, and once
+            assert client.app_state["resources"].breaker.outages == 1  # only the first question waited
         assert [answer["status"] for answer in given] == ["complete"] * 3
         assert not any(answer["metadata"]["cached"] for answer in given)
         provider.wait_until(lambda: ask_directly()["metadata"]["cached"])
 
 
-def test_with_an_account_its_cached_answers_go(
+def test_deleting_an_account_deletes_its_cached_answers(
     ada_asks: ChatServer, auth_client: TestClient, redis: Redis, provider: Provider
 ) -> None:
     provider.script(answers("Secret one."), answers("Secret two."))
@@ -257,7 +257,9 @@ def test_with_an_account_its_cached_answers_go(
     assert not cached_text(redis)
 
 
-def test_the_same_question_at_once_is_one_call(ada_asks: ChatServer, provider: Provider, sql: Sql) -> None:
+def test_concurrent_identical_questions_share_one_model_call(
+    ada_asks: ChatServer, provider: Provider, sql: Sql
+) -> None:
     provider.always(answers(TEXT, first_after=0.5, usage=(12, 100)))
     sessions = [ada_asks.open() for _ in range(10)]
     with ThreadPoolExecutor(10) as pool:
@@ -267,7 +269,9 @@ def test_the_same_question_at_once_is_one_call(ada_asks: ChatServer, provider: P
     assert sorted(row["prompt_tokens"] for row in sql.rows("SELECT prompt_tokens FROM llm_calls")) == [0] * 9 + [12]
 
 
-def test_who_stops_an_answer_that_others_wait_for_stops_their_own(ada_asks: ChatServer, provider: Provider) -> None:
+def test_cancelling_one_of_two_turns_with_a_shared_model_call_does_not_cancel_the_other(
+    ada_asks: ChatServer, provider: Provider
+) -> None:
     mine, other = ada_asks.open(), ada_asks.open()
     with closed_gate() as gate:
         provider.always(answers(TEXT, every=0.01, end=gate))
@@ -281,7 +285,7 @@ def test_who_stops_an_answer_that_others_wait_for_stops_their_own(ada_asks: Chat
     assert len(provider.calls) == 1
 
 
-async def test_over_http_too_nobody_gets_anothers_answer(
+async def test_concurrent_users_never_get_cached_answers_of_each_other(
     url: str, make_user: Callable[[str], User], redis: Redis, provider: Provider
 ) -> None:
     chance = random.Random(3)  # noqa: S311 - not a secret
@@ -313,11 +317,11 @@ async def test_over_http_too_nobody_gets_anothers_answer(
             if asked.cancelled():
                 cancelled += 1
             else:
-                # All of them put the same questions: only what they are told is theirs alone.
+                # All users ask the same questions; each answer contains a number that only one user may see.
                 (canary,) = set(re.findall(r"canary \d+", asked.result().text))
                 assert whose.setdefault(canary, user) == user
 
         await asyncio.gather(*(ask(number) for number in range(300)))
     assert len(whose) >= len(people)
-    # Each question of each of them is asked once, and again where everybody who waited for the answer has left.
+    # One call per user and question, and another when all requests that waited for it were cancelled.
     assert next(canaries) <= len(people) * 5 + cancelled

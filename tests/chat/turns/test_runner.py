@@ -1,4 +1,4 @@
-"""Turns belong to the process: what becomes of them when their request, or the process, goes away."""
+"""Turn runner: turns after cancelled requests, at shutdown and during database errors."""
 
 import asyncio
 from dataclasses import replace
@@ -50,9 +50,7 @@ def answer_stored(sql: Sql) -> dict[str, Any]:
     return row
 
 
-async def test_an_answer_is_stored_although_its_request_was_cancelled(
-    pool: Database, sql: Sql, user_id: int, session: UUID
-) -> None:
+async def test_answer_of_a_cancelled_request_is_stored(pool: Database, sql: Sql, user_id: int, session: UUID) -> None:
     model = FakeModel(completion("Hello."), gate=asyncio.Event())
     turns = runner(pool, model)
     request = asyncio.create_task(answer(turns, question(user_id, session)))
@@ -66,7 +64,7 @@ async def test_an_answer_is_stored_although_its_request_was_cancelled(
     assert sql.value("SELECT status FROM llm_calls") == "ok"
 
 
-async def test_a_turn_that_outlives_the_grace_is_settled_as_interrupted(
+async def test_turn_that_exceeds_the_grace_period_is_stored_as_interrupted(
     pool: Database, sql: Sql, user_id: int, session: UUID
 ) -> None:
     model = FakeModel(None)
@@ -79,7 +77,7 @@ async def test_a_turn_that_outlives_the_grace_is_settled_as_interrupted(
     assert sql.value("SELECT status FROM llm_calls") == "cancelled"
 
 
-async def test_a_direct_question_that_outlives_the_grace_is_answered_as_interrupted(
+async def test_direct_question_that_exceeds_the_grace_period_returns_interrupted(
     pool: Database, sql: Sql, user_id: int
 ) -> None:
     model = FakeModel(None)
@@ -92,9 +90,7 @@ async def test_a_direct_question_that_outlives_the_grace_is_answered_as_interrup
     assert sql.value("SELECT status FROM llm_calls") == "cancelled"
 
 
-async def test_a_process_that_is_stopping_takes_no_more_questions(
-    pool: Database, sql: Sql, user_id: int, session: UUID
-) -> None:
+async def test_stopping_process_refuses_questions(pool: Database, sql: Sql, user_id: int, session: UUID) -> None:
     turns = runner(pool, FakeModel())
     await turns.drain(0)
     with pytest.raises(ServiceUnavailableError) as refusal:
@@ -105,7 +101,7 @@ async def test_a_process_that_is_stopping_takes_no_more_questions(
     assert sql.value("SELECT count(*) FROM chat_messages") == 0
 
 
-async def test_an_unexpected_fault_of_the_graph_is_a_failed_answer_and_no_more(
+async def test_unexpected_error_in_the_graph_fails_only_its_own_turn(
     pool: Database, sql: Sql, user_id: int, session: UUID
 ) -> None:
     turns = runner(pool, FakeModel(ZeroDivisionError("canary"), completion()))
@@ -119,7 +115,7 @@ async def test_an_unexpected_fault_of_the_graph_is_a_failed_answer_and_no_more(
     assert turn.answer.status == "complete"
 
 
-async def test_a_turn_that_is_being_stored_at_the_end_of_the_grace_is_stored(
+async def test_turn_being_stored_when_the_grace_period_ends_is_stored(
     settings: Settings, sql: Sql, user_id: int, session: UUID
 ) -> None:
     single = settings.model_copy(update={"DATABASE_POOL_SIZE": 1, "DATABASE_MAX_OVERFLOW": 0})
@@ -128,7 +124,7 @@ async def test_a_turn_that_is_being_stored_at_the_end_of_the_grace_is_stored(
     turns = runner(database, model)
     request = asyncio.create_task(answer(turns, question(user_id, session)))
     await model.was_asked.wait()
-    async with database.autocommit():  # nobody else gets a connection meanwhile
+    async with database.autocommit():  # occupies the only connection
         model.gate.set()
         draining = asyncio.create_task(turns.drain(0.1))
         await asyncio.sleep(0.3)
@@ -138,10 +134,10 @@ async def test_a_turn_that_is_being_stored_at_the_end_of_the_grace_is_stored(
     await database.close()
 
 
-async def test_a_question_that_could_not_be_stored_in_time_does_not_block_its_session(
+async def test_question_that_times_out_before_it_is_stored_does_not_block_its_session(
     settings: Settings, pool: Database, sql: Sql, user_id: int, session: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # On its connections PostgreSQL gives up waiting for a lock after half a second.
+    # The lock timeout of these connections is half a second.
     monkeypatch.setattr("app.database.connection.REQUEST_TIMEOUT", 0.8)
     hasty = Database.from_settings(settings, application_name="test")
     turns = runner(hasty, FakeModel(completion()))
@@ -156,10 +152,10 @@ async def test_a_question_that_could_not_be_stored_in_time_does_not_block_its_se
     assert sql.value("SELECT count(*) FROM chat_messages WHERE status = 'pending'") == 0
 
 
-async def test_the_lease_of_a_turn_is_renewed_for_as_long_as_it_runs(
+async def test_lease_of_a_running_turn_is_renewed(
     pool: Database, sql: Sql, user_id: int, session: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A lease is renewed when a tenth of a second of it is over.
+    # A lease is due for renewal 0.1 s after it was taken.
     monkeypatch.setattr("app.chat.turns.runner.LEASE", timedelta(seconds=30))
     monkeypatch.setattr("app.chat.turns.runner._RENEW_THRESHOLD", timedelta(seconds=29.9))
     monkeypatch.setattr("app.chat.turns.runner._WATCH_INTERVAL", 0.05)
@@ -178,9 +174,7 @@ async def test_the_lease_of_a_turn_is_renewed_for_as_long_as_it_runs(
     watching.cancel()
 
 
-async def test_a_run_that_is_stopped_keeps_what_was_shown(
-    pool: Database, sql: Sql, user_id: int, session: UUID
-) -> None:
+async def test_cancelled_run_stores_the_published_text(pool: Database, sql: Sql, user_id: int, session: UUID) -> None:
     model = FakeModel(None)
     model.said_first = ["Once ", "upon"]
     turns = runner(pool, model)
@@ -193,7 +187,7 @@ async def test_a_run_that_is_stopped_keeps_what_was_shown(
     assert turns.running_turns == {}
 
 
-async def test_a_question_whose_storing_was_not_confirmed_leaves_neither_session_nor_key_busy(
+async def test_unconfirmed_commit_blocks_neither_the_session_nor_the_key(
     pool: Database, user_id: int, session: UUID, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = turn_repository.start_turn
@@ -213,11 +207,11 @@ async def test_a_question_whose_storing_was_not_confirmed_leaves_neither_session
     assert (await answer(runner(pool, FakeModel(completion("Hello."))), asked)).answer.content == "Hello."
 
 
-async def test_a_new_session_is_not_stored_without_its_first_question(
+async def test_new_session_is_not_stored_without_its_first_question(
     pool: Database, sql: Sql, user_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def start_nothing(*_: object) -> None:
-        """As where the idempotency key was taken, and the session of its first request has just been deleted."""
+        """Start no turn, as when the key is taken and the session of its first request was just deleted."""
 
     monkeypatch.setattr(turn_repository, "start_turn", start_nothing)
     asked = replace(question(user_id, uuid4()), session=NewSession(title="New", meta={}))
@@ -226,7 +220,7 @@ async def test_a_new_session_is_not_stored_without_its_first_question(
     assert sql.value("SELECT count(*) FROM chat_sessions") == 0
 
 
-async def test_the_question_of_a_turn_has_the_lower_id(pool: Database, sql: Sql, user_id: int, session: UUID) -> None:
+async def test_question_has_a_lower_id_than_its_answer(pool: Database, sql: Sql, user_id: int, session: UUID) -> None:
     await answer(runner(pool, FakeModel(completion("Hello."))), question(user_id, session))
     roles = sql.rows("SELECT role FROM chat_messages ORDER BY uuid")
     assert [row["role"] for row in roles] == ["user", "assistant"]

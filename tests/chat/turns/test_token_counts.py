@@ -1,4 +1,4 @@
-"""An answer's tokens are those of all attempts: its metadata, its own total, its cost and the ledger agree."""
+"""Token counts of answers: metadata, total, cost and ledger include all attempts."""
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -16,7 +16,7 @@ from tests.support.provider import Behaviour, Provider, answers, chunk, fails, s
 
 COUNTED = (12, 3)
 BLANK = answers("  ", usage=(100, 7))
-"""Fails the attempt, and is paid for."""
+"""A blank answer: the attempt fails, and its tokens are billed."""
 
 SUMS = """
     SELECT count(*) AS attempts, sum(prompt_tokens)::integer AS input, sum(completion_tokens)::integer AS output,
@@ -73,7 +73,7 @@ WAYS = [ask_plain, ask_streamed, ask_directly, ask_directly_streamed, ask_with_a
 
 
 def assert_counts_agree(answer: dict[str, Any], sql: Sql) -> dict[str, int]:
-    """Check the answer against the ledger, and give its tokens."""
+    """Compare the answer with the ledger and return its token counts."""
     (sums,) = sql.rows(SUMS, [answer.get("id") or sql.value("SELECT turn_id FROM llm_calls ORDER BY id DESC LIMIT 1")])
     metadata, tokens = answer["metadata"], answer["metadata"]["tokens_used"]
     assert tokens == {name: sums[name] or 0 for name in ("input", "output", "total")}
@@ -98,7 +98,7 @@ def assert_counts_agree(answer: dict[str, Any], sql: Sql) -> dict[str, int]:
         pytest.param([stalls(), answers(usage=COUNTED)], None, id="an attempt that is estimated, and a retry"),
     ],
 )
-def test_tokens_are_those_of_all_attempts(
+def test_token_counts_include_all_attempts(
     server: ChatServer,
     provider: Provider,
     sql: Sql,
@@ -114,7 +114,7 @@ def test_tokens_are_those_of_all_attempts(
         assert (counted["input"], counted["output"]) == tokens
 
 
-def test_a_cached_answer_took_no_tokens(server: ChatServer, provider: Provider, sql: Sql) -> None:
+def test_cached_answer_has_zero_tokens(server: ChatServer, provider: Provider, sql: Sql) -> None:
     provider.script(BLANK, answers("Hello.", usage=COUNTED))
     assert assert_counts_agree(ask_plain(server), sql)["total"] == 122
     for ask in (ask_plain, ask_streamed):
@@ -125,7 +125,7 @@ def test_a_cached_answer_took_no_tokens(server: ChatServer, provider: Provider, 
 
 
 @pytest.mark.parametrize("path", ["/direct", "/sessions/{}/messages", "/sessions"])
-def test_a_replayed_answer_has_the_tokens_of_the_first(
+def test_replayed_answer_has_the_token_counts_of_the_first_response(
     server: ChatServer, provider: Provider, sql: Sql, path: str
 ) -> None:
     provider.script(BLANK, answers(usage=COUNTED))
@@ -138,7 +138,7 @@ def test_a_replayed_answer_has_the_tokens_of_the_first(
     assert len(provider.calls) == 2
 
 
-def test_a_stored_answer_and_one_that_is_resumed_have_the_tokens_of_all_attempts(
+def test_stored_and_resumed_answers_have_the_token_counts_of_all_attempts(
     server: ChatServer, provider: Provider, sql: Sql
 ) -> None:
     provider.script(BLANK, answers(usage=COUNTED))
@@ -149,7 +149,7 @@ def test_a_stored_answer_and_one_that_is_resumed_have_the_tokens_of_all_attempts
     assert server.http.get(f"/sessions/{session}").json()["usage"]["total_tokens"] == 122
 
 
-def test_an_answer_that_is_stopped_after_a_failed_attempt_has_the_tokens_of_both(
+def test_cancelled_answer_includes_the_tokens_of_a_failed_attempt(
     server: ChatServer, provider: Provider, sql: Sql
 ) -> None:
     provider.script(BLANK, streams(chunk("Once upon "), hold=True))
@@ -162,7 +162,9 @@ def test_an_answer_that_is_stopped_after_a_failed_attempt_has_the_tokens_of_both
     assert assert_counts_agree(stopped, sql)["input"] > 100
 
 
-def test_a_summary_has_tokens_of_its_own(settings: Settings, ada: User, provider: Provider, sql: Sql) -> None:
+def test_answers_do_not_include_the_tokens_of_summaries(
+    settings: Settings, ada: User, provider: Provider, sql: Sql
+) -> None:
     changes = {"LLM_SUMMARY_ENABLED": True, "LLM_SUMMARY_MESSAGES": 2, "LLM_HISTORY_MESSAGES": 2}
     prices: dict[str, Any] = {"prompt_price": Decimal(1), "completion_price": Decimal(10)}
     models = [ModelSetting(name=name, **prices) for name in ("gpt-primary", "gpt-fallback")]

@@ -23,7 +23,7 @@ def stored_messages(chat: Chat, session: str) -> list[dict[str, Any]]:
     return list(chat.request("GET", f"/sessions/{session}").json()["messages"])
 
 
-def test_question_and_answer_come_back_and_are_stored(chat: Chat, provider: Provider) -> None:
+def test_question_and_answer_are_returned_and_stored(chat: Chat, provider: Provider) -> None:
     session = chat.open()
     provider.script(answers("Hello Ada.", usage=(20, 5), model="gpt-primary-0613", first_after=0.05))
     started = time.monotonic()
@@ -98,7 +98,7 @@ def test_plain_request_neither_streams_nor_identifies_the_user(chat: Chat, provi
     assert chat.user.access_token not in str(call.headers)
 
 
-def test_a_direct_question_is_answered_and_not_stored(chat: Chat, provider: Provider, sql: Sql) -> None:
+def test_direct_question_is_answered_and_not_stored(chat: Chat, provider: Provider, sql: Sql) -> None:
     provider.script(answers("Four.", usage=(9, 1)))
     response = chat.request("POST", "/direct", json={"message": "2 + 2?", "context": {"tone": "casual"}})
     assert response.status_code == 200
@@ -108,7 +108,7 @@ def test_a_direct_question_is_answered_and_not_stored(chat: Chat, provider: Prov
     assert sql.value("SELECT session_id IS NULL AND prompt_tokens = 9 FROM llm_calls")
 
 
-def test_the_fallback_model_answers_when_the_first_cannot(chat: Chat, provider: Provider, sql: Sql) -> None:
+def test_fallback_model_answers_when_the_primary_model_fails(chat: Chat, provider: Provider, sql: Sql) -> None:
     provider.always(fails(503, retry_after="0"), model="gpt-primary")
     provider.script(answers("Hello.", usage=(7, 2)), model="gpt-fallback")
     answer = chat.ask(chat.open(), "Hi")["ai_response"]
@@ -223,7 +223,7 @@ def test_tone_that_is_not_text_is_refused(chat: Chat, tone: object) -> None:
     assert_problem(chat.request("POST", "/sessions", json={"context": {"tone": tone}}), 422)
 
 
-def test_a_turn_whose_process_died_does_not_block_its_session(chat: Chat, sql: Sql) -> None:
+def test_turn_of_a_dead_process_does_not_block_its_session(chat: Chat, sql: Sql) -> None:
     session = chat.open()
     chat.ask(session, "Hi")
     sql.do(
@@ -299,7 +299,7 @@ def test_invalid_context_is_refused(chat: Chat, provider: Provider, context: dic
     assert provider.calls == []
 
 
-def test_the_services_instructions_come_before_those_of_the_session(chat: Chat, provider: Provider) -> None:
+def test_service_instructions_precede_session_instructions(chat: Chat, provider: Provider) -> None:
     session = chat.open(context={"system_prompt": "Answer in one sentence.", "language": "de", "place": "Rome"})
     answer = chat.ask(session, "Hi")["ai_response"]
     chat.ask(session, "Hi", context={"system_prompt": "Answer in verse."})
