@@ -72,12 +72,17 @@ async def test_100_disconnected_clients_leave_100_stored_answers_and_no_resource
             "megabytes": process.memory_info().rss / 1e6,
         }
 
+    def grew(before: dict[str, float], after: dict[str, float]) -> bool:
+        allowed = {"connections": 0, "descriptors": 3, "tasks": 0, "megabytes": 10}
+        return any(after[name] > before[name] + more for name, more in allowed.items())
+
     async with Client.of(*people(5)) as clients:
-        before = await disconnect_all(clients)  # fills pools and caches
-        after = await disconnect_all(clients)
+        # On a slow machine, pools and caches reach their size in a later pass. What a turn leaves grows in every pass.
+        before, after = await disconnect_all(clients), await disconnect_all(clients)
+        for _ in range(3):
+            if not grew(before, after):
+                break
+            before, after = after, await disconnect_all(clients)
+    assert not grew(before, after), (before, after)
     assert after["in_transaction"] == 0
-    assert after["connections"] <= before["connections"]
-    assert after["descriptors"] <= before["descriptors"] + 3
-    assert after["tasks"] <= before["tasks"]
-    assert after["megabytes"] < before["megabytes"] + 10
     report(**{name: f"{before[name]:.0f} -> {after[name]:.0f}" for name in before})
