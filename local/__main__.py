@@ -11,7 +11,7 @@ from local.stack import HOME, Stack
 from local.supervisor import run
 
 _DEFAULT_PORT = "8080"
-_STOP_TIMEOUT = 150
+_STOP_TIMEOUT = 180
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -8,6 +8,11 @@ from local.process import ComponentFailedError, ManagedProcess
 from local.wheel_files import WheelFile
 
 _DOWNLOAD_TIMEOUT = 900
+_READY_TIMEOUT = 180
+"""Timeout in seconds for a server to become ready.
+
+Long, because all servers start at once, perhaps on a busy machine. The end of a process is noticed immediately.
+"""
 
 ReportProgress = Callable[[str], None]
 """Callback that receives short progress messages of a component."""
@@ -43,10 +48,10 @@ class Component(ABC):
         """Return why the component ended unexpectedly; None while it runs or before it was started."""
         return None if self._process is None else self._process.failure()
 
-    def _start_server(self, process: ManagedProcess, is_ready: Callable[[], bool], timeout: float) -> None:
+    def _start_server(self, process: ManagedProcess, is_ready: Callable[[], bool]) -> None:
         self._process = process
         process.start()
-        process.wait_until(is_ready, timeout)
+        process.wait_until(is_ready, _READY_TIMEOUT)
 
     def _run_to_completion(
         self, process: ManagedProcess, timeout: float, on_poll: Callable[[], None] = lambda: None

@@ -54,7 +54,7 @@ class Model(Component):
             self._home,
             environment=self._environment(report),
         )
-        self._start_server(server, lambda: responds_ok(self._port, "/health"), timeout=60)
+        self._start_server(server, lambda: responds_ok(self._port, "/health"))
 
     def _environment(self, report: ReportProgress) -> dict[str, str]:
         """Return an environment in which the server finds the OpenMP library, which minimal systems do not have."""

@@ -50,7 +50,7 @@ class Nginx(Component):
             directory=self._directory,
         )
         report("waiting for the services")
-        self._start_server(server, lambda: responds_ok(self._ports.gateway, "/"), timeout=30)
+        self._start_server(server, lambda: responds_ok(self._ports.gateway, "/"))
 
     def _write_configuration(self) -> None:
         private_directory(self._directory)

@@ -80,7 +80,7 @@ class Postgres(Component):
             stop_signal=signal.SIGINT,  # fast shutdown: SIGTERM waits for all clients to disconnect
             stop_timeout=15,
         )
-        self._start_server(server, self._accepts_connections, timeout=60)  # includes crash recovery
+        self._start_server(server, self._accepts_connections)
         self._create_database(_OWNER)
 
     def stop(self) -> None:

@@ -49,7 +49,7 @@ class Redis(Component):
         self._socket.unlink(missing_ok=True)
         options = _OPTIONS | {"unixsocket": str(self._socket), "dir": str(self._socket.parent)}
         command = [binary, *(word for name, value in options.items() for word in (f"--{name}", value))]
-        self._start_server(ManagedProcess(self.name, command, self._home), self._responds, timeout=15)
+        self._start_server(ManagedProcess(self.name, command, self._home), self._responds)
 
     def stop(self) -> None:
         """Stop the server. All keys are lost."""
@@ -60,5 +60,5 @@ class Redis(Component):
         with redis.Redis(unix_socket_path=str(self._socket), socket_timeout=1) as client:
             try:
                 return bool(client.ping())
-            except redis.ConnectionError:
+            except (redis.ConnectionError, redis.TimeoutError):
                 return False

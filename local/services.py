@@ -11,6 +11,9 @@ from local.paths import display_path
 from local.process import ManagedProcess
 from local.readiness import responds_ok
 
+WORKER_STOP_TIMEOUT = 20.0
+"""Seconds that the worker may take to stop: it first waits for its jobs, then for running webhook deliveries."""
+
 
 class Service(Component):
     """One of the three services, under uvicorn."""
@@ -36,7 +39,7 @@ class Service(Component):
             self.name, [*command, *options], self._home, environment=self._environment, stop_timeout=30
         )
         report("importing")
-        self._start_server(process, lambda: responds_ok(self._port, "/readyz"), timeout=60)
+        self._start_server(process, lambda: responds_ok(self._port, "/readyz"))
 
 
 class Worker(Component):
@@ -50,9 +53,13 @@ class Worker(Component):
         """Start the worker; see `Component.start`."""
         report("starting")
         process = ManagedProcess(
-            self.name, [sys.executable, "-m", "app.worker"], self._home, environment=self._environment
+            self.name,
+            [sys.executable, "-m", "app.worker"],
+            self._home,
+            environment=self._environment,
+            stop_timeout=WORKER_STOP_TIMEOUT,
         )
-        self._start_server(process, lambda: True, timeout=1)
+        self._start_server(process, lambda: True)
 
 
 class Migrations(Component):
@@ -100,7 +107,7 @@ class FirstAdmin(Component):
             self._home,
             environment=self._environment | {"ADMIN_PASSWORD": password},
         )
-        self._run_to_completion(process, timeout=60)
+        self._run_to_completion(process, timeout=300)
         if password_is_new and "Created" not in process.log.read_text():
             # The account existed before: the password in the file is not its password.
             self.password_file.unlink(missing_ok=True)

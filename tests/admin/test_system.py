@@ -69,11 +69,15 @@ def test_processes_are_returned_with_statistics_and_silent_ones_as_lost(
 def test_heartbeats_contain_the_documented_statistics(
     admin_client: TestClient, chat_client: TestClient, admin: User, settings: Settings, sql: Sql
 ) -> None:
+    # Other tests may have further chat services in this process.
+    instance = str(chat_client.app_state["resources"].heartbeat.instance.id)
+
     def shown() -> list[dict[str, Any]]:
         return [
             one
             for one in system(admin_client, admin)["instances"]
-            if one["service"] == "chat" and one["state"].keys() >= {"database", "redis", "models", "turns", "streams"}
+            if one["instance_id"] == instance
+            and one["state"].keys() >= {"database", "redis", "models", "turns", "streams"}
         ]
 
     Provider.wait_until(lambda: bool(shown()))

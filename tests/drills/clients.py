@@ -82,7 +82,7 @@ class Client:
     @asynccontextmanager
     async def of(cls, *users: User) -> AsyncIterator[list[Self]]:
         """Create a client for each user."""
-        timeout = aiohttp.ClientTimeout(total=90)
+        timeout = aiohttp.ClientTimeout(total=300)
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as http:
             yield [cls(http, user) for user in users]
 
@@ -111,10 +111,20 @@ class Client:
         return str((await self.request(url, "POST", "/sessions", json={}))["session_id"])
 
     async def ask(
-        self, url: str, session: str, message: str = "Hi", *, key: str | None = None, until: int | None = None
+        self,
+        url: str,
+        session: str,
+        message: str = "Hi",
+        *,
+        key: str | None = None,
+        until: int | None = None,
+        reading: Reading | None = None,
     ) -> Reading:
-        """Ask a question and read the stream to its end, or until `until` characters were received."""
-        reading = Reading(session)
+        """Ask a question and read the stream to its end, or until `until` characters were received.
+
+        A `reading` is filled with the events as they arrive.
+        """
+        reading = reading or Reading(session)
         headers = {} if key is None else {"Idempotency-Key": key}
         path = f"/sessions/{session}/messages/stream"
         await self._read(reading, until, "POST", f"{url}{CHAT}{path}", headers, json={"message": message})
@@ -177,7 +187,7 @@ async def _events(content: aiohttp.StreamReader) -> AsyncIterator[Event]:
 
 async def resume_to_the_end(client: Client, url: Callable[[], str], reading: Reading) -> None:
     """Resume the stream until the terminal event was received."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         while reading.end is None:
             try:
                 await client.resume(url(), reading)

@@ -1,6 +1,5 @@
 """Dedicated servers for fault tests under load, and a report of measurements."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -19,9 +18,6 @@ from tests.fixtures.processes import WorkerProcess
 from tests.fixtures.servers import temporary_home
 from tests.fixtures.services import User
 from tests.support.provider import Provider
-
-FULL_SIZE = os.environ.get("DRILLS") == "full"
-"""Whether to run at full size (`make drills`). Otherwise the tests are short enough for `make test`."""
 
 _report: list[str] = []
 
@@ -71,16 +67,7 @@ def redis_server(own_home: Path, redis_url: str) -> Iterator[RedisServer]:
 @pytest.fixture(scope="package")
 def settings(settings: Settings, postgres: Postgres, redis_server: RedisServer) -> Settings:
     migrations.upgrade(postgres.url())
-    return settings.model_copy(
-        update={
-            "DATABASE_URL": postgres.url(),
-            "REDIS_URL": redis_server.url,
-            # A busy machine must not look like an outage. Tests of Redis outages have their own replica.
-            "REDIS_TIMEOUT": 3.0,
-            "LLM_ATTEMPT_TIMEOUT": 10.0,
-            "LLM_TURN_TIMEOUT": 20.0,
-        }
-    )
+    return settings.model_copy(update={"DATABASE_URL": postgres.url(), "REDIS_URL": redis_server.url})
 
 
 @pytest.fixture

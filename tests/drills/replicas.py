@@ -14,15 +14,24 @@ from typing import TYPE_CHECKING
 import psutil
 import uvicorn
 
+from tests.drills import FULL_SIZE
+from tests.support.request_timeout import extend_request_timeout
+
+if not FULL_SIZE:
+    # Before other modules import the value: the replicas are forked from a process that imports this module.
+    extend_request_timeout()
+
 from app import main
 from app.chat.turns import runner
 from app.config import Settings
 from app.http.uvicorn_protocol import ProblemProtocol
+from app.services import wait_for_cancellation
 from local.orphans import ProcessRecord, forget_process, record_process
 from local.paths import log_file
 from local.readiness import responds_ok
 from tests.fixtures.processes import free_port
 from tests.support.provider import Provider
+from tests.support.waiting import LONGEST_WAIT
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -35,8 +44,8 @@ _FORKS.set_forkserver_preload([__name__])
 class Lease:
     """Shorter lease times of turns, so that a test does not wait 30 s for a lease to expire."""
 
-    seconds: float = 4
-    renew_before: float = 3
+    seconds: float = 10
+    renew_before: float = 8
 
 
 def _serve(settings: Settings, port: int, lease: Lease | None, log: Path, tasks: Path) -> None:
@@ -47,6 +56,8 @@ def _serve(settings: Settings, port: int, lease: Lease | None, log: Path, tasks:
     if lease is not None:
         runner.LEASE = timedelta(seconds=lease.seconds)
         runner._RENEW_THRESHOLD = timedelta(seconds=lease.renew_before)
+    if not FULL_SIZE:
+        wait_for_cancellation.CANCEL_TIMEOUT = LONGEST_WAIT
     # The same options as for `uvicorn app.main:app` in the local stack.
     config = uvicorn.Config(
         main.create(settings),

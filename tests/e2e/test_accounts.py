@@ -4,11 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
 import pytest
 
 from local.stack import Stack
-from tests.e2e.conftest import PASSWORD, SETTINGS, UserClient
+from tests.e2e.conftest import PASSWORD, SETTINGS, UserClient, gateway_client
 from tests.fixtures.database import Sql
 from tests.fixtures.services import ADMIN, AUTH, CHAT
 
@@ -37,7 +36,7 @@ def test_1000_login_attempts_with_forged_addresses_are_limited_to_10(
         form = {"username": "guessed", "password": f"guess {number}"}
         return client.post(f"{AUTH}/login", data=form, headers=headers).status_code
 
-    with httpx.Client(base_url=stack.url, timeout=60, trust_env=False) as client, ThreadPoolExecutor(50) as pool:
+    with gateway_client(stack) as client, ThreadPoolExecutor(8) as pool:
         statuses = Counter(pool.map(guess, range(1000)))
     assert statuses == {401: 10, 429: 990}
     failures = """
@@ -64,7 +63,7 @@ def test_refresh_and_logout_take_effect_on_all_services(make_user_client: Callab
 
 def test_password_change_revokes_other_logins(make_user_client: Callable[[str], UserClient], stack: Stack) -> None:
     user = make_user_client("changed")
-    with httpx.Client(base_url=stack.url, timeout=60, trust_env=False) as phone:
+    with gateway_client(stack) as phone:
         login = phone.post(f"{AUTH}/login", data={"username": "changed", "password": PASSWORD}).json()
         phone.headers["Authorization"] = f"Bearer {login['access_token']}"
         assert phone.get(f"{CHAT}/sessions").status_code == 200
@@ -81,6 +80,6 @@ def test_forged_address_does_not_reset_the_rate_limit(stack: Stack) -> None:
         rate_limit = client.get(f"{AUTH}/me", headers=headers).headers["RateLimit"]
         return int(rate_limit.removeprefix('"address";r=').partition(";")[0])
 
-    with httpx.Client(base_url=stack.url, timeout=60, trust_env=False) as client:
+    with gateway_client(stack) as client:
         counts = [remaining(number) for number in range(10)]
     assert counts[-1] <= int(SETTINGS["RATE_LIMIT_REQUESTS_PER_ADDRESS"]) - 10

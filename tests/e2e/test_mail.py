@@ -1,7 +1,7 @@
 """Links in emails, through the gateway, with the email files of the local stack."""
 
-import time
 from collections.abc import Callable
+from email.message import EmailMessage
 
 import httpx
 import pytest
@@ -9,6 +9,7 @@ import pytest
 from local.stack import Stack
 from tests.e2e.conftest import PASSWORD, UserClient
 from tests.fixtures.mail import read_mail, token_of
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -17,15 +18,17 @@ NEW_PASSWORD = "another battery, another staple"
 
 def token_from_mail(stack: Stack, recipient: str, subject: str) -> str:
     """Wait for an email and return the token in its link."""
-    assert stack.mail_directory is not None
-    deadline = time.monotonic() + 10
-    while True:
-        for mail in map(read_mail, sorted(stack.mail_directory.glob("*.eml"), reverse=True)):
-            if mail["To"] == recipient and subject in mail["Subject"]:
-                assert "\nhttp://localhost:3000/" in mail.get_content()
-                return token_of(mail)
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    directory = stack.mail_directory
+    assert directory is not None
+
+    def received() -> list[EmailMessage]:
+        mails = map(read_mail, sorted(directory.glob("*.eml"), reverse=True))
+        return [mail for mail in mails if mail["To"] == recipient and subject in mail["Subject"]]
+
+    wait_until(received)
+    mail = received()[0]
+    assert "\nhttp://localhost:3000/" in mail.get_content()
+    return token_of(mail)
 
 
 def test_password_is_reset_with_the_emailed_token(

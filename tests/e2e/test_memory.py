@@ -1,6 +1,5 @@
 """Conversations with the local model that exceed the context window."""
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ from local.stack import Stack
 from tests.e2e.conftest import UserClient
 from tests.fixtures.database import Sql
 from tests.fixtures.services import CHAT
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -37,6 +37,7 @@ def service_with_small_window(stack: Stack) -> Iterator[TestClient]:
         "LLM_MODELS": f'[{{"name": "{MODEL_NAME}", "context_window": 480}}]',
         "LLM_MAX_TOKENS": "24",
         "SHUTDOWN_GRACE": "5",
+        "LLM_ATTEMPT_TIMEOUT": "60",
     }
     given = {name: value for name, value in stack.settings.items() if name in Settings.model_fields}
     with TestClient(main.create(Settings(_env_file=None, **(given | small)))) as service:  # type: ignore[arg-type]
@@ -61,11 +62,8 @@ class Talk:
         statement = (
             "SELECT CASE WHEN summary_lease_expires_at IS NULL THEN summary END FROM chat_sessions WHERE uuid = %s"
         )
-        deadline = time.monotonic() + 60
-        while not (summary := self._database.value(statement, [self.session])):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        return str(summary)
+        wait_until(lambda: self._database.value(statement, [self.session]), timeout=180)
+        return str(self._database.value(statement, [self.session]))
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         response = self._service.post(f"{CHAT}{path}", json=body, headers=self._headers)

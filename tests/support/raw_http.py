@@ -3,11 +3,13 @@
 import socket
 from urllib.parse import urlsplit
 
+from tests.support.waiting import LONGEST_WAIT
+
 
 def answer_to(url: str, request: bytes) -> tuple[int, dict[str, str], bytes]:
     """Send bytes, and give status, headers and content of the answer."""
     address = urlsplit(url)
-    with socket.create_connection((address.hostname, address.port), timeout=5) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=LONGEST_WAIT) as connection:
         connection.sendall(request)
         received = b""
         while piece := connection.recv(65_536):
