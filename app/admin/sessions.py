@@ -24,8 +24,8 @@ from app.database.repositories.audit.audit_log import AuditAction, NewAuditEntry
 from app.database.repositories.chat import admin_sessions, sessions, turn_leases
 from app.database.repositories.chat.admin_sessions import SessionOverview
 from app.database.repositories.usage import totals
-from app.services.redis.cache_purger import CachePurger
 from app.services.redis.cancel_channel import CancelChannel
+from app.services.redis.deleted_session_purger import DeletedSessionPurger
 from app.services.usage_schemas import Usage
 from app.services.wait_for_cancellation import ACTIVE_STATUSES, wait_until_stopped
 
@@ -99,7 +99,7 @@ class SessionAdminService:
     """Deletes sessions and cancels answers of other users."""
 
     database: Database
-    cache_purger: CachePurger
+    deleted_session_purger: DeletedSessionPurger
     cancel_channel: CancelChannel
 
     async def delete(self, admin: Principal, session_uuid: UUID, origin: RequestOrigin) -> None:
@@ -114,7 +114,7 @@ class SessionAdminService:
             if not await sessions.remove(transaction, user_id=session.owner_id, session_uuid=session_uuid):
                 raise NotFoundError
             await _record(transaction, "session.deleted", admin, session, origin, messages=session.message_count)
-        await self.cache_purger.purge_session(session_uuid)
+        await self.deleted_session_purger.purge_session(session_uuid)
 
     async def cancel_answer(
         self, admin: Principal, session_uuid: UUID, message_uuid: UUID, origin: RequestOrigin

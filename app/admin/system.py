@@ -19,7 +19,7 @@ from app.database.models import ServiceInstance, WorkerJob
 from app.database.repositories.operations import system
 from app.http.dependencies import Resources
 from app.services import heartbeat
-from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
+from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 
 _HEARTBEAT_TIMEOUT = timedelta(seconds=3 * heartbeat.HEARTBEAT_INTERVAL + 5)
 """Time without a heartbeat after which a process is reported as lost."""

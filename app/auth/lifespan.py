@@ -8,13 +8,13 @@ from typing import Any
 
 from app.auth.api_keys import ApiKeyService
 from app.auth.email.delivery import open_email_outbox
+from app.auth.email_links import EmailLinkService
 from app.auth.login_throttle import LoginThrottle
 from app.auth.logins import LoginService
 from app.auth.password_change import PasswordService
 from app.auth.privacy.erasure import ErasureService
 from app.auth.privacy.export import ExportService
 from app.auth.profiles import ProfileService
-from app.auth.recovery import RecoveryService
 from app.auth.registration import RegistrationService
 from app.auth.users import UserService
 from app.core.password_hashing import PasswordHasher
@@ -39,7 +39,7 @@ class AuthServices:
     api_keys: ApiKeyService
     erasure: ErasureService
     export: ExportService
-    recovery: RecoveryService
+    email_links: EmailLinkService
 
 
 @asynccontextmanager
@@ -89,6 +89,6 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
                 api_keys=ApiKeyService(database),
                 erasure=ErasureService(database=database, redis=resources.redis, logins=logins),
                 export=ExportService(database),
-                recovery=RecoveryService(database=database, hasher=hasher, outbox=outbox),
+                email_links=EmailLinkService(database=database, hasher=hasher, outbox=outbox),
             )
         }

@@ -21,7 +21,7 @@ from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.accounts.credentials import LoginAccount
 from app.database.repositories.audit import audit_log
 from app.database.repositories.audit.audit_log import AuditAction, NewAuditEntry, RequestOrigin
-from app.database.retry import retry_until_available
+from app.database.retry_until_available import retry_until_available
 from app.services.limits.concurrency import ConcurrencyLimiter
 
 REFRESH_GRACE = timedelta(seconds=10)

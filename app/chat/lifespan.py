@@ -35,9 +35,9 @@ from app.services.llm.catalog import ModelCatalog
 from app.services.llm.circuit_breaker import CircuitBreakers
 from app.services.llm.openai import OpenAIChatModel
 from app.services.llm.response_cache import ResponseCache
-from app.services.redis.cache_purger import running_cache_purger
 from app.services.redis.cancel_channel import CancelChannel
 from app.services.redis.client import open_redis
+from app.services.redis.deleted_session_purger import running_deleted_session_purger
 from app.services.redis.stream_buffer import StreamBuffer
 
 _MAX_BLOCKING_READ = 5.0
@@ -72,7 +72,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             cache = ResponseCache(resources.breaker, seconds=settings.LLM_CACHE_TTL, scope=settings.LLM_CACHE_SCOPE)
             model = cached = CachingChatModel(provider, cache)
             stack.push_async_callback(cached.close)
-        cache_purger = await stack.enter_async_context(running_cache_purger(resources.breaker))
+        deleted_session_purger = await stack.enter_async_context(running_deleted_session_purger(resources.breaker))
         buffer = StreamBuffer(resources.breaker, blocking_redis)
         channel = CancelChannel(resources.breaker, blocking_redis)
         publisher = StreamPublisher(buffer)
@@ -138,7 +138,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             "graph": graph,
             "breakers": breakers,
             "chat": ChatServices(
-                sessions=SessionService(database, turns, recovery, idempotency, questions, cache_purger),
+                sessions=SessionService(database, turns, recovery, idempotency, questions, deleted_session_purger),
                 questions=questions,
                 turns=turns,
                 streaming=streaming,

@@ -20,7 +20,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from app.config import DatabaseSettings
 from app.core.exceptions import DatabaseUnavailableError, UnauthorizedError
-from app.database.driver import DriverConnection, StatementRefusedError
+from app.database.statements import DriverConnection, StatementRefusedError
 
 DatabaseSession = AsyncSession
 """An open transaction. Layers above pass it on under this name, without importing SQLAlchemy."""
@@ -136,7 +136,7 @@ class Database:
 
     @asynccontextmanager
     async def driver_connection(self, *, max_seconds: float | None = None) -> AsyncIterator[DriverConnection]:
-        """Open a connection like `autocommit`, but the asyncpg connection itself, for `app.database.driver`.
+        """Open a connection like `autocommit`, but the asyncpg connection itself, for `app.database.statements`.
 
         `max_seconds` bounds the whole block, including the wait for a connection.
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from app.core.exceptions import DatabaseUnavailableError, StartupError
 from app.database.connection import Database, translate_driver_errors
-from app.database.retry import retry_until_available
+from app.database.retry_until_available import retry_until_available
 
 STARTUP_TIMEOUT = 15.0
 """Time that a starting process waits for PostgreSQL, in seconds."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from pydantic_core import CoreSchema, core_schema
 
-from app.graph.model_attempt import ModelAttempt
+from app.graph.attempt_record import ModelAttempt
 from app.graph.model_policy import ModelPolicy
 from app.graph.ports.chat_model import ChatModel, Sampling, TurnOwner
 from app.graph.ports.conversation_history import ConversationHistory

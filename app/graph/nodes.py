@@ -10,9 +10,9 @@ from uuid import UUID
 from langgraph.runtime import Runtime
 
 from app.core.exceptions import AppError
+from app.graph.attempt_record import ModelAttempt
 from app.graph.context import ChatContext
 from app.graph.context_window import FittedPrompt, exceeds_context_window, fit_prompt, prompt_budget
-from app.graph.model_attempt import ModelAttempt
 from app.graph.model_selection import ModelChoice, choose_model
 from app.graph.ports.chat_model import Completion, ModelError, ModelRequest, ModelTokenCounts, StreamTimeouts
 from app.graph.ports.messages import SessionHistory

@@ -22,8 +22,8 @@ from app.http.rate_limiting import RateLimitMiddleware
 from app.observability.logging import configure_logging
 from app.services.heartbeat import Heartbeat
 from app.services.limits.rate_limiter import RateLimiter
-from app.services.redis.circuit_breaker import RedisCircuitBreaker
 from app.services.redis.client import open_redis
+from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker
 
 ServiceLifespan = Callable[[Resources], AbstractAsyncContextManager[dict[str, Any]]]
 """Opens the resources of one service; the mapping that it yields is merged into `request.state`."""

@@ -6,8 +6,8 @@ from typing import Self
 from pydantic import Field
 
 from app.core.types import ResponseModel, Usd
+from app.database.repositories.usage.exact_usage import UsageTotals
 from app.database.repositories.usage.totals import Period
-from app.database.repositories.usage.usage_counters import UsageTotals
 
 
 class Usage(ResponseModel):

@@ -9,8 +9,8 @@ from datetime import timedelta
 from app.database.connection import Database
 from app.database.repositories.chat import session_retention
 from app.database.repositories.chat.session_retention import UnusedSession
-from app.services.redis.cache_purger import CachePurger, running_cache_purger
-from app.services.redis.circuit_breaker import RedisCircuitBreaker
+from app.services.redis.deleted_session_purger import DeletedSessionPurger, running_deleted_session_purger
+from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker
 
 _BATCH_SIZE = 100
 _RUN_SECONDS = 30.0
@@ -23,7 +23,7 @@ class SessionRetention:
 
     database: Database
     breaker: RedisCircuitBreaker
-    cache_purger: CachePurger
+    deleted_session_purger: DeletedSessionPurger
     age: timedelta
 
     async def delete_unused(self) -> int:
@@ -48,7 +48,7 @@ class SessionRetention:
         async with self.database.transaction() as transaction:
             if not await session_retention.remove(transaction, unused, age=self.age):
                 return False
-        await self.cache_purger.purge_session(unused.uuid)
+        await self.deleted_session_purger.purge_session(unused.uuid)
         return True
 
 
@@ -57,5 +57,5 @@ async def open_session_retention(
     database: Database, breaker: RedisCircuitBreaker, *, days: int
 ) -> AsyncIterator[SessionRetention]:
     """Open the retention job for sessions that have been unused for `days` days."""
-    async with running_cache_purger(breaker) as cache_purger:
-        yield SessionRetention(database, breaker, cache_purger, timedelta(days=days))
+    async with running_deleted_session_purger(breaker) as deleted_session_purger:
+        yield SessionRetention(database, breaker, deleted_session_purger, timedelta(days=days))

@@ -23,7 +23,7 @@ from app.database.repositories.audit import audit_log
 from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
 from app.database.repositories.webhooks import deliveries
 from app.database.repositories.webhooks.deliveries import ClaimedDelivery, DeliveryAttempt
-from app.database.retry import retry_until_available
+from app.database.retry_until_available import retry_until_available
 from app.services.http.ssrf_safe_client import OutgoingRequestError, ResponseHead, SsrfSafeClient
 from app.services.webhooks.payload import (
     redacted_request_headers,

@@ -8,8 +8,8 @@ from sqlalchemy import Integer, Interval, Uuid, bindparam, func, literal, select
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.database.connection import Database
-from app.database.driver import Statement, fetch, fetch_one
 from app.database.models import User
+from app.database.statements import Statement, fetch, fetch_one
 
 _ALL_TYPES = Statement(
     select(

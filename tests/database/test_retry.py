@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.core.exceptions import DatabaseUnavailableError
-from app.database.retry import retry_until_available
+from app.database.retry_until_available import retry_until_available
 
 
 class Operation:

@@ -9,8 +9,8 @@ import pytest
 
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database
-from app.database.repositories.operations import worker_jobs
-from app.worker.job import Job, JobReporter
+from app.database.repositories.operations import job_statistics
+from app.worker.periodic_job import Job, JobReporter
 from tests.fixtures.database import Sql
 from tests.support.waiting import LONGEST_WAIT
 
@@ -74,11 +74,11 @@ async def test_statistics_of_all_workers_are_added_up_and_the_last_run_is_stored
 async def test_a_late_report_adds_to_the_counters_and_keeps_newer_times(pool: Database, sql: Sql) -> None:
     late, last = uuid4(), uuid4()
     old = timedelta(hours=1)
-    report = worker_jobs.JobReport("test", 1, 1, 1, 2, old, old, 99, 2, old, "LateError")
+    report = job_statistics.JobReport("test", 1, 1, 1, 2, old, old, 99, 2, old, "LateError")
     async with pool.autocommit() as connection:
         await JobReporter([await run_job(ValueError(), 5)]).write(connection, last)
         (before,) = sql.rows("SELECT * FROM worker_jobs")
-        await worker_jobs.add_reports(connection, late, [report])
+        await job_statistics.add_reports(connection, late, [report])
     (after,) = sql.rows("SELECT * FROM worker_jobs")
     assert after == before | {"rounds": 3, "failures": 2, "handled": 7, "interval_seconds": 1}
 
@@ -110,16 +110,16 @@ async def test_statistics_are_stored_by_the_next_report_after_a_failure(pool: Da
 
 
 async def test_concurrent_reports_are_all_counted_and_do_not_deadlock(pool: Database, sql: Sql) -> None:
-    def report(name: str) -> worker_jobs.JobReport:
+    def report(name: str) -> job_statistics.JobReport:
         now = timedelta()
-        return worker_jobs.JobReport(name, 1, 1, 0, 2, now, now, 1, 2, None, None)
+        return job_statistics.JobReport(name, 1, 1, 0, 2, now, now, 1, 2, None, None)
 
     names = [f"job {number}" for number in range(300)]
 
     async def publish(order: list[str]) -> None:
         for _ in range(10):
             async with pool.autocommit() as connection:
-                await worker_jobs.add_reports(connection, uuid4(), [report(name) for name in order])
+                await job_statistics.add_reports(connection, uuid4(), [report(name) for name in order])
 
     await asyncio.gather(publish(names), publish(names[::-1]), publish(names))
     assert sql.rows("SELECT DISTINCT rounds, handled FROM worker_jobs") == [{"rounds": 30, "handled": 60}]

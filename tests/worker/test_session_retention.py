@@ -12,8 +12,8 @@ from app.database.connection import Database
 from app.database.repositories.accounts import erasure
 from app.database.repositories.chat import session_retention as repository
 from app.database.repositories.chat.session_retention import UnusedSession
-from app.services.redis.circuit_breaker import RedisCircuitBreaker
 from app.services.redis.keys import cache_index_of_session
+from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker
 from app.worker import session_retention as job
 from app.worker.session_retention import SessionRetention, open_session_retention
 from tests.fixtures.database import Sql, counted_statements

@@ -31,7 +31,7 @@ from app.database.repositories.chat import turns
 from app.database.repositories.chat.turns import Answer, NewTurn, StartedTurn
 from app.database.repositories.usage.ledger import LedgerEntry
 from app.worker import scheduler
-from app.worker.scheduler import build_jobs
+from app.worker.jobs import build_jobs
 from local.paths import PROJECT
 from tests.fixtures.database import Sql
 from tests.fixtures.processes import ChatProcess, WorkerProcess, environment

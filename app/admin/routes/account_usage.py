@@ -5,7 +5,8 @@ from uuid import UUID
 from fastapi import APIRouter
 
 from app.admin import account_usage
-from app.http.dependencies import AdminUser, SessionDep
+from app.http.authentication import AdminUser
+from app.http.dependencies import SessionDep
 from app.http.errors import responses
 from app.services.usage_schemas import UserUsage
 

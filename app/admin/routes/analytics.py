@@ -23,7 +23,8 @@ from app.admin.schemas.analytics_queries import (
     TopQuery,
     UsageQuery,
 )
-from app.http.dependencies import AdminUser, DatabaseDep
+from app.http.authentication import AdminUser
+from app.http.dependencies import DatabaseDep
 from app.http.errors import responses
 
 router = APIRouter(responses=responses(422))

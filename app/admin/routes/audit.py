@@ -7,7 +7,8 @@ from fastapi.responses import StreamingResponse
 
 from app.admin import audit
 from app.admin.schemas.audit import AuditExportQuery, AuditPage, AuditQuery
-from app.http.dependencies import AdminUser, DatabaseDep, RequestOriginDep, SessionDep
+from app.http.authentication import AdminUser
+from app.http.dependencies import DatabaseDep, RequestOriginDep, SessionDep
 from app.http.errors import responses
 
 router = APIRouter(prefix="/audit", responses=responses(422))

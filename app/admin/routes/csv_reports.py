@@ -20,7 +20,8 @@ from app.admin.schemas.analytics import (
     UserRow,
 )
 from app.admin.schemas.analytics_queries import LatencyQuery, ListQuery, RangeQuery, RetentionQuery, UsageQuery
-from app.http.dependencies import AdminUser, DatabaseDep
+from app.http.authentication import AdminUser
+from app.http.dependencies import DatabaseDep
 from app.http.errors import responses
 
 _FILE: dict[int | str, dict[str, Any]] = {

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Depends
 
 from app.admin import quotas
 from app.admin.schemas.quotas import QuotaUpdate
-from app.http.dependencies import AdminUser, RequestOriginDep, ResourcesDep, SessionDep
+from app.http.authentication import AdminUser
+from app.http.dependencies import RequestOriginDep, ResourcesDep, SessionDep
 from app.http.errors import responses
 from app.services.limits.quotas import QuotaService, QuotaStanding, default_quota
 

@@ -16,7 +16,8 @@ from app.admin.schemas.sessions import (
     SessionText,
     StoppedMessage,
 )
-from app.http.dependencies import AdminUser, DatabaseDep, RequestOriginDep, SessionDep
+from app.http.authentication import AdminUser
+from app.http.dependencies import DatabaseDep, RequestOriginDep, SessionDep
 from app.http.errors import responses
 
 router = APIRouter(prefix="/sessions", responses=responses(422))

@@ -4,7 +4,8 @@ from fastapi import APIRouter
 
 from app.admin import system
 from app.admin.schemas.system import SystemState
-from app.http.dependencies import AdminUser, ResourcesDep
+from app.http.authentication import AdminUser
+from app.http.dependencies import ResourcesDep
 
 router = APIRouter()
 

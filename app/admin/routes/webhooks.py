@@ -19,7 +19,8 @@ from app.admin.schemas.webhooks import (
 )
 from app.admin.webhooks import WebhookService
 from app.core.webhook_secrets import WebhookSecrets
-from app.http.dependencies import AdminUser, RequestOriginDep, ResourcesDep, SessionDep
+from app.http.authentication import AdminUser
+from app.http.dependencies import RequestOriginDep, ResourcesDep, SessionDep
 from app.http.errors import responses
 
 router = APIRouter(prefix="/webhooks")

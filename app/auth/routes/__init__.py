@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter
 
-from app.auth.routes import accounts, api_keys, logins, privacy, recovery, users
+from app.auth.routes import accounts, api_keys, email_links, logins, privacy, users
 from app.http.errors import responses
 
 router = APIRouter(responses=responses(429, 503))
-for module in (accounts, api_keys, logins, privacy, recovery, users):
+for module in (accounts, api_keys, logins, privacy, email_links, users):
     router.include_router(module.router)

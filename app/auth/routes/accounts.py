@@ -15,7 +15,8 @@ from app.auth.schemas.accounts import (
 from app.core.exceptions import UnauthorizedError
 from app.database.models import User
 from app.database.repositories.accounts import users
-from app.http.dependencies import CurrentUser, RequestOriginDep, SessionDep
+from app.http.authentication import CurrentUser
+from app.http.dependencies import RequestOriginDep, SessionDep
 from app.http.errors import responses
 
 router = APIRouter()

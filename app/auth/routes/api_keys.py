@@ -9,7 +9,8 @@ from app.auth.dependencies import ServicesDep
 from app.auth.schemas.accounts import Done
 from app.auth.schemas.api_keys import ApiKeyCreate, ApiKeyCreated, ApiKeyList
 from app.core.types import Page, PageSize
-from app.http.dependencies import CurrentUser, RequestOriginDep, SessionDep
+from app.http.authentication import CurrentUser
+from app.http.dependencies import RequestOriginDep, SessionDep
 from app.http.errors import responses
 
 router = APIRouter(responses=responses(401, 422))

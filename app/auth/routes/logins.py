@@ -12,7 +12,8 @@ from app.core.types import Page, PageSize, Pagination
 from app.database.models import AuthSession
 from app.database.repositories.accounts import auth_sessions
 from app.database.repositories.accounts.callers import Principal
-from app.http.dependencies import CurrentUser, RequestOriginDep, SessionDep
+from app.http.authentication import CurrentUser
+from app.http.dependencies import RequestOriginDep, SessionDep
 from app.http.errors import responses
 
 router = APIRouter()

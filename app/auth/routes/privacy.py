@@ -7,7 +7,8 @@ from fastapi.responses import StreamingResponse
 
 from app.auth.dependencies import ServicesDep
 from app.auth.schemas.privacy import AccountErasure, ErasureReceipt
-from app.http.dependencies import CurrentUser, RequestOriginDep
+from app.http.authentication import CurrentUser
+from app.http.dependencies import RequestOriginDep
 from app.http.errors import responses
 
 router = APIRouter(responses=responses(401))

@@ -12,7 +12,8 @@ from app.core.exceptions import NotFoundError
 from app.core.types import Page, PageSize, Pagination, SearchText
 from app.database.models import User
 from app.database.repositories.accounts import users
-from app.http.dependencies import AdminUser, RequestOriginDep, SessionDep
+from app.http.authentication import AdminUser
+from app.http.dependencies import RequestOriginDep, SessionDep
 from app.http.errors import responses
 
 router = APIRouter(prefix="/admin/users", responses=responses(401, 403, 422))

@@ -5,7 +5,7 @@ from typing import Literal
 
 from app.chat.accounting.cost import PriceFunction, cost_usd
 from app.database.repositories.usage.ledger import CallPurpose, LedgerEntry
-from app.graph.model_attempt import ModelAttempt
+from app.graph.attempt_record import ModelAttempt
 
 
 def ledger_entries(

@@ -8,7 +8,7 @@ from fastapi import Depends, Header, Request
 
 from app.core.exceptions import InvalidFieldError
 from app.database.repositories.chat.idempotency_keys import IdempotentRequest
-from app.http.dependencies import ChatWriter
+from app.http.authentication import ChatWriter
 
 KEY_HEADER = "Idempotency-Key"
 

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from app.chat.dependencies import ServicesDep
 from app.chat.schemas.models import ModelList
-from app.http.dependencies import ChatReader
+from app.http.authentication import ChatReader
 
 router = APIRouter()
 

@@ -10,7 +10,8 @@ from app.chat.http_responses import to_response
 from app.chat.idempotency.header import IdempotencyKeyDep
 from app.chat.schemas.sessions import Deleted, SessionCreate, SessionCreated, SessionDetail, SessionList
 from app.core.types import Page, PageSize, ResponseModel, SearchText
-from app.http.dependencies import ChatReader, ChatWriter, SessionDep
+from app.http.authentication import ChatReader, ChatWriter
+from app.http.dependencies import SessionDep
 from app.http.errors import responses
 
 router = APIRouter()

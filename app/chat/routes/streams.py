@@ -14,7 +14,7 @@ from app.chat.schemas.messages import ChatRequest
 from app.chat.streaming.openapi import DIRECT_EVENTS, TURN_EVENTS
 from app.chat.streaming.remote import MessageRef
 from app.core.types import ResponseModel
-from app.http.dependencies import ChatReader, ChatUser, ChatWriter
+from app.http.authentication import ChatReader, ChatUser, ChatWriter
 from app.http.errors import responses
 
 Position = Annotated[int, Field(ge=0, le=2**53)]

@@ -3,7 +3,8 @@
 from fastapi import APIRouter
 
 from app.chat.dependencies import ServicesDep
-from app.http.dependencies import ChatReader, SessionDep
+from app.http.authentication import ChatReader
+from app.http.dependencies import SessionDep
 from app.services.usage_schemas import UserUsage
 
 router = APIRouter()

@@ -21,7 +21,7 @@ from app.database.repositories.chat import idempotency_keys, sessions
 from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError, IdempotentRequest
 from app.database.repositories.chat.sessions import NewSession
 from app.database.repositories.usage import totals
-from app.services.redis.cache_purger import CachePurger
+from app.services.redis.deleted_session_purger import DeletedSessionPurger
 from app.services.usage_schemas import Usage, UserUsage
 
 DEFAULT_TITLE = "New Chat"
@@ -36,7 +36,7 @@ class SessionService:
     recovery: TurnRecovery
     idempotency: IdempotencyService
     questions: QuestionBuilder
-    cache_purger: CachePurger
+    deleted_session_purger: DeletedSessionPurger
 
     async def create_session(
         self, user: Principal, new: SessionCreate, key: IdempotentRequest | None
@@ -107,7 +107,7 @@ class SessionService:
         async with self.database.transaction() as transaction:
             if not await sessions.remove(transaction, user_id=user_id, session_uuid=session_uuid):
                 raise NotFoundError("Session not found.")
-        await self.cache_purger.purge_session(session_uuid)
+        await self.deleted_session_purger.purge_session(session_uuid)
 
     async def _create_empty_session(
         self, user_id: int, new: NewSession, key: IdempotentRequest | None

@@ -12,8 +12,8 @@ from app.chat.accounting.ledger_entries import ledger_entries
 from app.core.types import new_id
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.usage import ledger
-from app.database.retry import STORE_TIMEOUT, retry_until_available
-from app.graph.model_attempt import ModelAttempt
+from app.database.retry_until_available import STORE_TIMEOUT, retry_until_available
+from app.graph.attempt_record import ModelAttempt
 from app.graph.model_policy import ModelPolicy
 from app.graph.ports.chat_model import (
     ChatModel,

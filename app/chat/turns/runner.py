@@ -26,7 +26,7 @@ from app.core.types import new_id
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.chat import turn_leases
 from app.database.repositories.chat.turns import NewTurn, StartedTurn, Turn
-from app.database.retry import STORE_TIMEOUT, retry_until_available
+from app.database.retry_until_available import STORE_TIMEOUT, retry_until_available
 from app.graph.builder import ChatGraph
 from app.graph.context import ChatContext
 from app.graph.model_policy import ModelPolicy

@@ -17,7 +17,7 @@ from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenE
 from app.database.repositories.chat.sessions import NewSession
 from app.database.repositories.chat.turns import ActiveTurnError, NewTurn, StartedTurn, Turn, UpdatedSession
 from app.database.repositories.usage import ledger
-from app.database.retry import retry_until_available
+from app.database.retry_until_available import retry_until_available
 from app.services.limits.quotas import QuotaService
 
 

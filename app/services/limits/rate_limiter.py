@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from app.config import Settings
 from app.core.exceptions import TooManyRequestsError
 from app.services.limits.moving_window import InMemoryMovingWindows, LimitStatus, RedisMovingWindows, Window
-from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
+from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 
 _MAX_REMEMBERED_CREDENTIALS = 10_000
 """Maximum number of credentials whose account is remembered without a query."""

@@ -14,8 +14,8 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.graph.ports.chat_model import Completion, ModelRequest, ModelTokenCounts, TurnOwner
-from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 from app.services.redis.keys import CacheIndex, cache_index_of_session, cache_index_of_user
+from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 
 logger = logging.getLogger(__name__)
 

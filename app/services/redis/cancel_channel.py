@@ -11,8 +11,8 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 
-from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 from app.services.redis.client import REDIS_ERRORS
+from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from uuid import UUID
 from pydantic_core import to_json
 from redis.asyncio import Redis
 
-from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 from app.services.redis.client import REDIS_ERRORS
 from app.services.redis.keys import stream_key
+from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 
 FINISHED_TTL = 300
 """Lifetime of the buffer of a finished turn in seconds."""

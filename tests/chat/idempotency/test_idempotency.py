@@ -39,8 +39,8 @@ from app.graph.builder import build_chat_graph
 from app.graph.model_policy import ModelPolicy
 from app.services.limits.quotas import QuotaService
 from app.services.llm.catalog import ModelCatalog
-from app.services.redis.circuit_breaker import RedisCircuitBreaker
 from app.services.redis.client import open_redis
+from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker
 from app.services.redis.stream_buffer import StreamBuffer
 from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.processes import ChatProcess

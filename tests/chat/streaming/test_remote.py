@@ -11,9 +11,9 @@ from app.chat.streaming.remote import MessageRef, RemoteStreams
 from app.config import Settings
 from app.database.connection import Database
 from app.database.repositories.chat.sessions import MessageRow
-from app.services.redis.circuit_breaker import RedisCircuitBreaker
 from app.services.redis.client import open_redis
 from app.services.redis.keys import stream_key
+from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker
 from app.services.redis.stream_buffer import StreamBuffer, StreamSnapshot
 from tests.fixtures.database import Sql
 from tests.support.waiting import LONGEST_WAIT, eventually

@@ -15,12 +15,12 @@ from app.chat.turns.store import TurnStore
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError, NotFoundError, ServiceUnavailableError
 from app.database.connection import Database
-from app.database.driver import DriverConnection
 from app.database.repositories.chat import turns as turn_repository
 from app.database.repositories.chat.idempotency_keys import IdempotentRequest
 from app.database.repositories.chat.sessions import NewSession
 from app.database.repositories.chat.turns import NewTurn, StartedTurn
 from app.database.repositories.usage.quotas import Quota
+from app.database.statements import DriverConnection
 from app.graph.builder import build_chat_graph
 from app.graph.model_policy import ModelPolicy
 from app.services.limits.quotas import QuotaService

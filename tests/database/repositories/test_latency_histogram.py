@@ -10,7 +10,7 @@ from sqlalchemy import select
 from app.database.connection import Database
 from app.database.repositories.analytics import latency_histogram
 from app.database.repositories.analytics.latency_histogram import PERCENTILES, Measure
-from app.database.repositories.usage import usage_counters
+from app.database.repositories.usage import exact_usage
 from app.database.repositories.usage.rollup import roll_up
 from tests.fixtures.database import Sql
 
@@ -97,7 +97,7 @@ async def test_errors_are_counted_by_code_and_model(pool: Database, sql: Sql) ->
     for limit in (0, 2, 10):
         async with pool.autocommit() as connection:
             await roll_up(connection, limit=limit)
-        errors = usage_counters.errors_by_quarter()
+        errors = exact_usage.errors_by_quarter()
         async with pool.read_only() as session:
             found = await session.execute(select(errors.c.model, errors.c.error_code, errors.c.calls))
             assert sorted(map(tuple, found)) == [("a", "timeout", 2), ("b", "rate_limited", 1), ("b", "timeout", 1)]

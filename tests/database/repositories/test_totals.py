@@ -11,7 +11,7 @@ from sqlalchemy import delete, select, update
 
 from app.database.connection import Database
 from app.database.models import LlmCall, User
-from app.database.repositories.usage import rollup, totals, usage_counters
+from app.database.repositories.usage import exact_usage, rollup, totals
 from tests.fixtures.database import Sql
 
 EXPECTED = """
@@ -88,7 +88,7 @@ async def roll_up_pending(pool: Database, limit: int) -> int:
         return await rollup.roll_up(connection, limit=limit)
 
 
-async def total(pool: Database, user: int) -> Mapping[str, usage_counters.UsageTotals]:
+async def total(pool: Database, user: int) -> Mapping[str, exact_usage.UsageTotals]:
     async with pool.transaction() as transaction:
         return {str(period): sums for period, sums in (await totals.user_totals(transaction, user)).items()}
 
@@ -126,12 +126,12 @@ async def test_totals_do_not_depend_on_how_much_is_rolled_up(
 
 async def test_totals_without_usage_are_zero(pool: Database, sql: Sql, ada_and_bob: tuple[int, int]) -> None:
     append(sql, ada_and_bob[0])
-    nothing = usage_counters.UsageTotals(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, Decimal(0), 0)
+    nothing = exact_usage.UsageTotals(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, Decimal(0), 0)
     assert await total(pool, ada_and_bob[1]) == {"today": nothing, "month": nothing, "total": nothing}
 
 
 async def test_concurrent_rollups_count_each_row_once(pool: Database, sql: Sql, ada_and_bob: tuple[int, int]) -> None:
-    expected: Mapping[str, usage_counters.UsageTotals] = {}
+    expected: Mapping[str, exact_usage.UsageTotals] = {}
     for _ in range(5):
         for user in ada_and_bob:
             append(sql, user)

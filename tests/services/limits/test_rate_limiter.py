@@ -15,8 +15,8 @@ from limits.aio.strategies import MovingWindowRateLimiter
 from app.config import Settings
 from app.services.limits.moving_window import InMemoryMovingWindows, LimitStatus, RedisMovingWindows, Window
 from app.services.limits.rate_limiter import RateLimiter
-from app.services.redis.circuit_breaker import RedisCircuitBreaker
 from app.services.redis.client import open_redis
+from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker
 from local.redis import Redis as RedisServer
 from tests.fixtures.dedicated_servers import frozen, stopped
 from tests.support.waiting import eventually

@@ -20,10 +20,10 @@ from app.graph.ports.messages import PromptMessage
 from app.services.llm.caching_chat_model import CachingChatModel
 from app.services.llm.response_cache import ResponseCache
 from app.services.llm.single_flight import SingleFlightCall, publish_in_chunks
-from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 from app.services.redis.client import open_redis
 from app.services.redis.keys import cache_index_of_session
 from app.services.redis.purge import purge_index
+from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 from tests.support.fakes import FakeModel, completion, model_request
 from tests.support.waiting import LONGEST_WAIT, eventually
 
@@ -405,7 +405,7 @@ async def test_10000_cached_and_cancelled_requests_never_receive_another_users_a
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("app.services.redis.circuit_breaker._PROBE_INTERVAL", 0.01)
+    monkeypatch.setattr("app.services.redis.redis_circuit_breaker._PROBE_INTERVAL", 0.01)
     caplog.set_level(logging.ERROR)
     chance = random.Random(2)  # noqa: S311 - not a secret
     cache = ResponseCache(breaker, seconds=60, scope="user")

@@ -14,10 +14,10 @@ from app.graph.ports.chat_model import Completion, ModelRequest, ModelTokenCount
 from app.graph.ports.messages import PromptMessage
 from app.services.llm.response_cache import ResponseCache
 from app.services.redis import purge
-from app.services.redis.circuit_breaker import RedisCircuitBreaker
 from app.services.redis.client import open_redis
 from app.services.redis.keys import cache_index_of_session, cache_index_of_user
 from app.services.redis.purge import purge_index
+from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker
 from tests.support.fakes import completion, model_request
 
 QUESTION: list[PromptMessage] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]

@@ -8,8 +8,8 @@ import pytest
 from redis.asyncio import Redis as AsyncRedis
 
 from app.config import Settings
-from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 from app.services.redis.client import open_redis
+from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 from tests.support.waiting import LONGEST_WAIT, eventually
 
 
@@ -50,7 +50,7 @@ async def test_concurrent_failures_count_as_one_outage(settings: Settings) -> No
 async def test_the_breaker_closes_when_redis_is_available_again(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.services.redis.circuit_breaker._PROBE_INTERVAL", 0.05)
+    monkeypatch.setattr("app.services.redis.redis_circuit_breaker._PROBE_INTERVAL", 0.05)
     redis = open_redis(settings)
     breaker = RedisCircuitBreaker(redis, budget=LONGEST_WAIT)
     with pytest.raises(RedisUnavailableError):

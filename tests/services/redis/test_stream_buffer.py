@@ -11,9 +11,9 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from app.config import Settings
-from app.services.redis.circuit_breaker import RedisCircuitBreaker
 from app.services.redis.client import open_redis
 from app.services.redis.keys import stream_key
+from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker
 from app.services.redis.stream_buffer import FINISHED_TTL, BufferedText, StreamBuffer, StreamSnapshot
 from tests.support.waiting import LONGEST_WAIT, eventually
 

@@ -8,10 +8,10 @@ from uuid import UUID
 from sqlalchemy import ARRAY, ColumnElement, Uuid, any_, bindparam, func, null, or_, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from app.database import driver
-from app.database.driver import AnyConnection, Statement
+from app.database import statements
 from app.database.models import ApiKey, AuthSession, User
 from app.database.repositories.accounts.auth_sessions import IS_OPEN
+from app.database.statements import AnyConnection, Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +97,13 @@ _FILTER_VALID = union_all(
 async def find_by_login(connection: AnyConnection, *, user_uuid: UUID, session_uuid: UUID) -> Principal | None:
     """Return the caller of an access token. None: the login or the account is not valid. One statement."""
     parameters = {"p_user_uuid": user_uuid, "p_session_uuid": session_uuid}
-    row = await driver.fetch_one(connection, _FIND_BY_LOGIN, parameters)
+    row = await statements.fetch_one(connection, _FIND_BY_LOGIN, parameters)
     return Principal(**row, uuid=user_uuid, session_uuid=session_uuid) if row else None
 
 
 async def find_by_key(connection: AnyConnection, *, token_hash: bytes) -> Principal | None:
     """Return the caller of an API key, and update its `last_used_at`. None: the key or the account is not valid."""
-    row = await driver.fetch_one(connection, _FIND_BY_KEY, {"p_token_hash": token_hash})
+    row = await statements.fetch_one(connection, _FIND_BY_KEY, {"p_token_hash": token_hash})
     if row is None:
         return None
     scopes = frozenset(row["scopes"])

@@ -24,7 +24,7 @@ from sqlalchemy.sql.elements import SQLCoreOperations
 
 from app.database.models import ChatMessage, ChatSession, User
 from app.database.repositories.analytics.report_columns import UsageMetrics, metric_columns, sum_metrics
-from app.database.repositories.usage.usage_counters import usage_by_quarter, was_active
+from app.database.repositories.usage.exact_usage import usage_by_quarter, was_active
 
 _START, _MIDDLE, _END = (bindparam(f"p_{name}", type_=TIMESTAMP(timezone=True)) for name in ("start", "middle", "end"))
 _OTHER, _EARLIER, _LATER = range(3)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ARRAY, TIMESTAMP, ColumnElement, Subquery, bindparam, func
 from sqlalchemy.sql.elements import SQLCoreOperations
 
-from app.database.repositories.usage.usage_counters import sum_counter
+from app.database.repositories.usage.exact_usage import sum_counter
 
 
 class UsageMetrics(NamedTuple):

@@ -30,8 +30,8 @@ from app.database.repositories.analytics.report_columns import (
     is_in_range,
     metric_columns,
 )
+from app.database.repositories.usage.exact_usage import errors_by_quarter, sum_counter, usage_by_quarter
 from app.database.repositories.usage.usage_by_user import usage_by_user
-from app.database.repositories.usage.usage_counters import errors_by_quarter, sum_counter, usage_by_quarter
 
 GroupBy = Literal["none", "model", "user"]
 Order = Literal["cost", "tokens", "turns"]

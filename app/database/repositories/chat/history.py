@@ -26,9 +26,9 @@ from sqlalchemy import (
     update,
 )
 
-from app.database import driver
-from app.database.driver import AnyConnection, Statement
+from app.database import statements
 from app.database.models import ChatMessage, ChatSession
+from app.database.statements import AnyConnection, Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ async def load_history(
     with_summary: bool,
 ) -> tuple[list[StoredMessage], StoredSummary | None]:
     """Return up to `limit` messages before a position, oldest first, and with `with_summary` the stored summary."""
-    rows = await driver.fetch(
+    rows = await statements.fetch(
         connection,
         _NEWEST_WITH_SUMMARY if with_summary else _NEWEST,
         {"p_session_uuid": session_uuid, "p_user_id": user_id, "p_before_seq": before_seq, "p_limit": limit},
@@ -175,7 +175,7 @@ async def claim_summary(
     None: it already covers the position, another process has claimed it, or the session was deleted.
     """
     values = {"p_user_id": user_id, "p_session_id": session_id, "p_upto_seq": upto_seq, "p_lease": lease}
-    row = await driver.fetch_one(connection, _CLAIM, values)
+    row = await statements.fetch_one(connection, _CLAIM, values)
     if row is None:
         return None
     return SummaryClaim(user_id, session_id, row["text"], row["summary_upto_seq"], row["summary_lease_expires_at"])
@@ -185,7 +185,7 @@ async def load_unsummarized(
     connection: AnyConnection, claim: SummaryClaim, *, upto_seq: int, limit: int
 ) -> Sequence[StoredMessage]:
     """Return the first `limit` messages after the summary, up to a position, oldest first."""
-    rows = await driver.fetch(
+    rows = await statements.fetch(
         connection,
         _UNSUMMARIZED,
         {
@@ -202,12 +202,12 @@ async def load_unsummarized(
 async def store_summary(connection: AnyConnection, claim: SummaryClaim, summary: StoredSummary) -> bool:
     """Replace a claimed summary and release it. False: the claim has expired, or the session was deleted."""
     values = {**_claim_parameters(claim), "p_summary": summary.text, "p_upto_seq": summary.upto_seq}
-    return await driver.fetch_one(connection, _STORE, values) is not None
+    return await statements.fetch_one(connection, _STORE, values) is not None
 
 
 async def release_summary(connection: AnyConnection, claim: SummaryClaim) -> None:
     """Release a claimed summary without changing it."""
-    await driver.fetch(connection, _RELEASE, _claim_parameters(claim))
+    await statements.fetch(connection, _RELEASE, _claim_parameters(claim))
 
 
 def _claim_parameters(claim: SummaryClaim) -> dict[str, object]:

@@ -31,10 +31,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningInsert
 
-from app.database import driver
-from app.database.driver import AnyConnection, Statement, StatementRefusedError
+from app.database import statements
 from app.database.models import ChatMessage, ChatSession, IdempotencyKey
 from app.database.repositories.operations import batch_deletion
+from app.database.statements import AnyConnection, Statement, StatementRefusedError
 
 RETENTION = timedelta(hours=24)
 """How long a key is stored."""
@@ -230,7 +230,7 @@ async def store_response(connection: AsyncConnection, stored_response: StoredRes
 
 async def find(connection: AnyConnection, key: IdempotentRequest) -> StoredKey | None:
     """Return the state of the request with this key. None: the key does not exist, or was deleted with its session."""
-    row = await driver.fetch_one(connection, _FIND, key_parameters(key))
+    row = await statements.fetch_one(connection, _FIND, key_parameters(key))
     return StoredKey(*row.values()) if row else None
 
 

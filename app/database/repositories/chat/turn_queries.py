@@ -6,11 +6,11 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
 
-from app.database import driver
-from app.database.driver import AnyConnection, Statement
+from app.database import statements
 from app.database.models import ChatMessage, ChatSession
 from app.database.repositories.chat.turn_sql import IS_ACTIVE, OWNED_SESSION_ID
 from app.database.repositories.chat.turns import Answer, StartedTurn, Turn, UpdatedSession
+from app.database.statements import AnyConnection, Statement
 
 _FIND_COMPLETED = Statement(
     select(ChatMessage.status, ChatSession.message_count, ChatSession.updated_at)
@@ -58,7 +58,7 @@ async def find_active(connection: AsyncConnection, *, user_id: int, session_uuid
 
 async def find_completed(connection: AnyConnection, turn: StartedTurn) -> tuple[str, UpdatedSession] | None:
     """Return the status of an answer, and its session. None: the answer was deleted."""
-    row = await driver.fetch_one(connection, _FIND_COMPLETED, {"p_turn_id": turn.answer_uuid})
+    row = await statements.fetch_one(connection, _FIND_COMPLETED, {"p_turn_id": turn.answer_uuid})
     return (row["status"], UpdatedSession(row["message_count"], row["updated_at"])) if row else None
 
 

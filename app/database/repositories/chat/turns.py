@@ -26,9 +26,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.exc import IntegrityError
 
-from app.database import driver
+from app.database import statements
 from app.database.connection import violated_constraint
-from app.database.driver import AnyConnection, Statement, StatementRefusedError
 from app.database.models import ChatMessage, ChatSession
 from app.database.repositories.chat import idempotency_keys
 from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError, IdempotentRequest
@@ -36,6 +35,7 @@ from app.database.repositories.chat.turn_sql import IS_ACTIVE, message_preview
 from app.database.repositories.usage import ledger
 from app.database.repositories.usage.ledger import LedgerEntry
 from app.database.repositories.webhooks import event_outbox
+from app.database.statements import AnyConnection, Statement, StatementRefusedError
 
 MessageStatus = Literal["pending", "streaming", "complete", "failed", "cancelled", "interrupted"]
 """Status of a message. A question is `complete`; an answer ends with a `FinalStatus`."""
@@ -233,7 +233,7 @@ async def start_turn(connection: AnyConnection, turn: NewTurn) -> StartedTurn | 
 
     """
     try:
-        row = await driver.fetch_one(
+        row = await statements.fetch_one(
             connection,
             _START_WITH_KEY if turn.key else _START,
             {
@@ -278,7 +278,7 @@ async def complete_turn(
 ) -> UpdatedSession | None:
     """Store the answer and append its calls to the ledger. None: the answer was deleted or is complete already."""
     try:
-        row = await driver.fetch_one(
+        row = await statements.fetch_one(
             connection,
             _COMPLETE,
             {

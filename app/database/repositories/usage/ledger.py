@@ -11,12 +11,12 @@ from sqlalchemy import CTE, BigInteger, Uuid, bindparam, case, column, func, sel
 from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 from sqlalchemy.exc import IntegrityError
 
-from app.database import driver
+from app.database import statements
 from app.database.connection import violated_constraint
-from app.database.driver import AnyConnection, Statement
 from app.database.models import LlmCall, User
 from app.database.repositories.chat import idempotency_keys
 from app.database.repositories.chat.idempotency_keys import StoredResponse
+from app.database.statements import AnyConnection, Statement
 
 CallPurpose = Literal["answer", "summary"]
 
@@ -133,7 +133,7 @@ async def record_calls(
     if stored_response is not None:
         statement, values = _APPEND_WITH_RESPONSE, values | idempotency_keys.response_parameters(stored_response)
     try:
-        await driver.fetch(connection, statement, values)
+        await statements.fetch(connection, statement, values)
     except (IntegrityError, UniqueViolationError) as error:
         if not is_duplicate_turn(error):
             raise

@@ -32,7 +32,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.database.models import ChatMessage, ChatSession, LlmCall, QuotaReservation, User
 from app.database.repositories.operations import batch_deletion
-from app.database.repositories.usage import usage_counters
+from app.database.repositories.usage import exact_usage
 
 _HISTORY_SAMPLE = 5
 """Number of latest answers of a session whose maximum token count estimates the size of the history."""
@@ -108,7 +108,7 @@ def _end_of(period: str) -> ColumnElement[datetime]:
 
 
 def _use_statement() -> Select[Any]:
-    quarters = usage_counters.usage_by_quarter(_USER_ID)
+    quarters = exact_usage.usage_by_quarter(_USER_ID)
     tokens, cost = quarters.c.prompt_tokens + quarters.c.completion_tokens, quarters.c.cost_usd
     today = quarters.c.quarter >= _start_of("day")
     used = (

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.models import LlmCall
 from app.database.repositories.usage import rollup_tables
-from app.database.repositories.usage.usage_counters import COUNTERS, UsageTotals, sum_counter, usage_by_quarter
+from app.database.repositories.usage.exact_usage import COUNTERS, UsageTotals, sum_counter, usage_by_quarter
 
 Period = Literal["today", "month", "total"]
 """Days and months begin at midnight in UTC."""

@@ -7,8 +7,8 @@ from sqlalchemy import CTE, ColumnElement, FromClause, Select, Subquery, any_, c
 
 from app.database.models import LlmCall, UsagePending
 from app.database.repositories.usage import rollup_tables
+from app.database.repositories.usage.exact_usage import COUNTERS
 from app.database.repositories.usage.rollup_tables import RollupTable
-from app.database.repositories.usage.usage_counters import COUNTERS
 
 
 def usage_by_user(

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from app.auth.dependencies import ServicesDep
 from app.auth.schemas.accounts import Done
-from app.auth.schemas.recovery import EmailVerification, MailRequest, PasswordReset
+from app.auth.schemas.email_links import EmailVerification, MailRequest, PasswordReset
 from app.http.dependencies import RequestOriginDep
 from app.http.errors import responses
 
@@ -14,7 +14,7 @@ router = APIRouter()
 @router.post("/password/forgot", status_code=202, responses=responses(400, 413, 422))
 async def forgot_password(request: MailRequest, services: ServicesDep, origin: RequestOriginDep) -> Done:
     """Send a password reset link to the address, if it has an account. The response does not reveal whether it has."""
-    await services.recovery.request_email("reset_password", request.email, origin)
+    await services.email_links.request_email("reset_password", request.email, origin)
     return Done(message="If this address has an account, an email is sent to it.")
 
 
@@ -24,14 +24,14 @@ async def reset_password(reset: PasswordReset, services: ServicesDep, origin: Re
 
     All logins and API keys of the account end, and its address counts as verified.
     """
-    await services.recovery.reset_password(reset.token, reset.new_password.get_secret_value(), origin)
+    await services.email_links.reset_password(reset.token, reset.new_password.get_secret_value(), origin)
     return Done(message="Password changed. Log in with the new password.")
 
 
 @router.post("/email/verify", responses=responses(400, 413, 422))
 async def verify_email(verification: EmailVerification, services: ServicesDep, origin: RequestOriginDep) -> Done:
     """Verify the address of an account with the token of a verification link."""
-    got_username = await services.recovery.verify_email(verification.token, origin)
+    got_username = await services.email_links.verify_email(verification.token, origin)
     return Done(
         message="Address verified."
         if got_username
@@ -45,5 +45,5 @@ async def resend_verification(request: MailRequest, services: ServicesDep, origi
 
     The response does not reveal whether it has.
     """
-    await services.recovery.request_email("verify_email", request.email, origin)
+    await services.email_links.request_email("verify_email", request.email, origin)
     return Done(message="If this address has an account that is not verified, an email is sent to it.")

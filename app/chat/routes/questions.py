@@ -1,6 +1,5 @@
-"""Questions answered in one response, and cancellation."""
+"""Questions answered in one response, in a session or direct."""
 
-from http import HTTPStatus
 from uuid import UUID
 
 from fastapi import APIRouter, Response
@@ -8,10 +7,9 @@ from fastapi import APIRouter, Response
 from app.chat.dependencies import ServicesDep
 from app.chat.http_responses import to_response
 from app.chat.idempotency.header import IdempotencyKeyDep
-from app.chat.schemas.messages import ChatRequest, DirectResponse, MessageResponse, TurnResponse
-from app.chat.streaming.remote import MessageRef
+from app.chat.schemas.messages import ChatRequest, DirectResponse, TurnResponse
 from app.core.types import ResponseModel
-from app.http.dependencies import ChatWriter
+from app.http.authentication import ChatWriter
 from app.http.errors import responses
 
 router = APIRouter()
@@ -40,21 +38,3 @@ async def send_message(
     """
     asked = services.questions.in_session(user, session_id, question, key)
     return to_response(await services.turns.ask(asked, stream=False))
-
-
-@router.post(
-    "/sessions/{session_id}/messages/{message_id}/cancel",
-    responses=responses(404)
-    | {202: {"model": MessageResponse, "description": "Cancellation was requested, the answer has not stopped yet."}},
-)
-async def cancel_message(
-    session_id: UUID, message_id: UUID, user: ChatWriter, services: ServicesDep, response: Response
-) -> MessageResponse:
-    """Cancel an answer in progress. Its text so far is stored with the status `cancelled`.
-
-    The response is sent when the answer has stopped. An answer that has already ended is returned unchanged.
-    """
-    message = await services.cancellation.cancel(MessageRef(user.id, session_id, message_id))
-    if message.status in {"pending", "streaming"}:
-        response.status_code = HTTPStatus.ACCEPTED
-    return message

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 from app.core.background_tasks import background_task
-from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 from app.services.redis.keys import cache_index_of_session
 from app.services.redis.purge import purge_index
+from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 
 _MAX_PENDING = 10_000
 """Maximum number of sessions that wait for Redis. Cached answers of others expire automatically."""
@@ -17,7 +17,7 @@ _POLL_INTERVAL = 0.5
 """Interval between checks in seconds whether Redis is available again."""
 
 
-class CachePurger:
+class DeletedSessionPurger:
     """Purges sessions at once, or when Redis is available again."""
 
     def __init__(self, breaker: RedisCircuitBreaker) -> None:
@@ -49,8 +49,8 @@ class CachePurger:
 
 
 @asynccontextmanager
-async def running_cache_purger(breaker: RedisCircuitBreaker) -> AsyncIterator[CachePurger]:
+async def running_deleted_session_purger(breaker: RedisCircuitBreaker) -> AsyncIterator[DeletedSessionPurger]:
     """Return a context manager that gives a purger and runs it in the background."""
-    cache_purger = CachePurger(breaker)
-    async with background_task(cache_purger.run):
-        yield cache_purger
+    deleted_session_purger = DeletedSessionPurger(breaker)
+    async with background_task(deleted_session_purger.run):
+        yield deleted_session_purger

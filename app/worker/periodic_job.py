@@ -12,8 +12,8 @@ from uuid import UUID
 
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import DatabaseConnection
-from app.database.repositories.operations import worker_jobs
-from app.database.repositories.operations.worker_jobs import JobReport
+from app.database.repositories.operations import job_statistics
+from app.database.repositories.operations.job_statistics import JobReport
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ class JobReporter:
             if current[job.name] != self._reported[job.name]
         ]
         if reports:
-            await worker_jobs.add_reports(connection, instance_id, reports)
+            await job_statistics.add_reports(connection, instance_id, reports)
             self._reported = current
 
 

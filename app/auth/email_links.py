@@ -27,7 +27,7 @@ _RETRY_AFTER = 3600
 
 
 @dataclass(frozen=True, slots=True)
-class RecoveryService:
+class EmailLinkService:
     """Requests and redeems the links in emails."""
 
     database: Database

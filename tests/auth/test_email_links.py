@@ -13,7 +13,7 @@ from sqlalchemy import event
 
 from app import auth_main
 from app.auth.email.outbox import MAX_EMAILS_PER_NETWORK, MAX_EMAILS_PER_RECIPIENT, EmailOutbox
-from app.auth.recovery import RecoveryService
+from app.auth.email_links import EmailLinkService
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
 from app.core.password_hashing import PasswordHasher
@@ -166,7 +166,7 @@ async def test_same_statements_run_whether_or_not_account_exists(
         statements.append(statement)
 
     event.listen(own_database.engine.sync_engine, "before_cursor_execute", note)
-    service = RecoveryService(database=own_database, hasher=PasswordHasher(1), outbox=EmailOutbox(is_enabled=True))
+    service = EmailLinkService(database=own_database, hasher=PasswordHasher(1), outbox=EmailOutbox(is_enabled=True))
     seen = []
     for address in (ADDRESS, "nobody@example.com"):
         await service.request_email(kind, address, RequestOrigin("203.0.113.9", None, None))

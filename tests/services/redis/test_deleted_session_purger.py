@@ -7,17 +7,17 @@ from uuid import UUID, uuid4
 import pytest
 from redis import Redis
 
-from app.services.redis.cache_purger import CachePurger, running_cache_purger
-from app.services.redis.circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
+from app.services.redis.deleted_session_purger import DeletedSessionPurger, running_deleted_session_purger
 from app.services.redis.keys import cache_index_of_session
+from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 from tests.support.waiting import eventually
 
 
 @pytest.fixture
-async def cache_purger(breaker: RedisCircuitBreaker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[CachePurger]:
-    monkeypatch.setattr("app.services.redis.cache_purger._POLL_INTERVAL", 0.02)
-    async with running_cache_purger(breaker) as cache_purger:
-        yield cache_purger
+async def purger(breaker: RedisCircuitBreaker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DeletedSessionPurger]:
+    monkeypatch.setattr("app.services.redis.deleted_session_purger._POLL_INTERVAL", 0.02)
+    async with running_deleted_session_purger(breaker) as purger:
+        yield purger
 
 
 def given_in(session: UUID, redis: Redis) -> str:
@@ -43,21 +43,24 @@ async def fail(breaker: RedisCircuitBreaker, monkeypatch: pytest.MonkeyPatch) ->
     return may_look
 
 
-async def test_a_session_is_purged_at_once(cache_purger: CachePurger, redis: Redis) -> None:
+async def test_a_session_is_purged_at_once(purger: DeletedSessionPurger, redis: Redis) -> None:
     session, other = uuid4(), uuid4()
     gone, left = given_in(session, redis), given_in(other, redis)
-    await cache_purger.purge_session(session)
+    await purger.purge_session(session)
     assert (redis.exists(gone), redis.exists(left)) == (0, 1)
 
 
 async def test_sessions_deleted_during_an_outage_are_purged_after_it(
-    cache_purger: CachePurger, breaker: RedisCircuitBreaker, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    purger: DeletedSessionPurger,
+    breaker: RedisCircuitBreaker,
+    redis: Redis,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sessions = [uuid4() for _ in range(20)]
     keys = [given_in(session, redis) for session in sessions]
     may_look = await fail(breaker, monkeypatch)
     for session in sessions:
-        await cache_purger.purge_session(session)
+        await purger.purge_session(session)
     assert redis.exists(*keys) == 20
     may_look.set()
     await eventually(lambda: redis.exists(*keys) == 0)
@@ -66,14 +69,14 @@ async def test_sessions_deleted_during_an_outage_are_purged_after_it(
 async def test_the_number_of_pending_sessions_is_bounded(
     breaker: RedisCircuitBreaker, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.services.redis.cache_purger._MAX_PENDING", 3)
-    cache_purger = CachePurger(breaker)
+    monkeypatch.setattr("app.services.redis.deleted_session_purger._MAX_PENDING", 3)
+    purger = DeletedSessionPurger(breaker)
     sessions = [uuid4() for _ in range(5)]
     keys = [given_in(session, redis) for session in sessions]
     may_look = await fail(breaker, monkeypatch)
     for session in sessions:
-        await cache_purger.purge_session(session)
-    working = asyncio.create_task(cache_purger.run())
+        await purger.purge_session(session)
+    working = asyncio.create_task(purger.run())
     may_look.set()
     await eventually(lambda: redis.exists(*keys) <= 2)
     working.cancel()
