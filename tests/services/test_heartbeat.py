@@ -15,12 +15,14 @@ from app.services.heartbeat import Heartbeat
 from tests.fixtures.database import Sql
 from tests.support.waiting import LONGEST_WAIT
 
-ROWS = "SELECT * FROM service_instances"
+VERSION = "7.0.1"
+# Other tests may have services in this process, with the version of the release.
+ROWS = "SELECT * FROM service_instances WHERE version = '7.0.1'"
 
 
 @pytest.fixture
 def heartbeat(pool: Database, sql: Sql) -> Heartbeat:
-    return Heartbeat(pool, service="worker", version="7.0.1")
+    return Heartbeat(pool, service="worker", version=VERSION)
 
 
 async def test_a_process_has_one_row_with_its_current_state(heartbeat: Heartbeat, sql: Sql) -> None:
@@ -30,7 +32,7 @@ async def test_a_process_has_one_row_with_its_current_state(heartbeat: Heartbeat
     (first,) = sql.rows(ROWS)
     await heartbeat.beat()
     (second,) = sql.rows(ROWS)
-    assert (first["service"], first["version"], first["state"]) == ("worker", "7.0.1", {"waiting": 1})
+    assert (first["service"], first["version"], first["state"]) == ("worker", VERSION, {"waiting": 1})
     assert second == first | {"state": {"waiting": 2}, "seen_at": second["seen_at"]}
     assert second["started_at"] < first["seen_at"] < second["seen_at"]
 
@@ -40,7 +42,7 @@ async def test_the_heartbeats_own_connection_is_not_counted(heartbeat: Heartbeat
     async with pool.autocommit() as connection:
         await connection.execute(text("SELECT 1"))
         await heartbeat.beat()
-    assert sql.value("SELECT state -> 'database' -> 'in_use' FROM service_instances") == 1
+    assert sql.value("SELECT state -> 'database' -> 'in_use' FROM service_instances WHERE version = %s", [VERSION]) == 1
 
 
 async def test_heartbeats_continue_after_errors_and_the_row_is_removed_at_the_end(
@@ -95,7 +97,7 @@ async def test_the_row_of_a_killed_process_is_purged_after_a_day(
 ) -> None:
     await heartbeat.beat()
     async with pool.autocommit() as connection:
-        sql.do("UPDATE service_instances SET seen_at = now() - interval '23 hours'")
+        sql.do("UPDATE service_instances SET seen_at = now() - interval '23 hours' WHERE version = %s", [VERSION])
         assert await instances.purge(connection, limit=10) == 0
-        sql.do("UPDATE service_instances SET seen_at = now() - interval '25 hours'")
+        sql.do("UPDATE service_instances SET seen_at = now() - interval '25 hours' WHERE version = %s", [VERSION])
         assert await instances.purge(connection, limit=10) == 1

@@ -22,7 +22,7 @@ from tests.support.provider import (
     stalls,
 )
 
-TIMEOUT = 0.3
+TIMEOUT = 1.0
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_a_stream_can_break_after_some_tokens(
 
 
 def test_a_dripping_body_does_not_trigger_the_read_timeout(provider: Provider, client: httpx.Client) -> None:
-    provider.script(drips(0.002))
+    provider.script(drips(0.01))
     started = time.monotonic()
     assert ask(client).json()["choices"][0]["message"]["content"] == "Hello."
     assert time.monotonic() - started > TIMEOUT
@@ -182,7 +182,7 @@ def test_the_journal_records_when_the_client_disconnected(provider: Provider, cl
     (call,) = provider.calls
     provider.wait_until(lambda: call.abandoned is not None)
     assert call.abandoned is not None
-    assert TIMEOUT - 0.1 <= call.abandoned - call.started < TIMEOUT + 0.5
+    assert call.abandoned - call.started >= TIMEOUT - 0.1
     assert call.finished is None
 
 
