@@ -30,7 +30,7 @@ from app.database.models import ChatSession, LlmCall, User
 from app.database.repositories.chat import turns
 from app.database.repositories.chat.turns import Answer, NewTurn, StartedTurn
 from app.database.repositories.usage.ledger import LedgerEntry
-from app.worker import scheduler
+from app.worker import jobs
 from app.worker.jobs import build_jobs
 from local.paths import PROJECT
 from tests.fixtures.database import Sql
@@ -443,7 +443,7 @@ PURGED = {
 async def test_expired_rows_are_purged_in_batches(
     pool: Database, sql: Sql, settings: Settings, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    monkeypatch.setattr(scheduler, "_BATCH_SIZE", 2)
+    monkeypatch.setattr(jobs, "_BATCH_SIZE", 2)
     rows = f"SELECT count(*) FROM {PURGED[what].split()[2]}"  # noqa: S608 - one of ours
     user = sql.value(ADA)
     sql.do(PURGED[what], {"user": user, "from": 1, "to": 5})
