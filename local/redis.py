@@ -5,6 +5,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from local.component import Component, ReportProgress, ignore_progress
 from local.paths import make_socket_directory, remove_socket_directory, socket_directory
@@ -57,7 +59,8 @@ class Redis(Component):
         remove_socket_directory(self._socket.parent, self._home)
 
     def _responds(self) -> bool:
-        with redis.Redis(unix_socket_path=str(self._socket), socket_timeout=1) as client:
+        once = Retry(NoBackoff(), 0)
+        with redis.Redis(unix_socket_path=str(self._socket), socket_timeout=1, retry=once) as client:
             try:
                 return bool(client.ping())
             except (redis.ConnectionError, redis.TimeoutError):

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from anyio import SpooledTemporaryFile
 
-from app.core.types import ResponseModel
+from app.core.schema_types import ResponseModel
 
 CsvRow = TypeVar("CsvRow", bound=ResponseModel)
 

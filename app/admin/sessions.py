@@ -16,12 +16,12 @@ from app.admin.schemas.sessions import (
     StoppedMessage,
 )
 from app.core.exceptions import NotFoundError
-from app.core.types import Pagination
+from app.core.schema_types import Pagination
 from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseSession
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.audit import audit_log
 from app.database.repositories.audit.audit_log import AuditAction, NewAuditEntry, RequestOrigin
-from app.database.repositories.chat import admin_sessions, sessions, turn_leases
+from app.database.repositories.chat import active_turns, admin_sessions, sessions
 from app.database.repositories.chat.admin_sessions import SessionOverview
 from app.database.repositories.usage import totals
 from app.services.redis.cancel_channel import CancelChannel
@@ -131,7 +131,7 @@ class SessionAdminService:
             session = await _get_session(transaction, session_uuid)
             status = await _get_status(transaction, session, message_uuid)
             if status in ACTIVE_STATUSES:
-                await turn_leases.request_cancel(
+                await active_turns.request_cancel(
                     await transaction.connection(),
                     user_id=session.owner_id,
                     session_uuid=session_uuid,

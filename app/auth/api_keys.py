@@ -6,8 +6,8 @@ from uuid import UUID
 
 from app.auth.schemas.api_keys import ApiKeyCreate, ApiKeyCreated, ApiKeyList, ApiKeyResponse
 from app.core.exceptions import ConflictError, NotFoundError, UnauthorizedError
+from app.core.schema_types import Pagination
 from app.core.security import hash_token, new_api_key
-from app.core.types import Pagination
 from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseSession
 from app.database.models.accounts.api_key import PREFIX_LENGTH
 from app.database.repositories.accounts import api_keys, callers, users

@@ -12,8 +12,8 @@ from app.core.background_tasks import stop_tasks
 from app.core.client_network import client_network
 from app.core.exceptions import BadRequestError, DatabaseUnavailableError, NotFoundError, UnauthorizedError
 from app.core.password_hashing import PasswordHasher
+from app.core.schema_types import new_id
 from app.core.security import AccessTokens, RefreshTokens, hash_token
-from app.core.types import new_id
 from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseSession
 from app.database.repositories.accounts import attempt_counters, auth_sessions, credentials
 from app.database.repositories.accounts.auth_sessions import TokenFamily

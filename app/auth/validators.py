@@ -12,7 +12,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
-from app.core.types import Storable, check_text
+from app.core.schema_types import Storable, check_text
 
 MIN_PASSWORD_LENGTH = 8
 MAX_PASSWORD_LENGTH = 256

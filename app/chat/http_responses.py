@@ -6,8 +6,8 @@ from fastapi import Response
 
 from app.chat.idempotency.serialized_response import SerializedResponse
 from app.chat.streaming.response import EventStreamResponse
-from app.chat.streaming.service import EventFrames
-from app.core.types import ResponseModel
+from app.chat.streaming.resume import EventFrames
+from app.core.schema_types import ResponseModel
 
 M = TypeVar("M", bound=ResponseModel)
 

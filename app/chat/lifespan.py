@@ -10,8 +10,8 @@ from app.chat.idempotency.service import IdempotencyService
 from app.chat.sessions.service import SessionService
 from app.chat.streaming.publisher import StreamPublisher
 from app.chat.streaming.remote import RemoteStreams
+from app.chat.streaming.resume import StreamingService
 from app.chat.streaming.revocation import RevocationWatch
-from app.chat.streaming.service import StreamingService
 from app.chat.summaries.summarizer import Summarizer
 from app.chat.summaries.summary_generator import SummaryGenerator
 from app.chat.turns.cancellation import CancellationService

@@ -14,7 +14,7 @@ from uuid import UUID
 from jose import jwt
 from pydantic import BaseModel, ConfigDict, StrictInt
 
-from app.core.types import new_id
+from app.core.schema_types import new_id
 
 MAX_TOKEN_LENGTH = 4096
 """Maximum length of an access token in characters."""

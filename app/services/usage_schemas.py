@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import Field
 
-from app.core.types import ResponseModel, Usd
+from app.core.schema_types import ResponseModel, Usd
 from app.database.repositories.usage.exact_usage import UsageTotals
 from app.database.repositories.usage.totals import Period
 

@@ -15,7 +15,7 @@ from app.database.repositories.accounts import attempt_counters, auth_sessions, 
 from app.database.repositories.chat import idempotency_keys
 from app.database.repositories.operations import instances, job_statistics
 from app.database.repositories.usage import quotas, reconciliation, rollup
-from app.database.repositories.webhooks import deliveries
+from app.database.repositories.webhooks import delivery_queue
 from app.services.llm.catalog import ModelCatalog
 from app.worker.periodic_job import Job
 from app.worker.reconciliation import UsageReconciliation
@@ -56,7 +56,7 @@ def build_jobs(settings: Settings, database: Database, load_published_text: Load
         ("purge logins", auth_sessions.purge, 3600.0),
         ("purge instances", instances.purge, 3600.0),
         ("purge job records", job_statistics.purge, 3600.0),
-        ("purge webhook deliveries", partial(deliveries.purge, age=deliveries_age), 3600.0),
+        ("purge webhook deliveries", partial(delivery_queue.purge, age=deliveries_age), 3600.0),
     ):
         yield Job(name, interval, _in_batches(database, operation))
 

@@ -16,13 +16,13 @@ from http import HTTPStatus
 from app.config import Settings
 from app.core.background_tasks import stop_tasks
 from app.core.exceptions import DatabaseUnavailableError
-from app.core.outgoing_allowlist import AllowedHosts
+from app.core.ssrf_protection import AllowedHosts
 from app.core.webhook_secrets import MissingSecretError, WebhookSecrets
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.audit import audit_log
 from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
-from app.database.repositories.webhooks import deliveries
-from app.database.repositories.webhooks.deliveries import ClaimedDelivery, DeliveryAttempt
+from app.database.repositories.webhooks import delivery_queue
+from app.database.repositories.webhooks.delivery_queue import ClaimedDelivery, DeliveryAttempt
 from app.database.retry_until_available import retry_until_available
 from app.services.http.ssrf_safe_client import OutgoingRequestError, ResponseHead, SsrfSafeClient
 from app.services.webhooks.payload import (
@@ -122,7 +122,7 @@ class WebhookDeliveryJob:
             return 0
         claimed_at = time.monotonic()
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-            claimed = await deliveries.claim(
+            claimed = await delivery_queue.claim(
                 connection,
                 lease=timedelta(seconds=self.timeout) + LEASE_MARGIN,
                 limit=capacity,
@@ -209,14 +209,14 @@ class WebhookDeliveryJob:
     async def _store_attempt(self, delivery: ClaimedDelivery, attempt: DeliveryAttempt) -> None:
         if attempt.outcome == "delivered":
             async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-                await deliveries.record_attempt(connection, delivery, attempt)
+                await delivery_queue.record_attempt(connection, delivery, attempt)
             return
         async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
-            failing_for = await deliveries.record_attempt(session, delivery, attempt)
+            failing_for = await delivery_queue.record_attempt(session, delivery, attempt)
             reason = None if failing_for is None else _reason_to_disable(attempt, failing_for)
             if reason is None:
                 return
-            endpoint = await deliveries.disable(session, endpoint_id=delivery.endpoint_id, reason=reason)
+            endpoint = await delivery_queue.disable(session, endpoint_id=delivery.endpoint_id, reason=reason)
             if endpoint is None:
                 return
             await audit_log.record(

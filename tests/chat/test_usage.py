@@ -205,8 +205,6 @@ def workload(settings: Settings, make_user: Callable[[str], User], provider: Pro
         "LLM_RETRIES_PER_MODEL": 0,
         "LLM_CACHE_TTL": 600,
         "LLM_BREAKER_FAILURES": 1_000_000,
-        # A busy machine must not look like an outage of Redis.
-        "REDIS_TIMEOUT": 3.0,
     }
     with serving(main.create(settings.model_copy(update=changes))) as url:
         people = {name: ChatServer(url, make_user(name)) for name in ("ada", "bob", "eve")}

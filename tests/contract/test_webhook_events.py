@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.core.types import new_id
+from app.core.schema_types import new_id
 from app.database.connection import Database
-from app.database.repositories.chat import sessions, turn_leases, turn_recovery, turns
+from app.database.repositories.chat import active_turns, sessions, turn_recovery, turns
 from app.database.repositories.chat.sessions import NewSession
 from app.database.repositories.chat.turns import Answer, FinalStatus, NewTurn, StartedTurn
 from app.database.repositories.usage.ledger import LedgerEntry
@@ -195,7 +195,7 @@ async def test_turn_interrupted_at_its_start_emits_event(
     _, turn = await started(pool, sql, ada)
     for _ in range(2):
         async with pool.autocommit() as connection:
-            await turn_leases.interrupt_turn(connection, answer_uuid=turn.answer_uuid)
+            await active_turns.interrupt_turn(connection, answer_uuid=turn.answer_uuid)
     ((kind, data),) = pop_events(sql)
     assert (kind, data["session_id"]) == ("turn.interrupted", str(turn.session_uuid))
 

@@ -141,7 +141,7 @@ def test_concurrent_migrations_both_succeed(empty_database_url: str, empty: Sql)
         subprocess.Popen(migrate, cwd=PROJECT, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)
     ]
     try:
-        errors = [run.communicate(timeout=60)[1] for run in runs]
+        errors = [run.communicate(timeout=180)[1] for run in runs]
     finally:
         for run in runs:
             run.kill()

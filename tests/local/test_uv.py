@@ -43,7 +43,7 @@ def install(target: Path, **variables: str) -> None:
     environment |= {"PIP_CONFIG_FILE": os.devnull, "UV_CACHE_DIR": str(target.parent / "cache"), **variables}
     arguments = ["pip", "install", "--quiet", "--python", sys.executable, "--target", str(target)]
     command = [sys.executable, "-m", "local.uv", *arguments, "chat-bot-system-probe"]
-    subprocess.run(command, check=True, cwd=PROJECT, env=environment, timeout=60)
+    subprocess.run(command, check=True, cwd=PROJECT, env=environment, timeout=180)
 
 
 def test_the_options_of_pip_install_apply_the_environment_before_the_files() -> None:

@@ -298,7 +298,7 @@ def test_export_interrupted_by_postgresql_is_an_incomplete_transfer(
     document = b""
     try:
         with (
-            Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
+            Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client,
             client.stream(
                 "GET", f"{AUTH}/me/export", headers={"Authorization": f"Bearer {tokens['access_token']}"}
             ) as response,

@@ -15,10 +15,10 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
-from app.core.outgoing_allowlist import AllowedHosts
+from app.core.ssrf_protection import AllowedHosts
 from app.core.webhook_secrets import WebhookSecrets
 from app.database.connection import Database
-from app.database.repositories.webhooks import deliveries, event_outbox
+from app.database.repositories.webhooks import delivery_queue, event_outbox
 from app.database.repositories.webhooks.event_outbox import WebhookEvent
 from app.services.http.ssrf_safe_client import SsrfSafeClient
 from app.worker import webhook_delivery
@@ -491,7 +491,7 @@ async def test_storing_an_outcome_is_retried_during_an_outage(
     make_endpoint(sql, receiver.url)
     await emit(pool)
     monkeypatch.setattr(webhook_delivery, "_STORE_RETRY_DELAY", 0.01)
-    record_attempt = deliveries.record_attempt
+    record_attempt = delivery_queue.record_attempt
     failures = iter([DatabaseUnavailableError()] * 3)
 
     async def fail_three_times(*arguments: Any) -> timedelta | None:  # noqa: ANN401 - passed on
@@ -499,7 +499,7 @@ async def test_storing_an_outcome_is_retried_during_an_outage(
             raise failure
         return await record_attempt(*arguments)
 
-    monkeypatch.setattr(deliveries, "record_attempt", fail_three_times)
+    monkeypatch.setattr(delivery_queue, "record_attempt", fail_three_times)
     await deliver(delivery)
     assert len(receiver.requests) == 1
     assert outcome(sql)["status"] == "delivered"
@@ -510,14 +510,14 @@ async def test_a_suspended_process_does_not_post_after_its_lease(
 ) -> None:
     make_endpoint(sql, receiver.url)
     await emit(pool)
-    claim = deliveries.claim
+    claim = delivery_queue.claim
 
     async def claim_and_pause(*arguments: Any, **more: Any) -> Any:  # noqa: ANN401 - passed on
         claimed = await claim(*arguments, **more)
         await asyncio.sleep(0.2)
         return claimed
 
-    monkeypatch.setattr(deliveries, "claim", claim_and_pause)
+    monkeypatch.setattr(delivery_queue, "claim", claim_and_pause)
     async with deliverer(pool, max_seconds=0.1) as delivery:
         assert await delivery.deliver_due() == 1
     assert receiver.connections == 0

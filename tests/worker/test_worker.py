@@ -379,7 +379,7 @@ def test_a_worker_does_not_start_on_an_outdated_schema(settings: Settings, empty
         env=environment(settings) | {"DATABASE_URL": empty_database_url},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert ended.returncode == 1
@@ -395,7 +395,7 @@ def test_a_worker_imports_neither_langgraph_nor_the_model_client() -> None:
         env=os.environ | {"PYTHONPATH": str(PROJECT), "PYTHONSAFEPATH": "1"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=True,
     )
     assert ended.stdout == "[]\n"

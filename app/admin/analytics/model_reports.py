@@ -17,8 +17,8 @@ from app.admin.schemas.analytics import (
 from app.admin.schemas.analytics_queries import LatencyQuery, ListQuery
 from app.core.exceptions import InvalidFieldError
 from app.database.connection import Database
-from app.database.repositories.analytics import latency_percentiles, usage_reports
-from app.database.repositories.analytics.latency_percentiles import (
+from app.database.repositories.analytics import latency_reports, usage_reports
+from app.database.repositories.analytics.latency_reports import (
     LatencyGroup,
     LatencyMeasurements,
     LatencyPercentiles,
@@ -34,7 +34,7 @@ async def get_model_report(database: Database, query: ListQuery, span: TimeRange
     async with database.read_only() as session:
         models = await usage_reports.usage_by_model(session, span.start, span.end)
         # A second statement: it may include answers that finished since the first one.
-        times = await latency_percentiles.percentiles_by_bucket(session, [span.start, span.end], by_model=True)
+        times = await latency_reports.percentiles_by_bucket(session, [span.start, span.end], by_model=True)
     ordered = sorted(models, key=lambda model: (-order_value(query.order, models[model]), model))
     rows = [
         ModelRow(
@@ -59,7 +59,7 @@ async def get_latency_report(database: Database, query: LatencyQuery, span: Time
     edges = span.edges(query.bucket)
     by_model = query.group_by == "model"
     async with database.read_only() as session:
-        times = await latency_percentiles.percentiles_by_bucket(session, edges, by_model=by_model)
+        times = await latency_reports.percentiles_by_bucket(session, edges, by_model=by_model)
     models = sorted({group.model for group in times if group.model is not None}) if by_model else [None]
     if (len(edges) - 1) * len(models) > MAX_ROWS:
         raise InvalidFieldError(

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from app.core.types import ResponseModel, Usd
+from app.core.schema_types import ResponseModel, Usd
 
 
 class UsageFigures(ResponseModel):

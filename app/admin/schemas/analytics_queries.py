@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, StringConstraints
 
 from app.admin.analytics.time_ranges import EARLIEST, LATEST, TimeRange, start_of_quarter
-from app.core.types import Instant, RequestModel, Storable
+from app.core.schema_types import Instant, RequestModel, Storable
 from app.database.repositories.analytics.usage_reports import Order
 
 

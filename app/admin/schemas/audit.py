@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from app.core.types import Instant, RequestModel, ResponseModel, Storable
+from app.core.schema_types import Instant, RequestModel, ResponseModel, Storable
 from app.database.repositories.audit.audit_log import AuditAction, AuditOutcome
 from app.database.repositories.audit.search import AuditCriteria
 

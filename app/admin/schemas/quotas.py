@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from app.core.types import RequestModel, refuse_boolean
+from app.core.schema_types import RequestModel, refuse_boolean
 
 Tokens = Annotated[int, Field(strict=True, ge=0, le=10**15)]
 CostLimit = Annotated[

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from app.core.types import (
+from app.core.schema_types import (
     Instant,
     NotBlank,
     Page,

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from app.core.types import ResponseModel
+from app.core.schema_types import ResponseModel
 
 
 class MigrationState(ResponseModel):

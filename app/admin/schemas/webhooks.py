@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import MISSING, AfterValidator, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
-from app.core.types import Instant, RequestModel, ResponseModel, Storable
+from app.core.schema_types import Instant, RequestModel, ResponseModel, Storable
 from app.database.repositories.webhooks.endpoints import DeliveryStatus
 from app.database.repositories.webhooks.event_outbox import SubscribableEvent
 from app.services.http.ssrf_safe_client import OutgoingRequestError, parse_url

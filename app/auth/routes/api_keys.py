@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from app.auth.dependencies import ServicesDep
 from app.auth.schemas.accounts import Done
 from app.auth.schemas.api_keys import ApiKeyCreate, ApiKeyCreated, ApiKeyList
-from app.core.types import Page, PageSize
+from app.core.schema_types import Page, PageSize
 from app.http.authentication import CurrentUser
 from app.http.dependencies import RequestOriginDep, SessionDep
 from app.http.errors import responses

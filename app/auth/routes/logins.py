@@ -8,7 +8,7 @@ from fastapi import APIRouter, Form, Query
 from app.auth.dependencies import ServicesDep
 from app.auth.schemas.accounts import Done
 from app.auth.schemas.logins import LoginForm, LoginList, LoginResponse, RefreshRequest, TokenResponse
-from app.core.types import Page, PageSize, Pagination
+from app.core.schema_types import Page, PageSize, Pagination
 from app.database.models import AuthSession
 from app.database.repositories.accounts import auth_sessions
 from app.database.repositories.accounts.callers import Principal

@@ -9,7 +9,7 @@ from app.auth.dependencies import ServicesDep
 from app.auth.schemas.accounts import AdminUserList, AdminUserResponse, AdminUserUpdate
 from app.auth.validators import Role
 from app.core.exceptions import NotFoundError
-from app.core.types import Page, PageSize, Pagination, SearchText
+from app.core.schema_types import Page, PageSize, Pagination, SearchText
 from app.database.models import User
 from app.database.repositories.accounts import users
 from app.http.authentication import AdminUser

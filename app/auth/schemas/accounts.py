@@ -20,7 +20,7 @@ from app.auth.validators import (
     SubmittedPassword,
     Username,
 )
-from app.core.types import JsonObject, Pagination, RequestModel, ResponseModel
+from app.core.schema_types import JsonObject, Pagination, RequestModel, ResponseModel
 
 
 class UserCreate(RequestModel):

@@ -9,7 +9,7 @@ from pydantic import (
     StringConstraints,
 )
 
-from app.core.types import Pagination, RequestModel, ResponseModel, Storable
+from app.core.schema_types import Pagination, RequestModel, ResponseModel, Storable
 
 Scope = Literal["chat:read", "chat:write"]
 

@@ -9,7 +9,7 @@ from app.auth.validators import (
     MailedToken,
     NewPassword,
 )
-from app.core.types import RequestModel
+from app.core.schema_types import RequestModel
 
 
 class MailRequest(RequestModel):

@@ -15,7 +15,7 @@ from app.auth.validators import (
     SubmittedPassword,
     normalize_login,
 )
-from app.core.types import Pagination, RequestModel, ResponseModel, Storable
+from app.core.schema_types import Pagination, RequestModel, ResponseModel, Storable
 
 
 class LoginForm(RequestModel):

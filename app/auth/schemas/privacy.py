@@ -10,7 +10,7 @@ from pydantic import (
 from app.auth.validators import (
     SubmittedPassword,
 )
-from app.core.types import RequestModel, ResponseModel
+from app.core.schema_types import RequestModel, ResponseModel
 
 
 class AccountErasure(RequestModel):

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Self
 
-from app.core.types import ResponseModel
+from app.core.schema_types import ResponseModel
 from app.database.repositories.chat.idempotency_keys import IdempotentRequest, StoredResponse
 
 

@@ -11,7 +11,7 @@ from app.chat.idempotency.serialized_response import SerializedResponse, seriali
 from app.chat.turns.recovery import TurnRecovery
 from app.chat.turns.turn import FinishedTurn, Presenter, Question
 from app.core.exceptions import ConflictError, DatabaseUnavailableError, NotFoundError, UnprocessableError
-from app.core.types import ResponseModel
+from app.core.schema_types import ResponseModel
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.chat import idempotency_keys, turn_queries
 from app.database.repositories.chat.idempotency_keys import (

@@ -8,7 +8,7 @@ from app.chat.dependencies import ServicesDep
 from app.chat.http_responses import to_response
 from app.chat.idempotency.header import IdempotencyKeyDep
 from app.chat.schemas.messages import ChatRequest, DirectResponse, TurnResponse
-from app.core.types import ResponseModel
+from app.core.schema_types import ResponseModel
 from app.http.authentication import ChatWriter
 from app.http.errors import responses
 

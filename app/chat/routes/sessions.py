@@ -9,7 +9,7 @@ from app.chat.dependencies import ServicesDep
 from app.chat.http_responses import to_response
 from app.chat.idempotency.header import IdempotencyKeyDep
 from app.chat.schemas.sessions import Deleted, SessionCreate, SessionCreated, SessionDetail, SessionList
-from app.core.types import Page, PageSize, ResponseModel, SearchText
+from app.core.schema_types import Page, PageSize, ResponseModel, SearchText
 from app.http.authentication import ChatReader, ChatWriter
 from app.http.dependencies import SessionDep
 from app.http.errors import responses

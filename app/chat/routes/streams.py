@@ -13,7 +13,7 @@ from app.chat.idempotency.header import IdempotencyKeyDep
 from app.chat.schemas.messages import ChatRequest
 from app.chat.streaming.openapi import DIRECT_EVENTS, TURN_EVENTS
 from app.chat.streaming.remote import MessageRef
-from app.core.types import ResponseModel
+from app.core.schema_types import ResponseModel
 from app.http.authentication import ChatReader, ChatUser, ChatWriter
 from app.http.errors import responses
 

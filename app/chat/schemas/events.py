@@ -5,7 +5,7 @@ from uuid import UUID
 from pydantic import Field
 
 from app.chat.schemas.messages import MessageResponse
-from app.core.types import ResponseModel
+from app.core.schema_types import ResponseModel
 
 
 class MessageCreatedEvent(ResponseModel):

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, StringConstraints
 
-from app.core.types import JsonObject, NotBlank, RequestModel, ResponseModel, Storable
+from app.core.schema_types import JsonObject, NotBlank, RequestModel, ResponseModel, Storable
 from app.database.repositories.chat.turns import FinalStatus, MessageStatus
 
 MAX_MESSAGE_LENGTH = 32_000

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from pydantic import Field
 
-from app.core.types import ResponseModel
+from app.core.schema_types import ResponseModel
 
 
 class ModelResponse(ResponseModel):

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from app.chat.schemas.messages import Context, MessageResponse, ModelOptions, QuestionText
-from app.core.types import Pagination, ResponseModel, Storable
+from app.core.schema_types import Pagination, ResponseModel, Storable
 from app.services.usage_schemas import Usage
 
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable]

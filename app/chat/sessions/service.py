@@ -7,13 +7,13 @@ from uuid import UUID
 from app.chat.idempotency.serialized_response import SerializedResponse, serialize_response
 from app.chat.idempotency.service import IdempotencyService
 from app.chat.schemas.sessions import SessionCreate, SessionCreated, SessionDetail, SessionList, SessionSummary
-from app.chat.streaming.service import EventFrames
+from app.chat.streaming.resume import EventFrames
 from app.chat.turns.presenters import message_response
 from app.chat.turns.question_builder import QuestionBuilder
 from app.chat.turns.recovery import TurnRecovery
 from app.chat.turns.service import TurnService
 from app.core.exceptions import NotFoundError
-from app.core.types import Pagination, ResponseModel
+from app.core.schema_types import Pagination, ResponseModel
 from app.database.connection import Database, DatabaseSession
 from app.database.models import ChatSession
 from app.database.repositories.accounts.callers import Principal

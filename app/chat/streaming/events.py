@@ -19,7 +19,7 @@ from app.chat.schemas.events import (
 )
 from app.chat.schemas.messages import MessageResponse
 from app.chat.streaming.transcript import Ending
-from app.core.types import ResponseModel
+from app.core.schema_types import ResponseModel
 
 PING = KEEPALIVE_COMMENT
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from app.chat.accounting.cost import PriceFunction
 from app.chat.accounting.ledger_entries import ledger_entries
-from app.core.types import new_id
+from app.core.schema_types import new_id
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.usage import ledger
 from app.database.retry_until_available import STORE_TIMEOUT, retry_until_available

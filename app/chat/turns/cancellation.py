@@ -9,7 +9,7 @@ from app.chat.turns.presenters import message_response
 from app.chat.turns.runner import TurnRunner
 from app.core.exceptions import NotFoundError
 from app.database.connection import REQUEST_TIMEOUT, Database
-from app.database.repositories.chat import turn_leases
+from app.database.repositories.chat import active_turns
 from app.services import wait_for_cancellation
 from app.services.redis.cancel_channel import CancelChannel
 from app.services.wait_for_cancellation import ACTIVE_STATUSES, wait_until_stopped
@@ -40,7 +40,7 @@ class CancellationService:
         if message.status not in ACTIVE_STATUSES:
             return message
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-            await turn_leases.request_cancel(
+            await active_turns.request_cancel(
                 connection,
                 user_id=ref.user_id,
                 session_uuid=ref.session_uuid,

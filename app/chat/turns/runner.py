@@ -22,9 +22,9 @@ from app.chat.turns.presenters import answer_message, stream_ending
 from app.chat.turns.store import TurnStore
 from app.chat.turns.turn import FinishedTurn, Question, RunningTurn
 from app.core.exceptions import AppError, DatabaseUnavailableError, NotFoundError, ServiceUnavailableError
-from app.core.types import new_id
+from app.core.schema_types import new_id
 from app.database.connection import REQUEST_TIMEOUT, Database
-from app.database.repositories.chat import turn_leases
+from app.database.repositories.chat import active_turns
 from app.database.repositories.chat.turns import NewTurn, StartedTurn, Turn
 from app.database.retry_until_available import STORE_TIMEOUT, retry_until_available
 from app.graph.builder import ChatGraph
@@ -111,7 +111,7 @@ class TurnRunner:
                 continue
             try:
                 async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-                    cancelled = await turn_leases.renew_leases(
+                    cancelled = await active_turns.renew_leases(
                         connection, turn_ids=list(self.running_turns), lease=LEASE, renew_before=_RENEW_THRESHOLD
                     )
             except DatabaseUnavailableError:

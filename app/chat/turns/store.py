@@ -12,7 +12,7 @@ from app.chat.turns.recovery import TurnRecovery
 from app.chat.turns.turn import DirectTurn, FinishedTurn, Question
 from app.core.exceptions import ConflictError, DatabaseUnavailableError, NotFoundError, TooManyRequestsError
 from app.database.connection import REQUEST_TIMEOUT, Database
-from app.database.repositories.chat import idempotency_keys, sessions, turn_leases, turn_queries, turns
+from app.database.repositories.chat import active_turns, idempotency_keys, sessions, turn_queries, turns
 from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError
 from app.database.repositories.chat.sessions import NewSession
 from app.database.repositories.chat.turns import ActiveTurnError, NewTurn, StartedTurn, Turn, UpdatedSession
@@ -67,7 +67,7 @@ class TurnStore:
     async def interrupt(self, answer_uuid: UUID) -> None:
         """Mark an answer as interrupted whose storing was not confirmed, so that session and key are released."""
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-            await turn_leases.interrupt_turn(connection, answer_uuid=answer_uuid)
+            await active_turns.interrupt_turn(connection, answer_uuid=answer_uuid)
 
     async def complete(
         self, question: Question, started: StartedTurn | None, turn_id: UUID, result: GraphResult

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from app.chat.streaming.publisher import AnswerStream
-from app.core.types import ResponseModel
+from app.core.schema_types import ResponseModel
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.chat.idempotency_keys import IdempotentRequest
 from app.database.repositories.chat.sessions import NewSession

@@ -24,7 +24,7 @@ from aiosmtplib import (
 from email_validator import validate_email
 
 from app.config import Settings
-from app.core.types import new_id
+from app.core.schema_types import new_id
 
 Security = Literal["starttls", "tls", "none"]
 

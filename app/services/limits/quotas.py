@@ -18,7 +18,7 @@ from pydantic import Field
 
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError, TooManyRequestsError
-from app.core.types import ResponseModel, Usd
+from app.core.schema_types import ResponseModel, Usd
 from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseSession
 from app.database.models import User
 from app.database.repositories.accounts import users

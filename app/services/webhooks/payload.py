@@ -8,7 +8,7 @@ from typing import Any
 
 from standardwebhooks import Webhook
 
-from app.database.repositories.webhooks.deliveries import ClaimedDelivery
+from app.database.repositories.webhooks.delivery_queue import ClaimedDelivery
 from app.services.http.ssrf_safe_client import ResponseHead
 
 _USER_AGENT = "Chat-Bot-System-Webhooks/1"

@@ -19,8 +19,8 @@ from app.chat.idempotency.serialized_response import SerializedResponse
 from app.chat.idempotency.service import IdempotencyService
 from app.chat.schemas.messages import ChatRequest
 from app.chat.streaming.remote import RemoteStreams
+from app.chat.streaming.resume import StreamingService
 from app.chat.streaming.revocation import RevocationWatch
-from app.chat.streaming.service import StreamingService
 from app.chat.turns.question_builder import QuestionBuilder
 from app.chat.turns.runner import TurnRunner
 from app.chat.turns.service import TurnService
@@ -351,7 +351,7 @@ async def test_answer_of_a_disconnected_client_is_replayed_for_its_key(
 ) -> None:
     model = FakeModel(completion("Hello."), gate=asyncio.Event())
     policy = ModelPolicy(
-        models=("primary",), retries_per_model=0, attempt_timeout=5, history_messages=10, instructions=INSTRUCTIONS
+        models=("primary",), retries_per_model=0, attempt_timeout=30, history_messages=10, instructions=INSTRUCTIONS
     )
     user = Principal(user_id, uuid4(), role="user", is_verified=True, session_uuid=uuid4())
     quotas = QuotaService(pool, Quota())
@@ -367,7 +367,7 @@ async def test_answer_of_a_disconnected_client_is_replayed_for_its_key(
             policy=policy,
             store=TurnStore(pool, turn_recovery(pool), quotas),
             price=price,
-            turn_timeout=5,
+            turn_timeout=60,
         )
 
     async def ask(runner: TurnRunner) -> object:

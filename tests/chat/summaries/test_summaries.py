@@ -31,7 +31,7 @@ from tests.support.fakes import INSTRUCTIONS, completion, price, turn_recovery
 from tests.support.waiting import LONGEST_WAIT
 
 POLICY = ModelPolicy(
-    models=("primary",), retries_per_model=0, attempt_timeout=5, history_messages=4, instructions=INSTRUCTIONS
+    models=("primary",), retries_per_model=0, attempt_timeout=30, history_messages=4, instructions=INSTRUCTIONS
 )
 NOTE_TAKER = summary_prompt([])[0]
 
@@ -85,7 +85,7 @@ class Session:
             policy=policy,
             store=TurnStore(database, turn_recovery(database), quotas),
             price=price,
-            turn_timeout=5,
+            turn_timeout=60,
             summarizer=self.summarizer if remembers else None,
         )
         self.budget: TurnBudget | None = None

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from redis import Redis
 
-from app.database.repositories.chat import turn_leases
+from app.database.repositories.chat import active_turns
 from tests.chat.streaming.test_streams import assert_whole
 from tests.fixtures.database import Sql
 from tests.fixtures.streaming import ChatServer
@@ -130,7 +130,7 @@ def test_cancellation_does_not_wait_for_a_database_poll(
     replicas: Replicas, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Polls of the database find no cancellation here, so it must arrive over Redis.
-    monkeypatch.setattr(turn_leases, "renew_leases", no_stops)
+    monkeypatch.setattr(active_turns, "renew_leases", no_stops)
     session = replicas[0].open()
     provider.script(streams(chunk("Once"), hold=True))
     with replicas[0].ask(session) as reader:

@@ -23,7 +23,7 @@ from tests.fixtures.database import Sql
 from tests.fixtures.dedicated_servers import frozen
 from tests.fixtures.services import AUTH, CHAT, PASSWORD, User
 from tests.fixtures.streaming import ChatServer, serving, text_of
-from tests.support.provider import Call, Provider, Wire, answers, fails, streams
+from tests.support.provider import Call, Provider, Wire, answers, fails, held, streams
 from tests.support.provider import chunk as event
 from tests.support.waiting import closed_gate, wait_until
 
@@ -39,8 +39,8 @@ def url(settings: Settings) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def with_own_redis(settings: Settings, redis_server: RedisServer) -> Settings:
-    """Settings of a service with a dedicated Redis that tests may suspend, and a Redis timeout of two seconds."""
-    return settings.model_copy(update={"LLM_CACHE_TTL": 600, "REDIS_URL": redis_server.url, "REDIS_TIMEOUT": 2.0})
+    """Settings of a service with a dedicated Redis that tests may suspend, and a short Redis timeout."""
+    return settings.model_copy(update={"LLM_CACHE_TTL": 600, "REDIS_URL": redis_server.url, "REDIS_TIMEOUT": 4.0})
 
 
 @pytest.fixture
@@ -260,10 +260,13 @@ def test_deleting_an_account_deletes_its_cached_answers(
 def test_concurrent_identical_questions_share_one_model_call(
     ada_asks: ChatServer, provider: Provider, sql: Sql
 ) -> None:
-    provider.always(answers(TEXT, first_after=0.5, usage=(12, 100)))
     sessions = [ada_asks.open() for _ in range(10)]
-    with ThreadPoolExecutor(10) as pool:
-        given = list(pool.map(ada_asks.ask_all, sessions))
+    with ThreadPoolExecutor(10) as pool, closed_gate() as gate:
+        provider.always(held(gate, answers(TEXT, usage=(12, 100))))
+        asked = [pool.submit(ada_asks.ask_all, session) for session in sessions]
+        wait_until(lambda: sql.value("SELECT count(*) FROM chat_messages WHERE status = 'pending'") == 10)
+        gate.set()
+        given = [one.result() for one in asked]
     assert {text_of(events) for events in given} == {WHOLE}
     assert len(provider.calls) == 1
     assert sorted(row["prompt_tokens"] for row in sql.rows("SELECT prompt_tokens FROM llm_calls")) == [0] * 9 + [12]

@@ -32,7 +32,7 @@ from tests.support.waiting import LONGEST_WAIT, eventually
 
 def runner(database: Database, model: FakeModel) -> TurnRunner:
     policy = ModelPolicy(
-        models=("primary",), retries_per_model=0, attempt_timeout=5, history_messages=10, instructions=INSTRUCTIONS
+        models=("primary",), retries_per_model=0, attempt_timeout=30, history_messages=10, instructions=INSTRUCTIONS
     )
     return TurnRunner(
         graph=build_chat_graph(),
@@ -41,7 +41,7 @@ def runner(database: Database, model: FakeModel) -> TurnRunner:
         policy=policy,
         store=TurnStore(database, turn_recovery(database), QuotaService(database, Quota())),
         price=price,
-        turn_timeout=5,
+        turn_timeout=60,
     )
 
 

@@ -8,12 +8,12 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
-from app.core.types import new_id
+from app.core.schema_types import new_id
 from app.database.connection import Database
 from app.database.models import ChatMessage, ChatSession
 from app.database.repositories.accounts import erasure, users
 from app.database.repositories.accounts.users import NewUser
-from app.database.repositories.chat import sessions, turn_leases, turn_queries, turns
+from app.database.repositories.chat import active_turns, sessions, turn_queries, turns
 from app.database.repositories.chat.sessions import NewSession
 from app.database.repositories.chat.turns import ActiveTurnError, Answer, NewTurn
 from app.database.repositories.usage.ledger import LedgerEntry
@@ -125,7 +125,7 @@ async def test_turns_and_the_erasure_of_the_account_do_not_deadlock(pool: Databa
 
     async def interrupt(answer_uuid: UUID) -> None:
         async with pool.autocommit() as connection:
-            await turn_leases.interrupt_turn(connection, answer_uuid=answer_uuid)
+            await active_turns.interrupt_turn(connection, answer_uuid=answer_uuid)
 
     for number in range(20):
         async with pool.transaction() as transaction:
@@ -170,7 +170,7 @@ async def test_lease_renewal_skips_locked_answers(owner: Owner, pool: Database, 
     async with pool.transaction() as transaction:
         await transaction.execute(select(ChatMessage).where(ChatMessage.uuid == ids[1]).with_for_update())
         async with pool.autocommit(max_seconds=5) as connection:
-            await turn_leases.renew_leases(connection, turn_ids=ids, lease=LEASE, renew_before=LEASE / 2)
+            await active_turns.renew_leases(connection, turn_ids=ids, lease=LEASE, renew_before=LEASE / 2)
     renewed = "SELECT count(*) FROM chat_messages WHERE lease_expires_at > now() + interval '30 seconds'"
     assert sql.value(renewed) == 2
 
@@ -183,7 +183,7 @@ async def test_lease_renewal_returns_cancelled_turns_among_the_given_ones_only(
     assert other is not None
     sql.do("UPDATE chat_messages SET cancel_requested_at = now() WHERE role = 'assistant'")
     async with pool.autocommit() as connection:
-        cancelled = await turn_leases.renew_leases(
+        cancelled = await active_turns.renew_leases(
             connection, turn_ids=[given.answer_uuid], lease=LEASE, renew_before=LEASE / 2
         )
     assert cancelled == {given.answer_uuid}
@@ -194,7 +194,7 @@ async def test_lease_renewal_returns_deleted_turns(owner: Owner, pool: Database,
     ids = [turn.answer_uuid for turn in started if turn is not None]
     sql.do("DELETE FROM chat_sessions WHERE id = (SELECT session_id FROM chat_messages WHERE uuid = %s)", [str(ids[0])])
     async with pool.autocommit() as connection:
-        cancelled = await turn_leases.renew_leases(connection, turn_ids=ids, lease=LEASE, renew_before=LEASE / 2)
+        cancelled = await active_turns.renew_leases(connection, turn_ids=ids, lease=LEASE, renew_before=LEASE / 2)
     assert cancelled == {ids[0]}
 
 
@@ -207,13 +207,13 @@ async def test_cancellation_is_requested_for_active_answers_of_the_owner_only(
     requested = "SELECT count(*) FROM chat_messages WHERE cancel_requested_at IS NOT NULL"
     for user_id, session_uuid in ((owner.user_id + 1, session.uuid), (owner.user_id, turn.answer_uuid)):
         async with pool.autocommit() as connection:
-            await turn_leases.request_cancel(
+            await active_turns.request_cancel(
                 connection, user_id=user_id, session_uuid=session_uuid, answer_uuid=turn.answer_uuid
             )
         assert sql.value(requested) == 0
     await owner.complete(turn)
     async with pool.autocommit() as connection:
-        await turn_leases.request_cancel(
+        await active_turns.request_cancel(
             connection, user_id=owner.user_id, session_uuid=session.uuid, answer_uuid=turn.answer_uuid
         )
     assert sql.value(requested) == 0

@@ -11,8 +11,8 @@ import pytest
 
 from app.config import Settings
 from app.database.connection import Database
-from app.database.repositories.webhooks import deliveries, event_outbox
-from app.database.repositories.webhooks.deliveries import MAX_LOGGED_ATTEMPTS, ClaimedDelivery, DeliveryAttempt
+from app.database.repositories.webhooks import delivery_queue, event_outbox
+from app.database.repositories.webhooks.delivery_queue import MAX_LOGGED_ATTEMPTS, ClaimedDelivery, DeliveryAttempt
 from app.database.repositories.webhooks.event_outbox import WebhookEvent
 from tests.fixtures.database import Sql
 
@@ -46,12 +46,12 @@ async def emit(database: Database, **fields: Any) -> WebhookEvent:  # noqa: ANN4
 
 async def claim(database: Database, **choice: Any) -> list[ClaimedDelivery]:  # noqa: ANN401 - passed on
     async with database.autocommit() as connection:
-        return await deliveries.claim(connection, lease=LEASE, **{"limit": 100, **choice})
+        return await delivery_queue.claim(connection, lease=LEASE, **{"limit": 100, **choice})
 
 
 async def record(database: Database, claimed: ClaimedDelivery, attempt: DeliveryAttempt) -> timedelta | None:
     async with database.autocommit() as connection:
-        return await deliveries.record_attempt(connection, claimed, attempt)
+        return await delivery_queue.record_attempt(connection, claimed, attempt)
 
 
 def failed(*, delay: timedelta | None = timedelta(0)) -> DeliveryAttempt:
@@ -243,7 +243,7 @@ async def test_deliveries_of_a_disabled_endpoint_wait_until_it_is_enabled(databa
 
     async def disable() -> UUID | None:
         async with database.transaction() as session:
-            return await deliveries.disable(session, endpoint_id=key, reason="gone")
+            return await delivery_queue.disable(session, endpoint_id=key, reason="gone")
 
     assert await disable() == sql.value("SELECT uuid FROM webhook_endpoints WHERE disabled_reason = 'gone'")
     assert await disable() is None
@@ -262,7 +262,7 @@ async def test_old_deliveries_are_purged_whatever_their_status(database: Databas
 
     async def purge() -> int:
         async with database.autocommit() as connection:
-            return await deliveries.purge(connection, limit=2, age=timedelta(days=29))
+            return await delivery_queue.purge(connection, limit=2, age=timedelta(days=29))
 
     assert [await purge(), await purge(), await purge()] == [2, 1, 0]
     assert sql.rows("SELECT id FROM webhook_deliveries") == [{"id": 4}]

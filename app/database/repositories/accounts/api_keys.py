@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.types import new_id
+from app.core.schema_types import new_id
 from app.database.models import ApiKey
 
 

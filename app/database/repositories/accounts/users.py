@@ -10,7 +10,7 @@ from sqlalchemy import func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.types import new_id
+from app.core.schema_types import new_id
 from app.database.connection import violated_constraint
 from app.database.models import User
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.dml import ReturningInsert
 
-from app.core.types import new_id
+from app.core.schema_types import new_id
 from app.database.models import ChatMessage, ChatSession, User
 from app.database.repositories.usage import ledger
 from app.database.repositories.webhooks import event_outbox

@@ -216,11 +216,7 @@ def _complete_statement() -> Select[Any]:
 
 # Compiled once, at import.
 _START = Statement(_start_statement())
-
-
 _START_WITH_KEY = Statement(_start_statement(select(_claim_key().c.id).exists()))
-
-
 _COMPLETE = Statement(_complete_statement())
 
 

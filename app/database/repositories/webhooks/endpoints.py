@@ -10,7 +10,7 @@ from sqlalchemy import delete, func, insert, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import undefer
 
-from app.core.types import new_id
+from app.core.schema_types import new_id
 from app.database.models import WebhookDelivery, WebhookEndpoint
 
 DeliveryStatus = Literal["pending", "delivered", "failed"]

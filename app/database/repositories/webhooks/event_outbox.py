@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from app.core.types import new_id
+from app.core.schema_types import new_id
 from app.database.models import ChatMessage, ChatSession, User, WebhookDelivery, WebhookEndpoint
 
 SubscribableEvent = Literal[

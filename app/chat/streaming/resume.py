@@ -1,4 +1,4 @@
-"""Opens event streams: of a running turn, of a resumed answer, of a replayed request."""
+"""Start and resumption of event streams: of a running turn, of a stored answer, of a replayed request."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from app.core.types import JsonObject, Pagination, Storable, check_not_blank
+from app.core.schema_types import JsonObject, Pagination, Storable, check_not_blank
 
 TEXT = TypeAdapter[str](Annotated[str, Storable])
 OBJECT = TypeAdapter[dict[str, Any]](JsonObject)
