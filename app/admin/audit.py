@@ -13,9 +13,9 @@ from app.core.exceptions import ForbiddenError, InvalidFieldError
 from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseConnection, DatabaseSession
 from app.database.repositories.accounts import callers
 from app.database.repositories.accounts.callers import Principal
-from app.database.repositories.audit import audit_log, search
+from app.database.repositories.audit import audit_log, audit_search
 from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
-from app.database.repositories.audit.search import EntryPosition, StoredAuditEntry
+from app.database.repositories.audit.audit_search import EntryPosition, StoredAuditEntry
 
 _BATCH_SIZE = 500
 """Number of entries that an export reads and encodes at once. Encoding them blocks the event loop for about 10 ms."""
@@ -35,7 +35,7 @@ async def search_audit_log(transaction: DatabaseSession, query: AuditQuery) -> A
 
     """
     after = _decode_cursor(query.after) if query.after else None
-    entries = await search.find(transaction, query.criteria(), after=after, limit=query.limit + 1)
+    entries = await audit_search.find(transaction, query.criteria(), after=after, limit=query.limit + 1)
     page = entries[: query.limit]
     return AuditPage(
         entries=[AuditEntryShown.model_validate(entry) for entry in page],
@@ -77,7 +77,7 @@ async def _batches(
     while True:
         async with database.autocommit(max_seconds=_BATCH_TIMEOUT) as connection:
             await _require_admin(connection, admin)
-            batch = await search.find(connection, criteria, after=after, limit=_BATCH_SIZE)
+            batch = await audit_search.find(connection, criteria, after=after, limit=_BATCH_SIZE)
         if batch:
             yield batch
             after = batch[-1].position

@@ -26,8 +26,8 @@ from app.database.repositories.chat.admin_sessions import SessionOverview
 from app.database.repositories.usage import totals
 from app.services.redis.cancel_channel import CancelChannel
 from app.services.redis.deleted_session_purger import DeletedSessionPurger
+from app.services.turn_end_polling import ACTIVE_STATUSES, wait_until_stopped
 from app.services.usage_schemas import Usage
-from app.services.wait_for_cancellation import ACTIVE_STATUSES, wait_until_stopped
 
 _MAX_MESSAGES = 200
 """Maximum number of messages in the details of a session."""

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
 
 from app.config.base import Seconds, SettingsBase, TextList, empty_to_none
-from app.core.ssrf_protection import AllowedHosts
+from app.core.public_addresses import AllowedHosts
 from app.core.webhook_secrets import parse_secrets
 
 

@@ -6,7 +6,7 @@ import sys
 from app.config import get_settings
 from app.core.exceptions import StartupError
 from app.observability.logging import configure_logging
-from app.worker.scheduler import logger, run_worker
+from app.worker.lifespan import logger, run_worker
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from http import HTTPStatus
 from app.config import Settings
 from app.core.background_tasks import stop_tasks
 from app.core.exceptions import DatabaseUnavailableError
-from app.core.ssrf_protection import AllowedHosts
+from app.core.public_addresses import AllowedHosts
 from app.core.webhook_secrets import MissingSecretError, WebhookSecrets
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.audit import audit_log

@@ -25,7 +25,7 @@ from app import main
 from app.chat.turns import runner
 from app.config import Settings
 from app.http.uvicorn_protocol import ProblemProtocol
-from app.services import wait_for_cancellation
+from app.services import turn_end_polling
 from local.orphans import ProcessRecord, forget_process, record_process
 from local.paths import log_file
 from local.readiness import responds_ok
@@ -57,7 +57,7 @@ def _serve(settings: Settings, port: int, lease: Lease | None, log: Path, tasks:
         runner.LEASE = timedelta(seconds=lease.seconds)
         runner._RENEW_THRESHOLD = timedelta(seconds=lease.renew_before)
     if not FULL_SIZE:
-        wait_for_cancellation.CANCEL_TIMEOUT = LONGEST_WAIT
+        turn_end_polling.CANCEL_TIMEOUT = LONGEST_WAIT
     # The same options as for `uvicorn app.main:app` in the local stack.
     config = uvicorn.Config(
         main.create(settings),

@@ -2,7 +2,7 @@
 
 import socket
 
-from app.worker import scheduler, webhook_delivery
+from app.worker import lifespan, webhook_delivery
 from local.redis import Redis
 from local.services import WORKER_STOP_TIMEOUT
 from tests.fixtures.servers import temporary_home
@@ -20,4 +20,4 @@ def test_redis_that_accepts_connections_but_does_not_respond_is_not_ready() -> N
 
 
 def test_worker_has_time_to_stop_its_jobs_and_its_deliveries() -> None:
-    assert scheduler._STOP_TIMEOUT + webhook_delivery._STOP_TIMEOUT < WORKER_STOP_TIMEOUT
+    assert lifespan._STOP_TIMEOUT + webhook_delivery._STOP_TIMEOUT < WORKER_STOP_TIMEOUT

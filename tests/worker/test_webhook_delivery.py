@@ -15,7 +15,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
-from app.core.ssrf_protection import AllowedHosts
+from app.core.public_addresses import AllowedHosts
 from app.core.webhook_secrets import WebhookSecrets
 from app.database.connection import Database
 from app.database.repositories.webhooks import delivery_queue, event_outbox

@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from app.core.schema_types import Instant, RequestModel, ResponseModel, Storable
 from app.database.repositories.audit.audit_log import AuditAction, AuditOutcome
-from app.database.repositories.audit.search import AuditCriteria
+from app.database.repositories.audit.audit_search import AuditCriteria
 
 Cursor = Annotated[str, StringConstraints(max_length=22, pattern=r"^[A-Za-z0-9_-]{22}$"), Storable]
 

@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from app.chat.idempotency.serialized_response import SerializedResponse, serialize_response
+from app.chat.turns.question import FinishedTurn, Presenter, Question
 from app.chat.turns.recovery import TurnRecovery
-from app.chat.turns.turn import FinishedTurn, Presenter, Question
 from app.core.exceptions import ConflictError, DatabaseUnavailableError, NotFoundError, UnprocessableError
 from app.core.schema_types import ResponseModel
 from app.database.connection import REQUEST_TIMEOUT, Database

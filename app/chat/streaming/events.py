@@ -18,7 +18,7 @@ from app.chat.schemas.events import (
     MessageSnapshotEvent,
 )
 from app.chat.schemas.messages import MessageResponse
-from app.chat.streaming.transcript import Ending
+from app.chat.streaming.answer_text import Ending
 from app.core.schema_types import ResponseModel
 
 PING = KEEPALIVE_COMMENT

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from app.chat.streaming.transcript import Ending, Transcript
+from app.chat.streaming.answer_text import AnswerText, Ending
 from app.services.redis.keys import stream_key
 from app.services.redis.stream_buffer import StreamBuffer, StreamSnapshot
 
@@ -18,8 +18,8 @@ WRITE_INTERVAL = 0.03
 """Seconds between two writes to Redis, unless an answer begins: with many turns, each write covers many of them."""
 
 
-class AnswerStream(Transcript):
-    """Transcript of an answer that this process generates. It is the `TextSink` of the graph's run."""
+class AnswerStream(AnswerText):
+    """Text of an answer that this process generates. It is the `TextSink` of the graph's run."""
 
     def __init__(self, turn_id: UUID, publisher: "StreamPublisher | None" = None) -> None:
         """Create it without text. Without a publisher, only local subscribers see the text."""

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from app.chat.streaming.transcript import Ending, Transcript
+from app.chat.streaming.answer_text import AnswerText, Ending
 from app.chat.turns.presenters import message_response, stream_ending
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import REQUEST_TIMEOUT, Database
@@ -36,14 +36,14 @@ class MessageRef:
 
 @dataclass(slots=True)
 class _RemoteStream:
-    transcript: Transcript
+    answer_text: AnswerText
     task: asyncio.Task[None]
     subscribers: int = 0
 
 
 @dataclass(slots=True)
 class RemoteStreams:
-    """Keeps one transcript per answer, however many clients of this process follow it."""
+    """Keeps one text per answer, however many clients of this process follow it."""
 
     database: Database
     buffer: StreamBuffer
@@ -60,16 +60,16 @@ class RemoteStreams:
             )
 
     @asynccontextmanager
-    async def transcript(self, ref: MessageRef) -> AsyncIterator[Transcript]:
-        """Provide a transcript of the answer that is updated while the block runs."""
+    async def answer_text(self, ref: MessageRef) -> AsyncIterator[AnswerText]:
+        """Provide the text of the answer, which is updated while the block runs."""
         stream = self._streams.get(ref)
         if stream is None:
-            transcript = Transcript()
-            stream = _RemoteStream(transcript, asyncio.create_task(self._feed(ref, transcript)))
+            answer_text = AnswerText()
+            stream = _RemoteStream(answer_text, asyncio.create_task(self._feed(ref, answer_text)))
             self._streams[ref] = stream
         stream.subscribers += 1
         try:
-            yield stream.transcript
+            yield stream.answer_text
         finally:
             stream.subscribers -= 1
             if not stream.subscribers:
@@ -79,61 +79,61 @@ class RemoteStreams:
     def close_all(self) -> None:
         """Release all subscribers, so that they resume at another process. Called when this process stops."""
         for stream in self._streams.values():
-            stream.transcript.close()
+            stream.answer_text.close()
 
-    async def _feed(self, ref: MessageRef, transcript: Transcript) -> None:
+    async def _feed(self, ref: MessageRef, answer_text: AnswerText) -> None:
         try:
-            await self._copy(ref, transcript)
+            await self._copy(ref, answer_text)
         except Exception:
             logger.exception("remote stream failed")
-            transcript.close()
+            answer_text.close()
 
-    async def _copy(self, ref: MessageRef, transcript: Transcript) -> None:
+    async def _copy(self, ref: MessageRef, answer_text: AnswerText) -> None:
         loop = asyncio.get_running_loop()
         poll_at = loop.time()
         orphaned_polls = 0
         # The first read returns immediately what is buffered; later ones wait for more.
         wait = 0.0
-        while transcript.ending is None and not transcript.is_closed:
-            buffered = await self.buffer.read(ref.answer_uuid, after=transcript.visible_length, wait=wait)
+        while answer_text.ending is None and not answer_text.is_closed:
+            buffered = await self.buffer.read(ref.answer_uuid, after=answer_text.visible_length, wait=wait)
             if buffered.text:
-                transcript.text += buffered.text
-                transcript.show(len(transcript.text))
+                answer_text.text += buffered.text
+                answer_text.show(len(answer_text.text))
             if buffered.is_over or loop.time() >= poll_at:
-                orphaned_polls = await self._poll(ref, transcript, orphaned_polls)
+                orphaned_polls = await self._poll(ref, answer_text, orphaned_polls)
                 poll_at = loop.time() + _POLL_INTERVAL
             if buffered.has_gap or buffered.is_over:
                 await asyncio.sleep(_POLL_INTERVAL)
             wait = _POLL_INTERVAL
 
-    async def _poll(self, ref: MessageRef, transcript: Transcript, orphaned_polls: int) -> int:
+    async def _poll(self, ref: MessageRef, answer_text: AnswerText, orphaned_polls: int) -> int:
         """Read the answer from PostgreSQL. Return the number of reads in a row that found it orphaned."""
         try:
             stored = await self.find(ref)
         except DatabaseUnavailableError:
             return orphaned_polls
         if stored is None:
-            transcript.close()
+            answer_text.close()
             return 0
         _, answer = stored
         if answer.message.status not in {"pending", "streaming"}:
-            await self._read_final_text(ref, transcript)
-            transcript.show(len(transcript.text), stream_ending(message_response(answer)))
+            await self._read_final_text(ref, answer_text)
+            answer_text.show(len(answer_text.text), stream_ending(message_response(answer)))
         elif not answer.is_orphaned:
             return 0
         elif orphaned_polls >= _MAX_ORPHANED_POLLS:
-            message = message_response(answer).model_copy(update={"content": transcript.text})
-            transcript.show(len(transcript.text), Ending(message, code="interrupted"))
+            message = message_response(answer).model_copy(update={"content": answer_text.text})
+            answer_text.show(len(answer_text.text), Ending(message, code="interrupted"))
         return orphaned_polls + 1
 
-    async def _read_final_text(self, ref: MessageRef, transcript: Transcript) -> None:
+    async def _read_final_text(self, ref: MessageRef, answer_text: AnswerText) -> None:
         """Append the rest of the buffered text of an answer that is stored."""
         now = asyncio.get_running_loop().time
         # Without earlier text the buffer has expired or was emptied, and there is nothing to wait for.
-        deadline = now() + (_FINAL_TEXT_TIMEOUT if transcript.text else 0)
+        deadline = now() + (_FINAL_TEXT_TIMEOUT if answer_text.text else 0)
         while True:
             remaining = max(deadline - now(), 0)
-            buffered = await self.buffer.read(ref.answer_uuid, after=len(transcript.text), wait=remaining)
-            transcript.text += buffered.text
+            buffered = await self.buffer.read(ref.answer_uuid, after=len(answer_text.text), wait=remaining)
+            answer_text.text += buffered.text
             if buffered.is_over or buffered.has_gap or not remaining:
                 return

@@ -9,13 +9,13 @@ from app.chat.idempotency.serialized_response import SerializedResponse
 from app.chat.idempotency.service import IdempotencyService
 from app.chat.schemas.messages import DirectResponse, MessageResponse
 from app.chat.streaming import events
+from app.chat.streaming.answer_text import AnswerText
 from app.chat.streaming.remote import MessageRef, RemoteStreams
 from app.chat.streaming.revocation import RevocationWatch
 from app.chat.streaming.subscriber import StreamSubscriber
-from app.chat.streaming.transcript import Transcript
 from app.chat.turns.presenters import answer_message, direct_message, message_response, question_message, stream_ending
+from app.chat.turns.question import Question, RunningTurn
 from app.chat.turns.runner import TurnRunner
-from app.chat.turns.turn import Question, RunningTurn
 from app.core.exceptions import NotFoundError
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError
@@ -84,13 +84,13 @@ class StreamingService:
         answer = direct_message(stored.turn_id, DirectResponse.model_validate_json(response.body))
         return _complete_stream(events.direct_created(answer.id), answer)
 
-    def _subscribe(self, transcript: Transcript, user: Principal, position: int, first: bytes) -> EventFrames:
-        return StreamSubscriber(transcript, position, self.revocations, user).frames(first)
+    def _subscribe(self, answer_text: AnswerText, user: Principal, position: int, first: bytes) -> EventFrames:
+        return StreamSubscriber(answer_text, position, self.revocations, user).frames(first)
 
     async def _subscribe_to_remote(self, user: Principal, ref: MessageRef, position: int, first: bytes) -> EventFrames:
         async with (
-            self.remote_streams.transcript(ref) as transcript,
-            aclosing(self._subscribe(transcript, user, position, first)) as frames,
+            self.remote_streams.answer_text(ref) as answer_text,
+            aclosing(self._subscribe(answer_text, user, position, first)) as frames,
         ):
             async for frame in frames:
                 yield frame

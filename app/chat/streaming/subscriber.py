@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from app.chat.streaming import events
+from app.chat.streaming.answer_text import AnswerText
 from app.chat.streaming.revocation import RevocationWatch
-from app.chat.streaming.transcript import Transcript
 from app.database.repositories.accounts.callers import Principal
 
 PING_INTERVAL = 15.0
@@ -15,11 +15,11 @@ _TIMER_TOLERANCE = 0.01
 
 
 class StreamSubscriber:
-    """Yields the events of a transcript while the client's login or API key is valid."""
+    """Yields the events of an answer while the client's login or API key is valid."""
 
-    def __init__(self, transcript: Transcript, position: int, revocations: RevocationWatch, user: Principal) -> None:
+    def __init__(self, answer_text: AnswerText, position: int, revocations: RevocationWatch, user: Principal) -> None:
         """Start after `position`."""
-        self._transcript = transcript
+        self._answer_text = answer_text
         self._position = position
         self._revocations = revocations
         self._credential = user.credential
@@ -32,20 +32,20 @@ class StreamSubscriber:
 
     async def frames(self, first: bytes = b"") -> AsyncGenerator[bytes]:
         """Yield `first`, then the events after the position up to the terminal event, and pings in between."""
-        transcript = self._transcript
-        transcript.subscribe(self._wake)
+        answer_text = self._answer_text
+        answer_text.subscribe(self._wake)
         self._revocations.add(self._credential, self._revoke)
         self._timer = self._loop.call_later(PING_INTERVAL, self._check_ping)
         try:
             if first:
                 yield first
-            while not (self._is_revoked or transcript.is_closed):
-                if self._position < transcript.visible_length:
-                    text = transcript.text[self._position : transcript.visible_length]
-                    self._position = transcript.visible_length
+            while not (self._is_revoked or answer_text.is_closed):
+                if self._position < answer_text.visible_length:
+                    text = answer_text.text[self._position : answer_text.visible_length]
+                    self._position = answer_text.visible_length
                     yield self._sent(events.delta(text, self._position))
-                elif transcript.ending is not None:
-                    yield events.ending(transcript.ending, self._position)
+                elif answer_text.ending is not None:
+                    yield events.ending(answer_text.ending, self._position)
                     return
                 elif self._is_ping_due:
                     yield self._sent(events.PING)
@@ -55,7 +55,7 @@ class StreamSubscriber:
         finally:
             self._timer.cancel()
             self._revocations.remove(self._credential, self._revoke)
-            transcript.unsubscribe(self._wake)
+            answer_text.unsubscribe(self._wake)
 
     def _revoke(self) -> None:
         """End the stream immediately, without a terminal event."""

@@ -10,9 +10,9 @@ from app.chat.turns.runner import TurnRunner
 from app.core.exceptions import NotFoundError
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.chat import active_turns
-from app.services import wait_for_cancellation
+from app.services import turn_end_polling
 from app.services.redis.cancel_channel import CancelChannel
-from app.services.wait_for_cancellation import ACTIVE_STATUSES, wait_until_stopped
+from app.services.turn_end_polling import ACTIVE_STATUSES, wait_until_stopped
 
 _POLL_INTERVAL = 0.15
 """Seconds between two checks whether another process has stopped it."""
@@ -59,7 +59,7 @@ class CancellationService:
         if running is None:
             await asyncio.sleep(_POLL_INTERVAL)
         else:
-            await asyncio.wait({running.result}, timeout=wait_for_cancellation.CANCEL_TIMEOUT)
+            await asyncio.wait({running.result}, timeout=turn_end_polling.CANCEL_TIMEOUT)
 
     async def _message(self, ref: MessageRef) -> MessageResponse:
         stored = await self.remote_streams.find(ref)

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from app.chat.schemas.messages import DirectResponse, MessageResponse, SessionUpdated, TurnResponse
 from app.chat.schemas.sessions import SessionCreated
-from app.chat.streaming.transcript import Ending
-from app.chat.turns.turn import DirectTurn, FinishedTurn
+from app.chat.streaming.answer_text import Ending
+from app.chat.turns.question import DirectTurn, FinishedTurn
 from app.database.repositories.chat.sessions import MessageRow
 from app.database.repositories.chat.turns import StartedTurn, Turn
 

@@ -10,7 +10,7 @@ from app.chat.schemas.messages import ChatRequest, ModelOptions
 from app.chat.schemas.models import ModelList, ModelResponse
 from app.chat.schemas.sessions import SessionCreate
 from app.chat.turns.presenters import direct_response, session_with_turn, turn_response
-from app.chat.turns.turn import Presenter, Question
+from app.chat.turns.question import Presenter, Question
 from app.core.exceptions import InvalidFieldError, UnprocessableError
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.chat.idempotency_keys import IdempotentRequest

@@ -13,14 +13,14 @@ from uuid import UUID
 
 from app.chat.accounting.cost import PriceFunction
 from app.chat.schemas.messages import MessageResponse
+from app.chat.streaming.answer_text import Ending
 from app.chat.streaming.publisher import AnswerStream, StreamPublisher
-from app.chat.streaming.transcript import Ending
 from app.chat.summaries.summarizer import Summarizer
 from app.chat.turns.conversation_history import StoredConversationHistory
 from app.chat.turns.graph_run import GraphResult, run_graph
 from app.chat.turns.presenters import answer_message, stream_ending
+from app.chat.turns.question import FinishedTurn, Question, RunningTurn
 from app.chat.turns.store import TurnStore
-from app.chat.turns.turn import FinishedTurn, Question, RunningTurn
 from app.core.exceptions import AppError, DatabaseUnavailableError, NotFoundError, ServiceUnavailableError
 from app.core.schema_types import new_id
 from app.database.connection import REQUEST_TIMEOUT, Database

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from app.chat.idempotency.serialized_response import SerializedResponse
 from app.chat.idempotency.service import IdempotencyService
 from app.chat.streaming.resume import EventFrames, StreamingService
+from app.chat.turns.question import Question
 from app.chat.turns.runner import TurnRunner
-from app.chat.turns.turn import Question
 from app.core.schema_types import ResponseModel
 from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError
 

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from app.chat.idempotency.serialized_response import serialize_response
 from app.chat.turns.graph_run import GraphResult
+from app.chat.turns.question import DirectTurn, FinishedTurn, Question
 from app.chat.turns.recovery import TurnRecovery
-from app.chat.turns.turn import DirectTurn, FinishedTurn, Question
 from app.core.exceptions import ConflictError, DatabaseUnavailableError, NotFoundError, TooManyRequestsError
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.chat import active_turns, idempotency_keys, sessions, turn_queries, turns

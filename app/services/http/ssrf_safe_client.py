@@ -18,7 +18,7 @@ from typing import Any
 import httpcore2
 import httpx2
 
-from app.core.ssrf_protection import AllowedHosts, IpAddress
+from app.core.public_addresses import AllowedHosts, IpAddress
 
 MAX_RESPONSE_BYTES = 64 * 1024
 """Maximum number of bytes of a response body that are read before the connection is closed."""

@@ -60,21 +60,21 @@ async def test_transcript_includes_text_that_reaches_redis_after_the_answer_is_s
     monkeypatch.setattr("app.chat.streaming.remote._FINAL_TEXT_TIMEOUT", LONGEST_WAIT)
     key = stream_key(answer.answer_uuid)
     await buffer.write([StreamSnapshot(key, "Hello", is_over=False)])
-    async with RemoteStreams(pool, buffer).transcript(answer) as transcript:
+    async with RemoteStreams(pool, buffer).answer_text(answer) as answer_text:
         await was_read.wait()
         await asyncio.sleep(0.3)  # time to end the stream too early
         await buffer.write([StreamSnapshot(key, "Hello there", is_over=True)])
-        await eventually(lambda: transcript.ending is not None)
-        assert transcript.text == "Hello there"
+        await eventually(lambda: answer_text.ending is not None)
+        assert answer_text.text == "Hello there"
 
 
 async def test_transcript_of_a_stored_answer_ends_immediately_if_its_text_has_expired(
     pool: Database, buffer: StreamBuffer, answer: MessageRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.chat.streaming.remote._FINAL_TEXT_TIMEOUT", 2 * LONGEST_WAIT)
-    async with RemoteStreams(pool, buffer).transcript(answer) as transcript:
-        await eventually(lambda: transcript.ending is not None)
-        assert transcript.text == ""
+    async with RemoteStreams(pool, buffer).answer_text(answer) as answer_text:
+        await eventually(lambda: answer_text.ending is not None)
+        assert answer_text.text == ""
 
 
 async def test_transcript_of_a_stored_answer_ends_after_a_timeout_if_its_text_is_incomplete(
@@ -82,6 +82,6 @@ async def test_transcript_of_a_stored_answer_ends_after_a_timeout_if_its_text_is
 ) -> None:
     monkeypatch.setattr("app.chat.streaming.remote._FINAL_TEXT_TIMEOUT", 0.1)
     await buffer.write([StreamSnapshot(stream_key(answer.answer_uuid), "Hello", is_over=False)])
-    async with asyncio.timeout(LONGEST_WAIT), RemoteStreams(pool, buffer).transcript(answer) as transcript:
-        await eventually(lambda: transcript.ending is not None)
-        assert transcript.text == "Hello"
+    async with asyncio.timeout(LONGEST_WAIT), RemoteStreams(pool, buffer).answer_text(answer) as answer_text:
+        await eventually(lambda: answer_text.ending is not None)
+        assert answer_text.text == "Hello"

@@ -5,8 +5,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from app.chat.turns.presenters import direct_response, turn_response
+from app.chat.turns.question import DirectTurn, Presenter, Question
 from app.chat.turns.runner import TurnRunner
-from app.chat.turns.turn import DirectTurn, Presenter, Question
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.chat.idempotency_keys import IdempotentRequest
 from app.database.repositories.chat.turns import Turn

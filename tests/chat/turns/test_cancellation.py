@@ -19,7 +19,7 @@ Replicas = tuple[ChatServer, ChatServer]
 @pytest.fixture(autouse=True)
 def enough_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Extend the timeout of cancellations for busy machines."""
-    monkeypatch.setattr("app.services.wait_for_cancellation.CANCEL_TIMEOUT", LONGEST_WAIT)
+    monkeypatch.setattr("app.services.turn_end_polling.CANCEL_TIMEOUT", LONGEST_WAIT)
 
 
 @pytest.mark.parametrize("replica", [0, 1], ids=["same replica", "other replica"])
@@ -102,7 +102,7 @@ def test_concurrent_cancellations_return_the_same_message(replicas: Replicas, pr
 def test_cancellation_that_exceeds_its_timeout_returns_202(
     replicas: Replicas, provider: Provider, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.services.wait_for_cancellation.CANCEL_TIMEOUT", 0.3)
+    monkeypatch.setattr("app.services.turn_end_polling.CANCEL_TIMEOUT", 0.3)
     session = replicas[0].open()
     message = replicas[0].ask_all(session)[0].data["message_id"]
     # The turn of a live process that ignores cancellations.

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trustme
 
-from app.core.ssrf_protection import AllowedHosts
+from app.core.public_addresses import AllowedHosts
 from app.services.http.ssrf_safe_client import MAX_RESPONSE_BYTES, OutgoingRequestError, ResponseHead, SsrfSafeClient
 from tests.support.provider import NEVER
 from tests.support.receiver import Receiver, floods, hangs, replies, running_receiver, sends

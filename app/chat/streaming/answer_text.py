@@ -15,7 +15,7 @@ class Ending:
     """Error code, if the answer failed."""
 
 
-class Transcript:
+class AnswerText:
     """The visible text of one answer. It only grows.
 
     Subscribers read at their own pace: a slow one finds more text the next time it reads.

@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.services import wait_for_cancellation
-from app.services.wait_for_cancellation import wait_until_stopped
+from app.services import turn_end_polling
+from app.services.turn_end_polling import wait_until_stopped
 
 
 class Answer:
@@ -31,7 +31,7 @@ async def test_an_answer_that_has_stopped_is_not_read_again() -> None:
 
 
 async def test_an_answer_that_does_not_stop_is_returned_after_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wait_for_cancellation, "CANCEL_TIMEOUT", 0.01)
+    monkeypatch.setattr(turn_end_polling, "CANCEL_TIMEOUT", 0.01)
     answer = Answer("streaming")
     assert await wait_until_stopped("streaming", answer.read, status_of=str) == "streaming"
     assert answer.reads == 1

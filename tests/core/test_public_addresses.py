@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from app.core.ssrf_protection import AllowedHosts, is_public
+from app.core.public_addresses import AllowedHosts, is_public
 
 OUTSIDE = ["1.1.1.1", "93.184.216.34", "172.15.255.255", "172.32.0.1", "100.128.0.1", "2606:4700::1111"]
 OUTSIDE_BY_TRANSLATION = ["::ffff:1.1.1.1", "64:ff9b::1.1.1.1"]

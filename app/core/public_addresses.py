@@ -1,4 +1,4 @@
-"""SSRF protection: recognition of public IP addresses, and an allow-list of internal hosts."""
+"""Public IP addresses, and the allow-list of internal hosts that outgoing requests may reach (SSRF protection)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
