@@ -46,7 +46,7 @@ def answer(sql: Sql, user_id: int, session: UUID) -> MessageRef:
     return MessageRef(user_id, session, answer)
 
 
-async def test_transcript_includes_text_that_reaches_redis_after_the_answer_is_stored(
+async def test_answer_text_includes_text_that_reaches_redis_after_the_answer_is_stored(
     pool: Database, buffer: StreamBuffer, answer: MessageRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find, was_read = RemoteStreams.find, asyncio.Event()
@@ -68,7 +68,7 @@ async def test_transcript_includes_text_that_reaches_redis_after_the_answer_is_s
         assert answer_text.text == "Hello there"
 
 
-async def test_transcript_of_a_stored_answer_ends_immediately_if_its_text_has_expired(
+async def test_text_of_a_stored_answer_ends_immediately_if_its_text_has_expired(
     pool: Database, buffer: StreamBuffer, answer: MessageRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.chat.streaming.remote._FINAL_TEXT_TIMEOUT", 2 * LONGEST_WAIT)
@@ -77,7 +77,7 @@ async def test_transcript_of_a_stored_answer_ends_immediately_if_its_text_has_ex
         assert answer_text.text == ""
 
 
-async def test_transcript_of_a_stored_answer_ends_after_a_timeout_if_its_text_is_incomplete(
+async def test_text_of_a_stored_answer_ends_after_a_timeout_if_its_text_is_incomplete(
     pool: Database, buffer: StreamBuffer, answer: MessageRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.chat.streaming.remote._FINAL_TEXT_TIMEOUT", 0.1)
