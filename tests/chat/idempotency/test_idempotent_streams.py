@@ -7,7 +7,7 @@ import httpx
 import pytest
 from redis import Redis
 
-from tests.chat.idempotency.test_idempotency import KEY, is_about_keys
+from tests.chat.idempotency.idempotent_requests import KEY, uses_idempotency_keys
 from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.processes import ChatProcess
 from tests.fixtures.services import assert_problem
@@ -30,10 +30,10 @@ def events_of(response: httpx.Response) -> list[Event]:
     return list(Reader(response))
 
 
-both = pytest.mark.parametrize("is_direct", [False, True], ids=["in a session", "direct"])
+in_session_and_direct = pytest.mark.parametrize("is_direct", [False, True], ids=["in a session", "direct"])
 
 
-@both
+@in_session_and_direct
 def test_repeated_stream_request_replays_the_answer_in_one_delta(
     replicas: tuple[ChatServer, ChatServer], provider: Provider, redis: Redis, *, is_direct: bool
 ) -> None:
@@ -58,7 +58,7 @@ def test_repeated_stream_request_replays_the_answer_in_one_delta(
     assert len(provider.calls) == 1
 
 
-@both
+@in_session_and_direct
 def test_key_reused_or_in_progress_is_refused_before_the_stream_starts(
     server: ChatServer, provider: Provider, *, is_direct: bool
 ) -> None:
@@ -76,17 +76,17 @@ def test_key_reused_or_in_progress_is_refused_before_the_stream_starts(
     assert len(provider.calls) == 1
 
 
-@both
+@in_session_and_direct
 def test_20_concurrent_streams_with_one_key_call_the_model_once(
     replicas: tuple[ChatServer, ChatServer], provider: Provider, *, is_direct: bool
 ) -> None:
     path = path_of(replicas[0], is_direct=is_direct)
     with ThreadPoolExecutor(20) as pool, closed_gate() as gate:
         provider.always(held(gate))
-        posted = [pool.submit(post, replicas[number % 2], path) for number in range(20)]
-        wait_until(lambda: sum(one.done() for one in posted) == 19)
+        futures = [pool.submit(post, replicas[number % 2], path) for number in range(20)]
+        wait_until(lambda: sum(future.done() for future in futures) == 19)
         gate.set()
-        responses = [one.result() for one in posted]
+        responses = [future.result() for future in futures]
     streamed = [events_of(response) for response in responses if response.status_code == 200]
     assert streamed
     assert {text_of(events) for events in streamed} == {"Hello."}
@@ -94,7 +94,7 @@ def test_20_concurrent_streams_with_one_key_call_the_model_once(
     assert len(provider.calls) == 1
 
 
-@both
+@in_session_and_direct
 def test_disconnected_client_gets_the_whole_answer_with_its_key(
     server: ChatServer, provider: Provider, sql: Sql, *, is_direct: bool
 ) -> None:
@@ -108,7 +108,7 @@ def test_disconnected_client_gets_the_whole_answer_with_its_key(
     assert len(provider.calls) == 1
 
 
-@both
+@in_session_and_direct
 def test_failed_stream_is_replayed_as_failed(server: ChatServer, provider: Provider, *, is_direct: bool) -> None:
     provider.always(fails(401))
     path = path_of(server, is_direct=is_direct)
@@ -120,7 +120,7 @@ def test_failed_stream_is_replayed_as_failed(server: ChatServer, provider: Provi
     assert text_of(again) == text_of(first)
 
 
-@both
+@in_session_and_direct
 def test_session_stream_of_a_killed_process_is_interrupted_and_direct_stream_runs_again(
     server: ChatServer, chat_process: ChatProcess, provider: Provider, sql: Sql, *, is_direct: bool
 ) -> None:
@@ -152,15 +152,15 @@ def test_session_stream_of_a_killed_process_is_interrupted_and_direct_stream_run
     assert post(server, path).headers["Idempotent-Replayed"] == "true"
 
 
-@both
+@in_session_and_direct
 def test_key_of_a_stream_adds_at_most_one_sql_statement(server: ChatServer, *, is_direct: bool) -> None:
     path = path_of(server, is_direct=is_direct)
     with counted_statements() as without:
         server.http.post(path, json={"message": "Hi"}).raise_for_status()
     with counted_statements() as with_key:
         post(server, path).raise_for_status()
-    assert not [statement for statement in without if is_about_keys(statement)]
-    ours = [statement for statement in with_key if is_about_keys(statement)]
+    assert not [statement for statement in without if uses_idempotency_keys(statement)]
+    key_statements = [statement for statement in with_key if uses_idempotency_keys(statement)]
     # In a session: the statement that starts the turn. Direct: the claim of the key, and the insert into the ledger.
-    assert len(ours) == (2 if is_direct else 1)
-    assert len([statement for statement in ours if "llm_calls" in statement]) == (1 if is_direct else 0)
+    assert len(key_statements) == (2 if is_direct else 1)
+    assert len([statement for statement in key_statements if "llm_calls" in statement]) == (1 if is_direct else 0)
