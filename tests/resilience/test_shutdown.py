@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from app.config import Settings
-from tests.chat.streaming.test_streams import assert_whole
+from tests.chat.streaming.stream_checks import assert_complete_stream
 from tests.fixtures.database import Sql
 from tests.fixtures.processes import ChatProcess, process
 from tests.fixtures.services import User
@@ -109,7 +109,7 @@ def test_shutdown_ends_twenty_streams_with_terminal_events_in_time(
             " WHERE role = 'assistant' AND chat_sessions.uuid = %s",
             [session],
         )
-        assert_whole(events, stored)
+        assert_complete_stream(events, stored)
         if events[-1].name == "message.failed":
             assert (events[-1].data["code"], stored["status"], stored["content"]) == (
                 "shutting_down",

@@ -16,7 +16,7 @@ from app.database import migrations
 from app.services.redis.keys import stream_key
 from local.postgres import Postgres
 from local.redis import Redis
-from tests.chat.streaming.test_streams import LONG, assert_whole
+from tests.chat.streaming.stream_checks import LONG_TEXT, assert_complete_stream
 from tests.fixtures.database import Sql
 from tests.fixtures.dedicated_servers import frozen, stopped
 from tests.fixtures.services import User, login, register
@@ -102,13 +102,13 @@ def test_redis_outage_does_not_stop_streams_and_storage(
             assert caplog.messages.count("redis unavailable") == 1
             events += list(reader)
     assert stored["content"] == "one two three four"
-    assert_whole(events, stored)
+    assert_complete_stream(events, stored)
     # A new turn works without Redis, too.
     with redis_unavailable(outage, redis_server, own_home):
         session = replicas[0].open()
         provider.script(answers("a b c", every=0.05))
         events = replicas[0].ask_all(session)
-        assert_whole(events, replicas[0].messages(session)[1])
+        assert_complete_stream(events, replicas[0].messages(session)[1])
 
 
 def test_resume_on_another_replica_without_redis_returns_a_snapshot_at_the_end(
@@ -116,7 +116,7 @@ def test_resume_on_another_replica_without_redis_returns_a_snapshot_at_the_end(
 ) -> None:
     session = replicas[0].open()
     with closed_gate() as gate:
-        provider.script(answers(LONG, every=0.01, end=gate))
+        provider.script(answers(LONG_TEXT, every=0.01, end=gate))
         with replicas[0].ask(session) as reader, redis_unavailable(outage, redis_server, own_home):
             begun = reader.read_to(20)
             with replicas[1].resume(session, begun[0].data["message_id"]) as other:
@@ -128,9 +128,9 @@ def test_resume_on_another_replica_without_redis_returns_a_snapshot_at_the_end(
                 "message.snapshot",
                 "message.completed",
             )
-            assert snapshot.data["message"]["content"] == LONG
+            assert snapshot.data["message"]["content"] == LONG_TEXT
             # The replica that runs the turn does not need Redis.
-            assert text_of([*begun, *reader]) == LONG
+            assert text_of([*begun, *reader]) == LONG_TEXT
 
 
 def test_resume_on_another_replica_works_after_redis_recovers(
@@ -150,13 +150,13 @@ def test_resume_on_another_replica_works_after_redis_recovers(
                 gate.set()
                 events += list(other)
     assert "message.snapshot" not in [event.name for event in events]
-    assert_whole(events, replicas[0].messages(session)[1])
+    assert_complete_stream(events, replicas[0].messages(session)[1])
 
 
 def test_postgresql_outage_does_not_stop_streams(replicas: Replicas, provider: Provider, postgres: Postgres) -> None:
     session = replicas[0].open()
     with closed_gate() as gate:
-        provider.script(answers(LONG, every=0.015, end=gate))
+        provider.script(answers(LONG_TEXT, every=0.015, end=gate))
         with replicas[0].ask(session) as reader:
             events = reader.read_to(10)
             with replicas[1].resume(session, events[0].data["message_id"]) as other:
@@ -168,8 +168,8 @@ def test_postgresql_outage_does_not_stop_streams(replicas: Replicas, provider: P
                 events += list(reader)
                 others += list(other)
     assert events[-1].name == others[-1].name == "message.completed"
-    assert_whole(events, replicas[0].messages(session)[1])
-    assert_whole(others, replicas[0].messages(session)[1])
+    assert_complete_stream(events, replicas[0].messages(session)[1])
+    assert_complete_stream(others, replicas[0].messages(session)[1])
 
 
 def test_revocation_ends_streams_without_redis(

@@ -18,7 +18,7 @@ LIMIT = 3
 
 
 @pytest.fixture
-def slow() -> Iterator[Behaviour]:
+def slow_answer() -> Iterator[Behaviour]:
     """Answers that continue until the end of the test."""
     with closed_gate() as gate:
         yield answers(" ".join("word" for _ in range(1000)), every=0.1, end=gate)
@@ -32,23 +32,23 @@ def url(settings: Settings) -> Iterator[str]:
 
 
 @pytest.fixture
-def at_server(url: str, sql: Sql, redis: Redis, provider: Provider) -> Iterator[Callable[[User], ChatServer]]:
+def connect(url: str, sql: Sql, redis: Redis, provider: Provider) -> Iterator[Callable[[User], ChatServer]]:
     """Function that returns a client of the service for a user."""
     with ExitStack() as stack:
 
-        def put(user: User) -> ChatServer:
+        def connect_as(user: User) -> ChatServer:
             server = ChatServer(url, user)
             stack.callback(server.http.close)
             return server
 
-        yield put
+        yield connect_as
 
 
 def test_stream_above_the_limit_is_refused_without_calling_a_model(
-    at_server: Callable[[User], ChatServer], ada: User, bob: User, provider: Provider, slow: Behaviour
+    connect: Callable[[User], ChatServer], ada: User, bob: User, provider: Provider, slow_answer: Behaviour
 ) -> None:
-    server = at_server(ada)
-    provider.always(slow)
+    server = connect(ada)
+    provider.always(slow_answer)
     session = server.open()
     with server.ask(session) as reader, server.ask(None) as direct:
         (created,) = reader.take(1)
@@ -62,32 +62,32 @@ def test_stream_above_the_limit_is_refused_without_calling_a_model(
                 assert int(response.headers["Retry-After"]) > 0
             assert len(provider.calls) == 2
             # Other users have their own limit, and requests without a stream do not count.
-            with at_server(bob).ask(None) as other:
+            with connect(bob).ask(None) as other:
                 other.take(1)
             assert server.http.get("/sessions").status_code == 200
 
 
-@pytest.mark.parametrize("end", ["read", "left", "refused"])
+@pytest.mark.parametrize("end", ["read", "disconnected", "refused"])
 def test_ended_stream_no_longer_counts_towards_the_limit(
-    at_server: Callable[[User], ChatServer], ada: User, provider: Provider, slow: Behaviour, end: str
+    connect: Callable[[User], ChatServer], ada: User, provider: Provider, slow_answer: Behaviour, end: str
 ) -> None:
-    server = at_server(ada)
+    server = connect(ada)
     for _ in range(3 * LIMIT):
         match end:
             case "read":
                 provider.script(answers("Yes."))
                 assert server.ask_all(None)[-1].name == "message.completed"
-            case "left":
-                provider.script(slow)
+            case "disconnected":
+                provider.script(slow_answer)
                 with server.ask(None) as reader:
                     reader.take(2)
                 # The service detects a disconnected client when it sends the next event.
-                wait_until(lambda: has_a_place(server))
+                wait_until(lambda: has_free_slot(server))
             case _:
                 assert server.http.post("/direct/stream", json={"message": ""}).status_code == 422
     provider.always(answers("Yes."))
     assert server.ask_all(None)[-1].name == "message.completed"
 
 
-def has_a_place(server: ChatServer) -> bool:
+def has_free_slot(server: ChatServer) -> bool:
     return server.http.post("/direct/stream", json={"message": ""}).status_code == 422

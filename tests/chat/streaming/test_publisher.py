@@ -21,14 +21,14 @@ class FakeBuffer:
         self.written: list[list[StreamSnapshot]] = []
         self.error: Exception | None = None
 
-    async def write(self, drafts: Sequence[StreamSnapshot]) -> None:
-        self.written.append(list(drafts))
+    async def write(self, snapshots: Sequence[StreamSnapshot]) -> None:
+        self.written.append(list(snapshots))
         await self.gate.wait()
         if self.error is not None:
             raise self.error
 
 
-async def settle() -> None:
+async def run_pending_tasks() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
 
@@ -36,16 +36,16 @@ async def settle() -> None:
 async def test_text_is_not_visible_before_it_is_in_redis() -> None:
     buffer = FakeBuffer()
     publisher = StreamPublisher(cast("StreamBuffer", buffer))
-    working = asyncio.create_task(publisher.run())
+    publishing = asyncio.create_task(publisher.run())
     turn = AnswerStream(uuid4(), publisher)
     turn.publish("Hello")
-    await settle()
+    await run_pending_tasks()
     assert (turn.text, turn.visible_length) == ("Hello", 0)
     assert buffer.written == [[StreamSnapshot(turn.key, "Hello", is_over=False)]]
     buffer.gate.set()
-    await settle()
+    await run_pending_tasks()
     assert turn.visible_length == 5
-    working.cancel()
+    publishing.cancel()
 
 
 async def test_text_received_during_a_write_is_written_and_visible_with_the_next_write(
@@ -54,18 +54,18 @@ async def test_text_received_during_a_write_is_written_and_visible_with_the_next
     monkeypatch.setattr(publisher_module, "WRITE_INTERVAL", 0)
     buffer = FakeBuffer()
     publisher = StreamPublisher(cast("StreamBuffer", buffer))
-    working = asyncio.create_task(publisher.run())
+    publishing = asyncio.create_task(publisher.run())
     first, second = AnswerStream(uuid4(), publisher), AnswerStream(uuid4(), publisher)
     first.publish("a")
-    await settle()
+    await run_pending_tasks()
     first.text += "b"
     publisher.put(first)
     second.publish("c")
     buffer.gate.set()
-    await settle()
-    assert [{draft.text for draft in batch} for batch in buffer.written] == [{"a"}, {"ab", "c"}]
+    await run_pending_tasks()
+    assert [{snapshot.text for snapshot in batch} for batch in buffer.written] == [{"a"}, {"ab", "c"}]
     assert (first.visible_length, second.visible_length) == (2, 1)
-    working.cancel()
+    publishing.cancel()
 
 
 async def test_first_deltas_are_written_immediately_and_later_deltas_of_all_turns_in_one_write(
@@ -76,16 +76,16 @@ async def test_first_deltas_are_written_immediately_and_later_deltas_of_all_turn
     buffer = FakeBuffer()
     buffer.gate.set()
     publisher = StreamPublisher(cast("StreamBuffer", buffer))
-    working = asyncio.create_task(publisher.run())
+    publishing = asyncio.create_task(publisher.run())
     turns = [AnswerStream(uuid4(), publisher) for _ in range(3)]
     for piece in "abc":
         for turn in turns:
             turn.publish(piece)
-            await settle()
-    assert [[draft.text for draft in batch] for batch in buffer.written] == [["a"], ["a"], ["a"]]
+            await run_pending_tasks()
+    assert [[snapshot.text for snapshot in batch] for batch in buffer.written] == [["a"], ["a"], ["a"]]
     await eventually(lambda: len(buffer.written) > 3)
-    assert [[draft.text for draft in batch] for batch in buffer.written[3:]] == [["abc"] * 3]
-    working.cancel()
+    assert [[snapshot.text for snapshot in batch] for batch in buffer.written[3:]] == [["abc"] * 3]
+    publishing.cancel()
 
 
 async def test_text_becomes_visible_when_the_buffer_fails() -> None:
@@ -93,12 +93,12 @@ async def test_text_becomes_visible_when_the_buffer_fails() -> None:
     buffer.error = ZeroDivisionError()
     buffer.gate.set()
     publisher = StreamPublisher(cast("StreamBuffer", buffer))
-    working = asyncio.create_task(publisher.run())
+    publishing = asyncio.create_task(publisher.run())
     turn = AnswerStream(uuid4(), publisher)
     turn.publish("Hello")
-    await settle()
+    await run_pending_tasks()
     assert turn.visible_length == 5
-    working.cancel()
+    publishing.cancel()
 
 
 async def test_first_delta_is_published_immediately_and_the_next_ones_together() -> None:

@@ -51,12 +51,12 @@ async def test_answer_text_includes_text_that_reaches_redis_after_the_answer_is_
 ) -> None:
     find, was_read = RemoteStreams.find, asyncio.Event()
 
-    async def notice(streams: RemoteStreams, ref: MessageRef) -> tuple[MessageRow, MessageRow] | None:
+    async def find_and_signal(streams: RemoteStreams, ref: MessageRef) -> tuple[MessageRow, MessageRow] | None:
         stored = await find(streams, ref)
         was_read.set()
         return stored
 
-    monkeypatch.setattr(RemoteStreams, "find", notice)
+    monkeypatch.setattr(RemoteStreams, "find", find_and_signal)
     monkeypatch.setattr("app.chat.streaming.remote._FINAL_TEXT_TIMEOUT", LONGEST_WAIT)
     key = stream_key(answer.answer_uuid)
     await buffer.write([StreamSnapshot(key, "Hello", is_over=False)])

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
-from tests.chat.streaming.test_streams import LONG, assert_whole, refusal
+from tests.chat.streaming.stream_checks import LONG_TEXT, assert_complete_stream, status_and_code
 from tests.fixtures.database import Sql
 from tests.fixtures.services import User
 from tests.fixtures.streaming import ChatServer, Event, text_of
@@ -19,36 +19,36 @@ from tests.support.waiting import closed_gate
 Replicas = tuple[ChatServer, ChatServer]
 
 
-def cut_and_resume(replicas: Replicas, session: str, chance: random.Random) -> list[Event]:
+def read_with_interruptions(replicas: Replicas, session: str, rng: random.Random) -> list[Event]:
     """Read an answer with many interruptions, and resume it on a random replica each time."""
-    asked, *others = chance.sample(replicas, 2)
+    asked, *others = rng.sample(replicas, 2)
     with asked.ask(session) as reader:
-        events = list(islice(reader, chance.randint(1, 6)))
+        events = list(islice(reader, rng.randint(1, 6)))
     message = events[0].data["message_id"]
     while events[-1].name != "message.completed":
-        replica = chance.choice([asked, *others])
+        replica = rng.choice([asked, *others])
         with replica.resume(session, message, events[-1].id) as reader:
-            events += islice(reader, chance.randint(1, 30))
+            events += islice(reader, rng.randint(1, 30))
     return events
 
 
 def test_streams_interrupted_at_random_points_miss_and_repeat_nothing(replicas: Replicas, provider: Provider) -> None:
-    provider.always(answers(LONG, every=0.006))
+    provider.always(answers(LONG_TEXT, every=0.006))
     sessions = [replicas[0].open() for _ in range(24)]
     with ThreadPoolExecutor(8) as pool:
         runs = pool.map(
-            lambda session: cut_and_resume(replicas, session, random.Random(session)),  # noqa: S311 - not a secret
+            lambda session: read_with_interruptions(replicas, session, random.Random(session)),  # noqa: S311 - not a secret
             sessions,
         )
         for session, events in zip(sessions, runs, strict=True):
             assert "message.snapshot" not in [event.name for event in events]
-            assert text_of(events) == LONG
-            assert_whole(events, replicas[0].messages(session)[1])
+            assert text_of(events) == LONG_TEXT
+            assert_complete_stream(events, replicas[0].messages(session)[1])
     assert len(provider.calls) == 24
 
 
 @pytest.fixture
-def finished(server: ChatServer, provider: Provider) -> tuple[str, list[Event]]:
+def completed_answer(server: ChatServer, provider: Provider) -> tuple[str, list[Event]]:
     """Id of a session, and the events of its only answer."""
     session = server.open()
     provider.script(answers("one two three four", every=0.03))
@@ -57,9 +57,9 @@ def finished(server: ChatServer, provider: Provider) -> tuple[str, list[Event]]:
 
 @pytest.mark.parametrize("replica", [0, 1], ids=["same replica", "other replica"])
 def test_resume_after_any_event_returns_the_rest(
-    replicas: Replicas, finished: tuple[str, list[Event]], replica: int
+    replicas: Replicas, completed_answer: tuple[str, list[Event]], replica: int
 ) -> None:
-    session, events = finished
+    session, events = completed_answer
     message = events[0].data["message_id"]
     for number, event in enumerate(events):
         rest = replicas[replica].resume_all(session, message, after=event.id)
@@ -71,16 +71,16 @@ def test_resume_after_any_event_returns_the_rest(
     assert text_of(again) == "one two three four"
 
 
-def test_resume_position_may_be_within_a_delta(replicas: Replicas, finished: tuple[str, list[Event]]) -> None:
-    session, events = finished
+def test_resume_position_may_be_within_a_delta(replicas: Replicas, completed_answer: tuple[str, list[Event]]) -> None:
+    session, events = completed_answer
     rest = replicas[1].resume_all(session, events[0].data["message_id"], after=5)
     assert text_of(rest) == "wo three four"
 
 
 def test_resume_after_the_buffer_has_expired_returns_a_snapshot(
-    replicas: Replicas, finished: tuple[str, list[Event]], redis: Redis
+    replicas: Replicas, completed_answer: tuple[str, list[Event]], redis: Redis
 ) -> None:
-    session, events = finished
+    session, events = completed_answer
     message = events[0].data["message_id"]
     assert 0 < redis.ttl(f"turn:{message}") <= 300
     redis.flushdb()
@@ -96,9 +96,9 @@ def test_resume_after_the_buffer_has_expired_returns_a_snapshot(
 
 
 def test_resume_after_an_unknown_position_returns_a_snapshot(
-    replicas: Replicas, finished: tuple[str, list[Event]]
+    replicas: Replicas, completed_answer: tuple[str, list[Event]]
 ) -> None:
-    session, events = finished
+    session, events = completed_answer
     for replica in replicas:
         names = [event.name for event in replica.resume_all(session, events[0].data["message_id"], after=10**9)]
         assert names == ["message.snapshot", "message.completed"]
@@ -116,7 +116,7 @@ def test_plain_request_can_be_followed_as_a_stream(replicas: Replicas, provider:
         assert asked.result().json()["ai_response"]["content"] == "Hello."
     for events in (future.result() for future in followed):
         assert text_of(events) == "Hello."
-        assert_whole(events, replicas[0].messages(session)[1])
+        assert_complete_stream(events, replicas[0].messages(session)[1])
 
 
 def test_several_clients_follow_the_same_turn_live(replicas: Replicas, provider: Provider) -> None:
@@ -156,17 +156,19 @@ def test_follower_on_another_replica_receives_each_delta_immediately(replicas: R
 
 
 @pytest.mark.parametrize("position", ["x", "-1", "1.5", "", "9" * 30, "0x1"])
-def test_invalid_position_is_refused(server: ChatServer, finished: tuple[str, list[Event]], position: str) -> None:
-    session, events = finished
+def test_invalid_position_is_refused(
+    server: ChatServer, completed_answer: tuple[str, list[Event]], position: str
+) -> None:
+    session, events = completed_answer
     path = f"/sessions/{session}/messages/{events[0].data['message_id']}/events"
-    assert refusal(server.http.get(path, headers={"Last-Event-ID": position})) == (422, "validation_error")
-    assert refusal(server.http.get(path, params={"after": position})) == (422, "validation_error")
+    assert status_and_code(server.http.get(path, headers={"Last-Event-ID": position})) == (422, "validation_error")
+    assert status_and_code(server.http.get(path, params={"after": position})) == (422, "validation_error")
 
 
 def test_answer_can_be_followed_and_cancelled_only_by_its_owner(
-    replicas: Replicas, finished: tuple[str, list[Event]], bob: User
+    replicas: Replicas, completed_answer: tuple[str, list[Event]], bob: User
 ) -> None:
-    session, events = finished
+    session, events = completed_answer
     own, message = f"/sessions/{session}/messages", events[0].data["message_id"]
     elsewhere = replicas[0].open()
     question = events[0].data["user_message"]["id"]
@@ -178,16 +180,16 @@ def test_answer_can_be_followed_and_cancelled_only_by_its_owner(
     ]
     for replica in replicas:
         for path in paths:
-            assert refusal(replica.http.get(f"{path}/events")) == (404, "not_found")
-            assert refusal(replica.http.post(f"{path}/cancel")) == (404, "not_found")
-        assert refusal(replica.http.get(f"{own}/{message}/events", headers=bob.headers)) == (404, "not_found")
-        assert refusal(replica.http.post(f"{own}/{message}/cancel", headers=bob.headers)) == (404, "not_found")
+            assert status_and_code(replica.http.get(f"{path}/events")) == (404, "not_found")
+            assert status_and_code(replica.http.post(f"{path}/cancel")) == (404, "not_found")
+        assert status_and_code(replica.http.get(f"{own}/{message}/events", headers=bob.headers)) == (404, "not_found")
+        assert status_and_code(replica.http.post(f"{own}/{message}/cancel", headers=bob.headers)) == (404, "not_found")
 
 
 def test_buffer_emptied_during_a_stream_is_written_again(replicas: Replicas, provider: Provider, redis: Redis) -> None:
     session = replicas[0].open()
     with closed_gate() as gate:
-        provider.script(answers(LONG, every=0.01, end=gate))
+        provider.script(answers(LONG_TEXT, every=0.01, end=gate))
         with replicas[0].ask(session) as reader:
             seen = reader.read_to(300)
             message = seen[0].data["message_id"]
@@ -196,8 +198,8 @@ def test_buffer_emptied_during_a_stream_is_written_again(replicas: Replicas, pro
             gate.set()
             rest = replicas[1].resume_all(session, message, after=seen[-1].id)
             events = seen + list(reader)
-    assert_whole(events, replicas[0].messages(session)[1])
-    assert text_of(seen + rest) == LONG
+    assert_complete_stream(events, replicas[0].messages(session)[1])
+    assert text_of(seen + rest) == LONG_TEXT
     assert "message.snapshot" not in [event.name for event in rest]
 
 

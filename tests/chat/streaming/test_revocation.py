@@ -15,7 +15,7 @@ from tests.support.provider import Provider, answers
 from tests.support.waiting import closed_gate, wait_until
 
 REVOKE_LOGIN = "UPDATE auth_sessions SET revoked_at = now(), revoked_reason = 'logout'"
-WAYS = {
+REVOCATIONS = {
     "logged out": REVOKE_LOGIN,
     "expired": "UPDATE auth_sessions SET expires_at = now() - interval '1 second'",
     "login deleted": "DELETE FROM auth_sessions",
@@ -34,7 +34,7 @@ def slow_answers(provider: Provider) -> Iterator[threading.Event]:
     time.sleep(0.2)
 
 
-def assert_cut(server: ChatServer, sql: Sql, revocation: str) -> str:
+def assert_stream_ends(server: ChatServer, sql: Sql, revocation: str) -> str:
     """Run `revocation` during a stream, check that the stream ends without a terminal event, and return the session."""
     session = server.open()
     with server.ask(session) as reader:
@@ -46,16 +46,16 @@ def assert_cut(server: ChatServer, sql: Sql, revocation: str) -> str:
 
 
 @pytest.mark.usefixtures("slow_answers")
-@pytest.mark.parametrize("way", WAYS)
-def test_stream_ends_when_its_login_is_revoked_or_expires(server: ChatServer, sql: Sql, way: str) -> None:
-    assert_cut(server, sql, WAYS[way])
+@pytest.mark.parametrize("revocation", REVOCATIONS)
+def test_stream_ends_when_its_login_is_revoked_or_expires(server: ChatServer, sql: Sql, revocation: str) -> None:
+    assert_stream_ends(server, sql, REVOCATIONS[revocation])
     assert server.http.get("/sessions").status_code == 401
 
 
 def test_turn_of_a_revoked_stream_completes_and_is_stored(
     server: ChatServer, sql: Sql, slow_answers: threading.Event
 ) -> None:
-    assert_cut(server, sql, REVOKE_LOGIN)
+    assert_stream_ends(server, sql, REVOKE_LOGIN)
     slow_answers.set()
     wait_until(lambda: sql.value("SELECT count(*) FROM chat_messages WHERE status = 'pending'") == 0)
     (row,) = sql.rows("SELECT status, content FROM chat_messages WHERE role = 'assistant'")
@@ -79,10 +79,10 @@ def test_followers_on_other_replicas_end_when_the_login_is_revoked(
     session = replicas[0].open()
     with replicas[0].ask(session) as reader:
         events = reader.take(2)
-        with replicas[1].resume(session, events[0].data["message_id"]) as other:
-            others = other.take(2)
+        with replicas[1].resume(session, events[0].data["message_id"]) as follower:
+            follower_events = follower.take(2)
             sql.do(REVOKE_LOGIN)
-            assert (others + list(other))[-1].name not in TERMINAL
+            assert (follower_events + list(follower))[-1].name not in TERMINAL
             assert (events + list(reader))[-1].name not in TERMINAL
 
 
@@ -112,7 +112,7 @@ def test_stream_ends_when_its_api_key_is_deleted_or_expires(
     server.http.headers["Authorization"] = f"Bearer {key}"
     # A revoked login does not affect requests with an API key.
     sql.do(REVOKE_LOGIN)
-    assert_cut(server, sql, revocation)
+    assert_stream_ends(server, sql, revocation)
 
 
 def test_streams_of_other_users_continue(
@@ -122,18 +122,18 @@ def test_streams_of_other_users_continue(
     slow_answers: threading.Event,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    look, looks = RevocationWatch._check, list[object]()
+    check, checks = RevocationWatch._check, list[object]()
 
-    async def noticed(watch: RevocationWatch) -> None:
-        await look(watch)
-        looks.append(watch)
+    async def record_check(watch: RevocationWatch) -> None:
+        await check(watch)
+        checks.append(watch)
 
-    monkeypatch.setattr(RevocationWatch, "_check", noticed)
+    monkeypatch.setattr(RevocationWatch, "_check", record_check)
     eve = make_user("eve")
     with server.ask(server.open()) as reader:
         reader.take(2)
         sql.do("DELETE FROM users WHERE uuid = %s", [eve.id])
-        seen = len(looks)
-        wait_until(lambda: len(looks) >= seen + 2)  # the first one may have started before the deletion
+        seen = len(checks)
+        wait_until(lambda: len(checks) >= seen + 2)  # the first one may have started before the deletion
         slow_answers.set()
         assert list(reader)[-1].name == "message.completed"

@@ -7,7 +7,7 @@ import pytest
 from redis import Redis
 
 from app.database.repositories.chat import active_turns
-from tests.chat.streaming.test_streams import assert_whole
+from tests.chat.streaming.stream_checks import assert_complete_stream
 from tests.fixtures.database import Sql
 from tests.fixtures.streaming import ChatServer
 from tests.support.provider import Provider, answers, chunk, stalls, streams
@@ -17,7 +17,7 @@ Replicas = tuple[ChatServer, ChatServer]
 
 
 @pytest.fixture(autouse=True)
-def enough_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def long_cancel_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Extend the timeout of cancellations for busy machines."""
     monkeypatch.setattr("app.services.turn_end_polling.CANCEL_TIMEOUT", LONGEST_WAIT)
 
@@ -35,17 +35,17 @@ def test_cancelled_turn_ends_its_model_call_and_stores_the_partial_text(
         (call,) = provider.calls
         provider.wait_until(lambda: call.abandoned is not None)
         assert response.status_code == 200
-        stopped = response.json()
+        cancelled = response.json()
         # The response is sent after the turn has ended, so it equals the stored message.
-        assert replicas[0].messages(session)[1] == stopped
+        assert replicas[0].messages(session)[1] == cancelled
         events += list(reader)
-    assert (stopped["status"], stopped["content"]) == ("cancelled", "Once upon a time")
-    assert "error" not in stopped["metadata"]
+    assert (cancelled["status"], cancelled["content"]) == ("cancelled", "Once upon a time")
+    assert "error" not in cancelled["metadata"]
     assert events[-1].name == "message.cancelled"
-    assert_whole(events, stopped)
+    assert_complete_stream(events, cancelled)
     (row,) = sql.rows("SELECT status, is_estimated, prompt_tokens > 0 AS asked, completion_tokens FROM llm_calls")
     assert row == {"status": "cancelled", "is_estimated": True, "asked": True, "completion_tokens": 4}
-    assert stopped["tokens_used"] > 4
+    assert cancelled["tokens_used"] > 4
     # The session continues, and its history omits the cancelled answer.
     replicas[1].ask_all(session, "And now?")
     assert "Once upon" not in str(provider.calls[-1].body)
@@ -72,9 +72,9 @@ def test_plain_request_can_be_cancelled(replicas: Replicas, provider: Provider, 
         asked = pool.submit(replicas[0].http.post, f"/sessions/{session}/messages", json={"message": "Hi"})
         provider.wait_for_calls(1)
         message = replicas[0].messages(session)[1]["id"]
-        stopped = replicas[1].cancel(session, message).json()
-        assert (stopped["status"], stopped["content"]) == ("cancelled", "")
-        assert asked.result().json()["ai_response"] | {"timestamp": ""} == stopped | {"timestamp": ""}
+        cancelled = replicas[1].cancel(session, message).json()
+        assert (cancelled["status"], cancelled["content"]) == ("cancelled", "")
+        assert asked.result().json()["ai_response"] | {"timestamp": ""} == cancelled | {"timestamp": ""}
     assert sql.value("SELECT status FROM llm_calls") == "cancelled"
 
 
@@ -93,9 +93,9 @@ def test_concurrent_cancellations_return_the_same_message(replicas: Replicas, pr
         provider.script(answers("a b c d e f g h i j", end=gate))
         with replicas[0].ask(session) as reader:
             message = reader.take(2)[0].data["message_id"]
-            stopped = list(pool.map(lambda number: replicas[number % 2].cancel(session, message).json(), range(10)))
-            assert list(reader)[-1].data["message"] == stopped[0]
-    assert all(one == stopped[0] for one in stopped)
+            cancelled = list(pool.map(lambda number: replicas[number % 2].cancel(session, message).json(), range(10)))
+            assert list(reader)[-1].data["message"] == cancelled[0]
+    assert all(one == cancelled[0] for one in cancelled)
     assert sql.value("SELECT count(*) FROM llm_calls") == 1
 
 
@@ -115,25 +115,29 @@ def test_cancellation_that_exceeds_its_timeout_returns_202(
     assert sql.value("SELECT cancel_requested_at IS NOT NULL FROM chat_messages WHERE role = 'assistant'")
 
 
-async def no_stops(*_: object, **__: object) -> set[UUID]:
+async def find_no_cancellations(*_: object, **__: object) -> set[UUID]:
     return set()
 
 
-def test_cancel_channel_ignores_invalid_messages(
-    replicas: Replicas, provider: Provider, redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    redis.publish("turns:stop", b"\xff\x00 nonsense")
-    test_cancellation_does_not_wait_for_a_database_poll(replicas, provider, monkeypatch)
-
-
-def test_cancellation_does_not_wait_for_a_database_poll(
-    replicas: Replicas, provider: Provider, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Polls of the database find no cancellation here, so it must arrive over Redis.
-    monkeypatch.setattr(active_turns, "renew_leases", no_stops)
+def assert_cancelled_without_polling(replicas: Replicas, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check that a cancellation arrives over Redis: polls of the database find none."""
+    monkeypatch.setattr(active_turns, "renew_leases", find_no_cancellations)
     session = replicas[0].open()
     provider.script(streams(chunk("Once"), hold=True))
     with replicas[0].ask(session) as reader:
         message = reader.take(2)[0].data["message_id"]
         assert replicas[1].cancel(session, message).status_code == 200
         list(reader)
+
+
+def test_cancellation_does_not_wait_for_a_database_poll(
+    replicas: Replicas, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_cancelled_without_polling(replicas, provider, monkeypatch)
+
+
+def test_cancel_channel_ignores_invalid_messages(
+    replicas: Replicas, provider: Provider, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redis.publish("turns:stop", b"\xff\x00 nonsense")
+    assert_cancelled_without_polling(replicas, provider, monkeypatch)
