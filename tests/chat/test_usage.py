@@ -24,7 +24,7 @@ NANO_DOLLARS = {"gpt-primary": (2_500, 10_000), "gpt-fallback": (150, 600)}
 
 
 @dataclass
-class Tally:
+class ExpectedUsage:
     """Expected usage."""
 
     turns: int = 0
@@ -38,7 +38,7 @@ class Tally:
     completion: int = 0
     nanos: int = 0
 
-    def shown(self) -> dict[str, Any]:
+    def as_response(self) -> dict[str, Any]:
         """Return the usage as in the response of the API."""
         return {
             "turns": self.turns,
@@ -51,7 +51,7 @@ class Tally:
             "unpriced_calls": self.unpriced,
         }
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: "ExpectedUsage") -> None:
         for name, amount in vars(other).items():
             setattr(self, name, getattr(self, name) + amount)
 
@@ -60,7 +60,7 @@ def dollars(nanos: int) -> str:
     return f"{nanos // 10**9}.{nanos % 10**9:09}"
 
 
-def priced(model: str, prompt: int, completion: int) -> int:
+def cost_in_nanos(model: str, prompt: int, completion: int) -> int:
     of_prompt, of_completion = NANO_DOLLARS[model]
     return prompt * of_prompt + completion * of_completion
 
@@ -70,79 +70,88 @@ class Workload:
     """Users who ask random questions, and the expected usage of each user and session."""
 
     provider: Provider
-    people: dict[str, ChatServer]
+    servers: dict[str, ChatServer]
     random: random.Random
-    everybody: Tally = field(default_factory=Tally)
-    by_user: defaultdict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
-    by_session: defaultdict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    total: ExpectedUsage = field(default_factory=ExpectedUsage)
+    by_user: defaultdict[str, ExpectedUsage] = field(default_factory=lambda: defaultdict(ExpectedUsage))
+    by_session: defaultdict[str, ExpectedUsage] = field(default_factory=lambda: defaultdict(ExpectedUsage))
     sessions: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     number: int = 0
 
     def turn(self) -> None:
         """Run and count a random kind of turn of a random user."""
-        kinds = [self.answered] * 8 + [self.estimated, self.by_fallback, self.failing, self.unpriced, self.known] * 2
-        self.random.choice([*kinds, self.broken, self.stopped])(self.random.choice(list(self.people)))
+        kinds = [self.answered] * 8 + [
+            self.estimated,
+            self.by_fallback,
+            self.failed_turn,
+            self.unpriced,
+            self.cached,
+        ] * 2
+        self.random.choice([*kinds, self.interrupted, self.cancelled])(self.random.choice(list(self.servers)))
 
     def answered(self, user: str) -> None:
         usage = self._usage()
         self.provider.script(answers("Fine.", usage=usage))
-        self._count(user, self._ask(user), Tally(1, calls=1, prompt=usage[0], completion=usage[1]), "gpt-primary")
+        self._count(
+            user, self._ask(user), ExpectedUsage(1, calls=1, prompt=usage[0], completion=usage[1]), "gpt-primary"
+        )
 
     def estimated(self, user: str) -> None:
         self.provider.script(answers("Seventeen letters", usage=None))
         asked = self._ask(user)
-        self._count(user, asked, Tally(1, calls=1, prompt=self._sent(), completion=5), "gpt-primary")
+        self._count(user, asked, ExpectedUsage(1, calls=1, prompt=self._sent(), completion=5), "gpt-primary")
 
     def by_fallback(self, user: str) -> None:
         usage = self._usage()
         self.provider.script(fails(400), answers("Fine.", usage=usage))
-        tally = Tally(1, by_fallback=1, calls=2, failed_calls=1, prompt=usage[0], completion=usage[1])
-        self._count(user, self._ask(user), tally, "gpt-fallback")
+        expected = ExpectedUsage(1, by_fallback=1, calls=2, failed_calls=1, prompt=usage[0], completion=usage[1])
+        self._count(user, self._ask(user), expected, "gpt-fallback")
 
-    def failing(self, user: str) -> None:
+    def failed_turn(self, user: str) -> None:
         self.provider.script(fails(400), fails(400))
-        self._count(user, self._ask(user), Tally(1, failed=1, calls=2, failed_calls=2), "gpt-primary")
+        self._count(user, self._ask(user), ExpectedUsage(1, failed=1, calls=2, failed_calls=2), "gpt-primary")
 
     def unpriced(self, user: str) -> None:
         usage = self._usage()
         self.provider.script(answers("Fine.", usage=usage))
         asked = self._ask(user, model="mystery")
-        self._count(user, asked, Tally(1, calls=1, unpriced=1, prompt=usage[0], completion=usage[1]), None)
+        self._count(user, asked, ExpectedUsage(1, calls=1, unpriced=1, prompt=usage[0], completion=usage[1]), None)
 
-    def known(self, user: str) -> None:
+    def cached(self, user: str) -> None:
         """Ask the same direct question twice; the second answer comes from the cache."""
         usage = self._usage()
         self.provider.script(answers("Fine.", usage=usage))
         question = self._question()
-        for tally in (Tally(1, calls=1, prompt=usage[0], completion=usage[1]), Tally(1, calls=1, cached=1)):
-            answer = self.people[user].http.post("/direct", json={"message": question}).raise_for_status().json()
-            self._count(user, (None, answer), tally, "gpt-primary")
+        new = ExpectedUsage(1, calls=1, prompt=usage[0], completion=usage[1])
+        for expected in (new, ExpectedUsage(1, calls=1, cached=1)):
+            answer = self.servers[user].http.post("/direct", json={"message": question}).raise_for_status().json()
+            self._count(user, (None, answer), expected, "gpt-primary")
 
-    def broken(self, user: str) -> None:
+    def interrupted(self, user: str) -> None:
         """Stream an answer during which the connection to the model is lost."""
         session = self._session(user)
         self.provider.script(answers("Once upon a time", cut_after=2))
-        events = self.people[user].ask_all(session, self._question())
+        events = self.servers[user].ask_all(session, self._question())
         message = events[-1].data["message"]
-        token_counts = Tally(
+        token_counts = ExpectedUsage(
             1, failed=1, calls=1, failed_calls=1, prompt=self._sent(), completion=tokens(message["content"])
         )
         self._count(user, (session, message), token_counts, "gpt-primary")
 
-    def stopped(self, user: str) -> None:
-        session, server = self._session(user), self.people[user]
+    def cancelled(self, user: str) -> None:
+        session, server = self._session(user), self.servers[user]
         self.provider.script(streams(chunk("Once upon "), hold=True))
         with server.ask(session, self._question()) as reader:
             answer_id = reader.take(2)[0].data["message_id"]
             message = server.cancel(session, answer_id).raise_for_status().json()
             list(reader)
-        token_counts = Tally(1, calls=1, prompt=self._sent(), completion=tokens(message["content"]))
+        token_counts = ExpectedUsage(1, calls=1, prompt=self._sent(), completion=tokens(message["content"]))
         self._count(user, (session, message), token_counts, "gpt-primary")
 
     def delete_a_session(self, user: str) -> None:
         if self.sessions[user]:
             session = self.sessions[user].pop(0)
-            self.people[user].http.delete(f"/sessions/{session}").raise_for_status()
+            self.servers[user].http.delete(f"/sessions/{session}").raise_for_status()
             del self.by_session[session]
 
     def _usage(self) -> tuple[int, int]:
@@ -157,12 +166,12 @@ class Workload:
 
     def _session(self, user: str) -> str:
         if not self.sessions[user] or self.random.random() < 0.05:
-            self.sessions[user].append(self.people[user].open())
+            self.sessions[user].append(self.servers[user].open())
         return self.random.choice(self.sessions[user])
 
     def _ask(self, user: str, **fields: object) -> tuple[str | None, dict[str, Any]]:
         """Ask in a session or directly, plain or streamed; return the session and the answer."""
-        server, session = self.people[user], self.random.choice([None, self._session(user)])
+        server, session = self.servers[user], self.random.choice([None, self._session(user)])
         if self.random.random() < 0.4:
             return session, server.ask_all(session, self._question(), **fields)[-1].data["message"]
         path = "/direct" if session is None else f"/sessions/{session}/messages"
@@ -170,10 +179,10 @@ class Workload:
         return session, response.get("ai_response", response)
 
     def _count(
-        self, user: str, asked: tuple[str | None, dict[str, Any]], token_counts: Tally, model: str | None
+        self, user: str, asked: tuple[str | None, dict[str, Any]], token_counts: ExpectedUsage, model: str | None
     ) -> None:
         session, answer = asked
-        token_counts.nanos = 0 if model is None else priced(model, token_counts.prompt, token_counts.completion)
+        token_counts.nanos = 0 if model is None else cost_in_nanos(model, token_counts.prompt, token_counts.completion)
         total = token_counts.prompt + token_counts.completion
         assert answer["tokens_used"] == total
         assert answer["metadata"]["tokens_used"] == {
@@ -183,8 +192,8 @@ class Workload:
         }
         assert answer["metadata"]["cost_usd"] == (dollars(token_counts.nanos) if model else None)
         assert answer["metadata"]["attempts"] == token_counts.calls
-        for tally in (self.everybody, self.by_user[user], *([self.by_session[session]] if session else [])):
-            tally.add(token_counts)
+        for expected in (self.total, self.by_user[user], *([self.by_session[session]] if session else [])):
+            expected.add(token_counts)
 
 
 def tokens(text: str) -> int:
@@ -207,9 +216,9 @@ def workload(settings: Settings, make_user: Callable[[str], User], provider: Pro
         "LLM_BREAKER_FAILURES": 1_000_000,
     }
     with serving(main.create(settings.model_copy(update=changes))) as url:
-        people = {name: ChatServer(url, make_user(name)) for name in ("ada", "bob", "eve")}
-        yield Workload(provider, people, random.Random(5))  # noqa: S311 - not a secret
-        for server in people.values():
+        servers = {name: ChatServer(url, make_user(name)) for name in ("ada", "bob", "eve")}
+        yield Workload(provider, servers, random.Random(5))  # noqa: S311 - not a secret
+        for server in servers.values():
             server.http.close()
 
 
@@ -222,15 +231,15 @@ def test_totals_of_1000_mixed_turns_equal_an_independent_count(
     sum_up: Callable[[int], int],
 ) -> None:
     def check() -> None:
-        for name, server in workload.people.items():
+        for name, server in workload.servers.items():
             usage = server.http.get("/usage").raise_for_status().json()
             # Only the total is compared: a day or a month may end during the test.
-            assert usage["total"] == workload.by_user[name].shown()
+            assert usage["total"] == workload.by_user[name].as_response()
             for session in workload.sessions[name]:
                 detail = server.http.get(f"/sessions/{session}").raise_for_status().json()
-                assert detail["usage"] == workload.by_session[session].shown()
+                assert detail["usage"] == workload.by_session[session].as_response()
         overview = admin_client.get(f"{ADMIN}/overview", headers=admin.headers).json()
-        total = workload.everybody
+        total = workload.total
         assert {name: overview["turns"][name] for name in ("total", "failed", "by_fallback_model")} == {
             "total": total.turns,
             "failed": total.failed,
@@ -245,18 +254,18 @@ def test_totals_of_1000_mixed_turns_equal_an_independent_count(
         assert (overview["tokens"]["prompt"], overview["tokens"]["completion"]) == (total.prompt, total.completion)
         assert overview["cost_usd"] == dollars(total.nanos)
 
-    while workload.everybody.turns < TURNS:
+    while workload.total.turns < TURNS:
         workload.turn()
         chance = workload.random.random()
         if chance < 0.01:
-            workload.delete_a_session(workload.random.choice(list(workload.people)))
+            workload.delete_a_session(workload.random.choice(list(workload.servers)))
         elif chance < 0.05:
             sum_up(workload.random.randrange(1, 60))
         elif chance < 0.055:
             check()
     check()
     assert sql.value("SELECT count(*) FROM usage_pending") > 0  # the totals include usage that is not aggregated yet
-    eve = workload.people.pop("eve")
+    eve = workload.servers.pop("eve")
     erased = auth_client.request("DELETE", f"{AUTH}/me", json={"password": PASSWORD}, headers=eve.user.headers)
     assert erased.status_code == 200
     eve.http.close()
@@ -264,5 +273,5 @@ def test_totals_of_1000_mixed_turns_equal_an_independent_count(
     while sum_up(100):
         pass
     check()
-    assert sql.value("SELECT count(*) FROM llm_calls") == workload.everybody.calls
+    assert sql.value("SELECT count(*) FROM llm_calls") == workload.total.calls
     assert sql.value("SELECT count(DISTINCT user_id) FROM user_usage_quarters") == 2

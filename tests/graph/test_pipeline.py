@@ -88,7 +88,7 @@ async def test_error_after_preprocess_when_there_is_no_question(message: str) ->
     run = await Run().go(message)
     assert run.nodes == ["preprocess", "error_handler"]
     assert (run.state["status"], run.state["error"]) == ("error_handled", "empty_message")
-    assert run.model.asked == []
+    assert run.model.calls == []
 
 
 async def test_error_after_preprocess_when_the_history_is_unavailable() -> None:
@@ -101,14 +101,14 @@ async def test_error_after_preprocess_when_the_history_is_unavailable() -> None:
 async def test_retry_calls_the_same_model_again() -> None:
     run = await Run(BUSY, completion()).go()
     assert run.nodes == ["preprocess", "llm", "llm", "postprocess"]
-    assert [asked.model for asked in run.model.asked] == ["primary", "primary"]
+    assert [call.model for call in run.model.calls] == ["primary", "primary"]
     assert run.state["metadata"]["attempts"] == 2
     assert run.state["retry_count"] == 1
 
 
 async def test_retry_falls_back_to_the_next_model() -> None:
     run = await Run(BUSY, BUSY, completion(model="fallback-2026")).go()
-    assert [asked.model for asked in run.model.asked] == ["primary", "primary", "fallback"]
+    assert [call.model for call in run.model.calls] == ["primary", "primary", "fallback"]
     assert run.state["metadata"]["fallback_model"] is True
     assert [attempt.is_fallback for attempt in run.context.attempts] == [False, False, True]
 
@@ -143,16 +143,16 @@ class Reader:
 
 async def test_there_is_no_retry_after_published_text() -> None:
     run = Run(BUSY, completion(), sink=Reader())
-    run.model.said_first = ["Once upon"]
+    run.model.published_first = ["Once upon"]
     await run.go()
-    assert len(run.model.asked) == 1
+    assert len(run.model.calls) == 1
     assert (run.state["status"], run.state["final_response"]) == ("error_handled", "Once upon")
     assert run.state["metadata"]["fallback"] is False
 
 
 async def test_a_stream_without_published_text_is_retried() -> None:
     run = await Run(BUSY, BUSY, completion("Hello."), sink=Reader()).go()
-    assert [asked.model for asked in run.model.asked] == ["primary", "primary", "fallback"]
+    assert [call.model for call in run.model.calls] == ["primary", "primary", "fallback"]
     assert run.state["final_response"] == "Hello."
 
 
@@ -181,7 +181,7 @@ THREE = replace(POLICY, models=("a", "b", "c"))
 
 async def test_a_suspended_model_is_skipped() -> None:
     run = await Run(completion(), policy=THREE, health=Health(a=9, b=9)).go()
-    assert [asked.model for asked in run.model.asked] == ["c"]
+    assert [call.model for call in run.model.calls] == ["c"]
     assert run.state["metadata"]["fallback_model"] is True
     (attempt,) = run.context.attempts
     assert (attempt.is_fallback, attempt.fallback_reason) == (True, "model_suspended")
@@ -195,15 +195,15 @@ async def test_a_retry_of_the_fallback_model_keeps_the_fallback_reason() -> None
 
 async def test_a_suspended_fallback_model_is_skipped() -> None:
     run = await Run(BUSY, BUSY, completion(), policy=THREE, health=Health(b=9)).go()
-    assert [asked.model for asked in run.model.asked] == ["a", "a", "c"]
+    assert [call.model for call in run.model.calls] == ["a", "a", "c"]
     assert run.context.attempts[-1].fallback_reason == "model_busy"
 
 
 async def test_if_all_models_are_suspended_the_one_available_first_is_called_once() -> None:
     run = await Run(completion(), policy=THREE, health=Health(a=9, b=1, c=5)).go()
-    assert [asked.model for asked in run.model.asked] == ["b"]
+    assert [call.model for call in run.model.calls] == ["b"]
     run = await Run(BUSY, policy=THREE, health=Health(a=9, b=1, c=5)).go()
-    assert [asked.model for asked in run.model.asked] == ["b"]
+    assert [call.model for call in run.model.calls] == ["b"]
     assert run.state["status"] == "error_handled"
 
 
@@ -213,7 +213,7 @@ async def test_a_model_suspended_by_its_failure_is_not_retried() -> None:
             self._due_in[model] = 9
 
     run = await Run(BUSY, completion(), health=Opening()).go()
-    assert [asked.model for asked in run.model.asked] == ["primary", "fallback"]
+    assert [call.model for call in run.model.calls] == ["primary", "fallback"]
     assert run.context.attempts[-1].fallback_reason == "model_busy"
 
 
@@ -229,7 +229,7 @@ async def test_attempts_are_recorded_in_the_health_of_models() -> None:
 
 async def test_permanent_failures_are_not_retried() -> None:
     run = await Run(REFUSED, completion()).go()
-    assert [asked.model for asked in run.model.asked] == ["primary", "fallback"]
+    assert [call.model for call in run.model.calls] == ["primary", "fallback"]
 
 
 async def test_error_when_every_model_failed() -> None:
@@ -244,20 +244,20 @@ async def test_error_when_every_model_failed() -> None:
 
 async def test_most_retries_that_the_settings_allow_end_in_the_error_node() -> None:
     run = await Run(*[BUSY] * 22, policy=replace(POLICY, retries_per_model=10)).go()
-    assert len(run.model.asked) == 22
+    assert len(run.model.calls) == 22
     assert run.nodes[-1] == "error_handler"
 
 
 async def test_without_a_fallback_the_only_model_is_retried() -> None:
     run = await Run(BUSY, BUSY, policy=replace(POLICY, models=("only",))).go()
-    assert [asked.model for asked in run.model.asked] == ["only", "only"]
+    assert [call.model for call in run.model.calls] == ["only", "only"]
     assert run.state["status"] == "error_handled"
 
 
 async def test_a_long_retry_after_falls_back_to_the_next_model() -> None:
     started = time.monotonic()
     run = await Run(ModelError("rate_limited", retryable=True, retry_after=120), completion()).go()
-    assert [asked.model for asked in run.model.asked] == ["primary", "fallback"]
+    assert [call.model for call in run.model.calls] == ["primary", "fallback"]
     assert time.monotonic() - started < 30
 
 
@@ -269,21 +269,21 @@ async def test_retry_after_is_respected() -> None:
 
 async def test_no_model_is_called_after_the_deadline() -> None:
     run = await Run(seconds=0).go()
-    assert run.model.asked == []
+    assert run.model.calls == []
     assert (run.state["status"], run.state["error"]) == ("error_handled", "turn_timeout")
 
 
 async def test_the_timeout_of_an_attempt_ends_at_the_deadline_of_the_turn() -> None:
     run = await Run(completion(), policy=replace(POLICY, attempt_timeout=100), seconds=50).go()
-    assert 20 < run.model.asked[0].max_seconds <= 50
+    assert 20 < run.model.calls[0].max_seconds <= 50
     run = await Run(completion(), seconds=100).go()
-    assert run.model.asked[0].max_seconds == 5
+    assert run.model.calls[0].max_seconds == 5
 
 
 async def test_the_attempt_of_a_cancelled_run_is_recorded() -> None:
     run = Run(None)
     running = asyncio.create_task(run.go())
-    await run.model.was_asked.wait()
+    await run.model.was_called.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -296,7 +296,7 @@ async def test_the_model_gets_instructions_history_and_question_in_this_order() 
     run = await Run(completion(), history=FakeHistory(said)).go(
         " What is my name? ", session_id=SESSION, question_seq=3, context={"tone": "casual"}
     )
-    assert run.model.asked[0].messages == [
+    assert run.model.calls[0].messages == [
         {"role": "system", "content": INSTRUCTIONS({"tone": "casual"})},
         {"role": "user", "content": "My name is Ada."},
         {"role": "assistant", "content": "Hello Ada."},
@@ -310,7 +310,7 @@ async def test_the_history_is_limited_by_the_policy() -> None:
     run = await Run(completion(), history=FakeHistory(conversation(*"0123456789"))).go(
         session_id=SESSION, question_seq=11
     )
-    assert [message["content"] for message in run.model.asked[0].messages[1:-1]] == ["6", "7", "8", "9"]
+    assert [message["content"] for message in run.model.calls[0].messages[1:-1]] == ["6", "7", "8", "9"]
 
 
 def said(*texts: str) -> list[PromptMessage]:
@@ -331,7 +331,7 @@ def test_prompts_alternate_between_user_and_assistant() -> None:
 async def test_a_retry_leaves_time_for_an_attempt_of_the_next_model() -> None:
     hangs = ModelError("provider_timeout", retryable=True)
     run = await Run(hangs, hangs, completion(), seconds=1.5 * POLICY.attempt_timeout).go()
-    limits = [(asked.model, asked.max_seconds) for asked in run.model.asked]
+    limits = [(call.model, call.max_seconds) for call in run.model.calls]
     assert [model for model, _ in limits] == ["primary", "primary", "fallback"]
     assert limits[0][1] == limits[2][1] == POLICY.attempt_timeout
     assert limits[1][1] < POLICY.attempt_timeout / 2
@@ -345,12 +345,12 @@ def test_an_invalid_tone_is_ignored(tone: object) -> None:
 async def test_there_is_no_retry_if_the_next_model_would_run_out_of_time() -> None:
     hangs = ModelError("provider_timeout", retryable=True)
     run = await Run(hangs, completion(), seconds=POLICY.attempt_timeout).go()
-    assert [asked.model for asked in run.model.asked] == ["primary", "fallback"]
+    assert [call.model for call in run.model.calls] == ["primary", "fallback"]
 
 
 async def test_a_direct_question_has_no_history() -> None:
     run = await Run(completion(), history=FakeHistory(conversation("secret"))).go()
-    assert [message["role"] for message in run.model.asked[0].messages] == ["system", "user"]
+    assert [message["role"] for message in run.model.calls[0].messages] == ["system", "user"]
 
 
 async def test_runs_share_nothing() -> None:

@@ -66,14 +66,14 @@ class FakeModel:
         self.gate = gate or asyncio.Event()
         if gate is None:
             self.gate.set()
-        self.asked: list[RecordedCall] = []
-        self.was_asked = asyncio.Event()
-        self.said_first: list[str] = []
+        self.calls: list[RecordedCall] = []
+        self.was_called = asyncio.Event()
+        self.published_first: list[str] = []
         """Pieces of a streamed answer that are published before the call waits or fails."""
 
     async def complete(self, request: ModelRequest, *, max_seconds: float) -> Completion:
-        self.asked.append(RecordedCall(request, max_seconds))
-        self.was_asked.set()
+        self.calls.append(RecordedCall(request, max_seconds))
+        self.was_called.set()
         outcome = self._outcomes.pop(0)
         await self.gate.wait()
         if outcome is None:
@@ -84,10 +84,10 @@ class FakeModel:
         return outcome
 
     async def stream(self, request: ModelRequest, publish: PublishText, *, timeouts: StreamTimeouts) -> Completion:
-        for piece in self.said_first:
+        for piece in self.published_first:
             publish(piece)
         completion = await self.complete(request, max_seconds=timeouts.first_token)
-        publish(completion.text.removeprefix("".join(self.said_first)))
+        publish(completion.text.removeprefix("".join(self.published_first)))
         return completion
 
 
@@ -123,21 +123,21 @@ class FakeEmailTransport:
     def __init__(self, *errors: Exception, gate: asyncio.Event | None = None) -> None:
         self._errors = list(errors)
         self._gate = gate
-        self.taken: list[Email] = []
+        self.sent: list[Email] = []
         self.composed = list[EmailMessage]()
-        self.was_asked = asyncio.Event()
-        self.was_taken = asyncio.Event()
+        self.was_called = asyncio.Event()
+        self.was_sent = asyncio.Event()
 
     async def send(self, mail: Email) -> None:
         message = compose(mail, "Chat <no-reply@example.com>")
-        self.was_asked.set()
+        self.was_called.set()
         if self._gate is not None:
             await self._gate.wait()
         if self._errors:
             raise self._errors.pop(0)
-        self.taken.append(mail)
+        self.sent.append(mail)
         self.composed.append(message)
-        self.was_taken.set()
+        self.was_sent.set()
 
 
 def price(

@@ -44,12 +44,12 @@ class Fault:
     streamed: Behaviour
     is_answer: bool = False
     """Whether the outcome is an answer."""
-    asks_for_pause: bool = False
+    has_retry_after: bool = False
     """Whether the provider asks for a delay of one second."""
 
 
-def _both(name: str, behaviour: Behaviour, *, is_answer: bool = False, asks_for_pause: bool = False) -> Fault:
-    return Fault(name, behaviour, behaviour, is_answer, asks_for_pause)
+def _both(name: str, behaviour: Behaviour, *, is_answer: bool = False, has_retry_after: bool = False) -> Fault:
+    return Fault(name, behaviour, behaviour, is_answer, has_retry_after)
 
 
 def _bodies(name: str, plain: bytes, *streamed: bytes, is_answer: bool = False) -> Fault:
@@ -163,12 +163,12 @@ FAULTS = [
     _both("413", _refuses(413)),
     _both("422", _refuses(422)),
     _both("429", _refuses(429)),
-    _both("429, `Retry-After: 1`", _refuses(429, retry_after="1"), asks_for_pause=True),
+    _both("429, `Retry-After: 1`", _refuses(429, retry_after="1"), has_retry_after=True),
     _both("429, `Retry-After: 86400`", _refuses(429, retry_after="86400")),
     _both("429, `insufficient_quota`", _refuses(429, "insufficient_quota")),
     _both("500", _refuses(500)),
     _both("502, HTML page of a proxy", sends(b"<html>", status=502, content_type="text/html")),
-    _both("503, `Retry-After` is a date 1 s ahead", _busy_until(1), asks_for_pause=True),
+    _both("503, `Retry-After` is a date 1 s ahead", _busy_until(1), has_retry_after=True),
     _both("503, invalid `Retry-After`", _refuses(503, retry_after="soon")),
     _both("307, redirect to another path", redirects("/v1/chat/completions")),
     # Connections

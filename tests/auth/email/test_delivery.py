@@ -98,7 +98,7 @@ async def test_link_contains_new_token_stored_as_hash(
     delivery = deliver(server)
     await enqueue(delivery, kind)
     assert await delivery.deliver_next()
-    (mail,) = server.taken
+    (mail,) = server.sent
     (link,) = re.findall(r"^https://\S+$", mail.text, re.MULTILINE)
     address, _, token = link.partition("#token=")
     assert address == f"https://chat.example.com/{page}"
@@ -117,7 +117,7 @@ async def test_notice_contains_no_token(deliver: Deliver, sql: Sql) -> None:
     delivery = deliver(server)
     await enqueue(delivery, "password_changed")
     await delivery.deliver_next()
-    assert "token" not in server.taken[0].text
+    assert "token" not in server.sent[0].text
     assert sql.value("SELECT count(*) FROM one_time_tokens") == 0
 
 
@@ -144,7 +144,7 @@ async def test_email_that_no_longer_applies_is_dropped(
         await enqueue(delivery, kind)
         await delivery.deliver_next()
         assert rows(sql) == 0
-        sent += [kind] * len(server.taken)
+        sent += [kind] * len(server.sent)
     assert sent == kinds
 
 
@@ -158,7 +158,7 @@ async def test_dropped_email_is_not_counted(deliver: Deliver, sql: Sql) -> None:
     for _ in range(MAX_EMAILS_PER_RECIPIENT + 1):
         await enqueue(delivery, "verify_email")
         await delivery.deliver_next()
-    assert len(server.taken) == MAX_EMAILS_PER_RECIPIENT
+    assert len(server.sent) == MAX_EMAILS_PER_RECIPIENT
 
 
 async def test_email_is_sent_to_registered_spelling_of_address(deliver: Deliver, sql: Sql) -> None:
@@ -167,7 +167,7 @@ async def test_email_is_sent_to_registered_spelling_of_address(deliver: Deliver,
     delivery = deliver(server)
     await enqueue(delivery, "reset_password", "aDA@example.com")
     await delivery.deliver_next()
-    assert server.taken[0].recipient == "Ada@example.com"
+    assert server.sent[0].recipient == "Ada@example.com"
 
 
 async def test_failed_delivery_is_retried_with_backoff_up_to_maximum(
@@ -189,7 +189,7 @@ async def test_failed_delivery_is_retried_with_backoff_up_to_maximum(
     assert rows(sql) == 1
     await delivery.deliver_next()
     assert rows(sql) == 0
-    assert server.taken == []
+    assert server.sent == []
     assert [record.message for record in caplog.records if "mail" in record.name] == [
         *["email delivery failed, will be retried"] * (MAX_ATTEMPTS - 1),
         "email delivery failed permanently",
@@ -215,7 +215,7 @@ async def test_email_whose_attempts_crash_the_process_fails_permanently(deliver:
     await enqueue(delivery, "reset_password")
     sql.do("UPDATE outgoing_mails SET attempts = %s", [MAX_ATTEMPTS])
     assert await delivery.deliver_next()
-    assert (server.taken, rows(sql)) == ([], 0)
+    assert (server.sent, rows(sql)) == ([], 0)
 
 
 async def test_email_is_leased_and_no_connection_held_during_delivery(deliver: Deliver, sql: Sql) -> None:
@@ -225,17 +225,17 @@ async def test_email_is_leased_and_no_connection_held_during_delivery(deliver: D
     delivery = deliver(server)
     await enqueue(delivery, "reset_password")
     sending = asyncio.create_task(delivery.deliver_next())
-    await server.was_asked.wait()
+    await server.was_called.wait()
     assert delivery.database.engine.pool.checkedout() == 0  # type: ignore[attr-defined] # of the pool that is used
     assert not await deliver(other).deliver_next()
     gate.set()
     assert await sending
-    assert (len(server.taken), other.taken) == (1, [])
+    assert (len(server.sent), other.sent) == (1, [])
 
 
-async def next_taken(server: FakeEmailTransport) -> None:
-    await asyncio.wait_for(server.was_taken.wait(), LONGEST_WAIT)
-    server.was_taken.clear()
+async def wait_for_email(server: FakeEmailTransport) -> None:
+    await asyncio.wait_for(server.was_sent.wait(), LONGEST_WAIT)
+    server.was_sent.clear()
 
 
 async def test_own_emails_are_sent_immediately_and_those_of_others_after_polling(
@@ -258,13 +258,13 @@ async def test_own_emails_are_sent_immediately_and_those_of_others_after_polling
         await eventually(lambda: looks == 1)  # the loop is idle
         await enqueue(delivery, "reset_password")
         delivery.outbox.wake()
-        await next_taken(server)
+        await wait_for_email(server)
     monkeypatch.setattr("app.auth.email.delivery._POLL_INTERVAL", 0.1)
     looks = 0
     async with delivery.running():
         await eventually(lambda: looks > 0)
         await enqueue(delivery, "reset_password")
-        await next_taken(server)
+        await wait_for_email(server)
 
 
 async def test_delivery_loop_survives_database_outage_and_exception(
@@ -285,7 +285,7 @@ async def test_delivery_loop_survives_database_outage_and_exception(
     await enqueue(delivery, "reset_password")
     await enqueue(delivery, "password_changed")
     async with delivery.running():
-        await next_taken(server)
+        await wait_for_email(server)
     assert next(outages, None) is None
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
         "email delivery loop failed"
@@ -303,17 +303,17 @@ async def test_stop_waits_for_current_email_up_to_timeout(
     await enqueue(delivery, "reset_password")
     monkeypatch.setattr("app.auth.email.delivery._STOP_TIMEOUT", LONGEST_WAIT)
     async with delivery.running():
-        await server.was_asked.wait()
+        await server.was_called.wait()
         asyncio.get_running_loop().call_later(0.2, gate.set)
-    assert (len(server.taken), rows(sql)) == (1, 0)
+    assert (len(server.sent), rows(sql)) == (1, 0)
 
     monkeypatch.setattr("app.auth.email.delivery._STOP_TIMEOUT", 0.1)
     server = FakeEmailTransport(gate=asyncio.Event())
     delivery = deliver(server)
     await enqueue(delivery, "reset_password")
     async with asyncio.timeout(LONGEST_WAIT), delivery.running():
-        await server.was_asked.wait()
-    assert (server.taken, rows(sql)) == ([], 1)  # it is sent again when the lease expires
+        await server.was_called.wait()
+    assert (server.sent, rows(sql)) == ([], 1)  # it is sent again when the lease expires
 
 
 async def test_outbox_stays_empty_when_email_is_disabled(database: Database, sql: Sql) -> None:

@@ -146,7 +146,7 @@ async def test_answer_of_a_disconnected_client_is_replayed_for_its_key(
 
     first_process = runner()
     request_task = asyncio.create_task(ask(first_process))
-    await model.was_asked.wait()
+    await model.was_called.wait()
     request_task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await request_task
@@ -156,7 +156,7 @@ async def test_answer_of_a_disconnected_client_is_replayed_for_its_key(
     assert isinstance(first, SerializedResponse)
     assert first == again
     assert b'"Hello."' in first.body
-    assert len(model.asked) == 1
+    assert len(model.calls) == 1
 
 
 async def test_process_with_an_expired_lease_does_not_overwrite_the_stored_response(

@@ -8,11 +8,11 @@ from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.services import CHAT, Chat, assert_problem
 from tests.support.provider import Provider, echoes
 
-NOBODYS = "5f0c9d4e-2b1a-4c3d-8e7f-6a5b4c3d2e1f"
+MISSING_SESSION = "5f0c9d4e-2b1a-4c3d-8e7f-6a5b4c3d2e1f"
 """Id of a session that does not exist. It is constant because it is part of test ids."""
 
 
-def fill(sql: Sql, sessions: int, messages: int = 0) -> None:
+def insert_sessions(sql: Sql, sessions: int, messages: int = 0) -> None:
     """Insert sessions of Ada with the given number of messages each, the newest last."""
     sql.do(
         """
@@ -62,7 +62,7 @@ def test_initial_message_is_answered_in_the_same_response(chat: Chat, provider: 
 
 
 def test_session_detail_returns_the_newest_messages_in_chronological_order(chat: Chat, sql: Sql) -> None:
-    fill(sql, 1, messages=60)
+    insert_sessions(sql, 1, messages=60)
     session = chat.request("GET", "/sessions").json()["sessions"][0]["session_id"]
 
     def contents(query: str) -> list[str]:
@@ -75,7 +75,7 @@ def test_session_detail_returns_the_newest_messages_in_chronological_order(chat:
 
 
 def test_pages_return_all_sessions_newest_first(chat: Chat, sql: Sql) -> None:
-    fill(sql, 25)
+    insert_sessions(sql, 25)
     titles: list[str] = []
     for page in (1, 2, 3):
         listed = chat.request("GET", f"/sessions?page={page}&size=10").json()
@@ -92,7 +92,7 @@ def test_pages_return_all_sessions_newest_first(chat: Chat, sql: Sql) -> None:
 
 
 def test_page_past_the_end_is_empty(chat: Chat, sql: Sql) -> None:
-    fill(sql, 3)
+    insert_sessions(sql, 3)
     listed = chat.request("GET", "/sessions?page=10000").json()
     assert listed["sessions"] == []
     assert listed["pagination"]["total"] == 3
@@ -146,7 +146,7 @@ def test_search_is_literal_and_case_insensitive_in_titles_and_messages(
 def test_number_of_sql_statements_does_not_grow_with_the_list(chat: Chat, sql: Sql, path: str) -> None:
     counts = []
     for size in (1, 10, 100):
-        fill(sql, size, messages=size)
+        insert_sessions(sql, size, messages=size)
         newest = chat.request("GET", "/sessions").json()["sessions"][0]["session_id"]
         with counted_statements() as statements:
             response = chat.request("GET", path.format(size=size, id=newest))
@@ -201,9 +201,9 @@ def test_lists_and_searches_omit_sessions_of_other_users(chat: Chat, others_chat
         ("POST", "/direct"),
         ("POST", "/sessions"),
         ("GET", "/sessions"),
-        ("GET", f"/sessions/{NOBODYS}"),
-        ("DELETE", f"/sessions/{NOBODYS}"),
-        ("POST", f"/sessions/{NOBODYS}/messages"),
+        ("GET", f"/sessions/{MISSING_SESSION}"),
+        ("DELETE", f"/sessions/{MISSING_SESSION}"),
+        ("POST", f"/sessions/{MISSING_SESSION}/messages"),
     ],
 )
 def test_routes_return_401_without_a_token(chat_client: TestClient, method: str, path: str) -> None:

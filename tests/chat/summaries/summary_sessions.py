@@ -16,7 +16,7 @@ from app.graph.model_policy import ModelPolicy
 from app.graph.ports.chat_model import Completion, ModelRequest, PublishText, StreamTimeouts
 from app.graph.prompts import summary_prompt
 from app.services.limits.quotas import QuotaService, TurnBudget
-from tests.chat.turns.asking import answer, question
+from tests.chat.turns.runner_calls import make_question, run_turn
 from tests.fixtures.database import Sql
 from tests.support.fakes import INSTRUCTIONS, completion, price, turn_recovery
 
@@ -86,7 +86,9 @@ class Session:
         self._user_id, self._session = user_id, session
 
     async def ask(self, message: str, context: dict[str, Any] | None = None) -> Turn:
-        return await answer(self.runner, question(self._user_id, self._session, message, context, budget=self.budget))
+        return await run_turn(
+            self.runner, make_question(self._user_id, self._session, message, context, budget=self.budget)
+        )
 
     async def ask_questions(self, *numbers: int) -> list[Turn]:
         """Ask one question after the other, and wait for the summary after each."""

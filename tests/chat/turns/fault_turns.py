@@ -21,11 +21,11 @@ FALLBACK_TEXT = "From the fallback."
 REFUSED = "connection refused"
 MODELS = {fault.name: f"model-{number}" for number, fault in enumerate(FAULTS)}
 """Model whose calls have the fault."""
-_WITH_PAUSE = {fault.name for fault in FAULTS if fault.asks_for_pause}
+_WITH_RETRY_AFTER = {fault.name for fault in FAULTS if fault.has_retry_after}
 
 
 @dataclass
-class Seen:
+class Outcome:
     """Outcome of one turn."""
 
     question: str
@@ -43,7 +43,7 @@ class Seen:
     calls: list[Call] = field(default_factory=list, repr=False)
     codes: list[str | None] = field(default_factory=list)
     """Error codes of the attempts in the ledger."""
-    accounts: list[str] = field(default_factory=list)
+    token_sources: list[str] = field(default_factory=list)
     """How the ledger counts the tokens of each attempt with the faulty model: `none`, `estimated` or `counted`."""
 
     @property
@@ -56,25 +56,25 @@ class Seen:
         return f"{own} + {len(self.calls) - own}" if self.has_fallback else str(own)
 
     @property
-    def limits(self) -> int:
+    def timeouts(self) -> int:
         """Number of attempts that timed out."""
         return self.codes.count("provider_timeout")
 
     @property
-    def pauses(self) -> int:
+    def retry_delays(self) -> int:
         """Number of delays of a second or more that the provider asked for."""
-        if self.fault not in _WITH_PAUSE:
+        if self.fault not in _WITH_RETRY_AFTER:
             return 0  # the delays of the service are shorter, but a busy machine adds others
         ends = [call.abandoned or call.finished or call.started for call in self.calls]
         return sum(call.started - end > 0.9 for call, end in zip(self.calls[1:], ends, strict=False))
 
     @property
-    def time(self) -> str:
-        limits = {0: [], 1: ["1 attempt timeout"]}.get(self.limits, [f"{self.limits} attempt timeouts"])
-        return " and ".join([*limits, *["`Retry-After` delay"] * self.pauses]) or "none"
+    def wait(self) -> str:
+        timeouts = {0: [], 1: ["1 attempt timeout"]}.get(self.timeouts, [f"{self.timeouts} attempt timeouts"])
+        return " and ".join([*timeouts, *["`Retry-After` delay"] * self.retry_delays]) or "none"
 
     @property
-    def shown(self) -> str:
+    def content(self) -> str:
         names = {
             TEXT: "the answer",
             "The answer?.": "the answer, repaired",
@@ -88,8 +88,8 @@ class Seen:
     @property
     def row(self) -> tuple[str, ...]:
         code = f"`{self.code}`" if self.code else ""
-        (tokens,) = set(self.accounts)
-        return (self.calls_made, str(self.http_status), f"`{self.status}`", code, self.shown, tokens, self.time)
+        (tokens,) = set(self.token_sources)
+        return (self.calls_made, str(self.http_status), f"`{self.status}`", code, self.content, tokens, self.wait)
 
 
 class Client:
@@ -99,7 +99,7 @@ class Client:
         self._has_fallback = has_fallback
         self._http = httpx.Client(base_url=f"{process.url}{CHAT}", headers=user.headers, timeout=120, trust_env=False)
 
-    def ask(self, fault: str, *, is_streamed: bool) -> Seen:
+    def ask(self, fault: str, *, is_streamed: bool) -> Outcome:
         session = self._http.post("/sessions", json={}).raise_for_status().json()["session_id"]
         path = f"/sessions/{session}/messages{'/stream' if is_streamed else ''}"
         question = {"message": f"{fault}, {is_streamed}, {self._has_fallback}"}
@@ -119,7 +119,7 @@ class Client:
         last = stored.json()["messages"][-1]
         assert (last["id"], last["content"], last["status"]) == (answer["id"], text, answer["status"]), fault
         assert last["metadata"] == answer["metadata"]
-        return Seen(
+        return Outcome(
             question=question["message"],
             fault=fault,
             is_streamed=is_streamed,
@@ -144,7 +144,7 @@ class Runs:
 
     home: Path
     user: User
-    seen: list[Seen] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
     logs: str = ""
 
     def add(self, settings: Settings, provider: Provider) -> None:
@@ -158,9 +158,9 @@ class Runs:
                     for fault in MODELS
                     for is_streamed in (False, True)
                 ]
-                self.seen += [turn.result() for turn in turns]
+                self.outcomes += [turn.result() for turn in turns]
             with provider.refusing_connections():
-                self.seen += [client.ask(REFUSED, is_streamed=is_streamed) for is_streamed in (False, True)]
+                self.outcomes += [client.ask(REFUSED, is_streamed=is_streamed) for is_streamed in (False, True)]
         finally:
             client.close()
             process.stop()

@@ -15,7 +15,7 @@ from tests.fixtures.services import Chat, User, assert_problem
 from tests.support.provider import Provider, fails
 
 ROUTES = ["/direct", "/direct/stream", "/sessions/{id}/messages", "/sessions/{id}/messages/stream", "/sessions"]
-WISHES = {
+PARAMETERS = {
     "model": "gpt-other",
     "temperature": 0.1,
     "top_p": 0.2,
@@ -28,9 +28,9 @@ WISHES = {
 @pytest.fixture(scope="module")
 def service(settings: Settings) -> Iterator[TestClient]:
     allowed = [ModelSetting(name="gpt-other"), ModelSetting(name="gpt-4o", context_window=1000)]
-    chosen = {"LLM_MODELS": allowed, "LLM_FALLBACK_MODEL": "gpt-fallback,gpt-last", "LLM_MAX_TOKENS": 100}
-    chosen["LLM_CONTEXT_WINDOW"] = 4096
-    with TestClient(main.create(settings.model_copy(update=chosen))) as client:
+    overrides = {"LLM_MODELS": allowed, "LLM_FALLBACK_MODEL": "gpt-fallback,gpt-last", "LLM_MAX_TOKENS": 100}
+    overrides["LLM_CONTEXT_WINDOW"] = 4096
+    with TestClient(main.create(settings.model_copy(update=overrides))) as client:
         yield client
 
 
@@ -45,16 +45,16 @@ def ask(chat: Chat, route: str, **fields: Any) -> Response:  # noqa: ANN401 - of
     return chat.request("POST", path, json={message: "Hi", **fields})
 
 
-def asked(provider: Provider) -> list[str]:
+def requested_models(provider: Provider) -> list[str]:
     return [call.model for call in provider.calls]
 
 
 @pytest.mark.parametrize("route", ROUTES)
 def test_model_and_parameters_reach_the_provider(chat: Chat, provider: Provider, route: str) -> None:
-    response = ask(chat, route, **WISHES)
+    response = ask(chat, route, **PARAMETERS)
     assert response.is_success
     (call,) = provider.calls
-    assert {name: call.body[name] for name in WISHES} == WISHES
+    assert {name: call.body[name] for name in PARAMETERS} == PARAMETERS
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -80,11 +80,11 @@ def test_requested_model_is_tried_first_then_the_fallbacks_in_order(
     provider.always(fails(401))
     response = ask(chat, "/direct", **({"model": model} if model else {}))
     assert response.json()["status"] == "failed"
-    assert asked(provider) == models
+    assert requested_models(provider) == models
 
 
 def test_parameters_of_one_question_do_not_affect_the_next(chat: Chat, provider: Provider) -> None:
-    for fields in (WISHES, {}):
+    for fields in (PARAMETERS, {}):
         assert ask(chat, "/direct", **fields).is_success
     first, second = provider.calls
     assert first.model == "gpt-other"
@@ -126,7 +126,7 @@ def test_new_session_without_a_question_accepts_no_parameters(chat: Chat) -> Non
     assert_problem(chat.request("POST", "/sessions", json={"title": "x", "model": "gpt-other"}), 422)
 
 
-@pytest.mark.parametrize(("field", "value"), WISHES.items())
+@pytest.mark.parametrize(("field", "value"), PARAMETERS.items())
 def test_same_idempotency_key_with_other_parameters_is_refused(chat: Chat, field: str, value: object) -> None:
     headers = {"Idempotency-Key": "k"}
     assert chat.request("POST", "/direct", json={"message": "Hi"}, headers=headers).is_success

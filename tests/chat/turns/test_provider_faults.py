@@ -14,7 +14,7 @@ from redis import Redis
 from app.config import Settings
 from app.graph.prompts import FALLBACK_RESPONSE
 from local.paths import PROJECT
-from tests.chat.turns.fault_turns import ATTEMPT_SECONDS, FALLBACK_TEXT, MODELS, REFUSED, Runs, Seen
+from tests.chat.turns.fault_turns import ATTEMPT_SECONDS, FALLBACK_TEXT, MODELS, REFUSED, Outcome, Runs
 from tests.fixtures.database import Sql
 from tests.fixtures.services import User
 from tests.support.provider import Behaviour, Call, Provider, Wire, answers
@@ -38,27 +38,27 @@ def test_every_fault_has_the_documented_outcome_and_discloses_no_secret(
 ) -> None:
     runs = Runs(home, ada)
     _run_all(runs, settings, provider)
-    turns = {turn.answer_id: turn for turn in runs.seen}
+    turns = {turn.answer_id: turn for turn in runs.outcomes}
     for row in sql.rows("SELECT * FROM llm_calls ORDER BY turn_id, attempt"):
         turn = turns[str(row["turn_id"])]
         turn.codes.append(row["error_code"])
         if row["model_requested"] == turn.model:
-            turn.accounts.append(_account(row))
-    for turn in runs.seen:
+            turn.token_sources.append(_token_source(row))
+    for turn in runs.outcomes:
         _check(turn)
 
     assert all(call.headers["authorization"] == f"Bearer {KEY}" for call in provider.calls)
     places = {
         "logs": runs.logs,
         "rows": json.dumps(sql.everything()),
-        "responses": "".join(turn.body for turn in runs.seen),
+        "responses": "".join(turn.body for turn in runs.outcomes),
         "Redis": "".join(repr((key, redis.dump(key))) for key in redis.scan_iter()),
     }
     assert "model attempt failed" in runs.logs
     assert [name for name, text in places.items() if KEY in text] == []
     assert "Traceback" not in runs.logs
 
-    document = _document(runs.seen)
+    document = _document(runs.outcomes)
     if os.environ.get("PROVIDER_FAULTS") == "write":
         DOCUMENT.write_text(document)
     assert DOCUMENT.read_text().splitlines() == document.splitlines()
@@ -68,7 +68,7 @@ def _run_all(runs: Runs, settings: Settings, provider: Provider) -> None:
     provider.always(answers(FALLBACK_TEXT), model="gpt-fallback")
     for fault in FAULTS:
         provider.always(_behaviour(fault), model=MODELS[fault.name])
-    chosen: dict[str, object] = {
+    overrides: dict[str, object] = {
         **LIMITS,
         "OPENAI_API_KEY": SecretStr(KEY),
         "LOG_LEVEL": "DEBUG",
@@ -76,33 +76,33 @@ def _run_all(runs: Runs, settings: Settings, provider: Provider) -> None:
         "LLM_MODELS": json.dumps([*MODELS.values()]),
     }
     for fallback in ("", "gpt-fallback"):
-        chosen["LLM_FALLBACK_MODEL"] = fallback
-        runs.add(settings.model_copy(update=chosen), provider)
-    asked = {turn.question: turn for turn in runs.seen}
+        overrides["LLM_FALLBACK_MODEL"] = fallback
+        runs.add(settings.model_copy(update=overrides), provider)
+    asked = {turn.question: turn for turn in runs.outcomes}
     for call in provider.calls:
         asked[call.messages[-1]["content"]].calls.append(call)
 
 
-def _account(row: dict[str, Any]) -> str:
+def _token_source(row: dict[str, Any]) -> str:
     if row["prompt_tokens"] == 0:
         assert (row["completion_tokens"], row["is_estimated"]) == (0, False), row
         return "none"
     return "estimated" if row["is_estimated"] else "counted"
 
 
-def _check(turn: Seen) -> None:
+def _check(turn: Outcome) -> None:
     assert turn.http_status == 200, turn
     assert turn.status in {"complete", "failed"}, turn
-    assert turn.elapsed < turn.limits * ATTEMPT_SECONDS + turn.pauses * 2 + WORK_SECONDS, turn
+    assert turn.elapsed < turn.timeouts * ATTEMPT_SECONDS + turn.retry_delays * 2 + WORK_SECONDS, turn
     assert turn.fault == REFUSED or len(turn.codes) == len(turn.calls), turn
-    was_shown = turn.is_streamed and turn.status == "failed" and turn.text != FALLBACK_RESPONSE
+    is_partial = turn.is_streamed and turn.status == "failed" and turn.text != FALLBACK_RESPONSE
     if turn.fault in ANSWERS:
         assert (turn.status, turn.calls_made.split()[0]) == ("complete", "1"), turn
-    elif turn.has_fallback and turn.fault != REFUSED and not was_shown:
+    elif turn.has_fallback and turn.fault != REFUSED and not is_partial:
         assert (turn.status, turn.text) == ("complete", FALLBACK_TEXT), turn
     else:
         assert turn.status == "failed", turn
-    if was_shown:
+    if is_partial:
         assert len(turn.calls) == 1, turn  # published text cannot be retracted
 
 
@@ -136,12 +136,12 @@ deadline](turn-pipeline.md#retries-fallback-and-deadline) describes the rules.
 """
 
 
-def _document(seen: list[Seen]) -> str:
+def _document(outcomes: list[Outcome]) -> str:
     parts = [_INTRODUCTION]
     for title, has_fallback in (("Without a fallback model", False), ("With a fallback model", True)):
         head = ("Fault", "Mode", "Calls", "HTTP", "Status", "Code", "Content", "Tokens", "Wait")
         rows = [head, ("---",) * len(head)]
-        turns = [turn for turn in seen if turn.has_fallback is has_fallback]
+        turns = [turn for turn in outcomes if turn.has_fallback is has_fallback]
         for plain, streamed in zip(turns[::2], turns[1::2], strict=True):
             if plain.row == streamed.row:
                 rows.append((plain.fault, "both", *plain.row))

@@ -24,13 +24,13 @@ from app.database.statements import DriverConnection
 from app.graph.builder import build_chat_graph
 from app.graph.model_policy import ModelPolicy
 from app.services.limits.quotas import QuotaService
-from tests.chat.turns.asking import answer, answer_direct, direct_question, question
+from tests.chat.turns.runner_calls import make_direct_question, make_question, run_direct_turn, run_turn
 from tests.fixtures.database import Sql
 from tests.support.fakes import INSTRUCTIONS, FakeModel, completion, price, turn_recovery
 from tests.support.waiting import LONGEST_WAIT, eventually
 
 
-def runner(database: Database, model: FakeModel) -> TurnRunner:
+def make_runner(database: Database, model: FakeModel) -> TurnRunner:
     policy = ModelPolicy(
         models=("primary",), retries_per_model=0, attempt_timeout=30, history_messages=10, instructions=INSTRUCTIONS
     )
@@ -52,9 +52,9 @@ def answer_stored(sql: Sql) -> dict[str, Any]:
 
 async def test_answer_of_a_cancelled_request_is_stored(pool: Database, sql: Sql, user_id: int, session: UUID) -> None:
     model = FakeModel(completion("Hello."), gate=asyncio.Event())
-    turns = runner(pool, model)
-    request = asyncio.create_task(answer(turns, question(user_id, session)))
-    await model.was_asked.wait()
+    turns = make_runner(pool, model)
+    request = asyncio.create_task(run_turn(turns, make_question(user_id, session)))
+    await model.was_called.wait()
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
         await request
@@ -68,9 +68,9 @@ async def test_turn_that_exceeds_the_grace_period_is_stored_as_interrupted(
     pool: Database, sql: Sql, user_id: int, session: UUID
 ) -> None:
     model = FakeModel(None)
-    turns = runner(pool, model)
-    request = asyncio.create_task(answer(turns, question(user_id, session)))
-    await model.was_asked.wait()
+    turns = make_runner(pool, model)
+    request = asyncio.create_task(run_turn(turns, make_question(user_id, session)))
+    await model.was_called.wait()
     await turns.drain(0.05)
     assert (await asyncio.wait_for(request, LONGEST_WAIT)).answer.status == "interrupted"
     assert answer_stored(sql) == {"status": "interrupted", "content": "", "lease_expires_at": None}
@@ -81,9 +81,9 @@ async def test_direct_question_that_exceeds_the_grace_period_returns_interrupted
     pool: Database, sql: Sql, user_id: int
 ) -> None:
     model = FakeModel(None)
-    turns = runner(pool, model)
-    request = asyncio.create_task(answer_direct(turns, direct_question(user_id)))
-    await model.was_asked.wait()
+    turns = make_runner(pool, model)
+    request = asyncio.create_task(run_direct_turn(turns, make_direct_question(user_id)))
+    await model.was_called.wait()
     await turns.drain(0.05)
     turn = await asyncio.wait_for(request, LONGEST_WAIT)
     assert direct_response(turn).status == "interrupted"
@@ -91,27 +91,27 @@ async def test_direct_question_that_exceeds_the_grace_period_returns_interrupted
 
 
 async def test_stopping_process_refuses_questions(pool: Database, sql: Sql, user_id: int, session: UUID) -> None:
-    turns = runner(pool, FakeModel())
+    turns = make_runner(pool, FakeModel())
     await turns.drain(0)
     with pytest.raises(ServiceUnavailableError) as refusal:
-        await answer(turns, question(user_id, session))
+        await run_turn(turns, make_question(user_id, session))
     assert refusal.value.code == "shutting_down"
     with pytest.raises(ServiceUnavailableError):
-        await answer_direct(turns, direct_question(user_id))
+        await run_direct_turn(turns, make_direct_question(user_id))
     assert sql.value("SELECT count(*) FROM chat_messages") == 0
 
 
 async def test_unexpected_error_in_the_graph_fails_only_its_own_turn(
     pool: Database, sql: Sql, user_id: int, session: UUID
 ) -> None:
-    turns = runner(pool, FakeModel(ZeroDivisionError("canary"), completion()))
-    turn = await answer(turns, question(user_id, session))
+    turns = make_runner(pool, FakeModel(ZeroDivisionError("canary"), completion()))
+    turn = await run_turn(turns, make_question(user_id, session))
     assert turn.answer.status == "failed"
     assert turn.answer.meta["error"] == "internal_error"
     assert turn.answer.meta["fallback"] is True
     assert "canary" not in str(turn.answer)
     assert answer_stored(sql)["status"] == "failed"
-    turn = await answer(turns, question(user_id, session, "Hi again"))
+    turn = await run_turn(turns, make_question(user_id, session, "Hi again"))
     assert turn.answer.status == "complete"
 
 
@@ -121,9 +121,9 @@ async def test_turn_being_stored_when_the_grace_period_ends_is_stored(
     single = settings.model_copy(update={"DATABASE_POOL_SIZE": 1, "DATABASE_MAX_OVERFLOW": 0})
     database = Database.from_settings(single, application_name="test")
     model = FakeModel(completion("Hello."), gate=asyncio.Event())
-    turns = runner(database, model)
-    request = asyncio.create_task(answer(turns, question(user_id, session)))
-    await model.was_asked.wait()
+    turns = make_runner(database, model)
+    request = asyncio.create_task(run_turn(turns, make_question(user_id, session)))
+    await model.was_called.wait()
     async with database.autocommit():  # occupies the only connection
         model.gate.set()
         draining = asyncio.create_task(turns.drain(0.1))
@@ -139,16 +139,16 @@ async def test_question_that_times_out_before_it_is_stored_does_not_block_its_se
 ) -> None:
     # The lock timeout of these connections is half a second.
     monkeypatch.setattr("app.database.connection.REQUEST_TIMEOUT", 0.8)
-    hasty = Database.from_settings(settings, application_name="test")
-    turns = runner(hasty, FakeModel(completion()))
+    short_timeout_database = Database.from_settings(settings, application_name="test")
+    turns = make_runner(short_timeout_database, FakeModel(completion()))
     async with pool.transaction() as transaction:
         await transaction.execute(text("SELECT id FROM chat_sessions FOR UPDATE"))
         with pytest.raises(DatabaseUnavailableError):
-            await answer(turns, question(user_id, session))
-    turn = await answer(turns, question(user_id, session, "Hi again"))
+            await run_turn(turns, make_question(user_id, session))
+    turn = await run_turn(turns, make_question(user_id, session, "Hi again"))
     assert turn.answer.status == "complete"
     await turns.drain(5)
-    await hasty.close()
+    await short_timeout_database.close()
     assert sql.value("SELECT count(*) FROM chat_messages WHERE status = 'pending'") == 0
 
 
@@ -160,10 +160,10 @@ async def test_lease_of_a_running_turn_is_renewed(
     monkeypatch.setattr("app.chat.turns.runner._RENEW_THRESHOLD", timedelta(seconds=29.9))
     monkeypatch.setattr("app.chat.turns.runner._WATCH_INTERVAL", 0.05)
     model = FakeModel(completion("Hello."), gate=asyncio.Event())
-    turns = runner(pool, model)
+    turns = make_runner(pool, model)
     watching = asyncio.create_task(turns.watch())
-    request = asyncio.create_task(answer(turns, question(user_id, session)))
-    await model.was_asked.wait()
+    request = asyncio.create_task(run_turn(turns, make_question(user_id, session)))
+    await model.was_called.wait()
     expires_at = "SELECT lease_expires_at FROM chat_messages WHERE role = 'assistant'"
     leases = [sql.value(expires_at)]
     for _ in range(3):
@@ -176,10 +176,10 @@ async def test_lease_of_a_running_turn_is_renewed(
 
 async def test_cancelled_run_stores_the_published_text(pool: Database, sql: Sql, user_id: int, session: UUID) -> None:
     model = FakeModel(None)
-    model.said_first = ["Once ", "upon"]
-    turns = runner(pool, model)
-    running = await turns.launch(question(user_id, session), stream=True)
-    await model.was_asked.wait()
+    model.published_first = ["Once ", "upon"]
+    turns = make_runner(pool, model)
+    running = await turns.launch(make_question(user_id, session), stream=True)
+    await model.was_called.wait()
     turns.cancel(running.id)
     turn = await running.result
     assert (turn.answer.status, turn.answer.content) == ("cancelled", "Once upon")
@@ -196,31 +196,31 @@ async def test_unconfirmed_commit_blocks_neither_the_session_nor_the_key(
         await start(connection, new)
         raise DatabaseUnavailableError
 
-    turns = runner(pool, FakeModel(completion("Hello.")))
-    asked = question(user_id, session, key=IdempotentRequest(user_id, "route", "key", b"f" * 32))
+    turns = make_runner(pool, FakeModel(completion("Hello.")))
+    question = make_question(user_id, session, key=IdempotentRequest(user_id, "route", "key", b"f" * 32))
     with monkeypatch.context() as patched:
         patched.setattr(turn_repository, "start_turn", start_unconfirmed)
         with pytest.raises(DatabaseUnavailableError):
-            await answer(turns, asked)
+            await run_turn(turns, question)
     await turns.drain(5)
     assert answer_stored(sql)["status"] == "interrupted"
-    assert (await answer(runner(pool, FakeModel(completion("Hello."))), asked)).answer.content == "Hello."
+    assert (await run_turn(make_runner(pool, FakeModel(completion("Hello."))), question)).answer.content == "Hello."
 
 
 async def test_new_session_is_not_stored_without_its_first_question(
     pool: Database, sql: Sql, user_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def start_nothing(*_: object) -> None:
+    async def start_no_turn(*_: object) -> None:
         """Start no turn, as when the key is taken and the session of its first request was just deleted."""
 
-    monkeypatch.setattr(turn_repository, "start_turn", start_nothing)
-    asked = replace(question(user_id, uuid4()), session=NewSession(title="New", meta={}))
+    monkeypatch.setattr(turn_repository, "start_turn", start_no_turn)
+    question = replace(make_question(user_id, uuid4()), session=NewSession(title="New", meta={}))
     with pytest.raises(NotFoundError):
-        await answer(runner(pool, FakeModel()), asked)
+        await run_turn(make_runner(pool, FakeModel()), question)
     assert sql.value("SELECT count(*) FROM chat_sessions") == 0
 
 
 async def test_question_has_a_lower_id_than_its_answer(pool: Database, sql: Sql, user_id: int, session: UUID) -> None:
-    await answer(runner(pool, FakeModel(completion("Hello."))), question(user_id, session))
+    await run_turn(make_runner(pool, FakeModel(completion("Hello."))), make_question(user_id, session))
     roles = sql.rows("SELECT role FROM chat_messages ORDER BY uuid")
     assert [row["role"] for row in roles] == ["user", "assistant"]

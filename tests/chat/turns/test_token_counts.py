@@ -14,11 +14,11 @@ from tests.fixtures.services import User
 from tests.fixtures.streaming import ChatServer, serving
 from tests.support.provider import Behaviour, Provider, answers, chunk, fails, stalls, streams
 
-COUNTED = (12, 3)
-BLANK = answers("  ", usage=(100, 7))
+USAGE = (12, 3)
+BLANK_ANSWER = answers("  ", usage=(100, 7))
 """A blank answer: the attempt fails, and its tokens are billed."""
 
-SUMS = """
+LEDGER_SUMS = """
     SELECT count(*) AS attempts, sum(prompt_tokens)::integer AS input, sum(completion_tokens)::integer AS output,
         sum(prompt_tokens + completion_tokens)::integer AS total, bool_or(is_estimated) AS is_estimated,
         sum(cost_usd) AS cost_usd
@@ -69,12 +69,14 @@ def ask_with_a_new_session(server: ChatServer) -> dict[str, Any]:
     return dict(created["ai_response"])
 
 
-WAYS = [ask_plain, ask_streamed, ask_directly, ask_directly_streamed, ask_with_a_new_session]
+ASK_FUNCTIONS = [ask_plain, ask_streamed, ask_directly, ask_directly_streamed, ask_with_a_new_session]
 
 
 def assert_counts_agree(answer: dict[str, Any], sql: Sql) -> dict[str, int]:
     """Compare the answer with the ledger and return its token counts."""
-    (sums,) = sql.rows(SUMS, [answer.get("id") or sql.value("SELECT turn_id FROM llm_calls ORDER BY id DESC LIMIT 1")])
+    (sums,) = sql.rows(
+        LEDGER_SUMS, [answer.get("id") or sql.value("SELECT turn_id FROM llm_calls ORDER BY id DESC LIMIT 1")]
+    )
     metadata, tokens = answer["metadata"], answer["metadata"]["tokens_used"]
     assert tokens == {name: sums[name] or 0 for name in ("input", "output", "total")}
     assert answer["tokens_used"] == tokens["total"]
@@ -85,16 +87,20 @@ def assert_counts_agree(answer: dict[str, Any], sql: Sql) -> dict[str, int]:
     return dict(tokens)
 
 
-@pytest.mark.parametrize("ask", WAYS)
+@pytest.mark.parametrize("ask", ASK_FUNCTIONS)
 @pytest.mark.parametrize(
     ("behaviours", "tokens"),
     [
-        pytest.param([answers(usage=COUNTED)], (12, 3), id="one attempt"),
-        pytest.param([BLANK, answers(usage=COUNTED)], (112, 10), id="a blank answer, and a retry"),
-        pytest.param([fails(500), answers(usage=COUNTED)], (12, 3), id="a refusal that used nothing, and a retry"),
-        pytest.param([BLANK, BLANK, answers(usage=COUNTED)], (212, 17), id="the fallback model"),
-        pytest.param([BLANK, fails(400), BLANK, answers(usage=COUNTED)], (212, 17), id="a retry of the fallback model"),
-        pytest.param([BLANK] * 4, (400, 28), id="no answer"),
+        pytest.param([answers(usage=USAGE)], (12, 3), id="one attempt"),
+        pytest.param([BLANK_ANSWER, answers(usage=USAGE)], (112, 10), id="a blank answer, and a retry"),
+        pytest.param([fails(500), answers(usage=USAGE)], (12, 3), id="a refusal that used nothing, and a retry"),
+        pytest.param([BLANK_ANSWER, BLANK_ANSWER, answers(usage=USAGE)], (212, 17), id="the fallback model"),
+        pytest.param(
+            [BLANK_ANSWER, fails(400), BLANK_ANSWER, answers(usage=USAGE)],
+            (212, 17),
+            id="a retry of the fallback model",
+        ),
+        pytest.param([BLANK_ANSWER] * 4, (400, 28), id="no answer"),
     ],
 )
 def test_token_counts_include_all_attempts(
@@ -111,16 +117,16 @@ def test_token_counts_include_all_attempts(
 
 
 @pytest.mark.parametrize("url", [3.0], indirect=True)
-@pytest.mark.parametrize("ask", WAYS)
+@pytest.mark.parametrize("ask", ASK_FUNCTIONS)
 def test_token_counts_include_an_attempt_that_is_estimated(
     server: ChatServer, provider: Provider, sql: Sql, ask: Ask
 ) -> None:
-    provider.script(stalls(), answers(usage=COUNTED))
-    assert assert_counts_agree(ask(server), sql)["input"] > COUNTED[0]
+    provider.script(stalls(), answers(usage=USAGE))
+    assert assert_counts_agree(ask(server), sql)["input"] > USAGE[0]
 
 
 def test_cached_answer_has_zero_tokens(server: ChatServer, provider: Provider, sql: Sql) -> None:
-    provider.script(BLANK, answers("Hello.", usage=COUNTED))
+    provider.script(BLANK_ANSWER, answers("Hello.", usage=USAGE))
     assert assert_counts_agree(ask_plain(server), sql)["total"] == 122
     for ask in (ask_plain, ask_streamed):
         again = ask(server)
@@ -133,7 +139,7 @@ def test_cached_answer_has_zero_tokens(server: ChatServer, provider: Provider, s
 def test_replayed_answer_has_the_token_counts_of_the_first_response(
     server: ChatServer, provider: Provider, sql: Sql, path: str
 ) -> None:
-    provider.script(BLANK, answers(usage=COUNTED))
+    provider.script(BLANK_ANSWER, answers(usage=USAGE))
     path = path.format(server.open())
     body = {"initial_message" if path == "/sessions" else "message": "Hi"}
     for _ in range(2):
@@ -146,7 +152,7 @@ def test_replayed_answer_has_the_token_counts_of_the_first_response(
 def test_stored_and_resumed_answers_have_the_token_counts_of_all_attempts(
     server: ChatServer, provider: Provider, sql: Sql
 ) -> None:
-    provider.script(BLANK, answers(usage=COUNTED))
+    provider.script(BLANK_ANSWER, answers(usage=USAGE))
     session = server.open()
     answer = server.ask_all(session)[-1].data["message"]
     for shown in (server.messages(session)[-1], server.resume_all(session, answer["id"])[-1].data["message"]):
@@ -157,7 +163,7 @@ def test_stored_and_resumed_answers_have_the_token_counts_of_all_attempts(
 def test_cancelled_answer_includes_the_tokens_of_a_failed_attempt(
     server: ChatServer, provider: Provider, sql: Sql
 ) -> None:
-    provider.script(BLANK, streams(chunk("Once upon "), hold=True))
+    provider.script(BLANK_ANSWER, streams(chunk("Once upon "), hold=True))
     session = server.open()
     with server.ask(session) as reader:
         answer_id = reader.take(2)[0].data["message_id"]
@@ -176,7 +182,7 @@ def test_answers_do_not_include_the_tokens_of_summaries(
     with serving(main.create(settings.model_copy(update=changes | {"LLM_MODELS": models}))) as url:
         server = ChatServer(url, ada)
         session = server.open()
-        provider.always(answers(usage=COUNTED))
+        provider.always(answers(usage=USAGE))
         for _ in range(4):
             path = f"/sessions/{session}/messages"
             answer = server.http.post(path, json={"message": "Hi"}).raise_for_status().json()["ai_response"]

@@ -69,7 +69,7 @@ async def test_a_repeated_request_is_answered_from_the_cache(cache: ResponseCach
     first = await model.complete(ASKED, max_seconds=LONGEST_WAIT)
     again = await model.complete(ASKED, max_seconds=LONGEST_WAIT)
     assert (first.is_cached, again) == (False, replace(first, is_cached=True))
-    assert len(inner.asked) == 1
+    assert len(inner.calls) == 1
 
 
 async def test_a_cached_answer_is_streamed_in_pieces(cache: ResponseCache) -> None:
@@ -107,14 +107,14 @@ async def test_concurrent_identical_requests_share_one_call_that_is_accounted_fo
     await until_waiting(model, 50)
     inner.gate.set()
     answers = await asyncio.gather(*(asker.asking for asker in askers), *whole)
-    assert len(inner.asked) == 1
+    assert len(inner.calls) == 1
     assert Counter(answer.is_cached for answer in answers) == {False: 1, True: 49}
     assert {answer.text for answer in answers} == {asker.text for asker in askers} == {TEXT}
 
 
 async def test_a_joining_request_receives_earlier_and_later_text(cache: ResponseCache) -> None:
     inner = FakeModel(completion("One two three."), gate=asyncio.Event())
-    inner.said_first = ["One ", "two "]
+    inner.published_first = ["One ", "two "]
     model = CachingChatModel(inner, cache)
     first = Asker(model)
     await first.seen.wait()
@@ -130,17 +130,17 @@ async def test_a_streamed_request_that_joins_an_unstreamed_call_receives_the_who
     inner = FakeModel(completion(TEXT), gate=asyncio.Event())
     model = CachingChatModel(inner, cache)
     whole = asyncio.create_task(model.complete(ASKED, max_seconds=LONGEST_WAIT))
-    await inner.was_asked.wait()
+    await inner.was_called.wait()
     reader = Asker(model)
     await until_waiting(model, 2)
     inner.gate.set()
     assert (await reader.asking).text == (await whole).text == reader.text == TEXT
-    assert len(inner.asked) == 1
+    assert len(inner.calls) == 1
 
 
 async def test_the_call_continues_when_the_request_that_started_it_is_cancelled(cache: ResponseCache) -> None:
     inner = FakeModel(completion(TEXT), gate=asyncio.Event())
-    inner.said_first = ["Many "]
+    inner.published_first = ["Many "]
     model = CachingChatModel(inner, cache)
     first = Asker(model)
     await first.seen.wait()
@@ -155,7 +155,7 @@ async def test_the_call_continues_when_the_request_that_started_it_is_cancelled(
         False,
         True,
     ]  # one of the remaining requests accounts for the tokens
-    assert len(inner.asked) == 1
+    assert len(inner.calls) == 1
 
 
 class Interruptible(FakeModel):
@@ -176,7 +176,7 @@ async def test_a_call_without_waiters_is_cancelled_and_the_next_request_starts_a
     inner = Interruptible(None, completion(TEXT))
     model = CachingChatModel(inner, cache)
     askers = [Asker(model) for _ in range(3)]
-    await inner.was_asked.wait()
+    await inner.was_called.wait()
     await until_waiting(model, 3)
     for asker in askers:
         asker.asking.cancel()
@@ -204,7 +204,7 @@ async def test_a_failure_is_raised_in_all_waiters_and_not_cached(cache: Response
         )
         faults.append(raised.value.is_model_fault)
     assert faults == [True, False, False]  # counts once against the model's health
-    assert len(inner.asked) == 1
+    assert len(inner.calls) == 1
     assert (await Asker(model).asking).text == TEXT
 
 
@@ -226,7 +226,7 @@ async def test_a_joining_request_has_its_own_first_token_timeout(cache: Response
     inner = FakeModel(completion(TEXT), gate=asyncio.Event())
     model = CachingChatModel(inner, cache)
     first = Asker(model)
-    await inner.was_asked.wait()
+    await inner.was_called.wait()
     hasty = Asker(model, timeouts=StreamTimeouts(first_token=0.1, idle=0.1, total=0.1))
     in_a_hurry = asyncio.create_task(model.complete(ASKED, max_seconds=0.1))
     for waiting in (hasty.asking, in_a_hurry):
@@ -238,7 +238,7 @@ async def test_a_joining_request_has_its_own_first_token_timeout(cache: Response
 
 async def test_a_joining_request_waits_up_to_its_total_timeout_after_the_first_text(cache: ResponseCache) -> None:
     inner = FakeModel(completion("One two."), gate=asyncio.Event())
-    inner.said_first = ["One "]
+    inner.published_first = ["One "]
     model = CachingChatModel(inner, cache)
     first = Asker(model)
     await first.seen.wait()
@@ -288,7 +288,7 @@ async def test_users_do_not_share_calls_or_answers(cache: ResponseCache) -> None
     assert not (await ada.asking).is_cached
     assert not (await bob.asking).is_cached
     assert {ada.text, bob.text} == {"For Ada.", "For Bob."}
-    assert len(inner.asked) == 2
+    assert len(inner.calls) == 2
 
 
 async def test_with_global_scope_users_share_calls_and_answers(breaker: RedisCircuitBreaker) -> None:
@@ -299,7 +299,7 @@ async def test_with_global_scope_users_share_calls_and_answers(breaker: RedisCir
     inner.gate.set()
     await asyncio.gather(ada.asking, bob.asking)
     assert ada.text == bob.text == TEXT
-    assert len(inner.asked) == 1
+    assert len(inner.calls) == 1
 
 
 async def test_a_request_during_the_storing_of_an_answer_is_answered_from_the_cache(
@@ -338,7 +338,7 @@ async def test_a_cached_answer_is_added_to_the_indexes_of_all_waiters(
     askers = [Asker(model, replace(ASKED, owner=replace(ADA, session_uuid=session))) for session in sessions]
     assert all([(await asker.asking).is_cached for asker in askers])
     await model.close()
-    assert len(inner.asked) == 1
+    assert len(inner.calls) == 1
     for session in sessions:
         assert redis.zcard(cache_index_of_session(session).entries) == 1
     async with breaker.guard() as client:
@@ -352,7 +352,7 @@ async def test_an_answer_is_not_cached_when_its_session_is_deleted_meanwhile(
     inner = FakeModel(completion("Secret."), gate=asyncio.Event())
     model = CachingChatModel(inner, cache)
     asker = Asker(model)
-    await inner.was_asked.wait()
+    await inner.was_called.wait()
     async with breaker.guard() as client:
         await purge_index(client, cache_index_of_session(ADA.session_uuid or uuid4()))
     inner.gate.set()
@@ -367,7 +367,7 @@ async def test_without_redis_calls_are_still_shared_and_answered(settings: Setti
     inner = FakeModel(completion(TEXT), completion(TEXT))
     model = CachingChatModel(inner, ResponseCache(breaker, seconds=60, scope="user"))
     answers = await asyncio.gather(*(Asker(model).asking for _ in range(10)))
-    assert sum(not answer.is_cached for answer in answers) == len(inner.asked) == 1
+    assert sum(not answer.is_cached for answer in answers) == len(inner.calls) == 1
     assert not (await Asker(model).asking).is_cached
     await model.close()
     await breaker.close()

@@ -19,7 +19,7 @@ def principal(user_id: int) -> Principal:
     return Principal(user_id, USER, role="user", is_verified=True, session_uuid=uuid4())
 
 
-def question(
+def make_question(
     user_id: int,
     session: UUID,
     message: str = "Hi",
@@ -32,21 +32,21 @@ def question(
     return Question(principal(user_id), session, message, context or {}, presenter, key=key, budget=budget)
 
 
-def direct_question(user_id: int, message: str = "Hi") -> Question:
+def make_direct_question(user_id: int, message: str = "Hi") -> Question:
     return Question(principal(user_id), None, message, {}, Presenter(direct_response))
 
 
-async def answer(runner: TurnRunner, asked: Question) -> Turn:
+async def run_turn(runner: TurnRunner, question: Question) -> Turn:
     """Ask a question in a session and return its turn. Cancelling this call does not cancel the turn."""
-    running = await runner.launch(asked, stream=False)
+    running = await runner.launch(question, stream=False)
     turn = await asyncio.shield(running.result)
     assert isinstance(turn, Turn)
     return turn
 
 
-async def answer_direct(runner: TurnRunner, asked: Question) -> DirectTurn:
+async def run_direct_turn(runner: TurnRunner, question: Question) -> DirectTurn:
     """Ask a direct question and return its turn. Cancelling this call does not cancel the turn."""
-    running = await runner.launch(asked, stream=False)
+    running = await runner.launch(question, stream=False)
     turn = await asyncio.shield(running.result)
     assert isinstance(turn, DirectTurn)
     return turn
