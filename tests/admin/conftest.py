@@ -48,7 +48,7 @@ def figures(admin_client: TestClient, admin: User) -> Figures:
 
 @pytest.fixture(params=["pending", "half rolled up", "half rolled up, days and weeks too", "rolled up"])
 def ledger(
-    request: pytest.FixtureRequest, make_user: Callable[[str], User], sql: Sql, sum_up: Callable[[int], int]
+    request: pytest.FixtureRequest, make_user: Callable[[str], User], sql: Sql, roll_up: Callable[[int], int]
 ) -> list[Call]:
     """Ledger rows of the workload, at different stages of the roll-up."""
     for name in workload.USERS:
@@ -56,7 +56,7 @@ def ledger(
     calls = workload.calls()
     workload.store(sql, calls)
     stage, _, longer = request.param.partition(", ")
-    sum_up({"pending": 0, "half rolled up": len(calls) // 2, "rolled up": len(calls)}[stage])
+    roll_up({"pending": 0, "half rolled up": len(calls) // 2, "rolled up": len(calls)}[stage])
     if longer:  # as after enough reconciliation passes
         sql.do(
             "INSERT INTO usage_repair (id, passes) SELECT unnest(%s), 100",

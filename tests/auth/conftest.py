@@ -15,7 +15,7 @@ CANARY = "canary7f3a"
 
 @pytest.fixture
 def eve(
-    auth_client: TestClient, chat_client: TestClient, sql: Sql, provider: Provider, sum_up: Callable[[int], int]
+    auth_client: TestClient, chat_client: TestClient, sql: Sql, provider: Provider, roll_up: Callable[[int], int]
 ) -> User:
     """An account with data in every store that can hold some, each containing the canary."""
     name = f"{CANARY}-eve"
@@ -51,7 +51,7 @@ def eve(
     question = {"message": f"{CANARY} direct question"}
     chat.request("POST", "/direct", json=question, headers={"Idempotency-Key": CANARY})
     Chat(chat_client, replace(user, access_token=key["key"])).ask(session, f"{CANARY} by a program")
-    assert sum_up(3) == 3
+    assert roll_up(3) == 3
     return user
 
 

@@ -228,7 +228,7 @@ def test_totals_of_1000_mixed_turns_equal_an_independent_count(
     admin_client: TestClient,
     admin: User,
     sql: Sql,
-    sum_up: Callable[[int], int],
+    roll_up: Callable[[int], int],
 ) -> None:
     def check() -> None:
         for name, server in workload.servers.items():
@@ -260,7 +260,7 @@ def test_totals_of_1000_mixed_turns_equal_an_independent_count(
         if chance < 0.01:
             workload.delete_a_session(workload.random.choice(list(workload.servers)))
         elif chance < 0.05:
-            sum_up(workload.random.randrange(1, 60))
+            roll_up(workload.random.randrange(1, 60))
         elif chance < 0.055:
             check()
     check()
@@ -270,7 +270,7 @@ def test_totals_of_1000_mixed_turns_equal_an_independent_count(
     assert erased.status_code == 200
     eve.http.close()
     check()
-    while sum_up(100):
+    while roll_up(100):
         pass
     check()
     assert sql.value("SELECT count(*) FROM llm_calls") == workload.total.calls

@@ -15,7 +15,7 @@ from tests.fixtures.world import World
 from tests.support.access import ENTRIES, generated
 from tests.support.operations import OPERATIONS, Operation
 from tests.support.provider import Provider, answers
-from tests.support.raw_http import answer_to
+from tests.support.raw_http import send_raw_request
 
 RESOURCES: dict[tuple[str, str], set[str]] = defaultdict(set)
 for operation in OPERATIONS.values():
@@ -144,7 +144,7 @@ def test_invalid_http_is_refused_with_problem(
 ) -> None:
     request_id = uuid4().hex.encode()
     request = request_line + b"\r\nX-Request-ID: " + request_id + b"\r\n" + HOST + header + b"\r\n"
-    answered, headers, content = answer_to(replica_urls[0], request)
+    answered, headers, content = send_raw_request(replica_urls[0], request)
     problem = json.loads(content)
     assert (answered, problem["status"], problem["code"]) == (status, status, code)
     assert headers["content-type"] == "application/problem+json"

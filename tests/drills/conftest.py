@@ -43,22 +43,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="package")
-def own_home() -> Iterator[Path]:
+def server_home() -> Iterator[Path]:
     with temporary_home() as home:
         yield home
 
 
 @pytest.fixture(scope="package")
-def postgres(own_home: Path) -> Iterator[Postgres]:
-    server = Postgres(own_home, options={"fsync": "off"})
+def postgres(server_home: Path) -> Iterator[Postgres]:
+    server = Postgres(server_home, options={"fsync": "off"})
     server.start()
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="package")
-def redis_server(own_home: Path, redis_url: str) -> Iterator[RedisServer]:
-    server = RedisServer(own_home)
+def redis_server(server_home: Path, redis_url: str) -> Iterator[RedisServer]:
+    server = RedisServer(server_home)
     server.start()
     yield server
     server.stop()
@@ -97,8 +97,8 @@ def people(make_user: Callable[[str], User]) -> Callable[[int], list[User]]:
 
 
 @pytest.fixture(scope="package")
-def running_replicas(settings: Settings, own_home: Path) -> Iterator[list[Replica]]:
-    replicas = [Replica(settings, own_home, f"chat-{number}", Lease()) for number in range(2)]
+def running_replicas(settings: Settings, server_home: Path) -> Iterator[list[Replica]]:
+    replicas = [Replica(settings, server_home, f"chat-{number}", Lease()) for number in range(2)]
     yield replicas
     for replica in replicas:
         replica.stop()
@@ -115,8 +115,8 @@ def replicas(running_replicas: list[Replica], provider: Provider) -> list[Replic
 
 
 @pytest.fixture
-def worker(settings: Settings, own_home: Path) -> Iterator[WorkerProcess]:
-    process = WorkerProcess(settings, own_home)
+def worker(settings: Settings, server_home: Path) -> Iterator[WorkerProcess]:
+    process = WorkerProcess(settings, server_home)
     process.wait_for("worker started")
     yield process
     process.stop()

@@ -22,12 +22,12 @@ from tests.drills import FULL_SIZE
 from tests.drills.conftest import Report
 from tests.drills.replicas import Replica
 from tests.fixtures.database import Sql
-from tests.fixtures.dedicated_servers import PRODUCTION_TIMEOUTS, frozen, stopped
+from tests.fixtures.dedicated_servers import PRODUCTION_TIMEOUTS, stopped, suspended
 from tests.fixtures.processes import environment, free_port
 from tests.fixtures.services import AUTH, CHAT, PASSWORD, User
 from tests.fixtures.streaming import TERMINAL, ChatServer, Event
 from tests.resilience.test_stream_outages import is_buffered
-from tests.support.provider import Provider, answers, chunk, streams, told
+from tests.support.provider import Provider, answers, chunk, streams, streams_from_queue
 from tests.support.waiting import closed_gate, wait_until
 
 pytestmark = pytest.mark.skipif(not FULL_SIZE, reason="measures the machine, see `make drills`")
@@ -46,8 +46,8 @@ def production(settings: Settings) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def measured_replicas(production: Settings, own_home: Path) -> Iterator[list[Replica]]:
-    replicas = [Replica(production, own_home, f"chat-delays-{number}") for number in range(2)]
+def measured_replicas(production: Settings, server_home: Path) -> Iterator[list[Replica]]:
+    replicas = [Replica(production, server_home, f"chat-delays-{number}") for number in range(2)]
     for replica in replicas:
         replica.start()
     yield replicas
@@ -56,9 +56,9 @@ def measured_replicas(production: Settings, own_home: Path) -> Iterator[list[Rep
 
 
 @pytest.fixture(scope="module")
-def auth_url(production: Settings, own_home: Path) -> Iterator[str]:
+def auth_url(production: Settings, server_home: Path) -> Iterator[str]:
     port = free_port()
-    service = Service("auth-delays", "app.auth_main:app", port, own_home, environment(production))
+    service = Service("auth-delays", "app.auth_main:app", port, server_home, environment(production))
     service.start()
     yield f"http://127.0.0.1:{port}"
     service.stop()
@@ -77,7 +77,7 @@ def servers(
     servers = [ChatServer(replica.url, user) for replica in measured_replicas]
     for server in servers:
         wait_until(lambda server=server: is_buffered(server.ask_all(server.open()), redis_server))  # type: ignore[misc]
-    provider.forget()
+    provider.reset()
     yield servers
     for server in servers:
         server.http.close()
@@ -100,13 +100,13 @@ def redis_state(name: str, redis_server: Redis, home: Path) -> AbstractContextMa
     if name == "emptied":
         with RedisClient.from_url(redis_server.url) as client:
             client.flushall()
-    states = {"frozen": frozen("redis", home), "stopped": stopped(redis_server)}
+    states = {"suspended": suspended("redis", home), "stopped": stopped(redis_server)}
     return states.get(name, nullcontext())
 
 
-@pytest.mark.parametrize("outage", ["stopped", "frozen"])
+@pytest.mark.parametrize("outage", ["stopped", "suspended"])
 def test_postgresql_outage_returns_503_within_two_seconds(
-    servers: list[ChatServer], auth_url: str, user: User, postgres: Postgres, own_home: Path, outage: str
+    servers: list[ChatServer], auth_url: str, user: User, postgres: Postgres, server_home: Path, outage: str
 ) -> None:
     session = servers[0].open()
     with httpx.Client(base_url=f"{auth_url}{AUTH}", timeout=60, trust_env=False) as auth:
@@ -118,7 +118,7 @@ def test_postgresql_outage_returns_503_within_two_seconds(
             lambda: auth.post("/login", data={"username": user.username, "password": PASSWORD}),
             lambda: auth.post("/register", json=account),
         ]
-        with stopped(postgres) if outage == "stopped" else frozen("postgres", own_home):
+        with stopped(postgres) if outage == "stopped" else suspended("postgres", server_home):
             for request in requests:
                 with within(2):
                     response = request()
@@ -127,10 +127,10 @@ def test_postgresql_outage_returns_503_within_two_seconds(
 
 
 def test_suspended_redis_delays_requests_by_less_than_a_second(
-    servers: list[ChatServer], measured_replicas: list[Replica], own_home: Path
+    servers: list[ChatServer], measured_replicas: list[Replica], server_home: Path
 ) -> None:
     session = servers[0].open()
-    with frozen("redis", own_home):
+    with suspended("redis", server_home):
         for _ in range(3):
             with within(1):
                 servers[0].http.post(f"/sessions/{session}/messages", json={"message": "Hi"}).raise_for_status()
@@ -139,30 +139,30 @@ def test_suspended_redis_delays_requests_by_less_than_a_second(
             assert health(measured_replicas[1].url)["status"] == "degraded"
 
 
-@pytest.mark.parametrize("redis_is", ["up", "frozen", "emptied", "stopped"])
+@pytest.mark.parametrize("redis_is", ["up", "suspended", "emptied", "stopped"])
 def test_logout_takes_effect_within_two_seconds(
-    servers: list[ChatServer], auth_url: str, user: User, redis_server: Redis, own_home: Path, redis_is: str
+    servers: list[ChatServer], auth_url: str, user: User, redis_server: Redis, server_home: Path, redis_is: str
 ) -> None:
     with httpx.Client(base_url=f"{auth_url}{AUTH}", timeout=60, trust_env=False) as auth:
         form = {"username": user.username, "password": PASSWORD}
         tokens = auth.post("/login", data=form).raise_for_status().json()
         headers = {"Authorization": f"Bearer {tokens['access_token']}"}
         assert servers[0].http.get("/sessions", headers=headers).status_code == 200
-        with redis_state(redis_is, redis_server, own_home), within(2):
+        with redis_state(redis_is, redis_server, server_home), within(2):
             assert auth.post("/logout", headers=headers).status_code == 200
             assert auth.get("/me", headers=headers).status_code == 401
             assert servers[0].http.get("/sessions", headers=headers).status_code == 401
 
 
 @pytest.mark.parametrize("credential", REVOKE)
-@pytest.mark.parametrize("redis_is", ["up", "frozen", "stopped"])
+@pytest.mark.parametrize("redis_is", ["up", "suspended", "stopped"])
 def test_revocation_ends_streams_within_two_seconds(
     servers: list[ChatServer],
     user: User,
     provider: Provider,
     sql: Sql,
     redis_server: Redis,
-    own_home: Path,
+    server_home: Path,
     redis_is: str,
     credential: str,
     report: Report,
@@ -189,7 +189,7 @@ def test_revocation_ends_streams_within_two_seconds(
             direct.read_to(1)
             with servers[1].resume(session, message) as other:
                 other.read_to(1)
-                with redis_state(redis_is, redis_server, own_home):
+                with redis_state(redis_is, redis_server, server_home):
                     started = time.monotonic()
                     sql.do(REVOKE[credential], [user.id])
                     rests = list(pool.map(list[Event], (reader, direct, other)))
@@ -203,7 +203,7 @@ def test_follower_on_another_replica_receives_a_piece_within_300_milliseconds(
     servers: list[ChatServer], provider: Provider, report: Report
 ) -> None:
     pieces = SimpleQueue[bytes | None]()
-    provider.script(told(pieces))
+    provider.script(streams_from_queue(pieces))
     session = servers[0].open()
     delays = []
     with servers[0].ask(session) as reader:
@@ -225,8 +225,8 @@ def test_follower_on_another_replica_receives_a_piece_within_300_milliseconds(
 
 
 @pytest.fixture
-def stopping(production: Settings, own_home: Path, provider: Provider) -> Iterator[Replica]:
-    replica = Replica(production.model_copy(update={"SHUTDOWN_GRACE": GRACE}), own_home, "chat-stopping")
+def stopping(production: Settings, server_home: Path, provider: Provider) -> Iterator[Replica]:
+    replica = Replica(production.model_copy(update={"SHUTDOWN_GRACE": GRACE}), server_home, "chat-stopping")
     replica.start()
     yield replica
     replica.stop()

@@ -38,20 +38,20 @@ STORED = "SELECT content, status FROM chat_messages WHERE role = 'assistant' AND
 
 
 @pytest.fixture
-def replica_with_short_timeout(settings: Settings, own_home: Path, provider: Provider) -> Iterator[Replica]:
+def replica_with_short_timeout(settings: Settings, server_home: Path, provider: Provider) -> Iterator[Replica]:
     """A chat service that waits for Redis only shortly: at full size, as long as in production."""
-    replica = Replica(settings.model_copy(update={"REDIS_TIMEOUT": BUDGET}), own_home, "chat-short-timeout")
+    replica = Replica(settings.model_copy(update={"REDIS_TIMEOUT": BUDGET}), server_home, "chat-short-timeout")
     replica.start()
     yield replica
     replica.stop()
     assert replica.errors() == []
 
 
-@pytest.mark.parametrize("fault", ["killed", "frozen", "emptied"])
+@pytest.mark.parametrize("fault", ["killed", "suspended", "emptied"])
 async def test_redis_outage_during_streams_does_not_delay_them(
     replica_with_short_timeout: Replica,
     redis_server: RedisServer,
-    own_home: Path,
+    server_home: Path,
     people: Callable[[int], list[User]],
     provider: Provider,
     sql: Sql,
@@ -68,13 +68,13 @@ async def test_redis_outage_during_streams_does_not_delay_them(
             for client, reading in zip(clients, readings, strict=True)
         ]
         await eventually(lambda: all(len(reading.gaps) > 10 for reading in readings))
-        process = psutil.Process(recorded_processes(own_home)["redis"].pid)
+        process = psutil.Process(recorded_processes(server_home)["redis"].pid)
         lengths = [len(reading.text) for reading in readings]
         failed_at = time.monotonic()
         match fault:
             case "killed":
                 process.kill()
-            case "frozen":
+            case "suspended":
                 process.suspend()
             case _:
                 with redis.Redis.from_url(redis_server.url) as client:
@@ -87,7 +87,7 @@ async def test_redis_outage_during_streams_does_not_delay_them(
             case "killed":
                 await asyncio.to_thread(redis_server.stop)
                 await asyncio.to_thread(redis_server.start)
-            case "frozen":
+            case "suspended":
                 process.resume()
         # All streams are in Redis again, including text from before and during the outage.
         with redis.Redis.from_url(redis_server.url) as client:
@@ -110,8 +110,8 @@ def lease() -> Lease:
 
 
 @pytest.fixture
-def two_replicas(settings: Settings, own_home: Path, provider: Provider, lease: Lease) -> Iterator[list[Replica]]:
-    replicas = [Replica(settings, own_home, f"chat-outage-{number}", lease) for number in range(2)]
+def two_replicas(settings: Settings, server_home: Path, provider: Provider, lease: Lease) -> Iterator[list[Replica]]:
+    replicas = [Replica(settings, server_home, f"chat-outage-{number}", lease) for number in range(2)]
     for replica in replicas:
         replica.start()
     yield replicas

@@ -75,8 +75,8 @@ class Workers:
 
 
 @pytest.fixture
-def workers(settings: Settings, own_home: Path) -> Iterator[Workers]:
-    workers = Workers(settings, own_home)
+def workers(settings: Settings, server_home: Path) -> Iterator[Workers]:
+    workers = Workers(settings, server_home)
     yield workers
     workers.stop()
 

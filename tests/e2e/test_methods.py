@@ -7,7 +7,7 @@ import pytest
 
 from local.stack import Stack
 from tests.e2e.test_stack import lines_of_request
-from tests.support.raw_http import answer_to
+from tests.support.raw_http import send_raw_request
 
 pytestmark = pytest.mark.e2e
 
@@ -24,7 +24,7 @@ PATHS = [
 
 
 def request(stack: Stack, line: bytes, header: bytes = b"") -> tuple[int, dict[str, str], bytes]:
-    return answer_to(stack.url, line + b" HTTP/1.1\r\n" + HOST + header + b"\r\n")
+    return send_raw_request(stack.url, line + b" HTTP/1.1\r\n" + HOST + header + b"\r\n")
 
 
 def assert_problem(answer: tuple[int, dict[str, str], bytes], status: int, code: str) -> None:

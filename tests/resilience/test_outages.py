@@ -23,7 +23,7 @@ from local.postgres import Postgres
 from local.redis import Redis
 from local.services import Service
 from tests.fixtures.database import Sql
-from tests.fixtures.dedicated_servers import frozen, stopped
+from tests.fixtures.dedicated_servers import stopped, suspended
 from tests.fixtures.processes import WorkerProcess, environment, free_port
 from tests.fixtures.services import AUTH, Chat, User, assert_problem, login, register
 from tests.support.provider import Provider, held
@@ -108,9 +108,9 @@ def test_services_work_without_redis(chat: Chat, auth: TestClient, redis_server:
 
 
 @pytest.mark.usefixtures("redis_server")
-def test_suspended_redis_delays_requests_once(chat: Chat, own_home: Path) -> None:
+def test_suspended_redis_delays_requests_once(chat: Chat, server_home: Path) -> None:
     session, before = chat.open(), redis_outages(chat.client)
-    with frozen("redis", own_home):
+    with suspended("redis", server_home):
         time.sleep(0.2)  # longer than the cache of health checks
         assert chat.client.get("/health").json()["checks"]["redis"] == "down"
         for _ in range(3):
@@ -145,7 +145,7 @@ def test_postgresql_outage_returns_503_and_recovers(chat: Chat, auth: TestClient
     wait_for_health(chat.client, "healthy")
 
 
-def test_suspended_postgresql_returns_503(chat: Chat, auth: TestClient, own_home: Path) -> None:
+def test_suspended_postgresql_returns_503(chat: Chat, auth: TestClient, server_home: Path) -> None:
     session = chat.open()
     requests: list[Callable[[], Response]] = [
         lambda: register(auth, "eve"),
@@ -153,7 +153,7 @@ def test_suspended_postgresql_returns_503(chat: Chat, auth: TestClient, own_home
         lambda: chat.request("GET", "/sessions"),
         lambda: chat.request("POST", f"/sessions/{session}/messages", json={"message": "Hi"}),
     ]
-    with frozen("postgres", own_home), production_request_timeout(), ThreadPoolExecutor(len(requests)) as pool:
+    with suspended("postgres", server_home), production_request_timeout(), ThreadPoolExecutor(len(requests)) as pool:
         for response in pool.map(lambda request: request(), requests):
             assert_problem(response, 503, "database_unavailable")
         assert chat.client.get("/livez").status_code == 200
@@ -177,10 +177,10 @@ def test_answer_is_stored_after_postgresql_restarts(chat: Chat, postgres: Postgr
     assert [message["content"] for message in messages] == ["Hi", "Hello."]
 
 
-def test_killed_postgresql_loses_no_stored_answer(chat: Chat, postgres: Postgres, own_home: Path) -> None:
+def test_killed_postgresql_loses_no_stored_answer(chat: Chat, postgres: Postgres, server_home: Path) -> None:
     session = chat.open()
     chat.ask(session, "remember this")
-    psutil.Process(recorded_processes(own_home)["postgres"].pid).kill()
+    psutil.Process(recorded_processes(server_home)["postgres"].pid).kill()
     postgres.stop()
     postgres.start()
     contents = [message["content"] for message in chat.request("GET", f"/sessions/{session}").json()["messages"]]
@@ -202,9 +202,9 @@ def test_starting_service_waits_for_postgresql(settings: Settings, postgres: Pos
         assert started.result() == 200
 
 
-@pytest.mark.parametrize("redis_is", ["up", "frozen", "emptied", "down"])
+@pytest.mark.parametrize("redis_is", ["up", "suspended", "emptied", "down"])
 def test_logout_takes_effect_immediately_in_any_state_of_redis(
-    chat: Chat, auth: TestClient, redis_server: Redis, own_home: Path, redis_is: str
+    chat: Chat, auth: TestClient, redis_server: Redis, server_home: Path, redis_is: str
 ) -> None:
     tokens = login(auth, "ada").json()
     headers = {"Authorization": f"Bearer {tokens['access_token']}"}
@@ -212,7 +212,7 @@ def test_logout_takes_effect_immediately_in_any_state_of_redis(
     if redis_is == "emptied":
         redis_server.stop()
         redis_server.start()
-    state = {"frozen": frozen("redis", own_home), "down": stopped(redis_server)}
+    state = {"suspended": suspended("redis", server_home), "down": stopped(redis_server)}
     with state.get(redis_is, nullcontext()):
         assert auth.post(f"{AUTH}/logout", headers=headers).status_code == 200
         for client, path in ((auth, f"{AUTH}/me"), (chat.client, "/api/v1/chat/sessions")):
@@ -223,7 +223,7 @@ def test_logout_takes_effect_immediately_in_any_state_of_redis(
 
 
 def test_refresh_interrupted_by_postgresql_can_be_repeated(
-    auth: TestClient, ada: User, postgres: Postgres, own_home: Path
+    auth: TestClient, ada: User, postgres: Postgres, server_home: Path
 ) -> None:
     """A stopped or suspended PostgreSQL extends the grace period in which a used refresh token is accepted again."""
     token = login(auth, "ada").json()["refresh_token"]
@@ -231,7 +231,7 @@ def test_refresh_interrupted_by_postgresql_can_be_repeated(
     def refresh() -> Response:
         return auth.post(f"{AUTH}/refresh", json={"refresh_token": token})
 
-    with frozen("postgres", own_home), production_request_timeout():
+    with suspended("postgres", server_home), production_request_timeout():
         assert_problem(refresh(), 503, "database_unavailable")
         time.sleep(2)  # together with the request, longer than the grace period
     wait_for_health(auth, "healthy")
@@ -275,7 +275,7 @@ def test_unconfirmed_refresh_can_be_repeated_for_ten_seconds_after_recovery(
 
 
 def test_export_interrupted_by_postgresql_is_an_incomplete_transfer(
-    auth: TestClient, settings: Settings, postgres: Postgres, own_home: Path
+    auth: TestClient, settings: Settings, postgres: Postgres, server_home: Path
 ) -> None:
     account, tokens = register(auth, "exporter").json(), login(auth, "exporter").json()
     sql = Sql(postgres.url())
@@ -293,7 +293,7 @@ def test_export_interrupted_by_postgresql_is_an_incomplete_transfer(
     )
     sql.close()
     port = free_port()
-    service = Service("an-auth-service", "app.auth_main:app", port, own_home, environment(settings))
+    service = Service("an-auth-service", "app.auth_main:app", port, server_home, environment(settings))
     service.start()
     document = b""
     try:
@@ -322,9 +322,9 @@ def _renewed(response: Response) -> str:
 
 
 def test_worker_waits_for_postgresql_and_recovers(
-    chat: Chat, settings: Settings, own_home: Path, postgres: Postgres
+    chat: Chat, settings: Settings, server_home: Path, postgres: Postgres
 ) -> None:
-    worker = WorkerProcess(settings, own_home)
+    worker = WorkerProcess(settings, server_home)
     try:
         worker.wait_for("worker started")
         before = len(worker.log_lines())

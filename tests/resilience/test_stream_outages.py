@@ -18,10 +18,10 @@ from local.postgres import Postgres
 from local.redis import Redis
 from tests.chat.streaming.stream_checks import LONG_TEXT, assert_complete_stream
 from tests.fixtures.database import Sql
-from tests.fixtures.dedicated_servers import frozen, stopped
+from tests.fixtures.dedicated_servers import stopped, suspended
 from tests.fixtures.services import User, login, register
 from tests.fixtures.streaming import TERMINAL, ChatServer, Event, serving, text_of
-from tests.support.provider import Provider, answers, chunk, told
+from tests.support.provider import Provider, answers, chunk, streams_from_queue
 from tests.support.waiting import closed_gate, wait_until
 
 Replicas = tuple[ChatServer, ChatServer]
@@ -55,7 +55,7 @@ def replicas(replica_urls: tuple[str, str], ada: User, provider: Provider, redis
     first, second = (ChatServer(url, ada) for url in replica_urls)
     for server in (first, second):
         wait_until(lambda server=server: is_buffered(server.ask_all(server.open()), redis_server))  # type: ignore[misc]
-    provider.forget()
+    provider.reset()
     yield first, second
     first.http.close()
     second.http.close()
@@ -67,14 +67,14 @@ def is_buffered(events: list[Event], redis_server: Redis) -> bool:
         return bool(redis.exists(stream_key(UUID(events[0].data["message_id"]))))
 
 
-@pytest.fixture(params=["stopped", "frozen"])
+@pytest.fixture(params=["stopped", "suspended"])
 def outage(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @contextmanager
 def redis_unavailable(outage: str, redis_server: Redis, home: Path) -> Iterator[None]:
-    with stopped(redis_server) if outage == "stopped" else frozen("redis", home):
+    with stopped(redis_server) if outage == "stopped" else suspended("redis", home):
         yield
 
 
@@ -82,16 +82,16 @@ def test_redis_outage_does_not_stop_streams_and_storage(
     replicas: Replicas,
     provider: Provider,
     redis_server: Redis,
-    own_home: Path,
+    server_home: Path,
     outage: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     session, pieces = replicas[0].open(), SimpleQueue[bytes | None]()
-    provider.script(told(pieces))
+    provider.script(streams_from_queue(pieces))
     with replicas[0].ask(session) as reader:
         pieces.put(chunk("one"))
         events = reader.read_to(3)
-        with redis_unavailable(outage, redis_server, own_home):
+        with redis_unavailable(outage, redis_server, server_home):
             for word in (" two", " three", " four"):
                 pieces.put(chunk(word))
                 events += reader.take(1)
@@ -104,7 +104,7 @@ def test_redis_outage_does_not_stop_streams_and_storage(
     assert stored["content"] == "one two three four"
     assert_complete_stream(events, stored)
     # A new turn works without Redis, too.
-    with redis_unavailable(outage, redis_server, own_home):
+    with redis_unavailable(outage, redis_server, server_home):
         session = replicas[0].open()
         provider.script(answers("a b c", every=0.05))
         events = replicas[0].ask_all(session)
@@ -112,12 +112,12 @@ def test_redis_outage_does_not_stop_streams_and_storage(
 
 
 def test_resume_on_another_replica_without_redis_returns_a_snapshot_at_the_end(
-    replicas: Replicas, provider: Provider, redis_server: Redis, own_home: Path, outage: str
+    replicas: Replicas, provider: Provider, redis_server: Redis, server_home: Path, outage: str
 ) -> None:
     session = replicas[0].open()
     with closed_gate() as gate:
         provider.script(answers(LONG_TEXT, every=0.01, end=gate))
-        with replicas[0].ask(session) as reader, redis_unavailable(outage, redis_server, own_home):
+        with replicas[0].ask(session) as reader, redis_unavailable(outage, redis_server, server_home):
             begun = reader.read_to(20)
             with replicas[1].resume(session, begun[0].data["message_id"]) as other:
                 others = other.take(1)
@@ -173,7 +173,7 @@ def test_postgresql_outage_does_not_stop_streams(replicas: Replicas, provider: P
 
 
 def test_revocation_ends_streams_without_redis(
-    replicas: Replicas, provider: Provider, redis_server: Redis, own_home: Path, postgres: Postgres, outage: str
+    replicas: Replicas, provider: Provider, redis_server: Redis, server_home: Path, postgres: Postgres, outage: str
 ) -> None:
     session = replicas[0].open()
     database = Sql(postgres.url())
@@ -181,7 +181,7 @@ def test_revocation_ends_streams_without_redis(
         provider.script(answers(" ".join("abcdefghij"), every=0.05, end=gate))
         with replicas[0].ask(session) as reader:
             events = reader.take(2)
-            with redis_unavailable(outage, redis_server, own_home):
+            with redis_unavailable(outage, redis_server, server_home):
                 database.do("UPDATE users SET is_active = false")
                 # The answer does not end before its stream is cut.
                 events += list(reader)

@@ -36,92 +36,96 @@ class Entry:
     """Fields of the body that would be privilege escalation in other operations."""
 
 
-def sends(**fields: Any) -> Callable[[World, User], Body]:  # noqa: ANN401 - any JSON value
+def constant_body(**fields: Any) -> Callable[[World, User], Body]:  # noqa: ANN401 - any JSON value
     """Return a constant body."""
     return lambda _world, _user: fields
 
 
-def a_login(world: World, user: User) -> Ids:
+def login_ids(world: World, user: User) -> Ids:
     (login,) = world.services["auth"].get(f"{AUTH}/sessions", headers=user.headers).json()["sessions"]
     return {"session_id": login["id"]}
 
 
-def an_api_key(world: World, user: User) -> Ids:
+def api_key_ids(world: World, user: User) -> Ids:
     key = {"name": "report", "scopes": ["chat:read"]}
     return {"key_id": world.services["auth"].post(f"{AUTH}/api-keys", json=key, headers=user.headers).json()["id"]}
 
 
-def a_session(world: World, user: User) -> Ids:
+def session_ids(world: World, user: User) -> Ids:
     return {"session_id": world.chat(user).open()}
 
 
-def an_answer(world: World, user: User) -> Ids:
-    ids = a_session(world, user)
+def answer_ids(world: World, user: User) -> Ids:
+    ids = session_ids(world, user)
     return ids | {"message_id": world.chat(user).ask(ids["session_id"], "Hi")["ai_response"]["id"]}
 
 
-def an_account(world: World, user: User) -> Ids:
+def account_ids(world: World, user: User) -> Ids:
     return {"user_id": user.id}
 
 
-def a_webhook(world: World, _user: User) -> Ids:
+def webhook_ids(world: World, _user: User) -> Ids:
     return {"webhook_id": str(world.webhook())}
 
 
-def a_delivery(world: World, user: User) -> Ids:
-    ids = a_webhook(world, user)
+def delivery_ids(world: World, user: User) -> Ids:
+    ids = webhook_ids(world, user)
     return ids | {"delivery_id": str(world.delivery(ids["webhook_id"]))}
 
 
-def a_mailed_token(purpose: str, **fields: object) -> Callable[[World, User], Body]:
+def mailed_token_body(purpose: str, **fields: object) -> Callable[[World, User], Body]:
     """Return a body with the token of an email to the user."""
     return lambda world, user: {"token": world.mailed_token(user, purpose), **fields}
 
 
 ENTRIES = {
     "auth.register": Entry(
-        "anybody", body=sends(email="new@example.com", username="new", password=PASSWORD), status=201
+        "anybody", body=constant_body(email="new@example.com", username="new", password=PASSWORD), status=201
     ),
     "auth.login": Entry("anybody", body=lambda _world, user: {"username": user.username, "password": PASSWORD}),
     "auth.refresh": Entry("anybody", body=lambda _world, user: {"refresh_token": user.refresh_token}),
     # 503: email is disabled in these tests.
-    "auth.forgot_password": Entry("anybody", body=sends(email="ada@example.com"), status=503),
-    "auth.resend_verification": Entry("anybody", body=sends(email="ada@example.com"), status=503),
-    "auth.reset_password": Entry("anybody", body=a_mailed_token("reset_password", new_password=f"another {PASSWORD}")),
-    "auth.verify_email": Entry("anybody", body=a_mailed_token("verify_email")),
+    "auth.forgot_password": Entry("anybody", body=constant_body(email="ada@example.com"), status=503),
+    "auth.resend_verification": Entry("anybody", body=constant_body(email="ada@example.com"), status=503),
+    "auth.reset_password": Entry(
+        "anybody", body=mailed_token_body("reset_password", new_password=f"another {PASSWORD}")
+    ),
+    "auth.verify_email": Entry("anybody", body=mailed_token_body("verify_email")),
     "auth.logout": Entry("user"),
     "auth.logout_all": Entry("user"),
     "auth.list_logins": Entry("user"),
-    "auth.remove_login": Entry("user", ids=a_login),
-    "auth.change_password": Entry("user", body=sends(current_password=PASSWORD, new_password=f"another {PASSWORD}")),
+    "auth.remove_login": Entry("user", ids=login_ids),
+    "auth.change_password": Entry(
+        "user", body=constant_body(current_password=PASSWORD, new_password=f"another {PASSWORD}")
+    ),
     "auth.me": Entry("user"),
-    "auth.update_profile": Entry("user", body=sends(full_name="Ada King", preferences={"theme": "dark"})),
+    "auth.update_profile": Entry("user", body=constant_body(full_name="Ada King", preferences={"theme": "dark"})),
     "auth.list_api_keys": Entry("user"),
     "auth.create_api_key": Entry(
-        "user", body=sends(name="report", scopes=["chat:read"], expires_in_days=30), status=201
+        "user", body=constant_body(name="report", scopes=["chat:read"], expires_in_days=30), status=201
     ),
-    "auth.delete_api_key": Entry("user", ids=an_api_key),
+    "auth.delete_api_key": Entry("user", ids=api_key_ids),
     "auth.export_account": Entry("user"),
-    "auth.erase_account": Entry("user", body=sends(password=PASSWORD)),
+    "auth.erase_account": Entry("user", body=constant_body(password=PASSWORD)),
     "auth.list_users": Entry("admin"),
-    "auth.get_user": Entry("admin", ids=an_account),
+    "auth.get_user": Entry("admin", ids=account_ids),
     "auth.update_user": Entry(
         "admin",
-        ids=an_account,
-        body=sends(full_name="Ada Lovelace"),
+        ids=account_ids,
+        body=constant_body(full_name="Ada Lovelace"),
         declares=frozenset({"role", "is_active", "is_verified"}),
     ),
-    "chat.direct_chat": Entry("user", "chat:write", body=sends(message="Hi")),
-    "chat.create_session": Entry("user", "chat:write", body=sends(title="Plans"), status=201),
+    "chat.direct_chat": Entry("user", "chat:write", body=constant_body(message="Hi")),
+    "chat.create_session": Entry("user", "chat:write", body=constant_body(title="Plans"), status=201),
     "chat.list_models": Entry("user", "chat:read"),
     "chat.list_sessions": Entry("user", "chat:read"),
-    "chat.get_session": Entry("user", "chat:read", ids=a_session),
-    "chat.delete_session": Entry("user", "chat:write", ids=a_session),
-    "chat.send_message": Entry("user", "chat:write", ids=a_session, body=sends(message="Hi")),
-    "chat.stream_message": Entry("user", "chat:write", ids=a_session, body=sends(message="Hi")),
-    "chat.stream_direct_chat": Entry("user", "chat:write", body=sends(message="Hi")),
-    "chat.follow_message": Entry("user", "chat:read", ids=an_answer),
-    "chat.cancel_message": Entry("user", "chat:write", ids=an_answer),
+    "chat.get_session": Entry("user", "chat:read", ids=session_ids),
+    "chat.delete_session": Entry("user", "chat:write", ids=session_ids),
+    "chat.send_message": Entry("user", "chat:write", ids=session_ids, body=constant_body(message="Hi")),
+    "chat.stream_message": Entry("user", "chat:write", ids=session_ids, body=constant_body(message="Hi")),
+    "chat.stream_direct_chat": Entry("user", "chat:write", body=constant_body(message="Hi")),
+    "chat.follow_message": Entry("user", "chat:read", ids=answer_ids),
+    "chat.cancel_message": Entry("user", "chat:write", ids=answer_ids),
     "chat.get_usage": Entry("user", "chat:read"),
     "chat.get_quota": Entry("user", "chat:read"),
     "admin.get_overview": Entry("admin"),
@@ -141,24 +145,26 @@ ENTRIES = {
     "admin.get_models_file": Entry("admin"),
     "admin.get_users_file": Entry("admin"),
     "admin.get_retention_file": Entry("admin"),
-    "admin.get_user_usage": Entry("admin", ids=an_account),
+    "admin.get_user_usage": Entry("admin", ids=account_ids),
     "admin.list_sessions": Entry("admin"),
-    "admin.get_session": Entry("admin", ids=a_session),
-    "admin.read_session": Entry("admin", ids=a_session, body=sends(reason="Ticket 4711", limit=10)),
-    "admin.delete_session": Entry("admin", ids=a_session),
-    "admin.cancel_message": Entry("admin", ids=an_answer),
-    "admin.get_user_quota": Entry("admin", ids=an_account),
-    "admin.change_user_quota": Entry("admin", ids=an_account, body=sends(tokens_per_day=1000)),
-    "admin.create_webhook": Entry("admin", body=sends(url="https://example.com/hook", events=["*"]), status=201),
+    "admin.get_session": Entry("admin", ids=session_ids),
+    "admin.read_session": Entry("admin", ids=session_ids, body=constant_body(reason="Ticket 4711", limit=10)),
+    "admin.delete_session": Entry("admin", ids=session_ids),
+    "admin.cancel_message": Entry("admin", ids=answer_ids),
+    "admin.get_user_quota": Entry("admin", ids=account_ids),
+    "admin.change_user_quota": Entry("admin", ids=account_ids, body=constant_body(tokens_per_day=1000)),
+    "admin.create_webhook": Entry(
+        "admin", body=constant_body(url="https://example.com/hook", events=["*"]), status=201
+    ),
     "admin.list_webhooks": Entry("admin"),
-    "admin.get_webhook": Entry("admin", ids=a_webhook),
-    "admin.change_webhook": Entry("admin", ids=a_webhook, body=sends(description="billing")),
-    "admin.delete_webhook": Entry("admin", ids=a_webhook, status=204),
-    "admin.rotate_webhook_secret": Entry("admin", ids=a_webhook, body=sends(grace_hours=1)),
-    "admin.test_webhook": Entry("admin", ids=a_webhook, status=202),
-    "admin.list_webhook_deliveries": Entry("admin", ids=a_webhook),
-    "admin.get_webhook_delivery": Entry("admin", ids=a_delivery),
-    "admin.redeliver_webhook": Entry("admin", ids=a_delivery, status=202),
+    "admin.get_webhook": Entry("admin", ids=webhook_ids),
+    "admin.change_webhook": Entry("admin", ids=webhook_ids, body=constant_body(description="billing")),
+    "admin.delete_webhook": Entry("admin", ids=webhook_ids, status=204),
+    "admin.rotate_webhook_secret": Entry("admin", ids=webhook_ids, body=constant_body(grace_hours=1)),
+    "admin.test_webhook": Entry("admin", ids=webhook_ids, status=202),
+    "admin.list_webhook_deliveries": Entry("admin", ids=webhook_ids),
+    "admin.get_webhook_delivery": Entry("admin", ids=delivery_ids),
+    "admin.redeliver_webhook": Entry("admin", ids=delivery_ids, status=202),
 }
 
 

@@ -8,6 +8,9 @@ separate thread, so that the client under test meets real network behaviour, inc
         provider.always(echoes())
         ...
         assert provider.calls[0].messages[-1]["content"] == "Hi"
+
+It is one module although it exceeds 300 lines: the behaviours that a test can script, the writer that they use and the
+server that runs them form one interface, and the behaviours share the private functions that build OpenAI's documents.
 """
 
 import asyncio
@@ -75,9 +78,9 @@ class Wire:
         await self.send(b"%x\r\n%b\r\n" % (len(data), data))
 
     async def json(self, status: int, document: object, headers: Mapping[str, str] | None = None) -> None:
-        await self.whole(status, json.dumps(document).encode(), headers)
+        await self.respond(status, json.dumps(document).encode(), headers)
 
-    async def whole(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+    async def respond(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         length = {"Content-Type": "application/json", "Content-Length": str(len(body))}
         await self.head(status, length | dict(headers or {}))
         await self.send(body)
@@ -151,13 +154,13 @@ def held(gate: threading.Event, behaviour: Behaviour | None = None) -> Behaviour
     """Receive the request, and answer when the event is set."""
 
     async def behave(call: Call, wire: Wire) -> None:
-        await _opened(gate)
+        await _wait_until_set(gate)
         await (behaviour or answers())(call, wire)
 
     return behave
 
 
-async def _opened(gate: threading.Event) -> None:
+async def _wait_until_set(gate: threading.Event) -> None:
     while not gate.is_set():  # noqa: ASYNC110 - another thread sets it
         await asyncio.sleep(0.002)
 
@@ -177,7 +180,7 @@ def streams(*pieces: bytes, every: float = 0, hold: bool = False) -> Behaviour:
     return behave
 
 
-def told(pieces: SimpleQueue[bytes | None]) -> Behaviour:
+def streams_from_queue(pieces: SimpleQueue[bytes | None]) -> Behaviour:
     """Send the pieces of an event stream as the test puts them into the queue; None ends the stream."""
 
     async def behave(_: Call, wire: Wire) -> None:
@@ -271,9 +274,9 @@ def sends(
 
     async def behave(call: Call, wire: Wire) -> None:
         if call.stream and status == HTTPStatus.OK:
-            await wire.whole(status, b"data: " + body + b"\n\n", {"Content-Type": "text/event-stream"})
+            await wire.respond(status, b"data: " + body + b"\n\n", {"Content-Type": "text/event-stream"})
         else:
-            await wire.whole(status, body, {"Content-Type": content_type, **compressed})
+            await wire.respond(status, body, {"Content-Type": content_type, **compressed})
 
     return behave
 
@@ -282,7 +285,7 @@ def redirects(path: str) -> Behaviour:
     """Redirect to another path of this server."""
 
     async def behave(_: Call, wire: Wire) -> None:
-        await wire.whole(307, b"", {"Location": path})
+        await wire.respond(307, b"", {"Location": path})
 
     return behave
 
@@ -341,7 +344,7 @@ class Provider:
         """Set the behaviour when none is queued. That of a model takes precedence over that of all models."""
         self._always[model] = behaviour
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Clear scripts and recorded requests."""
         self._queues.clear()
         self._always.clear()
@@ -489,7 +492,7 @@ async def _event(wire: Wire, model: str, delta: dict[str, str], finish_reason: s
 async def _send_tokens(wire: Wire, model: str, tokens: list[str], every: float, end: threading.Event | None) -> None:
     for number, token in enumerate(tokens, 1):
         if end is not None and number == len(tokens):
-            await _opened(end)
+            await _wait_until_set(end)
         await _event(wire, model, {"content": token})
         if end is None or not end.is_set():
             await asyncio.sleep(every)

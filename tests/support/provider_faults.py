@@ -30,7 +30,7 @@ KEY = "sk-canary-5e1d7c3b"
 """API key of the service, which the faults repeat in their messages."""
 TEXT = "The answer."
 PART = "The"
-_COMPLAINT = f"Incorrect API key provided: {KEY}"
+_ERROR_MESSAGE = f"Incorrect API key provided: {KEY}"
 STOP = chunk(finish_reason="stop")
 _EVENT_STREAM = {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}
 
@@ -48,11 +48,11 @@ class Fault:
     """Whether the provider asks for a delay of one second."""
 
 
-def _both(name: str, behaviour: Behaviour, *, is_answer: bool = False, has_retry_after: bool = False) -> Fault:
+def _fault(name: str, behaviour: Behaviour, *, is_answer: bool = False, has_retry_after: bool = False) -> Fault:
     return Fault(name, behaviour, behaviour, is_answer, has_retry_after)
 
 
-def _bodies(name: str, plain: bytes, *streamed: bytes, is_answer: bool = False) -> Fault:
+def _body_fault(name: str, plain: bytes, *streamed: bytes, is_answer: bool = False) -> Fault:
     return Fault(name, sends(plain), streams(*streamed), is_answer)
 
 
@@ -61,24 +61,24 @@ def _document(content: object = TEXT, finish_reason: str | None = "stop", **fiel
     return json.dumps({"model": "m", "choices": [choice], **fields}).encode()
 
 
-def _usage(name: str, usage: Mapping[str, object]) -> Fault:
+def _usage_fault(name: str, usage: Mapping[str, object]) -> Fault:
     event = b"data: " + json.dumps({"choices": [], "usage": usage}).encode() + b"\n\n"
-    return _bodies(name, _document(usage=usage), chunk(TEXT), STOP, event, DONE, is_answer=True)
+    return _body_fault(name, _document(usage=usage), chunk(TEXT), STOP, event, DONE, is_answer=True)
 
 
-def _refuses(status: int, code: str | None = None, *, retry_after: str | None = None) -> Behaviour:
-    return fails(status, retry_after=retry_after, message=_COMPLAINT, code=code)
+def _error_status(status: int, code: str | None = None, *, retry_after: str | None = None) -> Behaviour:
+    return fails(status, retry_after=retry_after, message=_ERROR_MESSAGE, code=code)
 
 
-def _busy_until(seconds: float) -> Behaviour:
+def _unavailable_until(seconds: float) -> Behaviour:
     async def behave(call: Call, wire: Wire) -> None:
         # One second more, because an HTTP date has no fractions of a second.
-        await _refuses(503, retry_after=formatdate(time.time() + seconds + 1, usegmt=True))(call, wire)
+        await _error_status(503, retry_after=formatdate(time.time() + seconds + 1, usegmt=True))(call, wire)
 
     return behave
 
 
-async def _resets_in_the_middle(call: Call, wire: Wire) -> None:
+async def _resets_during_response(call: Call, wire: Wire) -> None:
     if call.stream:
         await wire.head(200, _EVENT_STREAM)
         await wire.chunk(chunk(PART))
@@ -89,53 +89,53 @@ async def _resets_in_the_middle(call: Call, wire: Wire) -> None:
     wire.reset()
 
 
-async def _never_ends_its_headers(_: Call, wire: Wire) -> None:
+async def _sends_headers_slowly(_: Call, wire: Wire) -> None:
     await wire.send(b"HTTP/1.1 200 OK\r\n")
     while True:
         await wire.send(b"X-More: and more\r\n")
         await asyncio.sleep(0.05)
 
 
-async def _has_endless_headers(_: Call, wire: Wire) -> None:
+async def _sends_endless_headers(_: Call, wire: Wire) -> None:
     await wire.send(b"HTTP/1.1 200 OK\r\n")
     while True:
         await wire.send(b"X-More: and more\r\n" * 1000)
 
 
-async def _speaks_no_http(_: Call, wire: Wire) -> None:
+async def _sends_smtp_greeting(_: Call, wire: Wire) -> None:
     await wire.send(b"220 mail.example.com ESMTP\r\n\r\n")
 
 
-async def _drips_events(_: Call, wire: Wire) -> None:
+async def _sends_events_byte_by_byte(_: Call, wire: Wire) -> None:
     await wire.head(200, _EVENT_STREAM)
     for byte in chunk(TEXT) + STOP + DONE:
         await wire.chunk(bytes((byte,)))
         await asyncio.sleep(0.05)
 
 
-async def _floods_text(_: Call, wire: Wire) -> None:
+async def _sends_100_mb(_: Call, wire: Wire) -> None:
     await wire.head(200, _EVENT_STREAM)
     event = chunk("and more " * 10_000)
     for _number in range(100_000_000 // len(event)):
         await wire.chunk(event)
 
 
-def _wrong_type(content_type: str) -> Behaviour:
+def _sends_content_type(content_type: str) -> Behaviour:
     async def behave(call: Call, wire: Wire) -> None:
         if call.stream:
-            await wire.whole(200, chunk(TEXT) + STOP + DONE, {"Content-Type": content_type})
+            await wire.respond(200, chunk(TEXT) + STOP + DONE, {"Content-Type": content_type})
         else:
-            await wire.whole(200, _document(), {"Content-Type": content_type})
+            await wire.respond(200, _document(), {"Content-Type": content_type})
 
     return behave
 
 
 async def _compresses(call: Call, wire: Wire) -> None:
     body = chunk(TEXT) + STOP + DONE if call.stream else _document()
-    await wire.whole(200, gzip.compress(body), {"Content-Encoding": "gzip"})
+    await wire.respond(200, gzip.compress(body), {"Content-Encoding": "gzip"})
 
 
-async def _says_too_little(call: Call, wire: Wire) -> None:
+async def _sends_short_body(call: Call, wire: Wire) -> None:
     body = chunk(PART) if call.stream else _document()
     await wire.head(200, {"Content-Type": "application/json", "Content-Length": str(len(body) + 100)})
     await wire.send(body)
@@ -143,79 +143,79 @@ async def _says_too_little(call: Call, wire: Wire) -> None:
 
 
 def _error() -> bytes:
-    return json.dumps({"error": {"message": _COMPLAINT}}).encode()
+    return json.dumps({"error": {"message": _ERROR_MESSAGE}}).encode()
 
 
 async def _sends_document(_: Call, wire: Wire) -> None:
-    await wire.whole(200, _document())
+    await wire.respond(200, _document())
 
 
 FAULTS = [
     # Refusals
-    _both("400", _refuses(400)),
-    _both("400, `context_length_exceeded`", _refuses(400, "context_length_exceeded")),
-    _both("400, `content_filter`", _refuses(400, "content_filter")),
-    _both("401", _refuses(401)),
-    _both("403", _refuses(403)),
-    _both("404", _refuses(404)),
-    _both("408", _refuses(408)),
-    _both("409", _refuses(409)),
-    _both("413", _refuses(413)),
-    _both("422", _refuses(422)),
-    _both("429", _refuses(429)),
-    _both("429, `Retry-After: 1`", _refuses(429, retry_after="1"), has_retry_after=True),
-    _both("429, `Retry-After: 86400`", _refuses(429, retry_after="86400")),
-    _both("429, `insufficient_quota`", _refuses(429, "insufficient_quota")),
-    _both("500", _refuses(500)),
-    _both("502, HTML page of a proxy", sends(b"<html>", status=502, content_type="text/html")),
-    _both("503, `Retry-After` is a date 1 s ahead", _busy_until(1), has_retry_after=True),
-    _both("503, invalid `Retry-After`", _refuses(503, retry_after="soon")),
-    _both("307, redirect to another path", redirects("/v1/chat/completions")),
+    _fault("400", _error_status(400)),
+    _fault("400, `context_length_exceeded`", _error_status(400, "context_length_exceeded")),
+    _fault("400, `content_filter`", _error_status(400, "content_filter")),
+    _fault("401", _error_status(401)),
+    _fault("403", _error_status(403)),
+    _fault("404", _error_status(404)),
+    _fault("408", _error_status(408)),
+    _fault("409", _error_status(409)),
+    _fault("413", _error_status(413)),
+    _fault("422", _error_status(422)),
+    _fault("429", _error_status(429)),
+    _fault("429, `Retry-After: 1`", _error_status(429, retry_after="1"), has_retry_after=True),
+    _fault("429, `Retry-After: 86400`", _error_status(429, retry_after="86400")),
+    _fault("429, `insufficient_quota`", _error_status(429, "insufficient_quota")),
+    _fault("500", _error_status(500)),
+    _fault("502, HTML page of a proxy", sends(b"<html>", status=502, content_type="text/html")),
+    _fault("503, `Retry-After` is a date 1 s ahead", _unavailable_until(1), has_retry_after=True),
+    _fault("503, invalid `Retry-After`", _error_status(503, retry_after="soon")),
+    _fault("307, redirect to another path", redirects("/v1/chat/completions")),
     # Connections
-    _both("connection reset before the response", resets()),
-    _both("connection reset during the response", _resets_in_the_middle),
-    _both("connection closed during the response", answers(TEXT, cut_after=1)),
-    _both("body shorter than `Content-Length`", _says_too_little),
-    _both("no response", stalls()),
-    _both("response stalls, connection stays open", answers(TEXT, stall_after=1)),
-    _both("endless headers, slow", _never_ends_its_headers),
-    _both("endless headers, at full speed", _has_endless_headers),
-    _both("not HTTP", _speaks_no_http),
-    Fault("one byte per 0.05 s", drips(0.05), _drips_events),
+    _fault("connection reset before the response", resets()),
+    _fault("connection reset during the response", _resets_during_response),
+    _fault("connection closed during the response", answers(TEXT, cut_after=1)),
+    _fault("body shorter than `Content-Length`", _sends_short_body),
+    _fault("no response", stalls()),
+    _fault("response stalls, connection stays open", answers(TEXT, stall_after=1)),
+    _fault("endless headers, slow", _sends_headers_slowly),
+    _fault("endless headers, at full speed", _sends_endless_headers),
+    _fault("not HTTP", _sends_smtp_greeting),
+    Fault("one byte per 0.05 s", drips(0.05), _sends_events_byte_by_byte),
     Fault("one byte per 10 s", drips(10), streams(b"d", every=10)),
-    Fault("100 MB of text", floods(100_000_000), _floods_text),
+    Fault("100 MB of text", floods(100_000_000), _sends_100_mb),
     Fault("100 MB in one line", floods(100_000_000), floods(100_000_000)),
     # Invalid bodies
-    _bodies("empty body", b""),
-    _bodies("invalid JSON", b'{"choices": [', chunk(PART), b'data: {"choices": [\n\n'),
-    _bodies("invalid UTF-8", _document("@").replace(b"@", b"\xff"), chunk(PART), chunk("@").replace(b"@", b"\xff")),
-    _bodies("JSON with 100 000 nested arrays", b"[" * 100_000, chunk(PART), b"data: " + b"[" * 100_000 + b"\n\n"),
-    _bodies("body is a JSON number", b"7", chunk(PART), b"data: 7\n\n"),
-    _both("HTML page with status 200", sends(b"<html>", content_type="text/html")),
-    _both("compressed although `Accept-Encoding` excludes it", _compresses),
+    _body_fault("empty body", b""),
+    _body_fault("invalid JSON", b'{"choices": [', chunk(PART), b'data: {"choices": [\n\n'),
+    _body_fault("invalid UTF-8", _document("@").replace(b"@", b"\xff"), chunk(PART), chunk("@").replace(b"@", b"\xff")),
+    _body_fault("JSON with 100 000 nested arrays", b"[" * 100_000, chunk(PART), b"data: " + b"[" * 100_000 + b"\n\n"),
+    _body_fault("body is a JSON number", b"7", chunk(PART), b"data: 7\n\n"),
+    _fault("HTML page with status 200", sends(b"<html>", content_type="text/html")),
+    _fault("compressed although `Accept-Encoding` excludes it", _compresses),
     Fault("JSON instead of an event stream, and the reverse", streams(chunk(TEXT), STOP, DONE), _sends_document),
-    _bodies("error object with status 200", _error(), chunk(PART), b"data: " + _error() + b"\n\n"),
+    _body_fault("error object with status 200", _error(), chunk(PART), b"data: " + _error() + b"\n\n"),
     # Incomplete answers
-    _both("no choices", sends_no_choices()),
-    _bodies("no finish reason", _document(finish_reason=None), chunk(TEXT), DONE),
-    _bodies("text is null", _document(None), chunk(), STOP, DONE),
-    _bodies("text is blank", _document(" \n"), chunk(" \n"), STOP, DONE),
-    _bodies(
+    _fault("no choices", sends_no_choices()),
+    _body_fault("no finish reason", _document(finish_reason=None), chunk(TEXT), DONE),
+    _body_fault("text is null", _document(None), chunk(), STOP, DONE),
+    _body_fault("text is blank", _document(" \n"), chunk(" \n"), STOP, DONE),
+    _body_fault(
         "`finish_reason` `content_filter`",
         _document(finish_reason="content_filter"),
         chunk(TEXT),
         chunk(finish_reason="content_filter"),
         DONE,
     ),
-    _bodies(
+    _body_fault(
         "`finish_reason` `content_filter`, without text",
         _document("", "content_filter"),
         chunk(finish_reason="content_filter"),
         DONE,
     ),
-    _bodies("`finish_reason` `tool_calls`", _document(None, "tool_calls"), chunk(finish_reason="tool_calls"), DONE),
+    _body_fault("`finish_reason` `tool_calls`", _document(None, "tool_calls"), chunk(finish_reason="tool_calls"), DONE),
     # Answers
-    _bodies(
+    _body_fault(
         "`finish_reason` `length`",
         _document(finish_reason="length"),
         chunk(TEXT),
@@ -223,7 +223,7 @@ FAULTS = [
         DONE,
         is_answer=True,
     ),
-    _bodies(
+    _body_fault(
         "NUL and an unpaired surrogate in the text",
         _document("The \x00answer\ud800."),
         chunk("The \x00ans"),
@@ -232,12 +232,12 @@ FAULTS = [
         DONE,
         is_answer=True,
     ),
-    _bodies("no usage", _document(), chunk(TEXT), STOP, DONE, is_answer=True),
-    _usage("usage is negative", {"prompt_tokens": -5, "completion_tokens": 3}),
-    _usage("usage is zero", {"prompt_tokens": 0, "completion_tokens": 0}),
-    _usage("usage is implausibly large", {"prompt_tokens": 10**15, "completion_tokens": 10**18}),
-    _usage("usage is not numeric", {"prompt_tokens": "many", "completion_tokens": None}),
-    _both("wrong content type", _wrong_type("text/plain"), is_answer=True),
+    _body_fault("no usage", _document(), chunk(TEXT), STOP, DONE, is_answer=True),
+    _usage_fault("usage is negative", {"prompt_tokens": -5, "completion_tokens": 3}),
+    _usage_fault("usage is zero", {"prompt_tokens": 0, "completion_tokens": 0}),
+    _usage_fault("usage is implausibly large", {"prompt_tokens": 10**15, "completion_tokens": 10**18}),
+    _usage_fault("usage is not numeric", {"prompt_tokens": "many", "completion_tokens": None}),
+    _fault("wrong content type", _sends_content_type("text/plain"), is_answer=True),
     Fault(
         "`[DONE]` twice, with text after it",
         sends(_document()),

@@ -1,4 +1,4 @@
-"""Requests byte for byte: what no HTTP client would send."""
+"""Raw HTTP requests, including those that no HTTP client sends."""
 
 import socket
 from urllib.parse import urlsplit
@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 from tests.support.waiting import LONGEST_WAIT
 
 
-def answer_to(url: str, request: bytes) -> tuple[int, dict[str, str], bytes]:
-    """Send bytes, and give status, headers and content of the answer."""
+def send_raw_request(url: str, request: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Send bytes, and return status, headers and content of the response."""
     address = urlsplit(url)
     with socket.create_connection((address.hostname, address.port), timeout=LONGEST_WAIT) as connection:
         connection.sendall(request)

@@ -34,7 +34,7 @@ def client(provider: Provider) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def impatient_client(provider: Provider) -> Iterator[httpx.Client]:
+def short_timeout_client(provider: Provider) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=provider.base_url, timeout=TIMEOUT) as client:
         yield client
 
@@ -115,13 +115,13 @@ def test_scripts_are_separate_by_model_and_used_once(provider: Provider, client:
 def test_transport_faults_reach_the_client(
     provider: Provider,
     client: httpx.Client,
-    impatient_client: httpx.Client,
+    short_timeout_client: httpx.Client,
     behaviour: Behaviour,
     error: type[Exception],
 ) -> None:
     provider.script(behaviour)
     with pytest.raises(error):
-        ask(impatient_client if error is httpx.ReadTimeout else client)
+        ask(short_timeout_client if error is httpx.ReadTimeout else client)
     assert ask(client).status_code == 200  # and the provider still works
 
 
@@ -135,24 +135,26 @@ def test_transport_faults_reach_the_client(
 def test_a_stream_can_break_after_some_tokens(
     provider: Provider,
     client: httpx.Client,
-    impatient_client: httpx.Client,
+    short_timeout_client: httpx.Client,
     behaviour: Behaviour,
     error: type[Exception],
 ) -> None:
     provider.script(behaviour)
     received: list[str] = []
     body = {"model": "gpt-4", "messages": [], "stream": True}
-    asker = impatient_client if error is httpx.ReadTimeout else client
+    asker = short_timeout_client if error is httpx.ReadTimeout else client
     with asker.stream("POST", "/chat/completions", json=body) as response, pytest.raises(error):
         received.extend(response.iter_text())
     assert '"content": " b"' in "".join(received)
     assert '"content": " c"' not in "".join(received)
 
 
-def test_a_dripping_body_does_not_trigger_the_read_timeout(provider: Provider, impatient_client: httpx.Client) -> None:
+def test_a_dripping_body_does_not_trigger_the_read_timeout(
+    provider: Provider, short_timeout_client: httpx.Client
+) -> None:
     provider.script(drips(0.01))
     started = time.monotonic()
-    assert ask(impatient_client).json()["choices"][0]["message"]["content"] == "Hello."
+    assert ask(short_timeout_client).json()["choices"][0]["message"]["content"] == "Hello."
     assert time.monotonic() - started > TIMEOUT
 
 
@@ -192,11 +194,13 @@ def test_the_journal_records_headers_body_and_times(provider: Provider, client: 
     assert call.abandoned is None
 
 
-def test_the_journal_records_when_the_client_disconnected(provider: Provider, impatient_client: httpx.Client) -> None:
+def test_the_journal_records_when_the_client_disconnected(
+    provider: Provider, short_timeout_client: httpx.Client
+) -> None:
     provider.script(stalls())
     asked = time.monotonic()
     with pytest.raises(httpx.ReadTimeout):
-        ask(impatient_client)
+        ask(short_timeout_client)
     (call,) = provider.calls
     provider.wait_until(lambda: call.abandoned is not None)
     assert call.abandoned is not None
@@ -207,7 +211,7 @@ def test_the_journal_records_when_the_client_disconnected(provider: Provider, im
 
 def test_forget_clears_script_and_journal(provider: Provider, client: httpx.Client) -> None:
     provider.script(fails(500))
-    provider.forget()
+    provider.reset()
     assert ask(client).status_code == 200
     assert len(provider.calls) == 1
 

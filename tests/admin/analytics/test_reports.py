@@ -205,9 +205,9 @@ def store_session(sql: Sql, owner: User, created_at: datetime, moments: list[dat
     )
 
 
-@pytest.mark.parametrize("summed_up", [0, 2])
+@pytest.mark.parametrize("rolled_up", [0, 2])
 def test_activity_at_a_bucket_boundary_belongs_to_the_later_period(
-    figures: Figures, make_user: Callable[[str], User], sql: Sql, sum_up: Callable[[int], int], summed_up: int
+    figures: Figures, make_user: Callable[[str], User], sql: Sql, roll_up: Callable[[int], int], rolled_up: int
 ) -> None:
     week = timedelta(days=7)
     (call, *_) = workload.calls()
@@ -215,7 +215,7 @@ def test_activity_at_a_bucket_boundary_belongs_to_the_later_period(
         make_user(name)
         sql.do("UPDATE users SET created_at = %s WHERE username = %s", [START - week, name])
         workload.store(sql, [replace(call, turn_id=uuid4(), user=name, created_at=moment)])
-    assert sum_up(summed_up) == summed_up
+    assert roll_up(rolled_up) == rolled_up
     span = {"from": (START - week).isoformat(), "to": (START + 2 * week).isoformat()}
     report = figures.report("retention", **span)
     assert [row["active"] for row in report["rows"] if row["users"]] == [0, 1, 1]

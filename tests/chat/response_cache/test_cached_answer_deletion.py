@@ -15,7 +15,7 @@ from app.config import Settings
 from local.redis import Redis as RedisServer
 from tests.chat.response_cache.cached_answers import ask, cached_text, metadata
 from tests.fixtures.database import Sql
-from tests.fixtures.dedicated_servers import frozen
+from tests.fixtures.dedicated_servers import suspended
 from tests.fixtures.services import AUTH, CHAT, PASSWORD, User
 from tests.fixtures.streaming import ChatServer, serving
 from tests.support.provider import Provider, answers
@@ -71,7 +71,7 @@ def test_deleting_a_session_during_its_turn_leaves_no_cached_answer(
 def test_cached_answers_are_removed_after_redis_recovers(
     dedicated_redis_settings: Settings,
     redis_server: RedisServer,
-    own_home: Path,
+    server_home: Path,
     ada: User,
     sql: Sql,
     provider: Provider,
@@ -82,7 +82,7 @@ def test_cached_answers_are_removed_after_redis_recovers(
         session = server.open()
         ask(server, session=session)
         wait_until(lambda: "Secret" in cached_text(redis))
-        with frozen("redis", own_home):
+        with suspended("redis", server_home):
             server.http.delete(f"/sessions/{session}").raise_for_status()
         wait_until(lambda: not cached_text(redis))
         server.http.close()
@@ -90,7 +90,7 @@ def test_cached_answers_are_removed_after_redis_recovers(
 
 def test_suspended_redis_is_waited_for_once_and_questions_are_answered(
     dedicated_redis_settings: Settings,
-    own_home: Path,
+    server_home: Path,
     ada: User,
     sql: Sql,
     provider: Provider,
@@ -102,7 +102,7 @@ def test_suspended_redis_is_waited_for_once_and_questions_are_answered(
             return dict(client.post(f"{CHAT}/direct", json={"message": "Hi"}, headers=ada.headers).json())
 
         provider.wait_until(lambda: ask_directly()["metadata"]["cached"])
-        with frozen("redis", own_home):
+        with suspended("redis", server_home):
             responses = [ask_directly() for _ in range(3)]
             assert client.app_state["resources"].breaker.outages == 1  # only the first question waited
         assert [answer["status"] for answer in responses] == ["complete"] * 3

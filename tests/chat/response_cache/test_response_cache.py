@@ -109,6 +109,6 @@ def test_faulty_or_incomplete_answers_are_not_cached(
     send_question = (lambda: ada_server.ask_all(None)) if is_streamed else (lambda: ask(ada_server))
     send_question()
     assert not list(redis.scan_iter("answer:*"))
-    provider.forget()
+    provider.reset()
     send_question()
     assert len(provider.calls) == 1

@@ -13,7 +13,7 @@ from tests.chat.streaming.stream_checks import LONG_TEXT, assert_complete_stream
 from tests.fixtures.database import Sql
 from tests.fixtures.services import User
 from tests.fixtures.streaming import ChatServer, Event, text_of
-from tests.support.provider import Provider, answers, chunk, held, streams, told
+from tests.support.provider import Provider, answers, chunk, held, streams, streams_from_queue
 from tests.support.waiting import closed_gate
 
 Replicas = tuple[ChatServer, ChatServer]
@@ -142,7 +142,7 @@ def test_several_clients_follow_the_same_turn_live(replicas: Replicas, provider:
 
 def test_follower_on_another_replica_receives_each_delta_immediately(replicas: Replicas, provider: Provider) -> None:
     session, pieces = replicas[0].open(), SimpleQueue[bytes | None]()
-    provider.script(told(pieces))
+    provider.script(streams_from_queue(pieces))
     with replicas[0].ask(session) as reader:
         message = reader.take(1)[0].data["message_id"]
         with replicas[1].resume(session, message) as other:

@@ -9,13 +9,13 @@ import pytest
 from tests.chat.streaming.stream_checks import LONG_TEXT, STOP, assert_complete_stream
 from tests.fixtures.database import Sql
 from tests.fixtures.streaming import ChatServer, text_of
-from tests.support.provider import DONE, Provider, answers, chunk, held, streams, told
+from tests.support.provider import DONE, Provider, answers, chunk, held, streams, streams_from_queue
 from tests.support.waiting import closed_gate, wait_until
 
 
 def test_stream_sends_the_documented_events(server: ChatServer, provider: Provider, sql: Sql) -> None:
     session, pieces = server.open(), SimpleQueue[bytes | None]()
-    provider.script(told(pieces))
+    provider.script(streams_from_queue(pieces))
     with server.ask(session, "Hi", context={"place": "Rome"}) as reader:
         events = reader.take(1)
         for token in ("Good", " day,", " Ada.", " 🌍"):

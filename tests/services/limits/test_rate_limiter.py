@@ -18,12 +18,12 @@ from app.services.limits.rate_limiter import RateLimiter
 from app.services.redis.client import open_redis
 from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker
 from local.redis import Redis as RedisServer
-from tests.fixtures.dedicated_servers import frozen, stopped
+from tests.fixtures.dedicated_servers import stopped, suspended
 from tests.support.waiting import eventually
 
 MakeLimits = Callable[..., Awaitable[RateLimiter]]
 BUDGET = 2.0
-"""Timeout in seconds of commands to a Redis that may be frozen."""
+"""Timeout in seconds of commands to a Redis that may be suspended."""
 
 
 @pytest.fixture
@@ -135,13 +135,13 @@ async def test_counting_starts_again_when_redis_has_lost_its_data(make_limits: M
     assert refused([await hit(limits, ada) for _ in range(3)]) == 1
 
 
-@pytest.mark.parametrize("outage", ["stopped", "frozen"])
+@pytest.mark.parametrize("outage", ["stopped", "suspended"])
 async def test_without_redis_each_process_counts_in_memory(
-    make_limits: MakeLimits, redis_server: RedisServer, own_home: Path, outage: str
+    make_limits: MakeLimits, redis_server: RedisServer, server_home: Path, outage: str
 ) -> None:
     limits, ada = await make_limits(10, 15, url=redis_server.url), uuid4()
     assert (await hit(limits, ada, "192.0.2.1")).remaining == 9
-    with stopped(redis_server) if outage == "stopped" else frozen("redis", own_home):
+    with stopped(redis_server) if outage == "stopped" else suspended("redis", server_home):
         statuses = [await hit(limits, ada, "192.0.2.1") for _ in range(30)]
         assert limits._breaker.outages == 1  # only the first request waited for the timeout
         assert refused(statuses) == 20
@@ -154,11 +154,11 @@ async def test_without_redis_each_process_counts_in_memory(
 
 
 async def test_counting_in_redis_resumes_after_an_outage(
-    make_limits: MakeLimits, redis_server: RedisServer, own_home: Path
+    make_limits: MakeLimits, redis_server: RedisServer, server_home: Path
 ) -> None:
     limits, other = [await make_limits(10, 1000, url=redis_server.url) for _ in range(2)]
     ada = uuid4()
-    with frozen("redis", own_home):
+    with suspended("redis", server_home):
         await hit(limits, ada)
     await eventually(lambda: not limits._breaker.is_open)
     assert (await hit(limits, ada)).remaining == (await hit(other, ada)).remaining + 1
