@@ -1,0 +1,67 @@
+"""Deletion of expired rows."""
+
+import pytest
+
+from app.config import Settings
+from app.database.connection import Database
+from app.worker import jobs
+from app.worker.jobs import build_jobs
+from tests.fixtures.database import Sql
+from tests.support.fakes import turn_recovery
+from tests.worker.abandoned_turns import INSERT_USER
+
+# Insertions of rows that expired up to this many seconds ago.
+EXPIRED_ROWS = {
+    "idempotency keys": """
+        INSERT INTO idempotency_keys (user_id, route, key, fingerprint, lease_expires_at, expires_at)
+        SELECT %(user)s, 'r', i::text, sha256(''), now(), now() - i * interval '1 second'
+        FROM generate_series(%(from)s, %(to)s) AS i
+    """,
+    "one-time tokens": """
+        INSERT INTO one_time_tokens (user_id, purpose, token_hash, expires_at)
+        SELECT %(user)s, 'verify_email', sha256(i::text::bytea), now() - i * interval '1 second'
+        FROM generate_series(%(from)s, %(to)s) AS i
+    """,
+    "throttles": """
+        INSERT INTO login_throttles (key, attempts, window_ends_at)
+        SELECT i::text, 1, now() - interval '1 day' - i * interval '1 second'
+        FROM generate_series(%(from)s, %(to)s) AS i
+    """,
+    "webhook deliveries": """
+        INSERT INTO webhook_deliveries (event_id, endpoint_id, type, data, created_at)
+        SELECT gen_random_uuid(), %(user)s, 'webhook.test', '{}',
+               now() - interval '30 days' - i * interval '1 second'
+        FROM generate_series(%(from)s, %(to)s) AS i
+    """,
+    "expired logins": """
+        INSERT INTO auth_sessions (uuid, user_id, token_hash, expires_at)
+        SELECT gen_random_uuid(), %(user)s, sha256(i::text::bytea),
+               now() - interval '30 days' - i * interval '1 second'
+        FROM generate_series(%(from)s, %(to)s) AS i
+    """,
+    "revoked logins": """
+        INSERT INTO auth_sessions (uuid, user_id, token_hash, expires_at, revoked_at, revoked_reason)
+        SELECT gen_random_uuid(), %(user)s, sha256(i::text::bytea), now() + interval '1 hour',
+               now() - interval '30 days' - i * interval '1 second', 'logout'
+        FROM generate_series(%(from)s, %(to)s) AS i
+    """,
+}
+
+
+@pytest.mark.parametrize("kind", EXPIRED_ROWS)
+async def test_expired_rows_are_purged_in_batches(
+    pool: Database, sql: Sql, settings: Settings, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(jobs, "_BATCH_SIZE", 2)
+    rows = f"SELECT count(*) FROM {EXPIRED_ROWS[kind].split()[2]}"  # noqa: S608 - one of ours
+    user = sql.value(INSERT_USER)
+    sql.do(EXPIRED_ROWS[kind], {"user": user, "from": 1, "to": 5})
+    sql.do(EXPIRED_ROWS[kind], {"user": user, "from": -3600, "to": -3598})
+    (job,) = [
+        job
+        for job in build_jobs(settings, pool, turn_recovery(pool).load_published_text)
+        if job.name.endswith(kind.rpartition(" ")[2])
+    ]
+    assert await job.run_once() == 5
+    assert sql.value(rows) == 3
+    assert await job.run_once() == 0
