@@ -7,67 +7,19 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 
-from app.config import Settings
-from app.graph.ports.chat_model import Completion, ModelError, ModelTokenCounts, Sampling, StreamTimeouts
-from app.services.llm import openai
+from app.graph.ports.chat_model import ModelTokenCounts
 from app.services.llm.openai import MAX_BODY_BYTES, OpenAIChatModel
 from app.services.llm.sse_parser import StreamedAnswer
-from tests.services.llm.test_openai import QUESTION, SETTINGS
-from tests.support.fakes import model_request
-from tests.support.provider import (
-    DONE,
-    Behaviour,
-    Provider,
-    answers,
-    chunk,
-    fails,
-    redirects,
-    resets,
-    sends,
-    stalls,
-    streams,
-)
-from tests.support.waiting import LONGEST_WAIT
-
-TIMEOUTS = StreamTimeouts(first_token=LONGEST_WAIT, idle=LONGEST_WAIT, total=LONGEST_WAIT)
-STOP = chunk(finish_reason="stop")
-
-
-@pytest.fixture
-async def model(provider: Provider) -> AsyncIterator[OpenAIChatModel]:
-    settings = Settings.model_validate(SETTINGS | {"OPENAI_BASE_URL": provider.base_url, "OPENAI_API_KEY": "sk-canary"})
-    model = OpenAIChatModel.from_settings(settings)
-    yield model
-    await model.close()
-
-
-class Asked:
-    """One streamed attempt: the published text, and the outcome."""
-
-    def __init__(self, model: OpenAIChatModel) -> None:
-        self.model = model
-        self.pieces: list[str] = []
-        self.error: ModelError | None = None
-
-    @property
-    def text(self) -> str:
-        return "".join(self.pieces)
-
-    async def go(self, timeouts: StreamTimeouts = TIMEOUTS) -> Completion:
-        request = model_request(QUESTION, parameters=Sampling(max_tokens=50, temperature=0.5))
-        return await self.model.stream(request, self.pieces.append, timeouts=timeouts)
-
-    async def fail(self, timeouts: StreamTimeouts = TIMEOUTS) -> ModelError:
-        with pytest.raises(ModelError) as failure:
-            await self.go(timeouts)
-        return failure.value
+from tests.services.llm.openai_attempts import QUESTION
+from tests.services.llm.streamed_attempts import STOP, StreamedAttempt
+from tests.support.provider import DONE, Behaviour, Provider, answers, chunk, fails, redirects, resets, sends, streams
 
 
 async def test_a_streamed_request_publishes_the_pieces_one_by_one(provider: Provider, model: OpenAIChatModel) -> None:
     provider.script(answers("Good day. 🌍", usage=(7, 2), model="gpt-4-0613"))
-    asked = Asked(model)
-    completion = await asked.go()
-    assert asked.pieces == ["Good", " day.", " 🌍"]
+    attempt = StreamedAttempt(model)
+    completion = await attempt.run()
+    assert attempt.pieces == ["Good", " day.", " 🌍"]
     assert not completion.is_repaired
     assert (completion.text, completion.model, completion.finish_reason) == ("Good day. 🌍", "gpt-4-0613", "stop")
     assert completion.token_counts == ModelTokenCounts(7, 2)
@@ -80,19 +32,6 @@ async def test_a_streamed_request_publishes_the_pieces_one_by_one(provider: Prov
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-
-
-async def test_a_piece_is_published_before_the_next_one_arrives(provider: Provider, model: OpenAIChatModel) -> None:
-    provider.script(streams(chunk("Hello"), hold=True))
-    asked = Asked(model)
-    attempt = asyncio.ensure_future(asked.go())
-    await asyncio.to_thread(provider.wait_until, lambda: bool(asked.pieces))
-    assert not attempt.done()
-    attempt.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await attempt
-    (call,) = provider.calls
-    await asyncio.to_thread(provider.wait_until, lambda: call.abandoned is not None)
 
 
 @pytest.mark.parametrize(
@@ -113,26 +52,11 @@ async def test_all_variants_of_a_complete_stream_are_parsed(
     provider: Provider, model: OpenAIChatModel, pieces: list[bytes]
 ) -> None:
     provider.script(streams(*pieces))
-    asked = Asked(model)
-    completion = await asked.go()
-    assert completion.text == asked.text == "Hello."
+    attempt = StreamedAttempt(model)
+    completion = await attempt.run()
+    assert completion.text == attempt.text == "Hello."
     assert completion.token_counts.is_estimated
     assert completion.token_counts.completion_tokens == 2
-
-
-async def test_a_connection_that_stays_open_after_the_end_does_not_delay_the_answer(
-    provider: Provider, model: OpenAIChatModel
-) -> None:
-    provider.script(streams(chunk("Hello."), STOP, DONE, hold=True))
-    started = time.monotonic()
-    assert (await Asked(model).go()).text == "Hello."
-    assert time.monotonic() - started < 30
-
-
-async def test_data_after_the_end_does_not_delay_the_answer(provider: Provider, model: OpenAIChatModel) -> None:
-    provider.script(streams(chunk("Hello."), STOP, DONE, *[b": still here\n\n"] * 600, every=0.1))
-    completion = await asyncio.wait_for(Asked(model).go(), 30)
-    assert completion.text == "Hello."
 
 
 @pytest.mark.parametrize(
@@ -172,90 +96,47 @@ async def test_an_incomplete_stream_raises_a_model_error(
     provider: Provider, model: OpenAIChatModel, behaviour: Behaviour, code: str, text: str
 ) -> None:
     provider.script(behaviour)
-    asked = Asked(model)
-    assert (await asked.fail()).code == code
-    assert asked.text == text
+    attempt = StreamedAttempt(model)
+    assert (await attempt.fail()).code == code
+    assert attempt.text == text
     assert len(provider.calls) == 1
     provider.script(answers("Hello."))
-    assert (await Asked(model).go()).text == "Hello."  # and the next request succeeds
-
-
-@pytest.mark.parametrize(
-    ("behaviour", "timeouts"),
-    [
-        pytest.param(stalls(), StreamTimeouts(1, LONGEST_WAIT, LONGEST_WAIT), id="headers"),
-        pytest.param(
-            answers("a b c", stall_after=0), StreamTimeouts(1, LONGEST_WAIT, LONGEST_WAIT), id="before the first text"
-        ),
-        pytest.param(
-            answers("a b c", stall_after=2), StreamTimeouts(LONGEST_WAIT, 1, LONGEST_WAIT), id="between two texts"
-        ),
-        pytest.param(
-            answers("a b c d e f g h i j", every=0.3), StreamTimeouts(LONGEST_WAIT, LONGEST_WAIT, 1), id="all together"
-        ),
-        pytest.param(
-            streams(chunk("a"), *[b"x"] * 100, every=0.05),
-            StreamTimeouts(LONGEST_WAIT, 1, LONGEST_WAIT),
-            id="bytes that never become a text",
-        ),
-        pytest.param(
-            streams(chunk("a"), *[b":\n"] * 100, every=0.05), StreamTimeouts(LONGEST_WAIT, 1, LONGEST_WAIT), id="pings"
-        ),
-    ],
-)
-async def test_a_timeout_closes_the_connection(
-    provider: Provider, model: OpenAIChatModel, behaviour: Behaviour, timeouts: StreamTimeouts
-) -> None:
-    provider.script(behaviour)
-    started = time.monotonic()
-    error = await Asked(model).fail(timeouts)
-    assert time.monotonic() - started < 30
-    assert (error.code, error.retryable) == ("provider_timeout", True)
-    (call,) = provider.calls
-    await asyncio.to_thread(provider.wait_until, lambda: call.abandoned is not None)
-
-
-async def test_the_idle_timeout_may_exceed_the_first_token_timeout(provider: Provider) -> None:
-    settings = SETTINGS | {"OPENAI_BASE_URL": provider.base_url, "LLM_ATTEMPT_TIMEOUT": 0.2}
-    model = OpenAIChatModel.from_settings(Settings.model_validate(settings))
-    provider.script(answers("a b", every=0.6))
-    assert (await Asked(model).go()).text == "a b"
-    await model.close()
+    assert (await StreamedAttempt(model).run()).text == "Hello."  # and the next request succeeds
 
 
 async def test_characters_that_cannot_be_stored_are_removed(provider: Provider, model: OpenAIChatModel) -> None:
-    lone = b'data: {"choices": [{"delta": {"content": "b\\ud800"}}]}\n\n'
-    provider.script(streams(chunk("a\x00"), lone, chunk("\x00"), STOP, DONE))
-    asked = Asked(model)
-    completion = await asked.go()
-    assert completion.text == asked.text == "ab?"
+    lone_surrogate = b'data: {"choices": [{"delta": {"content": "b\\ud800"}}]}\n\n'
+    provider.script(streams(chunk("a\x00"), lone_surrogate, chunk("\x00"), STOP, DONE))
+    attempt = StreamedAttempt(model)
+    completion = await attempt.run()
+    assert completion.text == attempt.text == "ab?"
     assert completion.is_repaired
 
 
 async def test_a_surrogate_pair_may_be_split_between_events(provider: Provider, model: OpenAIChatModel) -> None:
     halves = [b'data: {"choices": [{"delta": {"content": "%s"}}]}\n\n' % half for half in (b"a\\ud83d", b"\\ude00b")]
     provider.script(streams(*halves, STOP, DONE))
-    asked = Asked(model)
-    assert (await asked.go()).text == asked.text == "a😀b"
+    attempt = StreamedAttempt(model)
+    assert (await attempt.run()).text == attempt.text == "a😀b"
 
 
 async def test_a_lone_surrogate_at_the_end_is_removed_and_marked_as_repaired(
     provider: Provider, model: OpenAIChatModel
 ) -> None:
     provider.script(streams(chunk("Hi"), b'data: {"choices": [{"delta": {"content": "\\ud83d"}}]}\n\n', STOP))
-    completion = await Asked(model).go()
+    completion = await StreamedAttempt(model).run()
     assert (completion.text, completion.is_repaired) == ("Hi", True)
 
 
 async def test_a_large_chunk_does_not_block_other_tasks(
     model: OpenAIChatModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turns = 0
+    iterations = 0
 
     async def other() -> None:
-        nonlocal turns
+        nonlocal iterations
         while True:
-            turns += 1
+            iterations += 1
             await asyncio.sleep(0)
 
     class Response:
@@ -276,9 +157,9 @@ async def test_a_large_chunk_does_not_block_other_tasks(
 
     monkeypatch.setattr(model._http, "send", send)
     task = asyncio.create_task(other())
-    assert (await Asked(model).go()).text == "a" * 1000
+    assert (await StreamedAttempt(model).run()).text == "a" * 1000
     task.cancel()
-    assert turns >= 10
+    assert iterations >= 10
 
 
 def test_a_long_line_may_arrive_byte_by_byte() -> None:
@@ -293,22 +174,3 @@ def test_a_long_line_may_arrive_byte_by_byte() -> None:
 
     # Four times as long takes four times as long. Joined anew for every byte, it would take sixteen times as long.
     assert seconds_for(800_000) < 9 * seconds_for(200_000)
-
-
-async def test_the_connection_is_reused_after_a_stream(
-    provider: Provider, model: OpenAIChatModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(openai, "_TRAILER_TIMEOUT", LONGEST_WAIT)
-    for _ in range(3):
-        await Asked(model).go()
-    assert len({call.connection for call in provider.calls}) == 1
-
-
-async def test_200_concurrent_streams_do_not_wait_for_each_other(provider: Provider, model: OpenAIChatModel) -> None:
-    provider.always(streams(chunk("Hello."), hold=True))
-    asked = [Asked(model) for _ in range(200)]
-    attempts = [asyncio.ensure_future(one.go()) for one in asked]
-    await asyncio.to_thread(provider.wait_until, lambda: all(one.text for one in asked))
-    for attempt in attempts:
-        attempt.cancel()
-    await asyncio.gather(*attempts, return_exceptions=True)

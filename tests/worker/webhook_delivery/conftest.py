@@ -4,9 +4,7 @@ import pytest
 
 from app.database.connection import Database
 from app.worker import webhook_delivery
-from app.worker.webhook_delivery import (
-    WebhookDeliveryJob,
-)
+from app.worker.webhook_delivery import WebhookDeliveryJob
 from tests.support.receiver import Receiver, running_receiver
 from tests.support.waiting import LONGEST_WAIT
 from tests.worker.webhook_delivery.deliveries import open_delivery_job

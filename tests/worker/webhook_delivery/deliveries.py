@@ -15,10 +15,7 @@ from app.database.connection import Database
 from app.database.repositories.webhooks import event_outbox
 from app.database.repositories.webhooks.event_outbox import WebhookEvent
 from app.services.http.ssrf_safe_client import SsrfSafeClient
-from app.worker.webhook_delivery import (
-    JITTER,
-    WebhookDeliveryJob,
-)
+from app.worker.webhook_delivery import JITTER, WebhookDeliveryJob
 from tests.fixtures.database import Sql
 from tests.support.receiver import Request
 from tests.support.waiting import LONGEST_WAIT

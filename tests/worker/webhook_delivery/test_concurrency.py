@@ -12,10 +12,7 @@ from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database
 from app.database.repositories.webhooks import delivery_queue
 from app.worker import webhook_delivery
-from app.worker.webhook_delivery import (
-    MAX_CONCURRENT_PER_ENDPOINT,
-    WebhookDeliveryJob,
-)
+from app.worker.webhook_delivery import MAX_CONCURRENT_PER_ENDPOINT, WebhookDeliveryJob
 from tests.fixtures.database import Sql
 from tests.support.receiver import Receiver, hangs, held
 from tests.support.waiting import eventually

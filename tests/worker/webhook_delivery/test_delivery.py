@@ -10,9 +10,7 @@ from app.core.public_addresses import AllowedHosts
 from app.core.webhook_secrets import WebhookSecrets
 from app.database.connection import Database
 from app.services.http.ssrf_safe_client import SsrfSafeClient
-from app.worker.webhook_delivery import (
-    WebhookDeliveryJob,
-)
+from app.worker.webhook_delivery import WebhookDeliveryJob
 from tests.fixtures.database import Sql
 from tests.support.receiver import Receiver, floods, replies
 from tests.support.waiting import LONGEST_WAIT
