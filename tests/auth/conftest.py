@@ -55,7 +55,7 @@ def eve(
     return user
 
 
-def fill(sql: Sql, user: User, *, sessions: int, messages: int) -> None:
+def insert_conversations(sql: Sql, user: User, *, sessions: int, messages: int) -> None:
     """Insert conversations with so many messages each, and their ledger entries, for a user."""
     sql.do(
         """

@@ -17,12 +17,12 @@ from app.database.connection import Database
 from app.database.repositories.accounts import export
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.audit.audit_log import RequestOrigin
-from tests.auth.conftest import CANARY, fill
+from tests.auth.conftest import CANARY, insert_conversations
 from tests.fixtures.database import Sql
 from tests.fixtures.services import AUTH, Chat, User
 from tests.support.provider import Provider, answers
 
-NOBODY = RequestOrigin(ip=None, user_agent=None, request_id=None)
+NO_ORIGIN = RequestOrigin(ip=None, user_agent=None, request_id=None)
 
 
 def exported(client: TestClient, user: User) -> dict[str, Any]:
@@ -110,8 +110,8 @@ def test_batches_of_long_lists_have_no_gaps(
     auth_client: TestClient, ada: User, bob: User, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for user in (bob, ada, bob):
-        fill(sql, user, sessions=1, messages=20)
-        fill(sql, user, sessions=6, messages=3)
+        insert_conversations(sql, user, sessions=1, messages=20)
+        insert_conversations(sql, user, sessions=6, messages=3)
     whole = exported(auth_client, ada)
     messages_section = export.messages_section
     monkeypatch.setattr(export, "SESSIONS", replace(export.SESSIONS, batch=2))
@@ -132,21 +132,21 @@ def test_export_is_audited(auth_client: TestClient, ada: User, sql: Sql) -> None
 
 
 @pytest.fixture
-async def pieces(pool: Database, ada: User, sql: Sql, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[bytes]:
+async def chunks(pool: Database, ada: User, sql: Sql, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[bytes]:
     """Chunks of Ada's export, with a check of her login before each batch."""
     monkeypatch.setattr(service, "_LOGIN_CHECK_INTERVAL", 0.0)
-    fill(sql, ada, sessions=3, messages=250)
+    insert_conversations(sql, ada, sessions=3, messages=250)
     (login,) = sql.rows("SELECT uuid, user_id FROM auth_sessions")
     principal = Principal(
         id=login["user_id"], uuid=UUID(ada.id), role="user", is_verified=False, session_uuid=login["uuid"]
     )
-    return await ExportService(pool).start(principal, NOBODY)
+    return await ExportService(pool).start(principal, NO_ORIGIN)
 
 
-async def test_no_connection_is_held_while_client_reads(pieces: AsyncIterator[bytes], pool: Database) -> None:
+async def test_no_connection_is_held_while_client_reads(chunks: AsyncIterator[bytes], pool: Database) -> None:
     document = b""
     count = 0
-    async for piece in pieces:
+    async for piece in chunks:
         assert pool.engine.pool.checkedout() == 0  # type: ignore[attr-defined] # of the pool that it is
         document += piece
         count += 1
@@ -162,33 +162,33 @@ async def test_no_connection_is_held_while_client_reads(pieces: AsyncIterator[by
         pytest.param("DELETE FROM users", id="erased"),
     ],
 )
-async def test_export_is_cut_off_when_login_ends(pieces: AsyncIterator[bytes], sql: Sql, change: str) -> None:
-    document = [await anext(pieces) for _ in range(4)]
+async def test_export_is_cut_off_when_login_ends(chunks: AsyncIterator[bytes], sql: Sql, change: str) -> None:
+    document = [await anext(chunks) for _ in range(4)]
     sql.do(change)
     with pytest.raises(UnauthorizedError):
-        await collect(pieces, document)
+        await join_chunks(chunks, document)
     assert len(document) <= 6  # cut off at the next batch
     with pytest.raises(ValueError, match="Expecting"):
         json.loads(b"".join(document))
 
 
-async def collect(pieces: AsyncIterator[bytes], document: list[bytes]) -> None:
-    async for piece in pieces:
+async def join_chunks(chunks: AsyncIterator[bytes], document: list[bytes]) -> None:
+    async for piece in chunks:
         document.append(piece)  # noqa: PERF401 - what came before an exception is kept
 
 
 async def test_export_is_cut_off_when_account_is_erased_at_its_end(
-    pieces: AsyncIterator[bytes], sql: Sql, monkeypatch: pytest.MonkeyPatch
+    chunks: AsyncIterator[bytes], sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "_LOGIN_CHECK_INTERVAL", 3600.0)
-    await anext(pieces)
+    await anext(chunks)
     sql.do("DELETE FROM users")
     with pytest.raises(UnauthorizedError):
-        await collect(pieces, [])
+        await join_chunks(chunks, [])
 
 
 async def test_erased_account_cannot_be_exported(pool: Database, ada: User, sql: Sql) -> None:
     nobody = Principal(id=0, uuid=UUID(ada.id), role="user", is_verified=False, session_uuid=None)
     with pytest.raises(UnauthorizedError):
-        await ExportService(pool).start(nobody, NOBODY)
+        await ExportService(pool).start(nobody, NO_ORIGIN)
     assert sql.value("SELECT count(*) FROM audit_log WHERE action = 'account.exported'") == 0

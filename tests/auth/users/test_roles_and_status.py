@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from tests.auth.users.user_requests import USERS, update_user, entries, make_admin
+from tests.auth.users.user_requests import USERS, entries, make_admin, update_user
 from tests.fixtures.database import Sql
 from tests.fixtures.services import ADMIN, AUTH, CHAT, User, assert_problem, login
 from tests.fixtures.world import World

@@ -3,7 +3,7 @@
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.auth.users.user_requests import USERS, update_user, list_usernames
+from tests.auth.users.user_requests import USERS, list_usernames, update_user
 from tests.fixtures.database import Sql
 from tests.fixtures.services import User, register
 

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.auth.users.user_requests import USERS, update_user, entries
+from tests.auth.users.user_requests import USERS, entries, update_user
 from tests.fixtures.database import Sql
 from tests.fixtures.services import AUTH, User, assert_problem
 
