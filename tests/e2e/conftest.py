@@ -32,7 +32,7 @@ SETTINGS = {
 }
 
 
-class PatientTransport(httpx.HTTPTransport):
+class RetryingTransport(httpx.HTTPTransport):
     """Repeats a request that a service refuses for the moment, as its client should: on a busy machine it may do so."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -48,7 +48,7 @@ class PatientTransport(httpx.HTTPTransport):
 
 def gateway_client(stack: Stack) -> httpx.Client:
     """Return a client of the gateway without a login."""
-    return httpx.Client(base_url=stack.url, timeout=300, transport=PatientTransport(), trust_env=False)
+    return httpx.Client(base_url=stack.url, timeout=300, transport=RetryingTransport(), trust_env=False)
 
 
 def free_gateway_port() -> int:
@@ -66,10 +66,10 @@ def free_gateway_port() -> int:
 def stack() -> Iterator[Stack]:
     # Settings of the developer must not replace components.
     settings = {*Settings.model_fields, "ADMIN_EMAIL"}
-    given = {name: value for name, value in os.environ.items() if name not in settings}
+    environment = {name: value for name, value in os.environ.items() if name not in settings}
     with (
         temporary_home() as home,
-        Stack(home, free_gateway_port(), given | SETTINGS) as stack,
+        Stack(home, free_gateway_port(), environment | SETTINGS) as stack,
     ):
         yield stack
 

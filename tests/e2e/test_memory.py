@@ -33,18 +33,18 @@ SMALL_TALK = (
 @pytest.fixture
 def service_with_small_window(stack: Stack) -> Iterator[TestClient]:
     """A chat service on the stack's components, configured with a context window of a few messages."""
-    small = {
+    overrides = {
         "LLM_MODELS": f'[{{"name": "{MODEL_NAME}", "context_window": 480}}]',
         "LLM_MAX_TOKENS": "24",
         "SHUTDOWN_GRACE": "5",
         "LLM_ATTEMPT_TIMEOUT": "60",
     }
-    given = {name: value for name, value in stack.settings.items() if name in Settings.model_fields}
-    with TestClient(main.create(Settings(_env_file=None, **(given | small)))) as service:  # type: ignore[arg-type]
+    stack_settings = {name: value for name, value in stack.settings.items() if name in Settings.model_fields}
+    with TestClient(main.create(Settings(_env_file=None, **(stack_settings | overrides)))) as service:  # type: ignore[arg-type]
         yield service
 
 
-class Talk:
+class Conversation:
     """A session at the chat service."""
 
     def __init__(self, service: TestClient, user: UserClient, database: Sql) -> None:
@@ -53,7 +53,7 @@ class Talk:
         self._database = database
         self.session = self._post("/sessions", {})["session_id"]
 
-    def say(self, message: str) -> dict[str, Any]:
+    def ask(self, message: str) -> dict[str, Any]:
         answer = self._post(f"/sessions/{self.session}/messages", {"message": message})["ai_response"]
         return dict(answer)
 
@@ -77,17 +77,17 @@ def test_fact_from_a_summarized_message_is_recalled(
     database = Sql(stack.settings["DATABASE_URL"])
     owner = make_user_client("owner")
     # Results of a small model differ between processors, so one of the facts is enough.
-    assert any(is_recalled(Talk(service_with_small_window, owner, database), *fact) for fact in FACTS)
+    assert any(recalls_fact(Conversation(service_with_small_window, owner, database), *fact) for fact in FACTS)
     database.close()
 
 
-def is_recalled(talk: Talk, fact: str, question: str, name: str) -> bool:
+def recalls_fact(conversation: Conversation, fact: str, question: str, name: str) -> bool:
     """State a fact, continue until its message is no longer sent, and ask for it."""
-    talk.say(fact)
+    conversation.ask(fact)
     for message in SMALL_TALK:
-        talk.say(message)
-    summary = talk.summary()
-    answer = talk.say(question)
+        conversation.ask(message)
+    summary = conversation.summary()
+    answer = conversation.ask(question)
     # The first message was sent as part of the summary only.
     assert answer["metadata"]["history_left_out"] >= 2
     assert answer["metadata"]["history_summarized"] >= 2

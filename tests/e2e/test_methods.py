@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from local.stack import Stack
-from tests.e2e.test_stack import lines_of_request
+from tests.e2e.stack_control import lines_of_request
 from tests.support.raw_http import send_raw_request
 
 pytestmark = pytest.mark.e2e
