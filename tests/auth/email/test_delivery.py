@@ -24,7 +24,7 @@ def make_due(sql: Sql) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "page", "purpose", "life"),
+    ("kind", "page", "purpose", "lifetime"),
     [
         ("verify_email", "verify-email", "verify_email", "24 hours"),
         ("reset_password", "reset-password", "reset_password", "30 minutes"),

@@ -60,7 +60,7 @@ def test_suspended_redis_delays_requests_once(chat: Chat, server_home: Path) -> 
     assert redis_outages(chat.client) == before + 1
 
 
-@pytest.mark.parametrize("redis_is", ["up", "suspended", "emptied", "down"])
+@pytest.mark.parametrize("redis_state", ["up", "suspended", "emptied", "down"])
 def test_logout_takes_effect_immediately_in_any_state_of_redis(
     chat: Chat, auth: TestClient, redis_server: Redis, server_home: Path, redis_state: str
 ) -> None:
