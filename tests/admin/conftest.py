@@ -20,7 +20,7 @@ THREE_WEEKS = {"from": workload.START.isoformat(), "to": workload.END.isoformat(
 
 
 @dataclass(frozen=True)
-class Figures:
+class ReportClient:
     """Client that requests reports as an admin."""
 
     client: TestClient
@@ -42,8 +42,8 @@ class Figures:
 
 
 @pytest.fixture
-def figures(admin_client: TestClient, admin: User) -> Figures:
-    return Figures(admin_client, admin)
+def report_client(admin_client: TestClient, admin: User) -> ReportClient:
+    return ReportClient(admin_client, admin)
 
 
 @pytest.fixture(params=["pending", "half rolled up", "half rolled up, days and weeks too", "rolled up"])

@@ -15,17 +15,17 @@ from app.admin.analytics.time_ranges import TimeRange
 from app.admin.csv_export import iterate_rows, write_csv
 from app.admin.schemas.analytics import ErrorRow, UserRow
 from app.database.connection import Database
-from tests.admin.conftest import Figures
+from tests.admin.conftest import ReportClient
 from tests.fixtures.database import Sql
 
 NOVEMBER = TimeRange(datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC), ZoneInfo("UTC"))
 
 
-def failed(model: str, calls: int = 1) -> ErrorRow:
+def error_row(model: str, calls: int = 1) -> ErrorRow:
     return ErrorRow(model=model, error_code="provider_timeout", calls=calls, share=0.5)
 
 
-async def written(*rows: ErrorRow) -> bytes:
+async def write_rows(*rows: ErrorRow) -> bytes:
     file = await write_csv(ErrorRow, iterate_rows(rows))
     content = b"".join([chunk async for chunk in file.chunks])
     assert len(content) == file.size
@@ -33,7 +33,7 @@ async def written(*rows: ErrorRow) -> bytes:
 
 
 async def test_a_file_conforms_to_rfc_4180() -> None:
-    content = await written(failed('a "b", c'), failed("d\r\ne"), failed("größer"))
+    content = await write_rows(error_row('a "b", c'), error_row("d\r\ne"), error_row("größer"))
     assert content == (
         b"model,error_code,calls,share\r\n"
         b'"a ""b"", c",provider_timeout,1,0.5\r\n'
@@ -44,19 +44,19 @@ async def test_a_file_conforms_to_rfc_4180() -> None:
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "=cmd|' /C calc'!A1"])
 async def test_cells_that_start_like_a_formula_are_escaped(text: str) -> None:
-    (_, row) = csv.reader(io.StringIO((await written(failed(text))).decode(), newline=""))
+    (_, row) = csv.reader(io.StringIO((await write_rows(error_row(text))).decode(), newline=""))
     assert row[0] == f"'{text}"
 
 
 async def test_other_cells_are_not_changed() -> None:
-    (_, row) = csv.reader(io.StringIO((await written(failed("a=b-c@d"))).decode()))
+    (_, row) = csv.reader(io.StringIO((await write_rows(error_row("a=b-c@d"))).decode()))
     assert row == ["a=b-c@d", "provider_timeout", "1", "0.5"]
 
 
 async def test_a_long_file_uses_little_memory() -> None:
     async def rows() -> AsyncGenerator[ErrorRow]:
         for number in range(40_000):
-            yield failed(f"a model with a rather long name, of which there are many: {number}")
+            yield error_row(f"a model with a rather long name, of which there are many: {number}")
 
     tracemalloc.start()
     try:
@@ -77,7 +77,7 @@ async def test_a_read_error_leaves_no_file() -> None:
         nonlocal is_closed
         try:
             for number in range(40_000):
-                yield failed(f"a model with a rather long name, of which there are many: {number}")
+                yield error_row(f"a model with a rather long name, of which there are many: {number}")
             raise ZeroDivisionError
         finally:
             is_closed = True
@@ -87,8 +87,8 @@ async def test_a_read_error_leaves_no_file() -> None:
     assert is_closed
 
 
-def test_the_response_has_file_name_type_and_length(figures: Figures) -> None:
-    response = figures.get("/reports/users.csv", **{"from": "2026-10-31T23:00:00Z", "to": "2026-11-30T23:00:00Z"})
+def test_the_response_has_file_name_type_and_length(report_client: ReportClient) -> None:
+    response = report_client.get("/reports/users.csv", **{"from": "2026-10-31T23:00:00Z", "to": "2026-11-30T23:00:00Z"})
     assert response.headers["Content-Type"] == "text/csv; charset=utf-8; header=present"
     assert response.headers["Content-Disposition"] == 'attachment; filename="users_2026-11-01_2026-12-01.csv"'
     assert int(response.headers["Content-Length"]) == len(response.content)

@@ -15,10 +15,10 @@ from tests.fixtures.streaming import ChatServer
 from tests.support.provider import Provider, answers, chunk, fails, streams
 
 CANARY = "canary7f3a"
-WHY = {"reason": "Ticket 4711"}
+REASON = {"reason": "Ticket 4711"}
 
 
-class Desk:
+class SessionsClient:
     """Client that administers sessions as an admin."""
 
     def __init__(self, client: TestClient, admin: User) -> None:
@@ -33,13 +33,13 @@ class Desk:
         assert response.status_code == 200, response.text
         return dict(response.json())
 
-    def listed(self, **query: str | bool) -> list[str]:
+    def session_ids(self, **query: str | bool) -> list[str]:
         return [one["session_id"] for one in self.get(**query)["sessions"]]
 
 
 @pytest.fixture
-def desk(admin_client: TestClient, admin: User) -> Desk:
-    return Desk(admin_client, admin)
+def sessions_client(admin_client: TestClient, admin: User) -> SessionsClient:
+    return SessionsClient(admin_client, admin)
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ def session(chat: Chat, provider: Provider) -> str:
     """Session with an answered and a failed turn, and a canary in all text of the user and the model."""
     provider.always(answers(f"{CANARY} answer", usage=(9, 3)))
     session = chat.open(title=f"{CANARY} title", context={CANARY: CANARY})
-    told = dict.fromkeys((f"{CANARY}2", "model_used", "error", "cost_usd"), CANARY)
-    chat.ask(session, f"{CANARY} question", context=told)
+    context = dict.fromkeys((f"{CANARY}2", "model_used", "error", "cost_usd"), CANARY)
+    chat.ask(session, f"{CANARY} question", context=context)
     provider.always(fails(400))
     chat.ask(session, f"{CANARY} question that nobody answers")
     return session
@@ -61,9 +61,11 @@ def entries(sql: Sql, action: str) -> list[dict[str, Any]]:
     )
 
 
-def test_lists_and_details_contain_no_text_of_the_session(desk: Desk, session: str, chat: Chat, sql: Sql) -> None:
+def test_lists_and_details_contain_no_text_of_the_session(
+    sessions_client: SessionsClient, session: str, chat: Chat, sql: Sql
+) -> None:
     sql.do("UPDATE chat_sessions SET summary = %s", [CANARY])
-    (listed,) = desk.get()["sessions"]
+    (listed,) = sessions_client.get()["sessions"]
     assert (
         listed.items()
         >= {
@@ -74,7 +76,7 @@ def test_lists_and_details_contain_no_text_of_the_session(desk: Desk, session: s
             "running_message_id": None,
         }.items()
     )
-    shown = desk.get(f"/{session}")
+    shown = sessions_client.get(f"/{session}")
     assert {name: shown[name] for name in listed} == listed
     assert (shown["usage"]["turns"], shown["usage"]["total_tokens"]) == (2, 12)
     assert [(one["role"], one["status"], one["error"]) for one in shown["messages"]] == [
@@ -91,7 +93,7 @@ def test_lists_and_details_contain_no_text_of_the_session(desk: Desk, session: s
 
 
 def test_sessions_are_found_by_owner_time_and_state(
-    desk: Desk, chat: Chat, others_chat: Chat, provider: Provider, sql: Sql
+    sessions_client: SessionsClient, chat: Chat, others_chat: Chat, provider: Provider, sql: Sql
 ) -> None:
     old, archived, new = chat.open(), chat.open(), chat.open()
     others = others_chat.open()
@@ -102,17 +104,17 @@ def test_sessions_are_found_by_owner_time_and_state(
         " SELECT gen_random_uuid(), id, 1, 'assistant', '', 'pending', now() FROM chat_sessions WHERE uuid = %s",
         [new],
     )
-    assert desk.listed() == [others, new, archived, old]
-    assert desk.listed(user=chat.user.id) == [new, archived, old]
-    assert desk.listed(user=str(uuid4())) == []
-    assert desk.listed(to="2026-01-02T00:00:00Z") == [old]
-    assert desk.listed(**{"from": "2026-01-01T00:00:00Z", "to": "2026-01-01T00:00:00Z"}) == []
-    assert desk.listed(**{"from": "2026-01-02T00:00:00Z"}) == [others, new, archived]
-    assert desk.listed(is_archived=True) == [archived]
-    assert desk.listed(is_archived=False, user=chat.user.id) == [new, old]
-    assert desk.listed(is_running=True) == [new]
-    assert desk.listed(is_running=False, user=chat.user.id) == [archived, old]
-    page = desk.get(size=2, page=2)
+    assert sessions_client.session_ids() == [others, new, archived, old]
+    assert sessions_client.session_ids(user=chat.user.id) == [new, archived, old]
+    assert sessions_client.session_ids(user=str(uuid4())) == []
+    assert sessions_client.session_ids(to="2026-01-02T00:00:00Z") == [old]
+    assert sessions_client.session_ids(**{"from": "2026-01-01T00:00:00Z", "to": "2026-01-01T00:00:00Z"}) == []
+    assert sessions_client.session_ids(**{"from": "2026-01-02T00:00:00Z"}) == [others, new, archived]
+    assert sessions_client.session_ids(is_archived=True) == [archived]
+    assert sessions_client.session_ids(is_archived=False, user=chat.user.id) == [new, old]
+    assert sessions_client.session_ids(is_running=True) == [new]
+    assert sessions_client.session_ids(is_running=False, user=chat.user.id) == [archived, old]
+    page = sessions_client.get(size=2, page=2)
     assert [one["session_id"] for one in page["sessions"]] == [archived, old]
     assert page["pagination"] == {
         "total": 4, "page": 2, "size": 2, "pages": 2, "has_next": False, "has_prev": True
@@ -120,9 +122,9 @@ def test_sessions_are_found_by_owner_time_and_state(
 
 
 def test_reading_text_records_the_reason_in_the_audit_log_and_the_owners_export(
-    desk: Desk, session: str, chat: Chat, auth_client: TestClient, sql: Sql
+    sessions_client: SessionsClient, session: str, chat: Chat, auth_client: TestClient, sql: Sql
 ) -> None:
-    response = desk.request("POST", f"/{session}/read", json=WHY)
+    response = sessions_client.request("POST", f"/{session}/read", json=REASON)
     assert response.status_code == 200, response.text
     read = response.json()
     assert (read["title"], read["context"], read["user_id"]) == (f"{CANARY} title", {CANARY: CANARY}, chat.user.id)
@@ -130,58 +132,64 @@ def test_reading_text_records_the_reason_in_the_audit_log_and_the_owners_export(
     assert [(one["id"], one["content"]) for one in read["messages"]] == [(one["id"], one["content"]) for one in own]
     details = {"session": session, "reason": "Ticket 4711"}
     assert entries(sql, "session.read") == [
-        {"actor_id": desk.admin.id, "target_id": chat.user.id, "outcome": "done", "details": details}
+        {"actor_id": sessions_client.admin.id, "target_id": chat.user.id, "outcome": "done", "details": details}
     ]
     exported = auth_client.get("/api/v1/auth/me/export", headers=chat.user.headers).json()["audit_log"]
     assert [entry["details"] for entry in exported if entry["action"] == "session.read"] == [details]
 
 
-def test_a_long_session_is_read_in_pages(desk: Desk, session: str) -> None:
-    newest = desk.request("POST", f"/{session}/read", json=WHY | {"limit": 3}).json()["messages"]
-    older = desk.request("POST", f"/{session}/read", json=WHY | {"before": newest[0]["id"]}).json()["messages"]
+def test_a_long_session_is_read_in_pages(sessions_client: SessionsClient, session: str) -> None:
+    newest = sessions_client.request("POST", f"/{session}/read", json=REASON | {"limit": 3}).json()["messages"]
+    older = sessions_client.request("POST", f"/{session}/read", json=REASON | {"before": newest[0]["id"]}).json()[
+        "messages"
+    ]
     assert [one["role"] for one in older + newest] == ["user", "assistant"] * 2
     assert len({one["id"] for one in older + newest}) == 4
 
 
-@pytest.mark.parametrize("body", [{}, {"reason": ""}, {"reason": "  \n "}, {"reason": "x" * 201}, WHY | {"limit": 0}])
-def test_reading_text_requires_a_reason(desk: Desk, session: str, sql: Sql, body: dict[str, Any]) -> None:
-    response = desk.request("POST", f"/{session}/read", json=body)
+@pytest.mark.parametrize(
+    "body", [{}, {"reason": ""}, {"reason": "  \n "}, {"reason": "x" * 201}, REASON | {"limit": 0}]
+)
+def test_reading_text_requires_a_reason(
+    sessions_client: SessionsClient, session: str, sql: Sql, body: dict[str, Any]
+) -> None:
+    response = sessions_client.request("POST", f"/{session}/read", json=body)
     assert_problem(response, 422)
     assert CANARY not in response.text
     assert entries(sql, "session.read") == []
 
 
 def test_text_is_not_returned_if_the_audit_log_fails(
-    desk: Desk, session: str, sql: Sql, monkeypatch: pytest.MonkeyPatch
+    sessions_client: SessionsClient, session: str, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(*_: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr("app.admin.sessions.audit_log.record", refuse)
-    response = desk.request("POST", f"/{session}/read", json=WHY)
+    response = sessions_client.request("POST", f"/{session}/read", json=REASON)
     assert_problem(response, 500)
     assert CANARY not in response.text
 
 
 def test_deleting_a_session_is_recorded_in_the_audit_log(
-    desk: Desk, session: str, chat: Chat, sql: Sql, redis: Redis
+    sessions_client: SessionsClient, session: str, chat: Chat, sql: Sql, redis: Redis
 ) -> None:
     calls = sql.value("SELECT count(*) FROM llm_calls")
-    assert desk.request("DELETE", f"/{session}").status_code == 200
+    assert sessions_client.request("DELETE", f"/{session}").status_code == 200
     assert_problem(chat.request("GET", f"/sessions/{session}"), 404)
     assert sql.value("SELECT count(*) FROM chat_messages") == 0
     assert sql.value("SELECT count(*) FROM llm_calls") == calls
     assert redis.exists(cache_index_of_session(sql.value("SELECT %s::uuid", [session])).deleted)
     (entry,) = entries(sql, "session.deleted")
-    assert (entry["actor_id"], entry["target_id"]) == (desk.admin.id, chat.user.id)
+    assert (entry["actor_id"], entry["target_id"]) == (sessions_client.admin.id, chat.user.id)
     assert entry["details"] == {"session": session, "messages": 4}
-    assert_problem(desk.request("DELETE", f"/{session}"), 404)
+    assert_problem(sessions_client.request("DELETE", f"/{session}"), 404)
     assert len(entries(sql, "session.deleted")) == 1
 
 
 @pytest.mark.parametrize("channel", ["redis", "postgresql"])
 def test_an_answer_of_another_process_is_cancelled(
-    desk: Desk,
+    sessions_client: SessionsClient,
     replicas: tuple[ChatServer, ChatServer],
     provider: Provider,
     sql: Sql,
@@ -197,22 +205,24 @@ def test_an_answer_of_another_process_is_cancelled(
     provider.script(streams(chunk("Once"), hold=True))
     with replicas[0].ask(session) as reader:
         message = reader.take(2)[0].data["message_id"]
-        assert desk.listed(is_running=True) == [session]
-        assert desk.get(f"/{session}")["running_message_id"] == message
-        response = desk.request("POST", f"/{session}/messages/{message}/cancel")
+        assert sessions_client.session_ids(is_running=True) == [session]
+        assert sessions_client.get(f"/{session}")["running_message_id"] == message
+        response = sessions_client.request("POST", f"/{session}/messages/{message}/cancel")
         assert response.json() == {"message_id": message, "status": "cancelled"}
         assert list(reader)[-1].name == "message.cancelled"
     assert [entry["details"] for entry in entries(sql, "turn.stopped")] == [{"session": session, "message": message}]
     # A second call has no effect, because the answer has ended.
-    assert desk.request("POST", f"/{session}/messages/{message}/cancel").json()["status"] == "cancelled"
+    assert sessions_client.request("POST", f"/{session}/messages/{message}/cancel").json()["status"] == "cancelled"
     assert len(entries(sql, "turn.stopped")) == 1
 
 
-def test_only_answers_of_the_session_can_be_cancelled(desk: Desk, session: str, chat: Chat) -> None:
-    question, answer, *_ = desk.get(f"/{session}")["messages"]
+def test_only_answers_of_the_session_can_be_cancelled(
+    sessions_client: SessionsClient, session: str, chat: Chat
+) -> None:
+    question, answer, *_ = sessions_client.get(f"/{session}")["messages"]
     other = chat.open()
     for path in (f"/{session}/messages/{question['id']}", f"/{other}/messages/{answer['id']}"):
-        assert_problem(desk.request("POST", f"{path}/cancel"), 404)
+        assert_problem(sessions_client.request("POST", f"{path}/cancel"), 404)
 
 
 def test_admin_and_user_see_the_same_usage(admin_client: TestClient, admin: User, session: str, chat: Chat) -> None:

@@ -14,7 +14,7 @@ from tests.fixtures.services import ADMIN, User
 from tests.support.provider import Provider
 
 
-def system(client: TestClient, admin: User) -> dict[str, Any]:
+def get_system_status(client: TestClient, admin: User) -> dict[str, Any]:
     response = client.get(f"{ADMIN}/system", headers=admin.headers)
     assert response.status_code == 200, response.text
     return dict(response.json())
@@ -23,29 +23,29 @@ def system(client: TestClient, admin: User) -> dict[str, Any]:
 def test_versions_migrations_database_and_redis_are_shown(
     admin_client: TestClient, admin: User, sql: Sql, settings: Settings
 ) -> None:
-    seen = system(admin_client, admin)
+    status = get_system_status(admin_client, admin)
     applied = sql.value("SELECT version_num FROM alembic_version")
-    assert seen["version"] == settings.VERSION
-    assert seen["migrations"] == {"needed": applied, "applied": applied, "is_current": True}
+    assert status["version"] == settings.VERSION
+    assert status["migrations"] == {"needed": applied, "applied": applied, "is_current": True}
     assert migrations.needed_revision() == applied
-    assert seen["database"]["version"] == sql.value("SHOW server_version")
-    assert 0 < seen["database"]["connections"] <= seen["database"]["max_connections"]
-    assert seen["redis"]["status"] == "up"
-    assert seen["redis"]["used_memory_bytes"] > 0
-    assert settings.DATABASE_URL not in str(seen)
-    assert settings.REDIS_URL not in str(seen)
+    assert status["database"]["version"] == sql.value("SHOW server_version")
+    assert 0 < status["database"]["connections"] <= status["database"]["max_connections"]
+    assert status["redis"]["status"] == "up"
+    assert status["redis"]["used_memory_bytes"] > 0
+    assert settings.DATABASE_URL not in str(status)
+    assert settings.REDIS_URL not in str(status)
 
 
 def test_everything_else_is_returned_without_redis(admin: User, settings: Settings, sql: Sql) -> None:
-    away = settings.model_copy(update={"REDIS_URL": "redis://:a-password@127.0.0.1:9/0"})
-    with TestClient(admin_main.create(away)) as client:
-        seen = system(client, admin)
-        assert seen["redis"] == {"status": "down", "version": None, "used_memory_bytes": None, "clients": None}
-        assert seen["migrations"]["is_current"]
-        assert "a-password" not in str(seen)
+    without_redis = settings.model_copy(update={"REDIS_URL": "redis://:a-password@127.0.0.1:9/0"})
+    with TestClient(admin_main.create(without_redis)) as client:
+        status = get_system_status(client, admin)
+        assert status["redis"] == {"status": "down", "version": None, "used_memory_bytes": None, "clients": None}
+        assert status["migrations"]["is_current"]
+        assert "a-password" not in str(status)
 
 
-def beat(sql: Sql, service: str, seconds_ago: float) -> str:
+def insert_heartbeat(sql: Sql, service: str, seconds_ago: float) -> str:
     """Insert a process whose last heartbeat was `seconds_ago`; return its id."""
     instance = str(uuid4())
     sql.do(
@@ -59,11 +59,11 @@ def beat(sql: Sql, service: str, seconds_ago: float) -> str:
 def test_processes_are_returned_with_statistics_and_silent_ones_as_lost(
     admin_client: TestClient, admin: User, sql: Sql
 ) -> None:
-    alive, silent = beat(sql, "chat", 20), beat(sql, "worker", 60)
-    shown = {one["instance_id"]: one for one in system(admin_client, admin)["instances"]}
-    assert shown[alive]["status"] == "up"
-    assert shown[alive]["state"] == {"turns": 3}
-    assert (shown[silent]["status"], shown[silent]["service"]) == ("lost", "worker")
+    alive, silent = insert_heartbeat(sql, "chat", 20), insert_heartbeat(sql, "worker", 60)
+    instances = {one["instance_id"]: one for one in get_system_status(admin_client, admin)["instances"]}
+    assert instances[alive]["status"] == "up"
+    assert instances[alive]["state"] == {"turns": 3}
+    assert (instances[silent]["status"], instances[silent]["service"]) == ("lost", "worker")
 
 
 def test_heartbeats_contain_the_documented_statistics(
@@ -72,16 +72,16 @@ def test_heartbeats_contain_the_documented_statistics(
     # Other tests may have further chat services in this process.
     instance = str(chat_client.app_state["resources"].heartbeat.instance.id)
 
-    def shown() -> list[dict[str, Any]]:
+    def statuses() -> list[dict[str, Any]]:
         return [
             one
-            for one in system(admin_client, admin)["instances"]
+            for one in get_system_status(admin_client, admin)["instances"]
             if one["instance_id"] == instance
             and one["state"].keys() >= {"database", "redis", "models", "turns", "streams"}
         ]
 
-    Provider.wait_until(lambda: bool(shown()))
-    (chat,) = shown()
+    Provider.wait_until(lambda: bool(statuses()))
+    (chat,) = statuses()
     assert chat["version"] == settings.VERSION
     assert chat["state"]["models"] == {"gpt-primary": "closed", "gpt-fallback": "closed"}
     assert (chat["state"]["turns"], chat["state"]["streams"]) == (0, 0)
@@ -131,7 +131,7 @@ def test_queue_lengths_are_counted(admin_client: TestClient, admin: User, sql: S
         " (VALUES ('pending', now()), ('pending', now()), ('delivered', NULL), ('failed', NULL))"
         " AS deliveries (status, due)"
     )
-    queues = system(admin_client, admin)["queues"]
+    queues = get_system_status(admin_client, admin)["queues"]
     assert {name: queue["waiting"] for name, queue in queues.items()} == {
         "active_turns": 2,
         "abandoned_turns": 1,
@@ -170,6 +170,6 @@ def test_a_job_is_healthy_or_failing_or_overdue(
         """,
         [UUID(int=7), started, finished, failed],
     )
-    (job,) = [job for job in system(admin_client, admin)["jobs"] if job["name"] == "sweep"]
+    (job,) = [job for job in get_system_status(admin_client, admin)["jobs"] if job["name"] == "sweep"]
     assert job["status"] == status
     assert (job["rounds"], job["failures"], job["handled"]) == (7, 2, 5)

@@ -19,7 +19,7 @@ from tests.fixtures.database import Sql
 from tests.fixtures.services import ADMIN, User, assert_problem
 
 URL = "https://hooks.example.com/a-secret-of-the-receiver"
-SHARED = "whsec_" + base64.b64encode(b"1" * 32).decode()
+SHARED_SECRET = "whsec_" + base64.b64encode(b"1" * 32).decode()
 
 Call = Callable[..., Response]
 
@@ -53,35 +53,35 @@ def add_deliveries(sql: Sql, webhook: str, *statuses: str) -> list[str]:
     return [str(row["event_id"]) for (row,) in rows]
 
 
-def audited(sql: Sql) -> list[tuple[str, dict[str, Any]]]:
+def audit_entries(sql: Sql) -> list[tuple[str, dict[str, Any]]]:
     rows = sql.rows("SELECT action, details FROM audit_log WHERE action LIKE 'webhook.%%' ORDER BY id")
     return [(row["action"], row["details"]) for row in rows]
 
 
 def test_the_secret_is_returned_only_once(call: Call, settings: Settings) -> None:
-    made = create(call, description="billing", events=["turn.completed"])
+    created = create(call, description="billing", events=["turn.completed"])
     secrets = WebhookSecrets.from_secret(settings.SECRET_KEY.get_secret_value())
-    assert made["secret"] == secrets.own(UUID(made["id"]), 1)
-    shown = call("GET", f"/{made['id']}").json()
-    assert shown == {name: value for name, value in made.items() if name != "secret"}
+    assert created["secret"] == secrets.own(UUID(created["id"]), 1)
+    shown = call("GET", f"/{created['id']}").json()
+    assert shown == {name: value for name, value in created.items() if name != "secret"}
     assert call("GET").json() == {"webhooks": [shown]}
 
 
 def test_rotation_returns_a_new_secret_and_keeps_the_old_one_for_the_grace_period(call: Call, sql: Sql) -> None:
-    made = create(call)
-    assert made["previous_secret_until"] is None
-    rotated = call("POST", f"/{made['id']}/secret", json={"grace_hours": 2}).json()
-    assert rotated["secret"] != made["secret"]
+    created = create(call)
+    assert created["previous_secret_until"] is None
+    rotated = call("POST", f"/{created['id']}/secret", json={"grace_hours": 2}).json()
+    assert rotated["secret"] != created["secret"]
     left = "SELECT round(extract(epoch FROM previous_secret_until - now()) / 3600, 1) FROM webhook_endpoints"
     assert sql.value(left) == 2
-    at_once = call("POST", f"/{made['id']}/secret", json={"grace_hours": 0}).json()
-    assert at_once["secret"] not in {rotated["secret"], made["secret"]}
+    at_once = call("POST", f"/{created['id']}/secret", json={"grace_hours": 0}).json()
+    assert at_once["secret"] not in {rotated["secret"], created["secret"]}
     assert sql.value("SELECT previous_secret_until <= now() FROM webhook_endpoints") is True
 
 
 @pytest.fixture
-def sharing_client(settings: Settings, admin_client: TestClient) -> Iterator[TestClient]:
-    shared = settings.model_copy(update={"WEBHOOK_SECRET": SecretStr(SHARED)})
+def shared_secret_client(settings: Settings, admin_client: TestClient) -> Iterator[TestClient]:
+    shared = settings.model_copy(update={"WEBHOOK_SECRET": SecretStr(SHARED_SECRET)})
     with TestClient(admin_main.create(shared)) as client:
         yield client
 
@@ -89,18 +89,18 @@ def sharing_client(settings: Settings, admin_client: TestClient) -> Iterator[Tes
 def test_endpoints_cannot_use_a_shared_secret_that_is_not_set(call: Call) -> None:
     body = {"url": URL, "events": ["*"], "uses_shared_secret": True}
     assert_problem(call("POST", json=body), 409, "no_shared_secret")
-    made = create(call)
-    refused = call("PATCH", f"/{made['id']}", json={"uses_shared_secret": True})
+    created = create(call)
+    refused = call("PATCH", f"/{created['id']}", json={"uses_shared_secret": True})
     assert_problem(refused, 409, "no_shared_secret")
 
 
-def test_a_shared_secret_is_neither_returned_nor_rotated(sharing_client: TestClient, admin: User) -> None:
+def test_a_shared_secret_is_neither_returned_nor_rotated(shared_secret_client: TestClient, admin: User) -> None:
     body = {"url": URL, "events": ["*"], "uses_shared_secret": True}
-    response = sharing_client.post(f"{ADMIN}/webhooks", json=body, headers=admin.headers)
+    response = shared_secret_client.post(f"{ADMIN}/webhooks", json=body, headers=admin.headers)
     assert (response.status_code, response.json()["secret"]) == (201, None)
-    assert SHARED not in response.text
+    assert SHARED_SECRET not in response.text
     path = f"{ADMIN}/webhooks/{response.json()['id']}/secret"
-    assert_problem(sharing_client.post(path, json={}, headers=admin.headers), 409, "shared_secret")
+    assert_problem(shared_secret_client.post(path, json={}, headers=admin.headers), 409, "shared_secret")
 
 
 def test_changes_are_recorded_in_the_audit_log_without_the_url(call: Call, sql: Sql) -> None:
@@ -115,7 +115,7 @@ def test_changes_are_recorded_in_the_audit_log_without_the_url(call: Call, sql: 
     assert_problem(call("GET", path), 404, "not_found")
     before = {"events": ["*"], "is_enabled": True, "uses_shared_secret": False}
     after = {"events": ["user.erased"], "is_enabled": False, "uses_shared_secret": False}
-    assert audited(sql) == [
+    assert audit_entries(sql) == [
         ("webhook.created", before),
         ("webhook.updated", {"changed": sorted(changes), "before": before, "after": after}),
         ("webhook.updated", {"changed": ["description"], "before": after, "after": after}),
@@ -213,25 +213,25 @@ def test_an_empty_change_is_rejected(call: Call) -> None:
 
 
 def test_a_test_event_ignores_the_subscriptions(call: Call, sql: Sql) -> None:
-    made, other = create(call, events=["user.erased"]), create(call)
-    response = call("POST", f"/{made['id']}/test")
+    created, other = create(call, events=["user.erased"]), create(call)
+    response = call("POST", f"/{created['id']}/test")
     assert response.status_code == 202
     assert (response.json()["type"], response.json()["status"]) == ("webhook.test", "pending")
     (stored,) = sql.rows("SELECT event_id, data FROM webhook_deliveries")
-    assert (str(stored["event_id"]), stored["data"]) == (response.json()["id"], {"webhook_id": made["id"]})
-    assert audited(sql)[-1] == ("webhook.tested", {"event": response.json()["id"]})
+    assert (str(stored["event_id"]), stored["data"]) == (response.json()["id"], {"webhook_id": created["id"]})
+    assert audit_entries(sql)[-1] == ("webhook.tested", {"event": response.json()["id"]})
     assert call("GET", f"/{other['id']}/deliveries").json() == {"deliveries": [], "next": None}
 
 
 def test_deliveries_are_listed_newest_first_in_pages_and_by_status(call: Call, sql: Sql) -> None:
-    made, other = create(call), create(call)
-    ids = add_deliveries(sql, made["id"], "delivered", "failed", "pending", "failed", "delivered")
+    created, other = create(call), create(call)
+    ids = add_deliveries(sql, created["id"], "delivered", "failed", "pending", "failed", "delivered")
     add_deliveries(sql, other["id"], "failed")
 
     def listed(**query: object) -> list[str]:
         found: list[str] = []
         while True:
-            page = call("GET", f"/{made['id']}/deliveries", params=query).json()
+            page = call("GET", f"/{created['id']}/deliveries", params=query).json()
             found += [one["id"] for one in page["deliveries"]]
             if page["next"] is None:
                 return found
@@ -246,17 +246,17 @@ def test_deliveries_are_listed_newest_first_in_pages_and_by_status(call: Call, s
 
 
 def test_a_delivery_is_returned_with_its_payload_and_log(call: Call, sql: Sql) -> None:
-    made, other = create(call), create(call)
-    (event,) = add_deliveries(sql, made["id"], "failed")
-    shown = call("GET", f"/{made['id']}/deliveries/{event}").json()
+    created, other = create(call), create(call)
+    (event,) = add_deliveries(sql, created["id"], "failed")
+    shown = call("GET", f"/{created['id']}/deliveries/{event}").json()
     assert (shown["id"], shown["data"], shown["log"]) == (event, {"user_id": "x"}, [{"error": "timeout"}])
     assert_problem(call("GET", f"/{other['id']}/deliveries/{event}"), 404, "not_found")
 
 
 def test_a_finished_delivery_can_be_repeated_with_the_same_event_id(call: Call, sql: Sql) -> None:
-    made, other = create(call), create(call)
-    (event,) = add_deliveries(sql, made["id"], "failed")
-    path = f"/{made['id']}/deliveries/{event}/redeliver"
+    created, other = create(call), create(call)
+    (event,) = add_deliveries(sql, created["id"], "failed")
+    path = f"/{created['id']}/deliveries/{event}/redeliver"
     assert_problem(call("POST", f"/{other['id']}/deliveries/{event}/redeliver"), 404, "not_found")
     response = call("POST", path)
     assert (response.status_code, response.json()["id"], response.json()["status"]) == (202, event, "pending")
@@ -264,12 +264,12 @@ def test_a_finished_delivery_can_be_repeated_with_the_same_event_id(call: Call, 
         {"attempts": 1, "earlier_attempts": 1, "due": True}
     ]
     assert_problem(call("POST", path), 409, "delivery_pending")
-    assert audited(sql)[-1] == ("webhook.redelivered", {"event": event, "type": "user.erased"})
+    assert audit_entries(sql)[-1] == ("webhook.redelivered", {"event": event, "type": "user.erased"})
 
 
 def test_deleting_an_endpoint_deletes_its_deliveries(call: Call, sql: Sql) -> None:
-    made = create(call)
-    (event,) = add_deliveries(sql, made["id"], "failed")
-    call("DELETE", f"/{made['id']}")
-    assert_problem(call("POST", f"/{made['id']}/deliveries/{event}/redeliver"), 404, "not_found")
-    assert_problem(call("GET", f"/{made['id']}/deliveries"), 404, "not_found")
+    created = create(call)
+    (event,) = add_deliveries(sql, created["id"], "failed")
+    call("DELETE", f"/{created['id']}")
+    assert_problem(call("POST", f"/{created['id']}/deliveries/{event}/redeliver"), 404, "not_found")
+    assert_problem(call("GET", f"/{created['id']}/deliveries"), 404, "not_found")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.admin.analytics.time_ranges import MAX_BUCKETS, QUARTER, Bucket, TimeRange, start_of_quarter
 from app.core.exceptions import UnprocessableError
-from tests.admin.conftest import Figures
+from tests.admin.conftest import ReportClient
 from tests.fixtures.services import assert_problem
 
 ZONES = sorted(available_timezones() - {"localtime"})
@@ -134,10 +134,10 @@ def test_the_number_of_buckets_is_limited() -> None:
     ],
 )
 def test_an_invalid_range_is_rejected_with_the_field_name(
-    figures: Figures, query: dict[str, object], field: str
+    report_client: ReportClient, query: dict[str, object], field: str
 ) -> None:
     for path in ("/overview", "/analytics/usage", "/reports/retention.csv"):
-        problem = assert_problem(figures.get(path, **query), 422, "validation_error")
+        problem = assert_problem(report_client.get(path, **query), 422, "validation_error")
         assert [error["field"] for error in problem["errors"]] == [f"query.{field}"]
 
 
@@ -151,8 +151,8 @@ def test_an_invalid_range_is_rejected_with_the_field_name(
     ],
 )
 def test_a_report_with_too_many_rows_is_rejected_with_the_field_name(
-    figures: Figures, path: str, query: dict[str, object], field: str
+    report_client: ReportClient, path: str, query: dict[str, object], field: str
 ) -> None:
     for one in (path, path.replace("analytics", "reports") + ".csv"):
-        problem = assert_problem(figures.get(one, **query), 422, "validation_error")
+        problem = assert_problem(report_client.get(one, **query), 422, "validation_error")
         assert [error["field"] for error in problem["errors"]] == [f"query.{field}"]

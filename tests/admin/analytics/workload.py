@@ -45,37 +45,37 @@ class Call:
 
 def calls() -> list[Call]:
     """Return the ledger rows, including some before, after and at the edges of the three weeks."""
-    dice = random.Random(7)  # noqa: S311 - reproducible
+    rng = random.Random(7)  # noqa: S311 - reproducible
     seconds = int((END - START).total_seconds())
-    moments = [START + timedelta(seconds=dice.randrange(-seconds // 2, 3 * seconds // 2)) for _ in range(400)]
+    moments = [START + timedelta(seconds=rng.randrange(-seconds // 2, 3 * seconds // 2)) for _ in range(400)]
     edges = [START, END, START - timedelta(microseconds=1), END - timedelta(microseconds=1)]
-    return [call for moment in moments + edges for call in _turn(dice, moment)]
+    return [call for moment in moments + edges for call in _turn(rng, moment)]
 
 
-def _turn(dice: random.Random, moment: datetime) -> Iterator[Call]:
-    turn, user = uuid4(), dice.choice([*USERS, "ada", None])
-    purpose = dice.choices(["answer", "summary"], [6, 1])[0]
-    attempts = dice.choices([1, 2, 3], [6, 2, 1])[0]
-    last = dice.choices(["ok", "error", "cancelled"], [6, 2, 1])[0]
+def _turn(rng: random.Random, moment: datetime) -> Iterator[Call]:
+    turn, user = uuid4(), rng.choice([*USERS, "ada", None])
+    purpose = rng.choices(["answer", "summary"], [6, 1])[0]
+    attempts = rng.choices([1, 2, 3], [6, 2, 1])[0]
+    last = rng.choices(["ok", "error", "cancelled"], [6, 2, 1])[0]
     for attempt in range(1, attempts + 1):
         status = last if attempt == attempts else "error"
-        is_cached = status == "ok" and attempts == 1 and purpose == "answer" and dice.random() < 0.2
+        is_cached = status == "ok" and attempts == 1 and purpose == "answer" and rng.random() < 0.2
         yield Call(
             turn_id=turn,
             attempt=attempt,
             user=user,
             created_at=moment,
-            model_requested=dice.choice(MODELS),
+            model_requested=rng.choice(MODELS),
             status=status,
-            error_code=dice.choice(_CODES) if status == "error" else None,
-            is_fallback=attempt > 1 and dice.random() < 0.7,
+            error_code=rng.choice(_CODES) if status == "error" else None,
+            is_fallback=attempt > 1 and rng.random() < 0.7,
             is_cached=is_cached,
-            is_estimated=dice.random() < 0.3,
-            prompt_tokens=0 if is_cached else dice.randrange(1000),
-            completion_tokens=0 if is_cached else dice.randrange(1000),
-            cost_usd=Decimal(dice.randrange(10**7)) / 10**9 if dice.random() < 0.9 else None,
-            latency_ms=int(dice.lognormvariate(7, 1)),
-            first_token_ms=dice.choice([None, dice.randrange(1, 900)]),
+            is_estimated=rng.random() < 0.3,
+            prompt_tokens=0 if is_cached else rng.randrange(1000),
+            completion_tokens=0 if is_cached else rng.randrange(1000),
+            cost_usd=Decimal(rng.randrange(10**7)) / 10**9 if rng.random() < 0.9 else None,
+            latency_ms=int(rng.lognormvariate(7, 1)),
+            first_token_ms=rng.choice([None, rng.randrange(1, 900)]),
             purpose=purpose,
         )
 
@@ -91,7 +91,7 @@ def store(sql: Sql, ledger: Iterable[Call]) -> None:
     )
 
 
-def figures(ledger: Iterable[Call], *, of_model: bool = False) -> dict[str, Any]:
+def expected_figures(ledger: Iterable[Call], *, of_model: bool = False) -> dict[str, Any]:
     """Return the expected fields of `UsageFigures`."""
     found = list(ledger)
     answers = [call for call in found if call.purpose == "answer"]
@@ -113,5 +113,5 @@ def figures(ledger: Iterable[Call], *, of_model: bool = False) -> dict[str, Any]
     }
 
 
-def within(ledger: Iterable[Call], start: datetime, end: datetime) -> list[Call]:
+def calls_between(ledger: Iterable[Call], start: datetime, end: datetime) -> list[Call]:
     return [call for call in ledger if start <= call.created_at < end]
