@@ -16,11 +16,11 @@ from app.config import Settings
 from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.services import ADMIN, AUTH, CHAT, Chat, User, assert_problem
 
-BOTH = ["chat:read", "chat:write"]
+ALL_SCOPES = ["chat:read", "chat:write"]
 
 
 def post(client: TestClient, user: User, **fields: object) -> Response:
-    return client.post(f"{AUTH}/api-keys", json={"name": "report", "scopes": BOTH} | fields, headers=user.headers)
+    return client.post(f"{AUTH}/api-keys", json={"name": "report", "scopes": ALL_SCOPES} | fields, headers=user.headers)
 
 
 def new_key(client: TestClient, user: User, **fields: object) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def listed(client: TestClient, user: User, query: str = "") -> dict[str, Any]:
     return dict(response.json())
 
 
-def program(client: TestClient, owner: User, key: str) -> Chat:
+def key_client(client: TestClient, owner: User, key: str) -> Chat:
     """A client of the chat service with an API key."""
     return Chat(client, replace(owner, access_token=key))
 
@@ -134,10 +134,10 @@ def test_key_authenticates_as_its_owner_in_chat(
     auth_client: TestClient, chat: Chat, others_chat: Chat, ada: User, bob: User
 ) -> None:
     session = chat.open(title="Ada's")
-    robot = program(chat.client, ada, new_key(auth_client, ada)["key"])
-    assert robot.ask(session, "Hi")["ai_response"]["content"] == "Hello."
-    assert [row["title"] for row in robot.request("GET", "/sessions").json()["sessions"]] == ["Ada's"]
-    others = program(chat.client, bob, new_key(auth_client, bob)["key"])
+    key_chat = key_client(chat.client, ada, new_key(auth_client, ada)["key"])
+    assert key_chat.ask(session, "Hi")["ai_response"]["content"] == "Hello."
+    assert [row["title"] for row in key_chat.request("GET", "/sessions").json()["sessions"]] == ["Ada's"]
+    others = key_client(chat.client, bob, new_key(auth_client, bob)["key"])
     assert_problem(others.request("GET", f"/sessions/{session}"), 404, "not_found")
     assert others.request("GET", "/sessions").json()["sessions"] == []
 
@@ -154,10 +154,10 @@ def requests_of_each_kind(chat: Chat, session: str) -> dict[str, list[Response]]
     }
 
 
-@pytest.mark.parametrize("scope", BOTH)
+@pytest.mark.parametrize("scope", ALL_SCOPES)
 def test_key_is_limited_to_its_scopes(auth_client: TestClient, chat: Chat, ada: User, scope: str) -> None:
-    robot = program(chat.client, ada, new_key(auth_client, ada, scopes=[scope])["key"])
-    for needed, responses in requests_of_each_kind(robot, chat.open()).items():
+    key_chat = key_client(chat.client, ada, new_key(auth_client, ada, scopes=[scope])["key"])
+    for needed, responses in requests_of_each_kind(key_chat, chat.open()).items():
         for response in responses:
             if needed == scope:
                 assert response.is_success, response.text
@@ -168,15 +168,15 @@ def test_key_is_limited_to_its_scopes(auth_client: TestClient, chat: Chat, ada: 
 def test_key_cannot_manage_account_or_log_in(
     auth_client: TestClient, chat_client: TestClient, admin_client: TestClient, admin: User
 ) -> None:
-    robot = replace(admin, access_token=new_key(auth_client, admin)["key"])
-    assert chat_client.get(f"{CHAT}/sessions", headers=robot.headers).status_code == 200
+    key_chat = replace(admin, access_token=new_key(auth_client, admin)["key"])
+    assert chat_client.get(f"{CHAT}/sessions", headers=key_chat.headers).status_code == 200
     refused = [
-        auth_client.get(f"{AUTH}/me", headers=robot.headers),
-        auth_client.put(f"{AUTH}/profile", json={"full_name": "x"}, headers=robot.headers),
-        auth_client.get(f"{AUTH}/api-keys", headers=robot.headers),
-        post(auth_client, robot),
-        auth_client.delete(f"{AUTH}/api-keys/{admin.id}", headers=robot.headers),
-        admin_client.get(f"{ADMIN}/overview", headers=robot.headers),
+        auth_client.get(f"{AUTH}/me", headers=key_chat.headers),
+        auth_client.put(f"{AUTH}/profile", json={"full_name": "x"}, headers=key_chat.headers),
+        auth_client.get(f"{AUTH}/api-keys", headers=key_chat.headers),
+        post(auth_client, key_chat),
+        auth_client.delete(f"{AUTH}/api-keys/{admin.id}", headers=key_chat.headers),
+        admin_client.get(f"{ADMIN}/overview", headers=key_chat.headers),
     ]
     ordinary = assert_problem(auth_client.get(f"{AUTH}/me", headers={"Authorization": "Bearer x.y.z"}), 401)
     for response in refused:
@@ -195,10 +195,10 @@ def test_key_cannot_manage_account_or_log_in(
 def test_invalidated_key_is_refused_on_next_request(
     auth_client: TestClient, chat_client: TestClient, ada: User, sql: Sql, change: str
 ) -> None:
-    robot = program(chat_client, ada, new_key(auth_client, ada, expires_in_days=1)["key"])
-    assert robot.request("GET", "/sessions").status_code == 200
+    key_chat = key_client(chat_client, ada, new_key(auth_client, ada, expires_in_days=1)["key"])
+    assert key_chat.request("GET", "/sessions").status_code == 200
     sql.do(change)
-    assert_problem(robot.request("GET", "/sessions"), 401, "unauthorized")
+    assert_problem(key_chat.request("GET", "/sessions"), 401, "unauthorized")
 
 
 @pytest.mark.parametrize("key", ["cbk_", "cbk_" + "x" * 43, "cbk_" + "x" * 5000, "cbk_äöü"])
@@ -212,7 +212,7 @@ def test_deleted_key_is_refused_and_not_listed(auth_client: TestClient, chat_cli
     path = f"{AUTH}/api-keys/{created['id']}"
     response = auth_client.delete(path, headers=ada.headers)
     assert (response.status_code, list(response.json())) == (200, ["message"])
-    assert_problem(program(chat_client, ada, created["key"]).request("GET", "/sessions"), 401, "unauthorized")
+    assert_problem(key_client(chat_client, ada, created["key"]).request("GET", "/sessions"), 401, "unauthorized")
     assert listed(auth_client, ada)["api_keys"] == []
     assert_problem(auth_client.delete(path, headers=ada.headers), 404, "not_found")
 
@@ -227,14 +227,14 @@ def test_key_of_another_account_is_not_found(auth_client: TestClient, ada: User,
 def test_last_use_is_recorded_per_minute_with_one_statement(
     auth_client: TestClient, chat_client: TestClient, ada: User, sql: Sql
 ) -> None:
-    robot = program(chat_client, ada, new_key(auth_client, ada)["key"])
+    key_chat = key_client(chat_client, ada, new_key(auth_client, ada)["key"])
     writes = []
     for age in (None, "10 seconds", "61 seconds"):
         if age is not None:
             sql.do("UPDATE api_keys SET last_used_at = now() - %s::interval", [age])
         before = sql.value("SELECT xmin::text FROM api_keys")
         with counted_statements() as statements:
-            assert robot.request("GET", f"/sessions/{ada.id}").status_code == 404
+            assert key_chat.request("GET", f"/sessions/{ada.id}").status_code == 404
         assert sum("api_keys" in statement for statement in statements) == 1
         writes.append(sql.value("SELECT xmin::text FROM api_keys") != before)
     assert writes == [True, False, True]
@@ -247,12 +247,12 @@ def test_key_is_neither_logged_nor_stored(
     caplog.set_level(logging.DEBUG)
     created = new_key(auth_client, ada)
     key, secret = created["key"], created["key"].removeprefix(created["prefix"])
-    robot = program(chat.client, ada, key)
-    robot.ask(chat.open(), "Hi")
-    auth_client.get(f"{AUTH}/me", headers=robot.user.headers)
-    robot.request("GET", "/nothing")
+    key_chat = key_client(chat.client, ada, key)
+    key_chat.ask(chat.open(), "Hi")
+    auth_client.get(f"{AUTH}/me", headers=key_chat.user.headers)
+    key_chat.request("GET", "/nothing")
     auth_client.delete(f"{AUTH}/api-keys/{created['id']}", headers=ada.headers)
-    robot.request("GET", "/sessions")
+    key_chat.request("GET", "/sessions")
     new_key(auth_client, ada)
     assert "create_api_key" in caplog.text
     assert secret not in caplog.text
@@ -280,10 +280,10 @@ def test_unverified_account_cannot_chat_if_verification_is_required(
 ) -> None:
     key = new_key(auth_client, ada)["key"]
     with TestClient(main.create(settings.model_copy(update={"UNVERIFIED_MAY_CHAT": False}))) as strict:
-        people = Chat(strict, ada), program(strict, ada, key)
-        for chat in people:
+        clients = Chat(strict, ada), key_client(strict, ada, key)
+        for chat in clients:
             assert_problem(chat.request("GET", "/sessions"), 403, "email_not_verified")
             assert_problem(chat.request("POST", "/sessions", json={}), 403, "email_not_verified")
         sql.do("UPDATE users SET is_verified = true")
-        for chat in people:
+        for chat in clients:
             assert chat.request("GET", "/sessions").status_code == 200

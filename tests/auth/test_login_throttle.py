@@ -45,12 +45,12 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> Counter[bool]:
     counted: Counter[bool] = Counter()
     verify = PasswordHasher.verify
 
-    async def counting(self: PasswordHasher, password: str, password_hash: str | None) -> bool:
+    async def count_and_verify(self: PasswordHasher, password: str, password_hash: str | None) -> bool:
         if password_hash is not None:
             counted[True] += 1
         return await verify(self, password, password_hash)
 
-    monkeypatch.setattr(PasswordHasher, "verify", counting)
+    monkeypatch.setattr(PasswordHasher, "verify", count_and_verify)
     return counted
 
 
@@ -162,12 +162,12 @@ def test_correct_passwords_are_not_counted(auth_client: TestClient, sql: Sql, ad
 def test_login_of_owner_does_not_reset_attempts_of_attacker(
     auth_client: TestClient, ada: User, evaluated: Counter[bool]
 ) -> None:
-    wrong = 0
+    failures = 0
     for number in range(40):
-        wrong += login(auth_client, "ada", "guess").status_code == 401
+        failures += login(auth_client, "ada", "guess").status_code == 401
         if number < 5:
             assert login(auth_client, "ada").status_code == 200
-    assert wrong == 10
+    assert failures == 10
 
 
 def test_restart_does_not_reset_attempts(auth_client: TestClient, settings: Settings, ada: User) -> None:
@@ -214,25 +214,25 @@ def test_one_network_cannot_fill_the_hashing_queue(
     network_client: NetworkClient, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     is_over = threading.Event()
-    let_in: list[str] = []
+    evaluated_passwords: list[str] = []
 
-    async def slow(_self: PasswordHasher, password: str, _hash: str | None) -> bool:
-        let_in.append(password)
+    async def verify_slowly(_self: PasswordHasher, password: str, _hash: str | None) -> bool:
+        evaluated_passwords.append(password)
         await eventually(is_over.is_set)
         return False
 
-    monkeypatch.setattr(PasswordHasher, "verify", slow)
+    monkeypatch.setattr(PasswordHasher, "verify", verify_slowly)
     with ThreadPoolExecutor(40) as pool:
-        crowd = [pool.submit(network_client.login, f"user{number}", "guess", "198.51.100.1") for number in range(30)]
+        attempts = [pool.submit(network_client.login, f"user{number}", "guess", "198.51.100.1") for number in range(30)]
         try:
-            wait_until(lambda: len(let_in) + sum(one.done() for one in crowd) == 30)
-            refused = [one.result() for one in crowd if one.done()]
-            assert (len(let_in), len(refused)) == (16, 14)
+            wait_until(lambda: len(evaluated_passwords) + sum(one.done() for one in attempts) == 30)
+            refused = [one.result() for one in attempts if one.done()]
+            assert (len(evaluated_passwords), len(refused)) == (16, 14)
             elsewhere = pool.submit(network_client.login, "ada", "from elsewhere", "203.0.113.1")
-            wait_until(lambda: let_in[16:] == ["from elsewhere"])
+            wait_until(lambda: evaluated_passwords[16:] == ["from elsewhere"])
         finally:
             is_over.set()
         assert elsewhere.result().status_code == 401
     for response in refused:
         assert_problem(response, 429, "too_many_logins")
-    assert Counter(answer.result().status_code for answer in crowd) == {401: 16, 429: 14}
+    assert Counter(answer.result().status_code for answer in attempts) == {401: 16, 429: 14}

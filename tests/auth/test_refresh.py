@@ -20,7 +20,7 @@ def refresh(client: TestClient, token: str) -> Response:
     return client.post(f"{AUTH}/refresh", json={"refresh_token": token})
 
 
-def renewed(client: TestClient, token: str) -> str:
+def refreshed(client: TestClient, token: str) -> str:
     response = refresh(client, token)
     assert response.status_code == 200, response.text
     return str(response.json()["refresh_token"])
@@ -44,14 +44,14 @@ def test_refresh_returns_successor_and_access_token(auth_client: TestClient, ada
 
 def test_refresh_extends_login(auth_client: TestClient, sql: Sql, ada: User) -> None:
     sql.do("UPDATE auth_sessions SET expires_at = now() + interval '1 minute'")
-    renewed(auth_client, ada.refresh_token)
+    refreshed(auth_client, ada.refresh_token)
     assert sql.value("SELECT expires_at > now() + interval '6 days' FROM auth_sessions")
 
 
 def test_last_token_gets_same_successor_within_ten_seconds(auth_client: TestClient, sql: Sql, ada: User) -> None:
-    successor = renewed(auth_client, ada.refresh_token)
+    successor = refreshed(auth_client, ada.refresh_token)
     age_last_exchange(sql, 9)
-    assert renewed(auth_client, ada.refresh_token) == successor
+    assert refreshed(auth_client, ada.refresh_token) == successor
     assert sql.value("SELECT revoked_at FROM auth_sessions") is None
 
 
@@ -65,21 +65,21 @@ def assert_ended_as_replayed(auth_client: TestClient, sql: Sql, ada: User, *toke
 
 
 def test_reuse_of_last_token_after_ten_seconds_ends_login(auth_client: TestClient, sql: Sql, ada: User) -> None:
-    successor = renewed(auth_client, ada.refresh_token)
+    successor = refreshed(auth_client, ada.refresh_token)
     age_last_exchange(sql, 11)
     assert_problem(refresh(auth_client, ada.refresh_token), 401, "invalid_refresh_token")
     assert_ended_as_replayed(auth_client, sql, ada, ada.refresh_token, successor)
 
 
 def test_reuse_of_older_token_ends_login(auth_client: TestClient, sql: Sql, ada: User) -> None:
-    parent = renewed(auth_client, ada.refresh_token)
-    child = renewed(auth_client, parent)
+    parent = refreshed(auth_client, ada.refresh_token)
+    child = refreshed(auth_client, parent)
     assert_problem(refresh(auth_client, ada.refresh_token), 401, "invalid_refresh_token")
     assert_ended_as_replayed(auth_client, sql, ada, ada.refresh_token, parent, child)
 
 
 def test_restart_does_not_restore_used_tokens(auth_client: TestClient, sql: Sql, settings: Settings, ada: User) -> None:
-    successor = renewed(auth_client, ada.refresh_token)
+    successor = refreshed(auth_client, ada.refresh_token)
     age_last_exchange(sql, 11)
     with TestClient(auth_main.create(settings)) as restarted:
         assert_problem(refresh(restarted, ada.refresh_token), 401, "invalid_refresh_token")
@@ -104,7 +104,7 @@ def test_a_new_secret_key_voids_access_tokens_and_ends_no_login(
         tokens = refresh(restarted, ada.refresh_token).json()
         me = restarted.get(f"{AUTH}/me", headers={"Authorization": f"Bearer {tokens['access_token']}"})
         assert me.json()["id"] == ada.id
-        renewed(restarted, tokens["refresh_token"])
+        refreshed(restarted, tokens["refresh_token"])
         assert chat.get(f"{CHAT}/sessions", headers={"Authorization": f"Bearer {api_key}"}).status_code == 200
         assert restarted.post(f"{AUTH}/email/verify", json={"token": mailed}).status_code == 200
         # What the new key cannot recognise as used is refused, and ends nothing.
@@ -114,8 +114,8 @@ def test_a_new_secret_key_voids_access_tokens_and_ends_no_login(
 
 def test_forged_token_does_not_end_login(auth_client: TestClient, sql: Sql, ada: User) -> None:
     session = sql.value("SELECT uuid FROM auth_sessions")
-    invented = RefreshTokens.from_secret("an attacker does not have the key").issue(session)
-    assert_problem(refresh(auth_client, invented), 401, "invalid_refresh_token")
+    forged = RefreshTokens.from_secret("an attacker does not have the key").issue(session)
+    assert_problem(refresh(auth_client, forged), 401, "invalid_refresh_token")
     assert sql.value("SELECT revoked_at FROM auth_sessions") is None
     assert refresh(auth_client, ada.refresh_token).status_code == 200
 
@@ -130,7 +130,7 @@ def test_forged_token_does_not_end_login(auth_client: TestClient, sql: Sql, ada:
     ],
 )
 def test_ended_login_cannot_be_refreshed(auth_client: TestClient, sql: Sql, ada: User, change: str) -> None:
-    successor = renewed(auth_client, ada.refresh_token)
+    successor = refreshed(auth_client, ada.refresh_token)
     sql.do(change)
     answers = [refresh(auth_client, token) for token in (successor, ada.refresh_token)]
     problems = [assert_problem(answer, 401, "invalid_refresh_token") for answer in answers]

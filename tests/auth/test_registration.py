@@ -23,19 +23,19 @@ def mail_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def strict_service(settings: Settings, mail_directory: Path, cheap_passwords: None) -> Iterator[TestClient]:
-    strict = settings.model_copy(
+def verification_service(settings: Settings, mail_directory: Path, cheap_passwords: None) -> Iterator[TestClient]:
+    required = settings.model_copy(
         update={"EMAIL_VERIFICATION_REQUIRED": True, "MAIL_URL": f"file://{mail_directory}", "PUBLIC_URL": "https://x"}
     )
-    with TestClient(auth_main.create(strict)) as client:
+    with TestClient(auth_main.create(required)) as client:
         yield client
 
 
 @pytest.fixture
-def strict(strict_service: TestClient, sql: Sql, mail_directory: Path) -> TestClient:
+def verification_client(verification_service: TestClient, sql: Sql, mail_directory: Path) -> TestClient:
     for mail in mail_directory.iterdir():
         mail.unlink()
-    return strict_service
+    return verification_service
 
 
 def wait_for_mails(directory: Path, sql: Sql, count: int) -> list[EmailMessage]:
@@ -46,13 +46,13 @@ def wait_for_mails(directory: Path, sql: Sql, count: int) -> list[EmailMessage]:
 
 
 def test_every_registration_gets_same_response_and_owner_gets_email(
-    strict: TestClient, sql: Sql, mail_directory: Path
+    verification_client: TestClient, sql: Sql, mail_directory: Path
 ) -> None:
     answers = [
-        register(strict, "ada"),
-        register(strict, "ada"),
-        register(strict, "other", email="ADA@example.com"),
-        register(strict, "ADA", email="bob@example.com"),
+        register(verification_client, "ada"),
+        register(verification_client, "ada"),
+        register(verification_client, "other", email="ADA@example.com"),
+        register(verification_client, "ADA", email="bob@example.com"),
     ]
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.text for answer in answers}) == 1
@@ -66,21 +66,23 @@ def test_every_registration_gets_same_response_and_owner_gets_email(
     assert sql.value("SELECT count(*) FROM users") == 2
 
 
-def test_unverified_account_gets_same_response_as_unknown_one(strict: TestClient, sql: Sql) -> None:
-    register(strict, "ada")
-    problems = [assert_problem(login(strict, name), 401, "invalid_credentials") for name in ("ada", "nobody")]
+def test_unverified_account_gets_same_response_as_unknown_one(verification_client: TestClient, sql: Sql) -> None:
+    register(verification_client, "ada")
+    problems = [
+        assert_problem(login(verification_client, name), 401, "invalid_credentials") for name in ("ada", "nobody")
+    ]
     for problem in problems:
         del problem["request_id"]
     assert problems[0] == problems[1]
     sql.do(VERIFY)
-    assert login(strict, "ada").status_code == 200
+    assert login(verification_client, "ada").status_code == 200
 
 
 def test_optional_verification_reports_taken_address(
-    settings: Settings, sql: Sql, mail_directory: Path, cheap_passwords: None, strict: TestClient
+    settings: Settings, sql: Sql, mail_directory: Path, cheap_passwords: None, verification_client: TestClient
 ) -> None:
-    lenient = settings.model_copy(update={"MAIL_URL": f"file://{mail_directory}"})
-    with TestClient(auth_main.create(lenient)) as client:
+    changed_settings = settings.model_copy(update={"MAIL_URL": f"file://{mail_directory}"})
+    with TestClient(auth_main.create(changed_settings)) as client:
         assert register(client, "ada").status_code == 201
         assert_problem(register(client, "ada"), 400, "already_registered")
         assert login(client, "ada").status_code == 200
@@ -89,12 +91,12 @@ def test_optional_verification_reports_taken_address(
     assert "Verify" in mail["Subject"]
 
 
-def test_password_change_notifies_owner(strict: TestClient, sql: Sql, mail_directory: Path) -> None:
-    register(strict, "ada")
+def test_password_change_notifies_owner(verification_client: TestClient, sql: Sql, mail_directory: Path) -> None:
+    register(verification_client, "ada")
     wait_for_mails(mail_directory, sql, 1)  # which verified owners do not get
     sql.do(VERIFY)
-    tokens = login(strict, "ada").json()
-    response = strict.put(
+    tokens = login(verification_client, "ada").json()
+    response = verification_client.put(
         f"{AUTH}/password",
         headers={"Authorization": f"Bearer {tokens['access_token']}"},
         json={"current_password": "correct horse battery staple", "new_password": "another horse, another staple"},
@@ -105,52 +107,58 @@ def test_password_change_notifies_owner(strict: TestClient, sql: Sql, mail_direc
 
 
 def test_registration_emails_per_network_are_limited(
-    strict: TestClient, sql: Sql, monkeypatch: pytest.MonkeyPatch
+    verification_client: TestClient, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(strict._transport, "client", ("198.51.100.1", 50000))
-    statuses = [register(strict, f"user{number}").status_code for number in range(32)]
+    monkeypatch.setattr(verification_client._transport, "client", ("198.51.100.1", 50000))
+    statuses = [register(verification_client, f"user{number}").status_code for number in range(32)]
     assert statuses == [202] * 30 + [429] * 2
     assert sql.value("SELECT count(*) FROM users") == 30
 
 
-def verify(client: TestClient, mail: EmailMessage) -> str:
+def verify(verification_client: TestClient, mail: EmailMessage) -> str:
     link = next(word for word in mail.get_content().split() if "#token=" in word)
-    response = client.post(f"{AUTH}/email/verify", json={"token": link.partition("#token=")[2]})
+    response = verification_client.post(f"{AUTH}/email/verify", json={"token": link.partition("#token=")[2]})
     assert response.status_code == 200, response.text
     return str(response.json()["message"])
 
 
-def test_account_gets_username_when_address_is_verified(strict: TestClient, sql: Sql, mail_directory: Path) -> None:
-    register(strict, "ada")
+def test_account_gets_username_when_address_is_verified(
+    verification_client: TestClient, sql: Sql, mail_directory: Path
+) -> None:
+    register(verification_client, "ada")
     (mail,) = wait_for_mails(mail_directory, sql, 1)
     assert sql.value("SELECT username FROM users").startswith("user-")
-    assert verify(strict, mail) == "Address verified."
+    assert verify(verification_client, mail) == "Address verified."
     assert sql.rows("SELECT username, requested_username FROM users") == [
         {"username": "ada", "requested_username": None}
     ]
-    assert login(strict, "ada").status_code == 200
+    assert login(verification_client, "ada").status_code == 200
 
 
-def test_first_verified_account_gets_contested_username(strict: TestClient, sql: Sql, mail_directory: Path) -> None:
-    register(strict, "ada", email="one@example.com")
-    register(strict, "ADA", email="two@example.com")
+def test_first_verified_account_gets_contested_username(
+    verification_client: TestClient, sql: Sql, mail_directory: Path
+) -> None:
+    register(verification_client, "ada", email="one@example.com")
+    register(verification_client, "ADA", email="two@example.com")
     mails = {str(mail["To"]): mail for mail in wait_for_mails(mail_directory, sql, 2)}
-    assert verify(strict, mails["two@example.com"]) == "Address verified."
-    assert "user name is taken" in verify(strict, mails["one@example.com"])
+    assert verify(verification_client, mails["two@example.com"]) == "Address verified."
+    assert "user name is taken" in verify(verification_client, mails["one@example.com"])
     assert sql.value("SELECT username FROM users WHERE email = 'two@example.com'") == "ADA"
     assert sql.value("SELECT username FROM users WHERE email = 'one@example.com'").startswith("user-")
     for name in ("ADA", "one@example.com"):
-        assert login(strict, name).status_code == 200
+        assert login(verification_client, name).status_code == 200
 
 
 @pytest.mark.parametrize("address", ["free@example.com", "ada@example.com"], ids=["free", "taken"])
-def test_username_does_not_reveal_result_of_registration(strict: TestClient, sql: Sql, address: str) -> None:
+def test_username_does_not_reveal_result_of_registration(
+    verification_client: TestClient, sql: Sql, address: str
+) -> None:
     for name in ("ada", "eve"):
-        register(strict, name)
+        register(verification_client, name)
     sql.do(VERIFY)
-    register(strict, "probe", email=address)
-    tokens = login(strict, "eve").json()
-    probe = strict.put(
+    register(verification_client, "probe", email=address)
+    tokens = login(verification_client, "eve").json()
+    probe = verification_client.put(
         f"{AUTH}/profile",
         headers={"Authorization": f"Bearer {tokens['access_token']}"},
         json={"username": "probe"},

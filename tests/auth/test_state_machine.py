@@ -26,7 +26,7 @@ from tests.fixtures.services import AUTH, CHAT, login, register
 
 NAMES = ("ada", "bob", "eve")
 PASSWORDS = ("correct horse battery", "another horse, another", "päßwort of many letters")
-GUESSES = 3
+MAX_FAILED_LOGINS = 3
 STEPS = 10_000
 STEPS_PER_EXAMPLE = 50
 
@@ -47,12 +47,12 @@ class Account:
 
     password: str
     is_active: bool = True
-    wrong: int = 0
+    failed_logins: int = 0
     logins: list[Login] = field(default_factory=list)
 
-    def end_all(self, but: Login | None = None) -> None:
+    def end_all(self, except_for: Login | None = None) -> None:
         for one in self.logins:
-            one.is_open = one.is_open and one is but
+            one.is_open = one.is_open and one is except_for
 
 
 class Accounts(RuleBasedStateMachine):
@@ -86,7 +86,7 @@ class Accounts(RuleBasedStateMachine):
         if account is None:
             return  # its counters are tested elsewhere
         response = login(self.auth, name, password)
-        if account.wrong >= GUESSES:
+        if account.failed_logins >= MAX_FAILED_LOGINS:
             assert response.status_code == 429
         elif account.is_active and password == account.password:
             assert response.status_code == 200
@@ -94,7 +94,7 @@ class Accounts(RuleBasedStateMachine):
             account.logins.append(Login(tokens["access_token"], [tokens["refresh_token"]]))
         else:
             assert response.status_code == 401
-            account.wrong += 1
+            account.failed_logins += 1
 
     def _pick(self, data: st.DataObject) -> tuple[Account, Login] | None:
         pairs = [(account, one) for account in self.accounts.values() for one in account.logins]
@@ -107,9 +107,9 @@ class Accounts(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def refresh(self, data: st.DataObject) -> None:
-        if (picked := self._pick(data)) is None:
+        if (selection := self._pick(data)) is None:
             return
-        _, one = picked
+        _, one = selection
         status, token, access = self._refresh(one.tokens[-1])
         if not one.is_open:
             assert status == 401
@@ -123,9 +123,9 @@ class Accounts(RuleBasedStateMachine):
 
     @rule(data=st.data(), is_late=st.booleans(), age=st.integers(1, 4))
     def replay(self, data: st.DataObject, *, is_late: bool, age: int) -> None:
-        if (picked := self._pick(data)) is None or len(picked[1].tokens) <= age:
+        if (selection := self._pick(data)) is None or len(selection[1].tokens) <= age:
             return
-        _, one = picked
+        _, one = selection
         self.sql.do("UPDATE auth_sessions SET rotated_at = now() - make_interval(secs => %s)", [11 if is_late else 1])
         status, token, access = self._refresh(one.tokens[-1 - age])
         if one.is_open and age == 1 and not is_late:
@@ -136,24 +136,24 @@ class Accounts(RuleBasedStateMachine):
             assert status == 401
             one.is_open = False
 
-    @rule(data=st.data(), everywhere=st.booleans())
-    def log_out(self, data: st.DataObject, *, everywhere: bool) -> None:
-        if (picked := self._pick(data)) is None:
+    @rule(data=st.data(), all_logins=st.booleans())
+    def log_out(self, data: st.DataObject, *, all_logins: bool) -> None:
+        if (selection := self._pick(data)) is None:
             return
-        account, one = picked
-        path = "/logout-all" if everywhere else "/logout"
+        account, one = selection
+        path = "/logout-all" if all_logins else "/logout"
         response = self.auth.post(f"{AUTH}{path}", headers={"Authorization": f"Bearer {one.access}"})
         assert response.status_code == (200 if one.is_open else 401)
         if one.is_open:
             one.is_open = False
-            if everywhere:
+            if all_logins:
                 account.end_all()
 
     @rule(data=st.data(), current=st.sampled_from(PASSWORDS), new=st.sampled_from(PASSWORDS))
     def change_password(self, data: st.DataObject, current: str, new: str) -> None:
-        if (picked := self._pick(data)) is None:
+        if (selection := self._pick(data)) is None:
             return
-        account, one = picked
+        account, one = selection
         self.sql.do("DELETE FROM login_throttles WHERE key LIKE 'confirmation:%%'")  # this limit is tested elsewhere
         response = self.auth.put(
             f"{AUTH}/password",
@@ -167,7 +167,7 @@ class Accounts(RuleBasedStateMachine):
         else:
             assert response.status_code == 200
             account.password = new
-            account.end_all(but=one)
+            account.end_all(except_for=one)
 
     @precondition(lambda self: self.accounts)
     @rule(data=st.data(), is_active=st.booleans())
@@ -182,13 +182,13 @@ class Accounts(RuleBasedStateMachine):
         account.is_active = is_active
 
     @rule()
-    def let_the_window_of_guesses_pass(self) -> None:
+    def attempt_window_expires(self) -> None:
         self.sql.do("UPDATE login_throttles SET window_ends_at = now()")
         for account in self.accounts.values():
-            account.wrong = 0
+            account.failed_logins = 0
 
     @invariant()
-    def tokens_are_good_exactly_while_their_login_is(self) -> None:
+    def tokens_are_valid_exactly_while_their_login_is_open(self) -> None:
         type(self).steps += 1
         for account in getattr(self, "accounts", {}).values():
             for one in account.logins[-2:]:
@@ -201,7 +201,7 @@ class Accounts(RuleBasedStateMachine):
 @pytest.fixture
 def strict_auth(settings: Settings, cheap_passwords: None) -> Iterator[TestClient]:
     """The auth service with a limit on login attempts that the machine reaches."""
-    strict = settings.model_copy(update={"LOGIN_ATTEMPTS_PER_ACCOUNT": GUESSES})
+    strict = settings.model_copy(update={"LOGIN_ATTEMPTS_PER_ACCOUNT": MAX_FAILED_LOGINS})
     with TestClient(auth_main.create(strict)) as client:
         yield client
 

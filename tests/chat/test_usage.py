@@ -256,12 +256,12 @@ def test_totals_of_1000_mixed_turns_equal_an_independent_count(
 
     while workload.total.turns < TURNS:
         workload.turn()
-        chance = workload.random.random()
-        if chance < 0.01:
+        rng = workload.random.random()
+        if rng < 0.01:
             workload.delete_a_session(workload.random.choice(list(workload.servers)))
-        elif chance < 0.05:
+        elif rng < 0.05:
             roll_up(workload.random.randrange(1, 60))
-        elif chance < 0.055:
+        elif rng < 0.055:
             check()
     check()
     assert sql.value("SELECT count(*) FROM usage_pending") > 0  # the totals include usage that is not aggregated yet

@@ -61,13 +61,13 @@ def test_resources_are_accessible_to_their_owner_only(world: World, operation: O
     ids, body = entry.ids(world, world.owner), entry.body(world, world.owner)
     assert set(ids) == set(operation.ids)
     if operation.ids:
-        nowhere = refusal(world.call(operation, world.owner.access_token, anything(ids), body), 404, "not_found")
-        for stranger in (world.other, world.admin):
-            own = entry.ids(world, stranger)
+        missing = refusal(world.call(operation, world.owner.access_token, random_ids(ids), body), 404, "not_found")
+        for other_user in (world.other, world.admin):
+            own_ids = entry.ids(world, other_user)
             # One foreign id is enough for a refusal.
-            for foreign in [ids, *(own | {name: ids[name]} for name in ids)]:
-                response = world.call(operation, stranger.access_token, foreign, body)
-                assert refusal(response, 404, "not_found") == nowhere
+            for mixed_ids in [ids, *(own_ids | {name: ids[name]} for name in ids)]:
+                response = world.call(operation, other_user.access_token, mixed_ids, body)
+                assert refusal(response, 404, "not_found") == missing
     # The refused requests have changed nothing.
     response = world.call(operation, world.owner.access_token, ids, body)
     assert response.status_code == entry.status, response.text
@@ -78,10 +78,10 @@ def test_admin_operations_require_admin(world: World, operation: Operation) -> N
     entry = ENTRIES[operation.key]
     ids, body = entry.ids(world, world.owner), entry.body(world, world.owner)
     assert set(ids) == set(operation.ids)
-    for given in (ids, anything(ids)):
-        refusal(world.call(operation, world.owner.access_token, given, body), 403, "admin_required")
+    for requested_ids in (ids, random_ids(ids)):
+        refusal(world.call(operation, world.owner.access_token, requested_ids, body), 403, "admin_required")
     if operation.ids:
-        refusal(world.call(operation, world.admin.access_token, anything(ids), body), 404, "not_found")
+        refusal(world.call(operation, world.admin.access_token, random_ids(ids), body), 404, "not_found")
     response = world.call(operation, world.admin.access_token, ids, body)
     assert response.status_code == entry.status, response.text
 
@@ -100,6 +100,6 @@ def test_api_key_is_limited_to_its_scopes(world: World, operation: Operation) ->
     assert response.status_code == entry.status, response.text
 
 
-def anything(ids: Mapping[str, str]) -> dict[str, str]:
+def random_ids(ids: Mapping[str, str]) -> dict[str, str]:
     """Return random ids under the same names."""
     return {name: str(uuid4()) for name in ids}

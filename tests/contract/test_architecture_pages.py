@@ -12,7 +12,7 @@ APP = PROJECT / "app"
 DOCS = PROJECT / "docs"
 PAGES = [PROJECT / "README.md", *sorted(DOCS.rglob("*.md"))]
 # The specification's own names, in the first column of their table.
-NOT_OURS = re.compile(r"^\| `app/[^|]*\|", re.MULTILINE)
+EXTERNAL_NAMES = re.compile(r"^\| `app/[^|]*\|", re.MULTILINE)
 
 
 def functions(module: Path) -> set[str]:
@@ -34,7 +34,7 @@ def functions(module: Path) -> set[str]:
 def test_every_module_that_a_page_names_exists(page: Path) -> None:
     text = page.read_text()
     if page.name == "architecture.md":
-        text = NOT_OURS.sub("", text)
+        text = EXTERNAL_NAMES.sub("", text)
     named = re.findall(r"`((?:app|local|tests|benchmarks|alembic|docs)/[\w./-]*)`", text)
     assert [path for path in named if not (PROJECT / path).exists()] == []
 

@@ -36,7 +36,7 @@ def services(
 
 
 @pytest.fixture
-def stock(world: World, services: dict[str, TestClient]) -> World:
+def world_with_example_ids(world: World, services: dict[str, TestClient]) -> World:
     return replace(world, services=services)
 
 
@@ -76,10 +76,10 @@ def sample(operation: Operation) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("operation", generated(lambda operation, _: bool(operation.fields)))
-def test_the_example_of_a_body_is_accepted(stock: World, operation: Operation) -> None:
+def test_the_example_of_a_body_is_accepted(world_with_example_ids: World, operation: Operation) -> None:
     body = sample(operation)
     assert [name for name, value in body.items() if value is None] == [], "documentation pages would invent a value"
-    assert_accepted(send(stock, operation, body), operation)
+    assert_accepted(send(world_with_example_ids, operation, body), operation)
 
 
 FIELD_EXAMPLES = [
@@ -92,16 +92,18 @@ FIELD_EXAMPLES = [
 
 
 @pytest.mark.parametrize(("operation", "example"), FIELD_EXAMPLES)
-def test_each_other_example_of_a_field_is_accepted(stock: World, operation: Operation, example: dict[str, Any]) -> None:
-    assert_accepted(send(stock, operation, sample(operation) | example), operation)
+def test_each_other_example_of_a_field_is_accepted(
+    world_with_example_ids: World, operation: Operation, example: dict[str, Any]
+) -> None:
+    assert_accepted(send(world_with_example_ids, operation, sample(operation) | example), operation)
 
 
 @pytest.mark.parametrize(
     "operation", generated(lambda operation, _: any(field.examples for field in (*operation.query, *operation.headers)))
 )
-def test_the_examples_of_parameters_are_accepted(stock: World, operation: Operation) -> None:
+def test_the_examples_of_parameters_are_accepted(world_with_example_ids: World, operation: Operation) -> None:
     examples = [{field.name: example} for field in operation.query for example in field.examples]
-    together = {name: value for example in reversed(examples) for name, value in example.items()}
-    for query in (together, *examples):
-        assert_accepted(send(stock, operation, None, query), operation)
+    all_parameters = {name: value for example in reversed(examples) for name, value in example.items()}
+    for query in (all_parameters, *examples):
+        assert_accepted(send(world_with_example_ids, operation, None, query), operation)
     assert [field.name for field in operation.headers if field.examples] == [], "not tried here"

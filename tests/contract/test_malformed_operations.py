@@ -44,7 +44,7 @@ BODIES: dict[str, bytes] = {
 # Raw JSON, because no encoder produces these values.
 NUMBERS = {"NaN": "NaN", "Infinity": "-Infinity", "1e400": "1e400", "endless": "9" * 5000}
 TEXTS = {"NUL": f'"{CANARY}\\u0000"', "lone surrogate": f'"{CANARY}\\ud800"', "half a pair": f'"\\udfff{CANARY}"'}
-OF_ANOTHER_TYPE = {
+VALUES_OF_OTHER_TYPES = {
     "string": ["12345678", "true", "[]", "{}", f'["{CANARY}"]', f'{{"{CANARY}": 1}}', *NUMBERS.values()],
     "integer": [f'"{CANARY}"', "1.5", "true", "false", "[]", "{}", *NUMBERS.values()],
     "number": [f'"{CANARY}"', "true", "[]", "{}", *NUMBERS.values()],
@@ -63,7 +63,7 @@ def bad_values(field: Field) -> Iterator[str]:
         return  # accepts any value
     if not field.is_nullable:
         yield "null"
-    yield from sorted(set.intersection(*(set(OF_ANOTHER_TYPE[one]) for one in field.types)))
+    yield from sorted(set.intersection(*(set(VALUES_OF_OTHER_TYPES[one]) for one in field.types)))
     if "string" in field.types:
         yield from TEXTS.values()
     if "object" in field.types:

@@ -23,8 +23,8 @@ for operation in OPERATIONS.values():
 
 
 def allowed(methods: set[str]) -> str:
-    implied = methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
-    return ", ".join(method for method in METHODS if method in implied)
+    supported = methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
+    return ", ".join(method for method in METHODS if method in supported)
 
 
 @pytest.mark.parametrize("resource", RESOURCES, ids="".join)

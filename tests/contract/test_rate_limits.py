@@ -49,9 +49,9 @@ class Service:
 
 @pytest.fixture(scope="module")
 def services(strict: Settings, cheap_passwords: None) -> Iterator[dict[str, Service]]:
-    made = {name: Service(module.create(strict)) for name, module in MODULES.items()}
-    with made["auth"].client, made["chat"].client, made["admin"].client:
-        yield made
+    services = {name: Service(module.create(strict)) for name, module in MODULES.items()}
+    with services["auth"].client, services["chat"].client, services["admin"].client:
+        yield services
 
 
 MODULES = {"auth": auth_main, "chat": main, "admin": admin_main}
@@ -96,10 +96,10 @@ def test_refused_request_reaches_no_database(
     for _ in range(PER_USER):
         client.get(f"{AUTH}/me", headers=ada.headers)
 
-    async def looked_up(*_: object, **__: object) -> None:
+    async def fail(*_: object, **__: object) -> None:
         pytest.fail("the caller was looked up")
 
-    monkeypatch.setattr(callers, "find_by_login", looked_up)
+    monkeypatch.setattr(callers, "find_by_login", fail)
     assert client.get(f"{AUTH}/me", headers=ada.headers).status_code == 429
 
 
@@ -124,10 +124,10 @@ def test_devices_keys_and_services_share_limit_of_account(
 
 def test_unauthenticated_requests_are_counted_per_network(auth: Service) -> None:
     client = auth.at("192.0.2.1")
-    wrong = {"Authorization": "Bearer nonsense"}
+    invalid_token = {"Authorization": "Bearer nonsense"}
     answers = [
         client.get(f"{AUTH}/me"),
-        client.get(f"{AUTH}/me", headers=wrong),
+        client.get(f"{AUTH}/me", headers=invalid_token),
         client.post(f"{AUTH}/register", json={"email": "x"}),
         client.post(f"{AUTH}/login", content=b"{", headers={"Content-Type": "application/json"}),
         client.post(f"{AUTH}/refresh", content=b"{", headers={"Content-Type": "application/json"}),
@@ -163,13 +163,13 @@ def test_accounts_behind_one_address_have_separate_limits(auth: Service, ada: Us
 def test_ended_login_does_not_use_up_limit_of_account(
     auth: Service, ada: User, log_in_again: Callable[[User], User], redis: Redis
 ) -> None:
-    stolen = log_in_again(ada)
+    other_login = log_in_again(ada)
     redis.flushdb()
     client = auth.at("192.0.2.1")
-    assert status(client.get(f"{AUTH}/me", headers=stolen.headers)) == ("user", PER_USER - 1)
-    assert status(client.post(f"{AUTH}/logout", headers=stolen.headers)) == ("user", PER_USER - 2)
+    assert status(client.get(f"{AUTH}/me", headers=other_login.headers)) == ("user", PER_USER - 1)
+    assert status(client.post(f"{AUTH}/logout", headers=other_login.headers)) == ("user", PER_USER - 2)
     for _ in range(5):
-        assert client.get(f"{AUTH}/me", headers=stolen.headers).status_code == 401
+        assert client.get(f"{AUTH}/me", headers=other_login.headers).status_code == 401
     # The first request after the end was still counted for the account.
     assert status(client.get(f"{AUTH}/me", headers=ada.headers)) == ("user", PER_USER - 4)
 
@@ -227,8 +227,8 @@ def test_concurrent_requests_to_two_processes_are_served_up_to_limit(
 ) -> None:
     process = ChatProcess(strict, home)
     try:
-        here, there = chat.at("192.0.2.1"), process.client
-        clients = [here, there] * 20
+        first_process, second_process = chat.at("192.0.2.1"), process.client
+        clients = [first_process, second_process] * 20
         with ThreadPoolExecutor(20) as pool:
             served = Counter(
                 pool.map(lambda client: client.get(f"{CHAT}/sessions", headers=ada.headers).status_code, clients)

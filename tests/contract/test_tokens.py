@@ -34,7 +34,7 @@ def claim(name: str, value: object) -> Make:
     return lambda forge: forge.token({name: value})
 
 
-def claim_as_it_stands(name: str, text: str) -> Make:
+def raw_claim(name: str, text: str) -> Make:
     return lambda forge: forge.with_text(name, text)
 
 
@@ -86,7 +86,7 @@ HEADERS: dict[str, Make] = {
     "typ of a refresh token": header(typ="rt+jwt"),
 }
 REQUIRED = ("sub", "sid", "jti", "typ", "iss", "aud", "iat", "exp")
-OF_NO_CLAIM: dict[str, object] = {
+INVALID_VALUES: dict[str, object] = {
     "null": None,
     "true": True,
     "a list": [],
@@ -97,22 +97,22 @@ OF_NO_CLAIM: dict[str, object] = {
 }
 CLAIMS: dict[str, Make] = {
     **{f"{name} missing": without(name) for name in REQUIRED},
-    **{f"{name} {kind}": claim(name, value) for name in REQUIRED for kind, value in OF_NO_CLAIM.items()},
+    **{f"{name} {kind}": claim(name, value) for name in REQUIRED for kind, value in INVALID_VALUES.items()},
     "exp as text": lambda forge: forge.token({"exp": str(forge.claims["exp"])}),
     "exp with a fraction": lambda forge: forge.token({"exp": forge.claims["exp"] + 0.5}),
     "exp a second ago": claim("exp", NOW - 1),
     "exp negative": claim("exp", -1),
     "exp in a year": claim("exp", NOW + 365 * DAY),
-    "exp of 30 digits": claim_as_it_stands("exp", "9" * 30),
-    "exp of 2000 digits": claim_as_it_stands("exp", "9" * 2000),
-    "exp 1e400": claim_as_it_stands("exp", "1e400"),
-    "exp NaN": claim_as_it_stands("exp", "NaN"),
+    "exp of 30 digits": raw_claim("exp", "9" * 30),
+    "exp of 2000 digits": raw_claim("exp", "9" * 2000),
+    "exp 1e400": raw_claim("exp", "1e400"),
+    "exp NaN": raw_claim("exp", "NaN"),
     "iat as text": lambda forge: forge.token({"iat": str(forge.claims["iat"])}),
     "iat with a fraction": lambda forge: forge.token({"iat": forge.claims["iat"] + 0.5}),
     "iat in an hour": lambda forge: forge.token({"iat": NOW + 3600, "exp": NOW + 5400}),
     "iat in a year": lambda forge: forge.token({"iat": NOW + 365 * DAY, "exp": NOW + 366 * DAY}),
     "iat years ago": claim("iat", 1),
-    "iat 1e400": claim_as_it_stands("iat", "1e400"),
+    "iat 1e400": raw_claim("iat", "1e400"),
     "nbf in an hour": claim("nbf", NOW + 3600),
     "sub of somebody else": lambda forge: forge.token({"sub": forge.other.id}),
     "sub unknown": claim("sub", str(uuid4())),
@@ -139,7 +139,7 @@ CLAIMS: dict[str, Make] = {
     "claims too deep": lambda forge: forge.token(payload="[" * 1400 + "]" * 1400),
     "no claims": lambda forge: forge.token(payload=""),
 }
-SPELLINGS: dict[str, Make] = {
+MALFORMED_TOKENS: dict[str, Make] = {
     "padded": lambda forge: forge.good + "=",
     "parts padded": lambda forge: ".".join(part + "=" * (-len(part) % 4) for part in forge.good.split(".")),
     "a dot at the end": lambda forge: forge.good + ".",
@@ -216,7 +216,7 @@ def test_forge_makes_valid_tokens(services: Services, forge: Forge, admin: User)
 
 @pytest.mark.parametrize(
     "tokens",
-    [ALGORITHMS, KEYS, HEADERS, CLAIMS, SPELLINGS],
+    [ALGORITHMS, KEYS, HEADERS, CLAIMS, MALFORMED_TOKENS],
     ids=["algorithms", "keys", "headers", "claims", "spellings"],
 )
 def test_invalid_tokens_are_refused(services: Services, forge: Forge, tokens: Mapping[str, Make]) -> None:

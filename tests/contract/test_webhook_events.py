@@ -41,7 +41,7 @@ def pop_events(sql: Sql) -> list[tuple[str, dict[str, Any]]]:
     return [(row["type"], row["data"]) for row in sorted(rows, key=lambda row: row["id"])]
 
 
-def of_account(user: User, **fields: object) -> dict[str, object]:
+def account_data(user: User, **fields: object) -> dict[str, object]:
     return {"user_id": user.id, "role": "user", "is_active": True, "is_verified": False, **fields}
 
 
@@ -50,12 +50,12 @@ def test_account_events_contain_public_ids_and_names_of_changed_fields(
 ) -> None:
     endpoint()
     user = make_user(CANARY)
-    assert pop_events(sql) == [("user.registered", of_account(user))]
+    assert pop_events(sql) == [("user.registered", account_data(user))]
     auth_client.put(f"{AUTH}/profile", json={"full_name": CANARY}, headers=user.headers)
-    assert pop_events(sql) == [("user.updated", of_account(user, changed=["full_name"]))]
+    assert pop_events(sql) == [("user.updated", account_data(user, changed=["full_name"]))]
     change = {"is_verified": True, "role": "admin"}
     auth_client.put(f"{AUTH}/admin/users/{user.id}", json=change, headers=admin.headers)
-    after = of_account(user, is_verified=True, role="admin")
+    after = account_data(user, is_verified=True, role="admin")
     assert pop_events(sql) == [("user.updated", after | {"changed": ["is_verified", "role"]})]
     auth_client.put(f"{AUTH}/admin/users/{user.id}", json=change, headers=admin.headers)
     assert pop_events(sql) == []  # the update changed nothing
@@ -71,7 +71,7 @@ def test_verified_address_emits_one_event(
     ):
         response = auth_client.post(f"{AUTH}/{path}", json={"token": world.mailed_token(ada, purpose), **body})
         assert response.status_code < 300, response.text
-    assert pop_events(sql) == [("user.updated", of_account(ada, is_verified=True, changed=["is_verified"]))]
+    assert pop_events(sql) == [("user.updated", account_data(ada, is_verified=True, changed=["is_verified"]))]
 
 
 def test_erasure_deletes_earlier_events_of_account(
@@ -179,11 +179,11 @@ async def test_recovered_turn_emits_event(pool: Database, ada: User, endpoint: C
         (found,) = await turn_recovery.find_orphaned(connection, limit=10, sent_messages=1)
     answer = Answer("", "interrupted", {"error": "interrupted"}, tokens_used=0, processing_time_ms=0)
 
-    async def settle() -> bool:
+    async def interrupt_turn() -> bool:
         async with pool.autocommit() as connection:
             return await turn_recovery.interrupt_orphaned(connection, found, answer, CALL)
 
-    assert sorted(await asyncio.gather(settle(), settle(), settle())) == [False, False, True]
+    assert sorted(await asyncio.gather(interrupt_turn(), interrupt_turn(), interrupt_turn())) == [False, False, True]
     ((kind, data),) = pop_events(sql)
     assert (kind, data["message_id"], data["error"]) == ("turn.interrupted", str(turn.answer_uuid), "interrupted")
 
@@ -210,12 +210,12 @@ def test_exhausted_quota_emits_one_event(
     assert sql.value("SELECT count(*) FROM webhook_deliveries") == 0  # exhausted, but no question was refused yet
     for _ in range(3):
         assert chat.request("POST", "/direct", json={"message": "Hi"}).status_code == 429
-    shown = chat.request("GET", "/quota").json()["tokens_per_day"]
-    figures = {name: shown[name] for name in ("limit", "used")}
+    quota = chat.request("GET", "/quota").json()["tokens_per_day"]
+    figures = {name: quota[name] for name in ("limit", "used")}
     (event,) = sql.rows("SELECT data FROM webhook_deliveries")
     resets_at = event["data"].pop("resets_at")
     assert event["data"] == {"user_id": chat.user.id, "quota": "tokens_per_day", **figures}
-    assert resets_at == shown["resets_at"]
+    assert resets_at == quota["resets_at"]
 
 
 def test_refused_requests_emit_no_event(
@@ -238,10 +238,10 @@ def test_events_add_no_statement_to_turns_and_sessions(chat: Chat, endpoint: Cal
             ("POST", f"/sessions/{session}/messages", {"message": "Hi"}),
             ("DELETE", f"/sessions/{session}", None),
         ):
-            with counted_statements() as seen:
+            with counted_statements() as statements:
                 assert chat.request(method, path, json=body).status_code < 300
-            assert not [one for one in seen if one.lstrip().startswith("INSERT INTO webhook")]
-            counts.append(len(seen))
+            assert not [one for one in statements if one.lstrip().startswith("INSERT INTO webhook")]
+            counts.append(len(statements))
         return counts
 
     without = statements()

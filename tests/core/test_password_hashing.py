@@ -47,16 +47,16 @@ async def test_missing_account_never_matches_and_takes_as_long(
 ) -> None:
     compared: list[str] = []
 
-    class Noting:
+    class RecordingHasher:
         @staticmethod
         def verify(password: str, password_hash: str) -> bool:
             compared.append(password_hash)
             return bool(REAL_HASHER.verify(password, password_hash))
 
-    monkeypatch.setattr(password_hashing, "_HASHER", Noting)
+    monkeypatch.setattr(password_hashing, "_HASHER", RecordingHasher)
     assert not await hasher.verify("wrong", None)
-    (decoy,) = compared
-    assert decoy.startswith("$argon2id$v=19$m=65536,t=3,p=1$")
+    (dummy_hash,) = compared
+    assert dummy_hash.startswith("$argon2id$v=19$m=65536,t=3,p=1$")
 
 
 async def test_dummy_password_does_not_match_missing_account(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,7 @@ async def test_hashing_does_not_block_event_loop(hasher: PasswordHasher) -> None
     assert ticks > 5
 
 
-class Held:
+class BlockingHasher:
     """A hasher that blocks until it is released."""
 
     def __init__(self) -> None:
@@ -98,20 +98,20 @@ class Held:
 async def test_concurrency_two_runs_two_hashes_queues_64_and_refuses_next(
     hasher: PasswordHasher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = Held()
-    monkeypatch.setattr(password_hashing, "_HASHER", held)
-    taken = [asyncio.create_task(hasher.hash("x")) for _ in range(2 + 2 * 32)]
+    blocking = BlockingHasher()
+    monkeypatch.setattr(password_hashing, "_HASHER", blocking)
+    accepted = [asyncio.create_task(hasher.hash("x")) for _ in range(2 + 2 * 32)]
     await asyncio.sleep(0)
     try:
         with pytest.raises(ServiceUnavailableError) as refusal:
             await asyncio.wait_for(hasher.hash("x"), LONGEST_WAIT / 2)
-        await eventually(lambda: held.running == 2)
+        await eventually(lambda: blocking.running == 2)
     finally:
-        held.release_all.set()
+        blocking.release_all.set()
     assert refusal.value.code == "too_many_logins"
     assert refusal.value.headers["Retry-After"]
-    await asyncio.gather(*taken)
-    assert held.most == 2
+    await asyncio.gather(*accepted)
+    assert blocking.most == 2
     await hasher.hash("x")  # the queue has room again
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from app.core.public_addresses import AllowedHosts, is_public
 
-OUTSIDE = ["1.1.1.1", "93.184.216.34", "172.15.255.255", "172.32.0.1", "100.128.0.1", "2606:4700::1111"]
-OUTSIDE_BY_TRANSLATION = ["::ffff:1.1.1.1", "64:ff9b::1.1.1.1"]
-INSIDE = [
+PUBLIC_ADDRESSES = ["1.1.1.1", "93.184.216.34", "172.15.255.255", "172.32.0.1", "100.128.0.1", "2606:4700::1111"]
+TRANSLATED_PUBLIC_ADDRESSES = ["::ffff:1.1.1.1", "64:ff9b::1.1.1.1"]
+INTERNAL_ADDRESSES = [
     "0.0.0.0",  # noqa: S104 - nothing is bound
     "10.0.0.1",
     "100.64.0.1",  # shared address space (carrier-grade NAT)
@@ -59,12 +59,12 @@ INSIDE = [
 ]
 
 
-@pytest.mark.parametrize("text", OUTSIDE + OUTSIDE_BY_TRANSLATION)
+@pytest.mark.parametrize("text", PUBLIC_ADDRESSES + TRANSLATED_PUBLIC_ADDRESSES)
 def test_internet_addresses_are_public(text: str) -> None:
     assert is_public(ip_address(text))
 
 
-@pytest.mark.parametrize("text", INSIDE)
+@pytest.mark.parametrize("text", INTERNAL_ADDRESSES)
 def test_special_addresses_are_not_public(text: str) -> None:
     assert not is_public(ip_address(text))
 

@@ -133,11 +133,11 @@ def test_arbitrary_text_raises_invalid_token_error(text: str) -> None:
 
 
 @given(st.binary(min_size=1, max_size=8), st.integers(min_value=0))
-def test_modified_token_is_refused(noise: bytes, where: int) -> None:
+def test_modified_token_is_refused(inserted: bytes, where: int) -> None:
     token = TOKENS.issue(user_id=USER, session_id=SESSION)
     position = where % len(token)
     with pytest.raises(InvalidTokenError):
-        TOKENS.verify(token[:position] + noise.hex() + token[position:])
+        TOKENS.verify(token[:position] + inserted.hex() + token[position:])
 
 
 REFRESH = RefreshTokens.from_secret(KEY)

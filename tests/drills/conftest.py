@@ -90,7 +90,7 @@ def auth_service(settings: Settings, cheap_passwords: None) -> Iterator[TestClie
 
 
 @pytest.fixture
-def people(make_user: Callable[[str], User]) -> Callable[[int], list[User]]:
+def make_users(make_user: Callable[[str], User]) -> Callable[[int], list[User]]:
     """Function that creates the given number of users."""
     drill = uuid4().hex[:8]
     return lambda count: [make_user(f"{drill}-{number}") for number in range(count)]

@@ -20,22 +20,22 @@ CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'c
 
 
 async def test_streams_interrupted_200_times_and_resumed_on_other_replicas_are_complete(
-    replicas: list[Replica], people: Callable[[int], list[User]], provider: Provider, sql: Sql, report: Report
+    replicas: list[Replica], make_users: Callable[[int], list[User]], provider: Provider, sql: Sql, report: Report
 ) -> None:
     provider.always(answers(TEXT, every=0.02))
-    chance = random.Random(4)  # noqa: S311 - not a secret
+    rng = random.Random(4)  # noqa: S311 - not a secret
 
     async def read(client: Client) -> Reading:
-        first, second = sorted(chance.sample(range(len(TEXT)), 2))
-        asked, other = chance.sample([replica.url for replica in replicas], 2)
+        first, second = sorted(rng.sample(range(len(TEXT)), 2))
+        asked, other = rng.sample([replica.url for replica in replicas], 2)
         reading = await client.ask(asked, await client.open(asked), until=first)
         await client.resume(other, reading, until=second)
         if reading.end is None:
-            await client.resume(chance.choice([asked, other]), reading)
+            await client.resume(rng.choice([asked, other]), reading)
         return reading
 
     readings: list[Reading] = []
-    async with Client.of(*people(5)) as clients:
+    async with Client.of(*make_users(5)) as clients:
         # On a slow machine, the last event may be too long for a second interruption before the end.
         while sum(reading.cuts for reading in readings) < 200:
             readings += await asyncio.gather(*(read(client) for client in clients * 5))
@@ -48,7 +48,7 @@ async def test_streams_interrupted_200_times_and_resumed_on_other_replicas_are_c
 
 
 async def test_100_disconnected_clients_leave_100_stored_answers_and_no_resources(
-    replicas: list[Replica], people: Callable[[int], list[User]], provider: Provider, sql: Sql, report: Report
+    replicas: list[Replica], make_users: Callable[[int], list[User]], provider: Provider, sql: Sql, report: Report
 ) -> None:
     service = replicas[0]
     process = service.process
@@ -90,7 +90,7 @@ async def test_100_disconnected_clients_leave_100_stored_answers_and_no_resource
         }
         return {name: value for name, value in after.items() if value > allowed[name]}
 
-    async with Client.of(*people(5)) as clients:
+    async with Client.of(*make_users(5)) as clients:
         before = await disconnect_all(clients)  # fills pools and caches
         after = await disconnect_all(clients)
     # A busy machine may take longer than a second to release them; what leaks is never released.

@@ -65,8 +65,8 @@ def auth_url(production: Settings, server_home: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def user(people: Callable[[int], list[User]]) -> User:
-    return people(1)[0]
+def user(make_users: Callable[[int], list[User]]) -> User:
+    return make_users(1)[0]
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def servers(
 
 
 @contextmanager
-def within(seconds: float) -> Iterator[None]:
+def completes_within(seconds: float) -> Iterator[None]:
     """Assert that the block takes less than this."""
     started = time.monotonic()
     yield
@@ -120,7 +120,7 @@ def test_postgresql_outage_returns_503_within_two_seconds(
         ]
         with stopped(postgres) if outage == "stopped" else suspended("postgres", server_home):
             for request in requests:
-                with within(2):
+                with completes_within(2):
                     response = request()
                 assert (response.status_code, response.json()["code"]) == (503, "database_unavailable")
         wait_until(lambda: servers[0].http.get("/sessions").status_code == HTTPStatus.OK)
@@ -132,10 +132,10 @@ def test_suspended_redis_delays_requests_by_less_than_a_second(
     session = servers[0].open()
     with suspended("redis", server_home):
         for _ in range(3):
-            with within(1):
+            with completes_within(1):
                 servers[0].http.post(f"/sessions/{session}/messages", json={"message": "Hi"}).raise_for_status()
         time.sleep(CACHE_SECONDS)
-        with within(1):
+        with completes_within(1):
             assert health(measured_replicas[1].url)["status"] == "degraded"
 
 
@@ -148,7 +148,7 @@ def test_logout_takes_effect_within_two_seconds(
         tokens = auth.post("/login", data=form).raise_for_status().json()
         headers = {"Authorization": f"Bearer {tokens['access_token']}"}
         assert servers[0].http.get("/sessions", headers=headers).status_code == 200
-        with redis_state(redis_is, redis_server, server_home), within(2):
+        with redis_state(redis_is, redis_server, server_home), completes_within(2):
             assert auth.post("/logout", headers=headers).status_code == 200
             assert auth.get("/me", headers=headers).status_code == 401
             assert servers[0].http.get("/sessions", headers=headers).status_code == 401
@@ -261,5 +261,5 @@ def test_idle_service_stops_within_three_seconds(stopping: Replica, user: User) 
     assert httpx.get(f"{stopping.url}{CHAT}/sessions", headers=user.headers, trust_env=False).status_code == 200
     process = stopping.process
     process.terminate()
-    with within(3):
+    with completes_within(3):
         process.wait(timeout=60)

@@ -32,12 +32,12 @@ QUESTION_COUNT = "SELECT count(*) FROM chat_messages WHERE role = 'user' AND con
 class ContinuousClients:
     """Clients that ask continuously, and resume each stream until its end."""
 
-    def __init__(self, replicas: list[Replica], chance: random.Random) -> None:
+    def __init__(self, replicas: list[Replica], rng: random.Random) -> None:
         self.stopping = False
-        self.asked: list[tuple[Client, str, Reading]] = []
+        self.questions: list[tuple[Client, str, Reading]] = []
         self.repeated = 0
         self._replicas = replicas
-        self._chance = chance
+        self._rng = rng
         self._resuming: list[asyncio.Task[None]] = []
 
     async def chat(self, client: Client) -> None:
@@ -45,7 +45,7 @@ class ContinuousClients:
         while not self.stopping:
             question = f"question {uuid4()}"
             reading = await self._ask(client, question)
-            self.asked.append((client, question, reading))
+            self.questions.append((client, question, reading))
             self._resuming.append(asyncio.create_task(resume_to_the_end(client, self.url, reading)))
             if reading.end is not None:
                 await self._resuming.pop()
@@ -54,7 +54,7 @@ class ContinuousClients:
         await asyncio.gather(*self._resuming)
 
     def url(self) -> str:
-        return self._chance.choice(self._replicas).url
+        return self._rng.choice(self._replicas).url
 
     async def _ask(self, client: Client, question: str) -> Reading:
         """Repeat a question with an idempotency key until the message id of its answer is known."""
@@ -84,24 +84,24 @@ def running_calls(provider: Provider) -> int:
 
 @pytest.mark.usefixtures("worker")
 async def test_random_kills_lose_no_acknowledged_message_and_leave_no_pending_turn(
-    replicas: list[Replica], people: Callable[[int], list[User]], provider: Provider, sql: Sql, report: Report
+    replicas: list[Replica], make_users: Callable[[int], list[User]], provider: Provider, sql: Sql, report: Report
 ) -> None:
     provider.always(answers(TEXT, every=0.02))
-    chance = random.Random(5)  # noqa: S311 - not a secret
-    load = ContinuousClients(replicas, chance)
-    async with Client.of(*people(STREAMS)) as clients:
+    rng = random.Random(5)  # noqa: S311 - not a secret
+    load = ContinuousClients(replicas, rng)
+    async with Client.of(*make_users(STREAMS)) as clients:
         chats = [asyncio.create_task(load.chat(client)) for client in clients]
         for _ in range(KILLS):
-            await asyncio.sleep(chance.uniform(0.3, 1.3))
+            await asyncio.sleep(rng.uniform(0.3, 1.3))
             await eventually(lambda: running_calls(provider) >= STREAMS // 2)
-            victim = chance.choice(replicas)
-            await asyncio.to_thread(victim.kill)
-            await asyncio.to_thread(victim.start)
+            killed_replica = rng.choice(replicas)
+            await asyncio.to_thread(killed_replica.kill)
+            await asyncio.to_thread(killed_replica.start)
         load.stopping = True
         await asyncio.gather(*chats)
         await load.wait_for_all()
         delays = []
-        for _, question, reading in load.asked:
+        for _, question, reading in load.questions:
             (stored,) = sql.rows(STORED, [reading.message])
             assert (stored["question"], stored["content"], stored["status"]) == (question, reading.text, reading.status)
             assert sql.value(QUESTION_COUNT, [question]) == 1
@@ -110,7 +110,7 @@ async def test_random_kills_lose_no_acknowledged_message_and_leave_no_pending_tu
                 delays.append(stored["completed_at"] - reading.broken_at)
             else:
                 assert (reading.status, reading.text) == ("complete", TEXT)
-        interrupted = [(client, reading) for client, _, reading in load.asked if reading.status == "interrupted"]
+        interrupted = [(client, reading) for client, _, reading in load.questions if reading.status == "interrupted"]
         # Interrupted sessions accept new questions.
         provider.always(answers("Hello."))
         for client, reading in interrupted[:KILLS]:
@@ -118,10 +118,10 @@ async def test_random_kills_lose_no_acknowledged_message_and_leave_no_pending_tu
     assert len(interrupted) >= KILLS, "no kill interrupted a turn"
     assert any(reading.text for _, reading in interrupted)
     assert max(delays) < MAX_RECOVERY_SECONDS or not FULL_SIZE
-    assert len(provider.calls) <= len(load.asked) + KILLS
+    assert len(provider.calls) <= len(load.questions) + KILLS
     report(
         kills=KILLS,
-        questions=len(load.asked),
+        questions=len(load.questions),
         interrupted=len(interrupted),
         repeated=load.repeated,
         lost=0,

@@ -24,10 +24,10 @@ from tests.support.waiting import eventually
     "route", ["/direct", "/direct/stream", "/sessions/{}/messages", "/sessions/{}/messages/stream"]
 )
 async def test_20_concurrent_requests_with_one_idempotency_key_call_the_model_once(
-    replicas: list[Replica], people: Callable[[int], list[User]], provider: Provider, route: str
+    replicas: list[Replica], make_users: Callable[[int], list[User]], provider: Provider, route: str
 ) -> None:
     outcomes: Counter[int] = Counter()
-    async with Client.of(*people(1)) as (client,):
+    async with Client.of(*make_users(1)) as (client,):
         gate = threading.Event()
         provider.always(held(gate))
         session = await client.open(replicas[0].url)
@@ -49,10 +49,10 @@ async def test_20_concurrent_requests_with_one_idempotency_key_call_the_model_on
 
 
 async def test_20_concurrent_questions_in_one_session_start_one_turn(
-    replicas: list[Replica], people: Callable[[int], list[User]], provider: Provider
+    replicas: list[Replica], make_users: Callable[[int], list[User]], provider: Provider
 ) -> None:
     refused: list[Refused] = []
-    async with Client.of(*people(1)) as (client,):
+    async with Client.of(*make_users(1)) as (client,):
         session = await client.open(replicas[0].url)
         gate = threading.Event()
         provider.always(held(gate))
@@ -80,7 +80,7 @@ async def test_20_concurrent_questions_in_one_session_start_one_turn(
 async def test_20_turns_are_cancelled_from_the_other_replica(
     replicas: list[Replica],
     redis_server: RedisServer,
-    people: Callable[[int], list[User]],
+    make_users: Callable[[int], list[User]],
     provider: Provider,
     report: Report,
     redis_is: str,
@@ -88,20 +88,20 @@ async def test_20_turns_are_cancelled_from_the_other_replica(
 ) -> None:
     provider.always(streams(chunk("Once upon"), chunk(" a time"), every=0.05, hold=True))
     asked, other = (replica.url for replica in replicas)
-    async with Client.of(*people(20)) as clients:
+    async with Client.of(*make_users(20)) as clients:
 
         async def cancel(client: Client) -> float:
             """Return the seconds from the cancellation to the end of the provider's connection."""
             question = str(uuid4())
             session = await client.open(asked)
             reading = Reading(session)
-            asking = asyncio.create_task(client.ask(asked, session, question, reading=reading))
+            request_task = asyncio.create_task(client.ask(asked, session, question, reading=reading))
             await eventually(lambda: reading.text == "Once upon a time")
             assert [message["id"] for message in await client.messages(other, session)][1] == reading.message
             cancelled_at = time.monotonic()
             message_after = await client.cancel(other, reading)
             assert (message_after["status"], message_after["content"]) == ("cancelled", "Once upon a time")
-            await asking
+            await request_task
             assert (reading.text, reading.status) == ("Once upon a time", "cancelled")
             (call,) = [call for call in provider.calls if call.messages[-1]["content"] == question]
             await eventually(lambda: call.abandoned is not None)
@@ -120,33 +120,33 @@ async def test_20_turns_are_cancelled_from_the_other_replica(
 
 
 async def test_200_concurrent_streams_contain_only_their_own_text(
-    replicas: list[Replica], people: Callable[[int], list[User]], provider: Provider, report: Report
+    replicas: list[Replica], make_users: Callable[[int], list[User]], provider: Provider, report: Report
 ) -> None:
     async def repeat_the_canary(call: Call, wire: Wire) -> None:
         await answers(" ".join([call.messages[-1]["content"]] * 30), every=0.15)(call, wire)
 
     provider.always(repeat_the_canary)
-    chance = random.Random(6)  # noqa: S311 - not a secret
+    rng = random.Random(6)  # noqa: S311 - not a secret
     actions: Counter[str] = Counter()
 
     async def stream(client: Client) -> None:
         canary = f"canary-{uuid4().hex}"
-        asked, other = chance.sample([replica.url for replica in replicas], 2)
-        action = chance.choice(["stays", "disconnects", "cancels", "resumes"])
+        asked, other = rng.sample([replica.url for replica in replicas], 2)
+        action = rng.choice(["stays", "disconnects", "cancels", "resumes"])
         actions[action] += 1
-        await asyncio.sleep(chance.uniform(0, 3))
+        await asyncio.sleep(rng.uniform(0, 3))
         session = await client.open(asked)
-        until = None if action == "stays" else chance.randint(1, 500)
+        until = None if action == "stays" else rng.randint(1, 500)
         reading = await client.ask(asked, session, canary, until=until)
         if action == "cancels" and reading.end is None:
-            await client.cancel(chance.choice([asked, other]), reading)
+            await client.cancel(rng.choice([asked, other]), reading)
         if action in {"cancels", "resumes"}:
             await resume_to_the_end(client, lambda: other, reading)
-        whole = " ".join([canary] * 30)
-        assert whole.startswith(reading.text)
+        full_text = " ".join([canary] * 30)
+        assert full_text.startswith(reading.text)
         for message in await client.messages(other, session):
-            assert whole.startswith(message["content"])
+            assert full_text.startswith(message["content"])
 
-    async with Client.of(*people(20)) as clients:
+    async with Client.of(*make_users(20)) as clients:
         await asyncio.gather(*(stream(client) for client in clients * 10))
     report(streams=200, **actions, leaked=0)

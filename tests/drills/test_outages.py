@@ -52,7 +52,7 @@ async def test_redis_outage_during_streams_does_not_delay_them(
     replica_with_short_timeout: Replica,
     redis_server: RedisServer,
     server_home: Path,
-    people: Callable[[int], list[User]],
+    make_users: Callable[[int], list[User]],
     provider: Provider,
     sql: Sql,
     report: Report,
@@ -61,7 +61,7 @@ async def test_redis_outage_during_streams_does_not_delay_them(
     gate = threading.Event()
     provider.always(answers(TEXT, every=0.04, end=gate))
     url = replica_with_short_timeout.url
-    async with Client.of(*people(STREAMS)) as clients:
+    async with Client.of(*make_users(STREAMS)) as clients:
         readings = [Reading(await client.open(url)) for client in clients]
         asked = [
             asyncio.create_task(client.ask(url, reading.session, reading=reading))
@@ -139,7 +139,7 @@ async def test_postgresql_outage_during_streams_interrupts_no_running_turn(
     two_replicas: list[Replica],
     worker: WorkerProcess,
     postgres: Postgres,
-    people: Callable[[int], list[User]],
+    make_users: Callable[[int], list[User]],
     provider: Provider,
     report: Report,
     seconds: float,
@@ -158,7 +158,7 @@ async def test_postgresql_outage_during_streams_interrupts_no_running_turn(
     asked, other = (replica.url for replica in two_replicas)
     outcomes: Counter[str] = Counter()
     back = asyncio.Event()
-    async with Client.of(*people(STREAMS)) as clients:
+    async with Client.of(*make_users(STREAMS)) as clients:
         readings = [Reading(await client.open(asked)) for client in clients]
         pairs = list(zip(clients, readings, strict=True))
         answered = [

@@ -140,21 +140,21 @@ def test_two_workers_deliver_each_event_once(
 def test_killed_workers_lose_no_event(
     receivers: list[Receiver], workers: Workers, settings: Settings, sql: Sql, report: Report
 ) -> None:
-    chance = random.Random(7)  # noqa: S311 - not a secret
+    rng = random.Random(7)  # noqa: S311 - not a secret
     events: list[str] = []
     workers.start(1, 2)
     for number in range(KILLS):
-        victims = (1, 2) if number == KILLS - 1 else (chance.choice([1, 2]),)
+        killed = (1, 2) if number == KILLS - 1 else (rng.choice([1, 2]),)
         with closed_gate() as gate:
             holding = hold(receivers[0], gate, after=15)
             events += emit(settings, 60)
             # Each worker has deliveries under way when it is killed.
             wait_until(lambda holding=holding: len(holding) == 2 * MAX_CONCURRENT_PER_ENDPOINT)  # type: ignore[misc]
-            if number < KILLS - 1 and chance.random() < 1 / 2:
+            if number < KILLS - 1 and rng.random() < 1 / 2:
                 gate.set()  # so that the kill comes while outcomes are stored
-            workers.kill(*victims)
+            workers.kill(*killed)
         if number < KILLS - 1:
-            workers.start(*victims)
+            workers.start(*killed)
     # No worker is running, so all leases may be expired.
     interrupted = sql.value(f"{PENDING} AND attempts > 0")
     assert interrupted > 0

@@ -57,82 +57,82 @@ def next_seq(messages: list[HistoryMessage]) -> int:
     return (messages[-1]["seq"] if messages else 0) // 2 * 2 + 3
 
 
-@given(messages=sessions(), summary=summaries(), question=TEXTS, room=BUDGETS)
+@given(messages=sessions(), summary=summaries(), question=TEXTS, budget=BUDGETS)
 def test_a_prompt_has_the_newest_complete_exchanges_within_the_budget(
-    messages: list[HistoryMessage], summary: Summary | None, question: str, room: int
+    messages: list[HistoryMessage], summary: Summary | None, question: str, budget: int
 ) -> None:
     seq = next_seq(messages)
-    fitted = fit_prompt(
-        SessionHistory(messages, summary), instructions="Be brief.", question=question, question_seq=seq, budget=room
+    prompt = fit_prompt(
+        SessionHistory(messages, summary), instructions="Be brief.", question=question, question_seq=seq, budget=budget
     )
-    assert fitted.messages[0]["role"] == "system"
-    assert fitted.messages[0]["content"].startswith("Be brief.")
-    assert fitted.messages[-1]["role"] == "user"
-    assert fitted.messages[-1]["content"].endswith(question)
-    assert all(one["role"] != other["role"] for one, other in pairwise(fitted.messages))
-    if prompt_tokens(fitted.messages) > room:
-        assert [message["content"] for message in fitted.messages] == ["Be brief.", question]
-    sent = messages[len(messages) - fitted.sent :]
+    assert prompt.messages[0]["role"] == "system"
+    assert prompt.messages[0]["content"].startswith("Be brief.")
+    assert prompt.messages[-1]["role"] == "user"
+    assert prompt.messages[-1]["content"].endswith(question)
+    assert all(first["role"] != second["role"] for first, second in pairwise(prompt.messages))
+    if prompt_tokens(prompt.messages) > budget:
+        assert [message["content"] for message in prompt.messages] == ["Be brief.", question]
+    sent = messages[len(messages) - prompt.sent :]
     if sent:
         assert sent[0]["role"] == "user"
-        assert fitted.left_out == sent[0]["seq"] - 1
-        assert [text for text in (m["content"] for m in sent) if text not in joined(fitted.messages)] == []
+        assert prompt.left_out == sent[0]["seq"] - 1
+        assert [text for text in (m["content"] for m in sent) if text not in joined(prompt.messages)] == []
     else:
-        assert fitted.left_out == seq - 1
+        assert prompt.left_out == seq - 1
 
 
 def joined(messages: list[PromptMessage]) -> str:
     return "\n\n".join(message["content"] for message in messages)
 
 
-@given(messages=sessions(), question=TEXTS, room=BUDGETS)
-def test_no_message_is_left_out_that_fits(messages: list[HistoryMessage], question: str, room: int) -> None:
+@given(messages=sessions(), question=TEXTS, budget=BUDGETS)
+def test_no_message_is_left_out_that_fits(messages: list[HistoryMessage], question: str, budget: int) -> None:
     seq = next_seq(messages)
-    fitted = fit_prompt(
-        SessionHistory(messages), instructions="Be brief.", question=question, question_seq=seq, budget=room
+    prompt = fit_prompt(
+        SessionHistory(messages), instructions="Be brief.", question=question, question_seq=seq, budget=budget
     )
-    earlier = messages[: len(messages) - fitted.sent]
+    earlier = messages[: len(messages) - prompt.sent]
     starts = [number for number, message in enumerate(earlier) if message["role"] == "user"]
     if starts:
         more = [message["content"] for message in messages[starts[-1] :]]
-        assert sum(map(message_tokens, more)) + message_tokens("Be brief.") + message_tokens(question) > room
+        assert sum(map(message_tokens, more)) + message_tokens("Be brief.") + message_tokens(question) > budget
 
 
 def test_without_a_known_window_all_messages_are_sent() -> None:
     messages = conversation(*["x" * 100_000] * 4)
-    fitted = fit_prompt(SessionHistory(messages), instructions="Be brief.", question="?", question_seq=5, budget=None)
-    assert (fitted.sent, fitted.left_out) == (4, 0)
+    prompt = fit_prompt(SessionHistory(messages), instructions="Be brief.", question="?", question_seq=5, budget=None)
+    assert (prompt.sent, prompt.left_out) == (4, 0)
 
 
 def test_the_summary_is_sent_exactly_when_messages_are_left_out() -> None:
     messages = conversation("old " * 30, "old", "new", "new")
     summary: Summary = {"text": "The user is Ada.", "upto_seq": 2}
-    roomy, tight = (
+    large_window, small_window = (
         fit_prompt(
-            SessionHistory(messages, summary), instructions="Be brief.", question="?", question_seq=5, budget=room
+            SessionHistory(messages, summary), instructions="Be brief.", question="?", question_seq=5, budget=budget
         )
-        for room in (1000, 90)
+        for budget in (1000, 90)
     )
-    assert (roomy.left_out, roomy.summarized) == (0, 0)
-    assert "Ada" not in joined(roomy.messages)
-    assert (tight.sent, tight.left_out, tight.summarized) == (2, 2, 2)
-    assert tight.messages[0]["content"].startswith("Be brief.\n\nNotes")
-    assert tight.messages[0]["content"].endswith("The user is Ada.")
+    assert (large_window.left_out, large_window.summarized) == (0, 0)
+    assert "Ada" not in joined(large_window.messages)
+    assert (small_window.sent, small_window.left_out, small_window.summarized) == (2, 2, 2)
+    assert small_window.messages[0]["content"].startswith("Be brief.\n\nNotes")
+    assert small_window.messages[0]["content"].endswith("The user is Ada.")
 
 
 def test_a_summary_that_does_not_fit_is_neither_sent_nor_counted() -> None:
     summary: Summary = {"text": "x" * 1000, "upto_seq": 2}
-    fitted = fit_prompt(SessionHistory([], summary), instructions="Be brief.", question="?", question_seq=5, budget=60)
-    assert len(fitted.messages) == 2
-    assert (fitted.left_out, fitted.summarized) == (4, 0)
+    prompt = fit_prompt(SessionHistory([], summary), instructions="Be brief.", question="?", question_seq=5, budget=60)
+    assert len(prompt.messages) == 2
+    assert (prompt.left_out, prompt.summarized) == (4, 0)
 
 
 def test_a_budget_leaves_room_for_the_answer_and_a_margin() -> None:
     assert prompt_budget(POLICY, "large") == 10_000 - 200 - 500
     assert prompt_budget(POLICY, "small") == 1000 - 200 - 50
     assert prompt_budget(POLICY, "unknown") is None
-    greedy = replace(POLICY, sampling=Sampling(max_tokens=5000))
-    assert prompt_budget(greedy, "small") == 1000 - 500 - 50
+    large_max_tokens = replace(POLICY, sampling=Sampling(max_tokens=5000))
+    assert prompt_budget(large_max_tokens, "small") == 1000 - 500 - 50
 
 
 def test_a_question_is_too_long_if_it_exceeds_every_models_window() -> None:
@@ -143,23 +143,23 @@ def test_a_question_is_too_long_if_it_exceeds_every_models_window() -> None:
     assert exceeds_context_window("word " * 15_000, "Be brief.", POLICY)
 
 
-@given(messages=sessions(), summary=summaries(), room=BUDGETS)
+@given(messages=sessions(), summary=summaries(), budget=BUDGETS)
 def test_a_summary_is_due_when_the_next_prompt_would_leave_messages_out(
-    messages: list[HistoryMessage], summary: Summary | None, room: int
+    messages: list[HistoryMessage], summary: Summary | None, budget: int
 ) -> None:
-    upto = summary_boundary(messages, summary, max_messages=10, budget=room)
+    upto = summary_boundary(messages, summary, max_messages=10, budget=budget)
     reached = summary["upto_seq"] if summary else 0
-    uncovered = [message for message in messages if message["seq"] > reached]
+    unsummarized = [message for message in messages if message["seq"] > reached]
     if upto is None:
-        starts = [message["seq"] for message in uncovered if message["role"] == "user"]
-        assert not starts or sum(message_tokens(message["content"]) for message in uncovered) <= room
-        assert len(uncovered) <= 11
+        starts = [message["seq"] for message in unsummarized if message["role"] == "user"]
+        assert not starts or sum(message_tokens(message["content"]) for message in unsummarized) <= budget
+        assert len(unsummarized) <= 11
         return
     assert reached < upto <= messages[-1]["seq"]
     # It ends after a whole exchange, and the messages after it fit together with the next question.
     rest = [message for message in messages if message["seq"] > upto]
     assert not rest or rest[0]["role"] == "user"
-    assert sum(message_tokens(message["content"]) for message in rest) <= room / 2
+    assert sum(message_tokens(message["content"]) for message in rest) <= budget / 2
     assert len(rest) <= 5
 
 

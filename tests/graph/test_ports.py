@@ -62,10 +62,10 @@ async def test_a_model_fails_with_a_model_error(make_model: MakeModel) -> None:
 async def test_a_model_publishes_its_answer_as_it_arrives(make_model: MakeModel) -> None:
     expected = completion("Hello Ada.")
     pieces: list[str] = []
-    given = await make_model(expected).stream(
+    returned = await make_model(expected).stream(
         model_request(QUESTION), pieces.append, timeouts=StreamTimeouts(LONGEST_WAIT, LONGEST_WAIT, LONGEST_WAIT)
     )
-    assert given == expected
+    assert returned == expected
     assert "".join(pieces) == expected.text
 
 

@@ -40,15 +40,17 @@ def test_a_lock_pins_what_its_group_names(group: str) -> None:
     assert named(group) <= pins(group).keys()
 
 
-@pytest.mark.parametrize(("part", "whole"), [("services", "local"), ("model-server", "local"), ("local", "dev")])
-def test_a_package_has_one_version_in_all_locks(part: str, whole: str) -> None:
-    assert pins(part).items() <= pins(whole).items()
+@pytest.mark.parametrize(
+    ("included_group", "including_group"), [("services", "local"), ("model-server", "local"), ("local", "dev")]
+)
+def test_a_package_has_one_version_in_all_locks(included_group: str, including_group: str) -> None:
+    assert pins(included_group).items() <= pins(including_group).items()
 
 
 def test_the_build_context_has_what_the_dockerfile_copies() -> None:
-    copied = set()
+    copied_paths = set()
     for sources in re.findall(r"^COPY (?!--from)(.+) \S+$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE):
-        copied |= set(sources.split())
+        copied_paths |= set(sources.split())
     lines = (PROJECT / ".dockerignore").read_text().splitlines()
     assert lines[1] == "*"
-    assert {line.removeprefix("!") for line in lines if line.startswith("!")} == copied
+    assert {line.removeprefix("!") for line in lines if line.startswith("!")} == copied_paths

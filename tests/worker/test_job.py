@@ -35,9 +35,9 @@ async def run_job(*outcomes: Exception | int) -> Job:
 
 
 async def test_a_job_continues_after_failures_and_logs_an_outage_once(caplog: pytest.LogCaptureFixture) -> None:
-    away, fault = DatabaseUnavailableError(), ZeroDivisionError("canary")
+    outage, fault = DatabaseUnavailableError(), ZeroDivisionError("canary")
     with caplog.at_level(logging.INFO):
-        await run_job(away, away, away, 7, fault, TimeoutError(), 0)
+        await run_job(outage, outage, outage, 7, fault, TimeoutError(), 0)
     assert [record.message for record in caplog.records] == [
         "job waiting for database",
         "job recovered",
@@ -72,13 +72,13 @@ async def test_statistics_of_all_workers_are_added_up_and_the_last_run_is_stored
 
 
 async def test_a_late_report_adds_to_the_counters_and_keeps_newer_times(pool: Database, sql: Sql) -> None:
-    late, last = uuid4(), uuid4()
+    late_run, last = uuid4(), uuid4()
     old = timedelta(hours=1)
     report = job_statistics.JobReport("test", 1, 1, 1, 2, old, old, 99, 2, old, "LateError")
     async with pool.autocommit() as connection:
         await JobReporter([await run_job(ValueError(), 5)]).write(connection, last)
         (before,) = sql.rows("SELECT * FROM worker_jobs")
-        await job_statistics.add_reports(connection, late, [report])
+        await job_statistics.add_reports(connection, late_run, [report])
     (after,) = sql.rows("SELECT * FROM worker_jobs")
     assert after == before | {"rounds": 3, "failures": 2, "handled": 7, "interval_seconds": 1}
 

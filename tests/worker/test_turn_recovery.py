@@ -136,7 +136,7 @@ async def test_expired_leases_are_ignored_just_after_an_outage(
     pool: Database, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (turn,) = await start_abandoned_turns(pool, sql, sql.value(INSERT_USER), 1)
-    mine = {"user_id": sql.value("SELECT id FROM users"), "session_uuid": turn.session_uuid}
+    owned_session = {"user_id": sql.value("SELECT id FROM users"), "session_uuid": turn.session_uuid}
     monkeypatch.setattr("app.chat.turns.recovery._LEASE_RENEWAL_SECONDS", LONGEST_WAIT)
     with pytest.raises(DatabaseUnavailableError):
         async with pool.autocommit(max_seconds=0.01):
@@ -144,13 +144,13 @@ async def test_expired_leases_are_ignored_just_after_an_outage(
     ended_at = time.monotonic()
     assert not turn_recovery(pool).lease_expiry_is_reliable
     assert await turn_recovery(pool).recover_batch() == 0
-    assert not await turn_recovery(pool).recover_in_session(**mine)
+    assert not await turn_recovery(pool).recover_in_session(**owned_session)
     assert sql.value(ANSWER_STATUS) == "pending"
     # The time since the end of the outage counts.
     assert 0 < pool.seconds_since_recovery() < time.monotonic() - ended_at
     monkeypatch.setattr("app.chat.turns.recovery._LEASE_RENEWAL_SECONDS", 0.3)
     await eventually(lambda: pool.seconds_since_recovery() > 0.3)
-    assert await turn_recovery(pool).recover_in_session(**mine)
+    assert await turn_recovery(pool).recover_in_session(**owned_session)
     assert sql.value(ANSWER_STATUS) == "interrupted"
 
 

@@ -31,16 +31,16 @@ def test_rates_are_zero_without_turns(admin_client: TestClient, admin: User) -> 
 def test_all_figures_are_counted(
     admin_client: TestClient, admin: User, chat: Chat, bob: User, sql: Sql, provider: Provider
 ) -> None:
-    kept, deleted = chat.open(), chat.open()
+    session, deleted_session = chat.open(), chat.open()
     provider.always(answers("Hello.", usage=(10, 2)))
-    chat.ask(kept, "answered")
-    chat.ask(deleted, "answered and deleted")
-    chat.request("DELETE", f"/sessions/{deleted}")
+    chat.ask(session, "answered")
+    chat.ask(deleted_session, "answered and deleted")
+    chat.request("DELETE", f"/sessions/{deleted_session}")
     chat.request("POST", "/direct", json={"message": "answered directly"})
     provider.always(fails(400), model="gpt-primary")
-    chat.ask(kept, "answered by the fallback model")
+    chat.ask(session, "answered by the fallback model")
     provider.always(fails(400), model="gpt-fallback")
-    chat.ask(kept, "not answered")
+    chat.ask(session, "not answered")
     sql.do("UPDATE users SET is_active = false WHERE username = 'bob'")
 
     overview = admin_client.get(f"{ADMIN}/overview", headers=admin.headers).json()

@@ -102,11 +102,11 @@ def test_the_default_end_is_the_end_of_the_current_quarter_hour() -> None:
 
 def test_the_number_of_buckets_is_limited() -> None:
     start = datetime(2026, 1, 1, tzinfo=UTC)
-    most = TimeRange(start, start + MAX_BUCKETS * timedelta(hours=1), ZoneInfo("UTC"))
-    assert len(most.edges("hour")) == MAX_BUCKETS + 1
-    more = TimeRange(start, most.end + QUARTER, ZoneInfo("UTC"))
+    longest = TimeRange(start, start + MAX_BUCKETS * timedelta(hours=1), ZoneInfo("UTC"))
+    assert len(longest.edges("hour")) == MAX_BUCKETS + 1
+    too_long = TimeRange(start, longest.end + QUARTER, ZoneInfo("UTC"))
     with pytest.raises(UnprocessableError):
-        more.edges("hour")
+        too_long.edges("hour")
 
 
 @pytest.mark.parametrize(

@@ -112,17 +112,17 @@ def test_batches_of_long_lists_have_no_gaps(
     for user in (bob, ada, bob):
         insert_conversations(sql, user, sessions=1, messages=20)
         insert_conversations(sql, user, sessions=6, messages=3)
-    whole = exported(auth_client, ada)
+    complete = exported(auth_client, ada)
     messages_section = export.messages_section
     monkeypatch.setattr(export, "SESSIONS", replace(export.SESSIONS, batch=2))
     monkeypatch.setattr(export, "SECTIONS", tuple(replace(section, batch=3) for section in export.SECTIONS))
     monkeypatch.setattr(export, "messages_section", lambda session_id: replace(messages_section(session_id), batch=5))
-    pieced = exported(auth_client, ada)
-    assert [len(session["messages"]) for session in pieced["chat_sessions"]] == [20, 3, 3, 3, 3, 3, 3]
-    assert len(pieced["llm_calls"]) == 10 + 6
-    assert pieced["chat_sessions"] == whole["chat_sessions"]
-    assert pieced["llm_calls"] == whole["llm_calls"]
-    assert pieced["audit_log"][:-1] == whole["audit_log"]
+    batched = exported(auth_client, ada)
+    assert [len(session["messages"]) for session in batched["chat_sessions"]] == [20, 3, 3, 3, 3, 3, 3]
+    assert len(batched["llm_calls"]) == 10 + 6
+    assert batched["chat_sessions"] == complete["chat_sessions"]
+    assert batched["llm_calls"] == complete["llm_calls"]
+    assert batched["audit_log"][:-1] == complete["audit_log"]
 
 
 def test_export_is_audited(auth_client: TestClient, ada: User, sql: Sql) -> None:
@@ -188,7 +188,7 @@ async def test_export_is_cut_off_when_account_is_erased_at_its_end(
 
 
 async def test_erased_account_cannot_be_exported(pool: Database, ada: User, sql: Sql) -> None:
-    nobody = Principal(id=0, uuid=UUID(ada.id), role="user", is_verified=False, session_uuid=None)
+    principal = Principal(id=0, uuid=UUID(ada.id), role="user", is_verified=False, session_uuid=None)
     with pytest.raises(UnauthorizedError):
-        await ExportService(pool).start(nobody, NO_ORIGIN)
+        await ExportService(pool).start(principal, NO_ORIGIN)
     assert sql.value("SELECT count(*) FROM audit_log WHERE action = 'account.exported'") == 0

@@ -48,18 +48,18 @@ def nearest_rank(times: Sequence[int], share: float) -> int:
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda chance: round(chance.lognormvariate(7, 1.5)),
-        lambda chance: chance.randrange(40),
-        lambda chance: chance.choice([0, 1, 2, 2**31 - 1]),
+        lambda rng: round(rng.lognormvariate(7, 1.5)),
+        lambda rng: rng.randrange(40),
+        lambda rng: rng.choice([0, 1, 2, 2**31 - 1]),
     ],
     ids=["usual", "quick", "extreme"],
 )
 async def test_percentiles_are_exact_to_half_a_bucket(
     pool: Database, sql: Sql, draw: Callable[[random.Random], int]
 ) -> None:
-    chance = random.Random(4)  # noqa: S311 - not a secret
+    rng = random.Random(4)  # noqa: S311 - not a secret
     for count in (1, 2, 100, 777):
-        times = [draw(chance) for _ in range(count)]
+        times = [draw(rng) for _ in range(count)]
         append(sql, times, times[::-1], model=f"m{count}")
         async with pool.autocommit() as connection:
             await roll_up(connection, limit=count // 2)  # half are rolled up, half are pending

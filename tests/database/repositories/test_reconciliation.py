@@ -43,7 +43,7 @@ DAMAGES = {
 }
 
 
-async def whole_pass(pool: Database, sql: Sql) -> int:
+async def reconcile_all(pool: Database, sql: Sql) -> int:
     """Run a complete reconciliation pass; return the number of repaired rows."""
     sql.do("UPDATE usage_repair SET due_at = now(), upto = '-infinity'")
     jobs = [UsageReconciliation(pool, reconciler, run_seconds=60) for reconciler in RECONCILERS]
@@ -67,7 +67,7 @@ def ledger(sql: Sql) -> Sql:
 async def test_correct_rollups_are_not_changed(pool: Database, ledger: Sql, rolled_up: int) -> None:
     await roll_up_pending(pool, rolled_up)
     before = stored_rollups(ledger)
-    assert await whole_pass(pool, ledger) == 0
+    assert await reconcile_all(pool, ledger) == 0
     assert stored_rollups(ledger) == before
     assert await current_rollups(pool) == expected_rollups(ledger)
 
@@ -78,19 +78,19 @@ async def test_wrong_rollups_are_repaired(
     pool: Database, ledger: Sql, caplog: pytest.LogCaptureFixture, damage: str, rolled_up: int
 ) -> None:
     await roll_up_pending(pool, rolled_up)
-    await whole_pass(pool, ledger)
+    await reconcile_all(pool, ledger)
     for each in rollup_tables.ALL:
         key, one = ("model", "'m1'") if "model" in each.keys else ("purpose", "'answer'")
         names = {"table": each.table.name, "time": each.time.name, "counter": each.counters[-1], "key": key, "one": one}
         ledger.do(damage.format_map(names))
     assert await current_rollups(pool) != expected_rollups(ledger)
-    assert await whole_pass(pool, ledger) > 0
+    assert await reconcile_all(pool, ledger) > 0
     assert await current_rollups(pool) == expected_rollups(ledger)
     await roll_up_pending(pool)
     assert stored_rollups(ledger) == expected_rollups(ledger)
-    assert await whole_pass(pool, ledger) == 0
+    assert await reconcile_all(pool, ledger) == 0
     warnings = [record.__dict__["mended"] for record in caplog.records if record.levelno == logging.WARNING]
-    assert {table for mended in warnings for table in mended} == set(TABLES)
+    assert {table for repaired in warnings for table in repaired} == set(TABLES)
 
 
 async def test_rollups_of_the_previous_release_are_refined_without_a_warning(
@@ -104,7 +104,7 @@ async def test_rollups_of_the_previous_release_are_refined_without_a_warning(
         )
     for table in ("latency_quarters", "error_quarters"):
         ledger.do(f"TRUNCATE {table}")
-    assert await whole_pass(pool, ledger) > 0
+    assert await reconcile_all(pool, ledger) > 0
     assert await current_rollups(pool) == expected_rollups(ledger)
     assert [record.levelname for record in caplog.records if "roll-ups differed" in record.message] == ["INFO"]
 
@@ -113,14 +113,14 @@ async def test_a_run_is_short_and_the_next_one_continues_it(pool: Database, ledg
     await roll_up_pending(pool)
     for each in rollup_tables.BY_QUARTER:
         ledger.do(f"TRUNCATE {each.table.name}")
-    rounds, mended = 0, 0
+    rounds, repaired = 0, 0
     while ledger.rows("SELECT 1 FROM usage_repair WHERE passes > 0") == []:
-        mended += await UsageReconciliation(pool, QUARTERLY, run_seconds=0).reconcile_windows()  # an hour at a time
+        repaired += await UsageReconciliation(pool, QUARTERLY, run_seconds=0).reconcile_windows()  # an hour at a time
         rounds += 1
     hours = ledger.value("SELECT count(DISTINCT date_trunc('hour', created_at)) FROM llm_calls")
     assert rounds == hours + 1
     assert stored_rollups(ledger) == expected_rollups(ledger)
-    assert mended == sum(len(stored_rollups(ledger)[each.table.name]) for each in rollup_tables.BY_QUARTER)
+    assert repaired == sum(len(stored_rollups(ledger)[each.table.name]) for each in rollup_tables.BY_QUARTER)
     ledger.do("TRUNCATE usage_quarters")
     assert await UsageReconciliation(pool, QUARTERLY).reconcile_windows() == 0  # not before a day is over
     ledger.do("UPDATE usage_repair SET due_at = due_at - interval '23:59:00'")
@@ -137,25 +137,25 @@ async def test_a_window_locked_by_another_worker_is_not_compared(pool: Database,
     async with pool.transaction() as transaction:
         await transaction.execute(text("SELECT id FROM usage_repair FOR UPDATE"))
         assert await UsageReconciliation(pool, QUARTERLY, run_seconds=60).reconcile_windows() == 0
-    mended = await asyncio.gather(
+    repaired = await asyncio.gather(
         *(UsageReconciliation(pool, QUARTERLY, run_seconds=60).reconcile_windows() for _ in range(4))
     )
     assert stored_rollups(ledger) == expected_rollups(ledger)
-    assert sum(mended) == len(stored_rollups(ledger)["usage_quarters"])
+    assert sum(repaired) == len(stored_rollups(ledger)["usage_quarters"])
 
 
 async def test_a_window_that_times_out_is_skipped_and_resets_the_passes(
     pool: Database, ledger: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await whole_pass(pool, ledger)
-    await whole_pass(pool, ledger)
+    await reconcile_all(pool, ledger)
+    await reconcile_all(pool, ledger)
     assert ledger.rows("SELECT passes FROM usage_repair") == [{"passes": 2}] * len(RECONCILERS)
 
-    async def too_slow(*_: object) -> dict[str, int]:
+    async def time_out(*_: object) -> dict[str, int]:
         raise DatabaseUnavailableError
 
-    monkeypatch.setattr(Reconciler, "repair", too_slow)
-    assert await whole_pass(pool, ledger) == 0
+    monkeypatch.setattr(Reconciler, "repair", time_out)
+    assert await reconcile_all(pool, ledger) == 0
     assert ledger.rows("SELECT passes FROM usage_repair") == [{"passes": 1}] * len(RECONCILERS)
 
 
@@ -173,8 +173,8 @@ async def accounts(pool: Database, start: datetime, end: datetime, *, longest_pe
 async def test_long_ranges_read_complete_weekly_and_daily_rollups_exactly(
     pool: Database, sql: Sql, noon: datetime
 ) -> None:
-    of_a_week = APPEND.replace("7 min", "3 hours").replace("2026-11-01 10:00+00", f"{noon - timedelta(hours=2)}")
-    sql.do(of_a_week, {"user": sql.value(ADA)})
+    append_of_a_week = APPEND.replace("7 min", "3 hours").replace("2026-11-01 10:00+00", f"{noon - timedelta(hours=2)}")
+    sql.do(append_of_a_week, {"user": sql.value(ADA)})
     ranges = [
         (noon + timedelta(hours=start), noon + timedelta(hours=start + length))
         for start in (-200, -60, 0, 12, 12.25, 13.75, 100)
@@ -185,16 +185,16 @@ async def test_long_ranges_read_complete_weekly_and_daily_rollups_exactly(
     for limit in (30, 1000):
         await roll_up_pending(pool, limit)
         for _ in range(2):
-            await whole_pass(pool, sql)
+            await reconcile_all(pool, sql)
             for longest_period in ("quarter", "day", "week"):
                 assert [await accounts(pool, *each, longest_period=longest_period) for each in ranges] == expected
-    whole = (noon - timedelta(hours=200), noon + timedelta(hours=200))
-    by_quarter = await accounts(pool, *whole, longest_period="quarter")
+    period = (noon - timedelta(hours=200), noon + timedelta(hours=200))
+    by_quarter = await accounts(pool, *period, longest_period="quarter")
     for longest_period, complete in (
         ("week", rollup_tables.WEEKLY_RECONCILIATION_ID),
         ("day", rollup_tables.DAILY_RECONCILIATION_ID),
     ):
         sql.do(f"UPDATE user_usage_{longest_period}s SET calls = calls + 1")  # noqa: S608 - our own
-        assert await accounts(pool, *whole, longest_period=longest_period) != by_quarter
+        assert await accounts(pool, *period, longest_period=longest_period) != by_quarter
         sql.do("UPDATE usage_repair SET passes = 1 WHERE id = %s", [complete])
-        assert await accounts(pool, *whole, longest_period=longest_period) == by_quarter
+        assert await accounts(pool, *period, longest_period=longest_period) == by_quarter

@@ -75,8 +75,8 @@ def stored(sql: Sql, table: str, keys: str) -> list[dict[str, Any]]:
 
 
 def assert_rollups_agree_with_the_ledger(sql: Sql) -> None:
-    everybody = sql.rows(EXPECTED.format(user="", where=""))
-    assert stored(sql, "usage_quarters", "quarter, model, purpose") == everybody
+    expected_rows = sql.rows(EXPECTED.format(user="", where=""))
+    assert stored(sql, "usage_quarters", "quarter, model, purpose") == expected_rows
     users = sql.rows(EXPECTED.format(user="user_id,", where="WHERE user_id IS NOT NULL"))
     assert stored(sql, "user_usage_quarters", "user_id, quarter, model, purpose") == users
     assert stored(sql, "latency_quarters", "quarter, model, purpose, bucket") == sql.rows(EXPECTED_LATENCIES)
@@ -136,11 +136,11 @@ async def test_concurrent_rollups_count_each_row_once(pool: Database, sql: Sql, 
         for user in ada_and_bob:
             append(sql, user)
         expected = await total(pool, ada_and_bob[0])
-        done, watched = asyncio.gather(*(roll_up_pending(pool, 17) for _ in range(8))), []
+        done, observed_totals = asyncio.gather(*(roll_up_pending(pool, 17) for _ in range(8))), []
         while not done.done():
-            watched.append(await total(pool, ada_and_bob[0]))
+            observed_totals.append(await total(pool, ada_and_bob[0]))
         await done
-        assert all(seen == expected for seen in watched)  # at any time in between
+        assert all(observed == expected for observed in observed_totals)  # at any time in between
     while await roll_up_pending(pool, 1000):
         pass
     assert_rollups_agree_with_the_ledger(sql)

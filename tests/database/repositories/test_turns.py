@@ -178,15 +178,15 @@ async def test_lease_renewal_skips_locked_answers(owner: Owner, pool: Database, 
 async def test_lease_renewal_returns_cancelled_turns_among_the_given_ones_only(
     owner: Owner, pool: Database, sql: Sql
 ) -> None:
-    given, other = [await owner.start(await owner.open()) for _ in range(2)]
-    assert given is not None
-    assert other is not None
+    renewed, not_renewed = [await owner.start(await owner.open()) for _ in range(2)]
+    assert renewed is not None
+    assert not_renewed is not None
     sql.do("UPDATE chat_messages SET cancel_requested_at = now() WHERE role = 'assistant'")
     async with pool.autocommit() as connection:
         cancelled = await active_turns.renew_leases(
-            connection, turn_ids=[given.answer_uuid], lease=LEASE, renew_before=LEASE / 2
+            connection, turn_ids=[renewed.answer_uuid], lease=LEASE, renew_before=LEASE / 2
         )
-    assert cancelled == {given.answer_uuid}
+    assert cancelled == {renewed.answer_uuid}
 
 
 async def test_lease_renewal_returns_deleted_turns(owner: Owner, pool: Database, sql: Sql) -> None:

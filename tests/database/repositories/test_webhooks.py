@@ -144,13 +144,13 @@ async def test_a_long_queue_of_an_endpoint_does_not_delay_others(database: Datab
     busy = endpoint(sql)
     for _ in range(10):
         await emit(database)
-    quiet = endpoint(sql)
+    idle = endpoint(sql)
     await emit(database)
     first = await claim(database, per_endpoint=2)
-    assert sorted(delivery.endpoint_id for delivery in first) == [busy, busy, quiet]
+    assert sorted(delivery.endpoint_id for delivery in first) == [busy, busy, idle]
     assert len(await claim(database, limit=1)) == 1
     assert await claim(database, under_way=[busy]) == []
-    assert len(await claim(database, per_endpoint=3, under_way=[busy, quiet])) == 2
+    assert len(await claim(database, per_endpoint=3, under_way=[busy, idle])) == 2
 
 
 async def test_the_delivery_due_for_longest_is_claimed_first(database: Database, sql: Sql) -> None:

@@ -76,8 +76,8 @@ async def test_the_window_moves_with_time_and_is_not_reset(make_limits: MakeLimi
         await hit(limits, ada)
     (key,) = redis.keys()
     now = time.time()
-    for place, age in enumerate((10, 20, 61)):
-        redis.lset(key, place, f"{now - age:.6f}")
+    for index, age in enumerate((10, 20, 61)):
+        redis.lset(key, index, f"{now - age:.6f}")
     status = await hit(limits, ada)
     assert (status.is_refused, status.remaining) == (False, 0)
     again = await hit(limits, ada)
@@ -169,8 +169,8 @@ def test_the_number_of_clients_counted_in_memory_is_bounded(
 ) -> None:
     monkeypatch.setattr("app.services.limits.moving_window._MAX_CLIENTS", 10)
     windows = InMemoryMovingWindows()
-    once = RateLimitItemPerSecond(1, 3600, "address")
+    one_per_hour = RateLimitItemPerSecond(1, 3600, "address")
     for number in range(100):
-        assert not windows.hit_all([Window(once, str(number))]).is_refused
-    assert windows.hit_all([Window(once, "99")]).is_refused
+        assert not windows.hit_all([Window(one_per_hour, str(number))]).is_refused
+    assert windows.hit_all([Window(one_per_hour, "99")]).is_refused
     assert len(windows._storage.events) <= 10 + 1

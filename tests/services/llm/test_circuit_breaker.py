@@ -121,10 +121,10 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @rule()
     def ask(self) -> None:
-        is_let_through = self.breaker.allow_request()
+        is_allowed = self.breaker.allow_request()
         if self.failures < 3:
-            assert is_let_through
-        elif is_let_through:
+            assert is_allowed
+        elif is_allowed:
             assert self.clock.time - self.last_probe >= 10 - _ROUNDING
             self.last_probe = self.clock.time
 
@@ -139,11 +139,11 @@ class BreakerMachine(RuleBasedStateMachine):
         self.failures += 1
 
     @invariant()
-    def closed_as_long_as_failures_are_few(self) -> None:
+    def closed_below_the_failure_limit(self) -> None:
         assert (self.breaker.state == "closed") is (self.failures < 3)
 
     @invariant()
-    def soon_due(self) -> None:
+    def delay_is_limited(self) -> None:
         assert 0 <= self.breaker.seconds_until_retry <= 10 + _ROUNDING
 
 

@@ -52,12 +52,12 @@ def everything(redis: Redis) -> str:
 
 
 async def test_a_stored_answer_is_found_unchanged_and_marked_as_cached(cache: ResponseCache) -> None:
-    given = replace(completion('Grüße 🌍 \u2028 \\ " \n'), is_cached=False)
-    await cache.store(cache.key(REQUEST), [ADA], given)
-    assert await cache.find(cache.key(REQUEST), ADA) == replace(given, is_cached=True)
+    answer = replace(completion('Grüße 🌍 \u2028 \\ " \n'), is_cached=False)
+    await cache.store(cache.key(REQUEST), [ADA], answer)
+    assert await cache.find(cache.key(REQUEST), ADA) == replace(answer, is_cached=True)
     # Also in another session of the same user.
-    assert await read_answer(cache, replace(REQUEST, owner=replace(ADA, session_uuid=uuid4()))) == given.text
-    assert await read_answer(cache, replace(REQUEST, owner=replace(ADA, session_uuid=None))) == given.text
+    assert await read_answer(cache, replace(REQUEST, owner=replace(ADA, session_uuid=uuid4()))) == answer.text
+    assert await read_answer(cache, replace(REQUEST, owner=replace(ADA, session_uuid=None))) == answer.text
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ async def test_requests_that_differ_have_different_keys(cache: ResponseCache, ot
 
 async def test_the_key_does_not_depend_on_the_order_of_fields(cache: ResponseCache) -> None:
     await store_answer(cache, REQUEST)
-    turned = [PromptMessage(content=message["content"], role=message["role"]) for message in QUESTION]
-    assert await read_answer(cache, replace(REQUEST, messages=turned)) == "Hello."
+    reordered = [PromptMessage(content=message["content"], role=message["role"]) for message in QUESTION]
+    assert await read_answer(cache, replace(REQUEST, messages=reordered)) == "Hello."
 
 
 async def test_with_global_scope_all_users_share_answers(shared_cache: ResponseCache) -> None:
@@ -103,17 +103,19 @@ async def test_scopes_are_separate(cache: ResponseCache, shared_cache: ResponseC
 async def test_an_entry_of_another_user_is_not_used(
     cache: ResponseCache, redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    theirs = await store_answer(cache, replace(REQUEST, owner=BOB), "The canary of Bob.")
-    mine = await store_answer(cache, REQUEST)
-    redis.copy(theirs, mine, replace=True)  # as if Redis had mixed up replies
+    key_of_bob = await store_answer(cache, replace(REQUEST, owner=BOB), "The canary of Bob.")
+    key_of_ada = await store_answer(cache, REQUEST)
+    redis.copy(key_of_bob, key_of_ada, replace=True)  # as if Redis had mixed up replies
     assert await read_answer(cache, REQUEST) is None
-    redis.copy(await store_answer(cache, replace(REQUEST, model="secondary")), mine, replace=True)  # of the same user
+    redis.copy(
+        await store_answer(cache, replace(REQUEST, model="secondary")), key_of_ada, replace=True
+    )  # of the same user
     assert await read_answer(cache, REQUEST) is None
-    entry = json.loads(redis.get(theirs) or b"")
-    redis.set(mine, json.dumps({**entry, "key": mine}))
+    entry = json.loads(redis.get(key_of_bob) or b"")
+    redis.set(key_of_ada, json.dumps({**entry, "key": key_of_ada}))
     assert await read_answer(cache, REQUEST) is None
     assert caplog.messages == ["cached answer mismatch"] * 3
-    redis.set(mine, json.dumps({**entry, "key": mine, "user": str(ADA.user_uuid)}))
+    redis.set(key_of_ada, json.dumps({**entry, "key": key_of_ada, "user": str(ADA.user_uuid)}))
     assert await read_answer(cache, REQUEST) == "The canary of Bob."  # only these two prevented it
 
 
@@ -171,7 +173,7 @@ async def test_expired_entries_are_removed_from_an_index(breaker: RedisCircuitBr
 async def test_deleting_a_session_removes_its_text_and_no_other(
     cache: ResponseCache, breaker: RedisCircuitBreaker, redis: Redis
 ) -> None:
-    mine, other = ADA.session_uuid or uuid4(), replace(ADA, session_uuid=uuid4())
+    key_of_ada, other = ADA.session_uuid or uuid4(), replace(ADA, session_uuid=uuid4())
     for number in range(3):
         await store_answer(cache, replace(REQUEST, model=f"m{number}"), f"Secret {number}.")
     await store_answer(cache, replace(REQUEST, owner=other, model="elsewhere"), "Of another session.")
@@ -179,7 +181,7 @@ async def test_deleting_a_session_removes_its_text_and_no_other(
     assert await read_answer(cache, replace(REQUEST, model="given here too")) == "Secret of both."
     assert await read_answer(cache, replace(REQUEST, owner=BOB)) is None
     async with breaker.guard() as client:
-        assert await purge_index(client, cache_index_of_session(mine)) == 4
+        assert await purge_index(client, cache_index_of_session(key_of_ada)) == 4
     assert "Secret" not in everything(redis)
     assert await read_answer(cache, replace(REQUEST, owner=other, model="elsewhere")) == "Of another session."
 
@@ -247,14 +249,14 @@ async def test_a_purge_removes_any_number_of_entries_and_can_be_repeated(
 
 
 async def test_without_redis_nothing_is_found_and_nothing_fails(settings: Settings) -> None:
-    nowhere = open_redis(settings.model_copy(update={"REDIS_URL": "redis://127.0.0.1:9"}))
-    breaker = RedisCircuitBreaker(nowhere, budget=0.3)
+    unreachable = open_redis(settings.model_copy(update={"REDIS_URL": "redis://127.0.0.1:9"}))
+    breaker = RedisCircuitBreaker(unreachable, budget=0.3)
     cache = ResponseCache(breaker, seconds=60, scope="user")
     await store_answer(cache, REQUEST)
     assert await read_answer(cache, REQUEST) is None
     assert breaker.is_open
     await breaker.close()
-    await nowhere.aclose()
+    await unreachable.aclose()
 
 
 async def test_scripts_are_loaded_again_when_redis_has_lost_them(cache: ResponseCache, redis: Redis) -> None:

@@ -15,8 +15,8 @@ from tests.support.waiting import LONGEST_WAIT, eventually
 
 async def test_callers_that_share_a_breaker_wait_for_a_frozen_redis_once() -> None:
     server = socket.create_server(("127.0.0.1", 0))  # accepts connections, and never answers
-    silent = AsyncRedis(host="127.0.0.1", port=server.getsockname()[1])
-    breaker = RedisCircuitBreaker(silent, budget=0.2)
+    silent_redis = AsyncRedis(host="127.0.0.1", port=server.getsockname()[1])
+    breaker = RedisCircuitBreaker(silent_redis, budget=0.2)
     started = time.monotonic()
     with pytest.raises(RedisUnavailableError):
         async with breaker.guard() as redis:
@@ -28,7 +28,7 @@ async def test_callers_that_share_a_breaker_wait_for_a_frozen_redis_once() -> No
                 raise AssertionError("nothing is let through")
     assert (breaker.is_open, breaker.outages) == (True, 1)
     await breaker.close()
-    await silent.aclose()
+    await silent_redis.aclose()
     server.close()
 
 
@@ -57,8 +57,8 @@ async def test_the_breaker_closes_when_redis_is_available_again(
         async with breaker.guard():
             raise ConnectionError
     await eventually(lambda: not breaker.is_open)
-    async with breaker.guard() as lent:
-        assert await lent.ping()
+    async with breaker.guard() as client:
+        assert await client.ping()
     await redis.aclose()
 
 
@@ -67,8 +67,8 @@ async def test_a_cancelled_command_does_not_open_the_breaker(settings: Settings)
     breaker = RedisCircuitBreaker(redis, budget=LONGEST_WAIT)
 
     async def wait() -> None:
-        async with breaker.guard() as lent:
-            await lent.blpop(["nothing"], timeout=1)
+        async with breaker.guard() as client:
+            await client.blpop(["nothing"], timeout=1)
 
     waiting = asyncio.create_task(wait())
     await asyncio.sleep(0.05)

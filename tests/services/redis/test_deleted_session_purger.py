@@ -20,7 +20,7 @@ async def purger(breaker: RedisCircuitBreaker, monkeypatch: pytest.MonkeyPatch) 
         yield purger
 
 
-def given_in(session: UUID, redis: Redis) -> str:
+def store_answer(session: UUID, redis: Redis) -> str:
     """Store an answer in the cache, and return its key."""
     key = f"answer:{uuid4()}"
     redis.set(key, "Secret.")
@@ -28,26 +28,26 @@ def given_in(session: UUID, redis: Redis) -> str:
     return key
 
 
-async def fail(breaker: RedisCircuitBreaker, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+async def open_breaker(breaker: RedisCircuitBreaker, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Open the breaker. It looks for Redis when the event is set."""
-    may_look, wait_for_redis = asyncio.Event(), breaker._wait_for_redis
+    may_reconnect, wait_for_redis = asyncio.Event(), breaker._wait_for_redis
 
-    async def look_later() -> None:
-        await may_look.wait()
+    async def wait_until_allowed() -> None:
+        await may_reconnect.wait()
         await wait_for_redis()
 
-    monkeypatch.setattr(breaker, "_wait_for_redis", look_later)
+    monkeypatch.setattr(breaker, "_wait_for_redis", wait_until_allowed)
     with pytest.raises(RedisUnavailableError):
         async with breaker.guard():
             raise ConnectionError
-    return may_look
+    return may_reconnect
 
 
 async def test_a_session_is_purged_at_once(purger: DeletedSessionPurger, redis: Redis) -> None:
     session, other = uuid4(), uuid4()
-    gone, left = given_in(session, redis), given_in(other, redis)
+    deleted, remaining = store_answer(session, redis), store_answer(other, redis)
     await purger.purge_session(session)
-    assert (redis.exists(gone), redis.exists(left)) == (0, 1)
+    assert (redis.exists(deleted), redis.exists(remaining)) == (0, 1)
 
 
 async def test_sessions_deleted_during_an_outage_are_purged_after_it(
@@ -57,12 +57,12 @@ async def test_sessions_deleted_during_an_outage_are_purged_after_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sessions = [uuid4() for _ in range(20)]
-    keys = [given_in(session, redis) for session in sessions]
-    may_look = await fail(breaker, monkeypatch)
+    keys = [store_answer(session, redis) for session in sessions]
+    may_reconnect = await open_breaker(breaker, monkeypatch)
     for session in sessions:
         await purger.purge_session(session)
     assert redis.exists(*keys) == 20
-    may_look.set()
+    may_reconnect.set()
     await eventually(lambda: redis.exists(*keys) == 0)
 
 
@@ -72,12 +72,12 @@ async def test_the_number_of_pending_sessions_is_bounded(
     monkeypatch.setattr("app.services.redis.deleted_session_purger._MAX_PENDING", 3)
     purger = DeletedSessionPurger(breaker)
     sessions = [uuid4() for _ in range(5)]
-    keys = [given_in(session, redis) for session in sessions]
-    may_look = await fail(breaker, monkeypatch)
+    keys = [store_answer(session, redis) for session in sessions]
+    may_reconnect = await open_breaker(breaker, monkeypatch)
     for session in sessions:
         await purger.purge_session(session)
     working = asyncio.create_task(purger.run())
-    may_look.set()
+    may_reconnect.set()
     await eventually(lambda: redis.exists(*keys) <= 2)
     working.cancel()
     assert redis.exists(*keys[:2]) == 2  # the oldest ones: they expire
