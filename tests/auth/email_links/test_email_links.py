@@ -83,7 +83,7 @@ def test_response_does_not_reveal_whether_account_exists(
 
 
 @pytest.fixture
-async def database(settings: Settings) -> AsyncIterator[Database]:
+async def service_database(settings: Settings) -> AsyncIterator[Database]:
     database = Database.from_settings(settings, application_name="test")
     yield database
     await database.close()
@@ -91,15 +91,15 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 
 @pytest.mark.parametrize("kind", ["verify_email", "reset_password"])
 async def test_same_statements_run_whether_or_not_account_exists(
-    auth_client: TestClient, ada: User, database: Database, kind: Literal["verify_email", "reset_password"]
+    auth_client: TestClient, ada: User, service_database: Database, kind: Literal["verify_email", "reset_password"]
 ) -> None:
     statements: list[str] = []
 
     def record_statement(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         statements.append(statement)
 
-    event.listen(database.engine.sync_engine, "before_cursor_execute", record_statement)
-    service = EmailLinkService(database=database, hasher=PasswordHasher(1), outbox=EmailOutbox(is_enabled=True))
+    event.listen(service_database.engine.sync_engine, "before_cursor_execute", record_statement)
+    service = EmailLinkService(database=service_database, hasher=PasswordHasher(1), outbox=EmailOutbox(is_enabled=True))
     statements_of_each = []
     for address in (ADDRESS, "nobody@example.com"):
         await service.request_email(kind, address, RequestOrigin("203.0.113.9", None, None))
