@@ -56,7 +56,7 @@ def eve(
 
 
 def insert_conversations(sql: Sql, user: User, *, sessions: int, messages: int) -> None:
-    """Insert conversations with so many messages each, and their ledger entries, for a user."""
+    """Insert sessions of a user with the given number of messages each, and their ledger entries."""
     sql.do(
         """
         WITH made AS (

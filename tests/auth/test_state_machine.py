@@ -1,4 +1,4 @@
-"""Model-based test: the auth service agrees with a small model in every order of operations."""
+"""Model-based test: the auth service agrees with a model after any sequence of operations."""
 
 import logging
 from collections.abc import Iterator

@@ -43,7 +43,7 @@ def world_with_example_ids(world: World, services: dict[str, TestClient]) -> Wor
 def send(
     world: World, operation: Operation, body: dict[str, Any] | None, query: dict[str, Any] | None = None
 ) -> Response:
-    """Send a request as somebody whom the operation serves. Tokens, which no example can have, are filled in."""
+    """Send a request as a user who may call the operation, with valid tokens in place of those of the example."""
     entry = ENTRIES[operation.key]
     caller = world.admin if entry.who == "admin" else world.owner
     ids = entry.ids(world, world.owner)

@@ -33,7 +33,7 @@ SETTINGS = {
 
 
 class RetryingTransport(httpx.HTTPTransport):
-    """Repeats a request that a service refuses for the moment, as its client should: on a busy machine it may do so."""
+    """Repeats requests that get a 503 response after `Retry-After`: on a busy machine services may be overloaded."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         deadline = time.monotonic() + LONGEST_WAIT

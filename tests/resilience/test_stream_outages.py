@@ -62,7 +62,7 @@ def replicas(replica_urls: tuple[str, str], ada: User, provider: Provider, redis
 
 
 def is_buffered(events: list[Event], redis_server: Redis) -> bool:
-    """Tell whether the text of an answer is in Redis."""
+    """Return whether the text of an answer is in Redis."""
     with RedisClient.from_url(redis_server.url) as redis:
         return bool(redis.exists(stream_key(UUID(events[0].data["message_id"]))))
 

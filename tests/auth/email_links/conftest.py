@@ -30,7 +30,7 @@ def mailbox(directory: Path, sql: Sql) -> Iterator[Mailbox]:
 
 @pytest.fixture
 def register_user(make_user: Callable[[str], User], mailbox: Mailbox, sql: Sql) -> Callable[[str], User]:
-    """Registers a user and removes the verification email."""
+    """Function that registers a user and removes the verification email."""
 
     def make(username: str) -> User:
         user = make_user(username)
