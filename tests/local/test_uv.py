@@ -55,7 +55,7 @@ def test_the_options_of_pip_install_apply_the_environment_before_the_files() -> 
     }
 
 
-def test_uv_is_given_the_index_of_pip() -> None:
+def test_uv_uses_the_index_of_pip() -> None:
     assert (
         uv_variables(pip_options(PIP_SETTINGS), os.environ | {"SSL_CERT_FILE": "/ca"}).items()
         >= {

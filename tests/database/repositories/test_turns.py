@@ -175,7 +175,7 @@ async def test_lease_renewal_skips_locked_answers(owner: Owner, pool: Database, 
     assert sql.value(renewed) == 2
 
 
-async def test_lease_renewal_returns_cancelled_turns_among_the_given_ones_only(
+async def test_lease_renewal_returns_only_cancelled_turns_of_its_request(
     owner: Owner, pool: Database, sql: Sql
 ) -> None:
     renewed, not_renewed = [await owner.start(await owner.open()) for _ in range(2)]

@@ -87,7 +87,7 @@ async def test_a_cached_answer_is_added_to_the_indexes_of_all_waiters(
     assert not list(redis.scan_iter("answer:*"))
 
 
-async def test_an_answer_is_not_cached_when_its_session_is_deleted_meanwhile(
+async def test_an_answer_is_not_cached_when_its_session_is_deleted_during_the_call(
     cache: ResponseCache, redis: Redis, breaker: RedisCircuitBreaker
 ) -> None:
     inner = FakeModel(completion("Secret."), gate=asyncio.Event())
