@@ -29,14 +29,14 @@ def services(
 ) -> Iterator[dict[str, TestClient]]:
     """The services with the settings that `make run` gives them."""
     changes = {**MODEL_SETTINGS, "MAIL_URL": tmp_path_factory.mktemp("mail").as_uri()}
-    chosen = Settings.model_validate({**settings.model_dump(exclude_unset=True), **changes})
+    default_settings = Settings.model_validate({**settings.model_dump(exclude_unset=True), **changes})
     create = {"auth": auth_main.create, "chat": main.create, "admin": admin_main.create}
     with ExitStack() as stack:
-        yield {name: stack.enter_context(TestClient(create[name](chosen))) for name in create}
+        yield {name: stack.enter_context(TestClient(create[name](default_settings))) for name in create}
 
 
 @pytest.fixture
-def world_with_example_ids(world: World, services: dict[str, TestClient]) -> World:
+def default_world(world: World, services: dict[str, TestClient]) -> World:
     return replace(world, services=services)
 
 
@@ -48,8 +48,8 @@ def send(
     caller = world.admin if entry.who == "admin" else world.owner
     ids = entry.ids(world, world.owner)
     if body is not None:
-        good = entry.body(world, world.owner) or {}
-        body = {name: good[name] if str(value).endswith("...") else value for name, value in body.items()}
+        valid_body = entry.body(world, world.owner) or {}
+        body = {name: valid_body[name] if str(value).endswith("...") else value for name, value in body.items()}
     if preparation := PREPARATIONS.get(operation.key):
         world.sql.do(preparation)
     content: dict[str, Any] = {"data" if operation.takes_form else "json": body}
@@ -76,10 +76,10 @@ def sample(operation: Operation) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("operation", generated(lambda operation, _: bool(operation.fields)))
-def test_the_example_of_a_body_is_accepted(world_with_example_ids: World, operation: Operation) -> None:
+def test_the_example_of_a_body_is_accepted(default_world: World, operation: Operation) -> None:
     body = sample(operation)
     assert [name for name, value in body.items() if value is None] == [], "documentation pages would invent a value"
-    assert_accepted(send(world_with_example_ids, operation, body), operation)
+    assert_accepted(send(default_world, operation, body), operation)
 
 
 FIELD_EXAMPLES = [
@@ -93,17 +93,17 @@ FIELD_EXAMPLES = [
 
 @pytest.mark.parametrize(("operation", "example"), FIELD_EXAMPLES)
 def test_each_other_example_of_a_field_is_accepted(
-    world_with_example_ids: World, operation: Operation, example: dict[str, Any]
+    default_world: World, operation: Operation, example: dict[str, Any]
 ) -> None:
-    assert_accepted(send(world_with_example_ids, operation, sample(operation) | example), operation)
+    assert_accepted(send(default_world, operation, sample(operation) | example), operation)
 
 
 @pytest.mark.parametrize(
     "operation", generated(lambda operation, _: any(field.examples for field in (*operation.query, *operation.headers)))
 )
-def test_the_examples_of_parameters_are_accepted(world_with_example_ids: World, operation: Operation) -> None:
+def test_the_examples_of_parameters_are_accepted(default_world: World, operation: Operation) -> None:
     examples = [{field.name: example} for field in operation.query for example in field.examples]
     all_parameters = {name: value for example in reversed(examples) for name, value in example.items()}
     for query in (all_parameters, *examples):
-        assert_accepted(send(world_with_example_ids, operation, None, query), operation)
+        assert_accepted(send(default_world, operation, None, query), operation)
     assert [field.name for field in operation.headers if field.examples] == [], "not tried here"

@@ -88,15 +88,15 @@ def completes_within(seconds: float) -> Iterator[None]:
     """Assert that the block takes less than this."""
     started = time.monotonic()
     yield
-    took = time.monotonic() - started
-    assert took < seconds
+    duration = time.monotonic() - started
+    assert duration < seconds
 
 
 def health(url: str) -> dict[str, object]:
     return dict(httpx.get(f"{url}/health", trust_env=False).json())
 
 
-def redis_state(name: str, redis_server: Redis, home: Path) -> AbstractContextManager[None]:
+def redis_in_state(name: str, redis_server: Redis, home: Path) -> AbstractContextManager[None]:
     if name == "emptied":
         with RedisClient.from_url(redis_server.url) as client:
             client.flushall()
@@ -139,23 +139,23 @@ def test_suspended_redis_delays_requests_by_less_than_a_second(
             assert health(measured_replicas[1].url)["status"] == "degraded"
 
 
-@pytest.mark.parametrize("redis_is", ["up", "suspended", "emptied", "stopped"])
+@pytest.mark.parametrize("state", ["up", "suspended", "emptied", "stopped"])
 def test_logout_takes_effect_within_two_seconds(
-    servers: list[ChatServer], auth_url: str, user: User, redis_server: Redis, server_home: Path, redis_is: str
+    servers: list[ChatServer], auth_url: str, user: User, redis_server: Redis, server_home: Path, state: str
 ) -> None:
     with httpx.Client(base_url=f"{auth_url}{AUTH}", timeout=60, trust_env=False) as auth:
         form = {"username": user.username, "password": PASSWORD}
         tokens = auth.post("/login", data=form).raise_for_status().json()
         headers = {"Authorization": f"Bearer {tokens['access_token']}"}
         assert servers[0].http.get("/sessions", headers=headers).status_code == 200
-        with redis_state(redis_is, redis_server, server_home), completes_within(2):
+        with redis_in_state(state, redis_server, server_home), completes_within(2):
             assert auth.post("/logout", headers=headers).status_code == 200
             assert auth.get("/me", headers=headers).status_code == 401
             assert servers[0].http.get("/sessions", headers=headers).status_code == 401
 
 
 @pytest.mark.parametrize("credential", REVOKE)
-@pytest.mark.parametrize("redis_is", ["up", "suspended", "stopped"])
+@pytest.mark.parametrize("state", ["up", "suspended", "stopped"])
 def test_revocation_ends_streams_within_two_seconds(
     servers: list[ChatServer],
     user: User,
@@ -163,7 +163,7 @@ def test_revocation_ends_streams_within_two_seconds(
     sql: Sql,
     redis_server: Redis,
     server_home: Path,
-    redis_is: str,
+    state: str,
     credential: str,
     report: Report,
 ) -> None:
@@ -189,14 +189,14 @@ def test_revocation_ends_streams_within_two_seconds(
             direct.read_to(1)
             with servers[1].resume(session, message) as other:
                 other.read_to(1)
-                with redis_state(redis_is, redis_server, server_home):
+                with redis_in_state(state, redis_server, server_home):
                     started = time.monotonic()
                     sql.do(REVOKE[credential], [user.id])
                     rests = list(pool.map(list[Event], (reader, direct, other)))
-                    took = time.monotonic() - started
+                    duration = time.monotonic() - started
     assert not {event.name for rest in rests for event in rest} & TERMINAL
-    assert took < 2
-    report(streams_ended_after=f"{took:.2f} s")
+    assert duration < 2
+    report(streams_ended_after=f"{duration:.2f} s")
 
 
 def test_follower_on_another_replica_receives_a_piece_within_300_milliseconds(
@@ -250,11 +250,11 @@ def test_shutdown_with_twenty_streams_takes_no_longer_than_the_grace_period(
         assert (status, notice < 1 / 2) == (503, True)
         ends = [read.result()[-1] for read in reads]
         process.wait(timeout=60)
-        took = time.monotonic() - started
+        duration = time.monotonic() - started
     server.http.close()
     assert {(end.name, end.data["code"]) for end in ends} == {("message.failed", "shutting_down")}
-    assert took < GRACE + 1
-    report(not_ready_after=f"{notice:.2f} s", ended_after=f"{took:.2f} s")
+    assert duration < GRACE + 1
+    report(not_ready_after=f"{notice:.2f} s", ended_after=f"{duration:.2f} s")
 
 
 def test_idle_service_stops_within_three_seconds(stopping: Replica, user: User) -> None:

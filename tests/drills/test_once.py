@@ -76,14 +76,14 @@ async def test_20_concurrent_questions_in_one_session_start_one_turn(
     assert len(provider.calls) == 1
 
 
-@pytest.mark.parametrize(("redis_is", "seconds"), [("up", 1.0), ("down", 2.5)])
+@pytest.mark.parametrize(("redis_state", "seconds"), [("up", 1.0), ("down", 2.5)])
 async def test_20_turns_are_cancelled_from_the_other_replica(
     replicas: list[Replica],
     redis_server: RedisServer,
     make_users: Callable[[int], list[User]],
     provider: Provider,
     report: Report,
-    redis_is: str,
+    redis_state: str,
     seconds: float,
 ) -> None:
     provider.always(streams(chunk("Once upon"), chunk(" a time"), every=0.05, hold=True))
@@ -108,12 +108,12 @@ async def test_20_turns_are_cancelled_from_the_other_replica(
             assert call.abandoned is not None
             return call.abandoned - cancelled_at
 
-        if redis_is == "down":
+        if redis_state == "down":
             await asyncio.to_thread(redis_server.stop)
         try:
             slowest = max(await asyncio.gather(*(cancel(client) for client in clients)))
         finally:
-            if redis_is == "down":
+            if redis_state == "down":
                 await asyncio.to_thread(redis_server.start)
     assert slowest < seconds or not FULL_SIZE
     report(cancelled=20, provider_connection_closed_after=f"{slowest:.2f} s at most")

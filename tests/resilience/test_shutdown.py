@@ -45,24 +45,24 @@ class Readiness(threading.Thread):
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
         self._url = url
-        self.answers: list[int | None] = []
+        self.statuses: list[int | None] = []
         """Status of each response; None for a refused connection."""
 
     def run(self) -> None:
-        while not self.answers or self.answers[-1] is not None:
+        while not self.statuses or self.statuses[-1] is not None:
             try:
                 status = httpx.get(f"{self._url}/readyz", timeout=60, trust_env=False).status_code
             except httpx.TransportError:
                 status = None
-            self.answers.append(status)
+            self.statuses.append(status)
             time.sleep(0.02)
 
 
-def read(server: ChatServer, session: str, begun: threading.Semaphore) -> list[Event]:
+def read(server: ChatServer, session: str, started: threading.Semaphore) -> list[Event]:
     """Read an answer to its end and return its events."""
     with server.ask(session) as reader:
         events = reader.take(2)
-        begun.release()
+        started.release()
         events += list(reader)
     return events
 
@@ -73,7 +73,7 @@ def test_shutdown_ends_twenty_streams_with_terminal_events_in_time(
 ) -> None:
     url = str(chat_process.client.base_url).rstrip("/")
     sessions = [replica.open() for _ in range(20)]
-    begun = threading.Semaphore(0)
+    started = threading.Semaphore(0)
     running = process(chat_process._component, home)
     readiness = Readiness(url)
     with ThreadPoolExecutor(20) as pool, ExitStack() as stack:
@@ -81,17 +81,17 @@ def test_shutdown_ends_twenty_streams_with_terminal_events_in_time(
         # Half of them complete within the grace period, the others do not end.
         provider.script(*[answers("one two three four", end=gate)] * 10)
         provider.always(streams(chunk("Once upon"), hold=True))
-        reads: list[Future[list[Event]]] = [pool.submit(read, replica, one, begun) for one in sessions]
+        reads: list[Future[list[Event]]] = [pool.submit(read, replica, one, started) for one in sessions]
         for _ in sessions:
-            assert begun.acquire(timeout=LONGEST_WAIT)
+            assert started.acquire(timeout=LONGEST_WAIT)
         readiness.start()
         stack.callback(readiness.join)
-        Provider.wait_until(lambda: bool(readiness.answers))
+        Provider.wait_until(lambda: bool(readiness.statuses))
         signalled_at = time.monotonic()
         running.terminate()
         # While the port is open and every stream goes on.
-        wait_until(lambda: readiness.answers[-1] != 200)
-        assert readiness.answers[-1] == 503
+        wait_until(lambda: readiness.statuses[-1] != 200)
+        assert readiness.statuses[-1] == 503
         assert not any(one.done() for one in reads)
         gate.set()
         outcomes = [one.result() for one in reads]
@@ -99,7 +99,7 @@ def test_shutdown_ends_twenty_streams_with_terminal_events_in_time(
         ended = time.monotonic()
     # The grace period ends it: the server itself would wait for 20 s.
     assert ended - signalled_at < 2 * GRACE
-    assert readiness.answers[0] == 200
+    assert readiness.statuses[0] == 200
     ends = [events[-1] for events in outcomes]
     assert sorted(end.name for end in ends) == ["message.completed"] * 10 + ["message.failed"] * 10
     for session, events in zip(sessions, outcomes, strict=True):

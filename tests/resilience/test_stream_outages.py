@@ -118,8 +118,8 @@ def test_resume_on_another_replica_without_redis_returns_a_snapshot_at_the_end(
     with closed_gate() as gate:
         provider.script(answers(LONG_TEXT, every=0.01, end=gate))
         with replicas[0].ask(session) as reader, redis_unavailable(outage, redis_server, server_home):
-            begun = reader.read_to(20)
-            with replicas[1].resume(session, begun[0].data["message_id"]) as other:
+            started = reader.read_to(20)
+            with replicas[1].resume(session, started[0].data["message_id"]) as other:
                 others = other.take(1)
                 gate.set()
                 created, *_, snapshot, last = others + list(other)
@@ -130,7 +130,7 @@ def test_resume_on_another_replica_without_redis_returns_a_snapshot_at_the_end(
             )
             assert snapshot.data["message"]["content"] == LONG_TEXT
             # The replica that runs the turn does not need Redis.
-            assert text_of([*begun, *reader]) == LONG_TEXT
+            assert text_of([*started, *reader]) == LONG_TEXT
 
 
 def test_resume_on_another_replica_works_after_redis_recovers(
@@ -140,11 +140,11 @@ def test_resume_on_another_replica_works_after_redis_recovers(
     with closed_gate() as gate:
         provider.script(answers(VERY_LONG, every=0.03, end=gate))
         with replicas[0].ask(session) as reader:
-            begun = reader.read_to(20)
-            message = begun[0].data["message_id"]
+            started = reader.read_to(20)
+            message = started[0].data["message_id"]
             with stopped(redis_server):
                 reader.read_to(100)
-            wait_until(lambda: is_buffered(begun, redis_server))
+            wait_until(lambda: is_buffered(started, redis_server))
             with replicas[1].resume(session, message) as other:
                 events = other.read_to(200)
                 gate.set()
