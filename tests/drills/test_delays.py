@@ -25,8 +25,7 @@ from tests.fixtures.database import Sql
 from tests.fixtures.dedicated_servers import PRODUCTION_TIMEOUTS, stopped, suspended
 from tests.fixtures.processes import environment, free_port
 from tests.fixtures.services import AUTH, CHAT, PASSWORD, User
-from tests.fixtures.streaming import TERMINAL, ChatServer, Event
-from tests.resilience.test_stream_outages import is_buffered
+from tests.fixtures.streaming import TERMINAL, ChatServer, Event, is_buffered
 from tests.support.provider import Provider, answers, chunk, streams, streams_from_queue
 from tests.support.waiting import closed_gate, wait_until
 
@@ -76,7 +75,7 @@ def servers(
     """Clients of two replicas, both of which use PostgreSQL and Redis: an earlier outage is over."""
     servers = [ChatServer(replica.url, user) for replica in measured_replicas]
     for server in servers:
-        wait_until(lambda server=server: is_buffered(server.ask_all(server.open()), redis_server))  # type: ignore[misc]
+        wait_until(lambda server=server: is_buffered(server.ask_all(server.open()), redis_server.url))  # type: ignore[misc]
     provider.reset()
     yield servers
     for server in servers:

@@ -44,13 +44,13 @@ def test_stopping_service_completes_the_running_turn(
     model.suspend()
     with ThreadPoolExecutor(2) as pool:
         # A short answer: on a busy machine, the model must finish it within the grace period.
-        asked = pool.submit(ask, user, session, "Hi", max_tokens=4)
+        future = pool.submit(ask, user, session, "Hi", max_tokens=4)
         _wait_until_pending(stack, session)
         stopped = pool.submit(service.stop)
         time.sleep(0.5)
         assert not stopped.done()
         model.resume()
-        response = asked.result()
+        response = future.result()
         stopped.result()
     service.start()
     assert response.status_code == 200, response.text

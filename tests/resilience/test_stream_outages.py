@@ -4,23 +4,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
-from uuid import UUID
 
 import pytest
 from fastapi.testclient import TestClient
-from redis import Redis as RedisClient
 
 from app import auth_main, main
 from app.config import Settings
 from app.database import migrations
-from app.services.redis.keys import stream_key
 from local.postgres import Postgres
 from local.redis import Redis
 from tests.chat.streaming.stream_checks import LONG_TEXT, assert_complete_stream
 from tests.fixtures.database import Sql
 from tests.fixtures.dedicated_servers import stopped, suspended
 from tests.fixtures.services import User, login, register
-from tests.fixtures.streaming import TERMINAL, ChatServer, Event, serving, text_of
+from tests.fixtures.streaming import TERMINAL, ChatServer, is_buffered, serving, text_of
 from tests.support.provider import Provider, answers, chunk, streams_from_queue
 from tests.support.waiting import closed_gate, wait_until
 
@@ -54,17 +51,11 @@ def replicas(replica_urls: tuple[str, str], ada: User, provider: Provider, redis
     """Two replicas, both of which use Redis: an earlier outage is over."""
     first, second = (ChatServer(url, ada) for url in replica_urls)
     for server in (first, second):
-        wait_until(lambda server=server: is_buffered(server.ask_all(server.open()), redis_server))  # type: ignore[misc]
+        wait_until(lambda server=server: is_buffered(server.ask_all(server.open()), redis_server.url))  # type: ignore[misc]
     provider.reset()
     yield first, second
     first.http.close()
     second.http.close()
-
-
-def is_buffered(events: list[Event], redis_server: Redis) -> bool:
-    """Return whether the text of an answer is in Redis."""
-    with RedisClient.from_url(redis_server.url) as redis:
-        return bool(redis.exists(stream_key(UUID(events[0].data["message_id"]))))
 
 
 @pytest.fixture(params=["stopped", "suspended"])
@@ -144,7 +135,7 @@ def test_resume_on_another_replica_works_after_redis_recovers(
             message = started[0].data["message_id"]
             with stopped(redis_server):
                 reader.read_to(100)
-            wait_until(lambda: is_buffered(started, redis_server))
+            wait_until(lambda: is_buffered(started, redis_server.url))
             with replicas[1].resume(session, message) as other:
                 events = other.read_to(200)
                 gate.set()

@@ -24,10 +24,10 @@ def test_the_answer_of_a_killed_process_is_interrupted_and_its_session_can_be_us
     provider.script(stalls())
     with ThreadPoolExecutor(1) as pool:
         path = f"{CHAT}/sessions/{session}/messages"
-        asked = pool.submit(chat_process.client.post, path, json={"message": "Hi"}, headers=chat.user.headers)
+        future = pool.submit(chat_process.client.post, path, json={"message": "Hi"}, headers=chat.user.headers)
         provider.wait_for_calls(1)
         chat_process.kill()
-        assert isinstance(asked.exception(), HTTPError)
+        assert isinstance(future.exception(), HTTPError)
     assert sql.value(ANSWER_STATUS) == "pending"
     sql.do("UPDATE chat_messages SET lease_expires_at = now() + interval '1 second' WHERE status = 'pending'")
     Provider.wait_until(lambda: sql.value(ANSWER_STATUS) == "interrupted")

@@ -42,13 +42,13 @@ def test_running_turn_is_not_stored_and_its_cost_is_anonymous(
     session, gate = chat.open(), threading.Event()
     provider.script(held(gate, answers(f"{CANARY} answer", usage=(11, 4))), held(gate, answers("direct")))
     with ThreadPoolExecutor(2) as pool:
-        asked = pool.submit(chat.request, "POST", f"/sessions/{session}/messages", json={"message": CANARY})
+        future = pool.submit(chat.request, "POST", f"/sessions/{session}/messages", json={"message": CANARY})
         provider.wait_for_calls(1)
         directly = pool.submit(chat.request, "POST", "/direct", json={"message": CANARY})
         provider.wait_for_calls(2)
         receipt = erase(auth_client, chat.user).json()
         gate.set()
-        assert_problem(asked.result(), 404)
+        assert_problem(future.result(), 404)
         assert directly.result().status_code == 200  # the question preceded the erasure
     assert counts(receipt)["chat_messages"] == 2
     assert CANARY not in "".join(sql.everything().values())

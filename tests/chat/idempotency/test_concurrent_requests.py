@@ -53,12 +53,12 @@ def test_request_in_progress_returns_409_with_the_message_id(chat: Chat, provide
     path, body = request_for(chat, "/sessions/{id}/messages")
     with ThreadPoolExecutor(1) as pool, closed_gate() as gate:
         provider.script(held(gate))
-        asked = pool.submit(post, chat, path, body)
+        future = pool.submit(post, chat, path, body)
         provider.wait_for_calls(1)
         problem = assert_problem(post(chat, path, body), 409, "idempotency_in_progress")
         assert_problem(post(chat, path, {"message": "Another"}), 422, "idempotency_key_reused")
         gate.set()
-        first = asked.result()
+        first = future.result()
     assert first.json()["ai_response"]["id"] == problem["message_id"]
     assert_replayed(post(chat, path, body), first)
 

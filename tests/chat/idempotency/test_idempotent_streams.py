@@ -65,11 +65,11 @@ def test_key_reused_or_in_progress_is_refused_before_the_stream_starts(
     path = path_of(server, is_direct=is_direct)
     with ThreadPoolExecutor(1) as pool, closed_gate() as gate:
         provider.always(answers("One two three four.", end=gate))
-        asked = pool.submit(post, server, path)
+        future = pool.submit(post, server, path)
         provider.wait_for_calls(1)
         problem = assert_problem(post(server, path), 409, "idempotency_in_progress")  # type: ignore[arg-type] # same interface
         gate.set()
-        first = events_of(asked.result())
+        first = events_of(future.result())
     if not is_direct:
         assert problem["message_id"] == first[0].data["message_id"]
     assert_problem(post(server, path, "Another"), 422, "idempotency_key_reused")  # type: ignore[arg-type] # same interface

@@ -179,7 +179,7 @@ def test_answer_stored_by_a_killed_process_is_returned_to_a_repeated_request(
     path, body = request_for(chat, "/sessions/{id}/messages")
     with psycopg2.connect(settings.DATABASE_URL) as blocker, ThreadPoolExecutor(1) as pool, closed_gate() as gate:
         provider.script(held(gate))
-        asked = pool.submit(post, Chat(chat_process.client, chat.user), path, body)  # type: ignore[arg-type] # same interface
+        future = pool.submit(post, Chat(chat_process.client, chat.user), path, body)  # type: ignore[arg-type] # same interface
         provider.wait_for_calls(1)
         blocker.cursor().execute("SELECT FROM idempotency_keys FOR UPDATE")  # prevents the response from being stored
         gate.set()
@@ -187,7 +187,7 @@ def test_answer_stored_by_a_killed_process_is_returned_to_a_repeated_request(
         provider.wait_until(lambda: sql.value(stored) == 1)
         chat_process.kill()
         blocker.rollback()
-        assert isinstance(asked.exception(), HTTPError)
+        assert isinstance(future.exception(), HTTPError)
     first = post(chat, path, body)
     assert first.json()["ai_response"]["content"] == "Hello."
     assert post(chat, path, body).content == first.content
@@ -199,7 +199,7 @@ def kill_during_model_call(
 ) -> None:
     """Send a request to another process and kill the process during the model call."""
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(post, Chat(service.client, chat.user), path, body)  # type: ignore[arg-type] # same interface
+        future = pool.submit(post, Chat(service.client, chat.user), path, body)  # type: ignore[arg-type] # same interface
         provider.wait_for_calls(1)
         service.kill()
-        assert isinstance(asked.exception(), HTTPError)
+        assert isinstance(future.exception(), HTTPError)

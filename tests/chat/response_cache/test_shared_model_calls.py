@@ -24,10 +24,10 @@ def test_concurrent_identical_questions_share_one_model_call(
     sessions = [ada_server.open() for _ in range(10)]
     with ThreadPoolExecutor(10) as pool, closed_gate() as gate:
         provider.always(held(gate, answers(TEXT, usage=(12, 100))))
-        asked = [pool.submit(ada_server.ask_all, session) for session in sessions]
+        futures = [pool.submit(ada_server.ask_all, session) for session in sessions]
         wait_until(lambda: sql.value("SELECT count(*) FROM chat_messages WHERE status = 'pending'") == 10)
         gate.set()
-        all_events = [one.result() for one in asked]
+        all_events = [future.result() for future in futures]
     assert {text_of(events) for events in all_events} == {STRIPPED_TEXT}
     assert len(provider.calls) == 1
     assert sorted(row["prompt_tokens"] for row in sql.rows("SELECT prompt_tokens FROM llm_calls")) == [0] * 9 + [12]

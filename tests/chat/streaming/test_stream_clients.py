@@ -45,10 +45,10 @@ def test_one_of_20_concurrent_questions_in_a_session_is_answered(
 
     with ThreadPoolExecutor(20) as pool, closed_gate() as gate:
         provider.always(held(gate))
-        asked = [pool.submit(ask, number) for number in range(20)]
-        wait_until(lambda: sum(one.done() for one in asked) == 19)
+        futures = [pool.submit(ask, number) for number in range(20)]
+        wait_until(lambda: sum(future.done() for future in futures) == 19)
         gate.set()
-        outcomes = [one.result() for one in asked]
+        outcomes = [future.result() for future in futures]
     assert sorted(status for status, _ in outcomes) == [200] + [409] * 19
     assert {message for status, message in outcomes if status == 409} == {replicas[0].messages(session)[1]["id"]}
     assert len(provider.calls) == 1

@@ -69,12 +69,12 @@ def test_plain_request_can_be_cancelled(replicas: Replicas, provider: Provider, 
     session = replicas[0].open()
     provider.script(stalls())
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(replicas[0].http.post, f"/sessions/{session}/messages", json={"message": "Hi"})
+        future = pool.submit(replicas[0].http.post, f"/sessions/{session}/messages", json={"message": "Hi"})
         provider.wait_for_calls(1)
         message = replicas[0].messages(session)[1]["id"]
         cancelled = replicas[1].cancel(session, message).json()
         assert (cancelled["status"], cancelled["content"]) == ("cancelled", "")
-        assert asked.result().json()["ai_response"] | {"timestamp": ""} == cancelled | {"timestamp": ""}
+        assert future.result().json()["ai_response"] | {"timestamp": ""} == cancelled | {"timestamp": ""}
     assert sql.value("SELECT status FROM llm_calls") == "cancelled"
 
 

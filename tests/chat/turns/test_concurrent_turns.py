@@ -36,10 +36,10 @@ def test_sessions_are_answered_concurrently(chat: Chat, provider: Provider) -> N
     sessions = [chat.open() for _ in range(10)]
     with ThreadPoolExecutor(10) as pool, closed_gate() as gate:
         provider.always(held(gate))
-        asked = [pool.submit(chat.ask, session, "Hi") for session in sessions]
+        futures = [pool.submit(chat.ask, session, "Hi") for session in sessions]
         provider.wait_for_calls(10)
         gate.set()
-        assert {one.result()["ai_response"]["status"] for one in asked} == {"complete"}
+        assert {future.result()["ai_response"]["status"] for future in futures} == {"complete"}
 
 
 def test_no_connection_is_held_while_a_model_answers(
@@ -49,9 +49,9 @@ def test_no_connection_is_held_while_a_model_answers(
     with TestClient(main.create(single)) as client, ThreadPoolExecutor(1) as pool, closed_gate() as gate:
         provider.always(held(gate))
         chat = Chat(client, ada)
-        asked = pool.submit(chat.ask, chat.open(), "Hi")
+        future = pool.submit(chat.ask, chat.open(), "Hi")
         provider.wait_for_calls(1)
         assert chat.request("GET", "/sessions").status_code == 200
-        assert not asked.done()
+        assert not future.done()
         gate.set()
-        assert asked.result()["ai_response"]["status"] == "complete"
+        assert future.result()["ai_response"]["status"] == "complete"

@@ -37,10 +37,10 @@ def test_questions_are_refused_while_running_answers_reserve_the_rest(chat: Chat
     allowed = -(-ALLOWED_QUESTIONS * TOKENS_PER_QUESTION // (PROMPT_TOKENS + 50))
     with ThreadPoolExecutor(50) as pool, closed_gate() as gate:
         provider.always(held(gate, COUNTED_ANSWER))
-        asked = [pool.submit(ask_directly, chat) for _ in range(50)]
-        wait_until(lambda: sum(one.done() for one in asked) >= 50 - allowed)
+        futures = [pool.submit(ask_directly, chat) for _ in range(50)]
+        wait_until(lambda: sum(future.done() for future in futures) >= 50 - allowed)
         gate.set()
-        responses = [one.result() for one in asked]
+        responses = [future.result() for future in futures]
     refused = [response for response in responses if response.status_code == 429]
     assert len(provider.calls) == 50 - len(refused) == allowed
     for response in refused:
@@ -54,11 +54,11 @@ def quota_during(chat: Chat, provider: Provider, ask: Callable[[], Response]) ->
     asked = len(provider.calls)
     with ThreadPoolExecutor(1) as pool, closed_gate() as gate:
         provider.script(held(gate, answers("Yes.", usage=(10, 10))))
-        answer = pool.submit(ask)
+        future = pool.submit(ask)
         provider.wait_until(lambda: len(provider.calls) > asked)
         status = quota_status(chat)
         gate.set()
-        assert answer.result().status_code == 200
+        assert future.result().status_code == 200
     return status
 
 
@@ -93,12 +93,12 @@ def test_refused_question_leaves_no_reservation(chat: Chat, sql: Sql, provider: 
     session = chat.open()
     with ThreadPoolExecutor(1) as pool, closed_gate() as gate:
         provider.script(held(gate, answers("Yes.", usage=(10, 10))))
-        answer = pool.submit(chat.ask, session, "Hi")
+        future = pool.submit(chat.ask, session, "Hi")
         provider.wait_until(lambda: len(provider.calls) == 1)
         busy = chat.request("POST", f"/sessions/{session}/messages", json=SHORT_QUESTION)
         assert_problem(busy, 409, "turn_active")
         gate.set()
-        answer.result()
+        future.result()
     missing = chat.request("POST", f"/sessions/{UUID(int=1)}/messages", json=SHORT_QUESTION)
     assert_problem(missing, 404, "not_found")
     for body in (SHORT_QUESTION, SHORT_QUESTION, SHORT_QUESTION | {"message": "Another"}):

@@ -49,11 +49,11 @@ def test_session_deleted_during_a_turn_returns_404_and_its_cost_is_recorded(
     session = chat.open()
     with ThreadPoolExecutor(1) as pool, closed_gate() as gate:
         provider.always(held(gate))
-        asked = pool.submit(chat.request, "POST", f"/sessions/{session}/messages", json={"message": "Hi"})
+        future = pool.submit(chat.request, "POST", f"/sessions/{session}/messages", json={"message": "Hi"})
         provider.wait_for_calls(1)
         assert chat.request("DELETE", f"/sessions/{session}").status_code == 200
         gate.set()
-        assert_problem(asked.result(), 404, "not_found")
+        assert_problem(future.result(), 404, "not_found")
     assert sql.value("SELECT count(*) FROM chat_messages") == 0
     assert sql.value("SELECT count(*) FROM llm_calls WHERE prompt_tokens > 0") == 1
 

@@ -73,13 +73,13 @@ def test_answer_is_stored_after_postgresql_restarts(chat: Chat, postgres: Postgr
     session = chat.open()
     with ThreadPoolExecutor(1) as pool, closed_gate() as gate:
         provider.script(held(gate))
-        asked = pool.submit(chat.ask, session, "Hi")
+        future = pool.submit(chat.ask, session, "Hi")
         provider.wait_for_calls(1)
         with stopped(postgres):
             gate.set()
             wait_until(lambda: provider.calls[0].finished)
             time.sleep(0.5)  # storing the answer fails
-        assert asked.result()["ai_response"]["status"] == "complete"
+        assert future.result()["ai_response"]["status"] == "complete"
     assert len(provider.calls) == 1
     messages = chat.request("GET", f"/sessions/{session}").json()["messages"]
     assert [message["content"] for message in messages] == ["Hi", "Hello."]
