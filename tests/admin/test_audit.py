@@ -93,11 +93,11 @@ def test_search_returns_matching_entries_newest_first(
 def test_pages_have_no_gaps_or_duplicates_while_entries_are_added(
     admin_client: TestClient, admin: User, sql: Sql
 ) -> None:
-    seen = []
+    request_ids = []
     after: dict[str, str] = {}
     while True:
         part = search(admin_client, admin, limit=2, to="2026-02-01T00:00:00Z", **after)
-        seen += [entry["request_id"] for entry in part["entries"]]
+        request_ids += [entry["request_id"] for entry in part["entries"]]
         if part["next"] is None:
             break
         assert len(part["entries"]) == 2
@@ -106,7 +106,7 @@ def test_pages_have_no_gaps_or_duplicates_while_entries_are_added(
             "INSERT INTO audit_log (action, outcome, request_id, created_at)"
             " VALUES ('login.opened', 'done', 'new', '2026-01-07T10:00Z')"
         )
-    assert seen == ["r7", "r6", "r5", "r4", "r3", "r2", "r1"]
+    assert request_ids == ["r7", "r6", "r5", "r4", "r3", "r2", "r1"]
     assert search(admin_client, admin, limit=7, to="2026-01-06T11:00:00Z")["next"] is None
 
 

@@ -76,19 +76,19 @@ def test_lists_and_details_contain_no_text_of_the_session(
             "running_message_id": None,
         }.items()
     )
-    shown = sessions_client.get(f"/{session}")
-    assert {name: shown[name] for name in listed} == listed
-    assert (shown["usage"]["turns"], shown["usage"]["total_tokens"]) == (2, 12)
-    assert [(one["role"], one["status"], one["error"]) for one in shown["messages"]] == [
+    detail = sessions_client.get(f"/{session}")
+    assert {name: detail[name] for name in listed} == listed
+    assert (detail["usage"]["turns"], detail["usage"]["total_tokens"]) == (2, 12)
+    assert [(one["role"], one["status"], one["error"]) for one in detail["messages"]] == [
         ("user", "complete", None),
         ("assistant", "complete", None),
         ("user", "complete", None),
         ("assistant", "failed", "provider_rejected"),
     ]
-    question, answer, *_ = shown["messages"]
+    question, answer, *_ = detail["messages"]
     assert (answer["parent_id"], question["parent_id"]) == (question["id"], None)
     assert (answer["model"], answer["tokens_used"]) == ("gpt-primary", 12)
-    assert CANARY not in f"{listed} {shown}"
+    assert CANARY not in f"{listed} {detail}"
     assert entries(sql, "session.read") == []
 
 

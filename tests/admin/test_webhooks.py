@@ -62,9 +62,9 @@ def test_the_secret_is_returned_only_once(call: Call, settings: Settings) -> Non
     created = create(call, description="billing", events=["turn.completed"])
     secrets = WebhookSecrets.from_secret(settings.SECRET_KEY.get_secret_value())
     assert created["secret"] == secrets.own(UUID(created["id"]), 1)
-    shown = call("GET", f"/{created['id']}").json()
-    assert shown == {name: value for name, value in created.items() if name != "secret"}
-    assert call("GET").json() == {"webhooks": [shown]}
+    stored = call("GET", f"/{created['id']}").json()
+    assert stored == {name: value for name, value in created.items() if name != "secret"}
+    assert call("GET").json() == {"webhooks": [stored]}
 
 
 def test_rotation_returns_a_new_secret_and_keeps_the_old_one_for_the_grace_period(call: Call, sql: Sql) -> None:
@@ -127,9 +127,9 @@ def test_changes_are_recorded_in_the_audit_log_without_the_url(call: Call, sql: 
 def test_enabling_resets_the_disabled_reason_and_a_new_url_the_failure_state(call: Call, sql: Sql) -> None:
     path = f"/{create(call)['id']}"
     sql.do("UPDATE webhook_endpoints SET is_enabled = false, disabled_reason = 'failing', failing_since = now()")
-    shown = call("GET", path).json()
-    assert (shown["is_enabled"], shown["disabled_reason"]) == (False, "failing")
-    assert shown["failing_since"] is not None
+    stored = call("GET", path).json()
+    assert (stored["is_enabled"], stored["disabled_reason"]) == (False, "failing")
+    assert stored["failing_since"] is not None
     assert_problem(call("POST", f"{path}/test"), 409, "webhook_disabled")
     moved = call("PATCH", path, json={"url": "https://elsewhere.example.com"}).json()
     assert (moved["failing_since"], moved["disabled_reason"]) == (None, "failing")
@@ -248,8 +248,8 @@ def test_deliveries_are_listed_newest_first_in_pages_and_by_status(call: Call, s
 def test_a_delivery_is_returned_with_its_payload_and_log(call: Call, sql: Sql) -> None:
     created, other = create(call), create(call)
     (event,) = add_deliveries(sql, created["id"], "failed")
-    shown = call("GET", f"/{created['id']}/deliveries/{event}").json()
-    assert (shown["id"], shown["data"], shown["log"]) == (event, {"user_id": "x"}, [{"error": "timeout"}])
+    stored = call("GET", f"/{created['id']}/deliveries/{event}").json()
+    assert (stored["id"], stored["data"], stored["log"]) == (event, {"user_id": "x"}, [{"error": "timeout"}])
     assert_problem(call("GET", f"/{other['id']}/deliveries/{event}"), 404, "not_found")
 
 

@@ -98,8 +98,10 @@ class Workload:
 
     def estimated(self, user: str) -> None:
         self.provider.script(answers("Seventeen letters", usage=None))
-        asked = self._ask(user)
-        self._count(user, asked, ExpectedUsage(1, calls=1, prompt=self._sent(), completion=5), "gpt-primary")
+        session_and_answer = self._ask(user)
+        self._count(
+            user, session_and_answer, ExpectedUsage(1, calls=1, prompt=self._sent(), completion=5), "gpt-primary"
+        )
 
     def by_fallback(self, user: str) -> None:
         usage = self._usage()
@@ -114,8 +116,10 @@ class Workload:
     def unpriced(self, user: str) -> None:
         usage = self._usage()
         self.provider.script(answers("Fine.", usage=usage))
-        asked = self._ask(user, model="mystery")
-        self._count(user, asked, ExpectedUsage(1, calls=1, unpriced=1, prompt=usage[0], completion=usage[1]), None)
+        session_and_answer = self._ask(user, model="mystery")
+        self._count(
+            user, session_and_answer, ExpectedUsage(1, calls=1, unpriced=1, prompt=usage[0], completion=usage[1]), None
+        )
 
     def cached(self, user: str) -> None:
         """Ask the same direct question twice; the second answer comes from the cache."""
@@ -179,9 +183,13 @@ class Workload:
         return session, response.get("ai_response", response)
 
     def _count(
-        self, user: str, asked: tuple[str | None, dict[str, Any]], token_counts: ExpectedUsage, model: str | None
+        self,
+        user: str,
+        session_and_answer: tuple[str | None, dict[str, Any]],
+        token_counts: ExpectedUsage,
+        model: str | None,
     ) -> None:
-        session, answer = asked
+        session, answer = session_and_answer
         token_counts.nanos = 0 if model is None else cost_in_nanos(model, token_counts.prompt, token_counts.completion)
         total = token_counts.prompt + token_counts.completion
         assert answer["tokens_used"] == total

@@ -99,14 +99,16 @@ def test_head_of_event_stream_ends_immediately(server: ChatServer, provider: Pro
 
 
 @pytest.mark.parametrize(
-    ("asked", "detail"),
+    ("request_headers", "detail"),
     [
         ({"Origin": "http://evil.example", "Access-Control-Request-Method": "GET"}, "Disallowed CORS origin."),
         ({"Origin": "http://localhost:3000", "Access-Control-Request-Method": "BREW"}, "Disallowed CORS method."),
     ],
 )
-def test_refused_preflight_request_gets_problem(auth_client: TestClient, asked: dict[str, str], detail: str) -> None:
-    problem = assert_problem(auth_client.options("/api/v1/auth/me", headers=asked), 400, "cors_refused")
+def test_refused_preflight_request_gets_problem(
+    auth_client: TestClient, request_headers: dict[str, str], detail: str
+) -> None:
+    problem = assert_problem(auth_client.options("/api/v1/auth/me", headers=request_headers), 400, "cors_refused")
     assert problem["detail"] == detail
 
 

@@ -27,11 +27,11 @@ async def test_streams_interrupted_200_times_and_resumed_on_other_replicas_are_c
 
     async def read(client: Client) -> Reading:
         first, second = sorted(rng.sample(range(len(TEXT)), 2))
-        asked, other = rng.sample([replica.url for replica in replicas], 2)
-        reading = await client.ask(asked, await client.open(asked), until=first)
-        await client.resume(other, reading, until=second)
+        first_url, second_url = rng.sample([replica.url for replica in replicas], 2)
+        reading = await client.ask(first_url, await client.open(first_url), until=first)
+        await client.resume(second_url, reading, until=second)
         if reading.end is None:
-            await client.resume(rng.choice([asked, other]), reading)
+            await client.resume(rng.choice([first_url, second_url]), reading)
         return reading
 
     readings: list[Reading] = []

@@ -87,19 +87,19 @@ async def test_20_turns_are_cancelled_from_the_other_replica(
     seconds: float,
 ) -> None:
     provider.always(streams(chunk("Once upon"), chunk(" a time"), every=0.05, hold=True))
-    asked, other = (replica.url for replica in replicas)
+    first_url, second_url = (replica.url for replica in replicas)
     async with Client.of(*make_users(20)) as clients:
 
         async def cancel(client: Client) -> float:
             """Return the seconds from the cancellation to the end of the provider's connection."""
             question = str(uuid4())
-            session = await client.open(asked)
+            session = await client.open(first_url)
             reading = Reading(session)
-            request_task = asyncio.create_task(client.ask(asked, session, question, reading=reading))
+            request_task = asyncio.create_task(client.ask(first_url, session, question, reading=reading))
             await eventually(lambda: reading.text == "Once upon a time")
-            assert [message["id"] for message in await client.messages(other, session)][1] == reading.message
+            assert [message["id"] for message in await client.messages(second_url, session)][1] == reading.message
             cancelled_at = time.monotonic()
-            message_after = await client.cancel(other, reading)
+            message_after = await client.cancel(second_url, reading)
             assert (message_after["status"], message_after["content"]) == ("cancelled", "Once upon a time")
             await request_task
             assert (reading.text, reading.status) == ("Once upon a time", "cancelled")
@@ -131,20 +131,20 @@ async def test_200_concurrent_streams_contain_only_their_own_text(
 
     async def stream(client: Client) -> None:
         canary = f"canary-{uuid4().hex}"
-        asked, other = rng.sample([replica.url for replica in replicas], 2)
+        first_url, second_url = rng.sample([replica.url for replica in replicas], 2)
         action = rng.choice(["stays", "disconnects", "cancels", "resumes"])
         actions[action] += 1
         await asyncio.sleep(rng.uniform(0, 3))
-        session = await client.open(asked)
+        session = await client.open(first_url)
         until = None if action == "stays" else rng.randint(1, 500)
-        reading = await client.ask(asked, session, canary, until=until)
+        reading = await client.ask(first_url, session, canary, until=until)
         if action == "cancels" and reading.end is None:
-            await client.cancel(rng.choice([asked, other]), reading)
+            await client.cancel(rng.choice([first_url, second_url]), reading)
         if action in {"cancels", "resumes"}:
-            await resume_to_the_end(client, lambda: other, reading)
+            await resume_to_the_end(client, lambda: second_url, reading)
         full_text = " ".join([canary] * 30)
         assert full_text.startswith(reading.text)
-        for message in await client.messages(other, session):
+        for message in await client.messages(second_url, session):
             assert full_text.startswith(message["content"])
 
     async with Client.of(*make_users(20)) as clients:

@@ -63,7 +63,7 @@ async def test_redis_outage_during_streams_does_not_delay_them(
     url = replica_with_short_timeout.url
     async with Client.of(*make_users(STREAMS)) as clients:
         readings = [Reading(await client.open(url)) for client in clients]
-        asked = [
+        tasks = [
             asyncio.create_task(client.ask(url, reading.session, reading=reading))
             for client, reading in zip(clients, readings, strict=True)
         ]
@@ -94,7 +94,7 @@ async def test_redis_outage_during_streams_does_not_delay_them(
             keys = [stream_key(UUID(reading.message)) for reading in readings]
             await eventually(lambda: client.exists(*keys) == STREAMS)
         gate.set()
-        await asyncio.gather(*asked)
+        await asyncio.gather(*tasks)
     for reading in readings:
         assert (reading.status, reading.text) == ("complete", TEXT)
         assert sql.rows(STORED, [reading.message]) == [{"content": TEXT, "status": "complete"}]
@@ -155,20 +155,20 @@ async def test_postgresql_outage_during_streams_interrupts_no_running_turn(
             await wire.chunk(last)
 
     provider.always(stream_until_released)
-    asked, other = (replica.url for replica in two_replicas)
+    first_url, second_url = (replica.url for replica in two_replicas)
     outcomes: Counter[str] = Counter()
     back = asyncio.Event()
     async with Client.of(*make_users(STREAMS)) as clients:
-        readings = [Reading(await client.open(asked)) for client in clients]
+        readings = [Reading(await client.open(first_url)) for client in clients]
         pairs = list(zip(clients, readings, strict=True))
         answered = [
-            asyncio.create_task(client.ask(asked, reading.session, reading=reading)) for client, reading in pairs
+            asyncio.create_task(client.ask(first_url, reading.session, reading=reading)) for client, reading in pairs
         ]
         await eventually(lambda: all(reading.text for reading in readings))
         await asyncio.to_thread(postgres.stop)
         await asyncio.sleep(seconds - 1)
         polling = [
-            asyncio.create_task(poll_and_ask(client, other, reading.session, outcomes, back.is_set))
+            asyncio.create_task(poll_and_ask(client, second_url, reading.session, outcomes, back.is_set))
             for client, reading in pairs[:4]
         ]
         await asyncio.sleep(1)

@@ -15,12 +15,12 @@ def test_allowed_origin_may_send_credentials(auth_service: TestClient) -> None:
     assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
     assert response.headers["Access-Control-Allow-Credentials"] == "true"
     assert "Content-Disposition" in response.headers["Access-Control-Expose-Headers"].split(", ")
-    asked = {
+    preflight_headers = {
         "Origin": ORIGIN,
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "Authorization",
     }
-    assert auth_service.options("/api/v1/auth/login", headers=asked).status_code == 200
+    assert auth_service.options("/api/v1/auth/login", headers=preflight_headers).status_code == 200
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "http://localhost:3001", "null"])

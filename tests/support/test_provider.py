@@ -198,14 +198,14 @@ def test_the_journal_records_when_the_client_disconnected(
     provider: Provider, short_timeout_client: httpx.Client
 ) -> None:
     provider.script(stalls())
-    asked = time.monotonic()
+    sent_at = time.monotonic()
     with pytest.raises(httpx.ReadTimeout):
         ask(short_timeout_client)
     (call,) = provider.calls
     provider.wait_until(lambda: call.abandoned is not None)
     assert call.abandoned is not None
-    assert asked < call.started < call.abandoned
-    assert call.abandoned - asked > TIMEOUT
+    assert sent_at < call.started < call.abandoned
+    assert call.abandoned - sent_at > TIMEOUT
     assert call.finished is None
 
 

@@ -52,9 +52,9 @@ def assert_percentiles(row: dict[str, Any], calls: Iterable[Call]) -> None:
         assert (row["calls"], row["streams"]) == tuple(map(len, measured.values()))
     for name, times in measured.items():
         for percent in (50, 90, 95, 99):
-            shown = row[f"{name}_p{percent}_ms"]
+            reported = row[f"{name}_p{percent}_ms"]
             if times:
                 exact = times[math.ceil(percent / 100 * len(times)) - 1]
-                assert abs(shown - exact) <= 0.026 * exact + 1
+                assert abs(reported - exact) <= 0.026 * exact + 1
             else:
-                assert shown is None
+                assert reported is None

@@ -25,12 +25,12 @@ def test_the_overview_contains_the_period_and_the_previous_one(
     overview = report_client.get("/overview").json()
     for period, start, end, registered in (("period", START, END, 1), ("previous", before, START, 1)):
         calls = workload.calls_between(ledger, start, end)
-        shown = overview[period]
-        assert (datetime.fromisoformat(shown["from"]), datetime.fromisoformat(shown["to"])) == (start, end)
-        assert usage_figures(shown) == workload.expected_figures(calls)
-        assert shown["users_active"] == len({call.user for call in calls if call.user})
-        assert shown["users_registered"] == registered
-        assert shown["error_rate"] == round(shown["turns_failed"] / shown["turns"], 4)
+        row = overview[period]
+        assert (datetime.fromisoformat(row["from"]), datetime.fromisoformat(row["to"])) == (start, end)
+        assert usage_figures(row) == workload.expected_figures(calls)
+        assert row["users_active"] == len({call.user for call in calls if call.user})
+        assert row["users_registered"] == registered
+        assert row["error_rate"] == round(row["turns_failed"] / row["turns"], 4)
     assert overview["tokens"]["total"] == workload.expected_figures(ledger)["total_tokens"]
     assert overview["turns"]["failed"] == workload.expected_figures(ledger)["turns_failed"]
 

@@ -76,8 +76,10 @@ def test_csv_files_contain_the_rows_of_the_reports(
 ) -> None:
     rows = report_client.report(name, **query)["rows"]
     assert len(rows) > 2
-    shown = [{key: cell.removeprefix("'") for key, cell in row.items()} for row in report_client.file(name, **query)]
-    assert shown == [{key: "" if value is None else str(value) for key, value in row.items()} for row in rows]
+    file_rows = [
+        {key: cell.removeprefix("'") for key, cell in row.items()} for row in report_client.file(name, **query)
+    ]
+    assert file_rows == [{key: "" if value is None else str(value) for key, value in row.items()} for row in rows]
 
 
 def test_the_overview_file_contains_both_periods(report_client: ReportClient, ledger: list[Call]) -> None:

@@ -33,7 +33,7 @@ def exported(client: TestClient, user: User) -> dict[str, Any]:
 
 def test_every_column_is_exported_or_left_out_for_a_reason() -> None:
     sections = [export.ACCOUNT, export.SESSIONS, export.messages_section(1), *export.SECTIONS]
-    shown = {f"{section.table}.{column}" for section in sections for column in section.columns}
+    exported_columns = {f"{section.table}.{column}" for section in sections for column in section.columns}
     columns = {
         f"{table.name}.{column.name}" for table in models.User.metadata.sorted_tables for column in table.columns
     }
@@ -43,8 +43,8 @@ def test_every_column_is_exported_or_left_out_for_a_reason() -> None:
         return {column, f"*.{name}", f"{table}.*"} & set(export.EXCLUDED_COLUMNS)
 
     left_out = {column for column in columns if patterns(column)}
-    assert columns == shown | left_out, "add the column to a section or to EXCLUDED_COLUMNS"
-    assert shown & left_out == set()
+    assert columns == exported_columns | left_out, "add the column to a section or to EXCLUDED_COLUMNS"
+    assert exported_columns & left_out == set()
     assert set().union(*map(patterns, columns)) == set(export.EXCLUDED_COLUMNS)
 
 

@@ -91,6 +91,6 @@ async def test_concurrent_questions_and_account_deletions_do_not_deadlock(pool: 
         sessions = [uuid4() for _ in range(3)]
         for uuid in sessions:
             sql.do("INSERT INTO chat_sessions (uuid, user_id, title) VALUES (%s, %s, '')", [uuid, user])
-        asked = [ask(user, uuid, number) for number in range(4) for uuid in sessions]
-        await asyncio.gather(*asked[:6], erase(user), *asked[6:])  # a deadlock raises
+        questions = [ask(user, uuid, number) for number in range(4) for uuid in sessions]
+        await asyncio.gather(*questions[:6], erase(user), *questions[6:])  # a deadlock raises
         assert sql.value("SELECT count(*) FROM idempotency_keys") == 0

@@ -128,17 +128,17 @@ def test_session_stream_of_a_killed_process_is_interrupted_and_direct_stream_run
     path = path_of(server, is_direct=is_direct)
     body = {"message": "Hi"}
     other = ChatServer(chat_process.url, server.user)
-    seen: list[Event] = []
+    events: list[Event] = []
     is_killed = False
     headers = {"Idempotency-Key": KEY}
     with suppress(httpx.HTTPError), other.http.stream("POST", path, json=body, headers=headers) as response:
         for event in Reader(response):
-            seen.append(event)
-            if not is_killed and len(text_of(seen)) > 20:
+            events.append(event)
+            if not is_killed and len(text_of(events)) > 20:
                 chat_process.kill()
                 is_killed = True
     other.http.close()
-    assert text_of(seen).startswith("word0 word1")
+    assert text_of(events).startswith("word0 word1")
     assert_problem(post(server, path), 409, "idempotency_in_progress")  # type: ignore[arg-type] # same interface
     sql.do("UPDATE chat_messages SET lease_expires_at = now() WHERE status = 'pending'")
     sql.do("UPDATE idempotency_keys SET lease_expires_at = now() WHERE lease_expires_at IS NOT NULL")
@@ -147,7 +147,7 @@ def test_session_stream_of_a_killed_process_is_interrupted_and_direct_stream_run
         assert (again[-1].name, text_of(again)) == ("message.completed", "Hello.")
     else:
         assert (again[-1].name, again[-1].data["code"]) == ("message.failed", "interrupted")
-        assert text_of(again).startswith(text_of(seen))
+        assert text_of(again).startswith(text_of(events))
         assert again[-1].data["message"]["content"] == text_of(again)
     assert post(server, path).headers["Idempotent-Replayed"] == "true"
 

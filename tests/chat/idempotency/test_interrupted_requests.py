@@ -141,8 +141,10 @@ async def test_answer_of_a_disconnected_client_is_replayed_for_its_key(
             RemoteStreams(pool, StreamBuffer(breaker, redis)),
             RevocationWatch(pool),
         )
-        asked = questions.direct(user, request, key) if is_direct else questions.in_session(user, session, request, key)
-        return await TurnService(runner, idempotency, streaming).ask(asked, stream=False)
+        question = (
+            questions.direct(user, request, key) if is_direct else questions.in_session(user, session, request, key)
+        )
+        return await TurnService(runner, idempotency, streaming).ask(question, stream=False)
 
     first_process = runner()
     request_task = asyncio.create_task(ask(first_process))

@@ -67,7 +67,7 @@ async def test_concurrent_users_never_get_cached_answers_of_each_other(
         async def ask(number: int) -> None:
             nonlocal cancelled
             user = rng.choice(users)
-            asked = asyncio.ensure_future(
+            task = asyncio.ensure_future(
                 client.post(
                     rng.choice(("/direct", "/direct/stream")),
                     json={"message": f"question {number % 5}"},
@@ -75,14 +75,14 @@ async def test_concurrent_users_never_get_cached_answers_of_each_other(
                 )
             )
             if rng.random() < 0.4:
-                await asyncio.wait({asked}, timeout=rng.choice((0.002, 0.01, 0.05)))
-                asked.cancel()
-            await asyncio.wait({asked})
-            if asked.cancelled():
+                await asyncio.wait({task}, timeout=rng.choice((0.002, 0.01, 0.05)))
+                task.cancel()
+            await asyncio.wait({task})
+            if task.cancelled():
                 cancelled += 1
             else:
                 # All users ask the same questions; each answer contains a number that only one user may see.
-                (canary,) = set(re.findall(r"canary \d+", asked.result().text))
+                (canary,) = set(re.findall(r"canary \d+", task.result().text))
                 assert owners.setdefault(canary, user) == user
 
         await asyncio.gather(*(ask(number) for number in range(300)))

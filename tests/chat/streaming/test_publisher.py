@@ -103,16 +103,16 @@ async def test_text_becomes_visible_when_the_buffer_fails() -> None:
 
 async def test_first_delta_is_published_immediately_and_the_next_ones_together() -> None:
     turn = AnswerStream(uuid4())
-    seen: list[int] = []
-    turn.subscribe(lambda: seen.append(turn.visible_length))
+    visible_lengths: list[int] = []
+    turn.subscribe(lambda: visible_lengths.append(turn.visible_length))
     for piece in "abc":
         turn.publish(piece)
-    assert seen == [1]
-    await eventually(lambda: len(seen) > 1)
-    assert seen == [1, 3]
+    assert visible_lengths == [1]
+    await eventually(lambda: len(visible_lengths) > 1)
+    assert visible_lengths == [1, 3]
     await asyncio.sleep(BATCH_INTERVAL)
     turn.publish("d")
-    assert seen == [1, 3, 4]
+    assert visible_lengths == [1, 3, 4]
 
 
 @pytest.mark.parametrize("is_running", [True, False], ids=["running", "not begun"])

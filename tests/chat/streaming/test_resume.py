@@ -21,12 +21,12 @@ Replicas = tuple[ChatServer, ChatServer]
 
 def read_with_interruptions(replicas: Replicas, session: str, rng: random.Random) -> list[Event]:
     """Read an answer with many interruptions, and resume it on a random replica each time."""
-    asked, *others = rng.sample(replicas, 2)
-    with asked.ask(session) as reader:
+    first, *others = rng.sample(replicas, 2)
+    with first.ask(session) as reader:
         events = list(islice(reader, rng.randint(1, 6)))
     message = events[0].data["message_id"]
     while events[-1].name != "message.completed":
-        replica = rng.choice([asked, *others])
+        replica = rng.choice([first, *others])
         with replica.resume(session, message, events[-1].id) as reader:
             events += islice(reader, rng.randint(1, 30))
     return events
@@ -62,10 +62,10 @@ def test_resume_after_any_event_returns_the_rest(
     session, events = completed_answer
     message = events[0].data["message_id"]
     for number, event in enumerate(events):
-        rest = replicas[replica].resume_all(session, message, after=event.id)
-        assert text_of(rest) == text_of(events[number + 1 :])
-        assert rest[-1] == events[-1]
-        assert "message.snapshot" not in [one.name for one in rest]
+        events_after = replicas[replica].resume_all(session, message, after=event.id)
+        assert text_of(events_after) == text_of(events[number + 1 :])
+        assert events_after[-1] == events[-1]
+        assert "message.snapshot" not in [one.name for one in events_after]
     again = replicas[replica].resume_all(session, message)
     assert again[0] == events[0]
     assert text_of(again) == "one two three four"
@@ -73,8 +73,8 @@ def test_resume_after_any_event_returns_the_rest(
 
 def test_resume_position_may_be_within_a_delta(replicas: Replicas, completed_answer: tuple[str, list[Event]]) -> None:
     session, events = completed_answer
-    rest = replicas[1].resume_all(session, events[0].data["message_id"], after=5)
-    assert text_of(rest) == "wo three four"
+    events_after = replicas[1].resume_all(session, events[0].data["message_id"], after=5)
+    assert text_of(events_after) == "wo three four"
 
 
 def test_resume_after_the_buffer_has_expired_returns_a_snapshot(
@@ -108,12 +108,12 @@ def test_plain_request_can_be_followed_as_a_stream(replicas: Replicas, provider:
     session = replicas[0].open()
     with ThreadPoolExecutor(3) as pool, closed_gate() as gate:
         provider.script(held(gate))
-        asked = pool.submit(replicas[0].http.post, f"/sessions/{session}/messages", json={"message": "Hi"})
+        plain = pool.submit(replicas[0].http.post, f"/sessions/{session}/messages", json={"message": "Hi"})
         provider.wait_for_calls(1)
         message = replicas[0].messages(session)[1]["id"]
         followed = [pool.submit(replica.resume_all, session, message) for replica in replicas]
         gate.set()
-        assert asked.result().json()["ai_response"]["content"] == "Hello."
+        assert plain.result().json()["ai_response"]["content"] == "Hello."
     for events in (future.result() for future in followed):
         assert text_of(events) == "Hello."
         assert_complete_stream(events, replicas[0].messages(session)[1])
@@ -191,16 +191,16 @@ def test_buffer_emptied_during_a_stream_is_written_again(replicas: Replicas, pro
     with closed_gate() as gate:
         provider.script(answers(LONG_TEXT, every=0.01, end=gate))
         with replicas[0].ask(session) as reader:
-            seen = reader.read_to(300)
-            message = seen[0].data["message_id"]
+            events_before = reader.read_to(300)
+            message = events_before[0].data["message_id"]
             redis.flushdb()
-            seen += reader.read_to(600)
+            events_before += reader.read_to(600)
             gate.set()
-            rest = replicas[1].resume_all(session, message, after=seen[-1].id)
-            events = seen + list(reader)
+            events_after = replicas[1].resume_all(session, message, after=events_before[-1].id)
+            events = events_before + list(reader)
     assert_complete_stream(events, replicas[0].messages(session)[1])
-    assert text_of(seen + rest) == LONG_TEXT
-    assert "message.snapshot" not in [event.name for event in rest]
+    assert text_of(events_before + events_after) == LONG_TEXT
+    assert "message.snapshot" not in [event.name for event in events_after]
 
 
 def test_stream_of_a_turn_with_an_expired_lease_ends_as_interrupted(

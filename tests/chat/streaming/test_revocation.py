@@ -133,7 +133,7 @@ def test_streams_of_other_users_continue(
     with server.ask(server.open()) as reader:
         reader.take(2)
         sql.do("DELETE FROM users WHERE uuid = %s", [eve.id])
-        seen = len(checks)
-        wait_until(lambda: len(checks) >= seen + 2)  # the first one may have started before the deletion
+        count = len(checks)
+        wait_until(lambda: len(checks) >= count + 2)  # the first one may have started before the deletion
         slow_answers.set()
         assert list(reader)[-1].name == "message.completed"

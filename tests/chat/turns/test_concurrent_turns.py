@@ -15,13 +15,13 @@ def test_concurrent_questions_in_a_session_are_refused(chat: Chat, provider: Pro
     session = chat.open()
     with ThreadPoolExecutor(20) as pool, closed_gate() as gate:
         provider.always(held(gate))
-        asked = [
+        futures = [
             pool.submit(chat.request, "POST", f"/sessions/{session}/messages", json={"message": f"question {number}"})
             for number in range(20)
         ]
-        wait_until(lambda: sum(one.done() for one in asked) == 19)
+        wait_until(lambda: sum(future.done() for future in futures) == 19)
         gate.set()
-        responses = [future.result() for future in asked]
+        responses = [future.result() for future in futures]
     answered = [response for response in responses if response.status_code == 200]
     assert len(answered) == 1
     assert len(provider.calls) == 1

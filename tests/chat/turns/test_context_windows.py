@@ -60,8 +60,8 @@ def test_each_model_gets_the_history_that_fits_its_context_window(small_window_c
     provider.always(answers("Yes."), model="gpt-fallback")
     for _ in range(4):
         answer = small_window_chat.ask(session, "word " * 60)["ai_response"]
-    asked = [call for call in provider.calls if call.messages[-1]["content"].startswith("word ")]
-    sent = {call.model: len(call.messages) - 2 for call in asked}
+    calls = [call for call in provider.calls if call.messages[-1]["content"].startswith("word ")]
+    sent = {call.model: len(call.messages) - 2 for call in calls}
     assert sent == {"gpt-primary": 4, "gpt-fallback": 6}
     assert answer["metadata"]["history_messages"] == 6
     assert "history_left_out" not in answer["metadata"]
@@ -84,8 +84,8 @@ def test_summary_is_sent_to_the_model_and_deleted_with_its_session(
         small_window_chat.ask(session, "word " * 60)
         wait_until(lambda: not running)
     answer = small_window_chat.ask(session, "Who am I?")["ai_response"]
-    (asked,) = [call for call in provider.calls if call.messages[-1]["content"] == "Who am I?"]
-    assert asked.messages[0]["content"].endswith("- The user is Ada.")
+    (last_call,) = [call for call in provider.calls if call.messages[-1]["content"] == "Who am I?"]
+    assert last_call.messages[0]["content"].endswith("- The user is Ada.")
     assert answer["metadata"]["history_left_out"] == answer["metadata"]["history_summarized"] > 0
     assert sql.value("SELECT count(*) FROM llm_calls WHERE purpose = 'summary' AND status = 'ok'") >= 1
     assert small_window_chat.request("DELETE", f"/sessions/{session}").status_code == 200

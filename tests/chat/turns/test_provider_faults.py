@@ -78,9 +78,9 @@ def _run_all(runs: Runs, settings: Settings, provider: Provider) -> None:
     for fallback in ("", "gpt-fallback"):
         overrides["LLM_FALLBACK_MODEL"] = fallback
         runs.add(settings.model_copy(update=overrides), provider)
-    asked = {turn.question: turn for turn in runs.outcomes}
+    turns_by_question = {turn.question: turn for turn in runs.outcomes}
     for call in provider.calls:
-        asked[call.messages[-1]["content"]].calls.append(call)
+        turns_by_question[call.messages[-1]["content"]].calls.append(call)
 
 
 def _token_source(row: dict[str, Any]) -> str:

@@ -51,11 +51,11 @@ def test_questions_are_refused_while_running_answers_reserve_the_rest(chat: Chat
 
 def quota_during(chat: Chat, provider: Provider, ask: Callable[[], Response]) -> dict[str, dict[str, Any]]:
     """Return the quota status while the question is being answered."""
-    asked = len(provider.calls)
+    earlier_calls = len(provider.calls)
     with ThreadPoolExecutor(1) as pool, closed_gate() as gate:
         provider.script(held(gate, answers("Yes.", usage=(10, 10))))
         future = pool.submit(ask)
-        provider.wait_until(lambda: len(provider.calls) > asked)
+        provider.wait_until(lambda: len(provider.calls) > earlier_calls)
         status = quota_status(chat)
         gate.set()
         assert future.result().status_code == 200

@@ -155,8 +155,8 @@ def test_stored_and_resumed_answers_have_the_token_counts_of_all_attempts(
     provider.script(BLANK_ANSWER, answers(usage=USAGE))
     session = server.open()
     answer = server.ask_all(session)[-1].data["message"]
-    for shown in (server.messages(session)[-1], server.resume_all(session, answer["id"])[-1].data["message"]):
-        assert assert_counts_agree(shown, sql)["total"] == 122
+    for answer_again in (server.messages(session)[-1], server.resume_all(session, answer["id"])[-1].data["message"]):
+        assert assert_counts_agree(answer_again, sql)["total"] == 122
     assert server.http.get(f"/sessions/{session}").json()["usage"]["total_tokens"] == 122
 
 

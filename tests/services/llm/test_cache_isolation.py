@@ -89,9 +89,9 @@ async def test_10000_cached_and_cancelled_requests_never_receive_another_users_a
         pieces: list[str] = []
         async with concurrency_limit:
             if rng.random() < 0.5:
-                asked = asyncio.ensure_future(model.stream(request, pieces.append, timeouts=LONG_TIMEOUTS))
+                task = asyncio.ensure_future(model.stream(request, pieces.append, timeouts=LONG_TIMEOUTS))
             else:
-                asked = asyncio.ensure_future(model.complete(request, max_seconds=LONGEST_WAIT))
+                task = asyncio.ensure_future(model.complete(request, max_seconds=LONGEST_WAIT))
             if rng.random() < 0.05:
                 redis.delete(cache.key(request))
             if rng.random() < 0.005:
@@ -101,21 +101,21 @@ async def test_10000_cached_and_cancelled_requests_never_receive_another_users_a
             if rng.random() < 0.5:
                 for _ in range(rng.randrange(8)):
                     await asyncio.sleep(0)
-                asked.cancel()
-            await asyncio.wait({asked})
+                task.cancel()
+            await asyncio.wait({task})
         expected = f"{canary(user)} {question} "
         assert expected.startswith("".join(pieces))
-        if asked.cancelled():
+        if task.cancelled():
             outcomes["cancelled"] += 1
             return
-        answer = asked.result()
+        answer = task.result()
         assert answer.text == expected
-        outcomes["cached" if answer.is_cached else "asked"] += 1
+        outcomes["cached" if answer.is_cached else "called"] += 1
 
     await asyncio.gather(*(ask() for _ in range(10_000)))
     assert outcomes.total() == 10_000
     assert min(outcomes["cancelled"], outcomes["cached"]) > 1000, outcomes
-    assert outcomes["asked"] > 100, outcomes
+    assert outcomes["called"] > 100, outcomes
     assert breaker.outages > 5
     # Not even one that was found out and kept away.
     assert caplog.messages == []

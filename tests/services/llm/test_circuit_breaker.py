@@ -80,12 +80,12 @@ def test_a_probe_without_an_outcome_delays_the_next_one_by_a_pause(breaker: Circ
     assert breaker.allow_request()
 
 
-@pytest.mark.parametrize(("asked", "due"), [(None, 10), (5, 10), (30, 30), (86_400, 60)])
+@pytest.mark.parametrize(("retry_after", "due"), [(None, 10), (5, 10), (30, 30), (86_400, 60)])
 def test_retry_after_extends_the_pause_up_to_a_maximum(
-    breaker: CircuitBreaker, asked: float | None, due: float
+    breaker: CircuitBreaker, retry_after: float | None, due: float
 ) -> None:
     fail(breaker, 2)
-    breaker.record_failure(asked)
+    breaker.record_failure(retry_after)
     assert breaker.seconds_until_retry == due
 
 
