@@ -1,10 +1,9 @@
 """Branches of a session: pages of messages, selection, deletion."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from app.chat.schemas.messages import BranchMessage, MessagePage, MessagesDeleted, Siblings
+from app.chat.schemas.messages import BranchMessage, MessagePage, MessageResponse, MessagesDeleted, Siblings
 from app.chat.turns.presenters import message_response
 from app.chat.turns.recovery import TurnRecovery
 from app.core.exceptions import ConflictError, InvalidFieldError, NotFoundError
@@ -59,9 +58,11 @@ class BranchService:
 
     async def newest_messages(
         self, transaction: DatabaseSession, session_id: int, *, limit: int
-    ) -> Sequence[BranchMessage]:
+    ) -> list[MessageResponse]:
         """Return the newest messages of the active branch. The caller must have checked the owner."""
-        return self._present(await branches.newest_page(transaction, session_id, limit=limit)).messages
+        page = await branches.newest_page(transaction, session_id, limit=limit)
+        is_reliable = self.recovery.lease_expiry_is_reliable
+        return [message_response(row, lease_expiry_is_reliable=is_reliable) for row in page.rows]
 
     async def activate(
         self, transaction: DatabaseSession, user_id: int, session_uuid: UUID, message_uuid: UUID

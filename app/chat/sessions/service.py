@@ -87,7 +87,7 @@ class SessionService:
         usage = await totals.session_totals(transaction, stored.id)
         detail = SessionDetail(**_session_fields(stored), usage=Usage.of(usage))
         if message_limit is not None:
-            detail.messages = list(await self.branches.newest_messages(transaction, stored.id, limit=message_limit))
+            detail.messages = await self.branches.newest_messages(transaction, stored.id, limit=message_limit)
         return detail
 
     async def get_usage(self, transaction: DatabaseSession, user_id: int) -> UserUsage:

@@ -133,9 +133,11 @@ def begin(pool: Database, user_id: int, session: UUID, model: NotingModel) -> Ca
 
 def stored(sql: Sql) -> tuple[str | None, int, bool]:
     (row,) = sql.rows(
-        "SELECT summary, summary_upto_seq, summary_lease_expires_at IS NOT NULL AS is_busy FROM chat_sessions"
+        "SELECT nullif(content, '') AS text, coalesce(depth, 0) AS upto,"
+        " summary_lease_expires_at IS NOT NULL AS is_busy"
+        " FROM chat_sessions AS session LEFT JOIN chat_summaries ON session_id = session.id ORDER BY depth DESC LIMIT 1"
     )
-    return row["summary"], row["summary_upto_seq"], row["is_busy"]
+    return row["text"], row["upto"], row["is_busy"]
 
 
 def ledger(sql: Sql) -> list[str]:
@@ -349,8 +351,13 @@ async def test_too_long_summary_keeps_its_first_and_last_lines(
 async def test_disabled_summaries_are_neither_generated_nor_sent(
     begin: Callable[..., Session], model: NotingModel, sql: Sql
 ) -> None:
-    sql.do("UPDATE chat_sessions SET summary = 'canary'")
-    turns = await begin(remembers=False).talk(1, 2, 3, 4, 5)
+    session = begin(remembers=False)
+    await session.talk(1)
+    sql.do(
+        "INSERT INTO chat_summaries (message_id, session_id, depth, content)"
+        " SELECT id, session_id, depth, 'canary' FROM chat_messages WHERE depth = 2"
+    )
+    turns = await session.talk(2, 3, 4, 5)
     assert model.noted == []
     assert "canary" not in str(model.answered)
     assert turns[-1].answer.meta["history_left_out"] == 4
