@@ -60,6 +60,14 @@ def an_answer(world: World, user: User) -> Ids:
     return ids | {"message_id": world.chat(user).ask(ids["session_id"], "Hi")["ai_response"]["id"]}
 
 
+def an_answered_session(world: World, user: User) -> Ids:
+    return {"session_id": an_answer(world, user)["session_id"]}
+
+
+def selects_the_newest_answer(world: World, _user: User) -> Body:
+    return {"message_id": world.sql.value("SELECT uuid::text FROM chat_messages ORDER BY id DESC LIMIT 1")}
+
+
 def an_account(world: World, user: User) -> Ids:
     return {"user_id": user.id}
 
@@ -120,6 +128,11 @@ ENTRIES = {
     "chat.send_message": Entry("user", "chat:write", ids=a_session, body=sends(message="Hi")),
     "chat.stream_message": Entry("user", "chat:write", ids=a_session, body=sends(message="Hi")),
     "chat.stream_direct_chat": Entry("user", "chat:write", body=sends(message="Hi")),
+    "chat.list_messages": Entry("user", "chat:read", ids=a_session),
+    "chat.activate_branch": Entry("user", "chat:write", ids=an_answered_session, body=selects_the_newest_answer),
+    "chat.regenerate_answer": Entry("user", "chat:write", ids=an_answer, body=sends(temperature=0.5)),
+    "chat.stream_regenerated_answer": Entry("user", "chat:write", ids=an_answer, body=sends(temperature=0.5)),
+    "chat.delete_message": Entry("user", "chat:write", ids=an_answer),
     "chat.follow_message": Entry("user", "chat:read", ids=an_answer),
     "chat.cancel_message": Entry("user", "chat:write", ids=an_answer),
     "chat.get_usage": Entry("user", "chat:read"),

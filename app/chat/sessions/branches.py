@@ -92,10 +92,8 @@ class BranchService:
         """
         async with self.database.transaction() as transaction:
             locked = await branches.lock_session(transaction, user_id=user_id, session_uuid=session_uuid)
-            if locked is None:
-                raise NotFoundError("Session not found.")
-            message = await branches.find_message(transaction, locked.id, message_uuid)
-            if message is None:
+            message = await branches.find_message(transaction, locked.id, message_uuid) if locked else None
+            if locked is None or message is None:
                 raise NotFoundError("Message not found.")
             if await branches.has_active_turn_below(transaction, locked.id, message):
                 raise ConflictError("The answer is being generated. Cancel it first.", code="turn_active")

@@ -17,6 +17,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    cast,
     func,
     literal,
     null,
@@ -62,9 +63,9 @@ def _claim_key() -> CTE:
     return idempotency_keys.claim_statement(columns, source).cte("key")
 
 
-def _has_room(*is_sibling: ColumnElement[bool]) -> ColumnElement[bool]:
-    siblings = select(_SIBLING.id).where(*is_sibling).limit(MAX_SIBLINGS).subquery()
-    return select(func.count()).select_from(siblings).scalar_subquery() < MAX_SIBLINGS
+def _has_room(outer: CTE | type[ChatMessage], *is_sibling: ColumnElement[bool]) -> ColumnElement[bool]:
+    siblings = select(func.count(_SIBLING.id)).where(*is_sibling).correlate(outer).scalar_subquery()
+    return siblings < MAX_SIBLINGS
 
 
 def _parent(kind: str, current: CTE) -> Select[Any]:
@@ -80,13 +81,15 @@ def _parent(kind: str, current: CTE) -> Select[Any]:
                 .where(or_(current.c.leaf_seq == 0, _PARENT.id.is_not(None)))
             )
         case "after":
-            has_room = _has_room(_SIBLING.parent_id == _PARENT.id, _SIBLING.role == "user")
+            has_room = _has_room(_PARENT, _SIBLING.parent_id == _PARENT.id, _SIBLING.role == "user")
             return select(*columns).join(_PARENT, named).where(_PARENT.role == "assistant", has_room)
         case "beginning":
-            has_room = _has_room(_SIBLING.session_id == current.c.id, _SIBLING.parent_id.is_(None))
-            return select(current.c.id, null().label("parent_id"), null().label("parent_uuid")).where(has_room)
+            has_room = _has_room(current, _SIBLING.session_id == current.c.id, _SIBLING.parent_id.is_(None))
+            return select(
+                current.c.id, cast(null(), BigInteger).label("parent_id"), cast(null(), Uuid).label("parent_uuid")
+            ).where(has_room)
         case _:
-            has_room = _has_room(_SIBLING.parent_id == _PARENT.id, _SIBLING.role == "assistant")
+            has_room = _has_room(_PARENT, _SIBLING.parent_id == _PARENT.id, _SIBLING.role == "assistant")
             return (
                 select(
                     current.c.id,
