@@ -1,5 +1,7 @@
 """Alembic environment: runs migrations with psycopg2, in one process at a time."""
 
+import time
+
 from alembic import context
 from alembic.operations.ops import MigrationScript
 from alembic.runtime.migration import MigrationContext
@@ -13,6 +15,8 @@ from app.database.models import User  # noqa: F401 - registers every table
 
 # Key of the advisory lock: an arbitrary number that nothing else in the database uses.
 ADVISORY_LOCK = 7_102_026
+MAX_LOCK_WAIT = 600.0
+"""Seconds to wait for another run. A backfill may take minutes."""
 
 
 def number_revision(_context: MigrationContext, _revision: object, directives: list[MigrationScript]) -> None:
@@ -21,19 +25,40 @@ def number_revision(_context: MigrationContext, _revision: object, directives: l
     directives[0].rev_id = f"{max(map(int, heads), default=0) + 1:04}"
 
 
+def wait_for_lock(connection: Connection) -> None:
+    """Take the advisory lock.
+
+    It is polled: a statement that waits for the lock would block `CREATE INDEX CONCURRENTLY` of the run that holds it.
+
+    Raises:
+        TimeoutError: another run has held it for `MAX_LOCK_WAIT` seconds.
+
+    """
+    deadline = time.monotonic() + MAX_LOCK_WAIT
+    while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": ADVISORY_LOCK}):
+        connection.commit()
+        if time.monotonic() > deadline:
+            raise TimeoutError("another migration is running")
+        time.sleep(0.2)
+
+
 def run(connection: Connection) -> None:
-    """Run the migrations in one transaction, under an advisory lock that concurrent runs wait for."""
+    """Run the migrations, each in a transaction, under an advisory lock that concurrent runs wait for.
+
+    The lock belongs to the session of PostgreSQL: a migration may commit in between, as long backfills do.
+    """
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
         compare_server_default=True,
         process_revision_directives=number_revision,
+        transaction_per_migration=True,
     )
+    wait_for_lock(connection)
+    # A migration that waits for a table blocks all later statements on it, so it fails after a short time.
+    connection.execute(text("SET lock_timeout = '5s'"))
+    connection.commit()
     with context.begin_transaction():
-        connection.execute(text("SET LOCAL lock_timeout = '60s'"))
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
-        # A migration that waits for a table blocks all later statements on it, so it fails after a short time.
-        connection.execute(text("SET LOCAL lock_timeout = '5s'"))
         context.run_migrations()
 
 

@@ -64,7 +64,11 @@ def entries(sql: Sql, action: str) -> list[dict[str, Any]]:
 def test_lists_and_details_contain_no_text_of_the_session(
     sessions_client: SessionsClient, session: str, chat: Chat, sql: Sql
 ) -> None:
-    sql.do("UPDATE chat_sessions SET summary = %s", [CANARY])
+    sql.do(
+        "INSERT INTO chat_summaries (message_id, session_id, depth, content)"
+        " SELECT id, session_id, depth, %s FROM chat_messages WHERE depth = 2",
+        [CANARY],
+    )
     (listed,) = sessions_client.get()["sessions"]
     assert (
         listed.items()

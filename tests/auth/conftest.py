@@ -46,6 +46,11 @@ def eve(
     chat = Chat(chat_client, user)
     session = chat.open(title=f"{CANARY} title", context={CANARY: CANARY})
     chat.ask(session, f"{CANARY} question", context={f"{CANARY}2": CANARY})
+    sql.do(
+        "INSERT INTO chat_summaries (message_id, session_id, depth, content)"
+        " SELECT id, session_id, depth, %s FROM chat_messages WHERE depth = 2",
+        [f"{CANARY} summary"],
+    )
     provider.script(fails(400), fails(400))
     chat.ask(session, f"{CANARY} question that nobody answers")
     question = {"message": f"{CANARY} direct question"}

@@ -60,7 +60,9 @@ class Conversation:
     def summary(self) -> str:
         """Wait for the summary of the session and return it."""
         statement = (
-            "SELECT CASE WHEN summary_lease_expires_at IS NULL THEN summary END FROM chat_sessions WHERE uuid = %s"
+            "SELECT CASE WHEN summary_lease_expires_at IS NULL THEN content END"
+            " FROM chat_sessions AS session JOIN chat_summaries ON session_id = session.id WHERE uuid = %s"
+            " ORDER BY depth DESC LIMIT 1"
         )
         wait_until(lambda: self._database.value(statement, [self.session]), timeout=180)
         return str(self._database.value(statement, [self.session]))

@@ -33,7 +33,9 @@ async def test_error_after_preprocess_when_there_is_no_question(message: str) ->
 
 
 async def test_error_after_preprocess_when_the_history_is_unavailable() -> None:
-    run = await GraphRun(history=FakeHistory(error=DatabaseUnavailableError())).run(session_id=SESSION, question_seq=1)
+    run = await GraphRun(history=FakeHistory(error=DatabaseUnavailableError())).run(
+        session_id=SESSION, question_depth=1
+    )
     assert run.nodes == ["preprocess", "error_handler"]
     assert run.state["error"] == "database_unavailable"
     assert run.state["metadata"]["fallback"] is True
@@ -53,7 +55,7 @@ async def test_the_attempt_of_a_cancelled_run_is_recorded() -> None:
 async def test_the_model_gets_instructions_history_and_question_in_this_order() -> None:
     history = conversation("My name is Ada.", "Hello Ada.")
     run = await GraphRun(completion(), history=FakeHistory(history)).run(
-        " What is my name? ", session_id=SESSION, question_seq=3, context={"tone": "casual"}
+        " What is my name? ", session_id=SESSION, question_depth=3, context={"tone": "casual"}
     )
     assert run.model.calls[0].messages == [
         {"role": "system", "content": INSTRUCTIONS({"tone": "casual"})},
@@ -67,7 +69,7 @@ async def test_the_model_gets_instructions_history_and_question_in_this_order() 
 
 async def test_the_history_is_limited_by_the_policy() -> None:
     run = await GraphRun(completion(), history=FakeHistory(conversation(*"0123456789"))).run(
-        session_id=SESSION, question_seq=11
+        session_id=SESSION, question_depth=11
     )
     assert [message["content"] for message in run.model.calls[0].messages[1:-1]] == ["6", "7", "8", "9"]
 

@@ -60,6 +60,15 @@ def answer_ids(world: World, user: User) -> Ids:
     return ids | {"message_id": world.chat(user).ask(ids["session_id"], "Hi")["ai_response"]["id"]}
 
 
+def answered_session_ids(world: World, user: User) -> Ids:
+    return {"session_id": answer_ids(world, user)["session_id"]}
+
+
+def newest_answer(world: World, _user: User) -> Body:
+    """Return a body that names the newest answer."""
+    return {"message_id": world.sql.value("SELECT uuid::text FROM chat_messages ORDER BY id DESC LIMIT 1")}
+
+
 def account_ids(world: World, user: User) -> Ids:
     return {"user_id": user.id}
 
@@ -124,6 +133,11 @@ ENTRIES = {
     "chat.send_message": Entry("user", "chat:write", ids=session_ids, body=constant_body(message="Hi")),
     "chat.stream_message": Entry("user", "chat:write", ids=session_ids, body=constant_body(message="Hi")),
     "chat.stream_direct_chat": Entry("user", "chat:write", body=constant_body(message="Hi")),
+    "chat.list_messages": Entry("user", "chat:read", ids=session_ids),
+    "chat.activate_branch": Entry("user", "chat:write", ids=answered_session_ids, body=newest_answer),
+    "chat.regenerate_answer": Entry("user", "chat:write", ids=answer_ids, body=constant_body(temperature=0.5)),
+    "chat.stream_regenerated_answer": Entry("user", "chat:write", ids=answer_ids, body=constant_body(temperature=0.5)),
+    "chat.delete_message": Entry("user", "chat:write", ids=answer_ids),
     "chat.follow_message": Entry("user", "chat:read", ids=answer_ids),
     "chat.cancel_message": Entry("user", "chat:write", ids=answer_ids),
     "chat.get_usage": Entry("user", "chat:read"),

@@ -4,7 +4,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 from app.database.connection import Database
-from app.database.repositories.chat import turns
+from app.database.repositories.chat import turn_start
 from app.database.repositories.chat.turns import NewTurn, StartedTurn
 from tests.fixtures.database import Sql
 
@@ -33,7 +33,7 @@ async def start_abandoned_turns(database: Database, sql: Sql, user: int, count: 
             model="gpt-asked-for",
         )
         async with database.autocommit() as connection:
-            started = await turns.start_turn(connection, new)
+            started = await turn_start.start_turn(connection, new)
         assert started is not None
         abandoned.append(started)
     return abandoned

@@ -77,7 +77,7 @@ class SessionCreated(SessionResponse):
 
 
 class SessionDetail(SessionResponse):
-    """A session with its newest messages, oldest first."""
+    """A session with the newest messages of its active branch, oldest first."""
 
     usage: Usage
     messages: list[MessageResponse] | None = Field(None, description="Absent with `include_messages=false`.")

@@ -11,7 +11,7 @@ from sqlalchemy import delete
 
 from app.database.connection import Database
 from app.database.models import User
-from app.database.repositories.chat import turns
+from app.database.repositories.chat import turn_start
 from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError, IdempotentRequest
 from app.database.repositories.chat.turns import ActiveTurnError, NewTurn
 from tests.chat.idempotency.idempotent_requests import ROUTES, assert_replayed, post, request_for
@@ -77,7 +77,7 @@ async def test_concurrent_questions_and_account_deletions_do_not_deadlock(pool: 
         )
         async with pool.autocommit() as connection:
             with suppress(ActiveTurnError, IdempotencyKeyTakenError):
-                await turns.start_turn(connection, new)
+                await turn_start.start_turn(connection, new)
 
     async def erase(user: int) -> None:
         async with pool.transaction() as transaction:

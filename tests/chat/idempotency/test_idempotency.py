@@ -49,7 +49,10 @@ def test_response_with_a_key_has_the_same_shape_as_without(chat: Chat, route: st
 
 
 def shape(value: Any) -> Any:  # noqa: ANN401 - any JSON
-    return {name: shape(item) for name, item in value.items()} if isinstance(value, dict) else type(value)
+    if not isinstance(value, dict):
+        return type(value)
+    # The first question of a session has no parent, the others have.
+    return {name: shape(item) for name, item in value.items() if name != "parent_id"}
 
 
 @pytest.mark.parametrize("route", ROUTES)

@@ -12,7 +12,7 @@ from httpx2 import HTTPError
 
 from app.chat.idempotency.serialized_response import SerializedResponse
 from app.chat.idempotency.service import IdempotencyService
-from app.chat.schemas.messages import ChatRequest
+from app.chat.schemas.messages import MessageCreate
 from app.chat.streaming.remote import RemoteStreams
 from app.chat.streaming.resume import StreamingService
 from app.chat.streaming.revocation import RevocationWatch
@@ -117,7 +117,7 @@ async def test_answer_of_a_disconnected_client_is_replayed_for_its_key(
     )
     user = Principal(user_id, uuid4(), role="user", is_verified=True, session_uuid=uuid4())
     quotas = QuotaService(pool, Quota())
-    request, key = ChatRequest(message="Hi"), IdempotentRequest(user_id, "route", "key", b"f" * 32)
+    request, key = MessageCreate(message="Hi"), IdempotentRequest(user_id, "route", "key", b"f" * 32)
     redis = open_redis(settings)
     breaker = RedisCircuitBreaker(redis, budget=1)
 

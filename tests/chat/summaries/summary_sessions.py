@@ -113,9 +113,11 @@ class Session:
 
 def stored_summary(sql: Sql) -> tuple[str | None, int, bool]:
     (row,) = sql.rows(
-        "SELECT summary, summary_upto_seq, summary_lease_expires_at IS NOT NULL AS is_busy FROM chat_sessions"
+        "SELECT nullif(content, '') AS text, coalesce(depth, 0) AS upto,"
+        " summary_lease_expires_at IS NOT NULL AS is_busy"
+        " FROM chat_sessions AS session LEFT JOIN chat_summaries ON session_id = session.id ORDER BY depth DESC LIMIT 1"
     )
-    return row["summary"], row["summary_upto_seq"], row["is_busy"]
+    return row["text"], row["upto"], row["is_busy"]
 
 
 def summary_statuses(sql: Sql) -> list[str]:

@@ -105,8 +105,13 @@ async def test_too_long_summary_keeps_its_first_and_last_lines(
 async def test_disabled_summaries_are_neither_generated_nor_sent(
     open_session: Callable[..., Session], model: SummarizingModel, sql: Sql
 ) -> None:
-    sql.do("UPDATE chat_sessions SET summary = 'canary'")
-    turns = await open_session(summaries_enabled=False).ask_questions(1, 2, 3, 4, 5)
+    session = open_session(summaries_enabled=False)
+    await session.ask_questions(1)
+    sql.do(
+        "INSERT INTO chat_summaries (message_id, session_id, depth, content)"
+        " SELECT id, session_id, depth, 'canary' FROM chat_messages WHERE depth = 2"
+    )
+    turns = await session.ask_questions(2, 3, 4, 5)
     assert model.summary_requests == []
     assert "canary" not in str(model.answer_requests)
     assert turns[-1].answer.meta["history_left_out"] == 4

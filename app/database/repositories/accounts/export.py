@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
 
 from app.database.base import Base
-from app.database.models import AuditEntry, ChatMessage, ChatSession, IdempotencyKey, OutgoingMail, User
+from app.database.models import AuditEntry, ChatMessage, ChatSession, ChatSummary, IdempotencyKey, OutgoingMail, User
 
 EXCLUDED_COLUMNS: Mapping[str, str] = {
     "*.id": "internal key; clients see the public id",
@@ -24,7 +24,13 @@ EXCLUDED_COLUMNS: Mapping[str, str] = {
     "users.password_hash": "secret",
     "auth_sessions.previous_token_hash": "secret",
     "chat_sessions.last_seq": "internal counter",
+    "chat_sessions.summary": "unused, see `chat_summaries`",
+    "chat_sessions.summary_upto_seq": "unused, see `chat_summaries`",
     "chat_sessions.summary_lease_expires_at": "internal state of a summary update",
+    "chat_summaries.session_id": "internal key; `depth` and `created_at` tell what it summarizes",
+    "chat_summaries.message_id": "internal key; `depth` and `created_at` tell what it summarizes",
+    "chat_messages.jump_id": "internal pointer to an ancestor",
+    "chat_messages.jump_depth": "internal pointer to an ancestor",
     "chat_messages.cancel_requested_at": "internal state of an active answer",
     "chat_messages.session_id": "messages are exported within their session",
     "idempotency_keys.session_id": "internal key; `turn_id` names the answer",
@@ -118,8 +124,7 @@ SESSIONS = ExportSection(
         "message_count",
         "last_message_preview",
         "last_message_at",
-        "summary",
-        "summary_upto_seq",
+        "active_seq",
         "created_at",
         "updated_at",
     ),
@@ -130,6 +135,7 @@ MESSAGE_COLUMNS = (
     "uuid",
     "seq",
     "parent_id",
+    "depth",
     "role",
     "content",
     "status",
@@ -155,6 +161,13 @@ SECTIONS = (
         "outgoing_mails",
         ("kind", "recipient", "attempts", "next_attempt_at", "created_at"),
         lambda owner: func.lower(OutgoingMail.recipient) == func.lower(owner.email),
+    ),
+    ExportSection(
+        "chat_summaries",
+        ("depth", "content", "created_at"),
+        lambda owner: ChatSummary.session_id.in_(select(ChatSession.id).where(ChatSession.user_id == owner.id)),
+        order=("message_id",),
+        batch=100,
     ),
     ExportSection(
         "idempotency_keys",

@@ -122,28 +122,18 @@ async def list_page(
     return rows.all(), total or 0
 
 
-async def list_newest_messages(session: AsyncSession, *, session_id: int, limit: int) -> list[MessageRow]:
-    """Return the newest messages of a session, oldest first. The caller must have checked the owner."""
-    parent = aliased(ChatMessage)
-    rows = await session.execute(
-        select(ChatMessage, parent.uuid, func.coalesce(ChatMessage.lease_expires_at < func.now(), false()))
-        .outerjoin(parent, ChatMessage.parent_id == parent.id)
-        .where(ChatMessage.session_id == session_id)
-        .order_by(ChatMessage.seq.desc())
-        .limit(limit)
-    )
-    return [MessageRow(*row) for row in reversed(rows.all())]
-
-
 async def find_turn(
     session: AsyncSession, *, user_id: int, session_uuid: UUID, answer_uuid: UUID
 ) -> tuple[MessageRow, MessageRow] | None:
     """Return the question and the answer of a turn of the user. None: there is no such answer."""
-    question = aliased(ChatMessage)
+    question, parent = aliased(ChatMessage), aliased(ChatMessage)
     row = (
         await session.execute(
-            select(question, ChatMessage, func.coalesce(ChatMessage.lease_expires_at < func.now(), false()))
+            select(
+                question, parent.uuid, ChatMessage, func.coalesce(ChatMessage.lease_expires_at < func.now(), false())
+            )
             .join(question, ChatMessage.parent_id == question.id)
+            .outerjoin(parent, question.parent_id == parent.id)
             .join(ChatSession, ChatMessage.session_id == ChatSession.id)
             .where(
                 ChatSession.user_id == user_id,
@@ -156,9 +146,9 @@ async def find_turn(
     ).one_or_none()
     if row is None:
         return None
-    question_row, answer_row, is_orphaned = row
+    question_row, parent_uuid, answer_row, is_orphaned = row
     return (
-        MessageRow(question_row, None, is_orphaned=False),
+        MessageRow(question_row, parent_uuid, is_orphaned=False),
         MessageRow(answer_row, question_row.uuid, is_orphaned=is_orphaned),
     )
 
