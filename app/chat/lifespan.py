@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from app.chat.feedback.service import FeedbackService
 from app.chat.idempotency.service import IdempotencyService
 from app.chat.sessions.service import SessionService
 from app.chat.streaming.publisher import StreamPublisher
@@ -53,6 +54,7 @@ class ChatServices:
     turns: TurnService
     streaming: StreamingService
     cancellation: CancellationService
+    feedback: FeedbackService
     stream_limiter: ConcurrencyLimiter
     """Open event streams per account."""
     quotas: QuotaService
@@ -143,6 +145,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
                 turns=turns,
                 streaming=streaming,
                 cancellation=CancellationService(database, runner, remote_streams, channel),
+                feedback=FeedbackService(database),
                 stream_limiter=stream_limiter,
                 quotas=quotas,
             ),

@@ -45,7 +45,9 @@ def eve(
     provider.always(answers(f"{CANARY} answer"))
     chat = Chat(chat_client, user)
     session = chat.open(title=f"{CANARY} title", context={CANARY: CANARY})
-    chat.ask(session, f"{CANARY} question", context={f"{CANARY}2": CANARY})
+    answer = chat.ask(session, f"{CANARY} question", context={f"{CANARY}2": CANARY})["ai_response"]
+    feedback = {"rating": "up", "comment": f"{CANARY} comment"}
+    assert chat.request("PUT", f"/sessions/{session}/messages/{answer['id']}/feedback", json=feedback).is_success
     provider.script(fails(400), fails(400))
     chat.ask(session, f"{CANARY} question that nobody answers")
     question = {"message": f"{CANARY} direct question"}

@@ -122,6 +122,10 @@ ENTRIES = {
     "chat.stream_direct_chat": Entry("user", "chat:write", body=sends(message="Hi")),
     "chat.follow_message": Entry("user", "chat:read", ids=an_answer),
     "chat.cancel_message": Entry("user", "chat:write", ids=an_answer),
+    "chat.store_feedback": Entry(
+        "user", "chat:write", ids=an_answer, body=sends(rating="down", reasons=["style"], comment="Too formal.")
+    ),
+    "chat.withdraw_feedback": Entry("user", "chat:write", ids=an_answer),
     "chat.get_usage": Entry("user", "chat:read"),
     "chat.get_quota": Entry("user", "chat:read"),
     "admin.get_overview": Entry("admin"),
@@ -131,6 +135,7 @@ ENTRIES = {
     "admin.get_usage_report": Entry("admin"),
     "admin.get_latency_report": Entry("admin"),
     "admin.get_error_report": Entry("admin"),
+    "admin.get_feedback_report": Entry("admin"),
     "admin.get_model_report": Entry("admin"),
     "admin.get_user_report": Entry("admin"),
     "admin.get_retention_report": Entry("admin"),
@@ -138,6 +143,7 @@ ENTRIES = {
     "admin.get_usage_file": Entry("admin"),
     "admin.get_latency_file": Entry("admin"),
     "admin.get_errors_file": Entry("admin"),
+    "admin.get_feedback_file": Entry("admin"),
     "admin.get_models_file": Entry("admin"),
     "admin.get_users_file": Entry("admin"),
     "admin.get_retention_file": Entry("admin"),

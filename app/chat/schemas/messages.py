@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, StringConstraints
 
+from app.chat.schemas.feedback import FeedbackResponse
 from app.core.schema_types import JsonObject, NotBlank, RequestModel, ResponseModel, Storable
 from app.database.repositories.chat.turns import FinalStatus, MessageStatus
 
@@ -99,6 +100,7 @@ class MessageResponse(ResponseModel):
     tokens_used: int
     processing_time_ms: int
     parent_id: UUID | None = Field(description="Id of the question, if the message is an answer.")
+    feedback: FeedbackResponse | None = Field(None, description="Feedback of the caller on the answer.")
 
 
 class SessionUpdated(ResponseModel):

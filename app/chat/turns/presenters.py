@@ -109,6 +109,7 @@ def message_response(row: MessageRow, *, lease_expiry_is_reliable: bool = True) 
             "tokens_used": message.tokens_used,
             "processing_time_ms": message.processing_time_ms,
             "parent_id": row.parent_uuid,
+            "feedback": row.feedback,
         }
     )
 

@@ -10,12 +10,14 @@ from app.database.models.audit.audit_entry import AuditEntry
 from app.database.models.chat.chat_message import ChatMessage
 from app.database.models.chat.chat_session import ChatSession
 from app.database.models.chat.idempotency_key import IdempotencyKey
+from app.database.models.chat.message_feedback import MessageFeedback
 from app.database.models.operations.service_instance import ServiceInstance
 from app.database.models.operations.worker_job import WorkerJob
 from app.database.models.usage.llm_call import LlmCall
 from app.database.models.usage.quota_reservation import QuotaReservation
 from app.database.models.usage.usage_rollups import (
     ErrorQuarter,
+    FeedbackQuarter,
     LatencyQuarter,
     UsagePending,
     UsageQuarter,
@@ -35,9 +37,11 @@ __all__ = [
     "ChatMessage",
     "ChatSession",
     "ErrorQuarter",
+    "FeedbackQuarter",
     "IdempotencyKey",
     "LatencyQuarter",
     "LlmCall",
+    "MessageFeedback",
     "OneTimeToken",
     "OutgoingMail",
     "QuotaReservation",

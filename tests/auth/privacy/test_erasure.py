@@ -21,7 +21,7 @@ from tests.support.provider import Provider, answers, held
 
 TABLES_WITHOUT_PERSONAL_DATA = {"service_instances", "usage_repair", "webhook_endpoints", "worker_jobs"}
 """Tables without personal data."""
-SUMS_OF_EVERYBODY = {"usage_quarters", "latency_quarters", "error_quarters"}
+SUMS_OF_EVERYBODY = {"usage_quarters", "latency_quarters", "error_quarters", "feedback_quarters"}
 
 
 def erase(client: TestClient, user: User, password: str = PASSWORD) -> Response:
@@ -38,7 +38,15 @@ def test_erased_account_leaves_no_data_in_any_table(auth_client: TestClient, eve
     assert {
         table for table, rows in before.items() if not rows
     } <= TABLES_WITHOUT_PERSONAL_DATA  # for a new table, extend the fixture `eve`
-    for table in ("users", "auth_sessions", "api_keys", "chat_sessions", "chat_messages", "outgoing_mails"):
+    for table in (
+        "users",
+        "auth_sessions",
+        "api_keys",
+        "chat_sessions",
+        "chat_messages",
+        "message_feedback",
+        "outgoing_mails",
+    ):
         assert CANARY in before[table].lower(), table
     ids = sql.rows("SELECT uuid FROM users UNION SELECT uuid FROM chat_sessions UNION SELECT uuid FROM chat_messages")
     response = erase(auth_client, eve)
@@ -74,11 +82,12 @@ def test_receipt_lists_deleted_and_retained_data_with_reasons(
         "outgoing_mails": 1,
         "chat_sessions": 1,
         "chat_messages": 6,
+        "message_feedback": 1,
         "user_usage_days": 1,
         "user_usage_weeks": 1,
         "user_usage_quarters": 2,
         "quota_reservations": 1,
-        "webhook_deliveries": 4,
+        "webhook_deliveries": 5,
         "stream_buffers": 0,
         "cached_answers": 0,
     }

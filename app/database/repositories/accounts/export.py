@@ -14,7 +14,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
 
 from app.database.base import Base
-from app.database.models import AuditEntry, ChatMessage, ChatSession, IdempotencyKey, OutgoingMail, User
+from app.database.models import (
+    AuditEntry,
+    ChatMessage,
+    ChatSession,
+    IdempotencyKey,
+    MessageFeedback,
+    OutgoingMail,
+    User,
+)
 
 EXCLUDED_COLUMNS: Mapping[str, str] = {
     "*.id": "internal key; clients see the public id",
@@ -35,6 +43,7 @@ EXCLUDED_COLUMNS: Mapping[str, str] = {
     "usage_quarters.*": "sums over all users",
     "latency_quarters.*": "sums over all users",
     "error_quarters.*": "sums over all users",
+    "feedback_quarters.*": "sums over all users",
     "user_usage_quarters.*": "sums over `llm_calls`",
     "user_usage_days.*": "sums over `llm_calls`",
     "user_usage_weeks.*": "sums over `llm_calls`",
@@ -187,6 +196,13 @@ SECTIONS = (
         order=("created_at", "id"),  # the order of the index
     ),
     ExportSection(
+        "message_feedback",
+        ("message_id", "model", "rating", "reasons", "comment", "created_at", "updated_at"),
+        _of_user("message_feedback"),
+        order=("message_id",),
+        batch=100,
+    ),
+    ExportSection(
         "webhook_deliveries",
         ("event_id", "type", "data", "status", "attempts", "created_at"),
         _of_user("webhook_deliveries"),
@@ -252,6 +268,8 @@ def _value(owner: ExportOwner, table: str, column: str) -> ColumnElement[Any]:
         case "chat_messages", "parent_id":
             parent = aliased(ChatMessage)
             return select(parent.uuid).where(parent.id == ChatMessage.parent_id).scalar_subquery()
+        case "message_feedback", "message_id":
+            return select(ChatMessage.uuid).where(ChatMessage.id == MessageFeedback.message_id).scalar_subquery()
         case "idempotency_keys", "response":
             return func.convert_from(IdempotencyKey.response, "UTF8")
         case "audit_log", "ip" | "request_id":
