@@ -48,6 +48,7 @@ def eve(
     answer = chat.ask(session, f"{CANARY} question", context={f"{CANARY}2": CANARY})["ai_response"]
     feedback = {"rating": "up", "comment": f"{CANARY} comment"}
     assert chat.request("PUT", f"/sessions/{session}/messages/{answer['id']}/feedback", json=feedback).is_success
+    assert chat.request("POST", f"/sessions/{session}/share", json={}).is_success
     provider.script(fails(400), fails(400))
     chat.ask(session, f"{CANARY} question that nobody answers")
     question = {"message": f"{CANARY} direct question"}

@@ -32,6 +32,8 @@ class Entry:
     """Returns a valid body."""
     status: int = 200
     """Status of the response to a valid request."""
+    is_for_link: bool = False
+    """Whether the id in the path is the token of a link: everybody who has it may call the operation."""
     declares: frozenset[str] = frozenset()
     """Fields of the body that would be privilege escalation in other operations."""
 
@@ -51,6 +53,10 @@ def an_api_key(world: World, user: User) -> Ids:
     return {"key_id": world.services["auth"].post(f"{AUTH}/api-keys", json=key, headers=user.headers).json()["id"]}
 
 
+def a_question(world: World, user: User) -> Ids:
+    return {"session_id": an_answer(world, user)["session_id"]}
+
+
 def a_session(world: World, user: User) -> Ids:
     return {"session_id": world.chat(user).open()}
 
@@ -58,6 +64,28 @@ def a_session(world: World, user: User) -> Ids:
 def an_answer(world: World, user: User) -> Ids:
     ids = a_session(world, user)
     return ids | {"message_id": world.chat(user).ask(ids["session_id"], "Hi")["ai_response"]["id"]}
+
+
+def a_shared_session(world: World, user: User) -> Ids:
+    ids = {"session_id": an_answer(world, user)["session_id"]}
+    shared = world.chat(user).request("POST", f"/sessions/{ids['session_id']}/share", json={})
+    assert shared.status_code == 201, shared.text
+    return ids
+
+
+def a_link(world: World, user: User) -> Ids:
+    (share, *_) = _shares(world, user)
+    return {"token": share["token"]}
+
+
+def a_share(world: World, user: User) -> Ids:
+    (share, *_) = _shares(world, user)
+    return {"share_id": share["id"]}
+
+
+def _shares(world: World, user: User) -> list[dict[str, str]]:
+    a_shared_session(world, user)
+    return list(world.chat(user).request("GET", "/shares").json()["shares"])
 
 
 def an_account(world: World, user: User) -> Ids:
@@ -126,6 +154,14 @@ ENTRIES = {
         "user", "chat:write", ids=an_answer, body=sends(rating="down", reasons=["style"], comment="Too formal.")
     ),
     "chat.withdraw_feedback": Entry("user", "chat:write", ids=an_answer),
+    "chat.share_session": Entry(
+        "user", "chat:write", ids=a_question, body=sends(title="Plans", expires_in_days=30), status=201
+    ),
+    "chat.get_share": Entry("user", "chat:read", ids=a_shared_session),
+    "chat.revoke_share": Entry("user", "chat:write", ids=a_shared_session),
+    "chat.list_shares": Entry("user", "chat:read"),
+    "chat.read_share": Entry("anybody", ids=a_link, is_for_link=True),
+    "chat.copy_share": Entry("user", "chat:write", ids=a_link, status=201, is_for_link=True),
     "chat.get_usage": Entry("user", "chat:read"),
     "chat.get_quota": Entry("user", "chat:read"),
     "admin.get_overview": Entry("admin"),
@@ -153,6 +189,8 @@ ENTRIES = {
     "admin.read_session": Entry("admin", ids=a_session, body=sends(reason="Ticket 4711", limit=10)),
     "admin.delete_session": Entry("admin", ids=a_session),
     "admin.cancel_message": Entry("admin", ids=an_answer),
+    "admin.list_shares": Entry("admin"),
+    "admin.revoke_share": Entry("admin", ids=a_share),
     "admin.get_user_quota": Entry("admin", ids=an_account),
     "admin.change_user_quota": Entry("admin", ids=an_account, body=sends(tokens_per_day=1000)),
     "admin.create_webhook": Entry("admin", body=sends(url="https://example.com/hook", events=["*"]), status=201),

@@ -44,6 +44,7 @@ def test_erased_account_leaves_no_data_in_any_table(auth_client: TestClient, eve
         "api_keys",
         "chat_sessions",
         "chat_messages",
+        "chat_shares",
         "message_feedback",
         "outgoing_mails",
     ):
@@ -82,6 +83,7 @@ def test_receipt_lists_deleted_and_retained_data_with_reasons(
         "outgoing_mails": 1,
         "chat_sessions": 1,
         "chat_messages": 6,
+        "chat_shares": 1,
         "message_feedback": 1,
         "user_usage_days": 1,
         "user_usage_weeks": 1,

@@ -73,6 +73,9 @@ def test_export_contains_all_data_of_account(auth_client: TestClient, eve: User,
     (feedback,) = document["message_feedback"]
     assert (feedback["rating"], feedback["comment"]) == ("up", f"{CANARY} comment")
     assert feedback["message_id"] == session["messages"][1]["id"]
+    (share,) = document["chat_shares"]
+    assert (share["session_id"], share["title"]) == (session["id"], f"{CANARY} title")
+    assert [message["content"] for message in share["messages"]] == [f"{CANARY} question", f"{CANARY} answer"]
     (mail,) = document["outgoing_mails"]
     assert mail["recipient"].lower() == eve.email
 

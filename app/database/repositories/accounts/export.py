@@ -18,6 +18,7 @@ from app.database.models import (
     AuditEntry,
     ChatMessage,
     ChatSession,
+    ChatShare,
     IdempotencyKey,
     MessageFeedback,
     OutgoingMail,
@@ -35,6 +36,7 @@ EXCLUDED_COLUMNS: Mapping[str, str] = {
     "chat_sessions.summary_lease_expires_at": "internal state of a summary update",
     "chat_messages.cancel_requested_at": "internal state of an active answer",
     "chat_messages.session_id": "messages are exported within their session",
+    "chat_shares.last_message_id": "internal key; `messages` contains the message",
     "idempotency_keys.session_id": "internal key; `turn_id` names the answer",
     "idempotency_keys.fingerprint": "hash of a request",
     "llm_calls.session_id": "internal key; `turn_id` names the answer",
@@ -203,6 +205,21 @@ SECTIONS = (
         batch=100,
     ),
     ExportSection(
+        "chat_shares",
+        (
+            "uuid",
+            "session_id",
+            "title",
+            "messages",
+            "message_count",
+            "includes_models",
+            "expires_at",
+            "created_at",
+        ),
+        _of_user("chat_shares"),
+        batch=5,
+    ),
+    ExportSection(
         "webhook_deliveries",
         ("event_id", "type", "data", "status", "attempts", "created_at"),
         _of_user("webhook_deliveries"),
@@ -270,6 +287,8 @@ def _value(owner: ExportOwner, table: str, column: str) -> ColumnElement[Any]:
             return select(parent.uuid).where(parent.id == ChatMessage.parent_id).scalar_subquery()
         case "message_feedback", "message_id":
             return select(ChatMessage.uuid).where(ChatMessage.id == MessageFeedback.message_id).scalar_subquery()
+        case "chat_shares", "session_id":
+            return select(ChatSession.uuid).where(ChatSession.id == ChatShare.session_id).scalar_subquery()
         case "idempotency_keys", "response":
             return func.convert_from(IdempotencyKey.response, "UTF8")
         case "audit_log", "ip" | "request_id":

@@ -25,20 +25,24 @@ _copied = (
     .render_derived(with_types=True)
 )
 _SESSION_ID = bindparam("p_session_id", type_=BigInteger)
-_COPY = insert(ChatMessage).from_select(
-    ["session_id", "uuid", "seq", "role", "content", "status", "created_at", "updated_at", "meta"],
-    select(
-        _SESSION_ID,
-        _copied.c.uuid,
-        _copied.c.seq,
-        _copied.c.role,
-        _copied.c.content,
-        _copied.c.status,
-        _copied.c.timestamp,
-        _copied.c.timestamp,
-        _copied.c.metadata,
-    ).order_by(_copied.c.seq),
-)
+_COPY = (
+    insert(ChatMessage)
+    .from_select(
+        ["session_id", "uuid", "seq", "role", "content", "status", "created_at", "updated_at", "metadata"],
+        select(
+            _SESSION_ID,
+            _copied.c.uuid,
+            _copied.c.seq,
+            _copied.c.role,
+            _copied.c.content,
+            _copied.c.status,
+            _copied.c.timestamp,
+            _copied.c.timestamp,
+            _copied.c.metadata,
+        ).order_by(_copied.c.seq),
+    )
+    .execution_options(dml_strategy="raw")
+)  # parameters of the statement, not column values for a bulk insert
 _previous = aliased(ChatMessage)
 _LINK = (
     update(ChatMessage)
