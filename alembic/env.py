@@ -22,18 +22,23 @@ def number_revision(_context: MigrationContext, _revision: object, directives: l
 
 
 def run(connection: Connection) -> None:
-    """Run the migrations in one transaction, under an advisory lock that concurrent runs wait for."""
+    """Run the migrations, each in a transaction, under an advisory lock that concurrent runs wait for.
+
+    The lock belongs to the session of PostgreSQL: a migration may commit in between, as long backfills do.
+    """
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
         compare_server_default=True,
         process_revision_directives=number_revision,
+        transaction_per_migration=True,
     )
+    connection.execute(text("SET lock_timeout = '60s'"))
+    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
+    # A migration that waits for a table blocks all later statements on it, so it fails after a short time.
+    connection.execute(text("SET lock_timeout = '5s'"))
+    connection.commit()
     with context.begin_transaction():
-        connection.execute(text("SET LOCAL lock_timeout = '60s'"))
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
-        # A migration that waits for a table blocks all later statements on it, so it fails after a short time.
-        connection.execute(text("SET LOCAL lock_timeout = '5s'"))
         context.run_migrations()
 
 

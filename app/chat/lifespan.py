@@ -8,6 +8,7 @@ from typing import Any
 
 from app.chat.feedback.service import FeedbackService
 from app.chat.idempotency.service import IdempotencyService
+from app.chat.sessions.branches import BranchService
 from app.chat.sessions.service import SessionService
 from app.chat.sharing.service import SharingService
 from app.chat.streaming.publisher import StreamPublisher
@@ -53,6 +54,7 @@ class ChatServices:
     """Services that the routes call."""
 
     sessions: SessionService
+    branches: BranchService
     questions: QuestionBuilder
     turns: TurnService
     streaming: StreamingService
@@ -101,6 +103,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         runner = TurnRunner(
             graph=graph,
             model=model,
+            uncached_model=provider,
             database=database,
             policy=policy,
             summarizer=summarizer if settings.LLM_SUMMARY_ENABLED else None,
@@ -140,11 +143,13 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         await stack.enter_async_context(background_task(drain_when_stopping))
         streaming = StreamingService(runner, idempotency, remote_streams, revocations)
         turns = TurnService(runner, idempotency, streaming)
+        branches = BranchService(database, recovery, deleted_session_purger)
         yield {
             "graph": graph,
             "breakers": breakers,
             "chat": ChatServices(
-                sessions=SessionService(database, turns, recovery, idempotency, questions, deleted_session_purger),
+                sessions=SessionService(database, turns, branches, idempotency, questions, deleted_session_purger),
+                branches=branches,
                 questions=questions,
                 turns=turns,
                 streaming=streaming,

@@ -84,7 +84,7 @@ async def _open_context(settings: Settings, write: Callable[[Any], None]) -> Asy
 class _NoHistory:
     """`ConversationHistory` of a direct question."""
 
-    async def load(self, _session_id: UUID, *, before_seq: int, limit: int) -> SessionHistory:  # noqa: ARG002
+    async def load(self, _session_id: UUID, *, before_depth: int, limit: int) -> SessionHistory:  # noqa: ARG002
         return SessionHistory()
 
 

@@ -48,7 +48,7 @@ def prompt_budget(policy: ModelPolicy, model: str) -> int | None:
 
 
 def fit_prompt(
-    history: SessionHistory, *, instructions: str, question: str, question_seq: int, budget: int | None
+    history: SessionHistory, *, instructions: str, question: str, question_depth: int, budget: int | None
 ) -> FittedPrompt:
     """Build the prompt within `budget` tokens; None: unlimited.
 
@@ -58,14 +58,14 @@ def fit_prompt(
     exchanges = _exchanges(history.messages)
     fixed = message_tokens(instructions) + message_tokens(question)
     selected = _newest_that_fit(exchanges, None if budget is None else budget - fixed)
-    left_out = _count_left_out(selected, question_seq)
+    left_out = _count_left_out(selected, question_depth)
     summary = history.summary
     if summary is not None and left_out:
         extended = with_summary(instructions, summary["text"])
         fixed += message_tokens(extended) - message_tokens(instructions)
         if budget is None or fixed <= budget:
             selected = _newest_that_fit(exchanges, None if budget is None else budget - fixed)
-            left_out = _count_left_out(selected, question_seq)
+            left_out = _count_left_out(selected, question_depth)
             instructions = extended
         else:
             summary = None
@@ -76,7 +76,7 @@ def fit_prompt(
         messages=build_prompt(instructions, earlier_messages, question),
         sent=len(earlier_messages),
         left_out=left_out,
-        summarized=min(left_out, summary["upto_seq"]) if summary else 0,
+        summarized=min(left_out, summary["upto_depth"]) if summary else 0,
     )
 
 
@@ -98,18 +98,18 @@ def summary_boundary(
     `messages` are the newest of the session, the last answer included, at least as many as a prompt may have.
     `budget` is in tokens; None: unlimited. Returns None where no new summary is needed.
     """
-    boundary = summary["upto_seq"] if summary else 0
-    exchanges = [exchange for exchange in _exchanges(messages) if exchange[-1]["seq"] > boundary]
+    boundary = summary["upto_depth"] if summary else 0
+    exchanges = [exchange for exchange in _exchanges(messages) if exchange[-1]["depth"] > boundary]
     if not exchanges or max_messages == 0:
         return None
-    is_complete = exchanges[0][0]["seq"] <= boundary + 1
+    is_complete = exchanges[0][0]["depth"] <= boundary + 1
     if is_complete and _fits(exchanges, max_messages, None if budget is None else int(budget * _SUMMARIZE_THRESHOLD)):
         return None
     while exchanges and not _fits(
         exchanges, int(max_messages * _RECENT_SHARE), None if budget is None else int(budget * _RECENT_SHARE)
     ):
-        boundary = exchanges.pop(0)[-1]["seq"]
-    return max(boundary, exchanges[0][0]["seq"] - 1) if exchanges else boundary
+        boundary = exchanges.pop(0)[-1]["depth"]
+    return max(boundary, exchanges[0][0]["depth"] - 1) if exchanges else boundary
 
 
 def message_tokens(text: str) -> int:
@@ -142,8 +142,8 @@ def _newest_that_fit(exchanges: Sequence[list[HistoryMessage]], budget: int | No
     return exchanges[first:]
 
 
-def _count_left_out(selected: Sequence[list[HistoryMessage]], question_seq: int) -> int:
-    return (selected[0][0]["seq"] if selected else question_seq) - 1
+def _count_left_out(selected: Sequence[list[HistoryMessage]], question_depth: int) -> int:
+    return (selected[0][0]["depth"] if selected else question_depth) - 1
 
 
 def _fits(exchanges: Sequence[list[HistoryMessage]], max_messages: int, budget: int | None) -> bool:

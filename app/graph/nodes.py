@@ -38,7 +38,7 @@ async def preprocess_node(state: ChatState, runtime: Runtime[ChatContext]) -> di
     if session_id := state.get("session_id"):
         try:
             history = await context.conversation_history.load(
-                UUID(session_id), before_seq=state["question_seq"], limit=context.policy.history_messages
+                UUID(session_id), before_depth=state["question_depth"], limit=context.policy.history_messages
             )
         except AppError as error:
             return {"error": error.code, "status": "error"}
@@ -164,7 +164,7 @@ def _fit(state: ChatState, context: ChatContext, model: str) -> FittedPrompt:
         SessionHistory(state["conversation_history"], state.get("summary")),
         instructions=state["system_prompt"],
         question=state["processed_message"],
-        question_seq=state.get("question_seq", 1),
+        question_depth=state.get("question_depth", 1),
         budget=prompt_budget(context.policy, model),
     )
 

@@ -35,7 +35,7 @@ class ChatState(TypedDict):
     user_id: int
     session_id: NotRequired[str | None]
     """Public id of the session; None for a direct question."""
-    question_seq: NotRequired[int]
+    question_depth: NotRequired[int]
     """Position of the question in its session; the history ends before it."""
     context: NotRequired[dict[str, Any]]
     """Context from the client. The instructions use parts of it; the metadata returns it, without `system_prompt`."""

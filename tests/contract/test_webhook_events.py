@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from app.core.schema_types import new_id
 from app.database.connection import Database
-from app.database.repositories.chat import active_turns, sessions, turn_recovery, turns
+from app.database.repositories.chat import active_turns, sessions, turn_recovery, turn_start, turns
 from app.database.repositories.chat.sessions import NewSession
 from app.database.repositories.chat.turns import Answer, FinalStatus, NewTurn, StartedTurn
 from app.database.repositories.usage.ledger import LedgerEntry
@@ -144,7 +144,7 @@ async def started(pool: Database, sql: Sql, user: User) -> tuple[int, StartedTur
         session = await sessions.create(transaction, NewSession("t", {}), user_id=user_id)
     new = NewTurn(user_id, session.uuid, "Hi", {}, new_id(), new_id(), timedelta(seconds=60))
     async with pool.autocommit() as connection:
-        turn = await turns.start_turn(connection, new)
+        turn = await turn_start.start_turn(connection, new)
     assert turn is not None
     return user_id, turn
 

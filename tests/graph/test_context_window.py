@@ -40,21 +40,21 @@ def sessions(draw: st.DrawFn) -> list[HistoryMessage]:
     seq = draw(st.integers(0, 50)) * 2 + 1
     messages: list[HistoryMessage] = []
     if seq > 1 and draw(st.booleans()):
-        messages.append({"seq": seq - 1, "role": "assistant", "content": draw(TEXTS)})
+        messages.append({"depth": seq - 1, "role": "assistant", "content": draw(TEXTS)})
     for number in range(draw(st.integers(0, 8))):
-        messages.append({"seq": seq + 2 * number, "role": "user", "content": draw(TEXTS)})
+        messages.append({"depth": seq + 2 * number, "role": "user", "content": draw(TEXTS)})
         if draw(st.integers(0, 4)):
-            messages.append({"seq": seq + 2 * number + 1, "role": "assistant", "content": draw(TEXTS)})
+            messages.append({"depth": seq + 2 * number + 1, "role": "assistant", "content": draw(TEXTS)})
     return messages
 
 
 @st.composite
 def summaries(draw: st.DrawFn) -> Summary | None:
-    return {"text": draw(TEXTS), "upto_seq": draw(st.integers(1, 100))} if draw(st.booleans()) else None
+    return {"text": draw(TEXTS), "upto_depth": draw(st.integers(1, 100))} if draw(st.booleans()) else None
 
 
 def next_seq(messages: list[HistoryMessage]) -> int:
-    return (messages[-1]["seq"] if messages else 0) // 2 * 2 + 3
+    return (messages[-1]["depth"] if messages else 0) // 2 * 2 + 3
 
 
 @given(messages=sessions(), summary=summaries(), question=TEXTS, room=BUDGETS)
@@ -63,7 +63,7 @@ def test_a_prompt_has_the_newest_complete_exchanges_within_the_budget(
 ) -> None:
     seq = next_seq(messages)
     fitted = fit_prompt(
-        SessionHistory(messages, summary), instructions="Be brief.", question=question, question_seq=seq, budget=room
+        SessionHistory(messages, summary), instructions="Be brief.", question=question, question_depth=seq, budget=room
     )
     assert fitted.messages[0]["role"] == "system"
     assert fitted.messages[0]["content"].startswith("Be brief.")
@@ -75,7 +75,7 @@ def test_a_prompt_has_the_newest_complete_exchanges_within_the_budget(
     sent = messages[len(messages) - fitted.sent :]
     if sent:
         assert sent[0]["role"] == "user"
-        assert fitted.left_out == sent[0]["seq"] - 1
+        assert fitted.left_out == sent[0]["depth"] - 1
         assert [text for text in (m["content"] for m in sent) if text not in joined(fitted.messages)] == []
     else:
         assert fitted.left_out == seq - 1
@@ -89,7 +89,7 @@ def joined(messages: list[PromptMessage]) -> str:
 def test_no_message_is_left_out_that_fits(messages: list[HistoryMessage], question: str, room: int) -> None:
     seq = next_seq(messages)
     fitted = fit_prompt(
-        SessionHistory(messages), instructions="Be brief.", question=question, question_seq=seq, budget=room
+        SessionHistory(messages), instructions="Be brief.", question=question, question_depth=seq, budget=room
     )
     earlier = messages[: len(messages) - fitted.sent]
     starts = [number for number, message in enumerate(earlier) if message["role"] == "user"]
@@ -100,16 +100,16 @@ def test_no_message_is_left_out_that_fits(messages: list[HistoryMessage], questi
 
 def test_without_a_known_window_all_messages_are_sent() -> None:
     messages = conversation(*["x" * 100_000] * 4)
-    fitted = fit_prompt(SessionHistory(messages), instructions="Be brief.", question="?", question_seq=5, budget=None)
+    fitted = fit_prompt(SessionHistory(messages), instructions="Be brief.", question="?", question_depth=5, budget=None)
     assert (fitted.sent, fitted.left_out) == (4, 0)
 
 
 def test_the_summary_is_sent_exactly_when_messages_are_left_out() -> None:
     messages = conversation("old " * 30, "old", "new", "new")
-    summary: Summary = {"text": "The user is Ada.", "upto_seq": 2}
+    summary: Summary = {"text": "The user is Ada.", "upto_depth": 2}
     roomy, tight = (
         fit_prompt(
-            SessionHistory(messages, summary), instructions="Be brief.", question="?", question_seq=5, budget=room
+            SessionHistory(messages, summary), instructions="Be brief.", question="?", question_depth=5, budget=room
         )
         for room in (1000, 90)
     )
@@ -121,8 +121,10 @@ def test_the_summary_is_sent_exactly_when_messages_are_left_out() -> None:
 
 
 def test_a_summary_that_does_not_fit_is_neither_sent_nor_counted() -> None:
-    summary: Summary = {"text": "x" * 1000, "upto_seq": 2}
-    fitted = fit_prompt(SessionHistory([], summary), instructions="Be brief.", question="?", question_seq=5, budget=60)
+    summary: Summary = {"text": "x" * 1000, "upto_depth": 2}
+    fitted = fit_prompt(
+        SessionHistory([], summary), instructions="Be brief.", question="?", question_depth=5, budget=60
+    )
     assert len(fitted.messages) == 2
     assert (fitted.left_out, fitted.summarized) == (4, 0)
 
@@ -148,16 +150,16 @@ def test_a_summary_is_due_when_the_next_prompt_would_leave_messages_out(
     messages: list[HistoryMessage], summary: Summary | None, room: int
 ) -> None:
     upto = summary_boundary(messages, summary, max_messages=10, budget=room)
-    reached = summary["upto_seq"] if summary else 0
-    uncovered = [message for message in messages if message["seq"] > reached]
+    reached = summary["upto_depth"] if summary else 0
+    uncovered = [message for message in messages if message["depth"] > reached]
     if upto is None:
-        starts = [message["seq"] for message in uncovered if message["role"] == "user"]
+        starts = [message["depth"] for message in uncovered if message["role"] == "user"]
         assert not starts or sum(message_tokens(message["content"]) for message in uncovered) <= room
         assert len(uncovered) <= 11
         return
-    assert reached < upto <= messages[-1]["seq"]
+    assert reached < upto <= messages[-1]["depth"]
     # It ends after a whole exchange, and the messages after it fit together with the next question.
-    rest = [message for message in messages if message["seq"] > upto]
+    rest = [message for message in messages if message["depth"] > upto]
     assert not rest or rest[0]["role"] == "user"
     assert sum(message_tokens(message["content"]) for message in rest) <= room / 2
     assert len(rest) <= 5
@@ -170,7 +172,7 @@ def test_without_history_nothing_is_summarized() -> None:
 def test_messages_before_the_loaded_ones_are_summarized() -> None:
     messages = conversation("a", "b", first_seq=7)
     assert summary_boundary(messages, None, max_messages=10, budget=None) == 6
-    assert summary_boundary(messages, {"text": "", "upto_seq": 6}, max_messages=10, budget=None) is None
+    assert summary_boundary(messages, {"text": "", "upto_depth": 6}, max_messages=10, budget=None) is None
 
 
 @pytest.mark.parametrize(

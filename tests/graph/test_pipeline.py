@@ -92,7 +92,7 @@ async def test_error_after_preprocess_when_there_is_no_question(message: str) ->
 
 
 async def test_error_after_preprocess_when_the_history_is_unavailable() -> None:
-    run = await Run(history=FakeHistory(error=DatabaseUnavailableError())).go(session_id=SESSION, question_seq=1)
+    run = await Run(history=FakeHistory(error=DatabaseUnavailableError())).go(session_id=SESSION, question_depth=1)
     assert run.nodes == ["preprocess", "error_handler"]
     assert run.state["error"] == "database_unavailable"
     assert run.state["metadata"]["fallback"] is True
@@ -294,7 +294,7 @@ async def test_the_attempt_of_a_cancelled_run_is_recorded() -> None:
 async def test_the_model_gets_instructions_history_and_question_in_this_order() -> None:
     said = conversation("My name is Ada.", "Hello Ada.")
     run = await Run(completion(), history=FakeHistory(said)).go(
-        " What is my name? ", session_id=SESSION, question_seq=3, context={"tone": "casual"}
+        " What is my name? ", session_id=SESSION, question_depth=3, context={"tone": "casual"}
     )
     assert run.model.asked[0].messages == [
         {"role": "system", "content": INSTRUCTIONS({"tone": "casual"})},
@@ -308,7 +308,7 @@ async def test_the_model_gets_instructions_history_and_question_in_this_order() 
 
 async def test_the_history_is_limited_by_the_policy() -> None:
     run = await Run(completion(), history=FakeHistory(conversation(*"0123456789"))).go(
-        session_id=SESSION, question_seq=11
+        session_id=SESSION, question_depth=11
     )
     assert [message["content"] for message in run.model.asked[0].messages[1:-1]] == ["6", "7", "8", "9"]
 

@@ -102,7 +102,7 @@ async def conversation_history(
     )
     session = sql.value(
         "INSERT INTO chat_sessions (uuid, user_id, title, last_seq, message_count)"
-        " VALUES (%s, %s, '', 4, 4) RETURNING id",
+        " VALUES (%s, %s, '', 5, 5) RETURNING id",
         [SESSION, user],
     )
     for seq, message in enumerate(CONVERSATION, 1):
@@ -111,13 +111,18 @@ async def conversation_history(
             " VALUES (gen_random_uuid(), %s, %s, %s, %s, 'complete')",
             [session, seq, message["role"], message["content"]],
         )
+    question = sql.value(
+        "INSERT INTO chat_messages (uuid, session_id, seq, role, content, status)"
+        " VALUES (gen_random_uuid(), %s, 5, 'user', 'What next?', 'complete') RETURNING uuid",
+        [session],
+    )
     database = Database.from_settings(settings, application_name="test")
-    yield StoredConversationHistory(database, user)
+    yield StoredConversationHistory(database, user, question)
     await database.close()
 
 
 @pytest.mark.parametrize(
-    ("before_seq", "limit", "expected"),
+    ("before_depth", "limit", "expected"),
     [
         pytest.param(5, 10, CONVERSATION, id="all, oldest first"),
         pytest.param(5, 2, CONVERSATION[2:], id="the newest"),
@@ -128,6 +133,6 @@ async def conversation_history(
     ],
 )
 async def test_a_history_returns_the_newest_messages_before_a_position_in_order(
-    conversation_history: ConversationHistory, before_seq: int, limit: int, expected: list[HistoryMessage]
+    conversation_history: ConversationHistory, before_depth: int, limit: int, expected: list[HistoryMessage]
 ) -> None:
-    assert await conversation_history.load(SESSION, before_seq=before_seq, limit=limit) == SessionHistory(expected)
+    assert await conversation_history.load(SESSION, before_depth=before_depth, limit=limit) == SessionHistory(expected)

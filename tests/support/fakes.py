@@ -99,17 +99,17 @@ class FakeHistory:
     summary: Summary | None = None
     error: Exception | None = None
 
-    async def load(self, session_id: UUID, *, before_seq: int, limit: int) -> SessionHistory:
+    async def load(self, session_id: UUID, *, before_depth: int, limit: int) -> SessionHistory:
         if self.error is not None:
             raise self.error
-        earlier = [message for message in self.messages if message["seq"] < before_seq]
+        earlier = [message for message in self.messages if message["depth"] < before_depth]
         return SessionHistory(earlier[-limit:] if limit else [], self.summary)
 
 
 def conversation(*texts: str, first_seq: int = 1) -> list[HistoryMessage]:
     """Return alternating messages of user and assistant."""
     return [
-        {"seq": first_seq + number, "role": "assistant" if number % 2 else "user", "content": text}
+        {"depth": first_seq + number, "role": "assistant" if number % 2 else "user", "content": text}
         for number, text in enumerate(texts)
     ]
 

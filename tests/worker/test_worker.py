@@ -27,7 +27,7 @@ from app.core.exceptions import DatabaseUnavailableError
 from app.database import migrations
 from app.database.connection import Database
 from app.database.models import ChatSession, LlmCall, User
-from app.database.repositories.chat import turns
+from app.database.repositories.chat import turn_start, turns
 from app.database.repositories.chat.turns import Answer, NewTurn, StartedTurn
 from app.database.repositories.usage.ledger import LedgerEntry
 from app.worker import jobs
@@ -66,7 +66,7 @@ async def abandon(database: Database, sql: Sql, user: int, count: int) -> list[S
             model="gpt-asked-for",
         )
         async with database.autocommit() as connection:
-            started = await turns.start_turn(connection, new)
+            started = await turn_start.start_turn(connection, new)
         assert started is not None
         abandoned.append(started)
     return abandoned

@@ -10,7 +10,7 @@ from pydantic import Field
 from app.chat.dependencies import ServicesDep
 from app.chat.http_responses import to_response
 from app.chat.idempotency.header import IdempotencyKeyDep
-from app.chat.schemas.messages import ChatRequest
+from app.chat.schemas.messages import AnswerCreate, ChatRequest, MessageCreate
 from app.chat.streaming.openapi import DIRECT_EVENTS, TURN_EVENTS
 from app.chat.streaming.remote import MessageRef
 from app.core.schema_types import ResponseModel
@@ -56,7 +56,7 @@ async def stream_direct_chat(
     responses=responses(400, 404, 409, 413) | TURN_EVENTS,
 )
 async def stream_message(
-    session_id: UUID, question: ChatRequest, user: ChatWriter, services: ServicesDep, key: IdempotencyKeyDep
+    session_id: UUID, question: MessageCreate, user: ChatWriter, services: ServicesDep, key: IdempotencyKeyDep
 ) -> ResponseModel | Response:
     """Ask a question in a session, and get the answer as an event stream while it is generated.
 
@@ -64,6 +64,26 @@ async def stream_message(
     interrupted: resume it with the id of the last event.
     """
     asked = services.questions.in_session(user, session_id, question, key)
+    return to_response(await services.turns.ask(asked, stream=True))
+
+
+@router.post(
+    "/sessions/{session_id}/messages/{message_id}/regenerate/stream",
+    response_class=Response,
+    response_model=None,
+    responses=responses(400, 404, 409, 413) | TURN_EVENTS,
+)
+async def stream_regenerated_answer(
+    session_id: UUID,
+    message_id: UUID,
+    user: ChatWriter,
+    services: ServicesDep,
+    key: IdempotencyKeyDep,
+    options: AnswerCreate | None = None,
+) -> ResponseModel | Response:
+    """Answer a question once more, and get the answer as an event stream while it is generated."""
+    stored = await services.branches.find_question(user.id, session_id, message_id)
+    asked = services.questions.another_answer(user, session_id, stored, options or AnswerCreate(), key)
     return to_response(await services.turns.ask(asked, stream=True))
 
 

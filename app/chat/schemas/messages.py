@@ -88,6 +88,24 @@ class ChatRequest(ModelOptions):
     )
 
 
+class MessageCreate(ChatRequest):
+    """A question in a session."""
+
+    parent_id: UUID | None = Field(
+        None,
+        examples=[],
+        description="The answer that the question follows: another branch begins there if the conversation continues "
+        "otherwise, as when a question is edited. Null: the conversation begins anew. Absent: the question continues "
+        "the active branch.",
+    )
+
+
+class AnswerCreate(ModelOptions):
+    """Model and parameters of another answer to a question."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"temperature": 0.9}]})
+
+
 class MessageResponse(ResponseModel):
     """One message of a session."""
 
@@ -99,8 +117,45 @@ class MessageResponse(ResponseModel):
     metadata: dict[str, Any]
     tokens_used: int
     processing_time_ms: int
-    parent_id: UUID | None = Field(description="Id of the question, if the message is an answer.")
+    parent_id: UUID | None = Field(
+        description="For an answer, its question. For a question, the message that it follows; null: it is a first one."
+    )
     feedback: FeedbackResponse | None = Field(None, description="Feedback of the caller on the answer.")
+
+
+class Siblings(ResponseModel):
+    """Versions of a message: edited questions, or answers to the same question."""
+
+    index: int = Field(description="Position of the message among its versions, starting at 0.")
+    count: int
+    ids: list[UUID] = Field(description="All versions, the message itself included, in the order of their creation.")
+
+
+class BranchMessage(MessageResponse):
+    """One message of a branch, with its other versions."""
+
+    siblings: Siblings
+
+
+class MessagePage(ResponseModel):
+    """A page of the active branch of a session, oldest message first."""
+
+    messages: list[BranchMessage]
+    has_older: bool = Field(description="Whether the branch has messages before these.")
+    has_newer: bool = Field(description="Whether the branch has messages after these.")
+
+
+class ActiveBranch(RequestModel):
+    """Selection of a branch."""
+
+    message_id: UUID = Field(description="A message of the branch, which continues from it to its newest end.")
+
+
+class MessagesDeleted(ResponseModel):
+    """Result of the deletion of a message with all that follows it."""
+
+    deleted: int = Field(description="Number of deleted messages.")
+    message_count: int = Field(description="Number of messages that the session still has.")
 
 
 class SessionUpdated(ResponseModel):

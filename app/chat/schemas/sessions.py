@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from app.chat.schemas.messages import Context, MessageResponse, ModelOptions, QuestionText
+from app.chat.schemas.messages import BranchMessage, Context, MessageResponse, ModelOptions, QuestionText
 from app.core.schema_types import Pagination, ResponseModel, Storable
 from app.services.usage_schemas import Usage
 
@@ -77,10 +77,10 @@ class SessionCreated(SessionResponse):
 
 
 class SessionDetail(SessionResponse):
-    """A session with its newest messages, oldest first."""
+    """A session with the newest messages of its active branch, oldest first."""
 
     usage: Usage
-    messages: list[MessageResponse] | None = Field(None, description="Absent with `include_messages=false`.")
+    messages: list[BranchMessage] | None = Field(None, description="Absent with `include_messages=false`.")
 
 
 class Deleted(ResponseModel):

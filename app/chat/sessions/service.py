@@ -7,10 +7,9 @@ from uuid import UUID
 from app.chat.idempotency.serialized_response import SerializedResponse, serialize_response
 from app.chat.idempotency.service import IdempotencyService
 from app.chat.schemas.sessions import SessionCreate, SessionCreated, SessionDetail, SessionList, SessionSummary
+from app.chat.sessions.branches import BranchService
 from app.chat.streaming.resume import EventFrames
-from app.chat.turns.presenters import message_response
 from app.chat.turns.question_builder import QuestionBuilder
-from app.chat.turns.recovery import TurnRecovery
 from app.chat.turns.service import TurnService
 from app.core.exceptions import NotFoundError
 from app.core.schema_types import Pagination, ResponseModel
@@ -33,7 +32,7 @@ class SessionService:
 
     database: Database
     turns: TurnService
-    recovery: TurnRecovery
+    branches: BranchService
     idempotency: IdempotencyService
     questions: QuestionBuilder
     deleted_session_purger: DeletedSessionPurger
@@ -76,7 +75,7 @@ class SessionService:
     async def get_session(
         self, transaction: DatabaseSession, user_id: int, session_uuid: UUID, *, message_limit: int | None
     ) -> SessionDetail:
-        """Return a session with its newest `message_limit` messages; None: without messages.
+        """Return a session with the newest `message_limit` messages of its active branch; None: without messages.
 
         Raises:
             NotFoundError: the user has no such session.
@@ -88,9 +87,7 @@ class SessionService:
         usage = await totals.session_totals(transaction, stored.id)
         detail = SessionDetail(**_session_fields(stored), usage=Usage.of(usage))
         if message_limit is not None:
-            rows = await sessions.list_newest_messages(transaction, session_id=stored.id, limit=message_limit)
-            is_reliable = self.recovery.lease_expiry_is_reliable
-            detail.messages = [message_response(row, lease_expiry_is_reliable=is_reliable) for row in rows]
+            detail.messages = list(await self.branches.newest_messages(transaction, stored.id, limit=message_limit))
         return detail
 
     async def get_usage(self, transaction: DatabaseSession, user_id: int) -> UserUsage:

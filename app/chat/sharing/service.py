@@ -199,8 +199,7 @@ class SharingService:
 
 
 async def _check_size(transaction: DatabaseSession, last: LockedMessage) -> None:
-    count, size = await snapshots.measure(transaction, last, max_messages=MAX_MESSAGES)
-    if count > MAX_MESSAGES or size > MAX_BYTES:
+    if last.depth > MAX_MESSAGES or await snapshots.text_size(transaction, last) > MAX_BYTES:
         raise UnprocessableError(
             f"At most {MAX_MESSAGES} messages with {MAX_BYTES} bytes of text can be shared.", code="share_too_large"
         )

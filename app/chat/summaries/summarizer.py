@@ -9,14 +9,16 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from uuid import UUID
 
 from app.chat.summaries.summary_generator import SummaryGenerator, SummaryUnavailableError
 from app.chat.turns.conversation_history import history_message
 from app.chat.turns.graph_run import GraphResult
 from app.core.exceptions import AppError
 from app.database.connection import REQUEST_TIMEOUT, Database
-from app.database.repositories.chat import history
-from app.database.repositories.chat.history import StoredSummary, SummaryClaim
+from app.database.repositories.chat import summaries
+from app.database.repositories.chat.history import StoredSummary
+from app.database.repositories.chat.summaries import SummaryClaim
 from app.database.repositories.chat.turns import Turn
 from app.database.retry_until_available import STORE_TIMEOUT
 from app.graph.context_window import prompt_budget, prompt_tokens, summary_boundary
@@ -43,15 +45,17 @@ _CANCEL_TIMEOUT = 3.0
 @dataclass(frozen=True, slots=True)
 class _SummaryTask:
     session_id: int
+    last_uuid: UUID
+    """The answer of the turn, which ends the branch."""
     owner: TurnOwner
     has_quota: bool
-    upto_seq: int
-    """Position of the last message to summarize."""
+    upto_depth: int
+    """Depth of the last message to summarize."""
 
 
 @dataclass(slots=True)
 class Summarizer:
-    """Extends the summaries of sessions that have turns in this process. A failed step is repeated after the next."""
+    """Extends the summaries of branches that have turns in this process. A failed step is repeated after the next."""
 
     model: SummaryGenerator
     database: Database
@@ -71,17 +75,18 @@ class Summarizer:
             return
         messages: list[HistoryMessage] = [
             *result.history.messages,
-            {"seq": started.question_seq, "role": "user", "content": turn.question},
-            {"seq": started.question_seq + 1, "role": "assistant", "content": turn.answer.content},
+            {"depth": started.question_depth, "role": "user", "content": turn.question},
+            {"depth": started.question_depth + 1, "role": "assistant", "content": turn.answer.content},
         ]
         budget = self._prompt_budget
         if budget is not None:
             budget -= estimate_tokens_upper_bound(self.policy.instructions(started.session_meta))
-        upto_seq = summary_boundary(
+        upto_depth = summary_boundary(
             messages, result.history.summary, max_messages=self.policy.history_messages, budget=budget
         )
-        if upto_seq is not None:
-            task = asyncio.create_task(self._extend(_SummaryTask(started.session_id, owner, has_quota, upto_seq)))
+        if upto_depth is not None:
+            branch = _SummaryTask(started.session_id, started.answer_uuid, owner, has_quota, upto_depth)
+            task = asyncio.create_task(self._extend(branch))
             self._tasks[started.session_id] = task
             task.add_done_callback(lambda _: self._tasks.pop(started.session_id))
 
@@ -116,11 +121,12 @@ class Summarizer:
     async def _extend_once(self, task: _SummaryTask) -> bool:
         """Summarize one batch. Return whether there may be more messages to summarize."""
         async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
-            claim = await history.claim_summary(
+            claim = await summaries.claim_summary(
                 connection,
                 user_id=task.owner.user_id,
                 session_id=task.session_id,
-                upto_seq=task.upto_seq,
+                last_uuid=task.last_uuid,
+                upto_depth=task.upto_depth,
                 lease=self.model.max_duration + _LEASE_MARGIN,
             )
         if claim is None:
@@ -129,29 +135,30 @@ class Summarizer:
         try:
             summary = await self._extended_summary(claim, task)
             async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
-                is_stored = await history.store_summary(connection, claim, summary)
+                is_stored = await summaries.store_summary(connection, claim, summary)
         finally:
             if not is_stored:
                 await self._release(claim)
-        return is_stored and summary.upto_seq < task.upto_seq
+        return is_stored and summary.upto_depth < task.upto_depth
 
     async def _release(self, claim: SummaryClaim) -> None:
         async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
-            await history.release_summary(connection, claim)
+            await summaries.release_summary(connection, claim)
 
     async def _extended_summary(self, claim: SummaryClaim, task: _SummaryTask) -> StoredSummary:
+        upto_depth = min(task.upto_depth, claim.upto_depth + self.batch)
         async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
-            rows = await history.load_unsummarized(connection, claim, upto_seq=task.upto_seq, limit=self.batch)
+            rows = await summaries.load_unsummarized(connection, claim, upto_depth=upto_depth)
         messages = self._first_that_fit([history_message(row) for row in rows])
-        is_last = len(messages) == len(rows) < self.batch
-        upto_seq = task.upto_seq if is_last else messages[-1]["seq"]
+        if len(messages) < len(rows):
+            upto_depth = messages[-1]["depth"]
         if not messages:  # failed answers only
-            return StoredSummary(claim.text, upto_seq)
+            return StoredSummary(claim.text, upto_depth)
         addition = await self.model.summarize(
             summary_prompt(messages), task.owner, session_id=claim.session_id, has_quota=task.has_quota
         )
         text = "\n".join(filter(None, (claim.text, _normalize_lines(addition))))
-        return StoredSummary(_truncate(text, self._summary_limit), upto_seq)
+        return StoredSummary(_truncate(text, self._summary_limit), upto_depth)
 
     def _first_that_fit(self, messages: Sequence[HistoryMessage]) -> list[HistoryMessage]:
         """Return as many of the first messages as fit one prompt, but at least one."""

@@ -58,7 +58,7 @@ def question_message(started: StartedTurn, question: str, meta: dict[str, Any]) 
         metadata=meta,
         tokens_used=0,
         processing_time_ms=0,
-        parent_id=None,
+        parent_id=started.parent_uuid,
     )
 
 

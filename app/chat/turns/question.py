@@ -11,7 +11,7 @@ from app.core.schema_types import ResponseModel
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.chat.idempotency_keys import IdempotentRequest
 from app.database.repositories.chat.sessions import NewSession
-from app.database.repositories.chat.turns import Answer, StartedTurn, Turn
+from app.database.repositories.chat.turns import END_OF_BRANCH, Answer, StartedTurn, Turn, TurnPlace
 from app.graph.model_policy import ModelPolicy
 from app.services.limits.quotas import TurnBudget
 
@@ -41,6 +41,13 @@ class Question:
     """Models and parameters. None: the default policy."""
     budget: TurnBudget | None = None
     """Amount to reserve from the user's quota. None: no quota applies."""
+    place: TurnPlace = END_OF_BRANCH
+    """Where it belongs in the message tree of its session."""
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether a stored question is answered once more."""
+        return self.place.kind == "another_answer"
 
     @property
     def session_uuid(self) -> UUID | None:

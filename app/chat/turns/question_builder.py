@@ -6,15 +6,17 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from app.chat.schemas.messages import ChatRequest, ModelOptions
+from app.chat.schemas.messages import AnswerCreate, ChatRequest, MessageCreate, ModelOptions
 from app.chat.schemas.models import ModelList, ModelResponse
 from app.chat.schemas.sessions import SessionCreate
 from app.chat.turns.presenters import direct_response, session_with_turn, turn_response
 from app.chat.turns.question import Presenter, Question
 from app.core.exceptions import InvalidFieldError, UnprocessableError
 from app.database.repositories.accounts.callers import Principal
+from app.database.repositories.chat.branches import StoredQuestion
 from app.database.repositories.chat.idempotency_keys import IdempotentRequest
 from app.database.repositories.chat.sessions import NewSession
+from app.database.repositories.chat.turns import END_OF_BRANCH, TurnPlace
 from app.graph.context_window import exceeds_context_window
 from app.graph.model_policy import ModelPolicy
 from app.graph.ports.chat_model import Sampling
@@ -41,13 +43,37 @@ class QuestionBuilder:
     quotas: QuotaService
 
     def in_session(
-        self, user: Principal, session: UUID, request: ChatRequest, key: IdempotentRequest | None
+        self, user: Principal, session: UUID, request: MessageCreate, key: IdempotentRequest | None
     ) -> Question:
-        """Build a question in a session."""
+        """Build a question in a session, at the end of the active branch or where the request puts it."""
         policy = self._policy(request, request.message)
         budget = self._budget(user, request.message, request.context, policy)
         return Question(
-            user, session, request.message, request.context or {}, Presenter(turn_response), key, policy, budget
+            user,
+            session,
+            request.message,
+            request.context or {},
+            Presenter(turn_response),
+            key,
+            policy,
+            budget,
+            _place(request),
+        )
+
+    def another_answer(
+        self,
+        user: Principal,
+        session: UUID,
+        question: StoredQuestion,
+        options: AnswerCreate,
+        key: IdempotentRequest | None,
+    ) -> Question:
+        """Build a stored question again, which gets another answer."""
+        policy = self._policy(options, question.content)
+        budget = self._budget(user, question.content, question.meta, policy)
+        place = TurnPlace("another_answer", question.uuid)
+        return Question(
+            user, session, question.content, question.meta, Presenter(turn_response), key, policy, budget, place
         )
 
     def in_new_session(
@@ -129,3 +155,9 @@ class QuestionBuilder:
 
     def _cost(self, model: str, prompt_tokens: int, completion_tokens: int) -> Decimal:
         return self.catalog.cost(model, prompt_tokens, completion_tokens) or Decimal(0)
+
+
+def _place(request: MessageCreate) -> TurnPlace:
+    if "parent_id" not in request.model_fields_set:
+        return END_OF_BRANCH
+    return TurnPlace("beginning") if request.parent_id is None else TurnPlace("after", request.parent_id)

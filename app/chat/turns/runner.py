@@ -62,6 +62,8 @@ class TurnRunner:
     price: PriceFunction
     turn_timeout: float
     """Deadline in seconds for all attempts of a turn together, until a streamed answer begins."""
+    uncached_model: ChatModel | None = None
+    """Answers repeated questions, for which a cache would return the same answer again. None: `model` has no cache."""
     health: ModelHealth = field(default_factory=AlwaysHealthy)
     publisher: StreamPublisher | None = None
     """Publishes streamed text to other processes. None: only local subscribers see it."""
@@ -168,11 +170,12 @@ class TurnRunner:
             session_uuid=session_uuid,
             content=question.message,
             meta=question.context,
-            question_uuid=question_id,
+            question_uuid=(question.place.message_uuid if question.is_repeated else None) or question_id,
             answer_uuid=turn_id,
             lease=LEASE,
             key=question.key,
             model=(question.policy or self.policy).models[0],
+            place=question.place,
         )
         try:
             return await self.store.start(question, new, max_duration=max_duration)
@@ -219,12 +222,15 @@ class TurnRunner:
         }
         if started is not None:
             state["session_id"] = str(started.session_uuid)
-            state["question_seq"] = started.question_seq
+            state["question_depth"] = started.question_depth
             state["context"] = started.session_meta | question.context
         context = ChatContext(
-            model=self.model,
+            model=(self.uncached_model if question.is_repeated else None) or self.model,
             conversation_history=StoredConversationHistory(
-                self.database, owner.user_id, with_summary=self.summarizer is not None
+                self.database,
+                owner.user_id,
+                started.question_uuid if started else None,
+                with_summary=self.summarizer is not None,
             ),
             policy=question.policy or self.policy,
             owner=owner,

@@ -10,11 +10,18 @@ from app.chat.idempotency.serialized_response import serialize_response
 from app.chat.turns.graph_run import GraphResult
 from app.chat.turns.question import DirectTurn, FinishedTurn, Question
 from app.chat.turns.recovery import TurnRecovery
-from app.core.exceptions import ConflictError, DatabaseUnavailableError, NotFoundError, TooManyRequestsError
+from app.core.exceptions import (
+    ConflictError,
+    DatabaseUnavailableError,
+    InvalidFieldError,
+    NotFoundError,
+    TooManyRequestsError,
+)
 from app.database.connection import REQUEST_TIMEOUT, Database
-from app.database.repositories.chat import active_turns, idempotency_keys, sessions, turn_queries, turns
+from app.database.repositories.chat import active_turns, idempotency_keys, sessions, turn_queries, turn_start, turns
 from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError
 from app.database.repositories.chat.sessions import NewSession
+from app.database.repositories.chat.turn_start import MAX_SIBLINGS, Refusal
 from app.database.repositories.chat.turns import ActiveTurnError, NewTurn, StartedTurn, Turn, UpdatedSession
 from app.database.repositories.usage import ledger
 from app.database.retry_until_available import retry_until_available
@@ -34,8 +41,9 @@ class TurnStore:
 
         Raises:
             IdempotencyKeyTakenError: a request with the same key came first.
-            NotFoundError: the user has no such session.
-            ConflictError: the previous question of the session is still being answered.
+            NotFoundError: the user has no such session, or it has no such question.
+            InvalidFieldError: the session has no such answer for the question to follow.
+            ConflictError: the session has an active turn, or the question or the answer has too many versions.
             TooManyRequestsError: the quota is used up.
 
         """
@@ -44,8 +52,8 @@ class TurnStore:
             if isinstance(question.session, NewSession):
                 async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as transaction:
                     await sessions.create(transaction, question.session, user_id=question.user.id)
-                    return _require_started(await turns.start_turn(await transaction.connection(), new))
-            return _require_started(await self._start_in_session(new))
+                    return _require_started(await turn_start.start_turn(await transaction.connection(), new))
+            return await self._start_in_session(new)
 
     async def start_direct(
         self, question: Question, turn_id: UUID, *, max_duration: timedelta, key_lease: timedelta
@@ -161,11 +169,18 @@ class TurnStore:
             await self.quotas.release(turn_id)
             raise
 
-    async def _start_in_session(self, new: NewTurn) -> StartedTurn | None:
+    async def _start_in_session(self, new: NewTurn) -> StartedTurn:
         while True:
             try:
                 async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
-                    return await turns.start_turn(connection, new)
+                    started = await turn_start.start_turn(connection, new)
+                    if started is not None:
+                        return started
+                    refusal = await turn_start.find_refusal(
+                        connection, user_id=new.user_id, session_uuid=new.session_uuid, place=new.place
+                    )
+                if refusal is not None:
+                    raise _refused(refusal, new)
             except ActiveTurnError:
                 # The active turn may be orphaned: its process was killed.
                 if await self.recovery.recover_in_session(user_id=new.user_id, session_uuid=new.session_uuid):
@@ -181,6 +196,20 @@ class TurnStore:
                     code="turn_active",
                     extra={"message_id": str(active)},
                 ) from None
+
+
+def _refused(refusal: Refusal, new: NewTurn) -> Exception:
+    match refusal:
+        case Refusal.NO_SESSION:
+            return NotFoundError("Session not found.")
+        case Refusal.NO_PLACE if new.place.kind == "after":
+            return InvalidFieldError("body.parent_id", "unknown_parent", "is not an answer of this session")
+        case Refusal.NO_PLACE:
+            return NotFoundError("Message not found.")
+        case _:
+            return ConflictError(
+                f"A message has at most {MAX_SIBLINGS} versions. Delete some of them first.", code="too_many_versions"
+            )
 
 
 def _require_started(started: StartedTurn | None) -> StartedTurn:

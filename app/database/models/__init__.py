@@ -9,6 +9,7 @@ from app.database.models.accounts.user import User
 from app.database.models.audit.audit_entry import AuditEntry
 from app.database.models.chat.chat_message import ChatMessage
 from app.database.models.chat.chat_session import ChatSession
+from app.database.models.chat.chat_summary import ChatSummary
 from app.database.models.chat.idempotency_key import IdempotencyKey
 from app.database.models.chat.message_feedback import MessageFeedback
 from app.database.models.operations.service_instance import ServiceInstance
@@ -38,6 +39,7 @@ __all__ = [
     "ChatMessage",
     "ChatSession",
     "ChatShare",
+    "ChatSummary",
     "ErrorQuarter",
     "FeedbackQuarter",
     "IdempotencyKey",

@@ -16,8 +16,8 @@ class PromptMessage(TypedDict):
 class HistoryMessage(TypedDict):
     """An earlier message of a session."""
 
-    seq: int
-    """Its position in the session."""
+    depth: int
+    """Its position in the branch, starting at 1."""
     role: Literal["user", "assistant"]
     content: str
 
@@ -26,8 +26,8 @@ class Summary(TypedDict):
     """Summary of the older messages of a session."""
 
     text: str
-    upto_seq: int
-    """Position of the last message that it covers."""
+    upto_depth: int
+    """Depth of the last message that it covers."""
 
 
 @dataclass(frozen=True, slots=True)

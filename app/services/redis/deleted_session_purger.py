@@ -1,51 +1,67 @@
-"""Purger of the cached answers of deleted sessions from Redis."""
+"""Purger of the copies of deleted sessions and messages from Redis."""
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 from uuid import UUID
 
 from app.core.background_tasks import background_task
 from app.services.redis.keys import cache_index_of_session
-from app.services.redis.purge import purge_index
+from app.services.redis.purge import purge_index, purge_messages
 from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 
 _MAX_PENDING = 10_000
-"""Maximum number of sessions that wait for Redis. Cached answers of others expire automatically."""
+"""Maximum number of purges that wait for Redis. Copies of others expire automatically."""
 _POLL_INTERVAL = 0.5
 """Interval between checks in seconds whether Redis is available again."""
 
 
+class _Purge(NamedTuple):
+    session_uuid: UUID
+    deleted_answers: Sequence[UUID] | None
+    """None: the whole session was deleted."""
+
+
 class DeletedSessionPurger:
-    """Purges sessions at once, or when Redis is available again."""
+    """Purges copies at once, or when Redis is available again."""
 
     def __init__(self, breaker: RedisCircuitBreaker) -> None:
         self._breaker = breaker
-        self._pending: deque[UUID] = deque(maxlen=_MAX_PENDING)
+        self._pending: deque[_Purge] = deque(maxlen=_MAX_PENDING)
 
     async def purge_session(self, session_uuid: UUID) -> None:
         """Remove the cached answers of a session that has been deleted from PostgreSQL.
 
         It does not raise, and takes at most the budget of the circuit breaker.
         """
-        if not await self._try_purge(session_uuid):
-            self._pending.append(session_uuid)
+        await self._purge(_Purge(session_uuid, None))
+
+    async def purge_messages(self, session_uuid: UUID, answers: Sequence[UUID]) -> None:
+        """Remove the buffers of answers that have been deleted from PostgreSQL, and the cached answers of the session.
+
+        It does not raise, and takes at most the budget of the circuit breaker.
+        """
+        await self._purge(_Purge(session_uuid, answers))
 
     async def run(self) -> None:
-        """Purge the pending sessions whenever Redis is available, until cancelled."""
+        """Repeat pending purges whenever Redis is available, until cancelled."""
         while True:
             await asyncio.sleep(_POLL_INTERVAL)
             while self._pending and not self._breaker.is_open:
-                await self.purge_session(self._pending.popleft())
+                await self._purge(self._pending.popleft())
 
-    async def _try_purge(self, session_uuid: UUID) -> bool:
+    async def _purge(self, purge: _Purge) -> None:
+        index = cache_index_of_session(purge.session_uuid)
         try:
             async with self._breaker.guard() as redis:
-                await purge_index(redis, cache_index_of_session(session_uuid))
+                if purge.deleted_answers is None:
+                    await purge_index(redis, index)
+                else:
+                    await purge_messages(redis, index, purge.deleted_answers)
         except RedisUnavailableError:
-            return False
-        return True
+            self._pending.append(purge)
 
 
 @asynccontextmanager

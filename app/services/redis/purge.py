@@ -44,16 +44,25 @@ async def purge_user(redis: Redis, *, user_uuid: UUID, answers: Sequence[UUID]) 
     return PurgedCopies(stream_buffers=buffers, cached_answers=cached)
 
 
-async def purge_index(redis: Redis, index: CacheIndex) -> int:
-    """Delete the cached answers of a deleted user or session. Return their number.
+async def purge_messages(redis: Redis, index: CacheIndex, answers: Sequence[UUID]) -> None:
+    """Delete the stream buffers of deleted answers, and all cached answers of their session, which goes on."""
+    for batch in _batches(answers):
+        await redis.unlink(*map(stream_key, batch))
+    await purge_index(redis, index, is_deleted=False)
 
-    It also prevents answers in progress from being cached later. It is safe to repeat after a failure.
+
+async def purge_index(redis: Redis, index: CacheIndex, *, is_deleted: bool = True) -> int:
+    """Delete the cached answers of a user or session. Return their number.
+
+    If the user or session `is_deleted`, it also prevents answers in progress from being cached later. It is safe to
+    repeat after a failure.
     """
     async with redis.pipeline(transaction=False) as pipeline:
         # The tombstone comes first: entries added before it are in the range, and none can be added after it.
-        pipeline.execute_command("SET", index.deleted, 1, "EX", _TOMBSTONE_SECONDS)
+        if is_deleted:
+            pipeline.execute_command("SET", index.deleted, 1, "EX", _TOMBSTONE_SECONDS)
         pipeline.execute_command("ZRANGE", index.entries, 0, _BATCH - 1)
-        _, names = await pipeline.execute()
+        names = (await pipeline.execute())[-1]
     erased = 0
     while names:
         erased += await redis.unlink(*names)

@@ -17,7 +17,7 @@ from sqlalchemy import delete
 from app import main
 from app.chat.idempotency.serialized_response import SerializedResponse
 from app.chat.idempotency.service import IdempotencyService
-from app.chat.schemas.messages import ChatRequest
+from app.chat.schemas.messages import MessageCreate
 from app.chat.streaming.remote import RemoteStreams
 from app.chat.streaming.resume import StreamingService
 from app.chat.streaming.revocation import RevocationWatch
@@ -30,7 +30,7 @@ from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database
 from app.database.models import User
 from app.database.repositories.accounts.callers import Principal
-from app.database.repositories.chat import idempotency_keys, turns
+from app.database.repositories.chat import idempotency_keys, turn_start
 from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError, IdempotentRequest, StoredResponse
 from app.database.repositories.chat.turns import ActiveTurnError, NewTurn
 from app.database.repositories.usage import ledger
@@ -355,7 +355,7 @@ async def test_answer_of_a_disconnected_client_is_replayed_for_its_key(
     )
     user = Principal(user_id, uuid4(), role="user", is_verified=True, session_uuid=uuid4())
     quotas = QuotaService(pool, Quota())
-    request, key = ChatRequest(message="Hi"), IdempotentRequest(user_id, "route", "key", b"f" * 32)
+    request, key = MessageCreate(message="Hi"), IdempotentRequest(user_id, "route", "key", b"f" * 32)
     redis = open_redis(settings)
     breaker = RedisCircuitBreaker(redis, budget=1)
 
@@ -425,7 +425,7 @@ async def test_concurrent_questions_and_account_deletions_do_not_deadlock(pool: 
         )
         async with pool.autocommit() as connection:
             with suppress(ActiveTurnError, IdempotencyKeyTakenError):
-                await turns.start_turn(connection, new)
+                await turn_start.start_turn(connection, new)
 
     async def erase(user: int) -> None:
         async with pool.transaction() as transaction:

@@ -15,7 +15,7 @@ from app.chat.turns.store import TurnStore
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError, NotFoundError, ServiceUnavailableError
 from app.database.connection import Database
-from app.database.repositories.chat import turns as turn_repository
+from app.database.repositories.chat import turn_start
 from app.database.repositories.chat.idempotency_keys import IdempotentRequest
 from app.database.repositories.chat.sessions import NewSession
 from app.database.repositories.chat.turns import NewTurn, StartedTurn
@@ -190,7 +190,7 @@ async def test_cancelled_run_stores_the_published_text(pool: Database, sql: Sql,
 async def test_unconfirmed_commit_blocks_neither_the_session_nor_the_key(
     pool: Database, user_id: int, session: UUID, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start = turn_repository.start_turn
+    start = turn_start.start_turn
 
     async def start_unconfirmed(connection: DriverConnection, new: NewTurn) -> StartedTurn | None:
         await start(connection, new)
@@ -199,7 +199,7 @@ async def test_unconfirmed_commit_blocks_neither_the_session_nor_the_key(
     turns = runner(pool, FakeModel(completion("Hello.")))
     asked = question(user_id, session, key=IdempotentRequest(user_id, "route", "key", b"f" * 32))
     with monkeypatch.context() as patched:
-        patched.setattr(turn_repository, "start_turn", start_unconfirmed)
+        patched.setattr(turn_start, "start_turn", start_unconfirmed)
         with pytest.raises(DatabaseUnavailableError):
             await answer(turns, asked)
     await turns.drain(5)
@@ -213,7 +213,7 @@ async def test_new_session_is_not_stored_without_its_first_question(
     async def start_nothing(*_: object) -> None:
         """Start no turn, as when the key is taken and the session of its first request was just deleted."""
 
-    monkeypatch.setattr(turn_repository, "start_turn", start_nothing)
+    monkeypatch.setattr(turn_start, "start_turn", start_nothing)
     asked = replace(question(user_id, uuid4()), session=NewSession(title="New", meta={}))
     with pytest.raises(NotFoundError):
         await answer(runner(pool, FakeModel()), asked)

@@ -13,7 +13,7 @@ from app.database.connection import Database
 from app.database.models import ChatMessage, ChatSession
 from app.database.repositories.accounts import erasure, users
 from app.database.repositories.accounts.users import NewUser
-from app.database.repositories.chat import active_turns, sessions, turn_queries, turns
+from app.database.repositories.chat import active_turns, sessions, turn_queries, turn_start, turns
 from app.database.repositories.chat.sessions import NewSession
 from app.database.repositories.chat.turns import ActiveTurnError, Answer, NewTurn
 from app.database.repositories.usage.ledger import LedgerEntry
@@ -48,7 +48,7 @@ class Owner:
 
     async def start(self, session: ChatSession) -> turns.StartedTurn | None:
         async with self.database.autocommit() as connection:
-            return await turns.start_turn(
+            return await turn_start.start_turn(
                 connection,
                 NewTurn(
                     user_id=self.user_id,

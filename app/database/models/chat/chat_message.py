@@ -1,10 +1,20 @@
-"""Chat messages: questions and answers."""
+"""Chat messages: questions and answers, which form a tree."""
 
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    FetchedValue,
+    ForeignKey,
+    Index,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.base import Base, IdMixin, TimestampMixin
@@ -19,9 +29,21 @@ class ChatMessage(IdMixin, TimestampMixin, Base):
     """Public id."""
     session_id: Mapped[int] = mapped_column(ForeignKey("chat_sessions.id", ondelete="CASCADE"))
     seq: Mapped[int]
-    """Position in the session, starting at 1, without gaps."""
+    """Order of creation in the session, starting at 1. Deleted messages leave gaps."""
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("chat_messages.id", ondelete="CASCADE"), index=True)
-    """For an answer, its question."""
+    """For an answer, its question; for a question, the message that it follows. Null: it begins the conversation.
+
+    Messages with the same parent and role are siblings: versions of a question, or of an answer.
+    """
+    depth: Mapped[int] = mapped_column(server_default=FetchedValue())
+    """Number of messages from the first one to this one. A trigger sets it, with `jump_id` and `jump_depth`."""
+    jump_id: Mapped[int | None] = mapped_column(BigInteger, server_default=FetchedValue())
+    """An ancestor further up, so that any ancestor is found in O(log depth) steps. Null: none above `jump_depth` 0.
+
+    It needs no foreign key: a message is deleted with everything below it, so its ancestors outlive it.
+    """
+    jump_depth: Mapped[int] = mapped_column(server_default=FetchedValue())
+    """`depth` of the message `jump_id`."""
     role: Mapped[str] = mapped_column(String(20))
     content: Mapped[str] = mapped_column(Text)
     status: Mapped[str] = mapped_column(String(20))
@@ -38,6 +60,7 @@ class ChatMessage(IdMixin, TimestampMixin, Base):
     __table_args__ = (
         UniqueConstraint("session_id", "seq"),
         CheckConstraint("seq > 0", name="seq"),
+        CheckConstraint("depth > jump_depth AND (depth = 1) = (parent_id IS NULL)", name="tree"),
         CheckConstraint("role IN ('user', 'assistant')", name="role"),
         CheckConstraint(
             "status IN ('pending', 'streaming', 'complete', 'failed', 'cancelled', 'interrupted')", name="status"
@@ -46,6 +69,7 @@ class ChatMessage(IdMixin, TimestampMixin, Base):
             "(status IN ('pending', 'streaming')) = (lease_expires_at IS NOT NULL)", name="lease_while_unsettled"
         ),
         CheckConstraint("role = 'assistant' OR status = 'complete'", name="questions_are_complete"),
+        Index("ix_chat_messages_session_id_first", "session_id", postgresql_where=text("parent_id IS NULL")),
         # At most one active turn per session.
         Index(
             "uq_chat_messages_session_id_active",

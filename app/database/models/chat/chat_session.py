@@ -28,20 +28,25 @@ class ChatSession(IdMixin, TimestampMixin, Base):
     is_active: Mapped[bool] = mapped_column(server_default=true())
     """False: the session accepts no questions and is not listed. No operation sets it to false."""
     last_seq: Mapped[int] = mapped_column(server_default=text("0"))
-    """`seq` of the newest message. The lock of the row serializes numbering, so that there are no gaps."""
+    """Highest `seq` that was given to a message. The lock of the row serializes numbering."""
+    active_seq: Mapped[int | None]
+    """`seq` of the last message of the active branch: the one that a reader sees and the model is sent.
+
+    Null: the newest message. 0: there are no messages.
+    """
     message_count: Mapped[int] = mapped_column(server_default=text("0"))
     last_message_preview: Mapped[str | None] = mapped_column(String(PREVIEW_LENGTH + 1))
     """First characters of the newest message."""
     last_message_at: Mapped[datetime | None]
+    # Unused since revision 0017, which moved summaries to a table of their own. The previous release writes them.
     summary: Mapped[str | None] = mapped_column(Text, deferred=True, deferred_raiseload=True)
-    """Summary of the messages that are too old to be sent with a question."""
     summary_upto_seq: Mapped[int] = mapped_column(server_default=text("0"))
-    """`seq` of the last summarized message."""
     summary_lease_expires_at: Mapped[datetime | None]
-    """End of the lease of the process that is updating the summary."""
+    """End of the lease of the process that is summarizing a branch of the session."""
 
     __table_args__ = (
         CheckConstraint("message_count >= 0 AND last_seq >= message_count", name="counts"),
+        CheckConstraint("active_seq BETWEEN 0 AND last_seq", name="active_seq"),
         CheckConstraint("summary_upto_seq BETWEEN 0 AND last_seq", name="summary_upto_seq"),
         Index("ix_chat_sessions_user_id_updated_at", "user_id", text("updated_at DESC"), text("id DESC")),
     )

@@ -8,7 +8,7 @@ from sqlalchemy import Select, and_, case, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.database.models import ChatMessage, ChatSession, User
+from app.database.models import ChatMessage, ChatSession, ChatSummary, User
 from app.database.repositories.chat.turn_sql import IS_ACTIVE
 
 
@@ -86,7 +86,16 @@ _OVERVIEW: Select[*tuple[Any, ...]] = (
     .outerjoin(_active, and_(_active.session_id == ChatSession.id, _is_active))
 )
 _IS_ANSWER = ChatMessage.role == literal_column("'assistant'")
-_SESSION_TEXTS: Select[*tuple[Any, ...]] = select(ChatSession.title, ChatSession.meta, ChatSession.summary)
+_SESSION_TEXTS: Select[*tuple[Any, ...]] = select(
+    ChatSession.title,
+    ChatSession.meta,
+    select(ChatSummary.content)
+    .where(ChatSummary.session_id == ChatSession.id)
+    .order_by(ChatSummary.created_at.desc())
+    .limit(1)
+    .scalar_subquery()
+    .label("summary"),
+)
 
 
 async def list_page(  # noqa: PLR0913 - search criteria

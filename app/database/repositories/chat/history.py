@@ -1,219 +1,127 @@
-"""Conversation history: the newest messages of a session, and the summary of the older ones.
+"""Conversation history: the messages of a branch before a question, and the summary of the older ones.
 
-Each function executes one statement, which reads a bounded number of rows however long the session is.
+The statement reads a bounded number of rows, however long the session is and however many branches it has.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from operator import attrgetter
 from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
     Integer,
-    Interval,
-    Select,
     Text,
     Uuid,
     bindparam,
+    case,
     func,
     literal,
-    null,
-    or_,
     select,
     union_all,
-    update,
 )
+from sqlalchemy.orm import aliased
 
 from app.database import statements
-from app.database.models import ChatMessage, ChatSession
+from app.database.models import ChatMessage, ChatSession, ChatSummary
 from app.database.statements import AnyConnection, Statement
 
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """A message at a position of a session."""
+    """A message at a depth of its branch."""
 
-    seq: int
+    depth: int
     role: str
     content: str
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSummary:
-    """Summary of the messages up to a position."""
+    """Summary of the messages of a branch up to a depth."""
 
     text: str
-    upto_seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class SummaryClaim:
-    """A lease on the summary of a session, held until the summary is stored or the lease expires."""
-
-    user_id: int
-    session_id: int
-    text: str
-    """Current summary. Empty: there is none."""
-    upto_seq: int
-    lease_expires_at: datetime
+    upto_depth: int
 
 
 _SUMMARY_ROLE = "summary"
-_BY_PUBLIC_ID = (
-    ChatSession.uuid == bindparam("p_session_uuid", type_=Uuid),
-    ChatSession.user_id == bindparam("p_user_id", type_=BigInteger),
+_SESSION_ID = (
+    select(ChatSession.id)
+    .where(
+        ChatSession.uuid == bindparam("p_session_uuid", type_=Uuid),
+        ChatSession.user_id == bindparam("p_user_id", type_=BigInteger),
+    )
+    .scalar_subquery()
 )
-_BY_KEY = (
-    ChatSession.id == bindparam("p_session_id", type_=BigInteger),
-    ChatSession.user_id == bindparam("p_user_id", type_=BigInteger),
+_QUESTION = aliased(ChatMessage)
+_IS_QUESTION = (_QUESTION.uuid == bindparam("p_question_uuid", type_=Uuid), _QUESTION.session_id == _SESSION_ID)
+_BEFORE_DEPTH = bindparam("p_before_depth", type_=Integer)
+# Incomplete answers and fallback messages are not part of the conversation.
+_IS_SENT = case((ChatMessage.status == "complete", 1), else_=0)
+_COLUMNS = (
+    ChatMessage.parent_id,
+    ChatMessage.depth,
+    ChatMessage.role,
+    ChatMessage.content,
+    _IS_SENT.label("is_sent"),
 )
-
-
-def _messages() -> Select[int, str, str]:
-    # Incomplete answers and fallback messages are not part of the conversation.
-    return select(ChatMessage.seq, ChatMessage.role, ChatMessage.content).where(ChatMessage.status == "complete")
-
-
-# A scalar subquery instead of a join: with a join PostgreSQL would read and sort all messages of the session.
 _newest = (
-    _messages()
+    select(*_COLUMNS, _IS_SENT.label("count"))
+    .join(_QUESTION, ChatMessage.id == func.chat_message_ancestor(_QUESTION.id, _BEFORE_DEPTH - 1))
+    .where(*_IS_QUESTION)
+    .cte("branch", recursive=True)
+)
+_branch = _newest.union_all(
+    select(*_COLUMNS, _newest.c.count + _IS_SENT)
+    .join(_newest, ChatMessage.id == _newest.c.parent_id)
+    .where(_newest.c.count < bindparam("p_limit", type_=Integer))
+)
+_messages = select(_branch.c.depth, _branch.c.role, _branch.c.content).where(_branch.c.is_sent == 1)
+_summary = (
+    select(ChatSummary.depth, literal(_SUMMARY_ROLE, Text).label("role"), ChatSummary.content)
+    .join(_QUESTION, _QUESTION.session_id == ChatSummary.session_id)
     .where(
-        ChatMessage.session_id == select(ChatSession.id).where(*_BY_PUBLIC_ID).scalar_subquery(),
-        ChatMessage.seq < bindparam("p_before_seq", type_=Integer),
+        *_IS_QUESTION,
+        ChatSummary.depth < _BEFORE_DEPTH,
+        func.chat_message_ancestor(_QUESTION.id, ChatSummary.depth) == ChatSummary.message_id,
     )
-    .order_by(ChatMessage.seq.desc())
-    .limit(bindparam("p_limit", type_=Integer))
+    .order_by(ChatSummary.depth.desc())
+    .limit(1)
+    .subquery("summary")
 )
-_NEWEST = Statement(_newest)
-_NEWEST_WITH_SUMMARY = Statement(
-    union_all(
-        select(_newest.subquery("newest")),
-        select(ChatSession.summary_upto_seq, literal(_SUMMARY_ROLE, Text), ChatSession.summary).where(
-            *_BY_PUBLIC_ID, ChatSession.summary.is_not(None)
-        ),
-    )
-)
-_UNSUMMARIZED = Statement(
-    _messages()
-    .where(
-        ChatMessage.session_id == select(ChatSession.id).where(*_BY_KEY).scalar_subquery(),
-        ChatMessage.seq > bindparam("p_after_seq", type_=Integer),
-        ChatMessage.seq <= bindparam("p_upto_seq", type_=Integer),
-    )
-    .order_by(ChatMessage.seq)
-    .limit(bindparam("p_limit", type_=Integer))
-)
-# Updates of the summary must not change the order of sessions in lists.
-_KEEP_UPDATED_AT = {ChatSession.updated_at: ChatSession.updated_at}
-_CLAIM = Statement(
-    update(ChatSession)
-    .where(
-        *_BY_KEY,
-        ChatSession.summary_upto_seq < bindparam("p_upto_seq", type_=Integer),
-        or_(ChatSession.summary_lease_expires_at.is_(None), ChatSession.summary_lease_expires_at < func.now()),
-    )
-    .values(
-        {ChatSession.summary_lease_expires_at: func.now() + bindparam("p_lease", type_=Interval), **_KEEP_UPDATED_AT}
-    )
-    .returning(
-        func.coalesce(ChatSession.summary, "").label("text"),
-        ChatSession.summary_upto_seq,
-        ChatSession.summary_lease_expires_at,
-    )
-)
-_IS_CLAIMED = (
-    *_BY_KEY,
-    ChatSession.summary_upto_seq == bindparam("p_after_seq", type_=Integer),
-    ChatSession.summary_lease_expires_at == bindparam("p_lease_expires_at"),
-)
-_release = (
-    update(ChatSession).where(*_IS_CLAIMED).values({ChatSession.summary_lease_expires_at: null(), **_KEEP_UPDATED_AT})
-)
-_RELEASE = Statement(_release)
-_STORE = Statement(
-    _release.values(
-        {
-            ChatSession.summary: func.nullif(bindparam("p_summary", type_=Text), ""),
-            ChatSession.summary_upto_seq: bindparam("p_upto_seq", type_=Integer),
-        }
-    ).returning(ChatSession.id)
-)
+_MESSAGES = Statement(_messages)
+_MESSAGES_AND_SUMMARY = Statement(union_all(_messages, select(_summary).where(_summary.c.content != "")))
 
 
-async def load_history(
+async def load_history(  # noqa: PLR0913 - the question, and what to load
     connection: AnyConnection,
     *,
     user_id: int,
     session_uuid: UUID,
-    before_seq: int,
+    question_uuid: UUID,
+    before_depth: int,
     limit: int,
     with_summary: bool,
 ) -> tuple[list[StoredMessage], StoredSummary | None]:
-    """Return up to `limit` messages before a position, oldest first, and with `with_summary` the stored summary."""
+    """Return up to `limit` messages of the branch of a question, oldest first, and with `with_summary` its summary.
+
+    The messages are those before the depth `before_depth`.
+    """
     rows = await statements.fetch(
         connection,
-        _NEWEST_WITH_SUMMARY if with_summary else _NEWEST,
-        {"p_session_uuid": session_uuid, "p_user_id": user_id, "p_before_seq": before_seq, "p_limit": limit},
+        _MESSAGES_AND_SUMMARY if with_summary else _MESSAGES,
+        {
+            "p_session_uuid": session_uuid,
+            "p_user_id": user_id,
+            "p_question_uuid": question_uuid,
+            "p_before_depth": before_depth,
+            "p_limit": limit,
+        },
     )
     messages, summary = [], None
     for row in rows:
         if row["role"] == _SUMMARY_ROLE:
-            summary = StoredSummary(row["content"], row["seq"])
+            summary = StoredSummary(row["content"], row["depth"])
         else:
             messages.append(StoredMessage(**row))
     # The rows of a union have no defined order.
-    return sorted(messages, key=attrgetter("seq")), summary
-
-
-async def claim_summary(
-    connection: AnyConnection, *, user_id: int, session_id: int, upto_seq: int, lease: timedelta
-) -> SummaryClaim | None:
-    """Claim the summary of a session for an update up to a position.
-
-    None: it already covers the position, another process has claimed it, or the session was deleted.
-    """
-    values = {"p_user_id": user_id, "p_session_id": session_id, "p_upto_seq": upto_seq, "p_lease": lease}
-    row = await statements.fetch_one(connection, _CLAIM, values)
-    if row is None:
-        return None
-    return SummaryClaim(user_id, session_id, row["text"], row["summary_upto_seq"], row["summary_lease_expires_at"])
-
-
-async def load_unsummarized(
-    connection: AnyConnection, claim: SummaryClaim, *, upto_seq: int, limit: int
-) -> Sequence[StoredMessage]:
-    """Return the first `limit` messages after the summary, up to a position, oldest first."""
-    rows = await statements.fetch(
-        connection,
-        _UNSUMMARIZED,
-        {
-            "p_user_id": claim.user_id,
-            "p_session_id": claim.session_id,
-            "p_after_seq": claim.upto_seq,
-            "p_upto_seq": upto_seq,
-            "p_limit": limit,
-        },
-    )
-    return [StoredMessage(**row) for row in rows]
-
-
-async def store_summary(connection: AnyConnection, claim: SummaryClaim, summary: StoredSummary) -> bool:
-    """Replace a claimed summary and release it. False: the claim has expired, or the session was deleted."""
-    values = {**_claim_parameters(claim), "p_summary": summary.text, "p_upto_seq": summary.upto_seq}
-    return await statements.fetch_one(connection, _STORE, values) is not None
-
-
-async def release_summary(connection: AnyConnection, claim: SummaryClaim) -> None:
-    """Release a claimed summary without changing it."""
-    await statements.fetch(connection, _RELEASE, _claim_parameters(claim))
-
-
-def _claim_parameters(claim: SummaryClaim) -> dict[str, object]:
-    return {
-        "p_user_id": claim.user_id,
-        "p_session_id": claim.session_id,
-        "p_after_seq": claim.upto_seq,
-        "p_lease_expires_at": claim.lease_expires_at,
-    }
+    return sorted(messages, key=attrgetter("depth")), summary

@@ -33,7 +33,7 @@ class MessageRow:
     parent_uuid: UUID | None
     is_orphaned: bool
     """Whether the answer is active, but its lease has expired. The next question in the session interrupts it."""
-    feedback: MessageFeedback | None = None
+    feedback: MessageFeedback | None
 
 
 _USER_ID = bindparam("p_user_id", type_=BigInteger)
@@ -123,39 +123,22 @@ async def list_page(
     return rows.all(), total or 0
 
 
-async def list_newest_messages(session: AsyncSession, *, session_id: int, limit: int) -> list[MessageRow]:
-    """Return the newest messages of a session, oldest first. The caller must have checked the owner."""
-    parent = aliased(ChatMessage)
-    rows = await session.execute(
-        select(
-            ChatMessage,
-            parent.uuid,
-            func.coalesce(ChatMessage.lease_expires_at < func.now(), false()),
-            MessageFeedback,
-        )
-        .outerjoin(parent, ChatMessage.parent_id == parent.id)
-        .outerjoin(MessageFeedback, MessageFeedback.message_id == ChatMessage.id)
-        .where(ChatMessage.session_id == session_id)
-        .order_by(ChatMessage.seq.desc())
-        .limit(limit)
-    )
-    return [MessageRow(*row) for row in reversed(rows.all())]
-
-
 async def find_turn(
     session: AsyncSession, *, user_id: int, session_uuid: UUID, answer_uuid: UUID
 ) -> tuple[MessageRow, MessageRow] | None:
     """Return the question and the answer of a turn of the user. None: there is no such answer."""
-    question = aliased(ChatMessage)
+    question, parent = aliased(ChatMessage), aliased(ChatMessage)
     row = (
         await session.execute(
             select(
                 question,
+                parent.uuid,
                 ChatMessage,
                 func.coalesce(ChatMessage.lease_expires_at < func.now(), false()),
                 MessageFeedback,
             )
             .join(question, ChatMessage.parent_id == question.id)
+            .outerjoin(parent, question.parent_id == parent.id)
             .outerjoin(MessageFeedback, MessageFeedback.message_id == ChatMessage.id)
             .join(ChatSession, ChatMessage.session_id == ChatSession.id)
             .where(
@@ -169,9 +152,9 @@ async def find_turn(
     ).one_or_none()
     if row is None:
         return None
-    question_row, answer_row, is_orphaned, feedback = row
+    question_row, parent_uuid, answer_row, is_orphaned, feedback = row
     return (
-        MessageRow(question_row, None, is_orphaned=False),
+        MessageRow(question_row, parent_uuid, is_orphaned=False, feedback=None),
         MessageRow(answer_row, question_row.uuid, is_orphaned=is_orphaned, feedback=feedback),
     )
 

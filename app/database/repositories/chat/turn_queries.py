@@ -18,6 +18,7 @@ _FIND_COMPLETED = Statement(
     .where(ChatMessage.uuid == bindparam("p_turn_id"))
 )
 _QUESTION = aliased(ChatMessage)
+_PARENT = aliased(ChatMessage)
 _COUNTED = aliased(ChatMessage)
 _FIND_TURN = (
     select(
@@ -25,7 +26,8 @@ _FIND_TURN = (
         ChatSession.uuid.label("session_uuid"),
         ChatSession.meta.label("session_meta"),
         _QUESTION.uuid.label("question_uuid"),
-        _QUESTION.seq.label("question_seq"),
+        _QUESTION.depth.label("question_depth"),
+        _PARENT.uuid.label("parent_uuid"),
         _QUESTION.created_at,
         _QUESTION.content.label("question"),
         _QUESTION.meta.label("question_meta"),
@@ -42,6 +44,7 @@ _FIND_TURN = (
         .label("message_count"),
     )
     .join(_QUESTION, ChatMessage.parent_id == _QUESTION.id)
+    .outerjoin(_PARENT, _QUESTION.parent_id == _PARENT.id)
     .join(ChatSession, ChatMessage.session_id == ChatSession.id)
     .where(ChatMessage.uuid == bindparam("p_turn_id"), ChatSession.user_id == bindparam("p_user_id"), ~IS_ACTIVE)
 )
@@ -73,7 +76,8 @@ async def find_turn(connection: AsyncConnection, *, user_id: int, answer_uuid: U
             session_uuid=row.session_uuid,
             session_meta=row.session_meta,
             question_uuid=row.question_uuid,
-            question_seq=row.question_seq,
+            question_depth=row.question_depth,
+            parent_uuid=row.parent_uuid,
             answer_uuid=answer_uuid,
             created_at=row.created_at,
         ),

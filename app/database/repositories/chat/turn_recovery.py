@@ -44,11 +44,16 @@ class OrphanedTurn:
 
 _IS_ORPHANED = (IS_ACTIVE, ChatMessage.lease_expires_at < func.now())
 _SENT = aliased(ChatMessage)
+# The messages of its branch just before it. Those of incomplete answers among them are not sent.
+_sent_depth = func.generate_series(
+    func.greatest(1, ChatMessage.depth - bindparam("p_sent_messages", type_=Integer)), ChatMessage.depth - 1
+).column_valued("sent_depth")
 _sent_lengths = (
     select(func.char_length(_SENT.content).label("characters"))
-    .where(_SENT.session_id == ChatMessage.session_id, _SENT.seq < ChatMessage.seq, _SENT.status == "complete")
-    .order_by(_SENT.seq.desc())
-    .limit(bindparam("p_sent_messages", type_=Integer))
+    .where(
+        _SENT.id.in_(select(func.chat_message_ancestor(ChatMessage.id, _sent_depth)).correlate(ChatMessage)),
+        _SENT.status == "complete",
+    )
     .correlate(ChatMessage)
     .subquery("sent")
 )

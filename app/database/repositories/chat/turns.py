@@ -1,4 +1,7 @@
-"""Statements that start and complete a turn: the hot path, one statement and one transaction each."""
+"""Turns as they are stored, and the statement that completes one. `turn_start.py` has the one that starts it.
+
+Both are on the hot path: one statement and one transaction each.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,29 +11,18 @@ from uuid import UUID
 
 from asyncpg import UniqueViolationError
 from sqlalchemy import (
-    CTE,
-    ColumnElement,
-    Interval,
     Select,
-    Text,
-    Uuid,
-    and_,
     bindparam,
     func,
-    literal,
     null,
     select,
-    true,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.exc import IntegrityError
 
 from app.database import statements
-from app.database.connection import violated_constraint
 from app.database.models import ChatMessage, ChatSession
-from app.database.repositories.chat import idempotency_keys
-from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError, IdempotentRequest
+from app.database.repositories.chat.idempotency_keys import IdempotentRequest
 from app.database.repositories.chat.turn_sql import IS_ACTIVE, message_preview
 from app.database.repositories.usage import ledger
 from app.database.repositories.usage.ledger import LedgerEntry
@@ -44,6 +36,19 @@ FinalStatus = Literal["complete", "failed", "cancelled", "interrupted"]
 
 class ActiveTurnError(StatementRefusedError):
     """The session has an active turn already."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnPlace:
+    """Where a turn belongs in the message tree of its session."""
+
+    kind: Literal["end", "after", "beginning", "another_answer"]
+    """At the end of the active branch; after an answer; as a first question; as another answer to a question."""
+    message_uuid: UUID | None = None
+    """The answer that the question follows, or the question to answer once more. None for the other kinds."""
+
+
+END_OF_BRANCH = TurnPlace("end")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,8 @@ class NewTurn:
     """Idempotency key, claimed in the same statement: either both are stored or neither."""
     model: str | None = None
     """Requested model, for the recovery of the turn if its process is killed."""
+    place: TurnPlace = END_OF_BRANCH
+    """For another answer, the question is stored already: `question_uuid` names it, its content is not stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +79,13 @@ class StartedTurn:
     session_uuid: UUID
     session_meta: dict[str, Any]
     question_uuid: UUID
-    question_seq: int
+    question_depth: int
+    """Position of the question in its branch, starting at 1."""
+    parent_uuid: UUID | None
+    """The message that the question follows."""
     answer_uuid: UUID
     created_at: datetime
+    """When the question was stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,76 +116,6 @@ class Turn:
     question_meta: dict[str, Any]
     answer: Answer
     session: UpdatedSession
-
-
-_ACTIVE_SESSION = (
-    ChatSession.uuid == bindparam("p_session_uuid"),
-    ChatSession.user_id == bindparam("p_user_id"),
-    ChatSession.is_active,
-)
-
-
-def _claim_key() -> CTE:
-    # The row's foreign keys lock the account and the session. Every transaction locks the account first.
-    owner = ledger.owner_statement()
-    source = owner.join(ChatSession, and_(ChatSession.user_id == owner.c.id, *_ACTIVE_SESSION))
-    columns = {"session_id": ChatSession.id, "turn_id": bindparam("p_answer_uuid", type_=Uuid)}
-    return idempotency_keys.claim_statement(columns, source).cte("key")
-
-
-def _start_statement(*conditions: ColumnElement[bool]) -> Select[Any]:
-    session = (
-        update(ChatSession)
-        .where(*_ACTIVE_SESSION, *conditions)
-        .values(
-            last_seq=ChatSession.last_seq + 2,
-            message_count=ChatSession.message_count + 2,
-            last_message_preview=bindparam("p_preview"),
-            last_message_at=func.now(),
-            updated_at=func.now(),
-        )
-        .returning(ChatSession.id, ChatSession.last_seq, ChatSession.meta)
-        .cte("session")
-    )
-    question = (
-        insert(ChatMessage)
-        .from_select(
-            ["uuid", "session_id", "seq", "role", "content", "status", "metadata"],
-            select(
-                bindparam("p_question_uuid", type_=Uuid),
-                session.c.id,
-                session.c.last_seq - 1,
-                literal("user"),
-                bindparam("p_content", type_=Text),
-                literal("complete"),
-                bindparam("p_meta", type_=JSONB),
-            ),
-        )
-        .returning(ChatMessage.id, ChatMessage.created_at)
-        .cte("question")
-    )
-    answer = (
-        insert(ChatMessage)
-        .from_select(
-            ["uuid", "session_id", "seq", "parent_id", "role", "content", "status", "metadata", "lease_expires_at"],
-            select(
-                bindparam("p_answer_uuid", type_=Uuid),
-                session.c.id,
-                session.c.last_seq,
-                question.c.id,
-                literal("assistant"),
-                literal(""),
-                literal("pending"),
-                bindparam("p_answer_meta", type_=JSONB),
-                func.now() + bindparam("p_lease", type_=Interval),
-            ).select_from(session.join(question, true())),
-        )
-        .returning(ChatMessage.id)
-        .cte("answer")
-    )
-    return select(session.c.id, session.c.last_seq, session.c.meta, question.c.created_at).select_from(
-        session.join(question, true()).join(answer, true())
-    )
 
 
 def _complete_statement() -> Select[Any]:
@@ -215,53 +156,7 @@ def _complete_statement() -> Select[Any]:
 
 
 # Compiled once, at import.
-_START = Statement(_start_statement())
-_START_WITH_KEY = Statement(_start_statement(select(_claim_key().c.id).exists()))
 _COMPLETE = Statement(_complete_statement())
-
-
-async def start_turn(connection: AnyConnection, turn: NewTurn) -> StartedTurn | None:
-    """Store a question and its pending answer. None: the user has no active session with this id.
-
-    Raises:
-        ActiveTurnError: the session has an active turn.
-        IdempotencyKeyTakenError: the key was claimed by an earlier request.
-
-    """
-    try:
-        row = await statements.fetch_one(
-            connection,
-            _START_WITH_KEY if turn.key else _START,
-            {
-                **(idempotency_keys.key_parameters(turn.key) if turn.key else {}),
-                "p_session_uuid": turn.session_uuid,
-                "p_user_id": turn.user_id,
-                "p_preview": message_preview(turn.content),
-                "p_question_uuid": turn.question_uuid,
-                "p_answer_uuid": turn.answer_uuid,
-                "p_content": turn.content,
-                "p_meta": turn.meta,
-                "p_answer_meta": {"model_requested": turn.model} if turn.model else {},
-                "p_lease": turn.lease,
-            },
-        )
-    except (IntegrityError, UniqueViolationError) as error:
-        if violated_constraint(error) == "uq_chat_messages_session_id_active":
-            raise ActiveTurnError from error
-        raise
-    if row is None:
-        if turn.key and (stored := await idempotency_keys.find(connection, turn.key)):
-            raise IdempotencyKeyTakenError(turn.key, stored)
-        return None
-    return StartedTurn(
-        session_id=row["id"],
-        session_uuid=turn.session_uuid,
-        session_meta=row["metadata"],
-        question_uuid=turn.question_uuid,
-        question_seq=row["last_seq"] - 1,
-        answer_uuid=turn.answer_uuid,
-        created_at=row["created_at"],
-    )
 
 
 async def complete_turn(

@@ -2,63 +2,35 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Integer, Uuid, bindparam, column, func, select, update
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy import BigInteger, bindparam, text, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
 
 from app.core.schema_types import new_id
-from app.database.models import ChatMessage, ChatSession
+from app.database.models import ChatSession
 from app.database.repositories.chat.turn_sql import message_preview
 from app.database.repositories.sharing.shares import SharedMessages
 
-_copied = (
-    func.jsonb_to_recordset(bindparam("p_messages", type_=JSONB))
-    .table_valued(
-        column("uuid", Uuid),
-        column("seq", Integer),
-        *(column(name, ChatMessage.__table__.c[name].type) for name in ("role", "content", "status")),
-        column("timestamp", ChatMessage.__table__.c.updated_at.type),
-        column("metadata", JSONB),
-        name="copied",
+# The keys are taken from the sequence first, so that a message can refer to the one before it. The trigger of the table
+# sets their places in the tree; the depth says that the first message has no parent.
+_COPY = text("""
+    WITH copied AS MATERIALIZED (
+        SELECT nextval(pg_get_serial_sequence('chat_messages', 'id')) AS id, message.*
+        FROM jsonb_to_recordset(:messages) AS message (
+            uuid uuid, seq integer, role text, content text, status text, timestamp timestamptz, metadata jsonb
+        )
     )
-    .render_derived(with_types=True)
-)
-_SESSION_ID = bindparam("p_session_id", type_=BigInteger)
-_COPY = (
-    insert(ChatMessage)
-    .from_select(
-        ["session_id", "uuid", "seq", "role", "content", "status", "created_at", "updated_at", "metadata"],
-        select(
-            _SESSION_ID,
-            _copied.c.uuid,
-            _copied.c.seq,
-            _copied.c.role,
-            _copied.c.content,
-            _copied.c.status,
-            _copied.c.timestamp,
-            _copied.c.timestamp,
-            _copied.c.metadata,
-        ).order_by(_copied.c.seq),
-    )
-    .execution_options(dml_strategy="raw")
-)  # parameters of the statement, not column values for a bulk insert
-_previous = aliased(ChatMessage)
-_LINK = (
-    update(ChatMessage)
-    .where(
-        ChatMessage.session_id == _SESSION_ID,
-        ChatMessage.parent_id.is_(None),
-        _previous.session_id == ChatMessage.session_id,
-        _previous.seq == ChatMessage.seq - 1,
-    )
-    .values({ChatMessage.parent_id: _previous.id, ChatMessage.updated_at: ChatMessage.updated_at})
-    .execution_options(synchronize_session=False)
-)
+    INSERT INTO chat_messages
+        (id, uuid, session_id, seq, parent_id, depth, role, content, status, metadata, created_at, updated_at)
+    OVERRIDING SYSTEM VALUE
+    SELECT id, uuid, :session_id, seq, lag(id) OVER (ORDER BY seq), CASE seq WHEN 1 THEN 1 END, role, content, status,
+           metadata, timestamp, timestamp
+    FROM copied ORDER BY seq
+""").bindparams(bindparam("session_id", type_=BigInteger), bindparam("messages", type_=JSONB))
 
 
 async def store_copy(session: AsyncSession, copy: ChatSession, messages: SharedMessages) -> None:
-    """Store the messages of a snapshot in a new, empty session, with new ids. Three statements."""
+    """Store the messages of a snapshot in a new, empty session, with new ids. Two statements."""
     rows = [
         {
             "uuid": str(new_id()),
@@ -68,8 +40,7 @@ async def store_copy(session: AsyncSession, copy: ChatSession, messages: SharedM
         }
         for seq, message in enumerate(messages, start=1)
     ]
-    await session.execute(_COPY, {"p_session_id": copy.id, "p_messages": rows})
-    await session.execute(_LINK, {"p_session_id": copy.id})
+    await session.execute(_COPY, {"session_id": copy.id, "messages": rows})
     await session.execute(
         update(ChatSession)
         .where(ChatSession.id == copy.id)

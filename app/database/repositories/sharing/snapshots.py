@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
+    CTE,
     ColumnElement,
     Integer,
     Interval,
@@ -32,7 +33,8 @@ class LockedSession(NamedTuple):
 
     id: int
     title: str
-    last_seq: int
+    leaf_seq: int
+    """`seq` of the last message of the active branch. 0: there is none."""
 
 
 class LockedMessage(NamedTuple):
@@ -40,7 +42,8 @@ class LockedMessage(NamedTuple):
 
     id: int
     session_id: int
-    seq: int
+    depth: int
+    """Number of messages from the beginning of the branch to this one."""
     status: str
 
 
@@ -60,7 +63,7 @@ async def lock_session(session: AsyncSession, *, user_id: int, session_uuid: UUI
     """Lock a session of the user. The account must be locked already. None: there is none."""
     row = (
         await session.execute(
-            select(ChatSession.id, ChatSession.title, ChatSession.last_seq)
+            select(ChatSession.id, ChatSession.title, func.coalesce(ChatSession.active_seq, ChatSession.last_seq))
             .where(ChatSession.user_id == user_id, ChatSession.uuid == session_uuid)
             .with_for_update(read=True, key_share=True)
         )
@@ -73,12 +76,12 @@ async def lock_last_message(
 ) -> LockedMessage | None:
     """Lock the last message of the branch to share. None: the session has no such message.
 
-    `message_uuid` None: the last message of the session.
+    `message_uuid` None: the last message of the active branch.
     """
-    is_last = ChatMessage.seq == locked.last_seq if message_uuid is None else ChatMessage.uuid == message_uuid
+    is_last = ChatMessage.seq == locked.leaf_seq if message_uuid is None else ChatMessage.uuid == message_uuid
     row = (
         await session.execute(
-            select(ChatMessage.id, ChatMessage.session_id, ChatMessage.seq, ChatMessage.status)
+            select(ChatMessage.id, ChatMessage.session_id, ChatMessage.depth, ChatMessage.status)
             .where(ChatMessage.session_id == locked.id, is_last)
             .with_for_update(read=True, key_share=True)
         )
@@ -86,18 +89,11 @@ async def lock_last_message(
     return LockedMessage(*row) if row else None
 
 
-async def measure(session: AsyncSession, last: LockedMessage, *, max_messages: int) -> tuple[int, int]:
-    """Return the number of messages of a branch, at most `max_messages` + 1, and the size of their texts in bytes."""
-    branch = (
-        select(func.octet_length(ChatMessage.content).label("size"))
-        .where(_is_on_branch(last))
-        .limit(max_messages + 1)
-        .subquery("branch")
-    )
-    count, size = (
-        await session.execute(select(func.count(), func.coalesce(func.sum(branch.c.size), 0)).select_from(branch))
-    ).one()
-    return count, size
+async def text_size(session: AsyncSession, last: LockedMessage) -> int:
+    """Return the size of the texts of a branch in bytes. The caller must have limited its `depth`."""
+    branch = _branch(last)
+    size = func.coalesce(func.sum(func.octet_length(ChatMessage.content)), 0)
+    return int((await session.execute(select(size).join(branch, branch.c.id == ChatMessage.id))).scalar_one())
 
 
 async def create(session: AsyncSession, new: NewShare, last: LockedMessage, *, user_id: int) -> UUID:
@@ -114,11 +110,12 @@ async def create(session: AsyncSession, new: NewShare, last: LockedMessage, *, u
         "timestamp": ChatMessage.updated_at,
         "model": model,
     }
+    branch = _branch(last)
     message = func.jsonb_build_object(*(part for item in fields.items() for part in item))
     snapshot = select(
-        func.jsonb_agg(aggregate_order_by(message, ChatMessage.seq)).label("messages"),
+        func.jsonb_agg(aggregate_order_by(message, ChatMessage.depth)).label("messages"),
         cast(func.count(), Integer).label("message_count"),
-    ).where(_is_on_branch(last))
+    ).join(branch, branch.c.id == ChatMessage.id)
     values = {
         "uuid": new_id(),
         "user_id": user_id,
@@ -144,5 +141,11 @@ async def create(session: AsyncSession, new: NewShare, last: LockedMessage, *, u
     return stored
 
 
-def _is_on_branch(last: LockedMessage) -> ColumnElement[bool]:
-    return (ChatMessage.session_id == last.session_id) & (ChatMessage.seq <= last.seq)
+def _branch(last: LockedMessage) -> CTE:
+    """Build the ids of a message and its ancestors."""
+    branch = (
+        select(ChatMessage.id, ChatMessage.parent_id).where(ChatMessage.id == last.id).cte("branch", recursive=True)
+    )
+    return branch.union_all(
+        select(ChatMessage.id, ChatMessage.parent_id).join(branch, ChatMessage.id == branch.c.parent_id)
+    )

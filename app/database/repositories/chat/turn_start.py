@@ -1,0 +1,264 @@
+"""The statement that starts a turn: it stores a question with its pending answer at a place of the message tree."""
+
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from asyncpg import UniqueViolationError
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Interval,
+    Select,
+    Text,
+    Uuid,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import aliased
+
+from app.database import statements
+from app.database.connection import violated_constraint
+from app.database.models import ChatMessage, ChatSession
+from app.database.repositories.chat import idempotency_keys
+from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError
+from app.database.repositories.chat.turn_sql import message_preview
+from app.database.repositories.chat.turns import ActiveTurnError, NewTurn, StartedTurn, TurnPlace
+from app.database.repositories.usage import ledger
+from app.database.statements import AnyConnection, Statement
+
+MAX_SIBLINGS = 100
+"""Maximum number of versions of a question, and of answers to it."""
+
+_USER_ID = bindparam("p_user_id", type_=BigInteger)
+_ACTIVE_SESSION = (
+    ChatSession.uuid == bindparam("p_session_uuid", type_=Uuid),
+    ChatSession.user_id == _USER_ID,
+    ChatSession.is_active,
+)
+_PLACE_UUID = bindparam("p_place_uuid", type_=Uuid)
+_PARENT = aliased(ChatMessage)
+_GRANDPARENT = aliased(ChatMessage)
+_SIBLING = aliased(ChatMessage)
+
+
+def _claim_key() -> CTE:
+    # The row's foreign keys lock the account and the session. Every transaction locks the account first.
+    owner = ledger.owner_statement()
+    source = owner.join(ChatSession, and_(ChatSession.user_id == owner.c.id, *_ACTIVE_SESSION))
+    columns = {"session_id": ChatSession.id, "turn_id": bindparam("p_answer_uuid", type_=Uuid)}
+    return idempotency_keys.claim_statement(columns, source).cte("key")
+
+
+def _has_room(*is_sibling: ColumnElement[bool]) -> ColumnElement[bool]:
+    siblings = select(_SIBLING.id).where(*is_sibling).limit(MAX_SIBLINGS).subquery()
+    return select(func.count()).select_from(siblings).scalar_subquery() < MAX_SIBLINGS
+
+
+def _parent(kind: str, current: CTE) -> Select[Any]:
+    """Select the session's key with the message that the first new message follows, if its place exists."""
+    columns = (current.c.id, _PARENT.id.label("parent_id"), _PARENT.uuid.label("parent_uuid"))
+    named = and_(_PARENT.session_id == current.c.id, _PARENT.uuid == _PLACE_UUID)
+    match kind:
+        case "end":
+            return (
+                select(*columns)
+                .outerjoin(_PARENT, and_(_PARENT.session_id == current.c.id, _PARENT.seq == current.c.leaf_seq))
+                # A message that this statement cannot see yet: it was committed while the session was waited for.
+                .where(or_(current.c.leaf_seq == 0, _PARENT.id.is_not(None)))
+            )
+        case "after":
+            has_room = _has_room(_SIBLING.parent_id == _PARENT.id, _SIBLING.role == "user")
+            return select(*columns).join(_PARENT, named).where(_PARENT.role == "assistant", has_room)
+        case "beginning":
+            has_room = _has_room(_SIBLING.session_id == current.c.id, _SIBLING.parent_id.is_(None))
+            return select(current.c.id, null().label("parent_id"), null().label("parent_uuid")).where(has_room)
+        case _:
+            has_room = _has_room(_SIBLING.parent_id == _PARENT.id, _SIBLING.role == "assistant")
+            return (
+                select(
+                    current.c.id,
+                    _PARENT.id.label("parent_id"),
+                    _GRANDPARENT.uuid.label("parent_uuid"),
+                    _PARENT.created_at,
+                    _PARENT.depth,
+                )
+                .join(_PARENT, named)
+                .outerjoin(_GRANDPARENT, _GRANDPARENT.id == _PARENT.parent_id)
+                .where(_PARENT.role == "user", has_room)
+            )
+
+
+def _start_statement(kind: str, *conditions: ColumnElement[bool]) -> Select[Any]:
+    is_another_answer = kind == "another_answer"
+    # The lock of the session serializes the numbering of its messages.
+    current = (
+        select(ChatSession.id, func.coalesce(ChatSession.active_seq, ChatSession.last_seq).label("leaf_seq"))
+        .where(*_ACTIVE_SESSION, *conditions)
+        .with_for_update(of=ChatSession)
+        .cte("current")
+    )
+    place = _parent(kind, current).cte("place")
+    messages = 1 if is_another_answer else 2
+    values: dict[str, Any] = {
+        "last_seq": ChatSession.last_seq + messages,
+        "message_count": ChatSession.message_count + messages,
+        "active_seq": null(),  # the branch of the newest message
+        "last_message_at": func.now(),
+        "updated_at": func.now(),
+    }
+    if not is_another_answer:
+        values["last_message_preview"] = bindparam("p_preview", type_=Text)
+    session = (
+        update(ChatSession)
+        .where(ChatSession.id == place.c.id)
+        .values(values)
+        .returning(ChatSession.id, ChatSession.last_seq, ChatSession.meta)
+        .cte("session")
+    )
+    if is_another_answer:
+        question = select(place.c.parent_id.label("id"), place.c.created_at, place.c.depth).cte("question")
+    else:
+        question = (
+            insert(ChatMessage)
+            .from_select(
+                ["uuid", "session_id", "seq", "parent_id", "depth", "role", "content", "status", "metadata"],
+                select(
+                    bindparam("p_question_uuid", type_=Uuid),
+                    session.c.id,
+                    session.c.last_seq - 1,
+                    place.c.parent_id,
+                    # Without a depth, a message without a parent would follow the newest one.
+                    case((place.c.parent_id.is_(None), literal(1, Integer))),
+                    literal("user"),
+                    bindparam("p_content", type_=Text),
+                    literal("complete"),
+                    bindparam("p_meta", type_=JSONB),
+                ).select_from(session.join(place, true())),
+            )
+            .returning(ChatMessage.id, ChatMessage.created_at, ChatMessage.depth)
+            .cte("question")
+        )
+    answer = (
+        insert(ChatMessage)
+        .from_select(
+            ["uuid", "session_id", "seq", "parent_id", "role", "content", "status", "metadata", "lease_expires_at"],
+            select(
+                bindparam("p_answer_uuid", type_=Uuid),
+                session.c.id,
+                session.c.last_seq,
+                question.c.id,
+                literal("assistant"),
+                literal(""),
+                literal("pending"),
+                bindparam("p_answer_meta", type_=JSONB),
+                func.now() + bindparam("p_lease", type_=Interval),
+            ).select_from(session.join(question, true())),
+        )
+        .returning(ChatMessage.id)
+        .cte("answer")
+    )
+    return select(
+        session.c.id, session.c.meta, question.c.created_at, question.c.depth, place.c.parent_uuid
+    ).select_from(session.join(place, true()).join(question, true()).join(answer, true()))
+
+
+_KINDS = ("end", "after", "beginning", "another_answer")
+# Compiled once, at import.
+_START = {kind: Statement(_start_statement(kind)) for kind in _KINDS}
+_START_WITH_KEY = {kind: Statement(_start_statement(kind, select(_claim_key().c.id).exists())) for kind in _KINDS}
+
+
+async def start_turn(connection: AnyConnection, turn: NewTurn) -> StartedTurn | None:
+    """Store a question and its pending answer. None: it was refused; `find_refusal` says why.
+
+    Raises:
+        ActiveTurnError: the session has an active turn.
+        IdempotencyKeyTakenError: the key was claimed by an earlier request.
+
+    """
+    start = (_START_WITH_KEY if turn.key else _START)[turn.place.kind]
+    try:
+        row = await statements.fetch_one(
+            connection,
+            start,
+            {
+                **(idempotency_keys.key_parameters(turn.key) if turn.key else {}),
+                "p_session_uuid": turn.session_uuid,
+                "p_user_id": turn.user_id,
+                "p_place_uuid": turn.place.message_uuid,
+                "p_preview": message_preview(turn.content),
+                "p_question_uuid": turn.question_uuid,
+                "p_answer_uuid": turn.answer_uuid,
+                "p_content": turn.content,
+                "p_meta": turn.meta,
+                "p_answer_meta": {"model_requested": turn.model} if turn.model else {},
+                "p_lease": turn.lease,
+            },
+        )
+    except (IntegrityError, UniqueViolationError) as error:
+        if violated_constraint(error) == "uq_chat_messages_session_id_active":
+            raise ActiveTurnError from error
+        raise
+    if row is None:
+        if turn.key and (stored := await idempotency_keys.find(connection, turn.key)):
+            raise IdempotencyKeyTakenError(turn.key, stored)
+        return None
+    return StartedTurn(
+        session_id=row["id"],
+        session_uuid=turn.session_uuid,
+        session_meta=row["metadata"],
+        question_uuid=turn.question_uuid,
+        question_depth=row["depth"],
+        parent_uuid=row["parent_uuid"],
+        answer_uuid=turn.answer_uuid,
+        created_at=row["created_at"],
+    )
+
+
+class Refusal(StrEnum):
+    """Why a turn was not stored."""
+
+    NO_SESSION = "no_session"
+    NO_PLACE = "no_place"
+    """The session has no such message, or it has the wrong role."""
+    TOO_MANY_SIBLINGS = "too_many_siblings"
+
+
+_FIND_SESSION = Statement(select(ChatSession.id).where(*_ACTIVE_SESSION))
+_FIND_PLACE = Statement(
+    select(ChatMessage.id).where(
+        ChatMessage.session_id == select(ChatSession.id).where(*_ACTIVE_SESSION).scalar_subquery(),
+        ChatMessage.uuid == _PLACE_UUID,
+        ChatMessage.role == bindparam("p_role", type_=Text),
+    )
+)
+
+
+async def find_refusal(
+    connection: AnyConnection, *, user_id: int, session_uuid: UUID, place: TurnPlace
+) -> Refusal | None:
+    """Return why `start_turn` refused a turn. None: nothing speaks against it any more."""
+    owned = {"p_session_uuid": session_uuid, "p_user_id": user_id}
+    if await statements.fetch_one(connection, _FIND_SESSION, owned) is None:
+        return Refusal.NO_SESSION
+    if place.kind == "end":
+        return None
+    if place.message_uuid is not None:
+        role = "assistant" if place.kind == "after" else "user"
+        values = owned | {"p_place_uuid": place.message_uuid, "p_role": role}
+        if await statements.fetch_one(connection, _FIND_PLACE, values) is None:
+            return Refusal.NO_PLACE
+    return Refusal.TOO_MANY_SIBLINGS
