@@ -193,6 +193,20 @@ def test_deletion_of_the_session_deletes_the_comment_and_keeps_the_counts(
     assert counts(sql) == {("down", ""): 1, ("down", "inaccurate"): 1, ("down", "too_long"): 1}
 
 
+def test_each_version_of_an_answer_has_its_own_feedback(chat: Chat, answer: tuple[str, str], sql: Sql) -> None:
+    session, first = answer
+    rate(chat, answer, **DOWN)
+    second = chat.request("POST", f"/sessions/{session}/messages/{first}/regenerate", json={}).json()["ai_response"]
+    assert second["feedback"] is None
+    rate(chat, (session, second["id"]), rating="up")
+    for message, rating in ((first, "down"), (second["id"], "up")):
+        page = chat.request("PUT", f"/sessions/{session}/active", json={"message_id": message}).json()
+        assert page["messages"][-1]["feedback"]["rating"] == rating
+    assert chat.request("DELETE", f"/sessions/{session}/messages/{first}").status_code == 200
+    assert sql.rows("SELECT rating FROM message_feedback") == [{"rating": "up"}]
+    assert counts(sql)["down", ""] == 1
+
+
 def test_number_of_sql_statements_does_not_grow_with_the_feedback(chat: Chat) -> None:
     session, numbers = chat.open(), []
     for _ in range(3):

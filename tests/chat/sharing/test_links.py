@@ -5,7 +5,7 @@ import pytest
 from tests.chat.sharing.links import contents, read, share
 from tests.fixtures.database import Sql
 from tests.fixtures.services import CHAT, Chat, User, assert_problem
-from tests.support.provider import Provider, echoes, fails
+from tests.support.provider import Provider, answers, echoes, fails
 
 NOBODYS = "5f0c9d4e-2b1a-4c3d-8e7f-6a5b4c3d2e1f"
 
@@ -161,3 +161,27 @@ def test_copy_needs_a_login(chat: Chat, session: str, ada: User) -> None:
     assert_problem(chat.client.post(f"{CHAT}/shared/{token}/clone"), 401, "unauthorized")
     headers = {"Authorization": "Bearer invalid"}
     assert chat.client.get(f"{CHAT}/shared/{token}", headers=headers).status_code == 200
+
+
+def test_only_the_shared_branch_is_shown(chat: Chat, session: str, provider: Provider) -> None:
+    answer = chat.request("GET", f"/sessions/{session}").json()["messages"][1]["id"]
+    provider.always(answers("One."))
+    one = chat.ask(session, "First")["ai_response"]["id"]
+    provider.always(answers("Two."))
+    chat.ask(session, "Second", parent_id=answer)
+    assert contents(chat.client, share(chat, session)["token"]) == ["Hi", "Hello.", "Second", "Two."]
+    chosen = share(chat, session, message_id=one)
+    assert contents(chat.client, chosen["token"]) == ["Hi", "Hello.", "First", "One."]
+    chat.request("PUT", f"/sessions/{session}/active", json={"message_id": one})
+    assert contents(chat.client, share(chat, session)["token"]) == ["Hi", "Hello.", "First", "One."]
+
+
+def test_deletion_of_a_shared_message_deletes_the_share_and_of_another_one_does_not(chat: Chat, session: str) -> None:
+    question, answer = chat.request("GET", f"/sessions/{session}").json()["messages"]
+    later = chat.ask(session, "And then?")["user_message"]["id"]
+    token = share(chat, session, message_id=answer["id"])["token"]
+    assert chat.request("DELETE", f"/sessions/{session}/messages/{later}").status_code == 200
+    assert contents(chat.client, token) == ["Hi", "Hello."]
+    assert chat.request("DELETE", f"/sessions/{session}/messages/{question['id']}").status_code == 200
+    assert_problem(read(chat.client, token), 404, "not_found")
+    assert_problem(chat.request("POST", f"/sessions/{session}/share", json={}), 409, "empty_session")
