@@ -17,6 +17,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    cast,
     func,
     literal,
     null,
@@ -84,7 +85,9 @@ def _parent(kind: str, current: CTE) -> Select[Any]:
             return select(*columns).join(_PARENT, named).where(_PARENT.role == "assistant", has_room)
         case "beginning":
             has_room = _has_room(_SIBLING.session_id == current.c.id, _SIBLING.parent_id.is_(None))
-            return select(current.c.id, null().label("parent_id"), null().label("parent_uuid")).where(has_room)
+            return select(
+                current.c.id, cast(null(), BigInteger).label("parent_id"), cast(null(), Uuid).label("parent_uuid")
+            ).where(has_room)
         case _:
             has_room = _has_room(_SIBLING.parent_id == _PARENT.id, _SIBLING.role == "assistant")
             return (
