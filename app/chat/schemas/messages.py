@@ -120,7 +120,7 @@ class MessageResponse(ResponseModel):
     parent_id: UUID | None = Field(
         description="For an answer, its question. For a question, the message that it follows; null: it is a first one."
     )
-    feedback: FeedbackResponse | None = Field(None, description="Feedback of the caller on the answer.")
+    feedback: FeedbackResponse | None = Field(description="Feedback of the caller on the answer.")
 
 
 class Siblings(ResponseModel):
