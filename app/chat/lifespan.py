@@ -6,9 +6,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from app.chat.feedback.service import FeedbackService
 from app.chat.idempotency.service import IdempotencyService
 from app.chat.sessions.branches import BranchService
 from app.chat.sessions.service import SessionService
+from app.chat.sharing.service import SharingService
 from app.chat.streaming.publisher import StreamPublisher
 from app.chat.streaming.remote import RemoteStreams
 from app.chat.streaming.resume import StreamingService
@@ -23,7 +25,9 @@ from app.chat.turns.service import TurnService
 from app.chat.turns.store import TurnStore
 from app.config import Settings
 from app.core.background_tasks import background_task
+from app.core.share_tokens import ShareTokens
 from app.core.shutdown import SHUTDOWN_NOTICE
+from app.database.connection import Database
 from app.graph.builder import build_chat_graph
 from app.graph.model_policy import ModelPolicy
 from app.graph.ports.chat_model import ChatModel, Sampling
@@ -55,6 +59,8 @@ class ChatServices:
     turns: TurnService
     streaming: StreamingService
     cancellation: CancellationService
+    feedback: FeedbackService
+    sharing: SharingService
     stream_limiter: ConcurrencyLimiter
     """Open event streams per account."""
     quotas: QuotaService
@@ -148,10 +154,23 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
                 turns=turns,
                 streaming=streaming,
                 cancellation=CancellationService(database, runner, remote_streams, channel),
+                feedback=FeedbackService(database),
+                sharing=sharing_service(settings, database),
                 stream_limiter=stream_limiter,
                 quotas=quotas,
             ),
         }
+
+
+def sharing_service(settings: Settings, database: Database) -> SharingService:
+    """Return the service of shared conversations."""
+    return SharingService(
+        database,
+        ShareTokens.from_secret(settings.SECRET_KEY.get_secret_value()),
+        is_enabled=settings.SHARING_ENABLED,
+        max_per_user=settings.SHARES_PER_USER,
+        public_url=settings.PUBLIC_URL,
+    )
 
 
 def default_policy(settings: Settings, catalog: ModelCatalog) -> ModelPolicy:

@@ -14,6 +14,7 @@ from app.config.llm import LlmSettings
 from app.config.logs import LoggingSettings
 from app.config.redis import RedisSettings
 from app.config.retention import RetentionSettings
+from app.config.sharing import SharingSettings
 from app.config.web import WebSettings
 from app.config.webhooks import WebhookSettings
 
@@ -22,6 +23,7 @@ _S = TypeVar("_S", bound=SettingsBase)
 
 class Settings(
     RetentionSettings,
+    SharingSettings,
     WebhookSettings,
     LimitSettings,
     LoggingSettings,

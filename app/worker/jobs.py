@@ -14,6 +14,7 @@ from app.database.connection import Database, DatabaseConnection
 from app.database.repositories.accounts import attempt_counters, auth_sessions, one_time_tokens
 from app.database.repositories.chat import idempotency_keys
 from app.database.repositories.operations import instances, job_statistics
+from app.database.repositories.sharing import shares
 from app.database.repositories.usage import quotas, reconciliation, rollup
 from app.database.repositories.webhooks import delivery_queue
 from app.services.llm.catalog import ModelCatalog
@@ -51,6 +52,7 @@ def build_jobs(settings: Settings, database: Database, load_published_text: Load
         ("sum up usage", rollup.roll_up, 2.0),
         ("purge idempotency keys", idempotency_keys.purge, 300.0),
         ("purge one-time tokens", one_time_tokens.purge, 300.0),
+        ("purge expired shares", shares.purge, 300.0),
         ("purge throttles", attempt_counters.purge, 300.0),
         ("purge quota reservations", quotas.purge, 300.0),
         ("purge logins", auth_sessions.purge, 3600.0),

@@ -45,7 +45,10 @@ def eve(
     provider.always(answers(f"{CANARY} answer"))
     chat = Chat(chat_client, user)
     session = chat.open(title=f"{CANARY} title", context={CANARY: CANARY})
-    chat.ask(session, f"{CANARY} question", context={f"{CANARY}2": CANARY})
+    answer = chat.ask(session, f"{CANARY} question", context={f"{CANARY}2": CANARY})["ai_response"]
+    feedback = {"rating": "up", "comment": f"{CANARY} comment"}
+    assert chat.request("PUT", f"/sessions/{session}/messages/{answer['id']}/feedback", json=feedback).is_success
+    assert chat.request("POST", f"/sessions/{session}/share", json={}).is_success
     sql.do(
         "INSERT INTO chat_summaries (message_id, session_id, depth, content)"
         " SELECT id, session_id, depth, %s FROM chat_messages WHERE depth = 2",

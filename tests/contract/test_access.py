@@ -21,6 +21,7 @@ WITHOUT_LOGIN = {
     "auth.resend_verification",
     "auth.reset_password",
     "auth.verify_email",
+    "chat.read_share",
 }
 
 
@@ -55,7 +56,7 @@ def test_operations_require_login_unless_public(world: World, operation: Operati
         assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
-@pytest.mark.parametrize("operation", generated(lambda _, entry: entry.who == "user"))
+@pytest.mark.parametrize("operation", generated(lambda _, entry: entry.who == "user" and not entry.is_for_link))
 def test_resources_are_accessible_to_their_owner_only(world: World, operation: Operation) -> None:
     entry = ENTRIES[operation.key]
     ids, body = entry.ids(world, world.owner), entry.body(world, world.owner)
@@ -71,6 +72,16 @@ def test_resources_are_accessible_to_their_owner_only(world: World, operation: O
     # The refused requests have changed nothing.
     response = world.call(operation, world.owner.access_token, ids, body)
     assert response.status_code == entry.status, response.text
+
+
+@pytest.mark.parametrize("operation", generated(lambda _, entry: entry.is_for_link))
+def test_link_serves_everybody_who_has_it_and_no_other_token(world: World, operation: Operation) -> None:
+    entry = ENTRIES[operation.key]
+    ids = entry.ids(world, world.owner)
+    tokens = [user.access_token for user in (world.owner, world.other, world.admin)]
+    for token in [*tokens, *([None] if entry.who == "anybody" else [])]:
+        refusal(world.call(operation, token, random_ids(ids), None), 404, "not_found")
+        assert world.call(operation, token, ids, None).status_code == entry.status
 
 
 @pytest.mark.parametrize("operation", generated(lambda _, entry: entry.who == "admin"))

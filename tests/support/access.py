@@ -32,6 +32,8 @@ class Entry:
     """Returns a valid body."""
     status: int = 200
     """Status of the response to a valid request."""
+    is_for_link: bool = False
+    """Whether the id in the path is the token of a link: everybody who has it may call the operation."""
     declares: frozenset[str] = frozenset()
     """Fields of the body that would be privilege escalation in other operations."""
 
@@ -67,6 +69,28 @@ def answered_session_ids(world: World, user: User) -> Ids:
 def newest_answer(world: World, _user: User) -> Body:
     """Return a body that names the newest answer."""
     return {"message_id": world.sql.value("SELECT uuid::text FROM chat_messages ORDER BY id DESC LIMIT 1")}
+
+
+def shared_session_ids(world: World, user: User) -> Ids:
+    ids = {"session_id": answer_ids(world, user)["session_id"]}
+    shared = world.chat(user).request("POST", f"/sessions/{ids['session_id']}/share", json={})
+    assert shared.status_code == 201, shared.text
+    return ids
+
+
+def link_ids(world: World, user: User) -> Ids:
+    (share, *_) = _shares(world, user)
+    return {"token": share["token"]}
+
+
+def share_ids(world: World, user: User) -> Ids:
+    (share, *_) = _shares(world, user)
+    return {"share_id": share["id"]}
+
+
+def _shares(world: World, user: User) -> list[dict[str, str]]:
+    shared_session_ids(world, user)
+    return list(world.chat(user).request("GET", "/shares").json()["shares"])
 
 
 def account_ids(world: World, user: User) -> Ids:
@@ -140,6 +164,25 @@ ENTRIES = {
     "chat.delete_message": Entry("user", "chat:write", ids=answer_ids),
     "chat.follow_message": Entry("user", "chat:read", ids=answer_ids),
     "chat.cancel_message": Entry("user", "chat:write", ids=answer_ids),
+    "chat.store_feedback": Entry(
+        "user",
+        "chat:write",
+        ids=answer_ids,
+        body=constant_body(rating="down", reasons=["style"], comment="Too formal."),
+    ),
+    "chat.withdraw_feedback": Entry("user", "chat:write", ids=answer_ids),
+    "chat.share_session": Entry(
+        "user",
+        "chat:write",
+        ids=answered_session_ids,
+        body=constant_body(title="Plans", expires_in_days=30),
+        status=201,
+    ),
+    "chat.get_share": Entry("user", "chat:read", ids=shared_session_ids),
+    "chat.revoke_share": Entry("user", "chat:write", ids=shared_session_ids),
+    "chat.list_shares": Entry("user", "chat:read"),
+    "chat.read_share": Entry("anybody", ids=link_ids, is_for_link=True),
+    "chat.copy_share": Entry("user", "chat:write", ids=link_ids, status=201, is_for_link=True),
     "chat.get_usage": Entry("user", "chat:read"),
     "chat.get_quota": Entry("user", "chat:read"),
     "admin.get_overview": Entry("admin"),
@@ -149,6 +192,7 @@ ENTRIES = {
     "admin.get_usage_report": Entry("admin"),
     "admin.get_latency_report": Entry("admin"),
     "admin.get_error_report": Entry("admin"),
+    "admin.get_feedback_report": Entry("admin"),
     "admin.get_model_report": Entry("admin"),
     "admin.get_user_report": Entry("admin"),
     "admin.get_retention_report": Entry("admin"),
@@ -156,6 +200,7 @@ ENTRIES = {
     "admin.get_usage_file": Entry("admin"),
     "admin.get_latency_file": Entry("admin"),
     "admin.get_errors_file": Entry("admin"),
+    "admin.get_feedback_file": Entry("admin"),
     "admin.get_models_file": Entry("admin"),
     "admin.get_users_file": Entry("admin"),
     "admin.get_retention_file": Entry("admin"),
@@ -170,6 +215,8 @@ ENTRIES = {
     "admin.create_webhook": Entry(
         "admin", body=constant_body(url="https://example.com/hook", events=["*"]), status=201
     ),
+    "admin.list_shares": Entry("admin"),
+    "admin.revoke_share": Entry("admin", ids=share_ids),
     "admin.list_webhooks": Entry("admin"),
     "admin.get_webhook": Entry("admin", ids=webhook_ids),
     "admin.change_webhook": Entry("admin", ids=webhook_ids, body=constant_body(description="billing")),

@@ -5,9 +5,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from app.admin.analytics import cohorts, model_reports, overview, usage_reports
+from app.admin.analytics import cohorts, feedback_reports, model_reports, overview, usage_reports
 from app.admin.schemas.analytics import (
     ErrorReport,
+    FeedbackReport,
     LatencyReport,
     ModelReport,
     Overview,
@@ -16,6 +17,7 @@ from app.admin.schemas.analytics import (
     UserReport,
 )
 from app.admin.schemas.analytics_queries import (
+    FeedbackQuery,
     LatencyQuery,
     ListQuery,
     RangeQuery,
@@ -86,3 +88,14 @@ async def get_retention_report(
     `from` is moved back to the start of its week or month.
     """
     return await cohorts.get_retention_report(database, query, query.range(datetime.now(UTC)))
+
+
+@router.get("/analytics/feedback")
+async def get_feedback_report(
+    query: Annotated[FeedbackQuery, Query()], _admin: AdminUser, database: DatabaseDep
+) -> FeedbackReport:
+    """Return the number of ratings of answers by time, in total, by model or by reason.
+
+    A rating is counted at the time when its answer was first rated, also after the answer has been deleted.
+    """
+    return await feedback_reports.get_feedback_report(database, query, query.range(datetime.now(UTC)))

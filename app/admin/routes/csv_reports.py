@@ -7,11 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
-from app.admin.analytics import cohorts, model_reports, overview, usage_reports
+from app.admin.analytics import cohorts, feedback_reports, model_reports, overview, usage_reports
 from app.admin.analytics.time_ranges import TimeRange
 from app.admin.csv_export import CsvRow, iterate_rows, write_csv
 from app.admin.schemas.analytics import (
     ErrorRow,
+    FeedbackRow,
     LatencyRow,
     ModelRow,
     OverviewRow,
@@ -19,7 +20,14 @@ from app.admin.schemas.analytics import (
     UsageRow,
     UserRow,
 )
-from app.admin.schemas.analytics_queries import LatencyQuery, ListQuery, RangeQuery, RetentionQuery, UsageQuery
+from app.admin.schemas.analytics_queries import (
+    FeedbackQuery,
+    LatencyQuery,
+    ListQuery,
+    RangeQuery,
+    RetentionQuery,
+    UsageQuery,
+)
 from app.http.authentication import AdminUser
 from app.http.dependencies import DatabaseDep
 from app.http.errors import responses
@@ -102,6 +110,16 @@ async def get_retention_file(
     span = query.range(datetime.now(UTC))
     report = await cohorts.get_retention_report(database, query, span)
     return await _csv_response("retention", span, RetentionRow, iterate_rows(report.rows))
+
+
+@router.get("/feedback.csv")
+async def get_feedback_file(
+    query: Annotated[FeedbackQuery, Query()], _admin: AdminUser, database: DatabaseDep
+) -> StreamingResponse:
+    """Return the rows of `/analytics/feedback`."""
+    span = query.range(datetime.now(UTC))
+    report = await feedback_reports.get_feedback_report(database, query, span)
+    return await _csv_response("feedback", span, FeedbackRow, iterate_rows(report.rows))
 
 
 async def _csv_response(

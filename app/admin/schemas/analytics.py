@@ -104,6 +104,33 @@ class LatencyReport(Report):
     rows: list[LatencyRow]
 
 
+class FeedbackFigures(ResponseModel):
+    """Number of rated answers."""
+
+    ratings: int = Field(description="`up` + `down`.")
+    up: int
+    down: int
+    share_up: float | None = Field(description="`up` / `ratings`, from 0 to 1; null without ratings.")
+
+
+class FeedbackRow(FeedbackFigures, BucketRow):
+    """Ratings in a bucket, in total or of one group."""
+
+    group: str | None = Field(
+        description="Requested model, or reason. Null: all ratings or, grouped by model, answers whose model is not "
+        "known."
+    )
+
+
+class FeedbackReport(Report):
+    """Ratings by bucket. A rating with several reasons is counted for each of them."""
+
+    bucket: Literal["hour", "day", "week"]
+    group_by: Literal["none", "model", "reason"]
+    totals: FeedbackFigures = Field(description="Ratings of the whole range.")
+    rows: list[FeedbackRow]
+
+
 class ErrorRow(ResponseModel):
     """Failed calls of a model with one error code."""
 

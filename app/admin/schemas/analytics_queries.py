@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from app.admin.analytics.time_ranges import EARLIEST, LATEST, TimeRange, start_of_quarter
 from app.core.schema_types import Instant, RequestModel, Storable
+from app.database.repositories.analytics.feedback_reports import FeedbackGroupBy
 from app.database.repositories.analytics.usage_reports import Order
 
 
@@ -72,6 +73,12 @@ class LatencyQuery(BucketQuery):
     """Query parameters of `/analytics/latency`."""
 
     group_by: Literal["none", "model"] = "none"
+
+
+class FeedbackQuery(BucketQuery):
+    """Query parameters of `/analytics/feedback`."""
+
+    group_by: FeedbackGroupBy = "none"
 
 
 class ListQuery(RangeQuery):

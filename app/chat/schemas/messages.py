@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, StringConstraints
 
+from app.chat.schemas.feedback import FeedbackResponse
 from app.core.schema_types import JsonObject, NotBlank, RequestModel, ResponseModel, Storable
 from app.database.repositories.chat.turns import FinalStatus, MessageStatus
 
@@ -119,6 +120,7 @@ class MessageResponse(ResponseModel):
     parent_id: UUID | None = Field(
         description="For an answer, its question. For a question, the message that it follows; null: it is a first one."
     )
+    feedback: FeedbackResponse | None = Field(description="Feedback of the caller on the answer.")
 
 
 class Siblings(ResponseModel):

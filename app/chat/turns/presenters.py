@@ -59,6 +59,7 @@ def question_message(started: StartedTurn, question: str, meta: dict[str, Any]) 
         tokens_used=0,
         processing_time_ms=0,
         parent_id=started.parent_uuid,
+        feedback=None,
     )
 
 
@@ -77,6 +78,7 @@ def answer_message(turn: FinishedTurn) -> MessageResponse:
         tokens_used=answer.tokens_used,
         processing_time_ms=answer.processing_time_ms,
         parent_id=turn.started.question_uuid,
+        feedback=None,
     )
 
 
@@ -92,6 +94,7 @@ def direct_message(answer_id: UUID, response: DirectResponse) -> MessageResponse
         tokens_used=response.tokens_used,
         processing_time_ms=response.processing_time_ms,
         parent_id=None,
+        feedback=None,
     )
 
 
@@ -109,6 +112,7 @@ def message_response(row: MessageRow, *, lease_expiry_is_reliable: bool = True) 
             "tokens_used": message.tokens_used,
             "processing_time_ms": message.processing_time_ms,
             "parent_id": row.parent_uuid,
+            "feedback": row.feedback,
         }
     )
 

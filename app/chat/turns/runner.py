@@ -261,4 +261,5 @@ def _not_stored(answer: AnswerStream, parent_id: UUID | None) -> MessageResponse
         tokens_used=0,
         processing_time_ms=0,
         parent_id=parent_id,
+        feedback=None,
     )

@@ -11,12 +11,15 @@ from app.database.models.chat.chat_message import ChatMessage
 from app.database.models.chat.chat_session import ChatSession
 from app.database.models.chat.chat_summary import ChatSummary
 from app.database.models.chat.idempotency_key import IdempotencyKey
+from app.database.models.chat.message_feedback import MessageFeedback
 from app.database.models.operations.service_instance import ServiceInstance
 from app.database.models.operations.worker_job import WorkerJob
+from app.database.models.sharing.chat_share import ChatShare
 from app.database.models.usage.llm_call import LlmCall
 from app.database.models.usage.quota_reservation import QuotaReservation
 from app.database.models.usage.usage_rollups import (
     ErrorQuarter,
+    FeedbackQuarter,
     LatencyQuarter,
     UsagePending,
     UsageQuarter,
@@ -35,11 +38,14 @@ __all__ = [
     "AuthSession",
     "ChatMessage",
     "ChatSession",
+    "ChatShare",
     "ChatSummary",
     "ErrorQuarter",
+    "FeedbackQuarter",
     "IdempotencyKey",
     "LatencyQuarter",
     "LlmCall",
+    "MessageFeedback",
     "OneTimeToken",
     "OutgoingMail",
     "QuotaReservation",

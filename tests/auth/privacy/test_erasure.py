@@ -15,7 +15,7 @@ from tests.fixtures.services import ADMIN, AUTH, CHAT, PASSWORD, Chat, User, ass
 
 TABLES_WITHOUT_PERSONAL_DATA = {"service_instances", "usage_repair", "webhook_endpoints", "worker_jobs"}
 """Tables without personal data."""
-GLOBAL_ROLLUPS = {"usage_quarters", "latency_quarters", "error_quarters"}
+GLOBAL_ROLLUPS = {"usage_quarters", "latency_quarters", "error_quarters", "feedback_quarters"}
 
 
 def test_erased_account_leaves_no_data_in_any_table(auth_client: TestClient, eve: User, sql: Sql, redis: Redis) -> None:
@@ -24,7 +24,16 @@ def test_erased_account_leaves_no_data_in_any_table(auth_client: TestClient, eve
     assert {
         table for table, rows in before.items() if not rows
     } <= TABLES_WITHOUT_PERSONAL_DATA  # for a new table, extend the fixture `eve`
-    for table in ("users", "auth_sessions", "api_keys", "chat_sessions", "chat_messages", "outgoing_mails"):
+    for table in (
+        "users",
+        "auth_sessions",
+        "api_keys",
+        "chat_sessions",
+        "chat_messages",
+        "chat_shares",
+        "message_feedback",
+        "outgoing_mails",
+    ):
         assert CANARY in before[table].lower(), table
     ids = sql.rows("SELECT uuid FROM users UNION SELECT uuid FROM chat_sessions UNION SELECT uuid FROM chat_messages")
     response = erase(auth_client, eve)
@@ -60,11 +69,13 @@ def test_receipt_lists_deleted_and_retained_data_with_reasons(
         "outgoing_mails": 1,
         "chat_sessions": 1,
         "chat_messages": 6,
+        "chat_shares": 1,
+        "message_feedback": 1,
         "user_usage_days": 1,
         "user_usage_weeks": 1,
         "user_usage_quarters": 2,
         "quota_reservations": 1,
-        "webhook_deliveries": 4,
+        "webhook_deliveries": 5,
         "stream_buffers": 0,
         "cached_answers": 0,
     }

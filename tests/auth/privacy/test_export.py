@@ -70,6 +70,12 @@ def test_export_contains_all_data_of_account(auth_client: TestClient, eve: User,
     for table in ("auth_sessions", "api_keys", "one_time_tokens", "idempotency_keys", "llm_calls", "audit_log"):
         assert len(document[table]) == sql.value(f"SELECT count(*) FROM {table}") > 0, table  # noqa: S608 - our own
     assert f"{CANARY} answer" in document["idempotency_keys"][0]["response"]
+    (feedback,) = document["message_feedback"]
+    assert (feedback["rating"], feedback["comment"]) == ("up", f"{CANARY} comment")
+    assert feedback["message_id"] == session["messages"][1]["id"]
+    (share,) = document["chat_shares"]
+    assert (share["session_id"], share["title"]) == (session["id"], f"{CANARY} title")
+    assert [message["content"] for message in share["messages"]] == [f"{CANARY} question", f"{CANARY} answer"]
     (mail,) = document["outgoing_mails"]
     assert mail["recipient"].lower() == eve.email
 

@@ -1,6 +1,6 @@
-"""Tables of the usage roll-ups: quarter-hour, daily and weekly, with latency histograms and error counts.
+"""Tables of the usage roll-ups: quarter-hour, daily and weekly, with latency histograms, error and feedback counts.
 
-Roll-ups and the queue of pending ledger rows together are exact at any time.
+Roll-ups of the ledger and the queue of pending ledger rows together are exact at any time.
 """
 
 from datetime import datetime
@@ -136,3 +136,21 @@ class ErrorQuarter(Base):
     purpose: Mapped[str] = mapped_column(String(20), primary_key=True)
     error_code: Mapped[str] = mapped_column(String(50), primary_key=True)
     calls: Mapped[int] = mapped_column(BigInteger, server_default=_ZERO)
+
+
+class FeedbackQuarter(Base):
+    """Number of ratings by the quarter-hour of the rating, model, rating and reason.
+
+    Changed in the transaction that changes the feedback. It has no reference to accounts and is kept indefinitely, so
+    that ratings still count after the answer has been deleted.
+    """
+
+    __tablename__ = "feedback_quarters"
+
+    quarter: Mapped[datetime] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(String(200), primary_key=True)
+    """Empty: unknown."""
+    rating: Mapped[str] = mapped_column(String(10), primary_key=True)
+    reason: Mapped[str] = mapped_column(String(50), primary_key=True)
+    """Empty: all feedback with this rating. `unspecified`: feedback without a reason."""
+    ratings: Mapped[int] = mapped_column(BigInteger, server_default=_ZERO)

@@ -14,7 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
 
 from app.database.base import Base
-from app.database.models import AuditEntry, ChatMessage, ChatSession, ChatSummary, IdempotencyKey, OutgoingMail, User
+from app.database.models import (
+    AuditEntry,
+    ChatMessage,
+    ChatSession,
+    ChatShare,
+    ChatSummary,
+    IdempotencyKey,
+    MessageFeedback,
+    OutgoingMail,
+    User,
+)
 
 EXCLUDED_COLUMNS: Mapping[str, str] = {
     "*.id": "internal key; clients see the public id",
@@ -33,6 +43,7 @@ EXCLUDED_COLUMNS: Mapping[str, str] = {
     "chat_messages.jump_depth": "internal pointer to an ancestor",
     "chat_messages.cancel_requested_at": "internal state of an active answer",
     "chat_messages.session_id": "messages are exported within their session",
+    "chat_shares.last_message_id": "internal key; `messages` contains the message",
     "idempotency_keys.session_id": "internal key; `turn_id` names the answer",
     "idempotency_keys.fingerprint": "hash of a request",
     "llm_calls.session_id": "internal key; `turn_id` names the answer",
@@ -41,6 +52,7 @@ EXCLUDED_COLUMNS: Mapping[str, str] = {
     "usage_quarters.*": "sums over all users",
     "latency_quarters.*": "sums over all users",
     "error_quarters.*": "sums over all users",
+    "feedback_quarters.*": "sums over all users",
     "user_usage_quarters.*": "sums over `llm_calls`",
     "user_usage_days.*": "sums over `llm_calls`",
     "user_usage_weeks.*": "sums over `llm_calls`",
@@ -200,6 +212,28 @@ SECTIONS = (
         order=("created_at", "id"),  # the order of the index
     ),
     ExportSection(
+        "message_feedback",
+        ("message_id", "model", "rating", "reasons", "comment", "created_at", "updated_at"),
+        _of_user("message_feedback"),
+        order=("message_id",),
+        batch=100,
+    ),
+    ExportSection(
+        "chat_shares",
+        (
+            "uuid",
+            "session_id",
+            "title",
+            "messages",
+            "message_count",
+            "includes_models",
+            "expires_at",
+            "created_at",
+        ),
+        _of_user("chat_shares"),
+        batch=5,
+    ),
+    ExportSection(
         "webhook_deliveries",
         ("event_id", "type", "data", "status", "attempts", "created_at"),
         _of_user("webhook_deliveries"),
@@ -265,6 +299,10 @@ def _value(owner: ExportOwner, table: str, column: str) -> ColumnElement[Any]:
         case "chat_messages", "parent_id":
             parent = aliased(ChatMessage)
             return select(parent.uuid).where(parent.id == ChatMessage.parent_id).scalar_subquery()
+        case "message_feedback", "message_id":
+            return select(ChatMessage.uuid).where(ChatMessage.id == MessageFeedback.message_id).scalar_subquery()
+        case "chat_shares", "session_id":
+            return select(ChatSession.uuid).where(ChatSession.id == ChatShare.session_id).scalar_subquery()
         case "idempotency_keys", "response":
             return func.convert_from(IdempotencyKey.response, "UTF8")
         case "audit_log", "ip" | "request_id":

@@ -27,7 +27,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.database.models import ChatMessage, ChatSession, IdempotencyKey
+from app.database.models import ChatMessage, ChatSession, IdempotencyKey, MessageFeedback
 from app.database.repositories.chat.sessions import MessageRow
 from app.database.repositories.chat.turn_sql import IS_ACTIVE, message_preview
 
@@ -152,6 +152,7 @@ async def _page(
                 ChatMessage,
                 parent.uuid,
                 func.coalesce(ChatMessage.lease_expires_at < func.now(), false()),
+                MessageFeedback,
                 # Two subqueries, because each has an index of its own.
                 case(
                     (
@@ -166,6 +167,7 @@ async def _page(
             )
             .join(branch, branch.c.id == ChatMessage.id)
             .outerjoin(parent, ChatMessage.parent_id == parent.id)
+            .outerjoin(MessageFeedback, MessageFeedback.message_id == ChatMessage.id)
             .outerjoin(leaf, true())
             .order_by(branch.c.depth)
         )
@@ -173,9 +175,9 @@ async def _page(
     if not rows:
         return BranchPage([], has_older=above_depth > 0, has_newer=False)
     return BranchPage(
-        [BranchRow(message, parent_uuid, is_orphaned, ids) for message, parent_uuid, is_orphaned, ids, _ in rows],
+        [BranchRow(*columns) for *columns, _ in rows],
         has_older=rows[0][0].depth > 1,
-        has_newer=rows[-1][0].depth < rows[-1][4],
+        has_newer=rows[-1][0].depth < rows[-1][-1],
     )
 
 

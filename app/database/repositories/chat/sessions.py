@@ -11,7 +11,7 @@ from sqlalchemy.orm import aliased
 from sqlalchemy.sql.dml import ReturningInsert
 
 from app.core.schema_types import new_id
-from app.database.models import ChatMessage, ChatSession, User
+from app.database.models import ChatMessage, ChatSession, MessageFeedback, User
 from app.database.repositories.usage import ledger
 from app.database.repositories.webhooks import event_outbox
 
@@ -27,12 +27,13 @@ class NewSession:
 
 @dataclass(frozen=True, slots=True)
 class MessageRow:
-    """A message, and the public id of its parent."""
+    """A message with the public id of its parent, and the feedback on it."""
 
     message: ChatMessage
     parent_uuid: UUID | None
     is_orphaned: bool
     """Whether the answer is active, but its lease has expired. The next question in the session interrupts it."""
+    feedback: MessageFeedback | None
 
 
 _USER_ID = bindparam("p_user_id", type_=BigInteger)
@@ -130,10 +131,15 @@ async def find_turn(
     row = (
         await session.execute(
             select(
-                question, parent.uuid, ChatMessage, func.coalesce(ChatMessage.lease_expires_at < func.now(), false())
+                question,
+                parent.uuid,
+                ChatMessage,
+                func.coalesce(ChatMessage.lease_expires_at < func.now(), false()),
+                MessageFeedback,
             )
             .join(question, ChatMessage.parent_id == question.id)
             .outerjoin(parent, question.parent_id == parent.id)
+            .outerjoin(MessageFeedback, MessageFeedback.message_id == ChatMessage.id)
             .join(ChatSession, ChatMessage.session_id == ChatSession.id)
             .where(
                 ChatSession.user_id == user_id,
@@ -146,10 +152,10 @@ async def find_turn(
     ).one_or_none()
     if row is None:
         return None
-    question_row, parent_uuid, answer_row, is_orphaned = row
+    question_row, parent_uuid, answer_row, is_orphaned, feedback = row
     return (
-        MessageRow(question_row, parent_uuid, is_orphaned=False),
-        MessageRow(answer_row, question_row.uuid, is_orphaned=is_orphaned),
+        MessageRow(question_row, parent_uuid, is_orphaned=False, feedback=None),
+        MessageRow(answer_row, question_row.uuid, is_orphaned=is_orphaned, feedback=feedback),
     )
 
 

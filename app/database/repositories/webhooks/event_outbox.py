@@ -32,6 +32,7 @@ from app.core.schema_types import new_id
 from app.database.models import ChatMessage, ChatSession, User, WebhookDelivery, WebhookEndpoint
 
 SubscribableEvent = Literal[
+    "feedback.changed",
     "quota.exceeded",
     "session.created",
     "session.deleted",

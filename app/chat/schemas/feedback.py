@@ -1,0 +1,83 @@
+"""Feedback on answers."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
+
+from app.core.schema_types import NotBlank, RequestModel, ResponseModel, Storable
+from app.database.repositories.chat.feedback import Rating
+
+FeedbackReason = Literal[
+    "accurate",
+    "clear",
+    "creative",
+    "helpful",
+    "inaccurate",
+    "incomplete",
+    "other",
+    "refused",
+    "style",
+    "too_long",
+    "unhelpful",
+    "unsafe",
+]
+
+REASONS_BY_RATING: Mapping[Rating, frozenset[FeedbackReason]] = {
+    "up": frozenset({"accurate", "clear", "creative", "helpful", "other"}),
+    "down": frozenset({"inaccurate", "incomplete", "other", "refused", "style", "too_long", "unhelpful", "unsafe"}),
+}
+
+MAX_COMMENT_LENGTH = 2000
+
+
+def _check_distinct(reasons: list[str]) -> list[str]:
+    if len(set(reasons)) < len(reasons):
+        raise ValueError("must not contain duplicates")
+    return reasons
+
+
+class FeedbackRequest(RequestModel):
+    """Feedback on an answer. It replaces earlier feedback, including fields that are left out."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"rating": "down", "reasons": ["inaccurate", "too_long"], "comment": "Seville is in Andalusia."}
+            ]
+        }
+    )
+
+    rating: Rating = Field(examples=["down"])
+    reasons: Annotated[list[FeedbackReason], Field(max_length=8), AfterValidator(_check_distinct)] = Field(
+        [],
+        examples=[["inaccurate", "too_long"]],
+        description="For `up`: `accurate`, `clear`, `creative`, `helpful`, `other`. For `down`: `inaccurate`, "
+        "`incomplete`, `refused`, `style`, `too_long`, `unhelpful`, `unsafe`, `other`.",
+    )
+    comment: (
+        Annotated[
+            str,
+            StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_COMMENT_LENGTH),
+            Storable,
+            NotBlank,
+        ]
+        | None
+    ) = Field(None, examples=["Seville is in Andalusia."], description="At most 2 000 characters.")
+
+    @model_validator(mode="after")
+    def _check_reasons(self) -> Self:
+        if not REASONS_BY_RATING[self.rating].issuperset(self.reasons):
+            raise ValueError(f"these reasons are not for the rating '{self.rating}'")
+        return self
+
+
+class FeedbackResponse(ResponseModel):
+    """Feedback of the caller on an answer."""
+
+    rating: Rating
+    reasons: list[str] = Field(description="In alphabetical order.")
+    comment: str | None
+    created_at: datetime = Field(description="Time of the first rating. Reports count the feedback at this time.")
+    updated_at: datetime
