@@ -13,7 +13,6 @@ from app.chat.transfer.imported_session import (
     LeftOut,
     SessionRefusedError,
 )
-from app.database.repositories.chat.turns import FinalStatus
 
 PARTS_SEPARATOR = "\n\n"
 """Between the parts of a message, and between the messages that become one answer."""
@@ -91,7 +90,7 @@ class TreeBuilder:
             node = self.nodes[index]
             above = self._above(node)
             if node.role == "user":
-                self._add_question(node, above)
+                node.message = self._append(node, None if above is None else above.message)
             elif node.role == "assistant" and above is not None:
                 self._extend_answer(node, above)
                 if followers[index] != {"assistant"} or index == shown:
@@ -126,14 +125,6 @@ class TreeBuilder:
         kept = None if node.parent is None else self.nodes[node.parent].kept
         return None if kept is None else self.nodes[kept]
 
-    def _add_question(self, node: Node, above: Node | None) -> None:
-        parent = None if above is None else above.message
-        if above is not None and above.role == "user":
-            # A question follows an answer, if only one that never came.
-            unanswered = Node(node.index, None, role="assistant", time=node.time)
-            parent = self._append(unanswered, parent, status="interrupted")
-        node.message = self._append(node, parent)
-
     def _extend_answer(self, node: Node, above: Node) -> None:
         if above.role == "user":
             node.question = above.message
@@ -148,7 +139,7 @@ class TreeBuilder:
         if self.size > MAX_SESSION_SIZE:
             raise SessionRefusedError("session_too_large", "mapping")
 
-    def _append(self, node: Node, parent: int | None, *, status: FinalStatus = "complete") -> int:
+    def _append(self, node: Node, parent: int | None) -> int:
         assert node.role is not None  # noqa: S101 - nodes that are left out have no message
         if node.time is not None:
             created_at = instant(node.time, self.now)
@@ -159,7 +150,7 @@ class TreeBuilder:
                 parent=parent,
                 role=node.role,
                 content=node.text,
-                status=status,
+                status="complete",
                 created_at=created_at,
                 meta={"model_used": node.model} if node.model and node.role == "assistant" else {},
             )

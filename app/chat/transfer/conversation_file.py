@@ -38,12 +38,13 @@ class FileMessage(RequestModel):
     id: MessageNumber = Field(description="Number of the message in this session, greater than those before it.")
     parent: MessageNumber | None = Field(
         description="The message that it follows, which is listed before it: for an answer its question, for a "
-        "question the answer that it follows; null for a question that begins the conversation."
+        "question usually an answer; null for a question that begins the conversation. Messages with the same parent "
+        "and role are versions of each other."
     )
     role: Literal["user", "assistant"]
     content: MessageText
     status: FinalStatus = Field("complete", description="A question is always `complete`.")
-    created_at: Instant
+    timestamp: Instant = Field(description="When it was sent, or the answer was complete.")
     context: Context | None = Field(None, description="Context of a question.")
     model: ModelName | None = Field(None, description="Model that gave the answer.")
     error: ErrorCode | None = Field(None, description="Reason code of an answer that failed.")
@@ -138,7 +139,7 @@ def _check_tree(messages: list[FileMessage]) -> dict[int, int]:
             raise SessionRefusedError("cycle" if message.parent >= message.id else "missing_parent", place)
         else:
             parent_role = messages[index_of[message.parent]].role
-        if parent_role not in ((None, "assistant") if message.role == "user" else ("user",)):
+        if message.role == "assistant" and parent_role != "user":
             raise SessionRefusedError("wrong_parent", place)
         _check_fields(message, place)
         index_of[message.id] = index
@@ -169,7 +170,7 @@ def _message(message: FileMessage, index_of: dict[int, int], now: datetime) -> I
         role=message.role,
         content=message.content,
         status=message.status,
-        created_at=min(message.created_at, now),
+        created_at=min(message.timestamp, now),
         meta=meta,
     )
 

@@ -66,7 +66,7 @@ class SessionWriter:
             "content": message.content,
             # The text of an answer that is being generated is not stored yet.
             "status": "interrupted" if message.status in _UNFINISHED else message.status,
-            "created_at": message.created_at,
+            "timestamp": message.timestamp,
         }
         if message.role == "user":
             fields["context"] = message.meta or None

@@ -1,6 +1,7 @@
 """Sessions read from an import file, in the form in which they are stored, whatever the format of the file."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +15,8 @@ MAX_SESSIONS = 10_000
 """Maximum number of sessions of one file."""
 MAX_MESSAGES = 20_000
 """Maximum number of messages of one session, of all branches."""
+MAX_SIBLINGS = 100
+"""Maximum number of versions of a question, and of answers to it."""
 MAX_TEXT_LENGTH = 1_000_000
 """Maximum number of characters of one message."""
 MAX_SESSION_SIZE = 32 * 1024 * 1024
@@ -35,6 +38,7 @@ LeftOutReason = Literal[
     "session_too_large",
     "system_message",
     "text_too_long",
+    "too_many_versions",
     "tool_message",
     "unsupported_content",
     "wrong_parent",
@@ -101,6 +105,17 @@ class ImportedSession:
         for line in self._identity():
             digest.update(b"\n" + to_json(line))
         return digest.digest()
+
+    def check_versions(self) -> None:
+        """Check how many versions each question and each answer has.
+
+        Raises:
+            SessionRefusedError: a message has more than `MAX_SIBLINGS`.
+
+        """
+        siblings = Counter((message.parent, message.role) for message in self.messages)
+        if siblings and max(siblings.values()) > MAX_SIBLINGS:
+            raise SessionRefusedError("too_many_versions")
 
     def _identity(self) -> Iterator[list[object]]:
         if not self.messages:

@@ -37,7 +37,7 @@ def session(*messages: object, **fields: object) -> dict[str, Any]:
 def message(number: int, parent: int | None, **fields: object) -> dict[str, Any]:
     """Return a message: a question if the number is odd."""
     role = "user" if number % 2 else "assistant"
-    return {"id": number, "parent": parent, "role": role, "content": f"text {number}", "created_at": TIME, **fields}
+    return {"id": number, "parent": parent, "role": role, "content": f"text {number}", "timestamp": TIME, **fields}
 
 
 def node(parent: str | None, role: str | None = None, text: str | None = None, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON

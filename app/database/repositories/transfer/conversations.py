@@ -44,7 +44,7 @@ class StoredMessage:
     role: str
     content: str
     status: str
-    created_at: datetime
+    timestamp: datetime
     meta: dict[str, Any]
 
 
@@ -72,7 +72,7 @@ def _messages(user_id: int, session_id: int) -> Select[Any]:
             ChatMessage.role,
             ChatMessage.content,
             ChatMessage.status,
-            ChatMessage.created_at,
+            ChatMessage.updated_at,
             ChatMessage.meta,
         )
         .outerjoin(parent, ChatMessage.parent_id == parent.id)
