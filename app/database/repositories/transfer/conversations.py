@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ARRAY, BigInteger, ColumnElement, Integer, Select, any_, bindparam, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from app.database.models import ChatMessage, ChatSession
 
@@ -16,6 +16,14 @@ BATCH_SIZE = 100
 """Number of messages per batch, each of which may be long."""
 _PATH_BATCH = 5000
 """Number of ancestors that one statement finds, which then takes less than 0.1 s."""
+
+
+class MessageKey(NamedTuple):
+    """Position of a message, and its internal key."""
+
+    seq: int
+    id: int
+    parent_id: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +38,7 @@ class StoredSession:
     is_archived: bool
     active_seq: int | None
     last_seq: int
+    message_count: int
     is_pinned: bool = False
     tags: Sequence[str] = ()
     model: str | None = None
@@ -39,6 +48,7 @@ class StoredSession:
 class StoredMessage:
     """A message, with the `seq` of its parent."""
 
+    session_id: int
     seq: int
     parent_seq: int | None
     role: str
@@ -58,15 +68,17 @@ def _sessions(user_id: int) -> Select[Any]:
         (~ChatSession.is_active).label("is_archived"),
         ChatSession.active_seq,
         ChatSession.last_seq,
+        ChatSession.message_count,
+        *(column for name, column in ChatSession.__table__.c.items() if name in {"is_pinned", "tags", "model"}),
     )
     return select(*columns).where(ChatSession.user_id == user_id)
 
 
-def _messages(user_id: int, session_id: int) -> Select[Any]:
+def _messages(user_id: int) -> Select[Any]:
     parent = aliased(ChatMessage)
-    owned = select(ChatSession.id).where(ChatSession.id == session_id, ChatSession.user_id == user_id)
     return (
         select(
+            ChatMessage.session_id,
             ChatMessage.seq,
             parent.seq.label("parent_seq"),
             ChatMessage.role,
@@ -76,21 +88,21 @@ def _messages(user_id: int, session_id: int) -> Select[Any]:
             ChatMessage.meta,
         )
         .outerjoin(parent, ChatMessage.parent_id == parent.id)
-        .where(ChatMessage.session_id == owned.scalar_subquery())
+        .join(ChatSession, ChatMessage.session_id == ChatSession.id)
+        .where(ChatSession.user_id == user_id)
     )
 
 
-async def find_session(
-    connection: AsyncConnection, *, user_id: int, session_uuid: UUID | None = None, session_id: int | None = None
-) -> StoredSession | None:
-    """Return a session of the user by its public id or its internal key. None: there is none."""
-    statement = _sessions(user_id)
-    if session_uuid is not None:
-        statement = statement.where(ChatSession.uuid == session_uuid)
-    else:
-        statement = statement.where(ChatSession.id == session_id)
-    row = (await connection.execute(statement)).one_or_none()
+async def find_session(connection: AsyncConnection, *, user_id: int, session_uuid: UUID) -> StoredSession | None:
+    """Return a session of the user. None: there is none."""
+    row = (await connection.execute(_sessions(user_id).where(ChatSession.uuid == session_uuid))).one_or_none()
     return StoredSession(**row._asdict()) if row else None
+
+
+async def read_sessions(connection: AsyncConnection, *, user_id: int, ids: Sequence[int]) -> list[StoredSession]:
+    """Return sessions of the user by their internal keys, in the order of their creation."""
+    statement = _sessions(user_id).where(_is_one_of(ChatSession.id, ids)).order_by(ChatSession.id)
+    return [StoredSession(**row._asdict()) for row in await connection.execute(statement)]
 
 
 async def list_session_ids(connection: AsyncConnection, *, user_id: int) -> Sequence[int]:
@@ -106,10 +118,22 @@ async def read_messages(
 ) -> list[StoredMessage]:
     """Return the next messages of all branches, in the order of their creation. The last batch is not full."""
     statement = (
-        _messages(user_id, session_id)
-        .where(ChatMessage.seq > after_seq, ChatMessage.seq <= upto_seq)
+        _messages(user_id)
+        .where(ChatMessage.session_id == session_id, ChatMessage.seq > after_seq, ChatMessage.seq <= upto_seq)
         .order_by(ChatMessage.seq)
         .limit(BATCH_SIZE)
+    )
+    return [StoredMessage(*row) for row in await connection.execute(statement)]
+
+
+async def read_all_messages(
+    connection: AsyncConnection, *, user_id: int, session_ids: Sequence[int]
+) -> list[StoredMessage]:
+    """Return the messages of short sessions, each in the order of their creation."""
+    statement = (
+        _messages(user_id)
+        .where(_is_one_of(ChatMessage.session_id, session_ids))
+        .order_by(ChatMessage.session_id, ChatMessage.seq)
     )
     return [StoredMessage(*row) for row in await connection.execute(statement)]
 
@@ -118,7 +142,11 @@ async def read_messages_by_id(
     connection: AsyncConnection, *, user_id: int, session_id: int, ids: Sequence[int]
 ) -> list[StoredMessage]:
     """Return messages of a session by their internal keys, in the order of their creation."""
-    statement = _messages(user_id, session_id).where(_is_one_of(ids)).order_by(ChatMessage.seq)
+    statement = (
+        _messages(user_id)
+        .where(ChatMessage.session_id == session_id, _is_one_of(ChatMessage.id, ids))
+        .order_by(ChatMessage.seq)
+    )
     return [StoredMessage(*row) for row in await connection.execute(statement)]
 
 
@@ -139,21 +167,23 @@ async def find_last_of_branch(
     return await connection.scalar(statement)
 
 
-async def list_ancestors(connection: AsyncConnection, message_id: int) -> list[int]:
-    """Return the internal keys of a message and of its next ancestors, upwards. An incomplete batch ends at the top."""
+async def list_ancestors(connection: AsyncConnection, message_id: int) -> list[MessageKey]:
+    """Return a message and its next ancestors, upwards. The next batch begins with the parent of the last one."""
     start = (
-        select(ChatMessage.id, ChatMessage.parent_id, literal(1, Integer).label("step"))
+        select(ChatMessage.seq, ChatMessage.id, ChatMessage.parent_id, literal(1, Integer).label("step"))
         .where(ChatMessage.id == bindparam("p_message_id", type_=BigInteger))
         .cte("path", recursive=True)
     )
     path = start.union_all(
-        select(ChatMessage.id, ChatMessage.parent_id, start.c.step + 1)
+        select(ChatMessage.seq, ChatMessage.id, ChatMessage.parent_id, start.c.step + 1)
         .join(start, ChatMessage.id == start.c.parent_id)
         .where(start.c.step < _PATH_BATCH)
     )
-    rows = await connection.scalars(select(path.c.id).order_by(path.c.step), {"p_message_id": message_id})
-    return list(rows)
+    rows = await connection.execute(
+        select(path.c.seq, path.c.id, path.c.parent_id).order_by(path.c.step), {"p_message_id": message_id}
+    )
+    return [MessageKey(*row) for row in rows]
 
 
-def _is_one_of(ids: Sequence[int]) -> ColumnElement[bool]:
-    return ChatMessage.id == any_(literal(list(ids), ARRAY(BigInteger)))
+def _is_one_of(column: InstrumentedAttribute[int], ids: Sequence[int]) -> ColumnElement[bool]:
+    return column == any_(literal(list(ids), ARRAY(BigInteger)))
