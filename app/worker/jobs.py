@@ -14,6 +14,7 @@ from app.database.connection import Database, DatabaseConnection
 from app.database.repositories.accounts import attempt_counters, auth_sessions, one_time_tokens
 from app.database.repositories.chat import idempotency_keys
 from app.database.repositories.operations import instances, job_statistics
+from app.database.repositories.transfer import imports
 from app.database.repositories.usage import quotas, reconciliation, rollup
 from app.database.repositories.webhooks import delivery_queue
 from app.services.llm.catalog import ModelCatalog
@@ -52,6 +53,8 @@ def build_jobs(settings: Settings, database: Database, load_published_text: Load
         ("purge idempotency keys", idempotency_keys.purge, 300.0),
         ("purge one-time tokens", one_time_tokens.purge, 300.0),
         ("purge throttles", attempt_counters.purge, 300.0),
+        ("interrupt expired imports", imports.interrupt_expired, 30.0),
+        ("purge imports", imports.purge, 3600.0),
         ("purge quota reservations", quotas.purge, 300.0),
         ("purge logins", auth_sessions.purge, 3600.0),
         ("purge instances", instances.purge, 3600.0),

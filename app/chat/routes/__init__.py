@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter
 
-from app.chat.routes import branches, cancellation, models, questions, quota, sessions, streams, usage
+from app.chat.routes import branches, cancellation, models, questions, quota, sessions, streams, transfer, usage
 from app.http.errors import responses
 
 router = APIRouter(responses=responses(401, 403, 422, 429, 503))
-for module in (questions, branches, cancellation, models, quota, sessions, streams, usage):
+for module in (questions, branches, cancellation, models, quota, sessions, streams, transfer, usage):
     router.include_router(module.router)

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.requests import ClientDisconnect
 
 from app.chat.dependencies import ServicesDep
 from app.chat.http_responses import to_response
@@ -14,6 +15,7 @@ from app.chat.idempotency.header import IdempotencyKeyDep
 from app.chat.schemas.sessions import SessionResponse
 from app.chat.schemas.transfer import ImportResponse, SessionDuplicate
 from app.chat.transfer.export import ExportedFile, ExportFormat
+from app.core.exceptions import BadRequestError
 from app.core.schema_types import ResponseModel
 from app.http.authentication import ChatReader, ChatWriter
 from app.http.errors import responses
@@ -60,7 +62,7 @@ async def limit_exports(user: ChatReader, services: ServicesDep) -> AsyncIterato
         TooManyRequestsError: the user has too many of them at the same time.
 
     """
-    with services.transfer_limiter.slot(user.id):
+    with services.transfer.user_limiter.slot(user.id):
         yield
 
 
@@ -71,10 +73,13 @@ async def limit_exports(user: ChatReader, services: ServicesDep) -> AsyncIterato
     dependencies=[Depends(limit_exports)],
 )
 async def export_session(
-    session_id: UUID, user: ChatReader, services: ServicesDep, format: Format = "json"  # noqa: A002 - its name in the query
+    session_id: UUID,
+    user: ChatReader,
+    services: ServicesDep,
+    format: Format = "json",  # noqa: A002 - its name in the query
 ) -> StreamingResponse:
     """Return a session as a file, as an attachment named after its title."""
-    return _download(await services.exports.export_session(user, session_id, format))
+    return _download(await services.transfer.exports.export_session(user, session_id, format))
 
 
 @router.get(
@@ -84,10 +89,12 @@ async def export_session(
     dependencies=[Depends(limit_exports)],
 )
 async def export_sessions(
-    user: ChatReader, services: ServicesDep, format: Format = "json"  # noqa: A002 - its name in the query
+    user: ChatReader,
+    services: ServicesDep,
+    format: Format = "json",  # noqa: A002 - its name in the query
 ) -> StreamingResponse:
     """Return all sessions of the user as one file, archived ones included."""
-    return _download(await services.exports.export_all(user, format))
+    return _download(await services.transfer.exports.export_all(user, format))
 
 
 @router.post(
@@ -106,7 +113,7 @@ async def import_sessions(
     was imported before is not stored again.
     """
     content_type = request.headers.get("content-type", "")
-    result = await services.imports.import_file(user.id, request.stream(), content_type)
+    result = await services.transfer.imports.import_file(user.id, _chunks(request), content_type)
     if result.status == "running":
         response.status_code = HTTPStatus.ACCEPTED
         response.headers["Location"] = str(request.url_for("get_import", import_id=result.import_id).path)
@@ -116,7 +123,7 @@ async def import_sessions(
 @router.get("/imports/{import_id}", responses=responses(404))
 async def get_import(import_id: UUID, user: ChatReader, services: ServicesDep) -> ImportResponse:
     """Return the progress of an import, and at its end its report."""
-    return await services.imports.get(user.id, import_id)
+    return await services.transfer.imports.get(user.id, import_id)
 
 
 @router.post(
@@ -134,7 +141,15 @@ async def duplicate_session(
 ) -> ResponseModel | Response:
     """Copy a session with all its branches, or with `message_id` the branch that ends at that message."""
     request = copy or SessionDuplicate()
-    return to_response(await services.copies.duplicate(user.id, session_id, request, key))
+    return to_response(await services.transfer.copies.duplicate(user.id, session_id, request, key))
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in request.stream():
+            yield chunk
+    except ClientDisconnect:
+        raise BadRequestError("The upload stopped.", code="upload_incomplete") from None
 
 
 def _download(file: ExportedFile) -> StreamingResponse:

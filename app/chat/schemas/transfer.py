@@ -8,9 +8,8 @@ from pydantic import ConfigDict, Field
 
 from app.chat.schemas.sessions import Title
 from app.chat.transfer.imported_session import LeftOutReason
-from app.chat.transfer.json_reader import FileFormat
 from app.core.schema_types import RequestModel, ResponseModel
-from app.database.repositories.transfer.imports import ImportStatus
+from app.database.repositories.transfer.imports import ImportFormat, ImportStatus
 
 
 class SessionDuplicate(RequestModel):
@@ -59,7 +58,7 @@ class ImportResponse(ResponseModel):
         description="`interrupted`: the process ended. The sessions that it stored stay, and importing the same file "
         "again continues."
     )
-    format: FileFormat
+    format: ImportFormat
     sessions_total: int = Field(description="Number of sessions in the file.")
     sessions_done: int = Field(description="Number of sessions that have been processed.")
     created_at: datetime

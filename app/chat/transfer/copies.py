@@ -98,4 +98,6 @@ def copied_title(title: str) -> str:
 
 def _check_length(message_count: int) -> None:
     if message_count > MAX_MESSAGES:
-        raise UnprocessableError(f"A session with more than {MAX_MESSAGES} messages cannot be copied.", code="session_too_long")
+        raise UnprocessableError(
+            f"A session with more than {MAX_MESSAGES} messages cannot be copied.", code="session_too_long"
+        )

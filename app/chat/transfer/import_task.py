@@ -14,7 +14,7 @@ from anyio import CapacityLimiter, to_thread
 from app.chat.transfer import chatgpt, conversation_file
 from app.chat.transfer.import_report import ReportBuilder
 from app.chat.transfer.imported_session import ImportedSession, LeftOut, SessionRefusedError
-from app.chat.transfer.json_reader import FileOutline, RawSession, read_sessions
+from app.chat.transfer.json_reader import FileOutline, RawSession, Wanted, read_sessions
 from app.core.exceptions import DatabaseUnavailableError, UnauthorizedError
 from app.core.schema_types import new_id
 from app.database.connection import Database
@@ -81,7 +81,7 @@ class ImportTask:
                 reported_at = now()
 
     @property
-    def _wanted(self) -> "chatgpt.Wanted":
+    def _wanted(self) -> Wanted:
         return chatgpt.WANTED if self.outline.format == "chatgpt" else None
 
     def _place(self, raw: RawSession) -> str:

@@ -9,14 +9,13 @@ from typing import Any, Literal
 
 from pydantic_core import to_json
 
+from app.database.repositories.chat.turn_start import MAX_SIBLINGS
 from app.database.repositories.chat.turns import FinalStatus
 
 MAX_SESSIONS = 10_000
 """Maximum number of sessions of one file."""
 MAX_MESSAGES = 20_000
 """Maximum number of messages of one session, of all branches."""
-MAX_SIBLINGS = 100
-"""Maximum number of versions of a question, and of answers to it."""
 MAX_TEXT_LENGTH = 1_000_000
 """Maximum number of characters of one message."""
 MAX_SESSION_SIZE = 32 * 1024 * 1024

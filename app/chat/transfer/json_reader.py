@@ -6,17 +6,17 @@ run in a thread.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import IO, Any, Literal, TypeAlias
+from typing import IO, Any, TypeAlias
 
 import ijson
 
 from app.chat.transfer.imported_session import MAX_SESSION_SIZE, MAX_SESSIONS, LeftOutReason
 from app.core.exceptions import BadRequestError, UnprocessableError
+from app.database.repositories.transfer.imports import ImportFormat
 
 FORMAT_NAME = "chat-bot-system/conversations"
 FORMAT_VERSION = 1
 
-FileFormat = Literal["conversations", "chatgpt"]
 
 Wanted: TypeAlias = "Mapping[str, Wanted] | None"
 """Fields of an object that are read, `*` for all names and for the items of a list. None: everything below is read."""
@@ -36,7 +36,7 @@ _ENDS = {"end_map", "end_array"}
 class FileOutline:
     """Format and number of sessions of a file."""
 
-    format: FileFormat
+    format: ImportFormat
     session_count: int
 
 

@@ -248,7 +248,7 @@ def check_tree(session: ImportedSession) -> None:
 
 
 def kept_texts(steps: list[tuple[int, str | None, int]], parents: list[int | None], current: int) -> list[str]:
-    path = []
+    path: list[tuple[str | None, str]] = []
     number: int | None = current
     while number is not None:
         path.insert(0, (steps[number][1], str(number)))

@@ -62,7 +62,7 @@ def _sessions(user_id: int) -> Select[Any]:
     columns = (
         ChatSession.id,
         ChatSession.title,
-        ChatSession.meta,
+        ChatSession.meta.label("meta"),
         ChatSession.created_at,
         ChatSession.updated_at,
         (~ChatSession.is_active).label("is_archived"),

@@ -25,6 +25,7 @@ from app.database.models import ChatImport
 from app.database.repositories.operations import batch_deletion
 from app.database.statements import StatementRefusedError
 
+ImportFormat = Literal["conversations", "chatgpt"]
 ImportStatus = Literal["running", "complete", "failed", "interrupted"]
 
 LEASE = timedelta(seconds=60)
@@ -38,7 +39,7 @@ class StoredImport:
     """An import as it is stored."""
 
     uuid: UUID
-    format: str
+    format: ImportFormat
     status: ImportStatus
     session_count: int
     done_count: int
@@ -70,7 +71,7 @@ def _interrupt() -> Update:
 
 
 async def start(
-    connection: AsyncConnection, *, user_id: int, import_uuid: UUID, file_format: str, session_count: int
+    connection: AsyncConnection, *, user_id: int, import_uuid: UUID, file_format: ImportFormat, session_count: int
 ) -> None:
     """Store a running import. An earlier one of the user whose lease has expired is marked as interrupted.
 

@@ -56,7 +56,15 @@ async def find_source(connection: AsyncConnection, *, user_id: int, session_uuid
     ).one_or_none()
     if row is None:
         return None
-    return CopySource(*row[:6], optional=dict(zip(columns, row[6:], strict=True)))
+    return CopySource(
+        id=row.id,
+        title=row.title,
+        meta=row.metadata,
+        message_count=row.message_count,
+        last_seq=row.last_seq,
+        active_seq=row.active_seq,
+        optional={name: row._mapping[name] for name in columns},  # noqa: SLF001 - SQLAlchemy's name for a public one
+    )
 
 
 async def list_all_keys(connection: AsyncConnection, source: CopySource) -> list[MessageKey]:
