@@ -52,9 +52,7 @@ def upgrade() -> None:
         sa.Column("user_id", sa.BigInteger(), nullable=False),
         sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.CheckConstraint(
-            "octet_length(fingerprint) = 32", name=op.f("ck_imported_sessions_fingerprint_is_sha256")
-        ),
+        sa.CheckConstraint("octet_length(fingerprint) = 32", name=op.f("ck_imported_sessions_fingerprint_is_sha256")),
         sa.ForeignKeyConstraint(
             ["session_id"],
             ["chat_sessions.id"],

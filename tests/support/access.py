@@ -68,6 +68,11 @@ def selects_the_newest_answer(world: World, _user: User) -> Body:
     return {"message_id": world.sql.value("SELECT uuid::text FROM chat_messages ORDER BY id DESC LIMIT 1")}
 
 
+def an_import(world: World, user: User) -> Ids:
+    file = {"format": "chat-bot-system/conversations", "version": 1, "exported_at": None, "sessions": []}
+    return {"import_id": world.chat(user).request("POST", "/import", json=file).json()["import_id"]}
+
+
 def an_account(world: World, user: User) -> Ids:
     return {"user_id": user.id}
 
@@ -137,6 +142,12 @@ ENTRIES = {
     "chat.cancel_message": Entry("user", "chat:write", ids=an_answer),
     "chat.get_usage": Entry("user", "chat:read"),
     "chat.get_quota": Entry("user", "chat:read"),
+    "chat.export_session": Entry("user", "chat:read", ids=a_session),
+    "chat.export_sessions": Entry("user", "chat:read"),
+    # 400: a request without a file.
+    "chat.import_sessions": Entry("user", "chat:write", status=400),
+    "chat.get_import": Entry("user", "chat:read", ids=an_import),
+    "chat.duplicate_session": Entry("user", "chat:write", ids=a_session, body=sends(title="Another try"), status=201),
     "admin.get_overview": Entry("admin"),
     "admin.get_system": Entry("admin"),
     "admin.search_audit_log": Entry("admin"),

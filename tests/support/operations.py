@@ -68,6 +68,10 @@ def _operations(service: str) -> Iterator[Operation]:
             schema: Schema = {}
             for form_or_json in content.values():
                 schema = _resolve(form_or_json["schema"], document)
+            # An upload is a file, not an object with fields.
+            is_upload = "multipart/form-data" in content
+            if is_upload:
+                schema = {}
             fields = tuple(_field(name, field, document) for name, field in schema.get("properties", {}).items())
             yield Operation(
                 service=service,
@@ -77,7 +81,7 @@ def _operations(service: str) -> Iterator[Operation]:
                 ids=tuple(field.name for field in parameters["path"]),
                 query=tuple(parameters["query"]),
                 headers=tuple(parameters["header"]),
-                body=fields if "application/json" in content else None,
+                body=fields if "application/json" in content and not is_upload else None,
                 fields=fields,
                 body_examples=tuple(schema.get("examples", ())),
                 takes_form=bool(content) and "application/json" not in content,
@@ -109,6 +113,10 @@ def _variants(schema: Schema, document: Schema) -> Iterator[Schema]:
 def _resolve(schema: Schema, document: Schema) -> Schema:
     if "$ref" in schema:
         return _resolve(document["components"]["schemas"][schema["$ref"].rpartition("/")[2]], document)
+    # A body that may be left out.
+    optional = [variant for variant in schema.get("anyOf", ()) if variant.get("type") != "null"]
+    if len(optional) == 1 and "$ref" in optional[0]:
+        return _resolve(optional[0], document)
     return schema
 
 

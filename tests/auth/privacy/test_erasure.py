@@ -74,6 +74,8 @@ def test_receipt_lists_deleted_and_retained_data_with_reasons(
         "outgoing_mails": 1,
         "chat_sessions": 1,
         "chat_messages": 6,
+        "chat_imports": 1,
+        "imported_sessions": 1,
         "user_usage_days": 1,
         "user_usage_weeks": 1,
         "user_usage_quarters": 2,

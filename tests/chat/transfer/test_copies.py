@@ -111,10 +111,7 @@ def test_the_same_key_copies_once(chat: Chat, sql: Sql) -> None:
 
 def test_a_copy_is_announced_and_nothing_is_counted_as_generated(chat: Chat, sql: Sql) -> None:
     session_id = opened(chat, message(1, None), message(2, 1))
-    sql.do(
-        "INSERT INTO webhook_endpoints (uuid, url, events)"
-        " VALUES (gen_random_uuid(), 'https://example.com', '{*}')"
-    )
+    sql.do("INSERT INTO webhook_endpoints (uuid, url, events) VALUES (gen_random_uuid(), 'https://example.com', '{*}')")
     copy = duplicated(chat, session_id)
     (event,) = sql.rows("SELECT type, data FROM webhook_deliveries")
     assert (event["type"], event["data"]["session_id"]) == ("session.created", copy["session_id"])
