@@ -25,8 +25,8 @@ from tests.support.waiting import eventually
 
 @pytest.fixture
 def service(pool: Database) -> ImportService:
-    limiters = (ConcurrencyLimiter(limit, code="test", detail="", retry_after=1) for limit in (2, 3))
-    return ImportService(pool, *limiters)
+    limiter = ConcurrencyLimiter(2, code="test", detail="", retry_after=1)
+    return ImportService(pool, limiter, limiter)
 
 
 async def chunks(content: object, size: int = 1000) -> AsyncIterator[bytes]:
@@ -186,6 +186,7 @@ async def test_an_erased_account_ends_its_import(
 ) -> None:
     go_on = paused(2)
     await service.import_file(user_id, chunks(FILE), "application/json")
+    await eventually(lambda: sql.value("SELECT done_count FROM chat_imports") == 1)
     sql.do("DELETE FROM users")
     go_on.set()
     await eventually(lambda: not service.running_count)

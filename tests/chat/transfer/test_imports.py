@@ -218,7 +218,7 @@ def test_the_import_holds_no_text_of_the_file(chat: Chat, sql: Sql) -> None:
     assert "secret" not in sql.value("SELECT chat_imports::text FROM chat_imports")
 
 
-TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=("Cs",)), max_size=20).map("x{}".format)
+TEXTS = st.text(st.characters(exclude_characters="\x00", codec="utf-8"), max_size=20).map("x{}".format)
 TREES = st.lists(st.tuples(st.integers(0, 9), st.booleans(), TEXTS), max_size=12)
 
 
@@ -231,7 +231,7 @@ def tree(steps: list[tuple[int, bool, str]]) -> list[dict[str, Any]]:
         if parent and parent["role"] == "user" and not is_question:
             fields = {"role": "assistant", "status": ("complete", "cancelled", "failed", "interrupted")[back % 4]}
             fields |= {"model": "small" if back % 3 else None, "error": "timeout" if back % 4 == 2 else None}
-        messages.append(message(number, parent and parent["id"], content=text, **fields))
+        messages.append(message(number, parent["id"] if parent else None, content=text, **fields))
     return messages
 
 
