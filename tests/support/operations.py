@@ -113,10 +113,6 @@ def _variants(schema: Schema, document: Schema) -> Iterator[Schema]:
 def _resolve(schema: Schema, document: Schema) -> Schema:
     if "$ref" in schema:
         return _resolve(document["components"]["schemas"][schema["$ref"].rpartition("/")[2]], document)
-    # A body that may be left out.
-    optional = [variant for variant in schema.get("anyOf", ()) if variant.get("type") != "null"]
-    if len(optional) == 1 and "$ref" in optional[0]:
-        return _resolve(optional[0], document)
     return schema
 
 

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
@@ -133,15 +133,10 @@ async def get_import(import_id: UUID, user: ChatReader, services: ServicesDep) -
     responses=responses(400, 404, 409, 413),
 )
 async def duplicate_session(
-    session_id: UUID,
-    user: ChatWriter,
-    services: ServicesDep,
-    key: IdempotencyKeyDep,
-    copy: Annotated[SessionDuplicate | None, Body()] = None,
+    session_id: UUID, copy: SessionDuplicate, user: ChatWriter, services: ServicesDep, key: IdempotencyKeyDep
 ) -> ResponseModel | Response:
     """Copy a session with all its branches, or with `message_id` the branch that ends at that message."""
-    request = copy or SessionDuplicate()
-    return to_response(await services.transfer.copies.duplicate(user.id, session_id, request, key))
+    return to_response(await services.transfer.copies.duplicate(user.id, session_id, copy, key))
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:

@@ -100,7 +100,7 @@ def test_an_answer_under_way_is_copied_as_interrupted(chat: Chat, sql: Sql) -> N
 def test_the_same_key_copies_once(chat: Chat, sql: Sql) -> None:
     session_id = opened(chat, message(1, None))
     path, headers = f"/sessions/{session_id}/duplicate", {"Idempotency-Key": "k"}
-    first, second = (chat.request("POST", path, headers=headers) for _ in range(2))
+    first, second = (chat.request("POST", path, headers=headers, json={}) for _ in range(2))
     assert (first.status_code, second.status_code) == (201, 201)
     assert first.content == second.content
     assert second.headers["Idempotent-Replayed"] == "true"
@@ -122,7 +122,7 @@ def test_sessions_and_messages_of_others_cannot_be_copied(chat: Chat, others_cha
     session_id = opened(chat, message(1, None))
     other_id = opened(others_chat, message(1, None, content="Bob"))
     path = f"/sessions/{session_id}/duplicate"
-    assert_problem(others_chat.request("POST", path), 404, "not_found")
+    assert_problem(others_chat.request("POST", path, json={}), 404, "not_found")
     foreign = {"message_id": message_id(sql, other_id, "Bob")}
     assert_problem(chat.request("POST", path, json=foreign), 404, "not_found")
     assert_problem(chat.request("POST", path, json={"message_id": str(uuid4())}), 404, "not_found")
@@ -134,7 +134,7 @@ def test_sessions_and_messages_of_others_cannot_be_copied(chat: Chat, others_cha
 def test_a_session_that_is_too_long_is_refused(chat: Chat, sql: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copies, "MAX_MESSAGES", 1)
     session_id = opened(chat, message(1, None), message(2, 1))
-    assert_problem(chat.request("POST", f"/sessions/{session_id}/duplicate"), 422, "session_too_long")
+    assert_problem(chat.request("POST", f"/sessions/{session_id}/duplicate", json={}), 422, "session_too_long")
     assert sql.value("SELECT count(*) FROM chat_sessions") == 1
 
 
@@ -148,7 +148,7 @@ def test_a_source_that_changes_is_a_conflict(chat: Chat, sql: Sql, monkeypatch: 
         return result
 
     monkeypatch.setattr(session_copies, "list_all_keys", list_then_delete)
-    assert_problem(chat.request("POST", f"/sessions/{session_id}/duplicate"), 409, "session_changed")
+    assert_problem(chat.request("POST", f"/sessions/{session_id}/duplicate", json={}), 409, "session_changed")
     assert sql.value("SELECT count(*) FROM chat_sessions") == 1
 
 

@@ -199,6 +199,6 @@ def test_exports_of_an_account_at_the_same_time_are_limited(chat: Chat, chat_cli
     with services.transfer.user_limiter.slot(user_id), services.transfer.user_limiter.slot(user_id):
         assert_problem(chat.request("GET", "/export"), 429, "too_many_transfers")
         assert_problem(chat.request("POST", "/import", content=b"[]"), 429, "too_many_transfers")
-        problem = chat.request("POST", f"/sessions/{uuid4()}/duplicate")
+        problem = chat.request("POST", f"/sessions/{uuid4()}/duplicate", json={})
         assert_problem(problem, 429, "too_many_transfers")
     assert chat.request("GET", "/export").status_code == 200
