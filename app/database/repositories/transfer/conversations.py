@@ -74,21 +74,21 @@ def _sessions(user_id: int) -> Select[Any]:
     return select(*columns).where(ChatSession.user_id == user_id)
 
 
-def _messages(user_id: int) -> Select[Any]:
+def _messages(user_id: int, message: type[ChatMessage] = ChatMessage) -> Select[Any]:
     parent = aliased(ChatMessage)
     return (
         select(
-            ChatMessage.session_id,
-            ChatMessage.seq,
+            message.session_id,
+            message.seq,
             parent.seq.label("parent_seq"),
-            ChatMessage.role,
-            ChatMessage.content,
-            ChatMessage.status,
-            ChatMessage.updated_at,
-            ChatMessage.meta,
+            message.role,
+            message.content,
+            message.status,
+            message.updated_at,
+            message.meta,
         )
-        .outerjoin(parent, ChatMessage.parent_id == parent.id)
-        .join(ChatSession, ChatMessage.session_id == ChatSession.id)
+        .outerjoin(parent, message.parent_id == parent.id)
+        .join(ChatSession, message.session_id == ChatSession.id)
         .where(ChatSession.user_id == user_id)
     )
 
@@ -142,11 +142,10 @@ async def read_messages_by_id(
     connection: AsyncConnection, *, user_id: int, session_id: int, ids: Sequence[int]
 ) -> list[StoredMessage]:
     """Return messages of a session by their internal keys, in the order of their creation."""
-    statement = (
-        _messages(user_id)
-        .where(ChatMessage.session_id == session_id, _is_one_of(ChatMessage.id, ids))
-        .order_by(ChatMessage.seq)
-    )
+    # Materialized: otherwise PostgreSQL may read the whole session to find the messages with these keys.
+    named = select(ChatMessage).where(_is_one_of(ChatMessage.id, ids)).cte("named").prefix_with("MATERIALIZED")
+    message = aliased(ChatMessage, named)
+    statement = _messages(user_id, message).where(message.session_id == session_id).order_by(message.seq)
     return [StoredMessage(*row) for row in await connection.execute(statement)]
 
 

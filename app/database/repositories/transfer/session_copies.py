@@ -158,7 +158,8 @@ async def finish_copy(
     )
 
 
-# Places in the tree: see `session_store`.
+# Places in the tree: see `session_store`. Each message is looked up by its key: without the OFFSET, PostgreSQL may read
+# the whole session for each of them.
 _COPY_MESSAGES = text("""
     INSERT INTO chat_messages
         (id, uuid, session_id, seq, parent_id, depth, role, content, status, metadata, tokens_used,
@@ -169,7 +170,8 @@ _COPY_MESSAGES = text("""
            CASE WHEN source.lease_expires_at IS NULL THEN source.status ELSE 'interrupted' END,
            source.metadata, source.tokens_used, source.processing_time_ms, source.created_at, source.updated_at
     FROM unnest(:source_ids, :ids, :uuids, :parent_ids) AS copy (source_id, id, uuid, parent_id)
-    JOIN chat_messages AS source ON source.id = copy.source_id AND source.session_id = :source_id
+    CROSS JOIN LATERAL (SELECT * FROM chat_messages WHERE id = copy.source_id OFFSET 0) AS source
+    WHERE source.session_id = :source_id
     ORDER BY source.seq
 """).bindparams(
     bindparam("source_id", type_=BigInteger),
