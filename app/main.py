@@ -22,6 +22,7 @@ def create(settings: Settings) -> FastAPI:
         extra_schemas=event_schemas(),
         # A message of 32 000 characters, each escaped in JSON as 12 bytes, and a context.
         max_body_bytes=409_600,
+        max_body_bytes_by_path={"/import": settings.IMPORT_MAX_BYTES},
     )
 
 

@@ -1,7 +1,7 @@
 """Generator of documents from the code: `python docs/generate.py`, or `--check` to compare only.
 
-Generated are the entries of .env.example, settings.md, openapi/*.json, and the marked blocks of data-model.md (the ER
-diagram) and turn-pipeline.md (the graph).
+Generated are the entries of .env.example, settings.md, openapi/*.json, conversation-export.schema.json, and the marked
+blocks of data-model.md (the ER diagram) and turn-pipeline.md (the graph).
 """
 
 import argparse
@@ -26,6 +26,7 @@ from pydantic.fields import FieldInfo  # noqa: E402
 from pydantic_core import PydanticUndefined  # noqa: E402
 
 from app import admin_main, auth_main, main  # noqa: E402
+from app.chat.transfer import conversation_file  # noqa: E402
 from app.config import Settings  # noqa: E402
 from app.database.base import Base  # noqa: E402
 from app.graph.builder import build_chat_graph  # noqa: E402
@@ -126,6 +127,7 @@ def documents() -> dict[Path, str]:
     return {
         ROOT / ".env.example": env_example(),
         DOCS / "settings.md": settings_page(),
+        DOCS / "conversation-export.schema.json": json.dumps(conversation_file.json_schema(), indent=2) + "\n",
         DOCS / "openapi" / "auth.json": openapi(auth_main.app),
         DOCS / "openapi" / "chat.json": openapi(main.app),
         DOCS / "openapi" / "admin.json": openapi(admin_main.app),

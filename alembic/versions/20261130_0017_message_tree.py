@@ -26,8 +26,9 @@ BEGIN
         NEW.jump_depth := 0;
         RETURN NEW;
     END IF;
-    SELECT * INTO parent FROM chat_messages WHERE id = NEW.parent_id AND session_id = NEW.session_id;
-    IF NOT FOUND THEN
+    -- By its key only: with the session too, PostgreSQL may read the whole session for each message of a large insert.
+    SELECT * INTO parent FROM chat_messages WHERE id = NEW.parent_id;
+    IF NOT FOUND OR parent.session_id <> NEW.session_id THEN
         RAISE foreign_key_violation USING MESSAGE = 'the parent of a message is a message of its session';
     END IF;
     -- Null while migration 0018 has not reached the session: it sets the columns of the new message too.

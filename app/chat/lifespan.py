@@ -17,6 +17,7 @@ from app.chat.streaming.resume import StreamingService
 from app.chat.streaming.revocation import RevocationWatch
 from app.chat.summaries.summarizer import Summarizer
 from app.chat.summaries.summary_generator import SummaryGenerator
+from app.chat.transfer.services import TransferServices
 from app.chat.turns.cancellation import CancellationService
 from app.chat.turns.question_builder import QuestionBuilder
 from app.chat.turns.recovery import TurnRecovery, UsageEstimate
@@ -64,6 +65,7 @@ class ChatServices:
     stream_limiter: ConcurrencyLimiter
     """Open event streams per account."""
     quotas: QuotaService
+    transfer: TransferServices
 
 
 @asynccontextmanager
@@ -122,15 +124,15 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         resources.heartbeat.add_stats("models", lambda: breakers.states)
         resources.heartbeat.add_stats("turns", lambda: runner.running_count)
         resources.heartbeat.add_stats("streams", lambda: stream_limiter.total)
-        remote_streams = RemoteStreams(database, buffer)
-        revocations = RevocationWatch(database)
+        remote_streams, revocations = RemoteStreams(database, buffer), RevocationWatch(database)
+        transfer = TransferServices.open(resources, idempotency)
         for work in (publisher.run, runner.watch, revocations.run, lambda: channel.listen(runner.cancel)):
             await stack.enter_async_context(background_task(work))
 
         async def drain() -> None:
             now = asyncio.get_running_loop().time
             deadline = now() + max(settings.SHUTDOWN_GRACE - SHUTDOWN_NOTICE - STORE_AFTER_CANCEL_TIMEOUT, 0)
-            await runner.drain(deadline - now())
+            await asyncio.gather(runner.drain(deadline - now()), transfer.imports.drain(deadline - now()))
             await summarizer.drain(max(deadline - now(), 0))
             remote_streams.close_all()
 
@@ -158,6 +160,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
                 sharing=sharing_service(settings, database),
                 stream_limiter=stream_limiter,
                 quotas=quotas,
+                transfer=transfer,
             ),
         }
 

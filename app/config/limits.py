@@ -27,6 +27,26 @@ class LimitSettings(SettingsBase):
     STREAMS_PER_USER: int = Field(
         20, ge=1, le=10_000, description="Event streams that an account may have open at the same time in one process."
     )
+    TRANSFERS_PER_USER: int = Field(
+        2,
+        ge=1,
+        le=1000,
+        description="Exports, imports and copies of sessions that an account may run at the same time in one process.",
+    )
+    IMPORTS_PER_PROCESS: int = Field(
+        4,
+        ge=1,
+        le=1000,
+        description="Imports that a chat service process runs at the same time. Each has its file in the directory for "
+        "temporary files.",
+    )
+    IMPORT_MAX_BYTES: int = Field(
+        104_857_600,
+        ge=1_048_576,
+        le=10**10,
+        description="Maximum size of a file to import, in bytes. "
+        "`client_max_body_size` in `nginx.conf` must not be less.",
+    )
     QUOTA_TOKENS_PER_DAY: int = Field(
         0,
         ge=0,

@@ -37,11 +37,13 @@ def create_app(  # noqa: PLR0913 - the differences between the services
     router: APIRouter,
     lifespan: ServiceLifespan | None = None,
     max_body_bytes: int = 16_384,
+    max_body_bytes_by_path: Mapping[str, int] | None = None,
     extra_schemas: Mapping[str, Any] | None = None,
 ) -> FastAPI:
     """Return the application of one service. Its resources are opened when its lifespan starts.
 
-    `max_body_bytes` is the maximum size of a request body. `extra_schemas` are components of the OpenAPI document that
+    `max_body_bytes` is the maximum size of a request body, `max_body_bytes_by_path` that of some paths below the
+    prefix of the service. `extra_schemas` are components of the OpenAPI document that
     FastAPI does not generate.
     """
     configure_logging(
@@ -67,7 +69,11 @@ def create_app(  # noqa: PLR0913 - the differences between the services
     app.openapi_version = "3.2.0"
     # The middleware that is added last is the outermost one.
     app.add_middleware(MethodMiddleware)
-    app.add_middleware(BodyLimitMiddleware, max_bytes=max_body_bytes)
+    app.add_middleware(
+        BodyLimitMiddleware,
+        max_bytes=max_body_bytes,
+        max_bytes_by_path={f"{prefix}{path}": limit for path, limit in (max_body_bytes_by_path or {}).items()},
+    )
     app.add_middleware(RateLimitMiddleware, prefix=f"{settings.API_V1_STR}/")
     app.add_middleware(
         ProblemCORSMiddleware,

@@ -63,6 +63,7 @@ class Problem(BaseModel):
     message_id: str | None = Field(
         None, description="With `turn_active` and `idempotency_in_progress`: the running answer."
     )
+    import_id: str | None = Field(None, description="With `import_running`: the running import.")
     quota: str | None = Field(None, description="With `quota_exceeded`: the exceeded quota.")
     resets_at: datetime | None = Field(None, description="With `quota_exceeded`: time at which the quota resets.")
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 import time
+from collections.abc import Mapping
 from http import HTTPStatus
 from uuid import uuid4
 
@@ -96,19 +97,21 @@ class RequestContextMiddleware:
 class BodyLimitMiddleware:
     """Refuses bodies over a limit with a 413 problem document."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        """Wrap the application."""
+    def __init__(self, app: ASGIApp, max_bytes: int, max_bytes_by_path: Mapping[str, int]) -> None:
+        """Wrap the application. `max_bytes_by_path` has other limits for some paths."""
         self.app = app
         self.max_bytes = max_bytes
+        self.max_bytes_by_path = max_bytes_by_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        max_bytes = self.max_bytes_by_path.get(scope["path"], self.max_bytes)
         content_length = Headers(scope=scope).get("content-length", "")
         # At most 19 digits, because `int` raises an error for thousands of them.
-        if content_length.isdecimal() and int(content_length.lstrip("0")[:19] or "0") > self.max_bytes:
+        if content_length.isdecimal() and int(content_length.lstrip("0")[:19] or "0") > max_bytes:
             response = problem_response(413, code="content_too_large", detail="Content Too Large.")
             await response(scope, receive, send)
             return
@@ -118,7 +121,7 @@ class BodyLimitMiddleware:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self.max_bytes:
+            if received > max_bytes:
                 raise HTTPException(413)
             return message
 

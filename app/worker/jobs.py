@@ -15,6 +15,7 @@ from app.database.repositories.accounts import attempt_counters, auth_sessions, 
 from app.database.repositories.chat import idempotency_keys
 from app.database.repositories.operations import instances, job_statistics
 from app.database.repositories.sharing import shares
+from app.database.repositories.transfer import imports
 from app.database.repositories.usage import quotas, reconciliation, rollup
 from app.database.repositories.webhooks import delivery_queue
 from app.services.llm.catalog import ModelCatalog
@@ -54,6 +55,8 @@ def build_jobs(settings: Settings, database: Database, load_published_text: Load
         ("purge one-time tokens", one_time_tokens.purge, 300.0),
         ("purge expired shares", shares.purge, 300.0),
         ("purge throttles", attempt_counters.purge, 300.0),
+        ("interrupt expired imports", imports.interrupt_expired, 30.0),
+        ("purge imports", imports.purge, 3600.0),
         ("purge quota reservations", quotas.purge, 300.0),
         ("purge logins", auth_sessions.purge, 3600.0),
         ("purge instances", instances.purge, 3600.0),

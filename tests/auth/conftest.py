@@ -54,6 +54,15 @@ def eve(
         " SELECT id, session_id, depth, %s FROM chat_messages WHERE depth = 2",
         [f"{CANARY} summary"],
     )
+    sql.do(
+        "INSERT INTO imported_sessions (session_id, user_id, fingerprint)"
+        " SELECT id, user_id, sha256('x') FROM chat_sessions"
+    )
+    sql.do(
+        "INSERT INTO chat_imports (uuid, user_id, format, status, session_count, report)"
+        " SELECT gen_random_uuid(), id, 'chatgpt', 'complete', 0, %s FROM users WHERE uuid = %s",
+        [f'{{"{CANARY}": 0}}', user.id],
+    )
     provider.script(fails(400), fails(400))
     chat.ask(session, f"{CANARY} question that nobody answers")
     question = {"message": f"{CANARY} direct question"}

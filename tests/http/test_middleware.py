@@ -19,7 +19,7 @@ def client() -> TestClient:
 
     app = FastAPI()
     app.include_router(router)
-    app.add_middleware(BodyLimitMiddleware, max_bytes=100)
+    app.add_middleware(BodyLimitMiddleware, max_bytes_by_path={}, max_bytes=100)
     app.add_middleware(RequestContextMiddleware)
     return TestClient(app)
 

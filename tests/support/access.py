@@ -93,6 +93,11 @@ def _shares(world: World, user: User) -> list[dict[str, str]]:
     return list(world.chat(user).request("GET", "/shares").json()["shares"])
 
 
+def import_ids(world: World, user: User) -> Ids:
+    file = {"format": "chat-bot-system/conversations", "version": 1, "exported_at": None, "sessions": []}
+    return {"import_id": world.chat(user).request("POST", "/import", json=file).json()["import_id"]}
+
+
 def account_ids(world: World, user: User) -> Ids:
     return {"user_id": user.id}
 
@@ -185,6 +190,14 @@ ENTRIES = {
     "chat.copy_share": Entry("user", "chat:write", ids=link_ids, status=201, is_for_link=True),
     "chat.get_usage": Entry("user", "chat:read"),
     "chat.get_quota": Entry("user", "chat:read"),
+    "chat.export_session": Entry("user", "chat:read", ids=session_ids),
+    "chat.export_sessions": Entry("user", "chat:read"),
+    # 400: a request without a file.
+    "chat.import_sessions": Entry("user", "chat:write", status=400),
+    "chat.get_import": Entry("user", "chat:read", ids=import_ids),
+    "chat.duplicate_session": Entry(
+        "user", "chat:write", ids=session_ids, body=constant_body(title="Another try"), status=201
+    ),
     "admin.get_overview": Entry("admin"),
     "admin.get_system": Entry("admin"),
     "admin.search_audit_log": Entry("admin"),

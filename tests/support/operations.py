@@ -68,6 +68,10 @@ def _operations(service: str) -> Iterator[Operation]:
             schema: Schema = {}
             for form_or_json in content.values():
                 schema = _resolve(form_or_json["schema"], document)
+            # An upload is a file, not an object with fields.
+            is_upload = "multipart/form-data" in content
+            if is_upload:
+                schema = {}
             fields = tuple(_field(name, field, document) for name, field in schema.get("properties", {}).items())
             yield Operation(
                 service=service,
@@ -77,7 +81,7 @@ def _operations(service: str) -> Iterator[Operation]:
                 ids=tuple(field.name for field in parameters["path"]),
                 query=tuple(parameters["query"]),
                 headers=tuple(parameters["header"]),
-                body=fields if "application/json" in content else None,
+                body=fields if "application/json" in content and not is_upload else None,
                 fields=fields,
                 body_examples=tuple(schema.get("examples", ())),
                 takes_form=bool(content) and "application/json" not in content,

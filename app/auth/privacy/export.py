@@ -1,8 +1,7 @@
 """Export of all data of an account as one JSON document."""
 
-import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,14 +9,12 @@ from pydantic_core import to_json
 
 from app.core.exceptions import UnauthorizedError
 from app.database.connection import REQUEST_TIMEOUT, Database
-from app.database.repositories.accounts import callers, export
-from app.database.repositories.accounts.callers import Credential, Principal
+from app.database.repositories.accounts import export
+from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.accounts.export import ExportOwner, ExportSection, RowPosition
 from app.database.repositories.audit import audit_log
 from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
-
-_LOGIN_CHECK_INTERVAL = 1.0
-"""Seconds after which the validity of the login is checked again."""
+from app.services.login_check import LoginCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +40,7 @@ class ExportService:
             await audit_log.record(
                 connection, NewAuditEntry("account.exported", actor=user.uuid, target=user.uuid), origin
             )
-        return _Document(self.database, owner, user.credential).chunks()
+        return _Document(self.database, owner, LoginCheck(self.database, user.credential)).chunks()
 
 
 @dataclass(slots=True)
@@ -52,8 +49,7 @@ class _Document:
 
     database: Database
     owner: ExportOwner
-    credential: Credential
-    _checked_at: float = field(default_factory=time.monotonic)
+    login: LoginCheck
 
     async def chunks(self) -> AsyncIterator[bytes]:
         (account,) = [row async for _, row in self._rows(export.ACCOUNT)]
@@ -72,7 +68,7 @@ class _Document:
             async for chunk in self._json_items(section):
                 yield chunk
             yield b"]"
-        await self._check_login()
+        await self.login.check()
         yield b"}\n"
 
     async def _json_items(self, section: ExportSection) -> AsyncIterator[bytes]:
@@ -89,8 +85,7 @@ class _Document:
     async def _batches(self, section: ExportSection) -> AsyncIterator[list[tuple[RowPosition, dict[str, Any]]]]:
         after = None
         while True:
-            if time.monotonic() - self._checked_at > _LOGIN_CHECK_INTERVAL:
-                await self._check_login()
+            await self.login.check_if_due()
             async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                 batch = await export.read_rows(connection, section, self.owner, after)
             if batch:
@@ -98,9 +93,3 @@ class _Document:
                 after = batch[-1][0]
             if len(batch) < section.batch:
                 return
-
-    async def _check_login(self) -> None:
-        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-            if not await callers.filter_valid(connection, [self.credential]):
-                raise UnauthorizedError
-        self._checked_at = time.monotonic()

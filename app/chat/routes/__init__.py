@@ -2,9 +2,21 @@
 
 from fastapi import APIRouter
 
-from app.chat.routes import branches, cancellation, feedback, models, questions, quota, sessions, shares, streams, usage
+from app.chat.routes import (
+    branches,
+    cancellation,
+    feedback,
+    models,
+    questions,
+    quota,
+    sessions,
+    shares,
+    streams,
+    transfer,
+    usage,
+)
 from app.http.errors import responses
 
 router = APIRouter(responses=responses(401, 403, 422, 429, 503))
-for module in (questions, branches, cancellation, feedback, models, quota, sessions, shares, streams, usage):
+for module in (questions, branches, cancellation, feedback, models, quota, sessions, shares, streams, transfer, usage):
     router.include_router(module.router)

@@ -6,7 +6,14 @@ from uuid import UUID
 
 from app.chat.idempotency.serialized_response import SerializedResponse, serialize_response
 from app.chat.idempotency.service import IdempotencyService
-from app.chat.schemas.sessions import SessionCreate, SessionCreated, SessionDetail, SessionList, SessionSummary
+from app.chat.schemas.sessions import (
+    SessionCreate,
+    SessionCreated,
+    SessionDetail,
+    SessionList,
+    SessionResponse,
+    SessionSummary,
+)
 from app.chat.sessions.branches import BranchService
 from app.chat.streaming.resume import EventFrames
 from app.chat.turns.question_builder import QuestionBuilder
@@ -122,6 +129,11 @@ class SessionService:
         except IdempotencyKeyTakenError as error:
             return await self.idempotency.replay(error)
         return SerializedResponse.of(response)
+
+
+def session_response(stored: ChatSession) -> SessionResponse:
+    """Return a session without its messages."""
+    return SessionResponse(**_session_fields(stored))
 
 
 def _session_fields(stored: ChatSession) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from app.database.models.accounts.one_time_token import OneTimeToken
 from app.database.models.accounts.outgoing_mail import OutgoingMail
 from app.database.models.accounts.user import User
 from app.database.models.audit.audit_entry import AuditEntry
+from app.database.models.chat.chat_import import ChatImport, ImportedSession
 from app.database.models.chat.chat_message import ChatMessage
 from app.database.models.chat.chat_session import ChatSession
 from app.database.models.chat.chat_summary import ChatSummary
@@ -36,6 +37,7 @@ __all__ = [
     "AttemptCounter",
     "AuditEntry",
     "AuthSession",
+    "ChatImport",
     "ChatMessage",
     "ChatSession",
     "ChatShare",
@@ -43,6 +45,7 @@ __all__ = [
     "ErrorQuarter",
     "FeedbackQuarter",
     "IdempotencyKey",
+    "ImportedSession",
     "LatencyQuarter",
     "LlmCall",
     "MessageFeedback",

@@ -71,6 +71,8 @@ def test_receipt_lists_deleted_and_retained_data_with_reasons(
         "chat_messages": 6,
         "chat_shares": 1,
         "message_feedback": 1,
+        "chat_imports": 1,
+        "imported_sessions": 1,
         "user_usage_days": 1,
         "user_usage_weeks": 1,
         "user_usage_quarters": 2,

@@ -9,7 +9,6 @@ from uuid import UUID
 import pytest
 from fastapi.testclient import TestClient
 
-from app.auth.privacy import export as service
 from app.auth.privacy.export import ExportService
 from app.core.exceptions import UnauthorizedError
 from app.database import models
@@ -17,6 +16,7 @@ from app.database.connection import Database
 from app.database.repositories.accounts import export
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.audit.audit_log import RequestOrigin
+from app.services import login_check
 from tests.auth.conftest import CANARY, insert_conversations
 from tests.fixtures.database import Sql
 from tests.fixtures.services import AUTH, Chat, User
@@ -140,7 +140,7 @@ def test_export_is_audited(auth_client: TestClient, ada: User, sql: Sql) -> None
 @pytest.fixture
 async def chunks(pool: Database, ada: User, sql: Sql, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[bytes]:
     """Chunks of Ada's export, with a check of her login before each batch."""
-    monkeypatch.setattr(service, "_LOGIN_CHECK_INTERVAL", 0.0)
+    monkeypatch.setattr(login_check, "_INTERVAL", 0.0)
     insert_conversations(sql, ada, sessions=3, messages=250)
     (login,) = sql.rows("SELECT uuid, user_id FROM auth_sessions")
     principal = Principal(
@@ -186,7 +186,7 @@ async def join_chunks(chunks: AsyncIterator[bytes], document: list[bytes]) -> No
 async def test_export_is_cut_off_when_account_is_erased_at_its_end(
     chunks: AsyncIterator[bytes], sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "_LOGIN_CHECK_INTERVAL", 3600.0)
+    monkeypatch.setattr(login_check, "_INTERVAL", 3600.0)
     await anext(chunks)
     sql.do("DELETE FROM users")
     with pytest.raises(UnauthorizedError):

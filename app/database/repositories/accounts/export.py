@@ -44,6 +44,7 @@ EXCLUDED_COLUMNS: Mapping[str, str] = {
     "chat_messages.cancel_requested_at": "internal state of an active answer",
     "chat_messages.session_id": "messages are exported within their session",
     "chat_shares.last_message_id": "internal key; `messages` contains the message",
+    "imported_sessions.*": "hashes of sessions that are exported themselves",
     "idempotency_keys.session_id": "internal key; `turn_id` names the answer",
     "idempotency_keys.fingerprint": "hash of a request",
     "llm_calls.session_id": "internal key; `turn_id` names the answer",
@@ -186,6 +187,12 @@ SECTIONS = (
         ("route", "key", "turn_id", "status_code", "response", "created_at", "expires_at"),
         _of_user("idempotency_keys"),
         batch=100,
+    ),
+    ExportSection(
+        "chat_imports",
+        ("uuid", "format", "status", "session_count", "done_count", "report", "created_at", "updated_at"),
+        _of_user("chat_imports"),
+        batch=10,
     ),
     ExportSection(
         "llm_calls",

@@ -5,11 +5,11 @@ from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Integer, bindparam, func, select
+from sqlalchemy import Integer, and_, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.types import Interval
 
-from app.database.models import ChatSession
+from app.database.models import ChatSession, ImportedSession
 from app.database.repositories.accounts import erasure
 from app.database.repositories.chat import sessions
 from app.database.repositories.usage import ledger
@@ -22,7 +22,14 @@ class UnusedSession(NamedTuple):
     uuid: UUID
 
 
-_is_unused = ChatSession.updated_at < func.now() - bindparam("p_age", type_=Interval)
+_limit = func.now() - bindparam("p_age", type_=Interval)
+# An imported session has the times of its file, and has been used when it was imported.
+_was_imported = (
+    select(ImportedSession.session_id)
+    .where(ImportedSession.session_id == ChatSession.id, ImportedSession.created_at >= _limit)
+    .exists()
+)
+_is_unused = and_(ChatSession.updated_at < _limit, ~_was_imported)
 _FIND = select(ChatSession.user_id, ChatSession.uuid).where(_is_unused).limit(bindparam("p_limit", type_=Integer))
 # Locks the account before its session, as every transaction does.
 _owner = ledger.owner_statement()

@@ -1,0 +1,145 @@
+"""Reading of stored sessions for an export. No connection is held while the export is sent."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from app.core.exceptions import NotFoundError
+from app.database.connection import REQUEST_TIMEOUT, Database
+from app.database.repositories.transfer import conversations
+from app.database.repositories.transfer.conversations import BATCH_SIZE, StoredMessage, StoredSession
+from app.services.login_check import LoginCheck
+
+_SESSIONS_PER_BATCH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ReadableSession:
+    """A session, and the batches of its messages: of all branches, or of the active one only."""
+
+    session: StoredSession
+    batches: AsyncIterator[Sequence[StoredMessage]]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionReader:
+    """Reads sessions of one user for one request.
+
+    The iterators raise `UnauthorizedError` when the login ends, and `NotFoundError` when a session is deleted after a
+    part of it was read: then the response is cut, and the client does not take it for a complete one.
+    """
+
+    database: Database
+    user_id: int
+    login: LoginCheck
+    only_active_branch: bool
+
+    def read_one(self, session: StoredSession) -> ReadableSession:
+        """Return a session with its messages."""
+        return ReadableSession(session, self._batches(session))
+
+    async def read_all(self, ids: Sequence[int]) -> AsyncIterator[ReadableSession]:
+        """Yield sessions by their internal keys. Those that have been deleted are skipped."""
+        for start in range(0, len(ids), _SESSIONS_PER_BATCH):
+            await self.login.check_if_due()
+            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+                sessions = await conversations.read_sessions(
+                    connection, user_id=self.user_id, ids=ids[start : start + _SESSIONS_PER_BATCH]
+                )
+            for group in _group(sessions):
+                if group[0].message_count > BATCH_SIZE:
+                    yield self.read_one(group[0])
+                    continue
+                async for readable in self._read_short(group):
+                    yield readable
+        await self.login.check()
+
+    async def _read_short(self, group: Sequence[StoredSession]) -> AsyncIterator[ReadableSession]:
+        """Yield short sessions, whose messages take one statement."""
+        await self.login.check_if_due()
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+            rows = await conversations.read_all_messages(
+                connection, user_id=self.user_id, session_ids=[session.id for session in group]
+            )
+        messages: dict[int, list[StoredMessage]] = {session.id: [] for session in group}
+        for message in rows:
+            messages[message.session_id].append(message)
+        for session in group:
+            found = [message for message in messages[session.id] if message.seq <= session.last_seq]
+            if found or not session.message_count:
+                selected = select_branch(found, session.active_seq) if self.only_active_branch else found
+                yield ReadableSession(session, _single(selected))
+
+    async def _batches(self, session: StoredSession) -> AsyncIterator[Sequence[StoredMessage]]:
+        pages = self._branch(session) if self.only_active_branch else self._all_branches(session)
+        async for page in pages:
+            yield page
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+            if not await conversations.read_sessions(connection, user_id=self.user_id, ids=[session.id]):
+                raise NotFoundError("Session not found.")
+
+    async def _all_branches(self, session: StoredSession) -> AsyncIterator[Sequence[StoredMessage]]:
+        after_seq = 0
+        while True:
+            await self.login.check_if_due()
+            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+                page = await conversations.read_messages(
+                    connection,
+                    user_id=self.user_id,
+                    session_id=session.id,
+                    after_seq=after_seq,
+                    upto_seq=session.last_seq,
+                )
+            if page:
+                yield page
+                after_seq = page[-1].seq
+            if len(page) < BATCH_SIZE:
+                return
+
+    async def _branch(self, session: StoredSession) -> AsyncIterator[Sequence[StoredMessage]]:
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+            last_id = await conversations.find_last_of_branch(
+                connection, session_id=session.id, active_seq=session.active_seq
+            )
+        ids: list[int] = []
+        while last_id is not None:
+            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+                keys = await conversations.list_ancestors(connection, last_id)
+            ids += [key.id for key in keys]
+            last_id = keys[-1].parent_id if keys else None
+        ids.reverse()
+        for start in range(0, len(ids), BATCH_SIZE):
+            await self.login.check_if_due()
+            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+                page = await conversations.read_messages_by_id(
+                    connection, user_id=self.user_id, session_id=session.id, ids=ids[start : start + BATCH_SIZE]
+                )
+            yield page
+
+
+def select_branch(messages: Sequence[StoredMessage], active_seq: int | None) -> list[StoredMessage]:
+    """Return the messages of the active branch, oldest first, of all messages of a session."""
+    by_seq = {message.seq: message for message in messages}
+    seq = active_seq if active_seq is not None or not messages else messages[-1].seq
+    branch = []
+    while seq is not None and (message := by_seq.get(seq)):
+        branch.append(message)
+        seq = message.parent_seq
+    return branch[::-1]
+
+
+def _group(sessions: Sequence[StoredSession]) -> list[list[StoredSession]]:
+    """Divide sessions into groups with `BATCH_SIZE` messages at most, or a single longer session."""
+    groups: list[list[StoredSession]] = []
+    room = 0
+    for session in sessions:
+        if not groups or session.message_count > room:
+            groups.append([])
+            room = BATCH_SIZE
+        groups[-1].append(session)
+        room -= session.message_count
+    return groups
+
+
+async def _single(messages: Sequence[StoredMessage]) -> AsyncIterator[Sequence[StoredMessage]]:
+    if messages:
+        yield messages
