@@ -25,7 +25,9 @@ def upgrade() -> None:
         "chat_sessions", sa.Column("title_source", sa.String(length=20), server_default="user", nullable=False)
     )
     op.add_column("chat_sessions", sa.Column("model", sa.String(length=200), nullable=True))
-    op.add_column("chat_sessions", sa.Column("is_pinned", sa.Boolean(), server_default=sa.text("false"), nullable=False))
+    op.add_column(
+        "chat_sessions", sa.Column("is_pinned", sa.Boolean(), server_default=sa.text("false"), nullable=False)
+    )
     op.add_column(
         "chat_sessions",
         sa.Column("tags", sa.ARRAY(sa.String(length=50)), server_default=sa.text("'{}'"), nullable=False),
@@ -39,9 +41,7 @@ def upgrade() -> None:
             op.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")
         for name in (_LIST, _PINNED):
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # invalid, if an earlier run was interrupted
-        op.execute(
-            f"CREATE INDEX CONCURRENTLY {_LIST} ON chat_sessions (user_id, is_active, updated_at DESC, id DESC)"
-        )
+        op.execute(f"CREATE INDEX CONCURRENTLY {_LIST} ON chat_sessions (user_id, is_active, updated_at DESC, id DESC)")
         op.execute(
             f"CREATE INDEX CONCURRENTLY {_PINNED} ON chat_sessions (user_id, updated_at DESC, id DESC) WHERE is_pinned"
         )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from app.chat.summaries.summary_generator import SummaryGenerator, SummaryUnavailableError
+from app.chat.accounting.background_model import BackgroundModel, NoCompletionError
 from app.chat.turns.conversation_history import history_message
 from app.chat.turns.graph_run import GraphResult
 from app.core.exceptions import AppError
@@ -28,6 +28,8 @@ from app.graph.tokens import estimate_tokens_upper_bound
 
 logger = logging.getLogger(__name__)
 
+SUMMARY_TOKENS_PER_STEP = 160
+"""Maximum number of tokens that the model adds in one step."""
 _MAX_SUMMARY_TOKENS = 2000
 """Maximum estimated number of tokens of a summary."""
 _MAX_PROMPT_SHARE = 0.25
@@ -53,7 +55,7 @@ class _SummaryTask:
 class Summarizer:
     """Extends the summaries of sessions that have turns in this process. A failed step is repeated after the next."""
 
-    model: SummaryGenerator
+    model: BackgroundModel
     database: Database
     policy: ModelPolicy
     batch: int
@@ -108,7 +110,7 @@ class Summarizer:
             for _ in range(_MAX_STEPS):
                 if not await self._extend_once(task):
                     break
-        except (SummaryUnavailableError, AppError) as error:
+        except (NoCompletionError, AppError) as error:
             logger.warning("summary failed", extra={"code": getattr(error, "code", "summary_unavailable")})
         except Exception:
             logger.exception("summary failed")
@@ -147,10 +149,10 @@ class Summarizer:
         upto_seq = task.upto_seq if is_last else messages[-1]["seq"]
         if not messages:  # failed answers only
             return StoredSummary(claim.text, upto_seq)
-        addition = await self.model.summarize(
+        addition = await self.model.complete(
             summary_prompt(messages), task.owner, session_id=claim.session_id, has_quota=task.has_quota
         )
-        text = "\n".join(filter(None, (claim.text, _normalize_lines(addition))))
+        text = "\n".join(filter(None, (claim.text, _normalize_lines(addition.text))))
         return StoredSummary(_truncate(text, self._summary_limit), upto_seq)
 
     def _first_that_fit(self, messages: Sequence[HistoryMessage]) -> list[HistoryMessage]:

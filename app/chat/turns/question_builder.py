@@ -1,5 +1,6 @@
 """Builds questions from requests: session, model, parameters, quota budget."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
@@ -45,9 +46,19 @@ class QuestionBuilder:
     ) -> Question:
         """Build a question in a session."""
         policy = self._policy(request, request.message)
-        budget = self._budget(user, request.message, request.context, policy)
+        # The model of the session is known when the question is stored.
+        session_models = tuple(model.name for model in self.catalog.models) if request.model is None else ()
+        budget = self._budget(user, request.message, request.context, policy, session_models)
         return Question(
-            user, session, request.message, request.context or {}, Presenter(turn_response), key, policy, budget
+            user,
+            session,
+            request.message,
+            request.context or {},
+            Presenter(turn_response),
+            key,
+            policy,
+            session_models,
+            budget,
         )
 
     def in_new_session(
@@ -58,15 +69,25 @@ class QuestionBuilder:
         policy = self._policy(request, request.initial_message)
         budget = self._budget(user, request.initial_message, request.context, policy)
         presenter = Presenter(partial(session_with_turn, title=session.title), status_code=201)
-        return Question(user, session, request.initial_message, {}, presenter, key, policy, budget)
+        return Question(user, session, request.initial_message, {}, presenter, key, policy, budget=budget)
 
     def direct(self, user: Principal, request: ChatRequest, key: IdempotentRequest | None) -> Question:
         """Build a direct question."""
         policy = self._policy(request, request.message)
         budget = self._budget(user, request.message, request.context, policy)
         return Question(
-            user, None, request.message, request.context or {}, Presenter(direct_response), key, policy, budget
+            user, None, request.message, request.context or {}, Presenter(direct_response), key, policy, budget=budget
         )
+
+    def check_model(self, model: str) -> None:
+        """Check that a model may be requested.
+
+        Raises:
+            InvalidFieldError: it is not allowed.
+
+        """
+        if self.catalog.get(model) is None:
+            raise InvalidFieldError("body.model", "unknown_model", "is not one of GET /models")
 
     def available_models(self) -> ModelList:
         """Return the models that a question may request, the default model first."""
@@ -106,13 +127,17 @@ class QuestionBuilder:
             raise InvalidFieldError("body.max_tokens", "less_than_equal", f"must be at most {limit}")
         models = self.policy.models
         if options.model is not None:
-            if self.catalog.get(options.model) is None:
-                raise InvalidFieldError("body.model", "unknown_model", "is not one of GET /models")
+            self.check_model(options.model)
             models = tuple(dict.fromkeys((options.model, *self.catalog.fallbacks)))
         return replace(self.policy, models=models, sampling=sampling.with_defaults(self.policy.sampling))
 
     def _budget(
-        self, user: Principal, message: str, context: dict[str, Any] | None, policy: ModelPolicy | None
+        self,
+        user: Principal,
+        message: str,
+        context: dict[str, Any] | None,
+        policy: ModelPolicy | None,
+        session_models: Sequence[str] = (),
     ) -> TurnBudget | None:
         """Return the upper bound of what an answer may use. None: no quota applies."""
         if not self.quotas.is_limited(user):
@@ -121,10 +146,11 @@ class QuestionBuilder:
         # Half a token per byte is the upper bound for any script; English needs half of it.
         question = len((policy.instructions(context or {}) + message).encode()) // 2 + _PROMPT_OVERHEAD
         answer = policy.sampling.max_tokens or 0
+        models = {*policy.models, *session_models}
         return TurnBudget(
             tokens=question + answer,
-            cost_usd=max(self._cost(model, question, answer) for model in policy.models),
-            prompt_price=max(self._cost(model, _MILLION, 0) for model in policy.models) / _MILLION,
+            cost_usd=max(self._cost(model, question, answer) for model in models),
+            prompt_price=max(self._cost(model, _MILLION, 0) for model in models) / _MILLION,
         )
 
     def _cost(self, model: str, prompt_tokens: int, completion_tokens: int) -> Decimal:

@@ -35,7 +35,7 @@ class TurnStore:
         Raises:
             IdempotencyKeyTakenError: a request with the same key came first.
             NotFoundError: the user has no such session.
-            ConflictError: the previous question of the session is still being answered.
+            ConflictError: the previous question of the session is still being answered, or the session is archived.
             TooManyRequestsError: the quota is used up.
 
         """
@@ -45,7 +45,7 @@ class TurnStore:
                 async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as transaction:
                     await sessions.create(transaction, question.session, user_id=question.user.id)
                     return _require_started(await turns.start_turn(await transaction.connection(), new))
-            return _require_started(await self._start_in_session(new))
+            return await self._start_in_session(new)
 
     async def start_direct(
         self, question: Question, turn_id: UUID, *, max_duration: timedelta, key_lease: timedelta
@@ -161,11 +161,14 @@ class TurnStore:
             await self.quotas.release(turn_id)
             raise
 
-    async def _start_in_session(self, new: NewTurn) -> StartedTurn | None:
+    async def _start_in_session(self, new: NewTurn) -> StartedTurn:
         while True:
             try:
                 async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
-                    return await turns.start_turn(connection, new)
+                    started = await turns.start_turn(connection, new)
+                if started is None:
+                    await self._refuse_archived(new)
+                return _require_started(started)
             except ActiveTurnError:
                 # The active turn may be orphaned: its process was killed.
                 if await self.recovery.recover_in_session(user_id=new.user_id, session_uuid=new.session_uuid):
@@ -181,6 +184,12 @@ class TurnStore:
                     code="turn_active",
                     extra={"message_id": str(active)},
                 ) from None
+
+    async def _refuse_archived(self, new: NewTurn) -> None:
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+            is_archived = await turn_queries.is_archived(connection, user_id=new.user_id, session_uuid=new.session_uuid)
+        if is_archived:
+            raise ConflictError("The session is archived. Unarchive it to ask a question.", code="session_archived")
 
 
 def _require_started(started: StartedTurn | None) -> StartedTurn:

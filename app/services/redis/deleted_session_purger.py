@@ -2,17 +2,19 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
 from app.core.background_tasks import background_task
 from app.services.redis.keys import cache_index_of_session
-from app.services.redis.purge import purge_index
+from app.services.redis.purge import purge_index, purge_indexes
 from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 
 _MAX_PENDING = 10_000
 """Maximum number of sessions that wait for Redis. Cached answers of others expire automatically."""
+_BATCH_SIZE = 100
+"""Number of sessions that are purged at once: the circuit breaker limits the time of each batch."""
 _POLL_INTERVAL = 0.5
 """Interval between checks in seconds whether Redis is available again."""
 
@@ -31,6 +33,16 @@ class DeletedSessionPurger:
         """
         if not await self._try_purge(session_uuid):
             self._pending.append(session_uuid)
+
+    async def purge_sessions(self, session_uuids: Sequence[UUID]) -> None:
+        """Remove the cached answers of many sessions; see `purge_session`."""
+        for start in range(0, len(session_uuids), _BATCH_SIZE):
+            batch = session_uuids[start : start + _BATCH_SIZE]
+            try:
+                async with self._breaker.guard() as redis:
+                    await purge_indexes(redis, [cache_index_of_session(session_uuid) for session_uuid in batch])
+            except RedisUnavailableError:
+                self._pending.extend(batch)
 
     async def run(self) -> None:
         """Purge the pending sessions whenever Redis is available, until cancelled."""

@@ -49,17 +49,25 @@ async def purge_index(redis: Redis, index: CacheIndex) -> int:
 
     It also prevents answers in progress from being cached later. It is safe to repeat after a failure.
     """
+    return await purge_indexes(redis, [index])
+
+
+async def purge_indexes(redis: Redis, indexes: Sequence[CacheIndex]) -> int:
+    """Delete the cached answers of several deleted users or sessions, as `purge_index`."""
     async with redis.pipeline(transaction=False) as pipeline:
-        # The tombstone comes first: entries added before it are in the range, and none can be added after it.
-        pipeline.execute_command("SET", index.deleted, 1, "EX", _TOMBSTONE_SECONDS)
-        pipeline.execute_command("ZRANGE", index.entries, 0, _BATCH - 1)
-        _, names = await pipeline.execute()
+        for index in indexes:
+            # The tombstone comes first: entries added before it are in the range, and none can be added after it.
+            pipeline.execute_command("SET", index.deleted, 1, "EX", _TOMBSTONE_SECONDS)
+            pipeline.execute_command("ZRANGE", index.entries, 0, _BATCH - 1)
+        results = await pipeline.execute()
     erased = 0
-    while names:
-        erased += await redis.unlink(*names)
-        # Removed from the index last, so that a repetition after a failure finds them again.
-        await redis.zrem(index.entries, *names)
-        names = await redis.zrange(index.entries, 0, _BATCH - 1)
+    for index, names in zip(indexes, results[1::2], strict=True):
+        remaining = names
+        while remaining:
+            erased += await redis.unlink(*remaining)
+            # Removed from the index last, so that a repetition after a failure finds them again.
+            await redis.zrem(index.entries, *remaining)
+            remaining = await redis.zrange(index.entries, 0, _BATCH - 1)
     return erased
 
 

@@ -1,13 +1,16 @@
 """Chat sessions."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, String, Text, false, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.base import Base, IdMixin, TimestampMixin
+
+TitleSource = Literal["default", "question", "model", "user"]
+"""Who wrote the title of a session: nobody yet, its first question, a model, or the user, whose title stays."""
 
 PREVIEW_LENGTH = 100
 """Number of characters of the newest message that lists show, without the ellipsis."""
@@ -27,8 +30,7 @@ class ChatSession(IdMixin, TimestampMixin, Base):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     """The owner. Every query of the chat service is restricted to it."""
     title: Mapped[str] = mapped_column(String(200))
-    title_source: Mapped[str] = mapped_column(String(20), server_default="user")
-    """Who wrote the title: nobody yet ('default'), the first question, the model, or the user, whose title stays."""
+    title_source: Mapped[TitleSource] = mapped_column(String(20), server_default="user")
     meta: Mapped[dict[str, Any]] = mapped_column("metadata", server_default=text("'{}'"))
     """Context of every question in the session. The context of a question overrides it."""
     model: Mapped[str | None] = mapped_column(String(200))

@@ -13,7 +13,7 @@ from app.database.repositories.chat.turns import Answer, StartedTurn, Turn, Upda
 from app.database.statements import AnyConnection, Statement
 
 _FIND_COMPLETED = Statement(
-    select(ChatMessage.status, ChatSession.message_count, ChatSession.updated_at)
+    select(ChatMessage.status, ChatSession.message_count, ChatSession.updated_at, ChatSession.title)
     .join(ChatSession, ChatMessage.session_id == ChatSession.id)
     .where(ChatMessage.uuid == bindparam("p_turn_id"))
 )
@@ -24,6 +24,7 @@ _FIND_TURN = (
         ChatSession.id.label("session_id"),
         ChatSession.uuid.label("session_uuid"),
         ChatSession.meta.label("session_meta"),
+        ChatSession.title,
         _QUESTION.uuid.label("question_uuid"),
         _QUESTION.seq.label("question_seq"),
         _QUESTION.created_at,
@@ -45,7 +46,13 @@ _FIND_TURN = (
     .join(ChatSession, ChatMessage.session_id == ChatSession.id)
     .where(ChatMessage.uuid == bindparam("p_turn_id"), ChatSession.user_id == bindparam("p_user_id"), ~IS_ACTIVE)
 )
+_IS_ARCHIVED = OWNED_SESSION_ID.with_only_columns(~ChatSession.is_active)
 _FIND_ACTIVE = select(ChatMessage.uuid).where(ChatMessage.session_id == OWNED_SESSION_ID.scalar_subquery(), IS_ACTIVE)
+
+
+async def is_archived(connection: AsyncConnection, *, user_id: int, session_uuid: UUID) -> bool:
+    """Return whether the user has a session with this id that is archived."""
+    return bool(await connection.scalar(_IS_ARCHIVED, {"p_session_uuid": session_uuid, "p_user_id": user_id}))
 
 
 async def find_active(connection: AsyncConnection, *, user_id: int, session_uuid: UUID) -> UUID | None:
@@ -59,7 +66,7 @@ async def find_active(connection: AsyncConnection, *, user_id: int, session_uuid
 async def find_completed(connection: AnyConnection, turn: StartedTurn) -> tuple[str, UpdatedSession] | None:
     """Return the status of an answer, and its session. None: the answer was deleted."""
     row = await statements.fetch_one(connection, _FIND_COMPLETED, {"p_turn_id": turn.answer_uuid})
-    return (row["status"], UpdatedSession(row["message_count"], row["updated_at"])) if row else None
+    return (row["status"], UpdatedSession(row["message_count"], row["updated_at"], row["title"])) if row else None
 
 
 async def find_turn(connection: AsyncConnection, *, user_id: int, answer_uuid: UUID) -> Turn | None:
@@ -86,5 +93,5 @@ async def find_turn(connection: AsyncConnection, *, user_id: int, answer_uuid: U
             tokens_used=row.tokens_used,
             processing_time_ms=row.processing_time_ms,
         ),
-        UpdatedSession(message_count=row.message_count, updated_at=row.updated_at),
+        UpdatedSession(message_count=row.message_count, updated_at=row.updated_at, title=row.title),
     )

@@ -8,16 +8,21 @@ from uuid import UUID
 
 from asyncpg import UniqueViolationError
 from sqlalchemy import (
+    ARRAY,
     CTE,
     ColumnElement,
     Interval,
     Select,
+    String,
     Text,
     Uuid,
     and_,
+    any_,
     bindparam,
+    case,
     func,
     literal,
+    literal_column,
     null,
     select,
     true,
@@ -29,6 +34,7 @@ from sqlalchemy.exc import IntegrityError
 from app.database import statements
 from app.database.connection import violated_constraint
 from app.database.models import ChatMessage, ChatSession
+from app.database.models.chat.chat_session import TitleSource
 from app.database.repositories.chat import idempotency_keys
 from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError, IdempotentRequest
 from app.database.repositories.chat.turn_sql import IS_ACTIVE, message_preview
@@ -62,6 +68,10 @@ class NewTurn:
     """Idempotency key, claimed in the same statement: either both are stored or neither."""
     model: str | None = None
     """Requested model, for the recovery of the turn if its process is killed."""
+    session_models: Sequence[str] = ()
+    """If the model of the session is one of these, it is used instead of `model`. Empty: the request names a model."""
+    title: str | None = None
+    """Title of the session if it has none yet. None: it stays without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +85,11 @@ class StartedTurn:
     question_seq: int
     answer_uuid: UUID
     created_at: datetime
+    title: str = ""
+    """Title of the session."""
+    title_source: TitleSource = "user"
+    model: str | None = None
+    """Model of the session, if the question uses it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +109,7 @@ class UpdatedSession:
 
     message_count: int
     updated_at: datetime
+    title: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +128,7 @@ _ACTIVE_SESSION = (
     ChatSession.user_id == bindparam("p_user_id"),
     ChatSession.is_active,
 )
+_NEW_TITLE = bindparam("p_title", type_=String)
 
 
 def _claim_key() -> CTE:
@@ -123,6 +140,9 @@ def _claim_key() -> CTE:
 
 
 def _start_statement(*conditions: ColumnElement[bool]) -> Select[Any]:
+    has_new_title = and_(ChatSession.title_source == literal_column("'default'"), _NEW_TITLE.is_not(None))
+    session_models = bindparam("p_session_models", type_=ARRAY(String))
+    session_model = case((ChatSession.model == any_(session_models), ChatSession.model))
     session = (
         update(ChatSession)
         .where(*_ACTIVE_SESSION, *conditions)
@@ -132,10 +152,20 @@ def _start_statement(*conditions: ColumnElement[bool]) -> Select[Any]:
             last_message_preview=bindparam("p_preview"),
             last_message_at=func.now(),
             updated_at=func.now(),
+            title=case((has_new_title, _NEW_TITLE), else_=ChatSession.title),
+            title_source=case((has_new_title, literal_column("'question'")), else_=ChatSession.title_source),
         )
-        .returning(ChatSession.id, ChatSession.last_seq, ChatSession.meta)
+        .returning(
+            ChatSession.id,
+            ChatSession.last_seq,
+            ChatSession.meta,
+            ChatSession.title,
+            ChatSession.title_source,
+            session_model.label("model"),
+        )
         .cte("session")
     )
+    model = func.coalesce(session.c.model, bindparam("p_model", type_=String))
     question = (
         insert(ChatMessage)
         .from_select(
@@ -165,16 +195,14 @@ def _start_statement(*conditions: ColumnElement[bool]) -> Select[Any]:
                 literal("assistant"),
                 literal(""),
                 literal("pending"),
-                bindparam("p_answer_meta", type_=JSONB),
+                func.jsonb_strip_nulls(func.jsonb_build_object(literal_column("'model_requested'"), model)),
                 func.now() + bindparam("p_lease", type_=Interval),
             ).select_from(session.join(question, true())),
         )
         .returning(ChatMessage.id)
         .cte("answer")
     )
-    return select(session.c.id, session.c.last_seq, session.c.meta, question.c.created_at).select_from(
-        session.join(question, true()).join(answer, true())
-    )
+    return select(session, question.c.created_at).select_from(session.join(question, true()).join(answer, true()))
 
 
 def _complete_statement() -> Select[Any]:
@@ -205,13 +233,13 @@ def _complete_statement() -> Select[Any]:
         update(ChatSession)
         .where(ChatSession.id == answer.c.session_id)
         .values(last_message_preview=bindparam("p_preview"), last_message_at=func.now(), updated_at=func.now())
-        .returning(ChatSession.message_count, ChatSession.updated_at)
+        .returning(ChatSession.message_count, ChatSession.updated_at, ChatSession.title)
         .cte("session")
     )
     # The ledger is written even if the answer was deleted in the meantime: the tokens were used.
     appended = ledger.append_statement(owner).cte("ledger")
     event = event_outbox.turn_event_statement(answer).cte("event")
-    return select(session.c.message_count, session.c.updated_at).add_cte(appended, event)
+    return select(session).add_cte(appended, event)
 
 
 # Compiled once, at import.
@@ -241,7 +269,9 @@ async def start_turn(connection: AnyConnection, turn: NewTurn) -> StartedTurn | 
                 "p_answer_uuid": turn.answer_uuid,
                 "p_content": turn.content,
                 "p_meta": turn.meta,
-                "p_answer_meta": {"model_requested": turn.model} if turn.model else {},
+                "p_model": turn.model,
+                "p_session_models": list(turn.session_models),
+                "p_title": turn.title,
                 "p_lease": turn.lease,
             },
         )
@@ -261,6 +291,9 @@ async def start_turn(connection: AnyConnection, turn: NewTurn) -> StartedTurn | 
         question_seq=row["last_seq"] - 1,
         answer_uuid=turn.answer_uuid,
         created_at=row["created_at"],
+        title=row["title"],
+        title_source=row["title_source"],
+        model=row["model"],
     )
 
 
