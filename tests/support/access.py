@@ -55,6 +55,10 @@ def a_session(world: World, user: User) -> Ids:
     return {"session_id": world.chat(user).open()}
 
 
+def the_id_of_a_session(world: World, user: User) -> Body:
+    return {"session_ids": [world.chat(user).open()]}
+
+
 def an_answer(world: World, user: User) -> Ids:
     ids = a_session(world, user)
     return ids | {"message_id": world.chat(user).ask(ids["session_id"], "Hi")["ai_response"]["id"]}
@@ -115,6 +119,10 @@ ENTRIES = {
     "chat.create_session": Entry("user", "chat:write", body=sends(title="Plans"), status=201),
     "chat.list_models": Entry("user", "chat:read"),
     "chat.list_sessions": Entry("user", "chat:read"),
+    "chat.update_session": Entry("user", "chat:write", ids=a_session, body=sends(title="Plans", is_pinned=True)),
+    "chat.delete_sessions": Entry("user", "chat:write", body=the_id_of_a_session),
+    "chat.archive_sessions": Entry("user", "chat:write", body=the_id_of_a_session),
+    "chat.list_active_answers": Entry("user", "chat:read"),
     "chat.get_session": Entry("user", "chat:read", ids=a_session),
     "chat.delete_session": Entry("user", "chat:write", ids=a_session),
     "chat.send_message": Entry("user", "chat:write", ids=a_session, body=sends(message="Hi")),

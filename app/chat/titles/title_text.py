@@ -10,7 +10,7 @@ from typing import Final
 MAX_TITLE_LENGTH = 80
 """Maximum length of an automatic title in characters, including the ellipsis."""
 
-_MAX_READ = 2000
+_MAX_READ = 500
 """Characters of a text that are read."""
 _ELLIPSIS = "…"
 _MARKUP: Final = (
@@ -116,6 +116,7 @@ def _is_visible(text: str) -> bool:
 
 
 def _shorten(text: str) -> str:
+    """Return the beginning of a text, with an ellipsis if it is cut; empty if a reader would see nothing else."""
     if len(text) <= MAX_TITLE_LENGTH:
         return text
     longest = MAX_TITLE_LENGTH - len(_ELLIPSIS)
@@ -124,7 +125,8 @@ def _shorten(text: str) -> str:
     end = next((position for position in positions if _is_between_words(text, position)), None)
     if end is None:
         end = next((position for position in range(longest, 0, -1) if _is_between_characters(text, position)), longest)
-    return text[:end].rstrip(_SEPARATORS) + _ELLIPSIS
+    beginning = text[:end].rstrip(_SEPARATORS)
+    return beginning + _ELLIPSIS if _is_visible(beginning) else ""
 
 
 def _is_between_words(text: str, position: int) -> bool:
