@@ -5,7 +5,16 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import MISSING, AfterValidator, ConfigDict, Field, StrictBool, StringConstraints, model_validator
+from pydantic import (
+    MISSING,
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StringConstraints,
+    model_validator,
+)
 
 from app.chat.schemas.messages import Context, MessageResponse, ModelName, ModelOptions, QuestionText
 from app.core.cursors import Cursor
@@ -43,6 +52,15 @@ Tag = Annotated[
 """A label in its normal form: lower case, NFC, single spaces."""
 
 Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS), AfterValidator(_remove_duplicates)]
+
+
+def _require_true(value: object) -> object:
+    if value is not True:  # a literal alone would take 1, which is equal
+        raise ValueError("must be true")
+    return value
+
+
+OnlyTrue = Annotated[Literal[True], BeforeValidator(_require_true)]
 
 
 class SessionCreate(ModelOptions):
@@ -203,7 +221,7 @@ class SessionSelection(RequestModel):
     session_ids: list[UUID] | MISSING = Field(
         MISSING, min_length=1, max_length=1000, examples=[["0199c2f0-7c5e-7a3b-9b1e-3f5a6c7d8e90"]]
     )
-    all: Literal[True] | MISSING = Field(
+    all: OnlyTrue | MISSING = Field(
         MISSING, description="All sessions, archived ones included, that exist when the request arrives."
     )
 
