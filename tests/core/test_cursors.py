@@ -5,23 +5,24 @@ import base64
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import JsonValue
 
 from app.core.cursors import CursorSigner, InvalidCursorError
 
 SIGNER = CursorSigner("a secret key")
-LIST = ["sessions", "ada", "updated", False, None]
+LIST: list[JsonValue] = ["sessions", "ada", "updated", False, None]
 VALUES = st.lists(st.one_of(st.text(max_size=50), st.integers(), st.none(), st.booleans()), max_size=5)
 
 
 @given(VALUES)
-def test_cursor_returns_the_position(position: list[str | int | bool | None]) -> None:
+def test_cursor_returns_the_position(position: list[JsonValue]) -> None:
     assert SIGNER.decode(SIGNER.encode(position, list_id=LIST), list_id=LIST) == position
 
 
 @pytest.mark.parametrize(
     "other", [[], LIST[:4], [*LIST, None], ["sessions", "bob", *LIST[2:]], [*LIST[:3], True, None], [*LIST[:4], ""]]
 )
-def test_cursor_of_another_list_is_invalid(other: list[str | bool | None]) -> None:
+def test_cursor_of_another_list_is_invalid(other: list[JsonValue]) -> None:
     with pytest.raises(InvalidCursorError):
         SIGNER.decode(SIGNER.encode(["2026-11-01", 7], list_id=LIST), list_id=other)
 

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -14,7 +13,7 @@ from app.config import Settings
 from app.graph.prompts import title_prompt
 from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.services import Chat, User
-from tests.support.provider import Provider, answers, fails, held
+from tests.support.provider import Behaviour, Provider, answers, fails, held
 from tests.support.waiting import closed_gate, wait_until
 
 IS_TITLE_CALL = title_prompt("", "")[0]
@@ -133,7 +132,7 @@ def test_model_writes_a_title_after_the_first_answer(naming_chat: Chat, sql: Sql
     ids=["nonsense", "too long", "reasoning only", "cut off", "failure"],
 )
 def test_unusable_title_leaves_the_title_of_the_question(
-    naming_chat: Chat, sql: Sql, provider: Provider, behaviour: Any
+    naming_chat: Chat, sql: Sql, provider: Provider, behaviour: Behaviour
 ) -> None:
     session = naming_chat.open()
     provider.script(answers("384,000 km."), behaviour, behaviour)
