@@ -57,7 +57,9 @@ def downgrade() -> None:
     op.drop_index(_LIST, table_name="chat_sessions")
     # The worker reconciles the roll-ups with the ledger.
     op.execute("ALTER TABLE llm_calls DISABLE TRIGGER llm_calls_update_anonymises")
+    op.execute("GRANT UPDATE (purpose) ON llm_calls TO CURRENT_USER")
     op.execute("UPDATE llm_calls SET purpose = 'summary' WHERE purpose = 'title'")
+    op.execute("REVOKE UPDATE (purpose) ON llm_calls FROM CURRENT_USER")
     op.execute("ALTER TABLE llm_calls ENABLE ALWAYS TRIGGER llm_calls_update_anonymises")
     op.drop_constraint(op.f("ck_llm_calls_purpose"), "llm_calls", type_="check")
     op.create_check_constraint(op.f("ck_llm_calls_purpose"), "llm_calls", "purpose IN ('answer', 'summary')")

@@ -92,7 +92,9 @@ class SessionCreate(ModelOptions):
 class SessionUpdate(RequestModel):
     """Changes of a session. Omitted fields are not changed."""
 
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+    model_config = ConfigDict(
+        json_schema_extra={"minProperties": 1, "examples": [{"title": "Holiday plans", "tags": ["travel", "italy"]}]}
+    )
 
     title: Title | MISSING = Field(
         MISSING, examples=["Holiday plans"], description="A title that the user sets is never replaced."
@@ -218,9 +220,11 @@ class SessionDetail(SessionWithSettings):
 class SessionSelection(RequestModel):
     """Sessions of the user: those with the given ids, or all."""
 
-    session_ids: list[UUID] | MISSING = Field(
-        MISSING, min_length=1, max_length=1000, examples=[["0199c2f0-7c5e-7a3b-9b1e-3f5a6c7d8e90"]]
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"session_ids": ["0199c2f0-7c5e-7a3b-9b1e-3f5a6c7d8e90"]}]}
     )
+
+    session_ids: list[UUID] | MISSING = Field(MISSING, min_length=1, max_length=1000)
     all: OnlyTrue | MISSING = Field(
         MISSING, description="All sessions, archived ones included, that exist when the request arrives."
     )
