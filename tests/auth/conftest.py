@@ -45,6 +45,7 @@ def eve(
     provider.always(answers(f"{CANARY} answer"))
     chat = Chat(chat_client, user)
     session = chat.open(title=f"{CANARY} title", context={CANARY: CANARY})
+    sql.do("UPDATE chat_sessions SET tags = ARRAY[%s]", [f"{CANARY} tag"])
     chat.ask(session, f"{CANARY} question", context={f"{CANARY}2": CANARY})
     provider.script(fails(400), fails(400))
     chat.ask(session, f"{CANARY} question that nobody answers")

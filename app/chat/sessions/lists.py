@@ -37,8 +37,7 @@ class SessionLister:
             criteria=query.criteria(),
             sort=query.sort,
             limit=query.size + 1,
-            offset=(query.page - 1) * query.size,
-            after=after,
+            start=after or (query.page - 1) * query.size,
         )
         listed = rows[: query.size]
         pagination = None

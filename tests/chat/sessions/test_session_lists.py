@@ -1,13 +1,18 @@
 """Lists of sessions: filters, orders, cursors."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Select
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
+from app.database.repositories.chat import active_turns, session_list
+from app.database.repositories.chat.session_list import SessionFilter, SessionPosition
 from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.services import Chat, assert_problem
 
@@ -208,16 +213,33 @@ def test_reading_by_cursor_takes_one_statement_less_than_a_page(chat: Chat, sql:
     assert len(of_cursor) == len(of_page) - 1
 
 
-@pytest.mark.parametrize("filters", ["is_active", "is_pinned AND is_active"])
-def test_list_reads_its_index_in_order(chat: Chat, sql: Sql, filters: str) -> None:
+def explain(sql: Sql, statement: Select[Any]) -> str:
+    dialect = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
+    text = str(statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
+    return "\n".join(row["QUERY PLAN"] for row in sql.rows(f"EXPLAIN {text.replace('%', '%%')}"))
+
+
+@pytest.mark.parametrize(
+    "criteria",
+    [SessionFilter(), SessionFilter(is_archived=True), SessionFilter(is_pinned=True), SessionFilter(tag="even")],
+)
+def test_list_reads_its_index_in_order(chat: Chat, sql: Sql, criteria: SessionFilter) -> None:
     fill(sql, 3000)
     sql.do("ANALYZE chat_sessions")
-    plan = sql.rows(
-        f"""
-        EXPLAIN SELECT * FROM chat_sessions WHERE user_id = (SELECT id FROM users WHERE username = 'ada') AND {filters}
-        AND (updated_at, id) < (now(), 7) ORDER BY updated_at DESC, id DESC LIMIT 20
-        """  # noqa: S608 - constants
-    )
-    text = "\n".join(str(row) for row in plan)
-    assert "Index Scan using ix_chat_sessions_user_id_" in text
-    assert "Sort" not in text
+    user_id = sql.value("SELECT id FROM users WHERE username = 'ada'")
+    position = SessionPosition(datetime(2026, 11, 2, tzinfo=UTC), 100_000)
+    for start in (0, position):
+        statement = session_list.list_statement(user_id, criteria, "updated", start).limit(20)
+        plan = explain(sql, statement)
+        assert "Index Scan using ix_chat_sessions_user_id_" in plan
+        assert "Sort" not in plan
+
+
+def test_answers_under_way_are_found_by_the_recent_sessions_of_their_owner(chat: Chat, sql: Sql) -> None:
+    fill(sql, 3000)
+    sql.do("ANALYZE chat_sessions")
+    values = {"p_user_id": sql.value("SELECT id FROM users WHERE username = 'ada'"), "p_max_age": timedelta(hours=1)}
+    statement = active_turns._LIST.params(values | {"p_limit": 100})
+    plan = explain(sql, statement)
+    assert "Index Scan using ix_chat_sessions_user_id_is_active_updated_at" in plan
+    assert "Filter: (updated_at" not in plan

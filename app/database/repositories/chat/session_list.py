@@ -54,33 +54,39 @@ async def count(session: AsyncSession, *, user_id: int, criteria: SessionFilter)
     return await session.scalar(_matching(select(func.count(ChatSession.id)), user_id, criteria)) or 0
 
 
-async def read(  # noqa: PLR0913 - owner, criteria, order, and two ways to choose the part
+async def read(
     session: AsyncSession,
     *,
     user_id: int,
     criteria: SessionFilter,
     sort: SessionSort,
     limit: int,
-    offset: int = 0,
-    after: SessionPosition | None = None,
+    start: SessionPosition | int = 0,
 ) -> list[ListedSession]:
-    """Return up to `limit` sessions of the user, without the first `offset`, or those after a position."""
-    key = _SORT_KEYS[sort]
-    statement = _matching(select(ChatSession, key.label("key")), user_id, criteria)
-    is_ascending = sort == "title"
-    order = (key, ChatSession.id) if is_ascending else (key.desc(), ChatSession.id.desc())
-    if after is not None:
-        position, start = (
-            tuple_(key, ChatSession.id),
-            tuple_(literal(after.key, key.type), literal(after.id, BigInteger)),
-        )
-        statement = statement.where(position > start if is_ascending else position < start)
-    rows = await session.execute(statement.order_by(*order).offset(offset or None).limit(limit))
+    """Return up to `limit` sessions of the user, after a position or after a number of sessions."""
+    rows = await session.execute(list_statement(user_id, criteria, sort, start).limit(limit))
     return [ListedSession(row.ChatSession, SessionPosition(row.key, row.ChatSession.id)) for row in rows]
 
 
+def list_statement(
+    user_id: int, criteria: SessionFilter, sort: SessionSort, start: SessionPosition | int
+) -> Select[*tuple[Any, ...]]:
+    """Build the query of `read`, without the limit."""
+    key = _SORT_KEYS[sort]
+    statement = _matching(select(ChatSession, key.label("key")), user_id, criteria)
+    is_ascending = sort == "title"
+    statement = statement.order_by(*((key, ChatSession.id) if is_ascending else (key.desc(), ChatSession.id.desc())))
+    if isinstance(start, int):
+        return statement.offset(start) if start else statement
+    position = tuple_(key, ChatSession.id)
+    after = tuple_(literal(start.key, key.type), literal(start.id, BigInteger))
+    return statement.where(position > after if is_ascending else position < after)
+
+
 def _matching(statement: Select[*Ts], user_id: int, criteria: SessionFilter) -> Select[*Ts]:
-    statement = statement.where(ChatSession.user_id == user_id, ChatSession.is_active.is_not(criteria.is_archived))
+    # Both forms are conditions that the index supports; `IS NOT` is not.
+    is_active = ~ChatSession.is_active if criteria.is_archived else ChatSession.is_active.expression
+    statement = statement.where(ChatSession.user_id == user_id, is_active)
     if criteria.is_pinned is not None:
         statement = statement.where(ChatSession.is_pinned if criteria.is_pinned else ~ChatSession.is_pinned)
     if criteria.tag is not None:
