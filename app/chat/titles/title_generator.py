@@ -52,7 +52,7 @@ class TitleGenerator:
     async def _generate(self, turn: Turn, owner: TurnOwner, *, has_quota: bool) -> None:
         session_id = turn.started.session_id
         try:
-            prompt = title_prompt(turn.question, turn.answer.content)
+            prompt = title_prompt(turn.question)
             completion = await self.model.complete(prompt, owner, session_id=session_id, has_quota=has_quota)
             # A title that the limit of tokens has cut off is no title.
             title = None if completion.finish_reason == "length" else title_from_model(completion.text)

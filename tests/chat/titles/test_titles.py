@@ -16,7 +16,7 @@ from tests.fixtures.services import Chat, User
 from tests.support.provider import Behaviour, Provider, answers, fails, held
 from tests.support.waiting import closed_gate, wait_until
 
-IS_TITLE_CALL = title_prompt("", "")[0]
+IS_TITLE_CALL = title_prompt("")[0]
 QUESTION = "How far away is the moon?"
 
 
@@ -104,7 +104,7 @@ def test_model_writes_a_title_after_the_first_answer(naming_chat: Chat, sql: Sql
     wait_for_title(naming_chat, session, ("Distance to the Moon", "model"))
     _, call = provider.calls
     assert call.messages[0] == IS_TITLE_CALL
-    assert call.messages[-1]["content"] == f"User: {QUESTION}\nAssistant: 384,000 km."
+    assert call.messages[-1]["content"] == f"Write a title for this text: {QUESTION}"
     assert (call.body["temperature"], call.body["max_tokens"]) == (0, 50)
     (row,) = sql.rows("SELECT * FROM llm_calls WHERE purpose = 'title'")
     assert (row["prompt_tokens"], row["completion_tokens"], row["status"]) == (40, 5, "ok")
