@@ -23,7 +23,7 @@ _WARM_UP = 300
 _STATISTICS_DELAY = 11.0
 """Seconds after which PostgreSQL has flushed the statistics of idle connections."""
 # The same number of messages is sent in both cases, without a summary.
-_SETTINGS = {"LLM_HISTORY_MESSAGES": "10", "LLM_SUMMARY_ENABLED": "false"}
+_SETTINGS = {"LLM_HISTORY_MESSAGES": "10", "LLM_SUMMARY_ENABLED": "false", "LLM_TITLE_ENABLED": "false"}
 _FILL = """
 INSERT INTO chat_messages (uuid, session_id, seq, role, content, status)
 SELECT gen_random_uuid(), id, seq, CASE seq %% 2 WHEN 1 THEN 'user' ELSE 'assistant' END,

@@ -15,6 +15,7 @@ _SETTINGS = {
     "LLM_CACHE_TTL": "3600",
     # Summaries are additional model calls after the turn.
     "LLM_SUMMARY_ENABLED": "false",
+    "LLM_TITLE_ENABLED": "false",
 }
 
 Measured = Mapping[tuple[int, str], Sequence[Turns]]

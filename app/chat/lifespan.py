@@ -4,20 +4,25 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from app.chat.accounting.background_model import BackgroundModel
 from app.chat.feedback.service import FeedbackService
 from app.chat.idempotency.service import IdempotencyService
 from app.chat.sessions.branches import BranchService
+from app.chat.sessions.bulk import BulkSessionService
+from app.chat.sessions.lists import SessionLister
 from app.chat.sessions.service import SessionService
 from app.chat.sharing.service import SharingService
 from app.chat.streaming.publisher import StreamPublisher
 from app.chat.streaming.remote import RemoteStreams
 from app.chat.streaming.resume import StreamingService
 from app.chat.streaming.revocation import RevocationWatch
-from app.chat.summaries.summarizer import Summarizer
-from app.chat.summaries.summary_generator import SummaryGenerator
+from app.chat.summaries.summarizer import SUMMARY_TOKENS_PER_STEP, Summarizer
+from app.chat.titles.title_generator import TitleGenerator
 from app.chat.transfer.services import TransferServices
+from app.chat.turns.active_answers import ActiveAnswerService
 from app.chat.turns.cancellation import CancellationService
 from app.chat.turns.question_builder import QuestionBuilder
 from app.chat.turns.recovery import TurnRecovery, UsageEstimate
@@ -26,6 +31,7 @@ from app.chat.turns.service import TurnService
 from app.chat.turns.store import TurnStore
 from app.config import Settings
 from app.core.background_tasks import background_task
+from app.core.cursors import CursorSigner
 from app.core.share_tokens import ShareTokens
 from app.core.shutdown import SHUTDOWN_NOTICE
 from app.database.connection import Database
@@ -56,6 +62,9 @@ class ChatServices:
 
     sessions: SessionService
     branches: BranchService
+    session_lists: SessionLister
+    bulk_sessions: BulkSessionService
+    active_answers: ActiveAnswerService
     questions: QuestionBuilder
     turns: TurnService
     streaming: StreamingService
@@ -100,8 +109,11 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         )
         quotas = QuotaService(database, default_quota(settings))
         questions = QuestionBuilder(catalog, policy, quotas)
-        summary_model = SummaryGenerator(provider, database, policy, catalog.cost, quotas)
-        summarizer = Summarizer(summary_model, database, policy, batch=settings.LLM_SUMMARY_MESSAGES)
+        background = partial(BackgroundModel, provider, database, policy, catalog.cost, quotas)
+        summarizer = Summarizer(
+            background("summary", SUMMARY_TOKENS_PER_STEP), database, policy, batch=settings.LLM_SUMMARY_MESSAGES
+        )
+        title_generator = TitleGenerator(background("title", settings.LLM_TITLE_MAX_TOKENS), database)
         runner = TurnRunner(
             graph=graph,
             model=model,
@@ -109,6 +121,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             database=database,
             policy=policy,
             summarizer=summarizer if settings.LLM_SUMMARY_ENABLED else None,
+            title_generator=title_generator if settings.LLM_TITLE_ENABLED else None,
             store=TurnStore(database, recovery, quotas),
             price=catalog.cost,
             turn_timeout=settings.LLM_TURN_TIMEOUT,
@@ -121,9 +134,12 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             detail="Too many event streams are open.",
             retry_after=5,
         )
-        resources.heartbeat.add_stats("models", lambda: breakers.states)
-        resources.heartbeat.add_stats("turns", lambda: runner.running_count)
-        resources.heartbeat.add_stats("streams", lambda: stream_limiter.total)
+        for name, read in {
+            "models": lambda: breakers.states,
+            "turns": lambda: runner.running_count,
+            "streams": lambda: stream_limiter.total,
+        }.items():
+            resources.heartbeat.add_stats(name, read)
         remote_streams, revocations = RemoteStreams(database, buffer), RevocationWatch(database)
         transfer = TransferServices.open(resources, idempotency)
         for work in (publisher.run, runner.watch, revocations.run, lambda: channel.listen(runner.cancel)):
@@ -133,6 +149,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             now = asyncio.get_running_loop().time
             deadline = now() + max(settings.SHUTDOWN_GRACE - SHUTDOWN_NOTICE - STORE_AFTER_CANCEL_TIMEOUT, 0)
             await asyncio.gather(runner.drain(deadline - now()), transfer.imports.drain(deadline - now()))
+            await title_generator.drain(max(deadline - now(), 0))
             await summarizer.drain(max(deadline - now(), 0))
             remote_streams.close_all()
 
@@ -152,6 +169,9 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             "chat": ChatServices(
                 sessions=SessionService(database, turns, branches, idempotency, questions, deleted_session_purger),
                 branches=branches,
+                session_lists=SessionLister(CursorSigner(settings.SECRET_KEY.get_secret_value())),
+                bulk_sessions=BulkSessionService(database, deleted_session_purger),
+                active_answers=ActiveAnswerService(database, runner),
                 questions=questions,
                 turns=turns,
                 streaming=streaming,

@@ -106,6 +106,14 @@ class LlmSettings(SettingsBase):
     LLM_SUMMARY_MESSAGES: int = Field(
         8, ge=1, le=100, description="Messages summarized in one step. Use a small number for a small model."
     )
+    LLM_TITLE_ENABLED: bool = Field(
+        default=True,
+        description="Whether the model writes a title for sessions without one, after their first answer. Otherwise "
+        "they keep the beginning of their first question as title.",
+    )
+    LLM_TITLE_MAX_TOKENS: int = Field(
+        100, ge=8, le=10_000, description="Maximum number of tokens of a title. A model that reasons needs more."
+    )
     LLM_SYSTEM_PROMPT: str = Field(
         DEFAULT_SYSTEM_PROMPT,
         min_length=1,

@@ -1,7 +1,7 @@
 """Model policy: the models of a turn, their instructions, sampling, timeouts and number of attempts."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.graph.ports.chat_model import Sampling
@@ -31,6 +31,10 @@ class ModelPolicy:
     stream_timeout: float = 300
     """Maximum seconds of a streamed answer after its first text."""
     sampling: Sampling = field(default_factory=Sampling)
+
+    def with_model(self, model: str) -> "ModelPolicy":
+        """Return the policy with another primary model, and the same fallback models."""
+        return replace(self, models=tuple(dict.fromkeys((model, *self.models[1:]))))
 
     @property
     def max_retries(self) -> int:

@@ -45,6 +45,7 @@ def eve(
     provider.always(answers(f"{CANARY} answer"))
     chat = Chat(chat_client, user)
     session = chat.open(title=f"{CANARY} title", context={CANARY: CANARY})
+    sql.do("UPDATE chat_sessions SET tags = ARRAY[%s]", [f"{CANARY} tag"])
     answer = chat.ask(session, f"{CANARY} question", context={f"{CANARY}2": CANARY})["ai_response"]
     feedback = {"rating": "up", "comment": f"{CANARY} comment"}
     assert chat.request("PUT", f"/sessions/{session}/messages/{answer['id']}/feedback", json=feedback).is_success

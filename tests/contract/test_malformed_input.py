@@ -227,7 +227,7 @@ def test_unexpected_exception_is_500_problem_without_details(
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError(CANARY)
 
-    monkeypatch.setattr("app.database.repositories.chat.sessions.list_page", fail)
+    monkeypatch.setattr("app.database.repositories.chat.session_list.read", fail)
     response = chat.request("GET", "/sessions")
     problem = assert_problem(response, 500, "internal_error")
     assert CANARY not in response.text

@@ -104,6 +104,18 @@ def test_session_events_contain_no_titles(chat: Chat, endpoint: Callable[..., No
     assert pop_events(sql) == []  # the session did not exist
 
 
+def test_update_of_session_emits_the_names_of_the_fields_that_have_changed(
+    chat: Chat, endpoint: Callable[..., None], sql: Sql
+) -> None:
+    session = chat.open()
+    endpoint()
+    fields = {"title": CANARY, "tags": [CANARY], "context": {CANARY: CANARY}, "is_pinned": True, "is_archived": False}
+    for changed in (["context", "is_pinned", "tags", "title"], None):  # the second time nothing changes
+        assert chat.request("PATCH", f"/sessions/{session}", json=fields).status_code == 200
+        data = {"user_id": chat.user.id, "session_id": session, "changed": changed}
+        assert pop_events(sql) == ([("session.updated", data)] if changed else [])
+
+
 def test_turn_events_contain_ids_and_usage_only(
     chat: Chat, endpoint: Callable[..., None], sql: Sql, provider: Provider
 ) -> None:

@@ -108,7 +108,7 @@ class Client:
             return response.status
 
     async def open(self, url: str) -> str:
-        return str((await self.request(url, "POST", "/sessions", json={}))["session_id"])
+        return str((await self.request(url, "POST", "/sessions", json={"title": "Drill"}))["session_id"])
 
     async def ask(
         self,

@@ -57,6 +57,10 @@ def session_ids(world: World, user: User) -> Ids:
     return {"session_id": world.chat(user).open()}
 
 
+def listed_session_ids(world: World, user: User) -> Body:
+    return {"session_ids": [world.chat(user).open()]}
+
+
 def answer_ids(world: World, user: User) -> Ids:
     ids = session_ids(world, user)
     return ids | {"message_id": world.chat(user).ask(ids["session_id"], "Hi")["ai_response"]["id"]}
@@ -157,6 +161,12 @@ ENTRIES = {
     "chat.create_session": Entry("user", "chat:write", body=constant_body(title="Plans"), status=201),
     "chat.list_models": Entry("user", "chat:read"),
     "chat.list_sessions": Entry("user", "chat:read"),
+    "chat.update_session": Entry(
+        "user", "chat:write", ids=session_ids, body=constant_body(title="Plans", is_pinned=True)
+    ),
+    "chat.delete_sessions": Entry("user", "chat:write", body=listed_session_ids),
+    "chat.archive_sessions": Entry("user", "chat:write", body=listed_session_ids),
+    "chat.list_active_answers": Entry("user", "chat:read"),
     "chat.get_session": Entry("user", "chat:read", ids=session_ids),
     "chat.delete_session": Entry("user", "chat:write", ids=session_ids),
     "chat.send_message": Entry("user", "chat:write", ids=session_ids, body=constant_body(message="Hi")),

@@ -33,7 +33,7 @@ class SessionQuery(RequestModel):
         None, alias="from", description="Sessions created at this time or later.", examples=["2026-11-01T00:00:00Z"]
     )
     to: Instant | None = Field(None, description="Sessions created before this time.")
-    is_archived: bool | None = Field(None, description="False for every session: no operation archives one.")
+    is_archived: bool | None = Field(None, description="Whether the owner has archived the session.")
     is_running: bool | None = Field(None, description="Whether an answer is being generated.")
 
 
@@ -46,7 +46,7 @@ class SessionFacts(ResponseModel):
     updated_at: datetime
     message_count: int
     last_message_timestamp: datetime | None
-    is_archived: bool = Field(description="False for every session: no operation archives one.")
+    is_archived: bool = Field(description="Whether the owner has archived the session.")
     running_message_id: UUID | None = Field(description="Answer that is being generated.")
 
 

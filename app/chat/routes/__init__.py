@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from app.chat.routes import (
+    active,
     branches,
     cancellation,
     feedback,
@@ -18,5 +19,18 @@ from app.chat.routes import (
 from app.http.errors import responses
 
 router = APIRouter(responses=responses(401, 403, 422, 429, 503))
-for module in (questions, branches, cancellation, feedback, models, quota, sessions, shares, streams, transfer, usage):
+for module in (
+    questions,
+    active,
+    branches,
+    cancellation,
+    feedback,
+    models,
+    quota,
+    sessions,
+    shares,
+    streams,
+    transfer,
+    usage,
+):
     router.include_router(module.router)

@@ -1,4 +1,4 @@
-"""Sessions: create, list, read, delete."""
+"""Sessions: create, list, read, change, delete."""
 
 from typing import Annotated
 from uuid import UUID
@@ -8,8 +8,20 @@ from fastapi import APIRouter, Query, Response
 from app.chat.dependencies import ServicesDep
 from app.chat.http_responses import to_response
 from app.chat.idempotency.header import IdempotencyKeyDep
-from app.chat.schemas.sessions import Deleted, SessionCreate, SessionCreated, SessionDetail, SessionList
-from app.core.schema_types import Page, PageSize, ResponseModel, SearchText
+from app.chat.schemas.sessions import (
+    Deleted,
+    SessionArchiving,
+    SessionCreate,
+    SessionCreated,
+    SessionDetail,
+    SessionList,
+    SessionQuery,
+    SessionsChanged,
+    SessionSelection,
+    SessionUpdate,
+    SessionWithSettings,
+)
+from app.core.schema_types import ResponseModel
 from app.http.authentication import ChatReader, ChatWriter
 from app.http.dependencies import SessionDep
 from app.http.errors import responses
@@ -33,17 +45,32 @@ async def create_session(
 
 @router.get("/sessions")
 async def list_sessions(
-    user: ChatReader,
-    services: ServicesDep,
-    transaction: SessionDep,
-    page: Annotated[Page, Query()] = 1,
-    size: Annotated[PageSize, Query()] = 20,
-    search: Annotated[
-        SearchText | None, Query(description="Literal text to find in titles and messages, case-insensitive.")
-    ] = None,
+    user: ChatReader, services: ServicesDep, transaction: SessionDep, query: Annotated[SessionQuery, Query()]
 ) -> SessionList:
-    """List the user's sessions, the most recently used first."""
-    return await services.sessions.list_sessions(transaction, user.id, page=page, size=size, search=search)
+    """List the user's sessions, the most recently used first.
+
+    To read a list that changes meanwhile, pass `next_cursor` as `cursor`. Sessions that are not used meanwhile occur
+    exactly once; one that is used moves to the top of the list, before the parts that follow.
+    """
+    return await services.session_lists.list_sessions(transaction, user, query)
+
+
+@router.post("/sessions/delete", responses=responses(400, 413))
+async def delete_sessions(selection: SessionSelection, user: ChatWriter, services: ServicesDep) -> SessionsChanged:
+    """Delete sessions, with the text of their messages, permanently. Unknown ids are reported; the others are deleted.
+
+    If `is_complete` is false, send the request again for the rest.
+    """
+    return await services.bulk_sessions.delete(user.id, selection)
+
+
+@router.post("/sessions/archive", responses=responses(400, 413))
+async def archive_sessions(selection: SessionArchiving, user: ChatWriter, services: ServicesDep) -> SessionsChanged:
+    """Archive sessions, or with `archived: false` return them to the list. Unknown ids are reported.
+
+    If `is_complete` is false, send the request again for the rest.
+    """
+    return await services.bulk_sessions.archive(user.id, selection)
 
 
 @router.get("/sessions/{session_id}", response_model_exclude_unset=True, responses=responses(404))
@@ -62,6 +89,17 @@ async def get_session(
     return await services.sessions.get_session(
         transaction, user.id, session_id, message_limit=message_limit if include_messages else None
     )
+
+
+@router.patch("/sessions/{session_id}", responses=responses(400, 404, 413))
+async def update_session(
+    session_id: UUID, update: SessionUpdate, user: ChatWriter, services: ServicesDep, transaction: SessionDep
+) -> SessionWithSettings:
+    """Rename, archive, pin or tag a session, or change its context or model. Omitted fields are not changed.
+
+    The session keeps its place in the list. Context and model apply to the next question.
+    """
+    return await services.sessions.update_session(transaction, user, session_id, update)
 
 
 @router.delete("/sessions/{session_id}", responses=responses(404))

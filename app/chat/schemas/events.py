@@ -22,6 +22,13 @@ class DirectCreatedEvent(ResponseModel):
     message_id: UUID
 
 
+class SessionTitleEvent(ResponseModel):
+    """`session.title`: title of the session that the user has not written, or that has changed meanwhile."""
+
+    session_id: UUID
+    title: str
+
+
 class MessageDeltaEvent(ResponseModel):
     """`message.delta`: the next piece of text."""
 

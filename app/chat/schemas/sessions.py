@@ -1,16 +1,66 @@
 """Sessions."""
 
+import unicodedata
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    MISSING,
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StringConstraints,
+    model_validator,
+)
 
-from app.chat.schemas.messages import Context, MessageResponse, ModelOptions, QuestionText
-from app.core.schema_types import Pagination, ResponseModel, Storable
+from app.chat.schemas.messages import Context, MessageResponse, ModelName, ModelOptions, QuestionText
+from app.core.cursors import Cursor
+from app.core.schema_types import (
+    NotBlank,
+    Page,
+    PageSize,
+    Pagination,
+    RequestModel,
+    ResponseModel,
+    SearchText,
+    Storable,
+)
+from app.database.models.chat.chat_session import MAX_TAG_LENGTH, MAX_TAGS, TitleSource
+from app.database.repositories.chat.session_list import SessionFilter, SessionSort
 from app.services.usage_schemas import Usage
 
-Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable]
+Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable, NotBlank]
+
+
+def _normalize_tag(tag: str) -> str:
+    tag = " ".join(unicodedata.normalize("NFC", tag).lower().split())
+    if len(tag) > MAX_TAG_LENGTH:
+        raise ValueError(f"must not have more than {MAX_TAG_LENGTH} characters")
+    return tag
+
+
+def _remove_duplicates(tags: list[str]) -> list[str]:
+    return list(dict.fromkeys(tags))
+
+
+Tag = Annotated[
+    str, StringConstraints(min_length=1, max_length=200), Storable, NotBlank, AfterValidator(_normalize_tag)
+]
+"""A label in its normal form: lower case, NFC, single spaces."""
+
+Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS), AfterValidator(_remove_duplicates)]
+
+
+def _require_true(value: object) -> object:
+    if value is not True:  # a literal alone would take 1, which is equal
+        raise ValueError("must be true")
+    return value
+
+
+OnlyTrue = Annotated[Literal[True], BeforeValidator(_require_true)]
 
 
 class SessionCreate(ModelOptions):
@@ -39,23 +89,103 @@ class SessionCreate(ModelOptions):
         return self
 
 
-class SessionSummary(ResponseModel):
+class SessionUpdate(RequestModel):
+    """Changes of a session. Omitted fields are not changed."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"minProperties": 1, "examples": [{"title": "Holiday plans", "tags": ["travel", "italy"]}]}
+    )
+
+    title: Title | MISSING = Field(
+        MISSING, examples=["Holiday plans"], description="A title that the user sets is never replaced."
+    )
+    context: Context | MISSING = Field(
+        MISSING, examples=[{"tone": "casual"}], description="Replaces the context of the session. `{}` clears it."
+    )
+    model: ModelName | MISSING | None = Field(
+        MISSING,
+        description="A model of `GET /models`, for questions that name none. `null`: the default model.",
+    )
+    is_archived: StrictBool | MISSING = Field(
+        MISSING, examples=[False], description="Archived sessions accept no questions, and have a list of their own."
+    )
+    is_pinned: StrictBool | MISSING = Field(MISSING, examples=[True])
+    tags: Tags | MISSING = Field(
+        MISSING,
+        examples=[["travel", "italy"]],
+        description=f"Replace the tags: at most {MAX_TAGS} of {MAX_TAG_LENGTH} characters. They are stored in lower "
+        "case, without duplicates.",
+    )
+
+    @model_validator(mode="after")
+    def _require_one_field(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("must contain at least one field")
+        return self
+
+
+class SessionQuery(RequestModel):
+    """Filters, order and part of a list of sessions."""
+
+    page: Page = 1
+    size: PageSize = 20
+    cursor: Cursor | None = Field(
+        None,
+        description="`next_cursor` of the previous part, with the same filters and order. It replaces `page`: no "
+        "session is skipped or repeated because others have moved meanwhile.",
+    )
+    search: SearchText | None = Field(
+        None, description="Literal text to find in titles and messages, case-insensitive."
+    )
+    archived: bool = Field(default=False, description="Archived sessions instead of the others.")
+    pinned: bool | None = Field(None, description="Pinned sessions only, or the others only.")
+    tag: Tag | None = Field(None, description="Sessions with this tag.")
+    sort: SessionSort = Field(
+        "updated", description="`updated`: last used first; `created`: newest first; `title`: by title, from A to Z."
+    )
+
+    @model_validator(mode="after")
+    def _check_position(self) -> Self:
+        if self.cursor is not None and "page" in self.model_fields_set:
+            raise ValueError("page and cursor exclude each other")
+        return self
+
+    def criteria(self) -> SessionFilter:
+        """Return the filters as criteria of the repository."""
+        return SessionFilter(self.archived, self.pinned, self.tag, self.search)
+
+
+class SessionSettings(ResponseModel):
+    """What the user and the service have set for a session."""
+
+    title_source: TitleSource = Field(
+        description="`default`: none yet; `question`: the beginning of the first question; `model`: written by the "
+        "model; `user`: set by the user."
+    )
+    model: str | None = Field(description="Model of questions that name none. Null: the default model.")
+    is_archived: bool
+    is_pinned: bool
+    tags: list[str]
+
+
+class SessionSummary(SessionSettings):
     """A session in a list."""
 
     session_id: UUID
     title: str
     created_at: datetime
-    updated_at: datetime
+    updated_at: datetime = Field(description="Time of the last question or answer.")
     message_count: int
     last_message_preview: str | None
     last_message_timestamp: datetime | None
 
 
 class SessionList(ResponseModel):
-    """A page of sessions, the most recently used first."""
+    """A part of the user's sessions."""
 
     sessions: list[SessionSummary]
-    pagination: Pagination
+    pagination: Pagination | None = Field(description="Null with `cursor`: the sessions are not counted again.")
+    next_cursor: str | None = Field(description="`cursor` of the next part. Null: this is the last one.")
 
 
 class SessionResponse(ResponseModel):
@@ -76,11 +206,55 @@ class SessionCreated(SessionResponse):
     ai_response: MessageResponse | None = None
 
 
-class SessionDetail(SessionResponse):
-    """A session with the newest messages of its active branch, oldest first."""
+class SessionWithSettings(SessionResponse, SessionSettings):
+    """A session with its settings."""
+
+
+class SessionDetail(SessionWithSettings):
+    """A session with its settings and the newest messages of its active branch, oldest first."""
 
     usage: Usage
     messages: list[MessageResponse] | None = Field(None, description="Absent with `include_messages=false`.")
+
+
+class SessionSelection(RequestModel):
+    """Sessions of the user: those with the given ids, or all."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"session_ids": ["0199c2f0-7c5e-7a3b-9b1e-3f5a6c7d8e90"]}]}
+    )
+
+    session_ids: list[UUID] | MISSING = Field(MISSING, min_length=1, max_length=1000)
+    all: OnlyTrue | MISSING = Field(
+        MISSING, description="All sessions, archived ones included, that exist when the request arrives."
+    )
+
+    @model_validator(mode="after")
+    def _check_selection(self) -> Self:
+        if ("session_ids" in self.model_fields_set) is ("all" in self.model_fields_set):
+            raise ValueError("either session_ids or all")
+        return self
+
+    @property
+    def ids(self) -> list[UUID] | None:
+        """The given ids, without duplicates. None: all sessions."""
+        return list(dict.fromkeys(self.session_ids)) if isinstance(self.session_ids, list) else None
+
+
+class SessionArchiving(SessionSelection):
+    """Sessions to archive, or to return to the list."""
+
+    archived: StrictBool = Field(default=True, description="`false`: return archived sessions to the list.")
+
+
+class SessionsChanged(ResponseModel):
+    """Result of an operation on many sessions."""
+
+    changed: int = Field(description="Sessions that were deleted, or whose state has changed.")
+    not_found: list[UUID] = Field(description="Ids of which the user has no session.")
+    is_complete: bool = Field(
+        description="False: the time did not suffice for all of them. Send the request again for the rest."
+    )
 
 
 class Deleted(ResponseModel):

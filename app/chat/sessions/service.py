@@ -1,5 +1,6 @@
-"""Sessions of a user: create, list, read, delete."""
+"""Sessions of a user: create, read, change, delete."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -10,16 +11,18 @@ from app.chat.schemas.sessions import (
     SessionCreate,
     SessionCreated,
     SessionDetail,
-    SessionList,
     SessionResponse,
-    SessionSummary,
+    SessionUpdate,
+    SessionWithSettings,
 )
 from app.chat.sessions.branches import BranchService
+from app.chat.sessions.lists import session_settings
 from app.chat.streaming.resume import EventFrames
+from app.chat.titles.title_text import title_from_question
 from app.chat.turns.question_builder import QuestionBuilder
 from app.chat.turns.service import TurnService
 from app.core.exceptions import NotFoundError
-from app.core.schema_types import Pagination, ResponseModel
+from app.core.schema_types import ResponseModel
 from app.database.connection import Database, DatabaseSession
 from app.database.models import ChatSession
 from app.database.repositories.accounts.callers import Principal
@@ -27,6 +30,8 @@ from app.database.repositories.chat import idempotency_keys, sessions
 from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError, IdempotentRequest
 from app.database.repositories.chat.sessions import NewSession
 from app.database.repositories.usage import totals
+from app.database.repositories.webhooks import event_outbox
+from app.database.repositories.webhooks.event_outbox import WebhookEvent
 from app.services.redis.deleted_session_purger import DeletedSessionPurger
 from app.services.usage_schemas import Usage, UserUsage
 
@@ -53,31 +58,10 @@ class SessionService:
             AppError: see `TurnService.ask`.
 
         """
-        session = NewSession(title=new.title or DEFAULT_TITLE, meta=new.context or {})
+        session = _new_session(new)
         if new.initial_message is None:
             return await self._create_empty_session(user.id, session, key)
         return await self.turns.ask(self.questions.in_new_session(user, session, new, key), stream=False)
-
-    async def list_sessions(
-        self, transaction: DatabaseSession, user_id: int, *, page: int, size: int, search: str | None
-    ) -> SessionList:
-        """Return a page of sessions, the most recently used first."""
-        rows, total = await sessions.list_page(transaction, user_id=user_id, page=page, size=size, search=search)
-        return SessionList(
-            sessions=[
-                SessionSummary(
-                    session_id=row.uuid,
-                    title=row.title,
-                    created_at=row.created_at,
-                    updated_at=row.updated_at,
-                    message_count=row.message_count,
-                    last_message_preview=row.last_message_preview,
-                    last_message_timestamp=row.last_message_at,
-                )
-                for row in rows
-            ],
-            pagination=Pagination.of(total=total, page=page, size=size),
-        )
 
     async def get_session(
         self, transaction: DatabaseSession, user_id: int, session_uuid: UUID, *, message_limit: int | None
@@ -92,7 +76,7 @@ class SessionService:
         if stored is None:
             raise NotFoundError("Session not found.")
         usage = await totals.session_totals(transaction, stored.id)
-        detail = SessionDetail(**_session_fields(stored), usage=Usage.of(usage))
+        detail = SessionDetail(**_session_fields(stored), **session_settings(stored), usage=Usage.of(usage))
         if message_limit is not None:
             detail.messages = await self.branches.newest_messages(transaction, stored.id, limit=message_limit)
         return detail
@@ -100,6 +84,32 @@ class SessionService:
     async def get_usage(self, transaction: DatabaseSession, user_id: int) -> UserUsage:
         """Return the usage of a user up to now."""
         return UserUsage.of(await totals.user_totals(transaction, user_id))
+
+    async def update_session(
+        self, transaction: DatabaseSession, user: Principal, session_uuid: UUID, update: SessionUpdate
+    ) -> SessionWithSettings:
+        """Change a session, and emit an event if anything differs. Its place in lists remains.
+
+        Raises:
+            InvalidFieldError: the model is not allowed.
+            NotFoundError: the user has no such session.
+
+        """
+        fields = update.model_dump(exclude_unset=True)
+        if (model := fields.get("model")) is not None:
+            self.questions.check_model(model)
+        stored = await sessions.lock(transaction, user_id=user.id, session_uuid=session_uuid)
+        if stored is None:
+            raise NotFoundError("Session not found.")
+        values = dict(_columns(fields))
+        if any(getattr(stored, name) != value for name, value in values.items()):
+            before = {"title": stored.title, "context": stored.meta, **session_settings(stored)}
+            await sessions.change(transaction, stored, values)
+            changed = sorted(name for name in fields if fields[name] != before[name])
+            data = {"user_id": str(user.uuid), "session_id": str(session_uuid), "changed": changed}
+            if changed:
+                await event_outbox.emit(transaction, WebhookEvent("session.updated", data, user_id=user.id))
+        return SessionWithSettings(**_session_fields(stored), **session_settings(stored))
 
     async def delete_session(self, user_id: int, session_uuid: UUID) -> None:
         """Delete a session with the text of its messages, in PostgreSQL and in Redis.
@@ -134,6 +144,27 @@ class SessionService:
 def session_response(stored: ChatSession) -> SessionResponse:
     """Return a session without its messages."""
     return SessionResponse(**_session_fields(stored))
+
+
+def _new_session(new: SessionCreate) -> NewSession:
+    context = new.context or {}
+    if new.title is not None:
+        return NewSession(new.title, context)
+    title = title_from_question(new.initial_message) if new.initial_message is not None else None
+    return NewSession(title or DEFAULT_TITLE, context, "question" if title else "default")
+
+
+def _columns(fields: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in fields.items():
+        match name:
+            case "title":
+                yield from (("title", value), ("title_source", "user"))
+            case "context":
+                yield "meta", value
+            case "is_archived":
+                yield "is_active", not value
+            case _:
+                yield name, value
 
 
 def _session_fields(stored: ChatSession) -> dict[str, Any]:

@@ -13,6 +13,8 @@ class Ending:
     message: MessageResponse
     code: str | None = None
     """Error code, if the answer failed."""
+    title: str | None = None
+    """Title of the session when the answer was stored. None: not known."""
 
 
 class AnswerText:

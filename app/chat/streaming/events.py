@@ -16,6 +16,7 @@ from app.chat.schemas.events import (
     MessageEndedEvent,
     MessageFailedEvent,
     MessageSnapshotEvent,
+    SessionTitleEvent,
 )
 from app.chat.schemas.messages import MessageResponse
 from app.chat.streaming.answer_text import Ending
@@ -36,6 +37,11 @@ def created(session_id: UUID, message_id: UUID, user_message: MessageResponse) -
 def direct_created(message_id: UUID) -> bytes:
     """Return the first event of the answer to a direct question."""
     return _event("message.created", 0, DirectCreatedEvent(message_id=message_id))
+
+
+def session_title(session_id: UUID, title: str, position: int) -> bytes:
+    """Return the event of the title of the session, for a client that has read up to a position."""
+    return _event("session.title", position, SessionTitleEvent(session_id=session_id, title=title))
 
 
 def delta(text: str, position: int) -> bytes:

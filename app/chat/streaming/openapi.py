@@ -12,6 +12,7 @@ from app.chat.schemas.events import (
     MessageEndedEvent,
     MessageFailedEvent,
     MessageSnapshotEvent,
+    SessionTitleEvent,
 )
 
 _ENDINGS: dict[str, type[BaseModel]] = {
@@ -21,6 +22,7 @@ _ENDINGS: dict[str, type[BaseModel]] = {
 }
 _TURN: dict[str, type[BaseModel]] = {
     "message.created": MessageCreatedEvent,
+    "session.title": SessionTitleEvent,
     "message.delta": MessageDeltaEvent,
     "message.snapshot": MessageSnapshotEvent,
     **_ENDINGS,

@@ -12,7 +12,7 @@ from app.chat.turns.presenters import message_response, stream_ending
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.chat import sessions
-from app.database.repositories.chat.sessions import MessageRow
+from app.database.repositories.chat.sessions import StoredTurn
 from app.services.redis.stream_buffer import StreamBuffer
 
 logger = logging.getLogger(__name__)
@@ -49,8 +49,8 @@ class RemoteStreams:
     buffer: StreamBuffer
     _streams: dict[MessageRef, _RemoteStream] = field(default_factory=dict)
 
-    async def find(self, ref: MessageRef) -> tuple[MessageRow, MessageRow] | None:
-        """Return the stored question and answer. None: the user has no such answer."""
+    async def find(self, ref: MessageRef) -> StoredTurn | None:
+        """Return the stored turn of an answer. None: the user has no such answer."""
         async with self.database.read_only(max_seconds=REQUEST_TIMEOUT) as session:
             return await sessions.find_turn(
                 session,
@@ -115,10 +115,10 @@ class RemoteStreams:
         if stored is None:
             answer_text.close()
             return 0
-        _, answer = stored
+        answer = stored.answer
         if answer.message.status not in {"pending", "streaming"}:
             await self._read_final_text(ref, answer_text)
-            answer_text.show(len(answer_text.text), stream_ending(message_response(answer)))
+            answer_text.show(len(answer_text.text), stream_ending(message_response(answer), title=stored.title))
         elif not answer.is_orphaned:
             return 0
         elif orphaned_polls >= _MAX_ORPHANED_POLLS:

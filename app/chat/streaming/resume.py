@@ -12,7 +12,7 @@ from app.chat.streaming import events
 from app.chat.streaming.answer_text import AnswerText
 from app.chat.streaming.remote import MessageRef, RemoteStreams
 from app.chat.streaming.revocation import RevocationWatch
-from app.chat.streaming.subscriber import StreamSubscriber
+from app.chat.streaming.subscriber import SessionTitle, StreamSubscriber
 from app.chat.turns.presenters import answer_message, direct_message, message_response, question_message, stream_ending
 from app.chat.turns.question import Question, RunningTurn
 from app.chat.turns.runner import TurnRunner
@@ -36,14 +36,16 @@ class StreamingService:
     def follow(self, running: RunningTurn) -> EventFrames:
         """Return the event stream of a turn that this process has just started."""
         started, question = running.started, running.question
-        first = (
-            events.direct_created(running.id)
-            if started is None
-            else events.created(
-                started.session_uuid, running.id, question_message(started, question.message, question.context)
-            )
+        if started is None:
+            return self._subscribe(running.stream, question.user, 0, events.direct_created(running.id))
+        first = events.created(
+            started.session_uuid, running.id, question_message(started, question.message, question.context)
         )
-        return self._subscribe(running.stream, question.user, 0, first)
+        if started.title_source in {"question", "model"}:
+            # The client may not know it: the question has given it, or the model after the last answer.
+            first += events.session_title(started.session_uuid, started.title, 0)
+        session = SessionTitle(started.session_uuid, started.title)
+        return self._subscribe(running.stream, question.user, 0, first, session)
 
     async def resume(self, user: Principal, ref: MessageRef, *, after: int | None) -> EventFrames:
         """Return the event stream of a stored answer after a position; None: from its first event.
@@ -55,12 +57,14 @@ class StreamingService:
         stored = await self.remote_streams.find(ref)
         if stored is None:
             raise NotFoundError("Message not found.")
-        question, _ = stored
-        first = events.created(ref.session_uuid, ref.answer_uuid, message_response(question)) if after is None else b""
+        first = b""
+        if after is None:
+            first = events.created(ref.session_uuid, ref.answer_uuid, message_response(stored.question))
+        session = SessionTitle(ref.session_uuid, stored.title)
         running = self.runner.running_turns.get(ref.answer_uuid)
         if running is None:
-            return self._subscribe_to_remote(user, ref, after or 0, first)
-        return self._subscribe(running.stream, user, after or 0, first)
+            return self._subscribe_to_remote(user, ref, after or 0, first, session)
+        return self._subscribe(running.stream, user, after or 0, first, session)
 
     async def replay(self, question: Question, taken: IdempotencyKeyTakenError) -> SerializedResponse:
         """Return the complete event stream of the first request with the question's key.
@@ -84,13 +88,17 @@ class StreamingService:
         answer = direct_message(stored.turn_id, DirectResponse.model_validate_json(response.body))
         return _complete_stream(events.direct_created(answer.id), answer)
 
-    def _subscribe(self, answer_text: AnswerText, user: Principal, position: int, first: bytes) -> EventFrames:
-        return StreamSubscriber(answer_text, position, self.revocations, user).frames(first)
+    def _subscribe(
+        self, answer_text: AnswerText, user: Principal, position: int, first: bytes, session: SessionTitle | None = None
+    ) -> EventFrames:
+        return StreamSubscriber(answer_text, position, self.revocations, user, session).frames(first)
 
-    async def _subscribe_to_remote(self, user: Principal, ref: MessageRef, position: int, first: bytes) -> EventFrames:
+    async def _subscribe_to_remote(
+        self, user: Principal, ref: MessageRef, position: int, first: bytes, session: SessionTitle
+    ) -> EventFrames:
         async with (
             self.remote_streams.answer_text(ref) as answer_text,
-            aclosing(self._subscribe(answer_text, user, position, first)) as frames,
+            aclosing(self._subscribe(answer_text, user, position, first, session)) as frames,
         ):
             async for frame in frames:
                 yield frame

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import NamedTuple
+from uuid import UUID
 
 from app.chat.streaming import events
 from app.chat.streaming.answer_text import AnswerText
@@ -14,11 +16,26 @@ _TIMER_TOLERANCE = 0.01
 """Seconds by which a timer of the event loop may fire early."""
 
 
+class SessionTitle(NamedTuple):
+    """Title of a session, as a client knows it."""
+
+    id: UUID
+    title: str
+
+
 class StreamSubscriber:
     """Yields the events of an answer while the client's login or API key is valid."""
 
-    def __init__(self, answer_text: AnswerText, position: int, revocations: RevocationWatch, user: Principal) -> None:
-        """Start after `position`."""
+    def __init__(
+        self,
+        answer_text: AnswerText,
+        position: int,
+        revocations: RevocationWatch,
+        user: Principal,
+        session: SessionTitle | None = None,
+    ) -> None:
+        """Start after `position`. `session`: the title that the client knows; None: the answer has no session."""
+        self._session = session
         self._answer_text = answer_text
         self._position = position
         self._revocations = revocations
@@ -45,6 +62,9 @@ class StreamSubscriber:
                     self._position = answer_text.visible_length
                     yield self._sent(events.delta(text, self._position))
                 elif answer_text.ending is not None:
+                    session, title = self._session, answer_text.ending.title
+                    if session is not None and title is not None and title != session.title:
+                        yield events.session_title(session.id, title, self._position)
                     yield events.ending(answer_text.ending, self._position)
                     return
                 elif self._is_ping_due:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
-from app.chat.summaries.summary_generator import SummaryGenerator, SummaryUnavailableError
+from app.chat.accounting.background_model import BackgroundModel, NoCompletionError
 from app.chat.turns.conversation_history import history_message
 from app.chat.turns.graph_run import GraphResult
 from app.core.exceptions import AppError
@@ -30,6 +30,8 @@ from app.graph.tokens import estimate_tokens_upper_bound
 
 logger = logging.getLogger(__name__)
 
+SUMMARY_TOKENS_PER_STEP = 160
+"""Maximum number of tokens that the model adds in one step."""
 _MAX_SUMMARY_TOKENS = 2000
 """Maximum estimated number of tokens of a summary."""
 _MAX_PROMPT_SHARE = 0.25
@@ -57,7 +59,7 @@ class _SummaryTask:
 class Summarizer:
     """Extends the summaries of branches that have turns in this process. A failed step is repeated after the next."""
 
-    model: SummaryGenerator
+    model: BackgroundModel
     database: Database
     policy: ModelPolicy
     batch: int
@@ -113,7 +115,7 @@ class Summarizer:
             for _ in range(_MAX_STEPS):
                 if not await self._extend_once(task):
                     break
-        except (SummaryUnavailableError, AppError) as error:
+        except (NoCompletionError, AppError) as error:
             logger.warning("summary failed", extra={"code": getattr(error, "code", "summary_unavailable")})
         except Exception:
             logger.exception("summary failed")
@@ -154,10 +156,10 @@ class Summarizer:
             upto_depth = messages[-1]["depth"]
         if not messages:  # failed answers only
             return StoredSummary(claim.text, upto_depth)
-        addition = await self.model.summarize(
+        addition = await self.model.complete(
             summary_prompt(messages), task.owner, session_id=claim.session_id, has_quota=task.has_quota
         )
-        text = "\n".join(filter(None, (claim.text, _normalize_lines(addition))))
+        text = "\n".join(filter(None, (claim.text, _normalize_lines(addition.text))))
         return StoredSummary(_truncate(text, self._summary_limit), upto_depth)
 
     def _first_that_fit(self, messages: Sequence[HistoryMessage]) -> list[HistoryMessage]:

@@ -65,5 +65,6 @@ class CancellationService:
         stored = await self.remote_streams.find(ref)
         if stored is None:
             raise NotFoundError("Message not found.")
-        _, answer = stored
-        return message_response(answer, lease_expiry_is_reliable=self.runner.store.recovery.lease_expiry_is_reliable)
+        return message_response(
+            stored.answer, lease_expiry_is_reliable=self.runner.store.recovery.lease_expiry_is_reliable
+        )

@@ -117,6 +117,6 @@ def message_response(row: MessageRow, *, lease_expiry_is_reliable: bool = True) 
     )
 
 
-def stream_ending(message: MessageResponse) -> Ending:
-    """Return the ending of the stream of a completed answer."""
-    return Ending(message, code=message.metadata.get("error"))
+def stream_ending(message: MessageResponse, *, title: str | None = None) -> Ending:
+    """Return the ending of the stream of a completed answer. `title`: that of the session, if there is one."""
+    return Ending(message, code=message.metadata.get("error"), title=title)

@@ -39,6 +39,8 @@ class Question:
     key: IdempotentRequest | None = None
     policy: ModelPolicy | None = None
     """Models and parameters. None: the default policy."""
+    session_models: tuple[str, ...] = ()
+    """Models that the session may replace the default one with. Empty: the request names a model."""
     budget: TurnBudget | None = None
     """Amount to reserve from the user's quota. None: no quota applies."""
     place: TurnPlace = END_OF_BRANCH

@@ -1,5 +1,6 @@
 """Builds questions from requests: session, model, parameters, quota budget."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
@@ -47,7 +48,8 @@ class QuestionBuilder:
     ) -> Question:
         """Build a question in a session, at the end of the active branch or where the request puts it."""
         policy = self._policy(request, request.message)
-        budget = self._budget(user, request.message, request.context, policy)
+        session_models = self._session_models(request)
+        budget = self._budget(user, request.message, request.context, policy, session_models)
         return Question(
             user,
             session,
@@ -56,6 +58,7 @@ class QuestionBuilder:
             Presenter(turn_response),
             key,
             policy,
+            session_models,
             budget,
             _place(request),
         )
@@ -70,10 +73,19 @@ class QuestionBuilder:
     ) -> Question:
         """Build a stored question again, which gets another answer."""
         policy = self._policy(options, question.content)
-        budget = self._budget(user, question.content, question.meta, policy)
-        place = TurnPlace("another_answer", question.uuid)
+        session_models = self._session_models(options)
+        budget = self._budget(user, question.content, question.meta, policy, session_models)
         return Question(
-            user, session, question.content, question.meta, Presenter(turn_response), key, policy, budget, place
+            user,
+            session,
+            question.content,
+            question.meta,
+            Presenter(turn_response),
+            key,
+            policy,
+            session_models,
+            budget,
+            TurnPlace("another_answer", question.uuid),
         )
 
     def in_new_session(
@@ -84,15 +96,25 @@ class QuestionBuilder:
         policy = self._policy(request, request.initial_message)
         budget = self._budget(user, request.initial_message, request.context, policy)
         presenter = Presenter(partial(session_with_turn, title=session.title), status_code=201)
-        return Question(user, session, request.initial_message, {}, presenter, key, policy, budget)
+        return Question(user, session, request.initial_message, {}, presenter, key, policy, budget=budget)
 
     def direct(self, user: Principal, request: ChatRequest, key: IdempotentRequest | None) -> Question:
         """Build a direct question."""
         policy = self._policy(request, request.message)
         budget = self._budget(user, request.message, request.context, policy)
         return Question(
-            user, None, request.message, request.context or {}, Presenter(direct_response), key, policy, budget
+            user, None, request.message, request.context or {}, Presenter(direct_response), key, policy, budget=budget
         )
+
+    def check_model(self, model: str) -> None:
+        """Check that a model may be requested.
+
+        Raises:
+            InvalidFieldError: it is not allowed.
+
+        """
+        if self.catalog.get(model) is None:
+            raise InvalidFieldError("body.model", "unknown_model", "is not one of GET /models")
 
     def available_models(self) -> ModelList:
         """Return the models that a question may request, the default model first."""
@@ -113,6 +135,10 @@ class QuestionBuilder:
             max_tokens=limit,
         )
 
+    def _session_models(self, options: ModelOptions) -> tuple[str, ...]:
+        """Return the models that the session may choose. Which one it chooses is known when the question is stored."""
+        return tuple(model.name for model in self.catalog.models) if options.model is None else ()
+
     def _policy(self, options: ModelOptions, message: str) -> ModelPolicy | None:
         """Return the policy for the options of the request. None: the default policy."""
         policy = self._requested_policy(options)
@@ -132,13 +158,17 @@ class QuestionBuilder:
             raise InvalidFieldError("body.max_tokens", "less_than_equal", f"must be at most {limit}")
         models = self.policy.models
         if options.model is not None:
-            if self.catalog.get(options.model) is None:
-                raise InvalidFieldError("body.model", "unknown_model", "is not one of GET /models")
+            self.check_model(options.model)
             models = tuple(dict.fromkeys((options.model, *self.catalog.fallbacks)))
         return replace(self.policy, models=models, sampling=sampling.with_defaults(self.policy.sampling))
 
     def _budget(
-        self, user: Principal, message: str, context: dict[str, Any] | None, policy: ModelPolicy | None
+        self,
+        user: Principal,
+        message: str,
+        context: dict[str, Any] | None,
+        policy: ModelPolicy | None,
+        session_models: Sequence[str] = (),
     ) -> TurnBudget | None:
         """Return the upper bound of what an answer may use. None: no quota applies."""
         if not self.quotas.is_limited(user):
@@ -147,10 +177,11 @@ class QuestionBuilder:
         # Half a token per byte is the upper bound for any script; English needs half of it.
         question = len((policy.instructions(context or {}) + message).encode()) // 2 + _PROMPT_OVERHEAD
         answer = policy.sampling.max_tokens or 0
+        models = {*policy.models, *session_models}
         return TurnBudget(
             tokens=question + answer,
-            cost_usd=max(self._cost(model, question, answer) for model in policy.models),
-            prompt_price=max(self._cost(model, _MILLION, 0) for model in policy.models) / _MILLION,
+            cost_usd=max(self._cost(model, question, answer) for model in models),
+            prompt_price=max(self._cost(model, _MILLION, 0) for model in models) / _MILLION,
         )
 
     def _cost(self, model: str, prompt_tokens: int, completion_tokens: int) -> Decimal:

@@ -16,6 +16,8 @@ from app.chat.schemas.messages import MessageResponse
 from app.chat.streaming.answer_text import Ending
 from app.chat.streaming.publisher import AnswerStream, StreamPublisher
 from app.chat.summaries.summarizer import Summarizer
+from app.chat.titles.title_generator import TitleGenerator
+from app.chat.titles.title_text import title_from_question
 from app.chat.turns.conversation_history import StoredConversationHistory
 from app.chat.turns.graph_run import GraphResult, run_graph
 from app.chat.turns.presenters import answer_message, stream_ending
@@ -69,6 +71,8 @@ class TurnRunner:
     """Publishes streamed text to other processes. None: only local subscribers see it."""
     summarizer: Summarizer | None = None
     """Summarizes messages that no longer fit the context window. None: they are left out."""
+    title_generator: TitleGenerator | None = None
+    """Names sessions after their first answer. None: they keep the title from their first question."""
     running_turns: dict[UUID, RunningTurn] = field(default_factory=dict)
     """Turns in sessions that run in this process, by the id of the answer."""
     _streams: set[AnswerStream] = field(default_factory=set)
@@ -76,6 +80,11 @@ class TurnRunner:
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     """Tasks of these turns. They are never cancelled, so that every result is stored."""
     _is_draining: bool = False
+
+    @property
+    def max_turn_duration(self) -> timedelta:
+        """Maximum duration of any turn, storing included."""
+        return self._max_duration(stream=True)
 
     @property
     def running_count(self) -> int:
@@ -159,7 +168,7 @@ class TurnRunner:
 
     async def _start(self, question: Question, question_id: UUID, turn_id: UUID, *, stream: bool) -> StartedTurn | None:
         """Store the question of a session; for a direct question, claim its key."""
-        max_duration = self._max_duration(stream=True)
+        max_duration = self.max_turn_duration
         if (session_uuid := question.session_uuid) is None:
             # No lease of a direct question can be renewed, so the one of its key covers the longest possible answer.
             key_lease = self._max_duration(stream=stream)
@@ -176,6 +185,8 @@ class TurnRunner:
             key=question.key,
             model=(question.policy or self.policy).models[0],
             place=question.place,
+            session_models=question.session_models,
+            title=title_from_question(question.message),
         )
         try:
             return await self.store.start(question, new, max_duration=max_duration)
@@ -191,7 +202,9 @@ class TurnRunner:
         try:
             result = await self._run_graph(question, started, answer, owner, stream=stream)
             turn = await self.store.complete(question, started, answer.id, result)
-            answer.end(stream_ending(answer_message(turn)))
+            answer.end(
+                stream_ending(answer_message(turn), title=turn.session.title if isinstance(turn, Turn) else None)
+            )
         except Exception as error:
             code = error.code if isinstance(error, AppError) else "internal_error"
             answer.end(
@@ -201,8 +214,11 @@ class TurnRunner:
             raise
         finally:
             self.running_turns.pop(answer.id, None)
-        if isinstance(turn, Turn) and self.summarizer is not None and not self._is_draining:
-            self.summarizer.after(turn, owner, result, has_quota=question.budget is not None)
+        if isinstance(turn, Turn) and not self._is_draining:
+            has_quota = question.budget is not None
+            for follow_up in (self.summarizer, self.title_generator):
+                if follow_up is not None:
+                    follow_up.after(turn, owner, result, has_quota=has_quota)
         return turn
 
     async def _run_graph(
@@ -220,7 +236,10 @@ class TurnRunner:
             "context": question.context,
             "status": "initialized",
         }
+        policy = question.policy or self.policy
         if started is not None:
+            if started.model is not None:
+                policy = policy.with_model(started.model)
             state["session_id"] = str(started.session_uuid)
             state["question_depth"] = started.question_depth
             state["context"] = started.session_meta | question.context
@@ -232,7 +251,7 @@ class TurnRunner:
                 started.question_uuid if started else None,
                 with_summary=self.summarizer is not None,
             ),
-            policy=question.policy or self.policy,
+            policy=policy,
             owner=owner,
             health=self.health,
             deadline=asyncio.get_running_loop().time() + self.turn_timeout,

@@ -28,7 +28,8 @@ class TurnService:
 
         Raises:
             NotFoundError: the user has no such session, or it was deleted in the meantime.
-            ConflictError: the previous question of the session, or the first request with this key, is in progress.
+            ConflictError: the previous question of the session, or the first request with this key, is in progress, or
+                the session is archived.
             UnprocessableError: the key was used for a different request.
             TooManyRequestsError: the quota is used up.
             ServiceUnavailableError: this process is shutting down, or PostgreSQL is not available.

@@ -43,7 +43,8 @@ class TurnStore:
             IdempotencyKeyTakenError: a request with the same key came first.
             NotFoundError: the user has no such session, or it has no such question.
             InvalidFieldError: the session has no such answer for the question to follow.
-            ConflictError: the session has an active turn, or the question or the answer has too many versions.
+            ConflictError: the session is archived or has an active turn, or the question or the answer has too many
+                versions.
             TooManyRequestsError: the quota is used up.
 
         """
@@ -202,6 +203,8 @@ def _refused(refusal: Refusal, new: NewTurn) -> Exception:
     match refusal:
         case Refusal.NO_SESSION:
             return NotFoundError("Session not found.")
+        case Refusal.ARCHIVED:
+            return ConflictError("The session is archived. Unarchive it to ask a question.", code="session_archived")
         case Refusal.NO_PLACE if new.place.kind == "after":
             return InvalidFieldError("body.parent_id", "unknown_parent", "is not an answer of this session")
         case Refusal.NO_PLACE:

@@ -38,7 +38,7 @@ async def purge_user(redis: Redis, *, user_uuid: UUID, answers: Sequence[UUID]) 
             buffers = 0
             for batch in _batches(answers):
                 buffers += await redis.unlink(*map(stream_key, batch))
-            cached = await purge_index(redis, cache_index_of_user(user_uuid))
+            cached = await purge_indexes(redis, cache_index_of_user(user_uuid))
     except REDIS_ERRORS:
         return None
     return PurgedCopies(stream_buffers=buffers, cached_answers=cached)
@@ -48,27 +48,33 @@ async def purge_messages(redis: Redis, index: CacheIndex, answers: Sequence[UUID
     """Delete the stream buffers of deleted answers, and all cached answers of their session, which goes on."""
     for batch in _batches(answers):
         await redis.unlink(*map(stream_key, batch))
-    await purge_index(redis, index, is_deleted=False)
+    await purge_indexes(redis, index, is_deleted=False)
 
 
-async def purge_index(redis: Redis, index: CacheIndex, *, is_deleted: bool = True) -> int:
-    """Delete the cached answers of a user or session. Return their number.
+async def purge_indexes(redis: Redis, *indexes: CacheIndex, is_deleted: bool = True) -> int:
+    """Delete the cached answers of users or sessions. Return their number.
 
-    If the user or session `is_deleted`, it also prevents answers in progress from being cached later. It is safe to
-    repeat after a failure.
+    If the users or sessions are deleted (`is_deleted`), it also prevents answers in progress from being cached later.
+    It is safe to repeat after a failure.
     """
+    if not indexes:
+        return 0
     async with redis.pipeline(transaction=False) as pipeline:
-        # The tombstone comes first: entries added before it are in the range, and none can be added after it.
+        # The tombstones come first: entries added before one are in the range, and none can be added after it.
         if is_deleted:
-            pipeline.execute_command("SET", index.deleted, 1, "EX", _TOMBSTONE_SECONDS)
-        pipeline.execute_command("ZRANGE", index.entries, 0, _BATCH - 1)
-        names = (await pipeline.execute())[-1]
+            for index in indexes:
+                pipeline.execute_command("SET", index.deleted, 1, "EX", _TOMBSTONE_SECONDS)
+        for index in indexes:
+            pipeline.execute_command("ZRANGE", index.entries, 0, _BATCH - 1)
+        results = (await pipeline.execute())[-len(indexes) :]
     erased = 0
-    while names:
-        erased += await redis.unlink(*names)
-        # Removed from the index last, so that a repetition after a failure finds them again.
-        await redis.zrem(index.entries, *names)
-        names = await redis.zrange(index.entries, 0, _BATCH - 1)
+    for index, names in zip(indexes, results, strict=True):
+        remaining = names
+        while remaining:
+            erased += await redis.unlink(*remaining)
+            # Removed from the index last, so that a repetition after a failure finds them again.
+            await redis.zrem(index.entries, *remaining)
+            remaining = await redis.zrange(index.entries, 0, _BATCH - 1)
     return erased
 
 

@@ -64,6 +64,7 @@ def test_export_contains_all_data_of_account(auth_client: TestClient, eve: User,
     assert me.items() <= document["account"].items()
     (session,) = document["chat_sessions"]
     assert (session["title"], session["metadata"]) == (f"{CANARY} title", {CANARY: CANARY})
+    assert (session["title_source"], session["tags"]) == ("user", [f"{CANARY} tag"])
     stored = sql.rows("SELECT uuid::text AS id, content, status FROM chat_messages ORDER BY seq")
     assert [{name: message[name] for name in stored[0]} for message in session["messages"]] == stored
     assert [message["parent_id"] for message in session["messages"]][1::2] == [row["id"] for row in stored[::2]]

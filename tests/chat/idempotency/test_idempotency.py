@@ -99,9 +99,9 @@ def test_refused_request_does_not_use_up_its_key(chat: Chat, provider: Provider,
     session = chat.open()
     path, body = f"/sessions/{session}/messages", {"message": "Hi"}
     assert_problem(post(chat, path, {"message": ""}), 422, "validation_error")
-    sql.do("UPDATE chat_sessions SET is_active = false")
-    assert_problem(post(chat, path, body), 404, "not_found")
-    sql.do("UPDATE chat_sessions SET is_active = true")
+    chat.request("PATCH", f"/sessions/{session}", json={"is_archived": True})
+    assert_problem(post(chat, path, body), 409, "session_archived")
+    chat.request("PATCH", f"/sessions/{session}", json={"is_archived": False})
     with ThreadPoolExecutor(1) as pool, closed_gate() as gate:
         provider.script(held(gate))
         other = pool.submit(chat.ask, session, "Something else")

@@ -10,7 +10,7 @@ from redis import Redis
 from app.chat.streaming.remote import MessageRef, RemoteStreams
 from app.config import Settings
 from app.database.connection import Database
-from app.database.repositories.chat.sessions import MessageRow
+from app.database.repositories.chat.sessions import StoredTurn
 from app.services.redis.client import open_redis
 from app.services.redis.keys import stream_key
 from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker
@@ -51,7 +51,7 @@ async def test_answer_text_includes_text_that_reaches_redis_after_the_answer_is_
 ) -> None:
     find, was_read = RemoteStreams.find, asyncio.Event()
 
-    async def find_and_signal(streams: RemoteStreams, ref: MessageRef) -> tuple[MessageRow, MessageRow] | None:
+    async def find_and_signal(streams: RemoteStreams, ref: MessageRef) -> StoredTurn | None:
         stored = await find(streams, ref)
         was_read.set()
         return stored

@@ -4,8 +4,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
-from app.chat.summaries.summarizer import Summarizer
-from app.chat.summaries.summary_generator import SummaryGenerator
+from app.chat.accounting.background_model import BackgroundModel
+from app.chat.summaries.summarizer import SUMMARY_TOKENS_PER_STEP, Summarizer
 from app.chat.turns.runner import TurnRunner
 from app.chat.turns.store import TurnStore
 from app.database.connection import Database
@@ -68,9 +68,8 @@ class Session:
         summaries_enabled: bool = True,
     ) -> None:
         quotas = QuotaService(database, Quota())
-        self.summarizer = Summarizer(
-            SummaryGenerator(model, database, policy, price, quotas), database, policy, batch=4
-        )
+        summary_model = BackgroundModel(model, database, policy, price, quotas, "summary", SUMMARY_TOKENS_PER_STEP)
+        self.summarizer = Summarizer(summary_model, database, policy, batch=4)
         self.runner = TurnRunner(
             graph=build_chat_graph(),
             model=model,

@@ -13,7 +13,7 @@ from app.services.llm.caching_chat_model import CachingChatModel
 from app.services.llm.response_cache import ResponseCache
 from app.services.redis.client import open_redis
 from app.services.redis.keys import cache_index_of_session
-from app.services.redis.purge import purge_index
+from app.services.redis.purge import purge_indexes
 from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker
 from tests.services.llm.streamed_requests import ADA, REQUEST, TEXT, StreamedRequest
 from tests.support.fakes import FakeModel, completion
@@ -62,7 +62,7 @@ async def test_a_request_during_the_storing_of_an_answer_is_answered_from_the_ca
     assert (await again.task).is_cached
     # The entry is in the index of this session, too.
     async with breaker.guard() as client:
-        assert await purge_index(client, cache_index_of_session(other)) == 1
+        assert await purge_indexes(client, cache_index_of_session(other)) == 1
     assert not list(redis.scan_iter("answer:*"))
 
 
@@ -83,7 +83,7 @@ async def test_a_cached_answer_is_added_to_the_indexes_of_all_waiters(
     for session in sessions:
         assert redis.zcard(cache_index_of_session(session).entries) == 1
     async with breaker.guard() as client:
-        assert await purge_index(client, cache_index_of_session(sessions[3])) == 1
+        assert await purge_indexes(client, cache_index_of_session(sessions[3])) == 1
     assert not list(redis.scan_iter("answer:*"))
 
 
@@ -95,7 +95,7 @@ async def test_an_answer_is_not_cached_when_its_session_is_deleted_during_the_ca
     request = StreamedRequest(model)
     await inner.was_called.wait()
     async with breaker.guard() as client:
-        await purge_index(client, cache_index_of_session(ADA.session_uuid or uuid4()))
+        await purge_indexes(client, cache_index_of_session(ADA.session_uuid or uuid4()))
     inner.gate.set()
     await request.task
     await model.close()

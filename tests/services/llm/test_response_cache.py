@@ -16,7 +16,7 @@ from app.services.llm.response_cache import ResponseCache
 from app.services.redis import purge
 from app.services.redis.client import open_redis
 from app.services.redis.keys import cache_index_of_session, cache_index_of_user
-from app.services.redis.purge import purge_index
+from app.services.redis.purge import purge_indexes
 from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker
 from tests.support.fakes import completion, model_request
 
@@ -181,7 +181,7 @@ async def test_deleting_a_session_removes_its_text_and_no_other(
     assert await read_answer(cache, replace(REQUEST, model="given here too")) == "Secret of both."
     assert await read_answer(cache, replace(REQUEST, owner=BOB)) is None
     async with breaker.guard() as client:
-        assert await purge_index(client, cache_index_of_session(key_of_ada)) == 4
+        assert await purge_indexes(client, cache_index_of_session(key_of_ada)) == 4
     assert "Secret" not in everything(redis)
     assert await read_answer(cache, replace(REQUEST, owner=other, model="elsewhere")) == "Of another session."
 
@@ -192,7 +192,7 @@ async def test_an_answer_is_not_stored_after_the_deletion(
     other = replace(ADA, session_uuid=uuid4())
     await store_answer(cache, replace(REQUEST, owner=other, model="known"), "Known.")
     async with breaker.guard() as client:
-        assert await purge_index(client, cache_index_of_session(ADA.session_uuid or uuid4())) == 0
+        assert await purge_indexes(client, cache_index_of_session(ADA.session_uuid or uuid4())) == 0
     await store_answer(cache, REQUEST, "Secret.")
     # Another owner who waited for the same answer.
     await cache.store(cache.key(REQUEST), [other, ADA], completion("Secret."))
@@ -241,9 +241,9 @@ async def test_a_purge_removes_any_number_of_entries_and_can_be_repeated(
         patch.setattr(AsyncRedis, "unlink", cut_off)
         async with breaker.guard() as client:
             with pytest.raises(ConnectionError):
-                await purge_index(client, index)
+                await purge_indexes(client, index)
     async with breaker.guard() as client:
-        await purge_index(client, index)
+        await purge_indexes(client, index)
     assert not list(redis.scan_iter("answer:*"))
     assert not redis.exists(index.entries)
 

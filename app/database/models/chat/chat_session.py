@@ -1,16 +1,23 @@
 """Chat sessions."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, text, true
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, String, Text, false, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.base import Base, IdMixin, TimestampMixin
 
+TitleSource = Literal["default", "question", "model", "user"]
+"""Who wrote the title of a session: nobody yet, its first question, a model, or the user, whose title stays."""
+
 PREVIEW_LENGTH = 100
 """Number of characters of the newest message that lists show, without the ellipsis."""
+MAX_TAGS = 20
+"""Maximum number of tags of a session."""
+MAX_TAG_LENGTH = 50
+"""Maximum length of a tag in characters."""
 
 
 class ChatSession(IdMixin, TimestampMixin, Base):
@@ -23,10 +30,16 @@ class ChatSession(IdMixin, TimestampMixin, Base):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     """The owner. Every query of the chat service is restricted to it."""
     title: Mapped[str] = mapped_column(String(200))
+    title_source: Mapped[TitleSource] = mapped_column(String(20), server_default="user")
     meta: Mapped[dict[str, Any]] = mapped_column("metadata", server_default=text("'{}'"))
-    """Context given at creation. The context of a question overrides it."""
+    """Context of every question in the session. The context of a question overrides it."""
+    model: Mapped[str | None] = mapped_column(String(200))
+    """Model of questions that name none. Null, or a model that is no longer allowed: the default of the settings."""
     is_active: Mapped[bool] = mapped_column(server_default=true())
-    """False: the session accepts no questions and is not listed. No operation sets it to false."""
+    """False: the session is archived. It accepts no questions, and only lists of archived sessions contain it."""
+    is_pinned: Mapped[bool] = mapped_column(server_default=false())
+    tags: Mapped[list[str]] = mapped_column(ARRAY(String(MAX_TAG_LENGTH)), server_default=text("'{}'"))
+    """Labels that the owner has given, normalized and without duplicates."""
     last_seq: Mapped[int] = mapped_column(server_default=text("0"))
     """Highest `seq` that was given to a message. The lock of the row serializes numbering."""
     active_seq: Mapped[int | None]
@@ -48,5 +61,20 @@ class ChatSession(IdMixin, TimestampMixin, Base):
         CheckConstraint("message_count >= 0 AND last_seq >= message_count", name="counts"),
         CheckConstraint("active_seq BETWEEN 0 AND last_seq", name="active_seq"),
         CheckConstraint("summary_upto_seq BETWEEN 0 AND last_seq", name="summary_upto_seq"),
-        Index("ix_chat_sessions_user_id_updated_at", "user_id", text("updated_at DESC"), text("id DESC")),
+        CheckConstraint("title_source IN ('default', 'question', 'model', 'user')", name="title_source"),
+        CheckConstraint(f"cardinality(tags) <= {MAX_TAGS}", name="tags"),
+        Index(
+            "ix_chat_sessions_user_id_is_active_updated_at",
+            "user_id",
+            "is_active",
+            text("updated_at DESC"),
+            text("id DESC"),
+        ),
+        Index(
+            "ix_chat_sessions_user_id_pinned",
+            "user_id",
+            text("updated_at DESC"),
+            text("id DESC"),
+            postgresql_where=text("is_pinned"),
+        ),
     )

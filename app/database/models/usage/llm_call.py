@@ -50,7 +50,7 @@ class LlmCall(IdMixin, CreatedMixin, Base):
         CheckConstraint("status IN ('ok', 'error', 'cancelled')", name="status"),
         CheckConstraint("(status = 'error') = (error_code IS NOT NULL)", name="error_with_code"),
         CheckConstraint("attempt > 0", name="attempt"),
-        CheckConstraint("purpose IN ('answer', 'summary')", name="purpose"),
+        CheckConstraint("purpose IN ('answer', 'summary', 'title')", name="purpose"),
         CheckConstraint("fallback_reason IS NULL OR is_fallback", name="reason_of_fallback"),
         CheckConstraint("cost_usd >= 0", name="cost_usd"),
         CheckConstraint("prompt_tokens >= 0 AND completion_tokens >= 0 AND latency_ms >= 0", name="amounts"),

@@ -132,8 +132,12 @@ SESSIONS = ExportSection(
     (
         "uuid",
         "title",
+        "title_source",
         "metadata",
+        "model",
         "is_active",
+        "is_pinned",
+        "tags",
         "message_count",
         "last_message_preview",
         "last_message_at",

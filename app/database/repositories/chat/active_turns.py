@@ -1,17 +1,47 @@
 """Statements about active turns: lease renewal, cancellation requests and interruption."""
 
 from collections.abc import Sequence
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Interval, Select, Uuid, and_, any_, bindparam, column, func, null, or_, select, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Integer,
+    Interval,
+    Select,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    column,
+    false,
+    func,
+    null,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.models import ChatMessage, ChatSession, User
 from app.database.repositories.chat import idempotency_keys
 from app.database.repositories.chat.turn_sql import IS_ACTIVE, OWNED_SESSION_ID
 from app.database.repositories.webhooks import event_outbox
+
+
+class ActiveAnswerRow(NamedTuple):
+    """An answer that is being generated."""
+
+    session_id: UUID
+    """Public id; so is `message_id`."""
+    message_id: UUID
+    status: str
+    started_at: datetime
+    model: str | None
+
 
 _SET_INTERRUPTED = update(ChatMessage).values(
     status="interrupted", meta={"error": "interrupted"}, lease_expires_at=null(), updated_at=func.now()
@@ -70,6 +100,35 @@ _REQUEST_CANCEL = (
     )
     .values(cancel_requested_at=func.coalesce(ChatMessage.cancel_requested_at, func.now()))
 )
+# A turn updates its session when it starts, and its duration is limited: the index of a user's sessions by their last
+# update gives the few that may have one. Both states, so that each is a range of the index.
+_LIST = (
+    select(
+        ChatSession.uuid.label("session_id"),
+        ChatMessage.uuid.label("message_id"),
+        ChatMessage.status,
+        ChatMessage.created_at.label("started_at"),
+        ChatMessage.meta["model_requested"].astext.label("model"),
+    )
+    .join(ChatMessage, ChatMessage.session_id == ChatSession.id)
+    .where(
+        ChatSession.user_id == bindparam("p_user_id", type_=BigInteger),
+        ChatSession.is_active.in_([true(), false()]),
+        ChatSession.updated_at > func.now() - bindparam("p_max_age", type_=Interval),
+        IS_ACTIVE,
+        ChatMessage.lease_expires_at > func.now(),
+    )
+    .order_by(ChatMessage.created_at.desc(), ChatMessage.id.desc())
+    .limit(bindparam("p_limit", type_=Integer))
+)
+
+
+async def list_of_user(
+    connection: AsyncConnection, *, user_id: int, max_age: timedelta, limit: int
+) -> list[ActiveAnswerRow]:
+    """Return up to `limit` answers under way of a user, the newest first. None of them is older than `max_age`."""
+    rows = await connection.execute(_LIST, {"p_user_id": user_id, "p_max_age": max_age, "p_limit": limit})
+    return [ActiveAnswerRow(*row) for row in rows]
 
 
 async def interrupt_turn(connection: AsyncConnection, *, answer_uuid: UUID) -> None:

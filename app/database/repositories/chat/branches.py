@@ -186,7 +186,7 @@ async def lock_session(session: AsyncSession, *, user_id: int, session_uuid: UUI
     row = (
         await session.execute(
             select(ChatSession.id, ChatSession.last_seq, ChatSession.message_count, _LEAF_SEQ)
-            .where(ChatSession.user_id == user_id, ChatSession.uuid == session_uuid, ChatSession.is_active)
+            .where(ChatSession.user_id == user_id, ChatSession.uuid == session_uuid)
             .with_for_update()
         )
     ).one_or_none()
@@ -317,7 +317,6 @@ async def find_question(
             .join(ChatSession, and_(ChatSession.id == named.session_id))
             .where(
                 ChatSession.user_id == user_id,
-                ChatSession.is_active,
                 ChatSession.uuid == session_uuid,
                 named.uuid == message_uuid,
             )

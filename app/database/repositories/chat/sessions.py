@@ -1,17 +1,29 @@
 """Chat sessions of an owner. Every function is restricted to sessions of the given user."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Select, Uuid, bindparam, delete, false, func, insert, or_, select
+from sqlalchemy import (
+    BigInteger,
+    Select,
+    Uuid,
+    bindparam,
+    delete,
+    false,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.dml import ReturningInsert
 
 from app.core.schema_types import new_id
 from app.database.models import ChatMessage, ChatSession, MessageFeedback, User
+from app.database.models.chat.chat_session import TitleSource
 from app.database.repositories.usage import ledger
 from app.database.repositories.webhooks import event_outbox
 
@@ -22,6 +34,7 @@ class NewSession:
 
     title: str
     meta: dict[str, Any]
+    title_source: TitleSource = "user"
     uuid: UUID = field(default_factory=new_id)
 
 
@@ -34,6 +47,14 @@ class MessageRow:
     is_orphaned: bool
     """Whether the answer is active, but its lease has expired. The next question in the session interrupts it."""
     feedback: MessageFeedback | None
+
+
+class StoredTurn(NamedTuple):
+    """A question and its answer, and the title of their session."""
+
+    question: MessageRow
+    answer: MessageRow
+    title: str
 
 
 _USER_ID = bindparam("p_user_id", type_=BigInteger)
@@ -52,6 +73,7 @@ def _create_statement() -> ReturningInsert[ChatSession]:
             uuid=_SESSION_UUID,
             user_id=_USER_ID,
             title=bindparam("p_title"),
+            title_source=bindparam("p_title_source"),
             meta=bindparam("p_meta"),
         )
         .returning(ChatSession)
@@ -83,50 +105,60 @@ def _remove_statement() -> Select[Any]:
     return select(removed.c.uuid).add_cte(event_outbox.session_event_statement(event_data).cte("event"))
 
 
+def _lock_statement() -> Select[ChatSession]:
+    # Accounts are locked before their sessions, in every transaction: the event of a change refers to the account.
+    owner = ledger.owner_statement()
+    return (
+        select(ChatSession)
+        .where(ChatSession.user_id == owner.c.id, ChatSession.uuid == _SESSION_UUID)
+        .with_for_update(of=ChatSession)
+    )
+
+
+_LOCK = _lock_statement()
 _CREATE = _create_statement()
 _REMOVE = _remove_statement()
 
 
 async def create(session: AsyncSession, new: NewSession, *, user_id: int) -> ChatSession:
     """Insert a session without messages, and its event."""
-    values = {"p_session_uuid": new.uuid, "p_user_id": user_id, "p_title": new.title, "p_meta": new.meta}
+    values = {
+        "p_session_uuid": new.uuid,
+        "p_user_id": user_id,
+        "p_title": new.title,
+        "p_title_source": new.title_source,
+        "p_meta": new.meta,
+    }
     return (await session.scalars(_CREATE, values | event_outbox.parameters("session.created"))).one()
 
 
 async def get(session: AsyncSession, *, user_id: int, session_uuid: UUID) -> ChatSession | None:
-    """Return a session of the user. None: there is none, or it is archived."""
-    row: ChatSession | None = await session.scalar(_owned(user_id).where(ChatSession.uuid == session_uuid))
+    """Return a session of the user. None: there is none."""
+    row: ChatSession | None = await session.scalar(
+        select(ChatSession).where(ChatSession.user_id == user_id, ChatSession.uuid == session_uuid)
+    )
     return row
 
 
-async def list_page(
-    session: AsyncSession, *, user_id: int, page: int, size: int, search: str | None
-) -> tuple[Sequence[ChatSession], int]:
-    """Return a page of the user's sessions, last updated first, and the total number. Two statements.
+async def lock(session: AsyncSession, *, user_id: int, session_uuid: UUID) -> ChatSession | None:
+    """Lock a session of the user until the transaction ends, and return it. None: there is none."""
+    row: ChatSession | None = await session.scalar(_LOCK, {"p_user_id": user_id, "p_session_uuid": session_uuid})
+    return row
 
-    `search` matches literal text in titles and messages, case-insensitively.
-    """
-    statement = _owned(user_id)
-    if search:
-        statement = statement.where(
-            or_(
-                ChatSession.title.icontains(search, autoescape=True),
-                select(ChatMessage.id)
-                .where(ChatMessage.session_id == ChatSession.id, ChatMessage.content.icontains(search, autoescape=True))
-                .exists(),
-            )
-        )
-    total = await session.scalar(select(func.count()).select_from(statement.subquery()))
-    rows = await session.scalars(
-        statement.order_by(ChatSession.updated_at.desc(), ChatSession.id.desc()).offset((page - 1) * size).limit(size)
+
+async def change(session: AsyncSession, locked: ChatSession, values: Mapping[str, Any]) -> None:
+    """Set columns of a locked session. It keeps its place in lists."""
+    await session.execute(
+        update(ChatSession)
+        .where(ChatSession.id == locked.id)
+        .values({**values, "updated_at": ChatSession.updated_at})
+        .execution_options(synchronize_session=False)
     )
-    return rows.all(), total or 0
+    await session.refresh(locked)
 
 
-async def find_turn(
-    session: AsyncSession, *, user_id: int, session_uuid: UUID, answer_uuid: UUID
-) -> tuple[MessageRow, MessageRow] | None:
-    """Return the question and the answer of a turn of the user. None: there is no such answer."""
+async def find_turn(session: AsyncSession, *, user_id: int, session_uuid: UUID, answer_uuid: UUID) -> StoredTurn | None:
+    """Return a turn of the user. None: there is no such answer."""
     question, parent = aliased(ChatMessage), aliased(ChatMessage)
     row = (
         await session.execute(
@@ -136,6 +168,7 @@ async def find_turn(
                 ChatMessage,
                 func.coalesce(ChatMessage.lease_expires_at < func.now(), false()),
                 MessageFeedback,
+                ChatSession.title,
             )
             .join(question, ChatMessage.parent_id == question.id)
             .outerjoin(parent, question.parent_id == parent.id)
@@ -143,7 +176,6 @@ async def find_turn(
             .join(ChatSession, ChatMessage.session_id == ChatSession.id)
             .where(
                 ChatSession.user_id == user_id,
-                ChatSession.is_active,
                 ChatSession.uuid == session_uuid,
                 ChatMessage.uuid == answer_uuid,
                 ChatMessage.role == "assistant",
@@ -152,10 +184,11 @@ async def find_turn(
     ).one_or_none()
     if row is None:
         return None
-    question_row, parent_uuid, answer_row, is_orphaned, feedback = row
-    return (
+    question_row, parent_uuid, answer_row, is_orphaned, feedback, title = row
+    return StoredTurn(
         MessageRow(question_row, parent_uuid, is_orphaned=False, feedback=None),
         MessageRow(answer_row, question_row.uuid, is_orphaned=is_orphaned, feedback=feedback),
+        title,
     )
 
 
@@ -163,7 +196,3 @@ async def remove(session: AsyncSession, *, user_id: int, session_uuid: UUID) -> 
     """Delete a session with its messages. Ledger entries are kept. False: there is none."""
     values = {"p_session_uuid": session_uuid, "p_user_id": user_id}
     return await session.scalar(_REMOVE, values | event_outbox.parameters("session.deleted")) is not None
-
-
-def _owned(user_id: int) -> Select[ChatSession]:
-    return select(ChatSession).where(ChatSession.user_id == user_id, ChatSession.is_active)

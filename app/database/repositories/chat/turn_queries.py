@@ -13,7 +13,7 @@ from app.database.repositories.chat.turns import Answer, StartedTurn, Turn, Upda
 from app.database.statements import AnyConnection, Statement
 
 _FIND_COMPLETED = Statement(
-    select(ChatMessage.status, ChatSession.message_count, ChatSession.updated_at)
+    select(ChatMessage.status, ChatSession.message_count, ChatSession.updated_at, ChatSession.title)
     .join(ChatSession, ChatMessage.session_id == ChatSession.id)
     .where(ChatMessage.uuid == bindparam("p_turn_id"))
 )
@@ -25,6 +25,7 @@ _FIND_TURN = (
         ChatSession.id.label("session_id"),
         ChatSession.uuid.label("session_uuid"),
         ChatSession.meta.label("session_meta"),
+        ChatSession.title,
         _QUESTION.uuid.label("question_uuid"),
         _QUESTION.depth.label("question_depth"),
         _PARENT.uuid.label("parent_uuid"),
@@ -62,7 +63,7 @@ async def find_active(connection: AsyncConnection, *, user_id: int, session_uuid
 async def find_completed(connection: AnyConnection, turn: StartedTurn) -> tuple[str, UpdatedSession] | None:
     """Return the status of an answer, and its session. None: the answer was deleted."""
     row = await statements.fetch_one(connection, _FIND_COMPLETED, {"p_turn_id": turn.answer_uuid})
-    return (row["status"], UpdatedSession(row["message_count"], row["updated_at"])) if row else None
+    return (row["status"], UpdatedSession(row["message_count"], row["updated_at"], row["title"])) if row else None
 
 
 async def find_turn(connection: AsyncConnection, *, user_id: int, answer_uuid: UUID) -> Turn | None:
@@ -90,5 +91,5 @@ async def find_turn(connection: AsyncConnection, *, user_id: int, answer_uuid: U
             tokens_used=row.tokens_used,
             processing_time_ms=row.processing_time_ms,
         ),
-        UpdatedSession(message_count=row.message_count, updated_at=row.updated_at),
+        UpdatedSession(message_count=row.message_count, updated_at=row.updated_at, title=row.title),
     )

@@ -6,20 +6,24 @@ from uuid import UUID
 
 from asyncpg import UniqueViolationError
 from sqlalchemy import (
+    ARRAY,
     CTE,
     BigInteger,
     ColumnElement,
     Integer,
     Interval,
     Select,
+    String,
     Text,
     Uuid,
     and_,
+    any_,
     bindparam,
     case,
     cast,
     func,
     literal,
+    literal_column,
     null,
     or_,
     select,
@@ -44,11 +48,9 @@ MAX_SIBLINGS = 100
 """Maximum number of versions of a question, and of answers to it."""
 
 _USER_ID = bindparam("p_user_id", type_=BigInteger)
-_ACTIVE_SESSION = (
-    ChatSession.uuid == bindparam("p_session_uuid", type_=Uuid),
-    ChatSession.user_id == _USER_ID,
-    ChatSession.is_active,
-)
+_OWNED_SESSION = (ChatSession.uuid == bindparam("p_session_uuid", type_=Uuid), ChatSession.user_id == _USER_ID)
+_ACTIVE_SESSION = (*_OWNED_SESSION, ChatSession.is_active)
+_NEW_TITLE = bindparam("p_title", type_=String)
 _PLACE_UUID = bindparam("p_place_uuid", type_=Uuid)
 _PARENT = aliased(ChatMessage)
 _GRANDPARENT = aliased(ChatMessage)
@@ -123,14 +125,28 @@ def _start_statement(kind: str, *conditions: ColumnElement[bool]) -> Select[Any]
         "updated_at": func.now(),
     }
     if not is_another_answer:
-        values["last_message_preview"] = bindparam("p_preview", type_=Text)
+        has_new_title = and_(ChatSession.title_source == literal_column("'default'"), _NEW_TITLE.is_not(None))
+        values |= {
+            "last_message_preview": bindparam("p_preview", type_=Text),
+            "title": case((has_new_title, _NEW_TITLE), else_=ChatSession.title),
+            "title_source": case((has_new_title, literal_column("'question'")), else_=ChatSession.title_source),
+        }
+    session_models = bindparam("p_session_models", type_=ARRAY(String))
     session = (
         update(ChatSession)
         .where(ChatSession.id == place.c.id)
         .values(values)
-        .returning(ChatSession.id, ChatSession.last_seq, ChatSession.meta)
+        .returning(
+            ChatSession.id,
+            ChatSession.last_seq,
+            ChatSession.meta,
+            ChatSession.title,
+            ChatSession.title_source,
+            case((ChatSession.model == any_(session_models), ChatSession.model)).label("model"),
+        )
         .cte("session")
     )
+    model = func.coalesce(session.c.model, bindparam("p_model", type_=String))
     if is_another_answer:
         question = select(place.c.parent_id.label("id"), place.c.created_at, place.c.depth).cte("question")
     else:
@@ -166,16 +182,16 @@ def _start_statement(kind: str, *conditions: ColumnElement[bool]) -> Select[Any]
                 literal("assistant"),
                 literal(""),
                 literal("pending"),
-                bindparam("p_answer_meta", type_=JSONB),
+                func.jsonb_strip_nulls(func.jsonb_build_object(literal_column("'model_requested'"), model)),
                 func.now() + bindparam("p_lease", type_=Interval),
             ).select_from(session.join(question, true())),
         )
         .returning(ChatMessage.id)
         .cte("answer")
     )
-    return select(
-        session.c.id, session.c.meta, question.c.created_at, question.c.depth, place.c.parent_uuid
-    ).select_from(session.join(place, true()).join(question, true()).join(answer, true()))
+    return select(session, question.c.created_at, question.c.depth, place.c.parent_uuid).select_from(
+        session.join(place, true()).join(question, true()).join(answer, true())
+    )
 
 
 _KINDS = ("end", "after", "beginning", "another_answer")
@@ -207,7 +223,9 @@ async def start_turn(connection: AnyConnection, turn: NewTurn) -> StartedTurn | 
                 "p_answer_uuid": turn.answer_uuid,
                 "p_content": turn.content,
                 "p_meta": turn.meta,
-                "p_answer_meta": {"model_requested": turn.model} if turn.model else {},
+                "p_model": turn.model,
+                "p_session_models": list(turn.session_models),
+                "p_title": turn.title,
                 "p_lease": turn.lease,
             },
         )
@@ -228,6 +246,9 @@ async def start_turn(connection: AnyConnection, turn: NewTurn) -> StartedTurn | 
         parent_uuid=row["parent_uuid"],
         answer_uuid=turn.answer_uuid,
         created_at=row["created_at"],
+        title=row["title"],
+        title_source=row["title_source"],
+        model=row["model"],
     )
 
 
@@ -235,15 +256,16 @@ class Refusal(StrEnum):
     """Why a turn was not stored."""
 
     NO_SESSION = "no_session"
+    ARCHIVED = "archived"
     NO_PLACE = "no_place"
     """The session has no such message, or it has the wrong role."""
     TOO_MANY_SIBLINGS = "too_many_siblings"
 
 
-_FIND_SESSION = Statement(select(ChatSession.id).where(*_ACTIVE_SESSION))
+_FIND_SESSION = Statement(select(ChatSession.is_active).where(*_OWNED_SESSION))
 _FIND_PLACE = Statement(
     select(ChatMessage.id).where(
-        ChatMessage.session_id == select(ChatSession.id).where(*_ACTIVE_SESSION).scalar_subquery(),
+        ChatMessage.session_id == select(ChatSession.id).where(*_OWNED_SESSION).scalar_subquery(),
         ChatMessage.uuid == _PLACE_UUID,
         ChatMessage.role == bindparam("p_role", type_=Text),
     )
@@ -255,8 +277,11 @@ async def find_refusal(
 ) -> Refusal | None:
     """Return why `start_turn` refused a turn. None: nothing speaks against it any more."""
     owned = {"p_session_uuid": session_uuid, "p_user_id": user_id}
-    if await statements.fetch_one(connection, _FIND_SESSION, owned) is None:
+    session = await statements.fetch_one(connection, _FIND_SESSION, owned)
+    if session is None:
         return Refusal.NO_SESSION
+    if not session["is_active"]:
+        return Refusal.ARCHIVED
     if place.kind == "end":
         return None
     if place.message_uuid is not None:

@@ -22,6 +22,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.database import statements
 from app.database.models import ChatMessage, ChatSession
+from app.database.models.chat.chat_session import TitleSource
 from app.database.repositories.chat.idempotency_keys import IdempotentRequest
 from app.database.repositories.chat.turn_sql import IS_ACTIVE, message_preview
 from app.database.repositories.usage import ledger
@@ -69,6 +70,10 @@ class NewTurn:
     """Requested model, for the recovery of the turn if its process is killed."""
     place: TurnPlace = END_OF_BRANCH
     """For another answer, the question is stored already: `question_uuid` names it, its content is not stored."""
+    session_models: Sequence[str] = ()
+    """If the model of the session is one of these, it is used instead of `model`. Empty: the request names a model."""
+    title: str | None = None
+    """Title of the session if it has none yet. None: it stays without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,11 @@ class StartedTurn:
     answer_uuid: UUID
     created_at: datetime
     """When the question was stored."""
+    title: str = ""
+    """Title of the session."""
+    title_source: TitleSource = "user"
+    model: str | None = None
+    """Model of the session, if the question uses it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +115,7 @@ class UpdatedSession:
 
     message_count: int
     updated_at: datetime
+    title: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +157,13 @@ def _complete_statement() -> Select[Any]:
         update(ChatSession)
         .where(ChatSession.id == answer.c.session_id)
         .values(last_message_preview=bindparam("p_preview"), last_message_at=func.now(), updated_at=func.now())
-        .returning(ChatSession.message_count, ChatSession.updated_at)
+        .returning(ChatSession.message_count, ChatSession.updated_at, ChatSession.title)
         .cte("session")
     )
     # The ledger is written even if the answer was deleted in the meantime: the tokens were used.
     appended = ledger.append_statement(owner).cte("ledger")
     event = event_outbox.turn_event_statement(answer).cte("event")
-    return select(session.c.message_count, session.c.updated_at).add_cte(appended, event)
+    return select(session).add_cte(appended, event)
 
 
 # Compiled once, at import.

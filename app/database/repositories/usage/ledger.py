@@ -18,7 +18,7 @@ from app.database.repositories.chat import idempotency_keys
 from app.database.repositories.chat.idempotency_keys import StoredResponse
 from app.database.statements import AnyConnection, Statement
 
-CallPurpose = Literal["answer", "summary"]
+CallPurpose = Literal["answer", "summary", "title"]
 
 TURN_ATTEMPT_CONSTRAINT = "uq_llm_calls_turn_id_attempt"
 """Unique constraint that prevents a turn from being recorded twice."""
@@ -123,7 +123,7 @@ async def record_calls(
     calls: Sequence[LedgerEntry],
     stored_response: StoredResponse | None = None,
 ) -> None:
-    """Append attempts without a stored answer: those of a direct question, or of a conversation summary in a session.
+    """Append attempts without a stored answer: those of a direct question, or of a summary or title of a session.
 
     `stored_response` is the response to a direct question that is stored under its idempotency key in the same
     statement. The call is idempotent: a `turn_id` that is already recorded is ignored.

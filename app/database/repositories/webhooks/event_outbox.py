@@ -36,6 +36,7 @@ SubscribableEvent = Literal[
     "quota.exceeded",
     "session.created",
     "session.deleted",
+    "session.updated",
     "turn.cancelled",
     "turn.completed",
     "turn.failed",
@@ -102,15 +103,24 @@ def _sql_literal(text: str) -> ColumnElement[str]:
     return literal_column(f"'{text}'", String)
 
 
-def event_statement(source: FromClause, *, user_id: SQLColumnExpression[int], data: ColumnElement[Any]) -> Insert:
+def event_statement(
+    source: FromClause,
+    *,
+    user_id: SQLColumnExpression[int],
+    data: ColumnElement[Any],
+    event_id: ColumnElement[UUID] | None = None,
+) -> Insert:
     """Build the INSERT of an event for the row of `source`, if there is one. It is executed with `parameters`.
 
-    It can be a CTE of the statement that causes the event, to save a round trip.
+    It can be a CTE of the statement that causes the event, to save a round trip. With `event_id`, a column of `source`,
+    there may be several rows, each of them an event, and it is executed with `types`.
     """
+    if event_id is None:
+        event_id = bindparam("p_event_id", type_=Uuid)
     event_type = bindparam("p_event_type", type_=String(50))
     events = any_(WebhookEndpoint.events)
     is_subscribed = and_(WebhookEndpoint.is_enabled, or_(event_type == events, _sql_literal(EVERY_EVENT) == events))
-    rows = select(bindparam("p_event_id", type_=Uuid), WebhookEndpoint.id, user_id, event_type, data).select_from(
+    rows = select(event_id, WebhookEndpoint.id, user_id, event_type, data).select_from(
         source.join(WebhookEndpoint, is_subscribed)
     )
     return insert(WebhookDelivery).from_select(["event_id", "endpoint_id", "user_id", "type", "data"], rows)
@@ -123,10 +133,12 @@ def _object(members: Mapping[str, SQLColumnExpression[Any]]) -> ColumnElement[An
 def session_event_statement(sessions: FromClause) -> Insert:
     """Build the INSERT of an event about a session. It is executed with `parameters`.
 
-    `sessions` has one row, if the event has occurred: `owner_id`, and the fields of the event data.
+    `sessions` has one row, if the event has occurred: `owner_id`, and the fields of the event data. With the column
+    `event_id` it may have several rows, see `event_statement`.
     """
-    fields = {column.name: column for column in sessions.c if column.name != "owner_id"}
-    return event_statement(sessions, user_id=sessions.c.owner_id, data=_object(fields))
+    fields = {column.name: column for column in sessions.c if column.name not in {"owner_id", "event_id"}}
+    event_id = sessions.c.get("event_id")
+    return event_statement(sessions, user_id=sessions.c.owner_id, data=_object(fields), event_id=event_id)
 
 
 def turn_event_statement(answer: CTE) -> Insert:
@@ -148,6 +160,11 @@ def turn_event_statement(answer: CTE) -> Insert:
 def parameters(event_type: EventType) -> dict[str, Any]:
     """Return the parameters of a new event for the statements above."""
     return {"p_event_id": new_id(), "p_event_type": event_type}
+
+
+def types(event_type: EventType) -> dict[str, Any]:
+    """Return the parameters of new events of one type for statements with several rows."""
+    return {"p_event_type": event_type}
 
 
 _ONE_ROW = select(true().label("one")).subquery("one_row")

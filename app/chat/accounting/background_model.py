@@ -1,4 +1,4 @@
-"""Model calls for summaries. They count against the quota of the session's owner, like answers."""
+"""Model calls in the background, for summaries and titles. They count against the quota of the session's owner."""
 
 import asyncio
 import time
@@ -12,6 +12,7 @@ from app.chat.accounting.ledger_entries import ledger_entries
 from app.core.schema_types import new_id
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.usage import ledger
+from app.database.repositories.usage.ledger import CallPurpose
 from app.database.retry_until_available import STORE_TIMEOUT, retry_until_available
 from app.graph.attempt_record import ModelAttempt
 from app.graph.model_policy import ModelPolicy
@@ -28,16 +29,13 @@ from app.graph.ports.messages import PromptMessage
 from app.graph.tokens import estimate_tokens, estimate_tokens_upper_bound
 from app.services.limits.quotas import QuotaService, TurnBudget
 
-_MAX_SUMMARY_TOKENS = 160
-"""Maximum number of tokens of the summary of one step."""
 
-
-class SummaryUnavailableError(Exception):
-    """No model returned a summary."""
+class NoCompletionError(Exception):
+    """No model answered."""
 
 
 @dataclass(frozen=True, slots=True)
-class SummaryGenerator:
+class BackgroundModel:
     """Asks the default model, then the fallback models. Every attempt is recorded in the ledger."""
 
     model: ChatModel
@@ -45,19 +43,22 @@ class SummaryGenerator:
     policy: ModelPolicy
     price: PriceFunction
     quotas: QuotaService
+    purpose: CallPurpose
+    max_tokens: int
+    """Maximum number of tokens of an answer."""
 
     @property
     def max_duration(self) -> timedelta:
         """Maximum duration of all attempts together."""
         return timedelta(seconds=len(self.policy.models) * self.policy.attempt_timeout)
 
-    async def summarize(
+    async def complete(
         self, messages: Sequence[PromptMessage], owner: TurnOwner, *, session_id: int, has_quota: bool
-    ) -> str:
-        """Return the summary of the messages. With `has_quota`, its cost is reserved first.
+    ) -> Completion:
+        """Return the answer to the messages. With `has_quota`, its cost is reserved first.
 
         Raises:
-            SummaryUnavailableError: no model returned one.
+            NoCompletionError: no model answered.
             TooManyRequestsError: the quota is used up.
             DatabaseUnavailableError: PostgreSQL was not available for too long.
 
@@ -71,14 +72,14 @@ class SummaryGenerator:
         attempts: list[ModelAttempt] = []
         try:
             for model in self.policy.models:
-                # Temperature 0: the same conversation gives the same summary, as far as the model permits.
-                sampling = Sampling(temperature=0, max_tokens=_MAX_SUMMARY_TOKENS)
+                # Temperature 0: the same conversation gives the same text, as far as the model permits.
+                sampling = Sampling(temperature=0, max_tokens=self.max_tokens)
                 completion = await self._attempt(ModelRequest(model, messages, sampling, owner), attempts)
                 if completion is not None:
-                    return completion.text
-            raise SummaryUnavailableError
+                    return completion
+            raise NoCompletionError
         finally:
-            calls = ledger_entries(attempts, self.price, purpose="summary")
+            calls = ledger_entries(attempts, self.price, purpose=self.purpose)
 
             async def record() -> None:
                 async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
@@ -116,5 +117,5 @@ class SummaryGenerator:
 
     def _budget(self, messages: Sequence[PromptMessage]) -> TurnBudget:
         prompt = sum(estimate_tokens_upper_bound(message["content"]) for message in messages)
-        costs = (self.price(model, prompt, _MAX_SUMMARY_TOKENS) or Decimal(0) for model in self.policy.models)
-        return TurnBudget(tokens=prompt + _MAX_SUMMARY_TOKENS, cost_usd=max(costs), prompt_price=Decimal(0))
+        costs = (self.price(model, prompt, self.max_tokens) or Decimal(0) for model in self.policy.models)
+        return TurnBudget(tokens=prompt + self.max_tokens, cost_usd=max(costs), prompt_price=Decimal(0))

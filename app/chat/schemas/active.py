@@ -1,0 +1,25 @@
+"""Answers under way."""
+
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from app.core.schema_types import ResponseModel
+
+
+class ActiveAnswer(ResponseModel):
+    """An answer that is being generated."""
+
+    session_id: UUID
+    message_id: UUID = Field(description="Id of the answer, to follow its event stream or to cancel it.")
+    status: Literal["pending", "streaming"]
+    started_at: datetime
+    model: str | None = Field(description="Requested model.")
+
+
+class ActiveAnswers(ResponseModel):
+    """Answers under way in all sessions of the user, the newest first."""
+
+    answers: list[ActiveAnswer] = Field(description="At most 100.")

@@ -1,0 +1,68 @@
+"""Titles that the model writes for sessions without one, after their first answer, while no client waits."""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from app.chat.accounting.background_model import BackgroundModel, NoCompletionError
+from app.chat.titles.title_text import title_from_model
+from app.chat.turns.graph_run import GraphResult
+from app.core.background_tasks import stop_tasks
+from app.core.exceptions import AppError
+from app.database.connection import REQUEST_TIMEOUT, Database
+from app.database.repositories.chat import session_titles
+from app.database.repositories.chat.turns import Turn
+from app.database.retry_until_available import retry_until_available
+from app.graph.ports.chat_model import TurnOwner
+from app.graph.prompts import title_prompt
+
+logger = logging.getLogger(__name__)
+
+_LAST_QUESTION_DEPTH = 9
+"""Last position of a question after which a title is written. It limits the calls for a session whose answers fail."""
+
+
+@dataclass(slots=True)
+class TitleGenerator:
+    """Names sessions that have turns in this process. If the model gives no usable title, the question's remains."""
+
+    model: BackgroundModel
+    database: Database
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def after(self, turn: Turn, owner: TurnOwner, result: GraphResult, *, has_quota: bool) -> None:
+        """Write a title in the background, if the turn gave the first answer of a session that has none of its user.
+
+        With `has_quota`, its cost is reserved from the owner's quota.
+        """
+        started = turn.started
+        is_first_answer = started.question_depth <= _LAST_QUESTION_DEPTH and not any(
+            message["role"] == "assistant" for message in result.history.messages
+        )
+        is_untitled = started.title_source in {"default", "question"}
+        if turn.answer.status == "complete" and is_first_answer and is_untitled:
+            task = asyncio.create_task(self._generate(turn, owner, has_quota=has_quota))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def drain(self, grace: float) -> None:
+        """Wait `grace` seconds for running tasks, then cancel the rest: their sessions keep the question's title."""
+        await stop_tasks(self._tasks, grace=grace)
+
+    async def _generate(self, turn: Turn, owner: TurnOwner, *, has_quota: bool) -> None:
+        session_id = turn.started.session_id
+        try:
+            prompt = title_prompt(turn.question)
+            completion = await self.model.complete(prompt, owner, session_id=session_id, has_quota=has_quota)
+            # A title that the limit of tokens has cut off is no title.
+            title = None if completion.finish_reason == "length" else title_from_model(completion.text)
+            if title is not None:
+                await retry_until_available(lambda: self._store(owner.user_id, session_id, title))
+        except (NoCompletionError, AppError) as error:
+            logger.warning("title failed", extra={"code": getattr(error, "code", "no_completion")})
+        except Exception:
+            logger.exception("title failed")
+
+    async def _store(self, user_id: int, session_id: int, title: str) -> None:
+        async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
+            await session_titles.store(connection, user_id=user_id, session_id=session_id, title=title)
