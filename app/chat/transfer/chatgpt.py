@@ -69,8 +69,10 @@ def read_session(value: object, *, now: datetime) -> ImportedSession:
     messages = builder.build(order)
     updated = _time(value.get("update_time"))
     last_time = max((message.created_at for message in messages), default=created_at)
+    title = _title(value.get("title"))
     return ImportedSession(
-        title=_title(value.get("title")),
+        title=title or DEFAULT_TITLE,
+        title_source="user" if title else "default",
         meta={},
         created_at=created_at,
         updated_at=last_time if updated is None else instant(updated, now),
@@ -161,7 +163,7 @@ def _find(index_of: dict[str, int], node_id: object) -> int | None:
 
 
 def _title(title: object) -> str:
-    return _clean(title)[:_MAX_TITLE].rstrip() or DEFAULT_TITLE if isinstance(title, str) else DEFAULT_TITLE
+    return _clean(title)[:_MAX_TITLE].rstrip() if isinstance(title, str) else ""
 
 
 def _clean(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from app.chat.schemas.messages import Context, ModelName
-from app.chat.schemas.sessions import Title
+from app.chat.schemas.sessions import Tags, Title
 from app.chat.transfer.imported_session import (
     MAX_MESSAGES,
     MAX_SESSIONS,
@@ -22,12 +22,10 @@ from app.chat.transfer.imported_session import (
 )
 from app.chat.transfer.json_reader import FORMAT_NAME, FORMAT_VERSION
 from app.core.schema_types import Instant, RequestModel, Storable, check_not_blank
+from app.database.models.chat.chat_session import TitleSource
 from app.database.repositories.chat.turns import FinalStatus
 
-MAX_TAGS = 50
-
 MessageNumber = Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)]
-Tag = Annotated[str, StringConstraints(min_length=1, max_length=100), Storable]
 ErrorCode = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,99}$")]
 MessageText = Annotated[str, StringConstraints(max_length=MAX_TEXT_LENGTH), Storable]
 
@@ -54,12 +52,15 @@ class FileSession(RequestModel):
     """A session with the messages of all branches, in the order of their creation."""
 
     title: Title
+    title_source: TitleSource = Field(
+        "user", description="Who wrote the title: nobody yet, the first question, a model, or the user."
+    )
     context: Context = Field(default_factory=dict)
     created_at: Instant
     updated_at: Instant = Field(description="Time of the last change, which orders the list of sessions.")
     is_archived: bool = Field(default=False, strict=True)
     is_pinned: bool = Field(default=False, strict=True)
-    tags: list[Tag] = Field(default_factory=list, max_length=MAX_TAGS)
+    tags: Tags = Field(default_factory=list)
     model: ModelName | None = Field(None, description="Model of questions that name none.")
     active_message: MessageNumber | None = Field(
         None, description="Last message of the branch that a reader sees. Null: the newest message."
@@ -109,6 +110,7 @@ def read_session(value: object, *, now: datetime) -> ImportedSession:
         raise SessionRefusedError("missing_parent", "active_message")
     return ImportedSession(
         title=session.title,
+        title_source=session.title_source,
         meta=session.context,
         created_at=min(session.created_at, now),
         updated_at=min(session.updated_at, now),

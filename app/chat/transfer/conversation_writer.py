@@ -34,6 +34,7 @@ class SessionWriter:
         session = self.session
         fields: dict[str, Any] = {
             "title": session.title,
+            "title_source": session.title_source,
             "context": session.meta,
             "created_at": session.created_at,
             "updated_at": session.updated_at,

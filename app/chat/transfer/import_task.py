@@ -122,6 +122,7 @@ class ImportTask:
             created_at=session.created_at,
             updated_at=session.updated_at,
             active=session.active,
+            title_source=session.title_source,
             is_archived=session.is_archived,
             is_pinned=session.is_pinned,
             tags=session.tags,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic_core import to_json
 
+from app.database.models.chat.chat_session import TitleSource
 from app.database.repositories.chat.turn_start import MAX_SIBLINGS
 from app.database.repositories.chat.turns import FinalStatus
 
@@ -88,6 +89,7 @@ class ImportedSession:
     messages: list[ImportedMessage]
     active: int | None = None
     """Index of the last message of the active branch. None: the newest message."""
+    title_source: TitleSource = "user"
     is_archived: bool = False
     is_pinned: bool = False
     tags: list[str] = field(default_factory=list)

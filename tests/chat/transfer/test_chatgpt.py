@@ -166,7 +166,8 @@ def test_missing_and_impossible_times_are_replaced() -> None:
     ],
 )
 def test_titles_are_made_storable(title: object, stored: str) -> None:
-    assert read({}, title=title).title == stored
+    session = read({}, title=title)
+    assert (session.title, session.title_source) == (stored, "default" if stored == "New Chat" else "user")
 
 
 def test_nul_in_a_text_is_replaced() -> None:

@@ -32,14 +32,16 @@ def test_a_session_with_branches_is_read() -> None:
         message(5, 4),
         message(7, None),
         active_message=2,
-        tags=["a"],
+        tags=["a", "A", "\u0041\u0308  b"],
         is_pinned=True,
+        title_source="question",
         context={"language": "de"},
     )
     read = read_session(content, now=NOW)
     assert [m.parent for m in read.messages] == [None, 0, 0, 2, None]
     assert [m.meta for m in read.messages[:3]] == [{"tone": "casual"}, {"model_used": "small"}, {"error": "timeout"}]
-    assert (read.active, read.tags, read.is_pinned, read.is_archived) == (1, ["a"], True, False)
+    assert (read.active, read.tags, read.is_pinned, read.is_archived) == (1, ["a", "ä b"], True, False)
+    assert (read.title_source, read_session(session(), now=NOW).title_source) == ("question", "user")
     assert read.meta == {"language": "de"}
 
 
@@ -62,6 +64,10 @@ def test_times_in_the_future_become_the_present() -> None:
         (session(created_at="2026-01-01T00:00:00"), "invalid", "created_at"),
         (session(context={"tone": "rude"}), "invalid", "context"),
         (session(is_pinned="yes"), "invalid", "is_pinned"),
+        (session(title_source="admin"), "invalid", "title_source"),
+        (session(tags=["x" * 51]), "invalid", "tags[0]"),
+        (session(tags=["x", " "]), "invalid", "tags[1]"),
+        (session(tags=[str(number) for number in range(21)]), "invalid", "tags"),
         (session(active_message=1), "missing_parent", "active_message"),
         (session(message(1, 1)), "cycle", "messages[0]"),
         (session(message(1, 4), message(2, 1), message(3, 2), message(4, 3)), "cycle", "messages[0]"),

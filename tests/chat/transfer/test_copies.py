@@ -52,6 +52,15 @@ def test_a_duplicate_has_all_branches(chat: Chat, monkeypatch: pytest.MonkeyPatc
     assert (first["session_id"], first["last_message_preview"]) == (copy["session_id"], second["last_message_preview"])
 
 
+def test_a_copy_has_the_tags_and_the_model_of_the_session_and_a_place_of_its_own(chat: Chat) -> None:
+    marks = {"tags": ["travel"], "model": "a former model", "title_source": "model"}
+    session_id = opened(chat, message(1, None), message(2, 1), **marks, is_pinned=True, is_archived=True)
+    copy = chat.request("GET", f"/sessions/{duplicated(chat, session_id)['session_id']}").json()
+    assert (copy["tags"], copy["model"]) == (["travel"], "a former model")
+    assert (copy["title"], copy["title_source"]) == ("Trip (copy)", "user")
+    assert (copy["is_pinned"], copy["is_archived"]) == (False, False)
+
+
 def test_a_fork_ends_at_its_message(chat: Chat, sql: Sql) -> None:
     session_id = opened(chat, *BRANCHES)
     copy = duplicated(chat, session_id, message_id=message_id(sql, session_id, "text 5"), title="Fork")

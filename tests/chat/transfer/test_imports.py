@@ -2,13 +2,14 @@
 
 import json
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.database.models.chat.chat_session import TitleSource
 from tests.chat.transfer.files import TIME, conversation, message, native, node, session
 from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.services import Chat, assert_problem
@@ -220,6 +221,15 @@ def test_the_import_holds_no_text_of_the_file(chat: Chat, sql: Sql) -> None:
 
 TEXTS = st.text(st.characters(exclude_characters="\x00", codec="utf-8"), max_size=20).map("x{}".format)
 TREES = st.lists(st.tuples(st.integers(0, 9), st.booleans(), TEXTS), max_size=12)
+SETTINGS = st.fixed_dictionaries(
+    {
+        "title_source": st.sampled_from(get_args(TitleSource)),
+        "is_archived": st.booleans(),
+        "is_pinned": st.booleans(),
+        "tags": st.lists(st.sampled_from(["travel", "über uns", "50 %", "中文", "'\"\\,{}"]), max_size=3, unique=True),
+        "model": st.sampled_from([None, "small", "a model that is no longer allowed"]),
+    }
+)
 
 
 def tree(steps: list[tuple[int, bool, str]]) -> list[dict[str, Any]]:
@@ -236,22 +246,19 @@ def tree(steps: list[tuple[int, bool, str]]) -> list[dict[str, Any]]:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
-@given(st.lists(st.tuples(TREES, st.integers(0, 5), st.booleans()), max_size=3))
+@given(st.lists(st.tuples(TREES, st.integers(0, 5), SETTINGS), max_size=3))
 def test_export_of_what_was_imported_is_identical(
-    chat: Chat, sql: Sql, sessions: list[tuple[list[tuple[int, bool, str]], int, bool]]
+    chat: Chat, sql: Sql, sessions: list[tuple[list[tuple[int, bool, str]], int, dict[str, Any]]]
 ) -> None:
     files = []
-    for number, (steps, active, is_archived) in enumerate(sessions):
+    for number, (steps, active, fields) in enumerate(sessions):
         files.append(
             {
                 "title": f"Title {number}",
                 "context": {"a": [1.5]},
                 "created_at": TIME.replace("05.", f"{number:02}."),
                 "updated_at": TIME,
-                "is_archived": is_archived,
-                "is_pinned": False,
-                "tags": [],
-                "model": None,
+                **fields,
                 "messages": tree(steps),
                 "active_message": active or None if active <= len(steps) else None,
             }

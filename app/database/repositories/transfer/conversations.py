@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from app.database.models import ChatMessage, ChatSession
+from app.database.models.chat.chat_session import TitleSource
 
 BATCH_SIZE = 100
 """Number of messages per batch, each of which may be long."""
@@ -39,9 +40,10 @@ class StoredSession:
     active_seq: int | None
     last_seq: int
     message_count: int
-    is_pinned: bool = False
-    tags: Sequence[str] = ()
-    model: str | None = None
+    title_source: TitleSource
+    is_pinned: bool
+    tags: Sequence[str]
+    model: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,10 @@ def _sessions(user_id: int) -> Select[Any]:
         ChatSession.active_seq,
         ChatSession.last_seq,
         ChatSession.message_count,
-        *(column for name, column in ChatSession.__table__.c.items() if name in {"is_pinned", "tags", "model"}),
+        ChatSession.title_source,
+        ChatSession.is_pinned,
+        ChatSession.tags,
+        ChatSession.model,
     )
     return select(*columns).where(ChatSession.user_id == user_id)
 

@@ -13,7 +13,7 @@ from app.database.models import ChatMessage, ChatSession
 from app.database.repositories.chat.turn_sql import message_preview
 from app.database.repositories.transfer import conversations
 from app.database.repositories.transfer.conversations import MessageKey
-from app.database.repositories.transfer.session_store import allocate_message_ids, optional_columns
+from app.database.repositories.transfer.session_store import allocate_message_ids
 
 _BATCH_SIZE = 2000
 _PREVIEW_SOURCE = 1000
@@ -30,8 +30,8 @@ class CopySource:
     message_count: int
     last_seq: int
     active_seq: int | None
-    optional: dict[str, Any]
-    """Values of further columns that the copy takes over."""
+    tags: Sequence[str]
+    model: str | None
 
 
 class SourceChangedError(Exception):
@@ -40,7 +40,6 @@ class SourceChangedError(Exception):
 
 async def find_source(connection: AsyncConnection, *, user_id: int, session_uuid: UUID) -> CopySource | None:
     """Return a session of the user, with its internal key. None: there is none."""
-    columns = {name: column for name, column in ChatSession.__table__.c.items() if name in {"model", "tags"}}
     row = (
         await connection.execute(
             select(
@@ -50,7 +49,8 @@ async def find_source(connection: AsyncConnection, *, user_id: int, session_uuid
                 ChatSession.message_count,
                 ChatSession.last_seq,
                 ChatSession.active_seq,
-                *columns.values(),
+                ChatSession.tags,
+                ChatSession.model,
             ).where(ChatSession.user_id == user_id, ChatSession.uuid == session_uuid)
         )
     ).one_or_none()
@@ -63,7 +63,8 @@ async def find_source(connection: AsyncConnection, *, user_id: int, session_uuid
         message_count=row.message_count,
         last_seq=row.last_seq,
         active_seq=row.active_seq,
-        optional={name: row._mapping[name] for name in columns},  # noqa: SLF001 - SQLAlchemy's name for a public one
+        tags=row.tags,
+        model=row.model,
     )
 
 
@@ -133,7 +134,7 @@ async def copy_messages(
 async def finish_copy(
     session: AsyncSession, source: CopySource, keys: Sequence[MessageKey], *, session_id: int, active_seq: int | None
 ) -> None:
-    """Set counters, preview and options of a copy whose messages have been stored."""
+    """Set counters, preview, tags and model of a copy whose messages have been stored."""
     last_seq = max(source.last_seq if active_seq is not None else 0, keys[-1].seq if keys else 0)
     leaf = (
         await session.execute(
@@ -152,7 +153,8 @@ async def finish_copy(
             active_seq=active_seq,
             last_message_preview=message_preview(leaf[0]) if leaf else null(),
             last_message_at=leaf[1] if leaf else null(),
-            **optional_columns({**source.optional, "title_source": "user"}),
+            tags=list(source.tags),
+            model=source.model,
         )
         .execution_options(synchronize_session=False)
     )

@@ -28,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.schema_types import new_id
 from app.database.models import ChatSession, ImportedSession
+from app.database.models.chat.chat_session import TitleSource
 from app.database.repositories.chat.turn_sql import message_preview
 from app.database.repositories.usage import ledger
 
@@ -61,15 +62,11 @@ class NewImportedSession:
     updated_at: datetime
     active: int | None
     """Index of the last message of the active branch. None: the newest message."""
+    title_source: TitleSource
     is_archived: bool
     is_pinned: bool
     tags: Sequence[str]
     model: str | None
-
-
-def optional_columns(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of those columns that `chat_sessions` has."""
-    return {name: value for name, value in values.items() if name in ChatSession.__table__.c}
 
 
 async def find_imported(connection: AsyncConnection, *, user_id: int, fingerprint: bytes) -> UUID | None:
@@ -95,8 +92,12 @@ async def insert_imported(
         "uuid": session.uuid,
         "user_id": user_id,
         "title": session.title,
+        "title_source": session.title_source,
         "meta": session.meta,
+        "model": session.model,
         "is_active": not session.is_archived,
+        "is_pinned": session.is_pinned,
+        "tags": list(session.tags),
         "last_seq": len(messages),
         "active_seq": None if session.active is None else session.active + 1,
         "message_count": len(messages),
@@ -104,14 +105,6 @@ async def insert_imported(
         "last_message_at": None if last is None else last.created_at,
         "created_at": session.created_at,
         "updated_at": session.updated_at,
-        **optional_columns(
-            {
-                "is_pinned": session.is_pinned,
-                "tags": list(session.tags),
-                "model": session.model,
-                "title_source": "user",  # the model does not replace it
-            }
-        ),
     }
     # Locks the account before the session, as every transaction does.
     await connection.execute(select(ledger.owner_statement()), {"p_user_id": user_id})
