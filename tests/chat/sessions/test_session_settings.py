@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from fastapi.testclient import TestClient
@@ -145,6 +146,50 @@ def test_archived_session_is_readable_and_refuses_questions(chat: Chat, sql: Sql
     assert chat.request("DELETE", f"/sessions/{session}").status_code == 200
 
 
+def test_archived_session_refuses_further_answers_and_edited_questions(
+    chat: Chat, sql: Sql, provider: Provider
+) -> None:
+    session = chat.open()
+    turn = chat.ask(session, "Hi")
+    question, answer = turn["user_message"]["id"], turn["ai_response"]["id"]
+    change(chat, session, is_archived=True)
+    asked = len(provider.calls)
+    for path, body in (
+        ("messages", {"message": "Hi", "parent_id": None}),
+        ("messages", {"message": "Hi", "parent_id": answer}),
+        ("messages/stream", {"message": "Hi", "parent_id": str(uuid4())}),
+        (f"messages/{answer}/regenerate", {}),
+        (f"messages/{question}/regenerate/stream", {}),
+    ):
+        response = chat.request("POST", f"/sessions/{session}/{path}", json=body)
+        assert_problem(response, 409, "session_archived")
+    assert len(provider.calls) == asked
+    assert sql.value("SELECT count(*) FROM chat_messages") == 2
+
+
+def test_everything_but_questions_works_in_an_archived_session(chat: Chat) -> None:
+    session = chat.open()
+    first = chat.ask(session, "Hi")["ai_response"]["id"]
+    last = chat.ask(session, "And?", parent_id=None)["ai_response"]["id"]
+    change(chat, session, is_archived=True)
+    for method, path, body in (
+        ("GET", "messages", None),
+        ("PUT", "active", {"message_id": first}),
+        ("PUT", f"messages/{first}/feedback", {"rating": "up"}),
+        ("DELETE", f"messages/{first}/feedback", None),
+        ("POST", "share", {}),
+        ("GET", "share", None),
+        ("GET", "export", None),
+        ("POST", "duplicate", {}),
+        ("DELETE", f"messages/{last}", None),
+        ("PATCH", "", {"is_pinned": True}),
+    ):
+        response = chat.request(method, f"/sessions/{session}/{path}".rstrip("/"), json=body)
+        assert response.is_success, (method, path, response.text)
+    shown = chat.request("GET", f"/sessions/{session}").json()
+    assert (shown["is_archived"], shown["message_count"], len(shown["messages"])) == (True, 2, 2)
+
+
 def test_archiving_does_not_stop_the_answer_under_way(chat: Chat, provider: Provider) -> None:
     session = chat.open()
     with ThreadPoolExecutor(1) as pool, closed_gate() as gate:
@@ -167,9 +212,12 @@ def test_model_of_the_session_answers_questions_that_name_none(chat: Chat, sql: 
     models = [call.model for call in provider.calls]
     assert models == ["gpt-other", "gpt-other", "gpt-primary", "gpt-other"]
     assert provider.calls[1].body["temperature"] == 0.1
+    answer = chat.ask(session, "Hi", model="gpt-primary")["ai_response"]["id"]
+    again = chat.request("POST", f"/sessions/{session}/messages/{answer}/regenerate", json={}).json()
+    assert again["ai_response"]["metadata"]["model_requested"] == "gpt-other"
     change(chat, session, model=None)
     assert chat.ask(session, "Hi")["ai_response"]["metadata"]["model_requested"] == "gpt-primary"
-    assert sql.value("SELECT count(*) FROM llm_calls WHERE model_requested = 'gpt-other'") == 3
+    assert sql.value("SELECT count(*) FROM llm_calls WHERE model_requested = 'gpt-other'") == 4
 
 
 def test_fallback_follows_the_model_of_the_session(chat: Chat, provider: Provider) -> None:

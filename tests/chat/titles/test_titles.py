@@ -74,6 +74,18 @@ def test_question_without_visible_beginning_leaves_the_default_title(chat: Chat)
     assert title(chat, session) == (QUESTION, "question")
 
 
+def test_neither_further_answers_nor_edited_questions_replace_the_title(chat: Chat, sql: Sql) -> None:
+    session = chat.open()
+    question = chat.ask(session, QUESTION)["user_message"]["id"]
+    sql.do("UPDATE chat_sessions SET title = 'New Chat', title_source = 'default'")
+    again = chat.request("POST", f"/sessions/{session}/messages/{question}/regenerate", json={})
+    assert again.is_success, again.text
+    assert title(chat, session) == ("New Chat", "default")
+    for edited in ("Edited once", "Edited twice"):
+        chat.ask(session, edited, parent_id=None)
+        assert title(chat, session) == ("Edited once", "question")
+
+
 @pytest.mark.parametrize("fields", [{"title": "New Chat"}, {"title": "Mine", "initial_message": QUESTION}])
 def test_title_given_at_creation_is_kept(
     naming_chat: Chat, sql: Sql, provider: Provider, fields: dict[str, str]
