@@ -49,7 +49,7 @@ CALLS = st.lists(
         {
             "attempt": st.integers(1, 3),
             "model": st.sampled_from(["a", "b"]),
-            "purpose": st.sampled_from(["answer", "summary"]),
+            "purpose": st.sampled_from(["answer", "summary", "title"]),
             "status": st.sampled_from(["ok", "error", "cancelled"]),
             "error_code": st.sampled_from(["timeout", "rate_limited"]),
             "is_fallback": st.booleans(),
