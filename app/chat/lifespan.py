@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.chat.idempotency.service import IdempotencyService
+from app.chat.search.service import SearchService, new_search_limiter
 from app.chat.sessions.service import SessionService
 from app.chat.streaming.publisher import StreamPublisher
 from app.chat.streaming.remote import RemoteStreams
@@ -22,6 +23,7 @@ from app.chat.turns.service import TurnService
 from app.chat.turns.store import TurnStore
 from app.config import Settings
 from app.core.background_tasks import background_task
+from app.core.cursors import CursorSigner
 from app.core.shutdown import SHUTDOWN_NOTICE
 from app.graph.builder import build_chat_graph
 from app.graph.model_policy import ModelPolicy
@@ -39,6 +41,7 @@ from app.services.redis.cancel_channel import CancelChannel
 from app.services.redis.client import open_redis
 from app.services.redis.deleted_session_purger import running_deleted_session_purger
 from app.services.redis.stream_buffer import StreamBuffer
+from app.services.search.indexer import SearchIndexer
 
 _MAX_BLOCKING_READ = 5.0
 """Maximum number of seconds for which a read may block in Redis."""
@@ -56,6 +59,7 @@ class ChatServices:
     stream_limiter: ConcurrencyLimiter
     """Open event streams per account."""
     quotas: QuotaService
+    search: SearchService
 
 
 @asynccontextmanager
@@ -134,19 +138,30 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         await stack.enter_async_context(background_task(drain_when_stopping))
         streaming = StreamingService(runner, idempotency, remote_streams, revocations)
         turns = TurnService(runner, idempotency, streaming)
+        search = _search_service(resources)
         yield {
             "graph": graph,
             "breakers": breakers,
             "chat": ChatServices(
-                sessions=SessionService(database, turns, recovery, idempotency, questions, deleted_session_purger),
+                sessions=SessionService(
+                    database, turns, recovery, idempotency, questions, deleted_session_purger, search
+                ),
                 questions=questions,
                 turns=turns,
                 streaming=streaming,
                 cancellation=CancellationService(database, runner, remote_streams, channel),
                 stream_limiter=stream_limiter,
                 quotas=quotas,
+                search=search,
             ),
         }
+
+
+def _search_service(resources: Resources) -> SearchService:
+    limiter = new_search_limiter()
+    resources.heartbeat.add_stats("searches", lambda: limiter.total)
+    cursors = CursorSigner(resources.settings.SECRET_KEY.get_secret_value())
+    return SearchService(resources.database, SearchIndexer(resources.database), limiter, cursors)
 
 
 def default_policy(settings: Settings, catalog: ModelCatalog) -> ModelPolicy:

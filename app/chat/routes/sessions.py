@@ -39,7 +39,7 @@ async def list_sessions(
     page: Annotated[Page, Query()] = 1,
     size: Annotated[PageSize, Query()] = 20,
     search: Annotated[
-        SearchText | None, Query(description="Literal text to find in titles and messages, case-insensitive.")
+        SearchText | None, Query(description="Words that must all occur in the title or in one message.")
     ] = None,
 ) -> SessionList:
     """List the user's sessions, the most recently used first."""

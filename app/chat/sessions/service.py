@@ -7,6 +7,7 @@ from uuid import UUID
 from app.chat.idempotency.serialized_response import SerializedResponse, serialize_response
 from app.chat.idempotency.service import IdempotencyService
 from app.chat.schemas.sessions import SessionCreate, SessionCreated, SessionDetail, SessionList, SessionSummary
+from app.chat.search.service import SearchService
 from app.chat.streaming.resume import EventFrames
 from app.chat.turns.presenters import message_response
 from app.chat.turns.question_builder import QuestionBuilder
@@ -37,6 +38,7 @@ class SessionService:
     idempotency: IdempotencyService
     questions: QuestionBuilder
     deleted_session_purger: DeletedSessionPurger
+    search: SearchService
 
     async def create_session(
         self, user: Principal, new: SessionCreate, key: IdempotentRequest | None
@@ -56,7 +58,8 @@ class SessionService:
         self, transaction: DatabaseSession, user_id: int, *, page: int, size: int, search: str | None
     ) -> SessionList:
         """Return a page of sessions, the most recently used first."""
-        rows, total = await sessions.list_page(transaction, user_id=user_id, page=page, size=size, search=search)
+        matching = await self.search.find_sessions(user_id, search) if search else None
+        rows, total = await sessions.list_page(transaction, user_id=user_id, page=page, size=size, matching=matching)
         return SessionList(
             sessions=[
                 SessionSummary(

@@ -12,6 +12,7 @@ from app.database.models.chat.chat_session import ChatSession
 from app.database.models.chat.idempotency_key import IdempotencyKey
 from app.database.models.operations.service_instance import ServiceInstance
 from app.database.models.operations.worker_job import WorkerJob
+from app.database.models.search.search_document import SearchBackfill, SearchDocument, SearchOwner, SearchPending
 from app.database.models.usage.llm_call import LlmCall
 from app.database.models.usage.quota_reservation import QuotaReservation
 from app.database.models.usage.usage_rollups import (
@@ -41,6 +42,10 @@ __all__ = [
     "OneTimeToken",
     "OutgoingMail",
     "QuotaReservation",
+    "SearchBackfill",
+    "SearchDocument",
+    "SearchOwner",
+    "SearchPending",
     "ServiceInstance",
     "UsagePending",
     "UsageQuarter",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Select, Uuid, bindparam, delete, false, func, insert, or_, select
+from sqlalchemy import ARRAY, BigInteger, Select, Uuid, any_, bindparam, delete, false, func, insert, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.dml import ReturningInsert
@@ -99,22 +99,15 @@ async def get(session: AsyncSession, *, user_id: int, session_uuid: UUID) -> Cha
 
 
 async def list_page(
-    session: AsyncSession, *, user_id: int, page: int, size: int, search: str | None
+    session: AsyncSession, *, user_id: int, page: int, size: int, matching: Sequence[int] | None
 ) -> tuple[Sequence[ChatSession], int]:
     """Return a page of the user's sessions, last updated first, and the total number. Two statements.
 
-    `search` matches literal text in titles and messages, case-insensitively.
+    `matching`: internal keys to which the list is restricted; None: all.
     """
     statement = _owned(user_id)
-    if search:
-        statement = statement.where(
-            or_(
-                ChatSession.title.icontains(search, autoescape=True),
-                select(ChatMessage.id)
-                .where(ChatMessage.session_id == ChatSession.id, ChatMessage.content.icontains(search, autoescape=True))
-                .exists(),
-            )
-        )
+    if matching is not None:
+        statement = statement.where(ChatSession.id == any_(literal(list(matching), ARRAY(BigInteger))))
     total = await session.scalar(select(func.count()).select_from(statement.subquery()))
     rows = await session.scalars(
         statement.order_by(ChatSession.updated_at.desc(), ChatSession.id.desc()).offset((page - 1) * size).limit(size)
