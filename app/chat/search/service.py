@@ -14,7 +14,7 @@ from app.core.exceptions import InvalidFieldError, ServiceUnavailableError
 from app.database.connection import Database, DatabaseConnection
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.search import indexing, matches
-from app.database.repositories.search.matches import ChunkSearch, Match, MatchPosition
+from app.database.repositories.search.matches import ChunkSearch, Match, MatchPosition, RankedQuery
 from app.services.limits.concurrency import ConcurrencyLimiter
 from app.services.search.documents import CHUNK_SIZE, lexeme_prefix
 from app.services.search.indexer import SearchIndexer
@@ -37,6 +37,8 @@ _MAX_VARIANTS: Final = 20_000
 _MAX_PENDING: Final = 100
 _MAX_PENDING_CHARACTERS: Final = 200_000
 """Queued texts that a search indexes before it starts, so that it finds what has just been written."""
+_PLACEHOLDER: Final = "\x01"
+"""Stands for the lexeme prefix until the chunk is known. Tokens contain no control characters."""
 _SNIPPET_CHARACTERS: Final = 50_000
 """Length of the part of a message in which the snippet is searched for."""
 
@@ -99,7 +101,11 @@ class SearchService:
             return []
         with self.limiter.slot(user_id):
             chunk_count = await self._prepare(user_id)
-            chunks = _chunk_searches(user_id, query, "both", range(chunk_count - 1, -1, -1), is_corrected=False)
+            # The last query matches all that the others match.
+            chunks = [
+                replace(chunk, queries=chunk.queries[-1:])
+                for chunk in _remaining_chunks(user_id, query, "both", chunk_count, _Position(datetime.now(UTC)))
+            ]
             async with self.database.autocommit() as connection, _SearchTimeout():
                 return await matches.find_sessions(connection, chunks, limit=MAX_LISTED)
 
@@ -220,20 +226,14 @@ def _remaining_chunks(
 def _chunk_searches(
     user_id: int, query: SearchQuery, scope: SearchScope, numbers: Sequence[int], *, is_corrected: bool
 ) -> list[ChunkSearch]:
-    searches = []
-    for number in numbers:
-        queries = query.render(lexeme_prefix(user_id, number), scope, is_corrected=is_corrected)
-        searches.append(
-            ChunkSearch(
-                number=number,
-                matching=queries.matching,
-                excluded=queries.excluded,
-                adjacent=queries.adjacent,
-                exact=queries.exact,
-                starts=queries.starts,
-            )
-        )
-    return searches
+    template = query.corrected(_PLACEHOLDER, scope) if is_corrected else query.ranked(_PLACEHOLDER, scope)
+
+    def search(number: int) -> ChunkSearch:
+        prefix = lexeme_prefix(user_id, number)
+        queries = [RankedQuery(text.replace(_PLACEHOLDER, prefix), relevance) for text, relevance in template]
+        return ChunkSearch(number, queries)
+
+    return [search(number) for number in numbers]
 
 
 def _hits(found: Sequence[tuple[Match, bool]], query: SearchQuery) -> list[SearchHit]:

@@ -76,7 +76,7 @@ def document_terms(text: str, *, is_title: bool) -> DocumentTerms:
             positions = words.setdefault(lexeme, [])
             if position <= _MAX_POSITION and len(positions) < _MAX_POSITIONS:
                 positions.append(position)
-        if kind == "word" and MIN_COMPOUND <= len(token) <= MAX_WORD:
+        if kind == "word" and MIN_COMPOUND <= len(token) <= MAX_WORD and token.isalpha():
             parts.update(token[start:] for start in range(1, len(token) - MIN_PART + 1))
     return DocumentTerms(words, frozenset(parts), is_title)
 

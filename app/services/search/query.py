@@ -25,6 +25,10 @@ _MAX_EXPANDED = 8
 """Maximum number of words for which longer words and parts of words match."""
 _MAX_CORRECTED = 3
 """Maximum number of words for which spelling variants match."""
+_EXACT, _STARTS, _SIMILAR, _CORRECTED = 1.0, 0.8, 0.6, 0.2
+"""Relevance of documents with the words as entered, words that begin with them, parts of words, spelling variants."""
+_VARIANTS_PER_QUERY = 64
+"""Number of spelling variants in one `tsquery`. PostgreSQL takes quadratic time to prepare its lexemes."""
 _UNITS = re.compile(r'["“”„«»]([^"“”„«»]*)["“”„«»]|([^\s"“”„«»]+)')
 
 
@@ -77,31 +81,15 @@ class Unit:
             return self.starts(prefix)
         return f"({self.starts(prefix)} | {Lexeme(word, is_prefix=True).render(prefix, PART)})"
 
-    def corrected(self, prefix: str) -> str:
-        """Return the `tsquery` for similar words and for spelling variants."""
-        word = self._word
-        variants = sorted(spelling_variants(word)) if word else []
-        return f"({' | '.join([self.similar(prefix), *(Lexeme(variant).render(prefix) for variant in variants)])})"
+    def corrected(self, prefix: str) -> list[str]:
+        """Return `tsquery` texts which together match the spelling variants of the word."""
+        lexemes = [Lexeme(variant).render(prefix) for variant in sorted(spelling_variants(self._word or ""))]
+        starts = range(0, len(lexemes), _VARIANTS_PER_QUERY)
+        return [f"({' | '.join(lexemes[start : start + _VARIANTS_PER_QUERY])})" for start in starts]
 
     @property
     def _word(self) -> str | None:
         return self.lexemes[0].text if self.is_word else None
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkQueries:
-    """The queries for one chunk in text form."""
-
-    matching: str
-    """Matches the documents to find."""
-    excluded: str | None
-    """Matches documents to leave out among these."""
-    adjacent: str
-    """Matches the words in the order entered, without others between them."""
-    exact: str
-    """Matches the words as entered."""
-    starts: str
-    """Matches words that begin with those entered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,30 +109,38 @@ class SearchQuery:
         """Number of spelling variants that are looked up in each chunk."""
         return sum(len(spelling_variants(unit.words[0])) for unit in self._corrected_units)
 
-    def render(self, prefix: str, scope: SearchScope, *, is_corrected: bool) -> ChunkQueries:
-        """Return the queries for the chunk with a lexeme prefix (see `documents.lexeme_prefix`).
+    def ranked(self, prefix: str, scope: SearchScope) -> list[tuple[str, float]]:
+        """Return queries for the words, each with the relevance of what it matches.
 
-        `is_corrected`: find the documents that only spelling variants match, instead of those that the words match.
+        `prefix`: lexeme prefix of the chunk to search (see `documents.lexeme_prefix`). The last query matches all
+        documents that one of them matches.
         """
-        marker = quote_lexeme(prefix + TITLE)
-        restriction = {"titles": [marker], "messages": [f"!{marker}"], "both": []}[scope]
-        similar = [
-            unit.similar(prefix) if number < _MAX_EXPANDED else unit.exact(prefix)
+        exact = [unit.exact(prefix) for unit in self.units]
+        starts = self._expanded(exact, [unit.starts(prefix) for unit in self.units])
+        similar = self._expanded(exact, self._similar(prefix))
+        ranked = ((exact, _EXACT), (starts, _STARTS), (similar, _SIMILAR))
+        # Queries are equal if all words are in quotation marks or too short.
+        texts = {_conjunction(operands, prefix, scope): relevance for operands, relevance in reversed(ranked)}
+        return list(reversed(texts.items()))
+
+    def corrected(self, prefix: str, scope: SearchScope) -> list[tuple[str, float]]:
+        """Return queries, as `ranked`, for documents that match with a spelling variant of one word only."""
+        exact = [unit.exact(prefix) for unit in self.units]
+        similar = self._expanded(exact, self._similar(prefix))
+        # In one of the words. Two misspelled words are rare, and would need the product of their variants.
+        return [
+            (_conjunction([*similar[:number], variants, *similar[number + 1 :], excluded], prefix, scope), _CORRECTED)
             for number, unit in enumerate(self.units)
+            if unit in self._corrected_units
+            for excluded in [f"!{similar[number]}"]
+            for variants in unit.corrected(prefix)
         ]
-        corrected = [
-            unit.corrected(prefix) if is_corrected and unit in self._corrected_units else alternative
-            for unit, alternative in zip(self.units, similar, strict=True)
-        ]
-        phrases = [unit.phrase(prefix) for unit in self.units if unit.lexemes]
-        exact = " & ".join(unit.exact(prefix) for unit in self.units)
-        return ChunkQueries(
-            matching=" & ".join([*corrected, *restriction]),
-            excluded=" & ".join(similar) if is_corrected else None,
-            adjacent=" <-> ".join(phrases) or exact,
-            exact=exact,
-            starts=" & ".join(unit.starts(prefix) for unit in self.units),
-        )
+
+    def _similar(self, prefix: str) -> list[str]:
+        return [unit.similar(prefix) for unit in self.units]
+
+    def _expanded(self, exact: list[str], expanded: list[str]) -> list[str]:
+        return [*expanded[:_MAX_EXPANDED], *exact[_MAX_EXPANDED:]]
 
     @property
     def _corrected_units(self) -> list[Unit]:
@@ -187,3 +183,9 @@ def _unit(tokens: Sequence[Token], *, is_quoted: bool, is_last: bool) -> Unit:
     is_word = len(texts) == 1 and texts[0].kind == "word" and not symbols and not is_quoted
     words = tuple(token.text for token in texts)
     return Unit(tuple(lexemes), symbols, is_word=is_word, is_last=is_last, words=words)
+
+
+def _conjunction(operands: Sequence[str], prefix: str, scope: SearchScope) -> str:
+    marker = quote_lexeme(prefix + TITLE)
+    restriction = {"titles": [marker], "messages": [f"!{marker}"], "both": []}[scope]
+    return " & ".join([*operands, *restriction])

@@ -30,30 +30,28 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.database.models import ChatMessage, ChatSession, SearchDocument
 
-MatchQuality = Literal["exact", "similar", "corrected"]
-"""How well a document matches: the words as entered, longer words or parts of words, or spelling variants."""
-
 _TITLE_WEIGHT: Final = 0.5
-_ADJACENT, _EXACT, _STARTS, _SIMILAR, _CORRECTED = 1.2, 1.0, 0.8, 0.6, 0.2
-_NEWNESS: Final = 0.5
+_NEWNESS_WEIGHT: Final = 0.5
 """Weight of the age: a new document gains so much, one of `_NEW_DAYS` half of it."""
 _NEW_DAYS: Final = 30.0
 _SECONDS_PER_DAY: Final = 86_400.0
 
 
+class RankedQuery(NamedTuple):
+    """A query in the text form of `tsquery`, and the relevance of the documents that it matches."""
+
+    text: str
+    relevance: float
+
+
 @dataclass(frozen=True, slots=True)
 class ChunkSearch:
-    """Queries for one chunk of the documents of a user, in the text form of `tsquery`."""
+    """Search in one chunk of the documents of a user."""
 
     number: int
     """Number of the chunk; the highest has the newest documents."""
-    matching: str
-    """Documents to find."""
-    excluded: str | None
-    """Documents to leave out, among these. None: none."""
-    adjacent: str
-    exact: str
-    starts: str
+    queries: Sequence[RankedQuery]
+    """A document that matches several of them has the highest relevance."""
     after: "MatchPosition | None" = None
     """Position after which the results begin."""
 
@@ -88,44 +86,37 @@ class Match(NamedTuple):
         return MatchPosition(self.score, self.id)
 
 
-_TEXTS = ("matching", "excluded", "adjacent", "exact", "starts")
 _CHUNKS = (
     func.unnest(
         bindparam("p_numbers", type_=ARRAY(Integer)),
-        # Converted here, because a conversion in a condition would be repeated for each document.
-        *(cast(bindparam(f"p_{name}", type_=ARRAY(Text)), ARRAY(TSQUERY)) for name in _TEXTS),
         bindparam("p_after_scores", type_=ARRAY(Double)),
         bindparam("p_after_ids", type_=ARRAY(BigInteger)),
     )
     .table_valued(
-        column("number", Integer),
-        *(column(name, TSQUERY) for name in _TEXTS),
-        column("after_score", Double),
-        column("after_id", BigInteger),
-        name="chunks",
+        column("number", Integer), column("after_score", Double), column("after_id", BigInteger), name="chunks"
     )
     .render_derived()
 )
+_QUERIES = (
+    func.unnest(
+        bindparam("p_query_numbers", type_=ARRAY(Integer)),
+        cast(bindparam("p_queries", type_=ARRAY(Text)), ARRAY(TSQUERY)),
+        bindparam("p_relevances", type_=ARRAY(Double)),
+    )
+    .table_valued(column("number", Integer), column("query", TSQUERY), column("relevance", Double), name="queries")
+    .render_derived()
+)
+# The index alone decides it, except for phrases: reading the vectors of long texts would take much longer.
+_IS_MATCH = SearchDocument.terms.op("@@")(_QUERIES.c.query)
 
 
 def _matches_statement() -> Select[Any]:
     limit = bindparam("p_limit", type_=Integer)
-
-    def matches(name: str) -> Any:  # noqa: ANN401 - an operator of PostgreSQL
-        return SearchDocument.terms.op("@@")(_CHUNKS.c[name])
-
     age = func.extract("epoch", bindparam("p_now", type_=DateTime(timezone=True)) - SearchDocument.created_at)
     days = func.greatest(cast(age, Double) / _SECONDS_PER_DAY, 0.0)
-    relevance = case(
-        (_CHUNKS.c.excluded.is_not(None), _CORRECTED),
-        (matches("adjacent"), _ADJACENT),
-        (matches("exact"), _EXACT),
-        (matches("starts"), _STARTS),
-        else_=_SIMILAR,
-    )
     title = case((SearchDocument.title_of_id.is_not(None), _TITLE_WEIGHT), else_=0.0)
-    score = cast(relevance + title, Double) + cast(literal(_NEWNESS), Double) / (1.0 + days / _NEW_DAYS)
-    scored = (
+    score = cast(title, Double) + cast(literal(_NEWNESS_WEIGHT), Double) / (1.0 + days / _NEW_DAYS)
+    documents = (
         select(
             SearchDocument.id,
             SearchDocument.session_id,
@@ -133,7 +124,16 @@ def _matches_statement() -> Select[Any]:
             SearchDocument.created_at,
             score.label("score"),
         )
-        .where(matches("matching"), or_(_CHUNKS.c.excluded.is_(None), ~matches("excluded")))
+        .where(_IS_MATCH)
+        .correlate(_QUERIES)
+        .lateral("documents")
+    )
+    keys = (documents.c.id, documents.c.session_id, documents.c.message_id, documents.c.created_at)
+    scored = (
+        select(*keys, func.max(documents.c.score + _QUERIES.c.relevance).label("score"))
+        .select_from(_QUERIES.join(documents, true()))
+        .where(_QUERIES.c.number == _CHUNKS.c.number)
+        .group_by(*keys)
         .correlate(_CHUNKS)
         .subquery("scored")
     )
@@ -176,14 +176,9 @@ def _matches_statement() -> Select[Any]:
 
 
 def _sessions_statement() -> Select[Any]:
-    documents = (
-        select(SearchDocument.session_id)
-        .where(SearchDocument.terms.op("@@")(_CHUNKS.c.matching))
-        .correlate(_CHUNKS)
-        .lateral("documents")
-    )
+    documents = select(SearchDocument.session_id).where(_IS_MATCH).correlate(_QUERIES).lateral("documents")
     limit = bindparam("p_limit", type_=Integer)
-    found = select(documents.c.session_id).select_from(_CHUNKS.join(documents, true())).limit(limit).subquery("found")
+    found = select(documents.c.session_id).select_from(_QUERIES.join(documents, true())).limit(limit).subquery("found")
     return select(found.c.session_id).distinct()
 
 
@@ -218,14 +213,22 @@ async def find_sessions(
     connection: AsyncConnection | AsyncSession, chunks: Sequence[ChunkSearch], *, limit: int
 ) -> list[int]:
     """Return the internal keys of the sessions of up to `limit` matching documents, the newest chunks first."""
-    rows = await connection.execute(_SESSIONS, _chunk_parameters(chunks) | {"p_limit": limit})
+    rows = await connection.execute(_SESSIONS, _query_parameters(chunks) | {"p_limit": limit})
     return [row.session_id for row in rows]
 
 
 def _chunk_parameters(chunks: Sequence[ChunkSearch]) -> dict[str, object]:
-    return {
+    return _query_parameters(chunks) | {
         "p_numbers": [chunk.number for chunk in chunks],
-        **{f"p_{name}": [getattr(chunk, name) for chunk in chunks] for name in _TEXTS},
         "p_after_scores": [chunk.after.score if chunk.after else None for chunk in chunks],
         "p_after_ids": [chunk.after.id if chunk.after else None for chunk in chunks],
+    }
+
+
+def _query_parameters(chunks: Sequence[ChunkSearch]) -> dict[str, object]:
+    queries = [(chunk.number, query) for chunk in chunks for query in chunk.queries]
+    return {
+        "p_query_numbers": [number for number, _ in queries],
+        "p_queries": [query.text for _, query in queries],
+        "p_relevances": [query.relevance for _, query in queries],
     }
