@@ -61,7 +61,9 @@ def _vocabulary(source: random.Random, syllables: Sequence[str]) -> list[str]:
     words: dict[str, None] = {}
     while len(words) < _VOCABULARY:
         # Short words first: they are the frequent ones.
-        words["".join(source.choices(syllables, k=min(1 + len(words) // 200, source.choice((2, 2, 3, 3, 4, 5)))))] = None
+        words["".join(source.choices(syllables, k=min(1 + len(words) // 200, source.choice((2, 2, 3, 3, 4, 5)))))] = (
+            None
+        )
     return list(words)
 
 

@@ -122,6 +122,7 @@ ENTRIES = {
     "chat.stream_direct_chat": Entry("user", "chat:write", body=sends(message="Hi")),
     "chat.follow_message": Entry("user", "chat:read", ids=an_answer),
     "chat.cancel_message": Entry("user", "chat:write", ids=an_answer),
+    "chat.search_conversations": Entry("user", "chat:read"),
     "chat.get_usage": Entry("user", "chat:read"),
     "chat.get_quota": Entry("user", "chat:read"),
     "admin.get_overview": Entry("admin"),

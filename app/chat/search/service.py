@@ -249,7 +249,7 @@ def _hit(match: Match, query: SearchQuery, *, is_corrected: bool) -> SearchHit:
         is_archived=not match.is_active,
         message_id=match.message_uuid,
         role=match.role,
-        timestamp=match.created_at,
+        timestamp=match.timestamp,
         is_corrected=is_corrected,
         snippet=[
             SnippetPiece(text=part.text, is_match=part.is_match)

@@ -19,7 +19,13 @@ from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.services import ADMIN, AUTH, CHAT, PASSWORD, Chat, User, assert_problem, login, register
 from tests.support.provider import Provider, answers, held
 
-TABLES_WITHOUT_PERSONAL_DATA = {"service_instances", "usage_repair", "webhook_endpoints", "worker_jobs"}
+TABLES_WITHOUT_PERSONAL_DATA = {
+    "search_backfill",
+    "service_instances",
+    "usage_repair",
+    "webhook_endpoints",
+    "worker_jobs",
+}
 """Tables without personal data."""
 SUMS_OF_EVERYBODY = {"usage_quarters", "latency_quarters", "error_quarters"}
 
@@ -38,7 +44,15 @@ def test_erased_account_leaves_no_data_in_any_table(auth_client: TestClient, eve
     assert {
         table for table, rows in before.items() if not rows
     } <= TABLES_WITHOUT_PERSONAL_DATA  # for a new table, extend the fixture `eve`
-    for table in ("users", "auth_sessions", "api_keys", "chat_sessions", "chat_messages", "outgoing_mails"):
+    for table in (
+        "users",
+        "auth_sessions",
+        "api_keys",
+        "chat_sessions",
+        "chat_messages",
+        "outgoing_mails",
+        "search_documents",
+    ):
         assert CANARY in before[table].lower(), table
     ids = sql.rows("SELECT uuid FROM users UNION SELECT uuid FROM chat_sessions UNION SELECT uuid FROM chat_messages")
     response = erase(auth_client, eve)
@@ -54,7 +68,7 @@ def test_erased_account_leaves_no_data_in_any_table(auth_client: TestClient, eve
         told = {"webhook_deliveries"} if str(row["uuid"]) == eve.id else set()
         assert traces <= {"audit_log", "llm_calls"} | told
     kept = {table for table, rows in after.items() if rows}
-    about_many = {"audit_log", "llm_calls", "login_throttles", "usage_pending", "webhook_deliveries"}
+    about_many = {"audit_log", "llm_calls", "login_throttles", "search_pending", "usage_pending", "webhook_deliveries"}
     assert kept <= about_many | SUMS_OF_EVERYBODY | TABLES_WITHOUT_PERSONAL_DATA
     assert "account:" not in after["login_throttles"]
     assert "name:" not in after["login_throttles"]
@@ -78,6 +92,7 @@ def test_receipt_lists_deleted_and_retained_data_with_reasons(
         "user_usage_weeks": 1,
         "user_usage_quarters": 2,
         "quota_reservations": 1,
+        "search_owners": 1,
         "webhook_deliveries": 4,
         "stream_buffers": 0,
         "cached_answers": 0,

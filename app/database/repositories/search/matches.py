@@ -76,7 +76,8 @@ class Match(NamedTuple):
     """None: the title matches."""
     role: Literal["user", "assistant"] | None
     status: str | None
-    created_at: datetime
+    timestamp: datetime
+    """Time of the message; for a title, of the creation of the session."""
     content: str | None
     """First characters of the message."""
 
@@ -165,7 +166,7 @@ def _matches_statement() -> Select[Any]:
             ChatMessage.uuid,
             ChatMessage.role,
             ChatMessage.status,
-            found.c.created_at,
+            func.coalesce(ChatMessage.updated_at, found.c.created_at).label("timestamp"),
             func.left(ChatMessage.content, bindparam("p_characters", type_=Integer)),
         )
         # The lexemes contain the owner already. This condition makes sure of it.
