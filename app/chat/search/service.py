@@ -11,9 +11,10 @@ from pydantic import JsonValue
 from app.chat.schemas.search import SearchHit, SearchPage, SearchParameters, SnippetPiece
 from app.core.cursors import CursorSigner, InvalidCursorError
 from app.core.exceptions import InvalidFieldError, ServiceUnavailableError
-from app.database.connection import Database, DatabaseConnection
+from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseConnection
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.search import indexing, matches
+from app.database.repositories.search.indexing import UserState
 from app.database.repositories.search.matches import ChunkSearch, Match, MatchPosition, RankedQuery
 from app.services.limits.concurrency import ConcurrencyLimiter
 from app.services.search.documents import CHUNK_SIZE, lexeme_prefix
@@ -37,6 +38,8 @@ _MAX_VARIANTS: Final = 20_000
 _MAX_PENDING: Final = 100
 _MAX_PENDING_CHARACTERS: Final = 200_000
 """Queued texts that a search indexes before it starts, so that it finds what has just been written."""
+_LOCK_PAUSE: Final = 0.1
+"""Pause in seconds if another process is just storing what the user has written."""
 _PLACEHOLDER: Final = "\x01"
 """Stands for the lexeme prefix until the chunk is known. Tokens contain no control characters."""
 _SNIPPET_CHARACTERS: Final = 50_000
@@ -111,13 +114,16 @@ class SearchService:
 
     async def _prepare(self, user_id: int) -> int:
         """Index what the user has just written, and return the number of chunks."""
-        async with self.database.autocommit() as connection:
-            state = await indexing.read_state(connection, user_id, limit=_MAX_PENDING)
+        state = await self._read_state(user_id)
         if state.pending:
-            await self.indexer.index_given(state.pending, characters=_MAX_PENDING_CHARACTERS)
-            async with self.database.autocommit() as connection:
-                state = await indexing.read_state(connection, user_id, limit=0)
+            if not await self.indexer.index_given(state.pending, characters=_MAX_PENDING_CHARACTERS):
+                await asyncio.sleep(_LOCK_PAUSE)
+            state = await self._read_state(user_id)
         return -(-state.documents // CHUNK_SIZE)
+
+    async def _read_state(self, user_id: int) -> UserState:
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+            return await indexing.read_state(connection, user_id, limit=_MAX_PENDING)
 
     async def _find(
         self,

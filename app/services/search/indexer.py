@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 _BATCH_SIZE: Final = 200
 _BACKFILL_SIZE: Final = 1000
+_TITLES_PER_STATEMENT: Final = 20
 _BATCH_TIMEOUT: Final = 10.0
 """Timeout of each statement in seconds."""
 _RUN_SECONDS: Final = 20.0
@@ -60,8 +61,10 @@ class SearchIndexer:
                 break
         return indexed
 
-    async def index_given(self, ids: Sequence[int], *, characters: int) -> None:
-        """Index queued texts by their keys, until they have `characters` in total. The worker indexes the others.
+    async def index_given(self, ids: Sequence[int], *, characters: int) -> bool:
+        """Index queued texts by their keys, the last ones first, until they have `characters` in total.
+
+        Return False if some of these were locked, because another process was storing them.
 
         Raises:
             DatabaseUnavailableError: PostgreSQL is unavailable.
@@ -75,8 +78,7 @@ class SearchIndexer:
             if characters < 0:
                 break
             selected.append(text)
-        if selected:
-            await self._index(selected)
+        return not selected or await self._index(selected[::-1]) == len(selected)
 
     async def _queue_existing_and_read(self) -> list[PendingText]:
         async with self.database.autocommit(max_seconds=_BATCH_TIMEOUT) as connection:
@@ -101,23 +103,48 @@ class SearchIndexer:
         # One of the texts is the reason. The others must not wait for it.
         return sum([await self._index([text]) for text in texts])
 
-    async def _store(self, texts: Sequence[PendingText], terms: dict[int, DocumentTerms]) -> int:
+    async def _store(self, texts: Sequence[PendingText], terms: Mapping[int, DocumentTerms]) -> int:
         counts = Counter(text.user_id for text in texts if text.id in terms and text.user_id is not None)
         async with self.database.autocommit(max_seconds=_BATCH_TIMEOUT) as connection:
             last_numbers = await indexing.reserve_numbers(connection, counts) if counts else {}
-        documents: dict[int, str] = {}
-        for text in texts:
-            if text.id in terms and text.user_id in last_numbers:
-                last_numbers[text.user_id] -= 1
-                chunk = last_numbers[text.user_id] // CHUNK_SIZE
-                documents[text.id] = terms[text.id].render(lexeme_prefix(text.user_id, chunk))
-        async with self.database.autocommit(max_seconds=_BATCH_TIMEOUT) as connection:
-            return await indexing.store(
-                connection,
-                [text.id for text in texts if text.user_id in last_numbers],
-                documents,
-                [text.id for text in texts if text.text is None],
-            )
+        numbers = {user_id: last - counts[user_id] for user_id, last in last_numbers.items()}
+        documents = await asyncio.to_thread(_render, texts, terms, numbers)
+        stored = 0
+        for group in _lock_groups(texts):
+            async with self.database.autocommit(max_seconds=_BATCH_TIMEOUT) as connection:
+                stored += await indexing.store(
+                    connection,
+                    [text.id for text in group if text.user_id in last_numbers],
+                    {text.id: documents[text.id] for text in group if text.id in documents},
+                    [text.id for text in group if text.text is None],
+                )
+        return stored
+
+
+def _lock_groups(texts: Sequence[PendingText]) -> Iterator[Sequence[PendingText]]:
+    """Yield the texts to store in one statement each.
+
+    A statement locks the sessions of its titles, for which a turn that completes would wait. So it has a few of them.
+    """
+    titles = [text for text in texts if text.message_id is None]
+    if messages := [text for text in texts if text.message_id is not None]:
+        yield messages
+    for start in range(0, len(titles), _TITLES_PER_STATEMENT):
+        yield titles[start : start + _TITLES_PER_STATEMENT]
+
+
+def _render(
+    texts: Sequence[PendingText], terms: Mapping[int, DocumentTerms], next_numbers: Mapping[int, int]
+) -> dict[int, str]:
+    """Return the vector of each text whose owner has a number, in the order of the texts."""
+    numbers = dict(next_numbers)
+    documents: dict[int, str] = {}
+    for text in texts:
+        if text.id in terms and text.user_id in numbers:
+            chunk = numbers[text.user_id] // CHUNK_SIZE
+            numbers[text.user_id] += 1
+            documents[text.id] = terms[text.id].render(lexeme_prefix(text.user_id, chunk))
+    return documents
 
 
 def _terms_by_key(texts: Sequence[PendingText]) -> dict[int, DocumentTerms]:

@@ -13,7 +13,7 @@ from tests.fixtures.database import Sql
 
 PREFIX = lexeme_prefix(1, 0)
 Matches = Callable[..., bool]
-_PLAIN = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), max_size=100)
+_PLAIN = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=100)
 
 
 @pytest.fixture
