@@ -1,7 +1,8 @@
 """Generator of conversations: fills PostgreSQL in bulk with the sessions and messages of many users.
 
-`python -m benchmarks.conversation_data URL` fills a migrated database without rows. `URL` belongs to a superuser, because
-foreign keys and triggers are not executed. `BENCH_SESSIONS` is the number of sessions, with ten messages on average.
+`python -m benchmarks.conversation_data URL` fills a migrated database without rows. `URL` belongs to a superuser,
+because foreign keys and triggers are not executed. `BENCH_SESSIONS` is the number of sessions, with ten
+messages on average.
 """
 
 import io
@@ -20,9 +21,13 @@ from app.services.search.documents import CHUNK_SIZE, lexeme_prefix
 from benchmarks.conversation_texts import SampleText, sample_texts
 
 HEAVY_MESSAGES: Final = 100_000
-"""Number of messages of the user who has the most."""
+"""Maximum number of messages of the heavy user, who has the most."""
+READER_SESSIONS: Final = 200
+"""Number of sessions of the reader, who has the same ones in data of every size."""
 RARE_WORD: Final = "zyxwvut"
-"""Word of a single message of the heavy user."""
+"""Word of a single message of the reader and of the heavy user."""
+_RARE_AT: Final = 500
+"""Number of the message with the rare word."""
 _MESSAGES_PER_SESSION: Final = (2, 4, 6, 8, 8, 10, 10, 12, 16, 24)
 _SESSIONS_PER_USER: Final = 50
 _TEXTS: Final = 20_000
@@ -44,12 +49,16 @@ class DataSize:
     """Amount of conversations."""
 
     sessions: int
-    heavy_messages: int = HEAVY_MESSAGES
 
     @property
     def users(self) -> int:
-        """Number of users, including the heavy one, who is the first."""
-        return max(self.sessions // _SESSIONS_PER_USER, 2)
+        """Number of users: the reader, the heavy user, and the others."""
+        return max(self.sessions // _SESSIONS_PER_USER, 3)
+
+    @property
+    def heavy_messages(self) -> int:
+        """Number of messages of the heavy user: at most a fifth of all."""
+        return min(HEAVY_MESSAGES, self.sessions * 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +71,31 @@ class ConversationWriter:
     """Writes sessions in the order of their time. Those of the heavy user are spread evenly among them."""
 
     def __init__(self, connection: Any, size: DataSize, *, seed: int = 1) -> None:  # noqa: ANN401 - psycopg2 has no types
-        """`connection`: of a superuser, in autocommit mode."""
+        """Take a connection of a superuser in autocommit mode."""
         self._connection = connection
         self._size = size
         self._source = random.Random(seed)  # noqa: S311 - not a secret
         self._templates = [_template(sample) for sample in sample_texts(_TEXTS)]
+        self._reader_source = random.Random(seed)  # noqa: S311 - not a secret
         self._documents: Counter[int] = Counter()
+        self._messages: Counter[int] = Counter()
+        self._reader_sessions = 0
         self._message_id = 0
-        self._heavy_messages = 0
+        self._first_user_id = 0
         self._start = datetime.now(UTC) - _SPAN
 
+    @property
+    def reader_id(self) -> int:
+        """Internal key of the reader."""
+        return self._first_user_id
+
+    @property
+    def heavy_id(self) -> int:
+        """Internal key of the heavy user."""
+        return self._first_user_id + 1
+
     def fill(self) -> None:
-        """Fill the empty tables of accounts, sessions, messages and the search index."""
+        """Add users, and fill the empty tables of sessions, messages and the search index."""
         _execute(self._connection, "SET session_replication_role = replica")
         self._write_users()
         _execute(self._connection, "DROP INDEX ix_search_documents_terms")
@@ -90,12 +112,14 @@ class ConversationWriter:
         _execute(self._connection, "VACUUM ANALYZE")
 
     def _write_users(self) -> None:
-        _execute(
+        rows = _execute(
             self._connection,
-            "INSERT INTO users (uuid, email, username, password_hash)"
-            " SELECT gen_random_uuid(), 'user' || n || '@example.com', 'user' || n, '' FROM generate_series(1, %s) AS n",
+            "INSERT INTO users (uuid, email, username, password_hash, is_verified)"
+            " SELECT gen_random_uuid(), 'user' || n || '@example.com', 'user' || n, '', true"
+            " FROM generate_series(1, %s) AS n RETURNING id",
             [self._size.users],
         )
+        self._first_user_id = min(row[0] for row in rows)
 
     def _write_batch(self, first: int, end: int) -> None:
         sessions, messages, documents = io.StringIO(), io.StringIO(), io.StringIO()
@@ -115,28 +139,24 @@ class ConversationWriter:
     ) -> None:
         begun = self._start + _SPAN * session_id / self._size.sessions
         user_id = self._owner(session_id)
-        count = self._source.choice(_MESSAGES_PER_SESSION)
-        title = self._source.choice(self._templates)
-        terms = self._terms(user_id, title)
-        marker = f"'{lexeme_prefix(user_id, self._documents[user_id] // CHUNK_SIZE)}!' "
-        self._documents[user_id] += 1
-        documents.write(f"{session_id}\t\\N\t{session_id}\t{marker}{terms}\t{begun}\n")
-        question = ""
+        source = self._reader_source if user_id == self.reader_id else self._source
+        count = source.choice(_MESSAGES_PER_SESSION)
+        title = source.choice(self._templates)
+        marker = f"'{self._prefix(user_id)}!'"
+        documents.write(f"{session_id}\t\\N\t{session_id}\t{marker} {self._terms(user_id, title)}\t{begun}\n")
+        question, content = "", ""
         for seq in range(1, count + 1):
             self._message_id += 1
-            template = self._source.choice(self._templates)
+            template = source.choice(self._templates)
             content, terms = template.content, self._terms(user_id, template)
-            if user_id == 1:
-                self._heavy_messages += 1
-                if self._heavy_messages == self._size.heavy_messages // 3:
-                    content += f" {RARE_WORD}"
-                    prefix = lexeme_prefix(user_id, self._documents[user_id] // CHUNK_SIZE)
-                    terms += f" '{prefix}/{RARE_WORD}':40"
-            self._documents[user_id] += 1
+            self._messages[user_id] += 1
+            if self._messages[user_id] == _RARE_AT and user_id <= self.heavy_id:
+                content += f" {RARE_WORD}"
+                terms += f" '{self._prefix(user_id)}/{RARE_WORD}':40"
             at = begun + timedelta(minutes=seq)
-            uuid = _uuid(self._message_id, at, self._source)
             parent, role = (question, "assistant") if seq % 2 == 0 else ("\\N", "user")
             question = str(self._message_id)
+            uuid = _uuid(self._message_id, at, self._source)
             messages.write(
                 f"{self._message_id}\t{uuid}\t{session_id}\t{seq}\t{parent}\t{role}\t{content}\tcomplete\t{at}\t{at}\n"
             )
@@ -148,13 +168,22 @@ class ConversationWriter:
         )
 
     def _owner(self, session_id: int) -> int:
-        # The number of the heavy user's messages grows in proportion to the time.
-        if self._heavy_messages < self._size.heavy_messages * session_id / self._size.sessions:
-            return 1
-        return 2 + int((self._size.users - 1) * self._source.random() ** 2)
+        # The sessions of reader and heavy user are spread evenly over the time.
+        if session_id * READER_SESSIONS // self._size.sessions > self._reader_sessions:
+            self._reader_sessions += 1
+            return self.reader_id
+        if self._messages[self.heavy_id] < self._size.heavy_messages * session_id / self._size.sessions:
+            return self.heavy_id
+        return self.heavy_id + 1 + int((self._size.users - 2) * self._source.random() ** 2)
+
+    def _prefix(self, user_id: int) -> str:
+        return lexeme_prefix(user_id, self._documents[user_id] // CHUNK_SIZE)
 
     def _terms(self, user_id: int, template: _Template) -> str:
-        return template.terms.replace(_PREFIX, lexeme_prefix(user_id, self._documents[user_id] // CHUNK_SIZE))
+        """Return the terms of the next document of the user."""
+        terms = template.terms.replace(_PREFIX, self._prefix(user_id))
+        self._documents[user_id] += 1
+        return terms
 
     def _write_owners(self) -> None:
         rows = io.StringIO("".join(f"{user_id}\t{count}\n" for user_id, count in self._documents.items()))
@@ -163,7 +192,8 @@ class ConversationWriter:
 
     def _synchronize_sequences(self) -> None:
         for table in ("chat_sessions", "chat_messages"):
-            _execute(self._connection, f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), max(id)) FROM {table}")
+            setval = f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), max(id)) FROM {table}"  # noqa: S608
+            _execute(self._connection, setval)
 
 
 def _template(sample: SampleText) -> _Template:
@@ -182,9 +212,10 @@ def _uuid(number: int, at: datetime, source: random.Random) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
-def _execute(connection: Any, statement: str, parameters: Any = ()) -> None:  # noqa: ANN401
+def _execute(connection: Any, statement: str, parameters: Any = ()) -> list[tuple[Any, ...]]:  # noqa: ANN401
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
+        return cursor.fetchall() if cursor.description else []
 
 
 def main() -> int:

@@ -12,26 +12,19 @@ COMMON_WORD: Final = "system"
 COMPOUND: Final = "krankenversicherung"
 CHINESE_WORD: Final = "数据库"
 _VOCABULARY: Final = 20_000
-_SYLLABLES = {
-    "latin": ["ba", "re", "ti", "no", "stra", "me", "lo", "ver", "sich", "un", "ga", "pre", "con", "da", "fi", "ro"],
-    "cyrillic": ["ра", "сто", "пре", "ви", "на", "ко", "ли", "те", "ми", "зна", "по", "ва"],
-    "arabic": ["مع", "با", "تس", "نو", "لا", "كر", "دي", "سم", "حر", "في"],
-    "greek": ["κα", "το", "ρι", "με", "λο", "στα", "νη", "πο"],
-}
+_LATIN = ("ba", "re", "ti", "no", "stra", "me", "lo", "ver", "sich", "un", "ga", "pre", "con", "da", "fi", "ro")
+_SYLLABLES_PER_SCRIPT: Final = 16
+_LETTERS = {"cyrillic": range(0x0430, 0x0450), "arabic": range(0x0627, 0x063B), "greek": range(0x03B1, 0x03C2)}
 _CHARACTERS = {
-    "chinese": "的一是不了人我在有他这中大来上国个到说们为子和你地出道也时年得就那要下以生会自着去之过家学对可她里后小么心多天而能好都然没日于起还发成事只作当想看文无开手十用主行方又如前所本见经头面公同三已老从动两长知民样现分将外但身些与高意进把法此实回二理美点月明其种声全工己话儿者向情部正名定女问力机给等几很业最间新什打便位因重被走电四第门相次东政海口使教西再平真听世气信北少关并内加化由却代军产入先山五太水万市眼体别处总才场师书比住员九笑性通目华报立马命张活难神数件安表原车白应路期叫死常提感金何更反合放做系计或司利受光王果亲界及今京务制解各任至清物台象记边共风战干接它许八特觉望直服毛林题建南度统色字请交爱让认算论百吃义科怎元社术结六功指思非流每青管夫连远资队跟带花快条院变联言权往展该领传近留红治决周保达办运武半候七必城父强步完革深区即求品士转量空甚众技轻程告江语英基派满式李息写呢识极令黄德收脸钱党倒未持取设始版双历越史商千片容研像找友孩站广改议形委早房音火际则首单据导影失拿网香似斯专石若兵弟谁校读志飞观争究包组造落视济喜离虽坏兴切",
-    "japanese": "あいうえおかきくけこさしすせそたちつてとなにぬねのはひふへほまみむめもやゆよらりるれろわをんアイウエオカキクケコサシスセソタチツテト日本語学生時間会社電車天気質問回答",
-    "thai": "กขคงจชซญดตถทนบปผพฟมยรลวสหอะาิีึืุูเแโใไ",
+    "chinese": [*range(0x4E00, 0x4E00 + 600)],
+    "japanese": [*range(0x3042, 0x3094), *range(0x30A2, 0x30F4), *range(0x65E5, 0x65E5 + 100)],
+    "thai": [*range(0x0E01, 0x0E2F), *range(0x0E40, 0x0E45)],
 }
-_SHARES = {
-    "latin": 60,
-    "cyrillic": 8,
-    "arabic": 4,
-    "greek": 2,
-    "chinese": 14,
-    "japanese": 8,
-    "thai": 4,
-}
+_SHARES = {"latin": 60, "cyrillic": 8, "arabic": 4, "greek": 2, "chinese": 14, "japanese": 8, "thai": 4}
+"""Percentages of the texts."""
+_COMMON_SHARE: Final = 0.25
+_COMPOUND_SHARE: Final = 0.001
+_CHINESE_WORD_EVERY: Final = 20
 
 
 class SampleText(NamedTuple):
@@ -44,11 +37,11 @@ class SampleText(NamedTuple):
 def sample_texts(count: int, seed: int = 1) -> list[SampleText]:
     """Return texts of 8 to 15 words, always the same ones."""
     source = random.Random(seed)  # noqa: S311 - not a secret
-    vocabularies = {script: _vocabulary(source, syllables) for script, syllables in _SYLLABLES.items()}
+    syllables = {"latin": list(_LATIN)} | {script: _syllables(source, letters) for script, letters in _LETTERS.items()}
+    vocabularies = {script: _vocabulary(source, parts) for script, parts in syllables.items()}
     weights = list(accumulate(1 / rank for rank in range(1, _VOCABULARY + 1)))
-    scripts = source.choices(list(_SHARES), list(_SHARES.values()), k=count)
     texts = []
-    for number, script in enumerate(scripts):
+    for number, script in enumerate(source.choices(list(_SHARES), list(_SHARES.values()), k=count)):
         if script in vocabularies:
             text = _spaced_text(source, script, vocabularies[script], weights)
         else:
@@ -57,13 +50,18 @@ def sample_texts(count: int, seed: int = 1) -> list[SampleText]:
     return texts
 
 
+def _syllables(source: random.Random, letters: Sequence[int]) -> list[str]:
+    return ["".join(map(chr, source.choices(letters, k=2))) for _ in range(_SYLLABLES_PER_SCRIPT)]
+
+
 def _vocabulary(source: random.Random, syllables: Sequence[str]) -> list[str]:
     words: dict[str, None] = {}
+    tries = 0
     while len(words) < _VOCABULARY:
         # Short words first: they are the frequent ones.
-        words["".join(source.choices(syllables, k=min(1 + len(words) // 200, source.choice((2, 2, 3, 3, 4, 5)))))] = (
-            None
-        )
+        length = min(1 + tries // 100, source.choice((2, 2, 3, 3, 4, 5)))
+        words["".join(source.choices(syllables, k=length))] = None
+        tries += 1
     return list(words)
 
 
@@ -71,16 +69,15 @@ def _spaced_text(source: random.Random, script: str, words: Sequence[str], weigh
     chosen = source.choices(words, cum_weights=weights, k=source.randint(8, 15))
     if script == "latin":
         roll = source.random()
-        if roll < 0.25:  # noqa: PLR2004 - the share
+        if roll < _COMMON_SHARE:
             chosen[-1] = COMMON_WORD
-        elif roll < 0.2501:  # noqa: PLR2004 - the share
+        elif roll < _COMMON_SHARE + _COMPOUND_SHARE:
             chosen[-1] = COMPOUND
     return " ".join(chosen).capitalize() + "."
 
 
 def _unspaced_text(source: random.Random, script: str, number: int) -> str:
-    characters = _CHARACTERS[script]
-    text = "".join(source.choices(characters, k=source.randint(15, 30)))
-    if script == "chinese" and number % 20 == 0:
+    text = "".join(map(chr, source.choices(_CHARACTERS[script], k=source.randint(15, 30))))
+    if script == "chinese" and number % _CHINESE_WORD_EVERY == 0:
         text = text[:5] + CHINESE_WORD + text[5:]
-    return text + "。"
+    return text
