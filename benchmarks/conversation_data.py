@@ -23,7 +23,7 @@ from benchmarks.conversation_texts import SampleText, sample_texts
 HEAVY_MESSAGES: Final = 100_000
 """Maximum number of messages of the heavy user, who has the most."""
 READER_SESSIONS: Final = 200
-"""Number of sessions of the reader, who has the same ones in data of every size."""
+"""Maximum number of sessions of the reader, who has the same ones in data of every size."""
 RARE_WORD: Final = "zyxwvut"
 """Word of a single message of the reader and of the heavy user."""
 _RARE_AT: Final = 500
@@ -54,6 +54,11 @@ class DataSize:
     def users(self) -> int:
         """Number of users: the reader, the heavy user, and the others."""
         return max(self.sessions // _SESSIONS_PER_USER, 3)
+
+    @property
+    def reader_sessions(self) -> int:
+        """Number of sessions of the reader."""
+        return min(READER_SESSIONS, self.sessions // 5)
 
     @property
     def heavy_messages(self) -> int:
@@ -169,7 +174,7 @@ class ConversationWriter:
 
     def _owner(self, session_id: int) -> int:
         # The sessions of reader and heavy user are spread evenly over the time.
-        if session_id * READER_SESSIONS // self._size.sessions > self._reader_sessions:
+        if session_id * self._size.reader_sessions // self._size.sessions > self._reader_sessions:
             self._reader_sessions += 1
             return self.reader_id
         if self._messages[self.heavy_id] < self._size.heavy_messages * session_id / self._size.sessions:

@@ -20,7 +20,8 @@ from local.postgres import Postgres
 def postgres_with_auto_explain() -> Iterator[tuple[str, Any, Path]]:
     """Start a PostgreSQL server with `auto_explain`; yield its URL, a superuser connection and its log file."""
     with temporary_home() as home:
-        server = Postgres(home, options={"shared_preload_libraries": "auto_explain", "max_wal_size": "4GB"})
+        options = {"shared_preload_libraries": "auto_explain", "max_wal_size": "4GB", "log_line_prefix": "%a "}
+        server = Postgres(home, options=options)
         server.start()
         try:
             url = urlsplit(server.url())
@@ -50,7 +51,10 @@ def slowest(request: Callable[[], None], log: Path) -> str:
     with log.open() as lines:
         lines.seek(offset)
         text = lines.read()
-    plans = re.findall(r"duration: ([\d.]+) ms  plan:\s*(\{.*?\n\t\})", text, re.DOTALL)
+    # The line begins with the name of the application (`log_line_prefix`). Jobs of the worker are not of the request.
+    plans = re.findall(
+        r"^(?!worker )\S+ LOG:  duration: ([\d.]+) ms  plan:\s*(\{.*?\n\t\})", text, re.DOTALL | re.MULTILINE
+    )
     _, plan = max(plans, key=lambda each: float(each[0]))
     return "\n".join(_nodes(json.loads(plan)["Plan"], 0))
 

@@ -22,7 +22,6 @@ from sqlalchemy import (
     null,
     or_,
     select,
-    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import TSVECTOR, Insert, insert
@@ -213,6 +212,9 @@ def _backfill_statement(number: int, source: type[ChatMessage | ChatSession]) ->
         .with_for_update(skip_locked=True)
         .cte("progress")
     )
+    # As subqueries, so that an index scan has both bounds: a join would read the whole table when all is queued.
+    after_id = select(progress.c.after_id).scalar_subquery()
+    last_id = select(progress.c.last_id).scalar_subquery()
     is_message = source is ChatMessage
     batch: CTE = (
         select(
@@ -220,8 +222,7 @@ def _backfill_statement(number: int, source: type[ChatMessage | ChatSession]) ->
             (ChatMessage.session_id if is_message else ChatSession.id).label("session_id"),
             (ChatMessage.id if is_message else null().cast(BigInteger)).label("message_id"),
         )
-        .join(progress, true())
-        .where(source.id > progress.c.after_id, source.id <= progress.c.last_id)
+        .where(source.id > after_id, source.id <= last_id)
         .order_by(source.id)
         .limit(_LIMIT)
         .cte("batch")
