@@ -10,7 +10,7 @@ from typing import Final
 
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database
-from app.database.repositories.search import indexing
+from app.database.repositories.search import backfill, indexing
 from app.database.repositories.search.indexing import PendingText
 from app.services.search.documents import (
     CHUNK_SIZE,
@@ -82,7 +82,7 @@ class SearchIndexer:
 
     async def _queue_existing_and_read(self) -> list[PendingText]:
         async with self.database.autocommit(max_seconds=_BATCH_TIMEOUT) as connection:
-            if not await indexing.queue_existing(connection, limit=_BACKFILL_SIZE):
+            if not await backfill.queue_existing(connection, limit=_BACKFILL_SIZE):
                 return []
             return await indexing.read_oldest(connection, limit=_BATCH_SIZE, characters=MAX_INDEXED_CHARACTERS)
 

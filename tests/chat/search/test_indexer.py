@@ -10,7 +10,7 @@ from sqlalchemy import Select, text
 from sqlalchemy.dialects import postgresql
 
 from app.database.connection import Database
-from app.database.repositories.search import indexing
+from app.database.repositories.search import backfill
 from app.services.search.indexer import SearchIndexer
 from tests.fixtures.database import Sql
 from tests.fixtures.services import Chat
@@ -85,7 +85,7 @@ async def test_indexer_does_not_wait_for_an_account_that_is_erased(pool: Databas
     assert sql.everything()["search_documents"] == sql.everything()["search_pending"] == ""
 
 
-@pytest.mark.parametrize("statement", indexing._BACKFILLS)
+@pytest.mark.parametrize("statement", backfill._BACKFILLS)
 async def test_backfill_that_is_complete_reads_no_texts(
     pool: Database, chat: Chat, sql: Sql, statement: Select[Any]
 ) -> None:
