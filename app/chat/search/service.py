@@ -35,8 +35,8 @@ _MAX_CHUNKS: Final = 512
 """Number of chunks, the newest ones, that a search covers: two million documents of one user."""
 _MAX_VARIANTS: Final = 20_000
 """Maximum number of spelling variants that are looked up, in all chunks together."""
-_MAX_PENDING: Final = 100
-_MAX_PENDING_CHARACTERS: Final = 200_000
+_MAX_PENDING: Final = 20
+_MAX_PENDING_CHARACTERS: Final = 50_000
 """Queued texts that a search indexes before it starts, so that it finds what has just been written."""
 _LOCK_PAUSE: Final = 0.1
 """Pause in seconds if another process is just storing what the user has written."""
