@@ -1,5 +1,6 @@
 """Order and pages of search results."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -46,13 +47,14 @@ def _with_texts(hits: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 50])
 def test_pages_neither_skip_nor_repeat_matches(
-    chat: Chat, sql: Sql, monkeypatch: pytest.MonkeyPatch, limit: int
+    chat: Chat, sql: Sql, index_texts: Callable[[], int], monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
     monkeypatch.setattr(documents, "CHUNK_SIZE", 5)
     monkeypatch.setattr(indexer, "CHUNK_SIZE", 5)
     monkeypatch.setattr(service, "CHUNK_SIZE", 5)
     for _ in range(4):
         fill(sql, chat, [f"needle {number}" for number in range(5)] + ["noodle"])
+    assert index_texts() == 28
     found = search(chat, "needle", limit=limit)
     assert len({hit["message_id"] for hit in found}) == len(found) == 20
     few = search(chat, "nodle", limit=limit)
