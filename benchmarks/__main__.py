@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import analytics, login_security, long_sessions, streams, turns
+from benchmarks import analytics, conversations, login_security, long_sessions, streams, turns
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
@@ -15,6 +15,7 @@ BENCHMARKS: dict[str, Callable[[], str]] = {
     "streams": streams.slow_streams,
     "long-sessions": long_sessions.long_sessions,
     "analytics": analytics.analytics,
+    "conversations": conversations.conversations,
     "accounts": login_security.account_enumeration,
     "login-flood": login_security.login_flood,
 }

@@ -3,27 +3,23 @@
 `BENCH_ROWS` is the number of rows in the ledger.
 """
 
-import json
 import os
-import re
 import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import httpx
-import psycopg2
 from sqlalchemy import create_engine
 
 from app.database.models import LlmCall
 from app.database.repositories.usage import rollup_tables
-from benchmarks.stack import running_stack, temporary_home
-from local.paths import log_file
-from local.postgres import Postgres
+from benchmarks import query_plans
+from benchmarks.stack import running_stack
 from local.stack import Stack
 
 ROWS = int(os.environ.get("BENCH_ROWS", "10_000_000"))
@@ -90,7 +86,10 @@ FROM (
 
 def analytics() -> str:
     """Run the benchmark, write the page of query plans, and return the report."""
-    with _postgres_with_auto_explain() as (url, superuser, log), running_stack({"DATABASE_URL": url}) as stack:
+    with (
+        query_plans.postgres_with_auto_explain() as (url, superuser, log),
+        running_stack({"DATABASE_URL": url}) as stack,
+    ):
         started = time.monotonic()
         sizes = _fill(superuser)
         fill_seconds = time.monotonic() - started
@@ -99,22 +98,6 @@ def analytics() -> str:
             plans = _plans(client, superuser, log)
     PLANS.write_text(_page(plans))
     return _report(measured, sizes, fill_seconds)
-
-
-@contextmanager
-def _postgres_with_auto_explain() -> Iterator[tuple[str, Any, Path]]:
-    """Start a PostgreSQL server with `auto_explain`; yield its URL, a superuser connection and its log file."""
-    with temporary_home() as home:
-        server = Postgres(home, options={"shared_preload_libraries": "auto_explain", "max_wal_size": "4GB"})
-        server.start()
-        try:
-            url = urlsplit(server.url())
-            superuser = psycopg2.connect(urlunsplit(url._replace(netloc=url.netloc.replace("chat@", "postgres@"))))
-            superuser.autocommit = True
-            yield server.url(), superuser, log_file(home, server.name)
-            superuser.close()
-        finally:
-            server.stop()
 
 
 def _fill(connection: Any) -> list[tuple[str, int, str]]:  # noqa: ANN401 - psycopg2 has no types
@@ -171,35 +154,12 @@ def _measure(client: httpx.Client, path: str) -> list[float]:
 
 def _plans(client: httpx.Client, superuser: Any, log: Path) -> dict[str, str]:  # noqa: ANN401
     """Return the query plan of the slowest statement of each request."""
-    settings = {"log_min_duration": "0", "log_analyze": "on", "log_buffers": "on", "log_format": "json"}
-    for name, value in settings.items():
-        _execute(superuser, f"ALTER SYSTEM SET auto_explain.{name} = '{value}'", {})
-    _execute(superuser, "SELECT pg_reload_conf()", {})
-    time.sleep(1)
-    return {title: _plan(client, path, log) for title, path in REQUESTS.items()}
+    query_plans.enable(superuser)
+    return {title: query_plans.slowest(partial(_get, client, path), log) for title, path in REQUESTS.items()}
 
 
-def _plan(client: httpx.Client, path: str, log: Path) -> str:
-    offset = log.stat().st_size
+def _get(client: httpx.Client, path: str) -> None:
     client.get(path).raise_for_status()
-    time.sleep(0.5)
-    with log.open() as lines:
-        lines.seek(offset)
-        text = lines.read()
-    plans = re.findall(r"duration: ([\d.]+) ms  plan:\s*(\{.*?\n\t\})", text, re.DOTALL)
-    _, plan = max(plans, key=lambda each: float(each[0]))
-    return "\n".join(_nodes(json.loads(plan)["Plan"], 0))
-
-
-def _nodes(node: dict[str, Any], depth: int) -> Iterator[str]:
-    """Yield the lines of a plan in the style of EXPLAIN, reduced to nodes, rows, times and blocks."""
-    labels = [node["Node Type"], node.get("Index Name"), node.get("Relation Name")]
-    hit, read = node.get("Shared Hit Blocks", 0), node.get("Shared Read Blocks", 0)
-    blocks = f"{hit + read} blocks, {read} of them read from disk"
-    line = f"{' / '.join(filter(None, labels))}: {node['Actual Rows']:.0f} rows x {node['Actual Loops']}"
-    yield f"{'  ' * depth}{line}, {node['Actual Total Time']:.1f} ms, {blocks}"
-    for child in node.get("Plans", []):
-        yield from _nodes(child, depth + 1)
 
 
 def _page(plans: dict[str, str]) -> str:

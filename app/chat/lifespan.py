@@ -10,6 +10,7 @@ from typing import Any
 from app.chat.accounting.background_model import BackgroundModel
 from app.chat.feedback.service import FeedbackService
 from app.chat.idempotency.service import IdempotencyService
+from app.chat.search.service import SearchService, new_search_limiter
 from app.chat.sessions.branches import BranchService
 from app.chat.sessions.bulk import BulkSessionService
 from app.chat.sessions.lists import SessionLister
@@ -51,6 +52,7 @@ from app.services.redis.cancel_channel import CancelChannel
 from app.services.redis.client import open_redis
 from app.services.redis.deleted_session_purger import running_deleted_session_purger
 from app.services.redis.stream_buffer import StreamBuffer
+from app.services.search.indexer import SearchIndexer
 
 _MAX_BLOCKING_READ = 5.0
 """Maximum number of seconds for which a read may block in Redis."""
@@ -75,6 +77,7 @@ class ChatServices:
     """Open event streams per account."""
     quotas: QuotaService
     transfer: TransferServices
+    search: SearchService
 
 
 @asynccontextmanager
@@ -86,11 +89,6 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         stack.push_async_callback(provider.close)
         blocking_redis = open_redis(settings, max_blocking_seconds=_MAX_BLOCKING_READ)
         stack.push_async_callback(blocking_redis.aclose)
-        model: ChatModel = provider
-        if settings.LLM_CACHE_TTL > 0:
-            cache = ResponseCache(resources.breaker, seconds=settings.LLM_CACHE_TTL, scope=settings.LLM_CACHE_SCOPE)
-            model = cached = CachingChatModel(provider, cache)
-            stack.push_async_callback(cached.close)
         deleted_session_purger = await stack.enter_async_context(running_deleted_session_purger(resources.breaker))
         buffer = StreamBuffer(resources.breaker, blocking_redis)
         channel = CancelChannel(resources.breaker, blocking_redis)
@@ -116,7 +114,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         title_generator = TitleGenerator(background("title", settings.LLM_TITLE_MAX_TOKENS), database)
         runner = TurnRunner(
             graph=graph,
-            model=model,
+            model=_cached_model(resources, provider, stack),
             uncached_model=provider,
             database=database,
             policy=policy,
@@ -163,13 +161,14 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         streaming = StreamingService(runner, idempotency, remote_streams, revocations)
         turns = TurnService(runner, idempotency, streaming)
         branches = BranchService(database, recovery, deleted_session_purger)
+        search = _search_service(resources)
         yield {
             "graph": graph,
             "breakers": breakers,
             "chat": ChatServices(
                 sessions=SessionService(database, turns, branches, idempotency, questions, deleted_session_purger),
                 branches=branches,
-                session_lists=SessionLister(CursorSigner(settings.SECRET_KEY.get_secret_value())),
+                session_lists=SessionLister(search.cursors, search),
                 bulk_sessions=BulkSessionService(database, deleted_session_purger),
                 active_answers=ActiveAnswerService(database, runner),
                 questions=questions,
@@ -181,8 +180,20 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
                 stream_limiter=stream_limiter,
                 quotas=quotas,
                 transfer=transfer,
+                search=search,
             ),
         }
+
+
+def _cached_model(resources: Resources, provider: ChatModel, stack: AsyncExitStack) -> ChatModel:
+    """Return the model with the response cache, if that is enabled. The stack closes the cache."""
+    settings = resources.settings
+    if settings.LLM_CACHE_TTL <= 0:
+        return provider
+    cache = ResponseCache(resources.breaker, seconds=settings.LLM_CACHE_TTL, scope=settings.LLM_CACHE_SCOPE)
+    cached = CachingChatModel(provider, cache)
+    stack.push_async_callback(cached.close)
+    return cached
 
 
 def sharing_service(settings: Settings, database: Database) -> SharingService:
@@ -194,6 +205,13 @@ def sharing_service(settings: Settings, database: Database) -> SharingService:
         max_per_user=settings.SHARES_PER_USER,
         public_url=settings.PUBLIC_URL,
     )
+
+
+def _search_service(resources: Resources) -> SearchService:
+    limiter = new_search_limiter()
+    resources.heartbeat.add_stats("searches", lambda: limiter.total)
+    cursors = CursorSigner(resources.settings.SECRET_KEY.get_secret_value())
+    return SearchService(resources.database, SearchIndexer(resources.database), limiter, cursors)
 
 
 def default_policy(settings: Settings, catalog: ModelCatalog) -> ModelPolicy:

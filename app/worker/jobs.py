@@ -19,6 +19,7 @@ from app.database.repositories.transfer import imports
 from app.database.repositories.usage import quotas, reconciliation, rollup
 from app.database.repositories.webhooks import delivery_queue
 from app.services.llm.catalog import ModelCatalog
+from app.services.search.indexer import SearchIndexer
 from app.worker.periodic_job import Job
 from app.worker.reconciliation import UsageReconciliation
 
@@ -43,6 +44,7 @@ def build_jobs(settings: Settings, database: Database, load_published_text: Load
     )
     deliveries_age = timedelta(days=settings.RETENTION_DELIVERY_DAYS)
     yield Job("settle abandoned turns", 1.5, recovery.recover_batch)
+    yield Job("index texts", 2.0, SearchIndexer(database).index_all)
     for name, reconciler in (
         ("compare sums by quarter", reconciliation.QUARTERLY),
         ("compare sums by day", reconciliation.DAILY),

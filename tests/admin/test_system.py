@@ -136,6 +136,7 @@ def test_queue_lengths_are_counted(admin_client: TestClient, admin: User, sql: S
         "active_turns": 2,
         "abandoned_turns": 1,
         "usage_pending": 4,
+        "search_pending": 2,
         "webhook_deliveries": 2,
         "outgoing_mails": 3,
         "idempotency_keys": 4,

@@ -15,7 +15,12 @@ CANARY = "canary7f3a"
 
 @pytest.fixture
 def eve(
-    auth_client: TestClient, chat_client: TestClient, sql: Sql, provider: Provider, roll_up: Callable[[int], int]
+    auth_client: TestClient,
+    chat_client: TestClient,
+    sql: Sql,
+    provider: Provider,
+    roll_up: Callable[[int], int],
+    index_texts: Callable[[], int],
 ) -> User:
     """An account with data in every store that can hold some, each containing the canary."""
     name = f"{CANARY}-eve"
@@ -68,6 +73,7 @@ def eve(
     chat.ask(session, f"{CANARY} question that nobody answers")
     question = {"message": f"{CANARY} direct question"}
     chat.request("POST", "/direct", json=question, headers={"Idempotency-Key": CANARY})
+    assert index_texts() == 5
     Chat(chat_client, replace(user, access_token=key["key"])).ask(session, f"{CANARY} by a program")
     assert roll_up(3) == 3
     return user

@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import charts, long_sessions, streams, turns
+from benchmarks import charts, conversations, long_sessions, streams, turns
 
 
 @pytest.fixture(autouse=True)
@@ -34,3 +34,16 @@ def test_turn_in_long_session_reads_as_much_as_in_short_session() -> None:
     _, statements, messages, *_ = next(line for line in lines if "**ratio**" in line).strip("| ").split(" | ")
     assert 0.9 <= float(statements.strip("*")) <= 1.1
     assert 0.9 <= float(messages.strip("*")) <= 1.1
+
+
+def test_conversations_benchmark_reports_each_operation_and_its_plan(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversations, "PLANS", directory / "plans.md")
+    report = conversations.conversations(small=50, large=500, requests=2)
+
+    plans = (directory / "plans.md").read_text()
+    for title in conversations.OPERATIONS:
+        assert f"| {title} |" in report
+        assert f"## {title[:1].upper()}{title[1:]}, heavy user" in plans
+    assert "ix_search_documents_terms" in plans

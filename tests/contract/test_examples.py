@@ -56,7 +56,7 @@ def send(
     return world.services[operation.service].request(
         operation.method,
         operation.path.format_map(ids),
-        params=query,
+        params=operation.required_query | (query or {}),
         headers={} if entry.who == "anybody" else caller.headers,
         **content,
     )

@@ -198,6 +198,7 @@ ENTRIES = {
     "chat.list_shares": Entry("user", "chat:read"),
     "chat.read_share": Entry("anybody", ids=link_ids, is_for_link=True),
     "chat.copy_share": Entry("user", "chat:write", ids=link_ids, status=201, is_for_link=True),
+    "chat.search_conversations": Entry("user", "chat:read"),
     "chat.get_usage": Entry("user", "chat:read"),
     "chat.get_quota": Entry("user", "chat:read"),
     "chat.export_session": Entry("user", "chat:read", ids=session_ids),

@@ -1,7 +1,7 @@
 """Operations of the three services, from their OpenAPI documents."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app import admin_main, auth_main, main
@@ -22,6 +22,8 @@ class Field:
     examples: tuple[Any, ...]
     default: object
     """Default value; None if there is none."""
+    is_required: bool = False
+    """For a query parameter, whether it is required. It then has an example."""
 
     @property
     def types(self) -> set[str]:
@@ -52,6 +54,11 @@ class Operation:
     """Declared response statuses."""
 
     @property
+    def required_query(self) -> dict[str, Any]:
+        """Examples of the required query parameters."""
+        return {field.name: field.examples[0] for field in self.query if field.is_required}
+
+    @property
     def key(self) -> str:
         """Key in the access table."""
         return f"{self.service}.{self.name}"
@@ -63,7 +70,8 @@ def _operations(service: str) -> Iterator[Operation]:
         for method, operation in methods.items():
             parameters: dict[str, list[Field]] = {"path": [], "query": [], "header": []}
             for parameter in operation.get("parameters", ()):
-                parameters[parameter["in"]].append(_field(parameter["name"], parameter["schema"], document))
+                field = _field(parameter["name"], parameter["schema"], document)
+                parameters[parameter["in"]].append(replace(field, is_required=parameter.get("required", False)))
             content = operation.get("requestBody", {}).get("content", {})
             schema: Schema = {}
             for form_or_json in content.values():

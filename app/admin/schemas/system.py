@@ -95,7 +95,7 @@ class SystemState(ResponseModel):
     instances: list[InstanceState]
     queues: dict[str, QueueState] = Field(
         description="`active_turns`: answers being generated. `abandoned_turns`: those whose lease has expired. "
-        "`usage_pending`: ledger rows that are not rolled up yet. `webhook_deliveries`: pending deliveries to enabled "
-        "endpoints. `expired_idempotency_keys`: keys to be purged."
+        "`usage_pending`: ledger rows that are not rolled up yet. `search_pending`: texts that are not indexed yet. "
+        "`webhook_deliveries`: pending deliveries to enabled endpoints. `expired_idempotency_keys`: keys to be purged."
     )
     jobs: list[JobState]

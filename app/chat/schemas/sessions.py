@@ -1,6 +1,7 @@
 """Sessions."""
 
 import unicodedata
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
@@ -134,9 +135,7 @@ class SessionQuery(RequestModel):
         description="`next_cursor` of the previous part, with the same filters and order. It replaces `page`: no "
         "session is skipped or repeated because others have moved meanwhile.",
     )
-    search: SearchText | None = Field(
-        None, description="Literal text to find in titles and messages, case-insensitive."
-    )
+    search: SearchText | None = Field(None, description="Words that must all occur in the title or in one message.")
     archived: bool = Field(default=False, description="Archived sessions instead of the others.")
     pinned: bool | None = Field(None, description="Pinned sessions only, or the others only.")
     tag: Tag | None = Field(None, description="Sessions with this tag.")
@@ -150,9 +149,9 @@ class SessionQuery(RequestModel):
             raise ValueError("page and cursor exclude each other")
         return self
 
-    def criteria(self) -> SessionFilter:
-        """Return the filters as criteria of the repository."""
-        return SessionFilter(self.archived, self.pinned, self.tag, self.search)
+    def criteria(self, found: Sequence[int] | None) -> SessionFilter:
+        """Return the filters as criteria of the repository. `found`: keys of the sessions that match `search`."""
+        return SessionFilter(self.archived, self.pinned, self.tag, found)
 
 
 class SessionSettings(ResponseModel):

@@ -1,12 +1,13 @@
 """Lists of a user's sessions, by page or by cursor."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from pydantic import JsonValue
 
 from app.chat.schemas.sessions import SessionList, SessionQuery, SessionSummary
+from app.chat.search.service import SearchService
 from app.core.cursors import CursorSigner, InvalidCursorError
 from app.core.exceptions import InvalidFieldError
 from app.core.schema_types import Pagination
@@ -22,19 +23,23 @@ class SessionLister:
     """Reads lists of sessions. A cursor is valid for its user, filters and order only."""
 
     cursors: CursorSigner
+    search: SearchService
 
     async def list_sessions(self, transaction: DatabaseSession, user: Principal, query: SessionQuery) -> SessionList:
         """Return a page of sessions, or those after the cursor.
 
         Raises:
             InvalidFieldError: the cursor was not issued for this list.
+            TooManyRequestsError, ServiceUnavailableError: see `SearchService.find_sessions`.
 
         """
         after = self._position(user, query)
+        found = await self.search.find_sessions(user.id, query.search) if query.search else None
+        criteria = query.criteria(found)
         rows = await session_list.read(
             transaction,
             user_id=user.id,
-            criteria=query.criteria(),
+            criteria=criteria,
             sort=query.sort,
             limit=query.size + 1,
             start=after or (query.page - 1) * query.size,
@@ -42,7 +47,7 @@ class SessionLister:
         listed = rows[: query.size]
         pagination = None
         if after is None:
-            total = await session_list.count(transaction, user_id=user.id, criteria=query.criteria())
+            total = await session_list.count(transaction, user_id=user.id, criteria=criteria)
             pagination = Pagination.of(total=total, page=query.page, size=query.size)
         return SessionList(
             sessions=[_summary(row.session) for row in listed],
@@ -69,7 +74,7 @@ class SessionLister:
 
 
 def _list_id(user: Principal, query: SessionQuery) -> list[JsonValue]:
-    return ["sessions", str(user.uuid), query.sort, *asdict(query.criteria()).values()]
+    return ["sessions", str(user.uuid), query.sort, query.archived, query.pinned, query.tag, query.search]
 
 
 def session_settings(stored: ChatSession) -> dict[str, Any]:

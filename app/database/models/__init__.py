@@ -15,6 +15,7 @@ from app.database.models.chat.idempotency_key import IdempotencyKey
 from app.database.models.chat.message_feedback import MessageFeedback
 from app.database.models.operations.service_instance import ServiceInstance
 from app.database.models.operations.worker_job import WorkerJob
+from app.database.models.search.search_document import SearchBackfill, SearchDocument, SearchOwner, SearchPending
 from app.database.models.sharing.chat_share import ChatShare
 from app.database.models.usage.llm_call import LlmCall
 from app.database.models.usage.quota_reservation import QuotaReservation
@@ -52,6 +53,10 @@ __all__ = [
     "OneTimeToken",
     "OutgoingMail",
     "QuotaReservation",
+    "SearchBackfill",
+    "SearchDocument",
+    "SearchOwner",
+    "SearchPending",
     "ServiceInstance",
     "UsagePending",
     "UsageQuarter",

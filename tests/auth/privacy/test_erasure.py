@@ -13,7 +13,13 @@ from tests.auth.privacy.erasures import counts, erase
 from tests.fixtures.database import Sql
 from tests.fixtures.services import ADMIN, AUTH, CHAT, PASSWORD, Chat, User, assert_problem, login, register
 
-TABLES_WITHOUT_PERSONAL_DATA = {"service_instances", "usage_repair", "webhook_endpoints", "worker_jobs"}
+TABLES_WITHOUT_PERSONAL_DATA = {
+    "search_backfill",
+    "service_instances",
+    "usage_repair",
+    "webhook_endpoints",
+    "worker_jobs",
+}
 """Tables without personal data."""
 GLOBAL_ROLLUPS = {"usage_quarters", "latency_quarters", "error_quarters", "feedback_quarters"}
 
@@ -33,6 +39,7 @@ def test_erased_account_leaves_no_data_in_any_table(auth_client: TestClient, eve
         "chat_shares",
         "message_feedback",
         "outgoing_mails",
+        "search_documents",
     ):
         assert CANARY in before[table].lower(), table
     ids = sql.rows("SELECT uuid FROM users UNION SELECT uuid FROM chat_sessions UNION SELECT uuid FROM chat_messages")
@@ -49,7 +56,14 @@ def test_erased_account_leaves_no_data_in_any_table(auth_client: TestClient, eve
         tables_with_id = {"webhook_deliveries"} if str(row["uuid"]) == eve.id else set()
         assert traces <= {"audit_log", "llm_calls"} | tables_with_id
     remaining_tables = {table for table, rows in after.items() if rows}
-    shared_tables = {"audit_log", "llm_calls", "login_throttles", "usage_pending", "webhook_deliveries"}
+    shared_tables = {
+        "audit_log",
+        "llm_calls",
+        "login_throttles",
+        "search_pending",
+        "usage_pending",
+        "webhook_deliveries",
+    }
     assert remaining_tables <= shared_tables | GLOBAL_ROLLUPS | TABLES_WITHOUT_PERSONAL_DATA
     assert "account:" not in after["login_throttles"]
     assert "name:" not in after["login_throttles"]
@@ -77,6 +91,7 @@ def test_receipt_lists_deleted_and_retained_data_with_reasons(
         "user_usage_weeks": 1,
         "user_usage_quarters": 2,
         "quota_reservations": 1,
+        "search_owners": 1,
         "webhook_deliveries": 5,
         "stream_buffers": 0,
         "cached_answers": 0,

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID, uuid4
 
@@ -143,17 +144,21 @@ def test_search_is_literal_and_case_insensitive_in_titles_and_messages(
 
 
 @pytest.mark.parametrize("path", ["/sessions?size={size}", "/sessions?size={size}&search=session", "/sessions/{id}"])
-def test_number_of_sql_statements_does_not_grow_with_the_list(chat: Chat, sql: Sql, path: str) -> None:
+def test_number_of_sql_statements_does_not_grow_with_the_list(
+    chat: Chat, sql: Sql, index_texts: Callable[[], int], path: str
+) -> None:
     counts = []
     for size in (1, 10, 100):
         insert_sessions(sql, size, messages=size)
+        index_texts()
         newest = chat.request("GET", "/sessions").json()["sessions"][0]["session_id"]
         with counted_statements() as statements:
             response = chat.request("GET", path.format(size=size, id=newest))
         assert response.status_code == 200
         counts.append(len(statements))
     assert counts == [counts[0]] * 3
-    assert 0 < counts[0] <= 4
+    # With `search`, also those that read the state of the index and find the sessions.
+    assert 0 < counts[0] <= (5 if "search" in path else 4)
 
 
 def test_deleting_a_session_deletes_its_messages_and_keeps_its_cost(chat: Chat, sql: Sql) -> None:

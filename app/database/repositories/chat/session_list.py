@@ -1,14 +1,14 @@
 """Lists of a user's sessions: filters, orders, and positions to read on from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, TypeVarTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Select, any_, func, literal, or_, select, tuple_
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Select, any_, func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database.models import ChatMessage, ChatSession
+from app.database.models import ChatSession
 
 Ts = TypeVarTuple("Ts")
 
@@ -23,8 +23,8 @@ class SessionFilter:
     is_archived: bool = False
     is_pinned: bool | None = None
     tag: str | None = None
-    search: str | None = None
-    """Literal text in the title or in a message, case-insensitive."""
+    ids: Sequence[int] | None = None
+    """Internal keys of the sessions that a search has found."""
 
 
 class SessionPosition(NamedTuple):
@@ -91,15 +91,6 @@ def _matching(statement: Select[*Ts], user_id: int, criteria: SessionFilter) -> 
         statement = statement.where(ChatSession.is_pinned if criteria.is_pinned else ~ChatSession.is_pinned)
     if criteria.tag is not None:
         statement = statement.where(literal(criteria.tag) == any_(ChatSession.tags))
-    if criteria.search:
-        statement = statement.where(_contains(criteria.search))
+    if criteria.ids is not None:
+        statement = statement.where(ChatSession.id == any_(literal(list(criteria.ids), ARRAY(BigInteger))))
     return statement
-
-
-def _contains(text: str) -> ColumnElement[bool]:
-    return or_(
-        ChatSession.title.icontains(text, autoescape=True),
-        select(ChatMessage.id)
-        .where(ChatMessage.session_id == ChatSession.id, ChatMessage.content.icontains(text, autoescape=True))
-        .exists(),
-    )

@@ -30,6 +30,7 @@ from app.database.models import (
     LlmCall,
     OutgoingMail,
     QuotaReservation,
+    SearchPending,
     ServiceInstance,
     UsagePending,
     WebhookDelivery,
@@ -97,6 +98,7 @@ _QUEUES = union_all(
         LlmCall.created_at,
         select(UsagePending).join(LlmCall, LlmCall.id == UsagePending.call_id).order_by(UsagePending.call_id),
     ),
+    _queue("search_pending", SearchPending.created_at, select(SearchPending).order_by(SearchPending.id)),
     _queue(
         "webhook_deliveries",
         WebhookDelivery.created_at,
