@@ -40,8 +40,25 @@ _PREFIX: Final = "\x01"
 _SESSION_COLUMNS = (
     "id, uuid, user_id, title, last_seq, message_count, last_message_preview, last_message_at, created_at, updated_at"
 )
-_MESSAGE_COLUMNS = "id, uuid, session_id, seq, parent_id, role, content, status, created_at, updated_at"
+_MESSAGE_COLUMNS = (
+    "id, uuid, session_id, seq, parent_id, depth, jump_id, jump_depth, role, content, status, created_at, updated_at"
+)
 _DOCUMENT_COLUMNS = "session_id, message_id, title_of_id, terms, created_at"
+
+
+def jump_depths(count: int) -> list[int]:
+    """Return the depth to which the jump pointer of each of the first `count` messages leads; 0: it has none.
+
+    Index 0 is unused. As the trigger of `chat_messages` computes it, for a session without branches.
+    """
+    depths = [0, 0]
+    for parent in range(1, count):
+        jump = depths[parent]
+        depths.append(depths[jump] if parent - jump == jump - depths[jump] else parent)
+    return depths
+
+
+_JUMP_DEPTHS: Final = jump_depths(max(_MESSAGES_PER_SESSION))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +166,8 @@ class ConversationWriter:
         title = source.choice(self._templates)
         marker = f"'{self._prefix(user_id)}!'"
         documents.write(f"{session_id}\t\\N\t{session_id}\t{marker} {self._terms(user_id, title)}\t{begun}\n")
-        question, content = "", ""
+        first_id = self._message_id + 1
+        content = ""
         for seq in range(1, count + 1):
             self._message_id += 1
             template = source.choice(self._templates)
@@ -159,11 +177,14 @@ class ConversationWriter:
                 content += f" {RARE_WORD}"
                 terms += f" '{self._prefix(user_id)}/{RARE_WORD}':40"
             at = begun + timedelta(minutes=seq)
-            parent, role = (question, "assistant") if seq % 2 == 0 else ("\\N", "user")
-            question = str(self._message_id)
+            parent = self._message_id - 1 if seq > 1 else "\\N"
+            jump_depth = _JUMP_DEPTHS[seq]
+            jump = first_id + jump_depth - 1 if jump_depth else "\\N"
+            role = "user" if seq % 2 else "assistant"
             uuid = _uuid(self._message_id, at, self._source)
             messages.write(
-                f"{self._message_id}\t{uuid}\t{session_id}\t{seq}\t{parent}\t{role}\t{content}\tcomplete\t{at}\t{at}\n"
+                f"{self._message_id}\t{uuid}\t{session_id}\t{seq}\t{parent}\t{seq}\t{jump}\t{jump_depth}\t{role}"
+                f"\t{content}\tcomplete\t{at}\t{at}\n"
             )
             documents.write(f"{session_id}\t{self._message_id}\t\\N\t{terms}\t{at}\n")
         ended = begun + timedelta(minutes=count)

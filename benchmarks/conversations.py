@@ -39,12 +39,16 @@ class User:
     """A logged-in user of one of the systems."""
 
     client: httpx.Client
-    sessions: list[str]
-    """Public ids of sessions."""
+    sessions: list[tuple[str, str]]
+    """Public ids of sessions and of their newest messages."""
     source: random.Random
 
     def session(self) -> str:
         """Return the id of a random session."""
+        return self.session_and_message()[0]
+
+    def session_and_message(self) -> tuple[str, str]:
+        """Return the id of a random session, and of its newest message when the benchmark began."""
         return self.source.choice(self.sessions)
 
 
@@ -54,6 +58,16 @@ def _get(user: User, path: str, **parameters: str | int) -> None:
 
 def _open(user: User) -> None:
     user.client.get(f"sessions/{user.session()}").raise_for_status()
+
+
+def _older_page(user: User) -> None:
+    session, message = user.session_and_message()
+    user.client.get(f"sessions/{session}/messages", params={"before": message}).raise_for_status()
+
+
+def _switch(user: User) -> None:
+    session, message = user.session_and_message()
+    user.client.put(f"sessions/{session}/active", json={"message_id": message}).raise_for_status()
 
 
 def _send(user: User) -> None:
@@ -66,6 +80,8 @@ OPERATIONS: Mapping[str, Callable[[User], None]] = {
     "list, page 5": partial(_get, path="sessions", page=5),
     "list with search": partial(_get, path="sessions", search=COMMON_WORD),
     "open": _open,
+    "older page": _older_page,
+    "switch": _switch,
     "search, rare word": partial(_get, path="search", q=RARE_WORD),
     "search, common word": partial(_get, path="search", q=COMMON_WORD),
     "search, Chinese": partial(_get, path="search", q=CHINESE_WORD),
@@ -136,14 +152,19 @@ def _system(sessions: int) -> Iterator[System]:
 def _user(stack: Stack, superuser: Any, user_id: int) -> Iterator[User]:  # noqa: ANN401 - psycopg2 has no types
     """Log in a user; yield a client of the chat service, without Nginx."""
     ((username,),) = _execute(superuser, "SELECT username FROM users WHERE id = %s", [user_id])
-    sessions = _execute(superuser, "SELECT uuid::text FROM chat_sessions WHERE user_id = %s ORDER BY id", [user_id])
+    sessions = _execute(
+        superuser,
+        "SELECT s.uuid::text, m.uuid::text FROM chat_sessions s"
+        " JOIN chat_messages m ON m.session_id = s.id AND m.seq = s.last_seq WHERE s.user_id = %s ORDER BY s.id",
+        [user_id],
+    )
     account = {"username": username, "password": stack.first_admin.password_file.read_text().strip()}
     with httpx.Client(base_url=stack.url, timeout=60) as client:
         login = client.post("/api/v1/auth/login", data=account).raise_for_status().json()
     headers = {"Authorization": f"Bearer {login['access_token']}"}
     url = f"http://127.0.0.1:{stack.ports.chat}/api/v1/chat/"
     with httpx.Client(base_url=url, headers=headers, timeout=60) as client:
-        yield User(client, [uuid for (uuid,) in sessions], random.Random(1))  # noqa: S311 - not a secret
+        yield User(client, [(session, message) for session, message in sessions], random.Random(1))  # noqa: S311 - not a secret
 
 
 def _measure(users: tuple[User, ...], operation: Callable[[User], None], requests: int) -> list[Percentiles]:

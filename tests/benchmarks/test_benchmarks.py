@@ -6,6 +6,9 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from benchmarks import charts, conversations, long_sessions, streams, turns
+from benchmarks.conversation_data import jump_depths
+from tests.fixtures.database import Sql
+from tests.fixtures.services import Chat
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +37,20 @@ def test_turn_in_long_session_reads_as_much_as_in_short_session() -> None:
     _, statements, messages, *_ = next(line for line in lines if "**ratio**" in line).strip("| ").split(" | ")
     assert 0.9 <= float(statements.strip("*")) <= 1.1
     assert 0.9 <= float(messages.strip("*")) <= 1.1
+
+
+def test_generated_messages_have_the_jump_pointers_of_the_trigger(chat: Chat, sql: Sql) -> None:
+    chat.open()
+    sql.do(
+        "INSERT INTO chat_messages (uuid, session_id, seq, role, content, status)"
+        " SELECT gen_random_uuid(), s.id, number, 'user', '', 'complete'"
+        " FROM chat_sessions s, generate_series(1, 70) AS number"
+    )
+    rows = sql.rows(
+        "SELECT m.jump_depth, coalesce(jump.depth, 0) AS depth FROM chat_messages m"
+        " LEFT JOIN chat_messages jump ON jump.id = m.jump_id ORDER BY m.seq"
+    )
+    assert [row["jump_depth"] for row in rows] == [row["depth"] for row in rows] == jump_depths(70)[1:]
 
 
 def test_conversations_benchmark_reports_each_operation_and_its_plan(
