@@ -35,6 +35,8 @@ UPDATE chat_sessions SET last_seq = %(length)s, message_count = %(length)s WHERE
 _ROWS_READ = (
     "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relid = 'public.chat_messages'::regclass"
 )
+_IS_INDEXED = "SELECT NOT EXISTS (SELECT FROM search_pending)"
+_INDEX_TIMEOUT = 300.0
 _STATEMENTS = "SELECT queryid, sum(calls) FROM pg_stat_statements GROUP BY queryid"
 
 
@@ -65,6 +67,7 @@ def long_sessions(*, rounds: int = 4, turns: int = 50) -> str:
         lengths = [length for number in range(rounds) for length in LENGTHS[:: 1 if number % 2 else -1]]
         for length, sessions in zip(lengths, groups, strict=True):
             _execute(connection, _FILL, {"length": length, "sessions": sessions})
+        _wait_for_index(connection)
         _execute(connection, "ANALYZE", {})
         measure_turns(replace(system, sessions=system.sessions[session_count:]), _WARM_UP)
         for length, sessions in zip(lengths, groups, strict=True):
@@ -91,6 +94,20 @@ def _postgres_with_statement_counts() -> Iterator[tuple[str, Any]]:
             connection.close()
         finally:
             server.stop()
+
+
+def _wait_for_index(connection: Any) -> None:  # noqa: ANN401 - psycopg2 has no types
+    """Wait until the worker has indexed the inserted messages: it reads each of them once.
+
+    Raises:
+        TimeoutError: it has not done so within `_INDEX_TIMEOUT` seconds.
+
+    """
+    deadline = time.monotonic() + _INDEX_TIMEOUT
+    while not _execute(connection, _IS_INDEXED, {})[0][0]:
+        if time.monotonic() > deadline:
+            raise TimeoutError("the inserted messages were not indexed")
+        time.sleep(0.5)
 
 
 def _measure(connection: Any, target: Target, turns: int) -> Costs:  # noqa: ANN401 - psycopg2 has no types
