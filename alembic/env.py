@@ -1,5 +1,7 @@
 """Alembic environment: runs migrations with psycopg2, in one process at a time."""
 
+import time
+
 from alembic import context
 from alembic.operations.ops import MigrationScript
 from alembic.runtime.migration import MigrationContext
@@ -13,12 +15,29 @@ from app.database.models import User  # noqa: F401 - registers every table
 
 # Key of the advisory lock: an arbitrary number that nothing else in the database uses.
 ADVISORY_LOCK = 7_102_026
+_LOCK_TIMEOUT = 60.0
+_LOCK_INTERVAL = 0.2
 
 
 def number_revision(_context: MigrationContext, _revision: object, directives: list[MigrationScript]) -> None:
     """Give a new revision the number after the newest one."""
     heads = ScriptDirectory.from_config(context.config).get_heads()
     directives[0].rev_id = f"{max(map(int, heads), default=0) + 1:04}"
+
+
+def _wait_for_lock(connection: Connection) -> None:
+    """Take the advisory lock. It is polled: CREATE INDEX CONCURRENTLY waits for statements that wait for the lock.
+
+    Raises:
+        TimeoutError: another run holds the lock for too long.
+
+    """
+    deadline = time.monotonic() + _LOCK_TIMEOUT
+    while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": ADVISORY_LOCK}):
+        connection.commit()
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(_LOCK_INTERVAL)
 
 
 def run(connection: Connection) -> None:
@@ -33,8 +52,7 @@ def run(connection: Connection) -> None:
         process_revision_directives=number_revision,
         transaction_per_migration=True,
     )
-    connection.execute(text("SET lock_timeout = '60s'"))
-    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
+    _wait_for_lock(connection)
     # A migration that waits for a table blocks all later statements on it, so it fails after a short time.
     connection.execute(text("SET lock_timeout = '5s'"))
     connection.commit()
