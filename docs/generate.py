@@ -26,7 +26,7 @@ from pydantic.fields import FieldInfo  # noqa: E402
 from pydantic_core import PydanticUndefined  # noqa: E402
 
 from app import admin_main, auth_main, main  # noqa: E402
-from app.chat.transfer import conversation_file  # noqa: E402
+from app.chat.transfer.formats import conversation_file  # noqa: E402
 from app.config import Settings  # noqa: E402
 from app.database.base import Base  # noqa: E402
 from app.graph.builder import build_chat_graph  # noqa: E402

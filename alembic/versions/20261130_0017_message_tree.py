@@ -29,7 +29,8 @@ BEGIN
     -- By its key only: with the session too, PostgreSQL may read the whole session for each message of a large insert.
     SELECT * INTO parent FROM chat_messages WHERE id = NEW.parent_id;
     IF NOT FOUND OR parent.session_id <> NEW.session_id THEN
-        RAISE foreign_key_violation USING MESSAGE = 'the parent of a message is a message of its session';
+        RAISE foreign_key_violation USING
+            MESSAGE = 'the parent of a message is a message of its session', CONSTRAINT = 'chat_messages_place';
     END IF;
     -- Null while migration 0018 has not reached the session: it sets the columns of the new message too.
     NEW.depth := parent.depth + 1;

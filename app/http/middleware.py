@@ -5,6 +5,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from uuid import uuid4
 
@@ -21,6 +22,8 @@ from app.observability.logging import request_id_var
 logger = logging.getLogger("app.access")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+_DRAIN_TIMEOUT = 15.0
+"""Maximum time to receive and discard the body of a refused upload, in seconds."""
 _HEALTH_PATHS = {"/health", "/livez", "/readyz"}
 
 
@@ -116,16 +119,28 @@ class BodyLimitMiddleware:
             await response(scope, receive, send)
             return
         received = 0
+        is_received = False
 
         async def receive_limited() -> Message:
-            nonlocal received
+            nonlocal received, is_received
             message = await receive()
             received += len(message.get("body", b""))
+            is_received = not message.get("more_body", False)
             if received > max_bytes:
                 raise HTTPException(413)
             return message
 
-        await self.app(scope, receive_limited, send)
+        async def send_after_body(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                with suppress(HTTPException, TimeoutError):
+                    async with asyncio.timeout(_DRAIN_TIMEOUT):
+                        while not is_received:
+                            await receive_limited()
+            await send(message)
+
+        # A server that responds before it has received a large body closes the connection, and the gateway may then
+        # report a failure instead of the response.
+        await self.app(scope, receive_limited, send_after_body if scope["path"] in self.max_bytes_by_path else send)
 
 
 class ProblemCORSMiddleware(CORSMiddleware):

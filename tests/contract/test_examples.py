@@ -19,8 +19,13 @@ from tests.fixtures.world import World
 from tests.support.access import ENTRIES, generated
 from tests.support.operations import Operation
 
-PREPARATIONS = {"auth.register": "DELETE FROM users WHERE username = 'ada'"}
-"""Most operations need the user of the examples; this one makes it."""
+PREPARATIONS = {
+    "auth.register": "DELETE FROM users WHERE username = 'ada'",
+    "chat.activate_branch": (
+        "UPDATE chat_messages SET uuid = '0199c2f0-7c5e-7a3b-9b1e-3f5a6c7d8e90' WHERE role = 'assistant'"
+    ),
+}
+"""Makes what the example of an operation creates missing, and what it names exist."""
 
 
 @pytest.fixture(scope="module")

@@ -145,7 +145,9 @@ with_body = pytest.mark.parametrize("operation", generated(lambda operation, _: 
 
 @with_body
 def test_bodies_other_than_objects_of_known_fields_are_refused(world: World, operation: Operation) -> None:
-    for content in BODIES.values():
+    for name, content in BODIES.items():
+        if name in {"nothing", "null"} and operation.is_body_optional:
+            continue
         assert_refused(send(world, operation, content=content), *MALFORMED)
 
 

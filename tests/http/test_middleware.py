@@ -5,6 +5,8 @@ import logging
 import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
+from starlette.responses import PlainTextResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from app.http.middleware import BodyLimitMiddleware, RequestContextMiddleware
 
@@ -47,3 +49,41 @@ def test_access_log_contains_operation_instead_of_path(
 )
 def test_body_with_excessive_content_length_is_refused(client: TestClient, length: str, status: int) -> None:
     assert client.get("/items/7", headers={"Content-Length": length}).status_code == status
+
+
+async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    """Respond without reading the body."""
+    await PlainTextResponse("refused", status_code=401)(scope, receive, send)
+
+
+@pytest.mark.parametrize(("path", "pieces_read"), [("/upload", 4), ("/other", 0)])
+async def test_the_body_of_a_refused_upload_is_received_before_the_response(path: str, pieces_read: int) -> None:
+    pieces = [{"type": "http.request", "body": b"x" * 100, "more_body": number < 3} for number in range(4)]
+    events: list[str] = []
+
+    async def receive() -> Message:
+        events.append("piece")
+        return pieces[events.count("piece") - 1]
+
+    async def send(message: Message) -> None:
+        events.append(message["type"])
+
+    app = BodyLimitMiddleware(refuse, max_bytes=1000, max_bytes_by_path={"/upload": 400})
+    await app({"type": "http", "path": path, "headers": [], "method": "POST"}, receive, send)
+    assert events == ["piece"] * pieces_read + ["http.response.start", "http.response.body"]
+
+
+async def test_a_refused_upload_over_the_limit_is_not_received_to_its_end() -> None:
+    received = 0
+
+    async def receive() -> Message:
+        nonlocal received
+        received += 1
+        return {"type": "http.request", "body": b"x" * 100, "more_body": True}
+
+    async def send(message: Message) -> None:
+        pass
+
+    app = BodyLimitMiddleware(refuse, max_bytes=1000, max_bytes_by_path={"/upload": 400})
+    await app({"type": "http", "path": "/upload", "headers": [], "method": "POST"}, receive, send)
+    assert received == 5

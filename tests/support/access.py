@@ -71,8 +71,9 @@ def answered_session_ids(world: World, user: User) -> Ids:
 
 
 def newest_answer(world: World, _user: User) -> Body:
-    """Return a body that names the newest answer."""
-    return {"message_id": world.sql.value("SELECT uuid::text FROM chat_messages ORDER BY id DESC LIMIT 1")}
+    """Return a body that names the newest answer, or none if there is none."""
+    newest = "(SELECT uuid FROM chat_messages ORDER BY id DESC LIMIT 1)"
+    return {"message_id": world.sql.value(f"SELECT coalesce({newest}, gen_random_uuid())::text")}
 
 
 def shared_session_ids(world: World, user: User) -> Ids:

@@ -45,6 +45,8 @@ class Operation:
     headers: tuple[Field, ...]
     body: tuple[Field, ...] | None
     """Fields of the JSON body. None: it has no JSON body."""
+    is_body_optional: bool
+    """Whether a request without a body is valid."""
     fields: tuple[Field, ...]
     """Fields of the body, JSON or form."""
     body_examples: tuple[Mapping[str, Any], ...]
@@ -75,7 +77,9 @@ def _operations(service: str) -> Iterator[Operation]:
             content = operation.get("requestBody", {}).get("content", {})
             schema: Schema = {}
             for form_or_json in content.values():
-                schema = _resolve(form_or_json["schema"], document)
+                (schema,) = (
+                    variant for variant in _variants(form_or_json["schema"], document) if variant.get("type") != "null"
+                )
             # An upload is a file, not an object with fields.
             is_upload = "multipart/form-data" in content
             if is_upload:
@@ -90,6 +94,7 @@ def _operations(service: str) -> Iterator[Operation]:
                 query=tuple(parameters["query"]),
                 headers=tuple(parameters["header"]),
                 body=fields if "application/json" in content and not is_upload else None,
+                is_body_optional=not operation.get("requestBody", {}).get("required", False),
                 fields=fields,
                 body_examples=tuple(schema.get("examples", ())),
                 takes_form=bool(content) and "application/json" not in content,

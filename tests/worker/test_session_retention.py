@@ -146,3 +146,15 @@ async def test_nothing_is_deleted_while_the_redis_circuit_breaker_is_open(pool: 
         await breaker.close()
         await client.aclose()
     assert titles(sql) == ["another"]
+
+
+async def test_an_imported_session_counts_as_used_when_it_was_imported(retention: SessionRetention, sql: Sql) -> None:
+    open_session(sql, "imported", days_ago=900)
+    open_session(sql, "imported long ago", days_ago=900)
+    sql.do(
+        "INSERT INTO imported_sessions (session_id, user_id, fingerprint, created_at)"
+        " SELECT id, user_id, sha256(title::bytea),"
+        " now() - CASE title WHEN 'imported' THEN 29 ELSE 31 END * interval '1 day' FROM chat_sessions"
+    )
+    assert await retention.delete_unused() == 1
+    assert titles(sql) == ["imported"]

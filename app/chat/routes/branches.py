@@ -33,7 +33,7 @@ async def list_messages(  # noqa: PLR0913, PLR0917 - query parameters
     return await services.branches.get_page(transaction, user.id, session_id, before=before, after=after, limit=limit)
 
 
-@router.put("/sessions/{session_id}/active", responses=responses(404))
+@router.put("/sessions/{session_id}/active", responses=responses(400, 404, 413))
 async def activate_branch(
     session_id: UUID, branch: ActiveBranch, user: ChatWriter, services: ServicesDep, transaction: SessionDep
 ) -> MessagePage:

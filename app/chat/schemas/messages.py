@@ -148,7 +148,10 @@ class MessagePage(ResponseModel):
 class ActiveBranch(RequestModel):
     """Selection of a branch."""
 
-    message_id: UUID = Field(description="A message of the branch, which continues from it to its newest end.")
+    message_id: UUID = Field(
+        examples=["0199c2f0-7c5e-7a3b-9b1e-3f5a6c7d8e90"],
+        description="A message of the branch, which continues from it to its newest end.",
+    )
 
 
 class MessagesDeleted(ResponseModel):

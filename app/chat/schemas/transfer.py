@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field
 
 from app.chat.schemas.sessions import Title
-from app.chat.transfer.imported_session import LeftOutReason
+from app.chat.transfer.formats.imported_session import LeftOutReason
 from app.core.schema_types import RequestModel, ResponseModel
 from app.database.repositories.transfer.imports import ImportFormat, ImportStatus
 

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
 
-from app.chat.transfer import conversation_writer, text_writer
-from app.chat.transfer.conversation_writer import SessionWriter
 from app.chat.transfer.filenames import content_disposition
+from app.chat.transfer.formats import conversation_writer, text_writer
+from app.chat.transfer.formats.conversation_writer import SessionWriter
+from app.chat.transfer.formats.text_writer import ReadableFormat
 from app.chat.transfer.session_reader import ReadableSession, SessionReader
-from app.chat.transfer.text_writer import ReadableFormat
 from app.core.exceptions import NotFoundError
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.accounts.callers import Principal

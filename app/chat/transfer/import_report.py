@@ -5,7 +5,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from app.chat.schemas.transfer import ImportedItem, ImportReport, LeftOutItem
-from app.chat.transfer.imported_session import LeftOut
+from app.chat.transfer.formats.imported_session import LeftOut
 
 _MAX_LEFT_OUT = 1000
 """Maximum number of entries; further ones are only counted."""

@@ -11,10 +11,10 @@ from uuid import UUID
 
 from anyio import CapacityLimiter, to_thread
 
-from app.chat.transfer import chatgpt, conversation_file
+from app.chat.transfer.formats import chatgpt, conversation_file
+from app.chat.transfer.formats.imported_session import ImportedSession, LeftOut, SessionRefusedError
+from app.chat.transfer.formats.json_reader import FileOutline, RawSession, Wanted, read_sessions
 from app.chat.transfer.import_report import ReportBuilder
-from app.chat.transfer.imported_session import ImportedSession, LeftOut, SessionRefusedError
-from app.chat.transfer.json_reader import FileOutline, RawSession, Wanted, read_sessions
 from app.core.exceptions import DatabaseUnavailableError, UnauthorizedError
 from app.core.schema_types import new_id
 from app.database.connection import Database

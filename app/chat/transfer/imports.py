@@ -9,8 +9,8 @@ from uuid import UUID
 from anyio import CapacityLimiter, to_thread
 
 from app.chat.schemas.transfer import ImportReport, ImportResponse
+from app.chat.transfer.formats.json_reader import read_outline
 from app.chat.transfer.import_task import ImportTask
-from app.chat.transfer.json_reader import read_outline
 from app.chat.transfer.uploads import open_upload, receive_upload
 from app.core.background_tasks import stop_tasks
 from app.core.exceptions import ConflictError, NotFoundError

@@ -1,12 +1,15 @@
 """Branches of a session: edited questions, other answers, pages, selection and deletion."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
+import psycopg2
 import pytest
 from redis import Redis
 
+from app.config import Settings
 from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.services import Chat, assert_problem
 from tests.support.provider import Provider, answers, echoes
@@ -364,6 +367,30 @@ def test_the_number_of_versions_is_limited(chat: Chat, provider: Provider, sql: 
     ):
         assert_problem(response, 409, "too_many_versions")
     assert sql.value("SELECT count(*) FROM chat_messages") == 302
+
+
+@pytest.mark.parametrize("is_answer", [False, True], ids=["regenerated question", "parent"])
+def test_a_message_deleted_while_the_session_is_locked_does_not_exist(
+    chat: Chat, numbered: Provider, sql: Sql, settings: Settings, *, is_answer: bool
+) -> None:
+    session = chat.open()
+    turn = send(chat, session, "Q1")
+    path = f"/sessions/{session}/messages"
+    with psycopg2.connect(settings.DATABASE_URL) as blocker, blocker.cursor() as cursor, ThreadPoolExecutor(1) as pool:
+        cursor.execute("SELECT FROM chat_sessions FOR UPDATE")
+        if is_answer:
+            body = {"message": "Q2", "parent_id": turn["ai_response"]["id"]}
+            asked = pool.submit(chat.request, "POST", path, json=body)
+        else:
+            asked = pool.submit(chat.request, "POST", f"{path}/{turn['user_message']['id']}/regenerate")
+        sql.wait_for_blocked()
+        cursor.execute("DELETE FROM chat_messages")
+        blocker.commit()
+        if is_answer:
+            assert_problem(asked.result(), 422, "validation_error")
+        else:
+            assert_problem(asked.result(), 404, "not_found")
+    assert sql.value("SELECT count(*) FROM chat_messages") == 0
 
 
 def test_regeneration_honours_idempotency_keys(chat: Chat, numbered: Provider) -> None:

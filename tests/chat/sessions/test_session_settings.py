@@ -170,7 +170,7 @@ def test_archived_session_refuses_further_answers_and_edited_questions(
 def test_everything_but_questions_works_in_an_archived_session(chat: Chat) -> None:
     session = chat.open()
     first = chat.ask(session, "Hi")["ai_response"]["id"]
-    last = chat.ask(session, "And?", parent_id=None)["ai_response"]["id"]
+    last = chat.ask(session, "And?", parent_id=None)["user_message"]["id"]
     change(chat, session, is_archived=True)
     for method, path, body in (
         ("GET", "messages", None),

@@ -218,11 +218,11 @@ def test_many_shares_are_listed_newest_first_in_pages(chat: Chat, provider: Prov
 
 
 async def test_expired_shares_are_purged(pool: Database, chat: Chat, session: str, sql: Sql) -> None:
-    others = chat.open()
+    others = chat.open(title="Others")
     chat.ask(others, "Hi")
     share(chat, session, expires_in_days=1)
     share(chat, others, expires_in_days=1)
     sql.do("UPDATE chat_shares SET expires_at = now() - interval '1 s' WHERE title = 'Plans'")
     async with pool.autocommit() as connection:
         assert await shares.purge(connection, limit=10) == 1
-    assert sql.rows("SELECT title FROM chat_shares") == [{"title": "New Chat"}]
+    assert sql.rows("SELECT title FROM chat_shares") == [{"title": "Others"}]

@@ -10,9 +10,9 @@ import pytest
 from pydantic import TypeAdapter
 
 from app.chat.transfer import session_reader
-from app.chat.transfer.conversation_file import ConversationFile
 from app.chat.transfer.export import ExportedFile, ExportService
 from app.chat.transfer.filenames import content_disposition
+from app.chat.transfer.formats.conversation_file import ConversationFile
 from app.core.exceptions import AppError, NotFoundError, UnauthorizedError
 from app.database.connection import Database
 from app.database.repositories.accounts.callers import Principal

@@ -80,6 +80,21 @@ def test_chatgpt_conversations_are_imported(chat: Chat) -> None:
     assert (listed["title"], listed["message_count"], listed["last_message_preview"]) == ("Trip", 2, "Hello")
 
 
+def test_a_chatgpt_conversation_survives_export_and_import(chat: Chat, sql: Sql) -> None:
+    mapping = {
+        "q": node(None, "user", "Hi", create_time=1_700_000_001.25),
+        "a": node("q", "assistant", "Hello", create_time=1_700_000_002, metadata={"model_slug": "gpt-4o"}),
+        "b": node("q", "assistant", "Good day"),
+        "q2": node("a", "user", "And?"),
+    }
+    imported(chat, [conversation(mapping, current_node="b", is_archived=True)])
+    first = exported(chat)["sessions"]
+    assert len(first[0]["messages"]) == 4
+    sql.do("DELETE FROM chat_sessions")
+    imported(chat, native(*first))
+    assert exported(chat)["sessions"] == first
+
+
 def test_a_form_with_the_file_is_accepted(chat: Chat) -> None:
     files = {"file": ("conversations.json", json.dumps(native(session())).encode(), "application/json")}
     response = chat.request("POST", "/import", files=files, data={"other": "field"})

@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from asyncpg import UniqueViolationError
+from asyncpg import IntegrityConstraintViolationError
 from sqlalchemy import (
     ARRAY,
     CTE,
@@ -47,6 +47,8 @@ from app.database.statements import AnyConnection, Statement
 MAX_SIBLINGS = 100
 """Maximum number of versions of a question, and of answers to it."""
 
+_PARENT_MISSING = {"chat_messages_place", "fk_chat_messages_parent_id_chat_messages"}
+"""Errors of the trigger and of the foreign key for a parent that does not exist."""
 _USER_ID = bindparam("p_user_id", type_=BigInteger)
 _OWNED_SESSION = (ChatSession.uuid == bindparam("p_session_uuid", type_=Uuid), ChatSession.user_id == _USER_ID)
 _ACTIVE_SESSION = (*_OWNED_SESSION, ChatSession.is_active)
@@ -229,9 +231,11 @@ async def start_turn(connection: AnyConnection, turn: NewTurn) -> StartedTurn | 
                 "p_lease": turn.lease,
             },
         )
-    except (IntegrityError, UniqueViolationError) as error:
+    except (IntegrityError, IntegrityConstraintViolationError) as error:
         if violated_constraint(error) == "uq_chat_messages_session_id_active":
             raise ActiveTurnError from error
+        if violated_constraint(error) in _PARENT_MISSING:
+            return None  # the message that it follows was deleted while the statement waited for the session
         raise
     if row is None:
         if turn.key and (stored := await idempotency_keys.find(connection, turn.key)):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
-from app.chat.transfer.imported_session import (
+from app.chat.transfer.formats.imported_session import (
     MAX_MESSAGES,
     MAX_SESSION_SIZE,
     MAX_TEXT_LENGTH,

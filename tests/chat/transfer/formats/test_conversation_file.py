@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from app.chat.transfer import conversation_file
-from app.chat.transfer.conversation_file import ConversationFile, read_session
-from app.chat.transfer.imported_session import SessionRefusedError
+from app.chat.transfer.formats import conversation_file
+from app.chat.transfer.formats.conversation_file import ConversationFile, read_session
+from app.chat.transfer.formats.imported_session import SessionRefusedError
 from tests.chat.transfer.files import NOW, TIME, message, native, session
 
 

@@ -10,7 +10,7 @@ from typing import IO, Any, TypeAlias
 
 import ijson
 
-from app.chat.transfer.imported_session import MAX_SESSION_SIZE, MAX_SESSIONS, LeftOutReason
+from app.chat.transfer.formats.imported_session import MAX_SESSION_SIZE, MAX_SESSIONS, LeftOutReason
 from app.core.exceptions import BadRequestError, UnprocessableError
 from app.database.repositories.transfer.imports import ImportFormat
 

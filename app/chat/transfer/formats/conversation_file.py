@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from app.chat.schemas.messages import Context, ModelName
 from app.chat.schemas.sessions import Tags, Title
-from app.chat.transfer.imported_session import (
+from app.chat.transfer.formats.imported_session import (
     MAX_MESSAGES,
     MAX_SESSIONS,
     MAX_TEXT_LENGTH,
@@ -20,7 +20,7 @@ from app.chat.transfer.imported_session import (
     LeftOutReason,
     SessionRefusedError,
 )
-from app.chat.transfer.json_reader import FORMAT_NAME, FORMAT_VERSION
+from app.chat.transfer.formats.json_reader import FORMAT_NAME, FORMAT_VERSION
 from app.core.schema_types import Instant, RequestModel, Storable, check_not_blank
 from app.database.models.chat.chat_session import TitleSource
 from app.database.repositories.chat.turns import FinalStatus

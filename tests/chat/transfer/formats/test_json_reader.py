@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.chat.transfer import json_reader
-from app.chat.transfer.json_reader import FileOutline, read_outline, read_sessions
+from app.chat.transfer.formats import json_reader
+from app.chat.transfer.formats.json_reader import FileOutline, read_outline, read_sessions
 from app.core.exceptions import AppError
 from tests.chat.transfer.files import JSON_VALUES, conversation, file_of, native, session
 

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.chat.sessions.service import DEFAULT_TITLE
-from app.chat.transfer.chatgpt_tree import PARTS_SEPARATOR, Node, TreeBuilder, instant, sort_by_time
-from app.chat.transfer.imported_session import (
+from app.chat.transfer.formats.chatgpt_tree import PARTS_SEPARATOR, Node, TreeBuilder, instant, sort_by_time
+from app.chat.transfer.formats.imported_session import (
     MAX_MESSAGES,
     MAX_TEXT_LENGTH,
     ImportedSession,
@@ -20,7 +20,7 @@ from app.chat.transfer.imported_session import (
     LeftOutReason,
     SessionRefusedError,
 )
-from app.chat.transfer.json_reader import Wanted
+from app.chat.transfer.formats.json_reader import Wanted
 
 WANTED: Wanted = {
     "title": None,
