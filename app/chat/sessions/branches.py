@@ -8,7 +8,7 @@ from app.chat.turns.presenters import message_response
 from app.chat.turns.recovery import TurnRecovery
 from app.core.exceptions import ConflictError, InvalidFieldError, NotFoundError
 from app.database.connection import Database, DatabaseSession
-from app.database.repositories.chat import branches, sessions
+from app.database.repositories.chat import branch_deletion, branches, sessions
 from app.database.repositories.chat.branches import BranchMessageRef, BranchPage, BranchRow, StoredQuestion
 from app.services.redis.deleted_session_purger import DeletedSessionPurger
 
@@ -95,9 +95,9 @@ class BranchService:
             message = await branches.find_message(transaction, locked.id, message_uuid) if locked else None
             if locked is None or message is None:
                 raise NotFoundError("Message not found.")
-            if await branches.has_active_turn_below(transaction, locked.id, message):
+            if await branch_deletion.has_active_turn_below(transaction, locked.id, message):
                 raise ConflictError("The answer is being generated. Cancel it first.", code="turn_active")
-            deleted = await branches.delete_from(transaction, locked, message)
+            deleted = await branch_deletion.delete_from(transaction, locked, message)
         await self.deleted_session_purger.purge_messages(session_uuid, deleted.answer_uuids)
         return MessagesDeleted(deleted=deleted.count, message_count=deleted.message_count)
 

@@ -1,4 +1,4 @@
-"""Branches of the message tree: pages of the active branch, its selection, and deletion of a part of the tree.
+"""Branches of the message tree: pages of the active branch, and its selection. `branch_deletion.py` deletes.
 
 A page costs O(page + log depth) index lookups, wherever it lies: ancestors are found with the jump pointers of
 messages. The caller must have checked the owner of the session.
@@ -14,7 +14,6 @@ from sqlalchemy import (
     Select,
     and_,
     case,
-    delete,
     false,
     func,
     literal,
@@ -27,12 +26,9 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.database.models import ChatMessage, ChatSession, IdempotencyKey, MessageFeedback
+from app.database.models import ChatMessage, ChatSession, MessageFeedback
 from app.database.repositories.chat.sessions import MessageRow
-from app.database.repositories.chat.turn_sql import IS_ACTIVE, message_preview
-
-_DELETED_PER_STATEMENT = 5000
-"""Maximum number of messages that one statement deletes, because statements have a time limit."""
+from app.database.repositories.chat.turn_sql import message_preview
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +65,6 @@ class LockedSession(NamedTuple):
     message_count: int
     leaf_seq: int
     """`seq` of the last message of the active branch; 0: there is none."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeletedMessages:
-    """Messages that were deleted, and what is left."""
-
-    count: int
-    answer_uuids: Sequence[UUID]
-    message_count: int
 
 
 _LEAF_SEQ = func.coalesce(ChatSession.active_seq, ChatSession.last_seq)
@@ -230,67 +217,6 @@ async def _newest_end(session: AsyncSession, message_id: int) -> ChatMessage:
             select(ChatMessage).join(branch, branch.c.id == ChatMessage.id).order_by(ChatMessage.depth.desc()).limit(1)
         )
     ).one()
-
-
-async def has_active_turn_below(session: AsyncSession, session_id: int, message: BranchMessageRef) -> bool:
-    """Return whether a message or one that follows it is being answered or generated."""
-    return bool(
-        await session.scalar(
-            select(
-                select(ChatMessage.id)
-                .where(
-                    ChatMessage.session_id == session_id,
-                    IS_ACTIVE,
-                    func.chat_message_ancestor(ChatMessage.id, message.depth) == message.id,
-                )
-                .exists()
-            )
-        )
-    )
-
-
-async def delete_from(session: AsyncSession, locked: LockedSession, message: BranchMessageRef) -> DeletedMessages:
-    """Delete a message with all that follows it, in all branches, and what was stored of them elsewhere.
-
-    If the end of the active branch is among them, the branch goes on from the message before, to its newest end.
-    """
-    count = 0
-    answer_uuids: list[UUID] = []
-    while True:
-        below = select(ChatMessage.id, ChatMessage.seq).where(ChatMessage.id == message.id).cte("below", recursive=True)
-        below = below.union_all(
-            select(ChatMessage.id, ChatMessage.seq).join(below, ChatMessage.parent_id == below.c.id)
-        )
-        # The newest first: a message is deleted after its descendants, so that nothing is deleted by cascade.
-        newest = select(below.c.id).order_by(below.c.seq.desc()).limit(_DELETED_PER_STATEMENT)
-        rows = (
-            await session.execute(
-                delete(ChatMessage)
-                .where(ChatMessage.id.in_(newest))
-                .returning(ChatMessage.uuid, ChatMessage.role)
-                .execution_options(synchronize_session=False)
-            )
-        ).all()
-        count += len(rows)
-        answer_uuids += [row.uuid for row in rows if row.role == "assistant"]
-        if len(rows) < _DELETED_PER_STATEMENT:
-            break
-    # Their responses repeat the messages.
-    await session.execute(
-        delete(IdempotencyKey)
-        .where(IdempotencyKey.session_id == locked.id, IdempotencyKey.turn_id.in_(answer_uuids))
-        .execution_options(synchronize_session=False)
-    )
-    message_count = locked.message_count - count
-    await session.execute(
-        update(ChatSession)
-        .where(ChatSession.id == locked.id)
-        .values(message_count=message_count, updated_at=ChatSession.updated_at)
-        .execution_options(synchronize_session=False)
-    )
-    if message.is_on_active_branch:
-        await activate(session, locked, message.parent_id)
-    return DeletedMessages(count, answer_uuids, message_count)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,86 @@
+"""Deletion of a message with everything that follows it. The caller must have checked the owner of the session."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database.models import ChatMessage, ChatSession, IdempotencyKey
+from app.database.repositories.chat import branches
+from app.database.repositories.chat.branches import BranchMessageRef, LockedSession
+from app.database.repositories.chat.turn_sql import IS_ACTIVE
+
+_DELETED_PER_STATEMENT = 5000
+"""Maximum number of messages that one statement deletes, because statements have a time limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedMessages:
+    """Messages that were deleted, and what is left."""
+
+    count: int
+    answer_uuids: Sequence[UUID]
+    message_count: int
+
+
+async def has_active_turn_below(session: AsyncSession, session_id: int, message: BranchMessageRef) -> bool:
+    """Return whether a message or one that follows it is being answered or generated."""
+    return bool(
+        await session.scalar(
+            select(
+                select(ChatMessage.id)
+                .where(
+                    ChatMessage.session_id == session_id,
+                    IS_ACTIVE,
+                    func.chat_message_ancestor(ChatMessage.id, message.depth) == message.id,
+                )
+                .exists()
+            )
+        )
+    )
+
+
+async def delete_from(session: AsyncSession, locked: LockedSession, message: BranchMessageRef) -> DeletedMessages:
+    """Delete a message with all that follows it, in all branches, and what was stored of them elsewhere.
+
+    If the end of the active branch is among them, the branch goes on from the message before, to its newest end.
+    """
+    count = 0
+    answer_uuids: list[UUID] = []
+    while True:
+        below = select(ChatMessage.id, ChatMessage.seq).where(ChatMessage.id == message.id).cte("below", recursive=True)
+        below = below.union_all(
+            select(ChatMessage.id, ChatMessage.seq).join(below, ChatMessage.parent_id == below.c.id)
+        )
+        # The newest first: a message is deleted after its descendants, so that nothing is deleted by cascade.
+        newest = select(below.c.id).order_by(below.c.seq.desc()).limit(_DELETED_PER_STATEMENT)
+        rows = (
+            await session.execute(
+                delete(ChatMessage)
+                .where(ChatMessage.id.in_(newest))
+                .returning(ChatMessage.uuid, ChatMessage.role)
+                .execution_options(synchronize_session=False)
+            )
+        ).all()
+        count += len(rows)
+        answer_uuids += [row.uuid for row in rows if row.role == "assistant"]
+        if len(rows) < _DELETED_PER_STATEMENT:
+            break
+    # Their responses repeat the messages.
+    await session.execute(
+        delete(IdempotencyKey)
+        .where(IdempotencyKey.session_id == locked.id, IdempotencyKey.turn_id.in_(answer_uuids))
+        .execution_options(synchronize_session=False)
+    )
+    message_count = locked.message_count - count
+    await session.execute(
+        update(ChatSession)
+        .where(ChatSession.id == locked.id)
+        .values(message_count=message_count, updated_at=ChatSession.updated_at)
+        .execution_options(synchronize_session=False)
+    )
+    if message.is_on_active_branch:
+        await branches.activate(session, locked, message.parent_id)
+    return DeletedMessages(count, answer_uuids, message_count)
