@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.chat.sessions.test_branches import messages_of, regenerate, send, sent_texts
+from tests.chat.sessions.branch_requests import messages_of, regenerate, send, sent_texts
 from tests.fixtures.database import Sql
 from tests.fixtures.services import Chat, User
 from tests.support.provider import Provider, echoes
