@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0024"
-down_revision = "0023"
+revision = "0022"
+down_revision = "0021"
 
 _LIST = "ix_chat_sessions_user_id_is_active_updated_at"
 _PREVIOUS_LIST = "ix_chat_sessions_user_id_updated_at"

@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0025"
-down_revision = "0024"
+revision = "0023"
+down_revision = "0022"
 
 # Triggers also queue what a process of the previous release writes during a rolling upgrade.
 _QUEUE_MESSAGE = """
