@@ -1,10 +1,10 @@
 """Export of the data of an account, read in batches.
 
-Every column of every table is in a section or, with a reason, in `EXCLUDED_COLUMNS`. A test compares both with the
-tables.
+Every column of every table is in a section or, with a reason, in `EXCLUDED_COLUMNS` of `unexported_columns`. A test
+compares both with the tables.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -25,55 +25,6 @@ from app.database.models import (
     OutgoingMail,
     User,
 )
-
-EXCLUDED_COLUMNS: Mapping[str, str] = {
-    "*.id": "internal key; clients see the public id",
-    "*.user_id": "internal key of the account itself",
-    "*.token_hash": "secret",
-    "*.lease_expires_at": "internal state of an active answer",
-    "users.password_hash": "secret",
-    "auth_sessions.previous_token_hash": "secret",
-    "chat_sessions.last_seq": "internal counter",
-    "chat_sessions.summary": "unused, see `chat_summaries`",
-    "chat_sessions.summary_upto_seq": "unused, see `chat_summaries`",
-    "chat_sessions.summary_lease_expires_at": "internal state of a summary update",
-    "chat_summaries.session_id": "internal key; `depth` and `created_at` tell what it summarizes",
-    "chat_summaries.message_id": "internal key; `depth` and `created_at` tell what it summarizes",
-    "chat_messages.jump_id": "internal pointer to an ancestor",
-    "chat_messages.jump_depth": "internal pointer to an ancestor",
-    "chat_messages.cancel_requested_at": "internal state of an active answer",
-    "chat_messages.session_id": "messages are exported within their session",
-    "chat_shares.last_message_id": "internal key; `messages` contains the message",
-    "imported_sessions.*": "hashes of sessions that are exported themselves",
-    "idempotency_keys.session_id": "internal key; `turn_id` names the answer",
-    "idempotency_keys.fingerprint": "hash of a request",
-    "llm_calls.session_id": "internal key; `turn_id` names the answer",
-    "usage_pending.*": "internal state of the roll-ups of `llm_calls`",
-    "usage_repair.*": "internal state of the roll-ups of `llm_calls`",
-    "usage_quarters.*": "sums over all users",
-    "latency_quarters.*": "sums over all users",
-    "error_quarters.*": "sums over all users",
-    "feedback_quarters.*": "sums over all users",
-    "user_usage_quarters.*": "sums over `llm_calls`",
-    "user_usage_days.*": "sums over `llm_calls`",
-    "user_usage_weeks.*": "sums over `llm_calls`",
-    "quota_reservations.*": "reservations for active answers, kept for minutes",
-    "search_documents.*": "index of titles and messages, which are exported",
-    "search_pending.*": "internal state of the index",
-    "search_owners.*": "internal state of the index",
-    "search_backfill.*": "internal state of the index",
-    "service_instances.*": "about processes, not about users",
-    "worker_jobs.*": "about processes, not about users",
-    "login_throttles.*": "numbers of attempts under hashed keys, for minutes",
-    "webhook_endpoints.*": "endpoints of the operator",
-    "webhook_deliveries.endpoint_id": "internal key of an endpoint of the operator",
-    "webhook_deliveries.earlier_attempts": "internal state of a delivery",
-    "webhook_deliveries.next_attempt_at": "internal state of a delivery",
-    "webhook_deliveries.response_status": "about an endpoint of the operator",
-    "webhook_deliveries.error_code": "about an endpoint of the operator",
-    "webhook_deliveries.log": "about an endpoint of the operator",
-}
-"""Reasons why columns are not exported, by `table.column`. `*` matches any name."""
 
 
 @dataclass(frozen=True, slots=True)
