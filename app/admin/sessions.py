@@ -21,8 +21,9 @@ from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseSession
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.audit import audit_log
 from app.database.repositories.audit.audit_log import AuditAction, NewAuditEntry, RequestOrigin
-from app.database.repositories.chat import active_turns, admin_sessions, sessions
+from app.database.repositories.chat import admin_sessions, sessions
 from app.database.repositories.chat.admin_sessions import SessionOverview
+from app.database.repositories.turns import active_turns
 from app.database.repositories.usage import totals
 from app.services.redis.cancel_channel import CancelChannel
 from app.services.redis.deleted_session_purger import DeletedSessionPurger

@@ -12,10 +12,10 @@ from app.chat.turns.recovery import LoadPublishedText, TurnRecovery, UsageEstima
 from app.config import Settings
 from app.database.connection import Database, DatabaseConnection
 from app.database.repositories.accounts import attempt_counters, auth_sessions, one_time_tokens
-from app.database.repositories.chat import idempotency_keys
 from app.database.repositories.operations import instances, job_statistics
 from app.database.repositories.sharing import shares
 from app.database.repositories.transfer import imports
+from app.database.repositories.turns import idempotency_keys
 from app.database.repositories.usage import quotas, reconciliation, rollup
 from app.database.repositories.webhooks import delivery_queue
 from app.services.llm.catalog import ModelCatalog

@@ -11,9 +11,10 @@ from fastapi.testclient import TestClient
 
 from app.core.schema_types import new_id
 from app.database.connection import Database
-from app.database.repositories.chat import active_turns, sessions, turn_recovery, turn_start, turns
+from app.database.repositories.chat import sessions
 from app.database.repositories.chat.sessions import NewSession
-from app.database.repositories.chat.turns import Answer, FinalStatus, NewTurn, StartedTurn
+from app.database.repositories.turns import active_turns, turn_recovery, turn_start, turns
+from app.database.repositories.turns.turns import Answer, FinalStatus, NewTurn, StartedTurn
 from app.database.repositories.usage.ledger import LedgerEntry
 from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.services import AUTH, PASSWORD, Chat, User

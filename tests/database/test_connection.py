@@ -8,7 +8,7 @@ from sqlalchemy import make_url, text
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database, async_url, sync_url
-from app.database.repositories.chat.turns import ActiveTurnError
+from app.database.repositories.turns.turns import ActiveTurnError
 from tests.fixtures.database import Sql
 from tests.support.waiting import eventually
 

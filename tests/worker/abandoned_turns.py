@@ -4,8 +4,8 @@ from datetime import timedelta
 from uuid import uuid4
 
 from app.database.connection import Database
-from app.database.repositories.chat import turn_start
-from app.database.repositories.chat.turns import NewTurn, StartedTurn
+from app.database.repositories.turns import turn_start
+from app.database.repositories.turns.turns import NewTurn, StartedTurn
 from tests.fixtures.database import Sql
 
 INSERT_USER = """

@@ -15,8 +15,8 @@ from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database
 from app.database.models import ChatSession, LlmCall, User
-from app.database.repositories.chat import turns
-from app.database.repositories.chat.turns import Answer
+from app.database.repositories.turns import turns
+from app.database.repositories.turns.turns import Answer
 from app.database.repositories.usage.ledger import LedgerEntry
 from tests.fixtures.database import Sql
 from tests.fixtures.processes import WorkerProcess

@@ -17,7 +17,7 @@ from app.core.schema_types import (
     Storable,
     Usd,
 )
-from app.database.repositories.chat.turns import MessageStatus
+from app.database.repositories.turns.turns import MessageStatus
 from app.services.usage_schemas import Usage
 
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200), Storable, NotBlank]

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import Depends, Header, Request
 
 from app.core.exceptions import InvalidFieldError
-from app.database.repositories.chat.idempotency_keys import IdempotentRequest
+from app.database.repositories.turns.idempotency_keys import IdempotentRequest
 from app.http.authentication import ChatWriter
 
 KEY_HEADER = "Idempotency-Key"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from app.core.schema_types import ResponseModel
-from app.database.repositories.chat.idempotency_keys import IdempotentRequest, StoredResponse
+from app.database.repositories.turns.idempotency_keys import IdempotentRequest, StoredResponse
 
 
 @dataclass(frozen=True, slots=True)

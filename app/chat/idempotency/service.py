@@ -13,14 +13,14 @@ from app.chat.turns.recovery import TurnRecovery
 from app.core.exceptions import ConflictError, DatabaseUnavailableError, NotFoundError, UnprocessableError
 from app.core.schema_types import ResponseModel
 from app.database.connection import REQUEST_TIMEOUT, Database
-from app.database.repositories.chat import idempotency_keys, turn_queries
-from app.database.repositories.chat.idempotency_keys import (
+from app.database.repositories.turns import idempotency_keys, turn_queries
+from app.database.repositories.turns.idempotency_keys import (
     IdempotencyKeyTakenError,
     IdempotentRequest,
     StoredKey,
     StoredResponse,
 )
-from app.database.repositories.chat.turns import Turn
+from app.database.repositories.turns.turns import Turn
 
 _RETRY_AFTER = 2
 """`Retry-After` in seconds while the first request is in progress."""

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field, JsonValue, StringConstra
 
 from app.chat.schemas.feedback import FeedbackResponse
 from app.core.schema_types import JsonObject, NotBlank, RequestModel, ResponseModel, Storable
-from app.database.repositories.chat.turns import FinalStatus, MessageStatus
+from app.database.repositories.turns.turns import FinalStatus, MessageStatus
 
 MAX_MESSAGE_LENGTH = 32_000
 

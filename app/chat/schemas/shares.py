@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, StrictBool
 
 from app.chat.schemas.sessions import Title
 from app.core.schema_types import Pagination, RequestModel, ResponseModel
-from app.database.repositories.chat.turns import FinalStatus
+from app.database.repositories.turns.turns import FinalStatus
 
 
 class ShareCreate(RequestModel):

@@ -26,9 +26,10 @@ from app.core.schema_types import ResponseModel
 from app.database.connection import Database, DatabaseSession
 from app.database.models import ChatSession
 from app.database.repositories.accounts.callers import Principal
-from app.database.repositories.chat import idempotency_keys, sessions
-from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError, IdempotentRequest
+from app.database.repositories.chat import sessions
 from app.database.repositories.chat.sessions import NewSession
+from app.database.repositories.turns import idempotency_keys
+from app.database.repositories.turns.idempotency_keys import IdempotencyKeyTakenError, IdempotentRequest
 from app.database.repositories.usage import totals
 from app.database.repositories.webhooks import event_outbox
 from app.database.repositories.webhooks.event_outbox import WebhookEvent

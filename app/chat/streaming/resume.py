@@ -18,7 +18,7 @@ from app.chat.turns.question import Question, RunningTurn
 from app.chat.turns.runner import TurnRunner
 from app.core.exceptions import NotFoundError
 from app.database.repositories.accounts.callers import Principal
-from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError
+from app.database.repositories.turns.idempotency_keys import IdempotencyKeyTakenError
 
 EventFrames = AsyncGenerator[bytes]
 """Encoded events of a stream. The reader closes it."""

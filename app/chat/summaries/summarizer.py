@@ -19,7 +19,7 @@ from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.chat import summaries
 from app.database.repositories.chat.history import StoredSummary
 from app.database.repositories.chat.summaries import SummaryClaim
-from app.database.repositories.chat.turns import Turn
+from app.database.repositories.turns.turns import Turn
 from app.database.retry_until_available import STORE_TIMEOUT
 from app.graph.context_window import prompt_budget, prompt_tokens, summary_boundary
 from app.graph.model_policy import ModelPolicy

@@ -11,7 +11,7 @@ from app.core.background_tasks import stop_tasks
 from app.core.exceptions import AppError
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.chat import session_titles
-from app.database.repositories.chat.turns import Turn
+from app.database.repositories.turns.turns import Turn
 from app.database.retry_until_available import retry_until_available
 from app.graph.ports.chat_model import TurnOwner
 from app.graph.prompts import title_prompt

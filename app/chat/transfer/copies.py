@@ -11,11 +11,12 @@ from app.chat.schemas.transfer import SessionDuplicate
 from app.chat.sessions.service import session_response
 from app.core.exceptions import ConflictError, NotFoundError, UnprocessableError
 from app.database.connection import Database, DatabaseSession
-from app.database.repositories.chat import idempotency_keys, sessions
-from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError, IdempotentRequest
+from app.database.repositories.chat import sessions
 from app.database.repositories.chat.sessions import NewSession
 from app.database.repositories.transfer import session_copies
 from app.database.repositories.transfer.session_copies import SourceChangedError
+from app.database.repositories.turns import idempotency_keys
+from app.database.repositories.turns.idempotency_keys import IdempotencyKeyTakenError, IdempotentRequest
 from app.services.limits.concurrency import ConcurrencyLimiter
 
 MAX_MESSAGES = 100_000

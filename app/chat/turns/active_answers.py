@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from app.chat.schemas.active import ActiveAnswer, ActiveAnswers
 from app.chat.turns.runner import LEASE, TurnRunner
 from app.database.connection import REQUEST_TIMEOUT, Database
-from app.database.repositories.chat import active_turns
+from app.database.repositories.turns import active_turns
 
 _MAX_ANSWERS = 100
 

@@ -9,7 +9,7 @@ from app.chat.turns.presenters import message_response
 from app.chat.turns.runner import TurnRunner
 from app.core.exceptions import NotFoundError
 from app.database.connection import REQUEST_TIMEOUT, Database
-from app.database.repositories.chat import active_turns
+from app.database.repositories.turns import active_turns
 from app.services import turn_end_polling
 from app.services.redis.cancel_channel import CancelChannel
 from app.services.turn_end_polling import ACTIVE_STATUSES, wait_until_stopped

@@ -10,7 +10,7 @@ from app.chat.accounting.answer_metadata import answer_metadata, total_tokens
 from app.chat.accounting.cost import PriceFunction
 from app.chat.accounting.ledger_entries import ledger_entries
 from app.chat.streaming.publisher import AnswerStream
-from app.database.repositories.chat.turns import Answer, FinalStatus
+from app.database.repositories.turns.turns import Answer, FinalStatus
 from app.database.repositories.usage.ledger import LedgerEntry
 from app.graph.builder import ChatGraph
 from app.graph.context import ChatContext

@@ -8,7 +8,7 @@ from app.chat.schemas.sessions import SessionCreated
 from app.chat.streaming.answer_text import Ending
 from app.chat.turns.question import DirectTurn, FinishedTurn
 from app.database.repositories.chat.sessions import MessageRow
-from app.database.repositories.chat.turns import StartedTurn, Turn
+from app.database.repositories.turns.turns import StartedTurn, Turn
 
 
 def turn_response(turn: Turn) -> TurnResponse:

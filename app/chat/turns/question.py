@@ -9,9 +9,9 @@ from uuid import UUID
 from app.chat.streaming.publisher import AnswerStream
 from app.core.schema_types import ResponseModel
 from app.database.repositories.accounts.callers import Principal
-from app.database.repositories.chat.idempotency_keys import IdempotentRequest
 from app.database.repositories.chat.sessions import NewSession
-from app.database.repositories.chat.turns import END_OF_BRANCH, Answer, StartedTurn, Turn, TurnPlace
+from app.database.repositories.turns.idempotency_keys import IdempotentRequest
+from app.database.repositories.turns.turns import END_OF_BRANCH, Answer, StartedTurn, Turn, TurnPlace
 from app.graph.model_policy import ModelPolicy
 from app.services.limits.quotas import TurnBudget
 

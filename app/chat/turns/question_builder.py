@@ -15,9 +15,9 @@ from app.chat.turns.question import Presenter, Question
 from app.core.exceptions import InvalidFieldError, UnprocessableError
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.chat.branches import StoredQuestion
-from app.database.repositories.chat.idempotency_keys import IdempotentRequest
 from app.database.repositories.chat.sessions import NewSession
-from app.database.repositories.chat.turns import END_OF_BRANCH, TurnPlace
+from app.database.repositories.turns.idempotency_keys import IdempotentRequest
+from app.database.repositories.turns.turns import END_OF_BRANCH, TurnPlace
 from app.graph.context_window import exceeds_context_window
 from app.graph.model_policy import ModelPolicy
 from app.graph.ports.chat_model import Sampling

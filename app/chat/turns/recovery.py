@@ -11,9 +11,9 @@ from app.chat.accounting.answer_metadata import answer_metadata, total_tokens
 from app.chat.accounting.cost import PriceFunction, cost_usd
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import REQUEST_TIMEOUT, Database
-from app.database.repositories.chat import turn_recovery
-from app.database.repositories.chat.turn_recovery import OrphanedTurn
-from app.database.repositories.chat.turns import Answer
+from app.database.repositories.turns import turn_recovery
+from app.database.repositories.turns.turn_recovery import OrphanedTurn
+from app.database.repositories.turns.turns import Answer
 from app.database.repositories.usage.ledger import LedgerEntry
 
 logger = logging.getLogger(__name__)

@@ -26,8 +26,8 @@ from app.chat.turns.store import TurnStore
 from app.core.exceptions import AppError, DatabaseUnavailableError, NotFoundError, ServiceUnavailableError
 from app.core.schema_types import new_id
 from app.database.connection import REQUEST_TIMEOUT, Database
-from app.database.repositories.chat import active_turns
-from app.database.repositories.chat.turns import NewTurn, StartedTurn, Turn
+from app.database.repositories.turns import active_turns
+from app.database.repositories.turns.turns import NewTurn, StartedTurn, Turn
 from app.database.retry_until_available import STORE_TIMEOUT, retry_until_available
 from app.graph.builder import ChatGraph
 from app.graph.context import ChatContext

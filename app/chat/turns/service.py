@@ -9,7 +9,7 @@ from app.chat.streaming.resume import EventFrames, StreamingService
 from app.chat.turns.question import Question
 from app.chat.turns.runner import TurnRunner
 from app.core.schema_types import ResponseModel
-from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError
+from app.database.repositories.turns.idempotency_keys import IdempotencyKeyTakenError
 
 
 @dataclass(frozen=True, slots=True)

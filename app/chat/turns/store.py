@@ -18,11 +18,12 @@ from app.core.exceptions import (
     TooManyRequestsError,
 )
 from app.database.connection import REQUEST_TIMEOUT, Database
-from app.database.repositories.chat import active_turns, idempotency_keys, sessions, turn_queries, turn_start, turns
-from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError
+from app.database.repositories.chat import sessions
 from app.database.repositories.chat.sessions import NewSession
-from app.database.repositories.chat.turn_start import MAX_SIBLINGS, Refusal
-from app.database.repositories.chat.turns import ActiveTurnError, NewTurn, StartedTurn, Turn, UpdatedSession
+from app.database.repositories.turns import active_turns, idempotency_keys, turn_queries, turn_start, turns
+from app.database.repositories.turns.idempotency_keys import IdempotencyKeyTakenError
+from app.database.repositories.turns.turn_start import MAX_SIBLINGS, Refusal
+from app.database.repositories.turns.turns import ActiveTurnError, NewTurn, StartedTurn, Turn, UpdatedSession
 from app.database.repositories.usage import ledger
 from app.database.retry_until_available import retry_until_available
 from app.services.limits.quotas import QuotaService

@@ -11,9 +11,9 @@ from sqlalchemy import delete
 
 from app.database.connection import Database
 from app.database.models import User
-from app.database.repositories.chat import turn_start
-from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError, IdempotentRequest
-from app.database.repositories.chat.turns import ActiveTurnError, NewTurn
+from app.database.repositories.turns import turn_start
+from app.database.repositories.turns.idempotency_keys import IdempotencyKeyTakenError, IdempotentRequest
+from app.database.repositories.turns.turns import ActiveTurnError, NewTurn
 from tests.chat.idempotency.idempotent_requests import ROUTES, assert_replayed, post, request_for
 from tests.fixtures.database import Sql
 from tests.fixtures.services import Chat, assert_problem

@@ -24,8 +24,8 @@ from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database
 from app.database.repositories.accounts.callers import Principal
-from app.database.repositories.chat import idempotency_keys
-from app.database.repositories.chat.idempotency_keys import IdempotentRequest, StoredResponse
+from app.database.repositories.turns import idempotency_keys
+from app.database.repositories.turns.idempotency_keys import IdempotentRequest, StoredResponse
 from app.database.repositories.usage import ledger
 from app.database.repositories.usage.quotas import Quota
 from app.graph.builder import build_chat_graph

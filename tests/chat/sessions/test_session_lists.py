@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Select
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
-from app.database.repositories.chat import active_turns, session_list
+from app.database.repositories.chat import session_list
 from app.database.repositories.chat.session_list import SessionFilter, SessionPosition
+from app.database.repositories.turns import active_turns
 from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.services import Chat, assert_problem
 

@@ -9,7 +9,7 @@ from app.chat.summaries.summarizer import SUMMARY_TOKENS_PER_STEP, Summarizer
 from app.chat.turns.runner import TurnRunner
 from app.chat.turns.store import TurnStore
 from app.database.connection import Database
-from app.database.repositories.chat.turns import Turn
+from app.database.repositories.turns.turns import Turn
 from app.database.repositories.usage.quotas import Quota
 from app.graph.builder import build_chat_graph
 from app.graph.model_policy import ModelPolicy

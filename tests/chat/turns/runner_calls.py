@@ -8,8 +8,8 @@ from app.chat.turns.presenters import direct_response, turn_response
 from app.chat.turns.question import DirectTurn, Presenter, Question
 from app.chat.turns.runner import TurnRunner
 from app.database.repositories.accounts.callers import Principal
-from app.database.repositories.chat.idempotency_keys import IdempotentRequest
-from app.database.repositories.chat.turns import Turn
+from app.database.repositories.turns.idempotency_keys import IdempotentRequest
+from app.database.repositories.turns.turns import Turn
 from app.services.limits.quotas import TurnBudget
 
 USER = uuid4()

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from redis import Redis
 
-from app.database.repositories.chat import active_turns
+from app.database.repositories.turns import active_turns
 from tests.chat.streaming.stream_checks import assert_complete_stream
 from tests.fixtures.database import Sql
 from tests.fixtures.streaming import ChatServer

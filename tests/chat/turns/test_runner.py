@@ -15,10 +15,10 @@ from app.chat.turns.store import TurnStore
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError, NotFoundError, ServiceUnavailableError
 from app.database.connection import Database
-from app.database.repositories.chat import turn_start
-from app.database.repositories.chat.idempotency_keys import IdempotentRequest
 from app.database.repositories.chat.sessions import NewSession
-from app.database.repositories.chat.turns import NewTurn, StartedTurn
+from app.database.repositories.turns import turn_start
+from app.database.repositories.turns.idempotency_keys import IdempotentRequest
+from app.database.repositories.turns.turns import NewTurn, StartedTurn
 from app.database.repositories.usage.quotas import Quota
 from app.database.statements import DriverConnection
 from app.graph.builder import build_chat_graph

@@ -13,9 +13,10 @@ from app.database.connection import Database
 from app.database.models import ChatMessage, ChatSession
 from app.database.repositories.accounts import erasure, users
 from app.database.repositories.accounts.users import NewUser
-from app.database.repositories.chat import active_turns, sessions, turn_queries, turn_start, turns
+from app.database.repositories.chat import sessions
 from app.database.repositories.chat.sessions import NewSession
-from app.database.repositories.chat.turns import ActiveTurnError, Answer, NewTurn
+from app.database.repositories.turns import active_turns, turn_queries, turn_start, turns
+from app.database.repositories.turns.turns import ActiveTurnError, Answer, NewTurn
 from app.database.repositories.usage.ledger import LedgerEntry
 from tests.fixtures.database import Sql
 

@@ -23,7 +23,7 @@ from app.chat.transfer.formats.imported_session import (
 from app.chat.transfer.formats.json_reader import FORMAT_NAME, FORMAT_VERSION
 from app.core.schema_types import Instant, RequestModel, Storable, check_not_blank
 from app.database.models.chat.chat_session import TitleSource
-from app.database.repositories.chat.turns import FinalStatus
+from app.database.repositories.turns.turns import FinalStatus
 
 MessageNumber = Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)]
 ErrorCode = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,99}$")]

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from pydantic_core import to_json
 
 from app.database.models.chat.chat_session import TitleSource
-from app.database.repositories.chat.turn_start import MAX_SIBLINGS
-from app.database.repositories.chat.turns import FinalStatus
+from app.database.repositories.turns.turn_start import MAX_SIBLINGS
+from app.database.repositories.turns.turns import FinalStatus
 
 MAX_SESSIONS = 10_000
 """Maximum number of sessions of one file."""

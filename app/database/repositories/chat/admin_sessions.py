@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.database.models import ChatMessage, ChatSession, ChatSummary, User
-from app.database.repositories.chat.turn_sql import IS_ACTIVE
+from app.database.repositories.turns.turn_sql import IS_ACTIVE
 
 
 class SessionOverview(NamedTuple):

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.database.models import ChatMessage, ChatSession, IdempotencyKey
 from app.database.repositories.chat import branches
 from app.database.repositories.chat.branches import BranchMessageRef, LockedSession
-from app.database.repositories.chat.turn_sql import IS_ACTIVE
+from app.database.repositories.turns.turn_sql import IS_ACTIVE
 
 _DELETED_PER_STATEMENT = 5000
 """Maximum number of messages that one statement deletes, because statements have a time limit."""

@@ -28,7 +28,7 @@ from sqlalchemy.orm import aliased
 
 from app.database.models import ChatMessage, ChatSession, MessageFeedback
 from app.database.repositories.chat.sessions import MessageRow
-from app.database.repositories.chat.turn_sql import message_preview
+from app.database.repositories.turns.turn_sql import message_preview
 
 
 @dataclass(frozen=True, slots=True)

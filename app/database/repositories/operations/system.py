@@ -37,7 +37,7 @@ from app.database.models import (
     WebhookEndpoint,
     WorkerJob,
 )
-from app.database.repositories.chat.turn_sql import IS_ACTIVE
+from app.database.repositories.turns.turn_sql import IS_ACTIVE
 
 MAX_COUNTED = 10_000
 """Maximum number of rows counted in a queue, because counting a long queue is slow."""

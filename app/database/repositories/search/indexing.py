@@ -33,7 +33,7 @@ from app.database.models import (
     SearchPending,
     User,
 )
-from app.database.repositories.chat.turn_sql import IS_ACTIVE
+from app.database.repositories.turns.turn_sql import IS_ACTIVE
 
 _RECENT_SESSIONS: Final = 50
 """Number of recently used sessions of a user whose queued texts a search finds."""

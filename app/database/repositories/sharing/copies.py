@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.schema_types import new_id
 from app.database.models import ChatSession
-from app.database.repositories.chat.turn_sql import message_preview
 from app.database.repositories.sharing.shares import SharedMessages
+from app.database.repositories.turns.turn_sql import message_preview
 
 # The keys are taken from the sequence first, so that a message can refer to the one before it. The trigger of the table
 # sets their places in the tree; the depth says that the first message has no parent.

@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.core.schema_types import new_id
 from app.database.models import ChatMessage, ChatSession
-from app.database.repositories.chat.turn_sql import message_preview
 from app.database.repositories.transfer import conversations
 from app.database.repositories.transfer.conversations import MessageKey
 from app.database.repositories.transfer.session_store import allocate_message_ids
+from app.database.repositories.turns.turn_sql import message_preview
 
 _BATCH_SIZE = 2000
 _PREVIEW_SOURCE = 1000

@@ -29,7 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.core.schema_types import new_id
 from app.database.models import ChatSession, ImportedSession
 from app.database.models.chat.chat_session import TitleSource
-from app.database.repositories.chat.turn_sql import message_preview
+from app.database.repositories.turns.turn_sql import message_preview
 from app.database.repositories.usage import ledger
 
 _BATCH_MESSAGES = 1000

@@ -14,8 +14,8 @@ from sqlalchemy.exc import IntegrityError
 from app.database import statements
 from app.database.connection import violated_constraint
 from app.database.models import LlmCall, User
-from app.database.repositories.chat import idempotency_keys
-from app.database.repositories.chat.idempotency_keys import StoredResponse
+from app.database.repositories.turns import idempotency_keys
+from app.database.repositories.turns.idempotency_keys import StoredResponse
 from app.database.statements import AnyConnection, Statement
 
 CallPurpose = Literal["answer", "summary", "title"]

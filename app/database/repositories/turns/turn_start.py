@@ -37,10 +37,10 @@ from sqlalchemy.orm import aliased
 from app.database import statements
 from app.database.connection import violated_constraint
 from app.database.models import ChatMessage, ChatSession
-from app.database.repositories.chat import idempotency_keys
-from app.database.repositories.chat.idempotency_keys import IdempotencyKeyTakenError
-from app.database.repositories.chat.turn_sql import message_preview
-from app.database.repositories.chat.turns import ActiveTurnError, NewTurn, StartedTurn, TurnPlace
+from app.database.repositories.turns import idempotency_keys
+from app.database.repositories.turns.idempotency_keys import IdempotencyKeyTakenError
+from app.database.repositories.turns.turn_sql import message_preview
+from app.database.repositories.turns.turns import ActiveTurnError, NewTurn, StartedTurn, TurnPlace
 from app.database.repositories.usage import ledger
 from app.database.statements import AnyConnection, Statement
 

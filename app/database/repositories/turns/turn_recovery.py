@@ -20,8 +20,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
 
 from app.database.models import ChatMessage, ChatSession
-from app.database.repositories.chat.turn_sql import IS_ACTIVE, message_preview
-from app.database.repositories.chat.turns import Answer
+from app.database.repositories.turns.turn_sql import IS_ACTIVE, message_preview
+from app.database.repositories.turns.turns import Answer
 from app.database.repositories.usage import ledger
 from app.database.repositories.usage.ledger import LedgerEntry
 from app.database.repositories.webhooks import event_outbox

@@ -8,8 +8,8 @@ from sqlalchemy.orm import aliased
 
 from app.database import statements
 from app.database.models import ChatMessage, ChatSession
-from app.database.repositories.chat.turn_sql import IS_ACTIVE, OWNED_SESSION_ID
-from app.database.repositories.chat.turns import Answer, StartedTurn, Turn, UpdatedSession
+from app.database.repositories.turns.turn_sql import IS_ACTIVE, OWNED_SESSION_ID
+from app.database.repositories.turns.turns import Answer, StartedTurn, Turn, UpdatedSession
 from app.database.statements import AnyConnection, Statement
 
 _FIND_COMPLETED = Statement(

@@ -27,8 +27,8 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.models import ChatMessage, ChatSession, User
-from app.database.repositories.chat import idempotency_keys
-from app.database.repositories.chat.turn_sql import IS_ACTIVE, OWNED_SESSION_ID
+from app.database.repositories.turns import idempotency_keys
+from app.database.repositories.turns.turn_sql import IS_ACTIVE, OWNED_SESSION_ID
 from app.database.repositories.webhooks import event_outbox
 
 

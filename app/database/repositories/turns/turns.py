@@ -23,8 +23,8 @@ from sqlalchemy.exc import IntegrityError
 from app.database import statements
 from app.database.models import ChatMessage, ChatSession
 from app.database.models.chat.chat_session import TitleSource
-from app.database.repositories.chat.idempotency_keys import IdempotentRequest
-from app.database.repositories.chat.turn_sql import IS_ACTIVE, message_preview
+from app.database.repositories.turns.idempotency_keys import IdempotentRequest
+from app.database.repositories.turns.turn_sql import IS_ACTIVE, message_preview
 from app.database.repositories.usage import ledger
 from app.database.repositories.usage.ledger import LedgerEntry
 from app.database.repositories.webhooks import event_outbox
