@@ -25,6 +25,7 @@ from app.core.exceptions import NotFoundError
 from app.core.schema_types import ResponseModel
 from app.database.connection import Database, DatabaseSession
 from app.database.models import ChatSession
+from app.database.models.chat.chat_session import DEFAULT_TITLE
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.chat import sessions
 from app.database.repositories.chat.sessions import NewSession
@@ -35,8 +36,6 @@ from app.database.repositories.webhooks import event_outbox
 from app.database.repositories.webhooks.event_outbox import WebhookEvent
 from app.services.redis.deleted_session_purger import DeletedSessionPurger
 from app.services.usage_schemas import Usage, UserUsage
-
-DEFAULT_TITLE = "New Chat"
 
 
 @dataclass(frozen=True, slots=True)

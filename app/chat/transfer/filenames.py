@@ -26,7 +26,7 @@ def file_name(title: str) -> str:
 
     Characters of format such as those that change the direction of writing are removed: they can disguise an extension.
     """
-    kept = (" " if character in _RESERVED or not character.isprintable() else character for character in title)
-    name = " ".join("".join(kept).split()).strip(". -~'")
+    cleaned = (" " if character in _RESERVED or not character.isprintable() else character for character in title)
+    name = " ".join("".join(cleaned).split()).strip(". -~'")
     name = name.encode("utf-8", "ignore")[:_MAX_BYTES].decode("utf-8", "ignore").strip(". -~'")
     return name if name and name.partition(".")[0].lower() not in _DEVICES else "conversation"

@@ -130,13 +130,13 @@ def select_branch(messages: Sequence[StoredMessage], active_seq: int | None) -> 
 def _group(sessions: Sequence[StoredSession]) -> list[list[StoredSession]]:
     """Divide sessions into groups with `BATCH_SIZE` messages at most, or a single longer session."""
     groups: list[list[StoredSession]] = []
-    room = 0
+    free = 0
     for session in sessions:
-        if not groups or session.message_count > room:
+        if not groups or session.message_count > free:
             groups.append([])
-            room = BATCH_SIZE
+            free = BATCH_SIZE
         groups[-1].append(session)
-        room -= session.message_count
+        free -= session.message_count
     return groups
 
 

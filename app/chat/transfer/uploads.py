@@ -14,7 +14,7 @@ from python_multipart.multipart import parse_options_header
 from app.core.exceptions import BadRequestError
 
 _IDLE_TIMEOUT = 20.0
-"""Seconds without data after which an upload is given up."""
+"""Seconds without data after which an upload is aborted."""
 _MEMORY_BYTES = 1024 * 1024
 """Size above which a file is moved from memory to disk."""
 _WRITE_BYTES = 256 * 1024

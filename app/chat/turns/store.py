@@ -15,6 +15,7 @@ from app.core.exceptions import (
     DatabaseUnavailableError,
     InvalidFieldError,
     NotFoundError,
+    ServiceUnavailableError,
     TooManyRequestsError,
 )
 from app.database.connection import REQUEST_TIMEOUT, Database
@@ -27,6 +28,9 @@ from app.database.repositories.turns.turns import ActiveTurnError, NewTurn, Star
 from app.database.repositories.usage import ledger
 from app.database.retry_until_available import retry_until_available
 from app.services.limits.quotas import QuotaService
+
+_MAX_STARTS = 20
+"""Attempts to store a question while other requests change the end of its session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +176,7 @@ class TurnStore:
             raise
 
     async def _start_in_session(self, new: NewTurn) -> StartedTurn:
-        while True:
+        for _ in range(_MAX_STARTS):
             try:
                 async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
                     started = await turn_start.start_turn(connection, new)
@@ -198,6 +202,7 @@ class TurnStore:
                     code="turn_active",
                     extra={"message_id": str(active)},
                 ) from None
+        raise ServiceUnavailableError
 
 
 def _refused(refusal: Refusal, new: NewTurn) -> Exception:

@@ -50,10 +50,9 @@ class SearchIndexer:
         indexed = 0
         while time.monotonic() < deadline:
             async with self.database.autocommit(max_seconds=_BATCH_TIMEOUT) as connection:
-                texts = (
-                    await indexing.read_oldest(connection, limit=_BATCH_SIZE, characters=MAX_INDEXED_CHARACTERS)
-                    or await self._queue_existing_and_read()
-                )
+                texts = await indexing.read_oldest(connection, limit=_BATCH_SIZE, characters=MAX_INDEXED_CHARACTERS)
+            if not texts:
+                texts = await self._queue_existing_and_read()
             count = await self._index(texts) if texts else 0
             indexed += count
             # Without progress the texts are locked, or another worker indexes them.

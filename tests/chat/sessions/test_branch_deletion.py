@@ -69,3 +69,13 @@ def test_deletion_removes_stored_responses_and_stream_buffers(
     chat.request("DELETE", f"{path}/{turn['user_message']['id']}")
     assert sql.value("SELECT count(*) FROM idempotency_keys") == 0
     assert not redis.exists(f"turn:{turn['ai_response']['id']}")
+
+
+def test_title_from_a_deleted_first_question_is_removed(chat: Chat, numbered: Provider) -> None:
+    session, named = chat.open(), chat.open(title="Plans")
+    for one, title in ((session, "New Chat"), (named, "Plans")):
+        turn = send(chat, one, "canary")
+        assert chat.request("DELETE", f"/sessions/{one}/messages/{turn['user_message']['id']}").is_success
+        assert chat.request("GET", f"/sessions/{one}").json()["title"] == title
+    send(chat, session, "Another question")
+    assert chat.request("GET", f"/sessions/{session}").json()["title"] == "Another question"

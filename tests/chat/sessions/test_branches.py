@@ -1,5 +1,6 @@
 """Branches of a session: edited questions, other answers, pages and selection."""
 
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from tests.chat.sessions.branch_requests import messages_of, regenerate, send, sent_texts, texts
 from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.services import Chat, assert_problem
-from tests.support.provider import Provider, echoes
+from tests.support.provider import Provider, answers, echoes, held
+from tests.support.waiting import closed_gate
 
 NOBODYS = str(uuid4())
 
@@ -152,3 +154,19 @@ def test_a_page_costs_the_same_number_of_statements_however_long_the_branch_is(c
             messages_of(chat, session, limit=2)
         counts.append(len(statements))
     assert counts[0] == counts[1]
+
+
+def test_preview_is_that_of_the_branch_that_was_selected_during_the_answer(chat: Chat, provider: Provider) -> None:
+    session = chat.open()
+    provider.script(answers("first"))
+    first = send(chat, session, "Q1")
+    with ThreadPoolExecutor(1) as pool, closed_gate() as gate:
+        provider.script(held(gate, answers("second")))
+        asked = pool.submit(send, chat, session, "Q2", parent_id=None)
+        provider.wait_for_calls(2)
+        selected = {"message_id": first["ai_response"]["id"]}
+        assert chat.request("PUT", f"/sessions/{session}/active", json=selected).is_success
+        gate.set()
+        assert asked.result()["ai_response"]["content"] == "second"
+    (listed,) = chat.request("GET", "/sessions").json()["sessions"]
+    assert listed["last_message_preview"] == "first"

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from app.chat.sessions.service import DEFAULT_TITLE
 from app.chat.transfer.formats.chatgpt_tree import PARTS_SEPARATOR, Node, TreeBuilder, instant, sort_by_time
 from app.chat.transfer.formats.imported_session import (
     MAX_MESSAGES,
@@ -21,6 +20,7 @@ from app.chat.transfer.formats.imported_session import (
     SessionRefusedError,
 )
 from app.chat.transfer.formats.json_reader import Wanted
+from app.database.models.chat.chat_session import DEFAULT_TITLE
 
 WANTED: Wanted = {
     "title": None,

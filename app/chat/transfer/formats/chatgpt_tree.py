@@ -32,8 +32,8 @@ class Node:
     """For a part of an answer, with the parts before it."""
     time: float | None = None
     model: str | None = None
-    kept: int | None = None
-    """The nearest node that is kept, from this one to the root."""
+    nearest_imported: int | None = None
+    """The nearest node that is imported, from this one to the root."""
     question: int | None = None
     """Index of the question in the session, if the node is a part of its answer."""
     message: int | None = None
@@ -66,7 +66,7 @@ def sort_by_time(nodes: list[Node]) -> list[int]:
 
 @dataclass(slots=True)
 class TreeBuilder:
-    """Makes questions and answers of the nodes that are kept."""
+    """Makes questions and answers of the nodes that are imported."""
 
     nodes: list[Node]
     left_out: list[LeftOut]
@@ -85,7 +85,7 @@ class TreeBuilder:
 
         """
         followers = self._find_followers(order)
-        shown = None if self.current is None else self.nodes[self.current].kept
+        shown = None if self.current is None else self.nodes[self.current].nearest_imported
         for index in order:
             node = self.nodes[index]
             above = self._above(node)
@@ -101,12 +101,12 @@ class TreeBuilder:
 
     def active(self) -> int | None:
         """Return the index of the last message of the branch that ChatGPT shows. None: the newest message."""
-        kept = None if self.current is None else self.nodes[self.current].kept
-        active = None if kept is None else self.nodes[kept].message
+        nearest_imported = None if self.current is None else self.nodes[self.current].nearest_imported
+        active = None if nearest_imported is None else self.nodes[nearest_imported].message
         return None if active == len(self.messages) - 1 else active
 
     def _find_followers(self, order: list[int]) -> dict[int, set[str]]:
-        """Set `kept` of all nodes, and return the roles of the nodes that follow each kept node."""
+        """Set `nearest_imported` of all nodes, and return the roles of the nodes that follow each imported node."""
         followers: dict[int, set[str]] = {}
         for index in order:
             node = self.nodes[index]
@@ -114,7 +114,7 @@ class TreeBuilder:
             if node.role == "assistant" and above is None:
                 self.left_out.append(LeftOut(f"mapping[{index}]", "answer_without_question"))
                 node.role = None
-            node.kept = index if node.role else None if above is None else above.index
+            node.nearest_imported = index if node.role else None if above is None else above.index
             if node.role:
                 followers[index] = set()
                 if above is not None:
@@ -122,8 +122,8 @@ class TreeBuilder:
         return followers
 
     def _above(self, node: Node) -> Node | None:
-        kept = None if node.parent is None else self.nodes[node.parent].kept
-        return None if kept is None else self.nodes[kept]
+        nearest_imported = None if node.parent is None else self.nodes[node.parent].nearest_imported
+        return None if nearest_imported is None else self.nodes[nearest_imported]
 
     def _extend_answer(self, node: Node, above: Node) -> None:
         if above.role == "user":

@@ -20,7 +20,6 @@ from app.chat.transfer.formats.imported_session import (
     LeftOutReason,
     SessionRefusedError,
 )
-from app.chat.transfer.formats.json_reader import FORMAT_NAME, FORMAT_VERSION
 from app.core.schema_types import Instant, RequestModel, Storable, check_not_blank
 from app.database.models.chat.chat_session import TitleSource
 from app.database.repositories.turns.turns import FinalStatus
@@ -86,11 +85,6 @@ _FIELD_NAMES = FileSession.model_fields.keys() | FileMessage.model_fields.keys()
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of a file."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **ConversationFile.model_json_schema()}
-
-
-def file_header(exported_at: str) -> dict[str, object]:
-    """Return the fields of a file before its sessions."""
-    return {"format": FORMAT_NAME, "version": FORMAT_VERSION, "exported_at": exported_at}
 
 
 def read_session(value: object, *, now: datetime) -> ImportedSession:

@@ -12,6 +12,8 @@ from app.database.base import Base, IdMixin, TimestampMixin
 TitleSource = Literal["default", "question", "model", "user"]
 """Who wrote the title of a session: nobody yet, its first question, a model, or the user, whose title stays."""
 
+DEFAULT_TITLE = "New Chat"
+"""Title of a session without a question."""
 PREVIEW_LENGTH = 100
 """Number of characters of the newest message that lists show, without the ellipsis."""
 MAX_TAGS = 20
@@ -49,7 +51,7 @@ class ChatSession(IdMixin, TimestampMixin, Base):
     """
     message_count: Mapped[int] = mapped_column(server_default=text("0"))
     last_message_preview: Mapped[str | None] = mapped_column(String(PREVIEW_LENGTH + 1))
-    """First characters of the newest message."""
+    """First characters of the last message of the active branch."""
     last_message_at: Mapped[datetime | None]
     # Unused since revision 0017, which moved summaries to a table of their own. The previous release writes them.
     summary: Mapped[str | None] = mapped_column(Text, deferred=True, deferred_raiseload=True)

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ARRAY, Uuid, any_, delete, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.models import ChatMessage, ChatSession, IdempotencyKey
+from app.database.models.chat.chat_session import DEFAULT_TITLE
 from app.database.repositories.chat import branches
 from app.database.repositories.chat.branches import BranchMessageRef, LockedSession
 from app.database.repositories.turns.turn_sql import IS_ACTIVE
@@ -68,10 +69,12 @@ async def delete_from(session: AsyncSession, locked: LockedSession, message: Bra
         answer_uuids += [row.uuid for row in rows if row.role == "assistant"]
         if len(rows) < _DELETED_PER_STATEMENT:
             break
-    # Their responses repeat the messages.
+    # Their responses repeat the messages. An array is one parameter, regardless of its length.
     await session.execute(
         delete(IdempotencyKey)
-        .where(IdempotencyKey.session_id == locked.id, IdempotencyKey.turn_id.in_(answer_uuids))
+        .where(
+            IdempotencyKey.session_id == locked.id, IdempotencyKey.turn_id == any_(literal(answer_uuids, ARRAY(Uuid)))
+        )
         .execution_options(synchronize_session=False)
     )
     message_count = locked.message_count - count
@@ -81,6 +84,14 @@ async def delete_from(session: AsyncSession, locked: LockedSession, message: Bra
         .values(message_count=message_count, updated_at=ChatSession.updated_at)
         .execution_options(synchronize_session=False)
     )
+    if message.parent_id is None:
+        # The title may repeat the deleted question. The next question gives the session another one.
+        await session.execute(
+            update(ChatSession)
+            .where(ChatSession.id == locked.id, ChatSession.title_source != "user")
+            .values(title=DEFAULT_TITLE, title_source="default", updated_at=ChatSession.updated_at)
+            .execution_options(synchronize_session=False)
+        )
     if message.is_on_active_branch:
         await branches.activate(session, locked, message.parent_id)
     return DeletedMessages(count, answer_uuids, message_count)

@@ -12,7 +12,6 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Select,
-    and_,
     case,
     false,
     func,
@@ -181,7 +180,7 @@ async def lock_session(session: AsyncSession, *, user_id: int, session_uuid: UUI
 
 
 async def activate(session: AsyncSession, locked: LockedSession, message_id: int | None) -> None:
-    """Make the branch with a message the active one, down to its newest end. None: the newest first message's branch.
+    """Make the branch with a message the active one, down to its newest end. None: that of the newest first message.
 
     The preview of the session becomes that of the branch. The order of sessions in lists does not change.
     """
@@ -240,7 +239,7 @@ async def find_question(
                 named,
                 question.id == case((named.role == "user", named.id), else_=named.parent_id),
             )
-            .join(ChatSession, and_(ChatSession.id == named.session_id))
+            .join(ChatSession, ChatSession.id == named.session_id)
             .where(
                 ChatSession.user_id == user_id,
                 ChatSession.uuid == session_uuid,

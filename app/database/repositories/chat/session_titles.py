@@ -20,6 +20,8 @@ def _store_statement() -> Select[Any]:
         .where(
             ChatSession.id == bindparam("p_session_id", type_=BigInteger),
             ChatSession.user_id == owner.c.id,
+            # Not the title of a question that was deleted in the meantime.
+            ChatSession.message_count > 0,
             ChatSession.title_source.in_([literal_column("'default'"), literal_column("'question'")]),
         )
         # The session keeps its place in lists.

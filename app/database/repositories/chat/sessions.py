@@ -24,6 +24,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 from app.core.schema_types import new_id
 from app.database.models import ChatMessage, ChatSession, MessageFeedback, User
 from app.database.models.chat.chat_session import TitleSource
+from app.database.repositories.accounts import erasure
 from app.database.repositories.usage import ledger
 from app.database.repositories.webhooks import event_outbox
 
@@ -57,6 +58,8 @@ class StoredTurn(NamedTuple):
     title: str
 
 
+_MAX_CASCADE = 1000
+"""Maximum number of messages that are deleted with their session, by cascade."""
 _USER_ID = bindparam("p_user_id", type_=BigInteger)
 _SESSION_UUID = bindparam("p_session_uuid", type_=Uuid)
 
@@ -195,4 +198,10 @@ async def find_turn(session: AsyncSession, *, user_id: int, session_uuid: UUID, 
 async def remove(session: AsyncSession, *, user_id: int, session_uuid: UUID) -> bool:
     """Delete a session with its messages. Ledger entries are kept. False: there is none."""
     values = {"p_session_uuid": session_uuid, "p_user_id": user_id}
+    locked = await lock(session, user_id=user_id, session_uuid=session_uuid)
+    if locked is None:
+        return False
+    if locked.message_count > _MAX_CASCADE:
+        # In several statements, because a statement has a time limit.
+        await erasure.erase_messages(session, [(locked.id, locked.last_seq)])
     return await session.scalar(_REMOVE, values | event_outbox.parameters("session.deleted")) is not None

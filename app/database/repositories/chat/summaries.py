@@ -152,7 +152,7 @@ def _store_statement() -> Select[Any]:
         .cte("stored")
     )
     # The statement does not see the row that it inserts.
-    kept = (
+    newest = (
         select(ChatSummary.message_id)
         .where(ChatSummary.session_id == _SESSION_ID)
         .order_by(ChatSummary.created_at.desc(), ChatSummary.message_id.desc())
@@ -160,7 +160,7 @@ def _store_statement() -> Select[Any]:
     )
     removed = delete(ChatSummary).where(
         ChatSummary.session_id == select(released.c.id).scalar_subquery(),
-        ChatSummary.message_id.not_in(kept),
+        ChatSummary.message_id.not_in(newest),
         ChatSummary.message_id.not_in(select(stored.c.message_id)),
     )
     return select(stored.c.message_id).add_cte(removed.cte("removed"))

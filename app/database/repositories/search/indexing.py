@@ -21,6 +21,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    union_all,
 )
 from sqlalchemy.dialects.postgresql import TSVECTOR, Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -91,13 +92,19 @@ _READ = _read_statement(SearchPending.id == any_(_IDS))
 
 def _state_statement() -> Select[Any]:
     user_id = bindparam("p_user_id", type_=BigInteger)
-    recent = (
-        select(ChatSession.id)
-        .where(ChatSession.user_id == user_id)
-        .order_by(ChatSession.updated_at.desc(), ChatSession.id.desc())
-        .limit(_RECENT_SESSIONS)
-        .subquery("recent")
-    )
+    # Two selects, because the index of lists has `is_active` before the time.
+    recent = union_all(
+        *(
+            select(
+                select(ChatSession.id)
+                .where(ChatSession.user_id == user_id, ChatSession.is_active.is_(is_active))
+                .order_by(ChatSession.updated_at.desc(), ChatSession.id.desc())
+                .limit(_RECENT_SESSIONS)
+                .subquery()
+            )
+            for is_active in (True, False)
+        )
+    ).subquery("recent")
     pending = (
         select(SearchPending.id)
         .join(recent, recent.c.id == SearchPending.session_id)

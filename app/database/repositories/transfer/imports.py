@@ -115,10 +115,10 @@ async def finish(
     done_count: int,
     report: Mapping[str, Any],
 ) -> None:
-    """Store the end of an import, with its report."""
+    """Store the end of a running import, with its report. An import that was marked as interrupted stays so."""
     await connection.execute(
         update(ChatImport)
-        .where(ChatImport.uuid == import_uuid)
+        .where(ChatImport.uuid == import_uuid, _IS_RUNNING)
         .values(
             status=status,
             done_count=done_count,

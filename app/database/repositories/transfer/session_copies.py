@@ -144,6 +144,8 @@ async def finish_copy(
             )
         )
     ).one_or_none()
+    if keys and leaf is None:
+        raise SourceChangedError  # the end of the branch was deleted between the statements
     await session.execute(
         update(ChatSession)
         .where(ChatSession.id == session_id)

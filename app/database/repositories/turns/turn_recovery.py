@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
 
 from app.database.models import ChatMessage, ChatSession
-from app.database.repositories.turns.turn_sql import IS_ACTIVE, message_preview
+from app.database.repositories.turns.turn_sql import IS_ACTIVE, last_message_values, message_preview
 from app.database.repositories.turns.turns import Answer
 from app.database.repositories.usage import ledger
 from app.database.repositories.usage.ledger import LedgerEntry
@@ -99,10 +99,7 @@ def _interrupt_statement() -> Select[Any]:
         .cte("answer")
     )
     session = (
-        update(ChatSession)
-        .where(ChatSession.id == answer.c.session_id)
-        .values(last_message_preview=bindparam("p_preview"), last_message_at=func.now(), updated_at=func.now())
-        .cte("session")
+        update(ChatSession).where(ChatSession.id == answer.c.session_id).values(**last_message_values()).cte("session")
     )
     # The answer may have been generated, and only storing it may have failed: its calls are recorded.
     calls = ledger.append_statement(owner, where_any=answer).cte("calls")

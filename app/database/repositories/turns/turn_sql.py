@@ -1,6 +1,8 @@
 """SQL fragments and helpers shared by the statements about turns."""
 
-from sqlalchemy import bindparam, literal_column, select
+from typing import Any
+
+from sqlalchemy import ColumnElement, Text, bindparam, case, func, literal_column, select
 
 from app.database.models import ChatMessage, ChatSession
 from app.database.models.chat.chat_session import PREVIEW_LENGTH
@@ -14,6 +16,21 @@ OWNED_SESSION_ID = select(ChatSession.id).where(
     ChatSession.uuid == bindparam("p_session_uuid"), ChatSession.user_id == bindparam("p_user_id")
 )
 """Selects the internal key of a session of the user."""
+
+
+def last_message_values() -> dict[str, ColumnElement[Any]]:
+    """Return the columns of a session to set when an answer is complete.
+
+    Preview and time are those of the active branch: they stay if another branch was selected during the answer.
+    """
+    is_active = ChatSession.active_seq.is_(None)
+    return {
+        "last_message_preview": case(
+            (is_active, bindparam("p_preview", type_=Text)), else_=ChatSession.last_message_preview
+        ),
+        "last_message_at": case((is_active, func.now()), else_=ChatSession.last_message_at),
+        "updated_at": func.now(),
+    }
 
 
 def message_preview(content: str) -> str:

@@ -67,7 +67,7 @@ def _claim_key() -> CTE:
     return idempotency_keys.claim_statement(columns, source).cte("key")
 
 
-def _has_room(outer: CTE | type[ChatMessage], *is_sibling: ColumnElement[bool]) -> ColumnElement[bool]:
+def _allows_sibling(outer: CTE | type[ChatMessage], *is_sibling: ColumnElement[bool]) -> ColumnElement[bool]:
     siblings = select(func.count(_SIBLING.id)).where(*is_sibling).correlate(outer).scalar_subquery()
     return siblings < MAX_SIBLINGS
 
@@ -85,15 +85,15 @@ def _parent(kind: str, current: CTE) -> Select[Any]:
                 .where(or_(current.c.leaf_seq == 0, _PARENT.id.is_not(None)))
             )
         case "after":
-            has_room = _has_room(_PARENT, _SIBLING.parent_id == _PARENT.id, _SIBLING.role == "user")
-            return select(*columns).join(_PARENT, named).where(_PARENT.role == "assistant", has_room)
+            is_allowed = _allows_sibling(_PARENT, _SIBLING.parent_id == _PARENT.id, _SIBLING.role == "user")
+            return select(*columns).join(_PARENT, named).where(_PARENT.role == "assistant", is_allowed)
         case "beginning":
-            has_room = _has_room(current, _SIBLING.session_id == current.c.id, _SIBLING.parent_id.is_(None))
+            is_allowed = _allows_sibling(current, _SIBLING.session_id == current.c.id, _SIBLING.parent_id.is_(None))
             return select(
                 current.c.id, cast(null(), BigInteger).label("parent_id"), cast(null(), Uuid).label("parent_uuid")
-            ).where(has_room)
+            ).where(is_allowed)
         case _:
-            has_room = _has_room(_PARENT, _SIBLING.parent_id == _PARENT.id, _SIBLING.role == "assistant")
+            is_allowed = _allows_sibling(_PARENT, _SIBLING.parent_id == _PARENT.id, _SIBLING.role == "assistant")
             return (
                 select(
                     current.c.id,
@@ -104,7 +104,7 @@ def _parent(kind: str, current: CTE) -> Select[Any]:
                 )
                 .join(_PARENT, named)
                 .outerjoin(_GRANDPARENT, _GRANDPARENT.id == _PARENT.parent_id)
-                .where(_PARENT.role == "user", has_room)
+                .where(_PARENT.role == "user", is_allowed)
             )
 
 
@@ -279,7 +279,7 @@ _FIND_PLACE = Statement(
 async def find_refusal(
     connection: AnyConnection, *, user_id: int, session_uuid: UUID, place: TurnPlace
 ) -> Refusal | None:
-    """Return why `start_turn` refused a turn. None: nothing speaks against it any more."""
+    """Return why `start_turn` refused a turn. None: the turn can be started again."""
     owned = {"p_session_uuid": session_uuid, "p_user_id": user_id}
     session = await statements.fetch_one(connection, _FIND_SESSION, owned)
     if session is None:

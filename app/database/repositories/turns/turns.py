@@ -24,7 +24,7 @@ from app.database import statements
 from app.database.models import ChatMessage, ChatSession
 from app.database.models.chat.chat_session import TitleSource
 from app.database.repositories.turns.idempotency_keys import IdempotentRequest
-from app.database.repositories.turns.turn_sql import IS_ACTIVE, message_preview
+from app.database.repositories.turns.turn_sql import IS_ACTIVE, last_message_values, message_preview
 from app.database.repositories.usage import ledger
 from app.database.repositories.usage.ledger import LedgerEntry
 from app.database.repositories.webhooks import event_outbox
@@ -156,7 +156,7 @@ def _complete_statement() -> Select[Any]:
     session = (
         update(ChatSession)
         .where(ChatSession.id == answer.c.session_id)
-        .values(last_message_preview=bindparam("p_preview"), last_message_at=func.now(), updated_at=func.now())
+        .values(**last_message_values())
         .returning(ChatSession.message_count, ChatSession.updated_at, ChatSession.title)
         .cte("session")
     )
