@@ -79,3 +79,16 @@ def test_title_from_a_deleted_first_question_is_removed(chat: Chat, numbered: Pr
         assert chat.request("GET", f"/sessions/{one}").json()["title"] == title
     send(chat, session, "Another question")
     assert chat.request("GET", f"/sessions/{session}").json()["title"] == "Another question"
+
+
+def test_a_question_that_follows_an_unanswered_one_can_be_edited(chat: Chat, numbered: Provider) -> None:
+    session = chat.open()
+    first = send(chat, session, "Q1")
+    chat.request("DELETE", f"/sessions/{session}/messages/{first['ai_response']['id']}")
+    second = send(chat, session, "Q2")
+    assert second["user_message"]["parent_id"] == first["user_message"]["id"]
+    regenerate(chat, session, first["user_message"]["id"])
+    edited = send(chat, session, "Q2, edited", parent_id=first["user_message"]["id"])
+    assert sent_texts(numbered) == ["Q1\n\nQ2, edited"]
+    (sibling,) = (m for m in messages_of(chat, session)["messages"] if m["id"] == edited["user_message"]["id"])
+    assert sibling["siblings"]["ids"] == [second["user_message"]["id"], edited["user_message"]["id"]]

@@ -72,6 +72,20 @@ def _allows_sibling(outer: CTE | type[ChatMessage], *is_sibling: ColumnElement[b
     return siblings < MAX_SIBLINGS
 
 
+def _can_be_followed(message: type[ChatMessage]) -> ColumnElement[bool]:
+    """Return whether a question may follow a message: an answer, or a question without an answer.
+
+    A question that another one follows already has lost its answer, which may have been replaced since.
+    """
+    child = aliased(ChatMessage)
+    children = select(child.id).where(child.parent_id == message.id).correlate(message)
+    return or_(
+        message.role == "assistant",
+        ~children.where(child.role == "assistant").exists(),
+        children.where(child.role == "user").exists(),
+    )
+
+
 def _parent(kind: str, current: CTE) -> Select[Any]:
     """Select the session's key with the message that the first new message follows, if its place exists."""
     columns = (current.c.id, _PARENT.id.label("parent_id"), _PARENT.uuid.label("parent_uuid"))
@@ -86,7 +100,7 @@ def _parent(kind: str, current: CTE) -> Select[Any]:
             )
         case "after":
             is_allowed = _allows_sibling(_PARENT, _SIBLING.parent_id == _PARENT.id, _SIBLING.role == "user")
-            return select(*columns).join(_PARENT, named).where(_PARENT.role == "assistant", is_allowed)
+            return select(*columns).join(_PARENT, named).where(_can_be_followed(_PARENT), is_allowed)
         case "beginning":
             is_allowed = _allows_sibling(current, _SIBLING.session_id == current.c.id, _SIBLING.parent_id.is_(None))
             return select(
@@ -267,13 +281,14 @@ class Refusal(StrEnum):
 
 
 _FIND_SESSION = Statement(select(ChatSession.is_active).where(*_OWNED_SESSION))
-_FIND_PLACE = Statement(
-    select(ChatMessage.id).where(
-        ChatMessage.session_id == select(ChatSession.id).where(*_OWNED_SESSION).scalar_subquery(),
-        ChatMessage.uuid == _PLACE_UUID,
-        ChatMessage.role == bindparam("p_role", type_=Text),
-    )
+_IS_PLACE = (
+    ChatMessage.session_id == select(ChatSession.id).where(*_OWNED_SESSION).scalar_subquery(),
+    ChatMessage.uuid == _PLACE_UUID,
 )
+_FIND_PLACE = {
+    "after": Statement(select(ChatMessage.id).where(*_IS_PLACE, _can_be_followed(ChatMessage))),
+    "another_answer": Statement(select(ChatMessage.id).where(*_IS_PLACE, ChatMessage.role == "user")),
+}
 
 
 async def find_refusal(
@@ -289,8 +304,7 @@ async def find_refusal(
     if place.kind == "end":
         return None
     if place.message_uuid is not None:
-        role = "assistant" if place.kind == "after" else "user"
-        values = owned | {"p_place_uuid": place.message_uuid, "p_role": role}
-        if await statements.fetch_one(connection, _FIND_PLACE, values) is None:
+        values = owned | {"p_place_uuid": place.message_uuid}
+        if await statements.fetch_one(connection, _FIND_PLACE[place.kind], values) is None:
             return Refusal.NO_PLACE
     return Refusal.TOO_MANY_SIBLINGS
