@@ -11,6 +11,7 @@ from typing import IO, Any, TypeAlias
 import ijson
 
 from app.chat.transfer.formats.imported_session import MAX_SESSION_SIZE, MAX_SESSIONS, LeftOutReason
+from app.chat.transfer.formats.surrogate_filter import SurrogateFilter
 from app.core.exceptions import BadRequestError, UnprocessableError
 from app.database.repositories.transfer.imports import ImportFormat
 
@@ -95,7 +96,7 @@ def _events(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
         file.seek(0)
     try:
         # Without `use_float`, ijson 3.6.0 crashes on integers with more than 4300 digits, which Python refuses to read.
-        yield from ijson.basic_parse(file, use_float=True)
+        yield from ijson.basic_parse(SurrogateFilter(file), use_float=True)
     except (ijson.JSONError, UnicodeDecodeError):
         raise BadRequestError(
             "The file is not valid JSON, or has numbers of more than 64 bits.", code="invalid_json"
