@@ -13,7 +13,7 @@ from app.core.exceptions import ConflictError, NotFoundError, UnprocessableError
 from app.database.connection import Database, DatabaseSession
 from app.database.repositories.chat import sessions
 from app.database.repositories.chat.sessions import NewSession
-from app.database.repositories.transfer import session_copies
+from app.database.repositories.transfer import conversations, session_copies
 from app.database.repositories.transfer.session_copies import SourceChangedError
 from app.database.repositories.turns import idempotency_keys
 from app.database.repositories.turns.idempotency_keys import IdempotencyKeyTakenError, IdempotentRequest
@@ -69,7 +69,7 @@ class SessionCopyService:
         transaction: DatabaseSession, user_id: int, session_uuid: UUID, request: SessionDuplicate
     ) -> tuple[SessionResponse, int]:
         connection = await transaction.connection()
-        source = await session_copies.find_source(connection, user_id=user_id, session_uuid=session_uuid)
+        source = await conversations.find_session(connection, user_id=user_id, session_uuid=session_uuid)
         if source is None:
             raise NotFoundError("Session not found.")
         _check_length(source.message_count)

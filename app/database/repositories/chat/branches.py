@@ -27,7 +27,7 @@ from sqlalchemy.orm import aliased
 
 from app.database.models import ChatMessage, ChatSession, MessageFeedback
 from app.database.repositories.chat.sessions import MessageRow
-from app.database.repositories.turns.turn_sql import message_preview
+from app.database.repositories.turns.turn_sql import LEAF_SEQ, message_preview
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +66,11 @@ class LockedSession(NamedTuple):
     """`seq` of the last message of the active branch; 0: there is none."""
 
 
-_LEAF_SEQ = func.coalesce(ChatSession.active_seq, ChatSession.last_seq)
-
-
 def _leaf(session_id: int) -> Select[int, int]:
     return (
         select(ChatMessage.id, ChatMessage.depth)
         .join(ChatSession, ChatSession.id == ChatMessage.session_id)
-        .where(ChatSession.id == session_id, ChatMessage.seq == _LEAF_SEQ)
+        .where(ChatSession.id == session_id, ChatMessage.seq == LEAF_SEQ)
     )
 
 
@@ -171,7 +168,7 @@ async def lock_session(session: AsyncSession, *, user_id: int, session_uuid: UUI
     """Lock a session of the user against new messages. None: there is none."""
     row = (
         await session.execute(
-            select(ChatSession.id, ChatSession.last_seq, ChatSession.message_count, _LEAF_SEQ)
+            select(ChatSession.id, ChatSession.last_seq, ChatSession.message_count, LEAF_SEQ)
             .where(ChatSession.user_id == user_id, ChatSession.uuid == session_uuid)
             .with_for_update()
         )

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from app.database.models import ChatSession, User
+from app.database.models import ChatSession
 from app.database.repositories.accounts import erasure
 from app.database.repositories.usage import ledger
 from app.database.repositories.webhooks import event_outbox
@@ -61,17 +61,7 @@ def _locked() -> CTE:
 
 
 def _with_events(changed: CTE, data: dict[str, ColumnElement[Any]]) -> Select[Any]:
-    event_data = (
-        select(
-            func.gen_random_uuid(type_=Uuid).label("event_id"),
-            changed.c.user_id.label("owner_id"),
-            User.uuid.label("user_id"),
-            changed.c.uuid.label("session_id"),
-            *(column.label(name) for name, column in data.items()),
-        )
-        .join(User, User.id == changed.c.user_id)
-        .subquery("event_data")
-    )
+    event_data = event_outbox.changed_sessions(changed, {**data, "event_id": func.gen_random_uuid(type_=Uuid)})
     return select(changed.c.uuid).add_cte(event_outbox.session_event_statement(event_data).cte("event"))
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger, Select, String, bindparam, literal, literal_c
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.database import statements
-from app.database.models import ChatSession, User
+from app.database.models import ChatSession
 from app.database.repositories.usage import ledger
 from app.database.repositories.webhooks import event_outbox
 from app.database.statements import AnyConnection, Statement
@@ -35,16 +35,7 @@ def _store_statement() -> Select[Any]:
         .returning(ChatSession.user_id, ChatSession.uuid)
         .cte("changed")
     )
-    event_data = (
-        select(
-            changed.c.user_id.label("owner_id"),
-            User.uuid.label("user_id"),
-            changed.c.uuid.label("session_id"),
-            literal(["title"], JSONB).label("changed"),
-        )
-        .join(User, User.id == changed.c.user_id)
-        .subquery("event_data")
-    )
+    event_data = event_outbox.changed_sessions(changed, {"changed": literal(["title"], JSONB)})
     return select(changed.c.uuid).add_cte(event_outbox.session_event_statement(event_data).cte("event"))
 
 

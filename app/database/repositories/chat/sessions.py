@@ -95,16 +95,7 @@ def _remove_statement() -> Select[Any]:
         .returning(ChatSession.user_id, ChatSession.uuid, ChatSession.message_count)
         .cte("removed")
     )
-    event_data = (
-        select(
-            removed.c.user_id.label("owner_id"),
-            User.uuid.label("user_id"),
-            removed.c.uuid.label("session_id"),
-            removed.c.message_count,
-        )
-        .join(User, User.id == removed.c.user_id)
-        .subquery("event_data")
-    )
+    event_data = event_outbox.changed_sessions(removed, {"message_count": removed.c.message_count})
     return select(removed.c.uuid).add_cte(event_outbox.session_event_statement(event_data).cte("event"))
 
 

@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.schema_types import new_id
 from app.database.models import ChatMessage, ChatSession, ChatShare
 from app.database.repositories.sharing.shares import IS_VALID
+from app.database.repositories.turns.turn_sql import LEAF_SEQ
 
 
 class LockedSession(NamedTuple):
@@ -63,7 +64,7 @@ async def lock_session(session: AsyncSession, *, user_id: int, session_uuid: UUI
     """Lock a session of the user. The account must be locked already. None: there is none."""
     row = (
         await session.execute(
-            select(ChatSession.id, ChatSession.title, func.coalesce(ChatSession.active_seq, ChatSession.last_seq))
+            select(ChatSession.id, ChatSession.title, LEAF_SEQ)
             .where(ChatSession.user_id == user_id, ChatSession.uuid == session_uuid)
             .with_for_update(read=True, key_share=True)
         )

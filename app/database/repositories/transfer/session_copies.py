@@ -1,8 +1,6 @@
 """Copies of sessions, made inside PostgreSQL in batches, because a statement has a time limit."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ARRAY, BigInteger, Uuid, bindparam, func, null, select, text, update
@@ -11,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from app.core.schema_types import new_id
 from app.database.models import ChatMessage, ChatSession
 from app.database.repositories.transfer import conversations
-from app.database.repositories.transfer.conversations import MessageKey
+from app.database.repositories.transfer.conversations import MessageKey, StoredSession
 from app.database.repositories.transfer.session_store import allocate_message_ids
 from app.database.repositories.turns.turn_sql import message_preview
 
@@ -20,55 +18,11 @@ _PREVIEW_SOURCE = 1000
 """Number of characters of a message of which a preview is made, which may begin with white space."""
 
 
-@dataclass(frozen=True, slots=True)
-class CopySource:
-    """A session to copy."""
-
-    id: int
-    title: str
-    meta: dict[str, Any]
-    message_count: int
-    last_seq: int
-    active_seq: int | None
-    tags: Sequence[str]
-    model: str | None
-
-
 class SourceChangedError(Exception):
     """Messages of the source were deleted while it was copied. The caller must roll back."""
 
 
-async def find_source(connection: AsyncConnection, *, user_id: int, session_uuid: UUID) -> CopySource | None:
-    """Return a session of the user, with its internal key. None: there is none."""
-    row = (
-        await connection.execute(
-            select(
-                ChatSession.id,
-                ChatSession.title,
-                ChatSession.meta,
-                ChatSession.message_count,
-                ChatSession.last_seq,
-                ChatSession.active_seq,
-                ChatSession.tags,
-                ChatSession.model,
-            ).where(ChatSession.user_id == user_id, ChatSession.uuid == session_uuid)
-        )
-    ).one_or_none()
-    if row is None:
-        return None
-    return CopySource(
-        id=row.id,
-        title=row.title,
-        meta=row.metadata,
-        message_count=row.message_count,
-        last_seq=row.last_seq,
-        active_seq=row.active_seq,
-        tags=row.tags,
-        model=row.model,
-    )
-
-
-async def list_all_keys(connection: AsyncConnection, source: CopySource) -> list[MessageKey]:
+async def list_all_keys(connection: AsyncConnection, source: StoredSession) -> list[MessageKey]:
     """Return the messages of all branches, in the order of their creation."""
     keys: list[MessageKey] = []
     while True:
@@ -88,7 +42,7 @@ async def list_all_keys(connection: AsyncConnection, source: CopySource) -> list
             return keys
 
 
-async def list_branch_keys(connection: AsyncConnection, source: CopySource, message_uuid: UUID) -> list[MessageKey]:
+async def list_branch_keys(connection: AsyncConnection, source: StoredSession, message_uuid: UUID) -> list[MessageKey]:
     """Return the messages from the first one to the given one. Empty: the session has no such message."""
     last_id = await conversations.find_last_of_branch(
         connection, session_id=source.id, active_seq=None, message_uuid=message_uuid
@@ -102,7 +56,7 @@ async def list_branch_keys(connection: AsyncConnection, source: CopySource, mess
 
 
 async def copy_messages(
-    connection: AsyncConnection, source: CopySource, keys: Sequence[MessageKey], *, session_id: int
+    connection: AsyncConnection, source: StoredSession, keys: Sequence[MessageKey], *, session_id: int
 ) -> None:
     """Copy messages to a session that has none. They keep their `seq` and their times.
 
@@ -132,7 +86,7 @@ async def copy_messages(
 
 
 async def finish_copy(
-    session: AsyncSession, source: CopySource, keys: Sequence[MessageKey], *, session_id: int, active_seq: int | None
+    session: AsyncSession, source: StoredSession, keys: Sequence[MessageKey], *, session_id: int, active_seq: int | None
 ) -> None:
     """Set counters, preview, tags and model of a copy whose messages have been stored."""
     last_seq = max(source.last_seq if active_seq is not None else 0, keys[-1].seq if keys else 0)

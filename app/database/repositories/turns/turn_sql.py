@@ -12,6 +12,10 @@ IS_ACTIVE = ChatMessage.status.in_([literal_column("'pending'"), literal_column(
 """Condition for answers that are being generated."""
 
 
+LEAF_SEQ = func.coalesce(ChatSession.active_seq, ChatSession.last_seq)
+"""`seq` of the last message of the active branch of a session; 0: there is none."""
+
+
 OWNED_SESSION_ID = select(ChatSession.id).where(
     ChatSession.uuid == bindparam("p_session_uuid"), ChatSession.user_id == bindparam("p_user_id")
 )

@@ -39,7 +39,7 @@ from app.database.connection import violated_constraint
 from app.database.models import ChatMessage, ChatSession
 from app.database.repositories.turns import idempotency_keys
 from app.database.repositories.turns.idempotency_keys import IdempotencyKeyTakenError
-from app.database.repositories.turns.turn_sql import message_preview
+from app.database.repositories.turns.turn_sql import LEAF_SEQ, message_preview
 from app.database.repositories.turns.turns import ActiveTurnError, NewTurn, StartedTurn, TurnPlace
 from app.database.repositories.usage import ledger
 from app.database.statements import AnyConnection, Statement
@@ -126,7 +126,7 @@ def _start_statement(kind: str, *conditions: ColumnElement[bool]) -> Select[Any]
     is_another_answer = kind == "another_answer"
     # The lock of the session serializes the numbering of its messages.
     current = (
-        select(ChatSession.id, func.coalesce(ChatSession.active_seq, ChatSession.last_seq).label("leaf_seq"))
+        select(ChatSession.id, LEAF_SEQ.label("leaf_seq"))
         .where(*_ACTIVE_SESSION, *conditions)
         .with_for_update(of=ChatSession)
         .cte("current")

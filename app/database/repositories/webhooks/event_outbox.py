@@ -15,6 +15,7 @@ from sqlalchemy import (
     FromClause,
     SQLColumnExpression,
     String,
+    Subquery,
     Uuid,
     and_,
     any_,
@@ -139,6 +140,23 @@ def session_event_statement(sessions: FromClause) -> Insert:
     fields = {column.name: column for column in sessions.c if column.name not in {"owner_id", "event_id"}}
     event_id = sessions.c.get("event_id")
     return event_statement(sessions, user_id=sessions.c.owner_id, data=_object(fields), event_id=event_id)
+
+
+def changed_sessions(changed: CTE, data: Mapping[str, ColumnElement[Any]]) -> Subquery:
+    """Return rows for `session_event_statement` from sessions that a statement has changed.
+
+    `changed` returns `user_id` and `uuid` of each. `data`: further columns.
+    """
+    return (
+        select(
+            changed.c.user_id.label("owner_id"),
+            User.uuid.label("user_id"),
+            changed.c.uuid.label("session_id"),
+            *(column.label(name) for name, column in data.items()),
+        )
+        .join(User, User.id == changed.c.user_id)
+        .subquery("event_data")
+    )
 
 
 def turn_event_statement(answer: CTE) -> Insert:
