@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vite'
 
 const gateway = process.env.GATEWAY_URL ?? 'http://localhost:8080'
+const proxy = Object.fromEntries(['/api', '/health'].map((path) => [path, gateway]))
 
 export default defineConfig({
     plugins: [
@@ -18,5 +19,6 @@ export default defineConfig({
     ],
     resolve: { alias: { '@': fileURLToPath(new URL('./src', import.meta.url)) } },
     build: { target: 'es2023', chunkSizeWarningLimit: 700, reportCompressedSize: true },
-    server: { proxy: Object.fromEntries(['/api', '/health'].map((path) => [path, gateway])) },
+    server: { proxy },
+  preview: { proxy },
 })
