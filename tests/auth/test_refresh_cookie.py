@@ -109,8 +109,9 @@ def test_two_tabs_that_refresh_at_once_get_the_same_cookie(auth_client: TestClie
 
 @pytest.mark.parametrize("token", [None, "x", "\u00ff" * 40, "A" * 86])
 def test_bad_cookie_gets_401_and_is_cleared(auth_client: TestClient, ada: User, token: str | None) -> None:
-    headers = BY_COOKIE | ({"Cookie": f"refresh_token={token}".encode("latin-1")} if token else {})
-    response = auth_client.post(f"{AUTH}/refresh", headers=headers)
+    headers = BY_COOKIE | ({"Cookie": f"refresh_token={token}"} if token else {})
+    raw_headers = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    response = auth_client.post(f"{AUTH}/refresh", headers=raw_headers)
     assert_problem(response, 401, "invalid_refresh_token")
     assert_cleared(response)
 
@@ -143,7 +144,7 @@ def test_cookie_is_ignored_unless_requested(auth_client: TestClient, ada: User, 
 @pytest.mark.parametrize("path", ["/login", "/refresh", "/logout", "/logout-all"])
 @pytest.mark.parametrize("value", ["", "Cookie", "cookie, body", "header", "1"])
 def test_unknown_transport_is_refused(auth_client: TestClient, ada: User, path: str, value: str) -> None:
-    content = {
+    content: dict[str, dict[str, Any]] = {
         "/login": {"data": {"username": "ada", "password": PASSWORD}},
         "/refresh": {"json": {"refresh_token": ada.refresh_token}},
     }
