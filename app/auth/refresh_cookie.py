@@ -58,14 +58,17 @@ async def get_refresh_cookie(
     request: Request,
     response: Response,
     resources: ResourcesDep,
-    x_refresh_transport: Annotated[
+    transport: Annotated[
         RefreshTransport,
-        Header(description="`cookie`: the refresh token is sent and received as an HttpOnly cookie only."),
+        Header(
+            alias="X-Refresh-Transport",
+            description="`cookie`: the refresh token is sent and received as an HttpOnly cookie only.",
+        ),
     ] = "body",
 ) -> RefreshCookie:
     """Return the cookie of the request."""
     settings = resources.settings
-    is_used = x_refresh_transport == "cookie"
+    is_used = transport == "cookie"
     return RefreshCookie(
         is_used=is_used,
         token=request.cookies.get(_NAME) if is_used else None,

@@ -30,7 +30,7 @@ def eve(
     tokens = auth_client.post(f"{AUTH}/login", data={"username": name, "password": PASSWORD}, headers=headers).json()
     user = User(account["id"], account["email"], name, tokens["access_token"], tokens["refresh_token"])
     sql.do("UPDATE auth_sessions SET ip = '203.0.113.77' WHERE user_agent LIKE 'canary%%'")
-    auth_client.put(f"{AUTH}/profile", json={"preferences": {CANARY: CANARY}}, headers=user.headers)
+    auth_client.put(f"{AUTH}/profile", json={"preferences": {CANARY: CANARY, "theme": "dark"}}, headers=user.headers)
     key = auth_client.post(
         f"{AUTH}/api-keys", json={"name": f"{CANARY} key", "scopes": ["chat:write"]}, headers=user.headers
     ).json()
@@ -46,6 +46,11 @@ def eve(
         [user.id],
     )
     sql.do("INSERT INTO outgoing_mails (kind, recipient) VALUES ('reset_password', upper(%s))", [user.email])
+    sql.do(
+        "INSERT INTO invitations (uuid, email, full_name, role, expires_at)"
+        " VALUES (gen_random_uuid(), upper(%s), %s, 'user', now() + interval '1 h')",
+        [user.email, f"{CANARY} invited"],
+    )
     sql.do("INSERT INTO webhook_endpoints (uuid, url, events) VALUES (gen_random_uuid(), 'https://example.com', '{*}')")
     provider.always(answers(f"{CANARY} answer"))
     chat = Chat(chat_client, user)

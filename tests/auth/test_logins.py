@@ -10,7 +10,7 @@ from jose import jwt
 from app.config import Settings
 from app.core.security import hash_token
 from tests.fixtures.database import Sql
-from tests.fixtures.services import AUTH, PASSWORD, User, assert_problem, login, register
+from tests.fixtures.services import AUTH, DEFAULT_PREFERENCES, PASSWORD, User, assert_problem, login, register
 
 
 def test_registration_creates_active_account_of_role_user(auth_client: TestClient, sql: Sql) -> None:
@@ -27,7 +27,7 @@ def test_registration_creates_active_account_of_role_user(auth_client: TestClien
         "is_active": True,
         "is_verified": False,
         "last_login": None,
-        "preferences": {},
+        "preferences": DEFAULT_PREFERENCES,
     }
 
 

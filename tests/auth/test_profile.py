@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 
 from tests.fixtures.database import Sql
-from tests.fixtures.services import AUTH, User, assert_problem, login
+from tests.fixtures.services import AUTH, DEFAULT_PREFERENCES, User, assert_problem, login
 
 
 def update_profile(client: TestClient, user: User, body: object) -> Response:
@@ -20,7 +20,8 @@ def test_update_changes_given_fields_only(auth_client: TestClient, ada: User) ->
         auth_client, ada, {"full_name": " Ada Lovelace ", "preferences": {"theme": "dark", "n": [1, None]}}
     )
     assert response.status_code == 200
-    expected = before | {"full_name": "Ada Lovelace", "preferences": {"theme": "dark", "n": [1, None]}}
+    preferences = DEFAULT_PREFERENCES | {"theme": "dark", "n": [1, None]}
+    expected = before | {"full_name": "Ada Lovelace", "preferences": preferences}
     assert response.json() == expected
     assert update_profile(auth_client, ada, {"username": "countess"}).json() == expected | {"username": "countess"}
     assert auth_client.get(f"{AUTH}/me", headers=ada.headers).json() == expected | {"username": "countess"}
@@ -38,8 +39,9 @@ def test_null_clears_full_name_and_is_refused_for_other_fields(auth_client: Test
 
 def test_preferences_are_replaced_as_a_whole(auth_client: TestClient, ada: User) -> None:
     update_profile(auth_client, ada, {"preferences": {"a": 1, "b": 2}})
-    assert update_profile(auth_client, ada, {"preferences": {"b": 3}}).json()["preferences"] == {"b": 3}
-    assert update_profile(auth_client, ada, {"preferences": {}}).json()["preferences"] == {}
+    replaced = update_profile(auth_client, ada, {"preferences": {"b": 3}}).json()["preferences"]
+    assert replaced == DEFAULT_PREFERENCES | {"b": 3}
+    assert update_profile(auth_client, ada, {"preferences": {}}).json()["preferences"] == DEFAULT_PREFERENCES
 
 
 @pytest.mark.parametrize("name", ["bob", "BOB"])
@@ -80,6 +82,7 @@ def test_one_of_concurrent_updates_gets_the_username(auth_client: TestClient, ad
         pytest.param({"preferences": []}, id="preferences are a list"),
         pytest.param({"preferences": {"a": "x" * 9000}}, id="large preferences"),
         pytest.param({"preferences": {"a": "\x00"}}, id="nul in the preferences"),
+        pytest.param({"preferences": {"theme": "purple"}}, id="unknown theme"),
     ],
 )
 def test_invalid_update_is_refused(auth_client: TestClient, ada: User, sql: Sql, body: object) -> None:

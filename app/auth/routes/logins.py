@@ -39,13 +39,14 @@ async def refresh(
     gets the same successor. Reuse of any other token ends the login. With `X-Refresh-Transport: cookie` the token is
     read from the cookie, and a body is not needed; otherwise the body is required.
     """
-    if not cookie.is_used and request is None:
+    if cookie.is_used:
+        token = cookie.token or ""
+    elif request is not None:
+        token = request.refresh_token
+    else:
         raise InvalidFieldError("body", "missing", "Field required")
     try:
-        if cookie.is_used:
-            tokens = await services.logins.refresh(cookie.token or "", origin)
-        else:
-            tokens = await services.logins.refresh(request.refresh_token, origin)
+        tokens = await services.logins.refresh(token, origin)
     except UnauthorizedError as error:
         cookie.clear_with(error)
         raise

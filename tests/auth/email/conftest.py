@@ -9,6 +9,7 @@ from app.config import Settings
 from app.database.connection import Database
 from tests.auth.email.deliveries import TEMPLATES
 from tests.fixtures.database import Sql
+from tests.fixtures.world import INVITATION_TOKENS
 from tests.support.fakes import FakeEmailTransport
 
 
@@ -29,6 +30,7 @@ def make_delivery(database: Database) -> Callable[[FakeEmailTransport], EmailDel
             transport=transport,
             templates=TEMPLATES,
             outbox=EmailOutbox(is_enabled=True),
+            invitation_tokens=INVITATION_TOKENS,
             lease=timedelta(seconds=60),
         )
 

@@ -14,6 +14,7 @@ TEMPLATES = EmailTemplates(
     public_url="https://chat.example.com",
     verification_lifetime=timedelta(hours=24),
     reset_lifetime=timedelta(minutes=30),
+    invitation_lifetime=timedelta(days=7),
 )
 
 

@@ -39,6 +39,7 @@ def test_erased_account_leaves_no_data_in_any_table(auth_client: TestClient, eve
         "chat_shares",
         "message_feedback",
         "outgoing_mails",
+        "invitations",
         "search_documents",
     ):
         assert CANARY in before[table].lower(), table
@@ -81,6 +82,7 @@ def test_receipt_lists_deleted_and_retained_data_with_reasons(
         "one_time_tokens": 1,
         "idempotency_keys": 1,
         "outgoing_mails": 1,
+        "invitations": 1,
         "chat_sessions": 1,
         "chat_messages": 6,
         "chat_shares": 1,

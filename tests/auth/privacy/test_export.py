@@ -62,6 +62,9 @@ def test_export_is_a_json_attachment(auth_client: TestClient, ada: User) -> None
 def test_export_contains_all_data_of_account(auth_client: TestClient, eve: User, sql: Sql) -> None:
     document = exported(auth_client, eve)
     me = auth_client.get(f"{AUTH}/me", headers=eve.headers).json()
+    # The account as it is stored; the response of the API also has the defaults of preferences that are not set.
+    assert document["account"]["preferences"] == {CANARY: CANARY, "theme": "dark"}
+    assert document["account"]["preferences"].items() <= me.pop("preferences").items()
     assert me.items() <= document["account"].items()
     (session,) = document["chat_sessions"]
     assert (session["title"], session["metadata"]) == (f"{CANARY} title", {CANARY: CANARY})
@@ -80,6 +83,8 @@ def test_export_contains_all_data_of_account(auth_client: TestClient, eve: User,
     assert [message["content"] for message in share["messages"]] == [f"{CANARY} question", f"{CANARY} answer"]
     (mail,) = document["outgoing_mails"]
     assert mail["recipient"].lower() == eve.email
+    (invitation,) = document["invitations"]
+    assert (invitation["email"].lower(), invitation["full_name"]) == (eve.email, f"{CANARY} invited")
 
 
 def test_export_contains_no_secret(auth_client: TestClient, eve: User, sql: Sql) -> None:
