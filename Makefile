@@ -79,6 +79,7 @@ lock: $(INSTALLER) ## update the lock files; LOCK_ARGS=--upgrade for newer versi
 	@$(LOCK) --group local -c requirements.txt -o requirements/local.txt
 	@$(LOCK) --group dev -c requirements/local.txt -o requirements/dev.txt
 	@$(LOCK) --group model-server -c requirements/local.txt -o requirements/model-server.txt
+	@$(LOCK) --group node -c requirements/local.txt -o requirements/node.txt
 	@$(LOCK) --group uv -o requirements/uv.txt
 	@for name in model redis openmp; do $(LOCK) --no-deps --group $$name -o requirements/$$name.txt || exit; done
 
