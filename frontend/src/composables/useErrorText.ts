@@ -1,0 +1,26 @@
+// Text of an error in the language of the page.
+
+import { useI18n } from 'vue-i18n'
+import { ApiError } from '@/api/problem'
+
+/**
+ * Return a function that describes an error: by the translation of its code where there is one (`<area>.errors.<code>`
+ * or `common.errors.<code>`), or else in the words of the service, which are English.
+ */
+export function useErrorText(area = 'common'): (error: unknown) => string {
+    const { t, te, locale } = useI18n()
+
+    function delay(seconds: number): string {
+        const [value, unit] = seconds < 120 ? [seconds, 'second'] : [Math.ceil(seconds / 60), 'minute']
+        return new Intl.NumberFormat(locale.value, { style: 'unit', unit, unitDisplay: 'long' }).format(value)
+    }
+
+    return (error) => {
+        if (!(error instanceof ApiError)) return t('common.errors.title')
+        const key = [`${area}.errors.${error.code}`, `common.errors.${error.code}`].find(
+            (each) => te(each) || te(each, 'en'),
+        )
+        const text = key ? t(key) : error.message
+        return error.retryAfter ? `${text} ${t('common.errors.retryIn', { seconds: delay(error.retryAfter) })}` : text
+    }
+}
