@@ -34,9 +34,10 @@ class Frontend(Component):
         self._environment = environment
         self._sources = sources
         self._cache = self._home / "packages" / "frontend"
-        self._workspace = self._cache / "build"
+        self._builds = self._cache / "builds"
+        self._workspace = self._cache / "workspace"
         self._stopped = Event()
-        self.directory = self._cache
+        self.directory = self._builds
         """Directory with the files to serve, once the component has started."""
 
     def start(self, report: ReportProgress = ignore_progress) -> None:
@@ -61,17 +62,16 @@ class Frontend(Component):
         return directory
 
     def _cached_build(self, report: ReportProgress) -> Path:
-        target = self._cache / build_key(self._sources)
+        target = self._builds / build_key(self._sources)
         if not target.exists():
-            report("building the web application: waiting for another build")
-            with self._lock() as lock:
+            with self._lock(report) as lock:
                 if not target.exists():
                     self._build(target, lock, report)
         os.utime(target)
         return target
 
     @contextmanager
-    def _lock(self) -> Iterator[IO[str]]:
+    def _lock(self, report: ReportProgress) -> Iterator[IO[str]]:
         """Hold the lock on the workspace. npm inherits it: it may run for a moment after this process was killed."""
         with (private_directory(self._cache) / "lock").open("w") as lock:
             while True:
@@ -79,6 +79,7 @@ class Frontend(Component):
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
+                    report("waiting for another build of the web application")
                     if self._stopped.wait(_LOCK_POLL_INTERVAL):
                         raise ComponentFailedError(self.name, "was stopped") from None
             yield lock
@@ -91,11 +92,13 @@ class Frontend(Component):
             installed.unlink(missing_ok=True)
             arguments = [*INSTALL_ARGUMENTS, "--omit=dev"]
             self._run_npm("install", arguments, lock, _INSTALL_TIMEOUT, report)
+            private_directory(installed.parent)  # npm does not create it for an application without dependencies
             installed.write_text(key)
         self._run_npm("build", ["run", "build"], lock, _BUILD_TIMEOUT, report)
         built = self._workspace / "dist"
         if not (built / "index.html").is_file():
             raise ComponentFailedError(self.name, "`npm run build` did not write dist/index.html")
+        private_directory(self._builds)
         built.rename(target)
         self._remove_old_builds()
 
@@ -126,6 +129,6 @@ class Frontend(Component):
         return environment
 
     def _remove_old_builds(self) -> None:
-        builds = sorted(self._cache.glob("*/index.html"), key=lambda file: file.parent.stat().st_mtime, reverse=True)
-        for file in builds[_MAX_BUILDS:]:
-            shutil.rmtree(file.parent)
+        builds = sorted(self._builds.iterdir(), key=lambda build: build.stat().st_mtime, reverse=True)
+        for build in builds[_MAX_BUILDS:]:
+            shutil.rmtree(build)

@@ -8,8 +8,21 @@ from pathlib import Path
 
 from local.npm import NODE_VERSION
 
-# Results, and what only checks of the sources need.
-_NOT_INPUTS = ["node_modules", "dist", "coverage", "tests", "*.test.ts", ".vite", ".env*", ".DS_Store"]
+# Results, also of other commands, and the configuration of tools that do not build.
+_NOT_INPUTS = [
+    "node_modules",
+    "dist",
+    "coverage",
+    "tests",
+    "*.test.ts",
+    "auto-imports.d.ts",
+    "components.d.ts",
+    ".env*",
+    ".prettier*",
+    "eslint.config.js",
+    "openapi-ts.config.ts",
+    "vitest.config.ts",
+]
 _INSTALLATION_INPUTS = [".npmrc", "package.json", "package-lock.json"]
 
 
