@@ -12,10 +12,20 @@ from typing import IO
 
 from local.component import Component, ReportProgress, ignore_progress
 from local.frontend_inputs import build_key, copy_inputs, installation_key
-from local.npm import FRONTEND, INSTALL_ARGUMENTS, npm_command, npm_environment
+from local.npm import FRONTEND, npm_command, npm_environment
 from local.paths import PROJECT, private_directory
 from local.process import ComponentFailedError, ManagedProcess
 
+_INSTALL = [
+    "ci",
+    "--omit=dev",
+    "--ignore-scripts",
+    "--prefer-offline",
+    "--no-audit",
+    "--no-fund",
+    # Without a network, npm would otherwise wait more than a minute before it reports that.
+    "--fetch-retry-maxtimeout=10000",
+]
 _INSTALL_TIMEOUT = 900
 _BUILD_TIMEOUT = 300
 _LOCK_POLL_INTERVAL = 0.1
@@ -90,8 +100,7 @@ class Frontend(Component):
         key = installation_key(self._workspace)
         if not installed.exists() or installed.read_text() != key:
             installed.unlink(missing_ok=True)
-            arguments = [*INSTALL_ARGUMENTS, "--omit=dev"]
-            self._run_npm("install", arguments, lock, _INSTALL_TIMEOUT, report)
+            self._run_npm("install", _INSTALL, lock, _INSTALL_TIMEOUT, report)
             private_directory(installed.parent)  # npm does not create it for an application without dependencies
             installed.write_text(key)
         self._run_npm("build", ["run", "build"], lock, _BUILD_TIMEOUT, report)

