@@ -111,9 +111,7 @@ class Frontend(Component):
         built.rename(target)
         self._remove_old_builds()
 
-    def _run_npm(
-        self, step: str, arguments: list[str], lock: IO[str], timeout: float, report: ReportProgress
-    ) -> None:
+    def _run_npm(self, step: str, arguments: list[str], lock: IO[str], timeout: float, report: ReportProgress) -> None:
         process = ManagedProcess(
             f"{self.name}-{step}",
             npm_command(*arguments),

@@ -48,6 +48,7 @@ class Nginx(Component):
 
     def start(self, report: ReportProgress = ignore_progress) -> None:
         """Start Nginx and wait until it serves the web application; see `Component.start`."""
+        report("starting")
         self._write_configuration()
         server = ManagedProcess(
             self.name,

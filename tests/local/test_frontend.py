@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -71,7 +70,7 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     project = Project(tmp_path)
     monkeypatch.setenv("BUILD_LOG", str(project.builds))
     return project
@@ -201,7 +200,7 @@ def test_build_without_a_page_is_an_error(project: Project) -> None:
 
 def test_unwritable_cache_is_an_error(project: Project) -> None:
     (project.packages / "frontend").write_text("")
-    with pytest.raises(ComponentFailedError, match="^frontend: cannot use its files"):
+    with pytest.raises(ComponentFailedError, match=r"^frontend: cannot use its files"):
         project.frontend().start()
 
 

@@ -205,9 +205,7 @@ def test_assets_are_cached_for_ever(client: httpx.Client, path: str, content_typ
     assert response.headers["Content-Security-Policy"] == PAGE_POLICY  # workers and images opened as pages have it too
 
 
-@pytest.mark.parametrize(
-    ("path", "content_type"), [("/favicon.svg", "image/svg+xml"), ("/robots.txt", "text/plain")]
-)
+@pytest.mark.parametrize(("path", "content_type"), [("/favicon.svg", "image/svg+xml"), ("/robots.txt", "text/plain")])
 def test_other_files_are_checked_each_time(client: httpx.Client, path: str, content_type: str) -> None:
     response = client.get(path)
     assert (response.status_code, response.headers["Content-Type"]) == (200, content_type)

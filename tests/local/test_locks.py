@@ -41,7 +41,8 @@ def test_a_lock_pins_what_its_group_names(group: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("included_group", "including_group"), [("services", "local"), ("model-server", "local"), ("local", "dev")]
+    ("included_group", "including_group"),
+    [("services", "local"), ("model-server", "local"), ("node", "local"), ("local", "dev")],
 )
 def test_a_package_has_one_version_in_all_locks(included_group: str, including_group: str) -> None:
     assert pins(included_group).items() <= pins(including_group).items()
