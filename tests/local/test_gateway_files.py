@@ -4,21 +4,14 @@ import gzip
 import json
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 
-from local.frontend import Frontend
-from local.nginx import Nginx
-from local.ports import Ports
-from tests.e2e.conftest import free_gateway_port
 from tests.fixtures.servers import temporary_home
+from tests.local.gateway_site import ASSET, PAGE, SCRIPT, running_gateway
 from tests.support.raw_http import send_raw_request
 
-PAGE = "<!doctype html><title>Chat Bot System</title>" + "<!-- -->" * 200
-SCRIPT = "console.log('the same text again and again')\n" * 100
-ASSET = "/assets/index-B3KJPTwJ.js"
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; "
@@ -29,27 +22,9 @@ HEAD_END = b" HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[str]:
-    """URL of an Nginx that serves a small build from a directory whose name has a meaning in no configuration."""
-    with temporary_home() as home:
-        dist = home / 'built "$uri"; files'
-        (dist / "assets").mkdir(parents=True)
-        (dist / "fonts").mkdir()
-        (dist / "index.html").write_text(PAGE)
-        (dist / ASSET.removeprefix("/")).write_text(SCRIPT)
-        (dist / "assets" / "KaTeX_Main.woff2").write_bytes(b"wOF2" + bytes(2000))
-        (dist / "favicon.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
-        (dist / "robots.txt").write_text("User-agent: *\nDisallow: /\n")
-        (dist / ".secret").write_text("hidden")
-        (home / "outside.txt").write_text("outside")
-        ports = Ports.of(free_gateway_port())
-        frontend = Frontend(home, {"FRONTEND_DIST": str(dist)})
-        frontend.start()
-        server = Nginx(home, ports, frontend)
-        try:
-            server.start()
-            yield f"http://localhost:{ports.gateway}"
-        finally:
-            server.stop()
+    """URL of the gateway."""
+    with temporary_home() as home, running_gateway(home) as url:
+        yield url
 
 
 @pytest.fixture
@@ -265,21 +240,10 @@ def test_connection_without_a_request_does_not_disturb(gateway: str, client: htt
         assert_is_page(client.get("/"))
 
 
-def test_access_log_has_pages_but_not_their_assets_and_health_checks(tmp_path: Path) -> None:
+def test_access_log_has_pages_but_not_their_assets_and_health_checks() -> None:
     with temporary_home() as home:
-        (home / "dist" / "assets").mkdir(parents=True)
-        (home / "dist" / "index.html").write_text(PAGE)
-        (home / "dist" / ASSET.removeprefix("/")).write_text(SCRIPT)
-        ports = Ports.of(free_gateway_port())
-        frontend = Frontend(home, {"FRONTEND_DIST": str(home / "dist")})
-        frontend.start()
-        server = Nginx(home, ports, frontend)
-        server.start()
-        try:
+        with running_gateway(home) as url:
             for path in ("/index.html", ASSET, "/assets/missing.js", "/health", "/chat/x?token=secret"):
-                httpx.get(f"http://localhost:{ports.gateway}{path}", trust_env=False)
-        finally:
-            server.stop()
+                httpx.get(f"{url}{path}", trust_env=False)
         lines = (home / "logs" / "nginx.log").read_text().splitlines()
-    logged = [json.loads(line)["path"] for line in lines]
-    assert logged == ["/assets/missing.js", "/chat/x"]
+    assert [json.loads(line)["path"] for line in lines] == ["/assets/missing.js", "/chat/x"]
