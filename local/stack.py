@@ -16,6 +16,7 @@ from local.environment import (
     user_settings,
     write_private,
 )
+from local.frontend import Frontend
 from local.model import MODEL_SETTINGS, Model
 from local.nginx import Nginx
 from local.paths import PROJECT, private_directory
@@ -41,7 +42,7 @@ class Stack:
     Public: `start`, `stop`, `failures`, `url`, `home`, `ports`, `settings`, `environment` (of the services), the
     components `postgres`, `redis`, `model` and `mail_directory` (None if a setting replaces them) and `first_admin`.
     `given` are the user's settings, by default from the environment and `.env`. DATABASE_URL, REDIS_URL, MAIL_URL, and
-    OPENAI_API_KEY or OPENAI_BASE_URL each replace a component.
+    OPENAI_API_KEY or OPENAI_BASE_URL each replace a component; FRONTEND_DIST replaces the build of the web application.
     """
 
     def __init__(self, home: Path = HOME, port: int = 8080, given: Mapping[str, str] | None = None) -> None:
@@ -70,9 +71,11 @@ class Stack:
         self.mail_directory = None if is_set(given, "MAIL_URL") else mail_directory
         self._given = given
         self.settings = override_defaults(self._local_settings(), given)
-        self.environment = {**given, **self.settings}
         admin_marker = self.postgres.directory / "first-admin-made" if self.postgres is not None else None
-        self.first_admin = FirstAdmin(self.home, self.environment, admin_marker)
+        self.first_admin = FirstAdmin(self.home, {**given, **self.settings}, admin_marker)
+        notice = f"Local stack: log in as {self.first_admin.describe_login()}"
+        self.settings |= override_defaults({"LOGIN_NOTICE": notice}, given)
+        self.environment = {**given, **self.settings}
         self._components = self._create_components(self.environment)
         self._stopping = Event()
         self._starting: dict[str, Future[None]] = {}
@@ -139,13 +142,15 @@ class Stack:
             Service("admin-service", "app.admin_main:app", ports.admin, home, environment),
         ]
         servers: list[Component | None] = [self.postgres, self.redis, self.model]
+        frontend = Frontend(home, environment)
         return [
             *((server, []) for server in servers if server is not None),
             (Migrations(home, environment), ["postgres"]),
             *((service, ["migrate", "redis"]) for service in services),
             (Worker(home, environment), ["migrate", "redis"]),
             (self.first_admin, ["migrate"]),
-            (Nginx(home, ports), [service.name for service in services]),
+            (frontend, []),
+            (Nginx(home, ports, frontend), [frontend.name, *(service.name for service in services)]),
         ]
 
     def _written_settings(self) -> dict[str, str]:

@@ -82,10 +82,10 @@ def _print_summary(stack: Stack, console: Console, seconds: float) -> None:
                 console.print(f"PostgreSQL cannot run as root: other users may now traverse (not list) {directory}")
     docs = " ".join(f"{stack.url}/api/v1/{service}/docs" for service in ("auth", "chat", "admin"))
     lines = {
-        "URL": f"[bold]{stack.url}[/bold]",
+        "Web page": f"[bold]{stack.url}/[/bold]",
+        "Log in": f"as {escape(stack.first_admin.describe_login())}, or register an account",
         "Health": f"{stack.url}/health",
         "API docs": docs,
-        "Admin": escape(stack.first_admin.describe_login()),
         "Mail": f"{display_path(stack.mail_directory)}/" if stack.mail_directory else "sent through MAIL_URL",
         "Settings": f"{display_path(stack.home / 'services.env')} (set -a; . .local/services.env; set +a)",
         "Logs": f"{display_path(stack.home / 'logs')}/",

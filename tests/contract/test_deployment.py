@@ -57,7 +57,7 @@ def test_gateway_permits_the_methods_of_the_services() -> None:
     assert f'501     "{json.loads(bytes(unknown_method_response().body))["detail"]}"' in text
 
 
-def test_gateway_template_has_exactly_five_variables() -> None:
+def test_gateway_template_has_exactly_six_variables() -> None:
     text = (ROOT / "nginx.conf").read_text()
     assert set(re.findall(r"\$\{([^}]*)\}", text)) == {
         "GATEWAY_LISTEN",
@@ -65,5 +65,6 @@ def test_gateway_template_has_exactly_five_variables() -> None:
         "AUTH_UPSTREAM",
         "CHAT_UPSTREAM",
         "ADMIN_UPSTREAM",
+        "FRONTEND_ROOT",
     }
     assert not re.findall(r"\$[A-Z]", text)

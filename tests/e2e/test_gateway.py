@@ -1,5 +1,6 @@
 """Limits, refusals and headers of the gateway."""
 
+import re
 import socket
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -17,9 +18,43 @@ from tests.support.waiting import LONGEST_WAIT
 pytestmark = pytest.mark.e2e
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/api/v1", "/api/v1/unknown/x", "/livez", "/readyz", "/metrics", "/docs"])
-def test_internal_paths_are_not_found(anonymous: httpx.Client, path: str) -> None:
+@pytest.mark.parametrize("path", ["/api", "/api/v1", "/api/v1/unknown/x", "/v1/models", "/health/x", "/assets/x.js"])
+def test_unknown_paths_of_the_api_are_not_found(anonymous: httpx.Client, path: str) -> None:
     assert_gateway_problem(anonymous.get(path), 404, "not_found")
+
+
+@pytest.mark.parametrize("path", ["/", "/chat", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json"])
+def test_other_paths_are_the_web_application_and_no_path_of_a_service(anonymous: httpx.Client, path: str) -> None:
+    response = anonymous.get(path)
+    assert (response.status_code, response.headers["Content-Type"]) == (200, "text/html")
+    assert response.text == anonymous.get("/index.html").text
+    assert '<div id="app"' in response.text
+
+
+def test_the_page_loads_files_of_this_origin_only(anonymous: httpx.Client) -> None:
+    page = anonymous.get("/").text
+    sources = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert any(source.startswith("/assets/") and source.endswith(".js") for source in sources)
+    for source in sources:
+        assert source.startswith("/")
+        assert anonymous.get(source).status_code == 200
+    # No inline script: the content security policy would block it.
+    assert re.findall(r"<script(?![^>]*\bsrc=)", page) == []
+
+
+def test_api_documentation_has_its_own_policy(anonymous: httpx.Client) -> None:
+    for service in ("auth", "chat", "admin"):
+        response = anonymous.get(f"/api/v1/{service}/docs")
+        assert (response.status_code, response.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+        assert "swagger" in response.text
+        assert "script-src 'self'; style" not in response.headers.get("Content-Security-Policy", "")
+        assert "Permissions-Policy" not in response.headers
+
+
+def test_responses_of_services_are_not_compressed(anonymous: httpx.Client) -> None:
+    response = anonymous.get("/api/v1/auth/openapi.json", headers={"Accept-Encoding": "gzip"})
+    assert (response.status_code, response.headers["Content-Type"]) == (200, "application/json")
+    assert "Content-Encoding" not in response.headers
 
 
 def test_gateway_rejects_large_bodies(stack: Stack, make_user_client: Callable[[str], UserClient]) -> None:
