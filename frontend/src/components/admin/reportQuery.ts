@@ -33,6 +33,18 @@ export interface ReportRange {
     bucket: Bucket
 }
 
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
+
+/** Return an id in the query. Other text is ignored, because the service would refuse it. */
+export function idParameter(query: LocationQuery, name: string): string | undefined {
+    const value = first(query[name])
+    return UUID.test(value) ? value : undefined
+}
+
+export function pageParameter(query: LocationQuery): number {
+    return Math.max(1, Math.trunc(Number(first(query.page))) || 1)
+}
+
 /** Return the first value of a parameter. */
 export function first(value: LocationQueryValue | LocationQueryValue[] | undefined): string {
     return (Array.isArray(value) ? value[0] : value) ?? ''
@@ -86,6 +98,15 @@ export function rangeParameters(range: ReportRange, now: number): { from?: strin
 
 function startOfDay(date: string, zone: string, daysLater: number): string {
     return parseDate(date).add({ days: daysLater }).toDate(zone).toISOString()
+}
+
+/** Return the days of a list's filter as times. The end is exclusive. Invalid dates are left out. */
+export function dayParameters(query: LocationQuery, zone: string): { from?: string; to?: string } {
+    const [from, to] = [first(query.from), first(query.to)]
+    return {
+        from: isDate(from) ? startOfDay(from, zone, 0) : undefined,
+        to: isDate(to) ? startOfDay(to, zone, 1) : undefined,
+    }
 }
 
 export function localZone(): string {
