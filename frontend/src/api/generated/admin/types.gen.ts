@@ -4148,7 +4148,7 @@ export type SearchAuditLogData = {
         /**
          * Action
          */
-        action?: 'account.erased' | 'account.exported' | 'admin.access' | 'audit.exported' | 'api_key.created' | 'api_key.deleted' | 'email.verified' | 'login.all_ended' | 'login.ended' | 'login.failed' | 'login.locked' | 'login.opened' | 'login.replayed' | 'password.changed' | 'password.confirmation' | 'password.reset' | 'profile.updated' | 'session.deleted' | 'session.read' | 'share.copied' | 'share.created' | 'share.deleted' | 'turn.stopped' | 'user.quota_changed' | 'user.registered' | 'user.updated' | 'webhook.created' | 'webhook.deleted' | 'webhook.disabled' | 'webhook.redelivered' | 'webhook.secret_rotated' | 'webhook.tested' | 'webhook.updated' | null;
+        action?: 'account.erased' | 'account.exported' | 'admin.access' | 'audit.exported' | 'api_key.created' | 'api_key.deleted' | 'email.verified' | 'invitation.created' | 'invitation.deleted' | 'login.all_ended' | 'login.ended' | 'login.failed' | 'login.locked' | 'login.opened' | 'login.replayed' | 'password.changed' | 'password.confirmation' | 'password.reset' | 'password.reset_requested' | 'profile.updated' | 'session.deleted' | 'session.read' | 'share.copied' | 'share.created' | 'share.deleted' | 'turn.stopped' | 'user.quota_changed' | 'user.registered' | 'user.updated' | 'webhook.created' | 'webhook.deleted' | 'webhook.disabled' | 'webhook.redelivered' | 'webhook.secret_rotated' | 'webhook.tested' | 'webhook.updated' | null;
         /**
          * Target
          *
@@ -4232,7 +4232,7 @@ export type ExportAuditLogData = {
         /**
          * Action
          */
-        action?: 'account.erased' | 'account.exported' | 'admin.access' | 'audit.exported' | 'api_key.created' | 'api_key.deleted' | 'email.verified' | 'login.all_ended' | 'login.ended' | 'login.failed' | 'login.locked' | 'login.opened' | 'login.replayed' | 'password.changed' | 'password.confirmation' | 'password.reset' | 'profile.updated' | 'session.deleted' | 'session.read' | 'share.copied' | 'share.created' | 'share.deleted' | 'turn.stopped' | 'user.quota_changed' | 'user.registered' | 'user.updated' | 'webhook.created' | 'webhook.deleted' | 'webhook.disabled' | 'webhook.redelivered' | 'webhook.secret_rotated' | 'webhook.tested' | 'webhook.updated' | null;
+        action?: 'account.erased' | 'account.exported' | 'admin.access' | 'audit.exported' | 'api_key.created' | 'api_key.deleted' | 'email.verified' | 'invitation.created' | 'invitation.deleted' | 'login.all_ended' | 'login.ended' | 'login.failed' | 'login.locked' | 'login.opened' | 'login.replayed' | 'password.changed' | 'password.confirmation' | 'password.reset' | 'password.reset_requested' | 'profile.updated' | 'session.deleted' | 'session.read' | 'share.copied' | 'share.created' | 'share.deleted' | 'turn.stopped' | 'user.quota_changed' | 'user.registered' | 'user.updated' | 'webhook.created' | 'webhook.deleted' | 'webhook.disabled' | 'webhook.redelivered' | 'webhook.secret_rotated' | 'webhook.tested' | 'webhook.updated' | null;
         /**
          * Target
          *
