@@ -28,8 +28,7 @@ interface AccessToken {
 }
 
 type ChannelMessage =
-    | { kind: 'token'; login: string; token: AccessToken }
-    | { kind: 'ended'; login: string; reason: EndReason }
+    { kind: 'token'; login: string; token: AccessToken } | { kind: 'ended'; login: string; reason: EndReason }
 
 let current: AccessToken | null = null
 /** Id of the login of this tab. */
@@ -100,6 +99,10 @@ function isFresh(token: AccessToken | null): token is AccessToken {
     return token !== null && token.expiresAt - EXPIRY_MARGIN > Date.now()
 }
 
+function tokenValue(): string | null {
+    return current?.value ?? null
+}
+
 async function post(path: string, init: RequestInit = {}): Promise<Response> {
     try {
         const response = await fetch(AUTH_PATH + path, {
@@ -151,7 +154,8 @@ export async function logIn(username: string, password: string): Promise<void> {
 /** Return a valid access token, refreshed if needed; null if nobody is logged in. Transient failures are thrown. */
 export async function accessToken(): Promise<string | null> {
     if (!isLoggedIn()) return null
-    return isFresh(current) ? current.value : refresh(current?.value ?? null)
+    if (isFresh(current)) return current.value
+    return refresh(tokenValue())
 }
 
 /** Replace an access token that a service refused, and return the new one; null if the session has ended. */
@@ -188,7 +192,7 @@ async function requestToken(): Promise<AccessToken> {
 
 /** End the session here and at the service. If the service cannot be reached, it is told when it can. */
 export async function logOut(): Promise<void> {
-    const token = current?.value ?? null
+    const token = tokenValue()
     if (login === null) return
     endEverywhere('logout')
     localStorage.setItem(LOGIN_KEY, LOGOUT_PENDING)

@@ -69,6 +69,7 @@ export const useAccount = defineStore('account', () => {
         }
     }
 
+    tokens.onSessionStart(() => void restore().catch(() => undefined))
     tokens.onSessionEnd((reason) => {
         endReason.value = reason
         user.value = null
