@@ -5,7 +5,7 @@ import { ApiError } from '@/api/problem'
 
 /**
  * Return a function that describes an error: by the translation of its code where there is one (`<area>.errors.<code>`
- * or `common.errors.<code>`), or else in the words of the service, which are English.
+ * or `common.errors.<code>`), as unavailable (502 to 504), or else in the words of the service, which are English.
  */
 export function useErrorText(area = 'common'): (error: unknown) => string {
     const { t, te, locale } = useI18n()
@@ -20,7 +20,8 @@ export function useErrorText(area = 'common'): (error: unknown) => string {
         const key = [`${area}.errors.${error.code}`, `common.errors.${error.code}`].find(
             (each) => te(each) || te(each, 'en'),
         )
-        const text = key ? t(key) : error.message
+        const isUnavailable = error.status >= 502
+        const text = key ? t(key) : isUnavailable ? t('common.errors.unavailable') : error.message
         return error.retryAfter ? `${text} ${t('common.errors.retryIn', { seconds: delay(error.retryAfter) })}` : text
     }
 }
