@@ -48,7 +48,7 @@ function ruleFor(markdown: MarkdownIt, displayMode: boolean): RendererRule {
             renderEnv.formulas <= MAX_FORMULAS
                 ? renderFormula(markdown, source, displayMode)
                 : `<code class="formula">${markdown.utils.escapeHtml(source)}</code>`
-        return displayMode ? `<div class="formula-block" tabindex="0">${html}</div>\n` : html
+        return displayMode ? `<span class="formula-block" tabindex="0">${html}</span>\n` : html
     }
 }
 

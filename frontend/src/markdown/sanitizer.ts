@@ -8,15 +8,19 @@ const HTML_TAGS =
 const MATH_TAGS =
     'math menclose mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot mrow ms mspace msqrt mstyle ' +
     'msub msubsup msup mtable mtd mtext mtr munder munderover'
-const HTML_ATTRIBUTES = 'aria-label checked class dir disabled href rel role start tabindex target type'
+const HTML_ATTRIBUTES = 'aria-label checked class dir disabled rel role start tabindex target type'
 const MATH_ATTRIBUTES =
     'accent accentunder columnalign columnlines columnspacing depth display displaystyle fence height linethickness ' +
     'lspace mathvariant maxsize minsize movablelimits notation rowlines rowspacing rspace scriptlevel separator ' +
     'stretchy symmetric voffset width'
 
+const PLAIN_ATTRIBUTES = `${HTML_ATTRIBUTES} ${MATH_ATTRIBUTES}`.split(' ')
+
 const CONFIG = {
     ALLOWED_TAGS: ['#text', ...`${HTML_TAGS} ${MATH_TAGS}`.split(' ')],
-    ALLOWED_ATTR: `${HTML_ATTRIBUTES} ${MATH_ATTRIBUTES}`.split(' '),
+    ALLOWED_ATTR: ['href', ...PLAIN_ATTRIBUTES],
+    // The pattern of addresses applies to `href` alone.
+    ADD_URI_SAFE_ATTR: PLAIN_ATTRIBUTES,
     ALLOW_ARIA_ATTR: false,
     ALLOW_DATA_ATTR: false,
     ALLOWED_URI_REGEXP: /^(?:https?|mailto):/i,
@@ -25,13 +29,17 @@ const CONFIG = {
 
 const purifier = DOMPurify(window)
 purifier.addHook('afterSanitizeAttributes', (node) => {
-    if (!node.hasAttribute('href')) return
-    if (node.localName !== 'a') {
+    if (node.localName === 'a') {
+        node.setAttribute('target', '_blank')
+        node.setAttribute('rel', 'noopener noreferrer nofollow')
+    } else {
         node.removeAttribute('href')
-        return
     }
-    node.setAttribute('target', '_blank')
-    node.setAttribute('rel', 'noopener noreferrer nofollow')
+    if (node.localName === 'button') node.setAttribute('type', 'button')
+    if (node.localName === 'input') {
+        node.setAttribute('type', 'checkbox')
+        node.setAttribute('disabled', '')
+    }
 })
 
 /** Return the DOM of HTML, reduced to what Markdown needs and without characters that disguise text. */
