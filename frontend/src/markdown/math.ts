@@ -1,10 +1,13 @@
 // Formulas: $…$, $$…$$, \(…\) and \[…\], rendered as MathML, which needs no style sheet and no fonts. Loaded on demand.
 
-import katexPlugin from '@vscode/markdown-it-katex'
+import plugin from '@vscode/markdown-it-katex'
 import katex, { type KatexOptions } from 'katex'
 import type { MarkdownIt, RendererRule, StateBlock, StateInline } from 'markdown-it'
 import { MAX_FORMULA, MAX_FORMULAS } from './limits'
 import type { RenderEnv } from './render'
+
+/** A CommonJS module, whose exports are the default one for some bundlers. */
+const katexPlugin = (plugin as unknown as { default?: typeof plugin }).default ?? plugin
 
 const OPTIONS: KatexOptions = {
     output: 'mathml',
@@ -93,7 +96,7 @@ function bracketsRule(state: StateBlock, startLine: number, endLine: number, sil
 
 /** Add formulas to a parser. */
 export function addMath(markdown: MarkdownIt): void {
-    // Its types are those of the older versions of markdown-it and KaTeX. Only its parser is used.
+    // Its types are those of an older markdown-it. Only its parser is used.
     katexPlugin(markdown as never)
     markdown.inline.ruler.before('escape', 'math_parentheses', parenthesesRule)
     markdown.block.ruler.after('blockquote', 'math_brackets', bracketsRule, {

@@ -4,7 +4,7 @@ import type { Env } from 'markdown-it'
 import type { Block } from './blocks'
 import { MATH, needsMath } from './extensions'
 import { removeDisguise, showDisguise } from './invisible'
-import { PLAIN_CHUNK } from './limits'
+import { MAX_TOKENS, PLAIN_CHUNK } from './limits'
 import { markdown } from './parser'
 import { sanitize } from './sanitizer'
 
@@ -37,7 +37,9 @@ export function renderBlock({ kind, source }: Block, texts: MarkdownTexts, refer
     if (kind === 'plain') return { content: plainText(source, 'div'), missing: env.missing }
     if (kind === 'code') return { content: longCode(source, env), missing: env.missing }
     if (needsMath(source)) env.missing.add(MATH)
-    return { content: sanitize(markdown.render(source, env)), missing: env.missing }
+    const tokens = markdown.parse(source, env)
+    if (tokens.length > MAX_TOKENS) return { content: plainText(source, 'div'), missing: env.missing }
+    return { content: sanitize(markdown.renderer.render(tokens, markdown.options, env)), missing: env.missing }
 }
 
 /** Return a code block that is too long for the parser and the highlighter. */
