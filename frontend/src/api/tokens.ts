@@ -28,8 +28,7 @@ interface AccessToken {
 }
 
 type ChannelMessage =
-    | { kind: 'token'; login: string; token: AccessToken }
-    | { kind: 'ended'; login: string; reason: EndReason }
+    { kind: 'token'; login: string; token: AccessToken } | { kind: 'ended'; login: string; reason: EndReason }
 
 let current: AccessToken | null = null
 /** Id of the login of this tab. */

@@ -7,12 +7,13 @@ it('keeps valid preferences', () => {
     expect(parsePreferences(stored)).toEqual(preferences)
 })
 
-it.each([undefined, {}, { theme: 'pink', language: 'xx', density: 3, send_on_enter: 'no', show_details: null, other: 1 }])(
-    'replaces %o by defaults',
-    (stored) => {
-        expect(parsePreferences(stored)).toEqual(DEFAULT_PREFERENCES)
-    },
-)
+it.each([
+    undefined,
+    {},
+    { theme: 'pink', language: 'xx', density: 3, send_on_enter: 'no', show_details: null, other: 1 },
+])('replaces %o by defaults', (stored) => {
+    expect(parsePreferences(stored)).toEqual(DEFAULT_PREFERENCES)
+})
 
 it('takes the language of a regional tag', () => {
     expect(parsePreferences({ language: 'de-AT' }).language).toBe('de')
