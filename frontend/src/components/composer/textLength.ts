@@ -2,7 +2,5 @@
 
 /** Return the number of characters; of code points, of which an emoji may have two units in a JavaScript string. */
 export function characterCount(text: string): number {
-    let count = text.length
-    for (const _ of text.matchAll(/[\uD800-\uDBFF][\uDC00-\uDFFF]/g)) count -= 1
-    return count
+    return text.length - (text.match(/[\uD800-\uDBFF][\uDC00-\uDFFF]/g)?.length ?? 0)
 }
