@@ -26,6 +26,8 @@ export class MarkdownView {
     private wanted = ''
     private isStreaming = false
     private references: Env['references'] = {}
+    /** Text whose link definitions were read. */
+    private resolvedText = ''
     private blocks: RenderedBlock[] = []
     private isScheduled = false
     private isDestroyed = false
@@ -66,14 +68,19 @@ export class MarkdownView {
 
     private run(): void {
         const start = performance.now()
-        if (this.blocks.every(({ isCurrent }) => isCurrent) || this.isStreaming) this.split()
+        if (this.isStreaming || this.isRendered()) this.split()
         for (const [index, block] of this.blocks.entries()) {
             if (block.isCurrent) continue
             this.render(block, index === this.blocks.length - 1)
             if (performance.now() - start > BUDGET) break
         }
         this.pauseUntil = this.isStreaming ? performance.now() + (performance.now() - start) * PAUSE_FACTOR : 0
-        if (this.text !== this.target() || this.blocks.some(({ isCurrent }) => !isCurrent)) this.schedule()
+        const isComplete = this.text === this.target() && (this.isStreaming || this.resolvedText === this.text)
+        if (!isComplete || !this.isRendered()) this.schedule()
+    }
+
+    private isRendered(): boolean {
+        return this.blocks.every(({ isCurrent }) => isCurrent)
     }
 
     /** Return the text to show now. */
@@ -98,6 +105,7 @@ export class MarkdownView {
 
     /** Link definitions apply to the whole text, also to what precedes them: they are read when the text is complete. */
     private resolveReferences(): void {
+        this.resolvedText = this.text
         if (!DEFINITION.test(this.text)) return
         const env: Env = {}
         splitBlocks(this.text, 0, 0, env)
