@@ -4,7 +4,7 @@ export const chatRoutes: RouteRecordRaw[] = [
     {
         path: '/',
         component: () => import('@/pages/chat/ChatLayout.vue'),
-        meta: { access: 'user', areas: ['chat', 'sidebar'] },
+        meta: { access: 'user', areas: ['chat', 'composer', 'sidebar', 'markdown'] },
         children: [
             { path: '', name: 'new-chat', component: () => import('@/pages/chat/ChatPage.vue') },
             { path: 'c/:sessionId', name: 'chat', component: () => import('@/pages/chat/ChatPage.vue'), props: true },
@@ -14,6 +14,6 @@ export const chatRoutes: RouteRecordRaw[] = [
         path: '/shared',
         name: 'shared',
         component: () => import('@/pages/shared/SharedPage.vue'),
-        meta: { areas: ['chat', 'sidebar'], title: 'sidebar.shared.title' },
+        meta: { areas: ['sidebar', 'markdown'], title: 'sidebar.shared.title' },
     },
 ]
