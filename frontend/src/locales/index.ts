@@ -60,3 +60,10 @@ export async function setLanguage(language: Language): Promise<void> {
     document.documentElement.dir = LANGUAGES[language].direction
     localStorage.setItem(STORAGE_KEY, language)
 }
+
+/** Change to the first of the browser's languages that is available, and forget the one that was chosen. */
+export async function resetLanguage(): Promise<void> {
+    localStorage.removeItem(STORAGE_KEY)
+    await setLanguage(detectLanguage())
+    localStorage.removeItem(STORAGE_KEY)
+}
