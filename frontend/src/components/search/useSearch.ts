@@ -3,22 +3,22 @@
 import { watchDebounced } from '@vueuse/core'
 import { computed, onScopeDispose, ref, shallowRef, type Ref } from 'vue'
 import { searchConversations, type SearchHit } from '@/api/generated/chat'
+import { useLimits } from '@/composables/useLimits'
 
 export type SearchIn = 'both' | 'titles' | 'messages'
 
 const DEBOUNCE = 200
 const PAGE_SIZE = 20
-/** Characters that the service takes. */
-export const QUERY_LENGTH = 200
 
 export function useSearch(text: Ref<string>, searchIn: Ref<SearchIn>) {
+    const limits = useLimits()
     const hits = shallowRef<SearchHit[]>([])
     const cursor = ref<string | null>(null)
     const isLoading = ref(false)
     const error = shallowRef<unknown>(null)
     /** The input that the hits belong to; empty: none. */
     const searched = ref('')
-    const query = computed(() => text.value.trim().slice(0, QUERY_LENGTH))
+    const query = computed(() => text.value.trim().slice(0, limits.value.search_length))
     let request: AbortController | null = null
 
     async function load(isNext: boolean): Promise<void> {

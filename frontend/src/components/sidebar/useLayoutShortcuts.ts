@@ -6,7 +6,7 @@ import { actionOf, type LayoutAction } from './shortcuts'
 export function useLayoutShortcuts(actions: Record<LayoutAction, () => void>): void {
     const { macOS } = useKbd()
     useEventListener(window, 'keydown', (event) => {
-        const action = actionOf(event, macOS.value)
+        const action = actionOf(event, Boolean(macOS.value))
         if (action === null || event.repeat) return
         event.preventDefault()
         actions[action]()
