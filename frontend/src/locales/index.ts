@@ -10,7 +10,7 @@ export const LANGUAGES = {
 } as const
 
 export type Language = keyof typeof LANGUAGES
-export type Area = 'common' | 'auth' | 'chat' | 'composer' | 'markdown' | 'account' | 'admin'
+export type Area = 'common' | 'auth' | 'chat' | 'composer' | 'sidebar' | 'markdown' | 'account' | 'admin'
 
 type Messages = Record<string, unknown>
 
