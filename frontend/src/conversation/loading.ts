@@ -1,6 +1,6 @@
 // Loading of a conversation: the session, the newest page of its active branch, and pages before and after it.
 
-import { activateBranch, getSession, listMessages, type MessagePage } from '@/api/generated/chat'
+import { activateBranch, listMessages, type MessagePage } from '@/api/generated/chat'
 import { ApiError } from '@/api/problem'
 import { mergeNewestPage, updateEntries } from './entries'
 import type { ConversationState } from './state'
@@ -11,8 +11,13 @@ const CONTEXT = 25
 
 export type Loading = ReturnType<typeof createLoading>
 
-/** `onLoaded` is called whenever the newest page was read. */
-export function createLoading(state: ConversationState, onLoaded: () => void) {
+interface LoadingHooks {
+    loadSession: (sessionId: string) => Promise<unknown>
+    /** Called whenever the newest page was read. */
+    onNewestPage: () => void
+}
+
+export function createLoading(state: ConversationState, { loadSession, onNewestPage }: LoadingHooks) {
     function readPage(query: { before?: string; after?: string; limit?: number }): Promise<MessagePage> {
         const id = state.sessionId.value ?? ''
         return listMessages({ path: { session_id: id }, query: { limit: PAGE, ...query }, signal: state.signal() })
@@ -23,14 +28,7 @@ export function createLoading(state: ConversationState, onLoaded: () => void) {
         state.entries.value = entries
         if (hasOlder !== null) state.hasOlder.value = hasOlder
         state.hasNewer.value = false
-        onLoaded()
-    }
-
-    async function loadSession(): Promise<void> {
-        const signal = state.signal()
-        const path = { session_id: state.sessionId.value ?? '' }
-        const session = await getSession({ path, query: { include_messages: false }, signal })
-        if (!signal.aborted) state.session.value = session
+        onNewestPage()
     }
 
     /** Load a conversation; `messageId`: a message to show, on whichever branch. */
@@ -39,7 +37,10 @@ export function createLoading(state: ConversationState, onLoaded: () => void) {
         state.isLoading.value = true
         state.loadError.value = null
         try {
-            const [page] = await Promise.all([messageId ? null : readPage({}), loadSession()])
+            const [page] = await Promise.all([
+                messageId ? null : readPage({}),
+                loadSession(state.sessionId.value ?? ''),
+            ])
             if (signal.aborted) return
             if (page) showNewestPage(page)
             else if (messageId) await showMessage(messageId)
@@ -79,7 +80,7 @@ export function createLoading(state: ConversationState, onLoaded: () => void) {
             state.entries.value = updateEntries(state.entries.value, page, state.turn.value?.entry)
             state.hasOlder.value = older.has_older
             state.hasNewer.value = newer.has_newer
-            if (!newer.has_newer) onLoaded()
+            if (!newer.has_newer) onNewestPage()
             return true
         } catch (error) {
             if (error instanceof ApiError && error.status === 422) return false
@@ -113,7 +114,7 @@ export function createLoading(state: ConversationState, onLoaded: () => void) {
             state.entries.value = isOlder ? [...added, ...state.entries.value] : [...state.entries.value, ...added]
             if (isOlder) state.hasOlder.value = page.has_older
             else state.hasNewer.value = page.has_newer
-            if (!isOlder && !page.has_newer) onLoaded()
+            if (!isOlder && !page.has_newer) onNewestPage()
         } catch (error) {
             if (!signal.aborted) state.loadMoreError.value = error
         } finally {
@@ -121,5 +122,5 @@ export function createLoading(state: ConversationState, onLoaded: () => void) {
         }
     }
 
-    return { load, loadSession, refresh, showMessage, activate, loadMore }
+    return { load, refresh, showMessage, activate, loadMore }
 }

@@ -1,7 +1,6 @@
 // State of the conversation that is open on the page.
 
 import { computed, ref, shallowRef } from 'vue'
-import type { SessionDetail } from '@/api/generated/chat'
 import type { Entry } from './entries'
 
 /** An answer in progress that this tab reads. */
@@ -25,7 +24,6 @@ export type ConversationState = ReturnType<typeof createState>
 
 export function createState() {
     const sessionId = ref<string | null>(null)
-    const session = shallowRef<SessionDetail | null>(null)
     const entries = shallowRef<Entry[]>([])
     const hasOlder = ref(false)
     const hasNewer = ref(false)
@@ -49,7 +47,6 @@ export function createState() {
         scope.abort()
         scope = new AbortController()
         sessionId.value = id
-        session.value = null
         entries.value = []
         hasOlder.value = hasNewer.value = isLoading.value = isLoadingMore.value = false
         loadError.value = loadMoreError.value = turnError.value = returnedText.value = null
@@ -59,7 +56,6 @@ export function createState() {
 
     return {
         sessionId,
-        session,
         entries,
         hasOlder,
         hasNewer,

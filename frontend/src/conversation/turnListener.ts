@@ -1,6 +1,6 @@
 // What happens to the conversation on the page while an answer is read.
 
-import type { MessageCreatedEvent } from '@/api/generated/chat'
+import type { MessageCreatedEvent, SessionCreated } from '@/api/generated/chat'
 import { replaceMessage } from './entries'
 import type { AnswerListener, AnswerOutcome } from './followAnswer'
 import { onceAFrame } from './onceAFrame'
@@ -10,6 +10,7 @@ import { announceChange } from './tabs'
 
 /** Told about changes of sessions, for lists of them. */
 export interface SessionObserver {
+    created(session: SessionCreated): void
     /** A question was asked, or answered. */
     used(sessionId: string, newMessages: number): void
     titled(sessionId: string, title: string): void
@@ -55,7 +56,6 @@ export function turnListener(
         onText: frame.write,
         onTitle(title) {
             observer.titled(sessionId, title)
-            if (state.session.value?.session_id === sessionId) state.session.value = { ...state.session.value, title }
         },
         onConnection(isConnected) {
             if (isShown()) state.isConnected.value = isConnected

@@ -96,6 +96,7 @@ export function createTurns(
             )
             outgoing.sessionId = created.session_id
             keepOutgoing(outgoing)
+            observer.created(created)
             if (isShown()) state.sessionId.value = created.session_id
             return created.session_id
         } catch (error) {
@@ -107,14 +108,19 @@ export function createTurns(
         }
     }
 
-    /** Answer a question once more. `answer`: one of its answers. */
-    async function regenerate(answer: Entry, options: AnswerCreate = {}): Promise<void> {
+    /** Answer a question once more. `entry`: one of its answers, or the question if it has none. */
+    async function regenerate(entry: Entry, options: AnswerCreate = {}): Promise<void> {
         const sessionId = state.sessionId.value
         if (state.turn.value || sessionId === null) return
         const before = state.entries.value
-        const { message } = answer
-        const another = entryOf(localMessage('assistant', '', message.parent_id, message.siblings))
-        state.entries.value = [...before.slice(0, before.indexOf(answer)), another]
+        const { message } = entry
+        const isAnswer = message.role === 'assistant'
+        const another = entryOf(
+            isAnswer
+                ? localMessage('assistant', '', message.parent_id, message.siblings)
+                : localMessage('assistant', '', message.id),
+        )
+        state.entries.value = [...before.slice(0, before.indexOf(entry) + (isAnswer ? 0 : 1)), another]
         const turn = begin(another)
         const key = crypto.getRandomValues(new Uint32Array(4)).join('-')
         const send: AnswerSource['ask'] = (...args) => askAgain(sessionId, message.id, options, key, ...args)

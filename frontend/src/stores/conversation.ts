@@ -1,6 +1,7 @@
 // The conversation that is open on the page, kept up to date with the service and with other tabs.
 
 import { defineStore } from 'pinia'
+import { computed } from 'vue'
 import {
     deleteMessage,
     duplicateSession,
@@ -23,20 +24,25 @@ const REFRESH_INTERVAL = 2000
 
 export const useConversation = defineStore('conversation', () => {
     const state = createState()
-    const { sessionId, session, entries, turn } = state
+    const { sessionId, entries, turn } = state
     const sessions = useSessions()
-    const loading = createLoading(state, () => turns.followActive())
+    const session = computed(() => (sessionId.value === null ? undefined : sessions.find(sessionId.value)))
+    const loading = createLoading(state, {
+        loadSession: (id) => sessions.load(id),
+        onNewestPage: () => turns.followActive(),
+    })
 
     const observer: SessionObserver = {
+        created: sessions.add,
         used(id, newMessages) {
-            const known = session.value
-            if (known?.session_id === id) {
-                const updated_at = new Date().toISOString()
-                session.value = { ...known, updated_at, message_count: known.message_count + newMessages }
-                sessions.touch(session.value)
-            } else if (sessionId.value === id) void loadSession()
+            const known = sessions.find(id)
+            if (known)
+                sessions.touch(id, {
+                    updated_at: new Date().toISOString(),
+                    message_count: known.message_count + newMessages,
+                })
         },
-        titled: (id, title) => sessions.applyTitle(id, title),
+        titled: sessions.applyTitle,
     }
 
     /** Show the state of the service after a turn was refused or its answer could not be read. */
@@ -54,11 +60,6 @@ export const useConversation = defineStore('conversation', () => {
 
     const turns = createTurns(state, recover, observer)
 
-    async function loadSession(): Promise<void> {
-        await loading.loadSession().catch(() => undefined)
-        if (session.value) sessions.touch(session.value)
-    }
-
     /** Open a conversation, or an empty one. `messageId`: a message to show. */
     async function open(id: string | null, messageId?: string): Promise<void> {
         if (id === sessionId.value && (entries.value.length > 0 || state.isLoading.value)) {
@@ -69,7 +70,6 @@ export const useConversation = defineStore('conversation', () => {
         state.reset(id)
         if (turns.resend(() => void (sessionId.value && loading.load()))) return
         if (id !== null) await loading.load(messageId)
-        if (session.value) sessions.touch(session.value)
     }
 
     function close(): void {
@@ -138,6 +138,7 @@ export const useConversation = defineStore('conversation', () => {
 
     return {
         ...state,
+        session,
         open,
         close,
         ask,
