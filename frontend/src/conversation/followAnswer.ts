@@ -38,7 +38,9 @@ type Pause = typeof retryPause
 type Progress = AnswerOutcome | 'cut' | 'again' | null
 
 /** Failures after which the request may have arrived, or will succeed later. A quota that is used up is neither. */
-function isLostConnection(error: unknown, isFollowing: boolean): error is ApiError {
+function isLostConnection(error: unknown, isFollowing: boolean): boolean {
+    // Browsers report connections that were dropped or fell silent as aborted, whatever the reason of the abort.
+    if (error instanceof DOMException && error.name === 'AbortError') return true
     return error instanceof ApiError && error.isTransient && (isFollowing || error.status !== 429)
 }
 
@@ -65,7 +67,7 @@ export async function followAnswer(
             if (signal.aborted) break
             if (reader.adopt(error)) continue
             if (!isLostConnection(error, reader.isFollowing)) throw error
-            retryAfter = error.retryAfter
+            if (error instanceof ApiError) retryAfter = error.retryAfter
         }
         listener.onConnection?.(false)
         await pause(++attempt, retryAfter, signal)

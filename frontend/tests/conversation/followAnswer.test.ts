@@ -77,7 +77,9 @@ function silentStream(events: StreamEvent[]): (request: Request) => Response {
             new ReadableStream<Uint8Array>({
                 start(controller) {
                     controller.enqueue(new TextEncoder().encode(encode(events)))
-                    signal.addEventListener('abort', () => controller.error(signal.reason))
+                    // As Chromium does, whatever the reason of the abort.
+                    const error = new DOMException('aborted', 'AbortError')
+                    signal.addEventListener('abort', () => controller.error(error))
                 },
             }),
         )

@@ -3,19 +3,30 @@
 import { useVirtualizer, defaultRangeExtractor, type Range } from '@tanstack/vue-virtual'
 import { useEventListener } from '@vueuse/core'
 import { computed, nextTick, ref, watch, type Ref } from 'vue'
+import type { MessageResponse } from '@/api/generated/chat'
 import { useConversation } from '@/stores/conversation'
 
-/** Estimated heights of messages that were not shown yet, in pixels. */
-const QUESTION_HEIGHT = 96
-const ANSWER_HEIGHT = 260
+/** For the estimated heights of messages that were not shown yet, in pixels. */
+const EMPTY_HEIGHT = 84
+const LINE_HEIGHT = 27
+const LINE_LENGTH = 80
+/** Longer questions are folded. */
+const MAX_QUESTION_LINES = 15
 /** A reader this near to the end follows a growing answer, in pixels. */
 const END_DISTANCE = 64
 /** Messages from the edge of the loaded part at which the next page is loaded. */
 const LOAD_DISTANCE = 8
 
+function estimateHeight(message: MessageResponse | undefined): number {
+    const lines = Math.ceil((message?.content.length ?? 0) / LINE_LENGTH)
+    return EMPTY_HEIGHT + LINE_HEIGHT * (message?.role === 'user' ? Math.min(lines, MAX_QUESTION_LINES) : lines)
+}
+
 export function useMessageWindow(scroller: Readonly<Ref<HTMLElement | null>>) {
     const conversation = useConversation()
     const isAtEnd = ref(true)
+    /** Whether the list was scrolled to where reading begins. Before, its beginning is not what is read. */
+    let isPlaced = false
     /** The message with the focus stays in the document when it is scrolled away. */
     const focusedIndex = ref<number | null>(null)
 
@@ -33,8 +44,7 @@ export function useMessageWindow(scroller: Readonly<Ref<HTMLElement | null>>) {
                 count: entries.length,
                 getScrollElement: () => scroller.value,
                 getItemKey: (index: number) => entries[index]?.key ?? index,
-                estimateSize: (index: number) =>
-                    entries[index]?.message.role === 'user' ? QUESTION_HEIGHT : ANSWER_HEIGHT,
+                estimateSize: (index: number) => estimateHeight(entries[index]?.message),
                 rangeExtractor: withFocused,
                 overscan: 4,
                 paddingStart: 24,
@@ -45,6 +55,9 @@ export function useMessageWindow(scroller: Readonly<Ref<HTMLElement | null>>) {
             }
         }),
     )
+    // What is read stays in its place when a message above it changes its size, whichever way the list is scrolled.
+    virtualizer.value.shouldAdjustScrollPositionOnItemSizeChange = (item, _, { itemSizeCache, scrollOffset }) =>
+        (itemSizeCache.has(item.key) ? item.end : item.start) <= (scrollOffset ?? 0)
     const items = computed(() => virtualizer.value.getVirtualItems())
     const height = computed(() => virtualizer.value.getTotalSize())
 
@@ -57,7 +70,7 @@ export function useMessageWindow(scroller: Readonly<Ref<HTMLElement | null>>) {
 
     watch(items, (shown) => {
         const [first, last] = [shown[0], shown.at(-1)]
-        if (!first || !last || conversation.isLoadingMore || conversation.loadMoreError) return
+        if (!isPlaced || !first || !last || conversation.isLoadingMore || conversation.loadMoreError) return
         if (first.index < LOAD_DISTANCE && conversation.hasOlder) void conversation.loadMore('older')
         else if (last.index >= conversation.entries.length - LOAD_DISTANCE && conversation.hasNewer)
             void conversation.loadMore('newer')
@@ -77,15 +90,24 @@ export function useMessageWindow(scroller: Readonly<Ref<HTMLElement | null>>) {
         },
     )
 
+    function scrollToTarget(): boolean {
+        const { target, entries } = conversation
+        const index = entries.findIndex(({ message }) => message.id === target?.messageId)
+        if (!target || index < 0) return false
+        virtualizer.value.scrollToIndex(index, { align: target.isHighlighted ? 'center' : 'auto' })
+        return true
+    }
+
+    // The list begins at a message that was searched for, or at its end.
     watch(
-        () => conversation.target,
-        async (target) => {
+        [() => conversation.target, scroller],
+        async ([, element]) => {
             await nextTick()
-            const index = conversation.entries.findIndex(({ message }) => message.id === target?.messageId)
-            if (!target || index < 0) return
-            virtualizer.value.scrollToIndex(index, { align: target.isHighlighted ? 'center' : 'auto' })
+            if (!element) return
+            if (!scrollToTarget() && !isPlaced) virtualizer.value.scrollToEnd()
+            isPlaced = true
         },
-        { flush: 'post', immediate: true },
+        { flush: 'post' },
     )
 
     function indexOf(target: EventTarget | null): number | null {
