@@ -17,7 +17,7 @@ export default typescript.config(
             'max-lines': ['error', { max: 250 }],
             // TypeScript checks this, and knows the types of the browser.
             'no-undef': 'off',
-            // Text is rendered as HTML in one place only: components/chat/MarkdownBlock.vue.
+            // Text is shown as HTML in one place only, by the sanitizer's DOM: components/chat/MarkdownText.vue.
             'vue/no-v-html': 'error',
             // The style of the templates is the formatter's.
             'vue/html-self-closing': 'off',

@@ -17,7 +17,8 @@ export default defineConfig({
             components: { dts: 'src/types/components.d.ts', dirs: [] },
         }),
     ],
-    resolve: { alias: { '@': fileURLToPath(new URL('./src', import.meta.url)) } },
+    // One KaTeX: the plugin of markdown-it brings an older one.
+    resolve: { alias: { '@': fileURLToPath(new URL('./src', import.meta.url)) }, dedupe: ['katex'] },
     build: { target: 'es2023', chunkSizeWarningLimit: 700, reportCompressedSize: true },
     server: { proxy },
   preview: { proxy },

@@ -6,7 +6,7 @@ from typing import Literal
 from app.auth import webhook_events
 from app.auth.email.outbox import EmailOutbox
 from app.auth.login_throttle import account_counter_keys
-from app.core.exceptions import BadRequestError, ServiceUnavailableError
+from app.core.exceptions import BadRequestError
 from app.core.password_hashing import PasswordHasher
 from app.core.security import hash_token
 from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseSession
@@ -21,9 +21,6 @@ from app.database.repositories.accounts import (
 from app.database.repositories.audit import audit_log
 from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
 from app.database.repositories.webhooks import event_outbox
-
-_RETRY_AFTER = 3600
-"""Value of `Retry-After` where email is not configured, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +43,7 @@ class EmailLinkService:
             TooManyRequestsError: too many requests from this network.
 
         """
-        if not self.outbox.is_enabled:
-            raise ServiceUnavailableError("Email is not configured.", code="mail_disabled", retry_after=_RETRY_AFTER)
+        self.outbox.require_enabled()
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             await self.outbox.count_request(connection, origin)
             await self.outbox.enqueue(connection, kind, address)

@@ -1,4 +1,4 @@
-"""Logins: password check, token refresh, logout."""
+"""Logins: password check and token refresh."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -10,11 +10,11 @@ from app.auth.login_throttle import LoginAttempt, LoginThrottle
 from app.auth.schemas.logins import TokenResponse
 from app.core.background_tasks import stop_tasks
 from app.core.client_network import client_network
-from app.core.exceptions import BadRequestError, DatabaseUnavailableError, NotFoundError, UnauthorizedError
+from app.core.exceptions import BadRequestError, DatabaseUnavailableError, UnauthorizedError
 from app.core.password_hashing import PasswordHasher
 from app.core.schema_types import new_id
 from app.core.security import AccessTokens, RefreshTokens, hash_token
-from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseSession
+from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.accounts import attempt_counters, auth_sessions, credentials
 from app.database.repositories.accounts.auth_sessions import TokenFamily
 from app.database.repositories.accounts.callers import Principal
@@ -35,7 +35,7 @@ _GRACE_RESTART_INTERVAL = 0.3
 
 @dataclass(frozen=True, slots=True)
 class LoginService:
-    """Opens, refreshes and ends logins."""
+    """Opens and refreshes logins."""
 
     database: Database
     access_tokens: AccessTokens
@@ -125,34 +125,6 @@ class LoginService:
         if user_uuid is None:
             user_uuid = await self._find_user_of_repeated(token, successor, session_uuid, family, origin)
         return self._token_response(user_uuid, session_uuid, successor)
-
-    async def logout(self, session: DatabaseSession, user: Principal, origin: RequestOrigin) -> None:
-        """End the caller's login. All services refuse its tokens from the next request on."""
-        if user.session_uuid is not None:
-            await auth_sessions.revoke(session, user_id=user.id, session_uuid=user.session_uuid, reason="logout")
-        await audit_log.record(session, NewAuditEntry("login.ended", actor=user.uuid, target=user.session_uuid), origin)
-
-    async def logout_all(self, session: DatabaseSession, user: Principal, origin: RequestOrigin) -> None:
-        """End all logins of the caller, including the current one."""
-        ended = await auth_sessions.revoke_all(session, user_id=user.id, reason="logout_all")
-        await audit_log.record(
-            session,
-            NewAuditEntry("login.all_ended", actor=user.uuid, target=user.uuid, details={"logins": ended}),
-            origin,
-        )
-
-    async def remove(
-        self, session: DatabaseSession, user: Principal, session_uuid: UUID, origin: RequestOrigin
-    ) -> None:
-        """End one login of the caller.
-
-        Raises:
-            NotFoundError: the caller has no such login, or it has ended.
-
-        """
-        if not await auth_sessions.revoke(session, user_id=user.id, session_uuid=session_uuid, reason="removed"):
-            raise NotFoundError("Session not found.")
-        await audit_log.record(session, NewAuditEntry("login.ended", actor=user.uuid, target=session_uuid), origin)
 
     async def close(self) -> None:
         """Cancel the background tasks."""

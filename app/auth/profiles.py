@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from app.auth import webhook_events
 from app.auth.registration import already_registered_error
 from app.auth.schemas.accounts import ProfileUpdate
+from app.auth.schemas.preferences import Preferences, PreferencesUpdate
 from app.core.exceptions import UnauthorizedError
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.models import User
@@ -43,3 +44,18 @@ class ProfileService:
                 return user
         except DuplicateUserError as error:
             raise already_registered_error(error.field) from error
+
+    async def update_preferences(self, caller: Principal, update: PreferencesUpdate) -> Preferences:
+        """Update preferences of the web application and return all preferences.
+
+        Neither audited nor reported to webhooks: pages change them often, and nothing depends on them.
+
+        Raises:
+            UnauthorizedError: the account has been erased since the caller was checked.
+
+        """
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+            preferences = await users.merge_preferences(connection, caller.id, update.model_dump())
+        if preferences is None:
+            raise UnauthorizedError
+        return Preferences.model_validate(preferences)

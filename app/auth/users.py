@@ -1,10 +1,12 @@
-"""Account updates by admins."""
+"""Account updates and password resets by admins."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from app.auth import webhook_events
+from app.auth.email.outbox import EmailOutbox
 from app.auth.schemas.accounts import AdminUserResponse, AdminUserUpdate
 from app.core.exceptions import ConflictError, ForbiddenError, NotFoundError
 from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseSession
@@ -24,6 +26,7 @@ class UserService:
     """Updates accounts for admins."""
 
     database: Database
+    outbox: EmailOutbox
 
     async def update(
         self, admin: Principal, user_uuid: UUID, update: AdminUserUpdate, origin: RequestOrigin
@@ -50,6 +53,41 @@ class UserService:
             async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                 await audit_log.record(connection, refused, origin)
             raise
+
+    async def send_password_reset(self, admin: Principal, user_uuid: UUID, origin: RequestOrigin) -> None:
+        """Send a password reset link to the owner of an account.
+
+        Raises:
+            NotFoundError: the account does not exist.
+            ServiceUnavailableError: email is not configured.
+            ConflictError: the account is disabled, so a link would not work.
+            TooManyRequestsError: too many of these emails to this address.
+
+        """
+        async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
+            user = await users.find(session, user_uuid)
+            if user is None:
+                raise NotFoundError
+            self.outbox.require_enabled()
+            if not user.is_active:
+                raise ConflictError("The account is disabled.", code="account_disabled")
+            await self.outbox.enqueue_or_refuse(session, "reset_password", user.email)
+            entry = NewAuditEntry("password.reset_requested", actor=admin.uuid, target=user.uuid)
+            await audit_log.record(session, entry, origin)
+        self.outbox.wake()
+
+
+async def lock_admin(session: DatabaseSession, admin: Principal) -> Sequence[int]:
+    """Lock all active admins, of which the caller must be one, and return their internal keys.
+
+    Raises:
+        ForbiddenError: the caller was demoted after the request was authorized.
+
+    """
+    admins = await users.lock_active_admins(session)
+    if admin.id not in admins:
+        raise ForbiddenError(code="admin_required")
+    return admins
 
 
 async def _update(

@@ -16,6 +16,10 @@ from app.core.schema_types import Storable, check_text
 
 MIN_PASSWORD_LENGTH = 8
 MAX_PASSWORD_LENGTH = 256
+MIN_USERNAME_LENGTH = 3
+MAX_USERNAME_LENGTH = 50
+USERNAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+MAX_FULL_NAME_LENGTH = 200
 
 _COMMON_PASSWORDS = frozenset(
     password for password in FREQUENCY_LISTS["passwords"] if len(password) >= MIN_PASSWORD_LENGTH
@@ -51,16 +55,20 @@ def _check_password(password: SecretStr) -> SecretStr:
 
 
 EmailAddress = Annotated[str, StringConstraints(max_length=254), AfterValidator(_normalize_email)]
-Username = Annotated[str, StringConstraints(min_length=3, max_length=50, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Username = Annotated[
+    str,
+    StringConstraints(min_length=MIN_USERNAME_LENGTH, max_length=MAX_USERNAME_LENGTH, pattern=USERNAME_PATTERN),
+]
 NewPassword = Annotated[SecretStr, AfterValidator(_check_password)]
 Role = Literal["user", "admin"]
 SubmittedPassword = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PASSWORD_LENGTH), Storable]
 """A password to verify, never truncated. Text that cannot be a password is refused."""
-FullName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable]
+FullName = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_FULL_NAME_LENGTH), Storable
+]
 
+LinkToken = Annotated[str, StringConstraints(min_length=1, max_length=200), Storable]
 MailedToken = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=200),
-    Storable,
+    LinkToken,
     Field(repr=False, examples=["q83vEjRWeJq83vA..."], description="The text after `#token=` in the link."),
 ]

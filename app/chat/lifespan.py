@@ -33,7 +33,7 @@ from app.chat.turns.store import TurnStore
 from app.config import Settings
 from app.core.background_tasks import background_task
 from app.core.cursors import CursorSigner
-from app.core.share_tokens import ShareTokens
+from app.core.link_tokens import LinkTokens
 from app.core.shutdown import SHUTDOWN_NOTICE
 from app.database.connection import Database
 from app.graph.builder import build_chat_graph
@@ -200,7 +200,7 @@ def sharing_service(settings: Settings, database: Database) -> SharingService:
     """Return the service of shared conversations."""
     return SharingService(
         database,
-        ShareTokens.from_secret(settings.SECRET_KEY.get_secret_value()),
+        LinkTokens.from_secret(settings.SECRET_KEY.get_secret_value(), "share tokens"),
         is_enabled=settings.SHARING_ENABLED,
         max_per_user=settings.SHARES_PER_USER,
         public_url=settings.PUBLIC_URL,

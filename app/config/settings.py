@@ -13,6 +13,7 @@ from app.config.limits import LimitSettings
 from app.config.llm import LlmSettings
 from app.config.logs import LoggingSettings
 from app.config.redis import RedisSettings
+from app.config.registration import RegistrationSettings
 from app.config.retention import RetentionSettings
 from app.config.sharing import SharingSettings
 from app.config.web import WebSettings
@@ -29,6 +30,7 @@ class Settings(
     LoggingSettings,
     LlmSettings,
     EmailSettings,
+    RegistrationSettings,
     AuthSettings,
     RedisSettings,
     WebSettings,

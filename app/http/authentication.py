@@ -60,6 +60,25 @@ async def get_current_user(
 CurrentUser = Annotated[Principal, Depends(get_current_user)]
 
 
+async def get_optional_user(
+    resources: ResourcesDep, rate_limit_check: RateLimitCheckDep, token: Annotated[str | None, Depends(_scheme)]
+) -> Principal | None:
+    """Return the caller, as `get_current_user`, or None if the token is missing or invalid.
+
+    Raises:
+        TooManyRequestsError: the account is over its rate limit.
+
+    """
+    try:
+        return await get_current_user(resources, rate_limit_check, token)
+    except UnauthorizedError:
+        rate_limit_check.reject_credential()  # as for a response with status 401
+        return None
+
+
+OptionalUser = Annotated[Principal | None, Depends(get_optional_user)]
+
+
 async def get_admin_user(user: CurrentUser, database: DatabaseDep, origin: RequestOriginDep) -> Principal:
     """Return the caller, who must be an admin. Refusals are written to the audit log.
 

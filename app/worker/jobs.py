@@ -11,7 +11,7 @@ from typing import Protocol
 from app.chat.turns.recovery import LoadPublishedText, TurnRecovery, UsageEstimate
 from app.config import Settings
 from app.database.connection import Database, DatabaseConnection
-from app.database.repositories.accounts import attempt_counters, auth_sessions, one_time_tokens
+from app.database.repositories.accounts import attempt_counters, auth_sessions, invitations, one_time_tokens
 from app.database.repositories.operations import instances, job_statistics
 from app.database.repositories.sharing import shares
 from app.database.repositories.transfer import imports
@@ -55,6 +55,7 @@ def build_jobs(settings: Settings, database: Database, load_published_text: Load
         ("sum up usage", rollup.roll_up, 2.0),
         ("purge idempotency keys", idempotency_keys.purge, 300.0),
         ("purge one-time tokens", one_time_tokens.purge, 300.0),
+        ("purge invitations", invitations.purge, 300.0),
         ("purge expired shares", shares.purge, 300.0),
         ("purge throttles", attempt_counters.purge, 300.0),
         ("interrupt expired imports", imports.interrupt_expired, 30.0),

@@ -15,6 +15,7 @@ from tests.support.operations import OPERATIONS, Operation
 
 WITHOUT_LOGIN = {
     "auth.forgot_password",
+    "auth.get_config",
     "auth.login",
     "auth.refresh",
     "auth.register",

@@ -20,7 +20,6 @@ from tests.support.access import ENTRIES, generated
 from tests.support.operations import Operation
 
 PREPARATIONS = {
-    "auth.register": "DELETE FROM users WHERE username = 'ada'",
     "chat.activate_branch": (
         "UPDATE chat_messages SET uuid = '0199c2f0-7c5e-7a3b-9b1e-3f5a6c7d8e90' WHERE role = 'assistant'"
     ),
@@ -69,8 +68,9 @@ def send(
 
 def assert_accepted(response: Response, operation: Operation) -> None:
     status = ENTRIES[operation.key].status
-    # The table of entries is of services that send no mail.
-    assert response.status_code == (202 if status == 503 else status), response.text
+    if status == 503:  # the table of entries is of services that send no mail
+        (status,) = (one for one in operation.statuses if one < 300)
+    assert response.status_code == status, response.text
 
 
 def sample(operation: Operation) -> dict[str, Any]:

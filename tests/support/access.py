@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pytest
 
 from tests.fixtures.services import AUTH, PASSWORD, User
-from tests.fixtures.world import World
+from tests.fixtures.world import INVITATION_TOKENS, World
 from tests.support.operations import OPERATIONS, Operation
 
 Ids = dict[str, str]
@@ -116,15 +116,29 @@ def delivery_ids(world: World, user: User) -> Ids:
     return ids | {"delivery_id": str(world.delivery(ids["webhook_id"]))}
 
 
+def invitation_ids(world: World, _user: User) -> Ids:
+    return {"invitation_id": str(world.invitation("grace@example.com"))}
+
+
+def invited_body(world: World, _user: User) -> Body:
+    """Return a registration with an invitation."""
+    email = "grace@example.com"
+    return {
+        "email": email,
+        "username": "grace",
+        "password": PASSWORD,
+        "invitation": INVITATION_TOKENS.issue(world.invitation(email)),
+    }
+
+
 def mailed_token_body(purpose: str, **fields: object) -> Callable[[World, User], Body]:
     """Return a body with the token of an email to the user."""
     return lambda world, user: {"token": world.mailed_token(user, purpose), **fields}
 
 
 ENTRIES = {
-    "auth.register": Entry(
-        "anybody", body=constant_body(email="new@example.com", username="new", password=PASSWORD), status=201
-    ),
+    "auth.get_config": Entry("anybody"),
+    "auth.register": Entry("anybody", body=invited_body, status=201),
     "auth.login": Entry("anybody", body=lambda _world, user: {"username": user.username, "password": PASSWORD}),
     "auth.refresh": Entry("anybody", body=lambda _world, user: {"refresh_token": user.refresh_token}),
     # 503: email is disabled in these tests.
@@ -150,7 +164,16 @@ ENTRIES = {
     "auth.delete_api_key": Entry("user", ids=api_key_ids),
     "auth.export_account": Entry("user"),
     "auth.erase_account": Entry("user", body=constant_body(password=PASSWORD)),
+    "auth.update_preferences": Entry("user", body=constant_body(theme="dark")),
     "auth.list_users": Entry("admin"),
+    # 503: email is disabled in these tests.
+    "auth.invite_user": Entry(
+        "admin", body=constant_body(email="grace@example.com"), status=503, declares=frozenset({"role"})
+    ),
+    "auth.send_password_reset": Entry("admin", ids=account_ids, status=503),
+    "auth.erase_user": Entry("admin", ids=account_ids),
+    "auth.list_invitations": Entry("admin"),
+    "auth.revoke_invitation": Entry("admin", ids=invitation_ids),
     "auth.get_user": Entry("admin", ids=account_ids),
     "auth.update_user": Entry(
         "admin",

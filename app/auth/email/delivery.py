@@ -18,9 +18,10 @@ from app.auth.email.templates import EmailTemplates
 from app.config import Settings
 from app.core.background_tasks import stop_tasks
 from app.core.exceptions import DatabaseUnavailableError
+from app.core.link_tokens import LinkTokens
 from app.core.security import hash_token, new_one_time_token
 from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseConnection
-from app.database.repositories.accounts import email_outbox, one_time_tokens
+from app.database.repositories.accounts import email_outbox, invitations, one_time_tokens
 from app.database.repositories.accounts.email_outbox import ClaimedEmail, EmailKind, Recipient
 from app.database.repositories.accounts.one_time_tokens import TokenPurpose
 from app.services.email.transport import Email, EmailError, EmailTransport, open_email_transport
@@ -58,6 +59,7 @@ class EmailDelivery:
     transport: EmailTransport
     templates: EmailTemplates
     outbox: EmailOutbox
+    invitation_tokens: LinkTokens
     lease: timedelta
     """Period for which a claimed email belongs to this process: `MAIL_TIMEOUT` and `LEASE_MARGIN`."""
 
@@ -118,6 +120,8 @@ class EmailDelivery:
         if claimed.attempts > MAX_ATTEMPTS:  # the process of the last attempt ended before it recorded a result
             _log_permanent_failure(claimed, "unknown")
             return None
+        if claimed.kind == "invitation":
+            return await self._render_invitation(connection, claimed)
         recipient = await email_outbox.find_recipient(connection, claimed.recipient)
         if not _is_applicable(claimed.kind, recipient):
             await self.outbox.refund(connection, claimed.kind, claimed.recipient)
@@ -137,6 +141,13 @@ class EmailDelivery:
         )
         return self.templates.render(claimed.kind, address, token)
 
+    async def _render_invitation(self, connection: DatabaseConnection, claimed: ClaimedEmail) -> Email | None:
+        invitation = await invitations.find_open(connection, claimed.recipient)
+        if invitation is None:  # revoked or expired, or the address has got an account
+            await self.outbox.refund(connection, claimed.kind, claimed.recipient)
+            return None
+        return self.templates.render(claimed.kind, invitation.email, self.invitation_tokens.issue(invitation.uuid))
+
     async def _record_failure(self, claimed: ClaimedEmail, error: EmailError) -> None:
         is_last = error.is_permanent or claimed.attempts >= MAX_ATTEMPTS
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
@@ -154,7 +165,9 @@ class EmailDelivery:
 
 
 @asynccontextmanager
-async def open_email_outbox(settings: Settings, database: Database) -> AsyncIterator[EmailOutbox]:
+async def open_email_outbox(
+    settings: Settings, database: Database, invitation_tokens: LinkTokens
+) -> AsyncIterator[EmailOutbox]:
     """Open the outbox and deliver its emails until the block ends; without `MAIL_URL` it is disabled."""
     transport = open_email_transport(settings)
     outbox = EmailOutbox(is_enabled=transport is not None)
@@ -169,8 +182,10 @@ async def open_email_outbox(settings: Settings, database: Database) -> AsyncIter
             public_url=settings.PUBLIC_URL,
             verification_lifetime=timedelta(hours=settings.VERIFICATION_TOKEN_EXPIRE_HOURS),
             reset_lifetime=timedelta(minutes=settings.RESET_TOKEN_EXPIRE_MINUTES),
+            invitation_lifetime=timedelta(days=settings.INVITATION_EXPIRE_DAYS),
         ),
         outbox=outbox,
+        invitation_tokens=invitation_tokens,
         lease=timedelta(seconds=settings.MAIL_TIMEOUT) + LEASE_MARGIN,
     )
     async with delivery.running():

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from app.auth.login_throttle import hash_login_name
 from app.core.client_network import client_network
-from app.core.exceptions import TooManyRequestsError
+from app.core.exceptions import ServiceUnavailableError, TooManyRequestsError
 from app.database.connection import DatabaseConnection, DatabaseSession
 from app.database.repositories.accounts import attempt_counters, email_outbox
 from app.database.repositories.accounts.email_outbox import EmailKind
@@ -17,6 +17,8 @@ MAX_EMAILS_PER_RECIPIENT = 3
 MAX_EMAILS_PER_NETWORK = 30
 """Maximum number of emails that clients of one network may request per window."""
 _WINDOW = timedelta(hours=1)
+_RETRY_AFTER = 3600
+"""Value of `Retry-After` where email is not configured, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,36 @@ class EmailOutbox:
         count = await attempt_counters.count(connection, _recipient_key(kind, recipient), window=_WINDOW)
         if count.attempts <= MAX_EMAILS_PER_RECIPIENT:
             await email_outbox.enqueue(connection, kind, recipient)
+
+    async def enqueue_or_refuse(
+        self, connection: DatabaseSession | DatabaseConnection, kind: EmailKind, recipient: str
+    ) -> None:
+        """Enqueue an email for an admin, who may know about the limit.
+
+        Raises:
+            ServiceUnavailableError: email is not configured.
+            TooManyRequestsError: the recipient is over `MAX_EMAILS_PER_RECIPIENT`.
+
+        """
+        self.require_enabled()
+        count = await attempt_counters.count(connection, _recipient_key(kind, recipient), window=_WINDOW)
+        if count.attempts > MAX_EMAILS_PER_RECIPIENT:
+            raise TooManyRequestsError(
+                "Too many of these emails were sent to this address. Try again later.",
+                code="too_many_attempts",
+                retry_after=count.retry_after,
+            )
+        await email_outbox.enqueue(connection, kind, recipient)
+
+    def require_enabled(self) -> None:
+        """Refuse a request for which an email has to be sent.
+
+        Raises:
+            ServiceUnavailableError: email is not configured.
+
+        """
+        if not self.is_enabled:
+            raise ServiceUnavailableError("Email is not configured.", code="mail_disabled", retry_after=_RETRY_AFTER)
 
     async def refund(self, connection: DatabaseConnection, kind: EmailKind, recipient: str) -> None:
         """Undo the count of an email that was discarded, because the address has no account that it applies to.

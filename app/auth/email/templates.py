@@ -6,6 +6,7 @@ would deliver messages written by anyone.
 
 from dataclasses import dataclass
 from datetime import timedelta
+from urllib.parse import quote
 
 from app.database.repositories.accounts.email_outbox import EmailKind
 from app.database.repositories.accounts.one_time_tokens import TokenPurpose
@@ -21,6 +22,7 @@ class EmailTemplates:
     """Base URL of links. Never taken from a request, whose `Host` header an attacker may choose."""
     verification_lifetime: timedelta
     reset_lifetime: timedelta
+    invitation_lifetime: timedelta
 
     def token_lifetime(self, purpose: TokenPurpose) -> timedelta:
         """Return the lifetime of a link, as the emails state it."""
@@ -37,6 +39,8 @@ class EmailTemplates:
                 subject, paragraphs = "You already have an account", self._already_registered(token)
             case "password_changed":
                 subject, paragraphs = "Your password was changed", self._password_changed()
+            case "invitation":
+                subject, paragraphs = "You are invited", self._invitation(recipient, token)
         body = "\n\n".join(["Hello,", *paragraphs, self.project_name]) + "\n"
         return Email(recipient, f"{self.project_name}: {subject}", body)
 
@@ -74,6 +78,14 @@ class EmailTemplates:
             self.public_url,
         ]
 
+    def _invitation(self, recipient: str, token: str | None) -> list[str]:
+        return [
+            f"you are invited to {self.project_name}. To choose a user name and a password, open this link:",
+            f"{self._link('register', token)}&email={quote(recipient, safe='')}",
+            f"The link works once and is valid for {_format_duration(self.invitation_lifetime)}.",
+            "If you do not want an account, ignore this email.",
+        ]
+
     def _link(self, page: str, token: str | None) -> str:
         # In the fragment, which browsers do not send: so tokens appear neither in access logs nor in Referer headers.
         return f"{self.public_url}/{page}#token={token}"
@@ -82,4 +94,6 @@ class EmailTemplates:
 def _format_duration(duration: timedelta) -> str:
     minutes = int(duration.total_seconds()) // 60
     number, unit = (minutes // 60, "hour") if minutes % 60 == 0 else (minutes, "minute")
+    if duration > timedelta(days=1) and not duration % timedelta(days=1):
+        number, unit = duration.days, "day"
     return f"{number} {unit}" if number == 1 else f"{number} {unit}s"

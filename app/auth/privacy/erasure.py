@@ -1,6 +1,8 @@
 """Erasure of accounts, with a receipt of deleted and retained data."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from uuid import UUID
 
 from redis.asyncio import Redis
 
@@ -8,11 +10,12 @@ from app.auth import webhook_events
 from app.auth.login_throttle import account_counter_keys
 from app.auth.logins import LoginService
 from app.auth.schemas.privacy import ErasureReceipt, ExpiringItem, KeptItem, RemovedItem
-from app.core.exceptions import ConflictError, UnauthorizedError
-from app.database.connection import REQUEST_TIMEOUT, Database
+from app.auth.users import lock_admin
+from app.core.exceptions import ConflictError, ForbiddenError, NotFoundError, UnauthorizedError
+from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseSession
 from app.database.repositories.accounts import attempt_counters, erasure, users
 from app.database.repositories.accounts.callers import Principal
-from app.database.repositories.accounts.erasure import ErasureResult
+from app.database.repositories.accounts.erasure import ErasureResult, LockedAccount
 from app.database.repositories.audit import audit_log
 from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
 from app.database.repositories.webhooks import event_outbox
@@ -21,6 +24,9 @@ from app.services.redis.purge import PurgedCopies
 
 _TRANSACTION_TIMEOUT = 300.0
 """Timeout of the whole transaction in seconds. It suffices for about five million messages."""
+
+LockAccount = Callable[[DatabaseSession], Awaitable[LockedAccount]]
+"""Locks the account to erase, and raises an error if it must not be erased."""
 
 _LEDGER_REASON = (
     "Model, time and cost of each request to a language model, kept for billing. The references to the account and "
@@ -35,13 +41,13 @@ _REDIS_REASON = "Redis did not respond. The remaining copies are inaccessible an
 
 @dataclass(frozen=True, slots=True)
 class ErasureService:
-    """Erases accounts at their owners' request."""
+    """Erases accounts, at the request of their owners or by admins."""
 
     database: Database
     redis: Redis
     logins: LoginService
 
-    async def erase(self, user: Principal, password: str, origin: RequestOrigin) -> ErasureReceipt:
+    async def erase_own(self, user: Principal, password: str, origin: RequestOrigin) -> ErasureReceipt:
         """Erase the caller's account. All services refuse its logins and API keys from the next request on.
 
         Raises:
@@ -52,21 +58,8 @@ class ErasureService:
 
         """
         password_hash = await self.logins.confirm_password(user, password, origin)
-        try:
-            erased = await self._erase(user, password_hash, origin)
-        except ConflictError as error:
-            refused = NewAuditEntry(
-                "account.erased", actor=user.uuid, target=user.uuid, outcome="refused", details={"reason": error.code}
-            )
-            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-                await audit_log.record(connection, refused, origin)
-            raise
-        return _build_receipt(
-            erased, await purge.purge_user(self.redis, user_uuid=user.uuid, answers=erased.answer_uuids)
-        )
 
-    async def _erase(self, user: Principal, password_hash: str, origin: RequestOrigin) -> ErasureResult:
-        async with self.database.transaction(max_seconds=_TRANSACTION_TIMEOUT) as session:
+        async def lock(session: DatabaseSession) -> LockedAccount:
             admins = await users.lock_active_admins(session) if user.role == "admin" else []
             account = await erasure.lock_account(session, user.id)
             if account is None:
@@ -77,15 +70,51 @@ class ErasureService:
                 raise ConflictError("The account was just promoted to admin. Try again.")
             if list(admins) == [user.id]:
                 raise ConflictError("This is the last active admin.", code="last_admin")
-            counters = account_counter_keys(user_id=account.id, email=account.email, username=account.username)
-            await attempt_counters.remove(session, counters)
-            erased = await erasure.erase(session, account)
-            entry = NewAuditEntry(
-                "account.erased", actor=user.uuid, target=user.uuid, details={"removed": erased.removed}
+            return account
+
+        return await self._erase(lock, actor=user.uuid, target=user.uuid, origin=origin)
+
+    async def erase_by_admin(self, admin: Principal, user_uuid: UUID, origin: RequestOrigin) -> ErasureReceipt:
+        """Erase another account. The last active admin is safe: it is the caller, who cannot erase the own account.
+
+        Raises:
+            NotFoundError: the account does not exist.
+            ConflictError: it is the account of the caller, which only its owner's password erases.
+            ForbiddenError: the caller was demoted after the request was authorized.
+
+        """
+
+        async def lock(session: DatabaseSession) -> LockedAccount:
+            await lock_admin(session, admin)
+            user = await users.find(session, user_uuid)
+            account = await erasure.lock_account(session, user.id) if user else None
+            if account is None:
+                raise NotFoundError
+            if account.id == admin.id:
+                raise ConflictError("Erase your own account with your password, in your profile.", code="own_account")
+            return account
+
+        return await self._erase(lock, actor=admin.uuid, target=user_uuid, origin=origin)
+
+    async def _erase(self, lock: LockAccount, *, actor: UUID, target: UUID, origin: RequestOrigin) -> ErasureReceipt:
+        try:
+            async with self.database.transaction(max_seconds=_TRANSACTION_TIMEOUT) as session:
+                account = await lock(session)
+                counters = account_counter_keys(user_id=account.id, email=account.email, username=account.username)
+                await attempt_counters.remove(session, counters)
+                erased = await erasure.erase(session, account)
+                entry = NewAuditEntry("account.erased", actor=actor, target=target, details={"removed": erased.removed})
+                await audit_log.record(session, entry, origin)
+                await event_outbox.emit(session, webhook_events.user_erased(target))
+        except (ConflictError, ForbiddenError) as error:
+            refused = NewAuditEntry(
+                "account.erased", actor=actor, target=target, outcome="refused", details={"reason": error.code}
             )
-            await audit_log.record(session, entry, origin)
-            await event_outbox.emit(session, webhook_events.user_erased(user.uuid))
-            return erased
+            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+                await audit_log.record(connection, refused, origin)
+            raise
+        copies = await purge.purge_user(self.redis, user_uuid=target, answers=erased.answer_uuids)
+        return _build_receipt(erased, copies)
 
 
 def _build_receipt(erased: ErasureResult, redis: PurgedCopies | None) -> ErasureReceipt:

@@ -12,6 +12,7 @@ from app.auth.schemas.accounts import (
     UserCreate,
     UserResponse,
 )
+from app.auth.schemas.preferences import Preferences, PreferencesUpdate
 from app.core.exceptions import UnauthorizedError
 from app.database.models import User
 from app.database.repositories.accounts import users
@@ -26,13 +27,14 @@ router = APIRouter()
     "/register",
     status_code=201,
     response_model=UserResponse,
-    responses=responses(400, 413, 422)
+    responses=responses(400, 403, 413, 422)
     | {202: {"model": RegistrationAccepted, "description": "Addresses must be verified: the result is sent by email"}},
 )
 async def register(new: UserCreate, services: ServicesDep, origin: RequestOriginDep) -> User | Response:
     """Create an account.
 
-    If addresses must be verified, the response is always 202, and the result is sent to the address by email.
+    If addresses must be verified, the response is always 202, and the result is sent to the address by email. With an
+    invitation the address is verified already. Where registration is not open, an invitation is required.
     """
     user = await services.registration.register(new, origin)
     return user or JSONResponse(RegistrationAccepted().model_dump(), status_code=202)
@@ -62,3 +64,9 @@ async def update_profile(
 ) -> User:
     """Update the full name, user name or preferences of the caller's account."""
     return await services.profiles.update(caller, update, origin)
+
+
+@router.put("/preferences", responses=responses(400, 401, 413, 422))
+async def update_preferences(update: PreferencesUpdate, caller: CurrentUser, services: ServicesDep) -> Preferences:
+    """Update preferences of the caller, and return all of them. Fields that are left out stay unchanged."""
+    return await services.profiles.update_preferences(caller, update)

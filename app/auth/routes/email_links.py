@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from app.auth.dependencies import ServicesDep
+from app.auth.refresh_cookie import RefreshCookieDep
 from app.auth.schemas.accounts import Done
 from app.auth.schemas.email_links import EmailVerification, MailRequest, PasswordReset
 from app.http.dependencies import RequestOriginDep
@@ -19,12 +20,15 @@ async def forgot_password(request: MailRequest, services: ServicesDep, origin: R
 
 
 @router.post("/password/reset", responses=responses(400, 413, 422))
-async def reset_password(reset: PasswordReset, services: ServicesDep, origin: RequestOriginDep) -> Done:
+async def reset_password(
+    reset: PasswordReset, services: ServicesDep, origin: RequestOriginDep, cookie: RefreshCookieDep
+) -> Done:
     """Set a new password with the token of a reset link.
 
     All logins and API keys of the account end, and its address counts as verified.
     """
     await services.email_links.reset_password(reset.token, reset.new_password.get_secret_value(), origin)
+    cookie.clear()
     return Done(message="Password changed. Log in with the new password.")
 
 

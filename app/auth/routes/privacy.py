@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from app.auth.dependencies import ServicesDep
+from app.auth.refresh_cookie import RefreshCookieDep
 from app.auth.schemas.privacy import AccountErasure, ErasureReceipt
 from app.http.authentication import CurrentUser
 from app.http.dependencies import RequestOriginDep
@@ -34,7 +35,13 @@ async def export_account(user: CurrentUser, services: ServicesDep, origin: Reque
 
 @router.delete("/me", responses=responses(400, 409, 413, 422))
 async def erase_account(
-    erasure: AccountErasure, user: CurrentUser, services: ServicesDep, origin: RequestOriginDep
+    erasure: AccountErasure,
+    user: CurrentUser,
+    services: ServicesDep,
+    origin: RequestOriginDep,
+    cookie: RefreshCookieDep,
 ) -> ErasureReceipt:
     """Erase the caller's account irrevocably. The response lists deleted and retained data with the reasons."""
-    return await services.erasure.erase(user, erasure.password, origin)
+    receipt = await services.erasure.erase_own(user, erasure.password, origin)
+    cookie.clear()
+    return receipt

@@ -1,4 +1,4 @@
-"""Routes for admins to list, read and update accounts."""
+"""Routes for admins to list, read, update and erase accounts."""
 
 from typing import Annotated
 from uuid import UUID
@@ -6,7 +6,8 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from app.auth.dependencies import ServicesDep
-from app.auth.schemas.accounts import AdminUserList, AdminUserResponse, AdminUserUpdate
+from app.auth.schemas.accounts import AdminUserList, AdminUserResponse, AdminUserUpdate, Done
+from app.auth.schemas.privacy import ErasureReceipt
 from app.auth.validators import Role
 from app.core.exceptions import NotFoundError
 from app.core.schema_types import Page, PageSize, Pagination, SearchText
@@ -59,3 +60,18 @@ async def update_user(
     disabled.
     """
     return await services.users.update(admin, user_id, update, origin)
+
+
+@router.post("/{user_id}/password-reset", status_code=202, responses=responses(404, 409))
+async def send_password_reset(user_id: UUID, admin: AdminUser, services: ServicesDep, origin: RequestOriginDep) -> Done:
+    """Send a link to the owner of an account, with which the owner sets a new password."""
+    await services.users.send_password_reset(admin, user_id, origin)
+    return Done(message="An email with a link is sent to the owner of the account.")
+
+
+@router.delete("/{user_id}", responses=responses(404, 409))
+async def erase_user(
+    user_id: UUID, admin: AdminUser, services: ServicesDep, origin: RequestOriginDep
+) -> ErasureReceipt:
+    """Erase an account irrevocably, as its owner can do. Admins erase their own account with `DELETE /me`."""
+    return await services.erasure.erase_by_admin(admin, user_id, origin)

@@ -1,35 +1,51 @@
 """Schemas of accounts and profiles."""
 
 from datetime import datetime
-from typing import Any, Self
 from uuid import UUID
 
-from pydantic import (
-    MISSING,
-    ConfigDict,
-    Field,
-    StrictBool,
-    model_validator,
-)
+from pydantic import MISSING, ConfigDict, Field, StrictBool
 
+from app.auth.schemas.partial_update import PartialUpdate
+from app.auth.schemas.preferences import Preferences, PreferencesObject
 from app.auth.validators import (
     EmailAddress,
     FullName,
+    LinkToken,
     NewPassword,
     Role,
     SubmittedPassword,
     Username,
 )
-from app.core.schema_types import JsonObject, Pagination, RequestModel, ResponseModel
+from app.core.schema_types import Pagination, RequestModel, ResponseModel
 
 
 class UserCreate(RequestModel):
     """A registration. Clients cannot choose the role or the state."""
 
-    email: EmailAddress = Field(examples=["ada@example.com"])
-    username: Username = Field(examples=["ada"])
+    # Without an invitation, which documentation pages could only invent.
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "email": "grace@example.com",
+                    "username": "grace",
+                    "password": "correct horse battery staple",
+                    "full_name": "Grace Hopper",
+                }
+            ]
+        }
+    )
+
+    email: EmailAddress = Field(examples=["grace@example.com"])
+    username: Username = Field(examples=["grace"])
     password: NewPassword = Field(examples=["correct horse battery staple"], description="8 to 256 characters.")
-    full_name: FullName | None = Field(None, examples=["Ada Lovelace"])
+    full_name: FullName | None = Field(None, examples=["Grace Hopper"])
+    invitation: LinkToken | None = Field(
+        None,
+        repr=False,
+        examples=["AaIp9YzhdmGOjp06gMygvOKm..."],
+        description="Token of an invitation, from its link. It is valid for the invited address only.",
+    )
 
 
 class PasswordChange(RequestModel):
@@ -39,27 +55,16 @@ class PasswordChange(RequestModel):
     new_password: NewPassword = Field(examples=["another horse battery staple"], description="8 to 256 characters.")
 
 
-class _PartialUpdate(RequestModel):
-    """Base class of partial updates: each field is optional, at least one is required."""
-
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
-
-    @model_validator(mode="after")
-    def _require_one_field(self) -> Self:
-        if not self.model_fields_set:
-            raise ValueError("must contain at least one field")
-        return self
-
-
-class ProfileUpdate(_PartialUpdate):
+class ProfileUpdate(PartialUpdate):
     """An update by the account's owner. Fields that are left out stay unchanged."""
 
     full_name: FullName | MISSING | None = Field(MISSING, examples=["Ada King"], description="`null` clears it.")
     username: Username | MISSING = Field(MISSING, examples=["ada"])
-    preferences: JsonObject | MISSING = Field(
+    preferences: PreferencesObject | MISSING = Field(
         MISSING,
         examples=[{"theme": "dark"}],
-        description="At most 8 KiB of JSON. Replaces the stored object as a whole.",
+        description="At most 8 KiB of JSON. Replaces the stored object as a whole. Fields of `PUT /preferences` must "
+        "be valid; other clients may store fields of their own.",
     )
 
 
@@ -80,10 +85,10 @@ class _Account(ResponseModel):
 class UserResponse(_Account):
     """An account, as its owner sees it."""
 
-    preferences: dict[str, Any] = Field(description="Settings of the owner's clients, visible to the owner only.")
+    preferences: Preferences = Field(description="Settings of the owner's clients, visible to the owner only.")
 
 
-class AdminUserUpdate(_PartialUpdate):
+class AdminUserUpdate(PartialUpdate):
     """An update by an admin. Fields that are left out stay unchanged."""
 
     role: Role | MISSING = Field(MISSING, examples=["admin"])

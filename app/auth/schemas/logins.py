@@ -45,7 +45,7 @@ class TokenResponse(ResponseModel):
     """Tokens of a login (RFC 6749, section 5.1)."""
 
     access_token: str
-    refresh_token: str
+    refresh_token: str | None = Field(description="`null` if it is sent as a cookie (`X-Refresh-Transport: cookie`).")
     token_type: Literal["bearer"] = "bearer"  # noqa: S105 - a term of OAuth 2.0, not a password
     expires_in: int = Field(description="Seconds until the access token expires.")
 

@@ -1,35 +1,13 @@
 """Feedback on answers."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
+from app.core.content_limits import MAX_COMMENT_LENGTH, REASONS_BY_RATING, FeedbackReason
 from app.core.schema_types import NotBlank, RequestModel, ResponseModel, Storable
 from app.database.repositories.chat.feedback import Rating
-
-FeedbackReason = Literal[
-    "accurate",
-    "clear",
-    "creative",
-    "helpful",
-    "inaccurate",
-    "incomplete",
-    "other",
-    "refused",
-    "style",
-    "too_long",
-    "unhelpful",
-    "unsafe",
-]
-
-REASONS_BY_RATING: Mapping[Rating, frozenset[FeedbackReason]] = {
-    "up": frozenset({"accurate", "clear", "creative", "helpful", "other"}),
-    "down": frozenset({"inaccurate", "incomplete", "other", "refused", "style", "too_long", "unhelpful", "unsafe"}),
-}
-
-MAX_COMMENT_LENGTH = 2000
 
 
 def _check_distinct(reasons: list[str]) -> list[str]:
@@ -68,7 +46,7 @@ class FeedbackRequest(RequestModel):
 
     @model_validator(mode="after")
     def _check_reasons(self) -> Self:
-        if not REASONS_BY_RATING[self.rating].issuperset(self.reasons):
+        if not set(self.reasons).issubset(REASONS_BY_RATING[self.rating]):
             raise ValueError(f"these reasons are not for the rating '{self.rating}'")
         return self
 

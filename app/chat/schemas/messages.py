@@ -8,15 +8,9 @@ from uuid import UUID
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, StringConstraints
 
 from app.chat.schemas.feedback import FeedbackResponse
+from app.core.content_limits import LANGUAGE_TAG, MAX_MESSAGE_LENGTH, MAX_SYSTEM_PROMPT_LENGTH
 from app.core.schema_types import JsonObject, NotBlank, RequestModel, ResponseModel, Storable
 from app.database.repositories.turns.turns import FinalStatus, MessageStatus
-
-MAX_MESSAGE_LENGTH = 32_000
-
-MAX_SYSTEM_PROMPT_LENGTH = 4000
-
-_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
-"""Language tags of BCP 47: language and up to three subtags."""
 
 QuestionText = Annotated[
     str,
@@ -32,7 +26,7 @@ def _check_context(context: dict[str, JsonValue]) -> dict[str, JsonValue]:
     if context.get("tone") not in (None, "professional", "casual"):
         raise ValueError("tone must be 'professional' or 'casual'")
     language = context.get("language")
-    if language is not None and not (isinstance(language, str) and _LANGUAGE.fullmatch(language)):
+    if language is not None and not (isinstance(language, str) and re.fullmatch(LANGUAGE_TAG, language)):
         raise ValueError("language must be a code such as 'de' or 'pt-BR'")
     prompt = context.get("system_prompt")
     if prompt is not None and not (

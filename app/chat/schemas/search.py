@@ -6,11 +6,12 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
+from app.core.content_limits import MAX_SEARCH_LENGTH
 from app.core.cursors import Cursor
 from app.core.schema_types import NotBlank, RequestModel, ResponseModel, Storable
 from app.services.search.query import SearchScope
 
-SearchQueryText = Annotated[str, StringConstraints(min_length=1, max_length=200), Storable, NotBlank]
+SearchQueryText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_SEARCH_LENGTH), Storable, NotBlank]
 
 
 class SearchParameters(RequestModel):

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from app.chat.schemas.messages import Context, MessageResponse, ModelName, ModelOptions, QuestionText
+from app.core.content_limits import MAX_TITLE_LENGTH
 from app.core.cursors import Cursor
 from app.core.schema_types import (
     NotBlank,
@@ -33,7 +34,9 @@ from app.database.models.chat.chat_session import MAX_TAG_LENGTH, MAX_TAGS, Titl
 from app.database.repositories.chat.session_list import SessionFilter, SessionSort
 from app.services.usage_schemas import Usage
 
-Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable, NotBlank]
+Title = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_TITLE_LENGTH), Storable, NotBlank
+]
 
 
 def _normalize_tag(tag: str) -> str:

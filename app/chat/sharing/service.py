@@ -13,8 +13,8 @@ from app.core.exceptions import (
     UnauthorizedError,
     UnprocessableError,
 )
+from app.core.link_tokens import LinkTokens
 from app.core.schema_types import Pagination
-from app.core.share_tokens import ShareTokens
 from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseSession
 from app.database.repositories.accounts import users
 from app.database.repositories.accounts.callers import Principal
@@ -41,7 +41,7 @@ class SharingService:
     """Shares conversations of a user, and serves them to everybody who has the link."""
 
     database: Database
-    tokens: ShareTokens
+    tokens: LinkTokens
     is_enabled: bool
     max_per_user: int
     public_url: str

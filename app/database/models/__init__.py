@@ -3,6 +3,7 @@
 from app.database.models.accounts.api_key import ApiKey
 from app.database.models.accounts.attempt_counter import AttemptCounter
 from app.database.models.accounts.auth_session import AuthSession
+from app.database.models.accounts.invitation import Invitation
 from app.database.models.accounts.one_time_token import OneTimeToken
 from app.database.models.accounts.outgoing_mail import OutgoingMail
 from app.database.models.accounts.user import User
@@ -47,6 +48,7 @@ __all__ = [
     "FeedbackQuarter",
     "IdempotencyKey",
     "ImportedSession",
+    "Invitation",
     "LatencyQuarter",
     "LlmCall",
     "MessageFeedback",

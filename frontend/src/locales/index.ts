@@ -10,7 +10,7 @@ export const LANGUAGES = {
 } as const
 
 export type Language = keyof typeof LANGUAGES
-export type Area = 'common' | 'auth' | 'chat' | 'account' | 'admin'
+export type Area = 'common' | 'auth' | 'chat' | 'composer' | 'sidebar' | 'markdown' | 'account' | 'admin'
 
 type Messages = Record<string, unknown>
 
@@ -59,4 +59,11 @@ export async function setLanguage(language: Language): Promise<void> {
     document.documentElement.lang = language
     document.documentElement.dir = LANGUAGES[language].direction
     localStorage.setItem(STORAGE_KEY, language)
+}
+
+/** Change to the first of the browser's languages that is available, and forget the one that was chosen. */
+export async function resetLanguage(): Promise<void> {
+    localStorage.removeItem(STORAGE_KEY)
+    await setLanguage(detectLanguage())
+    localStorage.removeItem(STORAGE_KEY)
 }

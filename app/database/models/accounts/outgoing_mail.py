@@ -25,7 +25,7 @@ class OutgoingMail(IdMixin, CreatedMixin, Base):
 
     __table_args__ = (
         CheckConstraint(
-            "kind IN ('verify_email', 'reset_password', 'already_registered', 'password_changed')",
+            "kind IN ('verify_email', 'reset_password', 'already_registered', 'password_changed', 'invitation')",
             name="kind",
         ),
         CheckConstraint("attempts >= 0", name="attempts"),

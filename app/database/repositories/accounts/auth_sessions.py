@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Update, bindparam, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Update, bindparam, func, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.types import Interval
 
@@ -148,6 +148,31 @@ async def revoke(session: AsyncSession, *, user_id: int, session_uuid: UUID, rea
         .returning(AuthSession.id)
     )
     return revoked_id is not None
+
+
+async def revoke_by_token(
+    session: AsyncSession, session_uuid: UUID, *, token_hash: bytes, is_authentic: bool
+) -> UUID | None:
+    """Revoke the open login of a refresh token, and return the public id of its account. None: there is none.
+
+    `is_authentic`: whether the token is known to have been issued for this login. Otherwise it must be the current one
+    or its predecessor.
+    """
+    is_owned = or_(
+        literal(is_authentic), AuthSession.token_hash == token_hash, AuthSession.previous_token_hash == token_hash
+    )
+    user_uuid: UUID | None = await session.scalar(
+        _revoke("logout")
+        .where(
+            AuthSession.uuid == session_uuid,
+            AuthSession.expires_at > func.now(),
+            AuthSession.user_id == User.id,
+            is_owned,
+        )
+        .returning(User.uuid),
+        execution_options={"synchronize_session": False},
+    )
+    return user_uuid
 
 
 async def revoke_family(session: AsyncSession, session_uuid: UUID) -> bool:

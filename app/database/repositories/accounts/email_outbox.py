@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.database.models import OutgoingMail, User
 
-EmailKind = Literal["verify_email", "reset_password", "already_registered", "password_changed"]
+EmailKind = Literal["verify_email", "reset_password", "already_registered", "password_changed", "invitation"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.database.base import Base
-from app.database.models import AuditEntry, ChatMessage, ChatSession, LlmCall, OutgoingMail, User
+from app.database.models import AuditEntry, ChatMessage, ChatSession, Invitation, LlmCall, OutgoingMail, User
 
 T = TypeVar("T")
 
@@ -98,6 +98,10 @@ async def erase(session: AsyncSession, account: LockedAccount) -> ErasureResult:
     mails = await _count(
         session, delete(OutgoingMail).where(func.lower(OutgoingMail.recipient) == func.lower(account.email))
     )
+    # Before the account, because a registration locks its invitation before it inserts the account.
+    invitations = await _count(
+        session, delete(Invitation).where(func.lower(Invitation.email) == func.lower(account.email))
+    )
     ledger_rows = await _anonymise_ledger(session, account.id)
     audit_entries = await session.scalar(
         select(func.count())
@@ -113,6 +117,7 @@ async def erase(session: AsyncSession, account: LockedAccount) -> ErasureResult:
             "chat_messages": message_count,
             **removed,
             "outgoing_mails": mails,
+            "invitations": invitations,
         },
         ledger_rows=ledger_rows,
         audit_entries=audit_entries or 0,

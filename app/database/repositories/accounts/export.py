@@ -21,6 +21,7 @@ from app.database.models import (
     ChatShare,
     ChatSummary,
     IdempotencyKey,
+    Invitation,
     MessageFeedback,
     OutgoingMail,
     User,
@@ -133,6 +134,11 @@ SECTIONS = (
         "outgoing_mails",
         ("kind", "recipient", "attempts", "next_attempt_at", "created_at"),
         lambda owner: func.lower(OutgoingMail.recipient) == func.lower(owner.email),
+    ),
+    ExportSection(
+        "invitations",
+        ("uuid", "email", "full_name", "role", "created_at", "expires_at"),
+        lambda owner: func.lower(Invitation.email) == func.lower(owner.email),
     ),
     ExportSection(
         "chat_summaries",

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.core.schema_types import new_id
 from app.database.connection import violated_constraint
@@ -140,6 +140,28 @@ async def lock(session: AsyncSession, user_id: int) -> bool:
     """
     locked_id = await session.scalar(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
     return locked_id is not None
+
+
+async def has_account(session: AsyncSession, email: str) -> bool:
+    """Return whether an email address has an account, case-insensitively."""
+    user_id = await session.scalar(select(User.id).where(func.lower(User.email) == func.lower(email)))
+    return user_id is not None
+
+
+async def merge_preferences(
+    connection: AsyncConnection, user_id: int, values: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Update some preferences of an account, and return all of them. None: it was erased.
+
+    One statement, so concurrent updates of different preferences are all stored.
+    """
+    preferences: dict[str, Any] | None = await connection.scalar(
+        update(User)
+        .where(User.id == user_id)
+        .values(preferences=User.preferences.concat(values))
+        .returning(User.preferences)
+    )
+    return preferences
 
 
 async def set_verified(session: AsyncSession, user_id: int) -> bool:

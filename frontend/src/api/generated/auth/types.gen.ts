@@ -306,6 +306,91 @@ export type ExpiringItem = {
     reason: string;
 };
 
+/**
+ * FeedbackReasons
+ *
+ * Reasons that a feedback may give, by its rating.
+ */
+export type FeedbackReasons = {
+    /**
+     * Up
+     */
+    up: Array<'accurate' | 'clear' | 'creative' | 'helpful' | 'inaccurate' | 'incomplete' | 'other' | 'refused' | 'style' | 'too_long' | 'unhelpful' | 'unsafe'>;
+    /**
+     * Down
+     */
+    down: Array<'accurate' | 'clear' | 'creative' | 'helpful' | 'inaccurate' | 'incomplete' | 'other' | 'refused' | 'style' | 'too_long' | 'unhelpful' | 'unsafe'>;
+};
+
+/**
+ * InvitationCreate
+ *
+ * An invitation to register, which is sent to the address.
+ */
+export type InvitationCreate = {
+    /**
+     * Email
+     */
+    email: string;
+    /**
+     * Role
+     *
+     * Role of the account.
+     */
+    role?: 'user' | 'admin';
+    /**
+     * Full Name
+     *
+     * Name of the account, unless the owner enters another one.
+     */
+    full_name?: string | null;
+};
+
+/**
+ * InvitationList
+ *
+ * A page of open invitations, newest first.
+ */
+export type InvitationList = {
+    /**
+     * Invitations
+     */
+    invitations: Array<InvitationResponse>;
+    pagination: Pagination;
+};
+
+/**
+ * InvitationResponse
+ *
+ * An open invitation.
+ */
+export type InvitationResponse = {
+    /**
+     * Id
+     */
+    id: string;
+    /**
+     * Email
+     */
+    email: string;
+    /**
+     * Role
+     */
+    role: 'user' | 'admin';
+    /**
+     * Full Name
+     */
+    full_name: string | null;
+    /**
+     * Created At
+     */
+    created_at: string;
+    /**
+     * Expires At
+     */
+    expires_at: string;
+};
+
 export type JsonValue = unknown;
 
 /**
@@ -330,6 +415,60 @@ export type KeptItem = {
      * Reason
      */
     reason: string;
+};
+
+/**
+ * Limits
+ *
+ * Maximum lengths in characters, numbers and sizes.
+ */
+export type Limits = {
+    /**
+     * Full Name Length
+     */
+    full_name_length: number;
+    /**
+     * Message Length
+     */
+    message_length: number;
+    /**
+     * System Prompt Length
+     */
+    system_prompt_length: number;
+    /**
+     * Session Title Length
+     */
+    session_title_length: number;
+    /**
+     * Tags
+     *
+     * Tags of a session.
+     */
+    tags: number;
+    /**
+     * Tag Length
+     */
+    tag_length: number;
+    /**
+     * Feedback Comment Length
+     */
+    feedback_comment_length: number;
+    /**
+     * Search Length
+     */
+    search_length: number;
+    /**
+     * Api Keys
+     *
+     * API keys of an account.
+     */
+    api_keys: number;
+    /**
+     * Import Bytes
+     *
+     * Size of a file to import, in bytes.
+     */
+    import_bytes: number;
 };
 
 /**
@@ -486,6 +625,87 @@ export type PasswordReset = {
 };
 
 /**
+ * PasswordRules
+ *
+ * Rules for new passwords. The most common passwords are refused, too.
+ */
+export type PasswordRules = {
+    /**
+     * Min Length
+     */
+    min_length: number;
+    /**
+     * Max Length
+     */
+    max_length: number;
+};
+
+/**
+ * Preferences
+ *
+ * Preferences of the owner, complete, and the fields that other clients have stored beside them.
+ */
+export type Preferences = {
+    /**
+     * Theme
+     */
+    theme?: 'system' | 'light' | 'dark';
+    /**
+     * Language
+     *
+     * BCP 47 tag. `null`: that of the browser.
+     */
+    language?: string | null;
+    /**
+     * Density
+     */
+    density?: 'comfortable' | 'compact';
+    /**
+     * Send On Enter
+     */
+    send_on_enter?: boolean;
+    /**
+     * Show Details
+     */
+    show_details?: boolean;
+    [key: string]: unknown;
+};
+
+/**
+ * PreferencesUpdate
+ *
+ * An update of the preferences of the web application. Fields that are left out stay unchanged.
+ */
+export type PreferencesUpdate = {
+    /**
+     * Theme
+     */
+    theme?: 'system' | 'light' | 'dark';
+    /**
+     * Language
+     *
+     * BCP 47 tag. `null`: that of the browser.
+     */
+    language?: string | null;
+    /**
+     * Density
+     */
+    density?: 'comfortable' | 'compact';
+    /**
+     * Send On Enter
+     *
+     * Whether Enter sends a question. False: Ctrl+Enter sends it.
+     */
+    send_on_enter?: boolean;
+    /**
+     * Show Details
+     *
+     * Whether answers show model, tokens, cost and times.
+     */
+    show_details?: boolean;
+};
+
+/**
  * ProfileUpdate
  *
  * An update by the account's owner. Fields that are left out stay unchanged.
@@ -504,11 +724,59 @@ export type ProfileUpdate = {
     /**
      * Preferences
      *
-     * At most 8 KiB of JSON. Replaces the stored object as a whole.
+     * At most 8 KiB of JSON. Replaces the stored object as a whole. Fields of `PUT /preferences` must be valid; other clients may store fields of their own.
      */
     preferences?: {
         [key: string]: JsonValue;
     };
+};
+
+/**
+ * PublicConfig
+ *
+ * What pages need to know before a login.
+ */
+export type PublicConfig = {
+    /**
+     * Product Name
+     */
+    product_name: string;
+    /**
+     * Login Notice
+     *
+     * Text that the login page shows; empty: none.
+     */
+    login_notice: string;
+    /**
+     * Registration
+     *
+     * `open`: everybody may register. `invitation` and `closed`: only with an invitation.
+     */
+    registration: 'open' | 'invitation' | 'closed';
+    /**
+     * Mail Enabled
+     *
+     * False: there are no links to verify an address or to reset a password.
+     */
+    mail_enabled: boolean;
+    /**
+     * Email Verification Required
+     *
+     * Whether an account can log in only after its address is verified.
+     */
+    email_verification_required: boolean;
+    /**
+     * Unverified May Chat
+     */
+    unverified_may_chat: boolean;
+    password: PasswordRules;
+    username: UsernameRules;
+    /**
+     * Sharing Enabled
+     */
+    sharing_enabled: boolean;
+    limits: Limits;
+    feedback_reasons: FeedbackReasons;
 };
 
 /**
@@ -569,8 +837,10 @@ export type TokenResponse = {
     access_token: string;
     /**
      * Refresh Token
+     *
+     * `null` if it is sent as a cookie (`X-Refresh-Transport: cookie`).
      */
-    refresh_token: string;
+    refresh_token: string | null;
     /**
      * Token Type
      */
@@ -601,6 +871,12 @@ export type UserCreate = {
      * Full Name
      */
     full_name?: string | null;
+    /**
+     * Invitation
+     *
+     * Token of an invitation, from its link. It is valid for the invited address only.
+     */
+    invitation?: string | null;
 };
 
 /**
@@ -646,13 +922,31 @@ export type UserResponse = {
      */
     last_login: string | null;
     /**
-     * Preferences
-     *
      * Settings of the owner's clients, visible to the owner only.
      */
-    preferences: {
-        [key: string]: unknown;
-    };
+    preferences: Preferences;
+};
+
+/**
+ * UsernameRules
+ *
+ * Rules for user names.
+ */
+export type UsernameRules = {
+    /**
+     * Min Length
+     */
+    min_length: number;
+    /**
+     * Max Length
+     */
+    max_length: number;
+    /**
+     * Pattern
+     *
+     * Regular expression that the whole name must match.
+     */
+    pattern: string;
 };
 
 /**
@@ -811,7 +1105,42 @@ export type UserCreateWritable = {
      * Full Name
      */
     full_name?: string | null;
+    /**
+     * Invitation
+     *
+     * Token of an invitation, from its link. It is valid for the invited address only.
+     */
+    invitation?: string | null;
 };
+
+export type GetConfigData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/api/v1/auth/config';
+};
+
+export type GetConfigErrors = {
+    /**
+     * Too Many Requests
+     */
+    429: Problem;
+    /**
+     * Service Unavailable
+     */
+    503: Problem;
+};
+
+export type GetConfigError = GetConfigErrors[keyof GetConfigErrors];
+
+export type GetConfigResponses = {
+    /**
+     * Successful Response
+     */
+    200: PublicConfig;
+};
+
+export type GetConfigResponse = GetConfigResponses[keyof GetConfigResponses];
 
 export type RegisterData = {
     body: UserCreateWritable;
@@ -825,6 +1154,10 @@ export type RegisterErrors = {
      * Bad Request
      */
     400: Problem;
+    /**
+     * Forbidden
+     */
+    403: Problem;
     /**
      * Content Too Large
      */
@@ -909,6 +1242,14 @@ export type ChangePasswordResponse = ChangePasswordResponses[keyof ChangePasswor
 
 export type EraseAccountData = {
     body: AccountErasure;
+    headers?: {
+        /**
+         * X-Refresh-Transport
+         *
+         * `cookie`: the refresh token is sent and received as an HttpOnly cookie only.
+         */
+        'x-refresh-transport'?: 'cookie' | 'body';
+    };
     path?: never;
     query?: never;
     url: '/api/v1/auth/me';
@@ -1033,6 +1374,51 @@ export type UpdateProfileResponses = {
 };
 
 export type UpdateProfileResponse = UpdateProfileResponses[keyof UpdateProfileResponses];
+
+export type UpdatePreferencesData = {
+    body: PreferencesUpdate;
+    path?: never;
+    query?: never;
+    url: '/api/v1/auth/preferences';
+};
+
+export type UpdatePreferencesErrors = {
+    /**
+     * Bad Request
+     */
+    400: Problem;
+    /**
+     * Unauthorized
+     */
+    401: Problem;
+    /**
+     * Content Too Large
+     */
+    413: Problem;
+    /**
+     * Unprocessable Content
+     */
+    422: Problem;
+    /**
+     * Too Many Requests
+     */
+    429: Problem;
+    /**
+     * Service Unavailable
+     */
+    503: Problem;
+};
+
+export type UpdatePreferencesError = UpdatePreferencesErrors[keyof UpdatePreferencesErrors];
+
+export type UpdatePreferencesResponses = {
+    /**
+     * Successful Response
+     */
+    200: Preferences;
+};
+
+export type UpdatePreferencesResponse = UpdatePreferencesResponses[keyof UpdatePreferencesResponses];
 
 export type ListApiKeysData = {
     body?: never;
@@ -1177,6 +1563,14 @@ export type DeleteApiKeyResponse = DeleteApiKeyResponses[keyof DeleteApiKeyRespo
 
 export type LoginData = {
     body: LoginForm;
+    headers?: {
+        /**
+         * X-Refresh-Transport
+         *
+         * `cookie`: the refresh token is sent and received as an HttpOnly cookie only.
+         */
+        'x-refresh-transport'?: 'cookie' | 'body';
+    };
     path?: never;
     query?: never;
     url: '/api/v1/auth/login';
@@ -1221,7 +1615,18 @@ export type LoginResponses = {
 export type LoginResponse2 = LoginResponses[keyof LoginResponses];
 
 export type RefreshData = {
-    body: RefreshRequest;
+    /**
+     * Request
+     */
+    body?: RefreshRequest | null;
+    headers?: {
+        /**
+         * X-Refresh-Transport
+         *
+         * `cookie`: the refresh token is sent and received as an HttpOnly cookie only.
+         */
+        'x-refresh-transport'?: 'cookie' | 'body';
+    };
     path?: never;
     query?: never;
     url: '/api/v1/auth/refresh';
@@ -1267,6 +1672,14 @@ export type RefreshResponse = RefreshResponses[keyof RefreshResponses];
 
 export type LogoutData = {
     body?: never;
+    headers?: {
+        /**
+         * X-Refresh-Transport
+         *
+         * `cookie`: the refresh token is sent and received as an HttpOnly cookie only.
+         */
+        'x-refresh-transport'?: 'cookie' | 'body';
+    };
     path?: never;
     query?: never;
     url: '/api/v1/auth/logout';
@@ -1277,6 +1690,10 @@ export type LogoutErrors = {
      * Unauthorized
      */
     401: Problem;
+    /**
+     * Unprocessable Content
+     */
+    422: Problem;
     /**
      * Too Many Requests
      */
@@ -1300,6 +1717,14 @@ export type LogoutResponse = LogoutResponses[keyof LogoutResponses];
 
 export type LogoutAllData = {
     body?: never;
+    headers?: {
+        /**
+         * X-Refresh-Transport
+         *
+         * `cookie`: the refresh token is sent and received as an HttpOnly cookie only.
+         */
+        'x-refresh-transport'?: 'cookie' | 'body';
+    };
     path?: never;
     query?: never;
     url: '/api/v1/auth/logout-all';
@@ -1310,6 +1735,10 @@ export type LogoutAllErrors = {
      * Unauthorized
      */
     401: Problem;
+    /**
+     * Unprocessable Content
+     */
+    422: Problem;
     /**
      * Too Many Requests
      */
@@ -1379,6 +1808,14 @@ export type ListLoginsResponse = ListLoginsResponses[keyof ListLoginsResponses];
 
 export type RemoveLoginData = {
     body?: never;
+    headers?: {
+        /**
+         * X-Refresh-Transport
+         *
+         * `cookie`: the refresh token is sent and received as an HttpOnly cookie only.
+         */
+        'x-refresh-transport'?: 'cookie' | 'body';
+    };
     path: {
         /**
          * Session Id
@@ -1501,6 +1938,14 @@ export type ForgotPasswordResponse = ForgotPasswordResponses[keyof ForgotPasswor
 
 export type ResetPasswordData = {
     body: PasswordResetWritable;
+    headers?: {
+        /**
+         * X-Refresh-Transport
+         *
+         * `cookie`: the refresh token is sent and received as an HttpOnly cookie only.
+         */
+        'x-refresh-transport'?: 'cookie' | 'body';
+    };
     path?: never;
     query?: never;
     url: '/api/v1/auth/password/reset';
@@ -1686,6 +2131,113 @@ export type ListUsersResponses = {
 
 export type ListUsersResponse = ListUsersResponses[keyof ListUsersResponses];
 
+export type InviteUserData = {
+    body: InvitationCreate;
+    path?: never;
+    query?: never;
+    url: '/api/v1/auth/admin/users';
+};
+
+export type InviteUserErrors = {
+    /**
+     * Bad Request
+     */
+    400: Problem;
+    /**
+     * Unauthorized
+     */
+    401: Problem;
+    /**
+     * Forbidden
+     */
+    403: Problem;
+    /**
+     * Conflict
+     */
+    409: Problem;
+    /**
+     * Content Too Large
+     */
+    413: Problem;
+    /**
+     * Unprocessable Content
+     */
+    422: Problem;
+    /**
+     * Too Many Requests
+     */
+    429: Problem;
+    /**
+     * Service Unavailable
+     */
+    503: Problem;
+};
+
+export type InviteUserError = InviteUserErrors[keyof InviteUserErrors];
+
+export type InviteUserResponses = {
+    /**
+     * Successful Response
+     */
+    201: InvitationResponse;
+};
+
+export type InviteUserResponse = InviteUserResponses[keyof InviteUserResponses];
+
+export type EraseUserData = {
+    body?: never;
+    path: {
+        /**
+         * User Id
+         */
+        user_id: string;
+    };
+    query?: never;
+    url: '/api/v1/auth/admin/users/{user_id}';
+};
+
+export type EraseUserErrors = {
+    /**
+     * Unauthorized
+     */
+    401: Problem;
+    /**
+     * Forbidden
+     */
+    403: Problem;
+    /**
+     * Not Found
+     */
+    404: Problem;
+    /**
+     * Conflict
+     */
+    409: Problem;
+    /**
+     * Unprocessable Content
+     */
+    422: Problem;
+    /**
+     * Too Many Requests
+     */
+    429: Problem;
+    /**
+     * Service Unavailable
+     */
+    503: Problem;
+};
+
+export type EraseUserError = EraseUserErrors[keyof EraseUserErrors];
+
+export type EraseUserResponses = {
+    /**
+     * Successful Response
+     */
+    200: ErasureReceipt;
+};
+
+export type EraseUserResponse = EraseUserResponses[keyof EraseUserResponses];
+
 export type GetUserData = {
     body?: never;
     path: {
@@ -1797,3 +2349,157 @@ export type UpdateUserResponses = {
 };
 
 export type UpdateUserResponse = UpdateUserResponses[keyof UpdateUserResponses];
+
+export type SendPasswordResetData = {
+    body?: never;
+    path: {
+        /**
+         * User Id
+         */
+        user_id: string;
+    };
+    query?: never;
+    url: '/api/v1/auth/admin/users/{user_id}/password-reset';
+};
+
+export type SendPasswordResetErrors = {
+    /**
+     * Unauthorized
+     */
+    401: Problem;
+    /**
+     * Forbidden
+     */
+    403: Problem;
+    /**
+     * Not Found
+     */
+    404: Problem;
+    /**
+     * Conflict
+     */
+    409: Problem;
+    /**
+     * Unprocessable Content
+     */
+    422: Problem;
+    /**
+     * Too Many Requests
+     */
+    429: Problem;
+    /**
+     * Service Unavailable
+     */
+    503: Problem;
+};
+
+export type SendPasswordResetError = SendPasswordResetErrors[keyof SendPasswordResetErrors];
+
+export type SendPasswordResetResponses = {
+    /**
+     * Successful Response
+     */
+    202: Done;
+};
+
+export type SendPasswordResetResponse = SendPasswordResetResponses[keyof SendPasswordResetResponses];
+
+export type ListInvitationsData = {
+    body?: never;
+    path?: never;
+    query?: {
+        /**
+         * Page
+         */
+        page?: number;
+        /**
+         * Size
+         */
+        size?: number;
+    };
+    url: '/api/v1/auth/admin/invitations';
+};
+
+export type ListInvitationsErrors = {
+    /**
+     * Unauthorized
+     */
+    401: Problem;
+    /**
+     * Forbidden
+     */
+    403: Problem;
+    /**
+     * Unprocessable Content
+     */
+    422: Problem;
+    /**
+     * Too Many Requests
+     */
+    429: Problem;
+    /**
+     * Service Unavailable
+     */
+    503: Problem;
+};
+
+export type ListInvitationsError = ListInvitationsErrors[keyof ListInvitationsErrors];
+
+export type ListInvitationsResponses = {
+    /**
+     * Successful Response
+     */
+    200: InvitationList;
+};
+
+export type ListInvitationsResponse = ListInvitationsResponses[keyof ListInvitationsResponses];
+
+export type RevokeInvitationData = {
+    body?: never;
+    path: {
+        /**
+         * Invitation Id
+         */
+        invitation_id: string;
+    };
+    query?: never;
+    url: '/api/v1/auth/admin/invitations/{invitation_id}';
+};
+
+export type RevokeInvitationErrors = {
+    /**
+     * Unauthorized
+     */
+    401: Problem;
+    /**
+     * Forbidden
+     */
+    403: Problem;
+    /**
+     * Not Found
+     */
+    404: Problem;
+    /**
+     * Unprocessable Content
+     */
+    422: Problem;
+    /**
+     * Too Many Requests
+     */
+    429: Problem;
+    /**
+     * Service Unavailable
+     */
+    503: Problem;
+};
+
+export type RevokeInvitationError = RevokeInvitationErrors[keyof RevokeInvitationErrors];
+
+export type RevokeInvitationResponses = {
+    /**
+     * Successful Response
+     */
+    200: Done;
+};
+
+export type RevokeInvitationResponse = RevokeInvitationResponses[keyof RevokeInvitationResponses];

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.share_tokens import ShareTokens
+from app.core.link_tokens import LinkTokens
 
-TOKENS = ShareTokens.from_secret("k" * 32)
+TOKENS = LinkTokens.from_secret("k" * 32, "share tokens")
 TOKEN = TOKENS.issue(UUID(int=1))
 
 
@@ -22,7 +22,7 @@ def test_token_names_its_share(share: UUID) -> None:
 
 def test_tokens_of_another_key_are_refused() -> None:
     with pytest.raises(ValueError, match="this key"):
-        ShareTokens.from_secret("l" * 32).verify(TOKEN)
+        LinkTokens.from_secret("l" * 32, "share tokens").verify(TOKEN)
 
 
 @pytest.mark.parametrize("position", range(64))
