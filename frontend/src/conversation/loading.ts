@@ -1,5 +1,6 @@
 // Loading of a conversation: the session, the newest page of its active branch, and pages before and after it.
 
+import { nextTick } from 'vue'
 import { activateBranch, listMessages, type MessagePage } from '@/api/generated/chat'
 import { ApiError } from '@/api/problem'
 import { mergeNewestPage, updateEntries } from './entries'
@@ -112,6 +113,9 @@ export function createLoading(state: ConversationState, { loadSession, onNewestP
             if (signal.aborted || !state.entries.value.includes(edge)) return
             const added = updateEntries([], page.messages, state.turn.value?.entry)
             state.entries.value = isOlder ? [...added, ...state.entries.value] : [...state.entries.value, ...added]
+            // The list shows them while it knows that they are more of the same, not new messages.
+            await nextTick()
+            if (signal.aborted) return
             if (isOlder) state.hasOlder.value = page.has_older
             else state.hasNewer.value = page.has_newer
             if (!isOlder && !page.has_newer) onNewestPage()

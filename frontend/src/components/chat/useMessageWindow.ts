@@ -39,7 +39,7 @@ export function useMessageWindow(scroller: Readonly<Ref<HTMLElement | null>>) {
 
     const virtualizer = useVirtualizer<HTMLElement, HTMLElement>(
         computed(() => {
-            const { entries } = conversation
+            const { entries, isLoadingMore } = conversation
             return {
                 count: entries.length,
                 getScrollElement: () => scroller.value,
@@ -50,7 +50,7 @@ export function useMessageWindow(scroller: Readonly<Ref<HTMLElement | null>>) {
                 paddingStart: 24,
                 paddingEnd: 24,
                 anchorTo: 'end' as const,
-                followOnAppend: true,
+                followOnAppend: !isLoadingMore,
                 scrollEndThreshold: END_DISTANCE,
             }
         }),
