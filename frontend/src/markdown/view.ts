@@ -3,6 +3,7 @@
 import type { Env } from 'markdown-it'
 import { splitBlocks, type Block } from './blocks'
 import { loadExtension, MATH } from './extensions'
+import { MAX_STEP, MAX_TEXT } from './limits'
 import { morphChildren } from './morph'
 import { renderBlock, type MarkdownTexts } from './render'
 import { nextFrame } from './scheduling'
@@ -25,6 +26,8 @@ export class MarkdownView {
     private wanted = ''
     private isStreaming = false
     private references: Env['references'] = {}
+    /** Text whose link definitions were read. */
+    private resolvedText = ''
     private blocks: RenderedBlock[] = []
     private isScheduled = false
     private isDestroyed = false
@@ -65,33 +68,44 @@ export class MarkdownView {
 
     private run(): void {
         const start = performance.now()
-        this.split()
+        if (this.isStreaming || this.isRendered()) this.split()
         for (const [index, block] of this.blocks.entries()) {
             if (block.isCurrent) continue
             this.render(block, index === this.blocks.length - 1)
             if (performance.now() - start > BUDGET) break
         }
         this.pauseUntil = this.isStreaming ? performance.now() + (performance.now() - start) * PAUSE_FACTOR : 0
-        if (this.blocks.some(({ isCurrent }) => !isCurrent)) this.schedule()
+        const isComplete = this.text === this.target() && (this.isStreaming || this.resolvedText === this.text)
+        if (!isComplete || !this.isRendered()) this.schedule()
     }
 
-    /** Bring the list of blocks up to date with the wanted text. */
+    private isRendered(): boolean {
+        return this.blocks.every(({ isCurrent }) => isCurrent)
+    }
+
+    /** Return the text to show now. */
+    private target(): string {
+        return this.isStreaming ? withoutIncompleteEnd(this.wanted) : this.wanted
+    }
+
+    /** Bring the list of blocks up to date with the text to show, or a part of it: a long text is read in steps. */
     private split(): void {
-        const target = this.isStreaming ? withoutIncompleteEnd(this.wanted) : this.wanted
-        if (target === this.text) {
-            if (!this.isStreaming) this.resolveReferences()
-            return
+        const target = this.target()
+        const isLonger = target.startsWith(this.text)
+        const end = (isLonger ? this.text.length : 0) + MAX_STEP
+        const part = end < Math.min(target.length, MAX_TEXT) ? target.slice(0, end) : target
+        if (part !== this.text) {
+            // More text may join the last block with the one before it.
+            const kept = isLonger ? Math.max(0, this.blocks.length - 2) : 0
+            this.text = part
+            this.replaceBlocks(kept, splitBlocks(part, this.blocks[kept]?.start ?? 0, kept))
         }
-        // More text may join the last block with the one before it.
-        const kept = target.startsWith(this.text) ? Math.max(0, this.blocks.length - 2) : 0
-        const from = this.blocks[kept]?.start ?? 0
-        this.text = target
-        this.replaceBlocks(kept, splitBlocks(target, from, kept))
-        if (!this.isStreaming) this.resolveReferences()
+        if (!this.isStreaming && part === target) this.resolveReferences()
     }
 
     /** Link definitions apply to the whole text, also to what precedes them: they are read when the text is complete. */
     private resolveReferences(): void {
+        this.resolvedText = this.text
         if (!DEFINITION.test(this.text)) return
         const env: Env = {}
         splitBlocks(this.text, 0, 0, env)
