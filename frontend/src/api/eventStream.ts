@@ -32,10 +32,16 @@ const SILENCE_LIMIT = 40_000
 
 /**
  * Request an event stream and yield its events. Ends when the connection ends, whether or not a terminal event came.
+ * `onOpen` is called when the service has accepted the request; the first event may come much later.
  *
  * @throws ApiError if the service refuses the request, or the connection breaks or falls silent.
  */
-export async function* readEvents(url: string, init: RequestInit, signal: AbortSignal): AsyncGenerator<AnswerEvent> {
+export async function* readEvents(
+    url: string,
+    init: RequestInit,
+    signal: AbortSignal,
+    onOpen?: () => void,
+): AsyncGenerator<AnswerEvent> {
     const silence = new AbortController()
     const response = await authorizedFetch(
         url,
@@ -46,6 +52,7 @@ export async function* readEvents(url: string, init: RequestInit, signal: AbortS
         },
         { unlimited: true },
     )
+    onOpen?.()
     if (!response.body) return
     const received: AnswerEvent[] = []
     const parser = createParser({

@@ -1,0 +1,35 @@
+// The question that this tab is sending. It survives a reload, and is then sent again with the same key.
+
+import type { MessageCreate, SessionCreate } from '@/api/generated/chat'
+
+export interface OutgoingQuestion {
+    /** null: the session is created first. */
+    sessionId: string | null
+    /** Idempotency key of the question. */
+    key: string
+    question: MessageCreate
+    /** Idempotency key and body of the creation of the session. */
+    creation?: { key: string; body: SessionCreate }
+}
+
+const STORAGE_KEY = 'outgoing-question'
+
+export function keepOutgoing(outgoing: OutgoingQuestion): void {
+    try {
+        sessionStorage.setItem(STORAGE_KEY, JSON.stringify(outgoing))
+    } catch {
+        // The storage is full or disabled: then a reload before the question arrives loses it.
+    }
+}
+
+export function clearOutgoing(): void {
+    sessionStorage.removeItem(STORAGE_KEY)
+}
+
+/** Return the question for a session that was being sent when the page was left. */
+export function outgoingQuestion(sessionId: string | null): OutgoingQuestion | null {
+    const stored = sessionStorage.getItem(STORAGE_KEY)
+    if (stored === null) return null
+    const outgoing = JSON.parse(stored) as OutgoingQuestion
+    return outgoing.sessionId === sessionId ? outgoing : null
+}
