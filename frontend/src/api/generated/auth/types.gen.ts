@@ -1248,7 +1248,7 @@ export type EraseAccountData = {
          *
          * `cookie`: the refresh token is sent and received as an HttpOnly cookie only.
          */
-        'x-refresh-transport'?: 'cookie' | 'body';
+        'X-Refresh-Transport'?: 'cookie' | 'body';
     };
     path?: never;
     query?: never;
@@ -1569,7 +1569,7 @@ export type LoginData = {
          *
          * `cookie`: the refresh token is sent and received as an HttpOnly cookie only.
          */
-        'x-refresh-transport'?: 'cookie' | 'body';
+        'X-Refresh-Transport'?: 'cookie' | 'body';
     };
     path?: never;
     query?: never;
@@ -1625,7 +1625,7 @@ export type RefreshData = {
          *
          * `cookie`: the refresh token is sent and received as an HttpOnly cookie only.
          */
-        'x-refresh-transport'?: 'cookie' | 'body';
+        'X-Refresh-Transport'?: 'cookie' | 'body';
     };
     path?: never;
     query?: never;
@@ -1678,7 +1678,7 @@ export type LogoutData = {
          *
          * `cookie`: the refresh token is sent and received as an HttpOnly cookie only.
          */
-        'x-refresh-transport'?: 'cookie' | 'body';
+        'X-Refresh-Transport'?: 'cookie' | 'body';
     };
     path?: never;
     query?: never;
@@ -1723,7 +1723,7 @@ export type LogoutAllData = {
          *
          * `cookie`: the refresh token is sent and received as an HttpOnly cookie only.
          */
-        'x-refresh-transport'?: 'cookie' | 'body';
+        'X-Refresh-Transport'?: 'cookie' | 'body';
     };
     path?: never;
     query?: never;
@@ -1814,7 +1814,7 @@ export type RemoveLoginData = {
          *
          * `cookie`: the refresh token is sent and received as an HttpOnly cookie only.
          */
-        'x-refresh-transport'?: 'cookie' | 'body';
+        'X-Refresh-Transport'?: 'cookie' | 'body';
     };
     path: {
         /**
@@ -1938,14 +1938,6 @@ export type ForgotPasswordResponse = ForgotPasswordResponses[keyof ForgotPasswor
 
 export type ResetPasswordData = {
     body: PasswordResetWritable;
-    headers?: {
-        /**
-         * X-Refresh-Transport
-         *
-         * `cookie`: the refresh token is sent and received as an HttpOnly cookie only.
-         */
-        'x-refresh-transport'?: 'cookie' | 'body';
-    };
     path?: never;
     query?: never;
     url: '/api/v1/auth/password/reset';
