@@ -112,10 +112,11 @@ class SessionAdminService:
         """
         async with self.database.transaction() as transaction:
             session = await _get_session(transaction, session_uuid)
-            if not await sessions.remove(transaction, user_id=session.owner_id, session_uuid=session_uuid):
+            deleted = await sessions.remove(transaction, user_id=session.owner_id, session_uuid=session_uuid)
+            if deleted is None:
                 raise NotFoundError
             await _record(transaction, "session.deleted", admin, session, origin, messages=session.message_count)
-        await self.deleted_session_purger.purge_session(session_uuid)
+        await self.deleted_session_purger.purge_sessions(deleted.uuids, deleted.answer_uuids)
 
     async def cancel_answer(
         self, admin: Principal, session_uuid: UUID, message_uuid: UUID, origin: RequestOrigin

@@ -39,8 +39,8 @@ class BulkSessionService:
                 break
             async with self.database.transaction() as transaction:
                 deleted = await session_batches.remove(transaction, [session.id for session in batch], user_id=user_id)
-            await self.deleted_session_purger.purge_sessions(deleted)
-            count += len(deleted)
+            await self.deleted_session_purger.purge_sessions(deleted.uuids, deleted.answer_uuids)
+            count += len(deleted.uuids)
             done += len(batch)
         return _result(count, ids, found, is_complete=done == len(found) < session_batches.MAX_SESSIONS)
 
