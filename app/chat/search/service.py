@@ -13,9 +13,9 @@ from app.core.cursors import CursorSigner, InvalidCursorError
 from app.core.exceptions import InvalidFieldError, ServiceUnavailableError
 from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseConnection
 from app.database.repositories.accounts.callers import Principal
-from app.database.repositories.search import indexing, matches
-from app.database.repositories.search.indexing import UserState
+from app.database.repositories.search import matches, pending_texts
 from app.database.repositories.search.matches import ChunkSearch, Match, MatchPosition, RankedQuery
+from app.database.repositories.search.pending_texts import UserState
 from app.services.limits.concurrency import ConcurrencyLimiter
 from app.services.search.documents import CHUNK_SIZE, lexeme_prefix
 from app.services.search.indexer import SearchIndexer
@@ -123,7 +123,7 @@ class SearchService:
 
     async def _read_state(self, user_id: int) -> UserState:
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-            return await indexing.read_state(connection, user_id, limit=_MAX_PENDING)
+            return await pending_texts.read_state(connection, user_id, limit=_MAX_PENDING)
 
     async def _find(
         self,
