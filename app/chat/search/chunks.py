@@ -1,6 +1,6 @@
 """Chunks of a user's index that a search reads, with the queries for each of them."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -16,6 +16,8 @@ _MAX_CHUNKS: Final = 512
 """Number of chunks, the newest ones, that a search covers: two million documents of one user."""
 _MAX_VARIANTS: Final = 20_000
 """Maximum number of spelling variants that are looked up, in all chunks together."""
+_FIRST_BATCH: Final = 2
+"""Number of chunks in which spelling variants are looked up at first."""
 _PLACEHOLDER: Final = "\x01"
 """Stands for the lexeme prefix until the chunk is known. Tokens contain no control characters."""
 
@@ -40,27 +42,34 @@ async def corrected_chunks(
     scope: SearchScope,
     chunk_count: int,
     position: SearchPosition,
-) -> list[ChunkSearch]:
-    """Return the searches with spelling variants, of the chunks in which they can have results."""
+) -> AsyncIterator[list[ChunkSearch]]:
+    """Yield the searches with spelling variants, of the chunks in which they can have results, in growing batches.
+
+    The variants of a batch are looked up when it is read, so that a search with many results looks up a few.
+    """
     absent_by_chunk = await _absent_words(connection, user_id, query, chunk_count)
     absent = set.intersection(*absent_by_chunk.values()) if absent_by_chunk else set()
     correction = Correction.of(query, absent)
     if correction is None:
-        return []
+        return
     numbers = [
         number
         for number in _numbers(chunk_count, max(_MAX_VARIANTS // correction.variant_count, 1), position)
         # A word that is not corrected must occur.
         if absent_by_chunk[number].issubset(correction.units)
     ]
-    found = await _find_variants(connection, user_id, correction, numbers)
-    chunks = []
-    for number in numbers:
-        prefix = lexeme_prefix(user_id, number)
-        queries = correction.queries(prefix, scope, found=found[number], absent=absent_by_chunk[number])
-        if queries:
-            chunks.append(ChunkSearch(number, [RankedQuery(*each) for each in queries]))
-    return _after(chunks, position)
+    size = _FIRST_BATCH
+    while numbers:
+        batch, numbers = numbers[:size], numbers[size:]
+        found = await _find_variants(connection, user_id, correction, batch)
+        chunks = []
+        for number in batch:
+            prefix = lexeme_prefix(user_id, number)
+            queries = correction.queries(prefix, scope, found=found[number], absent=absent_by_chunk[number])
+            if queries:
+                chunks.append(ChunkSearch(number, [RankedQuery(*each) for each in queries]))
+        yield _after(chunks, position)
+        size *= 2
 
 
 async def _absent_words(

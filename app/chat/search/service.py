@@ -1,7 +1,7 @@
 """Search in the titles and messages of a user."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -120,20 +120,14 @@ class SearchService:
         found: list[tuple[Match, bool]] = []
         async with self.database.autocommit() as connection, _SearchTimeout():
             while True:
-                rest = limit - len(found)
-                chunks = (
-                    await corrected_chunks(connection, user_id, query, scope, chunk_count, position)
-                    if position.is_corrected
-                    else exact_chunks(user_id, query, scope, chunk_count, position)
-                )
-                rows = await _find_rows(connection, chunks, user_id, position.now, limit=rest + 1)
-                found.extend((row, position.is_corrected) for row in rows[:rest])
-                if rows[:rest]:
-                    last = rows[:rest][-1]
-                    shown = position.shown if position.is_corrected else position.shown + len(rows[:rest])
-                    position = replace(position, shown=min(shown, CORRECT_BELOW), chunk=last.chunk, after=last.position)
-                if len(rows) > rest:
-                    return found, position
+                async for chunks in _batches(connection, user_id, query, scope, chunk_count, position):
+                    rest = limit - len(found)
+                    rows = await _find_rows(connection, chunks, user_id, position.now, limit=rest + 1)
+                    found.extend((row, position.is_corrected) for row in rows[:rest])
+                    if rows[:rest]:
+                        position = _after_row(position, rows[:rest])
+                    if len(rows) > rest:
+                        return found, position
                 if position.is_corrected or position.shown >= CORRECT_BELOW or not correctable_units(query):
                     return found, None
                 position = replace(position, is_corrected=True, chunk=None, after=None)
@@ -166,6 +160,28 @@ class _SearchTimeout:
             raise ServiceUnavailableError(
                 "The search took too long. Use more specific words.", code="search_timeout"
             ) from None
+
+
+async def _batches(
+    connection: DatabaseConnection,
+    user_id: int,
+    query: SearchQuery,
+    scope: SearchScope,
+    chunk_count: int,
+    position: SearchPosition,
+) -> AsyncIterator[list[ChunkSearch]]:
+    """Yield the searches from a position on, the newest chunks first."""
+    if not position.is_corrected:
+        yield exact_chunks(user_id, query, scope, chunk_count, position)
+        return
+    async for chunks in corrected_chunks(connection, user_id, query, scope, chunk_count, position):
+        yield chunks
+
+
+def _after_row(position: SearchPosition, rows: Sequence[Match]) -> SearchPosition:
+    """Return the position after the last of some results, which follow a position."""
+    shown = position.shown if position.is_corrected else min(position.shown + len(rows), CORRECT_BELOW)
+    return replace(position, shown=shown, chunk=rows[-1].chunk, after=rows[-1].position)
 
 
 async def _find_rows(

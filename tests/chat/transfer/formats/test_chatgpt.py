@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from app.chat.transfer.formats import chatgpt, chatgpt_tree
 from app.chat.transfer.formats.chatgpt import read_session
 from app.chat.transfer.formats.imported_session import ImportedSession, SessionRefusedError
-from app.chat.transfer.formats.json_reader import read_outline, read_sessions
+from app.chat.transfer.formats.json_reader import read_sessions
+from app.chat.transfer.formats.outline import read_outline
 from tests.chat.transfer.files import NOW, conversation, file_of, node
 
 
