@@ -167,6 +167,12 @@ class SessionSettings(ResponseModel):
     tags: list[str]
 
 
+MessageCount = Annotated[
+    int,
+    Field(description="Number of stored messages of all branches, including an answer that is being generated."),
+]
+
+
 class SessionSummary(SessionSettings):
     """A session in a list."""
 
@@ -174,7 +180,7 @@ class SessionSummary(SessionSettings):
     title: str
     created_at: datetime
     updated_at: datetime = Field(description="Time of the last question or answer.")
-    message_count: int
+    message_count: MessageCount
     last_message_preview: str | None
     last_message_timestamp: datetime | None
 
@@ -195,7 +201,7 @@ class SessionResponse(ResponseModel):
     context: dict[str, Any]
     created_at: datetime
     updated_at: datetime
-    message_count: int
+    message_count: MessageCount
 
 
 class SessionCreated(SessionResponse):
