@@ -167,7 +167,7 @@ def test_missing_and_impossible_times_are_replaced() -> None:
     ],
 )
 def test_titles_are_made_storable(title: object, stored: str) -> None:
-    session = read({}, title=title)
+    session = read({"q": node(None, "user", "Hi")}, title=title)
     assert (session.title, session.title_source) == (stored, "default" if stored == "New Chat" else "user")
 
 
@@ -187,6 +187,8 @@ def test_nul_in_a_text_is_replaced() -> None:
         ({"a": {"parent": ["x"]}}, "missing_parent", "mapping[0]"),
         ({"a": node("a", "user", "x")}, "cycle", "mapping[0]"),
         ({"r": node(None), "a": node("b", "user", "x"), "b": node("a", "assistant", "y")}, "cycle", "mapping[1]"),
+        ({}, "empty", ""),
+        ({"r": node(None), "a": node("r", "assistant", "x")}, "empty", ""),
         ({str(number): {"parent": None} for number in range(20_001)}, "session_too_large", "mapping"),
     ],
 )
@@ -234,6 +236,10 @@ def test_the_shown_branch_is_what_was_kept_of_its_path(
         items.append((str(number), node(parent_id, role, str(number), create_time=1_700_000_000 + time)))
     random.shuffle(items)
     current = data.draw(st.integers(0, len(steps) - 1))
+    if not any(role == "user" for _, role, _ in steps):
+        with pytest.raises(SessionRefusedError, match="empty"):
+            read(dict(items))
+        return
     read_back = read(dict(items), current_node=str(current))
     check_tree(read_back)
     expected = kept_texts(steps, parents, current)
