@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from app.chat.schemas.sessions import SessionArchiving, SessionsChanged, SessionSelection
+from app.chat.schemas.session_selections import SessionArchiving, SessionsChanged, SessionSelection
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.chat import session_batches
 from app.database.repositories.chat.session_batches import FoundSession

@@ -207,7 +207,15 @@ async def load_content(
         session_row.meta,
         session_row.summary,
         [
-            MessageContent(*row[:-3], FeedbackContent(*row[-3:]) if row.rating is not None else None)
+            MessageContent(
+                id=row.uuid,
+                role=row.role,
+                status=row.status,
+                timestamp=row.created_at,
+                content=row.content,
+                metadata=row.meta,
+                feedback=None if row.rating is None else FeedbackContent(row.rating, row.reasons, row.comment),
+            )
             for row in reversed(messages)
         ],
     )
