@@ -142,18 +142,6 @@ def test_reading_text_records_the_reason_in_the_audit_log_and_the_owners_export(
     assert [entry["details"] for entry in exported if entry["action"] == "session.read"] == [details]
 
 
-def test_a_long_session_is_read_in_pages(sessions_client: SessionsClient, session: str) -> None:
-    newest = sessions_client.request("POST", f"/{session}/read", json=REASON | {"limit": 3}).json()["messages"]
-    older = sessions_client.request("POST", f"/{session}/read", json=REASON | {"before": newest[0]["id"]}).json()[
-        "messages"
-    ]
-    assert [one["role"] for one in older + newest] == ["user", "assistant"] * 2
-    assert len({one["id"] for one in older + newest}) == 4
-
-
-@pytest.mark.parametrize(
-    "body", [{}, {"reason": ""}, {"reason": "  \n "}, {"reason": "x" * 201}, REASON | {"limit": 0}]
-)
 def test_details_show_the_branches_in_pages(sessions_client: SessionsClient, chat: Chat) -> None:
     session = chat.open(title=CANARY)
     first = chat.ask(session, CANARY)
@@ -190,6 +178,18 @@ def test_feedback_is_part_of_the_text_that_is_read(sessions_client: SessionsClie
     assert CANARY not in f"{sessions_client.get(f'/{session}')}"
 
 
+def test_a_long_session_is_read_in_pages(sessions_client: SessionsClient, session: str) -> None:
+    newest = sessions_client.request("POST", f"/{session}/read", json=REASON | {"limit": 3}).json()["messages"]
+    older = sessions_client.request("POST", f"/{session}/read", json=REASON | {"before": newest[0]["id"]}).json()[
+        "messages"
+    ]
+    assert [one["role"] for one in older + newest] == ["user", "assistant"] * 2
+    assert len({one["id"] for one in older + newest}) == 4
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"reason": ""}, {"reason": "  \n "}, {"reason": "x" * 201}, REASON | {"limit": 0}]
+)
 def test_reading_text_requires_a_reason(
     sessions_client: SessionsClient, session: str, sql: Sql, body: dict[str, Any]
 ) -> None:
