@@ -253,5 +253,5 @@ def test_login_attempts_have_separate_limits(auth: Service, ada: User) -> None:
 def test_refused_uploads_are_received_before_the_response(services: dict[str, Service]) -> None:
     app = services["chat"].client.app
     assert isinstance(app, FastAPI)
-    classes = [one.cls for one in app.user_middleware]  # the outermost one first
+    classes: list[object] = [one.cls for one in app.user_middleware]  # the outermost one first
     assert classes.index(UploadDrainMiddleware) < classes.index(RateLimitMiddleware)

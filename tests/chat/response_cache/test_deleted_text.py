@@ -67,8 +67,8 @@ def conversation(
     feedback = {"rating": "up", "comment": f"{CANARY} comment"}
     ada_server.http.put(f"{path}/messages/{answer}/feedback", json=feedback).raise_for_status()
     ada_server.http.post(f"{path}/share", json={}).raise_for_status()
-    keyed = {"json": {"message": f"{CANARY} again"}, "headers": {"Idempotency-Key": "a"}}
-    ada_server.http.post(f"{path}/messages", **keyed).raise_for_status()
+    again = {"message": f"{CANARY} again"}
+    ada_server.http.post(f"{path}/messages", json=again, headers={"Idempotency-Key": "a"}).raise_for_status()
     sql.do(
         "INSERT INTO chat_summaries (message_id, session_id, depth, content)"
         " SELECT id, session_id, depth, %s FROM chat_messages WHERE depth = 2",
