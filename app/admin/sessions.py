@@ -6,6 +6,7 @@ from uuid import UUID
 
 from app.admin.schemas.sessions import (
     MessageInfo,
+    MessageQuery,
     MessageText,
     SessionFacts,
     SessionInfo,
@@ -30,9 +31,6 @@ from app.services.redis.deleted_session_purger import DeletedSessionPurger
 from app.services.turn_end_polling import ACTIVE_STATUSES, wait_until_stopped
 from app.services.usage_schemas import Usage
 
-_MAX_MESSAGES = 200
-"""Maximum number of messages in the details of a session."""
-
 
 async def list_sessions(transaction: DatabaseSession, query: SessionQuery) -> SessionPage:
     """Return a page of sessions, newest first."""
@@ -52,8 +50,8 @@ async def list_sessions(transaction: DatabaseSession, query: SessionQuery) -> Se
     )
 
 
-async def get_session(transaction: DatabaseSession, session_uuid: UUID) -> SessionInfo:
-    """Return the details of a session without its text.
+async def get_session(transaction: DatabaseSession, session_uuid: UUID, query: MessageQuery) -> SessionInfo:
+    """Return the details of a session, with a part of its message tree, without its text.
 
     Raises:
         NotFoundError: the session does not exist.
@@ -61,11 +59,12 @@ async def get_session(transaction: DatabaseSession, session_uuid: UUID) -> Sessi
     """
     session = await _get_session(transaction, session_uuid)
     usage = await totals.session_totals(transaction, session.id)
-    messages = await admin_sessions.list_newest_messages(transaction, session.id, limit=_MAX_MESSAGES)
+    rows = await admin_sessions.list_messages(transaction, session.id, before=query.before, limit=query.limit + 1)
     return SessionInfo(
         **_overview_fields(session),
         usage=Usage.of(usage),
-        messages=[MessageInfo.model_validate(message) for message in messages],
+        messages=[MessageInfo.model_validate(message) for message in rows[-query.limit :]],
+        has_older=len(rows) > query.limit,
     )
 
 
@@ -112,10 +111,11 @@ class SessionAdminService:
         """
         async with self.database.transaction() as transaction:
             session = await _get_session(transaction, session_uuid)
-            if not await sessions.remove(transaction, user_id=session.owner_id, session_uuid=session_uuid):
+            deleted = await sessions.remove(transaction, user_id=session.owner_id, session_uuid=session_uuid)
+            if deleted is None:
                 raise NotFoundError
             await _record(transaction, "session.deleted", admin, session, origin, messages=session.message_count)
-        await self.deleted_session_purger.purge_session(session_uuid)
+        await self.deleted_session_purger.purge_sessions(deleted.uuids, deleted.answer_uuids)
 
     async def cancel_answer(
         self, admin: Principal, session_uuid: UUID, message_uuid: UUID, origin: RequestOrigin

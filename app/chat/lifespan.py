@@ -176,7 +176,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
                 streaming=streaming,
                 cancellation=CancellationService(database, runner, remote_streams, channel),
                 feedback=FeedbackService(database),
-                sharing=sharing_service(settings, database),
+                sharing=sharing_service(settings, database, idempotency),
                 stream_limiter=stream_limiter,
                 quotas=quotas,
                 transfer=transfer,
@@ -196,10 +196,11 @@ def _cached_model(resources: Resources, provider: ChatModel, stack: AsyncExitSta
     return cached
 
 
-def sharing_service(settings: Settings, database: Database) -> SharingService:
+def sharing_service(settings: Settings, database: Database, idempotency: IdempotencyService) -> SharingService:
     """Return the service of shared conversations."""
     return SharingService(
         database,
+        idempotency,
         LinkTokens.from_secret(settings.SECRET_KEY.get_secret_value(), "share tokens"),
         is_enabled=settings.SHARING_ENABLED,
         max_per_user=settings.SHARES_PER_USER,

@@ -82,6 +82,14 @@ class NotFoundError(AppError):
     detail = "Not found."
 
 
+class RequestTimeoutError(AppError):
+    """The request was not received completely in time."""
+
+    status = 408
+    code = "request_timeout"
+    detail = "The request was received too slowly."
+
+
 class ConflictError(AppError):
     """The current state of the resource does not permit the operation."""
 

@@ -17,7 +17,12 @@ from app.http.dependencies import Resources
 from app.http.errors import install_handlers, problem_schemas
 from app.http.health import HealthChecks, health_router
 from app.http.methods import MethodMiddleware, handle_method_not_allowed
-from app.http.middleware import BodyLimitMiddleware, ProblemCORSMiddleware, RequestContextMiddleware
+from app.http.middleware import (
+    BodyLimitMiddleware,
+    ProblemCORSMiddleware,
+    RequestContextMiddleware,
+    UploadDrainMiddleware,
+)
 from app.http.rate_limiting import RateLimitMiddleware
 from app.observability.logging import configure_logging
 from app.services.heartbeat import Heartbeat
@@ -69,12 +74,10 @@ def create_app(  # noqa: PLR0913 - the differences between the services
     app.openapi_version = "3.2.0"
     # The middleware that is added last is the outermost one.
     app.add_middleware(MethodMiddleware)
-    app.add_middleware(
-        BodyLimitMiddleware,
-        max_bytes=max_body_bytes,
-        max_bytes_by_path={f"{prefix}{path}": limit for path, limit in (max_body_bytes_by_path or {}).items()},
-    )
+    upload_limits = {f"{prefix}{path}": limit for path, limit in (max_body_bytes_by_path or {}).items()}
+    app.add_middleware(BodyLimitMiddleware, max_bytes=max_body_bytes, max_bytes_by_path=upload_limits)
     app.add_middleware(RateLimitMiddleware, prefix=f"{settings.API_V1_STR}/")
+    app.add_middleware(UploadDrainMiddleware, max_bytes_by_path=upload_limits)
     app.add_middleware(
         ProblemCORSMiddleware,
         allow_origins=settings.CORS_ORIGINS,

@@ -24,6 +24,8 @@ logger = logging.getLogger("app.access")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _DRAIN_TIMEOUT = 15.0
 """Maximum time to receive and discard the body of a refused upload, in seconds."""
+_DRAIN_IDLE_TIMEOUT = 2.0
+"""Time without data after which the rest of such a body is not waited for, in seconds."""
 _HEALTH_PATHS = {"/health", "/livez", "/readyz"}
 
 
@@ -119,28 +121,59 @@ class BodyLimitMiddleware:
             await response(scope, receive, send)
             return
         received = 0
-        is_received = False
 
         async def receive_limited() -> Message:
-            nonlocal received, is_received
+            nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            is_received = not message.get("more_body", False)
             if received > max_bytes:
                 raise HTTPException(413)
             return message
 
+        await self.app(scope, receive_limited, send)
+
+
+class UploadDrainMiddleware:
+    """Receives and discards the body of an upload that is refused before it sends the response.
+
+    A server that responds before it has received a large body closes the connection, and the gateway may then report a
+    failure instead of the response. It is outside of all middleware that refuses requests.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes_by_path: Mapping[str, int]) -> None:
+        """Wrap the application. `max_bytes_by_path` has the paths of uploads, and the maximum size that is received."""
+        self.app = app
+        self.max_bytes_by_path = max_bytes_by_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        max_bytes = self.max_bytes_by_path.get(scope["path"]) if scope["type"] == "http" else None
+        if max_bytes is None:
+            await self.app(scope, receive, send)
+            return
+        received = 0
+        is_received = False
+
+        async def receive_counted() -> Message:
+            nonlocal received, is_received
+            message = await receive()
+            received += len(message.get("body", b""))
+            is_received = not message.get("more_body", False)
+            return message
+
+        async def drain() -> None:
+            while not is_received and received <= max_bytes:
+                async with asyncio.timeout(_DRAIN_IDLE_TIMEOUT):
+                    await receive_counted()
+
         async def send_after_body(message: Message) -> None:
             if message["type"] == "http.response.start":
-                with suppress(HTTPException, TimeoutError):
+                with suppress(TimeoutError):
                     async with asyncio.timeout(_DRAIN_TIMEOUT):
-                        while not is_received:
-                            await receive_limited()
+                        await drain()
             await send(message)
 
-        # A server that responds before it has received a large body closes the connection, and the gateway may then
-        # report a failure instead of the response.
-        await self.app(scope, receive_limited, send_after_body if scope["path"] in self.max_bytes_by_path else send)
+        await self.app(scope, receive_counted, send_after_body)
 
 
 class ProblemCORSMiddleware(CORSMiddleware):

@@ -60,6 +60,8 @@ def configure_logging(*, service: str, level: str, json_lines: bool, line_format
                 "httpx2": {"level": "WARNING"},
                 "httpcore2": {"level": "WARNING"},
                 "langgraph": {"level": "WARNING"},
+                # It warns of each malformed form, with parts of its content. The client gets a 400.
+                "python_multipart": {"level": "ERROR"},
             },
         }
     )

@@ -46,10 +46,9 @@ class SessionRetention:
 
     async def _delete(self, unused: UnusedSession) -> bool:
         async with self.database.transaction() as transaction:
-            if not await session_retention.remove(transaction, unused, age=self.age):
-                return False
-        await self.deleted_session_purger.purge_session(unused.uuid)
-        return True
+            deleted = await session_retention.remove(transaction, unused, age=self.age)
+        await self.deleted_session_purger.purge_sessions(deleted.uuids, deleted.answer_uuids)
+        return bool(deleted.uuids)
 
 
 @asynccontextmanager

@@ -142,6 +142,42 @@ def test_reading_text_records_the_reason_in_the_audit_log_and_the_owners_export(
     assert [entry["details"] for entry in exported if entry["action"] == "session.read"] == [details]
 
 
+def test_details_show_the_branches_in_pages(sessions_client: SessionsClient, chat: Chat) -> None:
+    session = chat.open(title=CANARY)
+    first = chat.ask(session, CANARY)
+    edited = chat.ask(session, CANARY, parent_id=None)
+    again = chat.request(
+        "POST", f"/sessions/{session}/messages/{first['user_message']['id']}/regenerate", json={}
+    ).json()
+    detail = sessions_client.get(f"/{session}")
+    question = first["user_message"]["id"]
+    tree = [
+        (question, None, True),
+        (first["ai_response"]["id"], question, False),
+        (edited["user_message"]["id"], None, False),
+        (edited["ai_response"]["id"], edited["user_message"]["id"], False),
+        (again["ai_response"]["id"], question, True),
+    ]
+    assert [(one["id"], one["parent_id"], one["is_on_active_branch"]) for one in detail["messages"]] == tree
+    assert not detail["has_older"]
+    newest = sessions_client.get(f"/{session}", limit=2)
+    assert ([one["id"] for one in newest["messages"]], newest["has_older"]) == ([one[0] for one in tree[3:]], True)
+    older = sessions_client.get(f"/{session}", limit=3, before=tree[3][0])
+    assert ([one["id"] for one in older["messages"]], older["has_older"]) == ([one[0] for one in tree[:3]], False)
+    assert CANARY not in f"{detail}"
+    for query in ({"limit": 0}, {"limit": 201}, {"before": "x"}, {"after": question}):
+        assert_problem(sessions_client.request("GET", f"/{session}", params=query), 422, "validation_error")
+
+
+def test_feedback_is_part_of_the_text_that_is_read(sessions_client: SessionsClient, session: str, chat: Chat) -> None:
+    answer = chat.messages(session)[1]["id"]
+    feedback = {"rating": "down", "reasons": ["style"], "comment": f"{CANARY} comment"}
+    assert chat.request("PUT", f"/sessions/{session}/messages/{answer}/feedback", json=feedback).is_success
+    read = sessions_client.request("POST", f"/{session}/read", json=REASON).json()["messages"]
+    assert [one["feedback"] for one in read] == [None, feedback, None, None]
+    assert CANARY not in f"{sessions_client.get(f'/{session}')}"
+
+
 def test_a_long_session_is_read_in_pages(sessions_client: SessionsClient, session: str) -> None:
     newest = sessions_client.request("POST", f"/{session}/read", json=REASON | {"limit": 3}).json()["messages"]
     older = sessions_client.request("POST", f"/{session}/read", json=REASON | {"before": newest[0]["id"]}).json()[

@@ -15,6 +15,8 @@ from redis import Redis
 from app import admin_main, auth_main, main
 from app.config import Settings
 from app.database.repositories.accounts import callers
+from app.http.middleware import UploadDrainMiddleware
+from app.http.rate_limiting import RateLimitMiddleware
 from tests.fixtures.database import Sql
 from tests.fixtures.processes import ChatProcess
 from tests.fixtures.services import ADMIN, AUTH, CHAT, PASSWORD, User, assert_problem, login
@@ -246,3 +248,10 @@ def test_login_attempts_have_separate_limits(auth: Service, ada: User) -> None:
     assert status(guesses[-1]) == ("address", PER_ADDRESS - 11)
     elsewhere = auth.at("198.51.100.7")
     assert login(elsewhere, replace(ada, username="bob").username, PASSWORD).status_code == 401
+
+
+def test_refused_uploads_are_received_before_the_response(services: dict[str, Service]) -> None:
+    app = services["chat"].client.app
+    assert isinstance(app, FastAPI)
+    classes: list[object] = [one.cls for one in app.user_middleware]  # the outermost one first
+    assert classes.index(UploadDrainMiddleware) < classes.index(RateLimitMiddleware)

@@ -1,5 +1,6 @@
 """Access log and body limit."""
 
+import asyncio
 import logging
 
 import pytest
@@ -8,7 +9,8 @@ from fastapi.testclient import TestClient
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from app.http.middleware import BodyLimitMiddleware, RequestContextMiddleware
+from app.http import middleware
+from app.http.middleware import BodyLimitMiddleware, RequestContextMiddleware, UploadDrainMiddleware
 
 
 @pytest.fixture
@@ -68,9 +70,25 @@ async def test_the_body_of_a_refused_upload_is_received_before_the_response(path
     async def send(message: Message) -> None:
         events.append(message["type"])
 
-    app = BodyLimitMiddleware(refuse, max_bytes=1000, max_bytes_by_path={"/upload": 400})
+    app = UploadDrainMiddleware(refuse, {"/upload": 400})
     await app({"type": "http", "path": path, "headers": [], "method": "POST"}, receive, send)
     assert events == ["piece"] * pieces_read + ["http.response.start", "http.response.body"]
+
+
+async def test_the_rest_of_a_refused_upload_that_stalls_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(middleware, "_DRAIN_IDLE_TIMEOUT", 0.01)
+    sent: list[str] = []
+
+    async def receive() -> Message:
+        return await asyncio.Future()
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+
+    async with asyncio.timeout(10):
+        app = UploadDrainMiddleware(refuse, {"/upload": 400})
+        await app({"type": "http", "path": "/upload", "headers": [], "method": "POST"}, receive, send)
+    assert sent == ["http.response.start", "http.response.body"]
 
 
 async def test_a_refused_upload_over_the_limit_is_not_received_to_its_end() -> None:
@@ -84,6 +102,6 @@ async def test_a_refused_upload_over_the_limit_is_not_received_to_its_end() -> N
     async def send(message: Message) -> None:
         pass
 
-    app = BodyLimitMiddleware(refuse, max_bytes=1000, max_bytes_by_path={"/upload": 400})
+    app = UploadDrainMiddleware(refuse, {"/upload": 400})
     await app({"type": "http", "path": "/upload", "headers": [], "method": "POST"}, receive, send)
     assert received == 5

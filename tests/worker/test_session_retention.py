@@ -105,7 +105,7 @@ async def test_a_session_used_since_the_query_is_not_deleted(pool: Database, sql
     uuid = open_session(sql, "used", days_ago=0)
     unused = UnusedSession(sql.value("SELECT id FROM users"), uuid)
     async with pool.transaction() as transaction:
-        assert not await repository.remove(transaction, unused, age=timedelta(days=30))
+        assert not (await repository.remove(transaction, unused, age=timedelta(days=30))).uuids
     assert titles(sql) == ["used"]
 
 

@@ -9,6 +9,7 @@ from app.admin import sessions
 from app.admin.dependencies import SessionAdminDep
 from app.admin.schemas.sessions import (
     Confirmation,
+    MessageQuery,
     SessionInfo,
     SessionPage,
     SessionQuery,
@@ -32,9 +33,11 @@ async def list_sessions(
 
 
 @router.get("/{session_id}", responses=responses(404))
-async def get_session(session_id: UUID, _admin: AdminUser, transaction: SessionDep) -> SessionInfo:
-    """Return a session with its newest messages, without their text."""
-    return await sessions.get_session(transaction, session_id)
+async def get_session(
+    session_id: UUID, query: Annotated[MessageQuery, Query()], _admin: AdminUser, transaction: SessionDep
+) -> SessionInfo:
+    """Return a session with its newest messages of all branches, or those before one, without their text."""
+    return await sessions.get_session(transaction, session_id, query)
 
 
 @router.post("/{session_id}/read", responses=responses(400, 404, 413))

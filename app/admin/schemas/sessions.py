@@ -57,6 +57,13 @@ class SessionPage(ResponseModel):
     pagination: Pagination
 
 
+class MessageQuery(RequestModel):
+    """Part of the messages of a session."""
+
+    before: UUID | None = Field(None, description="Return the messages before this one. Default: the newest messages.")
+    limit: int = Field(200, ge=1, le=200, description="Maximum number of messages.")
+
+
 class MessageInfo(ResponseModel):
     """Message without its text."""
 
@@ -65,19 +72,24 @@ class MessageInfo(ResponseModel):
     status: MessageStatus
     created_at: datetime
     updated_at: datetime
-    parent_id: UUID | None = Field(description="Question of an answer.")
+    parent_id: UUID | None = Field(
+        description="For an answer, its question. For a question, the message that it follows; null: a first question. "
+        "Messages with the same parent and role are versions of each other."
+    )
     tokens_used: int
     processing_time_ms: int
     model: str | None = Field(description="Model that answered.")
     error: str | None = Field(description="Error code, if the answer is missing or incomplete.")
     cost_usd: Usd | None = Field(description="Null: the price is not known, or the message is a question.")
+    is_on_active_branch: bool = Field(description="Whether it is on the branch that the owner sees.")
 
 
 class SessionInfo(SessionFacts):
-    """Session with its newest messages, oldest first, without their text."""
+    """Session with messages of all branches, in the order of their creation, without their text."""
 
     usage: Usage
-    messages: list[MessageInfo] = Field(description="At most 200 messages.")
+    messages: list[MessageInfo]
+    has_older: bool = Field(description="Whether the session has messages before these: see `before`.")
 
 
 class SessionReading(RequestModel):
@@ -95,6 +107,14 @@ class SessionReading(RequestModel):
     limit: int = Field(50, strict=True, ge=1, le=200, examples=[50], description="Maximum number of messages.")
 
 
+class FeedbackText(ResponseModel):
+    """Feedback of the owner on an answer."""
+
+    rating: Literal["up", "down"]
+    reasons: list[str]
+    comment: str | None
+
+
 class MessageText(ResponseModel):
     """Message with its text."""
 
@@ -104,6 +124,7 @@ class MessageText(ResponseModel):
     timestamp: datetime
     content: str
     metadata: dict[str, Any]
+    feedback: FeedbackText | None
 
 
 class SessionText(ResponseModel):

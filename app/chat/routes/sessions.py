@@ -8,16 +8,14 @@ from fastapi import APIRouter, Query, Response
 from app.chat.dependencies import ServicesDep
 from app.chat.http_responses import to_response
 from app.chat.idempotency.header import IdempotencyKeyDep
+from app.chat.schemas.session_selections import SessionArchiving, SessionsChanged, SessionSelection
 from app.chat.schemas.sessions import (
     Deleted,
-    SessionArchiving,
     SessionCreate,
     SessionCreated,
     SessionDetail,
     SessionList,
     SessionQuery,
-    SessionsChanged,
-    SessionSelection,
     SessionUpdate,
     SessionWithSettings,
 )

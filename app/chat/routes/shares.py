@@ -6,10 +6,12 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Response
 
 from app.chat.dependencies import ServicesDep
+from app.chat.http_responses import to_response
+from app.chat.idempotency.header import IdempotencyKeyDep
 from app.chat.schemas.sessions import Deleted, SessionResponse
 from app.chat.schemas.shares import ShareCreate, SharedConversation, ShareList, ShareResponse
 from app.chat.sharing.service import NOINDEX
-from app.core.schema_types import Page, PageSize
+from app.core.schema_types import Page, PageSize, ResponseModel
 from app.http.authentication import ChatReader, ChatWriter
 from app.http.dependencies import RequestOriginDep, SessionDep
 from app.http.errors import responses
@@ -67,9 +69,12 @@ async def read_share(token: Token, services: ServicesDep, response: Response) ->
     return await services.sharing.read(token)
 
 
-@router.post("/shared/{token}/clone", status_code=201, responses=responses(404))
+@router.post("/shared/{token}/clone", status_code=201, response_model=SessionResponse, responses=responses(404, 409))
 async def copy_share(
-    token: Token, user: ChatWriter, services: ServicesDep, origin: RequestOriginDep
-) -> SessionResponse:
-    """Copy the snapshot behind a link into a new session of the caller. Each request makes another copy."""
-    return await services.sharing.copy(user, token, origin)
+    token: Token, user: ChatWriter, services: ServicesDep, origin: RequestOriginDep, key: IdempotencyKeyDep
+) -> ResponseModel | Response:
+    """Copy the snapshot behind a link into a new session of the caller.
+
+    Without an idempotency key, each request makes another copy.
+    """
+    return to_response(await services.sharing.copy(user, token, key, origin))

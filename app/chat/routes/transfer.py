@@ -100,7 +100,7 @@ async def export_sessions(
 @router.post(
     "/import",
     status_code=201,
-    responses=responses(400, 409, 413)
+    responses=responses(400, 408, 409, 413)
     | {202: {"model": ImportResponse, "description": "The import is still running: see `GET /imports/{import_id}`."}},
     openapi_extra=_UPLOAD,
 )

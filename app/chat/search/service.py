@@ -1,23 +1,24 @@
 """Search in the titles and messages of a user."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from pydantic import JsonValue
-
 from app.chat.schemas.search import SearchHit, SearchPage, SearchParameters, SnippetPiece
-from app.core.cursors import CursorSigner, InvalidCursorError
-from app.core.exceptions import InvalidFieldError, ServiceUnavailableError
+from app.chat.search.chunks import corrected_chunks, exact_chunks
+from app.chat.search.positions import SearchPosition, decode_position, encode_position, search_name
+from app.core.cursors import CursorSigner
+from app.core.exceptions import ServiceUnavailableError
 from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseConnection
 from app.database.repositories.accounts.callers import Principal
-from app.database.repositories.search import indexing, matches
-from app.database.repositories.search.indexing import UserState
-from app.database.repositories.search.matches import ChunkSearch, Match, MatchPosition, RankedQuery
+from app.database.repositories.search import matches, pending_texts
+from app.database.repositories.search.matches import ChunkSearch, Match
+from app.database.repositories.search.pending_texts import UserState
 from app.services.limits.concurrency import ConcurrencyLimiter
-from app.services.search.documents import CHUNK_SIZE, lexeme_prefix
+from app.services.search.correction import correctable_units
+from app.services.search.documents import CHUNK_SIZE
 from app.services.search.indexer import SearchIndexer
 from app.services.search.query import SearchQuery, SearchScope, parse_query
 from app.services.search.snippets import build_snippet
@@ -31,34 +32,13 @@ CORRECT_BELOW: Final = 5
 MAX_LISTED: Final = 10_000
 """Maximum number of matches that a list of sessions takes into account."""
 
-_MAX_CHUNKS: Final = 512
-"""Number of chunks, the newest ones, that a search covers: two million documents of one user."""
-_MAX_VARIANTS: Final = 20_000
-"""Maximum number of spelling variants that are looked up, in all chunks together."""
 _MAX_PENDING: Final = 20
 _MAX_PENDING_CHARACTERS: Final = 50_000
 """Queued texts that a search indexes before it starts, so that it finds what has just been written."""
 _LOCK_PAUSE: Final = 0.1
 """Pause in seconds if another process is just storing what the user has written."""
-_PLACEHOLDER: Final = "\x01"
-"""Stands for the lexeme prefix until the chunk is known. Tokens contain no control characters."""
 _SNIPPET_CHARACTERS: Final = 50_000
 """Length of the part of a message in which the snippet is searched for."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Position:
-    """Position in the results of a search."""
-
-    now: datetime
-    """Time of the first page, from which the age of documents is measured on all pages."""
-    shown: int = 0
-    """Number of results so far that needed no correction; more than `CORRECT_BELOW` are not counted."""
-    is_corrected: bool = False
-    """Whether the results with the words of the query have ended, and those of spelling variants follow."""
-    chunk: int | None = None
-    """Chunk of the last result. None: no result of this kind has been shown."""
-    after: MatchPosition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +59,8 @@ class SearchService:
             ServiceUnavailableError: the search took too long.
 
         """
-        name: list[JsonValue] = ["search", str(user.uuid), parameters.q, parameters.in_]
-        position = self._decode(parameters.cursor, name)
+        name = search_name(user.uuid, parameters)
+        position = decode_position(self.cursors, parameters.cursor, name)
         query = parse_query(parameters.q)
         if not query.units:
             return SearchPage(hits=[], next_cursor=None)
@@ -90,7 +70,8 @@ class SearchService:
                 user.id, query, parameters.in_, chunk_count, position, limit=parameters.limit
             )
         hits = await asyncio.to_thread(_hits, found, query)
-        return SearchPage(hits=hits, next_cursor=self._encode(following, name) if following else None)
+        cursor = encode_position(self.cursors, following, name) if following else None
+        return SearchPage(hits=hits, next_cursor=cursor)
 
     async def find_sessions(self, user_id: int, text: str) -> list[int]:
         """Return the internal keys of the sessions whose title or messages match, of the newest `MAX_LISTED` matches.
@@ -107,7 +88,7 @@ class SearchService:
             # The last query matches all that the others match.
             chunks = [
                 replace(chunk, queries=chunk.queries[-1:])
-                for chunk in _remaining_chunks(user_id, query, "both", chunk_count, _Position(datetime.now(UTC)))
+                for chunk in exact_chunks(user_id, query, "both", chunk_count, SearchPosition(datetime.now(UTC)))
             ]
             async with self.database.autocommit() as connection, _SearchTimeout():
                 return await matches.find_sessions(connection, chunks, limit=MAX_LISTED)
@@ -123,7 +104,7 @@ class SearchService:
 
     async def _read_state(self, user_id: int) -> UserState:
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-            return await indexing.read_state(connection, user_id, limit=_MAX_PENDING)
+            return await pending_texts.read_state(connection, user_id, limit=_MAX_PENDING)
 
     async def _find(
         self,
@@ -131,51 +112,25 @@ class SearchService:
         query: SearchQuery,
         scope: SearchScope,
         chunk_count: int,
-        position: _Position,
+        position: SearchPosition,
         *,
         limit: int,
-    ) -> tuple[list[tuple[Match, bool]], _Position | None]:
+    ) -> tuple[list[tuple[Match, bool]], SearchPosition | None]:
         """Return the next matches, each with whether it needed a correction, and the position after them."""
         found: list[tuple[Match, bool]] = []
         async with self.database.autocommit() as connection, _SearchTimeout():
             while True:
-                rest = limit - len(found)
-                chunks = _remaining_chunks(user_id, query, scope, chunk_count, position)
-                rows = await _find_rows(connection, chunks, user_id, position.now, limit=rest + 1)
-                found.extend((row, position.is_corrected) for row in rows[:rest])
-                if rows[:rest]:
-                    last = rows[:rest][-1]
-                    shown = position.shown if position.is_corrected else position.shown + len(rows[:rest])
-                    position = replace(position, shown=min(shown, CORRECT_BELOW), chunk=last.chunk, after=last.position)
-                if len(rows) > rest:
-                    return found, position
-                if position.is_corrected or position.shown >= CORRECT_BELOW or not query.can_be_corrected:
+                async for chunks in _batches(connection, user_id, query, scope, chunk_count, position):
+                    rest = limit - len(found)
+                    rows = await _find_rows(connection, chunks, user_id, position.now, limit=rest + 1)
+                    found.extend((row, position.is_corrected) for row in rows[:rest])
+                    if rows[:rest]:
+                        position = _after_row(position, rows[:rest])
+                    if len(rows) > rest:
+                        return found, position
+                if position.is_corrected or position.shown >= CORRECT_BELOW or not correctable_units(query):
                     return found, None
                 position = replace(position, is_corrected=True, chunk=None, after=None)
-
-    def _encode(self, position: _Position, name: Sequence[JsonValue]) -> str:
-        score, key = position.after or (None, None)
-        values: list[JsonValue] = [
-            position.now.isoformat(),
-            position.shown,
-            position.is_corrected,
-            position.chunk,
-            score,
-            key,
-        ]
-        return self.cursors.encode(values, list_id=name)
-
-    def _decode(self, cursor: str | None, name: Sequence[JsonValue]) -> _Position:
-        if cursor is None:
-            return _Position(datetime.now(UTC))
-        try:
-            now, shown, is_corrected, chunk, score, key = self.cursors.decode(cursor, list_id=name)
-        except InvalidCursorError:
-            raise InvalidFieldError(
-                "query.cursor", "cursor", "must be `next_cursor` of an earlier page of the same search"
-            ) from None
-        after = None if key is None else MatchPosition(score, key)  # type: ignore[arg-type]  # as encoded
-        return _Position(datetime.fromisoformat(str(now)), shown, is_corrected, chunk, after)  # type: ignore[arg-type]
 
 
 def new_search_limiter() -> ConcurrencyLimiter:
@@ -207,39 +162,34 @@ class _SearchTimeout:
             ) from None
 
 
+async def _batches(
+    connection: DatabaseConnection,
+    user_id: int,
+    query: SearchQuery,
+    scope: SearchScope,
+    chunk_count: int,
+    position: SearchPosition,
+) -> AsyncIterator[list[ChunkSearch]]:
+    """Yield the searches from a position on, the newest chunks first."""
+    if not position.is_corrected:
+        yield exact_chunks(user_id, query, scope, chunk_count, position)
+        return
+    async for chunks in corrected_chunks(connection, user_id, query, scope, chunk_count, position):
+        yield chunks
+
+
+def _after_row(position: SearchPosition, rows: Sequence[Match]) -> SearchPosition:
+    """Return the position after the last of some results, which follow a position."""
+    shown = position.shown if position.is_corrected else min(position.shown + len(rows), CORRECT_BELOW)
+    return replace(position, shown=shown, chunk=rows[-1].chunk, after=rows[-1].position)
+
+
 async def _find_rows(
     connection: DatabaseConnection, chunks: Sequence[ChunkSearch], user_id: int, now: datetime, *, limit: int
 ) -> list[Match]:
     if not chunks:
         return []
     return await matches.find(connection, chunks, user_id=user_id, now=now, limit=limit, characters=_SNIPPET_CHARACTERS)
-
-
-def _remaining_chunks(
-    user_id: int, query: SearchQuery, scope: SearchScope, chunk_count: int, position: _Position
-) -> list[ChunkSearch]:
-    """Return the searches in the chunks from the position on, newest first."""
-    newest = chunk_count - 1 if position.chunk is None else min(position.chunk, chunk_count - 1)
-    oldest = max(chunk_count - _MAX_CHUNKS, 0)
-    if position.is_corrected:
-        oldest = max(oldest, chunk_count - _MAX_VARIANTS // max(query.variant_count, 1))
-    chunks = _chunk_searches(user_id, query, scope, range(newest, oldest - 1, -1), is_corrected=position.is_corrected)
-    if chunks and position.chunk == chunks[0].number:
-        chunks[0] = replace(chunks[0], after=position.after)
-    return chunks
-
-
-def _chunk_searches(
-    user_id: int, query: SearchQuery, scope: SearchScope, numbers: Sequence[int], *, is_corrected: bool
-) -> list[ChunkSearch]:
-    template = query.corrected(_PLACEHOLDER, scope) if is_corrected else query.ranked(_PLACEHOLDER, scope)
-
-    def search(number: int) -> ChunkSearch:
-        prefix = lexeme_prefix(user_id, number)
-        queries = [RankedQuery(text.replace(_PLACEHOLDER, prefix), relevance) for text, relevance in template]
-        return ChunkSearch(number, queries)
-
-    return [search(number) for number in numbers]
 
 
 def _hits(found: Sequence[tuple[Match, bool]], query: SearchQuery) -> list[SearchHit]:

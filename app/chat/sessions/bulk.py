@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from app.chat.schemas.sessions import SessionArchiving, SessionsChanged, SessionSelection
+from app.chat.schemas.session_selections import SessionArchiving, SessionsChanged, SessionSelection
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.chat import session_batches
 from app.database.repositories.chat.session_batches import FoundSession
@@ -39,8 +39,8 @@ class BulkSessionService:
                 break
             async with self.database.transaction() as transaction:
                 deleted = await session_batches.remove(transaction, [session.id for session in batch], user_id=user_id)
-            await self.deleted_session_purger.purge_sessions(deleted)
-            count += len(deleted)
+            await self.deleted_session_purger.purge_sessions(deleted.uuids, deleted.answer_uuids)
+            count += len(deleted.uuids)
             done += len(batch)
         return _result(count, ids, found, is_complete=done == len(found) < session_batches.MAX_SESSIONS)
 

@@ -119,9 +119,10 @@ class SessionService:
 
         """
         async with self.database.transaction() as transaction:
-            if not await sessions.remove(transaction, user_id=user_id, session_uuid=session_uuid):
+            deleted = await sessions.remove(transaction, user_id=user_id, session_uuid=session_uuid)
+            if deleted is None:
                 raise NotFoundError("Session not found.")
-        await self.deleted_session_purger.purge_session(session_uuid)
+        await self.deleted_session_purger.purge_sessions(deleted.uuids, deleted.answer_uuids)
 
     async def _create_empty_session(
         self, user_id: int, new: NewSession, key: IdempotentRequest | None

@@ -1,9 +1,11 @@
 """Sharing of conversations by link: creation, revocation, reading, copies."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
 
+from app.chat.idempotency.serialized_response import SerializedResponse, serialize_response
+from app.chat.idempotency.service import IdempotencyService
 from app.chat.schemas.sessions import SessionResponse
 from app.chat.schemas.shares import ShareCreate, SharedConversation, ShareList, ShareResponse
 from app.core.exceptions import (
@@ -24,7 +26,9 @@ from app.database.repositories.chat import sessions
 from app.database.repositories.chat.sessions import NewSession
 from app.database.repositories.sharing import copies, shares, snapshots
 from app.database.repositories.sharing.shares import Snapshot, StoredShare
-from app.database.repositories.sharing.snapshots import LockedMessage, NewShare
+from app.database.repositories.sharing.snapshots import LastMessage, NewShare
+from app.database.repositories.turns import idempotency_keys
+from app.database.repositories.turns.idempotency_keys import IdempotencyKeyTakenError, IdempotentRequest
 from app.services.turn_end_polling import ACTIVE_STATUSES
 
 MAX_MESSAGES = 1000
@@ -41,6 +45,7 @@ class SharingService:
     """Shares conversations of a user, and serves them to everybody who has the link."""
 
     database: Database
+    idempotency: IdempotencyService
     tokens: LinkTokens
     is_enabled: bool
     max_per_user: int
@@ -66,7 +71,7 @@ class SharingService:
             # Locked, so that concurrent requests do not exceed the limit.
             if not await users.lock(transaction, user.id):
                 raise UnauthorizedError
-            session = await snapshots.lock_session(transaction, user_id=user.id, session_uuid=session_uuid)
+            session = await snapshots.lock_shared_session(transaction, user_id=user.id, session_uuid=session_uuid)
             if session is None:
                 raise NotFoundError("Session not found.")
             last = await snapshots.lock_last_message(transaction, session, request.message_id)
@@ -147,7 +152,9 @@ class SharingService:
             snapshot = await _find(transaction, share_uuid)
         return SharedConversation.model_validate(snapshot)
 
-    async def copy(self, user: Principal, token: str, origin: RequestOrigin) -> SessionResponse:
+    async def copy(
+        self, user: Principal, token: str, key: IdempotentRequest | None, origin: RequestOrigin
+    ) -> SessionResponse | SerializedResponse:
         """Store a copy of the snapshot behind a link as a new session of the caller.
 
         Raises:
@@ -155,16 +162,34 @@ class SharingService:
 
         """
         share_uuid = self._verify(token)
-        async with self.database.transaction() as transaction:
-            snapshot = await _find(transaction, share_uuid)
-            created = await sessions.create(transaction, NewSession(title=snapshot.title, meta={}), user_id=user.id)
-            await copies.store_copy(transaction, created, snapshot.messages)
-            # Not the owner: the entry is part of the export of its target.
-            entry = NewAuditEntry(
-                "share.copied", actor=user.uuid, target=share_uuid, details={"session": str(created.uuid)}
-            )
-            await audit_log.record(transaction, entry, origin)
-        return SessionResponse(
+        if key is not None:
+            # Keys are stored, tokens are not.
+            key = replace(key, route=f"copy_share {share_uuid}")
+        try:
+            async with self.database.transaction() as transaction:
+                response, copy_id = await self._copy(transaction, user, share_uuid, origin)
+                if key is None:
+                    return response
+                stored = serialize_response(key, response, 201)
+                connection = await transaction.connection()
+                await idempotency_keys.claim_with_response(connection, stored, session_id=copy_id)
+        except IdempotencyKeyTakenError as error:
+            return await self.idempotency.replay(error)
+        return SerializedResponse.of(stored)
+
+    @staticmethod
+    async def _copy(
+        transaction: DatabaseSession, user: Principal, share_uuid: UUID, origin: RequestOrigin
+    ) -> tuple[SessionResponse, int]:
+        snapshot = await _find(transaction, share_uuid)
+        created = await sessions.create(transaction, NewSession(title=snapshot.title, meta={}), user_id=user.id)
+        await copies.store_copy(transaction, created, snapshot.messages)
+        # Not the owner: the entry is part of the export of its target.
+        entry = NewAuditEntry(
+            "share.copied", actor=user.uuid, target=share_uuid, details={"session": str(created.uuid)}
+        )
+        await audit_log.record(transaction, entry, origin)
+        response = SessionResponse(
             session_id=created.uuid,
             title=created.title,
             context=created.meta,
@@ -172,6 +197,7 @@ class SharingService:
             updated_at=created.updated_at,
             message_count=len(snapshot.messages),
         )
+        return response, created.id
 
     def _verify(self, token: str) -> UUID:
         try:
@@ -198,7 +224,7 @@ class SharingService:
         )
 
 
-async def _check_size(transaction: DatabaseSession, last: LockedMessage) -> None:
+async def _check_size(transaction: DatabaseSession, last: LastMessage) -> None:
     if last.depth > MAX_MESSAGES or await snapshots.text_size(transaction, last) > MAX_BYTES:
         raise UnprocessableError(
             f"At most {MAX_MESSAGES} messages with {MAX_BYTES} bytes of text can be shared.", code="share_too_large"

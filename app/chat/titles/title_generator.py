@@ -11,7 +11,7 @@ from app.core.background_tasks import stop_tasks
 from app.core.exceptions import AppError
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.chat import session_titles
-from app.database.repositories.turns.turns import Turn
+from app.database.repositories.turns.turns import StartedTurn, Turn
 from app.database.retry_until_available import retry_until_available
 from app.graph.ports.chat_model import TurnOwner
 from app.graph.prompts import title_prompt
@@ -57,12 +57,18 @@ class TitleGenerator:
             # A title that the limit of tokens has cut off is no title.
             title = None if completion.finish_reason == "length" else title_from_model(completion.text)
             if title is not None:
-                await retry_until_available(lambda: self._store(owner.user_id, session_id, title))
+                await retry_until_available(lambda: self._store(owner.user_id, turn.started, title))
         except (NoCompletionError, AppError) as error:
             logger.warning("title failed", extra={"code": getattr(error, "code", "no_completion")})
         except Exception:
             logger.exception("title failed")
 
-    async def _store(self, user_id: int, session_id: int, title: str) -> None:
-        async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
-            await session_titles.store(connection, user_id=user_id, session_id=session_id, title=title)
+    async def _store(self, user_id: int, started: StartedTurn, title: str) -> None:
+        async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as transaction:
+            await session_titles.store(
+                transaction,
+                user_id=user_id,
+                session_uuid=started.session_uuid,
+                question_uuid=started.question_uuid,
+                title=title,
+            )

@@ -13,7 +13,8 @@ from anyio import CapacityLimiter, to_thread
 
 from app.chat.transfer.formats import chatgpt, conversation_file
 from app.chat.transfer.formats.imported_session import ImportedSession, LeftOut, SessionRefusedError
-from app.chat.transfer.formats.json_reader import FileOutline, RawSession, Wanted, read_sessions
+from app.chat.transfer.formats.json_reader import RawSession, Wanted, read_sessions
+from app.chat.transfer.formats.outline import FileOutline
 from app.chat.transfer.import_report import ReportBuilder
 from app.core.exceptions import DatabaseUnavailableError, UnauthorizedError
 from app.core.schema_types import new_id

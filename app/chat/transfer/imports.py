@@ -9,7 +9,7 @@ from uuid import UUID
 from anyio import CapacityLimiter, to_thread
 
 from app.chat.schemas.transfer import ImportReport, ImportResponse
-from app.chat.transfer.formats.json_reader import read_outline
+from app.chat.transfer.formats.outline import read_outline
 from app.chat.transfer.import_task import ImportTask
 from app.chat.transfer.uploads import open_upload, receive_upload
 from app.core.background_tasks import stop_tasks
@@ -46,6 +46,7 @@ class ImportService:
 
         Raises:
             BadRequestError, UnprocessableError: the file is not complete, not JSON, or of an unknown format.
+            RequestTimeoutError: the upload stopped.
             ConflictError: another import of the user is running.
             TooManyRequestsError: the user, or all users together, have too many of them.
 

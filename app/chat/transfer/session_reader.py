@@ -1,12 +1,18 @@
 """Reading of stored sessions for an export. No connection is held while the export is sent."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.core.exceptions import NotFoundError
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.transfer import conversations
-from app.database.repositories.transfer.conversations import BATCH_SIZE, StoredMessage, StoredSession
+from app.database.repositories.transfer.conversations import (
+    BATCH_BYTES,
+    BATCH_SIZE,
+    MessageKey,
+    StoredMessage,
+    StoredSession,
+)
 from app.services.login_check import LoginCheck
 
 _SESSIONS_PER_BATCH = 100
@@ -45,8 +51,11 @@ class SessionReader:
                 sessions = await conversations.read_sessions(
                     connection, user_id=self.user_id, ids=ids[start : start + _SESSIONS_PER_BATCH]
                 )
-            for group in _group(sessions):
-                if group[0].message_count > BATCH_SIZE:
+                sizes = await conversations.text_sizes(
+                    connection, [session.id for session in sessions if session.message_count <= BATCH_SIZE]
+                )
+            for group in _group(sessions, sizes):
+                if group[0].id not in sizes or sizes[group[0].id] > BATCH_BYTES:
                     yield self.read_one(group[0])
                     continue
                 async for readable in self._read_short(group):
@@ -89,10 +98,11 @@ class SessionReader:
                     after_seq=after_seq,
                     upto_seq=session.last_seq,
                 )
-            if page:
-                yield page
-                after_seq = page[-1].seq
-            if len(page) < BATCH_SIZE:
+            if not page:
+                return
+            yield page
+            after_seq = page[-1].seq
+            if after_seq == session.last_seq:
                 return
 
     async def _branch(self, session: StoredSession) -> AsyncIterator[Sequence[StoredMessage]]:
@@ -100,18 +110,18 @@ class SessionReader:
             last_id = await conversations.find_last_of_branch(
                 connection, session_id=session.id, active_seq=session.active_seq
             )
-        ids: list[int] = []
+        branch: list[MessageKey] = []
         while last_id is not None:
             async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                 keys = await conversations.list_ancestors(connection, last_id)
-            ids += [key.id for key in keys]
+            branch += keys
             last_id = keys[-1].parent_id if keys else None
-        ids.reverse()
-        for start in range(0, len(ids), BATCH_SIZE):
+        branch.reverse()
+        for batch in _batches(branch):
             await self.login.check_if_due()
             async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
                 page = await conversations.read_messages_by_id(
-                    connection, user_id=self.user_id, session_id=session.id, ids=ids[start : start + BATCH_SIZE]
+                    connection, user_id=self.user_id, session_id=session.id, ids=[key.id for key in batch]
                 )
             yield page
 
@@ -127,17 +137,33 @@ def select_branch(messages: Sequence[StoredMessage], active_seq: int | None) -> 
     return branch[::-1]
 
 
-def _group(sessions: Sequence[StoredSession]) -> list[list[StoredSession]]:
-    """Divide sessions into groups with `BATCH_SIZE` messages at most, or a single longer session."""
+def _group(sessions: Sequence[StoredSession], sizes: Mapping[int, int]) -> list[list[StoredSession]]:
+    """Divide sessions into groups of the size of a batch, or a single larger session.
+
+    `sizes`: sizes of the texts of sessions with at most `BATCH_SIZE` messages.
+    """
     groups: list[list[StoredSession]] = []
-    free = 0
+    free = free_bytes = 0
     for session in sessions:
-        if not groups or session.message_count > free:
+        size = sizes.get(session.id, BATCH_BYTES + 1)
+        if not groups or session.message_count > free or size > free_bytes:
             groups.append([])
-            free = BATCH_SIZE
+            free, free_bytes = BATCH_SIZE, BATCH_BYTES
         groups[-1].append(session)
         free -= session.message_count
+        free_bytes -= size
     return groups
+
+
+def _batches(keys: Sequence[MessageKey]) -> Iterator[Sequence[MessageKey]]:
+    start = size = 0
+    for index, key in enumerate(keys):
+        if index > start and (index - start == BATCH_SIZE or size + key.size > BATCH_BYTES):
+            yield keys[start:index]
+            start, size = index, 0
+        size += key.size
+    if keys:
+        yield keys[start:]
 
 
 async def _single(messages: Sequence[StoredMessage]) -> AsyncIterator[Sequence[StoredMessage]]:

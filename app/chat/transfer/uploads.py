@@ -11,10 +11,10 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
-from app.core.exceptions import BadRequestError
+from app.core.exceptions import BadRequestError, RequestTimeoutError
 
 _IDLE_TIMEOUT = 20.0
-"""Seconds without data after which an upload is aborted."""
+"""Seconds without data after which an upload is refused. The gateway, which sends no response then, waits longer."""
 _MEMORY_BYTES = 1024 * 1024
 """Size above which a file is moved from memory to disk."""
 _WRITE_BYTES = 256 * 1024
@@ -29,7 +29,8 @@ async def receive_upload(chunks: AsyncIterator[bytes], content_type: str, file: 
     """Write an uploaded file to `file`. The size of the body is limited before.
 
     Raises:
-        BadRequestError: the upload stopped, or its body is not one file as `multipart/form-data`.
+        BadRequestError: the body is not one file as `multipart/form-data`.
+        RequestTimeoutError: no data arrived for `_IDLE_TIMEOUT`.
 
     """
     kind, options = parse_options_header(content_type)
@@ -52,7 +53,7 @@ async def _until_idle(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             async with asyncio.timeout(_IDLE_TIMEOUT):
                 chunk = await anext(chunks, None)
         except TimeoutError:
-            raise BadRequestError("The upload stopped.", code="upload_incomplete") from None
+            raise RequestTimeoutError from None
         if chunk is None:
             return
         yield chunk

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.chat import history
-from app.database.repositories.chat.history import StoredMessage
+from app.database.repositories.chat.history import HistoryRow
 from app.graph.ports.messages import HistoryMessage, SessionHistory, Summary
 
 
@@ -40,6 +40,6 @@ class StoredConversationHistory:
         )
 
 
-def history_message(row: StoredMessage) -> HistoryMessage:
+def history_message(row: HistoryRow) -> HistoryMessage:
     """Convert a stored message to the type that the graph uses."""
     return {"depth": row.depth, "role": "assistant" if row.role == "assistant" else "user", "content": row.content}

@@ -12,6 +12,11 @@ def stream_key(answer_uuid: UUID) -> str:
     return f"turn:{answer_uuid}"
 
 
+def stream_tombstone(answer_uuid: UUID) -> str:
+    """Return the key of the tombstone of a deleted answer: its stream buffer is not created again while it exists."""
+    return f"{stream_key(answer_uuid)}:deleted"
+
+
 class CacheIndex(NamedTuple):
     """Keys of the index of the cached answers that hold text of a user or of a session."""
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from redis.asyncio import Redis
 
 from app.services.redis.client import REDIS_ERRORS
-from app.services.redis.keys import CacheIndex, cache_index_of_user, stream_key
+from app.services.redis.keys import CacheIndex, cache_index_of_user, stream_key, stream_tombstone
 
 _BATCH = 500
 """Maximum number of keys in one command, because Redis runs one command at a time."""
@@ -35,20 +35,26 @@ async def purge_user(redis: Redis, *, user_uuid: UUID, answers: Sequence[UUID]) 
     """
     try:
         async with asyncio.timeout(_PURGE_TIMEOUT):
-            buffers = 0
-            for batch in _batches(answers):
-                buffers += await redis.unlink(*map(stream_key, batch))
+            buffers = await purge_streams(redis, answers)
             cached = await purge_indexes(redis, cache_index_of_user(user_uuid))
     except REDIS_ERRORS:
         return None
     return PurgedCopies(stream_buffers=buffers, cached_answers=cached)
 
 
-async def purge_messages(redis: Redis, index: CacheIndex, answers: Sequence[UUID]) -> None:
-    """Delete the stream buffers of deleted answers, and all cached answers of their session, which goes on."""
+async def purge_streams(redis: Redis, answers: Sequence[UUID]) -> int:
+    """Delete the stream buffers of deleted answers, and return their number.
+
+    The turn of an answer may still be running. It does not buffer its text again.
+    """
+    deleted = 0
     for batch in _batches(answers):
-        await redis.unlink(*map(stream_key, batch))
-    await purge_indexes(redis, index, is_deleted=False)
+        async with redis.pipeline(transaction=False) as pipeline:
+            for answer in batch:
+                pipeline.execute_command("SET", stream_tombstone(answer), 1, "EX", _TOMBSTONE_SECONDS)
+            pipeline.execute_command("UNLINK", *map(stream_key, batch))
+            deleted += (await pipeline.execute())[-1]
+    return deleted
 
 
 async def purge_indexes(redis: Redis, *indexes: CacheIndex, is_deleted: bool = True) -> int:

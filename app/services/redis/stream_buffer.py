@@ -32,14 +32,16 @@ local lost = {}
 for _, change in ipairs(cjson.decode(ARGV[1])) do
     local key, is_new, length, text, is_over, life = unpack(change)
     local id = string.format('%d', length)
+    local is_deleted = false
     if is_new then
         redis.call('DEL', key)
+        is_deleted = redis.call('EXISTS', key .. ':deleted') == 1
     end
     -- Without the earlier text a later piece cannot be used.
     local is_there = is_new or redis.call('EXISTS', key) == 1
     if not is_there then
         lost[#lost + 1] = key
-    elseif life > 0 then
+    elseif life > 0 and not is_deleted then
         if text ~= '' then
             redis.call('XADD', key, id .. '-0', 'text', text)
         end

@@ -10,8 +10,9 @@ from typing import Final
 
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database
-from app.database.repositories.search import backfill, indexing
-from app.database.repositories.search.indexing import PendingText
+from app.database.repositories.search import backfill, indexing, pending_texts
+from app.database.repositories.search.indexing import NewDocument
+from app.database.repositories.search.pending_texts import PendingText
 from app.services.search.documents import (
     CHUNK_SIZE,
     MAX_INDEXED_CHARACTERS,
@@ -50,10 +51,12 @@ class SearchIndexer:
         indexed = 0
         while time.monotonic() < deadline:
             async with self.database.autocommit(max_seconds=_BATCH_TIMEOUT) as connection:
-                texts = await indexing.read_oldest(connection, limit=_BATCH_SIZE, characters=MAX_INDEXED_CHARACTERS)
+                texts = await pending_texts.read_oldest(
+                    connection, limit=_BATCH_SIZE, characters=MAX_INDEXED_CHARACTERS
+                )
             if not texts:
                 texts = await self._queue_existing_and_read()
-            count = await self._index(texts) if texts else 0
+            count = await self._index(texts, MAX_INDEXED_CHARACTERS) if texts else 0
             indexed += count
             # Without progress the texts are locked, or another worker indexes them.
             if not count:
@@ -70,26 +73,27 @@ class SearchIndexer:
 
         """
         async with self.database.autocommit(max_seconds=_BATCH_TIMEOUT) as connection:
-            texts = await indexing.read(connection, ids, characters=characters)
+            texts = await pending_texts.read(connection, ids, characters=characters)
         selected: list[PendingText] = []
+        rest = characters
         for text in reversed(texts):
-            characters -= len(text.text or "")
-            if characters < 0:
+            rest -= len(text.text or "")
+            if rest < 0:
                 break
             selected.append(text)
-        return not selected or await self._index(selected[::-1]) == len(selected)
+        return not selected or await self._index(selected[::-1], characters) == len(selected)
 
     async def _queue_existing_and_read(self) -> list[PendingText]:
         async with self.database.autocommit(max_seconds=_BATCH_TIMEOUT) as connection:
             if not await backfill.queue_existing(connection, limit=_BACKFILL_SIZE):
                 return []
-            return await indexing.read_oldest(connection, limit=_BATCH_SIZE, characters=MAX_INDEXED_CHARACTERS)
+            return await pending_texts.read_oldest(connection, limit=_BATCH_SIZE, characters=MAX_INDEXED_CHARACTERS)
 
-    async def _index(self, texts: Sequence[PendingText]) -> int:
+    async def _index(self, texts: Sequence[PendingText], characters: int) -> int:
         # In a thread: tokenizing a batch of long answers takes longer than other requests should wait.
         terms = await asyncio.to_thread(_terms_by_key, texts)
         try:
-            return await self._store(texts, terms)
+            return await self._store(texts, terms, characters)
         except DatabaseUnavailableError:
             raise
         except Exception as error:  # noqa: BLE001 - any reason why PostgreSQL refuses a text
@@ -98,24 +102,25 @@ class SearchIndexer:
                 logger.error(  # noqa: TRY400
                     "text not indexed", extra={"key": texts[0].message_id, "error": type(error).__name__}
                 )
-                return await self._store(texts, {texts[0].id: document_terms("", is_title=False)})
+                return await self._store(texts, {texts[0].id: document_terms("", is_title=False)}, characters)
         # One of the texts is the reason. The others must not wait for it.
-        return sum([await self._index([text]) for text in texts])
+        return sum([await self._index([text], characters) for text in texts])
 
-    async def _store(self, texts: Sequence[PendingText], terms: Mapping[int, DocumentTerms]) -> int:
+    async def _store(self, texts: Sequence[PendingText], terms: Mapping[int, DocumentTerms], characters: int) -> int:
         counts = Counter(text.user_id for text in texts if text.id in terms and text.user_id is not None)
         async with self.database.autocommit(max_seconds=_BATCH_TIMEOUT) as connection:
             last_numbers = await indexing.reserve_numbers(connection, counts) if counts else {}
         numbers = {user_id: last - counts[user_id] for user_id, last in last_numbers.items()}
-        documents = await asyncio.to_thread(_render, texts, terms, numbers)
+        vectors = await asyncio.to_thread(_render, texts, terms, numbers)
         stored = 0
         for group in _lock_groups(texts):
             async with self.database.autocommit(max_seconds=_BATCH_TIMEOUT) as connection:
                 stored += await indexing.store(
                     connection,
                     [text.id for text in group if text.user_id in last_numbers],
-                    {text.id: documents[text.id] for text in group if text.id in documents},
+                    {text.id: NewDocument(vectors[text.id], text.digest or "") for text in group if text.id in vectors},
                     [text.id for text in group if text.text is None],
+                    characters=characters,
                 )
         return stored
 

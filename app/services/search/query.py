@@ -23,10 +23,8 @@ MAX_UNITS: Final = 32
 """Maximum number of words and phrases that a search uses; further ones are ignored."""
 _MAX_EXPANDED = 8
 """Maximum number of words for which longer words and parts of words match."""
-_MAX_CORRECTED = 3
-"""Maximum number of words for which spelling variants match."""
-_EXACT, _STARTS, _SIMILAR, _CORRECTED = 1.0, 0.8, 0.6, 0.2
-"""Relevance of documents with the words as entered, words that begin with them, parts of words, spelling variants."""
+_EXACT, _STARTS, _SIMILAR = 1.0, 0.8, 0.6
+"""Relevance of documents with the words as entered, words that begin with them, and parts of words."""
 _VARIANTS_PER_QUERY = 64
 """Number of spelling variants in one `tsquery`. PostgreSQL takes quadratic time to prepare its lexemes."""
 _UNITS = re.compile(r'["“”„«»]([^"“”„«»]*)["“”„«»]|([^\s"“”„«»]+)')
@@ -81,9 +79,13 @@ class Unit:
             return self.starts(prefix)
         return f"({self.starts(prefix)} | {Lexeme(word, is_prefix=True).render(prefix, PART)})"
 
+    def variants(self) -> frozenset[str]:
+        """Return the spelling variants of the unit, if it is a word."""
+        return spelling_variants(self._word or "")
+
     def corrected(self, prefix: str) -> list[str]:
         """Return `tsquery` texts which together match the spelling variants of the word."""
-        lexemes = [Lexeme(variant).render(prefix) for variant in sorted(spelling_variants(self._word or ""))]
+        lexemes = [Lexeme(variant).render(prefix) for variant in sorted(self.variants())]
         starts = range(0, len(lexemes), _VARIANTS_PER_QUERY)
         return [f"({' | '.join(lexemes[start : start + _VARIANTS_PER_QUERY])})" for start in starts]
 
@@ -99,16 +101,6 @@ class SearchQuery:
     units: tuple[Unit, ...]
     """Empty: nothing matches."""
 
-    @property
-    def can_be_corrected(self) -> bool:
-        """Whether there are spelling variants."""
-        return bool(self._corrected_units)
-
-    @property
-    def variant_count(self) -> int:
-        """Number of spelling variants that are looked up in each chunk."""
-        return sum(len(spelling_variants(unit.words[0])) for unit in self._corrected_units)
-
     def ranked(self, prefix: str, scope: SearchScope) -> list[tuple[str, float]]:
         """Return queries for the words, each with the relevance of what it matches.
 
@@ -117,36 +109,18 @@ class SearchQuery:
         """
         exact = [unit.exact(prefix) for unit in self.units]
         starts = self._expanded(exact, [unit.starts(prefix) for unit in self.units])
-        similar = self._expanded(exact, self._similar(prefix))
-        ranked = ((exact, _EXACT), (starts, _STARTS), (similar, _SIMILAR))
+        ranked = ((exact, _EXACT), (starts, _STARTS), (self.operands(prefix), _SIMILAR))
         # Queries are equal if all words are in quotation marks or too short.
-        texts = {_conjunction(operands, prefix, scope): relevance for operands, relevance in reversed(ranked)}
+        texts = {conjunction(operands, prefix, scope): relevance for operands, relevance in reversed(ranked)}
         return list(reversed(texts.items()))
 
-    def corrected(self, prefix: str, scope: SearchScope) -> list[tuple[str, float]]:
-        """Return queries, as `ranked`, for documents that match with a spelling variant of one word only."""
+    def operands(self, prefix: str) -> list[str]:
+        """Return the widest query for each unit, without spelling variants."""
         exact = [unit.exact(prefix) for unit in self.units]
-        similar = self._expanded(exact, self._similar(prefix))
-        # In one of the words. Two misspelled words are rare, and would need the product of their variants.
-        return [
-            (_conjunction([*similar[:number], variants, *similar[number + 1 :], excluded], prefix, scope), _CORRECTED)
-            for number, unit in enumerate(self.units)
-            if unit in self._corrected_units
-            for excluded in [f"!{similar[number]}"]
-            for variants in unit.corrected(prefix)
-        ]
-
-    def _similar(self, prefix: str) -> list[str]:
-        return [unit.similar(prefix) for unit in self.units]
+        return self._expanded(exact, [unit.similar(prefix) for unit in self.units])
 
     def _expanded(self, exact: list[str], expanded: list[str]) -> list[str]:
         return [*expanded[:_MAX_EXPANDED], *exact[_MAX_EXPANDED:]]
-
-    @property
-    def _corrected_units(self) -> list[Unit]:
-        # Variants of long words are more likely to be the intended words than those of short ones.
-        words = [unit for unit in self.units if unit.is_word and spelling_variants(unit.words[0])]
-        return sorted(words, key=lambda unit: -len(unit.words[0]))[:_MAX_CORRECTED]
 
 
 def parse_query(text: str) -> SearchQuery:
@@ -185,7 +159,8 @@ def _unit(tokens: Sequence[Token], *, is_quoted: bool, is_last: bool) -> Unit:
     return Unit(tuple(lexemes), symbols, is_word=is_word, is_last=is_last, words=words)
 
 
-def _conjunction(operands: Sequence[str], prefix: str, scope: SearchScope) -> str:
+def conjunction(operands: Sequence[str], prefix: str, scope: SearchScope) -> str:
+    """Return the query for the documents of a scope that match all operands."""
     marker = quote_lexeme(prefix + TITLE)
     restriction = {"titles": [marker], "messages": [f"!{marker}"], "both": []}[scope]
     return " & ".join([*operands, *restriction])

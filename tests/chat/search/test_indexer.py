@@ -2,16 +2,17 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
 from sqlalchemy import Select, text
 from sqlalchemy.dialects import postgresql
 
-from app.database.connection import Database
-from app.database.repositories.search import backfill
+from app.database.connection import Database, DatabaseConnection
+from app.database.repositories.search import backfill, indexing
 from app.services.search.indexer import SearchIndexer
+from tests.chat.search.helpers import fill
 from tests.fixtures.database import Sql
 from tests.fixtures.services import Chat
 
@@ -58,6 +59,50 @@ async def test_index_equals_the_texts_after_concurrent_changes_and_indexers(
         "SELECT title, terms::text FROM chat_sessions AS s JOIN search_documents ON title_of_id = s.id"
     ):
         assert f"/{row['title'].split()[1]}'" in row["terms"]
+
+
+@pytest.mark.parametrize(
+    ("change", "is_left"),
+    [
+        ("UPDATE chat_sessions SET title = 'new'", True),
+        ("UPDATE chat_messages SET content = 'new', updated_at = now()", True),
+        ("DELETE FROM chat_messages", False),
+        ("DELETE FROM chat_sessions", False),
+    ],
+)
+@pytest.mark.parametrize("is_indexed_meanwhile", [True, False])
+async def test_text_that_is_changed_between_reading_and_storing_is_not_indexed_as_it_was(
+    pool: Database,
+    chat: Chat,
+    sql: Sql,
+    monkeypatch: pytest.MonkeyPatch,
+    change: str,
+    *,
+    is_left: bool,
+    is_indexed_meanwhile: bool,
+) -> None:
+    fill(sql, chat, ["canary"])
+    sql.do("UPDATE chat_sessions SET title = 'canary'")
+    last_id = sql.value("SELECT max(id) FROM search_pending")
+    reserve = indexing.reserve_numbers
+
+    async def reserve_after_change(connection: DatabaseConnection, counts: Mapping[int, int]) -> dict[int, int]:
+        monkeypatch.setattr(indexing, "reserve_numbers", reserve)
+        await asyncio.to_thread(sql.do, change)
+        if is_indexed_meanwhile:
+            # As a search does if more texts are queued than it indexes: those that were read stay queued.
+            newest = sql.rows("SELECT id FROM search_pending WHERE id > %s", [last_id])
+            await SearchIndexer(pool).index_given([row["id"] for row in newest], characters=1000)
+        return await reserve(connection, counts)
+
+    monkeypatch.setattr(indexing, "reserve_numbers", reserve_after_change)
+    await SearchIndexer(pool).index_all()
+    await SearchIndexer(pool).index_all()
+    is_changed = "title_of_id IS NOT NULL" if "chat_sessions" in change else "message_id IS NOT NULL"
+    terms = sql.value(f"SELECT string_agg(terms::text, ' ') FROM search_documents WHERE {is_changed}") or ""  # noqa: S608
+    assert "canary" not in terms
+    assert ("new" in terms) == is_left
+    assert sql.value("SELECT count(*) FROM search_pending") == 0
 
 
 async def test_turn_that_completes_is_not_delayed_by_the_indexer(pool: Database, chat: Chat, sql: Sql) -> None:

@@ -41,6 +41,32 @@ def test_spelling_variants_follow_if_there_are_few_matches(chat: Chat, sql: Sql)
     assert not any(hit["is_corrected"] for hit in search(chat, "sistem"))
 
 
+def test_typing_errors_in_several_words_are_corrected(chat: Chat, sql: Sql) -> None:
+    fill(sql, chat, ["The weather report of Hamburg", "The whether report of Hamburg", "A report of Bremen"])
+    hits = search(chat, "wether repot hamburg")
+    assert sorted(texts(hits)) == ["The weather report of Hamburg", "The whether report of Hamburg"]
+    assert all(hit["is_corrected"] for hit in hits)
+    for hit in hits:
+        assert [piece["text"] for piece in hit["snippet"] if piece["is_match"]][1:] == ["report", "Hamburg"]
+    assert search(chat, "wether repot london") == []
+    fill(sql, chat, ["The wether repot of Hamburg"])
+    assert [hit["is_corrected"] for hit in search(chat, "wether repot")] == [False, True, True]
+    assert len({hit["message_id"] for hit in search(chat, "wether repot")}) == 3
+
+
+@pytest.mark.parametrize("limit", [1, 2, 50])
+def test_pages_of_corrected_matches_neither_skip_nor_repeat(
+    chat: Chat, sql: Sql, index_texts: Callable[[], int], monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    for module in (documents, indexer, service):
+        monkeypatch.setattr(module, "CHUNK_SIZE", 4)
+    for _ in range(5):
+        fill(sql, chat, ["weather report", "weather", "report", "whether report"])
+    index_texts()
+    found = search(chat, "wether repot", limit=limit)
+    assert len({hit["message_id"] for hit in found}) == len(found) == 10
+
+
 def _with_texts(hits: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
     return hits, texts(hits)
 

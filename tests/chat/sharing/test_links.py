@@ -185,3 +185,24 @@ def test_deletion_of_a_shared_message_deletes_the_share_and_of_another_one_does_
     assert chat.request("DELETE", f"/sessions/{session}/messages/{question['id']}").status_code == 200
     assert_problem(read(chat.client, token), 404, "not_found")
     assert_problem(chat.request("POST", f"/sessions/{session}/share", json={}), 409, "empty_session")
+
+
+def test_repeated_copy_with_an_idempotency_key_makes_one_copy(
+    chat: Chat, others_chat: Chat, session: str, sql: Sql
+) -> None:
+    token = share(chat, session)["token"]
+    path = f"/shared/{token}/clone"
+    keyed = {"headers": {"Idempotency-Key": "a"}}
+    first, again = (others_chat.request("POST", path, **keyed) for _ in range(2))
+    assert (first.status_code, again.status_code, again.content) == (201, 201, first.content)
+    assert (first.headers.get("Idempotent-Replayed"), again.headers["Idempotent-Replayed"]) == (None, "true")
+    assert len(others_chat.request("GET", "/sessions").json()["sessions"]) == 1
+    # Another body, another user, another link, and no key.
+    assert_problem(others_chat.request("POST", path, json={"x": 1}, **keyed), 422, "idempotency_key_reused")
+    assert chat.request("POST", path, **keyed).is_success
+    other = chat.open()
+    chat.ask(other, "Hi")
+    assert others_chat.request("POST", f"/shared/{share(chat, other)['token']}/clone", **keyed).is_success
+    assert others_chat.request("POST", path).is_success
+    assert len(others_chat.request("GET", "/sessions").json()["sessions"]) == 3
+    assert token not in "".join(sql.everything().values())

@@ -1,8 +1,10 @@
 """Titles of sessions: from the first question at once, then from the model in the background."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
 
 import pytest
 from fastapi.testclient import TestClient
@@ -10,6 +12,8 @@ from redis import Redis
 
 from app import main
 from app.config import Settings
+from app.database.connection import Database
+from app.database.repositories.chat import session_titles
 from app.graph.prompts import title_prompt
 from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.services import Chat, User
@@ -190,6 +194,61 @@ def test_deleted_session_gets_no_title(naming_chat: Chat, sql: Sql, provider: Pr
         gate.set()
         wait_for_title_calls(sql)
     assert sql.value("SELECT count(*) FROM chat_sessions") == 0
+
+
+@pytest.mark.parametrize("is_edited", [True, False])
+def test_title_of_a_deleted_question_is_not_set(
+    naming_chat: Chat, sql: Sql, provider: Provider, *, is_edited: bool
+) -> None:
+    session = naming_chat.open()
+    with closed_gate() as gate:
+        titles = (held(gate, answers("Moon")), fails(400), fails(400))
+        provider.script(answers("384,000 km."), titles[0], answers("150 million km."), *titles[1:])
+        asked = naming_chat.ask(session, QUESTION)
+        provider.wait_for_calls(2)
+        path = f"/sessions/{session}/messages/{asked['user_message']['id']}"
+        if is_edited:  # the other version of the question remains
+            naming_chat.ask(session, "And the sun?", parent_id=None)
+            assert naming_chat.request("DELETE", path).is_success
+        else:
+            assert naming_chat.request("DELETE", path).is_success
+            naming_chat.ask(session, "And the sun?")
+        shown = title(naming_chat, session)
+        assert shown[1] in {"question", "default"}
+        provider.wait_for_calls(5)
+        gate.set()
+        wait_for_title_calls(sql, 3)
+    naming_chat.ask(naming_chat.open(title="t"), "A request after the title was refused")
+    assert title(naming_chat, session) == shown
+
+
+async def test_title_waits_for_a_change_of_the_session(
+    naming_chat: Chat, pool: Database, sql: Sql, provider: Provider
+) -> None:
+    session = naming_chat.open()
+    provider.script(answers("384,000 km."), fails(400))
+    question = naming_chat.ask(session, QUESTION)["user_message"]["id"]
+    user_id = sql.value("SELECT id FROM users WHERE uuid = %s", [naming_chat.user.id])
+
+    async def store() -> bool:
+        async with pool.transaction() as transaction:
+            return await session_titles.store(
+                transaction, user_id=user_id, session_uuid=UUID(session), question_uuid=UUID(question), title="Moon"
+            )
+
+    for change in (
+        "UPDATE chat_sessions SET title = 'Mine', title_source = 'user'",
+        "WITH named AS (UPDATE chat_sessions SET title = 'Sun', title_source = 'question') DELETE FROM chat_messages",
+    ):
+        sql.do("UPDATE chat_sessions SET title = 'How far', title_source = 'question'")
+        sql.do("BEGIN")
+        sql.do("SELECT 1 FROM chat_sessions FOR UPDATE")
+        sql.do(change)
+        storing = asyncio.create_task(store())
+        await asyncio.sleep(0.2)
+        sql.do("COMMIT")
+        assert not await storing
+    assert title(naming_chat, session) == ("Sun", "question")
 
 
 def test_title_counts_against_the_quota_and_is_not_written_without_it(

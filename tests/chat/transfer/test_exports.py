@@ -13,9 +13,11 @@ from app.chat.transfer import session_reader
 from app.chat.transfer.export import ExportedFile, ExportService
 from app.chat.transfer.filenames import content_disposition
 from app.chat.transfer.formats.conversation_file import ConversationFile
+from app.chat.transfer.session_reader import SessionReader
 from app.core.exceptions import AppError, NotFoundError, UnauthorizedError
 from app.database.connection import Database
 from app.database.repositories.accounts.callers import Principal
+from app.database.repositories.transfer import conversations
 from app.services import login_check
 from tests.chat.transfer.files import message, native, session
 from tests.chat.transfer.test_imports import exported, imported
@@ -57,18 +59,53 @@ def test_an_answer_under_way_is_exported_as_interrupted(chat: Chat, sql: Sql) ->
     assert read["messages"][1]["status"] == "interrupted"
 
 
-@pytest.mark.parametrize("batch", [1, 2, 3, 100])
-def test_batches_do_not_change_an_export(chat: Chat, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+@pytest.mark.parametrize(("batch", "size"), [(1, 1000), (2, 1000), (3, 1000), (100, 1000), (100, 0), (100, 6), (3, 13)])
+def test_batches_do_not_change_an_export(chat: Chat, monkeypatch: pytest.MonkeyPatch, batch: int, size: int) -> None:
     long = [message(n, n - 1 if n > 1 else None) for n in range(1, 8)]
     for number in range(4):
         opened(chat, *long[: 2 * number], message(9, None), message(10, 9), title=f"Number {number}", active_message=9)
     paths = [f"/export?format={name}" for name in ("json", "md", "txt")]
     whole = [chat.request("GET", path).text.partition('"sessions"')[2] for path in paths]
-    monkeypatch.setattr(session_reader, "BATCH_SIZE", batch)
-    monkeypatch.setattr("app.database.repositories.transfer.conversations.BATCH_SIZE", batch)
-    monkeypatch.setattr("app.database.repositories.transfer.conversations._PATH_BATCH", batch)
+    for module in (session_reader, conversations):
+        monkeypatch.setattr(module, "BATCH_SIZE", batch)
+        monkeypatch.setattr(module, "BATCH_BYTES", size)
+    monkeypatch.setattr(conversations, "_PATH_BATCH", batch)
     monkeypatch.setattr(session_reader, "_SESSIONS_PER_BATCH", batch)
     assert [chat.request("GET", path).text.partition('"sessions"')[2] for path in paths] == whole
+
+
+@pytest.mark.parametrize("only_active_branch", [True, False])
+async def test_texts_in_memory_are_limited(
+    chat: Chat, pool: Database, sql: Sql, monkeypatch: pytest.MonkeyPatch, *, only_active_branch: bool
+) -> None:
+    for number, count in enumerate((7, 0, 1, 1, 1)):  # texts of 10 bytes each
+        messages = [message(n, n - 1 or None, content=f"{number}{n}xxx日ä") for n in range(1, count + 1)]
+        opened(chat, *messages, title=str(number))
+    for module in (session_reader, conversations):
+        monkeypatch.setattr(module, "BATCH_BYTES", 25)
+    user_id = sql.value("SELECT id FROM users WHERE uuid = %s", [chat.user.id])
+    read, batches = conversations.read_all_messages, []
+
+    async def read_all(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - as the repository
+        batches.append(found := await read(*arguments, **named))
+        return found
+
+    monkeypatch.setattr(conversations, "read_all_messages", read_all)
+    async with pool.autocommit() as connection:
+        ids = await conversations.list_session_ids(connection, user_id=user_id)
+    reader = SessionReader(pool, user_id, NoLogin(), only_active_branch=only_active_branch)  # type: ignore[arg-type]
+    sizes = [[len(batch) async for batch in readable.batches] async for readable in reader.read_all(ids)]
+    assert sizes == [[2, 2, 2, 1], [], [1], [1], [1]]
+    assert [len(batch) for batch in batches] == [2, 1]
+
+
+class NoLogin:
+    """Login that is always valid."""
+
+    async def check(self) -> None:
+        pass
+
+    check_if_due = check
 
 
 def test_markdown_has_the_active_branch(chat: Chat) -> None:

@@ -13,7 +13,7 @@ import pytest
 from app.chat.schemas.transfer import ImportResponse
 from app.chat.transfer import import_task, imports, uploads
 from app.chat.transfer.imports import ImportService
-from app.core.exceptions import BadRequestError, ConflictError, DatabaseUnavailableError, TooManyRequestsError
+from app.core.exceptions import ConflictError, DatabaseUnavailableError, RequestTimeoutError, TooManyRequestsError
 from app.database.connection import Database
 from app.database.repositories.transfer import imports as stored_imports
 from app.database.repositories.transfer import session_store
@@ -210,7 +210,7 @@ async def test_an_upload_that_stops_is_given_up(monkeypatch: pytest.MonkeyPatch)
         yield b"["
         await asyncio.Event().wait()
 
-    with pytest.raises(BadRequestError, match="upload_incomplete"):
+    with pytest.raises(RequestTimeoutError):
         await uploads.receive_upload(stalled(), "application/json", io.BytesIO())
 
 

@@ -95,6 +95,14 @@ def test_a_chatgpt_conversation_survives_export_and_import(chat: Chat, sql: Sql)
     assert exported(chat)["sessions"] == first
 
 
+def test_chatgpt_conversations_without_a_usable_message_are_left_out(chat: Chat) -> None:
+    mappings = [{}, {"root": node(None)}, {"a": node(None, "system", "You are")}, {"a": node(None, "assistant", "Hi")}]
+    result = imported(chat, [conversation(mapping) for mapping in mappings])
+    assert result["report"]["left_out"] == [{"place": f"[{index}]", "reason": "empty"} for index in range(4)]
+    assert (result["report"]["left_out_sessions"], result["sessions_done"]) == (4, 4)
+    assert chat.request("GET", "/sessions").json()["sessions"] == []
+
+
 def test_a_form_with_the_file_is_accepted(chat: Chat) -> None:
     files = {"file": ("conversations.json", json.dumps(native(session())).encode(), "application/json")}
     response = chat.request("POST", "/import", files=files, data={"other": "field"})
@@ -111,9 +119,10 @@ def test_a_form_with_the_file_is_accepted(chat: Chat) -> None:
         (b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n[]\r\n--x--\r\n', "multipart/form-data; boundary=x"),
     ],
 )
-def test_other_forms_are_refused(chat: Chat, body: bytes, content_type: str) -> None:
+def test_other_forms_are_refused(chat: Chat, body: bytes, content_type: str, caplog: pytest.LogCaptureFixture) -> None:
     response = chat.request("POST", "/import", content=body, headers={"Content-Type": content_type})
     assert_problem(response, 400, "invalid_form")
+    assert not [record for record in caplog.records if record.name.startswith("python_multipart")]
 
 
 def test_the_same_conversation_is_not_stored_twice(chat: Chat, sql: Sql) -> None:
@@ -172,11 +181,15 @@ def test_ten_thousand_versions_of_a_question_are_refused(chat: Chat, sql: Sql) -
         (json.dumps(native(session(message(1, None)))).encode() + b"{}", 400, "invalid_json"),
         ({"sessions": []}, 422, "import_format_unknown"),
         (native(version=7), 422, "import_version_unknown"),
+        (native(session(), exported_at="yesterday"), 422, "import_format_invalid"),
+        (native(session(), canary7f3a=1), 422, "import_format_invalid"),
         (b"[" * 5000 + b"]" * 5000, 422, "import_nested_too_deep"),
     ],
 )
 def test_other_files_import_nothing(chat: Chat, sql: Sql, content: object, status: int, code: str) -> None:
-    assert_problem(upload(chat, content), status, code)
+    response = upload(chat, content)
+    assert_problem(response, status, code)
+    assert "canary7f3a" not in response.text
     assert sql.value("SELECT count(*) FROM chat_sessions") == 0
     assert sql.value("SELECT count(*) FROM chat_imports") == 0
 

@@ -6,10 +6,12 @@ from uuid import UUID, uuid4
 
 import pytest
 from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
 
 from app.services.redis.deleted_session_purger import DeletedSessionPurger, running_deleted_session_purger
-from app.services.redis.keys import cache_index_of_session
+from app.services.redis.keys import cache_index_of_session, stream_key
 from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
+from app.services.redis.stream_buffer import StreamBuffer, StreamSnapshot
 from tests.support.waiting import eventually
 
 
@@ -46,8 +48,33 @@ async def open_breaker(breaker: RedisCircuitBreaker, monkeypatch: pytest.MonkeyP
 async def test_a_session_is_purged_at_once(purger: DeletedSessionPurger, redis: Redis) -> None:
     session, other = uuid4(), uuid4()
     deleted, remaining = store_answer(session, redis), store_answer(other, redis)
-    await purger.purge_session(session)
+    answer, other_answer = uuid4(), uuid4()
+    for one in (answer, other_answer):
+        redis.xadd(stream_key(one), {"text": "Secret."})
+    await purger.purge_sessions([session], [answer])
     assert (redis.exists(deleted), redis.exists(remaining)) == (0, 1)
+    assert (redis.exists(stream_key(answer)), redis.exists(stream_key(other_answer))) == (0, 1)
+
+
+async def test_a_running_turn_does_not_buffer_the_text_of_a_deleted_answer_again(
+    purger: DeletedSessionPurger, breaker: RedisCircuitBreaker, redis: Redis, redis_url: str
+) -> None:
+    deleted, kept = uuid4(), uuid4()
+    async with AsyncRedis.from_url(redis_url) as blocking:
+        buffer = StreamBuffer(breaker, blocking)
+
+        async def write(text: str, *, is_over: bool = False) -> None:
+            for answer in (deleted, kept):
+                await buffer.write([StreamSnapshot(stream_key(answer), text, is_over)])
+
+        await write("Sec")
+        await purger.purge_sessions([], [deleted])
+        for length in range(4, 8):
+            await write("Secret."[:length])
+            assert redis.exists(stream_key(deleted)) == 0
+        await write("Secret.", is_over=True)
+        assert redis.exists(stream_key(deleted)) == 0
+        assert (await buffer.read(kept, after=0, wait=0)).text == "Secret."
 
 
 async def test_sessions_deleted_during_an_outage_are_purged_after_it(
@@ -60,7 +87,7 @@ async def test_sessions_deleted_during_an_outage_are_purged_after_it(
     keys = [store_answer(session, redis) for session in sessions]
     may_reconnect = await open_breaker(breaker, monkeypatch)
     for session in sessions:
-        await purger.purge_session(session)
+        await purger.purge_sessions([session], [])
     assert redis.exists(*keys) == 20
     may_reconnect.set()
     await eventually(lambda: redis.exists(*keys) == 0)
@@ -75,7 +102,7 @@ async def test_the_number_of_pending_sessions_is_bounded(
     keys = [store_answer(session, redis) for session in sessions]
     may_reconnect = await open_breaker(breaker, monkeypatch)
     for session in sessions:
-        await purger.purge_session(session)
+        await purger.purge_sessions([session], [])
     working = asyncio.create_task(purger.run())
     may_reconnect.set()
     await eventually(lambda: redis.exists(*keys) <= 2)

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.services.search.correction import Correction, correctable_units
 from app.services.search.documents import document_terms, lexeme_prefix
-from app.services.search.query import MAX_UNITS, SearchScope, parse_query
+from app.services.search.query import MAX_UNITS, SearchQuery, SearchScope, parse_query
 from tests.fixtures.database import Sql
 
 PREFIX = lexeme_prefix(1, 0)
@@ -33,10 +34,27 @@ def matches(database: Sql) -> Matches:
 
 def corrected(database: Sql, text: str, query: str) -> bool:
     terms = document_terms(text, is_title=False).render(PREFIX)
-    return any(
-        database.value("SELECT %s::tsvector @@ %s::tsquery", [terms, variant])
-        for variant, _ in parse_query(query).corrected(PREFIX, "both")
-    )
+
+    def matches(query: str) -> bool:
+        return bool(database.value("SELECT %s::tsvector @@ %s::tsquery", [terms, query]))
+
+    parsed = parse_query(query)
+    operands = parsed.operands(PREFIX)
+    absent = {unit for unit in correctable_units(parsed) if not matches(operands[unit])}
+    correction = Correction.of(parsed, absent)
+    if correction is None:
+        return False
+    found = [group for group in correction.groups(PREFIX) if matches(group.query)]
+    return any(matches(each) for each, _ in correction.queries(PREFIX, "both", found=found, absent=absent))
+
+
+def correction_queries(query: SearchQuery, scope: SearchScope) -> list[str]:
+    """Return the queries of a correction, as if all its spelling variants occurred."""
+    correction = Correction.of(query, set())
+    if correction is None:
+        return []
+    groups = correction.groups(PREFIX)
+    return [each for each, _ in correction.queries(PREFIX, scope, found=groups, absent=set())]
 
 
 @pytest.mark.parametrize(
@@ -90,10 +108,36 @@ def test_texts_match_queries_of_every_script(matches: Matches, text: str, query:
     assert matches(text, query) is expected
 
 
-@pytest.mark.parametrize(("text", "query"), [("Our system", "sistem"), ("Our sistem", "system"), ("Система", "систма")])
-def test_one_wrong_letter_is_corrected(database: Sql, matches: Matches, text: str, query: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("Our system", "sistem"),
+        ("Our sistem", "system"),
+        ("Система", "систма"),
+        ("Our system is broken", "sistem borken"),
+        ("Our system is broken", "our sistem is borken"),
+        ("The database backup of the production cluster failed", "databse backp prodction clustr faild"),
+        ("Improve the performance of the index in postgresql", "improve performance indx postgresql th"),
+        ("Improve the performance of this index of documents", "improve performance documents indx"),
+        ("a form from the office", "a from form the ofice"),
+        ("Система базы данных", "систма базыы"),
+    ],
+)
+def test_wrong_letters_are_corrected(database: Sql, matches: Matches, text: str, query: str) -> None:
     assert not matches(text, query)
     assert corrected(database, text, query)
+
+
+def test_one_word_of_several_is_corrected_at_least(database: Sql) -> None:
+    assert not corrected(database, "system and sistem is broken and borken", "system broken")
+    assert not corrected(database, "sistem", "system borken")
+    assert not corrected(database, "sistem", "system xy")
+
+
+def test_number_of_combinations_is_limited() -> None:
+    query = parse_query("abcdefghij klmnopqrst uvwxyzabcd efghijklmn opqrstuvwx yzabcdefgh")
+    assert correction_queries(query, "both") == correction_queries(query, "both")[:64]
+    assert Correction.of(query, set(range(6))) is None
 
 
 def test_two_wrong_letters_are_not_corrected(database: Sql) -> None:
@@ -124,7 +168,9 @@ def test_no_text_and_no_query_is_an_error(database: Sql, text: str, query: str) 
     assert database.value("SELECT %s::tsvector IS NOT NULL", [terms])
     parsed = parse_query(query)
     for scope in ("titles", "messages", "both"):
-        for each, _ in [*parsed.ranked(PREFIX, scope), *parsed.corrected(PREFIX, scope)] if parsed.units else []:
+        for each, _ in parsed.ranked(PREFIX, scope) if parsed.units else []:
+            database.value("SELECT %s::tsvector @@ %s::tsquery", [terms, each])
+        for each in correction_queries(parsed, scope)[:20]:
             database.value("SELECT %s::tsvector @@ %s::tsquery", [terms, each])
 
 
@@ -139,7 +185,8 @@ def test_every_text_is_found_by_itself(matches: Matches, text: str) -> None:
 @given(query=_PLAIN)
 def test_every_lexeme_of_a_query_has_the_prefix_of_its_chunk(database: Sql, query: str) -> None:
     parsed = parse_query(query)
-    for each, _ in [*parsed.ranked(PREFIX, "both"), *parsed.corrected(PREFIX, "both")] if parsed.units else []:
+    queries = [each for each, _ in parsed.ranked(PREFIX, "both")] if parsed.units else []
+    for each in [*queries, *correction_queries(parsed, "both")[:20]]:
         lexemes = re.findall(r"'((?:[^']|'')*)'", database.value("SELECT %s::tsquery::text", [each]))
         assert lexemes
         assert all(re.match(rf"{re.escape(PREFIX)}[/~!]", lexeme) for lexeme in lexemes)

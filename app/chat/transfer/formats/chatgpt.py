@@ -55,7 +55,8 @@ def read_session(value: object, *, now: datetime) -> ImportedSession:
     """Return a conversation of the file.
 
     Raises:
-        SessionRefusedError: it is no conversation, its nodes are not a tree, or it is too large.
+        SessionRefusedError: it is no conversation, its nodes are not a tree, none of its messages can be imported, or
+            it is too large.
 
     """
     if not isinstance(value, dict) or not isinstance(value.get("mapping"), dict):
@@ -67,6 +68,8 @@ def read_session(value: object, *, now: datetime) -> ImportedSession:
     created_at = instant(created, now)
     builder = TreeBuilder(nodes, left_out, created_at, now, current=_find(index_of, value.get("current_node")))
     messages = builder.build(order)
+    if not messages:
+        raise SessionRefusedError("empty")
     updated = _time(value.get("update_time"))
     last_time = max((message.created_at for message in messages), default=created_at)
     title = _title(value.get("title"))

@@ -67,8 +67,8 @@ class FileSession(RequestModel):
     messages: list[FileMessage] = Field(max_length=MAX_MESSAGES)
 
 
-class ConversationFile(BaseModel):
-    """A file of exported conversations."""
+class FileHeader(BaseModel):
+    """The fields of a file apart from its sessions."""
 
     # No further fields in version 1; readers refuse versions that they do not know.
     model_config = ConfigDict(extra="forbid", title="Exported conversations")
@@ -76,6 +76,11 @@ class ConversationFile(BaseModel):
     format: Literal["chat-bot-system/conversations"]
     version: Literal[1]
     exported_at: Instant
+
+
+class ConversationFile(FileHeader):
+    """A file of exported conversations."""
+
     sessions: list[FileSession] = Field(max_length=MAX_SESSIONS)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from app.chat.transfer.formats.json_reader import FORMAT_NAME, FORMAT_VERSION
+from app.chat.transfer.formats.outline import FORMAT_NAME, FORMAT_VERSION
 from app.database.repositories.transfer.conversations import StoredMessage, StoredSession
 
 FILE_END = b"]}\n"

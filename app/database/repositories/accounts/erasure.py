@@ -32,6 +32,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from app.database.base import Base
 from app.database.models import AuditEntry, ChatMessage, ChatSession, Invitation, LlmCall, OutgoingMail, User
+from app.database.repositories.turns.turn_sql import MAY_BE_BUFFERED
 
 T = TypeVar("T")
 
@@ -63,7 +64,7 @@ class ErasureResult:
     audit_entries: int
     """Number of audit entries, which are kept unchanged."""
     answer_uuids: list[UUID]
-    """Public ids of the deleted answers, of which Redis may have copies."""
+    """Public ids of the deleted answers of which Redis may have copies."""
 
 
 async def lock_account(session: AsyncSession, user_id: int) -> LockedAccount | None:
@@ -141,9 +142,10 @@ def _rows_of(table: Table, user_id: int) -> Delete:
 
 
 async def erase_messages(session: AsyncSession, sessions: Sequence[tuple[int, int]]) -> tuple[int, list[UUID]]:
-    """Delete the messages of locked sessions, and return their number and the public ids of the answers.
+    """Delete the messages of locked sessions.
 
-    `sessions`: internal key and `last_seq` of each.
+    Return their number, and the public ids of the answers of which Redis may have copies. `sessions`: internal key and
+    `last_seq` of each.
     """
     count = 0
     answer_uuids: list[UUID] = []
@@ -152,11 +154,11 @@ async def erase_messages(session: AsyncSession, sessions: Sequence[tuple[int, in
             session,
             delete(ChatMessage)
             .where(_is_one_of(ChatMessage.session_id, ids), ChatMessage.seq > above)
-            .returning(ChatMessage.uuid, ChatMessage.role),
+            .returning(ChatMessage.uuid, MAY_BE_BUFFERED),
         )
-        for uuid, role in rows:
+        for uuid, may_be_buffered in rows:
             count += 1
-            if role == "assistant":
+            if may_be_buffered:
                 answer_uuids.append(uuid)
     return count, answer_uuids
 

@@ -4,12 +4,12 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, and_, case, func, literal_column, select
+from sqlalchemy import ColumnElement, Select, and_, case, false, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.database.models import ChatMessage, ChatSession, ChatSummary, User
-from app.database.repositories.turns.turn_sql import IS_ACTIVE
+from app.database.models import ChatMessage, ChatSession, ChatSummary, MessageFeedback, User
+from app.database.repositories.turns.turn_sql import IS_ACTIVE, LEAF_SEQ
 
 
 class SessionOverview(NamedTuple):
@@ -43,6 +43,15 @@ class MessageOverview(NamedTuple):
     model: str | None
     error: str | None
     cost_usd: str | None
+    is_on_active_branch: bool
+
+
+class FeedbackContent(NamedTuple):
+    """Feedback of the owner on an answer."""
+
+    rating: str
+    reasons: list[str]
+    comment: str | None
 
 
 class MessageContent(NamedTuple):
@@ -55,6 +64,7 @@ class MessageContent(NamedTuple):
     timestamp: datetime
     content: str
     metadata: dict[str, Any]
+    feedback: FeedbackContent | None
 
 
 class SessionContent(NamedTuple):
@@ -141,9 +151,17 @@ async def find(session: AsyncSession, session_uuid: UUID) -> SessionOverview | N
     return SessionOverview(*row) if row else None
 
 
-async def list_newest_messages(session: AsyncSession, session_id: int, *, limit: int) -> list[MessageOverview]:
-    """Return the newest messages of a session without their texts, oldest first."""
-    parent = aliased(ChatMessage)
+async def list_messages(
+    session: AsyncSession, session_id: int, *, before: UUID | None, limit: int
+) -> list[MessageOverview]:
+    """Return the newest messages of all branches, or those before one, without their texts, oldest first."""
+    parent, leaf = aliased(ChatMessage), aliased(ChatMessage)
+    active_leaf = (
+        select(leaf.id)
+        .join(ChatSession, ChatSession.id == leaf.session_id)
+        .where(ChatSession.id == session_id, leaf.seq == LEAF_SEQ)
+        .scalar_subquery()
+    )
     rows = await session.execute(
         select(
             ChatMessage.uuid,
@@ -156,9 +174,10 @@ async def list_newest_messages(session: AsyncSession, session_id: int, *, limit:
             ChatMessage.processing_time_ms,
             # The metadata of questions is set by the user, regardless of its keys.
             *(case((_IS_ANSWER, ChatMessage.meta[name].astext)) for name in ("model_used", "error", "cost_usd")),
+            func.coalesce(func.chat_message_ancestor(active_leaf, ChatMessage.depth) == ChatMessage.id, false()),
         )
         .outerjoin(parent, ChatMessage.parent_id == parent.id)
-        .where(ChatMessage.session_id == session_id)
+        .where(ChatMessage.session_id == session_id, *_is_before(session_id, before))
         .order_by(ChatMessage.seq.desc())
         .limit(limit)
     )
@@ -187,12 +206,23 @@ async def load_content(
         session_row.title,
         session_row.meta,
         session_row.summary,
-        [MessageContent(*message) for message in reversed(messages)],
+        [
+            MessageContent(
+                id=row.uuid,
+                role=row.role,
+                status=row.status,
+                timestamp=row.created_at,
+                content=row.content,
+                metadata=row.meta,
+                feedback=None if row.rating is None else FeedbackContent(row.rating, row.reasons, row.comment),
+            )
+            for row in reversed(messages)
+        ],
     )
 
 
 def _message_texts(session_id: int, before: UUID | None) -> Select[*tuple[Any, ...]]:
-    statement = (
+    return (
         select(
             ChatMessage.uuid,
             ChatMessage.role,
@@ -200,16 +230,19 @@ def _message_texts(session_id: int, before: UUID | None) -> Select[*tuple[Any, .
             ChatMessage.created_at,
             ChatMessage.content,
             ChatMessage.meta,
+            MessageFeedback.rating,
+            MessageFeedback.reasons,
+            MessageFeedback.comment,
         )
-        .where(ChatMessage.session_id == session_id)
+        .outerjoin(MessageFeedback, MessageFeedback.message_id == ChatMessage.id)
+        .where(ChatMessage.session_id == session_id, *_is_before(session_id, before))
         .order_by(ChatMessage.seq.desc())
     )
+
+
+def _is_before(session_id: int, before: UUID | None) -> list[ColumnElement[bool]]:
     if before is None:
-        return statement
-    before_message = aliased(ChatMessage)
-    return statement.where(
-        ChatMessage.seq
-        < select(before_message.seq)
-        .where(before_message.session_id == session_id, before_message.uuid == before)
-        .scalar_subquery()
-    )
+        return []
+    message = aliased(ChatMessage)
+    seq = select(message.seq).where(message.session_id == session_id, message.uuid == before).scalar_subquery()
+    return [ChatMessage.seq < seq]

@@ -11,7 +11,7 @@ from app.database.models import ChatMessage, ChatSession, IdempotencyKey
 from app.database.models.chat.chat_session import DEFAULT_TITLE
 from app.database.repositories.chat import branches
 from app.database.repositories.chat.branches import BranchMessageRef, LockedSession
-from app.database.repositories.turns.turn_sql import IS_ACTIVE
+from app.database.repositories.turns.turn_sql import IS_ACTIVE, MAY_BE_BUFFERED
 
 _DELETED_PER_STATEMENT = 5000
 """Maximum number of messages that one statement deletes, because statements have a time limit."""
@@ -23,6 +23,7 @@ class DeletedMessages:
 
     count: int
     answer_uuids: Sequence[UUID]
+    """Public ids of the answers of which Redis may have copies."""
     message_count: int
 
 
@@ -50,6 +51,7 @@ async def delete_from(session: AsyncSession, locked: LockedSession, message: Bra
     """
     count = 0
     answer_uuids: list[UUID] = []
+    buffered: list[UUID] = []
     while True:
         below = select(ChatMessage.id, ChatMessage.seq).where(ChatMessage.id == message.id).cte("below", recursive=True)
         below = below.union_all(
@@ -61,12 +63,13 @@ async def delete_from(session: AsyncSession, locked: LockedSession, message: Bra
             await session.execute(
                 delete(ChatMessage)
                 .where(ChatMessage.id.in_(newest))
-                .returning(ChatMessage.uuid, ChatMessage.role)
+                .returning(ChatMessage.uuid, ChatMessage.role, MAY_BE_BUFFERED.label("may_be_buffered"))
                 .execution_options(synchronize_session=False)
             )
         ).all()
         count += len(rows)
         answer_uuids += [row.uuid for row in rows if row.role == "assistant"]
+        buffered += [row.uuid for row in rows if row.may_be_buffered]
         if len(rows) < _DELETED_PER_STATEMENT:
             break
     # Their responses repeat the messages. An array is one parameter, regardless of its length.
@@ -94,4 +97,4 @@ async def delete_from(session: AsyncSession, locked: LockedSession, message: Bra
         )
     if message.is_on_active_branch:
         await branches.activate(session, locked, message.parent_id)
-    return DeletedMessages(count, answer_uuids, message_count)
+    return DeletedMessages(count, buffered, message_count)

@@ -27,7 +27,7 @@ from app.database.statements import AnyConnection, Statement
 
 
 @dataclass(frozen=True, slots=True)
-class StoredMessage:
+class HistoryRow:
     """A message at a depth of its branch."""
 
     depth: int
@@ -101,7 +101,7 @@ async def load_history(  # noqa: PLR0913 - the question, and what to load
     before_depth: int,
     limit: int,
     with_summary: bool,
-) -> tuple[list[StoredMessage], StoredSummary | None]:
+) -> tuple[list[HistoryRow], StoredSummary | None]:
     """Return up to `limit` messages of the branch of a question, oldest first, and with `with_summary` its summary.
 
     The messages are those before the depth `before_depth`.
@@ -122,6 +122,6 @@ async def load_history(  # noqa: PLR0913 - the question, and what to load
         if row["role"] == _SUMMARY_ROLE:
             summary = StoredSummary(row["content"], row["depth"])
         else:
-            messages.append(StoredMessage(**row))
+            messages.append(HistoryRow(**row))
     # The rows of a union have no defined order.
     return sorted(messages, key=attrgetter("depth")), summary

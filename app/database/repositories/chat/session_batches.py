@@ -32,6 +32,13 @@ MAX_SESSIONS = 50_000
 """Maximum number of sessions that are found at once."""
 
 
+class DeletedSessions(NamedTuple):
+    """Public ids of sessions that were deleted, and of their answers of which Redis may have copies."""
+
+    uuids: list[UUID]
+    answer_uuids: list[UUID]
+
+
 class FoundSession(NamedTuple):
     """Keys of a session, and the number of its last message."""
 
@@ -110,15 +117,19 @@ async def find(
     return sorted(FoundSession(*row) for row in rows)
 
 
-async def remove(session: AsyncSession, ids: Sequence[int], *, user_id: int) -> list[UUID]:
-    """Delete sessions of the user with their messages. Return the public ids of those that existed."""
+async def remove(session: AsyncSession, ids: Sequence[int], *, user_id: int) -> DeletedSessions:
+    """Delete sessions of the user with their messages. Ledger entries are kept. Return those that existed.
+
+    Messages are deleted in several statements, because a statement has a time limit.
+    """
     values = {"p_user_id": user_id, "p_ids": list(ids)}
     locked = (await session.execute(_LOCK, values)).all()
     if not locked:
-        return []
-    await erasure.erase_messages(session, [(row.id, row.last_seq) for row in locked])
+        return DeletedSessions([], [])
+    _, answer_uuids = await erasure.erase_messages(session, [(row.id, row.last_seq) for row in locked])
     values["p_ids"] = [row.id for row in locked]
-    return list(await session.scalars(_DELETE, values | event_outbox.types("session.deleted")))
+    uuids = await session.scalars(_DELETE, values | event_outbox.types("session.deleted"))
+    return DeletedSessions(list(uuids), answer_uuids)
 
 
 async def set_active(connection: AsyncConnection, ids: Sequence[int], *, user_id: int, is_active: bool) -> int:

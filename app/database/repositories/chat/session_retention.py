@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.types import Interval
 
 from app.database.models import ChatSession, ImportedSession
-from app.database.repositories.accounts import erasure
-from app.database.repositories.chat import sessions
+from app.database.repositories.chat import session_batches
+from app.database.repositories.chat.session_batches import DeletedSessions
 from app.database.repositories.usage import ledger
 
 
@@ -34,7 +34,7 @@ _FIND = select(ChatSession.user_id, ChatSession.uuid).where(_is_unused).limit(bi
 # Locks the account before its session, as every transaction does.
 _owner = ledger.owner_statement()
 _LOCK = (
-    select(ChatSession.id, ChatSession.last_seq)
+    select(ChatSession.id)
     .where(ChatSession.user_id == _owner.c.id, ChatSession.uuid == bindparam("p_session_uuid"), _is_unused)
     .with_for_update(of=ChatSession, skip_locked=True)
 )
@@ -46,14 +46,8 @@ async def find_unused(connection: AsyncConnection, *, age: timedelta, limit: int
     return [UnusedSession(*row) for row in rows]
 
 
-async def remove(session: AsyncSession, unused: UnusedSession, *, age: timedelta) -> bool:
-    """Delete an unused session with its messages. False: it has been used or deleted since, or is locked.
-
-    Messages are deleted in several statements, because a statement has a time limit.
-    """
+async def remove(session: AsyncSession, unused: UnusedSession, *, age: timedelta) -> DeletedSessions:
+    """Delete an unused session with its messages. Empty: it has been used or deleted since, or is locked."""
     parameters = {"p_user_id": unused.user_id, "p_session_uuid": unused.uuid, "p_age": age}
-    locked = (await session.execute(_LOCK, parameters)).one_or_none()
-    if locked is None:
-        return False
-    await erasure.erase_messages(session, [(locked.id, locked.last_seq)])
-    return await sessions.remove(session, user_id=unused.user_id, session_uuid=unused.uuid)
+    locked = (await session.scalars(_LOCK, parameters)).all()
+    return await session_batches.remove(session, locked, user_id=unused.user_id)

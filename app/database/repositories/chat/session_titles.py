@@ -1,27 +1,27 @@
 """Titles that a model has written."""
 
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import BigInteger, Select, String, bindparam, literal, literal_column, select, update
+from sqlalchemy import BigInteger, Select, String, Uuid, bindparam, exists, literal, literal_column, select, update
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import statements
-from app.database.models import ChatSession
-from app.database.repositories.usage import ledger
+from app.database.models import ChatMessage, ChatSession
+from app.database.repositories.chat import sessions
 from app.database.repositories.webhooks import event_outbox
-from app.database.statements import AnyConnection, Statement
 
 
 def _store_statement() -> Select[Any]:
-    # The event refers to the account. Accounts are locked before their sessions, in every transaction.
-    owner = ledger.owner_statement()
     changed = (
         update(ChatSession)
         .where(
             ChatSession.id == bindparam("p_session_id", type_=BigInteger),
-            ChatSession.user_id == owner.c.id,
             # Not the title of a question that was deleted in the meantime.
-            ChatSession.message_count > 0,
+            exists().where(
+                ChatMessage.session_id == ChatSession.id,
+                ChatMessage.uuid == bindparam("p_question_uuid", type_=Uuid),
+            ),
             ChatSession.title_source.in_([literal_column("'default'"), literal_column("'question'")]),
         )
         # The session keeps its place in lists.
@@ -39,12 +39,17 @@ def _store_statement() -> Select[Any]:
     return select(changed.c.uuid).add_cte(event_outbox.session_event_statement(event_data).cte("event"))
 
 
-_STORE = Statement(_store_statement())
+_STORE = _store_statement()
 
 
-async def store(connection: AnyConnection, *, user_id: int, session_id: int, title: str) -> bool:
-    """Store the title of a model. False: the user or a model has named the session already, or it was deleted."""
-    values = {"p_user_id": user_id, "p_session_id": session_id, "p_title": title}
-    return (
-        await statements.fetch_one(connection, _STORE, values | event_outbox.parameters("session.updated")) is not None
-    )
+async def store(session: AsyncSession, *, user_id: int, session_uuid: UUID, question_uuid: UUID, title: str) -> bool:
+    """Store the title that a model wrote for a question.
+
+    False: the user or a model has named the session already, or the session or the question was deleted.
+    """
+    # Locked by a statement of its own, so that the next one sees whether the question has been deleted.
+    locked = await sessions.lock(session, user_id=user_id, session_uuid=session_uuid)
+    if locked is None:
+        return False
+    values = {"p_session_id": locked.id, "p_question_uuid": question_uuid, "p_title": title}
+    return await session.scalar(_STORE, values | event_outbox.parameters("session.updated")) is not None

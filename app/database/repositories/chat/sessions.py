@@ -10,7 +10,6 @@ from sqlalchemy import (
     Select,
     Uuid,
     bindparam,
-    delete,
     false,
     func,
     insert,
@@ -24,7 +23,8 @@ from sqlalchemy.sql.dml import ReturningInsert
 from app.core.schema_types import new_id
 from app.database.models import ChatMessage, ChatSession, MessageFeedback, User
 from app.database.models.chat.chat_session import TitleSource
-from app.database.repositories.accounts import erasure
+from app.database.repositories.chat import session_batches
+from app.database.repositories.chat.session_batches import DeletedSessions
 from app.database.repositories.usage import ledger
 from app.database.repositories.webhooks import event_outbox
 
@@ -58,8 +58,6 @@ class StoredTurn(NamedTuple):
     title: str
 
 
-_MAX_CASCADE = 1000
-"""Maximum number of messages that are deleted with their session, by cascade."""
 _USER_ID = bindparam("p_user_id", type_=BigInteger)
 _SESSION_UUID = bindparam("p_session_uuid", type_=Uuid)
 
@@ -86,19 +84,6 @@ def _create_statement() -> ReturningInsert[ChatSession]:
     )
 
 
-def _remove_statement() -> Select[Any]:
-    # The event refers to the account. Accounts are locked before their sessions, in every transaction.
-    owner = ledger.owner_statement()
-    removed = (
-        delete(ChatSession)
-        .where(ChatSession.user_id == owner.c.id, ChatSession.uuid == _SESSION_UUID)
-        .returning(ChatSession.user_id, ChatSession.uuid, ChatSession.message_count)
-        .cte("removed")
-    )
-    event_data = event_outbox.changed_sessions(removed, {"message_count": removed.c.message_count})
-    return select(removed.c.uuid).add_cte(event_outbox.session_event_statement(event_data).cte("event"))
-
-
 def _lock_statement() -> Select[ChatSession]:
     # Accounts are locked before their sessions, in every transaction: the event of a change refers to the account.
     owner = ledger.owner_statement()
@@ -111,7 +96,6 @@ def _lock_statement() -> Select[ChatSession]:
 
 _LOCK = _lock_statement()
 _CREATE = _create_statement()
-_REMOVE = _remove_statement()
 
 
 async def create(session: AsyncSession, new: NewSession, *, user_id: int) -> ChatSession:
@@ -186,13 +170,9 @@ async def find_turn(session: AsyncSession, *, user_id: int, session_uuid: UUID, 
     )
 
 
-async def remove(session: AsyncSession, *, user_id: int, session_uuid: UUID) -> bool:
-    """Delete a session with its messages. Ledger entries are kept. False: there is none."""
-    values = {"p_session_uuid": session_uuid, "p_user_id": user_id}
+async def remove(session: AsyncSession, *, user_id: int, session_uuid: UUID) -> DeletedSessions | None:
+    """Delete a session with its messages, as `session_batches.remove`. None: there is none."""
     locked = await lock(session, user_id=user_id, session_uuid=session_uuid)
     if locked is None:
-        return False
-    if locked.message_count > _MAX_CASCADE:
-        # In several statements, because a statement has a time limit.
-        await erasure.erase_messages(session, [(locked.id, locked.last_seq)])
-    return await session.scalar(_REMOVE, values | event_outbox.parameters("session.deleted")) is not None
+        return None
+    return await session_batches.remove(session, [locked.id], user_id=user_id)

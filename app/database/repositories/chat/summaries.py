@@ -32,7 +32,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.database import statements
 from app.database.models import ChatMessage, ChatSession, ChatSummary
-from app.database.repositories.chat.history import StoredMessage, StoredSummary
+from app.database.repositories.chat.history import HistoryRow, StoredSummary
 from app.database.statements import AnyConnection, Statement
 
 MAX_SUMMARIES = 8
@@ -193,9 +193,7 @@ async def claim_summary(
     return SummaryClaim(user_id, session_id, **row) if row else None
 
 
-async def load_unsummarized(
-    connection: AnyConnection, claim: SummaryClaim, *, upto_depth: int
-) -> Sequence[StoredMessage]:
+async def load_unsummarized(connection: AnyConnection, claim: SummaryClaim, *, upto_depth: int) -> Sequence[HistoryRow]:
     """Return the complete messages of the branch after its summary, up to a depth, oldest first."""
     rows = await statements.fetch(
         connection,
@@ -207,7 +205,7 @@ async def load_unsummarized(
             "p_upto_depth": upto_depth,
         },
     )
-    return [StoredMessage(**row) for row in rows]
+    return [HistoryRow(**row) for row in rows]
 
 
 async def store_summary(connection: AnyConnection, claim: SummaryClaim, summary: StoredSummary) -> bool:

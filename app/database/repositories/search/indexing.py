@@ -1,19 +1,16 @@
-"""Indexing of texts: the queue of changed texts, and storing of documents. No statement waits for a turn."""
+"""Storing of documents in the search index. No statement waits for a turn."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ARRAY,
     BigInteger,
-    ColumnElement,
     Integer,
     Select,
     Text,
     any_,
     bindparam,
-    case,
     cast,
     column,
     delete,
@@ -21,7 +18,6 @@ from sqlalchemy import (
     null,
     or_,
     select,
-    union_all,
 )
 from sqlalchemy.dialects.postgresql import TSVECTOR, Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -34,85 +30,16 @@ from app.database.models import (
     SearchPending,
     User,
 )
-from app.database.repositories.turns.turn_sql import IS_ACTIVE
-
-_RECENT_SESSIONS: Final = 50
-"""Number of recently used sessions of a user whose queued texts a search finds."""
+from app.database.repositories.search.pending_texts import INDEXED_CONTENT
 
 
-class PendingText(NamedTuple):
-    """A queued text. The last three values are None if the message or session was deleted."""
+class NewDocument(NamedTuple):
+    """A document to store."""
 
-    id: int
-    session_id: int
-    message_id: int | None
-    user_id: int | None
-    text: str | None
-    created_at: datetime | None
-
-
-class UserState(NamedTuple):
-    """What a search needs to know about the index of a user."""
-
-    documents: int
-    """Number of documents, including deleted ones."""
-    pending: list[int]
-    """Keys of queued texts of the user, newest first."""
-
-
-_LIMIT = bindparam("p_limit", type_=Integer)
-_IDS = bindparam("p_ids", type_=ARRAY(BigInteger))
-
-
-def _read_statement(condition: ColumnElement[bool]) -> Select[Any]:
-    is_title = SearchPending.message_id.is_(None)
-    content = func.left(ChatMessage.content, bindparam("p_characters", type_=Integer))
-    return (
-        select(
-            SearchPending.id,
-            SearchPending.session_id,
-            SearchPending.message_id,
-            ChatSession.user_id,
-            case((is_title, ChatSession.title), else_=content),
-            case((is_title, ChatSession.created_at), else_=ChatMessage.created_at),
-        )
-        .outerjoin(ChatSession, ChatSession.id == SearchPending.session_id)
-        .outerjoin(ChatMessage, (ChatMessage.id == SearchPending.message_id) & ~IS_ACTIVE)
-        .where(condition)
-        .order_by(SearchPending.id)
-    )
-
-
-_READ_OLDEST = _read_statement(
-    SearchPending.id
-    == any_(func.array(select(SearchPending.id).order_by(SearchPending.id).limit(_LIMIT).scalar_subquery()))
-)
-_READ = _read_statement(SearchPending.id == any_(_IDS))
-
-
-def _state_statement() -> Select[Any]:
-    user_id = bindparam("p_user_id", type_=BigInteger)
-    # Two selects, because the index of lists has `is_active` before the time.
-    recent = union_all(
-        *(
-            select(
-                select(ChatSession.id)
-                .where(ChatSession.user_id == user_id, ChatSession.is_active.is_(is_active))
-                .order_by(ChatSession.updated_at.desc(), ChatSession.id.desc())
-                .limit(_RECENT_SESSIONS)
-                .subquery()
-            )
-            for is_active in (True, False)
-        )
-    ).subquery("recent")
-    pending = (
-        select(SearchPending.id)
-        .join(recent, recent.c.id == SearchPending.session_id)
-        .order_by(SearchPending.id.desc())
-        .limit(_LIMIT)
-    )
-    documents = select(SearchOwner.documents).where(SearchOwner.user_id == user_id)
-    return select(func.coalesce(documents.scalar_subquery(), 0), func.array(pending.scalar_subquery()))
+    terms: str
+    """Vector in text form."""
+    digest: str
+    """Digest of the text that it was made from."""
 
 
 def _reserve_statement() -> Any:  # noqa: ANN401 - an insertion with its returned columns
@@ -139,30 +66,39 @@ def _reserve_statement() -> Any:  # noqa: ANN401 - an insertion with its returne
 def _store_statement() -> Select[Any]:
     pending = (
         select(SearchPending.id, SearchPending.session_id, SearchPending.message_id)
-        .where(SearchPending.id == any_(_IDS))
+        .where(SearchPending.id == any_(bindparam("p_ids", type_=ARRAY(BigInteger))))
         .with_for_update(skip_locked=True)
         .cte("pending")
     )
-    # Messages and sessions that another transaction deletes or locks are skipped: their rows stay in the queue.
-    messages = (
-        select(ChatMessage.id, ChatMessage.created_at)
-        .where(ChatMessage.id.in_(select(pending.c.message_id)))
-        .with_for_update(key_share=True, read=True, skip_locked=True)
-        .cte("messages")
-    )
-    titles = (
-        select(ChatSession.id, ChatSession.created_at)
-        .where(ChatSession.id.in_(select(pending.c.session_id).where(pending.c.message_id.is_(None))))
-        .with_for_update(key_share=True, read=True, skip_locked=True)
-        .cte("titles")
-    )
     documents = (
-        func.unnest(bindparam("p_document_ids", type_=ARRAY(BigInteger)), bindparam("p_terms", type_=ARRAY(Text)))
-        .table_valued(column("pending_id", BigInteger), column("terms", Text), name="documents")
+        func.unnest(
+            bindparam("p_document_ids", type_=ARRAY(BigInteger)),
+            bindparam("p_terms", type_=ARRAY(Text)),
+            bindparam("p_digests", type_=ARRAY(Text)),
+        )
+        .table_valued(column("pending_id", BigInteger), column("terms", Text), column("digest", Text), name="documents")
         .render_derived()
     )
     terms = cast(documents.c.terms, TSVECTOR)
     of_document = pending.c.id == documents.c.pending_id
+    # Messages and sessions that another transaction deletes or locks are skipped, and so are those whose text was
+    # changed since it was read: their rows stay in the queue. Once locked, a title cannot change.
+    messages = (
+        select(ChatMessage.id, ChatMessage.created_at)
+        .join(pending, pending.c.message_id == ChatMessage.id)
+        .join(documents, of_document)
+        .where(func.md5(INDEXED_CONTENT) == documents.c.digest)
+        .with_for_update(of=ChatMessage, read=True, skip_locked=True)
+        .cte("messages")
+    )
+    titles = (
+        select(ChatSession.id, ChatSession.created_at)
+        .join(pending, (pending.c.session_id == ChatSession.id) & pending.c.message_id.is_(None))
+        .join(documents, of_document)
+        .where(func.md5(ChatSession.title) == documents.c.digest)
+        .with_for_update(of=ChatSession, read=True, skip_locked=True)
+        .cte("titles")
+    )
     of_message = messages.c.id == pending.c.message_id
     of_title = (titles.c.id == pending.c.session_id) & pending.c.message_id.is_(None)
     stored = [
@@ -209,26 +145,8 @@ def _upsert(key: Any, rows: Select[Any]) -> Insert:  # noqa: ANN401 - an attribu
     )
 
 
-_STATE = _state_statement()
 _RESERVE = _reserve_statement()
 _STORE = _store_statement()
-
-
-async def read_state(connection: AsyncConnection, user_id: int, *, limit: int) -> UserState:
-    """Return the state of the user's index, with at most `limit` queued texts."""
-    return UserState(*(await connection.execute(_STATE, {"p_user_id": user_id, "p_limit": limit})).one())
-
-
-async def read_oldest(connection: AsyncConnection, *, limit: int, characters: int) -> list[PendingText]:
-    """Return the first `limit` queued texts of all users, each up to its first `characters`."""
-    parameters = {"p_limit": limit, "p_characters": characters}
-    return [PendingText(*row) for row in await connection.execute(_READ_OLDEST, parameters)]
-
-
-async def read(connection: AsyncConnection, ids: Sequence[int], *, characters: int) -> list[PendingText]:
-    """Return queued texts by their keys, each up to its first `characters`."""
-    parameters = {"p_ids": list(ids), "p_characters": characters}
-    return [PendingText(*row) for row in await connection.execute(_READ, parameters)]
 
 
 async def reserve_numbers(connection: AsyncConnection, counts: Mapping[int, int]) -> dict[int, int]:
@@ -241,12 +159,18 @@ async def reserve_numbers(connection: AsyncConnection, counts: Mapping[int, int]
 
 
 async def store(
-    connection: AsyncConnection, ids: Iterable[int], documents: Mapping[int, str], discarded: Iterable[int]
+    connection: AsyncConnection,
+    ids: Iterable[int],
+    documents: Mapping[int, NewDocument],
+    discarded: Iterable[int],
+    *,
+    characters: int,
 ) -> int:
     """Store documents and remove their texts from the queue; return the number of removed rows.
 
-    `ids`: queued texts that the documents cover; rows whose message or session is locked remain. `documents`: vectors
-    in text form by key of a queued text. `discarded`: queued texts to remove without a document.
+    `ids`: queued texts that the documents cover; rows whose message or session is locked, or whose text was changed
+    since it was read, remain. `documents`: by key of a queued text. `discarded`: queued texts to remove without a
+    document. `characters`: as when the texts were read.
     """
     count: int = (
         await connection.execute(
@@ -254,7 +178,9 @@ async def store(
             {
                 "p_ids": list(ids),
                 "p_document_ids": list(documents),
-                "p_terms": list(documents.values()),
+                "p_terms": [document.terms for document in documents.values()],
+                "p_digests": [document.digest for document in documents.values()],
+                "p_characters": characters,
                 "p_discarded_ids": list(discarded),
             },
         )

@@ -29,7 +29,7 @@ from app.database.repositories.sharing.shares import IS_VALID
 from app.database.repositories.turns.turn_sql import LEAF_SEQ
 
 
-class LockedSession(NamedTuple):
+class SharedSession(NamedTuple):
     """A session that is locked against deletion until the transaction ends."""
 
     id: int
@@ -38,7 +38,7 @@ class LockedSession(NamedTuple):
     """`seq` of the last message of the active branch. 0: there is none."""
 
 
-class LockedMessage(NamedTuple):
+class LastMessage(NamedTuple):
     """A message that is locked against deletion until the transaction ends."""
 
     id: int
@@ -60,7 +60,7 @@ class NewShare:
     """Whether the link of an earlier share of the session shows the new snapshot. Otherwise it is replaced."""
 
 
-async def lock_session(session: AsyncSession, *, user_id: int, session_uuid: UUID) -> LockedSession | None:
+async def lock_shared_session(session: AsyncSession, *, user_id: int, session_uuid: UUID) -> SharedSession | None:
     """Lock a session of the user. The account must be locked already. None: there is none."""
     row = (
         await session.execute(
@@ -69,12 +69,12 @@ async def lock_session(session: AsyncSession, *, user_id: int, session_uuid: UUI
             .with_for_update(read=True, key_share=True)
         )
     ).one_or_none()
-    return LockedSession(*row) if row else None
+    return SharedSession(*row) if row else None
 
 
 async def lock_last_message(
-    session: AsyncSession, locked: LockedSession, message_uuid: UUID | None
-) -> LockedMessage | None:
+    session: AsyncSession, locked: SharedSession, message_uuid: UUID | None
+) -> LastMessage | None:
     """Lock the last message of the branch to share. None: the session has no such message.
 
     `message_uuid` None: the last message of the active branch.
@@ -87,17 +87,17 @@ async def lock_last_message(
             .with_for_update(read=True, key_share=True)
         )
     ).one_or_none()
-    return LockedMessage(*row) if row else None
+    return LastMessage(*row) if row else None
 
 
-async def text_size(session: AsyncSession, last: LockedMessage) -> int:
+async def text_size(session: AsyncSession, last: LastMessage) -> int:
     """Return the size of the texts of a branch in bytes. The caller must have limited its `depth`."""
     branch = _branch(last)
     size = func.coalesce(func.sum(func.octet_length(ChatMessage.content)), 0)
     return int((await session.execute(select(size).join(branch, branch.c.id == ChatMessage.id))).scalar_one())
 
 
-async def create(session: AsyncSession, new: NewShare, last: LockedMessage, *, user_id: int) -> UUID:
+async def create(session: AsyncSession, new: NewShare, last: LastMessage, *, user_id: int) -> UUID:
     """Store a snapshot of the branch that ends with a message, in place of the session's earlier one; return its id."""
     model = (
         case((ChatMessage.role == literal_column("'assistant'"), ChatMessage.meta["model_used"].astext))
@@ -142,7 +142,7 @@ async def create(session: AsyncSession, new: NewShare, last: LockedMessage, *, u
     return stored
 
 
-def _branch(last: LockedMessage) -> CTE:
+def _branch(last: LastMessage) -> CTE:
     """Build the ids of a message and its ancestors."""
     branch = (
         select(ChatMessage.id, ChatMessage.parent_id).where(ChatMessage.id == last.id).cte("branch", recursive=True)

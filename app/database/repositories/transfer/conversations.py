@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Integer, Select, any_, bindparam, literal, select
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Integer, Select, any_, bindparam, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
@@ -14,7 +14,9 @@ from app.database.models import ChatMessage, ChatSession
 from app.database.models.chat.chat_session import TitleSource
 
 BATCH_SIZE = 100
-"""Number of messages per batch, each of which may be long."""
+"""Maximum number of messages per batch."""
+BATCH_BYTES = 2_000_000
+"""Maximum size of their texts in UTF-8, unless a single message is larger."""
 _PATH_BATCH = 5000
 """Number of ancestors that one statement finds, which then takes less than 0.1 s."""
 
@@ -25,6 +27,8 @@ class MessageKey(NamedTuple):
     seq: int
     id: int
     parent_id: int | None
+    size: int
+    """Size of the text in bytes of UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,12 @@ class StoredMessage:
     status: str
     timestamp: datetime
     meta: dict[str, Any]
+
+
+TEXT_SIZE = func.octet_length(ChatMessage.content)
+"""Size of the text of a message in bytes. PostgreSQL knows it without reading the text."""
+MESSAGE_KEY = (ChatMessage.seq, ChatMessage.id, ChatMessage.parent_id, TEXT_SIZE.label("size"))
+"""Columns of `MessageKey`."""
 
 
 def _sessions(user_id: int) -> Select[Any]:
@@ -121,14 +131,34 @@ async def list_session_ids(connection: AsyncConnection, *, user_id: int) -> Sequ
 async def read_messages(
     connection: AsyncConnection, *, user_id: int, session_id: int, after_seq: int, upto_seq: int
 ) -> list[StoredMessage]:
-    """Return the next messages of all branches, in the order of their creation. The last batch is not full."""
-    statement = (
-        _messages(user_id)
+    """Return the next messages of all branches, in the order of their creation. Empty: there are no others."""
+    following = (
+        select(ChatMessage.id, TEXT_SIZE.label("size"), ChatMessage.seq)
         .where(ChatMessage.session_id == session_id, ChatMessage.seq > after_seq, ChatMessage.seq <= upto_seq)
         .order_by(ChatMessage.seq)
         .limit(BATCH_SIZE)
+        .subquery("following")
+    )
+    before = func.sum(following.c.size).over(order_by=following.c.seq) - following.c.size
+    batch = select(following.c.id, before.label("size_before")).subquery("batch")
+    statement = (
+        _messages(user_id)
+        .join(batch, batch.c.id == ChatMessage.id)
+        .where(or_(batch.c.size_before == 0, batch.c.size_before + TEXT_SIZE <= BATCH_BYTES))
+        .order_by(ChatMessage.seq)
     )
     return [StoredMessage(*row) for row in await connection.execute(statement)]
+
+
+async def text_sizes(connection: AsyncConnection, session_ids: Sequence[int]) -> dict[int, int]:
+    """Return the size of the texts of short sessions in bytes. The caller must have checked the owner."""
+    statement = (
+        select(ChatMessage.session_id, func.sum(TEXT_SIZE))
+        .where(_is_one_of(ChatMessage.session_id, session_ids))
+        .group_by(ChatMessage.session_id)
+    )
+    found = {session_id: int(size) for session_id, size in await connection.execute(statement)}
+    return dict.fromkeys(session_ids, 0) | found
 
 
 async def read_all_messages(
@@ -174,17 +204,18 @@ async def find_last_of_branch(
 async def list_ancestors(connection: AsyncConnection, message_id: int) -> list[MessageKey]:
     """Return a message and its next ancestors, upwards. The next batch begins with the parent of the last one."""
     start = (
-        select(ChatMessage.seq, ChatMessage.id, ChatMessage.parent_id, literal(1, Integer).label("step"))
+        select(*MESSAGE_KEY, literal(1, Integer).label("step"))
         .where(ChatMessage.id == bindparam("p_message_id", type_=BigInteger))
         .cte("path", recursive=True)
     )
     path = start.union_all(
-        select(ChatMessage.seq, ChatMessage.id, ChatMessage.parent_id, start.c.step + 1)
+        select(*MESSAGE_KEY, start.c.step + 1)
         .join(start, ChatMessage.id == start.c.parent_id)
         .where(start.c.step < _PATH_BATCH)
     )
     rows = await connection.execute(
-        select(path.c.seq, path.c.id, path.c.parent_id).order_by(path.c.step), {"p_message_id": message_id}
+        select(path.c.seq, path.c.id, path.c.parent_id, path.c.size).order_by(path.c.step),
+        {"p_message_id": message_id},
     )
     return [MessageKey(*row) for row in rows]
 

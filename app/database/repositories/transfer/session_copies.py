@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from app.core.schema_types import new_id
 from app.database.models import ChatMessage, ChatSession
 from app.database.repositories.transfer import conversations
-from app.database.repositories.transfer.conversations import MessageKey, StoredSession
+from app.database.repositories.transfer.conversations import MESSAGE_KEY, MessageKey, StoredSession
 from app.database.repositories.transfer.session_store import allocate_message_ids
 from app.database.repositories.turns.turn_sql import message_preview
 
@@ -27,7 +27,7 @@ async def list_all_keys(connection: AsyncConnection, source: StoredSession) -> l
     keys: list[MessageKey] = []
     while True:
         rows = await connection.execute(
-            select(ChatMessage.seq, ChatMessage.id, ChatMessage.parent_id)
+            select(*MESSAGE_KEY)
             .where(
                 ChatMessage.session_id == source.id,
                 ChatMessage.seq > (keys[-1].seq if keys else 0),

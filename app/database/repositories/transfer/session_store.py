@@ -1,4 +1,4 @@
-"""Storing of whole sessions: imported ones, and the places of copied messages.
+"""Storing of whole sessions: imported ones, and the messages of copies.
 
 The keys of all messages are taken from the sequence at first. So a message can refer to its parent in the statement
 that inserts both, and a session takes few statements.
@@ -108,7 +108,7 @@ async def insert_imported(
     }
     # Locks the account before the session, as every transaction does.
     await connection.execute(select(ledger.owner_statement()), {"p_user_id": user_id})
-    session_id = await connection.scalar(insert(ChatSession).values(values).returning(ChatSession.id))
+    session_id = (await connection.execute(insert(ChatSession).values(values).returning(ChatSession.id))).scalar_one()
     is_new = await connection.scalar(
         pg_insert(ImportedSession)
         .values(session_id=session_id, user_id=user_id, fingerprint=session.fingerprint)
@@ -117,6 +117,12 @@ async def insert_imported(
     )
     if is_new is None:
         return False
+    await insert_messages(connection, messages, session_id=session_id)
+    return True
+
+
+async def insert_messages(connection: AsyncConnection, messages: Sequence[NewMessage], *, session_id: int) -> None:
+    """Store the messages of a session that has none."""
     ids = await allocate_message_ids(connection, len(messages))
     for start, end in _batches(messages):
         batch = messages[start:end]
@@ -135,7 +141,6 @@ async def insert_imported(
                 "times": [message.created_at for message in batch],
             },
         )
-    return True
 
 
 async def allocate_message_ids(connection: AsyncConnection, count: int) -> Sequence[int]:

@@ -1,8 +1,9 @@
 """SQL fragments and helpers shared by the statements about turns."""
 
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, bindparam, case, func, literal_column, select
+from sqlalchemy import ColumnElement, Text, and_, bindparam, case, func, literal_column, select
 
 from app.database.models import ChatMessage, ChatSession
 from app.database.models.chat.chat_session import PREVIEW_LENGTH
@@ -11,6 +12,10 @@ from app.database.models.chat.chat_session import PREVIEW_LENGTH
 IS_ACTIVE = ChatMessage.status.in_([literal_column("'pending'"), literal_column("'streaming'")])
 """Condition for answers that are being generated."""
 
+_BUFFER_LIFETIME = timedelta(hours=1)
+"""More than the longest time for which Redis keeps the text of an answer after its last change."""
+MAY_BE_BUFFERED = and_(ChatMessage.role == "assistant", ChatMessage.updated_at > func.now() - _BUFFER_LIFETIME)
+"""Condition for answers whose text may be in a stream buffer."""
 
 LEAF_SEQ = func.coalesce(ChatSession.active_seq, ChatSession.last_seq)
 """`seq` of the last message of the active branch of a session; 0: there is none."""

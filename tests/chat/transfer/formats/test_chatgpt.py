@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from app.chat.transfer.formats import chatgpt, chatgpt_tree
 from app.chat.transfer.formats.chatgpt import read_session
 from app.chat.transfer.formats.imported_session import ImportedSession, SessionRefusedError
-from app.chat.transfer.formats.json_reader import read_outline, read_sessions
+from app.chat.transfer.formats.json_reader import read_sessions
+from app.chat.transfer.formats.outline import read_outline
 from tests.chat.transfer.files import NOW, conversation, file_of, node
 
 
@@ -166,7 +167,7 @@ def test_missing_and_impossible_times_are_replaced() -> None:
     ],
 )
 def test_titles_are_made_storable(title: object, stored: str) -> None:
-    session = read({}, title=title)
+    session = read({"q": node(None, "user", "Hi")}, title=title)
     assert (session.title, session.title_source) == (stored, "default" if stored == "New Chat" else "user")
 
 
@@ -186,6 +187,8 @@ def test_nul_in_a_text_is_replaced() -> None:
         ({"a": {"parent": ["x"]}}, "missing_parent", "mapping[0]"),
         ({"a": node("a", "user", "x")}, "cycle", "mapping[0]"),
         ({"r": node(None), "a": node("b", "user", "x"), "b": node("a", "assistant", "y")}, "cycle", "mapping[1]"),
+        ({}, "empty", ""),
+        ({"r": node(None), "a": node("r", "assistant", "x")}, "empty", ""),
         ({str(number): {"parent": None} for number in range(20_001)}, "session_too_large", "mapping"),
     ],
 )
@@ -233,6 +236,10 @@ def test_the_shown_branch_is_what_was_kept_of_its_path(
         items.append((str(number), node(parent_id, role, str(number), create_time=1_700_000_000 + time)))
     random.shuffle(items)
     current = data.draw(st.integers(0, len(steps) - 1))
+    if not any(role == "user" for _, role, _ in steps):
+        with pytest.raises(SessionRefusedError, match="empty"):
+            read(dict(items))
+        return
     read_back = read(dict(items), current_node=str(current))
     check_tree(read_back)
     expected = kept_texts(steps, parents, current)

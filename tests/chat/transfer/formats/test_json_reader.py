@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.chat.transfer.formats import json_reader
-from app.chat.transfer.formats.json_reader import FileOutline, read_outline, read_sessions
+from app.chat.transfer.formats import json_reader, outline
+from app.chat.transfer.formats.json_reader import read_sessions
+from app.chat.transfer.formats.outline import FileOutline, read_outline
 from app.core.exceptions import AppError
 from tests.chat.transfer.files import JSON_VALUES, conversation, file_of, native, session
 
@@ -66,6 +67,15 @@ def test_what_is_no_json_is_refused(content: bytes) -> None:
         (native(version=2), "import_version_unknown"),
         (native(version=True), "import_version_unknown"),
         (native(version="1"), "import_version_unknown"),
+        (native(exported_at=5), "import_format_invalid"),
+        (native(exported_at="yesterday"), "import_format_invalid"),
+        (native(exported_at=[]), "import_format_invalid"),
+        (native(exported_at=None), "import_format_invalid"),
+        ({"format": "chat-bot-system/conversations", "version": 1, "sessions": []}, "import_format_invalid"),
+        (native(other=1), "import_format_invalid"),
+        (native(other={"a": [1]}), "import_format_invalid"),
+        (native(**{f"field {number}": number for number in range(5000)}), "import_format_invalid"),
+        (json.dumps(native()).encode()[:-1] + b',"version":1}', "import_format_invalid"),
         (b"[" * 200 + b"]" * 200, "import_nested_too_deep"),
         ([0] * 10_001, "import_too_large"),
     ],
@@ -81,7 +91,7 @@ def test_a_byte_order_mark_is_skipped() -> None:
 
 
 def test_number_of_values_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_reader, "_MAX_EVENTS", 100)
+    monkeypatch.setattr(outline, "_MAX_EVENTS", 100)
     with pytest.raises(AppError, match="import_too_large"):
         read_outline(file_of([[0] * 100]))
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.chat.transfer.formats.json_reader import read_outline, read_sessions
+from app.chat.transfer.formats.json_reader import read_sessions
+from app.chat.transfer.formats.outline import read_outline
 from app.chat.transfer.formats.surrogate_filter import SurrogateFilter
 
 LONE = re.compile("[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
