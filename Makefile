@@ -4,9 +4,9 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 LOCK_ARGS ?=
 
-# Tests that kill servers under load or use the local model run separately: with others in parallel, they would fail on
-# a busy machine.
-ALONE := tests/drills tests/e2e
+# Tests that kill servers under load, use the local model or drive a browser run separately: with others in parallel, they
+# would fail on a busy machine.
+ALONE := tests/drills tests/e2e tests/web
 
 # Paths are relative, so that the folder can have any path.
 VENV_PYTHON := .venv/bin/python

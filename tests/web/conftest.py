@@ -1,0 +1,179 @@
+"""One browser, and one running system whose provider can be scripted; what is not scripted, the small model answers.
+
+It is another system than that of `tests/e2e`, whose services talk to the model directly.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import BrowserContext, Page, StorageState, expect
+
+from app.config import Settings
+from local.model import MODEL_SETTINGS, Model
+from local.stack import Stack
+from tests.e2e.conftest import ADMIN_PASSWORD, PASSWORD, SETTINGS, free_gateway_port, gateway_client
+from tests.fixtures.servers import temporary_home
+from tests.support.provider import Provider
+from tests.web.model import forwards
+from tests.web.watch import Watch
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+TIMEOUT = 30_000
+"""Milliseconds that a page has for what a test expects: most of it happens at once, on a busy machine it may last."""
+
+expect.set_options(timeout=TIMEOUT)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Playwright's loop stays that of the main thread, so that asynchronous tests cannot run after these.
+    items.sort(key=lambda item: item.path.is_relative_to(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        message = f"no browser found; looked for {', '.join(BROWSERS)}"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    # Chromium's sandbox does not work for root.
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    return {**browser_type_launch_args, "executable_path": program, "args": arguments}
+
+
+@pytest.fixture(scope="session")
+def stack(provider_server: Provider) -> Iterator[Stack]:
+    # Settings of the developer must not replace components.
+    settings = {*Settings.model_fields, "ADMIN_EMAIL"}
+    environment = {name: value for name, value in os.environ.items() if name not in settings}
+    own = {**MODEL_SETTINGS, "OPENAI_BASE_URL": provider_server.base_url}
+    with (
+        temporary_home() as home,
+        Stack(home, free_gateway_port(), environment | SETTINGS | own) as stack,
+    ):
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def small_model(stack: Stack) -> Iterator[Model]:
+    model = Model(stack.home, stack.ports.model)
+    model.start()
+    yield model
+    model.stop()
+
+
+@pytest.fixture
+def provider(provider_server: Provider, small_model: Model) -> Provider:
+    """The provider, which passes on what is not scripted."""
+    provider_server.reset()
+    provider_server.always(forwards(small_model.url))
+    return provider_server
+
+
+@pytest.fixture(scope="session")
+def base_url(stack: Stack) -> str:
+    return stack.url
+
+
+@pytest.fixture(scope="session")
+def browser_context_args(browser_context_args: dict[str, Any]) -> dict[str, Any]:
+    window = {"width": 1280, "height": 800}
+    return {**browser_context_args, "viewport": window, "locale": "en-GB", "timezone_id": "Europe/Berlin"}
+
+
+@dataclass(frozen=True)
+class Member:
+    """An account, with a client of the API and with what its browser stores after a login."""
+
+    username: str
+    client: httpx.Client
+    storage: StorageState
+
+
+_numbers = count(1)
+
+
+@pytest.fixture
+def make_member(stack: Stack) -> Iterator[Callable[..., Member]]:
+    """Function that makes an account, and logs in through the API as a page does."""
+    clients: list[httpx.Client] = []
+
+    def make(username: str | None = None, password: str = PASSWORD) -> Member:
+        client = gateway_client(stack)
+        clients.append(client)
+        if username is None:
+            username = f"reader-{next(_numbers)}"
+            account = {"email": f"{username}@example.com", "username": username, "password": password}
+            client.post("/api/v1/auth/register", json=account).raise_for_status()
+        form = {"username": username, "password": password}
+        login = client.post("/api/v1/auth/login", data=form, headers={"X-Refresh-Transport": "cookie"})
+        login.raise_for_status()
+        client.headers["Authorization"] = f"Bearer {login.json()['access_token']}"
+        return Member(username, client, _storage(stack.url, client))
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+def _storage(origin: str, client: httpx.Client) -> StorageState:
+    (cookie,) = client.cookies.jar
+    client.cookies.clear()  # from now on the cookie is the browser's
+    stored = {"name": cookie.name, "value": cookie.value or "", "domain": "localhost", "path": cookie.path}
+    flags = {"expires": cookie.expires or -1, "httpOnly": True, "secure": False, "sameSite": "Strict"}
+    local = [{"name": "login", "value": "1-2-3-4"}]
+    state: Any = {"cookies": [stored | flags], "origins": [{"origin": origin, "localStorage": local}]}
+    return StorageState(**state)
+
+
+@pytest.fixture
+def member(make_member: Callable[..., Member]) -> Member:
+    return make_member()
+
+
+@pytest.fixture
+def admin(make_member: Callable[..., Member]) -> Member:
+    return make_member("admin", ADMIN_PASSWORD)
+
+
+@pytest.fixture
+def watches() -> Iterator[dict[BrowserContext, Watch]]:
+    """The watch of each context. At the end of the test, no page may have done what none may do."""
+    watches: dict[BrowserContext, Watch] = {}
+    yield watches
+    assert [fault for watch in watches.values() for fault in watch.faults] == []
+
+
+Visit = Callable[..., Page]
+
+
+@pytest.fixture
+def visit(
+    watches: dict[BrowserContext, Watch], new_context: Callable[..., BrowserContext], provider: Provider, stack: Stack
+) -> Visit:
+    """Function that opens a page in a browser context of its own, logged in as a member or as nobody."""
+
+    def visit(path: str, member: Member | None = None, **options: Any) -> Page:
+        context = new_context(**options, **({"storage_state": member.storage} if member else {}))
+        context.set_default_timeout(TIMEOUT)
+        watches[context] = Watch(context, stack.url)
+        page = context.new_page()
+        page.goto(path)
+        return page
+
+    return visit
+
+
+@pytest.fixture(autouse=True)
+def _browser_is_installed(browser_type_launch_args: dict[str, Any]) -> None:
+    """Skip the test before the system is started for it."""
+
+

@@ -1,0 +1,23 @@
+"""The real small model behind the scriptable provider: what a test does not script, the model answers."""
+
+import httpx
+
+from tests.support.provider import Behaviour, Call, Wire
+from tests.support.waiting import LONGEST_WAIT
+
+
+def forwards(url: str) -> Behaviour:
+    """Pass the request to another OpenAI-compatible server, and its answer back as it comes."""
+
+    async def behave(call: Call, wire: Wire) -> None:
+        async with (
+            httpx.AsyncClient(timeout=LONGEST_WAIT, trust_env=False) as client,
+            client.stream("POST", f"{url}/chat/completions", json=call.body) as response,
+        ):
+            content_type = response.headers["Content-Type"]
+            await wire.head(response.status_code, {"Content-Type": content_type, "Transfer-Encoding": "chunked"})
+            async for piece in response.aiter_bytes():
+                await wire.chunk(piece)
+            await wire.chunk(b"")
+
+    return behave
