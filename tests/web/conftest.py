@@ -54,7 +54,7 @@ def stack(provider_server: Provider) -> Iterator[Stack]:
     # Settings of the developer must not replace components.
     settings = {*Settings.model_fields, "ADMIN_EMAIL"}
     environment = {name: value for name, value in os.environ.items() if name not in settings}
-    own = {**MODEL_SETTINGS, "OPENAI_BASE_URL": provider_server.base_url}
+    own = {**MODEL_SETTINGS, "OPENAI_BASE_URL": provider_server.base_url, "LLM_STREAM_PAUSE": "60"}
     with (
         temporary_home() as home,
         Stack(home, free_gateway_port(), environment | SETTINGS | own) as stack,
@@ -86,7 +86,8 @@ def base_url(stack: Stack) -> str:
 @pytest.fixture(scope="session")
 def browser_context_args(browser_context_args: dict[str, Any]) -> dict[str, Any]:
     window = {"width": 1280, "height": 800}
-    return {**browser_context_args, "viewport": window, "locale": "en-GB", "timezone_id": "Europe/Berlin"}
+    place = {"locale": "en-GB", "timezone_id": "Europe/Berlin"}
+    return {**browser_context_args, **place, "viewport": window, "reduced_motion": "reduce"}
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def visit(
 ) -> Visit:
     """Function that opens a page in a browser context of its own, logged in as a member or as nobody."""
 
-    def visit(path: str, member: Member | None = None, **options: Any) -> Page:
+    def visit(path: str, member: Member | None = None, **options: object) -> Page:
         context = new_context(**options, **({"storage_state": member.storage} if member else {}))
         context.set_default_timeout(TIMEOUT)
         watches[context] = Watch(context, stack.url)
@@ -175,5 +176,3 @@ def visit(
 @pytest.fixture(autouse=True)
 def _browser_is_installed(browser_type_launch_args: dict[str, Any]) -> None:
     """Skip the test before the system is started for it."""
-
-

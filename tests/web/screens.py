@@ -43,6 +43,7 @@ class ChatScreen:
         self.stop = button(page, "composer.stop")
         self.questions = page.get_by_role("article", name=text("chat.question.label"))
         self.answers = page.get_by_role("article", name=text("chat.answer.label"), exact=True)
+        self.answer_text = self.answers.last.get_by_role("paragraph").first
         self.banner = page.get_by_text(text("chat.reconnecting"))
         self.sidebar = page.get_by_role("complementary", name=text("sidebar.label"))
         self.sessions = page.get_by_role("navigation", name=text("sidebar.headings.chats"))
