@@ -22,10 +22,10 @@ NPM := $(VENV_PYTHON) -m local.npm
 INSTALL := $(UV) pip install --quiet --compile-bytecode --python $(VENV_PYTHON) --no-deps --require-hashes
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(LOCK_ARGS)
 
-.PHONY: help setup run demo down test coverage drills lint types docs docs-check check faults bench lock clean
+.PHONY: help setup run demo down test coverage drills lint types docs docs-check check faults screenshots bench lock clean
 
 help: ## list the targets
-	@awk -F ': *[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ': *[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: $(DEVELOPMENT) $(NODE_MODULES) ## install all packages for development into .venv and frontend/node_modules
 
@@ -75,6 +75,9 @@ docs-check: $(DEVELOPMENT) $(NODE_MODULES) ## check that the generated documents
 
 faults: $(DEVELOPMENT) ## test every provider fault and write docs/provider-faults.md
 	@PROVIDER_FAULTS=write $(PYTEST) tests/chat/turns/test_provider_faults.py
+
+screenshots: $(DEVELOPMENT) $(NODE_MODULES) ## write the pictures of the web application in docs/images
+	@SCREENSHOTS=write $(PYTEST) tests/web/test_screenshots.py
 
 bench: $(DEVELOPMENT) ## run the benchmarks and write docs/benchmarks.md (minutes); BENCH=accounts for one
 	@$(VENV_PYTHON) -m benchmarks $(BENCH)

@@ -19,6 +19,7 @@ from app.config import Settings
 from local.model import MODEL_SETTINGS, Model
 from local.stack import Stack
 from tests.e2e.conftest import ADMIN_PASSWORD, PASSWORD, SETTINGS, free_gateway_port, gateway_client
+from tests.fixtures.database import Sql
 from tests.fixtures.servers import temporary_home
 from tests.support.provider import Provider
 from tests.web.model import forwards
@@ -27,6 +28,13 @@ from tests.web.watch import Watch
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TIMEOUT = 30_000
 """Milliseconds that a page has for what a test expects: most of it happens at once, on a busy machine it may last."""
+READER = {
+    "viewport": {"width": 1280, "height": 800},
+    "locale": "en-GB",
+    "timezone_id": "Europe/Berlin",
+    "reduced_motion": "reduce",
+}
+"""What a browser tells of its reader, if a test says nothing else."""
 
 expect.set_options(timeout=TIMEOUT)
 
@@ -62,6 +70,14 @@ def stack(provider_server: Provider) -> Iterator[Stack]:
         yield stack
 
 
+@pytest.fixture
+def sql(stack: Stack) -> Iterator[Sql]:
+    """Connection to the system's database."""
+    connection = Sql(stack.settings["DATABASE_URL"])
+    yield connection
+    connection.close()
+
+
 @pytest.fixture(scope="session")
 def small_model(stack: Stack) -> Iterator[Model]:
     model = Model(stack.home, stack.ports.model)
@@ -81,13 +97,6 @@ def provider(provider_server: Provider, small_model: Model) -> Provider:
 @pytest.fixture(scope="session")
 def base_url(stack: Stack) -> str:
     return stack.url
-
-
-@pytest.fixture(scope="session")
-def browser_context_args(browser_context_args: dict[str, Any]) -> dict[str, Any]:
-    window = {"width": 1280, "height": 800}
-    place = {"locale": "en-GB", "timezone_id": "Europe/Berlin"}
-    return {**browser_context_args, **place, "viewport": window, "reduced_motion": "reduce"}
 
 
 @dataclass(frozen=True)
@@ -163,7 +172,8 @@ def visit(
     """Function that opens a page in a browser context of its own, logged in as a member or as nobody."""
 
     def visit(path: str, member: Member | None = None, **options: object) -> Page:
-        context = new_context(**options, **({"storage_state": member.storage} if member else {}))
+        login = {"storage_state": member.storage} if member else {}
+        context = new_context(**(READER | options | login))
         context.set_default_timeout(TIMEOUT)
         watches[context] = Watch(context, stack.url)
         page = context.new_page()

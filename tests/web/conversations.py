@@ -5,8 +5,11 @@ from tests.web.conftest import Member
 
 
 def converse(member: Member, provider: Provider, *exchanges: tuple[str, str], **session: object) -> str:
-    """Make a session with these questions and answers, and return its id."""
-    response = member.client.post("/api/v1/chat/sessions", json=session)
+    """Make a session with these questions and answers, and return its id.
+
+    It has a title, so that the model is not asked for one at a time that is not known.
+    """
+    response = member.client.post("/api/v1/chat/sessions", json={"title": "A chat", **session})
     response.raise_for_status()
     session_id = str(response.json()["session_id"])
     for question, answer in exchanges:

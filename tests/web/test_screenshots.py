@@ -11,7 +11,6 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from local.paths import PROJECT
-from local.stack import Stack
 from tests.admin.analytics.workload import Call, store
 from tests.fixtures.database import Sql
 from tests.support.provider import Provider
@@ -57,13 +56,6 @@ OTHERS = [
     "Translate the imprint into German",
     "Ideas for a workshop on testing",
 ]
-
-
-@pytest.fixture
-def sql(stack: Stack) -> Iterator[Sql]:
-    connection = Sql(stack.settings["DATABASE_URL"])
-    yield connection
-    connection.close()
 
 
 def capture(page: Page, name: str) -> None:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 def test_a_message_is_found_and_opened_by_keys(visit: Visit, member: Member, provider: Provider) -> None:
     session = converse(member, provider, ("Which bird is it?", "A heron stands in the reeds."), title="At the lake")
     converse(member, provider, ("And this one?", "That is a sparrow."), title="In the garden")
-    wait_until(lambda: member.client.get("/api/v1/chat/search", params={"q": "heron"}).json()["results"])
+    wait_until(lambda: member.client.get("/api/v1/chat/search", params={"q": "heron"}).json()["hits"])
     page = visit("/", member)
     expect(ChatScreen(page).field).to_be_focused()
     page.keyboard.press("Control+k")

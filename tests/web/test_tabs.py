@@ -8,6 +8,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from tests.support.provider import Provider, answers
 from tests.support.waiting import closed_gate
 from tests.web.conftest import Member, Visit
+from tests.web.conversations import converse
 from tests.web.screens import ChatScreen, LoginScreen
 from tests.web.watch import Watch
 
@@ -21,10 +22,9 @@ def other_tab(page: Page) -> Page:
 
 
 def test_an_answer_under_way_is_shown_in_the_other_tab_too(visit: Visit, member: Member, provider: Provider) -> None:
-    page = visit("/", member)
+    session = converse(member, provider, ("First question?", "First answer."))
+    page = visit(f"/c/{session}", member)
     chat = ChatScreen(page)
-    provider.script(answers("First answer."))
-    chat.ask("First question?")
     chat.expect_answer("First answer.")
     other = ChatScreen(other_tab(page))
     other.expect_answer("First answer.")
@@ -55,13 +55,10 @@ def test_a_logout_in_one_tab_ends_the_others(visit: Visit, member: Member) -> No
 def test_tabs_share_one_refresh_of_an_expired_token(
     visit: Visit, member: Member, provider: Provider, watches: dict[BrowserContext, Watch]
 ) -> None:
+    session = converse(member, provider, ("A question?", "An answer."))
     page = visit("/", member)
     page.context.clock.install()
-    page.reload()
-    chat = ChatScreen(page)
-    provider.script(answers("An answer."))
-    chat.ask("A question?")
-    chat.expect_answer("An answer.")
+    page.goto(f"/c/{session}")
     tabs = [page, other_tab(page), other_tab(page)]
     for tab in tabs:
         ChatScreen(tab).expect_answer("An answer.")

@@ -5,6 +5,7 @@ from playwright.sync_api import Locator, expect
 
 from tests.support.provider import Provider, answers
 from tests.web.conftest import Member, Visit
+from tests.web.conversations import converse
 from tests.web.screens import ChatScreen, button, choose
 from tests.web.texts import text
 
@@ -18,11 +19,11 @@ def expect_version(message: Locator, index: int, count: int) -> None:
 def test_versions_are_made_by_edit_and_regenerate_and_chosen_by_arrows(
     visit: Visit, member: Member, provider: Provider
 ) -> None:
-    page = visit("/", member)
+    session = converse(member, provider, ("Name a colour.", "Red."))
+    page = visit(f"/c/{session}", member)
     chat = ChatScreen(page)
-    provider.script(answers("Red."), answers("Blue."), answers("Seven."))
-    chat.ask("Name a colour.")
     chat.expect_answer("Red.")
+    provider.script(answers("Blue."), answers("Seven."))
 
     button(page, "chat.answer.regenerate").click()
     choose(page, "chat.answer.regenerateSame")

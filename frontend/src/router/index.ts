@@ -36,7 +36,10 @@ export const router = createRouter({
 })
 
 router.beforeEach(async (to) => {
-    const [decision] = await Promise.all([checkAccess(to), ...(to.meta.areas ?? []).map((area) => loadArea(area))])
+    const decision = checkAccess(to)
+    // The texts of administration are for admins only; others are loaded while the access is checked.
+    if (to.meta.access === 'admin' && (await decision) !== true) return decision
+    await Promise.all([decision, ...(to.meta.areas ?? []).map((area) => loadArea(area))])
     return decision
 })
 
