@@ -6,6 +6,7 @@ It is another system than that of `tests/e2e`, whose services talk to the model 
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import BrowserContext, Page, StorageState, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from app.config import Settings
 from local.model import MODEL_SETTINGS, Model
@@ -63,11 +64,13 @@ def stack(provider_server: Provider) -> Iterator[Stack]:
     settings = {*Settings.model_fields, "ADMIN_EMAIL"}
     environment = {name: value for name, value in os.environ.items() if name not in settings}
     own = {**MODEL_SETTINGS, "OPENAI_BASE_URL": provider_server.base_url, "LLM_STREAM_PAUSE": "60"}
-    with (
-        temporary_home() as home,
-        Stack(home, free_gateway_port(), environment | SETTINGS | own) as stack,
-    ):
-        yield stack
+    with ExitStack() as cleanup:
+        home = cleanup.enter_context(temporary_home())
+        stack = Stack(home, free_gateway_port(), environment | SETTINGS | own)
+        model = Model(home, stack.ports.model)
+        cleanup.callback(model.stop)  # after the services, which may still ask it for a title
+        model.start()
+        yield cleanup.enter_context(stack)
 
 
 @pytest.fixture
@@ -78,19 +81,11 @@ def sql(stack: Stack) -> Iterator[Sql]:
     connection.close()
 
 
-@pytest.fixture(scope="session")
-def small_model(stack: Stack) -> Iterator[Model]:
-    model = Model(stack.home, stack.ports.model)
-    model.start()
-    yield model
-    model.stop()
-
-
 @pytest.fixture
-def provider(provider_server: Provider, small_model: Model) -> Provider:
+def provider(provider_server: Provider, stack: Stack) -> Provider:
     """The provider, which passes on what is not scripted."""
     provider_server.reset()
-    provider_server.always(forwards(small_model.url))
+    provider_server.always(forwards(Model(stack.home, stack.ports.model).url))
     return provider_server
 
 
@@ -105,7 +100,7 @@ class Member:
 
     username: str
     client: httpx.Client
-    storage: StorageState
+    storage: dict[str, Any]
 
 
 _numbers = count(1)
@@ -134,14 +129,13 @@ def make_member(stack: Stack) -> Iterator[Callable[..., Member]]:
         client.close()
 
 
-def _storage(origin: str, client: httpx.Client) -> StorageState:
+def _storage(origin: str, client: httpx.Client) -> dict[str, Any]:
     (cookie,) = client.cookies.jar
     client.cookies.clear()  # from now on the cookie is the browser's
     stored = {"name": cookie.name, "value": cookie.value or "", "domain": "localhost", "path": cookie.path}
     flags = {"expires": cookie.expires or -1, "httpOnly": True, "secure": False, "sameSite": "Strict"}
     local = [{"name": "login", "value": "1-2-3-4"}]
-    state: Any = {"cookies": [stored | flags], "origins": [{"origin": origin, "localStorage": local}]}
-    return StorageState(**state)
+    return {"cookies": [stored | flags], "origins": [{"origin": origin, "localStorage": local}]}
 
 
 @pytest.fixture

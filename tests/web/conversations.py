@@ -16,5 +16,5 @@ def converse(member: Member, provider: Provider, *exchanges: tuple[str, str], **
         provider.script(answers(answer))
         asked = member.client.post(f"/api/v1/chat/sessions/{session_id}/messages", json={"message": question})
         asked.raise_for_status()
-        assert asked.json()["ai_response"]["content"] == answer
+        assert asked.json()["ai_response"]["content"] == answer.strip()
     return session_id

@@ -1,5 +1,7 @@
 """Answers that try to harm the reader. What no page may do at all is checked by the fixture `watches`."""
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
@@ -45,7 +47,7 @@ def test_hostile_markdown_does_nothing(visit: Visit, member: Member, provider: P
     chat.ask("Show me everything.")
     chat.expect_answer("a good link")
     link = chat.answers.get_by_role("link", name="a good link")
-    expect(link).to_have_attribute("rel", "noopener noreferrer")
+    expect(link).to_have_attribute("rel", re.compile("noopener"))
     expect(link).to_have_attribute("target", "_blank")
     schemes = chat.answers.locator("a[href]").evaluate_all("links => links.map((link) => link.protocol)")
     assert set(schemes) <= {"http:", "https:", "mailto:"}

@@ -33,7 +33,7 @@ def test_versions_are_made_by_edit_and_regenerate_and_chosen_by_arrows(
     chat.questions.hover()
     button(page, "chat.question.edit").click()
     page.get_by_label(text("chat.question.editLabel")).fill("Name a number.")
-    button(page, "chat.question.send").click()
+    button(chat.questions, "chat.question.send").click()
     chat.expect_answer("Seven.")
     expect_version(chat.questions, 2, 2)
 
