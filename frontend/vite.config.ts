@@ -17,9 +17,14 @@ export default defineConfig({
             components: { dts: 'src/types/components.d.ts', dirs: [] },
         }),
     ],
-    // One KaTeX: the plugin of markdown-it brings an older one.
-    resolve: { alias: { '@': fileURLToPath(new URL('./src', import.meta.url)) }, dedupe: ['katex'] },
+    resolve: {
+        alias: {
+            '@': fileURLToPath(new URL('./src', import.meta.url)),
+            // One KaTeX: the plugin of markdown-it brings an older one.
+            katex: fileURLToPath(new URL('./node_modules/katex/dist/katex.mjs', import.meta.url)),
+        },
+    },
     build: { target: 'es2023', chunkSizeWarningLimit: 700, reportCompressedSize: true },
     server: { proxy },
-  preview: { proxy },
+    preview: { proxy },
 })
