@@ -10,7 +10,17 @@ export default defineConfig({
     plugins: [
         vue(),
         ui({
-            ui: { colors: { primary: 'teal', neutral: 'stone' } },
+            ui: {
+                colors: { primary: 'teal', neutral: 'stone' },
+                // The default of 75 % has too little contrast.
+                button: {
+                    compoundVariants: [
+                        { color: 'primary', variant: 'solid', class: 'hover:bg-primary/90 active:bg-primary/90' },
+                        { color: 'error', variant: 'solid', class: 'hover:bg-error/90 active:bg-error/90' },
+                        { color: 'primary', variant: 'link', class: 'hover:text-primary/90 active:text-primary/90' },
+                    ],
+                },
+            },
             // Icons are part of the build. Without this, they would be loaded from a public server.
             icon: { clientBundle: { scan: true } },
             autoImport: { dts: 'src/types/auto-imports.d.ts' },

@@ -4,8 +4,8 @@ import type { PublicConfig } from '@/api/generated/auth'
 
 type Rules = Pick<PublicConfig, 'password' | 'username'>
 
-/** Field to the code of the violated rule, which names the text of the error. */
-export type FieldProblems = Partial<Record<string, string>>
+/** The code of the violated rule for each wrong field. The code names the text of the error. */
+export type FieldProblems = Record<string, string>
 
 /** Return the code of the violated rule; null if the address may be valid. Only the service knows for certain. */
 export function checkEmail(email: string): string | null {
