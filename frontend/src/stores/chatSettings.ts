@@ -22,11 +22,11 @@ export const useChatSettings = defineStore('chatSettings', () => {
         context.value = {}
         model.value = null
         isLoaded.value = id === null
-        if (id === null) {
-            await models.load()
-            if (sessionId.value === null) model.value = models.lastChosen()
-            return
-        }
+        await Promise.all([models.load(), id === null ? undefined : read(id)])
+        if (id === null && sessionId.value === null) model.value = models.lastChosen()
+    }
+
+    async function read(id: string): Promise<void> {
         const session = await getSession({ path: { session_id: id }, query: { include_messages: false } })
         if (sessionId.value !== id) return
         context.value = session.context

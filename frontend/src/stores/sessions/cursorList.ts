@@ -7,13 +7,19 @@ export type Session = Omit<SessionSummary, 'last_message_preview' | 'last_messag
 
 export type ReadPart = (cursor: string | null, size: number) => Promise<SessionList>
 
-const PART_SIZE = 50
+/** Of the first part, which fills a screen. */
+const FIRST_SIZE = 50
 /** The largest part that the service returns. */
 const MAX_SIZE = 100
 
-/** Time of the last question or answer, in milliseconds since 1970. */
+/** Long lists are sorted often, so that times are parsed once. */
+const times = new WeakMap<Session, number>()
+
+/** Return the time of the last question or answer, in milliseconds since 1970. */
 export function timeOf(session: Session): number {
-    return Date.parse(session.updated_at)
+    const time = times.get(session) ?? Date.parse(session.updated_at)
+    times.set(session, time)
+    return time
 }
 
 export class CursorList {
@@ -42,14 +48,14 @@ export class CursorList {
 
     /** Read the next part. */
     async readNext(): Promise<Session[]> {
-        const part = await this.read(this.cursor, PART_SIZE)
+        const part = await this.read(this.cursor, this.isStarted ? MAX_SIZE : FIRST_SIZE)
         this.append(part)
         return part.sessions
     }
 
     /** Read the beginning again. `gone` are ids of sessions that were in this part of the list, and no longer are. */
     async readAgain(): Promise<{ sessions: Session[]; gone: string[] }> {
-        const part = await this.read(null, Math.min(Math.max(this.times.size, PART_SIZE), MAX_SIZE))
+        const part = await this.read(null, Math.min(Math.max(this.times.size, FIRST_SIZE), MAX_SIZE))
         const { sessions } = part
         const isWhole = part.next_cursor === null
         const end = isWhole ? Number.NEGATIVE_INFINITY : Math.min(...sessions.map(timeOf))

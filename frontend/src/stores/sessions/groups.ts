@@ -14,18 +14,24 @@ export interface SessionGroup {
 
 /** Order of the list: pinned sessions first, each part with the last used first. */
 export function compareSessions(a: Session, b: Session): number {
-    return (
-        Number(b.is_pinned) - Number(a.is_pinned) || timeOf(b) - timeOf(a) || b.session_id.localeCompare(a.session_id)
-    )
+    const byPin = Number(b.is_pinned) - Number(a.is_pinned)
+    return byPin || timeOf(b) - timeOf(a) || (a.session_id < b.session_id ? 1 : -1)
 }
 
 /** Return the groups of sessions that are in the order of the list. Days are those of the reader's time zone. */
 export function groupSessions(sessions: Session[], now: Date = new Date()): SessionGroup[] {
     const groups: SessionGroup[] = []
+    const daysAgo = (days: number) => new Date(now.getFullYear(), now.getMonth(), now.getDate() - days).getTime()
+    const starts: [GroupName, number][] = [
+        ['today', daysAgo(0)],
+        ['yesterday', daysAgo(1)],
+        ['week', daysAgo(7)],
+        ['days30', daysAgo(30)],
+    ]
     for (const session of sessions) {
-        const name = nameOf(session, now)
-        const date = new Date(session.updated_at)
-        const month = name === 'month' ? new Date(date.getFullYear(), date.getMonth()) : null
+        const time = timeOf(session)
+        const name = session.is_pinned ? 'pinned' : (starts.find(([, start]) => time >= start)?.[0] ?? 'month')
+        const month = name === 'month' ? startOfMonth(time) : null
         const key = month ? `${month.getFullYear()}-${month.getMonth() + 1}` : name
         const last = groups.at(-1)
         if (last?.key === key) last.sessions.push(session)
@@ -34,13 +40,7 @@ export function groupSessions(sessions: Session[], now: Date = new Date()): Sess
     return groups
 }
 
-function nameOf(session: Session, now: Date): GroupName {
-    if (session.is_pinned) return 'pinned'
-    const time = timeOf(session)
-    const daysAgo = (days: number) => new Date(now.getFullYear(), now.getMonth(), now.getDate() - days).getTime()
-    if (time >= daysAgo(0)) return 'today'
-    if (time >= daysAgo(1)) return 'yesterday'
-    if (time >= daysAgo(7)) return 'week'
-    if (time >= daysAgo(30)) return 'days30'
-    return 'month'
+function startOfMonth(time: number): Date {
+    const date = new Date(time)
+    return new Date(date.getFullYear(), date.getMonth())
 }

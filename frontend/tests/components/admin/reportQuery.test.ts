@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import type { LocationQuery } from 'vue-router'
 import {
     dayParameters,
     idParameter,
@@ -26,7 +27,7 @@ describe('parseRange', () => {
         expect(parseRange({ range: '24h', bucket: 'day' }, 'UTC').bucket).toBe('day')
     })
 
-    it.each([
+    it.each<LocationQuery>([
         { range: 'custom' },
         { range: 'custom', from: '2026-02-30', to: '2026-03-01' },
         { range: 'custom', from: '2026-03-02', to: '2026-03-01' },

@@ -283,7 +283,7 @@ export const deleteSession = <ThrowOnError extends boolean = true>(options: Opti
 /**
  * Get Session
  *
- * Return a session with its newest messages, without their text.
+ * Return a session with its newest messages of all branches, or those before one, without their text.
  */
 export const getSession = <ThrowOnError extends boolean = true>(options: Options<GetSessionData, ThrowOnError>): RequestResult<GetSessionResponses, GetSessionErrors, ThrowOnError, 'data'> => (options.client ?? client).get<GetSessionResponses, GetSessionErrors, ThrowOnError, 'data'>({
     responseStyle: 'data',

@@ -479,6 +479,26 @@ export type FeedbackRow = {
 };
 
 /**
+ * FeedbackText
+ *
+ * Feedback of the owner on an answer.
+ */
+export type FeedbackText = {
+    /**
+     * Rating
+     */
+    rating: 'up' | 'down';
+    /**
+     * Reasons
+     */
+    reasons: Array<string>;
+    /**
+     * Comment
+     */
+    comment: string | null;
+};
+
+/**
  * InstanceState
  *
  * Service process, as of its last heartbeat.
@@ -743,7 +763,7 @@ export type MessageInfo = {
     /**
      * Parent Id
      *
-     * Question of an answer.
+     * For an answer, its question. For a question, the message that it follows; null: a first question. Messages with the same parent and role are versions of each other.
      */
     parent_id: string | null;
     /**
@@ -772,6 +792,12 @@ export type MessageInfo = {
      * Null: the price is not known, or the message is a question.
      */
     cost_usd: string | null;
+    /**
+     * Is On Active Branch
+     *
+     * Whether it is on the branch that the owner sees.
+     */
+    is_on_active_branch: boolean;
 };
 
 /**
@@ -806,6 +832,7 @@ export type MessageText = {
     metadata: {
         [key: string]: unknown;
     };
+    feedback: FeedbackText | null;
 };
 
 /**
@@ -1443,7 +1470,7 @@ export type SessionFacts = {
 /**
  * SessionInfo
  *
- * Session with its newest messages, oldest first, without their text.
+ * Session with messages of all branches, in the order of their creation, without their text.
  */
 export type SessionInfo = {
     /**
@@ -1485,10 +1512,14 @@ export type SessionInfo = {
     usage: Usage;
     /**
      * Messages
-     *
-     * At most 200 messages.
      */
     messages: Array<MessageInfo>;
+    /**
+     * Has Older
+     *
+     * Whether the session has messages before these: see `before`.
+     */
+    has_older: boolean;
 };
 
 /**
@@ -3873,7 +3904,20 @@ export type GetSessionData = {
          */
         session_id: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * Before
+         *
+         * Return the messages before this one. Default: the newest messages.
+         */
+        before?: string | null;
+        /**
+         * Limit
+         *
+         * Maximum number of messages.
+         */
+        limit?: number;
+    };
     url: '/api/v1/admin/sessions/{session_id}';
 };
 

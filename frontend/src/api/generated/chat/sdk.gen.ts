@@ -392,7 +392,9 @@ export const readShare = <ThrowOnError extends boolean = true>(options: Options<
 /**
  * Copy Share
  *
- * Copy the snapshot behind a link into a new session of the caller. Each request makes another copy.
+ * Copy the snapshot behind a link into a new session of the caller.
+ *
+ * Without an idempotency key, each request makes another copy.
  */
 export const copyShare = <ThrowOnError extends boolean = true>(options: Options<CopyShareData, ThrowOnError>): RequestResult<CopyShareResponses, CopyShareErrors, ThrowOnError, 'data'> => (options.client ?? client).post<CopyShareResponses, CopyShareErrors, ThrowOnError, 'data'>({
     responseStyle: 'data',

@@ -915,6 +915,8 @@ export type SessionCreated = {
     updated_at: string;
     /**
      * Message Count
+     *
+     * Number of stored messages of all branches, including an answer that is being generated.
      */
     message_count: number;
     first_message?: MessageResponse | null;
@@ -975,6 +977,8 @@ export type SessionDetail = {
     updated_at: string;
     /**
      * Message Count
+     *
+     * Number of stored messages of all branches, including an answer that is being generated.
      */
     message_count: number;
     usage: Usage;
@@ -1058,6 +1062,8 @@ export type SessionResponse = {
     updated_at: string;
     /**
      * Message Count
+     *
+     * Number of stored messages of all branches, including an answer that is being generated.
      */
     message_count: number;
 };
@@ -1130,6 +1136,8 @@ export type SessionSummary = {
     updated_at: string;
     /**
      * Message Count
+     *
+     * Number of stored messages of all branches, including an answer that is being generated.
      */
     message_count: number;
     /**
@@ -1256,6 +1264,8 @@ export type SessionWithSettings = {
     updated_at: string;
     /**
      * Message Count
+     *
+     * Number of stored messages of all branches, including an answer that is being generated.
      */
     message_count: number;
 };
@@ -3245,6 +3255,14 @@ export type ReadShareResponse = ReadShareResponses[keyof ReadShareResponses];
 
 export type CopyShareData = {
     body?: never;
+    headers?: {
+        /**
+         * Idempotency-Key
+         *
+         * A unique value chosen by the client, such as a UUID. A request that is repeated with the same key within 24 hours is executed once and gets the same response.
+         */
+        'Idempotency-Key'?: string | null;
+    };
     path: {
         /**
          * Token
@@ -3270,6 +3288,10 @@ export type CopyShareErrors = {
      * Not Found
      */
     404: Problem;
+    /**
+     * Conflict
+     */
+    409: Problem;
     /**
      * Unprocessable Content
      */
@@ -3693,6 +3715,10 @@ export type ImportSessionsErrors = {
      * Forbidden
      */
     403: Problem;
+    /**
+     * Request Timeout
+     */
+    408: Problem;
     /**
      * Conflict
      */
