@@ -57,7 +57,7 @@ def check() -> Iterator[Callable[[Page], None]]:
     """Function that checks what a page shows. The violations of all checks are reported together."""
     found: list[str] = []
     yield lambda page: found.extend(violations(page))
-    assert found == []
+    assert not found, "\n".join(found)
 
 
 def open_all(page: Page, paths: list[str], check: Callable[[Page], None]) -> None:
@@ -99,7 +99,7 @@ def test_the_chat_and_its_dialogs(
     chat.expect_answer("A heading")
     check(page)
     button(page, "chat.details.open").click()
-    expect(page.get_by_text(text("chat.details.firstToken"))).to_be_visible()
+    expect(page.get_by_text(text("chat.details.duration"))).to_be_visible()
     check(page)
     page.keyboard.press("Escape")
     page.keyboard.press("Control+k")

@@ -25,7 +25,7 @@ pytestmark = [
 ]
 
 IMAGES = PROJECT / "docs" / "images"
-SHARP = {"device_scale_factor": 2}
+SHARP = {"device_scale_factor": 2, "viewport": {"width": 1280, "height": 880}}
 QUESTION = "How do I find the slowest queries in PostgreSQL?"
 ANSWER = """\
 Use the extension `pg_stat_statements`. It adds up time and calls for each kind of query:
@@ -70,6 +70,7 @@ def test_picture_of_the_chat(visit: Visit, member: Member, provider: Provider, s
     for days, session in enumerate(reversed(sessions)):
         earlier = [f"{days} days", session]
         sql.do("UPDATE chat_sessions SET updated_at = updated_at - %s::interval WHERE uuid = %s", earlier)
+    sql.do("UPDATE users SET username = 'ada' WHERE username = %s", [member.username])
     session = converse(member, provider, (QUESTION, ANSWER), title="Slow queries in PostgreSQL")
     page = visit(f"/c/{session}", member, **SHARP)
     chat = ChatScreen(page)
@@ -79,10 +80,30 @@ def test_picture_of_the_chat(visit: Visit, member: Member, provider: Provider, s
 
 
 def test_picture_of_the_dashboard(visit: Visit, admin: Member, sql: Sql) -> None:
+    for statement in (_USERS, _SESSIONS, _MESSAGES):
+        sql.do(statement)
     store(sql, _calls())
     page = visit("/admin", admin, **SHARP)
-    expect(page.get_by_text(text("admin.figures.first_token"))).to_be_visible()
+    expect(page.get_by_role("heading", name=text("admin.figures.error_rate"))).to_be_visible()
     capture(page, "dashboard.png")
+
+
+_USERS = """
+INSERT INTO users (uuid, email, username, password_hash, is_verified, created_at)
+SELECT gen_random_uuid(), 'user' || n || '@example.com', 'user' || n, '', true,
+    now() - interval '60 days' * (1 - sqrt(n / 180.0))
+FROM generate_series(1, 180) AS n
+"""
+_SESSIONS = """
+INSERT INTO chat_sessions (uuid, user_id, title, created_at)
+SELECT gen_random_uuid(), users.id, 'A chat', users.created_at + (now() - users.created_at) * n / 5
+FROM users, generate_series(0, 4) AS n WHERE email LIKE 'user%'
+"""
+_MESSAGES = """
+INSERT INTO chat_messages (uuid, session_id, seq, role, content, status, created_at)
+SELECT gen_random_uuid(), id, n, 'user', 'A question?', 'complete', created_at
+FROM chat_sessions, generate_series(1, 9) AS n WHERE message_count = 0
+"""
 
 
 def _calls() -> Iterator[Call]:
@@ -99,7 +120,7 @@ def _calls() -> Iterator[Call]:
             yield Call(
                 turn_id=uuid4(),
                 attempt=1,
-                user=None,
+                user=f"user{rng.randrange(1, 180)}",
                 created_at=moment - timedelta(seconds=rng.randrange(3600)),
                 model_requested=rng.choice(["gpt-4o", "gpt-4o-mini", "gpt-4o-mini"]),
                 status="error" if is_error else "ok",
