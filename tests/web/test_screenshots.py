@@ -97,7 +97,7 @@ FROM generate_series(1, 180) AS n
 _SESSIONS = """
 INSERT INTO chat_sessions (uuid, user_id, title, created_at)
 SELECT gen_random_uuid(), users.id, 'A chat', users.created_at + (now() - users.created_at) * n / 5
-FROM users, generate_series(0, 4) AS n WHERE email LIKE 'user%'
+FROM users, generate_series(0, 4) AS n WHERE password_hash = ''
 """
 _MESSAGES = """
 INSERT INTO chat_messages (uuid, session_id, seq, role, content, status, created_at)
