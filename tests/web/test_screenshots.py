@@ -25,7 +25,7 @@ pytestmark = [
 ]
 
 IMAGES = PROJECT / "docs" / "images"
-SHARP = {"device_scale_factor": 2, "viewport": {"width": 1280, "height": 880}}
+SHARP = {"device_scale_factor": 2, "viewport": {"width": 1400, "height": 880}}
 QUESTION = "How do I find the slowest queries in PostgreSQL?"
 ANSWER = """\
 Use the extension `pg_stat_statements`. It adds up time and calls for each kind of query:
@@ -80,7 +80,7 @@ def test_picture_of_the_chat(visit: Visit, member: Member, provider: Provider, s
 
 
 def test_picture_of_the_dashboard(visit: Visit, admin: Member, sql: Sql) -> None:
-    for statement in (_USERS, _SESSIONS, _MESSAGES):
+    for statement in (_USERS, _SESSIONS):
         sql.do(statement)
     store(sql, _calls())
     page = visit("/admin", admin, **SHARP)
@@ -94,15 +94,12 @@ SELECT gen_random_uuid(), 'user' || n || '@example.com', 'user' || n, '', true,
     now() - interval '60 days' * (1 - sqrt(n / 180.0))
 FROM generate_series(1, 180) AS n
 """
+# Reports count the messages that sessions state.
 _SESSIONS = """
-INSERT INTO chat_sessions (uuid, user_id, title, created_at)
-SELECT gen_random_uuid(), users.id, 'A chat', users.created_at + (now() - users.created_at) * n / 5
-FROM users, generate_series(0, 4) AS n WHERE password_hash = ''
-"""
-_MESSAGES = """
-INSERT INTO chat_messages (uuid, session_id, seq, role, content, status, created_at)
-SELECT gen_random_uuid(), id, n, 'user', 'A question?', 'complete', created_at
-FROM chat_sessions, generate_series(1, 9) AS n WHERE message_count = 0
+INSERT INTO chat_sessions (uuid, user_id, title, message_count, created_at, updated_at, last_message_at)
+SELECT gen_random_uuid(), users.id, 'A chat', 2 * n + 2, moment, moment, moment
+FROM users, generate_series(0, 4) AS n, LATERAL (SELECT created_at + (now() - created_at) * n / 5 AS moment) AS times
+WHERE password_hash = ''
 """
 
 
@@ -120,7 +117,7 @@ def _calls() -> Iterator[Call]:
             yield Call(
                 turn_id=uuid4(),
                 attempt=1,
-                user=f"user{rng.randrange(1, 180)}",
+                user=f"user{rng.randrange(1, 20 + round(160 * (1 - hours / 1440)))}",
                 created_at=moment - timedelta(seconds=rng.randrange(3600)),
                 model_requested=rng.choice(["gpt-4o", "gpt-4o-mini", "gpt-4o-mini"]),
                 status="error" if is_error else "ok",
