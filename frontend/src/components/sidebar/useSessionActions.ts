@@ -4,10 +4,10 @@ import { useOverlay, useToast } from '@nuxt/ui/composables'
 import { defineAsyncComponent } from 'vue'
 import { useI18n } from 'vue-i18n'
 import { useRoute, useRouter } from 'vue-router'
-import { exportSession, type ExportFormat } from '@/transfer/download'
 import { useErrorText } from '@/composables/useErrorText'
 import { useSessions, type Session, type SessionChanges } from '@/stores/sessions'
 import type { Selection } from '@/stores/sessions/bulk'
+import { exportSession, type ExportFormat } from '@/transfer/exporter'
 
 const ConfirmDialog = defineAsyncComponent(() => import('./ConfirmDialog.vue'))
 const RenameDialog = defineAsyncComponent(() => import('./RenameDialog.vue'))
