@@ -48,7 +48,7 @@ export const useQuota = defineStore('quota', () => {
     const use = computed(() => (standing.value === null ? null : mostUsed(standing.value)))
     let timer: ReturnType<typeof setTimeout> | undefined
 
-    /** Read the quotas, and again when the next one resets. A failure leaves what was known: the service decides. */
+    /** Read the quotas, and again when the next one resets. After a failure the last known values stay: the service enforces the quotas. */
     async function load(): Promise<void> {
         try {
             standing.value = await getQuota()

@@ -1,4 +1,4 @@
-// What can be done with sessions: dialogs, messages, and the page that is shown afterwards.
+// Actions on sessions, with their dialogs, messages and navigation.
 
 import { useOverlay, useToast } from '@nuxt/ui/composables'
 import { defineAsyncComponent } from 'vue'
@@ -23,7 +23,7 @@ export function useSessionActions() {
     const sessions = useSessions()
     const showError = useErrorToast('sidebar')
 
-    /** Run an action; say if it failed. Returns whether it succeeded. */
+    /** Run an action and report its failure. Returns whether it succeeded. */
     async function attempt(action: () => Promise<unknown>, failure: string): Promise<boolean> {
         try {
             await action()
