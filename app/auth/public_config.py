@@ -1,4 +1,4 @@
-"""The part of the settings that pages need before a login."""
+"""Public configuration: the settings and limits that pages need before a login."""
 
 from app.auth.api_keys import MAX_API_KEYS
 from app.auth.schemas.config import FeedbackReasons, Limits, PasswordRules, PublicConfig, UsernameRules

@@ -74,7 +74,7 @@ async def get_refresh_cookie(
         token=request.cookies.get(_NAME) if is_used else None,
         response=response,
         path=f"{settings.API_V1_STR}/auth",
-        # The server takes the scheme from the gateway. `PUBLIC_URL` tells of TLS that ends in front of the gateway.
+        # The server takes the scheme from the gateway. An https `PUBLIC_URL` means that TLS ends before the gateway.
         is_secure=request.url.scheme == "https" or settings.PUBLIC_URL.startswith("https:"),
         max_age=settings.REFRESH_TOKEN_EXPIRE_DAYS * _SECONDS_PER_DAY,
     )

@@ -1,4 +1,4 @@
-"""Route for what pages need to know before a login."""
+"""Route of the public configuration, which pages read before a login."""
 
 from fastapi import APIRouter, Response
 

@@ -5,7 +5,7 @@ import { accessToken, refresh } from './tokens'
 
 /** Longer than the gateway waits for a service, in milliseconds. */
 const TIMEOUT = 90_000
-/** Codes of 401 that say that the token has ended, not that something in the request was wrong. */
+/** Status of a response if the access token has expired or was revoked. */
 const TOKEN_REFUSED = 401
 
 export interface FetchOptions {

@@ -1,11 +1,12 @@
 // Access token of this tab, and its refresh. The refresh token is an HttpOnly cookie that no script can read.
 //
 // All tabs share one login: one tab at a time calls the service, and a channel gives the access token to the others and
-// ends them at logout. Local storage holds the id of the login (random, not a secret), because tabs that were asleep
+// logs them out at logout. Local storage holds the id of the login (random, not a secret), because tabs that were asleep
 // miss messages: a tab whose login is no longer the stored one ends, and never continues as somebody else.
 
 import { exclusively } from './exclusive'
 import { ApiError, errorOfException, errorOfResponse } from './problem'
+import { randomId } from './randomId'
 
 const AUTH_PATH = '/api/v1/auth'
 const COOKIE_TRANSPORT = { 'X-Refresh-Transport': 'cookie' }
@@ -144,8 +145,7 @@ export async function logIn(username: string, password: string): Promise<void> {
     await exclusively(async () => {
         const body = new URLSearchParams({ username, password })
         const token = await readToken(await post('/login', { body }))
-        // Not `randomUUID`, which exists on secure origins only.
-        const id = crypto.getRandomValues(new Uint32Array(4)).join('-')
+        const id = randomId()
         localStorage.setItem(LOGIN_KEY, id)
         store(token, id)
     })
@@ -190,7 +190,7 @@ async function requestToken(): Promise<AccessToken> {
     }
 }
 
-/** End the session here and at the service. If the service cannot be reached, it is told when it can. */
+/** End the session here and at the service. If the service cannot be reached, the logout is sent later. */
 export async function logOut(): Promise<void> {
     const token = tokenValue()
     if (login === null) return

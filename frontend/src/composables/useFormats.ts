@@ -52,11 +52,17 @@ export function useFormats() {
         return formatNumber(value, { style: 'unit', unit, maximumFractionDigits: 1 })
     }
 
+    /** Format a time to wait, in seconds: "45 seconds", "3 minutes". */
+    function formatWait(seconds: number): string {
+        const [value, unit] = seconds < 120 ? [seconds, 'second'] : [Math.ceil(seconds / 60), 'minute']
+        return formatNumber(value, { style: 'unit', unit, unitDisplay: 'long' })
+    }
+
     function formatBytes(bytes: number): string {
         const units = ['byte', 'kilobyte', 'megabyte', 'gigabyte']
         const power = Math.min(Math.floor(Math.log10(Math.max(bytes, 1)) / 3), units.length - 1)
         return formatNumber(bytes / 1000 ** power, { style: 'unit', unit: units[power], maximumFractionDigits: 1 })
     }
 
-    return { formatNumber, formatCost, formatDateTime, formatRelative, formatDuration, formatBytes }
+    return { formatNumber, formatCost, formatDateTime, formatRelative, formatDuration, formatWait, formatBytes }
 }

@@ -1,6 +1,6 @@
 // Text of an answer as it is read from its event stream, with the position up to which it was read.
 
-import { afterCodePoints, codePointLength } from './proof'
+import { afterCodePoints, codePointLength } from './codePoints'
 
 /**
  * The text of one answer. The id of an event is the number of code points that a reader has after it, so events that

@@ -2,6 +2,7 @@
 
 import { shallowReactive } from 'vue'
 import type { BranchMessage, MessageResponse, Siblings } from '@/api/generated/chat'
+import { randomId } from '@/api/randomId'
 import type { ProofResult } from './proof'
 
 /** A message with a key that stays the same when the service gives it its id. Reactive by its properties. */
@@ -29,7 +30,7 @@ export function localMessage(
     parentId: string | null,
     siblings?: Siblings,
 ): BranchMessage {
-    const id = `local-${crypto.getRandomValues(new Uint32Array(4)).join('-')}`
+    const id = `local-${randomId()}`
     const others = siblings?.ids ?? []
     return {
         id,

@@ -1,4 +1,4 @@
-// Values that change faster than the page is drawn.
+// Throttling of values that change faster than the page is drawn.
 
 /** Return a function that passes only the latest value on, once a frame. Pages that are not visible draw no frames. */
 export function onceAFrame<T>(apply: (value: T) => void): { write: (value: T) => void; cancel: () => void } {

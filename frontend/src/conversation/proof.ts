@@ -1,28 +1,13 @@
 // Proof that an answer is complete: its length and SHA-256, which the terminal event of its stream carries.
 
 import type { MessageEndedEvent } from '@/api/generated/chat'
+import { codePointLength } from './codePoints'
 
 /**
  * How an answer was checked. `length`: by length and by comparison with the stored message, because pages that are
  * neither HTTPS nor on localhost cannot compute a hash. `mismatch`: the text differs from the stored one.
  */
 export type ProofResult = 'hash' | 'length' | 'mismatch'
-
-/** Return the number of Unicode code points, which the service counts as characters. */
-export function codePointLength(text: string): number {
-    let length = text.length
-    for (let index = 0; index < text.length - 1; index++)
-        if ((text.charCodeAt(index) & 0xfc00) === 0xd800 && (text.charCodeAt(index + 1) & 0xfc00) === 0xdc00) length--
-    return length
-}
-
-/** Return the part of a text after a number of code points. */
-export function afterCodePoints(text: string, count: number): string {
-    let index = 0
-    for (let passed = 0; passed < count && index < text.length; passed++)
-        index += (text.codePointAt(index) ?? 0) > 0xffff ? 2 : 1
-    return text.slice(index)
-}
 
 async function sha256(text: string): Promise<string | null> {
     if (!globalThis.crypto?.subtle) return null

@@ -1,4 +1,4 @@
-// What happens to the conversation on the page while an answer is read.
+// Listener that updates the conversation on the page while an answer is read.
 
 import type { MessageCreatedEvent, SessionCreated } from '@/api/generated/chat'
 import { replaceMessage } from './entries'
@@ -7,7 +7,7 @@ import { onceAFrame } from './onceAFrame'
 import type { ConversationState, Turn } from './state'
 import { announceChange } from './tabs'
 
-/** Told about changes of sessions, for lists of them. */
+/** Receives changes of sessions, for lists of them. */
 export interface SessionObserver {
     created(session: SessionCreated): void
     /** A question was asked, or answered. */

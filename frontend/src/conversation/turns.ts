@@ -1,6 +1,7 @@
 // Turns of the open conversation: questions are shown at once, sent, and their answers read to the end.
 
 import { cancelMessage, createSession, type AnswerCreate, type MessageCreate } from '@/api/generated/chat'
+import { randomId } from '@/api/randomId'
 import { askAgain, askQuestion, readAnswer } from './answerRequests'
 import { entryOf, isActive, localMessage, type Entry } from './entries'
 import { followAnswer, type AnswerSource } from './followAnswer'
@@ -45,7 +46,7 @@ export function createTurns(
     /** Ask a question at the end of the conversation, or in the place of an earlier one, as another version of it. */
     async function ask(question: MessageCreate, replaced?: Entry): Promise<void> {
         if (state.turn.value) return
-        const key = crypto.getRandomValues(new Uint32Array(4)).join('-')
+        const key = randomId()
         const sessionId = state.sessionId.value
         const body = replaced ? { ...question, parent_id: replaced.message.parent_id } : question
         const creation = sessionId === null ? creationOf(question, key) : undefined
@@ -57,7 +58,7 @@ export function createTurns(
         return { key: `session-${key}`, body: context ? { context } : {} }
     }
 
-    async function deliver(outgoing: OutgoingQuestion, replaced?: Entry, onSettled?: () => void): Promise<void> {
+    async function deliver(outgoing: OutgoingQuestion, replaced?: Entry, onFinished?: () => void): Promise<void> {
         const before = state.entries.value
         const kept = replaced ? before.slice(0, before.indexOf(replaced)) : before
         const parent = replaced ? replaced.message.parent_id : (kept.at(-1)?.message.id ?? null)
@@ -68,13 +69,13 @@ export function createTurns(
         state.entries.value = [...kept, asked, answer]
         const turn = begin(answer)
         keepOutgoing(outgoing)
-        const settle = () => {
+        const finish = () => {
             clearOutgoing(outgoing.key)
-            onSettled?.()
+            onFinished?.()
         }
-        turn.onConfirmed = settle
+        turn.onConfirmed = finish
         const giveBack = () => {
-            settle()
+            finish()
             state.entries.value = before
             if (replaced) state.edit.value = { messageId: replaced.message.id, text: outgoing.question.message }
             else state.returnedText.value = outgoing.question.message
@@ -125,7 +126,7 @@ export function createTurns(
         )
         state.entries.value = [...before.slice(0, before.indexOf(entry) + (isAnswer ? 0 : 1)), another]
         const turn = begin(another)
-        const key = crypto.getRandomValues(new Uint32Array(4)).join('-')
+        const key = randomId()
         const send: AnswerSource['ask'] = (...args) => askAgain(sessionId, message.id, options, key, ...args)
         await run(turn, sessionId, { ask: send, follow: follower(sessionId) }, () => (state.entries.value = before))
     }
@@ -159,13 +160,13 @@ export function createTurns(
     }
 
     /**
-     * Send a question again that was being sent when the page was left. Returns false if there is none. `onSettled` is
+     * Send a question again that was being sent when the page was left. Returns false if there is none. `onFinished` is
      * called when the question is confirmed or given back.
      */
-    function resend(onSettled: () => void): boolean {
+    function resend(onFinished: () => void): boolean {
         const outgoing = outgoingQuestion(state.sessionId.value)
         if (!outgoing || state.turn.value) return false
-        void deliver(outgoing, undefined, onSettled)
+        void deliver(outgoing, undefined, onFinished)
         return true
     }
 

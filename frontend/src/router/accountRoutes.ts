@@ -1,6 +1,7 @@
+// Routes of the pages of the user's own account.
+
 import type { RouteRecordRaw } from 'vue-router'
 
-/** Pages of the account of the reader. */
 export const accountRoutes: RouteRecordRaw[] = [
     {
         path: '/account',

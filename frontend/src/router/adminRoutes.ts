@@ -1,3 +1,5 @@
+// Routes of administration.
+
 import type { RouteRecordRaw } from 'vue-router'
 
 const analyticsRoutes: RouteRecordRaw[] = [

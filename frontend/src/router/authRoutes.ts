@@ -1,6 +1,7 @@
+// Routes of the pages without a login. Links in emails lead to some of them.
+
 import type { RouteRecordRaw } from 'vue-router'
 
-/** Pages without a login. The links in mails lead to some of them. */
 export const authRoutes: RouteRecordRaw[] = [
     {
         path: '/login',

@@ -1,3 +1,5 @@
+// Routes of the chat and of shared conversations.
+
 import type { RouteRecordRaw } from 'vue-router'
 
 export const chatRoutes: RouteRecordRaw[] = [

@@ -51,7 +51,7 @@ async function checkAccess(to: RouteLocationNormalized) {
     await account.restore()
     if (access === 'guest') return account.user === null || { name: 'new-chat' }
     if (account.user === null) return { name: 'login', query: to.fullPath === '/' ? {} : { next: to.fullPath } }
-    // Does not tell that the page exists.
+    // Does not reveal that the page exists.
     if (access === 'admin' && !account.isAdmin)
         return { name: 'not-found', params: { path: to.path.slice(1).split('/') }, query: to.query, hash: to.hash }
     return true

@@ -1,11 +1,11 @@
-// Answers under way in the sessions of the account. The service is asked only while there are some, or when told to.
+// Answers in progress in the sessions of the account. The service is polled only while there are some.
 
 import { defineStore } from 'pinia'
 import { ref } from 'vue'
 import { listActiveAnswers } from '@/api/generated/chat'
 import { onSessionEnd } from '@/api/tokens'
 
-/** Time between two requests while answers are under way, in milliseconds. */
+/** Time between two requests while answers are in progress, in milliseconds. */
 const POLL_INTERVAL = 4000
 
 export const useActiveAnswers = defineStore('active-answers', () => {
@@ -15,7 +15,7 @@ export const useActiveAnswers = defineStore('active-answers', () => {
     let timer: ReturnType<typeof setTimeout> | undefined
     let request: Promise<void> | null = null
 
-    /** Ask the service now, and again while answers are under way and the page is visible. */
+    /** Ask the service now, and again while answers are in progress and the page is visible. */
     function check(): Promise<void> {
         clearTimeout(timer)
         request ??= read().finally(() => {

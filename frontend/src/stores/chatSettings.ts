@@ -3,7 +3,7 @@
 import { defineStore } from 'pinia'
 import { computed, ref } from 'vue'
 import { getSession, updateSession, type MessageCreate } from '@/api/generated/chat'
-import { contextWith, settingsOf, type ChatSettings, type Context } from '@/components/composer/settings'
+import { contextWith, settingsOf, type ChatSettings, type Context } from '@/conversation/settings'
 import { useModels } from './models'
 
 export const useChatSettings = defineStore('chatSettings', () => {

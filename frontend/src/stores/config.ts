@@ -1,4 +1,4 @@
-// Configuration of the installation that pages need, also before a login: its name, limits, and what is enabled.
+// Public configuration of the installation, available before a login: its name, limits, and enabled functions.
 
 import { defineStore } from 'pinia'
 import { ref } from 'vue'

@@ -11,7 +11,7 @@ const RESET_DELAY = 2000
 /** Longest delay of a timer. */
 const MAX_DELAY = 2 ** 31 - 1
 
-type QuotaName = keyof QuotaStanding
+export type QuotaName = keyof QuotaStanding
 
 export interface QuotaUse {
     name: QuotaName
@@ -26,14 +26,15 @@ export interface QuotaUse {
 
 /** Return the quota of which the largest part is used; null if there is no limit. */
 export function mostUsed(standing: QuotaStanding): QuotaUse | null {
-    const uses = (Object.keys(standing) as QuotaName[]).flatMap((name) => useOf(name, standing[name]) ?? [])
+    const uses = (Object.keys(standing) as QuotaName[]).flatMap((name) => quotaUse(name, standing[name]) ?? [])
     return uses.reduce<QuotaUse | null>(
         (most, use) => (most === null || use.fraction > most.fraction ? use : most),
         null,
     )
 }
 
-function useOf(name: QuotaName, allowance: TokenAllowance | CostAllowance): QuotaUse | null {
+/** Return the use of a quota; null if it has no limit. */
+export function quotaUse(name: QuotaName, allowance: TokenAllowance | CostAllowance): QuotaUse | null {
     if (allowance.limit === null) return null
     const limit = Number(allowance.limit)
     const used = Number(allowance.used) + Number(allowance.reserved)
@@ -47,7 +48,7 @@ export const useQuota = defineStore('quota', () => {
     const use = computed(() => (standing.value === null ? null : mostUsed(standing.value)))
     let timer: ReturnType<typeof setTimeout> | undefined
 
-    /** Read the quotas, and again when the next one resets. A failure leaves what was known: the service decides. */
+    /** Read the quotas, and again when the next one resets. After a failure the last known values stay: the service enforces the quotas. */
     async function load(): Promise<void> {
         try {
             standing.value = await getQuota()

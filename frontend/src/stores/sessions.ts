@@ -15,7 +15,7 @@ import { archiveMany, deleteMany, type Selection } from './sessions/bulk'
 import { CursorList, type Session } from './sessions/cursorList'
 import { compareSessions } from './sessions/groups'
 import { SessionRegistry } from './sessions/registry'
-import { onTabMessage, tellTabs } from './sessions/tabs'
+import { onTabMessage, announce } from './sessions/tabs'
 
 export type { Session } from './sessions/cursorList'
 
@@ -120,19 +120,19 @@ export const useSessions = defineStore('sessions', () => {
 
     /** Read the list from the beginning, in all tabs, because much has changed. */
     function reload(): void {
-        tellTabs({ kind: 'reload' })
+        announce({ kind: 'reload' })
         void show(view.value)
     }
 
-    function tell(id: string): void {
+    function announceChange(id: string): void {
         const session = registry.get(id)
-        if (session) tellTabs({ kind: 'changed', session })
+        if (session) announce({ kind: 'changed', session })
     }
 
     /** Add a session that was just created. */
     function add(created: SessionResponse & Partial<Session>): void {
         registry.put([{ ...DEFAULTS, tags: [], ...created }])
-        tell(created.session_id)
+        announceChange(created.session_id)
     }
 
     /** Read one session and add it. */
@@ -145,13 +145,13 @@ export const useSessions = defineStore('sessions', () => {
     /** Apply what a question or an answer has changed: it moves the session to the top of the list. */
     function touch(id: string, changes: Pick<Session, 'updated_at' | 'message_count'>): void {
         registry.patch(id, changes)
-        tell(id)
+        announceChange(id)
     }
 
     /** Apply a title that the service has sent. */
     function applyTitle(id: string, title: string): void {
         registry.patch(id, { title })
-        tell(id)
+        announceChange(id)
     }
 
     /** Change a session. The change is shown at once, and taken back if the service refuses it. */
@@ -159,7 +159,7 @@ export const useSessions = defineStore('sessions', () => {
         const id = session.session_id
         const send = () => updateSession({ path: { session_id: id }, body: changes })
         await registry.change(session, changes as Session, send)
-        tell(id)
+        announceChange(id)
     }
 
     /** Copy a session, and return the copy. */
@@ -170,7 +170,7 @@ export const useSessions = defineStore('sessions', () => {
             headers: { 'Idempotency-Key': idempotencyKey },
         })
         const copy = await load(session_id)
-        tell(session_id)
+        announceChange(session_id)
         return copy
     }
 
@@ -181,7 +181,7 @@ export const useSessions = defineStore('sessions', () => {
         try {
             await deleteMany(selection)
             if (selection === 'all') reload()
-            else tellTabs({ kind: 'removed', ids })
+            else announce({ kind: 'removed', ids })
         } catch (exception) {
             // Some may have been deleted: the list is read again.
             registry.restore(ids, sessions)

@@ -2,10 +2,17 @@
 
 import { authorizedFetch } from '@/api/authorizedFetch'
 import { errorOfException } from '@/api/problem'
+import { saveFile } from './saveFile'
 
-export type ExportFormat = 'json' | 'md' | 'txt'
+interface DownloadOptions {
+    /** Parameters of the request. Those without a value are left out. */
+    query?: Record<string, unknown>
+    /** Name of the file if the service gives none; the last part of the path by default. */
+    fallbackName?: string
+    signal?: AbortSignal
+}
 
-/** Return the file name of a header `Content-Disposition`. */
+/** Return the file name of a header `Content-Disposition`; null if it has none. */
 export function fileNameOf(disposition: string | null): string | null {
     const [, encoded] = disposition?.match(/filename\*=UTF-8''([^;]+)/i) ?? []
     const [, plain] = disposition?.match(/filename="?([^";]+)"?/i) ?? []
@@ -16,14 +23,22 @@ export function fileNameOf(disposition: string | null): string | null {
     }
 }
 
+/** Return a path with the parameters that have a value. */
+export function withQuery(path: string, query: Record<string, unknown>): string {
+    const entries = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== '')
+    if (entries.length === 0) return path
+    return `${path}?${new URLSearchParams(entries.map(([name, value]) => [name, String(value)])).toString()}`
+}
+
 /**
- * Save a response of the service as a file.
+ * Save a response of the service as a file, with the name that the service gives it.
  *
  * @throws ApiError if the service refuses, or the transfer breaks off: a part is not saved as if it were the whole.
  */
-export async function download(url: string, fallbackName: string, signal?: AbortSignal): Promise<void> {
-    const response = await authorizedFetch(url, { signal }, { unlimited: true })
-    saveBlob(await readBlob(response), fileNameOf(response.headers.get('Content-Disposition')) ?? fallbackName)
+export async function download(path: string, options: DownloadOptions = {}): Promise<void> {
+    const { query = {}, fallbackName = path.split('/').pop() ?? 'download', signal } = options
+    const response = await authorizedFetch(withQuery(path, query), { signal }, { unlimited: true })
+    saveFile(await readBlob(response), fileNameOf(response.headers.get('Content-Disposition')) ?? fallbackName)
 }
 
 async function readBlob(response: Response): Promise<Blob> {
@@ -32,23 +47,4 @@ async function readBlob(response: Response): Promise<Blob> {
     } catch (exception) {
         throw errorOfException(exception)
     }
-}
-
-function saveBlob(blob: Blob, name: string): void {
-    const link = document.createElement('a')
-    link.href = URL.createObjectURL(blob)
-    link.download = name
-    link.click()
-    // Browsers start the download in the next task.
-    setTimeout(() => URL.revokeObjectURL(link.href), 10_000)
-}
-
-/** Save a conversation as a file. */
-export function exportSession(sessionId: string, format: ExportFormat): Promise<void> {
-    return download(`/api/v1/chat/sessions/${sessionId}/export?format=${format}`, `conversation.${format}`)
-}
-
-/** Save all conversations as one file. */
-export function exportAllSessions(format: ExportFormat, signal?: AbortSignal): Promise<void> {
-    return download(`/api/v1/chat/export?format=${format}`, `conversations.${format}`, signal)
 }

@@ -161,7 +161,7 @@ describe.each(['with locks', 'without locks, on plain HTTP'])('%s', (variant) =>
         expect(localStorage.length).toBe(0)
     })
 
-    it('tells the service of a logout later if it cannot be reached', async () => {
+    it('sends the logout later if the service cannot be reached', async () => {
         const tab = await openTab()
         await tab.logIn('ana', 'secret')
         replies['/logout'] = () => Promise.reject(new TypeError('failed'))

@@ -44,7 +44,7 @@ it.each([
     [700, 100, 'warning'],
     [1000, 0, 'exceeded'],
     [1200, 0, 'exceeded'],
-])('judges %i used and %i reserved of 1000 as %s', (used, reserved, level) => {
+])('classifies %i used and %i reserved of 1000 as %s', (used, reserved, level) => {
     expect(mostUsed(standing({ tokens_per_day: tokens(1000, used, reserved) }))?.level).toBe(level)
 })
 

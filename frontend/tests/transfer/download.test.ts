@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { fileNameOf } from '@/transfer/download'
+import { fileNameOf, withQuery } from '@/transfer/download'
 
 it.each([
     [`attachment; filename="trip.json"`, 'trip.json'],
@@ -9,4 +9,10 @@ it.each([
     [null, null],
 ])('reads the name of %s', (header, name) => {
     expect(fileNameOf(header)).toBe(name)
+})
+
+it('leaves out parameters without a value', () => {
+    const query = { from: 'a&b', to: undefined, limit: 0, search: '' }
+    expect(withQuery('/usage.csv', query)).toBe('/usage.csv?from=a%26b&limit=0')
+    expect(withQuery('/usage.csv', { to: undefined })).toBe('/usage.csv')
 })

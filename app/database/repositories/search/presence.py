@@ -1,4 +1,4 @@
-"""Whether any document matches a query, for many queries at once."""
+"""Existence of documents that match a query, for many queries at once."""
 
 from collections.abc import Sequence
 

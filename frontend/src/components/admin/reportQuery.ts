@@ -20,8 +20,8 @@ const DEFAULT_BUCKETS: Record<Preset, Bucket> = {
 }
 const QUARTER = 15 * 60_000
 const HOUR = 3_600_000
-/** Parameters that other reports understand as well. */
-const KEPT = ['range', 'from', 'to', 'tz', 'bucket']
+/** Parameters of the period, which all reports understand. */
+const PERIOD_PARAMETERS = ['range', 'from', 'to', 'tz', 'bucket']
 
 export interface ReportRange {
     /** null: `from` and `to` are chosen. */
@@ -55,8 +55,9 @@ export function choice<T extends string>(value: unknown, choices: readonly T[], 
     return choices.find((each) => each === value) ?? fallback
 }
 
-export function keptQuery(query: LocationQuery): LocationQueryRaw {
-    return Object.fromEntries(Object.entries(query).filter(([name]) => KEPT.includes(name)))
+/** Return the part of a query that selects the same period in another report. */
+export function periodQuery(query: LocationQuery): LocationQueryRaw {
+    return Object.fromEntries(Object.entries(query).filter(([name]) => PERIOD_PARAMETERS.includes(name)))
 }
 
 function isDate(text: string): boolean {
@@ -83,7 +84,7 @@ export function parseRange(query: LocationQuery, localZone: string): ReportRange
     }
 }
 
-/** Return a range as parameters of the service. Its end is exclusive. A preset ends now, and full hours ago it begins. */
+/** Return a range as parameters of the service. Its end is exclusive. A preset ends now and has a whole number of hours. */
 export function rangeParameters(range: ReportRange, now: number): { from?: string; to?: string; timezone: string } {
     if (range.preset === null) {
         return {

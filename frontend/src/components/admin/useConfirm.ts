@@ -8,7 +8,7 @@ export interface Question {
     confirmLabel: string
     action: () => Promise<unknown>
     danger?: boolean
-    typed?: string
+    phrase?: string
 }
 
 export function useConfirm() {

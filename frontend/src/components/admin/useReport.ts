@@ -3,7 +3,7 @@
 import { computed } from 'vue'
 import { choice, first, localZone, ORDERS, parseRange, rangeParameters, type Order } from './reportQuery'
 import { useQuery } from './useQuery'
-import { useResource } from './useResource'
+import { useResource } from '@/composables/useResource'
 
 /** Parameters of a request for a report. The generated types of each report have those that it knows. */
 export interface ReportParameters {

@@ -7,11 +7,11 @@ import { useI18n } from 'vue-i18n'
 import { useRouter } from 'vue-router'
 import type { AnswerCreate, FeedbackRequest } from '@/api/generated/chat'
 import { ApiError } from '@/api/problem'
-import { useErrorText } from '@/composables/useErrorText'
+import { useErrorToast } from '@/composables/useErrorToast'
 import type { Entry } from '@/conversation/entries'
 import { useConversation } from '@/stores/conversation'
 
-const ConfirmDialog = defineAsyncComponent(() => import('@/components/sidebar/ConfirmDialog.vue'))
+const ConfirmDialog = defineAsyncComponent(() => import('@/components/common/ConfirmDialog.vue'))
 
 export function useMessageActions() {
     const { t } = useI18n()
@@ -19,7 +19,7 @@ export function useMessageActions() {
     const toast = useToast()
     const overlay = useOverlay()
     const conversation = useConversation()
-    const describe = useErrorText('chat')
+    const showError = useErrorToast('chat')
     const clipboard = useClipboard({ legacy: true })
 
     async function attempt(action: () => Promise<unknown>): Promise<boolean> {
@@ -27,7 +27,7 @@ export function useMessageActions() {
             await action()
             return true
         } catch (error) {
-            toast.add({ title: describe(error), color: 'error', icon: 'i-lucide-circle-alert' })
+            showError(error)
             return false
         }
     }
@@ -81,24 +81,23 @@ export function useMessageActions() {
         const isConfirmed = await overlay.create(ConfirmDialog, { destroyOnClose: true }).open({
             title: t(isQuestion ? 'chat.delete.titleQuestion' : 'chat.delete.titleAnswer'),
             text: t('chat.delete.text'),
-            action: t('common.actions.delete'),
+            confirmLabel: t('common.actions.delete'),
+            danger: true,
         })
         if (isConfirmed && (await attempt(() => conversation.remove(entry)))) confirm(t('chat.delete.done'))
     }
 
     return {
-        ...{
-            attempt,
-            confirm,
-            copy,
-            copyLastAnswer,
-            stop,
-            regenerate,
-            continueAnswer,
-            showVersion,
-            rate,
-            fork,
-            remove,
-        },
+        attempt,
+        confirm,
+        copy,
+        copyLastAnswer,
+        stop,
+        regenerate,
+        continueAnswer,
+        showVersion,
+        rate,
+        fork,
+        remove,
     }
 }

@@ -1,50 +1,9 @@
-// Languages to answer in that are offered for choice. The service takes any tag of BCP 47.
+// Languages of answers that the user can choose from. The service takes any BCP 47 tag.
 
-export const ANSWER_LANGUAGES = [
-    ...[
-        'ar',
-        'bg',
-        'cs',
-        'da',
-        'de',
-        'el',
-        'en',
-        'es',
-        'et',
-        'fa',
-        'fi',
-        'fr',
-        'he',
-        'hi',
-        'hr',
-        'hu',
-        'id',
-        'it',
-        'ja',
-    ],
-    ...[
-        'ko',
-        'lt',
-        'lv',
-        'nl',
-        'no',
-        'pl',
-        'pt',
-        'pt-BR',
-        'ro',
-        'ru',
-        'sk',
-        'sl',
-        'sr',
-        'sv',
-        'th',
-        'tr',
-        'uk',
-        'ur',
-        'vi',
-    ],
-    ...['zh-Hans', 'zh-Hant'],
-]
+export const ANSWER_LANGUAGES = (
+    'ar bg cs da de el en es et fa fi fr he hi hr hu id it ja ko lt lv nl no pl pt pt-BR ro ru sk sl sr sv th tr uk ur ' +
+    'vi zh-Hans zh-Hant'
+).split(' ')
 
 /** Return the name of a language in another one; its tag if it has none. */
 export function languageName(tag: string, locale: string): string {

@@ -1,3 +1,5 @@
+// Keyboard shortcuts of the chat, at work also while the user types.
+
 import { useKbd } from '@nuxt/ui/composables'
 import { useEventListener } from '@vueuse/core'
 import { actionOf, type LayoutAction } from './shortcuts'

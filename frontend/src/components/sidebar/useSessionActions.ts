@@ -1,15 +1,15 @@
-// What can be done with sessions: dialogs, messages, and the page that is shown afterwards.
+// Actions on sessions, with their dialogs, messages and navigation.
 
 import { useOverlay, useToast } from '@nuxt/ui/composables'
 import { defineAsyncComponent } from 'vue'
 import { useI18n } from 'vue-i18n'
 import { useRoute, useRouter } from 'vue-router'
-import { exportSession, type ExportFormat } from '@/transfer/download'
-import { useErrorText } from '@/composables/useErrorText'
+import { useErrorToast } from '@/composables/useErrorToast'
 import { useSessions, type Session, type SessionChanges } from '@/stores/sessions'
 import type { Selection } from '@/stores/sessions/bulk'
+import { exportSession, type ExportFormat } from '@/transfer/exporter'
 
-const ConfirmDialog = defineAsyncComponent(() => import('./ConfirmDialog.vue'))
+const ConfirmDialog = defineAsyncComponent(() => import('@/components/common/ConfirmDialog.vue'))
 const RenameDialog = defineAsyncComponent(() => import('./RenameDialog.vue'))
 const TagsDialog = defineAsyncComponent(() => import('./TagsDialog.vue'))
 const ShareDialog = defineAsyncComponent(() => import('@/components/sharing/ShareDialog.vue'))
@@ -21,20 +21,15 @@ export function useSessionActions() {
     const toast = useToast()
     const overlay = useOverlay()
     const sessions = useSessions()
-    const describe = useErrorText('sidebar')
+    const showError = useErrorToast('sidebar')
 
-    /** Run an action; say if it failed. Returns whether it succeeded. */
+    /** Run an action and report its failure. Returns whether it succeeded. */
     async function attempt(action: () => Promise<unknown>, failure: string): Promise<boolean> {
         try {
             await action()
             return true
         } catch (error) {
-            toast.add({
-                title: t(failure),
-                description: describe(error),
-                color: 'error',
-                icon: 'i-lucide-circle-alert',
-            })
+            showError(error, t(failure))
             return false
         }
     }
@@ -77,8 +72,9 @@ export function useSessionActions() {
         await attempt(() => exportSession(session.session_id, format), 'sidebar.failures.export')
     }
 
-    function confirm(props: { title: string; text: string; action: string; phrase?: string }): Promise<boolean> {
-        return overlay.create(ConfirmDialog, { destroyOnClose: true }).open(props) as Promise<boolean>
+    function confirm(props: { title: string; text: string; confirmLabel: string; phrase?: string }): Promise<boolean> {
+        const dialog = overlay.create(ConfirmDialog, { destroyOnClose: true })
+        return dialog.open({ ...props, danger: true }) as Promise<boolean>
     }
 
     async function setArchived(session: Session, archived: boolean): Promise<void> {
@@ -101,7 +97,7 @@ export function useSessionActions() {
     async function remove(session: Session): Promise<void> {
         const title = t('sidebar.deleteOne.title')
         const text = t('sidebar.deleteOne.text', { title: session.title })
-        if (!(await confirm({ title, text, action: t('common.actions.delete') }))) return
+        if (!(await confirm({ title, text, confirmLabel: t('common.actions.delete') }))) return
         await removeNow([session.session_id])
     }
 
@@ -116,7 +112,7 @@ export function useSessionActions() {
         const isConfirmed = await confirm({
             title,
             text: t('sidebar.deleteMany.text'),
-            action: t('common.actions.delete'),
+            confirmLabel: t('common.actions.delete'),
         })
         if (isConfirmed) await removeNow(ids)
         return isConfirmed
@@ -127,7 +123,7 @@ export function useSessionActions() {
         const isConfirmed = await confirm({
             title: t('sidebar.deleteAll.title'),
             text: t('sidebar.deleteAll.text'),
-            action: t('sidebar.deleteAll.action'),
+            confirmLabel: t('sidebar.deleteAll.action'),
             phrase: t('sidebar.deleteAll.phrase'),
         })
         if (isConfirmed) await removeNow('all')

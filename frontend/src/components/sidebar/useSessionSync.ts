@@ -1,4 +1,4 @@
-// Keeps the list of sessions and the marks of answers under way up to date while the chat is open.
+// Updates of the list of sessions, and of its marks of answers in progress, while the chat is open.
 
 import { useEventListener } from '@vueuse/core'
 import { onScopeDispose, watch } from 'vue'

@@ -73,16 +73,16 @@ export class SessionRegistry {
         const before = this.known.get(id) ?? session
         this.known.set(id, { ...before, ...changes })
         this.pending.set(id, (this.pending.get(id) ?? 0) + 1)
-        const settle = (result: Pick<Session, K>) => {
+        const apply = (result: Pick<Session, K>) => {
             const current = this.known.get(id)
             if (!current) return
             const own = keys.filter((key) => current[key] === changes[key])
             this.known.set(id, { ...current, ...Object.fromEntries(own.map((key) => [key, result[key]])) })
         }
         try {
-            settle(await send())
+            apply(await send())
         } catch (error) {
-            settle(before)
+            apply(before)
             throw error
         } finally {
             const left = (this.pending.get(id) ?? 1) - 1

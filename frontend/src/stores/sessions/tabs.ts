@@ -10,8 +10,8 @@ export type TabMessage =
 
 const channel = new BroadcastChannel('chat-sessions')
 
-/** Tell the other tabs. */
-export function tellTabs(message: TabMessage): void {
+/** Send a message to the other tabs. */
+export function announce(message: TabMessage): void {
     // Reactive objects cannot be cloned.
     channel.postMessage(JSON.parse(JSON.stringify(message)))
 }

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest'
 import { attemptsOf } from '@/components/admin/deliveryLog'
-import { encodeQuery, fileNameOf } from '@/components/admin/download'
 import { sumRatings } from '@/components/admin/feedback'
 import { instanceFacts } from '@/components/admin/instanceState'
 import { averageShares, cohortsOf } from '@/components/admin/retention'
@@ -36,12 +35,6 @@ it('adds up ratings by group', () => {
         { name: 'large', up: 2, down: 3 },
         { name: 'small', up: 2, down: 1 },
     ])
-})
-
-it('reads the name of a file', () => {
-    expect(fileNameOf('attachment; filename="usage_2026-11-01.csv"', 'x.csv')).toBe('usage_2026-11-01.csv')
-    expect(fileNameOf(null, 'x.csv')).toBe('x.csv')
-    expect(encodeQuery({ from: 'a&b', to: undefined, limit: 0, search: '' })).toBe('from=a%26b&limit=0')
 })
 
 it('reads the statistics of a process', () => {

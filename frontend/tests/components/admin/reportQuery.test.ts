@@ -3,7 +3,7 @@ import type { LocationQuery } from 'vue-router'
 import {
     dayParameters,
     idParameter,
-    keptQuery,
+    periodQuery,
     pageParameter,
     parseRange,
     rangeParameters,
@@ -54,7 +54,10 @@ describe('rangeParameters', () => {
 })
 
 it('keeps the period for other reports', () => {
-    expect(keptQuery({ range: '7d', tz: 'UTC', show: 'small', group_by: 'model' })).toEqual({ range: '7d', tz: 'UTC' })
+    expect(periodQuery({ range: '7d', tz: 'UTC', show: 'small', group_by: 'model' })).toEqual({
+        range: '7d',
+        tz: 'UTC',
+    })
 })
 
 it('ignores parameters that the service would refuse', () => {

@@ -35,7 +35,7 @@ it('compares with the period before, if there is one', () => {
     expect(change(15, 0)).toBeNull()
 })
 
-it('never tells two series apart by colour alone', () => {
+it('distinguishes series by more than their colour', () => {
     const styles = Array.from({ length: 12 }, (_, index) => seriesStyle(index))
     expect(new Set(styles.slice(0, 6).map(({ dash }) => dash.join())).size).toBe(6)
     expect(new Set(styles.map(({ color, dash }) => `${color} ${dash.join()}`)).size).toBe(12)

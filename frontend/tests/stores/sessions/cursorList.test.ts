@@ -27,7 +27,7 @@ it('covers what it has read, and what is newer than its end', async () => {
     expect(list.covers(session('s3', at(3)))).toBe(false)
 })
 
-it('tells which sessions have gone when its beginning is read again', async () => {
+it('reports the sessions that were removed when its beginning is read again', async () => {
     const stored = { sessions: many(80) }
     const list = listOf(stored)
     await list.readNext()
@@ -38,7 +38,7 @@ it('tells which sessions have gone when its beginning is read again', async () =
     expect(list.hasMore).toBe(true)
 })
 
-it('does not take a session for gone that has moved to the top', async () => {
+it('does not report a session that has moved to the top as removed', async () => {
     const stored = { sessions: many(30) }
     const list = listOf(stored)
     await list.readNext()
@@ -46,7 +46,7 @@ it('does not take a session for gone that has moved to the top', async () => {
     expect((await list.readAgain()).gone).toEqual([])
 })
 
-it('begins anew if so much is new that the parts do not meet', async () => {
+it('starts again if the new part does not overlap the known one', async () => {
     const stored = { sessions: many(60) }
     const list = listOf(stored)
     await list.readNext()

@@ -46,7 +46,7 @@ it('does not take back a field that was changed again meanwhile', async () => {
     expect(registry.get('a')?.title).toBe('Second')
 })
 
-it('ignores what lists say about a session while it is being changed', async () => {
+it('ignores a listed session while it is being changed', async () => {
     const registry = new SessionRegistry()
     registry.put([session('a', time)])
     const answer = deferred<{ title: string }>()

@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest'
 import { AnswerText } from '@/conversation/answerText'
-import { afterCodePoints, codePointLength } from '@/conversation/proof'
+import { afterCodePoints, codePointLength } from '@/conversation/codePoints'
 
-const TEXTS = ['', 'abc', 'é', '👋🏽', 'a👋b', '\u{10ffff}', '日本語', '🇩🇪🇫🇷', 'e\u0301']
+const TEXTS = ['', 'abc', 'é', '👋🏽', 'a👋b', '\u{10ffff}', '日本語', '🇩🇪🇫🇷', 'e\u0301', '\uD800a']
 
 it.each(TEXTS)('counts the code points of %j', (text) => {
     expect(codePointLength(text)).toBe([...text].length)

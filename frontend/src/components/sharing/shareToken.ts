@@ -1,6 +1,13 @@
 // Token of a shared conversation. It is in the fragment of the address, which browsers do not send to the server.
 
+import type { ShareResponse } from '@/api/generated/chat'
+
 const PENDING_KEY = 'pending-share-copy'
+
+/** Return the link of a share, at the address at which the user sees this application. */
+export function linkOf(share: ShareResponse): string {
+    return `${location.origin}/shared#token=${share.token}`
+}
 
 /** Return the token in a fragment (`#token=…`); null if it cannot be one. */
 export function tokenOfHash(hash: string): string | null {

@@ -1,10 +1,10 @@
-// Data of a page that is loaded again when its parameters change.
+// Data of a page, loaded from a service.
 
 import { onScopeDispose, ref, shallowRef, watch } from 'vue'
 
 /**
  * Load data now, whenever `key` changes, and on `reload`. The request before is aborted. While a request runs, the
- * data of the one before stays, so that the page does not flicker.
+ * data of the one before stays, so that the page does not flicker. An error stays until the next success.
  */
 export function useResource<T>(load: (signal: AbortSignal) => Promise<T>, key: () => unknown = () => null) {
     const data = shallowRef<T | null>(null)
@@ -37,5 +37,3 @@ export function useResource<T>(load: (signal: AbortSignal) => Promise<T>, key: (
     onScopeDispose(() => controller.abort())
     return { data, error, isLoading, reload }
 }
-
-export type Resource<T> = ReturnType<typeof useResource<T>>

@@ -6,8 +6,7 @@ import {
     DEFAULT_SETTINGS,
     settingsOf,
     type ChatSettings,
-} from '@/components/composer/settings'
-import { characterCount } from '@/components/composer/textLength'
+} from '@/conversation/settings'
 
 const CHANGED: ChatSettings = {
     tone: 'casual',
@@ -44,13 +43,4 @@ describe('settings in a context', () => {
         // len(json.dumps({"tone": "casual", "system_prompt": "é"}, ensure_ascii=False).encode())
         expect(contextBytes({ tone: 'casual', system_prompt: 'é' })).toBeGreaterThanOrEqual(41)
     })
-})
-
-it.each([
-    ['', 0],
-    ['abc', 3],
-    ['a😀b', 3],
-    ['\uD800a', 2],
-])('counts the characters of %j', (text, count) => {
-    expect(characterCount(text)).toBe(count)
 })

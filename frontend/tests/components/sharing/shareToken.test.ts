@@ -1,5 +1,5 @@
 import { beforeEach, expect, it } from 'vitest'
-import { keepPendingToken, takePendingToken, tokenOfHash } from '@/pages/shared/shareToken'
+import { keepPendingToken, takePendingToken, tokenOfHash } from '@/components/sharing/shareToken'
 
 const TOKEN = 'AaIp9YzhdmGOjp06gMygvOKmbJjc0Ll5bQK7XoOcj-ARGoHU8z3su-7-aCRcIZuD'
 
