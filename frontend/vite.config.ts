@@ -49,7 +49,12 @@ export default defineConfig({
     resolve: { alias: { '@': fileURLToPath(new URL('./src', import.meta.url)) }, dedupe: ['katex'] },
     // Parts of vue-i18n that are not used.
     define: { __VUE_I18N_LEGACY_API__: false, __INTLIFY_PROD_DEVTOOLS__: false },
-    build: { target: 'es2023', chunkSizeWarningLimit: 700, reportCompressedSize: true },
+    build: {
+        target: 'es2023',
+        chunkSizeWarningLimit: 700,
+        // One file of what every page needs, instead of dozens of small ones.
+        rolldownOptions: { output: { codeSplitting: { groups: [{ name: 'base', tags: ['$initial'] }] } } },
+    },
     server: { proxy },
     preview: { proxy },
 })
