@@ -26,10 +26,10 @@ export const i18n = createI18n({
     legacy: false,
     locale: detectLanguage(),
     fallbackLocale: FALLBACK,
-    messages: { [FALLBACK]: { common } } as Record<string, Messages>,
     missingWarn: false,
     fallbackWarn: false,
 })
+i18n.global.mergeLocaleMessage(FALLBACK, { common })
 
 /** Return whether the application is translated into a language. */
 export function isLanguage(tag: unknown): tag is Language {
