@@ -130,7 +130,8 @@ def conversations(small: int = SMALL, large: int = LARGE, requests: int = _REQUE
 def _system(sessions: int) -> Iterator[System]:
     with ExitStack() as exits:
         url, superuser, log = exits.enter_context(query_plans.postgres_with_auto_explain())
-        stack = exits.enter_context(running_stack({"DATABASE_URL": url}))
+        # Filling the tables takes longer than an access token is valid by default.
+        stack = exits.enter_context(running_stack({"DATABASE_URL": url, "ACCESS_TOKEN_EXPIRE_MINUTES": "600"}))
         writer = ConversationWriter(superuser, DataSize(sessions))
         started = time.monotonic()
         writer.fill()

@@ -45,8 +45,13 @@ export default defineConfig({
             components: { dts: 'src/types/components.d.ts', dirs: [] },
         }),
     ],
-    // One KaTeX: the plugin of markdown-it brings an older one.
-    resolve: { alias: { '@': fileURLToPath(new URL('./src', import.meta.url)) }, dedupe: ['katex'] },
+    resolve: {
+        alias: {
+            '@': fileURLToPath(new URL('./src', import.meta.url)),
+            // One KaTeX: the plugin of markdown-it brings an older one.
+            katex: fileURLToPath(new URL('./node_modules/katex/dist/katex.mjs', import.meta.url)),
+        },
+    },
     // Parts of vue-i18n that are not used.
     define: { __VUE_I18N_LEGACY_API__: false, __INTLIFY_PROD_DEVTOOLS__: false },
     build: {

@@ -164,6 +164,7 @@ class Stack:
             "SECRET_KEY": persistent_secret(self.home / "secret-key"),
             "DEBUG": "true",  # serves the interactive API documentation
             "FORWARDED_ALLOW_IPS": "127.0.0.1",
+            "PUBLIC_URL": self.url,
             "SHUTDOWN_GRACE": "5",
         }
         if self.postgres is not None:

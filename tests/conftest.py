@@ -14,6 +14,11 @@ os.environ["OPENAI_BASE_URL"] = "http://127.0.0.1:9/v1"
 extend_request_timeout()
 
 import pytest  # noqa: E402 - after the settings above
+from hypothesis import settings  # noqa: E402 - likewise
+
+# The time of an example depends on what else the machine does.
+settings.register_profile("without-deadline", deadline=None)
+settings.load_profile("without-deadline")
 
 pytest_plugins = [
     "tests.fixtures.servers",

@@ -20,8 +20,9 @@ class EmailSettings(SettingsBase):
     MAIL_FROM: str = Field("Chat Bot System <no-reply@localhost>", description="Sender of every email.")
     MAIL_TIMEOUT: Seconds = Field(10, description="Timeout of sending one email, in seconds.")
     PUBLIC_URL: str = Field(
-        "http://localhost:3000",
-        description="Base URL of the frontend, used for links in emails. Request headers never change it.",
+        "http://localhost:8080",
+        description="Base URL of the web application, used for links in emails and shared conversations. Request "
+        "headers never change it.",
     )
     EMAIL_VERIFICATION_REQUIRED: bool = Field(
         default=False,

@@ -27,7 +27,7 @@ def token_from_mail(stack: Stack, recipient: str, subject: str) -> str:
 
     wait_until(received)
     mail = received()[0]
-    assert "\nhttp://localhost:3000/" in mail.get_content()
+    assert f"\n{stack.url}/" in mail.get_content()
     return token_of(mail)
 
 

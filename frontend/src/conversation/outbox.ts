@@ -22,14 +22,17 @@ export function keepOutgoing(outgoing: OutgoingQuestion): void {
     }
 }
 
-export function clearOutgoing(): void {
-    sessionStorage.removeItem(STORAGE_KEY)
+function stored(): OutgoingQuestion | null {
+    return JSON.parse(sessionStorage.getItem(STORAGE_KEY) ?? 'null') as OutgoingQuestion | null
+}
+
+/** Forget a question that has arrived or was given back, unless another one is being sent meanwhile. */
+export function clearOutgoing(key: string): void {
+    if (stored()?.key === key) sessionStorage.removeItem(STORAGE_KEY)
 }
 
 /** Return the question for a session that was being sent when the page was left. */
 export function outgoingQuestion(sessionId: string | null): OutgoingQuestion | null {
-    const stored = sessionStorage.getItem(STORAGE_KEY)
-    if (stored === null) return null
-    const outgoing = JSON.parse(stored) as OutgoingQuestion
-    return outgoing.sessionId === sessionId ? outgoing : null
+    const outgoing = stored()
+    return outgoing?.sessionId === sessionId ? outgoing : null
 }

@@ -10,8 +10,8 @@ export interface Turn {
     /** Whether the service has confirmed the question. */
     isCreated: boolean
     isStopRequested: boolean
-    /** Called when the question is confirmed or given back. */
-    onSettled?: () => void
+    /** Called when the question is confirmed. */
+    onConfirmed?: () => void
 }
 
 /** A question that is being edited. */

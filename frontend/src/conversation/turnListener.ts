@@ -4,7 +4,6 @@ import type { MessageCreatedEvent, SessionCreated } from '@/api/generated/chat'
 import { replaceMessage } from './entries'
 import type { AnswerListener, AnswerOutcome } from './followAnswer'
 import { onceAFrame } from './onceAFrame'
-import { clearOutgoing } from './outbox'
 import type { ConversationState, Turn } from './state'
 import { announceChange } from './tabs'
 
@@ -44,12 +43,11 @@ export function turnListener(
     return {
         onCreated(event) {
             turn.isCreated = true
-            clearOutgoing()
+            turn.onConfirmed?.()
             announceChange(sessionId)
             observer.used(sessionId, 2)
             if (!isShown()) return turn.controller.abort()
             adopt(event)
-            turn.onSettled?.()
             // A failure is shown by the answer going on.
             if (turn.isStopRequested) void cancel(turn, sessionId).catch(() => undefined)
         },

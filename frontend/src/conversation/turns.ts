@@ -68,10 +68,13 @@ export function createTurns(
         state.entries.value = [...kept, asked, answer]
         const turn = begin(answer)
         keepOutgoing(outgoing)
-        turn.onSettled = onSettled
-        const giveBack = () => {
+        const settle = () => {
+            clearOutgoing(outgoing.key)
             onSettled?.()
-            clearOutgoing()
+        }
+        turn.onConfirmed = settle
+        const giveBack = () => {
+            settle()
             state.entries.value = before
             if (replaced) state.edit.value = { messageId: replaced.message.id, text: outgoing.question.message }
             else state.returnedText.value = outgoing.question.message

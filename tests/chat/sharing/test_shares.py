@@ -35,7 +35,7 @@ def without_sharing(settings: Settings) -> Iterator[TestClient]:
 def test_owner_sees_the_link_again_and_the_database_does_not_hold_it(chat: Chat, session: str, sql: Sql) -> None:
     shared = share(chat, session, expires_in_days=30, title=" For you ")
     assert shared["title"] == "For you"
-    assert shared["url"] == f"http://localhost:3000/shared#token={shared['token']}"
+    assert shared["url"] == f"http://localhost:8080/shared#token={shared['token']}"
     assert chat.request("GET", f"/sessions/{session}/share").json() == shared
     assert chat.request("GET", "/shares").json()["shares"] == [shared]
     assert sql.value("SELECT expires_at - created_at = interval '30 days' FROM chat_shares")

@@ -7,7 +7,7 @@ import type { MessageResponse } from '@/api/generated/chat'
 import { useConversation } from '@/stores/conversation'
 
 /** For the estimated heights of messages that were not shown yet, in pixels. */
-const EMPTY_HEIGHT = 84
+const EMPTY_HEIGHT = 76
 const LINE_HEIGHT = 27
 const LINE_LENGTH = 80
 /** Longer questions are folded. */
