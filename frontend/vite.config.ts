@@ -38,7 +38,7 @@ export default defineConfig({
                 },
             },
             // Icons are part of the build. Without this, they would be loaded from a public server.
-            icon: { clientBundle: { scan: true } },
+            icon: { clientBundle: { scan: { globInclude: ['src/**/*.{vue,ts}'] } } },
             // Styles of the components in use only.
             experimental: { componentDetection: true },
             autoImport: { dts: 'src/types/auto-imports.d.ts' },
