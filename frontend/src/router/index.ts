@@ -1,4 +1,4 @@
-// Routes of the application. Pages are loaded when they are opened; those of admins only after a login as admin.
+// Routes of the application. The code of a page is loaded when it is opened.
 
 import { createRouter, createWebHistory, type RouteLocationNormalized } from 'vue-router'
 import { loadArea, type Area } from '@/locales'
@@ -46,8 +46,7 @@ router.beforeEach(async (to) => {
 function mayOpen(to: RouteLocationNormalized): boolean {
     const { access } = to.meta
     if (access === undefined) return true
-    if (access === 'admin') return useAccount().isAdmin
-    return hasLogin() === (access === 'user')
+    return hasLogin() === (access !== 'guest')
 }
 
 /** Load the code of a page while its texts and the account are loaded. The router reports failures when it opens it. */
