@@ -1,14 +1,26 @@
 import ui from '@nuxt/ui/vite'
 import vue from '@vitejs/plugin-vue'
 import { fileURLToPath } from 'node:url'
-import { defineConfig } from 'vite'
+import { defineConfig, type Plugin } from 'vite'
 
 const gateway = process.env.GATEWAY_URL ?? 'http://localhost:8080'
 const proxy = Object.fromEntries(['/api', '/health'].map((path) => [path, gateway]))
 
+/** The sidebar of Nuxt UI can also be a drawer or a modal on small screens. Here it is a slideover: leave out the others. */
+const withoutOtherSidebars: Plugin = {
+    name: 'without-other-sidebars',
+    enforce: 'pre',
+    resolveId(source, importer) {
+        if (/^\.\/(Drawer|Modal)\.vue$/.test(source) && importer?.endsWith('/DashboardSidebar.vue'))
+            return '\0no-sidebar'
+    },
+    load: (id) => (id === '\0no-sidebar' ? 'export default {}' : undefined),
+}
+
 export default defineConfig({
     plugins: [
         vue(),
+        withoutOtherSidebars,
         ui({
             ui: {
                 colors: { primary: 'teal', neutral: 'stone' },
@@ -26,7 +38,9 @@ export default defineConfig({
                 },
             },
             // Icons are part of the build. Without this, they would be loaded from a public server.
-            icon: { clientBundle: { scan: true } },
+            icon: { clientBundle: { scan: { globInclude: ['src/**/*.{vue,ts}'] } } },
+            // Styles of the components in use only.
+            experimental: { componentDetection: true },
             autoImport: { dts: 'src/types/auto-imports.d.ts' },
             components: { dts: 'src/types/components.d.ts', dirs: [] },
         }),
@@ -38,7 +52,14 @@ export default defineConfig({
             katex: fileURLToPath(new URL('./node_modules/katex/dist/katex.mjs', import.meta.url)),
         },
     },
-    build: { target: 'es2023', chunkSizeWarningLimit: 700, reportCompressedSize: true },
+    // Parts of vue-i18n that are not used.
+    define: { __VUE_I18N_LEGACY_API__: false, __INTLIFY_PROD_DEVTOOLS__: false },
+    build: {
+        target: 'es2023',
+        chunkSizeWarningLimit: 700,
+        // One file of what every page needs, instead of dozens of small ones.
+        rolldownOptions: { output: { codeSplitting: { groups: [{ name: 'base', tags: ['$initial'] }] } } },
+    },
     server: { proxy },
     preview: { proxy },
 })

@@ -2,12 +2,14 @@ import ui from '@nuxt/ui/vue-plugin'
 import { createPinia } from 'pinia'
 import { createApp } from 'vue'
 import App from './App.vue'
-import { detectLanguage, i18n, loadArea, setLanguage } from './locales'
+import { detectLanguage, i18n, setLanguage } from './locales'
 import { router } from './router'
+import { reloadForNewVersion } from './router/newVersion'
 import './styles/main.css'
 
-const language = detectLanguage()
-await loadArea('common', language)
-await setLanguage(language)
-
-createApp(App).use(createPinia()).use(router).use(i18n).use(ui).mount('#app')
+reloadForNewVersion(router)
+// The router loads the first page while the texts are loaded.
+const app = createApp(App).use(createPinia()).use(i18n).use(ui).use(router)
+// Without them, the page is in English.
+await setLanguage(detectLanguage()).catch(() => undefined)
+app.mount('#app')

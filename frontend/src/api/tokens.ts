@@ -96,6 +96,12 @@ function isLoggedIn(): boolean {
     return login !== null
 }
 
+/** Return whether this browser has a login, which may have expired. Unlike `accessToken`, it sends no request. */
+export function hasLogin(): boolean {
+    const stored = localStorage.getItem(LOGIN_KEY)
+    return stored !== null && stored !== LOGOUT_PENDING
+}
+
 function isFresh(token: AccessToken | null): token is AccessToken {
     return token !== null && token.expiresAt - EXPIRY_MARGIN > Date.now()
 }

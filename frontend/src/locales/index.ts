@@ -1,6 +1,7 @@
 // Translations. Each language has one file for each area of the application; an area is loaded with its pages.
 
 import { createI18n } from 'vue-i18n'
+import common from './en/common.json'
 
 /** Languages of the application, each named in itself. */
 export const LANGUAGES = {
@@ -16,16 +17,19 @@ type Messages = Record<string, unknown>
 
 const FALLBACK: Language = 'en'
 const STORAGE_KEY = 'language'
-const files = import.meta.glob<Messages>('./*/*.json', { import: 'default' })
-const loaded = new Set<string>()
+/** These are part of the code, so that an error can be shown when nothing else can be loaded. */
+const INCLUDED = './en/common.json'
+const files = import.meta.glob<Messages>(['./*/*.json', '!./en/common.json'], { import: 'default' })
+const loaded = new Set<string>([INCLUDED])
 
 export const i18n = createI18n({
     legacy: false,
-    locale: FALLBACK,
+    locale: detectLanguage(),
     fallbackLocale: FALLBACK,
     missingWarn: false,
     fallbackWarn: false,
 })
+i18n.global.mergeLocaleMessage(FALLBACK, { common })
 
 /** Return whether the application is translated into a language. */
 export function isLanguage(tag: unknown): tag is Language {
@@ -38,12 +42,8 @@ export function detectLanguage(): Language {
     return tags.find(isLanguage) ?? FALLBACK
 }
 
-/** Load the texts of an area in the current language, and in English for texts that are not translated. */
+/** Load the texts of an area in the current language. */
 export async function loadArea(area: Area, language: Language = i18n.global.locale.value as Language): Promise<void> {
-    await Promise.all([...new Set([language, FALLBACK])].map((tag) => loadFile(tag, area)))
-}
-
-async function loadFile(language: Language, area: Area): Promise<void> {
     const path = `./${language}/${area}.json`
     const load = files[path]
     if (loaded.has(path) || !load) return

@@ -2,6 +2,12 @@
 
 import type { RouteRecordRaw } from 'vue-router'
 
+/** A conversation needs its list of messages at once, a new chat only after the first question. */
+function loadChat() {
+    void import('@/components/chat/MessageList.vue').catch(() => undefined)
+    return import('@/pages/chat/ChatPage.vue')
+}
+
 export const chatRoutes: RouteRecordRaw[] = [
     {
         path: '/',
@@ -9,7 +15,7 @@ export const chatRoutes: RouteRecordRaw[] = [
         meta: { access: 'user', areas: ['chat', 'composer', 'sidebar', 'markdown'] },
         children: [
             { path: '', name: 'new-chat', component: () => import('@/pages/chat/ChatPage.vue') },
-            { path: 'c/:sessionId', name: 'chat', component: () => import('@/pages/chat/ChatPage.vue'), props: true },
+            { path: 'c/:sessionId', name: 'chat', component: loadChat, props: true },
         ],
     },
     {

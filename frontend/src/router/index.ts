@@ -1,7 +1,8 @@
-// Routes of the application. Pages are loaded when they are opened; those of admins only after a login as admin.
+// Routes of the application. The code of a page is loaded when it is opened.
 
 import { createRouter, createWebHistory, type RouteLocationNormalized } from 'vue-router'
 import { loadArea, type Area } from '@/locales'
+import { hasLogin } from '@/api/tokens'
 import { useAccount } from '@/stores/account'
 import { accountRoutes } from './accountRoutes'
 import { adminRoutes } from './adminRoutes'
@@ -36,12 +37,28 @@ export const router = createRouter({
 })
 
 router.beforeEach(async (to) => {
+    if (mayOpen(to)) preload(to)
     const decision = checkAccess(to)
     // The texts of administration are for admins only; others are loaded while the access is checked.
     if (to.meta.access === 'admin' && (await decision) !== true) return decision
     await Promise.all([decision, ...(to.meta.areas ?? []).map((area) => loadArea(area))])
     return decision
 })
+
+/** Return whether the page will probably be opened, as far as is known without a request. */
+function mayOpen(to: RouteLocationNormalized): boolean {
+    const { access } = to.meta
+    if (access === undefined) return true
+    if (access === 'admin') return useAccount().isAdmin
+    return hasLogin() === (access !== 'guest')
+}
+
+/** Load the code of a page while its texts and the account are loaded. The router reports failures when it opens it. */
+function preload({ matched }: RouteLocationNormalized): void {
+    for (const { components } of matched)
+        for (const load of Object.values(components ?? {}) as (() => Promise<unknown>)[])
+            if (typeof load === 'function') load().catch(() => undefined)
+}
 
 /** Return true, or the page to open instead. */
 async function checkAccess(to: RouteLocationNormalized) {
