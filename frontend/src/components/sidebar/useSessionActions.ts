@@ -66,7 +66,8 @@ export function useSessionActions() {
     }
 
     async function duplicate(session: Session): Promise<void> {
-        const key = crypto.randomUUID()
+        // Not `randomUUID`, which exists on secure origins only.
+        const key = crypto.getRandomValues(new Uint32Array(4)).join('-')
         await attempt(async () => {
             const copy = await sessions.duplicate(session, key)
             await router.push({ name: 'chat', params: { sessionId: copy.session_id } })
