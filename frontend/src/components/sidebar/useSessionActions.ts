@@ -6,6 +6,7 @@ import { useI18n } from 'vue-i18n'
 import { useRoute, useRouter } from 'vue-router'
 import { exportSession, type ExportFormat } from '@/transfer/download'
 import { useErrorText } from '@/composables/useErrorText'
+import { removeDisguise } from '@/markdown/invisible'
 import { useSessions, type Session, type SessionChanges } from '@/stores/sessions'
 import type { Selection } from '@/stores/sessions/bulk'
 
@@ -45,7 +46,7 @@ export function useSessionActions() {
     }
 
     async function rename(session: Session, title: string): Promise<void> {
-        const text = title.trim()
+        const text = removeDisguise(title).trim()
         if (text && text !== session.title) await change(session, { title: text })
     }
 
