@@ -36,7 +36,10 @@ export const router = createRouter({
 })
 
 router.beforeEach(async (to) => {
-    const [decision] = await Promise.all([checkAccess(to), ...(to.meta.areas ?? []).map((area) => loadArea(area))])
+    const texts = () => Promise.all((to.meta.areas ?? []).map((area) => loadArea(area)))
+    // Texts of administration are not loaded for others.
+    const [decision] = await Promise.all([checkAccess(to), to.meta.access === 'admin' ? undefined : texts()])
+    if (to.meta.access === 'admin' && decision === true) await texts()
     return decision
 })
 
