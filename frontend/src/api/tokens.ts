@@ -41,7 +41,9 @@ const startListeners = new Set<() => void>()
 const endListeners = new Set<(reason: EndReason) => void>()
 const channel = new BroadcastChannel('session')
 
-channel.addEventListener('message', ({ data }: MessageEvent<ChannelMessage>) => {
+channel.addEventListener('message', ({ data }: MessageEvent<ChannelMessage | null>) => {
+    // From a tab with another version of this page.
+    if (typeof data?.login !== 'string') return
     if (data.kind === 'ended') {
         if (data.login === login) endHere(data.reason)
     } else if (login === null || login === data.login) {

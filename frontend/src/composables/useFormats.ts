@@ -58,10 +58,11 @@ export function useFormats() {
         return formatNumber(value, { style: 'unit', unit, unitDisplay: 'long' })
     }
 
+    /** Format a size in powers of 1024, as limits are set and operating systems show files: "100 MB" for 100 MiB. */
     function formatBytes(bytes: number): string {
         const units = ['byte', 'kilobyte', 'megabyte', 'gigabyte']
-        const power = Math.min(Math.floor(Math.log10(Math.max(bytes, 1)) / 3), units.length - 1)
-        return formatNumber(bytes / 1000 ** power, { style: 'unit', unit: units[power], maximumFractionDigits: 1 })
+        const power = Math.min(Math.floor(Math.log2(Math.max(bytes, 1)) / 10), units.length - 1)
+        return formatNumber(bytes / 1024 ** power, { style: 'unit', unit: units[power], maximumFractionDigits: 1 })
     }
 
     return { formatNumber, formatCost, formatDateTime, formatRelative, formatDuration, formatWait, formatBytes }

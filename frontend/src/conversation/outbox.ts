@@ -1,6 +1,9 @@
-// The question that this tab is sending. It survives a reload, and is then sent again with the same key.
+// The question that this tab is sending. It survives a reload, and is then sent again with the same key, by the account
+// that asked it and no other.
 
 import type { MessageCreate, SessionCreate } from '@/api/generated/chat'
+import { useAccount } from '@/stores/account'
+import { OUTGOING_KEY } from '@/stores/browserData'
 
 export interface OutgoingQuestion {
     /** null: the session is created first. */
@@ -12,23 +15,36 @@ export interface OutgoingQuestion {
     creation?: { key: string; body: SessionCreate }
 }
 
-const STORAGE_KEY = 'outgoing-question'
+interface StoredQuestion extends OutgoingQuestion {
+    accountId: string | null
+}
+
+function accountId(): string | null {
+    return useAccount().user?.id ?? null
+}
 
 export function keepOutgoing(outgoing: OutgoingQuestion): void {
     try {
-        sessionStorage.setItem(STORAGE_KEY, JSON.stringify(outgoing))
+        sessionStorage.setItem(OUTGOING_KEY, JSON.stringify({ ...outgoing, accountId: accountId() }))
     } catch {
         // The storage is full or disabled: then a reload before the question arrives loses it.
     }
 }
 
 function stored(): OutgoingQuestion | null {
-    return JSON.parse(sessionStorage.getItem(STORAGE_KEY) ?? 'null') as OutgoingQuestion | null
+    try {
+        const value = JSON.parse(sessionStorage.getItem(OUTGOING_KEY) ?? 'null') as StoredQuestion | null
+        if (value?.accountId !== accountId() || typeof value?.key !== 'string') return null
+        const { accountId: _, ...outgoing } = value
+        return outgoing
+    } catch {
+        return null
+    }
 }
 
 /** Forget a question that has arrived or was given back, unless another one is being sent meanwhile. */
 export function clearOutgoing(key: string): void {
-    if (stored()?.key === key) sessionStorage.removeItem(STORAGE_KEY)
+    if (stored()?.key === key) sessionStorage.removeItem(OUTGOING_KEY)
 }
 
 /** Return the question for a session that was being sent when the page was left. */

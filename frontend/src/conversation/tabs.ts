@@ -13,7 +13,9 @@ export function announceChange(sessionId: string): void {
 
 /** Call a function when another tab has changed a session. Returns a function that ends this. */
 export function onChangeElsewhere(listener: (sessionId: string) => void): () => void {
-    const receive = ({ data }: MessageEvent<ChangeNotice>) => listener(data.sessionId)
+    const receive = ({ data }: MessageEvent<ChangeNotice | null>) => {
+        if (typeof data?.sessionId === 'string') listener(data.sessionId)
+    }
     channel.addEventListener('message', receive)
     return () => channel.removeEventListener('message', receive)
 }

@@ -33,7 +33,7 @@ i18n.global.mergeLocaleMessage(FALLBACK, { common })
 
 /** Return whether the application is translated into a language. */
 export function isLanguage(tag: unknown): tag is Language {
-    return typeof tag === 'string' && tag in LANGUAGES
+    return typeof tag === 'string' && Object.hasOwn(LANGUAGES, tag)
 }
 
 /** Return the language chosen in this browser, or else the first of the browser's languages that is available. */

@@ -5,6 +5,7 @@ import { computed, ref } from 'vue'
 import { me, updatePreferences, type ErasureReceipt, type UserResponse } from '@/api/generated/auth'
 import { ApiError } from '@/api/problem'
 import * as tokens from '@/api/tokens'
+import { removeBrowserData } from './browserData'
 import { parsePreferences, preferencesUpdate, type Preferences } from './preferences'
 
 export const useAccount = defineStore('account', () => {
@@ -73,6 +74,8 @@ export const useAccount = defineStore('account', () => {
     tokens.onSessionEnd((reason) => {
         endReason.value = reason
         user.value = null
+        // An expired login is continued by the same account.
+        if (reason === 'logout') removeBrowserData()
     })
 
     return { user, isAdmin, preferences, endReason, lastUserId, erasure, restore, logIn, logOut, savePreferences }

@@ -1,14 +1,13 @@
 // Drafts of questions, kept in this browser for each account and session until they are sent.
 
 import { defineStore } from 'pinia'
-import { onSessionEnd } from '@/api/tokens'
 import { useAccount } from './account'
+import { DRAFTS_PREFIX } from './browserData'
 
 /** Drafts of an account that are kept; the oldest are dropped. */
 export const MAX_DRAFTS = 30
 /** Characters of all drafts together, far below what browsers store for an origin. */
 export const MAX_TOTAL = 500_000
-const PREFIX = 'drafts:'
 const NEW_CHAT = 'new'
 
 interface Draft {
@@ -43,7 +42,7 @@ export const useDrafts = defineStore('drafts', () => {
     const account = useAccount()
 
     function key(): string | null {
-        return account.user === null ? null : PREFIX + account.user.id
+        return account.user === null ? null : DRAFTS_PREFIX + account.user.id
     }
 
     /** Return the draft of a session; of a new chat without an id. */
@@ -64,12 +63,6 @@ export const useDrafts = defineStore('drafts', () => {
             // The storage is full or blocked: the draft lives as long as the page.
         }
     }
-
-    // The next person at this browser must not find them. An expired login is continued by the same account.
-    onSessionEnd((reason) => {
-        if (reason !== 'logout') return
-        for (const name of Object.keys(localStorage)) if (name.startsWith(PREFIX)) localStorage.removeItem(name)
-    })
 
     return { load, save }
 })

@@ -3,8 +3,7 @@
 import { defineStore } from 'pinia'
 import { computed, ref } from 'vue'
 import { listModels, type ModelResponse } from '@/api/generated/chat'
-
-const STORAGE_KEY = 'model'
+import { MODEL_KEY } from './browserData'
 
 export const useModels = defineStore('models', () => {
     const models = ref<ModelResponse[]>([])
@@ -29,14 +28,14 @@ export const useModels = defineStore('models', () => {
 
     /** Return the name of the model chosen last, for new chats. Null: the default model, or none that still exists. */
     function lastChosen(): string | null {
-        const name = localStorage.getItem(STORAGE_KEY)
+        const name = localStorage.getItem(MODEL_KEY)
         const known = models.value.find((model) => model.name === name)
         return known && !known.is_default ? known.name : null
     }
 
     function rememberChoice(name: string | null): void {
-        if (name === null) localStorage.removeItem(STORAGE_KEY)
-        else localStorage.setItem(STORAGE_KEY, name)
+        if (name === null) localStorage.removeItem(MODEL_KEY)
+        else localStorage.setItem(MODEL_KEY, name)
     }
 
     return { models, maxTokens, defaultModel, load, lastChosen, rememberChoice }

@@ -11,6 +11,8 @@ interface Look {
     animation: false | { duration: number }
     rtl: boolean
     formatValue: (value: number) => string
+    /** Whether all values are whole numbers. */
+    isWhole: boolean
 }
 
 /** Return options for a chart with values on one axis and names or times on the other. */
@@ -28,6 +30,7 @@ export function cartesianOptions<T extends 'line' | 'bar'>(
             color: look.text,
             font,
             maxTicksLimit: 6,
+            ...(look.isWhole && { precision: 0 }),
             callback: (value: number | string) => look.formatValue(Number(value)),
         },
     }

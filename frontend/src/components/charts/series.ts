@@ -11,6 +11,11 @@ export interface SeriesSet {
     series: Series[]
 }
 
+/** Return whether all values are counts: the axis then has no fractions. */
+export function areWhole(series: readonly Series[]): boolean {
+    return series.every(({ values }) => values.every((value) => value === null || Number.isInteger(value)))
+}
+
 /** Return one series for each name, with a value for each bucket. Rows are ordered by bucket. */
 export function pivot<Row extends { start: string }>(
     rows: readonly Row[],

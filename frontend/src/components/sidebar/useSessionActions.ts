@@ -5,6 +5,7 @@ import { defineAsyncComponent } from 'vue'
 import { useI18n } from 'vue-i18n'
 import { useRoute, useRouter } from 'vue-router'
 import { useErrorToast } from '@/composables/useErrorToast'
+import { removeDisguise } from '@/markdown/invisible'
 import { useSessions, type Session, type SessionChanges } from '@/stores/sessions'
 import type { Selection } from '@/stores/sessions/bulk'
 import { exportSession, type ExportFormat } from '@/transfer/exporter'
@@ -40,7 +41,7 @@ export function useSessionActions() {
     }
 
     async function rename(session: Session, title: string): Promise<void> {
-        const text = title.trim()
+        const text = removeDisguise(title).trim()
         if (text && text !== session.title) await change(session, { title: text })
     }
 
@@ -61,7 +62,8 @@ export function useSessionActions() {
     }
 
     async function duplicate(session: Session): Promise<void> {
-        const key = crypto.randomUUID()
+        // Not `randomUUID`, which exists on secure origins only.
+        const key = crypto.getRandomValues(new Uint32Array(4)).join('-')
         await attempt(async () => {
             const copy = await sessions.duplicate(session, key)
             await router.push({ name: 'chat', params: { sessionId: copy.session_id } })

@@ -1,6 +1,7 @@
 // Sessions that are known in this tab, by id, with changes that are shown before the service has confirmed them.
 
 import { shallowReactive } from 'vue'
+import { removeDisguise } from '@/markdown/invisible'
 import type { Session } from './cursorList'
 
 export class SessionRegistry {
@@ -14,6 +15,12 @@ export class SessionRegistry {
         return this.known.get(id)
     }
 
+    /** Titles can come from others, by an import or a shared conversation. They must not reverse the text around them. */
+    private store(session: Session): void {
+        const title = removeDisguise(session.title)
+        this.known.set(session.session_id, title === session.title ? session : { ...session, title })
+    }
+
     all(): Session[] {
         return [...this.known.values()]
     }
@@ -22,14 +29,14 @@ export class SessionRegistry {
     put(sessions: Session[]): void {
         for (const session of sessions) {
             const id = session.session_id
-            if (!this.removed.has(id) && !this.pending.has(id)) this.known.set(id, session)
+            if (!this.removed.has(id) && !this.pending.has(id)) this.store(session)
         }
     }
 
     /** Change a session, if it is known. */
     patch(id: string, changes: Partial<Session>): void {
         const session = this.known.get(id)
-        if (session) this.known.set(id, { ...session, ...changes })
+        if (session) this.store({ ...session, ...changes })
     }
 
     /** Forget sessions that the list of the service no longer has. They may still exist. */
@@ -71,13 +78,13 @@ export class SessionRegistry {
         const id = session.session_id
         const keys = Object.keys(changes) as K[]
         const before = this.known.get(id) ?? session
-        this.known.set(id, { ...before, ...changes })
+        this.store({ ...before, ...changes })
         this.pending.set(id, (this.pending.get(id) ?? 0) + 1)
         const apply = (result: Pick<Session, K>) => {
             const current = this.known.get(id)
             if (!current) return
             const own = keys.filter((key) => current[key] === changes[key])
-            this.known.set(id, { ...current, ...Object.fromEntries(own.map((key) => [key, result[key]])) })
+            this.store({ ...current, ...Object.fromEntries(own.map((key) => [key, result[key]])) })
         }
         try {
             apply(await send())

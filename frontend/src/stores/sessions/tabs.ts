@@ -10,6 +10,13 @@ export type TabMessage =
 
 const channel = new BroadcastChannel('chat-sessions')
 
+/** Return whether this version of the page knows a message. Another tab may have another version. */
+function isTabMessage(data: Partial<Record<'kind' | 'session' | 'ids', unknown>> | null): boolean {
+    if (data?.kind === 'changed') return typeof (data.session as Session | null)?.session_id === 'string'
+    if (data?.kind === 'removed') return Array.isArray(data.ids)
+    return data?.kind === 'reload'
+}
+
 /** Send a message to the other tabs. */
 export function announce(message: TabMessage): void {
     // Reactive objects cannot be cloned.
@@ -18,5 +25,7 @@ export function announce(message: TabMessage): void {
 
 /** Call a function for each message of another tab. */
 export function onTabMessage(listener: (message: TabMessage) => void): void {
-    channel.addEventListener('message', ({ data }: MessageEvent<TabMessage>) => listener(data))
+    channel.addEventListener('message', ({ data }: MessageEvent<TabMessage>) => {
+        if (isTabMessage(data)) listener(data)
+    })
 }

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { change, fields, isEmpty, pivot } from '@/components/charts/series'
+import { areWhole, change, fields, isEmpty, pivot } from '@/components/charts/series'
 import { seriesStyle } from '@/components/charts/seriesStyles'
 
 const rows = [
@@ -39,4 +39,9 @@ it('distinguishes series by more than their colour', () => {
     const styles = Array.from({ length: 12 }, (_, index) => seriesStyle(index))
     expect(new Set(styles.slice(0, 6).map(({ dash }) => dash.join())).size).toBe(6)
     expect(new Set(styles.map(({ color, dash }) => `${color} ${dash.join()}`)).size).toBe(12)
+})
+
+it('recognizes counts', () => {
+    expect(areWhole([{ name: 'a', values: [1, null, 0] }])).toBe(true)
+    expect(areWhole([{ name: 'a', values: [1, 0.5] }])).toBe(false)
 })

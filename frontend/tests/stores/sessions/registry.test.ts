@@ -68,3 +68,11 @@ it('does not bring back a session that was deleted, unless the deletion failed',
     registry.restore(['a'], removed)
     expect(registry.get('a')?.session_id).toBe('a')
 })
+
+it('removes characters from titles that reverse the text around them', () => {
+    const registry = new SessionRegistry()
+    registry.put([session('a', time, { title: '\u202Egnp.exe' })])
+    expect(registry.get('a')?.title).toBe('gnp.exe')
+    registry.patch('a', { title: 'one\u2066two' })
+    expect(registry.get('a')?.title).toBe('onetwo')
+})
