@@ -15,8 +15,10 @@ export interface OutgoingQuestion {
     creation?: { key: string; body: SessionCreate }
 }
 
-interface StoredQuestion extends OutgoingQuestion {
+/** Kept beside the id of the account that asked it. */
+interface StoredQuestion {
     accountId: string | null
+    outgoing: OutgoingQuestion
 }
 
 function accountId(): string | null {
@@ -25,7 +27,10 @@ function accountId(): string | null {
 
 export function keepOutgoing(outgoing: OutgoingQuestion): void {
     try {
-        sessionStorage.setItem(OUTGOING_KEY, JSON.stringify({ ...outgoing, accountId: accountId() }))
+        sessionStorage.setItem(
+            OUTGOING_KEY,
+            JSON.stringify({ accountId: accountId(), outgoing } satisfies StoredQuestion),
+        )
     } catch {
         // The storage is full or disabled: then a reload before the question arrives loses it.
     }
@@ -34,9 +39,7 @@ export function keepOutgoing(outgoing: OutgoingQuestion): void {
 function stored(): OutgoingQuestion | null {
     try {
         const value = JSON.parse(sessionStorage.getItem(OUTGOING_KEY) ?? 'null') as StoredQuestion | null
-        if (value?.accountId !== accountId() || typeof value?.key !== 'string') return null
-        const { accountId: _, ...outgoing } = value
-        return outgoing
+        return value?.accountId === accountId() ? (value?.outgoing ?? null) : null
     } catch {
         return null
     }
