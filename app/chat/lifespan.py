@@ -225,5 +225,6 @@ def default_policy(settings: Settings, catalog: ModelCatalog) -> ModelPolicy:
         context_windows={model.name: model.context_window for model in catalog.models},
         stream_idle_timeout=settings.LLM_STREAM_PAUSE,
         stream_timeout=settings.LLM_STREAM_TIMEOUT,
+        reasoning_timeout=settings.LLM_REASONING_TIMEOUT,
         sampling=Sampling(temperature=settings.LLM_TEMPERATURE, max_tokens=settings.LLM_MAX_TOKENS),
     )

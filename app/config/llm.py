@@ -83,6 +83,11 @@ class LlmSettings(SettingsBase):
     LLM_STREAM_TIMEOUT: Seconds = Field(
         300, le=900, description="Maximum duration of a streamed answer, from its first chunk to its last."
     )
+    LLM_REASONING_TIMEOUT: Seconds = Field(
+        600,
+        le=3600,
+        description="Maximum time until a streamed answer begins, while the engine sends reasoning or comments.",
+    )
     LLM_RETRIES_PER_MODEL: int = Field(
         1, ge=0, le=10, description="Maximum number of retries with one model before the next model is used."
     )

@@ -20,7 +20,7 @@ from app.graph.prompts import FALLBACK_RESPONSE
 from app.graph.retry_policy import attempt_timeout, plan_retry
 from app.graph.state import ChatState, TokenUsage
 from app.graph.tokens import estimate_tokens
-from app.graph.trimmed_text_stream import TrimmedTextStream
+from app.graph.trimmed_text_stream import TrimmedTextStream, trim
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +98,7 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
                 first_token=limit,
                 idle=context.policy.stream_idle_timeout,
                 total=limit + context.policy.stream_timeout,
+                reasoning=context.policy.reasoning_timeout,
             )
             completion = await context.model.stream(request, text_stream.publish, timeouts=timeouts)
     except ModelError as error:
@@ -131,7 +132,7 @@ async def postprocess_node(state: ChatState, runtime: Runtime[ChatContext]) -> d
         "fallback_model": state["model_index"] > 0,
         "cached": state["is_cached"],
     }
-    return {"final_response": state["llm_response"].strip(), "metadata": metadata, "status": "completed"}
+    return {"final_response": trim(state["llm_response"]), "metadata": metadata, "status": "completed"}
 
 
 async def error_handler_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str, Any]:

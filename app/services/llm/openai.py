@@ -2,44 +2,39 @@
 
 import asyncio
 import logging
-import math
 from collections.abc import AsyncIterable
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Any, Literal, Self, cast
 
 import httpx2
 import openai
 from openai import AsyncOpenAI
-from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
 from app.config import Settings
 from app.core.exceptions import StartupError
 from app.graph.ports.chat_model import Completion, ModelRequest, PublishText, StreamTimeouts
 from app.graph.tokens import estimate_tokens
+from app.services.llm.documents import parse_json, remove_unstorable
 from app.services.llm.errors import (
     ContentFilteredError,
     EmptyAnswerError,
     IncompleteAnswerError,
     InvalidBodyError,
     ProviderStatusError,
+    ReasoningExhaustedError,
     translate_provider_errors,
 )
-from app.services.llm.sse_parser import FinishReason, LenientUsage, StreamedAnswer, parse_json, remove_unstorable
+from app.services.llm.event_parser import EventParser
+from app.services.llm.finish_reasons import LENGTH, is_filtered, is_incomplete
+from app.services.llm.received_answer import ReceivedAnswer
+from app.services.llm.stream_deadline import StreamDeadline
 
 logger = logging.getLogger(__name__)
 
-_CONTENT_FILTERED = {"content_filter", "safety", "SAFETY"}
-"""Finish reasons of an answer that a content filter stopped."""
-_INCOMPLETE = {"error", "abort", "tool_calls", "function_call", "insufficient_system_resource"}
-"""Finish reasons of an answer that is incomplete or not text."""
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """Maximum size of a response body."""
-_RESCHEDULE_THRESHOLD = 0.05
-"""Fraction of the idle timeout by which it may expire early."""
 _LARGE_CHUNK_BYTES = 4096
 """Size of a chunk from which other tasks run after it: the provider is faster than this process."""
-_TRAILER_TIMEOUT = 0.2
-"""Timeout in seconds of the rest of a body after the end of the stream."""
 _CONNECT_TIMEOUT = 5.0
 """Timeout of a connection in seconds: short, so that there is time left for the next model."""
 
@@ -100,12 +95,14 @@ class OpenAIChatModel:
         with translate_provider_errors(request.model):
             async with asyncio.timeout(max_seconds):
                 body = await _read_body(await self._send(self._body(request)))
-            return _completion(request, parse_json(body))
+            answer = ReceivedAnswer()
+            answer.take_document(parse_json(body))
+            return _completion(request, answer)
 
     async def stream(self, request: ModelRequest, publish: PublishText, *, timeouts: StreamTimeouts) -> Completion:
         """Make one streamed attempt; see `ChatModel`."""
         body = self._body(request) | {"stream": True, "stream_options": {"include_usage": True}}
-        answer = StreamedAnswer()
+        answer = ReceivedAnswer()
         with translate_provider_errors(request.model):
             try:
                 # A separate task, because each piece of text would wake up every coroutine that awaits it here.
@@ -114,7 +111,7 @@ class OpenAIChatModel:
                 if answer.finish_reason is None:
                     raise
                 # The answer is complete; only the token counts after it may be missing.
-            return _streamed_completion(request, answer)
+            return _completion(request, answer)
 
     def _body(self, request: ModelRequest) -> dict[str, Any]:
         body: dict[str, Any] = {"model": request.model, "messages": list(request.messages)}
@@ -143,34 +140,33 @@ class OpenAIChatModel:
             raise ProviderStatusError(response.status_code, response.headers, await _read_body(response))
         return response
 
-    async def _read(self, body: object, answer: StreamedAnswer, publish: PublishText, timeouts: StreamTimeouts) -> None:
+    async def _read(self, body: object, answer: ReceivedAnswer, publish: PublishText, timeouts: StreamTimeouts) -> None:
         """Send a request, parse the stream into `answer`, and publish its text."""
-        now = asyncio.get_running_loop().time
-        deadline = now() + timeouts.total
-        rescheduled_at = -math.inf
         async with asyncio.timeout(timeouts.first_token) as limit:
+            deadline = StreamDeadline(limit, timeouts)
             # Raw bytes: the events of the client library take three times the CPU time of everything else here.
             response = await self._send(body)
-            received, is_ending = 0, False
+            if not _may_be_event_stream(response):
+                publish(answer.take_document(parse_json(await _read_body(response))))
+                return
+            parser, received = EventParser(), 0
             try:
                 async for data in _chunks(response):
                     received += len(data)
                     if received > MAX_BODY_BYTES:
                         raise InvalidBodyError
-                    for line in answer.lines(data):
-                        if text := answer.feed(line):
+                    for event in parser.feed(data):
+                        if text := answer.feed(event):
                             publish(text)
-                            received_at = now()
-                            # Rescheduling for each text would take more time than the text.
-                            if received_at - rescheduled_at > timeouts.idle * _RESCHEDULE_THRESHOLD:
-                                rescheduled_at = received_at
-                                limit.reschedule(min(deadline, received_at + timeouts.idle))
-                        elif answer.is_over and not is_ending:
-                            # Read the rest of the body, so that the connection can be reused.
-                            is_ending = True
-                            limit.reschedule(now() + _TRAILER_TIMEOUT)
+                            deadline.text_received()
+                    deadline.data_received(parser.comments + answer.reasoning_pieces, is_over=answer.is_over)
                     if len(data) > _LARGE_CHUNK_BYTES:
                         await asyncio.sleep(0)  # let other tasks run
+                for event in parser.close():
+                    if text := answer.feed(event):
+                        publish(text)
+                if text := answer.end():
+                    publish(text)
             finally:
                 await response.aclose()
 
@@ -202,56 +198,28 @@ async def _read_body(response: httpx2.Response) -> bytes:
     return bytes(body)
 
 
-class _Message(BaseModel):
-    content: str
+def _may_be_event_stream(response: httpx2.Response) -> bool:
+    """Return whether the body may be a stream. Some engines ignore `stream` and send the whole completion."""
+    return not response.headers.get("content-type", "").lower().startswith("application/json")
 
 
-class _Choice(BaseModel):
-    message: _Message
-    finish_reason: FinishReason
-
-
-class _ChatCompletion(BaseModel):
-    """The part of a provider's response that is used."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    model: str | None = None
-    choices: Annotated[list[_Choice], Field(min_length=1)]
-    usage: LenientUsage = None
-
-
-def _completion(request: ModelRequest, response: object) -> Completion:
-    parsed = _ChatCompletion.model_validate(response)
-    choice = parsed.choices[0]
-    text = remove_unstorable(choice.message.content)
-    return _to_completion(request, text, choice.finish_reason, parsed, is_repaired=text != choice.message.content)
-
-
-def _streamed_completion(request: ModelRequest, answer: StreamedAnswer) -> Completion:
-    if answer.finish_reason is None:
-        raise ValueError("the stream ended before the answer")
-    return _to_completion(request, answer.text, answer.finish_reason, answer, is_repaired=answer.is_repaired)
-
-
-def _to_completion(
-    request: ModelRequest,
-    text: str,
-    finish_reason: str,
-    answer: _ChatCompletion | StreamedAnswer,
-    *,
-    is_repaired: bool,
-) -> Completion:
-    if finish_reason in _CONTENT_FILTERED:
-        raise ContentFilteredError(answer.usage)
-    if finish_reason in _INCOMPLETE:
-        raise IncompleteAnswerError(answer.usage)
-    if not text.strip():
-        raise EmptyAnswerError(answer.usage)
+def _completion(request: ModelRequest, answer: ReceivedAnswer) -> Completion:
+    finish_reason, counts = answer.finish_reason, answer.usage.token_counts
+    if answer.is_refused or (finish_reason is not None and is_filtered(finish_reason)):
+        raise ContentFilteredError(counts)
+    if finish_reason is None:
+        raise ValueError("the answer has no end")
+    if is_incomplete(finish_reason):
+        raise IncompleteAnswerError(counts)
+    if not answer.text.strip():
+        if answer.reasoning and finish_reason == LENGTH:
+            raise ReasoningExhaustedError(counts)
+        raise EmptyAnswerError(counts)
     return Completion(
-        text=text,
+        text=answer.text,
         model=remove_unstorable(answer.model or request.model)[:200],
         finish_reason=finish_reason,
-        token_counts=answer.usage.token_counts if answer.usage else estimate_tokens(request.messages, text),
-        is_repaired=is_repaired,
+        token_counts=answer.usage.completed_by(estimate_tokens(request.messages, answer.text)),
+        is_repaired=answer.is_repaired,
+        reasoning=answer.reasoning,
     )

@@ -58,12 +58,11 @@ NO_ANSWER = stalls()
         pytest.param(sends(b"[" * 200_000 + b"]" * 200_000), "provider_bad_response", True, id="deep json"),
         pytest.param(floods(MAX_BODY_BYTES), "provider_bad_response", True, id="too large"),
         pytest.param(sends(gzip.compress(document()), encoding="gzip"), "provider_bad_response", True, id="compressed"),
-        pytest.param(sends(document(finish_reason="a\x00b")), "provider_bad_response", True, id="odd finish reason"),
         pytest.param(sends(b""), "provider_bad_response", True, id="empty body"),
         pytest.param(sends(b"null"), "provider_bad_response", True, id="null"),
         pytest.param(sends(b"[]"), "provider_bad_response", True, id="list"),
         pytest.param(sends(document(message={"content": None})), "provider_bad_response", True, id="null content"),
-        pytest.param(sends(document(message={"content": ["a"]})), "provider_bad_response", True, id="content parts"),
+        pytest.param(sends(document(message={"content": 7})), "provider_bad_response", True, id="content is a number"),
     ],
 )
 async def test_faults_raise_a_model_error_with_a_stable_code(

@@ -1,0 +1,192 @@
+"""An answer in OpenAI's protocol, collected from the events of a stream or taken from a whole document."""
+
+from typing import Any
+
+from app.services.llm.documents import (
+    AnswerPart,
+    ReportedError,
+    check_document,
+    first_choice,
+    parse_json,
+    read_choice,
+    remove_unstorable,
+)
+from app.services.llm.error_reports import read_error_report
+from app.services.llm.event_parser import Event
+from app.services.llm.finish_reasons import UNKNOWN
+from app.services.llm.reasoning_tags import ReasoningSeparator
+from app.services.llm.usage import ReportedUsage
+
+_FIRST_HIGH_SURROGATE, _LAST_HIGH_SURROGATE = "\ud800", "\udbff"
+"""Range of the first halves of surrogate pairs."""
+MAX_REASONING_LENGTH = 200_000
+"""Maximum number of characters of reasoning that are kept."""
+
+
+class ReceivedAnswer:
+    """Takes the events or the document of one answer, and collects its text, reasoning and metadata."""
+
+    def __init__(self) -> None:
+        self.model: str | None = None
+        self.usage = ReportedUsage()
+        self.is_over = False
+        """Whether the provider has sent the end of the stream."""
+        self.is_refused = False
+        self._finish_reason: str | None = None
+        self._has_removed_characters = False
+        self._pieces: list[str] = []
+        self._reasoning: list[str] = []
+        self._reasoning_length = 0
+        self.reasoning_pieces = 0
+        """Number of pieces of reasoning so far, which are signs of life."""
+        self._separator = ReasoningSeparator()
+        self._high_surrogate = ""
+
+    @property
+    def finish_reason(self) -> str | None:
+        """The finish reason. None: the answer is incomplete."""
+        # An engine that sends empty reasons ends an answer with the end of the stream only.
+        return self._finish_reason or (UNKNOWN if self._finish_reason == "" and self.is_over else None)
+
+    @property
+    def is_repaired(self) -> bool:
+        """Whether the text differs from what the provider sent."""
+        return self._has_removed_characters or self._high_surrogate != ""
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self._pieces)
+
+    @property
+    def reasoning(self) -> str:
+        """The reasoning so far, truncated to `MAX_REASONING_LENGTH`."""
+        return "".join(self._reasoning)
+
+    def feed(self, event: Event) -> str:
+        """Take an event, and return the text in it, which may be empty.
+
+        Raises:
+            ReportedError: the event reports an error.
+            ValueError, RecursionError: the event is not one of this protocol.
+
+        """
+        kind, data = event
+        if self.is_over:
+            return ""  # data after the end
+        if data.strip() == b"[DONE]":
+            self.is_over = True
+            return self._store(*self._separator.end())
+        if not data.strip():
+            return ""
+        if kind == b"error":
+            raise ReportedError(read_error_report(_document_or_text(data)))
+        document = parse_json(data)
+        if self._separator.is_text and _is_plain_delta(document):
+            self.model = document.get("model") or self.model
+            return self._store_text(document["choices"][0]["delta"]["content"])
+        part = self._read(document)
+        if part.reasoning:
+            self._store_reasoning(part.reasoning)
+        text = self._store(*self._separator.take(part.text)) if part.text else ""
+        if part.finish_reason:
+            text += self._store(*self._separator.end())
+        return text
+
+    def end(self) -> str:
+        """Return the text that was held back when the body ended."""
+        return self._store(*self._separator.end())
+
+    def _end_of_text(self) -> str:
+        """Return the replacement of an unpaired surrogate at the end of the text."""
+        if not self._high_surrogate:
+            return ""
+        self._has_removed_characters, self._high_surrogate = True, ""
+        self._pieces.append("?")
+        return "?"
+
+    def take_document(self, document: object) -> str:
+        """Take the document of a whole completion, and return its text.
+
+        Raises:
+            ReportedError: it reports an error.
+            ValueError: it is not a completion.
+
+        """
+        part = self._read(document)
+        self.is_over = True
+        if part.reasoning:
+            self._store_reasoning(part.reasoning)
+        text = self._store(*self._separator.take(part.text)) if part.text else ""
+        return text + self._store(*self._separator.end()) + self._end_of_text()
+
+    def _read(self, document: object) -> AnswerPart:
+        """Take the metadata of a chunk, and return its part of the answer."""
+        chunk = check_document(document)
+        if isinstance(model := chunk.get("model"), str) and model:
+            self.model = model
+        choice = first_choice(chunk)
+        self.usage.take(chunk, choice)
+        if choice is None:
+            return AnswerPart()
+        # Some engines send the whole message instead of its next piece if the answer is short.
+        part = read_choice(choice, "delta" if choice.get("delta") is not None else "message")
+        self.is_refused = self.is_refused or part.is_refusal
+        if part.finish_reason is not None:
+            self._finish_reason = part.finish_reason or self._finish_reason or ""
+        return part
+
+    def _store(self, text: str, reasoning: str) -> str:
+        if reasoning:
+            self._store_reasoning(reasoning)
+        return self._store_text(text) if text else ""
+
+    def _store_text(self, text: str) -> str:
+        if not text:
+            return ""
+        received = self._complete_characters(text)
+        text = remove_unstorable(received)
+        if text != received:
+            self._has_removed_characters = True
+        self._pieces.append(text)
+        return text
+
+    def _store_reasoning(self, reasoning: str) -> None:
+        piece = remove_unstorable(reasoning)[: MAX_REASONING_LENGTH - self._reasoning_length]
+        self._reasoning_length += len(piece)
+        self.reasoning_pieces += 1
+        self._reasoning.append(piece)
+
+    def _complete_characters(self, text: str) -> str:
+        # Some engines split surrogate pairs between events: the first half is held back until the second arrives.
+        if not self._high_surrogate and not _FIRST_HIGH_SURROGATE <= text[-1] <= _LAST_HIGH_SURROGATE:
+            return text
+        text = (self._high_surrogate + text).encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+        self._high_surrogate = text[-1] if _FIRST_HIGH_SURROGATE <= text[-1] <= _LAST_HIGH_SURROGATE else ""
+        return text.removesuffix(self._high_surrogate)
+
+
+def _document_or_text(data: bytes) -> object:
+    try:
+        return parse_json(data)
+    except (ValueError, RecursionError):
+        return data.decode("utf-8", "replace")
+
+
+def _is_plain_delta(document: Any) -> bool:  # noqa: ANN401 - any JSON document
+    """Return whether an event has text and nothing else. Most have, and reading all fields would be slower."""
+    try:
+        (choice,) = document["choices"]
+        delta = choice["delta"]
+        return (
+            type(delta["content"]) is str
+            and len(delta) <= 1 + ("role" in delta)
+            and choice.get("finish_reason") is None
+            and choice.get("index", 0) == 0
+            and document.get("usage") is None
+            and document.get("error") is None
+            and document.get("object") != "error"
+            and type(document.get("model", "")) is str
+        )
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return False
