@@ -98,3 +98,6 @@ class _EventSink:
     def publish(self, piece: str) -> None:
         self.text += piece
         self._write({"text": piece})
+
+    def publish_reasoning(self, piece: str) -> None:
+        self._write({"reasoning": piece})

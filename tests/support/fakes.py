@@ -83,7 +83,14 @@ class FakeModel:
         assert outcome is not None
         return outcome
 
-    async def stream(self, request: ModelRequest, publish: PublishText, *, timeouts: StreamTimeouts) -> Completion:
+    async def stream(
+        self,
+        request: ModelRequest,
+        publish: PublishText,
+        *,
+        timeouts: StreamTimeouts,
+        publish_reasoning: PublishText | None = None,
+    ) -> Completion:
         for piece in self.published_first:
             publish(piece)
         completion = await self.complete(request, max_seconds=timeouts.first_token)

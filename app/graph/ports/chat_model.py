@@ -140,8 +140,17 @@ class ChatModel(Protocol):
         """
         ...
 
-    async def stream(self, request: ModelRequest, publish: PublishText, *, timeouts: StreamTimeouts) -> Completion:
+    async def stream(
+        self,
+        request: ModelRequest,
+        publish: PublishText,
+        *,
+        timeouts: StreamTimeouts,
+        publish_reasoning: PublishText | None = None,
+    ) -> Completion:
         """Make one attempt, publish the text piece by piece as it arrives, and return the complete answer.
+
+        `publish_reasoning` takes the pieces of what the model thinks before the answer, if the provider sends it.
 
         Raises:
             ModelError: there is no complete answer. A part of it may have been published.

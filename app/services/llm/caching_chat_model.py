@@ -32,11 +32,23 @@ class CachingChatModel:
 
         return await self._answer(request, call_model, None, StreamTimeouts(max_seconds, max_seconds, max_seconds))
 
-    async def stream(self, request: ModelRequest, publish: PublishText, *, timeouts: StreamTimeouts) -> Completion:
-        """Stream the cached answer, or make one streamed attempt; see `ChatModel`."""
+    async def stream(
+        self,
+        request: ModelRequest,
+        publish: PublishText,
+        *,
+        timeouts: StreamTimeouts,
+        publish_reasoning: PublishText | None = None,
+    ) -> Completion:
+        """Stream the cached answer, or make one streamed attempt; see `ChatModel`.
+
+        Requests that share a call get the reasoning with its completion only.
+        """
 
         async def call_model(publish_piece: PublishText) -> Completion:
-            return await self._model.stream(request, publish_piece, timeouts=timeouts)
+            return await self._model.stream(
+                request, publish_piece, timeouts=timeouts, publish_reasoning=publish_reasoning
+            )
 
         return await self._answer(request, call_model, publish, timeouts)
 

@@ -99,10 +99,17 @@ class OpenAIChatModel:
             answer.take_document(parse_json(body))
             return _completion(request, answer)
 
-    async def stream(self, request: ModelRequest, publish: PublishText, *, timeouts: StreamTimeouts) -> Completion:
+    async def stream(
+        self,
+        request: ModelRequest,
+        publish: PublishText,
+        *,
+        timeouts: StreamTimeouts,
+        publish_reasoning: PublishText | None = None,
+    ) -> Completion:
         """Make one streamed attempt; see `ChatModel`."""
         body = self._body(request) | {"stream": True, "stream_options": {"include_usage": True}}
-        answer = ReceivedAnswer()
+        answer = ReceivedAnswer(publish_reasoning)
         with translate_provider_errors(request.model):
             try:
                 # A separate task, because each piece of text would wake up every coroutine that awaits it here.
@@ -219,7 +226,7 @@ def _completion(request: ModelRequest, answer: ReceivedAnswer) -> Completion:
         text=answer.text,
         model=remove_unstorable(answer.model or request.model)[:200],
         finish_reason=finish_reason,
-        token_counts=answer.usage.completed_by(estimate_tokens(request.messages, answer.text)),
+        token_counts=answer.usage.completed_by(estimate_tokens(request.messages, answer.reasoning + answer.text)),
         is_repaired=answer.is_repaired,
         reasoning=answer.reasoning,
     )

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from app.graph.ports.chat_model import PublishText
 from app.services.llm.documents import (
     AnswerPart,
     ReportedError,
@@ -19,14 +20,16 @@ from app.services.llm.usage import ReportedUsage
 
 _FIRST_HIGH_SURROGATE, _LAST_HIGH_SURROGATE = "\ud800", "\udbff"
 """Range of the first halves of surrogate pairs."""
-MAX_REASONING_LENGTH = 200_000
+MAX_REASONING_LENGTH = 50_000
 """Maximum number of characters of reasoning that are kept."""
 
 
 class ReceivedAnswer:
     """Takes the events or the document of one answer, and collects its text, reasoning and metadata."""
 
-    def __init__(self) -> None:
+    def __init__(self, publish_reasoning: PublishText | None = None) -> None:
+        """`publish_reasoning`: takes the pieces of the reasoning as they arrive."""
+        self._publish_reasoning = publish_reasoning
         self.model: str | None = None
         self.usage = ReportedUsage()
         self.is_over = False
@@ -156,6 +159,8 @@ class ReceivedAnswer:
         self._reasoning_length += len(piece)
         self.reasoning_pieces += 1
         self._reasoning.append(piece)
+        if self._publish_reasoning is not None and piece:
+            self._publish_reasoning(piece)
 
     def _complete_characters(self, text: str) -> str:
         # Some engines split surrogate pairs between events: the first half is held back until the second arrives.
