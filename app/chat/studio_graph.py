@@ -100,4 +100,5 @@ class _EventSink:
         self._write({"text": piece})
 
     def publish_reasoning(self, piece: str) -> None:
-        self._write({"reasoning": piece})
+        if piece:
+            self._write({"reasoning": piece})

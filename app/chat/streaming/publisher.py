@@ -50,7 +50,7 @@ class AnswerStream(AnswerText):
     def publish_reasoning(self, piece: str) -> None:
         """Append to the reasoning; see `TextSink`. Only subscribers in this process see it."""
         self.reasoning += piece
-        if self._reasoning_timer is None:
+        if piece and self._reasoning_timer is None:
             self._reasoning_timer = self._loop.call_later(BATCH_INTERVAL, self._show_reasoning)
 
     def end(self, ending: Ending, *, is_deleted: bool = False) -> None:

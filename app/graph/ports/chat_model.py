@@ -150,7 +150,8 @@ class ChatModel(Protocol):
     ) -> Completion:
         """Make one attempt, publish the text piece by piece as it arrives, and return the complete answer.
 
-        `publish_reasoning` takes the pieces of what the model thinks before the answer, if the provider sends it.
+        `publish_reasoning` takes the pieces of what the model thinks before the answer, if the provider sends it. An
+        empty piece is another sign of life before the answer.
 
         Raises:
             ModelError: there is no complete answer. A part of it may have been published.

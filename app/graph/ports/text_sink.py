@@ -16,5 +16,8 @@ class TextSink(Protocol):
         ...
 
     def publish_reasoning(self, piece: str) -> None:
-        """Publish the next piece of what the model thinks before the answer. Neither blocks nor raises."""
+        """Publish the next piece of what the model thinks before the answer, which may be empty.
+
+        Neither blocks nor raises.
+        """
         ...

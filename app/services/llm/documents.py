@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic_core import from_json
 
-from app.services.llm.error_reports import ErrorReport, find_error_report
+from app.services.llm.error_reports import ErrorReport, find_error_report, is_error, read_error_report
 from app.services.llm.finish_reasons import read_finish_reason
 
 _REASONING_FIELDS: Final = ("reasoning_content", "reasoning", "thinking")
@@ -73,6 +73,7 @@ def first_choice(document: dict[str, Any]) -> dict[str, Any] | None:
     """Return the choice with index 0. None: the document has none, as chunks with usage only.
 
     Raises:
+        ReportedError: the choice reports an error, as those of OpenRouter may.
         MalformedDocumentError: the choices are not a list of objects.
 
     """
@@ -81,7 +82,10 @@ def first_choice(document: dict[str, Any]) -> dict[str, Any] | None:
         return None
     if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
         raise MalformedDocumentError("the choices are not a list of objects")
-    return next((choice for choice in choices if choice.get("index") in (None, 0, "0")), None)
+    choice = next((choice for choice in choices if choice.get("index") in (None, 0, "0")), None)
+    if choice is not None and is_error(choice.get("error")):
+        raise ReportedError(read_error_report(choice["error"]))
+    return choice
 
 
 def read_choice(choice: dict[str, Any], message_field: str) -> AnswerPart:
@@ -112,6 +116,8 @@ def _read_content(content: object, part: AnswerPart) -> None:
     if isinstance(content, str):
         part.text += content
         return
+    if isinstance(content, dict):
+        content = [content]
     if not isinstance(content, list):
         raise MalformedDocumentError("the content is neither text nor a list of parts")
     for each in content:

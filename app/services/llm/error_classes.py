@@ -69,10 +69,9 @@ _RULES: Final = (
         TOO_LONG,
         names=frozenset({"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"}),
         phrases=(
-            "maximum context length",
-            "model's context length",
-            "context length exceeded",
-            "context_length_exceeded",
+            "context length",
+            "context_length",
+            "n_ctx",
             "context window",
             "context size",
             "available context",

@@ -8,8 +8,17 @@ _MAX_DEPTH: Final = 4
 _MAX_WORDING: Final = 2000
 _NAME_FIELDS: Final = ("code", "type", "status", "reason", "blockReason", "block_reason")
 """Fields with a name of the error. Some engines put a number there, as a number or as text."""
-_WORDING_FIELDS: Final = ("message", "detail", "msg", "raw")
-_NESTED_FIELDS: Final = ("error", "innererror", "inner_error", "metadata", "details", "reasons", "promptFeedback")
+_WORDING_FIELDS: Final = ("message", "msg", "raw")
+_NESTED_FIELDS: Final = (
+    "error",
+    "innererror",
+    "inner_error",
+    "detail",
+    "details",
+    "metadata",
+    "reasons",
+    "promptFeedback",
+)
 _LOWEST_STATUS, _HIGHEST_STATUS = 400, 599
 
 
@@ -53,9 +62,19 @@ def find_error_report(document: object) -> ErrorReport | None:
         document = document[0]
     if not isinstance(document, dict):
         return None
-    is_error = bool(document.get("error")) or document.get("object") == "error" or document.get("type") == "error"
-    is_blocked = not document.get("choices") and isinstance(document.get("promptFeedback"), dict)
-    return read_error_report(document) if is_error or is_blocked else None
+    if (
+        is_error(document.get("error"))
+        or document.get("object") == "error"
+        or document.get("type") == "error"
+        or (not document.get("choices") and isinstance(document.get("promptFeedback"), dict))
+    ):
+        return read_error_report(document)
+    return None
+
+
+def is_error(value: object) -> bool:
+    """Return whether the value of a field `error` is an error: some engines send an empty one with every answer."""
+    return any(value.values()) if isinstance(value, dict) else bool(value)
 
 
 def _holders(value: object, depth: int) -> Iterator[dict[str, Any] | str]:

@@ -53,7 +53,9 @@ class EventParser:
         self._take_lines(received, events)
         if len(self._line) + self._data_bytes > _MAX_EVENT_BYTES:
             raise ValueError("the event is too long")
-        self._is_between_events = not (self._head or self._line or self._data or self._type or self._ends_with_cr)
+        self._is_between_events = self._head is None and not (
+            self._line or self._data or self._type or self._ends_with_cr
+        )
         return events
 
     def close(self) -> list[Event]:

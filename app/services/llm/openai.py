@@ -156,30 +156,39 @@ class OpenAIChatModel:
             if not _may_be_event_stream(response):
                 publish(answer.take_document(parse_json(await _read_body(response))))
                 return
-            parser, received = EventParser(), 0
             try:
-                async for data in _chunks(response):
-                    received += len(data)
-                    if received > MAX_BODY_BYTES:
-                        raise InvalidBodyError
-                    for event in parser.feed(data):
-                        if text := answer.feed(event):
-                            publish(text)
-                            deadline.text_received()
-                    deadline.data_received(parser.comments + answer.reasoning_pieces, is_over=answer.is_over)
-                    if len(data) > _LARGE_CHUNK_BYTES:
-                        await asyncio.sleep(0)  # let other tasks run
-                for event in parser.close():
-                    if text := answer.feed(event):
-                        publish(text)
-                if text := answer.end():
-                    publish(text)
+                await _read_events(response, answer, publish, deadline)
             finally:
                 await response.aclose()
 
     async def close(self) -> None:
         """Close the client's connections."""
         await self._client.close()
+
+
+async def _read_events(
+    response: httpx2.Response, answer: ReceivedAnswer, publish: PublishText, deadline: StreamDeadline
+) -> None:
+    parser, received, comments = EventParser(), 0, 0
+    async for data in _chunks(response):
+        received += len(data)
+        if received > MAX_BODY_BYTES:
+            raise InvalidBodyError
+        for event in parser.feed(data):
+            if text := answer.feed(event):
+                publish(text)
+                deadline.text_received()
+        if parser.comments > comments:
+            comments = parser.comments
+            answer.comment_received()
+        deadline.data_received(answer.signs_of_life, is_over=answer.is_over)
+        if len(data) > _LARGE_CHUNK_BYTES:
+            await asyncio.sleep(0)  # let other tasks run
+    for event in parser.close():
+        if text := answer.feed(event):
+            publish(text)
+    if text := answer.end():
+        publish(text)
 
 
 def _chunks(response: httpx2.Response) -> AsyncIterable[bytes]:

@@ -10,16 +10,16 @@ from app.services.llm.documents import (
     first_choice,
     parse_json,
     read_choice,
-    remove_unstorable,
 )
 from app.services.llm.error_reports import read_error_report
 from app.services.llm.event_parser import Event
 from app.services.llm.finish_reasons import UNKNOWN
 from app.services.llm.reasoning_tags import ReasoningSeparator
+from app.services.llm.received_text import ReceivedText
 from app.services.llm.usage import ReportedUsage
 
-_FIRST_HIGH_SURROGATE, _LAST_HIGH_SURROGATE = "\ud800", "\udbff"
-"""Range of the first halves of surrogate pairs."""
+_ANSWER_EVENTS = frozenset({b"", b"message"})
+"""Types of the events that have parts of the answer."""
 MAX_REASONING_LENGTH = 50_000
 """Maximum number of characters of reasoning that are kept."""
 
@@ -36,14 +36,11 @@ class ReceivedAnswer:
         """Whether the provider has sent the end of the stream."""
         self.is_refused = False
         self._finish_reason: str | None = None
-        self._has_removed_characters = False
-        self._pieces: list[str] = []
-        self._reasoning: list[str] = []
-        self._reasoning_length = 0
-        self.reasoning_pieces = 0
-        """Number of pieces of reasoning so far, which are signs of life."""
+        self._text = ReceivedText()
+        self._reasoning = ReceivedText(MAX_REASONING_LENGTH)
+        self.signs_of_life = 0
+        """Number of pieces of reasoning and of comments so far."""
         self._separator = ReasoningSeparator()
-        self._high_surrogate = ""
 
     @property
     def finish_reason(self) -> str | None:
@@ -54,17 +51,17 @@ class ReceivedAnswer:
     @property
     def is_repaired(self) -> bool:
         """Whether the text differs from what the provider sent."""
-        return self._has_removed_characters or self._high_surrogate != ""
+        return self._text.is_repaired
 
     @property
     def text(self) -> str:
         """The text so far."""
-        return "".join(self._pieces)
+        return self._text.text
 
     @property
     def reasoning(self) -> str:
         """The reasoning so far, truncated to `MAX_REASONING_LENGTH`."""
-        return "".join(self._reasoning)
+        return self._reasoning.text
 
     def feed(self, event: Event) -> str:
         """Take an event, and return the text in it, which may be empty.
@@ -84,10 +81,16 @@ class ReceivedAnswer:
             return ""
         if kind == b"error":
             raise ReportedError(read_error_report(_document_or_text(data)))
-        document = parse_json(data)
+        try:
+            document = parse_json(data)
+        except ValueError:
+            if kind not in _ANSWER_EVENTS:
+                return ""  # such as a ping
+            raise
         if self._separator.is_text and _is_plain_delta(document):
             self.model = document.get("model") or self.model
-            return self._store_text(document["choices"][0]["delta"]["content"])
+            text = document["choices"][0]["delta"]["content"]
+            return self._text.add(text) if text else ""
         part = self._read(document)
         if part.reasoning:
             self._store_reasoning(part.reasoning)
@@ -96,17 +99,15 @@ class ReceivedAnswer:
             text += self._store(*self._separator.end())
         return text
 
+    def comment_received(self) -> None:
+        """Count a comment in the stream, and pass it on as an empty piece of reasoning while there is no text."""
+        self.signs_of_life += 1
+        if self._publish_reasoning is not None and self._text.is_empty:
+            self._publish_reasoning("")
+
     def end(self) -> str:
         """Return the text that was held back when the body ended."""
-        return self._store(*self._separator.end())
-
-    def _end_of_text(self) -> str:
-        """Return the replacement of an unpaired surrogate at the end of the text."""
-        if not self._high_surrogate:
-            return ""
-        self._has_removed_characters, self._high_surrogate = True, ""
-        self._pieces.append("?")
-        return "?"
+        return self._store(*self._separator.end()) + self._text.end()
 
     def take_document(self, document: object) -> str:
         """Take the document of a whole completion, and return its text.
@@ -121,7 +122,7 @@ class ReceivedAnswer:
         if part.reasoning:
             self._store_reasoning(part.reasoning)
         text = self._store(*self._separator.take(part.text)) if part.text else ""
-        return text + self._store(*self._separator.end()) + self._end_of_text()
+        return text + self.end()
 
     def _read(self, document: object) -> AnswerPart:
         """Take the metadata of a chunk, and return its part of the answer."""
@@ -132,8 +133,11 @@ class ReceivedAnswer:
         self.usage.take(chunk, choice)
         if choice is None:
             return AnswerPart()
-        # Some engines send the whole message instead of its next piece if the answer is short.
-        part = read_choice(choice, "delta" if choice.get("delta") is not None else "message")
+        # Some engines send the whole message instead of its next piece if the answer is short, or at its end once more.
+        has_message = choice.get("delta") is None
+        part = read_choice(choice, "message" if has_message else "delta")
+        if has_message and not self._text.is_empty:
+            part.text = part.reasoning = ""
         self.is_refused = self.is_refused or part.is_refusal
         if part.finish_reason is not None:
             self._finish_reason = part.finish_reason or self._finish_reason or ""
@@ -142,33 +146,13 @@ class ReceivedAnswer:
     def _store(self, text: str, reasoning: str) -> str:
         if reasoning:
             self._store_reasoning(reasoning)
-        return self._store_text(text) if text else ""
-
-    def _store_text(self, text: str) -> str:
-        if not text:
-            return ""
-        received = self._complete_characters(text)
-        text = remove_unstorable(received)
-        if text != received:
-            self._has_removed_characters = True
-        self._pieces.append(text)
-        return text
+        return self._text.add(text) if text else ""
 
     def _store_reasoning(self, reasoning: str) -> None:
-        piece = remove_unstorable(reasoning)[: MAX_REASONING_LENGTH - self._reasoning_length]
-        self._reasoning_length += len(piece)
-        self.reasoning_pieces += 1
-        self._reasoning.append(piece)
+        self.signs_of_life += 1
+        piece = self._reasoning.add(reasoning)
         if self._publish_reasoning is not None and piece:
             self._publish_reasoning(piece)
-
-    def _complete_characters(self, text: str) -> str:
-        # Some engines split surrogate pairs between events: the first half is held back until the second arrives.
-        if not self._high_surrogate and not _FIRST_HIGH_SURROGATE <= text[-1] <= _LAST_HIGH_SURROGATE:
-            return text
-        text = (self._high_surrogate + text).encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
-        self._high_surrogate = text[-1] if _FIRST_HIGH_SURROGATE <= text[-1] <= _LAST_HIGH_SURROGATE else ""
-        return text.removesuffix(self._high_surrogate)
 
 
 def _document_or_text(data: bytes) -> object:

@@ -47,6 +47,13 @@ async def complete(model: OpenAIChatModel) -> Completion:
         pytest.param([chunk("Hello."), delta({}, finish_reason=1), DONE], id="number"),
         pytest.param([chunk("Hello."), delta({}, finish_reason="stopped by a stop word!"), DONE], id="any text"),
         pytest.param([chunk("Hello.", error=None), chunk(error={}, finish_reason="stop")], id="empty error"),
+        pytest.param([chunk("Hello.", error={"code": 0, "message": ""}), STOP], id="error without content"),
+        pytest.param([b"event: ping\ndata: now\n\n", chunk("Hello."), STOP], id="event of another type"),
+        pytest.param([delta({"content": {"type": "text", "text": "Hello."}}), STOP], id="one part"),
+        pytest.param(
+            [chunk("Hello."), event(choices=[{"message": {"content": "Hello."}, "finish_reason": "stop"}])],
+            id="whole message at the end",
+        ),
         pytest.param(
             [event(model="m", choices=[{"message": {"content": "Hello."}, "finish_reason": "stop"}])], id="message"
         ),
@@ -65,6 +72,8 @@ async def test_peculiarities_lose_no_answer(provider: Provider, model: OpenAICha
         pytest.param([chunk("Hel"), event(object="error", message="x", code=500)], "Hel", id="object error"),
         pytest.param([chunk("Hel"), event(error="overloaded")], "Hel", id="error is a text"),
         pytest.param([chunk("Hel"), b"event: error\ndata: overloaded\n\n"], "Hel", id="error event"),
+        pytest.param([chunk("Hel"), event(choices=[{"error": {"code": 502}}])], "Hel", id="error in the choice"),
+        pytest.param([chunk("Hel"), b"data: and more\n\n"], "Hel", id="not JSON"),
         pytest.param(
             [delta({"content": "x"}, index=1), delta({}, index=1, finish_reason="stop"), DONE], "", id="index 1"
         ),
