@@ -117,7 +117,7 @@ class LlmSettings(SettingsBase):
         "they keep the beginning of their first question as title.",
     )
     LLM_TITLE_MAX_TOKENS: int = Field(
-        100, ge=8, le=10_000, description="Maximum number of tokens of a title. A model that reasons needs more."
+        100, ge=8, le=10_000, description="Maximum number of tokens of a title. A model that reasons gets more."
     )
     LLM_SYSTEM_PROMPT: str = Field(
         DEFAULT_SYSTEM_PROMPT,
