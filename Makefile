@@ -20,7 +20,7 @@ UV := $(VENV_PYTHON) -m local.uv
 INSTALL := $(UV) pip install --quiet --compile-bytecode --python $(VENV_PYTHON) --no-deps --require-hashes
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(LOCK_ARGS)
 
-.PHONY: help setup run demo down test coverage drills lint types docs docs-check check faults bench lock clean
+.PHONY: help setup run demo down doctor test coverage drills lint types docs docs-check check faults bench lock clean
 
 help: ## list the targets
 	@awk -F ': *[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ demo: $(RUNTIME) ## ask the running system two questions; BASE_URL=http://host:p
 
 down: ## stop the system from another terminal
 	@if [ -e $(RUNTIME) ]; then $(VENV_PYTHON) -m local down; fi
+
+doctor: $(RUNTIME) ## ask each configured model one question, plain and streamed
+	@$(VENV_PYTHON) -m app.cli doctor
 
 test: $(DEVELOPMENT) ## run the tests; PYTEST_ARGS="-k login" for a selection
 ifeq ($(PYTEST_ARGS)$(TEST_DATABASE_URL)$(TEST_REDIS_URL),)

@@ -134,6 +134,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         )
         for name, read in {
             "models": lambda: breakers.states,
+            "model_parameters": lambda: provider.parameter_changes.by_model,
             "turns": lambda: runner.running_count,
             "streams": lambda: stream_limiter.total,
         }.items():

@@ -2,13 +2,13 @@
 
 from pydantic import Field, field_validator
 
-from app.config.base import Seconds, SettingsBase, split_url
+from app.config.base import Seconds, SettingsBase, Url, split_url
 
 
 class DatabaseSettings(SettingsBase):
     """Connection and pool of PostgreSQL."""
 
-    DATABASE_URL: str = Field(
+    DATABASE_URL: Url = Field(
         repr=False,
         description="`postgresql://user:password@host:port/name`; "
         "`?host=/directory` for a Unix socket, `?sslmode=require` for TLS.",

@@ -4,13 +4,13 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
 
-from app.config.base import Seconds, SettingsBase, empty_to_none, split_url
+from app.config.base import Seconds, SettingsBase, Url, empty_to_none, split_url
 
 
 class RedisSettings(SettingsBase):
     """Connection to Redis."""
 
-    REDIS_URL: str = Field("redis://localhost:6379", repr=False, description="`redis://`, `rediss://` or `unix://`.")
+    REDIS_URL: Url = Field("redis://localhost:6379", repr=False, description="`redis://`, `rediss://` or `unix://`.")
     REDIS_PASSWORD: Annotated[SecretStr | None, BeforeValidator(empty_to_none)] = Field(
         None, description="Password, if the URL contains none."
     )

@@ -35,6 +35,8 @@ class ErrorReport:
     """Its messages, in lower case."""
     status: int | None = None
     """HTTP status, of the response or in the report."""
+    parameters: frozenset[str] = frozenset()
+    """Names of the parameters of the request that it concerns."""
     retry_delay: str | None = None
     """Time after which a request may succeed, as in `30s`."""
 
@@ -43,6 +45,7 @@ def read_error_report(document: object, status: int | None = None) -> ErrorRepor
     """Return what the body of an error says; `status` is that of the response."""
     names: set[str] = set()
     wordings: list[str] = []
+    parameters: set[str] = set()
     retry_delay: str | None = None
     for holder in _holders(document, 0):
         if isinstance(holder, str):
@@ -50,10 +53,14 @@ def read_error_report(document: object, status: int | None = None) -> ErrorRepor
             continue
         names.update(str(name).lower() for field in _NAME_FIELDS if _is_name(name := holder.get(field)))
         wordings += (text for field in _WORDING_FIELDS if isinstance(text := holder.get(field), str))
+        location = holder.get("loc")
+        places = [holder.get("param"), *(location if isinstance(location, list) else [])]
+        parameters.update(place for place in places if isinstance(place, str))
         if isinstance(delay := holder.get("retryDelay"), str):
             retry_delay = delay
     number = next((int(name) for name in names if name.isdecimal() and _is_status(int(name))), None)
-    return ErrorReport(frozenset(names), " ".join(wordings).lower()[:_MAX_WORDING], status or number, retry_delay)
+    wording = " ".join(wordings).lower()[:_MAX_WORDING]
+    return ErrorReport(frozenset(names), wording, status or number, frozenset(parameters), retry_delay)
 
 
 def find_error_report(document: object) -> ErrorReport | None:

@@ -2,15 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self
 
 import httpx2
 import openai
 from openai import AsyncOpenAI
 from pydantic_core import to_json
 
-from app.config import Settings
+from app.config import LlmSettings
 from app.core.exceptions import StartupError
 from app.graph.ports.chat_model import Completion, ModelRequest, PublishText, StreamTimeouts
 from app.graph.tokens import estimate_tokens
@@ -26,13 +25,13 @@ from app.services.llm.errors import (
 )
 from app.services.llm.event_parser import EventParser
 from app.services.llm.finish_reasons import LENGTH, is_filtered, is_incomplete
+from app.services.llm.parameter_changes import MAX_CHANGES, ParameterChanges
 from app.services.llm.received_answer import ReceivedAnswer
+from app.services.llm.response_body import MAX_BODY_BYTES, chunks, may_be_event_stream, read_body
 from app.services.llm.stream_deadline import StreamDeadline
 
 logger = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 8 * 1024 * 1024
-"""Maximum size of a response body."""
 _LARGE_CHUNK_BYTES = 4096
 """Size of a chunk from which other tasks run after it: the provider is faster than this process."""
 _CONNECT_TIMEOUT = 5.0
@@ -56,15 +55,16 @@ class OpenAIChatModel:
         self._client = client
         self._http = http
         self._max_tokens_field = max_tokens_field
+        self.parameter_changes = ParameterChanges()
         # Computed once: the client's own methods do so for each request, which takes twice the CPU time of the request.
         # See ADR 24.
-        self._url = client.base_url.join("chat/completions")
+        self._url = client.base_url.join("chat/completions").copy_merge_params(client.default_query)
         headers = {**client.default_headers, **client.auth_headers}
         self._headers = httpx2.Headers({name: value for name, value in headers.items() if isinstance(value, str)})
         self._timeouts = httpx2.Timeout(None, connect=_CONNECT_TIMEOUT).as_dict()
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: LlmSettings) -> Self:
         """Return a client for the provider of a deployment.
 
         Raises:
@@ -75,6 +75,7 @@ class OpenAIChatModel:
             raise StartupError("configuration: OPENAI_API_KEY: is required (or OPENAI_BASE_URL, for another engine)")
         # Self-hosted engines often accept any key, but the client requires one.
         key = settings.OPENAI_API_KEY.get_secret_value() if settings.OPENAI_API_KEY else "unused"
+        base_url = httpx2.URL(settings.OPENAI_BASE_URL or "https://api.openai.com/v1")
         http = openai.DefaultAioHttpClient(
             # Each stream occupies a connection until it ends.
             limits=httpx2.Limits(max_connections=10_000, keepalive_expiry=15),
@@ -83,7 +84,8 @@ class OpenAIChatModel:
         )
         client = AsyncOpenAI(
             api_key=key,
-            base_url=settings.OPENAI_BASE_URL or "https://api.openai.com/v1",
+            base_url=base_url.copy_with(query=None),
+            default_query=dict(base_url.params),
             http_client=http,
             default_headers={"Accept-Encoding": "identity"},
         )
@@ -94,7 +96,7 @@ class OpenAIChatModel:
         """Make one attempt; see `ChatModel`."""
         with translate_provider_errors(request.model):
             async with asyncio.timeout(max_seconds):
-                body = await _read_body(await self._send(self._body(request)))
+                body = await read_body(await self._send(self._body(request)))
             answer = ReceivedAnswer()
             answer.take_document(parse_json(body))
             return _completion(request, answer)
@@ -127,7 +129,19 @@ class OpenAIChatModel:
             body[self._max_tokens_field] = max_tokens
         return body
 
-    async def _send(self, body: object) -> httpx2.Response:
+    async def _send(self, body: dict[str, Any]) -> httpx2.Response:
+        """Send a request; if a parameter is refused, without it or with its other name. Return as `_send_once`."""
+        model = str(body["model"])
+        for _number in range(MAX_CHANGES):
+            sent = self.parameter_changes.apply(model, body)
+            try:
+                return await self._send_once(sent)
+            except ProviderStatusError as error:
+                if not self.parameter_changes.learn(model, sent, error.report):
+                    raise
+        return await self._send_once(self.parameter_changes.apply(model, body))
+
+    async def _send_once(self, body: object) -> httpx2.Response:
         """Send a request. Return the response, whose body has not been read. Only the connection has a timeout.
 
         Raises:
@@ -144,17 +158,19 @@ class OpenAIChatModel:
             await response.aclose()
             raise InvalidBodyError
         if not response.is_success:
-            raise ProviderStatusError(response.status_code, response.headers, await _read_body(response))
+            raise ProviderStatusError(response.status_code, response.headers, await read_body(response))
         return response
 
-    async def _read(self, body: object, answer: ReceivedAnswer, publish: PublishText, timeouts: StreamTimeouts) -> None:
+    async def _read(
+        self, body: dict[str, Any], answer: ReceivedAnswer, publish: PublishText, timeouts: StreamTimeouts
+    ) -> None:
         """Send a request, parse the stream into `answer`, and publish its text."""
         async with asyncio.timeout(timeouts.first_token) as limit:
             deadline = StreamDeadline(limit, timeouts)
             # Raw bytes: the events of the client library take three times the CPU time of everything else here.
             response = await self._send(body)
-            if not _may_be_event_stream(response):
-                publish(answer.take_document(parse_json(await _read_body(response))))
+            if not may_be_event_stream(response):
+                publish(answer.take_document(parse_json(await read_body(response))))
                 return
             try:
                 await _read_events(response, answer, publish, deadline)
@@ -170,7 +186,7 @@ async def _read_events(
     response: httpx2.Response, answer: ReceivedAnswer, publish: PublishText, deadline: StreamDeadline
 ) -> None:
     parser, received, comments = EventParser(), 0, 0
-    async for data in _chunks(response):
+    async for data in chunks(response):
         received += len(data)
         if received > MAX_BODY_BYTES:
             raise InvalidBodyError
@@ -191,32 +207,29 @@ async def _read_events(
         publish(text)
 
 
-def _chunks(response: httpx2.Response) -> AsyncIterable[bytes]:
-    # Not `aiter_raw()`, whose generators take CPU time for each token. Callers limit the size and close the response.
-    return cast("AsyncIterable[bytes]", response.stream)
-
-
-async def _read_body(response: httpx2.Response) -> bytes:
-    """Return the whole body, and close the response.
-
-    Raises:
-        InvalidBodyError: the body is larger than `MAX_BODY_BYTES`.
-
-    """
-    body = bytearray()
-    try:
-        async for data in _chunks(response):
-            body += data
-            if len(body) > MAX_BODY_BYTES:
-                raise InvalidBodyError
-    finally:
-        await response.aclose()
-    return bytes(body)
-
-
-def _may_be_event_stream(response: httpx2.Response) -> bool:
-    """Return whether the body may be a stream. Some engines ignore `stream` and send the whole completion."""
-    return not response.headers.get("content-type", "").lower().startswith("application/json")
+async def _read_events(
+    response: httpx2.Response, answer: ReceivedAnswer, publish: PublishText, deadline: StreamDeadline
+) -> None:
+    parser, received, comments = EventParser(), 0, 0
+    async for data in chunks(response):
+        received += len(data)
+        if received > MAX_BODY_BYTES:
+            raise InvalidBodyError
+        for event in parser.feed(data):
+            if text := answer.feed(event):
+                publish(text)
+                deadline.text_received()
+        if parser.comments > comments:
+            comments = parser.comments
+            answer.comment_received()
+        deadline.data_received(answer.signs_of_life, is_over=answer.is_over)
+        if len(data) > _LARGE_CHUNK_BYTES:
+            await asyncio.sleep(0)  # let other tasks run
+    for event in parser.close():
+        if text := answer.feed(event):
+            publish(text)
+    if text := answer.end():
+        publish(text)
 
 
 def _completion(request: ModelRequest, answer: ReceivedAnswer) -> Completion:

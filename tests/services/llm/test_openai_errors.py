@@ -13,7 +13,8 @@ import pytest
 from app.config import Settings
 from app.graph.ports.chat_model import ModelError, ModelTokenCounts
 from app.services.llm import openai
-from app.services.llm.openai import MAX_BODY_BYTES, OpenAIChatModel
+from app.services.llm.openai import OpenAIChatModel
+from app.services.llm.response_body import MAX_BODY_BYTES
 from tests.services.llm.openai_attempts import QUESTION, SETTINGS, document, run_attempt
 from tests.support.fakes import model_request
 from tests.support.provider import (

@@ -9,8 +9,9 @@ import pytest
 
 from app.graph.ports.chat_model import ModelTokenCounts
 from app.services.llm.event_parser import EventParser
-from app.services.llm.openai import MAX_BODY_BYTES, OpenAIChatModel
+from app.services.llm.openai import OpenAIChatModel
 from app.services.llm.received_answer import ReceivedAnswer
+from app.services.llm.response_body import MAX_BODY_BYTES
 from tests.services.llm.openai_attempts import QUESTION
 from tests.services.llm.streamed_attempts import STOP, StreamedAttempt
 from tests.support.provider import DONE, Behaviour, Provider, answers, chunk, fails, redirects, resets, sends, streams
