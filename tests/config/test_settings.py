@@ -34,6 +34,30 @@ BAD = [
         "DATABASE_URL", f"postgresql://u:{CANARY}@h", "DATABASE_URL: must contain the name of a database", id="no name"
     ),
     pytest.param("DATABASE_URL", f"postgresql://u:{CANARY}@h:x/d", "DATABASE_URL: not a valid URL", id="port"),
+    pytest.param("REDIS_URL", f"redis+sentinel://:{CANARY}@h/m", "REDIS_URL: one server only", id="sentinel"),
+    pytest.param("REDIS_URL", f"redis://:{CANARY}@h:26379,i:26379/0", "REDIS_URL: one server only", id="redis hosts"),
+    pytest.param("REDIS_URL", f"redis://h/{CANARY}", "REDIS_URL: the path must be the number", id="redis path"),
+    pytest.param("REDIS_URL", f"redis://h?timeout={CANARY}", "REDIS_URL: timeout: is not supported", id="redis name"),
+    pytest.param("REDIS_URL", f"redis://h?db={CANARY}", "REDIS_URL: the value of a parameter", id="redis value"),
+    pytest.param("REDIS_URL", "redis://h?ssl_cert_reqs=none", "REDIS_URL: ssl_cert_reqs: is not", id="redis tls"),
+    pytest.param(
+        "DATABASE_URL", f"postgresql://u:{CANARY}@x@h/d", "DATABASE_URL: not a valid URL: an @ in a user", id="at sign"
+    ),
+    pytest.param(
+        "DATABASE_URL",
+        f"postgresql://u:{CANARY}@h/d?channel_binding=require",
+        "DATABASE_URL: channel_binding: only disable, prefer are supported",
+        id="channel binding",
+    ),
+    pytest.param(
+        "DATABASE_URL", f"postgresql://u:{CANARY}@h/d?pgbouncer=true", "DATABASE_URL: pgbouncer: is not", id="unknown"
+    ),
+    pytest.param(
+        "DATABASE_URL",
+        f"postgresql://u@h/d?sslrootcert=/{CANARY}",
+        "DATABASE_URL: sslrootcert: there is no such file",
+        id="certificate",
+    ),
     pytest.param("REDIS_URL", f"http://:{CANARY}@h", "REDIS_URL: must start with redis://", id="redis scheme"),
     pytest.param("REDIS_URL", "redis://", "REDIS_URL: not a valid URL", id="redis without a host"),
     pytest.param("OPENAI_BASE_URL", f"ftp://{CANARY}", "OPENAI_BASE_URL: must start with http://", id="base url"),

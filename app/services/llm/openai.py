@@ -27,7 +27,7 @@ from app.services.llm.event_parser import EventParser
 from app.services.llm.finish_reasons import LENGTH, is_filtered, is_incomplete
 from app.services.llm.parameter_changes import MAX_CHANGES, ParameterChanges
 from app.services.llm.received_answer import ReceivedAnswer
-from app.services.llm.response_body import MAX_BODY_BYTES, chunks, may_be_event_stream, read_body
+from app.services.llm.response_body import MAX_BODY_BYTES, chunks, is_document, is_event_stream, read_body
 from app.services.llm.stream_deadline import StreamDeadline
 
 logger = logging.getLogger(__name__)
@@ -96,9 +96,16 @@ class OpenAIChatModel:
         """Make one attempt; see `ChatModel`."""
         with translate_provider_errors(request.model):
             async with asyncio.timeout(max_seconds):
-                body = await read_body(await self._send(self._body(request)))
+                response = await self._send(self._body(request))
+                body = await read_body(response)
             answer = ReceivedAnswer()
-            answer.take_document(parse_json(body))
+            if is_event_stream(response):  # some engines stream always
+                parser = EventParser()
+                for event in (*parser.feed(body), *parser.close()):
+                    answer.feed(event)
+                answer.end()
+            else:
+                answer.take_document(parse_json(body))
             return _completion(request, answer)
 
     async def stream(
@@ -169,7 +176,7 @@ class OpenAIChatModel:
             deadline = StreamDeadline(limit, timeouts)
             # Raw bytes: the events of the client library take three times the CPU time of everything else here.
             response = await self._send(body)
-            if not may_be_event_stream(response):
+            if is_document(response):
                 publish(answer.take_document(parse_json(await read_body(response))))
                 return
             try:

@@ -35,6 +35,15 @@ async def read_body(response: httpx2.Response) -> bytes:
     return bytes(body)
 
 
-def may_be_event_stream(response: httpx2.Response) -> bool:
-    """Return whether the body may be a stream. Some engines ignore `stream` and send the whole completion."""
-    return not response.headers.get("content-type", "").lower().startswith("application/json")
+def is_document(response: httpx2.Response) -> bool:
+    """Return whether the body is a whole document. Some engines ignore `stream` and send the whole completion."""
+    return _content_type(response) == "application/json"
+
+
+def is_event_stream(response: httpx2.Response) -> bool:
+    """Return whether the body is declared as an event stream."""
+    return _content_type(response) == "text/event-stream"
+
+
+def _content_type(response: httpx2.Response) -> str:
+    return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
