@@ -55,7 +55,6 @@ class Database:
             # The server times out before its client: it must not commit what was reported as failed.
             "lock_timeout": f"{REQUEST_TIMEOUT * 1000 - 300:.0f}",
             "statement_timeout": f"{settings.DATABASE_COMMAND_TIMEOUT * 950:.0f}",
-            **arguments.pop("server_settings"),
         }
         engine = create_async_engine(
             "postgresql+asyncpg://",
@@ -67,8 +66,8 @@ class Database:
             connect_args={
                 "timeout": settings.DATABASE_CONNECT_TIMEOUT,
                 "command_timeout": settings.DATABASE_COMMAND_TIMEOUT,
-                "server_settings": server_settings,
                 **arguments,
+                "server_settings": server_settings | arguments["server_settings"],
             },
         )
         event.listen(engine.sync_engine, "checkout", _replace_closed)

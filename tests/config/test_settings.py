@@ -206,8 +206,8 @@ def test_base_url_keeps_its_query(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
 def test_env_file_in_another_encoding_is_refused(encoding: str) -> None:
     Path(".env").write_text(f"PROJECT_NAME=Gr\u00fc\u00dfe {CANARY}\n", encoding=encoding)
-    for read in (refusal, lambda: refusal(get_database_settings)):
-        assert read() == "configuration: .env: is not text in UTF-8; save the file in this encoding"
+    line = "configuration: .env: is not text in UTF-8; save the file in this encoding"
+    assert refusal() == refusal(get_database_settings) == line
 
 
 def test_env_file_may_begin_with_a_byte_order_mark() -> None:

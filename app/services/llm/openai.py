@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import httpx2
 import openai
@@ -12,19 +12,10 @@ from pydantic_core import to_json
 from app.config import LlmSettings
 from app.core.exceptions import StartupError
 from app.graph.ports.chat_model import Completion, ModelRequest, PublishText, StreamTimeouts
-from app.graph.tokens import estimate_tokens
-from app.services.llm.documents import parse_json, remove_unstorable
-from app.services.llm.errors import (
-    ContentFilteredError,
-    EmptyAnswerError,
-    IncompleteAnswerError,
-    InvalidBodyError,
-    ProviderStatusError,
-    ReasoningExhaustedError,
-    translate_provider_errors,
-)
+from app.services.llm.completion import to_completion
+from app.services.llm.documents import parse_json
+from app.services.llm.errors import InvalidBodyError, ProviderStatusError, translate_provider_errors
 from app.services.llm.event_parser import EventParser
-from app.services.llm.finish_reasons import LENGTH, is_filtered, is_incomplete
 from app.services.llm.parameter_changes import MAX_CHANGES, ParameterChanges
 from app.services.llm.received_answer import ReceivedAnswer
 from app.services.llm.response_body import MAX_BODY_BYTES, chunks, is_document, is_event_stream, read_body
@@ -58,7 +49,9 @@ class OpenAIChatModel:
         self.parameter_changes = ParameterChanges()
         # Computed once: the client's own methods do so for each request, which takes twice the CPU time of the request.
         # See ADR 24.
-        self._url = client.base_url.join("chat/completions").copy_merge_params(client.default_query)
+        self._url = client.base_url.join("chat/completions").copy_merge_params(
+            cast("dict[str, str]", client.default_query)
+        )
         headers = {**client.default_headers, **client.auth_headers}
         self._headers = httpx2.Headers({name: value for name, value in headers.items() if isinstance(value, str)})
         self._timeouts = httpx2.Timeout(None, connect=_CONNECT_TIMEOUT).as_dict()
@@ -106,7 +99,7 @@ class OpenAIChatModel:
                 answer.end()
             else:
                 answer.take_document(parse_json(body))
-            return _completion(request, answer)
+            return to_completion(request, answer)
 
     async def stream(
         self,
@@ -127,7 +120,7 @@ class OpenAIChatModel:
                 if answer.finish_reason is None:
                     raise
                 # The answer is complete; only the token counts after it may be missing.
-            return _completion(request, answer)
+            return to_completion(request, answer)
 
     def _body(self, request: ModelRequest) -> dict[str, Any]:
         body: dict[str, Any] = {"model": request.model, "messages": list(request.messages)}
@@ -212,50 +205,3 @@ async def _read_events(
             publish(text)
     if text := answer.end():
         publish(text)
-
-
-async def _read_events(
-    response: httpx2.Response, answer: ReceivedAnswer, publish: PublishText, deadline: StreamDeadline
-) -> None:
-    parser, received, comments = EventParser(), 0, 0
-    async for data in chunks(response):
-        received += len(data)
-        if received > MAX_BODY_BYTES:
-            raise InvalidBodyError
-        for event in parser.feed(data):
-            if text := answer.feed(event):
-                publish(text)
-                deadline.text_received()
-        if parser.comments > comments:
-            comments = parser.comments
-            answer.comment_received()
-        deadline.data_received(answer.signs_of_life, is_over=answer.is_over)
-        if len(data) > _LARGE_CHUNK_BYTES:
-            await asyncio.sleep(0)  # let other tasks run
-    for event in parser.close():
-        if text := answer.feed(event):
-            publish(text)
-    if text := answer.end():
-        publish(text)
-
-
-def _completion(request: ModelRequest, answer: ReceivedAnswer) -> Completion:
-    finish_reason, counts = answer.finish_reason, answer.usage.token_counts
-    if answer.is_refused or (finish_reason is not None and is_filtered(finish_reason)):
-        raise ContentFilteredError(counts)
-    if finish_reason is None:
-        raise ValueError("the answer has no end")
-    if is_incomplete(finish_reason):
-        raise IncompleteAnswerError(counts)
-    if not answer.text.strip():
-        if answer.reasoning and finish_reason == LENGTH:
-            raise ReasoningExhaustedError(counts)
-        raise EmptyAnswerError(counts)
-    return Completion(
-        text=answer.text,
-        model=remove_unstorable(answer.model or request.model)[:200],
-        finish_reason=finish_reason,
-        token_counts=answer.usage.completed_by(estimate_tokens(request.messages, answer.reasoning + answer.text)),
-        is_repaired=answer.is_repaired,
-        reasoning=answer.reasoning,
-    )
