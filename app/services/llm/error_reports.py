@@ -8,6 +8,8 @@ _MAX_DEPTH: Final = 4
 _MAX_WORDING: Final = 2000
 _NAME_FIELDS: Final = ("code", "type", "status", "reason", "blockReason", "block_reason")
 """Fields with a name of the error. Some engines put a number there, as a number or as text."""
+_MARKS: Final = ("flagged_input", "content_filter_result")
+"""Fields whose presence tells the kind of error: they take the place of a name."""
 _WORDING_FIELDS: Final = ("message", "msg", "raw")
 _NESTED_FIELDS: Final = (
     "error",
@@ -52,6 +54,7 @@ def read_error_report(document: object, status: int | None = None) -> ErrorRepor
             wordings.append(holder)
             continue
         names.update(str(name).lower() for field in _NAME_FIELDS if _is_name(name := holder.get(field)))
+        names.update(mark for mark in _MARKS if mark in holder)
         wordings += (text for field in _WORDING_FIELDS if isinstance(text := holder.get(field), str))
         location = holder.get("loc")
         places = [holder.get("param"), *(location if isinstance(location, list) else [])]

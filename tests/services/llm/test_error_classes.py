@@ -61,6 +61,8 @@ def error(**fields: object) -> dict[str, object]:
             "provider_refused",
             False,
         ),
+        (403, error(code=403, message="x", metadata={"flagged_input": "y"}), "provider_refused", False),
+        (400, error(message="x", innererror={"content_filter_result": {}}), "provider_refused", False),
         (400, error(message="Content Exists Risk", type="invalid_request_error"), "provider_refused", False),
         (402, error(message="Insufficient Balance"), "provider_quota_exceeded", True),
         (402, "payment required", "provider_quota_exceeded", True),
