@@ -22,7 +22,7 @@ NPM := $(VENV_PYTHON) -m local.npm
 INSTALL := $(UV) pip install --quiet --compile-bytecode --python $(VENV_PYTHON) --no-deps --require-hashes
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(LOCK_ARGS)
 
-.PHONY: help setup run demo down test coverage drills lint types docs docs-check check faults screenshots bench lock clean
+.PHONY: help setup run demo down doctor test coverage drills lint types docs docs-check check faults screenshots bench lock clean
 
 help: ## list the targets
 	@awk -F ': *[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,9 @@ demo: $(RUNTIME) ## ask the running system two questions; BASE_URL=http://host:p
 
 down: ## stop the system from another terminal
 	@if [ -e $(RUNTIME) ]; then $(VENV_PYTHON) -m local down; fi
+
+doctor: $(RUNTIME) ## ask each configured model one question, plain and streamed
+	@$(VENV_PYTHON) -m app.cli doctor
 
 test: $(DEVELOPMENT) $(NODE_MODULES) ## run the tests; PYTEST_ARGS="-k login" for a selection of those in Python
 ifeq ($(PYTEST_ARGS)$(TEST_DATABASE_URL)$(TEST_REDIS_URL),)

@@ -6,11 +6,11 @@ from alembic import context
 from alembic.operations.ops import MigrationScript
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, text
 
 from app.config import get_database_settings
 from app.database.base import Base
-from app.database.connection import sync_url
+from app.database.drivers import sync_engine
 from app.database.models import User  # noqa: F401 - registers every table
 
 # Key of the advisory lock: an arbitrary number that nothing else in the database uses.
@@ -63,7 +63,7 @@ def run(connection: Connection) -> None:
 
 
 url = context.config.attributes.get("database_url") or get_database_settings().DATABASE_URL
-engine = create_engine(sync_url(url), connect_args={"connect_timeout": 5})
+engine = sync_engine(url)
 with engine.connect() as open_connection:
     run(open_connection)
 engine.dispose()

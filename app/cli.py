@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import getpass
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -11,8 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.auth import webhook_events
 from app.auth.validators import EmailAddress, NewPassword, Username
-from app.config import get_database_settings
-from app.core.exceptions import DatabaseUnavailableError
+from app.config import get_database_settings, get_llm_settings
+from app.core.exceptions import DatabaseUnavailableError, StartupError
 from app.core.password_hashing import PasswordHasher
 from app.database import migrations
 from app.database.connection import Database
@@ -82,6 +83,29 @@ async def _create_admin(email: str, username: str, password: str) -> int:
     return 0
 
 
+def doctor(_arguments: argparse.Namespace) -> int:
+    """Ask each configured model one question, plain and streamed; exit with 1 if one does not answer."""
+    settings = get_llm_settings()
+    # Not at the top: the other commands start without the client of the models.
+    from app.services.llm.doctor import examine  # noqa: PLC0415
+
+    logging.disable()  # what the log would say is printed
+    changes: dict[str, dict[str, str | None]] = {}
+
+    async def ask() -> bool:
+        is_healthy = True
+        async for finding in examine(settings, changes):
+            print(finding, flush=True)
+            is_healthy = is_healthy and finding.error is None
+        return is_healthy
+
+    is_healthy = asyncio.run(ask())
+    for model, parameters in changes.items():
+        for name, replacement in parameters.items():
+            print(f"{model}: {name}: {f'sent as {replacement}' if replacement else 'not sent'}, as the model requires")
+    return 0 if is_healthy else 1
+
+
 def main() -> int:
     """Parse the arguments, run a command and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m app.cli", description="Operates the Chat Bot System.")
@@ -98,11 +122,16 @@ def main() -> int:
     admin.add_argument("--email", required=True)
     admin.add_argument("--username", required=True)
 
+    add_command("doctor", doctor)
+
     arguments = parser.parse_args()
     try:
         return int(arguments.command(arguments))
     except DatabaseUnavailableError:
         print("PostgreSQL is unreachable or refuses the connection: check DATABASE_URL.", file=sys.stderr)
+        return 1
+    except StartupError as error:
+        print(error, file=sys.stderr)
         return 1
 
 

@@ -8,12 +8,18 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from app.config.env_file import check_env_file
 from local.paths import PROJECT, private_directory
 
 
 def user_settings() -> dict[str, str]:
     """Return the user's settings: environment variables, which take precedence over `.env`."""
-    from_file = {name: value for name, value in dotenv_values(PROJECT / ".env").items() if value is not None}
+    file = PROJECT / ".env"
+    try:
+        check_env_file(file)
+    except ValueError as error:
+        raise SystemExit(f"configuration: {error}") from None
+    from_file = {name: value for name, value in dotenv_values(file, encoding="utf-8-sig").items() if value is not None}
     return from_file | os.environ
 
 

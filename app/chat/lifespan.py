@@ -134,6 +134,7 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         )
         for name, read in {
             "models": lambda: breakers.states,
+            "model_parameters": lambda: provider.parameter_changes.by_model,
             "turns": lambda: runner.running_count,
             "streams": lambda: stream_limiter.total,
         }.items():
@@ -226,5 +227,6 @@ def default_policy(settings: Settings, catalog: ModelCatalog) -> ModelPolicy:
         context_windows={model.name: model.context_window for model in catalog.models},
         stream_idle_timeout=settings.LLM_STREAM_PAUSE,
         stream_timeout=settings.LLM_STREAM_TIMEOUT,
+        reasoning_timeout=settings.LLM_REASONING_TIMEOUT,
         sampling=Sampling(temperature=settings.LLM_TEMPERATURE, max_tokens=settings.LLM_MAX_TOKENS),
     )

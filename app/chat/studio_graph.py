@@ -98,3 +98,7 @@ class _EventSink:
     def publish(self, piece: str) -> None:
         self.text += piece
         self._write({"text": piece})
+
+    def publish_reasoning(self, piece: str) -> None:
+        if piece:
+            self._write({"reasoning": piece})

@@ -2,16 +2,17 @@
 
 from pydantic import Field, field_validator
 
-from app.config.base import Seconds, SettingsBase, split_url
+from app.config.base import Seconds, SettingsBase, Url
+from app.config.database_url import parse_database_url
 
 
 class DatabaseSettings(SettingsBase):
     """Connection and pool of PostgreSQL."""
 
-    DATABASE_URL: str = Field(
+    DATABASE_URL: Url = Field(
         repr=False,
-        description="`postgresql://user:password@host:port/name`; "
-        "`?host=/directory` for a Unix socket, `?sslmode=require` for TLS.",
+        description="`postgresql://user:password@host:port/name`; `?host=/directory` for a Unix socket, "
+        "`?sslmode=require` for TLS. `docs/operations.md` lists the other parameters.",
     )
     DATABASE_POOL_SIZE: int = Field(20, ge=1, le=1000, description="Connections that each service process keeps open.")
     DATABASE_MAX_OVERFLOW: int = Field(
@@ -24,7 +25,5 @@ class DatabaseSettings(SettingsBase):
     @field_validator("DATABASE_URL")
     @classmethod
     def _check_database_url(cls, url: str) -> str:
-        parts = split_url(url, {"postgresql"}, host_required=False)
-        if not parts.path.strip("/"):
-            raise ValueError("must contain the name of a database")
+        parse_database_url(url)
         return url

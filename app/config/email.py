@@ -1,17 +1,17 @@
 """Email, and the verification of addresses."""
 
 from email.utils import parseaddr
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from app.config.base import Seconds, SettingsBase, empty_to_none, split_url
+from app.config.base import OptionalUrl, Seconds, SettingsBase, Url, split_url
 
 
 class EmailSettings(SettingsBase):
     """Mail transport, and the links that emails contain."""
 
-    MAIL_URL: Annotated[str | None, BeforeValidator(empty_to_none)] = Field(
+    MAIL_URL: OptionalUrl = Field(
         None,
         repr=False,
         description="`smtp://user:password@host:587` (with STARTTLS), `smtps://host:465`, "
@@ -19,7 +19,7 @@ class EmailSettings(SettingsBase):
     )
     MAIL_FROM: str = Field("Chat Bot System <no-reply@localhost>", description="Sender of every email.")
     MAIL_TIMEOUT: Seconds = Field(10, description="Timeout of sending one email, in seconds.")
-    PUBLIC_URL: str = Field(
+    PUBLIC_URL: Url = Field(
         "http://localhost:8080",
         description="Base URL of the web application, used for links in emails and shared conversations. Request "
         "headers never change it.",

@@ -1,15 +1,21 @@
 """Language models: provider, allowed models, timeouts, context window."""
 
-from typing import Annotated, Literal, Self
+import re
+from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlunsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from app.config.base import Dollars, Seconds, SettingsBase, empty_to_none, parse_json_list, split_url
+from app.config.base import Dollars, OptionalUrl, Seconds, SettingsBase, parse_json_list, split_url, strip_to_none
 
 DEFAULT_SYSTEM_PROMPT = (
     "You are a helpful assistant. Answer correctly, to the point, and in the language of the question."
 )
+
+_HEADER_TOKEN: Final = re.compile(r"[!#-&(-_a-~]+")
+"""ASCII characters without spaces, control characters and quotes."""
+_COMPLETIONS: Final = "/chat/completions"
 
 Price = Dollars
 """US dollars per million tokens."""
@@ -35,12 +41,14 @@ class ModelSetting(BaseModel):
 class LlmSettings(SettingsBase):
     """Provider, models, timeouts, response cache and prompt."""
 
-    OPENAI_API_KEY: Annotated[SecretStr | None, BeforeValidator(empty_to_none)] = Field(
+    OPENAI_API_KEY: Annotated[SecretStr | None, BeforeValidator(strip_to_none)] = Field(
         None,
         description="API key of the provider. The chat service needs it or `OPENAI_BASE_URL`; the others do not.",
     )
-    OPENAI_BASE_URL: Annotated[str | None, BeforeValidator(empty_to_none)] = Field(
-        None, description="Base URL of any OpenAI-compatible engine, `/v1` included. Unset: OpenAI itself."
+    OPENAI_BASE_URL: OptionalUrl = Field(
+        None,
+        description="Base URL of any OpenAI-compatible engine, `/v1` included, without `/chat/completions`. Its "
+        "query is sent with every request. Unset: OpenAI itself.",
     )
     LLM_MODEL: str = Field("gpt-4", min_length=1, max_length=200, description="The default model.")
     LLM_FALLBACK_MODEL: str = Field(
@@ -83,6 +91,11 @@ class LlmSettings(SettingsBase):
     LLM_STREAM_TIMEOUT: Seconds = Field(
         300, le=900, description="Maximum duration of a streamed answer, from its first chunk to its last."
     )
+    LLM_REASONING_TIMEOUT: Seconds = Field(
+        600,
+        le=3600,
+        description="Maximum time until a streamed answer begins, while the engine sends reasoning or comments.",
+    )
     LLM_RETRIES_PER_MODEL: int = Field(
         1, ge=0, le=10, description="Maximum number of retries with one model before the next model is used."
     )
@@ -112,7 +125,7 @@ class LlmSettings(SettingsBase):
         "they keep the beginning of their first question as title.",
     )
     LLM_TITLE_MAX_TOKENS: int = Field(
-        100, ge=8, le=10_000, description="Maximum number of tokens of a title. A model that reasons needs more."
+        100, ge=8, le=10_000, description="Maximum number of tokens of a title. A model that reasons gets more."
     )
     LLM_SYSTEM_PROMPT: str = Field(
         DEFAULT_SYSTEM_PROMPT,
@@ -137,11 +150,25 @@ class LlmSettings(SettingsBase):
             raise ValueError("a model is listed twice")
         return models
 
+    @field_validator("OPENAI_API_KEY")
+    @classmethod
+    def _check_key(cls, key: SecretStr | None) -> SecretStr | None:
+        # It is sent in a header.
+        if key is not None and not _HEADER_TOKEN.fullmatch(key.get_secret_value()):
+            raise ValueError("must consist of ASCII letters, digits and punctuation, without spaces and quotes")
+        return key
+
     @field_validator("OPENAI_BASE_URL")
     @classmethod
     def _check_base_url(cls, url: str | None) -> str | None:
         if url is not None:
-            split_url(url, {"http", "https"})
+            parts = split_url(url, {"http", "https"})
+            if parts.fragment or parts.username is not None:
+                raise ValueError("must have neither a user name nor a fragment")
+            if (path := parts.path.rstrip("/")).endswith(_COMPLETIONS):
+                raise ValueError(f"must be the base URL, which ends before {_COMPLETIONS}")
+            if path != parts.path:
+                url = urlunsplit(parts._replace(path=path))
         return url
 
     @model_validator(mode="after")

@@ -1,14 +1,16 @@
 """The settings of all services: one class composed of a mixin per topic."""
 
 from functools import lru_cache
+from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
 
 from app.config.auth import AuthSettings
-from app.config.base import SettingsBase
+from app.config.base import ENV_FILE, SettingsBase
 from app.config.database import DatabaseSettings
 from app.config.email import EmailSettings
+from app.config.env_file import check_env_file
 from app.config.limits import LimitSettings
 from app.config.llm import LlmSettings
 from app.config.logs import LoggingSettings
@@ -70,11 +72,24 @@ def get_database_settings() -> DatabaseSettings:
     return _read(DatabaseSettings)
 
 
+def get_llm_settings() -> LlmSettings:
+    """Read the settings of the language models only. For the command line.
+
+    Raises:
+        ConfigurationError: as `get_settings`.
+
+    """
+    return _read(LlmSettings)
+
+
 def _read(settings_class: type[_S]) -> _S:
     try:
+        check_env_file(Path(ENV_FILE))
         return settings_class()
     except ValidationError as error:
         raise ConfigurationError(_describe(error)) from None
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
 
 
 def _describe(error: ValidationError) -> str:

@@ -9,9 +9,8 @@ from typing import Any, Self, cast
 
 from asyncpg import InterfaceError as DriverInterfaceError
 from asyncpg import PostgresError
-from sqlalchemy import event, make_url, text
+from sqlalchemy import event, text
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
-from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
@@ -20,6 +19,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from app.config import DatabaseSettings
 from app.core.exceptions import DatabaseUnavailableError, UnauthorizedError
+from app.database.drivers import asyncpg_arguments
 from app.database.statements import DriverConnection, StatementRefusedError
 
 DatabaseSession = AsyncSession
@@ -30,21 +30,6 @@ DatabaseConnection = AsyncConnection
 
 REQUEST_TIMEOUT = 1.5
 """Time a request waits for PostgreSQL before it fails with 503, in seconds."""
-
-
-def sync_url(database_url: str) -> URL:
-    """Return the SQLAlchemy URL for psycopg2, which Alembic and the command line use."""
-    return make_url(database_url).set(drivername="postgresql+psycopg2")
-
-
-def async_url(database_url: str) -> tuple[URL, dict[str, Any]]:
-    """Return the SQLAlchemy URL for asyncpg, and connect arguments for options whose names differ from libpq's."""
-    url = make_url(database_url).set(drivername="postgresql+asyncpg")
-    arguments: dict[str, Any] = {}
-    if sslmode := url.query.get("sslmode"):
-        arguments["ssl"] = sslmode
-        url = url.difference_update_query(["sslmode"])
-    return url, arguments
 
 
 class Database:
@@ -61,9 +46,18 @@ class Database:
     @classmethod
     def from_settings(cls, settings: DatabaseSettings, *, application_name: str) -> Self:
         """Create the engine from the settings. `application_name` is shown in `pg_stat_activity`."""
-        url, arguments = async_url(settings.DATABASE_URL)
+        arguments = asyncpg_arguments(settings.DATABASE_URL)
+        server_settings = {
+            "application_name": application_name,
+            "timezone": "UTC",
+            # Statements take milliseconds: JIT compilation would cost more than it saves.
+            "jit": "off",
+            # The server times out before its client: it must not commit what was reported as failed.
+            "lock_timeout": f"{REQUEST_TIMEOUT * 1000 - 300:.0f}",
+            "statement_timeout": f"{settings.DATABASE_COMMAND_TIMEOUT * 950:.0f}",
+        }
         engine = create_async_engine(
-            url,
+            "postgresql+asyncpg://",
             pool_size=settings.DATABASE_POOL_SIZE,
             max_overflow=settings.DATABASE_MAX_OVERFLOW,
             pool_timeout=settings.DATABASE_POOL_TIMEOUT,
@@ -72,16 +66,8 @@ class Database:
             connect_args={
                 "timeout": settings.DATABASE_CONNECT_TIMEOUT,
                 "command_timeout": settings.DATABASE_COMMAND_TIMEOUT,
-                "server_settings": {
-                    "application_name": application_name,
-                    "timezone": "UTC",
-                    # Statements take milliseconds: JIT compilation would cost more than it saves.
-                    "jit": "off",
-                    # The server times out before its client: it must not commit what was reported as failed.
-                    "lock_timeout": f"{REQUEST_TIMEOUT * 1000 - 300:.0f}",
-                    "statement_timeout": f"{settings.DATABASE_COMMAND_TIMEOUT * 950:.0f}",
-                },
                 **arguments,
+                "server_settings": server_settings | arguments["server_settings"],
             },
         )
         event.listen(engine.sync_engine, "checkout", _replace_closed)

@@ -30,6 +30,8 @@ class ModelPolicy:
     """Maximum seconds between two pieces of a streamed answer."""
     stream_timeout: float = 300
     """Maximum seconds of a streamed answer after its first text."""
+    reasoning_timeout: float = 600
+    """Maximum seconds of a streamed attempt until its first text, while the model is thinking."""
     sampling: Sampling = field(default_factory=Sampling)
 
     def with_model(self, model: str) -> "ModelPolicy":

@@ -20,7 +20,7 @@ from app.graph.prompts import FALLBACK_RESPONSE
 from app.graph.retry_policy import attempt_timeout, plan_retry
 from app.graph.state import ChatState, TokenUsage
 from app.graph.tokens import estimate_tokens
-from app.graph.trimmed_text_stream import TrimmedTextStream
+from app.graph.trimmed_text_stream import TrimmedTextStream, trim
 
 logger = logging.getLogger(__name__)
 
@@ -91,15 +91,18 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
 
     limit = attempt_timeout(choice, context, remaining)
     try:
-        if text_stream is None:
+        if text_stream is None or context.sink is None:
             completion = await context.model.complete(request, max_seconds=limit)
         else:
             timeouts = StreamTimeouts(
                 first_token=limit,
                 idle=context.policy.stream_idle_timeout,
                 total=limit + context.policy.stream_timeout,
+                reasoning=context.policy.reasoning_timeout,
             )
-            completion = await context.model.stream(request, text_stream.publish, timeouts=timeouts)
+            completion = await context.model.stream(
+                request, text_stream.publish, timeouts=timeouts, publish_reasoning=context.sink.publish_reasoning
+            )
     except ModelError as error:
         record(error=error)
         if error.is_model_fault:
@@ -131,7 +134,9 @@ async def postprocess_node(state: ChatState, runtime: Runtime[ChatContext]) -> d
         "fallback_model": state["model_index"] > 0,
         "cached": state["is_cached"],
     }
-    return {"final_response": state["llm_response"].strip(), "metadata": metadata, "status": "completed"}
+    if reasoning := state["reasoning"].strip():
+        metadata["reasoning"] = reasoning
+    return {"final_response": trim(state["llm_response"]), "metadata": metadata, "status": "completed"}
 
 
 async def error_handler_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str, Any]:
@@ -151,6 +156,7 @@ def _completed(choice: ModelChoice, completion: Completion) -> dict[str, Any]:
     return {
         "model_index": choice.index,
         "llm_response": completion.text,
+        "reasoning": completion.reasoning,
         "finish_reason": completion.finish_reason,
         "model_used": completion.model,
         "is_cached": completion.is_cached,

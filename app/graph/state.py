@@ -66,6 +66,8 @@ class ChatState(TypedDict):
     history_use: NotRequired[HistoryUse]
     """Of the last attempt."""
     llm_response: NotRequired[str]
+    reasoning: NotRequired[str]
+    """What the model thought before the answer."""
     finish_reason: NotRequired[str]
     tokens_used: NotRequired[TokenUsage]
     model_used: NotRequired[str]

@@ -1,12 +1,19 @@
-"""Streaming of one attempt's text to a sink, without leading and trailing white space."""
+"""Streaming of one attempt's text to a sink, without blank lines around it."""
 
 import time
 
 from app.graph.ports.text_sink import TextSink
 
 
+def trim(text: str) -> str:
+    """Return the text without blank lines before it and white space after it. Its first line stays indented."""
+    text = text.rstrip()
+    indentation = len(text) - len(text.lstrip())
+    return text[max(text.rfind("\n", 0, indentation), text.rfind("\r", 0, indentation)) + 1 :]
+
+
 class TrimmedTextStream:
-    """Publishes the pieces of an answer as they arrive, so that together they equal `str.strip` of the whole.
+    """Publishes the pieces of an answer as they arrive, so that together they equal `trim` of the whole.
 
     Published text cannot be retracted, so white space is held back until text follows it.
     """
@@ -20,13 +27,13 @@ class TrimmedTextStream:
 
     def publish(self, piece: str) -> None:
         """Publish the next piece; see `PublishText`."""
-        if self.first_text_at is None:
-            piece = piece.lstrip()
         text = piece.rstrip()
         if not text:
             self._held += piece
             return
+        published = self._held + text
+        self._held = piece[len(text) :]
         if self.first_text_at is None:
             self.first_text_at = time.perf_counter()
-        self._sink.publish(self._held + text)
-        self._held = piece[len(text) :]
+            published = trim(published)
+        self._sink.publish(published)

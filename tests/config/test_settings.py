@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
-from app.config import ConfigurationError, Settings, get_settings
+from app.config import ConfigurationError, Settings, get_database_settings, get_settings
 
 ROOT = Path(__file__).parents[2]
 CANARY = "canary-7f3a"
@@ -33,9 +34,41 @@ BAD = [
         "DATABASE_URL", f"postgresql://u:{CANARY}@h", "DATABASE_URL: must contain the name of a database", id="no name"
     ),
     pytest.param("DATABASE_URL", f"postgresql://u:{CANARY}@h:x/d", "DATABASE_URL: not a valid URL", id="port"),
+    pytest.param("REDIS_URL", f"redis+sentinel://:{CANARY}@h/m", "REDIS_URL: one server only", id="sentinel"),
+    pytest.param("REDIS_URL", f"redis://:{CANARY}@h:26379,i:26379/0", "REDIS_URL: one server only", id="redis hosts"),
+    pytest.param("REDIS_URL", f"redis://h/{CANARY}", "REDIS_URL: the path must be the number", id="redis path"),
+    pytest.param("REDIS_URL", f"redis://h?timeout={CANARY}", "REDIS_URL: timeout: is not supported", id="redis name"),
+    pytest.param("REDIS_URL", f"redis://h?db={CANARY}", "REDIS_URL: the value of a parameter", id="redis value"),
+    pytest.param("REDIS_URL", "redis://h?ssl_cert_reqs=none", "REDIS_URL: ssl_cert_reqs: is not", id="redis tls"),
+    pytest.param(
+        "DATABASE_URL", f"postgresql://u:{CANARY}@x@h/d", "DATABASE_URL: not a valid URL: an @ in a user", id="at sign"
+    ),
+    pytest.param(
+        "DATABASE_URL",
+        f"postgresql://u:{CANARY}@h/d?channel_binding=require",
+        "DATABASE_URL: channel_binding: only disable, prefer are supported",
+        id="channel binding",
+    ),
+    pytest.param(
+        "DATABASE_URL", f"postgresql://u:{CANARY}@h/d?pgbouncer=true", "DATABASE_URL: pgbouncer: is not", id="unknown"
+    ),
+    pytest.param(
+        "DATABASE_URL",
+        f"postgresql://u@h/d?sslrootcert=/{CANARY}",
+        "DATABASE_URL: sslrootcert: there is no such file",
+        id="certificate",
+    ),
     pytest.param("REDIS_URL", f"http://:{CANARY}@h", "REDIS_URL: must start with redis://", id="redis scheme"),
     pytest.param("REDIS_URL", "redis://", "REDIS_URL: not a valid URL", id="redis without a host"),
     pytest.param("OPENAI_BASE_URL", f"ftp://{CANARY}", "OPENAI_BASE_URL: must start with http://", id="base url"),
+    pytest.param(
+        "OPENAI_BASE_URL", "http://h/v1/chat/completions/", "OPENAI_BASE_URL: must be the base URL", id="whole url"
+    ),
+    pytest.param("OPENAI_BASE_URL", f"http://u:{CANARY}@h/v1", "OPENAI_BASE_URL: must have neither", id="user"),
+    pytest.param("OPENAI_API_KEY", f"{CANARY}\n{CANARY}", "OPENAI_API_KEY: must consist of", id="key of two lines"),
+    pytest.param("OPENAI_API_KEY", f"Bearer {CANARY}", "OPENAI_API_KEY: must consist of", id="key with a space"),
+    pytest.param("OPENAI_API_KEY", f'"{CANARY}"', "OPENAI_API_KEY: must consist of", id="key in quotes"),
+    pytest.param("OPENAI_API_KEY", f"{CANARY}\u2026", "OPENAI_API_KEY: must consist of", id="key beyond ASCII"),
     pytest.param("ALGORITHM", "none", "ALGORITHM: Input should be 'HS256', 'HS384' or 'HS512'", id="algorithm"),
     pytest.param("LOG_LEVEL", "LOUD", "LOG_LEVEL: Input should be", id="log level"),
     pytest.param("LLM_TEMPERATURE", "nan", "LLM_TEMPERATURE: Input should be a finite number", id="nan"),
@@ -68,6 +101,15 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # a directory without a developer's `.env`
     for name, value in GOOD.items():
         monkeypatch.setenv(name, value)
+
+
+def refusal(read: Callable[[], object] = get_settings) -> str:
+    """Return the line of the refusal."""
+    get_settings.cache_clear()
+    with pytest.raises(ConfigurationError) as error:
+        read()
+    get_settings.cache_clear()
+    return str(error.value)
 
 
 def test_names_and_defaults_match_specification() -> None:
@@ -129,9 +171,48 @@ def test_allowed_hosts_are_a_comma_separated_or_json_list(monkeypatch: pytest.Mo
 
 
 def test_empty_value_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "REDIS_PASSWORD", "WEBHOOK_SECRET"):
+    expected = Settings().model_dump()
+    for name in Settings.model_fields.keys() - GOOD.keys() - {"LLM_FALLBACK_MODEL"}:
         monkeypatch.setenv(name, "")
-        assert getattr(Settings(), name) is None
+    assert Settings().model_dump() == expected
+    Path(".env").write_text("LLM_MODEL=from-file\nPROJECT_NAME=\n")
+    assert (Settings().LLM_MODEL, Settings().PROJECT_NAME) == ("from-file", "Chat Bot System")
+    monkeypatch.setenv("DATABASE_URL", "")
+    assert refusal() == "configuration: DATABASE_URL: is required"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OPENAI_API_KEY", "sk-key"),
+        ("OPENAI_BASE_URL", "https://h/v1"),
+        ("DATABASE_URL", "postgresql://u@h/d"),
+        ("REDIS_URL", "redis://h"),
+        ("MAIL_URL", "smtp://h"),
+        ("PUBLIC_URL", "https://h"),
+    ],
+)
+def test_keys_and_urls_are_stripped(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, f" {value}\r\n")
+    setting = getattr(Settings(), name)
+    assert (setting.get_secret_value() if isinstance(setting, SecretStr) else setting) == value
+
+
+def test_base_url_keeps_its_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://h/v1/?api-version=2024-10-21")
+    assert Settings().OPENAI_BASE_URL == "https://h/v1?api-version=2024-10-21"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
+def test_env_file_in_another_encoding_is_refused(encoding: str) -> None:
+    Path(".env").write_text(f"PROJECT_NAME=Gr\u00fc\u00dfe {CANARY}\n", encoding=encoding)
+    line = "configuration: .env: is not text in UTF-8; save the file in this encoding"
+    assert refusal() == refusal(get_database_settings) == line
+
+
+def test_env_file_may_begin_with_a_byte_order_mark() -> None:
+    Path(".env").write_text("PROJECT_NAME=Gr\u00fc\u00dfe\n", encoding="utf-8-sig")
+    assert Settings().PROJECT_NAME == "Gr\u00fc\u00dfe"
 
 
 def test_representation_contains_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,11 +228,7 @@ def test_error_names_invalid_setting_without_its_value(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, line: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    get_settings.cache_clear()
-    with pytest.raises(ConfigurationError) as refusal:
-        get_settings()
-    get_settings.cache_clear()
-    text = str(refusal.value)
+    text = refusal()
     assert text.startswith(f"configuration: {line}")
     assert CANARY not in text
     assert "\n" not in text
@@ -160,10 +237,10 @@ def test_error_names_invalid_setting_without_its_value(
 def test_validation_error_does_not_contain_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_KEY", CANARY)
     monkeypatch.setenv("DATABASE_URL", CANARY)
-    with pytest.raises(ValidationError) as refusal:
+    with pytest.raises(ValidationError) as error:
         Settings()
-    assert "SECRET_KEY" in str(refusal.value)
-    assert CANARY not in str(refusal.value)
+    assert "SECRET_KEY" in str(error.value)
+    assert CANARY not in str(error.value)
 
 
 @pytest.mark.parametrize("service", SERVICES)

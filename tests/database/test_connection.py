@@ -1,4 +1,4 @@
-"""Connection URLs of both drivers, and the connection pool."""
+"""Connection pool."""
 
 import asyncio
 
@@ -7,26 +7,10 @@ from sqlalchemy import make_url, text
 
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
-from app.database.connection import Database, async_url, sync_url
+from app.database.connection import Database
 from app.database.repositories.turns.turns import ActiveTurnError
 from tests.fixtures.database import Sql
 from tests.support.waiting import eventually
-
-
-@pytest.mark.parametrize("mode", ["require", "verify-full"])
-def test_sslmode_is_passed_to_each_driver_as_it_expects(mode: str) -> None:
-    configured = f"postgresql://u:p@h:5433/d?sslmode={mode}"
-    url, arguments = async_url(configured)
-    assert (url.render_as_string(hide_password=False), arguments) == (
-        "postgresql+asyncpg://u:p@h:5433/d",
-        {"ssl": mode},
-    )
-    assert sync_url(configured).query == {"sslmode": mode}
-
-
-def test_a_unix_socket_host_stays_in_the_url() -> None:
-    url, arguments = async_url("postgresql://u@/d?host=%2Ftmp%2Fs")
-    assert (url.query, arguments) == ({"host": "/tmp/s"}, {})  # noqa: S108 - nothing is opened
 
 
 async def test_overflow_connections_are_closed_after_a_burst(

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
 
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError, StartupError
 from app.database import migrations
 from app.database.base import Base
-from app.database.connection import Database, sync_url
+from app.database.connection import Database
+from app.database.drivers import sync_engine
 from local.paths import PROJECT
 from tests.fixtures.database import Sql
 
@@ -68,7 +68,7 @@ def test_models_and_migrations_agree(database_url: str) -> None:
 def test_migrated_schema_equals_the_schema_of_the_models(
     database_url: str, empty_database_url: str, empty: Sql
 ) -> None:
-    engine = create_engine(sync_url(empty_database_url))
+    engine = sync_engine(empty_database_url)
     Base.metadata.create_all(engine)
     engine.dispose()
     migrated = Sql(database_url)

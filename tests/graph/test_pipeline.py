@@ -12,10 +12,10 @@ from tests.support.fakes import INSTRUCTIONS, FakeHistory, completion, conversat
 
 
 async def test_continue_and_success() -> None:
-    run = await GraphRun(completion(" Good day. ")).run()
+    run = await GraphRun(completion("\n \n  Good day. \n")).run()
     assert run.nodes == ["preprocess", "llm", "postprocess"]
     assert run.state["status"] == "completed"
-    assert run.state["final_response"] == "Good day."
+    assert run.state["final_response"] == "  Good day."
     metadata = run.state["metadata"]
     assert metadata["model_used"] == "primary-2026"
     assert metadata["tokens_used"] == {"input": 12, "output": 3, "total": 15}

@@ -50,9 +50,13 @@ class MemoryTextSink:
     """`TextSink` in memory."""
 
     text = ""
+    reasoning = ""
 
     def publish(self, piece: str) -> None:
         self.text += piece
+
+    def publish_reasoning(self, piece: str) -> None:
+        self.reasoning += piece
 
 
 async def test_there_is_no_retry_after_published_text() -> None:

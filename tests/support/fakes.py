@@ -70,6 +70,8 @@ class FakeModel:
         self.was_called = asyncio.Event()
         self.published_first: list[str] = []
         """Pieces of a streamed answer that are published before the call waits or fails."""
+        self.reasoning_first: list[str] = []
+        """Pieces of reasoning that are published before them."""
 
     async def complete(self, request: ModelRequest, *, max_seconds: float) -> Completion:
         self.calls.append(RecordedCall(request, max_seconds))
@@ -83,7 +85,17 @@ class FakeModel:
         assert outcome is not None
         return outcome
 
-    async def stream(self, request: ModelRequest, publish: PublishText, *, timeouts: StreamTimeouts) -> Completion:
+    async def stream(
+        self,
+        request: ModelRequest,
+        publish: PublishText,
+        *,
+        timeouts: StreamTimeouts,
+        publish_reasoning: PublishText | None = None,
+    ) -> Completion:
+        for piece in self.reasoning_first:
+            if publish_reasoning is not None:
+                publish_reasoning(piece)
         for piece in self.published_first:
             publish(piece)
         completion = await self.complete(request, max_seconds=timeouts.first_token)

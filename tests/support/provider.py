@@ -32,6 +32,8 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from tests.support.waiting import LONGEST_WAIT, wait_until
 
+_STATUSES = frozenset(HTTPStatus)
+
 
 @dataclass(slots=True)
 class Call:
@@ -66,7 +68,8 @@ class Wire:
         self._writer = writer
 
     async def head(self, status: int, headers: Mapping[str, str]) -> None:
-        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {headers[name]}" for name in headers)]
+        phrase = HTTPStatus(status).phrase if status in _STATUSES else ""
+        lines = [f"HTTP/1.1 {status} {phrase}", *(f"{name}: {headers[name]}" for name in headers)]
         await self.send("\r\n".join([*lines, "", ""]).encode())
 
     async def send(self, data: bytes) -> None:

@@ -193,7 +193,6 @@ FAULTS = [
     _body_fault("body is a JSON number", b"7", chunk(PART), b"data: 7\n\n"),
     _fault("HTML page with status 200", sends(b"<html>", content_type="text/html")),
     _fault("compressed although `Accept-Encoding` excludes it", _compresses),
-    Fault("JSON instead of an event stream, and the reverse", streams(chunk(TEXT), STOP, DONE), _sends_document),
     _body_fault("error object with status 200", _error(), chunk(PART), b"data: " + _error() + b"\n\n"),
     # Incomplete answers
     _fault("no choices", sends_no_choices()),
@@ -237,6 +236,12 @@ FAULTS = [
     _usage_fault("usage is zero", {"prompt_tokens": 0, "completion_tokens": 0}),
     _usage_fault("usage is implausibly large", {"prompt_tokens": 10**15, "completion_tokens": 10**18}),
     _usage_fault("usage is not numeric", {"prompt_tokens": "many", "completion_tokens": None}),
+    Fault(
+        "JSON instead of an event stream, and the reverse",
+        streams(chunk(TEXT), STOP, DONE),
+        _sends_document,
+        is_answer=True,
+    ),
     _fault("wrong content type", _sends_content_type("text/plain"), is_answer=True),
     Fault(
         "`[DONE]` twice, with text after it",

@@ -50,7 +50,8 @@ class InstanceState(ResponseModel):
     state: dict[str, Any] = Field(
         description="Statistics of the process. `database`: connections `in_use`, `free` and `max`. `redis`: whether "
         "its circuit breaker is open, and the number of outages. Chat service: `models` (circuit breakers: `closed`, "
-        "`open` or `half_open`), running `turns` and open `streams`. Worker: `webhooks`, running deliveries.",
+        "`open` or `half_open`), `model_parameters` (parameters that a model does not support, with their other name, "
+        "or null if they are not sent), running `turns` and open `streams`. Worker: `webhooks`, running deliveries.",
         examples=[{"database": {"in_use": 1, "free": 4, "max": 50}, "redis": {"is_away": False, "outages": 0}}],
     )
 

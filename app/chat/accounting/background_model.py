@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 
@@ -29,6 +29,10 @@ from app.graph.ports.messages import PromptMessage
 from app.graph.tokens import estimate_tokens, estimate_tokens_upper_bound
 from app.services.limits.quotas import QuotaService, TurnBudget
 
+_EXHAUSTED = "reasoning_exhausted"
+_DEFAULT_ANSWER_TOKENS = 2048
+"""Maximum number of tokens of an answer and its reasoning, if the settings have none."""
+
 
 class NoCompletionError(Exception):
     """No model answered."""
@@ -46,11 +50,13 @@ class BackgroundModel:
     purpose: CallPurpose
     max_tokens: int
     """Maximum number of tokens of an answer."""
+    _reasoning_models: set[str] = field(default_factory=set)
+    """Models that used up the tokens of an answer for reasoning, so that they get more."""
 
     @property
     def max_duration(self) -> timedelta:
         """Maximum duration of all attempts together."""
-        return timedelta(seconds=len(self.policy.models) * self.policy.attempt_timeout)
+        return timedelta(seconds=2 * len(self.policy.models) * self.policy.attempt_timeout)
 
     async def complete(
         self, messages: Sequence[PromptMessage], owner: TurnOwner, *, session_id: int, has_quota: bool
@@ -72,9 +78,11 @@ class BackgroundModel:
         attempts: list[ModelAttempt] = []
         try:
             for model in self.policy.models:
-                # Temperature 0: the same conversation gives the same text, as far as the model permits.
-                sampling = Sampling(temperature=0, max_tokens=self.max_tokens)
-                completion = await self._attempt(ModelRequest(model, messages, sampling, owner), attempts)
+                was_reasoning = model in self._reasoning_models
+                completion = await self._attempt(model, messages, owner, attempts)
+                if completion is None and attempts[-1].error_code == _EXHAUSTED and not was_reasoning:
+                    self._reasoning_models.add(model)
+                    completion = await self._attempt(model, messages, owner, attempts)
                 if completion is not None:
                     return completion
             raise NoCompletionError
@@ -89,7 +97,12 @@ class BackgroundModel:
 
             await retry_until_available(record)
 
-    async def _attempt(self, request: ModelRequest, attempts: list[ModelAttempt]) -> Completion | None:
+    async def _attempt(
+        self, model: str, messages: Sequence[PromptMessage], owner: TurnOwner, attempts: list[ModelAttempt]
+    ) -> Completion | None:
+        # Temperature 0: the same conversation gives the same text, as far as the model permits.
+        sampling = Sampling(temperature=0, max_tokens=self._max_tokens_of(model))
+        request = ModelRequest(model, messages, sampling, owner)
         started = time.perf_counter()
         completion, code, token_counts = None, None, ModelTokenCounts()
         try:
@@ -106,7 +119,7 @@ class BackgroundModel:
             attempts.append(
                 ModelAttempt(
                     model_requested=request.model,
-                    is_fallback=bool(attempts),
+                    is_fallback=request.model != self.policy.models[0],
                     latency_ms=round((time.perf_counter() - started) * 1000),
                     completion=completion,
                     error_code=code,
@@ -117,5 +130,14 @@ class BackgroundModel:
 
     def _budget(self, messages: Sequence[PromptMessage]) -> TurnBudget:
         prompt = sum(estimate_tokens_upper_bound(message["content"]) for message in messages)
-        costs = (self.price(model, prompt, self.max_tokens) or Decimal(0) for model in self.policy.models)
-        return TurnBudget(tokens=prompt + self.max_tokens, cost_usd=max(costs), prompt_price=Decimal(0))
+        answers = {model: self._max_tokens_of(model) for model in self.policy.models}
+        costs = (self.price(model, prompt, tokens) or Decimal(0) for model, tokens in answers.items())
+        return TurnBudget(tokens=prompt + max(answers.values()), cost_usd=max(costs), prompt_price=Decimal(0))
+
+    def _max_tokens_of(self, model: str) -> int:
+        """Return the maximum number of tokens of an answer of the model, its reasoning included."""
+        if model not in self._reasoning_models:
+            return self.max_tokens
+        limit = max(self.max_tokens, self.policy.sampling.max_tokens or _DEFAULT_ANSWER_TOKENS)
+        window = self.policy.context_windows.get(model)
+        return limit if window is None else max(self.max_tokens, min(limit, window // 2))

@@ -20,6 +20,23 @@ from app.http.errors import responses
 Position = Annotated[int, Field(ge=0, le=2**53)]
 
 
+def _wants_reasoning(
+    *, reasoning: Annotated[bool, Query(description="Whether the stream has `message.reasoning` events.")] = False
+) -> bool:
+    return reasoning
+
+
+def _start_position(
+    last_event_id: Annotated[Position | None, Header(description="Events after this one. Absent: all.")] = None,
+    after: Annotated[Position | None, Query(description="The same, for clients that cannot set the header.")] = None,
+) -> int | None:
+    return after if last_event_id is None else last_event_id
+
+
+WithReasoning = Annotated[bool, Depends(_wants_reasoning)]
+StartPosition = Annotated[int | None, Depends(_start_position)]
+
+
 async def limit_open_streams(user: ChatUser, services: ServicesDep) -> AsyncIterator[None]:
     """Count the stream against the user's limit until it ends.
 
@@ -42,11 +59,15 @@ router = APIRouter(dependencies=[Depends(limit_open_streams)])
     responses=responses(400, 409, 413) | DIRECT_EVENTS,
 )
 async def stream_direct_chat(
-    question: ChatRequest, user: ChatWriter, services: ServicesDep, key: IdempotencyKeyDep
+    question: ChatRequest,
+    user: ChatWriter,
+    services: ServicesDep,
+    key: IdempotencyKeyDep,
+    with_reasoning: WithReasoning,
 ) -> ResponseModel | Response:
     """Answer one question as an event stream. Neither question nor answer is stored, and it cannot be resumed."""
     asked = services.questions.direct(user, question, key)
-    return to_response(await services.turns.ask(asked, stream=True))
+    return to_response(await services.turns.ask(asked, stream=True, with_reasoning=with_reasoning))
 
 
 @router.post(
@@ -56,7 +77,12 @@ async def stream_direct_chat(
     responses=responses(400, 404, 409, 413) | TURN_EVENTS,
 )
 async def stream_message(
-    session_id: UUID, question: MessageCreate, user: ChatWriter, services: ServicesDep, key: IdempotencyKeyDep
+    session_id: UUID,
+    question: MessageCreate,
+    user: ChatWriter,
+    services: ServicesDep,
+    key: IdempotencyKeyDep,
+    with_reasoning: WithReasoning,
 ) -> ResponseModel | Response:
     """Ask a question in a session, and get the answer as an event stream while it is generated.
 
@@ -64,7 +90,7 @@ async def stream_message(
     interrupted: resume it with the id of the last event.
     """
     asked = services.questions.in_session(user, session_id, question, key)
-    return to_response(await services.turns.ask(asked, stream=True))
+    return to_response(await services.turns.ask(asked, stream=True, with_reasoning=with_reasoning))
 
 
 @router.post(
@@ -73,18 +99,19 @@ async def stream_message(
     response_model=None,
     responses=responses(400, 404, 409, 413) | TURN_EVENTS,
 )
-async def stream_regenerated_answer(
+async def stream_regenerated_answer(  # noqa: PLR0913, PLR0917 - each is a part of the request
     session_id: UUID,
     message_id: UUID,
     user: ChatWriter,
     services: ServicesDep,
     key: IdempotencyKeyDep,
+    with_reasoning: WithReasoning,
     options: AnswerCreate | None = None,
 ) -> ResponseModel | Response:
     """Answer a question once more, and get the answer as an event stream while it is generated."""
     stored = await services.branches.find_question(user.id, session_id, message_id)
     asked = services.questions.another_answer(user, session_id, stored, options or AnswerCreate(), key)
-    return to_response(await services.turns.ask(asked, stream=True))
+    return to_response(await services.turns.ask(asked, stream=True, with_reasoning=with_reasoning))
 
 
 @router.get(
@@ -98,13 +125,12 @@ async def follow_message(
     message_id: UUID,
     user: ChatReader,
     services: ServicesDep,
-    last_event_id: Annotated[Position | None, Header(description="Events after this one. Absent: all.")] = None,
-    after: Annotated[Position | None, Query(description="The same, for clients that cannot set the header.")] = None,
+    position: StartPosition,
+    with_reasoning: WithReasoning,
 ) -> ResponseModel | Response:
     """Resume the event stream of an answer after a position, or read it from the beginning, in progress or complete.
 
     Some minutes after the end of an answer its events are deleted: then `message.snapshot` carries the whole answer.
     """
-    position = after if last_event_id is None else last_event_id
     ref = MessageRef(user.id, session_id, message_id)
-    return to_response(await services.streaming.resume(user, ref, after=position))
+    return to_response(await services.streaming.resume(user, ref, after=position, with_reasoning=with_reasoning))

@@ -35,6 +35,15 @@ class MessageDeltaEvent(ResponseModel):
     text: str
 
 
+class MessageReasoningEvent(ResponseModel):
+    """`message.reasoning`: what the model thinks before the answer, for clients that ask for it.
+
+    It is not a part of the answer. The final message has all of it in its metadata, as `reasoning`.
+    """
+
+    text: str
+
+
 class MessageEndedEvent(ResponseModel):
     """`message.completed` and `message.cancelled`: terminal events."""
 

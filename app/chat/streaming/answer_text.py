@@ -25,6 +25,8 @@ class AnswerText:
 
     def __init__(self) -> None:
         self.text = ""
+        self.reasoning = ""
+        """What the model thought before the answer, as far as this process has received it."""
         self.visible_length = 0
         """Number of characters of the text that subscribers may see."""
         self.ending: Ending | None = None

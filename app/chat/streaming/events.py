@@ -15,6 +15,7 @@ from app.chat.schemas.events import (
     MessageCreatedEvent,
     MessageEndedEvent,
     MessageFailedEvent,
+    MessageReasoningEvent,
     MessageSnapshotEvent,
     SessionTitleEvent,
 )
@@ -48,6 +49,11 @@ def delta(text: str, position: int) -> bytes:
     """Return the event of a piece of text that ends at a position."""
     # Called for every token: `json.dumps` would create an encoder each time.
     return f'event: message.delta\ndata: {{"text": {encode_basestring(text)}}}\nid: {position}\n\n'.encode()
+
+
+def reasoning(text: str, position: int) -> bytes:
+    """Return the event of a piece of reasoning, for a client that has read the answer up to a position."""
+    return _event("message.reasoning", position, MessageReasoningEvent(text=text))
 
 
 def ending(end: Ending, position: int) -> bytes:

@@ -11,6 +11,7 @@ from app.chat.schemas.events import (
     MessageDeltaEvent,
     MessageEndedEvent,
     MessageFailedEvent,
+    MessageReasoningEvent,
     MessageSnapshotEvent,
     SessionTitleEvent,
 )
@@ -23,12 +24,14 @@ _ENDINGS: dict[str, type[BaseModel]] = {
 _TURN: dict[str, type[BaseModel]] = {
     "message.created": MessageCreatedEvent,
     "session.title": SessionTitleEvent,
+    "message.reasoning": MessageReasoningEvent,
     "message.delta": MessageDeltaEvent,
     "message.snapshot": MessageSnapshotEvent,
     **_ENDINGS,
 }
 _DIRECT: dict[str, type[BaseModel]] = {
     "message.created": DirectCreatedEvent,
+    "message.reasoning": MessageReasoningEvent,
     "message.delta": MessageDeltaEvent,
     **_ENDINGS,
 }

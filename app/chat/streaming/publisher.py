@@ -35,6 +35,7 @@ class AnswerStream(AnswerText):
         self._loop = asyncio.get_running_loop()
         self._sent_at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._reasoning_timer: asyncio.TimerHandle | None = None
 
     def publish(self, piece: str) -> None:
         """Append to the text; see `TextSink`. The first piece is sent without delay."""
@@ -45,6 +46,12 @@ class AnswerStream(AnswerText):
             self._send()
         else:
             self._timer = self._loop.call_at(due, self._send)
+
+    def publish_reasoning(self, piece: str) -> None:
+        """Append to the reasoning; see `TextSink`. Only subscribers in this process see it."""
+        self.reasoning += piece
+        if piece and self._reasoning_timer is None:
+            self._reasoning_timer = self._loop.call_later(BATCH_INTERVAL, self._show_reasoning)
 
     def end(self, ending: Ending, *, is_deleted: bool = False) -> None:
         """Send the ending after all published text. `is_deleted`: the user has deleted the answer."""
@@ -61,6 +68,10 @@ class AnswerStream(AnswerText):
         """Cancel the run."""
         if self.run is not None:
             self.run.cancel()
+
+    def _show_reasoning(self) -> None:
+        self._reasoning_timer = None
+        self._wake_subscribers()
 
     def _send(self) -> None:
         if self._timer is not None:

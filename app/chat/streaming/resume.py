@@ -33,11 +33,12 @@ class StreamingService:
     remote_streams: RemoteStreams
     revocations: RevocationWatch
 
-    def follow(self, running: RunningTurn) -> EventFrames:
+    def follow(self, running: RunningTurn, *, with_reasoning: bool = False) -> EventFrames:
         """Return the event stream of a turn that this process has just started."""
         started, question = running.started, running.question
         if started is None:
-            return self._subscribe(running.stream, question.user, 0, events.direct_created(running.id))
+            first = events.direct_created(running.id)
+            return self._subscribe(running.stream, question.user, 0, first, with_reasoning=with_reasoning)
         first = events.created(
             started.session_uuid, running.id, question_message(started, question.message, question.context)
         )
@@ -45,9 +46,11 @@ class StreamingService:
             # The client may not know it: the question has given it, or the model after the last answer.
             first += events.session_title(started.session_uuid, started.title, 0)
         session = SessionTitle(started.session_uuid, started.title)
-        return self._subscribe(running.stream, question.user, 0, first, session)
+        return self._subscribe(running.stream, question.user, 0, first, session, with_reasoning=with_reasoning)
 
-    async def resume(self, user: Principal, ref: MessageRef, *, after: int | None) -> EventFrames:
+    async def resume(
+        self, user: Principal, ref: MessageRef, *, after: int | None, with_reasoning: bool = False
+    ) -> EventFrames:
         """Return the event stream of a stored answer after a position; None: from its first event.
 
         Raises:
@@ -64,7 +67,7 @@ class StreamingService:
         running = self.runner.running_turns.get(ref.answer_uuid)
         if running is None:
             return self._subscribe_to_remote(user, ref, after or 0, first, session)
-        return self._subscribe(running.stream, user, after or 0, first, session)
+        return self._subscribe(running.stream, user, after or 0, first, session, with_reasoning=with_reasoning)
 
     async def replay(self, question: Question, taken: IdempotencyKeyTakenError) -> SerializedResponse:
         """Return the complete event stream of the first request with the question's key.
@@ -89,9 +92,19 @@ class StreamingService:
         return _complete_stream(events.direct_created(answer.id), answer)
 
     def _subscribe(
-        self, answer_text: AnswerText, user: Principal, position: int, first: bytes, session: SessionTitle | None = None
+        self,
+        answer_text: AnswerText,
+        user: Principal,
+        position: int,
+        first: bytes,
+        session: SessionTitle | None = None,
+        *,
+        with_reasoning: bool = False,
     ) -> EventFrames:
-        return StreamSubscriber(answer_text, position, self.revocations, user, session).frames(first)
+        subscriber = StreamSubscriber(
+            answer_text, position, self.revocations, user, session, with_reasoning=with_reasoning
+        )
+        return subscriber.frames(first)
 
     async def _subscribe_to_remote(
         self, user: Principal, ref: MessageRef, position: int, first: bytes, session: SessionTitle

@@ -33,8 +33,15 @@ class StreamSubscriber:
         revocations: RevocationWatch,
         user: Principal,
         session: SessionTitle | None = None,
+        *,
+        with_reasoning: bool = False,
     ) -> None:
-        """Start after `position`. `session`: the title that the client knows; None: the answer has no session."""
+        """Start after `position`. `session`: the title that the client knows; None: the answer has no session.
+
+        `with_reasoning`: the client has asked for events with the model's reasoning.
+        """
+        self._with_reasoning = with_reasoning
+        self._reasoning_position = 0
         self._session = session
         self._answer_text = answer_text
         self._position = position
@@ -57,7 +64,11 @@ class StreamSubscriber:
             if first:
                 yield first
             while not (self._is_revoked or answer_text.is_closed):
-                if self._position < answer_text.visible_length:
+                if self._with_reasoning and self._reasoning_position < len(answer_text.reasoning):
+                    reasoning = answer_text.reasoning[self._reasoning_position :]
+                    self._reasoning_position += len(reasoning)
+                    yield self._sent(events.reasoning(reasoning, self._position))
+                elif self._position < answer_text.visible_length:
                     text = answer_text.text[self._position : answer_text.visible_length]
                     self._position = answer_text.visible_length
                     yield self._sent(events.delta(text, self._position))

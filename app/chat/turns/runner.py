@@ -265,7 +265,7 @@ class TurnRunner:
 
     def _max_duration(self, *, stream: bool) -> timedelta:
         """Maximum duration of a turn, storing included."""
-        stream_timeout = self.policy.stream_timeout if stream else 0
+        stream_timeout = self.policy.reasoning_timeout + self.policy.stream_timeout if stream else 0
         return timedelta(seconds=self.turn_timeout + stream_timeout + STORE_TIMEOUT)
 
 

@@ -20,11 +20,14 @@ class TurnService:
     idempotency: IdempotencyService
     streaming: StreamingService
 
-    async def ask(self, question: Question, *, stream: bool) -> ResponseModel | SerializedResponse | EventFrames:
+    async def ask(
+        self, question: Question, *, stream: bool, with_reasoning: bool = False
+    ) -> ResponseModel | SerializedResponse | EventFrames:
         """Answer a question.
 
         Returns the response of the question's presenter, or its event stream with `stream`. A question whose
-        idempotency key was used before gets the response of the first request.
+        idempotency key was used before gets the response of the first request. `with_reasoning`: the stream has events
+        with the model's reasoning.
 
         Raises:
             NotFoundError: the user has no such session, or it was deleted in the meantime.
@@ -42,6 +45,6 @@ class TurnService:
                 return await self.streaming.replay(question, error)
             return await self.idempotency.replay(error, question.presenter)
         if stream:
-            return self.streaming.follow(running)
+            return self.streaming.follow(running, with_reasoning=with_reasoning)
         turn = await asyncio.shield(running.result)
         return await self.idempotency.respond(question, turn)

@@ -76,6 +76,8 @@ class Completion:
     """Whether the answer comes from the cache: then `token_counts` are those of the original call."""
     is_repaired: bool = False
     """Whether characters that cannot be stored were removed from the text."""
+    reasoning: str = ""
+    """What the model thought before the answer, as far as the provider sends it. It is not a part of the answer."""
 
 
 class ModelError(Exception):
@@ -117,7 +119,9 @@ class StreamTimeouts:
     idle: float
     """Between two pieces of text."""
     total: float
-    """For the whole attempt."""
+    """For the whole attempt; after reasoning, for its text."""
+    reasoning: float = 0
+    """Until the first text, if reasoning or comments arrive before it, at most `idle` apart."""
 
 
 PublishText = Callable[[str], None]
@@ -136,8 +140,18 @@ class ChatModel(Protocol):
         """
         ...
 
-    async def stream(self, request: ModelRequest, publish: PublishText, *, timeouts: StreamTimeouts) -> Completion:
+    async def stream(
+        self,
+        request: ModelRequest,
+        publish: PublishText,
+        *,
+        timeouts: StreamTimeouts,
+        publish_reasoning: PublishText | None = None,
+    ) -> Completion:
         """Make one attempt, publish the text piece by piece as it arrives, and return the complete answer.
+
+        `publish_reasoning` takes the pieces of what the model thinks before the answer, if the provider sends it. An
+        empty piece is another sign of life before the answer.
 
         Raises:
             ModelError: there is no complete answer. A part of it may have been published.

@@ -14,3 +14,10 @@ class TextSink(Protocol):
     def publish(self, piece: str) -> None:
         """Publish the next piece. Neither blocks nor raises."""
         ...
+
+    def publish_reasoning(self, piece: str) -> None:
+        """Publish the next piece of what the model thinks before the answer, which may be empty.
+
+        Neither blocks nor raises.
+        """
+        ...

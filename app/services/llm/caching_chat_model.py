@@ -27,18 +27,27 @@ class CachingChatModel:
     async def complete(self, request: ModelRequest, *, max_seconds: float) -> Completion:
         """Return the cached answer, or make one attempt; see `ChatModel`."""
 
-        async def call_model(_: PublishText) -> Completion:
+        async def call_model(_publish: PublishText, _publish_reasoning: PublishText) -> Completion:
             return await self._model.complete(request, max_seconds=max_seconds)
 
-        return await self._answer(request, call_model, None, StreamTimeouts(max_seconds, max_seconds, max_seconds))
+        return await self._answer(request, call_model, StreamTimeouts(max_seconds, max_seconds, max_seconds))
 
-    async def stream(self, request: ModelRequest, publish: PublishText, *, timeouts: StreamTimeouts) -> Completion:
-        """Stream the cached answer, or make one streamed attempt; see `ChatModel`."""
+    async def stream(
+        self,
+        request: ModelRequest,
+        publish: PublishText,
+        *,
+        timeouts: StreamTimeouts,
+        publish_reasoning: PublishText | None = None,
+    ) -> Completion:
+        """Stream the cached answer, which has no reasoning, or make one streamed attempt; see `ChatModel`."""
 
-        async def call_model(publish_piece: PublishText) -> Completion:
-            return await self._model.stream(request, publish_piece, timeouts=timeouts)
+        async def call_model(publish_piece: PublishText, publish_reasoning_piece: PublishText) -> Completion:
+            return await self._model.stream(
+                request, publish_piece, timeouts=timeouts, publish_reasoning=publish_reasoning_piece
+            )
 
-        return await self._answer(request, call_model, publish, timeouts)
+        return await self._answer(request, call_model, timeouts, publish, publish_reasoning)
 
     async def close(self) -> None:
         """Wait until the results of running calls are stored, up to `_CLOSE_TIMEOUT` seconds."""
@@ -46,19 +55,24 @@ class CachingChatModel:
             await asyncio.wait([call.task for call in self._calls.values()], timeout=_CLOSE_TIMEOUT)
 
     async def _answer(
-        self, request: ModelRequest, call_model: ModelCall, publish: PublishText | None, timeouts: StreamTimeouts
+        self,
+        request: ModelRequest,
+        call_model: ModelCall,
+        timeouts: StreamTimeouts,
+        publish: PublishText | None = None,
+        publish_reasoning: PublishText | None = None,
     ) -> Completion:
         key = self._cache.key(request)
         while (call := self._calls.get(key)) is not None:
             if call.is_joinable:
-                return await call.join(request.owner, publish, timeouts)
+                return await call.join(request.owner, publish, publish_reasoning, timeouts)
             # The call has ended or been cancelled. When its task is done, the cache has the answer, if there is one.
             await asyncio.wait({call.task})
-        return await self._start(key, request.owner, call_model).join(request.owner, publish)
+        return await self._start(key, request.owner, call_model).join(request.owner, publish, publish_reasoning)
 
     def _start(self, key: str, owner: TurnOwner, call_model: ModelCall) -> SingleFlightCall:
-        async def find_or_call(publish: PublishText) -> Completion:
-            return await self._cache.find(key, owner) or await call_model(publish)
+        async def find_or_call(publish: PublishText, publish_reasoning: PublishText) -> Completion:
+            return await self._cache.find(key, owner) or await call_model(publish, publish_reasoning)
 
         async def store(call: SingleFlightCall, completion: Completion) -> None:
             try:

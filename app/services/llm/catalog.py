@@ -13,7 +13,7 @@ from typing import Self
 from genai_prices import Usage, data_snapshot
 from genai_prices.types import ModelInfo, Provider, TieredPrices
 
-from app.config import ModelSetting, Settings
+from app.config import LlmSettings, ModelSetting
 
 _MILLION = Decimal(1_000_000)
 _MAX_CACHED_NAMES = 1024
@@ -57,7 +57,7 @@ class ModelCatalog:
         self._models = {name: self._model(name, default_window) for name in names}
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: LlmSettings) -> Self:
         """Return the catalog of a deployment."""
         return cls(
             settings.LLM_MODELS,

@@ -2,44 +2,29 @@
 
 import asyncio
 import logging
-import math
-from collections.abc import AsyncIterable
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Any, Literal, Self, cast
 
 import httpx2
 import openai
 from openai import AsyncOpenAI
-from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from app.config import Settings
+from app.config import LlmSettings
 from app.core.exceptions import StartupError
 from app.graph.ports.chat_model import Completion, ModelRequest, PublishText, StreamTimeouts
-from app.graph.tokens import estimate_tokens
-from app.services.llm.errors import (
-    ContentFilteredError,
-    EmptyAnswerError,
-    IncompleteAnswerError,
-    InvalidBodyError,
-    ProviderStatusError,
-    translate_provider_errors,
-)
-from app.services.llm.sse_parser import FinishReason, LenientUsage, StreamedAnswer, parse_json, remove_unstorable
+from app.services.llm.completion import to_completion
+from app.services.llm.documents import parse_json
+from app.services.llm.errors import InvalidBodyError, ProviderStatusError, translate_provider_errors
+from app.services.llm.event_parser import EventParser
+from app.services.llm.parameter_changes import MAX_CHANGES, ParameterChanges
+from app.services.llm.received_answer import ReceivedAnswer
+from app.services.llm.response_body import MAX_BODY_BYTES, chunks, is_document, is_event_stream, read_body
+from app.services.llm.stream_deadline import StreamDeadline
 
 logger = logging.getLogger(__name__)
 
-_CONTENT_FILTERED = {"content_filter", "safety", "SAFETY"}
-"""Finish reasons of an answer that a content filter stopped."""
-_INCOMPLETE = {"error", "abort", "tool_calls", "function_call", "insufficient_system_resource"}
-"""Finish reasons of an answer that is incomplete or not text."""
-MAX_BODY_BYTES = 8 * 1024 * 1024
-"""Maximum size of a response body."""
-_RESCHEDULE_THRESHOLD = 0.05
-"""Fraction of the idle timeout by which it may expire early."""
 _LARGE_CHUNK_BYTES = 4096
 """Size of a chunk from which other tasks run after it: the provider is faster than this process."""
-_TRAILER_TIMEOUT = 0.2
-"""Timeout in seconds of the rest of a body after the end of the stream."""
 _CONNECT_TIMEOUT = 5.0
 """Timeout of a connection in seconds: short, so that there is time left for the next model."""
 
@@ -61,15 +46,18 @@ class OpenAIChatModel:
         self._client = client
         self._http = http
         self._max_tokens_field = max_tokens_field
+        self.parameter_changes = ParameterChanges()
         # Computed once: the client's own methods do so for each request, which takes twice the CPU time of the request.
         # See ADR 24.
-        self._url = client.base_url.join("chat/completions")
+        self._url = client.base_url.join("chat/completions").copy_merge_params(
+            cast("dict[str, str]", client.default_query)
+        )
         headers = {**client.default_headers, **client.auth_headers}
         self._headers = httpx2.Headers({name: value for name, value in headers.items() if isinstance(value, str)})
         self._timeouts = httpx2.Timeout(None, connect=_CONNECT_TIMEOUT).as_dict()
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: LlmSettings) -> Self:
         """Return a client for the provider of a deployment.
 
         Raises:
@@ -80,6 +68,7 @@ class OpenAIChatModel:
             raise StartupError("configuration: OPENAI_API_KEY: is required (or OPENAI_BASE_URL, for another engine)")
         # Self-hosted engines often accept any key, but the client requires one.
         key = settings.OPENAI_API_KEY.get_secret_value() if settings.OPENAI_API_KEY else "unused"
+        base_url = httpx2.URL(settings.OPENAI_BASE_URL or "https://api.openai.com/v1")
         http = openai.DefaultAioHttpClient(
             # Each stream occupies a connection until it ends.
             limits=httpx2.Limits(max_connections=10_000, keepalive_expiry=15),
@@ -88,7 +77,8 @@ class OpenAIChatModel:
         )
         client = AsyncOpenAI(
             api_key=key,
-            base_url=settings.OPENAI_BASE_URL or "https://api.openai.com/v1",
+            base_url=base_url.copy_with(query=None),
+            default_query=dict(base_url.params),
             http_client=http,
             default_headers={"Accept-Encoding": "identity"},
         )
@@ -99,13 +89,29 @@ class OpenAIChatModel:
         """Make one attempt; see `ChatModel`."""
         with translate_provider_errors(request.model):
             async with asyncio.timeout(max_seconds):
-                body = await _read_body(await self._send(self._body(request)))
-            return _completion(request, parse_json(body))
+                response = await self._send(self._body(request))
+                body = await read_body(response)
+            answer = ReceivedAnswer()
+            if is_event_stream(response):  # some engines stream always
+                parser = EventParser()
+                for event in (*parser.feed(body), *parser.close()):
+                    answer.feed(event)
+                answer.end()
+            else:
+                answer.take_document(parse_json(body))
+            return to_completion(request, answer)
 
-    async def stream(self, request: ModelRequest, publish: PublishText, *, timeouts: StreamTimeouts) -> Completion:
+    async def stream(
+        self,
+        request: ModelRequest,
+        publish: PublishText,
+        *,
+        timeouts: StreamTimeouts,
+        publish_reasoning: PublishText | None = None,
+    ) -> Completion:
         """Make one streamed attempt; see `ChatModel`."""
         body = self._body(request) | {"stream": True, "stream_options": {"include_usage": True}}
-        answer = StreamedAnswer()
+        answer = ReceivedAnswer(publish_reasoning)
         with translate_provider_errors(request.model):
             try:
                 # A separate task, because each piece of text would wake up every coroutine that awaits it here.
@@ -114,7 +120,7 @@ class OpenAIChatModel:
                 if answer.finish_reason is None:
                     raise
                 # The answer is complete; only the token counts after it may be missing.
-            return _streamed_completion(request, answer)
+            return to_completion(request, answer)
 
     def _body(self, request: ModelRequest) -> dict[str, Any]:
         body: dict[str, Any] = {"model": request.model, "messages": list(request.messages)}
@@ -123,7 +129,19 @@ class OpenAIChatModel:
             body[self._max_tokens_field] = max_tokens
         return body
 
-    async def _send(self, body: object) -> httpx2.Response:
+    async def _send(self, body: dict[str, Any]) -> httpx2.Response:
+        """Send a request; if a parameter is refused, without it or with its other name. Return as `_send_once`."""
+        model = str(body["model"])
+        for _number in range(MAX_CHANGES):
+            sent = self.parameter_changes.apply(model, body)
+            try:
+                return await self._send_once(sent)
+            except ProviderStatusError as error:
+                if not self.parameter_changes.learn(model, sent, error.report):
+                    raise
+        return await self._send_once(self.parameter_changes.apply(model, body))
+
+    async def _send_once(self, body: object) -> httpx2.Response:
         """Send a request. Return the response, whose body has not been read. Only the connection has a timeout.
 
         Raises:
@@ -140,37 +158,22 @@ class OpenAIChatModel:
             await response.aclose()
             raise InvalidBodyError
         if not response.is_success:
-            raise ProviderStatusError(response.status_code, response.headers, await _read_body(response))
+            raise ProviderStatusError(response.status_code, response.headers, await read_body(response))
         return response
 
-    async def _read(self, body: object, answer: StreamedAnswer, publish: PublishText, timeouts: StreamTimeouts) -> None:
+    async def _read(
+        self, body: dict[str, Any], answer: ReceivedAnswer, publish: PublishText, timeouts: StreamTimeouts
+    ) -> None:
         """Send a request, parse the stream into `answer`, and publish its text."""
-        now = asyncio.get_running_loop().time
-        deadline = now() + timeouts.total
-        rescheduled_at = -math.inf
         async with asyncio.timeout(timeouts.first_token) as limit:
+            deadline = StreamDeadline(limit, timeouts)
             # Raw bytes: the events of the client library take three times the CPU time of everything else here.
             response = await self._send(body)
-            received, is_ending = 0, False
+            if is_document(response):
+                publish(answer.take_document(parse_json(await read_body(response))))
+                return
             try:
-                async for data in _chunks(response):
-                    received += len(data)
-                    if received > MAX_BODY_BYTES:
-                        raise InvalidBodyError
-                    for line in answer.lines(data):
-                        if text := answer.feed(line):
-                            publish(text)
-                            received_at = now()
-                            # Rescheduling for each text would take more time than the text.
-                            if received_at - rescheduled_at > timeouts.idle * _RESCHEDULE_THRESHOLD:
-                                rescheduled_at = received_at
-                                limit.reschedule(min(deadline, received_at + timeouts.idle))
-                        elif answer.is_over and not is_ending:
-                            # Read the rest of the body, so that the connection can be reused.
-                            is_ending = True
-                            limit.reschedule(now() + _TRAILER_TIMEOUT)
-                    if len(data) > _LARGE_CHUNK_BYTES:
-                        await asyncio.sleep(0)  # let other tasks run
+                await _read_events(response, answer, publish, deadline)
             finally:
                 await response.aclose()
 
@@ -179,79 +182,26 @@ class OpenAIChatModel:
         await self._client.close()
 
 
-def _chunks(response: httpx2.Response) -> AsyncIterable[bytes]:
-    # Not `aiter_raw()`, whose generators take CPU time for each token. Callers limit the size and close the response.
-    return cast("AsyncIterable[bytes]", response.stream)
-
-
-async def _read_body(response: httpx2.Response) -> bytes:
-    """Return the whole body, and close the response.
-
-    Raises:
-        InvalidBodyError: the body is larger than `MAX_BODY_BYTES`.
-
-    """
-    body = bytearray()
-    try:
-        async for data in _chunks(response):
-            body += data
-            if len(body) > MAX_BODY_BYTES:
-                raise InvalidBodyError
-    finally:
-        await response.aclose()
-    return bytes(body)
-
-
-class _Message(BaseModel):
-    content: str
-
-
-class _Choice(BaseModel):
-    message: _Message
-    finish_reason: FinishReason
-
-
-class _ChatCompletion(BaseModel):
-    """The part of a provider's response that is used."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    model: str | None = None
-    choices: Annotated[list[_Choice], Field(min_length=1)]
-    usage: LenientUsage = None
-
-
-def _completion(request: ModelRequest, response: object) -> Completion:
-    parsed = _ChatCompletion.model_validate(response)
-    choice = parsed.choices[0]
-    text = remove_unstorable(choice.message.content)
-    return _to_completion(request, text, choice.finish_reason, parsed, is_repaired=text != choice.message.content)
-
-
-def _streamed_completion(request: ModelRequest, answer: StreamedAnswer) -> Completion:
-    if answer.finish_reason is None:
-        raise ValueError("the stream ended before the answer")
-    return _to_completion(request, answer.text, answer.finish_reason, answer, is_repaired=answer.is_repaired)
-
-
-def _to_completion(
-    request: ModelRequest,
-    text: str,
-    finish_reason: str,
-    answer: _ChatCompletion | StreamedAnswer,
-    *,
-    is_repaired: bool,
-) -> Completion:
-    if finish_reason in _CONTENT_FILTERED:
-        raise ContentFilteredError(answer.usage)
-    if finish_reason in _INCOMPLETE:
-        raise IncompleteAnswerError(answer.usage)
-    if not text.strip():
-        raise EmptyAnswerError(answer.usage)
-    return Completion(
-        text=text,
-        model=remove_unstorable(answer.model or request.model)[:200],
-        finish_reason=finish_reason,
-        token_counts=answer.usage.token_counts if answer.usage else estimate_tokens(request.messages, text),
-        is_repaired=is_repaired,
-    )
+async def _read_events(
+    response: httpx2.Response, answer: ReceivedAnswer, publish: PublishText, deadline: StreamDeadline
+) -> None:
+    parser, received, comments = EventParser(), 0, 0
+    async for data in chunks(response):
+        received += len(data)
+        if received > MAX_BODY_BYTES:
+            raise InvalidBodyError
+        for event in parser.feed(data):
+            if text := answer.feed(event):
+                publish(text)
+                deadline.text_received()
+        if parser.comments > comments:
+            comments = parser.comments
+            answer.comment_received()
+        deadline.data_received(answer.signs_of_life, is_over=answer.is_over)
+        if len(data) > _LARGE_CHUNK_BYTES:
+            await asyncio.sleep(0)  # let other tasks run
+    for event in parser.close():
+        if text := answer.feed(event):
+            publish(text)
+    if text := answer.end():
+        publish(text)

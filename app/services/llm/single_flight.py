@@ -11,8 +11,8 @@ _MIN_CHUNK_LENGTH = 200
 _MAX_CHUNKS = 20
 """Approximate maximum number of chunks of a text."""
 
-ModelCall = Callable[[PublishText], Awaitable[Completion]]
-"""Makes the call, and publishes the text as it arrives."""
+ModelCall = Callable[[PublishText, PublishText], Awaitable[Completion]]
+"""Makes the call, and publishes the text and the reasoning as they arrive."""
 CompletionHandler = Callable[["SingleFlightCall", Completion], Awaitable[None]]
 """Called once with the completion of a call."""
 
@@ -35,6 +35,45 @@ def _chunks(text: str) -> Iterator[str]:
         start = end
 
 
+class _Waiter:
+    """A request that waits for a call, with its own timeouts. None: those of the call are its own."""
+
+    def __init__(
+        self, publish: PublishText | None, publish_reasoning: PublishText | None, timeouts: StreamTimeouts | None
+    ) -> None:
+        self._publish = publish
+        self._publish_reasoning = publish_reasoning
+        self._timeouts = timeouts
+        self._now = asyncio.get_running_loop().time
+        self._started = self._now()
+        self._has_text = False
+        self._has_reasoning = False
+        self.limit = asyncio.timeout(None if timeouts is None else timeouts.first_token)
+
+    def publish(self, piece: str) -> None:
+        if not self._has_text:
+            self._has_text = True
+            if self._timeouts is not None:
+                # After reasoning, the time of the text begins with the text.
+                start = self._now() if self._has_reasoning else self._started
+                self._reschedule(start + self._timeouts.total)
+        if self._publish is not None:
+            self._publish(piece)
+
+    def publish_reasoning(self, piece: str) -> None:
+        self._has_reasoning = True
+        if not self._has_text and self._timeouts is not None:
+            end = min(self._started + self._timeouts.reasoning, self._now() + self._timeouts.idle)
+            self._reschedule(max(end, self._started + self._timeouts.first_token))
+        if self._publish_reasoning is not None:
+            self._publish_reasoning(piece)
+
+    def _reschedule(self, when: float) -> None:
+        # The timeout may have expired before this waiter's task has run, and cannot be rescheduled then.
+        if not self.limit.expired():
+            self.limit.reschedule(when)
+
+
 class SingleFlightCall:
     """Model call with any number of waiters. It is cancelled when the last of them stops waiting.
 
@@ -47,8 +86,9 @@ class SingleFlightCall:
         self.owners: list[TurnOwner] = []
         """Owners of the waiting requests. They stay in the list until they have received the outcome."""
         self._outcome: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        self._publishers: list[PublishText] = []
+        self._waiters: list[_Waiter] = []
         self._pieces: list[str] = []
+        self._reasoning: list[str] = []
         self._is_accounted_for = False
         self.task = asyncio.create_task(self._run(call_model, on_completed))
         """Ends after `on_completed`."""
@@ -59,9 +99,13 @@ class SingleFlightCall:
         return not self._outcome.done() and not self.task.cancelling()
 
     async def join(
-        self, owner: TurnOwner, publish: PublishText | None, timeouts: StreamTimeouts | None = None
+        self,
+        owner: TurnOwner,
+        publish: PublishText | None,
+        publish_reasoning: PublishText | None = None,
+        timeouts: StreamTimeouts | None = None,
     ) -> Completion:
-        """Wait for the completion. Publish the text so far in one piece, and the rest as it arrives.
+        """Wait for the completion. Publish text and reasoning so far in one piece each, and the rest as it arrives.
 
         `timeouts`: None for the request that started the call, which limits its own time.
 
@@ -69,24 +113,15 @@ class SingleFlightCall:
             ModelError: the call failed, or a timeout expired.
 
         """
-        is_first = True
-
-        def publish_piece(piece: str) -> None:
-            nonlocal is_first
-            # The timeout may have expired before this waiter's task has run, and cannot be rescheduled then.
-            if is_first and timeouts is not None and not limit.expired():
-                limit.reschedule(started + timeouts.total)
-            is_first = False
-            if publish is not None:
-                publish(piece)
-
-        started = asyncio.get_running_loop().time()
+        waiter = _Waiter(publish, publish_reasoning, timeouts)
         self.owners.append(owner)
-        self._publishers.append(publish_piece)
+        self._waiters.append(waiter)
         try:
-            async with asyncio.timeout(None if timeouts is None else timeouts.first_token) as limit:
+            async with waiter.limit:
+                if self._reasoning:
+                    waiter.publish_reasoning("".join(self._reasoning))
                 if self._pieces:
-                    publish_piece("".join(self._pieces))
+                    waiter.publish("".join(self._pieces))
                 # Cancelling one waiter does not cancel the call.
                 completion = await asyncio.shield(self._outcome)
         except TimeoutError:
@@ -100,7 +135,7 @@ class SingleFlightCall:
             ) from error
         finally:
             self.owners.remove(owner)
-            self._publishers.remove(publish_piece)
+            self._waiters.remove(waiter)
             if not self.owners and not self._outcome.done():
                 self.task.cancel()
         if self._is_accounted_for:
@@ -110,12 +145,18 @@ class SingleFlightCall:
 
     def _publish(self, piece: str) -> None:
         self._pieces.append(piece)
-        for publish in self._publishers:
-            publish(piece)
+        for waiter in self._waiters:
+            waiter.publish(piece)
+
+    def _publish_reasoning(self, piece: str) -> None:
+        if piece:
+            self._reasoning.append(piece)
+        for waiter in self._waiters:
+            waiter.publish_reasoning(piece)
 
     async def _run(self, call_model: ModelCall, on_completed: CompletionHandler) -> None:
         try:
-            completion = await call_model(self._publish)
+            completion = await call_model(self._publish, self._publish_reasoning)
             # A cached answer, or one requested without streaming, has not been published yet.
             await publish_in_chunks(completion.text[sum(map(len, self._pieces)) :], self._publish)
         except asyncio.CancelledError:

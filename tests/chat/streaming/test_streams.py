@@ -72,14 +72,14 @@ def test_tokens_received_together_are_sent_in_fewer_deltas(server: ChatServer, p
     assert text_of(events) == LONG_TEXT
 
 
-def test_surrounding_white_space_is_removed_from_stream_and_stored_answer(
+def test_surrounding_blank_lines_are_removed_from_stream_and_stored_answer(
     server: ChatServer, provider: Provider
 ) -> None:
     session = server.open()
     pieces = [chunk(text) for text in (" \n", " a ", "\n\n", "b", " \n")]
     provider.script(streams(*pieces, STOP, DONE, every=0.03))
     events = server.ask_all(session)
-    assert text_of(events) == "a \n\nb"
+    assert text_of(events) == " a \n\nb"
     assert_complete_stream(events, server.messages(session)[1])
 
 

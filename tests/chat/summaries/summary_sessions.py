@@ -50,7 +50,14 @@ class SummarizingModel:
         await self.gate.wait()
         return completion(self.summarize(request.messages[-1]["content"]))
 
-    async def stream(self, request: ModelRequest, publish: PublishText, *, timeouts: StreamTimeouts) -> Completion:
+    async def stream(
+        self,
+        request: ModelRequest,
+        publish: PublishText,
+        *,
+        timeouts: StreamTimeouts,
+        publish_reasoning: PublishText | None = None,
+    ) -> Completion:
         raise NotImplementedError
 
 

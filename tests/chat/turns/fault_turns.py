@@ -13,15 +13,17 @@ from app.graph.prompts import FALLBACK_RESPONSE
 from local.paths import log_file
 from tests.fixtures.processes import ChatProcess
 from tests.fixtures.services import CHAT, User
+from tests.support.engine_dialects import DIALECTS
 from tests.support.provider import Call, Provider
 from tests.support.provider_faults import FAULTS, TEXT
 
 ATTEMPT_SECONDS = 4.0
 FALLBACK_TEXT = "From the fallback."
 REFUSED = "connection refused"
-MODELS = {fault.name: f"model-{number}" for number, fault in enumerate(FAULTS)}
+ALL_FAULTS = [*FAULTS, *DIALECTS]
+MODELS = {fault.name: f"model-{number}" for number, fault in enumerate(ALL_FAULTS)}
 """Model whose calls have the fault."""
-_WITH_RETRY_AFTER = {fault.name for fault in FAULTS if fault.has_retry_after}
+_WITH_RETRY_AFTER = {fault.name for fault in ALL_FAULTS if fault.has_retry_after}
 
 
 @dataclass
@@ -38,6 +40,7 @@ class Outcome:
     status: str
     code: str
     finish_reason: str
+    reasoning: str
     elapsed: float
     body: str = field(repr=False)
     calls: list[Call] = field(default_factory=list, repr=False)
@@ -78,12 +81,14 @@ class Outcome:
         names = {
             TEXT: "the answer",
             "The answer?.": "the answer, repaired",
+            f"    {TEXT}": "the answer, indented",
             FALLBACK_TEXT: "answer of the fallback model",
             FALLBACK_RESPONSE: "fallback message",
         }
         if self.status == "failed" and self.text == TEXT:
             return "the whole text"
-        return names.get(self.text, "partial text")
+        content = names.get(self.text, "partial text")
+        return f"{content}, and reasoning" if self.reasoning else content
 
     @property
     def row(self) -> tuple[str, ...]:
@@ -130,6 +135,7 @@ class Client:
             status=answer["status"],
             code=answer["metadata"].get("error", ""),
             finish_reason=answer["metadata"].get("finish_reason", ""),
+            reasoning=answer["metadata"].get("reasoning", ""),
             elapsed=elapsed,
             body=response.text + stored.text,
         )

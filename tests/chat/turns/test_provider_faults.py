@@ -14,11 +14,11 @@ from redis import Redis
 from app.config import Settings
 from app.graph.prompts import FALLBACK_RESPONSE
 from local.paths import PROJECT
-from tests.chat.turns.fault_turns import ATTEMPT_SECONDS, FALLBACK_TEXT, MODELS, REFUSED, Outcome, Runs
+from tests.chat.turns.fault_turns import ALL_FAULTS, ATTEMPT_SECONDS, FALLBACK_TEXT, MODELS, REFUSED, Outcome, Runs
 from tests.fixtures.database import Sql
 from tests.fixtures.services import User
 from tests.support.provider import Behaviour, Call, Provider, Wire, answers
-from tests.support.provider_faults import FAULTS, KEY, Fault
+from tests.support.provider_faults import KEY, Fault
 
 DOCUMENT = PROJECT / "docs" / "provider-faults.md"
 LIMITS = {
@@ -30,7 +30,7 @@ LIMITS = {
 }
 WORK_SECONDS = 60.0
 """Maximum duration of a turn without its waits, on a busy machine."""
-ANSWERS = {fault.name for fault in FAULTS if fault.is_answer}
+ANSWERS = {fault.name for fault in ALL_FAULTS if fault.is_answer}
 
 
 def test_every_fault_has_the_documented_outcome_and_discloses_no_secret(
@@ -66,7 +66,7 @@ def test_every_fault_has_the_documented_outcome_and_discloses_no_secret(
 
 def _run_all(runs: Runs, settings: Settings, provider: Provider) -> None:
     provider.always(answers(FALLBACK_TEXT), model="gpt-fallback")
-    for fault in FAULTS:
+    for fault in ALL_FAULTS:
         provider.always(_behaviour(fault), model=MODELS[fault.name])
     overrides: dict[str, object] = {
         **LIMITS,
@@ -129,7 +129,7 @@ deadline](turn-pipeline.md#retries-fallback-and-deadline) describes the rules.
 - *Calls*: requests that the provider received for the model with the fault, then those for the fallback model, which
   has no fault.
 - *HTTP*, *Status*, *Code*: HTTP status of the response; status and error code of the stored and returned answer.
-- *Content*: text of the answer.
+- *Content*: text of the answer, and whether the reasoning of the model is in its metadata.
 - *Tokens*: tokens in the ledger for the attempts with the fault: counted by the provider, estimated if it counted none,
   or none if it responded with an error status or was not reached.
 - *Wait*: time that the turn waited for, without processing, which takes a fraction of a second.

@@ -23,8 +23,11 @@ class StreamedRequest:
         self, model: CachingChatModel, request: ModelRequest = REQUEST, timeouts: StreamTimeouts = LONG_TIMEOUTS
     ) -> None:
         self.pieces: list[str] = []
+        self.reasoning: list[str] = []
         self.published = asyncio.Event()
-        self.task = asyncio.create_task(model.stream(request, self._publish, timeouts=timeouts))
+        self.task = asyncio.create_task(
+            model.stream(request, self._publish, timeouts=timeouts, publish_reasoning=self.reasoning.append)
+        )
 
     def _publish(self, piece: str) -> None:
         self.pieces.append(piece)

@@ -54,7 +54,14 @@ class CanaryModel:
             request, lambda _: None, timeouts=StreamTimeouts(max_seconds, max_seconds, max_seconds)
         )
 
-    async def stream(self, request: ModelRequest, publish: PublishText, *, timeouts: StreamTimeouts) -> Completion:
+    async def stream(
+        self,
+        request: ModelRequest,
+        publish: PublishText,
+        *,
+        timeouts: StreamTimeouts,
+        publish_reasoning: PublishText | None = None,
+    ) -> Completion:
         text = ""
         async with asyncio.timeout(timeouts.total):
             for word in (canary(request.owner.user_uuid), request.messages[0]["content"]):

@@ -114,3 +114,10 @@ def test_a_key_or_a_base_url_is_required(
     monkeypatch.delenv("OPENAI_BASE_URL")
     with pytest.raises(StartupError, match="OPENAI_API_KEY: is required"):
         OpenAIChatModel.from_settings(Settings.model_validate(SETTINGS))
+
+
+async def test_query_of_the_base_url_is_sent() -> None:
+    settings = Settings.model_validate(SETTINGS | {"OPENAI_BASE_URL": "https://h/openai/v1?api-version=preview"})
+    model = OpenAIChatModel.from_settings(settings)
+    assert str(model._url) == "https://h/openai/v1/chat/completions?api-version=preview"
+    await model.close()

@@ -13,7 +13,8 @@ import pytest
 from app.config import Settings
 from app.graph.ports.chat_model import ModelError, ModelTokenCounts
 from app.services.llm import openai
-from app.services.llm.openai import MAX_BODY_BYTES, OpenAIChatModel
+from app.services.llm.openai import OpenAIChatModel
+from app.services.llm.response_body import MAX_BODY_BYTES
 from tests.services.llm.openai_attempts import QUESTION, SETTINGS, document, run_attempt
 from tests.support.fakes import model_request
 from tests.support.provider import (
@@ -58,12 +59,11 @@ NO_ANSWER = stalls()
         pytest.param(sends(b"[" * 200_000 + b"]" * 200_000), "provider_bad_response", True, id="deep json"),
         pytest.param(floods(MAX_BODY_BYTES), "provider_bad_response", True, id="too large"),
         pytest.param(sends(gzip.compress(document()), encoding="gzip"), "provider_bad_response", True, id="compressed"),
-        pytest.param(sends(document(finish_reason="a\x00b")), "provider_bad_response", True, id="odd finish reason"),
         pytest.param(sends(b""), "provider_bad_response", True, id="empty body"),
         pytest.param(sends(b"null"), "provider_bad_response", True, id="null"),
         pytest.param(sends(b"[]"), "provider_bad_response", True, id="list"),
         pytest.param(sends(document(message={"content": None})), "provider_bad_response", True, id="null content"),
-        pytest.param(sends(document(message={"content": ["a"]})), "provider_bad_response", True, id="content parts"),
+        pytest.param(sends(document(message={"content": 7})), "provider_bad_response", True, id="content is a number"),
     ],
 )
 async def test_faults_raise_a_model_error_with_a_stable_code(

@@ -7,7 +7,7 @@ import pytest
 
 from app.config import Settings
 from app.graph.ports.chat_model import StreamTimeouts
-from app.services.llm import openai
+from app.services.llm import stream_deadline
 from app.services.llm.openai import OpenAIChatModel
 from tests.services.llm.openai_attempts import SETTINGS
 from tests.services.llm.streamed_attempts import STOP, StreamedAttempt
@@ -62,7 +62,14 @@ async def test_data_after_the_end_does_not_delay_the_answer(provider: Provider, 
             id="bytes that never become a text",
         ),
         pytest.param(
-            streams(chunk("a"), *[b":\n"] * 100, every=0.05), StreamTimeouts(LONGEST_WAIT, 1, LONGEST_WAIT), id="pings"
+            streams(chunk("a"), *[b":\n"] * 100, every=0.05),
+            StreamTimeouts(LONGEST_WAIT, 1, 2),
+            id="pings after the text",
+        ),
+        pytest.param(
+            streams(*[b":\n"] * 100, every=0.05),
+            StreamTimeouts(0.5, 1, LONGEST_WAIT, reasoning=2),
+            id="pings before the text",
         ),
     ],
 )
@@ -89,7 +96,7 @@ async def test_the_idle_timeout_may_exceed_the_first_token_timeout(provider: Pro
 async def test_the_connection_is_reused_after_a_stream(
     provider: Provider, model: OpenAIChatModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openai, "_TRAILER_TIMEOUT", LONGEST_WAIT)
+    monkeypatch.setattr(stream_deadline, "_TRAILER_TIMEOUT", LONGEST_WAIT)
     for _ in range(3):
         await StreamedAttempt(model).run()
     assert len({call.connection for call in provider.calls}) == 1

@@ -16,7 +16,7 @@ from app.services.llm.response_cache import ResponseCache
 from app.services.llm.single_flight import SingleFlightCall, publish_in_chunks
 from tests.services.llm.streamed_requests import ADA, LONG_TIMEOUTS, REQUEST, TEXT, StreamedRequest, wait_for_waiters
 from tests.support.fakes import FakeModel, completion
-from tests.support.waiting import LONGEST_WAIT
+from tests.support.waiting import LONGEST_WAIT, eventually
 
 
 @given(st.text(max_size=2000) | st.text(" \nab", max_size=2000))
@@ -193,18 +193,15 @@ async def test_an_answer_that_arrives_as_one_waiter_times_out_reaches_the_others
     loop = asyncio.get_running_loop()
     started = loop.create_future()
 
-    async def ask(publish: PublishText) -> Completion:
+    async def ask(publish: PublishText, _publish_reasoning: PublishText) -> Completion:
         await started
         if is_streamed:
             publish(TEXT)
         return completion(TEXT)
 
-    async def store(_call: SingleFlightCall, _completion: Completion) -> None:
-        pass
-
-    call = SingleFlightCall(ask, store)
+    call = SingleFlightCall(ask, _ignore)
     first = asyncio.create_task(call.join(ADA, None))
-    second = asyncio.create_task(call.join(ADA, None, replace(LONG_TIMEOUTS, first_token=0.01)))
+    second = asyncio.create_task(call.join(ADA, None, timeouts=replace(LONG_TIMEOUTS, first_token=0.01)))
     await asyncio.sleep(0)
     # Both in the same iteration of the event loop, as when a socket is read at that time.
     time.sleep(0.02)  # noqa: ASYNC251 - so that the limit is over when the loop looks again
@@ -212,3 +209,48 @@ async def test_an_answer_that_arrives_as_one_waiter_times_out_reaches_the_others
     with pytest.raises(ModelError, match="provider_timeout"):
         await asyncio.wait_for(second, LONGEST_WAIT)
     assert (await asyncio.wait_for(first, LONGEST_WAIT)).text == TEXT
+
+
+async def test_a_joining_request_receives_earlier_and_later_reasoning() -> None:
+    pieces: asyncio.Queue[str] = asyncio.Queue()
+    seen: list[list[str]] = [[], []]
+
+    async def ask(_publish: PublishText, publish_reasoning: PublishText) -> Completion:
+        while piece := await pieces.get():
+            publish_reasoning(piece)
+        return completion(TEXT)
+
+    call = SingleFlightCall(ask, _ignore)
+    first = asyncio.create_task(call.join(ADA, None, seen[0].append))
+    await eventually(lambda: len(call.owners) == 1)
+    for piece in ("One ", "two "):
+        pieces.put_nowait(piece)
+    await eventually(lambda: len(seen[0]) == 2)
+    second = asyncio.create_task(call.join(ADA, None, seen[1].append, LONG_TIMEOUTS))
+    await eventually(lambda: seen[1] == ["One two "])
+    pieces.put_nowait("three")
+    pieces.put_nowait("")
+    assert {answer.text for answer in await asyncio.gather(first, second)} == {TEXT}
+    assert seen == [["One ", "two ", "three"], ["One two ", "three"]]
+
+
+@pytest.mark.parametrize("piece", ["think", ""], ids=["reasoning", "comment"])
+async def test_a_joining_request_waits_while_the_model_is_thinking(piece: str) -> None:
+    async def ask(_publish: PublishText, publish_reasoning: PublishText) -> Completion:
+        for _number in range(10):
+            publish_reasoning(piece)
+            await asyncio.sleep(0.05)
+        return completion(TEXT)
+
+    call = SingleFlightCall(ask, _ignore)
+    first = asyncio.create_task(call.join(ADA, None))
+    thinking = StreamTimeouts(first_token=0.1, idle=LONGEST_WAIT, total=LONGEST_WAIT, reasoning=LONGEST_WAIT)
+    patient = asyncio.create_task(call.join(ADA, None, timeouts=thinking))
+    impatient = asyncio.create_task(call.join(ADA, None, timeouts=replace(thinking, reasoning=0.2)))
+    with pytest.raises(ModelError, match="provider_timeout"):
+        await impatient
+    assert {answer.text for answer in await asyncio.gather(first, patient)} == {TEXT}
+
+
+async def _ignore(_call: SingleFlightCall, _completion: Completion) -> None:
+    pass

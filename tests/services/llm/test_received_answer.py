@@ -8,8 +8,10 @@ import httpx2
 import pytest
 
 from app.graph.ports.chat_model import ModelTokenCounts
-from app.services.llm.openai import MAX_BODY_BYTES, OpenAIChatModel
-from app.services.llm.sse_parser import StreamedAnswer
+from app.services.llm.event_parser import EventParser
+from app.services.llm.openai import OpenAIChatModel
+from app.services.llm.received_answer import ReceivedAnswer
+from app.services.llm.response_body import MAX_BODY_BYTES
 from tests.services.llm.openai_attempts import QUESTION
 from tests.services.llm.streamed_attempts import STOP, StreamedAttempt
 from tests.support.provider import DONE, Behaviour, Provider, answers, chunk, fails, redirects, resets, sends, streams
@@ -80,9 +82,6 @@ async def test_all_variants_of_a_complete_stream_are_parsed(
         ),
         pytest.param(streams(chunk("Hel"), chunk(error={"message": "x"})), "provider_error", "Hel", id="error object"),
         pytest.param(streams(chunk("Hel"), chunk(choices=[{"delta": 1}])), "provider_bad_response", "Hel", id="delta"),
-        pytest.param(
-            streams(chunk("Hel"), chunk(finish_reason="a\x00b")), "provider_bad_response", "Hel", id="odd finish reason"
-        ),
         pytest.param(streams(chunk("Hel"), *[b"x" * 65_536] * 999), "provider_bad_response", "Hel", id="endless line"),
         pytest.param(
             streams(chunk("Hel"), *[b":" + b"x" * 65_536 + b"\n"] * (MAX_BODY_BYTES // 65_536)),
@@ -120,12 +119,12 @@ async def test_a_surrogate_pair_may_be_split_between_events(provider: Provider, 
     assert (await attempt.run()).text == attempt.text == "a😀b"
 
 
-async def test_a_lone_surrogate_at_the_end_is_removed_and_marked_as_repaired(
+async def test_a_lone_surrogate_at_the_end_is_replaced_and_marked_as_repaired(
     provider: Provider, model: OpenAIChatModel
 ) -> None:
     provider.script(streams(chunk("Hi"), b'data: {"choices": [{"delta": {"content": "\\ud83d"}}]}\n\n', STOP))
     completion = await StreamedAttempt(model).run()
-    assert (completion.text, completion.is_repaired) == ("Hi", True)
+    assert (completion.text, completion.is_repaired) == ("Hi?", True)
 
 
 async def test_a_large_chunk_does_not_block_other_tasks(
@@ -165,11 +164,11 @@ async def test_a_large_chunk_does_not_block_other_tasks(
 def test_a_long_line_may_arrive_byte_by_byte() -> None:
     def seconds_for(length: int) -> float:
         text = "x" * length
-        answer = StreamedAnswer()
+        parser, answer = EventParser(), ReceivedAnswer()
         started = time.process_time()
         received = chunk(text).replace(b"\n", b"\r\n") + b"data:"
-        lines = [line for byte in received for line in answer.lines(bytes((byte,)))]
-        assert "".join(map(answer.feed, lines)) == text
+        events = [event for byte in received for event in parser.feed(bytes((byte,)))]
+        assert "".join(map(answer.feed, events)) == text
         return time.process_time() - started
 
     # Four times as long takes four times as long. Joined anew for every byte, it would take sixteen times as long.
