@@ -541,7 +541,7 @@ export type InstanceState = {
     /**
      * State
      *
-     * Statistics of the process. `database`: connections `in_use`, `free` and `max`. `redis`: whether its circuit breaker is open, and the number of outages. Chat service: `models` (circuit breakers: `closed`, `open` or `half_open`), running `turns` and open `streams`. Worker: `webhooks`, running deliveries.
+     * Statistics of the process. `database`: connections `in_use`, `free` and `max`. `redis`: whether its circuit breaker is open, and the number of outages. Chat service: `models` (circuit breakers: `closed`, `open` or `half_open`), `model_parameters` (parameters that a model does not support, with their other name, or null if they are not sent), running `turns` and open `streams`. Worker: `webhooks`, running deliveries.
      */
     state: {
         [key: string]: unknown;

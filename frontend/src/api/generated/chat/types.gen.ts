@@ -1787,6 +1787,20 @@ export type MessageFailedEvent = {
 };
 
 /**
+ * MessageReasoningEvent
+ *
+ * `message.reasoning`: what the model thinks before the answer, for clients that ask for it.
+ *
+ * It is not a part of the answer. The final message has all of it in its metadata, as `reasoning`.
+ */
+export type MessageReasoningEvent = {
+    /**
+     * Text
+     */
+    text: string;
+};
+
+/**
  * MessageSnapshotEvent
  *
  * `message.snapshot`: the whole answer instead of deltas. The terminal event follows.
@@ -3328,7 +3342,14 @@ export type StreamDirectChatData = {
         'Idempotency-Key'?: string | null;
     };
     path?: never;
-    query?: never;
+    query?: {
+        /**
+         * Reasoning
+         *
+         * Whether the stream has `message.reasoning` events.
+         */
+        reasoning?: boolean;
+    };
     url: '/api/v1/chat/direct/stream';
 };
 
@@ -3392,7 +3413,14 @@ export type StreamMessageData = {
          */
         session_id: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * Reasoning
+         *
+         * Whether the stream has `message.reasoning` events.
+         */
+        reasoning?: boolean;
+    };
     url: '/api/v1/chat/sessions/{session_id}/messages/stream';
 };
 
@@ -3467,7 +3495,14 @@ export type StreamRegeneratedAnswerData = {
          */
         message_id: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * Reasoning
+         *
+         * Whether the stream has `message.reasoning` events.
+         */
+        reasoning?: boolean;
+    };
     url: '/api/v1/chat/sessions/{session_id}/messages/{message_id}/regenerate/stream';
 };
 
@@ -3546,6 +3581,12 @@ export type FollowMessageData = {
          * The same, for clients that cannot set the header.
          */
         after?: number | null;
+        /**
+         * Reasoning
+         *
+         * Whether the stream has `message.reasoning` events.
+         */
+        reasoning?: boolean;
     };
     url: '/api/v1/chat/sessions/{session_id}/messages/{message_id}/events';
 };
