@@ -178,7 +178,9 @@ def test_query_values_out_of_bounds_are_refused(world: World, operation: Operati
             query = urlencode({name: good for name, good in operation.required_query.items() if name != field.name})
             response = send(world, operation, query=f"{query}&{quote(field.name)}={value}")
             assert_refused(response, 422)
-            assert {error["field"] for error in response.json()["errors"]} == {f"query.{field.name}"}
+            # The request has no body: operations that need one report that too.
+            fields = {error["field"] for error in response.json()["errors"]} - {"body"}
+            assert fields == {f"query.{field.name}"}
 
 
 @pytest.mark.parametrize("operation", generated(lambda operation, _: bool(operation.ids)))

@@ -99,7 +99,12 @@ def _shares(world: World, user: User) -> list[dict[str, str]]:
 
 
 def import_ids(world: World, user: User) -> Ids:
-    file = {"format": "chat-bot-system/conversations", "version": 1, "exported_at": None, "sessions": []}
+    file = {
+        "format": "chat-bot-system/conversations",
+        "version": 1,
+        "exported_at": "2026-01-01T00:00:00Z",
+        "sessions": [],
+    }
     return {"import_id": world.chat(user).request("POST", "/import", json=file).json()["import_id"]}
 
 

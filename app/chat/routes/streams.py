@@ -20,13 +20,13 @@ from app.http.errors import responses
 Position = Annotated[int, Field(ge=0, le=2**53)]
 
 
-def _wants_reasoning(
+async def _wants_reasoning(
     *, reasoning: Annotated[bool, Query(description="Whether the stream has `message.reasoning` events.")] = False
 ) -> bool:
     return reasoning
 
 
-def _start_position(
+async def _start_position(
     last_event_id: Annotated[Position | None, Header(description="Events after this one. Absent: all.")] = None,
     after: Annotated[Position | None, Query(description="The same, for clients that cannot set the header.")] = None,
 ) -> int | None:

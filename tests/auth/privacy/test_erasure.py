@@ -214,10 +214,11 @@ def test_erasure_deletes_copies_in_redis(auth_client: TestClient, chat: Chat, ot
     # Except for request counters, which expire within a minute.
     remaining = {name.decode() for name in redis.scan_iter() if not name.startswith(b"limits:")}
     assert f"turn:{others}" in remaining
-    # And except for the marker of the erased account, which prevents new copies.
-    assert {name for name in remaining if mine in name or chat.user.id in name} == {f"user:{chat.user.id}:deleted"}
-    assert len(remaining) == 1203
-    assert 0 < redis.ttl(f"user:{chat.user.id}:deleted") <= 7200
+    # And except for the markers of the erased account and answer, which prevent new copies.
+    markers = {f"user:{chat.user.id}:deleted", f"turn:{mine}:deleted"}
+    assert {name for name in remaining if mine in name or chat.user.id in name} == markers
+    assert len(remaining) == 1204
+    assert all(0 < redis.ttl(marker) <= 7200 for marker in markers)
 
 
 def test_erasure_without_redis_reports_expiring_copies(settings: Settings, auth_client: TestClient, ada: User) -> None:
