@@ -8,6 +8,8 @@ export interface InstanceFacts {
     /** Numbers of running tasks by name: turns, streams and others. */
     running: { name: string; count: number }[]
     breakers: { model: string; state: string }[]
+    /** Parameters that a model does not support; `replacement` is their other name, null if they are not sent. */
+    changes: { model: string; parameter: string; replacement: string | null }[]
 }
 
 type Entry = Record<string, unknown>
@@ -35,5 +37,12 @@ export function instanceFacts(state: Entry): InstanceFacts {
             model,
             state: String(breaker),
         })),
+        changes: Object.entries(asObject(state.model_parameters) ?? {}).flatMap(([model, parameters]) =>
+            Object.entries(asObject(parameters) ?? {}).map(([parameter, replacement]) => ({
+                model,
+                parameter,
+                replacement: typeof replacement === 'string' ? replacement : null,
+            })),
+        ),
     }
 }

@@ -43,6 +43,7 @@ it('reads the statistics of a process', () => {
         redis: { is_away: true, outages: 3 },
         turns: 4,
         models: { small: 'half_open' },
+        model_parameters: { small: { max_tokens: 'max_completion_tokens', temperature: null } },
     })
     expect(facts).toEqual({
         pool: { inUse: 1, free: 2, max: 50 },
@@ -50,7 +51,12 @@ it('reads the statistics of a process', () => {
         redisOutages: 3,
         running: [{ name: 'turns', count: 4 }],
         breakers: [{ model: 'small', state: 'half_open' }],
+        changes: [
+            { model: 'small', parameter: 'max_tokens', replacement: 'max_completion_tokens' },
+            { model: 'small', parameter: 'temperature', replacement: null },
+        ],
     })
+    expect(instanceFacts({ model_parameters: { small: 'x' } }).changes).toEqual([])
     expect(instanceFacts({})).toMatchObject({ pool: null, redisIsAway: null, breakers: [] })
 })
 
