@@ -3,7 +3,7 @@
 import type { Env } from 'markdown-it'
 import type { Block } from './blocks'
 import { MATH, needsMath } from './extensions'
-import { removeDisguise, showDisguise } from './invisible'
+import { removeInvisible, showInvisible } from './invisible'
 import { MAX_TOKENS, PLAIN_CHUNK } from './limits'
 import { markdown } from './parser'
 import { sanitize } from './sanitizer'
@@ -60,7 +60,7 @@ function plainText(text: string, tag: 'div' | 'span'): DocumentFragment {
         const chunk = document.createElement(tag)
         chunk.className = 'plain'
         const part = text.slice(start, end)
-        chunk.textContent = tag === 'div' ? removeDisguise(part) : showDisguise(part)
+        chunk.textContent = tag === 'div' ? removeInvisible(part) : showInvisible(part)
         fragment.append(chunk)
         start = end
     }

@@ -1,7 +1,7 @@
 // Sanitizer of rendered Markdown. The renderer already escapes all text; this is the second line of defence.
 
 import DOMPurify, { type Config } from 'dompurify'
-import { removeDisguise, showDisguise } from './invisible'
+import { removeInvisible, showInvisible } from './invisible'
 
 const HTML_TAGS =
     'a blockquote br button code del div em h3 h4 h5 h6 hr input li ol p pre s span strong table tbody td th thead tr ul'
@@ -42,10 +42,10 @@ purifier.addHook('afterSanitizeAttributes', (node) => {
     }
 })
 
-/** Return the DOM of HTML, reduced to what Markdown needs and without characters that disguise text. */
+/** Return the DOM of HTML, reduced to what Markdown needs and without invisible characters. */
 export function sanitize(html: string): DocumentFragment {
     const fragment = purifier.sanitize(html, CONFIG)
-    if (removeDisguise(html) !== html || showDisguise(html) !== html) revealText(fragment)
+    if (removeInvisible(html) !== html || showInvisible(html) !== html) revealText(fragment)
     return fragment
 }
 
@@ -56,6 +56,6 @@ function revealText(fragment: DocumentFragment): void {
         const text = node.nodeValue ?? ''
         // Formulas have invisible operators.
         if (parent?.closest('math')) continue
-        node.nodeValue = parent?.closest('code') ? showDisguise(text) : removeDisguise(text)
+        node.nodeValue = parent?.closest('code') ? showInvisible(text) : removeInvisible(text)
     }
 }

@@ -5,7 +5,7 @@ import { defineAsyncComponent } from 'vue'
 import { useI18n } from 'vue-i18n'
 import { useRoute, useRouter } from 'vue-router'
 import { useErrorToast } from '@/composables/useErrorToast'
-import { removeDisguise } from '@/markdown/invisible'
+import { removeInvisible } from '@/markdown/invisible'
 import { useSessions, type Session, type SessionChanges } from '@/stores/sessions'
 import type { Selection } from '@/stores/sessions/bulk'
 import { exportSession, type ExportFormat } from '@/transfer/exporter'
@@ -41,7 +41,7 @@ export function useSessionActions() {
     }
 
     async function rename(session: Session, title: string): Promise<void> {
-        const text = removeDisguise(title).trim()
+        const text = removeInvisible(title).trim()
         if (text && text !== session.title) await change(session, { title: text })
     }
 

@@ -1,7 +1,7 @@
 // Sessions that are known in this tab, by id, with changes that are shown before the service has confirmed them.
 
 import { shallowReactive } from 'vue'
-import { removeDisguise } from '@/markdown/invisible'
+import { removeInvisible } from '@/markdown/invisible'
 import type { Session } from './cursorList'
 
 export class SessionRegistry {
@@ -17,7 +17,7 @@ export class SessionRegistry {
 
     /** Titles can come from others, by an import or a shared conversation. They must not reverse the text around them. */
     private store(session: Session): void {
-        const title = removeDisguise(session.title)
+        const title = removeInvisible(session.title)
         this.known.set(session.session_id, title === session.title ? session : { ...session, title })
     }
 
