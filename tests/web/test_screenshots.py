@@ -96,8 +96,8 @@ FROM generate_series(1, 180) AS n
 """
 # Reports count the messages that sessions state.
 _SESSIONS = """
-INSERT INTO chat_sessions (uuid, user_id, title, message_count, created_at, updated_at, last_message_at)
-SELECT gen_random_uuid(), users.id, 'A chat', 2 * n + 2, moment, moment, moment
+INSERT INTO chat_sessions (uuid, user_id, title, last_seq, message_count, created_at, updated_at, last_message_at)
+SELECT gen_random_uuid(), users.id, 'A chat', 2 * n + 2, 2 * n + 2, moment, moment, moment
 FROM users, generate_series(0, 4) AS n, LATERAL (SELECT created_at + (now() - created_at) * n / 5 AS moment) AS times
 WHERE password_hash = ''
 """
