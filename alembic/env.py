@@ -8,7 +8,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-from app.config import get_database_settings
+from app.config import get_migration_url
 from app.database.base import Base
 from app.database.drivers import sync_engine
 from app.database.models import User  # noqa: F401 - registers every table
@@ -62,7 +62,7 @@ def run(connection: Connection) -> None:
         context.run_migrations()
 
 
-url = context.config.attributes.get("database_url") or get_database_settings().DATABASE_URL
+url = context.config.attributes.get("database_url") or get_migration_url()
 engine = sync_engine(url)
 with engine.connect() as open_connection:
     run(open_connection)

@@ -28,15 +28,18 @@ class IdMixin:
     """Integer primary key, for use inside the database only. Clients see the `uuid` column."""
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True, sort_order=-1)
+    """Internal key."""
 
 
 class CreatedMixin:
     """Time of the insertion of the row."""
 
     created_at: Mapped[datetime] = mapped_column(server_default=func.now(), sort_order=98)
+    """Time of the insertion."""
 
 
 class TimestampMixin(CreatedMixin):
     """Times of the insertion and of the last update of the row."""
 
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now(), sort_order=99)
+    """Time of the last change."""

@@ -1,4 +1,4 @@
-"""Connection pool for PostgreSQL, transactions, and translation of driver errors."""
+"""Connection pool for PostgreSQL, and transactions."""
 
 import asyncio
 import math
@@ -7,20 +7,22 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self, cast
 
-from asyncpg import InterfaceError as DriverInterfaceError
 from asyncpg import PostgresError
 from sqlalchemy import event, text
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
-from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
 from sqlalchemy.util import greenlet_spawn
 
 from app.config import DatabaseSettings
-from app.core.exceptions import DatabaseUnavailableError, UnauthorizedError
+from app.core.exceptions import DatabaseBusyError, DatabaseUnavailableError, StatementTimeoutError
+from app.database.driver_errors import translate_driver_errors
 from app.database.drivers import asyncpg_arguments
 from app.database.statements import DriverConnection, StatementRefusedError
+from app.database.tracing import trace_statements
+from app.database.transaction_pooling import commit_each_statement, pooled_arguments
+from app.observability import tracing
 
 DatabaseSession = AsyncSession
 """An open transaction. Layers above pass it on under this name, without importing SQLAlchemy."""
@@ -30,18 +32,40 @@ DatabaseConnection = AsyncConnection
 
 REQUEST_TIMEOUT = 1.5
 """Time a request waits for PostgreSQL before it fails with 503, in seconds."""
+_MAX_POOL_TIMEOUT = 1.0
+"""Maximum time to wait for a free connection of the pool, in seconds. It is less than `REQUEST_TIMEOUT`, so that a
+longer wait for a connection means that PostgreSQL does not accept a new one."""
+
+_DOWNLOAD_READS = 8
+"""Maximum number of connections that downloads use together, because admission does not limit them."""
+_MAX_DELAY = 0.1
+"""Time by which a timeout may be noticed late and still count as one of PostgreSQL, in seconds."""
+_MAX_LATE_SECONDS = 5.0
+"""Time in which timeouts that are noticed late do not count as an outage, in seconds."""
+_SHORT_WAIT = 0.01
+"""Wait for a connection in seconds that does not extend the deadline, because every operation would pay for that."""
 
 
 class Database:
     """A connection pool. The first use opens a connection; `close()` closes all of them."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        """Wrap an engine, as `from_settings` creates it."""
+    def __init__(self, engine: AsyncEngine, *, has_transaction_pooler: bool = False) -> None:
+        """Wrap an engine, as `from_settings` creates it. `has_transaction_pooler`: see `transaction_pooling`."""
         self.engine = engine
-        # The same pool, without BEGIN and COMMIT around a single statement.
-        self._autocommit_engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        if has_transaction_pooler:
+            self._autocommit_engine = engine.execution_options()
+            commit_each_statement(self._autocommit_engine.sync_engine)
+        else:
+            # The same pool, without BEGIN and COMMIT around a single statement.
+            self._autocommit_engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self.download_reads = asyncio.Semaphore(_DOWNLOAD_READS)
+        """Held by downloads while they read: their requests give their places back when the response begins."""
         self._available_since: float | None = -math.inf
         """Time of `time.monotonic` since which PostgreSQL has answered. None: it is unavailable."""
+        self._succeeded_at = -math.inf
+        """Time of the last operation that succeeded."""
+        self._late_since: float | None = None
+        """Time of the first timeout that was noticed late, since the last success."""
 
     @classmethod
     def from_settings(cls, settings: DatabaseSettings, *, application_name: str) -> Self:
@@ -55,86 +79,96 @@ class Database:
             # The server times out before its client: it must not commit what was reported as failed.
             "lock_timeout": f"{REQUEST_TIMEOUT * 1000 - 300:.0f}",
             "statement_timeout": f"{settings.DATABASE_COMMAND_TIMEOUT * 950:.0f}",
-        }
+        } | arguments["server_settings"]
+        has_transaction_pooler = settings.DATABASE_POOL_MODE == "transaction"
+        arguments["server_settings"] = server_settings
+        if has_transaction_pooler:
+            arguments |= pooled_arguments(server_settings)
         engine = create_async_engine(
             "postgresql+asyncpg://",
             pool_size=settings.DATABASE_POOL_SIZE,
             max_overflow=settings.DATABASE_MAX_OVERFLOW,
-            pool_timeout=settings.DATABASE_POOL_TIMEOUT,
+            pool_timeout=min(settings.DATABASE_POOL_TIMEOUT, _MAX_POOL_TIMEOUT),
             # Parameters hold messages, addresses and hashes, which must not appear in error messages and logs.
             hide_parameters=True,
             connect_args={
                 "timeout": settings.DATABASE_CONNECT_TIMEOUT,
                 "command_timeout": settings.DATABASE_COMMAND_TIMEOUT,
                 **arguments,
-                "server_settings": server_settings | arguments["server_settings"],
             },
         )
+        if tracing.is_active():
+            trace_statements(engine.sync_engine)
         event.listen(engine.sync_engine, "checkout", _replace_closed)
         event.listen(engine.sync_engine, "invalidate", _terminate)
-        return cls(engine)
+        return cls(engine, has_transaction_pooler=has_transaction_pooler)
 
     @asynccontextmanager
     async def transaction(self, *, max_seconds: float | None = None) -> AsyncIterator[AsyncSession]:
         """Open a transaction. It commits when the block ends and rolls back when the block raises.
 
-        `max_seconds` bounds the whole block, including the wait for a connection.
+        `max_seconds` bounds the whole block, from the moment when it has a connection, and then the commit. Without it,
+        the transaction takes a connection at its first statement.
 
         Raises:
             DatabaseUnavailableError: PostgreSQL is unavailable or too slow.
+            DatabaseBusyError: no connection or lock became free in time.
 
         """
-        with self._track_availability():
+        with self._track_availability() as delay:
             async with (
-                asyncio.timeout(max_seconds),
+                asyncio.timeout(max_seconds) as deadline,
                 AsyncSession(self.engine, expire_on_commit=False) as session,
                 session.begin(),
             ):
-                yield session
+                if max_seconds is not None:
+                    _ = await session.connection()
+                    _restart(deadline, max_seconds)
+                with delay.measured(deadline):
+                    yield session
+                # Nothing is left to wait for except the commit. If that were cut short, the client would be told to
+                # try again although it may have succeeded.
+                _restart(deadline, max_seconds)
 
     @asynccontextmanager
     async def read_only(self, *, max_seconds: float | None = None) -> AsyncIterator[AsyncSession]:
         """Open a session for one reading statement. It takes one round trip, without BEGIN and COMMIT.
 
-        `max_seconds` bounds the whole block, including the wait for a connection.
-
-        Raises:
-            DatabaseUnavailableError: PostgreSQL is unavailable or too slow.
-
+        `max_seconds` and errors are those of `transaction`.
         """
-        with self._track_availability():
-            async with asyncio.timeout(max_seconds), AsyncSession(self._autocommit_engine) as session:
-                yield session
+        with self._track_availability() as delay:
+            async with asyncio.timeout(max_seconds) as deadline, AsyncSession(self._autocommit_engine) as session:
+                if max_seconds is not None:
+                    _ = await session.connection()
+                    _restart(deadline, max_seconds)
+                with delay.measured(deadline):
+                    yield session
 
     @asynccontextmanager
     async def autocommit(self, *, max_seconds: float | None = None) -> AsyncIterator[AsyncConnection]:
         """Open a connection on which each statement is its own transaction: one round trip instead of three.
 
-        `max_seconds` bounds the whole block, including the wait for a connection.
-
-        Raises:
-            DatabaseUnavailableError: PostgreSQL is unavailable or too slow.
-
+        `max_seconds` and errors are those of `transaction`.
         """
-        with self._track_availability():
-            async with asyncio.timeout(max_seconds), self._autocommit_engine.connect() as connection:
-                yield connection
+        with self._track_availability() as delay:
+            async with asyncio.timeout(max_seconds) as deadline, self._autocommit_engine.connect() as connection:
+                _restart(deadline, max_seconds)
+                with delay.measured(deadline):
+                    yield connection
 
     @asynccontextmanager
     async def driver_connection(self, *, max_seconds: float | None = None) -> AsyncIterator[DriverConnection]:
         """Open a connection like `autocommit`, but the asyncpg connection itself, for `app.database.statements`.
 
-        `max_seconds` bounds the whole block, including the wait for a connection.
-
-        Raises:
-            DatabaseUnavailableError: PostgreSQL is unavailable or too slow.
-
+        `max_seconds` and errors are those of `transaction`.
         """
-        with self._track_availability():
-            async with asyncio.timeout(max_seconds):
+        with self._track_availability() as delay:
+            async with asyncio.timeout(max_seconds) as deadline:
                 pooled = await self._connect()
+                _restart(deadline, max_seconds)
                 try:
-                    yield cast("DriverConnection", pooled.driver_connection)
+                    with delay.measured(deadline):
+                        yield cast("DriverConnection", pooled.driver_connection)
                 except (PostgresError, StatementRefusedError):
                     raise  # PostgreSQL has answered: the connection is usable, or asyncpg knows that it is closed
                 except BaseException:
@@ -183,60 +217,61 @@ class Database:
         await self.engine.dispose()
 
     @contextmanager
-    def _track_availability(self) -> Iterator[None]:
+    def _track_availability(self) -> Iterator["_TimeoutDelay"]:
+        started = time.monotonic()
+        delay = _TimeoutDelay()
         try:
             with translate_driver_errors():
-                yield
-        except DatabaseUnavailableError:
+                yield delay
+        except (DatabaseBusyError, StatementTimeoutError):
+            raise  # PostgreSQL responds
+        except DatabaseUnavailableError as error:
+            if isinstance(error.__cause__, TimeoutError) and (
+                self._succeeded_at > started or self._is_own_delay(delay.seconds)
+            ):
+                # PostgreSQL responds to others: this operation waited for a lock, or for its turn in this process.
+                raise DatabaseBusyError from error
             self._available_since = None
             raise
+        self._late_since = None
+        self._succeeded_at = time.monotonic()
         if self._available_since is None:
-            self._available_since = time.monotonic()
+            self._available_since = self._succeeded_at
+
+    def _is_own_delay(self, seconds: float) -> bool:
+        """Return whether a timeout was noticed so late that this process, not PostgreSQL, may have caused it."""
+        if seconds < _MAX_DELAY:
+            return False
+        now = time.monotonic()
+        if self._late_since is None:
+            self._late_since = now
+        return now < self._late_since + _MAX_LATE_SECONDS
 
 
-def violated_constraint(error: BaseException) -> str | None:
-    """Return the name of the constraint that an error reports as violated. None: it reports none."""
-    cause = error.orig.__cause__ if isinstance(error, IntegrityError) and error.orig else error
-    name = getattr(cause, "constraint_name", None)
-    return str(name) if name else None
+class _TimeoutDelay:
+    """Time by which the process noticed an expired timeout late, because it was busy or did not get the processor."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    @contextmanager
+    def measured(self, deadline: asyncio.Timeout) -> Iterator[None]:
+        """Measure it where the timeout ends the block, because rolling back may take time, too."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            if (expired_at := deadline.when()) is not None:
+                self.seconds = asyncio.get_running_loop().time() - expired_at
+            raise
 
 
-class translate_driver_errors:  # noqa: N801 - used like a function
-    """Context manager that translates errors of SQLAlchemy and the drivers into errors of the application.
-
-    Raises:
-        DatabaseUnavailableError: PostgreSQL is unavailable or too slow.
-        UnauthorizedError: the caller's account was erased while the request was served.
-
-    """
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        if error is not None and _is_outage(error):
-            raise DatabaseUnavailableError from error
-        if error is not None and (violated_constraint(error) or "").endswith(_ACCOUNT_FOREIGN_KEY):
-            raise UnauthorizedError from error
-
-
-# Suffix of every foreign key that refers to an account, by the naming convention.
-_ACCOUNT_FOREIGN_KEY = "_user_id_users"
-
-# PostgreSQL manual, appendix A: connection exception, invalid authorization, invalid catalog name, transaction rollback
-# (deadlocks), insufficient resources, lock_not_available, operator intervention (starting, stopping), query_canceled.
-_OUTAGE_SQLSTATES = ("08", "28", "3D", "40", "53", "55P03", "57P", "57014")
-
-
-def _is_outage(error: BaseException) -> bool:
-    if isinstance(error, DBAPIError | PostgresError):
-        sqlstate = getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", None) or ""
-        if getattr(error, "connection_invalidated", False) or sqlstate.startswith(_OUTAGE_SQLSTATES):
-            return True
-    # OSError and TimeoutError: a connection could not be opened.
-    return isinstance(
-        error, OperationalError | InterfaceError | DriverInterfaceError | PoolTimeoutError | OSError | TimeoutError
-    )
+def _restart(deadline: asyncio.Timeout, max_seconds: float | None) -> None:
+    """Let a deadline begin now, so that what was waited for before does not cut the rest short."""
+    if max_seconds is None or deadline.expired():
+        return
+    expires_at = asyncio.get_running_loop().time() + max_seconds
+    if expires_at - (deadline.when() or 0) > _SHORT_WAIT:
+        deadline.reschedule(expires_at)
 
 
 def _replace_closed(connection: Any, _entry: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:  # noqa: ANN401 - an adapter of SQLAlchemy

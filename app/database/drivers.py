@@ -1,4 +1,4 @@
-"""Arguments of both drivers for one URL: asyncpg for the services, psycopg2 for migrations and the command line."""
+"""Arguments of both drivers for one URL: asyncpg for the services, psycopg2 for migrations and most commands."""
 
 import ssl
 from typing import Any, Final
@@ -20,7 +20,7 @@ _UNKNOWN_TO_ASYNCPG: Final = frozenset(
 def sync_engine(database_url: str) -> Engine:
     """Return an engine of psycopg2."""
     arguments = _psycopg2_arguments(parse_database_url(database_url))
-    return create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(**arguments))
+    return create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(**arguments), hide_parameters=True)
 
 
 def asyncpg_arguments(database_url: str) -> dict[str, Any]:

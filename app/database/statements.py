@@ -5,12 +5,15 @@ much CPU time as the driver's, and a turn executes four statements.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
+from asyncpg import DeadlockDetectedError, SerializationError
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ClauseElement
+
+from app.observability.tracing import statement_span
 
 if TYPE_CHECKING:
     import asyncpg
@@ -21,6 +24,8 @@ DriverConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 AnyConnection: TypeAlias = "DriverConnection | AsyncConnection"
 """A connection of asyncpg, or one of SQLAlchemy whose transaction the statement joins."""
 
+_MAX_ATTEMPTS: Final = 3
+"""How often a statement is executed that PostgreSQL rolls back because of concurrent ones."""
 _DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 
 
@@ -63,6 +68,8 @@ class Statement:
 async def fetch(connection: AnyConnection, statement: Statement, parameters: Mapping[str, object]) -> Sequence[Row]:
     """Execute a statement and return its rows.
 
+    On a connection of asyncpg, where it is a transaction of its own, it is repeated after a deadlock.
+
     Raises:
         sqlalchemy.exc.DBAPIError, asyncpg.PostgresError: PostgreSQL reported an error.
 
@@ -70,7 +77,15 @@ async def fetch(connection: AnyConnection, statement: Statement, parameters: Map
     if isinstance(connection, AsyncConnection):
         result = await connection.execute(statement.core, parameters)
         return [row._asdict() for row in result] if result.returns_rows else []
-    return cast("Sequence[Row]", await connection.fetch(statement.sql, *statement.arguments(parameters)))
+    arguments = statement.arguments(parameters)
+    with statement_span(statement.sql):
+        for _ in range(_MAX_ATTEMPTS - 1):
+            try:
+                return cast("Sequence[Row]", await connection.fetch(statement.sql, *arguments))
+            except (DeadlockDetectedError, SerializationError):
+                if connection.is_in_transaction():
+                    raise
+        return cast("Sequence[Row]", await connection.fetch(statement.sql, *arguments))
 
 
 async def fetch_one(connection: AnyConnection, statement: Statement, parameters: Mapping[str, object]) -> Row | None:

@@ -14,11 +14,13 @@ class OneTimeToken(IdMixin, CreatedMixin, Base):
     __tablename__ = "one_time_tokens"
 
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    """Account; the tokens are deleted with it."""
     purpose: Mapped[str] = mapped_column(String(20))
-    """The only operation that the token authorizes."""
+    """`verify_email` or `reset_password`: the only operation that the token authorizes."""
     token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     """SHA-256 of the token. The token itself is only in the email."""
     expires_at: Mapped[datetime] = mapped_column(index=True)
+    """From this time on the token is refused, and the worker deletes it."""
 
     __table_args__ = (
         CheckConstraint("purpose IN ('verify_email', 'reset_password')", name="purpose"),

@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, String, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.core.identity import MAX_CANONICAL_EMAIL_LENGTH
 from app.database.base import Base, CreatedMixin, IdMixin
 
 
@@ -18,10 +19,15 @@ class OutgoingMail(IdMixin, CreatedMixin, Base):
     __tablename__ = "outgoing_mails"
 
     kind: Mapped[str] = mapped_column(String(30))
+    """Template: `verify_email`, `reset_password`, `already_registered`, `password_changed`, `invitation`."""
     recipient: Mapped[str] = mapped_column(String(254))
+    """Email address. Whether it has an account is looked up when the email is sent, not when it is requested."""
+    recipient_canonical: Mapped[str | None] = mapped_column(String(MAX_CANONICAL_EMAIL_LENGTH))
+    """Canonical form of the address, by which the erasure of an account finds its emails."""
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    """Number of attempts."""
     next_attempt_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
-    """Also the end of the lease of the process that is sending it."""
+    """Time of the next attempt; also the end of the lease of the process that is sending it."""
 
     __table_args__ = (
         CheckConstraint(

@@ -19,9 +19,14 @@ class AuditEntry(IdMixin, CreatedMixin, Base):
     __tablename__ = "audit_log"
 
     actor_id: Mapped[UUID | None]
-    """Public id of the acting account. Null: the caller was not authenticated."""
+    """Public id of the acting account; null: the caller was not authenticated.
+
+    No foreign key: the entry remains when the account is erased.
+    """
     action: Mapped[str] = mapped_column(String(50))
+    """Such as `login.failed` or `user.updated`."""
     outcome: Mapped[str] = mapped_column(String(10))
+    """`done` or `refused`."""
     target_id: Mapped[UUID | None]
     """Public id of the object of the action, such as an account, a login or an API key."""
     ip: Mapped[str | None] = mapped_column(INET)
@@ -29,7 +34,7 @@ class AuditEntry(IdMixin, CreatedMixin, Base):
     request_id: Mapped[str | None] = mapped_column(String(64))
     """Id of the request in the service logs."""
     details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
-    """For a change the old and new values, for a refusal the reason."""
+    """For a change the old and new values, for a refusal the reason; no data that erasure must remove."""
 
     __table_args__ = (
         CheckConstraint("outcome IN ('done', 'refused')", name="outcome"),

@@ -18,8 +18,13 @@ class ChatImport(IdMixin, TimestampMixin, Base):
     uuid: Mapped[UUID] = mapped_column(unique=True)
     """Public id."""
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    """Account; deleted with it."""
     format: Mapped[str] = mapped_column(String(20))
+    """`conversations` (an export of this service) or `chatgpt`."""
     status: Mapped[str] = mapped_column(String(20))
+    """`running`, `complete`, `failed` (an error, or PostgreSQL was unavailable) or `interrupted` (the process stopped
+    or was killed).
+    """
     session_count: Mapped[int]
     """Number of sessions in the file."""
     done_count: Mapped[int] = mapped_column(server_default=text("0"))
@@ -48,8 +53,11 @@ class ImportedSession(CreatedMixin, Base):
     session_id: Mapped[int] = mapped_column(ForeignKey("chat_sessions.id", ondelete="CASCADE"), primary_key=True)
     """Deleting the session deletes the row: then the conversation can be imported again."""
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    """Account; deleted with it."""
     fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
-    """SHA-256 of the conversation in the file: its time of creation and its messages."""
+    """SHA-256 of the conversation in the file: its time of creation, and the tree, texts, status and times of its
+    messages. Title and other properties of the session do not count.
+    """
 
     __table_args__ = (
         UniqueConstraint("user_id", "fingerprint"),

@@ -26,8 +26,9 @@ class ChatMessage(IdMixin, TimestampMixin, Base):
     __tablename__ = "chat_messages"
 
     uuid: Mapped[UUID] = mapped_column(unique=True)
-    """Public id."""
+    """Public id; of an answer also the `turn_id` in the ledger."""
     session_id: Mapped[int] = mapped_column(ForeignKey("chat_sessions.id", ondelete="CASCADE"))
+    """Session; deleted with it."""
     seq: Mapped[int]
     """Order of creation in the session, starting at 1. Deleted messages leave gaps."""
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("chat_messages.id", ondelete="CASCADE"), index=True)
@@ -43,19 +44,25 @@ class ChatMessage(IdMixin, TimestampMixin, Base):
     It needs no foreign key: a message is deleted with everything below it, so its ancestors outlive it.
     """
     jump_depth: Mapped[int] = mapped_column(server_default=FetchedValue())
-    """`depth` of the message `jump_id`."""
+    """`depth` of that ancestor; 0: there is none."""
     role: Mapped[str] = mapped_column(String(20))
+    """`user` or `assistant`."""
     content: Mapped[str] = mapped_column(Text)
+    """Text; empty while an answer is pending."""
     status: Mapped[str] = mapped_column(String(20))
+    """State of the answer; a question is always `complete`."""
     meta: Mapped[dict[str, Any]] = mapped_column("metadata", server_default=text("'{}'"))
-    """For a question its context; for an answer its provenance: model, tokens, attempts, error code."""
+    """Of a question its `context`; of an answer how it was generated: model, tokens, attempts, error code."""
     tokens_used: Mapped[int] = mapped_column(server_default=text("0"))
     """Prompt and completion tokens of all attempts, as in the ledger: reported by the provider or estimated."""
     processing_time_ms: Mapped[int] = mapped_column(server_default=text("0"))
+    """Of an answer, duration of all attempts and the delays between them; otherwise 0."""
     lease_expires_at: Mapped[datetime | None]
-    """End of the lease of the process that answers. Set exactly while the answer is pending or streaming."""
+    """End of the lease that the process of the answer renews; set exactly while the answer is active (pending or
+    streaming).
+    """
     cancel_requested_at: Mapped[datetime | None]
-    """When the owner or an admin requested its cancellation."""
+    """Time of the cancellation request; the process of the answer checks it once a second."""
 
     __table_args__ = (
         UniqueConstraint("session_id", "seq"),

@@ -15,10 +15,12 @@ class ChatSummary(CreatedMixin, Base):
     __tablename__ = "chat_summaries"
 
     message_id: Mapped[int] = mapped_column(ForeignKey("chat_messages.id", ondelete="CASCADE"), primary_key=True)
-    """The last message that it covers."""
+    """The last message that it covers; deleted with it."""
     session_id: Mapped[int] = mapped_column(ForeignKey("chat_sessions.id", ondelete="CASCADE"), index=True)
+    """Its session; deleted with it."""
     depth: Mapped[int]
     """`depth` of the message."""
     content: Mapped[str] = mapped_column(Text)
+    """The summary; empty if there was nothing to summarize."""
 
     __table_args__ = (CheckConstraint("depth > 0", name="depth"),)

@@ -18,25 +18,35 @@ class IdempotencyKey(IdMixin, CreatedMixin, Base):
     __tablename__ = "idempotency_keys"
 
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    """Caller; the keys are deleted with the account."""
     route: Mapped[str] = mapped_column(String(200))
-    """Operation and the ids in its path."""
+    """Operation and the ids in its path, such as `send_message 01a2...`."""
     key: Mapped[str] = mapped_column(String(255))
-    """Key as the client sent it."""
+    """Value of the header, 1 to 255 visible characters."""
     fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
     """SHA-256 of the request body, to detect a different request with the same key."""
     session_id: Mapped[int | None] = mapped_column(
         BigInteger, ForeignKey("chat_sessions.id", ondelete="CASCADE"), index=True
     )
-    """Session that the request created or asked in. Deleting it deletes the key. Null for a direct question."""
+    """Session that was created, or in which the question was asked; null for a direct question.
+
+    The key and the stored text are deleted with the session.
+    """
     turn_id: Mapped[UUID | None]
-    """Public id of the answer, set before `response` is. Null: the request asks no question."""
+    """Public id of the answer; of a direct question its `turn_id` in the ledger; null if a session was created without
+    a question.
+    """
     status_code: Mapped[int | None]
+    """Status of the response."""
     response: Mapped[bytes | None] = mapped_column(LargeBinary)
-    """Response body, byte for byte."""
+    """Body of the response, byte for byte.
+
+    Null while the answer is being generated; the status of the message decides whether it is.
+    """
     lease_expires_at: Mapped[datetime | None]
     """End of the lease of the process that answers a direct question. Null for all other requests."""
     expires_at: Mapped[datetime] = mapped_column(index=True)
-    """When the key may be reused."""
+    """24 hours after the request; the key may then be reused. The worker deletes the row."""
 
     __table_args__ = (
         UniqueConstraint("user_id", "route", "key"),

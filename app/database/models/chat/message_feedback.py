@@ -15,13 +15,19 @@ class MessageFeedback(TimestampMixin, Base):
     message_id: Mapped[int] = mapped_column(
         ForeignKey("chat_messages.id", ondelete="CASCADE"), primary_key=True, autoincrement=False, sort_order=-2
     )
+    """The answer; primary key."""
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), sort_order=-1)
+    """Owner of the session."""
     model: Mapped[str] = mapped_column(String(200))
-    """Requested model of the last attempt at the answer, by the ledger. Empty: unknown, as for a copied answer."""
+    """Requested model of the last attempt at the answer, from the ledger, because metadata of a message may come from a
+    client. Empty: not known, as for a copied answer.
+    """
     rating: Mapped[str] = mapped_column(String(10))
+    """`up` or `down`."""
     reasons: Mapped[list[str]] = mapped_column(ARRAY(String(50)), server_default=text("'{}'"))
-    """Sorted, without duplicates."""
+    """Codes such as `inaccurate`, sorted, without duplicates. The API knows the codes."""
     comment: Mapped[str | None] = mapped_column(Text)
+    """Text of the user, or null."""
 
     __table_args__ = (
         CheckConstraint("rating IN ('up', 'down')", name="rating"),

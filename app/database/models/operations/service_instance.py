@@ -18,12 +18,20 @@ class ServiceInstance(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     """Random, new at each start."""
     service: Mapped[str] = mapped_column(String(20))
+    """`auth`, `chat`, `admin` or `worker`."""
     version: Mapped[str] = mapped_column(String(100))
+    """Version of its code: `VERSION`."""
     host: Mapped[str] = mapped_column(String(255))
+    """Host and process id; in a container the host is the container id."""
     pid: Mapped[int]
+    """Host and process id; in a container the host is the container id."""
     started_at: Mapped[datetime]
+    """Start of the process."""
     seen_at: Mapped[datetime]
+    """Last heartbeat. If it is older than 30 s, the process was killed, or cannot reach PostgreSQL."""
     state: Mapped[dict[str, Any]]
-    """Statistics of the process: connection pool, circuit breaker of Redis, and those of its service."""
+    """Statistics of the process: `database` (connection pool), `redis` (circuit breaker); of the chat service `models`
+    (circuit breakers), `turns` and `streams` (in progress); of a worker `webhooks` (deliveries in progress).
+    """
 
     __table_args__ = (CheckConstraint("service IN ('auth', 'chat', 'admin', 'worker')", name="service"),)

@@ -15,11 +15,13 @@ class WorkerJob(Base):
     __tablename__ = "worker_jobs"
 
     name: Mapped[str] = mapped_column(String(50), primary_key=True)
+    """Name of the job, as in `build_jobs` (`app/worker/jobs.py`) and in the log."""
     interval_seconds: Mapped[float]
     """Average pause between two runs in one worker."""
     rounds: Mapped[int] = mapped_column(BigInteger)
+    """Number of runs, and of failed runs, including those that failed because PostgreSQL was unavailable."""
     failures: Mapped[int] = mapped_column(BigInteger)
-    """Failed runs, including those that failed because PostgreSQL was unavailable."""
+    """Number of runs, and of failed runs, including those that failed because PostgreSQL was unavailable."""
     handled: Mapped[int] = mapped_column(BigInteger)
     """Number of items processed in all runs."""
     started_at: Mapped[datetime | None]
@@ -29,9 +31,9 @@ class WorkerJob(Base):
     finished_at: Mapped[datetime | None]
     """End of the last successful run."""
     duration_ms: Mapped[int | None]
-    """Duration of the last successful run."""
+    """Duration of that run, and number of items that it processed."""
     last_handled: Mapped[int | None] = mapped_column(BigInteger)
-    """Number of items processed in the last successful run."""
+    """Duration of that run, and number of items that it processed."""
     failed_at: Mapped[datetime | None]
     """End of the last failed run."""
     error: Mapped[str | None] = mapped_column(String(100))

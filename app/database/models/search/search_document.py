@@ -17,11 +17,15 @@ class SearchDocument(IdMixin, Base):
     session_id: Mapped[int] = mapped_column(BigInteger)
     """Session of the message or title. Without a foreign key, whose check would lock the session of a running turn."""
     message_id: Mapped[int | None] = mapped_column(ForeignKey("chat_messages.id", ondelete="CASCADE"), unique=True)
-    """Null for a title."""
+    """Message; null for a title. Deleting the message deletes the row."""
     title_of_id: Mapped[int | None] = mapped_column(ForeignKey("chat_sessions.id", ondelete="CASCADE"))
-    """Session whose title it is. Null for a message."""
+    """Session whose title it is; null for a message. Deleting the session deletes the row."""
     terms: Mapped[str] = mapped_column(TSVECTOR)
-    """Lexemes, each of which begins with the owner and the chunk of the document."""
+    """Lexemes with their positions.
+
+    Each begins with the owner and the chunk of the document: the documents of a user are numbered, and 4096 consecutive
+    numbers are a chunk.
+    """
     created_at: Mapped[datetime]
     """Time of the message; for a title, the time of the creation of its session."""
 
@@ -47,8 +51,9 @@ class SearchPending(IdMixin, CreatedMixin, Base):
     __tablename__ = "search_pending"
 
     session_id: Mapped[int] = mapped_column(BigInteger, index=True)
+    """Session. Without a foreign key: rows of deleted texts are discarded."""
     message_id: Mapped[int | None] = mapped_column(BigInteger)
-    """Null: the title of the session."""
+    """Message. Null: the title of the session."""
 
 
 class SearchOwner(Base):
@@ -57,7 +62,9 @@ class SearchOwner(Base):
     __tablename__ = "search_owners"
 
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    """Account; deleted with it."""
     documents: Mapped[int] = mapped_column(server_default=text("0"))
+    """Number of documents that were indexed, including deleted ones. It determines the chunk of the next document."""
 
     __table_args__ = (CheckConstraint("documents >= 0", name="documents"),)
 

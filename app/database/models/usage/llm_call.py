@@ -19,31 +19,49 @@ class LlmCall(IdMixin, CreatedMixin, Base):
     attempt: Mapped[int]
     """Position among the attempts of the turn, from 1."""
     user_id: Mapped[int | None] = mapped_column(BigInteger)
-    """Null once the account has been erased."""
+    """User who asked; null after the account was erased."""
     session_id: Mapped[int | None] = mapped_column(BigInteger)
-    """Null for a direct question."""
+    """Internal key of the session; null for a direct question."""
     model_requested: Mapped[str] = mapped_column(String(200))
+    """Requested model."""
     model_used: Mapped[str | None] = mapped_column(String(200))
-    """Model name in the provider's response; null without a response."""
+    """Model name in the provider's response, often more specific; null without a response."""
     is_fallback: Mapped[bool] = mapped_column(server_default=false())
     """Whether the model is not the turn's first one."""
     status: Mapped[str] = mapped_column(String(20))
+    """`ok`, `error`, or `cancelled` if the answer was cancelled, or the process stopped or was killed, during the
+    attempt.
+    """
     error_code: Mapped[str | None] = mapped_column(String(50))
+    """Of an `error`, its code."""
     prompt_tokens: Mapped[int] = mapped_column(server_default=text("0"))
+    """Tokens sent, as reported by the provider."""
     completion_tokens: Mapped[int] = mapped_column(server_default=text("0"))
+    """Tokens received."""
     is_estimated: Mapped[bool] = mapped_column(server_default=false())
-    """Whether the token counts are estimates because the provider returned none."""
+    """Whether the token counts are estimates (one token per four characters), because the provider reported none or
+    implausible ones, or the attempt was cancelled or failed.
+    """
     cost_usd: Mapped[Decimal | None] = mapped_column(Numeric(18, 9))
-    """Cost at the prices of that time in US dollars. Null if the price is not known."""
+    """Cost of the attempt in US dollars at the prices of that time; null if the price is not known."""
     latency_ms: Mapped[int]
+    """Duration of the attempt."""
     first_token_ms: Mapped[int | None]
-    """Time to first token in milliseconds. Null if the response was not streamed."""
+    """Of a streamed answer, time to first token; null if there was none, or the answer was not streamed."""
     is_cached: Mapped[bool] = mapped_column(server_default=false())
-    """Whether the answer came from the response cache: no tokens, no cost."""
+    """Whether the answer came from the response cache, or from a shared call that another request accounts for: no
+    tokens, no cost.
+    """
     purpose: Mapped[str] = mapped_column(String(20), server_default="answer")
-    """`answer`, or `summary` for a conversation summary of messages that exceed the context window."""
+    """`answer`; `summary` for a conversation summary of messages that exceed the context window; `title` for the title
+    of a session.
+    """
     fallback_reason: Mapped[str | None] = mapped_column(String(50))
     """Why the turn's first model was not used: its error code, or `model_suspended` (circuit breaker open)."""
+    provider: Mapped[str | None] = mapped_column(String(50))
+    """Name of the provider of the requested model, `default` for that of `OPENAI_BASE_URL`; null in rows of earlier
+    releases.
+    """
 
     __table_args__ = (
         UniqueConstraint("turn_id", "attempt"),

@@ -18,8 +18,11 @@ class QuotaReservation(Base):
     turn_id: Mapped[UUID] = mapped_column(primary_key=True)
     """Turn id of the ledger."""
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    """Owner of the quota; deleted with the account."""
     tokens: Mapped[int] = mapped_column(BigInteger)
+    """Maximum usage of the answer."""
     cost_usd: Mapped[Decimal] = mapped_column(Numeric(18, 9))
+    """Maximum usage of the answer."""
     expires_at: Mapped[datetime] = mapped_column(index=True)
     """Time after which the reservation no longer counts, in case the process of the turn was killed."""
 

@@ -24,13 +24,19 @@ class WebhookDelivery(IdMixin, CreatedMixin, Base):
     endpoint_id: Mapped[int] = mapped_column(BigInteger)
     """No foreign key: it would lock the row of the endpoint in every turn, and make turns wait for its deletion."""
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
-    """Account that `data` is about. Erasing the account deletes the delivery."""
+    """Account that the event is about; deleted with it. Null: no account, or one that has been erased."""
     type: Mapped[str] = mapped_column(String(50))
+    """Event type."""
     data: Mapped[dict[str, Any]]
+    """Data of the event: ids, states and numbers, but no message text, email addresses or names."""
     status: Mapped[str] = mapped_column(String(20), server_default="pending")
+    """`pending`, `delivered`, or `failed` after the last attempt."""
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    """Number of attempts; also distinguishes successive claims."""
     earlier_attempts: Mapped[int] = mapped_column(server_default=text("0"))
-    """Number of attempts before an admin last requested a redelivery. `attempts` includes them."""
+    """Number of attempts before an admin last requested a redelivery, which starts the back-off again; included in
+    `attempts`.
+    """
     next_attempt_at: Mapped[datetime | None] = mapped_column(server_default=func.now())
     """Also the end of the lease of the process that is delivering it. Null: delivered or failed."""
     response_status: Mapped[int | None]

@@ -3,19 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Integer,
-    Select,
     any_,
     bindparam,
     case,
     collate,
-    column,
     delete,
     func,
-    or_,
     select,
     update,
 )
@@ -25,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.types import Interval, Text
 
 from app.database.models import AttemptCounter
+from app.database.models.accounts.attempt_counter import KEY_WITHOUT_NETWORK
 from app.database.repositories.operations import batch_deletion
 
 
@@ -38,16 +37,21 @@ class AttemptCount:
     """Seconds until the window ends, at least 1."""
 
 
-def _locked(condition: ColumnElement[bool]) -> Select[str]:
-    # Locks rows in the order of `count_all`, so that concurrent statements cannot deadlock.
-    return select(AttemptCounter.key).where(condition).order_by(collate(AttemptCounter.key, "C")).with_for_update()
+_KEYS = bindparam("p_keys", type_=ARRAY(Text))
+
+
+def _locked(condition: ColumnElement[bool]) -> ColumnElement[Any]:
+    # Locks rows in the order of `count_all`, so that concurrent statements cannot deadlock. An array, which is computed
+    # once: a join with the subquery might read the whole table.
+    rows = select(AttemptCounter.key).where(condition).order_by(collate(AttemptCounter.key, "C")).with_for_update()
+    return any_(func.array(rows.scalar_subquery(), type_=ARRAY(Text)))
 
 
 _MAX_ATTEMPTS = 1_000_000_000
 _new = insert(AttemptCounter).from_select(
     ["key", "attempts", "window_ends_at"],
     select(
-        func.unnest(bindparam("p_keys", type_=ARRAY(Text))).label("key"),
+        func.unnest(_KEYS).label("key"),
         sql_cast(1, Integer),
         func.now() + bindparam("p_window", type_=Interval),
     ),
@@ -66,12 +70,11 @@ _COUNT = _new.on_conflict_do_update(
 )
 _REFUND = (
     update(AttemptCounter)
-    .where(
-        AttemptCounter.key.in_(_locked(AttemptCounter.key == any_(bindparam("p_keys", type_=ARRAY(Text))))),
-        AttemptCounter.attempts > 0,
-    )
+    .where(AttemptCounter.key == _locked(AttemptCounter.key == any_(_KEYS)), AttemptCounter.attempts > 0)
     .values(attempts=AttemptCounter.attempts - 1)
 )
+# Indexed, because an attack creates millions of counters.
+_REMOVE = delete(AttemptCounter).where(AttemptCounter.key == _locked(any_(_KEYS) == KEY_WITHOUT_NETWORK))
 
 _RETENTION = timedelta(days=1)
 """How long a counter is stored after its window. Reusing a row is cheaper than inserting a new one."""
@@ -101,25 +104,7 @@ async def refund(connection: AsyncConnection | AsyncSession, keys: Sequence[str]
 
 async def remove(connection: AsyncConnection | AsyncSession, keys: Sequence[str]) -> None:
     """Delete the counters of the keys, and of the keys combined with a network (`key@network`)."""
-    key = column("key", Text)
-    await connection.execute(
-        delete(AttemptCounter).where(
-            AttemptCounter.key.in_(
-                _locked(
-                    or_(
-                        AttemptCounter.key == any_(bindparam("p_keys", type_=ARRAY(Text))),
-                        select(key)
-                        .select_from(
-                            func.unnest(bindparam("p_keys", type_=ARRAY(Text))).table_valued(key).render_derived()
-                        )
-                        .where(func.starts_with(AttemptCounter.key, key + "@"))
-                        .exists(),
-                    )
-                )
-            )
-        ),
-        {"p_keys": list(keys)},
-    )
+    await connection.execute(_REMOVE, {"p_keys": list(keys)})
 
 
 async def purge(connection: AsyncConnection, *, limit: int) -> int:

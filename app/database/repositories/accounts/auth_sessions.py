@@ -28,8 +28,6 @@ class TokenFamily:
     previous_token_hash: bytes | None
     is_valid: bool
     """Whether the login is neither revoked nor expired, and the account is active."""
-    in_grace: bool
-    """Whether the last rotation is within the grace period, in which the previous token is accepted again."""
 
 
 IS_OPEN: ColumnElement[bool] = AuthSession.revoked_at.is_(None) & (AuthSession.expires_at > func.now())
@@ -58,17 +56,9 @@ _FIND_FAMILY = (
         AuthSession.token_hash,
         AuthSession.previous_token_hash,
         (IS_OPEN & User.is_active).label("is_valid"),
-        func.coalesce(AuthSession.rotated_at > func.now() - bindparam("p_grace", type_=Interval), False).label(
-            "in_grace"
-        ),
     )
     .join(User, AuthSession.user_id == User.id)
     .where(AuthSession.uuid == bindparam("p_session_uuid"))
-)
-_RESTART_GRACE = (
-    update(AuthSession)
-    .where(AuthSession.uuid == bindparam("p_session_uuid"), AuthSession.token_hash == bindparam("p_token_hash"))
-    .values(rotated_at=func.now())
 )
 
 _RETENTION = timedelta(days=30)
@@ -121,15 +111,10 @@ async def rotate(
     return user_uuid
 
 
-async def find_family(connection: AsyncConnection, session_uuid: UUID, *, grace: timedelta) -> TokenFamily | None:
+async def find_family(connection: AsyncConnection, session_uuid: UUID) -> TokenFamily | None:
     """Return the state of a login's refresh tokens, for a token that `rotate` refused. None: there is no such login."""
-    row = (await connection.execute(_FIND_FAMILY, {"p_session_uuid": session_uuid, "p_grace": grace})).one_or_none()
+    row = (await connection.execute(_FIND_FAMILY, {"p_session_uuid": session_uuid})).one_or_none()
     return TokenFamily(**row._asdict()) if row else None
-
-
-async def restart_grace(connection: AsyncConnection, session_uuid: UUID, *, token_hash: bytes) -> None:
-    """Restart the grace period of the last rotation, if the given token is still the current one."""
-    await connection.execute(_RESTART_GRACE, {"p_session_uuid": session_uuid, "p_token_hash": token_hash})
 
 
 async def list_page(session: AsyncSession, *, user_id: int, page: int, size: int) -> tuple[Sequence[AuthSession], int]:

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, false, func, select, update
+from sqlalchemy import ColumnElement, Select, false, func, select, update
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.database.models import AuditEntry, AuthSession, User
+from app.database.repositories.accounts.addresses import EXACT_ACCOUNT_FIRST, account_has_login
 
 _KNOWN_NETWORK_PERIOD = timedelta(days=30)
 """How long a network is known after a login or a password reset from it."""
@@ -30,31 +31,19 @@ class LoginAccount:
 
 
 async def find_by_login(connection: AsyncConnection, login: str, *, network: str | None = None) -> LoginAccount | None:
-    """Return the account with an email address or username, case-insensitively. None: there is none.
+    """Return the account with an email address or username, in any spelling. None: there is none.
 
     `network`: client network for `is_known_network`, in CIDR notation.
     """
-    column = User.email if "@" in login else User.username
-    row = (
-        await connection.execute(
-            select(
-                User.id,
-                User.uuid,
-                User.password_hash,
-                User.role,
-                User.is_active,
-                User.is_verified,
-                (_has_login_from(network) | _has_reset_from(network) if network else false()).label("is_known_network"),
-            ).where(func.lower(column) == func.lower(login))
-        )
-    ).one_or_none()
+    statement = _login_account(network).where(account_has_login(login)).order_by(EXACT_ACCOUNT_FIRST).limit(1)
+    row = (await connection.execute(statement)).one_or_none()
     return LoginAccount(**row._asdict()) if row else None
 
 
-async def get_password_hash(connection: AsyncConnection, user_id: int) -> str | None:
-    """Return the password hash of an account. None: the account was erased."""
-    password_hash: str | None = await connection.scalar(select(User.password_hash).where(User.id == user_id))
-    return password_hash
+async def find_by_id(connection: AsyncConnection, user_id: int, *, network: str | None) -> LoginAccount | None:
+    """Return an account, with `network` as in `find_by_login`. None: the account was erased."""
+    row = (await connection.execute(_login_account(network).where(User.id == user_id))).one_or_none()
+    return LoginAccount(**row._asdict()) if row else None
 
 
 async def replace_password(session: AsyncSession, user_id: int, *, old_hash: str, new_hash: str) -> str | None:
@@ -89,6 +78,18 @@ async def record_login(session: AsyncSession, user_id: int, *, password_hash: st
         .returning(User.id)
     )
     return recorded_id is not None
+
+
+def _login_account(network: str | None) -> Select[int, UUID, str, str, bool, bool, bool]:
+    return select(
+        User.id,
+        User.uuid,
+        User.password_hash,
+        User.role,
+        User.is_active,
+        User.is_verified,
+        (_has_login_from(network) | _has_reset_from(network) if network else false()).label("is_known_network"),
+    )
 
 
 def _has_login_from(network: str) -> ColumnElement[bool]:

@@ -7,7 +7,9 @@ from typing import Literal
 from sqlalchemy import ColumnElement, Interval, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from app.core.identity import canonical_email
 from app.database.models import OutgoingMail, User
+from app.database.repositories.accounts.addresses import EXACT_ACCOUNT_FIRST, account_has_email
 
 EmailKind = Literal["verify_email", "reset_password", "already_registered", "password_changed", "invitation"]
 
@@ -52,7 +54,9 @@ _CLAIM = (
 
 async def enqueue(connection: AsyncSession | AsyncConnection, kind: EmailKind, recipient: str) -> None:
     """Insert an email, in the transaction that causes it."""
-    await connection.execute(insert(OutgoingMail).values(kind=kind, recipient=recipient))
+    await connection.execute(
+        insert(OutgoingMail).values(kind=kind, recipient=recipient, recipient_canonical=canonical_email(recipient))
+    )
 
 
 async def claim(connection: AsyncConnection, *, lease: timedelta) -> ClaimedEmail | None:
@@ -72,12 +76,13 @@ async def postpone(connection: AsyncConnection, mail: ClaimedEmail, *, delay: ti
 
 
 async def find_recipient(connection: AsyncConnection, address: str) -> Recipient | None:
-    """Return the account with an email address, case-insensitively. None: there is none."""
+    """Return the account with an email address, in any spelling. None: there is none."""
     row = (
         await connection.execute(
-            select(User.id.label("user_id"), User.email, User.is_active, User.is_verified).where(
-                func.lower(User.email) == func.lower(address)
-            )
+            select(User.id.label("user_id"), User.email, User.is_active, User.is_verified)
+            .where(account_has_email(address))
+            .order_by(EXACT_ACCOUNT_FIRST)
+            .limit(1)
         )
     ).one_or_none()
     return Recipient(**row._asdict()) if row else None

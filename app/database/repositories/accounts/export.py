@@ -21,11 +21,10 @@ from app.database.models import (
     ChatShare,
     ChatSummary,
     IdempotencyKey,
-    Invitation,
     MessageFeedback,
-    OutgoingMail,
     User,
 )
+from app.database.repositories.accounts.addresses import invitation_has_email, mail_has_recipient
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +132,12 @@ SECTIONS = (
     ExportSection(
         "outgoing_mails",
         ("kind", "recipient", "attempts", "next_attempt_at", "created_at"),
-        lambda owner: func.lower(OutgoingMail.recipient) == func.lower(owner.email),
+        lambda owner: mail_has_recipient(owner.email),
     ),
     ExportSection(
         "invitations",
         ("uuid", "email", "full_name", "role", "created_at", "expires_at"),
-        lambda owner: func.lower(Invitation.email) == func.lower(owner.email),
+        lambda owner: invitation_has_email(owner.email),
     ),
     ExportSection(
         "chat_summaries",
@@ -164,6 +163,7 @@ SECTIONS = (
         (
             "turn_id",
             "attempt",
+            "provider",
             "model_requested",
             "model_used",
             "is_fallback",

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, delete, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from app.core.identity import canonical_email
 from app.core.schema_types import new_id
 from app.database.models import Invitation, User
+from app.database.repositories.accounts.addresses import invitation_has_email
 from app.database.repositories.operations import batch_deletion
 
 
@@ -43,7 +44,7 @@ class UsedInvitation:
 
 _IS_UNEXPIRED: ColumnElement[bool] = Invitation.expires_at > func.now()
 _IS_OPEN: ColumnElement[bool] = _IS_UNEXPIRED & ~(
-    select(User.id).where(func.lower(User.email) == func.lower(Invitation.email)).exists()
+    select(User.id).where(User.email_canonical == Invitation.email_canonical).exists()
 )
 """Condition for invitations whose address has no account yet: somebody may have registered without the invitation."""
 
@@ -51,18 +52,26 @@ _PURGE = batch_deletion.delete_statement(Invitation.id, Invitation.expires_at <=
 
 
 async def replace(session: AsyncSession, new: NewInvitation) -> Invitation:
-    """Insert an invitation, in place of an earlier one of the same address, and return it."""
+    """Insert an invitation, in place of an earlier one of the same address, and return it.
+
+    The caller has locked the admins, so no other invitation is created concurrently.
+    """
+    # The second condition is the unique index that the previous release needs.
+    await session.execute(
+        delete(Invitation).where(
+            or_(invitation_has_email(new.email), func.lower(Invitation.email) == func.lower(new.email))
+        )
+    )
     values = {
         "uuid": new_id(),
         "email": new.email,
+        "email_canonical": canonical_email(new.email),
         "full_name": new.full_name,
         "role": new.role,
         "expires_at": func.now() + new.life,
         "created_at": func.now(),
     }
-    statement = insert(Invitation).values(values)
-    statement = statement.on_conflict_do_update(index_elements=[func.lower(Invitation.email)], set_=values)
-    row = await session.scalars(statement.returning(Invitation), execution_options={"populate_existing": True})
+    row = await session.scalars(insert(Invitation).values(values).returning(Invitation))
     invitation: Invitation = row.one()
     return invitation
 
@@ -89,9 +98,7 @@ async def find_open(connection: AsyncConnection, address: str) -> MailableInvita
     """Return the open invitation of an address. None: there is none."""
     row = (
         await connection.execute(
-            select(Invitation.uuid, Invitation.email).where(
-                func.lower(Invitation.email) == func.lower(address), _IS_OPEN
-            )
+            select(Invitation.uuid, Invitation.email).where(invitation_has_email(address), _IS_OPEN).limit(1)
         )
     ).one_or_none()
     return MailableInvitation(**row._asdict()) if row else None
@@ -123,6 +130,6 @@ async def purge(connection: AsyncConnection, *, limit: int) -> int:
 def _is_valid(invitation_uuid: UUID, email: str) -> tuple[ColumnElement[bool], ...]:
     return (
         Invitation.uuid == invitation_uuid,
-        func.lower(Invitation.email) == func.lower(email),
+        invitation_has_email(email),
         _IS_UNEXPIRED,
     )

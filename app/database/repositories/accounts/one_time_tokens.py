@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, func, insert, select
+from sqlalchemy import ColumnElement, Interval, bindparam, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.database.models import OneTimeToken, User
@@ -31,13 +31,19 @@ _PURGE = batch_deletion.delete_statement(OneTimeToken.id, OneTimeToken.expires_a
 
 async def store(
     connection: AsyncConnection, *, user_id: int, purpose: TokenPurpose, token_hash: bytes, life: timedelta
-) -> None:
-    """Insert a token that expires after `life`."""
-    await connection.execute(
-        insert(OneTimeToken).values(
-            user_id=user_id, purpose=purpose, token_hash=token_hash, expires_at=func.now() + life
-        )
+) -> bool:
+    """Insert a token that expires after `life`. False: the account has been erased since."""
+    values = {"purpose": purpose, "token_hash": token_hash}
+    parameters = [bindparam(None, value, OneTimeToken.__table__.c[name].type) for name, value in values.items()]
+    account = (
+        select(User.id, func.now() + bindparam(None, life, Interval()), *parameters)
+        .where(User.id == user_id)
+        .with_for_update(key_share=True, read=True)
     )
+    stored_id = await connection.scalar(
+        insert(OneTimeToken).from_select(["user_id", "expires_at", *values], account).returning(OneTimeToken.id)
+    )
+    return stored_id is not None
 
 
 async def is_valid(connection: AsyncConnection, *, purpose: TokenPurpose, token_hash: bytes) -> bool:

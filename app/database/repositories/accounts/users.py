@@ -6,13 +6,20 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from app.core.identity import canonical_email, canonical_username
 from app.core.schema_types import new_id
-from app.database.connection import violated_constraint
+from app.core.text import fold, strip_blank
+from app.database.constraint_errors import violated_constraint
 from app.database.models import User
+from app.database.repositories.accounts.addresses import account_has_email
+
+_EMAIL_INDEXES = frozenset({"uq_users_email_canonical", "uq_users_email_lower"})
+_USERNAME_INDEXES = frozenset({"uq_users_username_canonical", "uq_users_username_lower"})
+_FOLDED_COLUMNS = (User.email_folded, User.username_canonical, User.full_name_folded)
 
 
 class DuplicateUserError(Exception):
@@ -42,15 +49,19 @@ async def create(session: AsyncSession, new: NewUser) -> User:
     """Insert an account and return it.
 
     Raises:
-        DuplicateUserError: the email address or username is taken, case-insensitively.
+        DuplicateUserError: the email address or username is taken, in any spelling.
 
     """
     user = User(
         uuid=new_id(),
         email=new.email,
+        email_canonical=canonical_email(new.email),
+        email_folded=fold(new.email),
         username=new.username,
+        username_canonical=canonical_username(new.username),
         password_hash=new.password_hash,
         full_name=new.full_name,
+        full_name_folded=_fold_or_none(new.full_name),
         role=new.role,
         is_verified=new.is_verified,
         requested_username=new.requested_username,
@@ -78,12 +89,11 @@ async def list_page(
 ) -> tuple[Sequence[User], int]:
     """Return a page of all accounts, newest first, and the total number. Two statements.
 
-    `search` matches literal text in email addresses, usernames and full names, case-insensitively.
+    `search` matches literal text in email addresses, usernames and full names, in any spelling.
     """
     statement = select(User)
-    if search:
-        columns = (User.email, User.username, User.full_name)
-        statement = statement.where(or_(*(column.icontains(search, autoescape=True) for column in columns)))
+    if search := strip_blank(search or ""):
+        statement = statement.where(_contains(search))
     if is_active is not None:
         statement = statement.where(User.is_active.is_(is_active))
     if role is not None:
@@ -105,12 +115,20 @@ async def lock_active_admins(session: AsyncSession) -> Sequence[int]:
     """Lock all active admins, and return their internal keys.
 
     A transaction that may remove an admin locks all of them first, in this order: of two admins who remove each other
-    concurrently, the second sees that only one is left.
+    concurrently, the second sees that only one is left. Active turns of the admins are not blocked, as with `lock`.
     """
     rows = await session.scalars(
-        select(User.id).where(User.role == "admin", User.is_active).order_by(User.id).with_for_update()
+        select(User.id).where(User.role == "admin", User.is_active).order_by(User.id).with_for_update(key_share=True)
     )
     return rows.all()
+
+
+async def lock_active_admin(session: AsyncSession, user_id: int) -> bool:
+    """Lock an account against changes, as `lock`. False: it is not, or no longer, an active admin."""
+    locked_id = await session.scalar(
+        select(User.id).where(User.id == user_id, User.role == "admin", User.is_active).with_for_update(key_share=True)
+    )
+    return locked_id is not None
 
 
 async def find_and_lock(session: AsyncSession, user_uuid: UUID) -> User | None:
@@ -124,10 +142,10 @@ async def change(session: AsyncSession, user_id: int, values: Mapping[str, Any])
     """Update columns of an account, and return it. None: it was erased.
 
     Raises:
-        DuplicateUserError: the email address or username is taken, case-insensitively.
+        DuplicateUserError: the email address or username is taken, in any spelling.
 
     """
-    statement = update(User).where(User.id == user_id).values(**values).returning(User)
+    statement = update(User).where(User.id == user_id).values(**_with_derived_forms(values)).returning(User)
     with _translate_duplicates():
         user: User | None = await session.scalar(statement, execution_options={"populate_existing": True})
     return user
@@ -143,8 +161,8 @@ async def lock(session: AsyncSession, user_id: int) -> bool:
 
 
 async def has_account(session: AsyncSession, email: str) -> bool:
-    """Return whether an email address has an account, case-insensitively."""
-    user_id = await session.scalar(select(User.id).where(func.lower(User.email) == func.lower(email)))
+    """Return whether an email address has an account."""
+    user_id = await session.scalar(select(User.id).where(account_has_email(email)).limit(1))
     return user_id is not None
 
 
@@ -170,21 +188,44 @@ async def set_verified(session: AsyncSession, user_id: int) -> bool:
     False: another account has that username, and this one keeps its generated username.
     """
     statement = update(User).where(User.id == user_id)
+    username = func.coalesce(User.requested_username, User.username)
     try:
         async with session.begin_nested():
             await session.execute(
                 statement.values(
                     is_verified=True,
-                    username=func.coalesce(User.requested_username, User.username),
+                    username=username,
+                    username_canonical=func.lower_ascii(username),
                     requested_username=None,
                 )
             )
     except IntegrityError as error:
-        if violated_constraint(error) != "uq_users_username_lower":
+        if violated_constraint(error) not in _USERNAME_INDEXES:
             raise
         await session.execute(statement.values(is_verified=True, requested_username=None))
         return False
     return True
+
+
+def _contains(search: str) -> ColumnElement[bool]:
+    folded = fold(search)
+    conditions = (column.contains(folded, autoescape=True) for column in _FOLDED_COLUMNS)
+    # Rows that the previous release has written may have no folded forms.
+    literal = (column.icontains(search, autoescape=True) for column in (User.email, User.full_name))
+    return or_(*conditions, *literal)
+
+
+def _with_derived_forms(values: Mapping[str, Any]) -> dict[str, Any]:
+    derived = dict(values)
+    if "username" in values:
+        derived["username_canonical"] = canonical_username(values["username"])
+    if "full_name" in values:
+        derived["full_name_folded"] = _fold_or_none(values["full_name"])
+    return derived
+
+
+def _fold_or_none(value: str | None) -> str | None:
+    return None if value is None else fold(value)
 
 
 @contextmanager
@@ -192,10 +233,9 @@ def _translate_duplicates() -> Iterator[None]:
     try:
         yield
     except IntegrityError as error:
-        match violated_constraint(error):
-            case "uq_users_email_lower":
-                raise DuplicateUserError("email") from error
-            case "uq_users_username_lower":
-                raise DuplicateUserError("username") from error
-            case _:
-                raise
+        constraint = violated_constraint(error)
+        if constraint in _EMAIL_INDEXES:
+            raise DuplicateUserError("email") from error
+        if constraint in _USERNAME_INDEXES:
+            raise DuplicateUserError("username") from error
+        raise

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from sqlalchemy import BigInteger, ColumnElement, Float, FromClause, Select, Subquery, cast, func, select
 
-from app.database.repositories.usage import rollup_tables
+from app.database.repositories.usage import exact_usage, rollup_tables
 
 Measure = Literal["latencies", "first_tokens"]
 
@@ -18,6 +18,16 @@ def histogram_by_quarter() -> Subquery:
     A key may occur twice: the caller must add the counters.
     """
     return rollup_tables.LATENCIES.with_pending().subquery("times")
+
+
+def histogram_of_provider(provider: ColumnElement[str]) -> Subquery:
+    """Build the rows of `histogram_by_quarter` of one provider."""
+    return exact_usage.rows_of_provider(rollup_tables.LATENCIES_BY_PROVIDER, provider)
+
+
+def histogram_by_provider() -> Subquery:
+    """Build the rows of `histogram_by_quarter` with the column `provider`, which may be `UNKNOWN_PROVIDER`."""
+    return exact_usage.rows_by_provider(rollup_tables.LATENCIES_BY_PROVIDER, rollup_tables.LATENCIES)
 
 
 def percentiles(times: FromClause, measure: Measure, *groups: str) -> Select[Any]:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from operator import sub
 from typing import Any, NamedTuple
 
-from sqlalchemy import ARRAY, TIMESTAMP, ColumnElement, Subquery, bindparam, func
+from sqlalchemy import ARRAY, TIMESTAMP, ColumnElement, Subquery, Text, bindparam, func
 from sqlalchemy.sql.elements import SQLCoreOperations
 
 from app.database.repositories.usage.exact_usage import sum_counter
@@ -46,6 +46,7 @@ def sum_metrics(parts: Iterable[UsageMetrics]) -> UsageMetrics:
 
 FROM = bindparam("p_from", type_=TIMESTAMP(timezone=True))
 TO = bindparam("p_to", type_=TIMESTAMP(timezone=True))
+PROVIDER = bindparam("p_provider", type_=Text)
 EDGES = bindparam("p_edges", type_=ARRAY(TIMESTAMP(timezone=True)))
 
 

@@ -48,7 +48,7 @@ AuditAction = Literal[
     "webhook.tested",
     "webhook.updated",
 ]
-"""Recorded actions. docs/operations.md describes them."""
+"""Recorded actions. docs/reference/audit-actions.md describes them."""
 AuditOutcome = Literal["done", "refused"]
 
 

@@ -27,19 +27,13 @@ class DeletedMessages:
     message_count: int
 
 
-async def has_active_turn_below(session: AsyncSession, session_id: int, message: BranchMessageRef) -> bool:
-    """Return whether a message or one that follows it is being answered or generated."""
-    return bool(
-        await session.scalar(
-            select(
-                select(ChatMessage.id)
-                .where(
-                    ChatMessage.session_id == session_id,
-                    IS_ACTIVE,
-                    func.chat_message_ancestor(ChatMessage.id, message.depth) == message.id,
-                )
-                .exists()
-            )
+async def find_active_answer_below(session: AsyncSession, session_id: int, message: BranchMessageRef) -> UUID | None:
+    """Return the id of the answer that is being generated: the message, or one that follows it. None: there is none."""
+    return await session.scalar(
+        select(ChatMessage.uuid).where(
+            ChatMessage.session_id == session_id,
+            IS_ACTIVE,
+            func.chat_message_ancestor(ChatMessage.id, message.depth) == message.id,
         )
     )
 

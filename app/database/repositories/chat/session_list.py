@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, TypeVarTuple
 
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Select, any_, func, literal, select, tuple_
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Select, String, any_, cast, func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.models import ChatSession
@@ -22,7 +22,8 @@ class SessionFilter:
 
     is_archived: bool = False
     is_pinned: bool | None = None
-    tag: str | None = None
+    tags: Sequence[str] | None = None
+    """Sessions with at least one of these tags."""
     ids: Sequence[int] | None = None
     """Internal keys of the sessions that a search has found."""
 
@@ -52,6 +53,12 @@ _SORT_KEYS: Mapping[SessionSort, ColumnElement[Any]] = {
 async def count(session: AsyncSession, *, user_id: int, criteria: SessionFilter) -> int:
     """Return the number of sessions of the user that match."""
     return await session.scalar(_matching(select(func.count(ChatSession.id)), user_id, criteria)) or 0
+
+
+async def find_tags(session: AsyncSession, *, user_id: int) -> Sequence[str]:
+    """Return the distinct tags of all sessions of the user, in no order."""
+    rows = await session.scalars(select(func.unnest(ChatSession.tags)).where(ChatSession.user_id == user_id).distinct())
+    return rows.all()
 
 
 async def read(
@@ -89,8 +96,9 @@ def _matching(statement: Select[*Ts], user_id: int, criteria: SessionFilter) -> 
     statement = statement.where(ChatSession.user_id == user_id, is_active)
     if criteria.is_pinned is not None:
         statement = statement.where(ChatSession.is_pinned if criteria.is_pinned else ~ChatSession.is_pinned)
-    if criteria.tag is not None:
-        statement = statement.where(literal(criteria.tag) == any_(ChatSession.tags))
+    if criteria.tags is not None:
+        tags = cast(list(criteria.tags), ARRAY(String))
+        statement = statement.where(ChatSession.tags.op("&&", is_comparison=True)(tags))
     if criteria.ids is not None:
         statement = statement.where(ChatSession.id == any_(literal(list(criteria.ids), ARRAY(BigInteger))))
     return statement

@@ -85,7 +85,7 @@ def _create_statement() -> ReturningInsert[ChatSession]:
 
 
 def _lock_statement() -> Select[ChatSession]:
-    # Accounts are locked before their sessions, in every transaction: the event of a change refers to the account.
+    # An account is locked before its sessions, wherever both are: the event of a change refers to the account.
     owner = ledger.owner_statement()
     return (
         select(ChatSession)

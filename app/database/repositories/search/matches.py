@@ -22,6 +22,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    text,
     true,
     tuple_,
 )
@@ -176,15 +177,23 @@ def _matches_statement() -> Select[Any]:
     )
 
 
-def _sessions_statement() -> Select[Any]:
-    documents = select(SearchDocument.session_id).where(_IS_MATCH).correlate(_QUERIES).lateral("documents")
-    limit = bindparam("p_limit", type_=Integer)
-    found = select(documents.c.session_id).select_from(_QUERIES.join(documents, true())).limit(limit).subquery("found")
-    return select(found.c.session_id).distinct()
-
-
 _MATCHES = _matches_statement()
-_SESSIONS = _sessions_statement()
+# Materialized: with the limit alone, PostgreSQL would expect to reach it soon, and read the whole table, which contains
+# the documents of all users, instead of the index. A chunk is read only while fewer than `p_limit` documents are found.
+_SESSIONS = text("""
+    SELECT DISTINCT found.session_id
+    FROM (
+        SELECT documents.session_id
+        FROM unnest(CAST(:p_queries AS text[])) AS queries (query)
+        CROSS JOIN LATERAL (
+            WITH matching AS MATERIALIZED (
+                SELECT session_id FROM search_documents WHERE terms @@ CAST(queries.query AS tsquery)
+            )
+            SELECT session_id FROM matching
+        ) AS documents
+        LIMIT :p_limit
+    ) AS found
+""").bindparams(bindparam("p_queries", type_=ARRAY(Text)))
 
 
 async def find(
@@ -214,7 +223,8 @@ async def find_sessions(
     connection: AsyncConnection | AsyncSession, chunks: Sequence[ChunkSearch], *, limit: int
 ) -> list[int]:
     """Return the internal keys of the sessions of up to `limit` matching documents, the newest chunks first."""
-    rows = await connection.execute(_SESSIONS, _query_parameters(chunks) | {"p_limit": limit})
+    queries = [query.text for chunk in chunks for query in chunk.queries]
+    rows = await connection.execute(_SESSIONS, {"p_queries": queries, "p_limit": limit})
     return [row.session_id for row in rows]
 
 

@@ -46,6 +46,7 @@ class LastMessage(NamedTuple):
     depth: int
     """Number of messages from the beginning of the branch to this one."""
     status: str
+    uuid: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ async def lock_last_message(
     is_last = ChatMessage.seq == locked.leaf_seq if message_uuid is None else ChatMessage.uuid == message_uuid
     row = (
         await session.execute(
-            select(ChatMessage.id, ChatMessage.session_id, ChatMessage.depth, ChatMessage.status)
+            select(ChatMessage.id, ChatMessage.session_id, ChatMessage.depth, ChatMessage.status, ChatMessage.uuid)
             .where(ChatMessage.session_id == locked.id, is_last)
             .with_for_update(read=True, key_share=True)
         )

@@ -51,7 +51,7 @@ _SET_INTERRUPTED = update(ChatMessage).values(
 def _interrupt_statement() -> Select[Any]:
     # The event refers to the account. Accounts are locked before their messages, in every transaction.
     owned = (
-        select(ChatMessage.id)
+        select(ChatMessage.id, ChatMessage.session_id)
         .join(ChatSession, ChatMessage.session_id == ChatSession.id)
         .join(User, ChatSession.user_id == User.id)
         .where(ChatMessage.uuid == bindparam("p_turn_id", type_=Uuid))
@@ -64,7 +64,8 @@ def _interrupt_statement() -> Select[Any]:
         .cte("answer")
     )
     event = event_outbox.turn_event_statement(answer).cte("event")
-    return select(answer.c.uuid).add_cte(event, idempotency_keys.release_statement().cte("key"))
+    key = idempotency_keys.release_statement(of_session=owned.c.session_id).cte("key")
+    return select(answer.c.uuid).add_cte(event, key)
 
 
 _INTERRUPT = _interrupt_statement()

@@ -88,6 +88,7 @@ class IdempotencyKeyTakenError(StatementRefusedError):
 _COLUMNS = ("fingerprint", "session_id", "turn_id", "status_code", "response", "lease_expires_at", "expires_at")
 """Columns that a new claim of an expired key overwrites."""
 
+_IS_TURN = IdempotencyKey.turn_id == bindparam("p_turn_id", type_=Uuid)
 _MATCHES_KEY = (
     IdempotencyKey.user_id == bindparam("p_user_id"),
     IdempotencyKey.route == bindparam("p_route"),
@@ -130,7 +131,7 @@ def store_response_statement() -> Update:
     """Build the statement that stores a response. It has no effect if another request has claimed the key since."""
     return (
         update(IdempotencyKey)
-        .where(*_MATCHES_KEY, IdempotencyKey.turn_id == bindparam("p_turn_id", type_=Uuid))
+        .where(*_MATCHES_KEY, _IS_TURN)
         .values(
             status_code=bindparam("p_status_code", type_=Integer),
             response=bindparam("p_response", type_=LargeBinary),
@@ -139,9 +140,9 @@ def store_response_statement() -> Update:
     )
 
 
-def release_statement() -> Delete:
-    """Build the statement that deletes the key of an interrupted turn."""
-    return delete(IdempotencyKey).where(IdempotencyKey.turn_id == bindparam("p_turn_id", type_=Uuid))
+def release_statement(*, of_session: SQLColumnExpression[int]) -> Delete:
+    """Build the statement that deletes the key of an interrupted turn in a session, which has an index."""
+    return delete(IdempotencyKey).where(IdempotencyKey.session_id == of_session, _IS_TURN)
 
 
 _CLAIM_FOR_DIRECT_QUESTION = claim_statement(
@@ -158,6 +159,7 @@ _CLAIM_WITH_RESPONSE = claim_statement(
     }
 )
 _STORE_RESPONSE = store_response_statement()
+_RELEASE = Statement(delete(IdempotencyKey).where(*_MATCHES_KEY, _IS_TURN))
 _FIND = Statement(
     select(
         IdempotencyKey.fingerprint,
@@ -226,6 +228,11 @@ async def claim_with_response(connection: AsyncConnection, stored_response: Stor
 async def store_response(connection: AsyncConnection, stored_response: StoredResponse, *, turn_id: UUID) -> None:
     """Store the response of a request that started a turn."""
     await connection.execute(_STORE_RESPONSE, response_parameters(stored_response) | {"p_turn_id": turn_id})
+
+
+async def release(connection: AnyConnection, key: IdempotentRequest, *, turn_id: UUID) -> None:
+    """Delete the key of a turn, so that a repeated request is executed again."""
+    await statements.fetch(connection, _RELEASE, key_parameters(key) | {"p_turn_id": turn_id})
 
 
 async def find(connection: AnyConnection, key: IdempotentRequest) -> StoredKey | None:

@@ -35,7 +35,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
 from app.database import statements
-from app.database.connection import violated_constraint
+from app.database.constraint_errors import violated_constraint
 from app.database.models import ChatMessage, ChatSession
 from app.database.repositories.turns import idempotency_keys
 from app.database.repositories.turns.idempotency_keys import IdempotencyKeyTakenError
@@ -47,8 +47,8 @@ from app.database.statements import AnyConnection, Statement
 MAX_SIBLINGS = 100
 """Maximum number of versions of a question, and of answers to it."""
 
-_PARENT_MISSING = {"chat_messages_place", "fk_chat_messages_parent_id_chat_messages"}
-"""Errors of the trigger and of the foreign key for a parent that does not exist."""
+_PARENT_DELETED = {"chat_messages_place", "fk_chat_messages_parent_id_chat_messages"}
+"""Errors of the trigger and of the foreign key for a message that does not exist any more."""
 _USER_ID = bindparam("p_user_id", type_=BigInteger)
 _OWNED_SESSION = (ChatSession.uuid == bindparam("p_session_uuid", type_=Uuid), ChatSession.user_id == _USER_ID)
 _ACTIVE_SESSION = (*_OWNED_SESSION, ChatSession.is_active)
@@ -248,8 +248,8 @@ async def start_turn(connection: AnyConnection, turn: NewTurn) -> StartedTurn | 
     except (IntegrityError, IntegrityConstraintViolationError) as error:
         if violated_constraint(error) == "uq_chat_messages_session_id_active":
             raise ActiveTurnError from error
-        if violated_constraint(error) in _PARENT_MISSING:
-            return None  # the message that it follows was deleted while the statement waited for the session
+        if violated_constraint(error) in _PARENT_DELETED:
+            return None  # deleted while the statement waited: the caller finds out what it refers to
         raise
     if row is None:
         if turn.key and (stored := await idempotency_keys.find(connection, turn.key)):

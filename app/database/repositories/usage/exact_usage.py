@@ -12,13 +12,16 @@ from sqlalchemy import (
     cast,
     exists,
     func,
+    literal,
     or_,
     select,
+    union_all,
 )
 from sqlalchemy.sql.elements import SQLCoreOperations
 
 from app.database.models import LlmCall, UsagePending, UserUsageDay, UserUsageQuarter
 from app.database.repositories.usage import rollup_tables
+from app.database.repositories.usage.rollup_tables import RollupTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class UsageTotals:
     latency_ms: int
 
 
+UNKNOWN_PROVIDER = ""
+"""Name in reports of the provider of calls whose provider is not known."""
 COUNTERS = tuple(field.name for field in fields(UsageTotals))
 """Names of the counters, in the order of `UsageTotals`."""
 
@@ -51,6 +56,32 @@ def usage_by_quarter(user_id: ColumnElement[int] | None = None) -> Subquery:
     if user_id is None:
         return rollup_tables.USAGE.with_pending().subquery("usage")
     return rollup_tables.USAGE_BY_USER.with_pending(lambda rows: rows.c.user_id == user_id).subquery("usage")
+
+
+def rows_of_provider(table: RollupTable, provider: ColumnElement[str]) -> Subquery:
+    """Build the current rows of one provider in a table of `rollup_tables.BY_PROVIDER`.
+
+    A key may occur twice: the caller must add the counters.
+    """
+    return table.with_pending(lambda rows: rows.c.provider == provider).subquery("of_provider")
+
+
+def rows_by_provider(table: RollupTable, all_providers: RollupTable) -> Subquery:
+    """Build the current rows of a table of `rollup_tables.BY_PROVIDER`, and the rest of `all_providers`.
+
+    The rest has the provider `UNKNOWN_PROVIDER`. It is the difference between the two tables: the calls whose provider
+    is not known, and those that `table` does not contain yet. The sum is therefore that of `all_providers`.
+
+    A key may occur several times: the caller must add the counters and ignore groups whose sum is 0.
+    """
+    known, everything = table.with_pending().subquery("known"), all_providers.with_pending().subquery("everything")
+    keys = [name for name in table.keys if name != "provider"]
+    unknown = literal(UNKNOWN_PROVIDER).label("provider")
+    return union_all(
+        select(known.c.provider, *(known.c[name] for name in (*keys, *table.counters))),
+        select(unknown, *(everything.c[name] for name in (*keys, *table.counters))),
+        select(unknown, *(known.c[name] for name in keys), *((-known.c[name]).label(name) for name in table.counters)),
+    ).subquery("by_provider")
 
 
 def errors_by_quarter() -> Subquery:

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 from sqlalchemy.exc import IntegrityError
 
 from app.database import statements
-from app.database.connection import violated_constraint
+from app.database.constraint_errors import violated_constraint
 from app.database.models import LlmCall, User
 from app.database.repositories.turns import idempotency_keys
 from app.database.repositories.turns.idempotency_keys import StoredResponse
@@ -43,6 +43,7 @@ class LedgerEntry:
     is_cached: bool = False
     purpose: CallPurpose = "answer"
     fallback_reason: str | None = None
+    provider: str | None = None
 
 
 _COLUMNS = [field.name for field in fields(LedgerEntry)]

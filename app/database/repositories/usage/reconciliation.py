@@ -169,3 +169,5 @@ def _bounds(window: TimeWindow) -> dict[str, datetime]:
 QUARTERLY = Reconciler(1, "hour", rollup_tables.BY_QUARTER)
 DAILY = Reconciler(rollup_tables.DAILY_RECONCILIATION_ID, "day", rollup_tables.BY_DAY)
 WEEKLY = Reconciler(rollup_tables.WEEKLY_RECONCILIATION_ID, "week", rollup_tables.BY_WEEK)
+# On its own, so that the tables of an upgrade are filled at once, and not with the next pass of the others.
+PROVIDERS = Reconciler(rollup_tables.PROVIDER_RECONCILIATION_ID, "hour", rollup_tables.BY_PROVIDER)

@@ -38,6 +38,9 @@ from app.database.models import (
     ErrorQuarter,
     LatencyQuarter,
     LlmCall,
+    ProviderErrorQuarter,
+    ProviderLatencyQuarter,
+    ProviderUsageQuarter,
     UsagePending,
     UsageQuarter,
     UsageRepair,
@@ -46,8 +49,8 @@ from app.database.models import (
     UserUsageWeek,
 )
 
-DAILY_RECONCILIATION_ID, WEEKLY_RECONCILIATION_ID = 2, 3
-"""Keys of the rows in `usage_repair` that store the progress of the daily and the weekly reconciliation."""
+DAILY_RECONCILIATION_ID, WEEKLY_RECONCILIATION_ID, PROVIDER_RECONCILIATION_ID = 2, 3, 4
+"""Keys of the rows in `usage_repair` that store the progress of reconciliation: by day, by week and by provider."""
 _REQUIRED_PASSES = 2
 BUCKET_WIDTH = 1.05
 """Ratio of the bounds of a histogram bucket. After a change all stored histograms must be rebuilt."""
@@ -204,6 +207,10 @@ def _usage_keys(calls: FromClause) -> list[ColumnElement[Any]]:
     ]
 
 
+def _provider_keys(calls: FromClause) -> list[ColumnElement[Any]]:
+    return [calls.c.provider, *_usage_keys(calls)]
+
+
 def _grouped(keys: Sequence[ColumnElement[Any]], counters: Sequence[ColumnElement[Any]]) -> Select[Any]:
     return select(*keys, *counters).group_by(*(column(key.key) for key in keys if key.key))
 
@@ -229,9 +236,21 @@ def _aggregate_user_usage_by_week(calls: FromClause) -> Select[Any]:
     return _aggregate_user_usage(calls, start_of_week(calls.c.created_at).label("week"), calls.c.purpose)
 
 
+def _aggregate_usage_by_provider(calls: FromClause) -> Select[Any]:
+    return _grouped(_provider_keys(calls), usage_counters(calls)).where(calls.c.provider.is_not(None))
+
+
 def _aggregate_latencies(calls: FromClause) -> Select[Any]:
-    # Only answers of a model are measured: errors end at a timeout, cancelled answers when the user stops, and cached
-    # ones after a lookup.
+    return _aggregate_latencies_by(_usage_keys(calls), calls)
+
+
+def _aggregate_latencies_by_provider(calls: FromClause) -> Select[Any]:
+    return _aggregate_latencies_by(_provider_keys(calls), calls).where(calls.c.provider.is_not(None))
+
+
+def _aggregate_latencies_by(keys: Sequence[ColumnElement[Any]], calls: FromClause) -> Select[Any]:
+    # Only successful calls of a model are measured: errors end at a timeout, cancelled answers when the user stops, and
+    # cached ones after a lookup.
     times = (
         values(column("ms", Integer), column("latency", Integer), column("first_token", Integer), name="times")
         .data([(calls.c.latency_ms, 1, 0), (calls.c.first_token_ms, 0, 1)])
@@ -244,15 +263,23 @@ def _aggregate_latencies(calls: FromClause) -> Select[Any]:
         func.sum(times.c.first_token).label("first_tokens"),
     ]
     return (
-        _grouped([*_usage_keys(calls), bucket], counters)
+        _grouped([*keys, bucket], counters)
         .select_from(calls.join(times, true()))
         .where(calls.c.status == "ok", ~calls.c.is_cached, times.c.ms.is_not(None))
     )
 
 
 def _aggregate_errors(calls: FromClause) -> Select[Any]:
-    keys = [*_usage_keys(calls), calls.c.error_code]
-    return _grouped(keys, [func.count().label("calls")]).where(calls.c.error_code.is_not(None))
+    return _aggregate_errors_by(_usage_keys(calls), calls)
+
+
+def _aggregate_errors_by_provider(calls: FromClause) -> Select[Any]:
+    return _aggregate_errors_by(_provider_keys(calls), calls).where(calls.c.provider.is_not(None))
+
+
+def _aggregate_errors_by(keys: Sequence[ColumnElement[Any]], calls: FromClause) -> Select[Any]:
+    counted = _grouped([*keys, calls.c.error_code], [func.count().label("calls")])
+    return counted.where(calls.c.error_code.is_not(None))
 
 
 USAGE = RollupTable.for_model(UsageQuarter, _aggregate_usage)
@@ -261,7 +288,11 @@ USAGE_BY_USER_AND_DAY = RollupTable.for_model(UserUsageDay, _aggregate_user_usag
 USAGE_BY_USER_AND_WEEK = RollupTable.for_model(UserUsageWeek, _aggregate_user_usage_by_week)
 LATENCIES = RollupTable.for_model(LatencyQuarter, _aggregate_latencies)
 ERRORS = RollupTable.for_model(ErrorQuarter, _aggregate_errors)
+USAGE_BY_PROVIDER = RollupTable.for_model(ProviderUsageQuarter, _aggregate_usage_by_provider)
+LATENCIES_BY_PROVIDER = RollupTable.for_model(ProviderLatencyQuarter, _aggregate_latencies_by_provider)
+ERRORS_BY_PROVIDER = RollupTable.for_model(ProviderErrorQuarter, _aggregate_errors_by_provider)
 BY_QUARTER = (USAGE, USAGE_BY_USER, LATENCIES, ERRORS)
 BY_DAY = (USAGE_BY_USER_AND_DAY,)
 BY_WEEK = (USAGE_BY_USER_AND_WEEK,)
-ALL = (*BY_QUARTER, *BY_DAY, *BY_WEEK)
+BY_PROVIDER = (USAGE_BY_PROVIDER, LATENCIES_BY_PROVIDER, ERRORS_BY_PROVIDER)
+ALL = (*BY_QUARTER, *BY_DAY, *BY_WEEK, *BY_PROVIDER)

@@ -1,10 +1,12 @@
 """Usage totals of users and sessions: today, this month and in total."""
 
+from datetime import UTC, date
 from typing import Any, Literal
 
 from sqlalchemy import (
     TIMESTAMP,
     BigInteger,
+    Integer,
     Select,
     Text,
     bindparam,
@@ -20,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.database.models import LlmCall
 from app.database.repositories.usage import rollup_tables
 from app.database.repositories.usage.exact_usage import COUNTERS, UsageTotals, sum_counter, usage_by_quarter
+from app.database.repositories.usage.usage_by_user import usage_by_user
 
 Period = Literal["today", "month", "total"]
 """Days and months begin at midnight in UTC."""
@@ -43,6 +46,20 @@ def _user_totals_statement() -> Select[Any]:
 
 _USER_TOTALS = _user_totals_statement()
 
+
+def _daily_totals_statement() -> Select[Any]:
+    today = rollup_tables.start_of_day(func.now())
+    since = today - func.make_interval(0, 0, 0, bindparam("p_days", type_=Integer) - 1)
+    user = select(bindparam("p_user_id", type_=BigInteger))
+    tomorrow = rollup_tables.next_day(func.now())
+    usage = usage_by_user(since, tomorrow, longest_period=literal("day"), user_ids=user)
+    day = rollup_tables.start_of_day(usage.c.quarter).label("day")
+    counters = (sum_counter(usage, name).label(name) for name in COUNTERS)
+    return select(day, *counters).group_by(day).having(func.sum(usage.c.calls) > 0).order_by(day)
+
+
+_DAILY_TOTALS = _daily_totals_statement()
+
 _SESSION_TOTALS = select(*rollup_tables.usage_counters(LlmCall.__table__)).where(
     LlmCall.session_id == bindparam("p_session_id", type_=BigInteger)
 )
@@ -52,6 +69,12 @@ async def user_totals(session: AsyncSession, user_id: int) -> dict[Period, Usage
     """Return the current usage of a user by period."""
     rows = await session.execute(_USER_TOTALS, {"p_user_id": user_id})
     return {name: UsageTotals(*counters) for name, *counters in rows}
+
+
+async def daily_totals(session: AsyncSession, user_id: int, days: int) -> dict[date, UsageTotals]:
+    """Return the usage of a user on the last `days` days in UTC, of which the last is today; only days with usage."""
+    rows = await session.execute(_DAILY_TOTALS, {"p_user_id": user_id, "p_days": days})
+    return {day.astimezone(UTC).date(): UsageTotals(*counters) for day, *counters in rows}
 
 
 async def session_totals(session: AsyncSession, session_id: int) -> UsageTotals:

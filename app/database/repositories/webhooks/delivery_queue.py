@@ -1,7 +1,7 @@
 """Queue of webhook deliveries: claims with a lease, and results of attempts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
@@ -10,12 +10,15 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     Boolean,
+    ColumnElement,
+    DateTime,
     Integer,
     Interval,
     Select,
     String,
     bindparam,
     case,
+    cast,
     func,
     literal_column,
     select,
@@ -57,6 +60,8 @@ class ClaimedDelivery:
     secret_generation: int
     has_previous_secret: bool
     """Whether requests are also signed with the previous secret."""
+    earlier_secret_generations: tuple[int, ...] = ()
+    """Generations of older secrets with which requests are also signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,18 @@ class DeliveryAttempt:
 # A literal instead of a parameter, so that PostgreSQL can use the partial index of pending deliveries.
 _IS_PENDING = WebhookDelivery.status == literal_column("'pending'")
 _IS_DUE = (_IS_PENDING, WebhookDelivery.next_attempt_at <= func.now())
+
+
+def _earlier_secret_generations() -> ColumnElement[Any]:
+    secrets = func.jsonb_each_text(WebhookEndpoint.earlier_secrets_until).table_valued("key", "value", name="secrets")
+    generation = cast(secrets.c.key, Integer)
+    valid = (
+        select(generation)
+        .where(cast(secrets.c.value, DateTime(timezone=True)) > func.now())
+        .order_by(generation.desc())
+        .correlate(WebhookEndpoint)
+    )
+    return func.array(valid.scalar_subquery(), type_=ARRAY(Integer))
 
 
 def _claim_statement() -> ReturningUpdate[Any]:
@@ -128,6 +145,7 @@ def _claim_statement() -> ReturningUpdate[Any]:
             WebhookEndpoint.uses_shared_secret,
             WebhookEndpoint.secret_generation,
             func.coalesce(WebhookEndpoint.previous_secret_until > func.now(), False),
+            _earlier_secret_generations(),
         )
     )
 
@@ -202,7 +220,7 @@ async def claim(
         _CLAIM,
         {"p_lease": lease, "p_limit": limit, "p_per_endpoint": per_endpoint, "p_under_way": list(under_way)},
     )
-    return [ClaimedDelivery(*row) for row in rows]
+    return [replace(ClaimedDelivery(*row[:-1]), earlier_secret_generations=tuple(row[-1])) for row in rows]
 
 
 async def record_attempt(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
@@ -72,13 +72,30 @@ async def change(session: AsyncSession, endpoint_id: int, values: Mapping[str, A
     return rows.one()
 
 
-async def rotate_secret(session: AsyncSession, endpoint_id: int, *, grace: timedelta) -> WebhookEndpoint:
-    """Rotate the secret of an endpoint. Requests are also signed with the previous secret for `grace`."""
-    values = {
-        "secret_generation": WebhookEndpoint.secret_generation + 1,
-        "previous_secret_until": func.now() + grace,
+async def rotate_secret(
+    session: AsyncSession, endpoint: WebhookEndpoint, *, grace: timedelta, max_previous: int
+) -> WebhookEndpoint | None:
+    """Rotate the secret of a locked endpoint. Requests are also signed with the previous secret for `grace`.
+
+    Secrets of earlier rotations stay valid until their own expiry. None: `max_previous` of them are valid already, and
+    the previous one would be one more.
+    """
+    now: datetime = (await session.execute(select(func.now()))).scalar_one()
+    earlier = {
+        generation: until
+        for generation, until in endpoint.earlier_secrets_until.items()
+        if datetime.fromisoformat(until) > now
     }
-    return await change(session, endpoint_id, values)
+    if endpoint.previous_secret_until is not None and endpoint.previous_secret_until > now:
+        earlier[str(endpoint.secret_generation - 1)] = endpoint.previous_secret_until.isoformat()
+    if grace and len(earlier) >= max_previous:
+        return None
+    values = {
+        "secret_generation": endpoint.secret_generation + 1,
+        "previous_secret_until": now + grace,
+        "earlier_secrets_until": earlier,
+    }
+    return await change(session, endpoint.id, values)
 
 
 async def remove(session: AsyncSession, endpoint_id: int) -> None:

@@ -46,7 +46,7 @@ SubscribableEvent = Literal[
     "user.registered",
     "user.updated",
 ]
-"""Types that endpoints can subscribe to. docs/webhooks.md describes them."""
+"""Types that endpoints can subscribe to. docs/reference/webhooks.md describes them."""
 
 EventType = SubscribableEvent | Literal["webhook.test"]
 
