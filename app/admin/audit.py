@@ -75,7 +75,7 @@ async def _batches(
     """
     criteria, after = query.criteria(), None
     while True:
-        async with database.autocommit(max_seconds=_BATCH_TIMEOUT) as connection:
+        async with database.download_reads, database.autocommit(max_seconds=_BATCH_TIMEOUT) as connection:
             await _require_admin(connection, admin)
             batch = await audit_search.find(connection, criteria, after=after, limit=_BATCH_SIZE)
         if batch:

@@ -13,10 +13,10 @@ from app.admin.schemas.system import (
     RedisState,
     SystemState,
 )
-from app.database import migrations
 from app.database.connection import REQUEST_TIMEOUT, DatabaseSession
 from app.database.models import ServiceInstance, WorkerJob
 from app.database.repositories.operations import system
+from app.database.schema_version import needed_revision
 from app.http.dependencies import Resources
 from app.services import heartbeat
 from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
@@ -55,7 +55,7 @@ async def _database_state(resources: Resources) -> dict[str, Any]:
 
 
 async def _migration_state(session: DatabaseSession) -> MigrationState:
-    needed, applied = migrations.needed_revision(), await system.applied_migration(session)
+    needed, applied = needed_revision(), await system.applied_migration(session)
     return MigrationState(needed=needed, applied=applied, is_current=applied == needed)
 
 

@@ -30,6 +30,9 @@ from app.database.repositories.webhooks.endpoints import NewEndpoint
 MAX_ENDPOINTS = 50
 """Maximum number of endpoints. Each event may need one delivery for each of them."""
 
+MAX_PREVIOUS_SECRETS = 5
+"""Maximum number of replaced secrets of an endpoint that are still valid. Each one adds a signature to each request."""
+
 # Fields whose values the audit log may contain. Of other fields it contains only the names: a URL may hold a secret.
 _LOGGED_FIELDS = ("events", "is_enabled", "uses_shared_secret")
 
@@ -96,7 +99,7 @@ class WebhookService:
         return WebhookResponse.model_validate(changed)
 
     async def delete(self, endpoint_uuid: UUID) -> None:
-        """Delete an endpoint with its deliveries, including pending ones.
+        """Delete an endpoint. Its deliveries are no longer attempted or visible, and deleted when they are too old.
 
         Raises:
             NotFoundError: the endpoint does not exist.
@@ -109,9 +112,11 @@ class WebhookService:
     async def rotate_secret(self, endpoint_uuid: UUID, rotation: SecretRotation) -> WebhookWithSecret:
         """Replace the secret of an endpoint. The old one stays valid for the requested grace period.
 
+        Secrets of earlier rotations stay valid until the end of their own grace period.
+
         Raises:
             NotFoundError: the endpoint does not exist.
-            ConflictError: the endpoint uses the shared secret.
+            ConflictError: the endpoint uses the shared secret, or `MAX_PREVIOUS_SECRETS` are still valid.
 
         """
         endpoint = await self._get_endpoint(endpoint_uuid, for_change=True)
@@ -120,7 +125,13 @@ class WebhookService:
                 "The webhook is signed with WEBHOOK_SECRET. Change it in the settings.", code="shared_secret"
             )
         grace = timedelta(hours=rotation.grace_hours)
-        rotated = await endpoints.rotate_secret(self.session, endpoint.id, grace=grace)
+        rotated = await endpoints.rotate_secret(self.session, endpoint, grace=grace, max_previous=MAX_PREVIOUS_SECRETS)
+        if rotated is None:
+            raise ConflictError(
+                f"{MAX_PREVIOUS_SECRETS} replaced secrets are still valid. Wait until one expires, or rotate with"
+                " `grace_hours` 0.",
+                code="too_many_secrets",
+            )
         await self._record("webhook.secret_rotated", endpoint_uuid, {"grace_hours": rotation.grace_hours})
         return self._with_secret(rotated)
 

@@ -1,13 +1,14 @@
 """Email verification and password reset by links in emails."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from app.auth import webhook_events
 from app.auth.email.outbox import EmailOutbox
+from app.auth.email_policy import EmailPolicy
+from app.auth.hashing_queue import HashingQueue
 from app.auth.login_throttle import account_counter_keys
 from app.core.exceptions import BadRequestError
-from app.core.password_hashing import PasswordHasher
 from app.core.security import hash_token
 from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseSession
 from app.database.repositories.accounts import (
@@ -28,8 +29,9 @@ class EmailLinkService:
     """Requests and redeems the links in emails."""
 
     database: Database
-    hasher: PasswordHasher
+    hashing: HashingQueue
     outbox: EmailOutbox
+    email_policy: EmailPolicy = field(default_factory=lambda: EmailPolicy(()))
 
     async def request_email(
         self, kind: Literal["verify_email", "reset_password"], address: str, origin: RequestOrigin
@@ -39,10 +41,12 @@ class EmailLinkService:
         The account is looked up when the email is sent, so neither the response nor its time reveals whether it exists.
 
         Raises:
+            InvalidFieldError: accounts cannot have addresses at this domain.
             ServiceUnavailableError: email is not configured.
             TooManyRequestsError: too many requests from this network.
 
         """
+        self.email_policy.require_accepted(address)
         self.outbox.require_enabled()
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             await self.outbox.count_request(connection, origin)
@@ -54,6 +58,7 @@ class EmailLinkService:
 
         Raises:
             BadRequestError: the token is unknown, used or expired, or its account is disabled.
+            TooManyRequestsError, ServiceUnavailableError: too many passwords are being hashed.
 
         """
         token_hash = hash_token(token)
@@ -61,7 +66,8 @@ class EmailLinkService:
             # Checked first, because hashing is expensive: requests without a valid token must not cause it.
             if not await one_time_tokens.is_valid(connection, purpose="reset_password", token_hash=token_hash):
                 raise _invalid_token()
-        new_hash = await self.hasher.hash(new_password)
+        async with self.hashing.slot(origin) as hasher:
+            new_hash = await hasher.hash(new_password)
         async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
             owner = await one_time_tokens.consume(session, purpose="reset_password", token_hash=token_hash)
             if owner is None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from app.auth.email.outbox import EmailOutbox
+from app.auth.email_policy import EmailPolicy
 from app.auth.schemas.invitations import InvitationCreate, InvitationList, InvitationResponse
 from app.auth.users import lock_admin
 from app.core.exceptions import ConflictError, NotFoundError
@@ -23,18 +24,21 @@ class InvitationService:
 
     database: Database
     outbox: EmailOutbox
+    email_policy: EmailPolicy
     life: timedelta
 
     async def create(self, admin: Principal, new: InvitationCreate, origin: RequestOrigin) -> InvitationResponse:
         """Send an invitation to an address. It replaces an earlier one, whose link stops working.
 
         Raises:
+            InvalidFieldError: the domain of the address is not accepted.
             ServiceUnavailableError: email is not configured.
             ConflictError: the address has an account.
             TooManyRequestsError: too many emails to this address.
             ForbiddenError: the caller was demoted after the request was authorized.
 
         """
+        self.email_policy.require_accepted(new.email)
         self.outbox.require_enabled()
         async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
             await lock_admin(session, admin)

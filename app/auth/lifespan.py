@@ -9,6 +9,8 @@ from typing import Any
 from app.auth.api_keys import ApiKeyService
 from app.auth.email.delivery import open_email_outbox
 from app.auth.email_links import EmailLinkService
+from app.auth.email_policy import EmailPolicy
+from app.auth.hashing_queue import HashingQueue
 from app.auth.invitations import InvitationService
 from app.auth.login_throttle import LoginThrottle
 from app.auth.logins import LoginService
@@ -25,11 +27,7 @@ from app.core.link_tokens import LinkTokens
 from app.core.password_hashing import PasswordHasher
 from app.core.security import RefreshTokens
 from app.http.dependencies import Resources
-from app.services.limits.concurrency import ConcurrencyLimiter
-
-MAX_HASHES_PER_NETWORK = 16
-"""Maximum number of concurrent logins and registrations of one client network in a process: half of the queue for
-password hashing, with one hash at a time."""
+from app.services.limits.transfers import new_transfer_limiter
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,32 +55,29 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
     async with AsyncExitStack() as stack:
         hasher = PasswordHasher(settings.PASSWORD_HASH_CONCURRENCY)
         stack.callback(hasher.close)
-        # Shared by login and registration: both wait for the same hashing threads.
-        hashing_limiter = ConcurrencyLimiter(
-            MAX_HASHES_PER_NETWORK,
-            code="too_many_logins",
-            detail="Too many concurrent logins and registrations from this network.",
-            retry_after=2,
-        )
-        refresh_tokens = RefreshTokens.from_secret(settings.SECRET_KEY.get_secret_value())
+        hashing = HashingQueue.open(settings, hasher)
+        resources.heartbeat.add_stats("hashing", hashing.queue.stats)
+        refresh_tokens = RefreshTokens.from_secret(*settings.secret_keys)
         logins = LoginService(
             database=database,
             access_tokens=resources.access_tokens,
             refresh_tokens=refresh_tokens,
-            hasher=hasher,
+            hashing=hashing,
             throttle=LoginThrottle(
                 database=database,
                 max_per_account=settings.LOGIN_ATTEMPTS_PER_ACCOUNT,
                 max_per_network=settings.LOGIN_ATTEMPTS_PER_ADDRESS,
                 window=timedelta(seconds=settings.LOGIN_ATTEMPTS_WINDOW),
             ),
-            hashing_limiter=hashing_limiter,
             lifetime=timedelta(days=settings.REFRESH_TOKEN_EXPIRE_DAYS),
             requires_verified_email=settings.EMAIL_VERIFICATION_REQUIRED,
         )
         stack.push_async_callback(logins.close)
-        invitation_tokens = LinkTokens.from_secret(settings.SECRET_KEY.get_secret_value(), "invitation tokens")
+        invitation_tokens = LinkTokens.from_secret(
+            settings.secret_keys[0], "invitation tokens", settings.secret_keys[1:]
+        )
         outbox = await stack.enter_async_context(open_email_outbox(settings, database, invitation_tokens))
+        email_policy = EmailPolicy(settings.EMAIL_LOCAL_DOMAINS)
         yield {
             "auth": AuthServices(
                 public_config=build_public_config(settings),
@@ -90,20 +85,24 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
                 logouts=LogoutService(refresh_tokens),
                 registration=RegistrationService(
                     database=database,
-                    hasher=hasher,
-                    hashing_limiter=hashing_limiter,
+                    hashing=hashing,
                     outbox=outbox,
                     invitation_tokens=invitation_tokens,
+                    email_policy=email_policy,
                     mode=settings.REGISTRATION,
                     requires_verified_email=settings.EMAIL_VERIFICATION_REQUIRED,
                 ),
-                passwords=PasswordService(database=database, hasher=hasher, logins=logins, outbox=outbox),
+                passwords=PasswordService(database=database, logins=logins, outbox=outbox),
                 users=UserService(database, outbox),
                 profiles=ProfileService(database),
                 api_keys=ApiKeyService(database),
-                invitations=InvitationService(database, outbox, life=timedelta(days=settings.INVITATION_EXPIRE_DAYS)),
+                invitations=InvitationService(
+                    database, outbox, email_policy, life=timedelta(days=settings.INVITATION_EXPIRE_DAYS)
+                ),
                 erasure=ErasureService(database=database, redis=resources.redis, logins=logins),
-                export=ExportService(database),
-                email_links=EmailLinkService(database=database, hasher=hasher, outbox=outbox),
+                export=ExportService(database, new_transfer_limiter(settings)),
+                email_links=EmailLinkService(
+                    database=database, hashing=hashing, outbox=outbox, email_policy=email_policy
+                ),
             )
         }

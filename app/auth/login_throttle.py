@@ -1,28 +1,51 @@
 """Brute-force protection of passwords.
 
 Every attempt is counted in PostgreSQL before the password is checked, so neither concurrent attempts nor a restart
-give additional ones. There are three counters: for the network that the attempt comes from, for the name that was
-entered, and for the account behind it. An attempt over the limit of its network or name is refused with 429 before the
-password is checked. An attempt over the limit of the account only (made with the account's other name) gets the
-response for a wrong password: a different one would reveal that the two names belong to the same account.
+give additional ones. There are counters for the network that the attempt comes from, for the name that was entered in
+this network, and for the account behind it from all networks. An attempt over the limit of its network, or of its name
+in this network, is refused with 429 before the password is checked. An attempt over the limit of the account gets the
+response for a wrong password. So a response depends on the client's own attempts only, and reveals neither whether an
+account exists nor whether two names belong to it, from whichever networks somebody tries.
+
+An attempt that was not evaluated (refused with 429 or 503, cancelled, or PostgreSQL failed) is given back: an overload
+never locks anybody out.
 
 An attacker must not be able to lock the owner out. Therefore networks from which the owner has logged in have counters
 of their own, an attempt with the correct password is refunded, and a password reset by email resets the counters.
+
+The attempts of a caller who has logged in are counted for each login and network. Somebody with a stolen access token
+uses up the attempts of this login in the own networks only: not those in the owner's networks, and not those of other
+logins.
 """
 
+import asyncio
 import hashlib
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
+from app.core.background_tasks import stop_tasks
 from app.core.client_network import client_network
-from app.core.exceptions import TooManyRequestsError
+from app.core.exceptions import TooManyRequestsError, UnauthorizedError
+from app.core.identity import canonical_login
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.accounts import attempt_counters
 from app.database.repositories.accounts.attempt_counters import AttemptCount
+from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.accounts.credentials import LoginAccount
 from app.database.repositories.audit import audit_log
 from app.database.repositories.audit.audit_log import RequestOrigin
+from app.database.retry_until_available import retry_until_available
+
+_REFUND_TIMEOUT = 60.0
+"""Time for which the refund of an attempt is repeated while PostgreSQL is unavailable, in seconds."""
+_REFUND_WAIT = 0.2
+"""Time for which a failed request waits for its refund, in seconds."""
+
+_MAX_UNKNOWN_NETWORKS = 3
+"""Number of networks that are unknown to an account, in which all attempts of a login at its password are evaluated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,42 +66,98 @@ class LoginThrottle:
     max_per_account: int
     max_per_network: int
     window: timedelta
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def count_login(self, login: str, account: LoginAccount | None, origin: RequestOrigin) -> LoginAttempt:
         """Count a login attempt; `account` is None if `login` matches no account.
 
         Raises:
-            TooManyRequestsError: too many attempts from this network or with this name.
+            TooManyRequestsError: too many attempts from this network, or with this name from this network.
 
         """
         name = hash_login_name(login)
-        # Names without an account have the same counters, so that responses do not reveal which names exist.
-        name_key, account_key = f"name:{name}", f"account:{account.id}" if account else f"nobody:{name}"
         network = client_network(origin.ip)
-        if account is not None and account.is_known_network and network is not None:
-            name_key, account_key = f"{name_key}@{network}", f"{account_key}@{network}"
-        keys = [name_key, account_key]
+        is_known_network = account is not None and account.is_known_network
+        # Names without an account have the same counters, so that responses do not reveal which names exist.
+        account_key = f"account:{account.id}" if account else f"nobody:{name}"
+        if is_known_network:
+            account_key = _in_network(account_key, network)
+        name_key = _in_network(f"name:{name}", network)
+        counted: list[str] = []
         if network is not None:
             # Before the other counters: a network over its limit must not use up the attempts of further names.
             network_key = f"network:{network}"
             counts = await self._count([network_key])
             await self._check(counts[network_key], self.max_per_network, None, origin)
-            keys.append(network_key)
-        counts = await self._count([name_key, account_key])
-        await self._check(counts[name_key], self.max_per_account, account.uuid if account else None, origin)
-        return LoginAttempt(keys, is_evaluated=counts[account_key].attempts <= self.max_per_account)
+            counted.append(network_key)
+        async with self.refund_if_failed(LoginAttempt(counted, is_evaluated=False)):
+            counts = await self._count([name_key, account_key])
+            counted.append(account_key)
+            await self._check(counts[name_key], self.max_per_account, account.uuid if account else None, origin)
+        return LoginAttempt([name_key, *counted], is_evaluated=counts[account_key].attempts <= self.max_per_account)
 
-    async def count_confirmation(self, user_id: int, user_uuid: UUID, origin: RequestOrigin) -> LoginAttempt:
+    async def count_confirmation(
+        self, user: Principal, origin: RequestOrigin, *, is_known_network: bool
+    ) -> LoginAttempt:
         """Count an attempt at the password of an account by a caller who is logged in to it.
 
+        `is_known_network`: whether the owner has logged in from the network of the caller.
+
         Raises:
-            TooManyRequestsError: too many attempts.
+            TooManyRequestsError: too many attempts by this login from this network, or from all unknown networks.
 
         """
-        key = f"confirmation:{user_id}"
-        counts = await self._count([key])
-        await self._check(counts[key], self.max_per_account, user_uuid, origin)
-        return LoginAttempt([key], is_evaluated=True)
+        login_key = f"{_confirmation_key(user.id)}@{user.session_uuid}"
+        network_key = _in_network(login_key, client_network(origin.ip))
+        counts = await self._count([network_key])
+        await self._check(counts[network_key], self.max_per_account, user.uuid, origin)
+        if is_known_network or network_key == login_key:
+            return LoginAttempt([network_key], is_evaluated=True)
+        # Only now: a network over its limit must not use up the attempts in the others.
+        async with self.refund_if_failed(LoginAttempt([network_key], is_evaluated=False)):
+            counts = await self._count([login_key])
+            await self._check(counts[login_key], self.max_per_account * _MAX_UNKNOWN_NETWORKS, user.uuid, origin)
+        return LoginAttempt([network_key, login_key], is_evaluated=True)
+
+    async def refund(self, attempt: LoginAttempt) -> None:
+        """Subtract an attempt from its counters.
+
+        Raises:
+            DatabaseUnavailableError: PostgreSQL is unavailable.
+
+        """
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+            await attempt_counters.refund(connection, attempt.keys)
+
+    @asynccontextmanager
+    async def refund_if_failed(self, attempt: LoginAttempt) -> AsyncIterator[None]:
+        """Subtract an attempt from its counters if the block fails, because it was not evaluated.
+
+        `UnauthorizedError` is the result of an evaluated attempt. While PostgreSQL is unavailable, the refund is
+        repeated in the background.
+        """
+        try:
+            yield
+        except UnauthorizedError:
+            raise
+        except BaseException:
+            task = asyncio.create_task(retry_until_available(lambda: self.refund(attempt), max_seconds=_REFUND_TIMEOUT))
+            self._tasks.add(task)
+            task.add_done_callback(self._discard_task)
+            # The response follows the refund, if that takes milliseconds only.
+            await asyncio.wait([task], timeout=_REFUND_WAIT)
+            raise
+
+    async def close(self) -> None:
+        """Store the refunds of failed attempts, as far as that is possible at once, and stop repeating the others."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=REQUEST_TIMEOUT)
+        await stop_tasks(self._tasks)
+
+    def _discard_task(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # retrieved, so that asyncio does not log the timeout
 
     async def _count(self, keys: list[str]) -> dict[str, AttemptCount]:
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
@@ -101,10 +180,10 @@ class LoginThrottle:
 
 
 def account_counter_keys(*, user_id: int, email: str, username: str) -> list[str]:
-    """Return the keys of an account's counters, to reset them."""
+    """Return the keys of an account's counters in all networks, to reset them."""
     return [
         f"account:{user_id}",
-        f"confirmation:{user_id}",
+        _confirmation_key(user_id),
         f"name:{hash_login_name(email)}",
         f"name:{hash_login_name(username)}",
     ]
@@ -112,8 +191,14 @@ def account_counter_keys(*, user_id: int, email: str, username: str) -> list[str
 
 def hash_login_name(name: str) -> str:
     """Return the hash of an address or user name for counter keys: 32 hex digits, equal for all spellings of a name."""
-    # Lowercased character by character, as PostgreSQL does when it looks the account up. For a whole string Python
-    # maps "İ" to two characters, and "Σ" at the end of a word to another character than in the middle.
-    lowered = "".join(character.lower()[0] for character in name)
     # Hashed, because users may type anything into the field, including their password.
-    return hashlib.sha256(lowered.encode()).hexdigest()[:32]
+    return hashlib.sha256(canonical_login(name).encode()).hexdigest()[:32]
+
+
+def _confirmation_key(user_id: int) -> str:
+    return f"confirmation:{user_id}"
+
+
+def _in_network(key: str, network: str | None) -> str:
+    """Return the key of the counter for attempts from one network. None: the network is not known."""
+    return key if network is None else f"{key}@{network}"

@@ -1,16 +1,14 @@
 """Logins: password check and token refresh."""
 
-import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
+from app.auth.hashing_queue import HashingQueue
 from app.auth.login_throttle import LoginAttempt, LoginThrottle
 from app.auth.schemas.logins import TokenResponse
-from app.core.background_tasks import stop_tasks
 from app.core.client_network import client_network
-from app.core.exceptions import BadRequestError, DatabaseUnavailableError, UnauthorizedError
+from app.core.exceptions import BadRequestError, UnauthorizedError
 from app.core.password_hashing import PasswordHasher
 from app.core.schema_types import new_id
 from app.core.security import AccessTokens, RefreshTokens, hash_token
@@ -21,16 +19,6 @@ from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.accounts.credentials import LoginAccount
 from app.database.repositories.audit import audit_log
 from app.database.repositories.audit.audit_log import AuditAction, NewAuditEntry, RequestOrigin
-from app.database.retry_until_available import retry_until_available
-from app.services.limits.concurrency import ConcurrencyLimiter
-
-REFRESH_GRACE = timedelta(seconds=10)
-"""Period in which an exchanged refresh token may be sent again, because its response may have been lost."""
-
-_GRACE_RESTART_TIMEOUT = 60.0
-"""Timeout in seconds for restarting that period while PostgreSQL is unavailable."""
-_GRACE_RESTART_INTERVAL = 0.3
-"""Seconds between the attempts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +28,11 @@ class LoginService:
     database: Database
     access_tokens: AccessTokens
     refresh_tokens: RefreshTokens
-    hasher: PasswordHasher
+    hashing: HashingQueue
     throttle: LoginThrottle
-    hashing_limiter: ConcurrencyLimiter
-    """Concurrent password hashes per client network."""
     lifetime: timedelta
     """Lifetime of a login without a refresh."""
     requires_verified_email: bool
-    _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
     async def login(self, login: str, password: str, origin: RequestOrigin) -> TokenResponse:
         """Check the password and open a session for the device.
@@ -57,45 +42,66 @@ class LoginService:
                 had too many attempts. All of them get the same response after the same time.
             TooManyRequestsError: too many attempts from this network or with this name, or too many concurrent logins
                 from this network.
+            ServiceUnavailableError: too many passwords are being hashed.
 
         """
-        with self.hashing_limiter.slot(client_network(origin.ip)):
-            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-                account = await credentials.find_by_login(connection, login, network=client_network(origin.ip))
+        try:
+            return await self._check_and_open(login, password, origin)
+        except _AccountChangedError:
+            pass  # often a concurrent login, which has replaced an outdated hash of the same password
+        try:
+            return await self._check_and_open(login, password, origin)
+        except _AccountChangedError:
+            raise self._invalid_credentials() from None
+
+    async def _check_and_open(self, login: str, password: str, origin: RequestOrigin) -> TokenResponse:
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+            account = await credentials.find_by_login(connection, login, network=client_network(origin.ip))
+        async with self.hashing.slot(origin) as hasher:
             attempt = await self.throttle.count_login(login, account, origin)
             password_hash = account.password_hash if account and attempt.is_evaluated else None
-            is_correct = await self.hasher.verify(password, password_hash)
+            new_hash = None
+            async with self.throttle.refund_if_failed(attempt):
+                is_correct = await hasher.verify(password, password_hash)
+                if account and is_correct and hasher.is_outdated(account.password_hash):
+                    new_hash = await hasher.hash(password)
         if account is None or not is_correct or not self._may_log_in(account):
             await self._audit_refusal("login.failed", account.uuid if account else None, attempt, origin)
             raise self._invalid_credentials()
-        new_hash = None
-        if self.hasher.is_outdated(account.password_hash):
-            new_hash = await self.hasher.hash(password)
-        return await self._open(account, new_hash, attempt, origin)
+        # The password is correct, so a failure from here on is not an attempt at it.
+        async with self.throttle.refund_if_failed(attempt):
+            return await self._open(account, new_hash, attempt, origin)
 
-    async def confirm_password(self, user: Principal, password: str, origin: RequestOrigin) -> str:
+    async def confirm_password(
+        self, user: Principal, password: str, origin: RequestOrigin, hasher: PasswordHasher
+    ) -> str:
         """Check the caller's password before an operation for which an access token is not enough; return its hash.
+
+        `hasher` is that of the request's slot in the hashing queue.
 
         Raises:
             BadRequestError: the password is wrong.
             TooManyRequestsError: too many wrong passwords.
 
         """
-        attempt = await self.throttle.count_confirmation(user.id, user.uuid, origin)
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-            password_hash = await credentials.get_password_hash(connection, user.id)
-        if password_hash is None or not await self.hasher.verify(password, password_hash):
+            account = await credentials.find_by_id(connection, user.id, network=client_network(origin.ip))
+        is_known_network = account is not None and account.is_known_network
+        attempt = await self.throttle.count_confirmation(user, origin, is_known_network=is_known_network)
+        async with self.throttle.refund_if_failed(attempt):
+            is_correct = account is not None and await hasher.verify(password, account.password_hash)
+        if account is None or not is_correct:
             await self._audit_refusal("password.confirmation", user.uuid, attempt, origin, actor=user.uuid)
             raise BadRequestError("The password is wrong.", code="wrong_password")
-        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-            await attempt_counters.refund(connection, attempt.keys)
-        return password_hash
+        await self.throttle.refund(attempt)
+        return account.password_hash
 
     async def refresh(self, token: str, origin: RequestOrigin) -> TokenResponse:
         """Exchange a refresh token for its successor and a new access token.
 
-        Within `REFRESH_GRACE` the token that was exchanged last gets the same successor again. Any other used token
-        revokes the login, because its reuse means that the token was copied (RFC 9700, section 4.14.2).
+        Until the successor is exchanged itself, the token may be sent again and gets the same successor: the response
+        may have been lost. Any older token revokes the login, because its reuse means that the token was copied
+        (RFC 9700, section 4.14.2).
 
         Raises:
             UnauthorizedError: the token is malformed, unknown, used or expired, or its login has ended.
@@ -103,32 +109,32 @@ class LoginService:
         """
         try:
             session_uuid = self.refresh_tokens.parse_session_id(token)
-            successor = self.refresh_tokens.derive_successor(token)
+            successors = self.refresh_tokens.derive_successors(token)
         except ValueError:
             raise _invalid_refresh_token() from None
-        try:
-            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-                user_uuid = await auth_sessions.rotate(
-                    connection,
-                    session_uuid,
-                    token_hash=hash_token(token),
-                    successor_hash=hash_token(successor),
-                    life=self.lifetime,
-                )
-                family = None
-                if user_uuid is None:
-                    family = await auth_sessions.find_family(connection, session_uuid, grace=REFRESH_GRACE)
-        except DatabaseUnavailableError:
-            # PostgreSQL may have committed the exchange, but the client does not get the response.
-            self._restart_grace_in_background(session_uuid, hash_token(successor))
-            raise
+        successor = successors[0]
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+            user_uuid = await auth_sessions.rotate(
+                connection,
+                session_uuid,
+                token_hash=hash_token(token),
+                successor_hash=hash_token(successor),
+                life=self.lifetime,
+            )
+            family = None
+            if user_uuid is None:
+                family = await auth_sessions.find_family(connection, session_uuid)
         if user_uuid is None:
+            # If the token was exchanged with another value of SECRET_KEY, that one's successor is the current token.
+            successor = next(
+                (each for each in successors if family and hash_token(each) == family.token_hash), successor
+            )
             user_uuid = await self._find_user_of_repeated(token, successor, session_uuid, family, origin)
         return self._token_response(user_uuid, session_uuid, successor)
 
     async def close(self) -> None:
-        """Cancel the background tasks."""
-        await stop_tasks(self._tasks)
+        """Store the refunds of failed attempts, as far as that is possible at once."""
+        await self.throttle.close()
 
     def _may_log_in(self, account: LoginAccount) -> bool:
         return account.is_active and (account.is_verified or not self.requires_verified_email)
@@ -158,7 +164,7 @@ class LoginService:
         refresh_token = self.refresh_tokens.issue(session_uuid)
         async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
             if not await credentials.record_login(session, account.id, password_hash=account.password_hash):
-                raise self._invalid_credentials()  # disabled, or given another password, since the check
+                raise _AccountChangedError
             if new_hash is not None:
                 await credentials.replace_password(
                     session, account.id, old_hash=account.password_hash, new_hash=new_hash
@@ -182,10 +188,11 @@ class LoginService:
     ) -> UUID:
         if family is None or not family.is_valid:
             raise _invalid_refresh_token()
-        is_parent = family.previous_token_hash == hash_token(token)
-        if is_parent and family.in_grace and family.token_hash == hash_token(successor):
-            return family.user_uuid
-        if is_parent or self.refresh_tokens.has_valid_mac(token):
+        if family.previous_token_hash == hash_token(token):
+            if family.token_hash == hash_token(successor):
+                return family.user_uuid
+            # The successor was derived with another `SECRET_KEY`. It has not been used, so nothing was copied.
+        elif self.refresh_tokens.has_valid_mac(token):
             await self._revoke_replayed(session_uuid, family.user_uuid, origin)
         raise _invalid_refresh_token()
 
@@ -197,28 +204,16 @@ class LoginService:
                 )
                 await audit_log.record(session, entry, origin)
 
-    def _restart_grace_in_background(self, session_uuid: UUID, token_hash: bytes) -> None:
-        async def restart() -> None:
-            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-                await auth_sessions.restart_grace(connection, session_uuid, token_hash=token_hash)
-
-        task = asyncio.create_task(
-            retry_until_available(restart, max_seconds=_GRACE_RESTART_TIMEOUT, interval=_GRACE_RESTART_INTERVAL)
-        )
-        self._tasks.add(task)
-        task.add_done_callback(self._discard_task)
-
-    def _discard_task(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # retrieved, so that asyncio does not log the timeout
-
     def _token_response(self, user_uuid: UUID, session_uuid: UUID, refresh_token: str) -> TokenResponse:
         return TokenResponse(
             access_token=self.access_tokens.issue(user_id=user_uuid, session_id=session_uuid),
             refresh_token=refresh_token,
             expires_in=int(self.access_tokens.lifetime.total_seconds()),
         )
+
+
+class _AccountChangedError(Exception):
+    """The account was disabled, or got another password hash, after the password was checked."""
 
 
 def _invalid_refresh_token() -> UnauthorizedError:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from app.auth.email.outbox import EmailOutbox
 from app.auth.logins import LoginService
 from app.core.exceptions import ConflictError
-from app.core.password_hashing import PasswordHasher
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.accounts import auth_sessions, credentials, one_time_tokens
 from app.database.repositories.accounts.callers import Principal
@@ -18,7 +17,6 @@ class PasswordService:
     """Changes passwords."""
 
     database: Database
-    hasher: PasswordHasher
     logins: LoginService
     outbox: EmailOutbox
 
@@ -28,11 +26,13 @@ class PasswordService:
         Raises:
             BadRequestError: the current password is wrong.
             ConflictError: another request changed the password at the same time.
-            TooManyRequestsError: too many wrong passwords.
+            TooManyRequestsError: too many wrong passwords, or too many passwords are being hashed.
+            ServiceUnavailableError: too many passwords are being hashed.
 
         """
-        old_hash = await self.logins.confirm_password(user, current, origin)
-        new_hash = await self.hasher.hash(new)
+        async with self.logins.hashing.slot(origin, user.uuid) as hasher:
+            old_hash = await self.logins.confirm_password(user, current, origin, hasher)
+            new_hash = await hasher.hash(new)
         async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
             email = await credentials.replace_password(session, user.id, old_hash=old_hash, new_hash=new_hash)
             if email is None:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 from app.auth import webhook_events
 from app.auth.email.outbox import EmailOutbox
+from app.auth.email_policy import EmailPolicy
+from app.auth.hashing_queue import HashingQueue
 from app.auth.schemas.accounts import UserCreate
 from app.config.registration import RegistrationMode
-from app.core.client_network import client_network
 from app.core.exceptions import BadRequestError, FieldError, ForbiddenError
 from app.core.link_tokens import LinkTokens
-from app.core.password_hashing import PasswordHasher
 from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseSession
 from app.database.models import User
 from app.database.repositories.accounts import invitations, users
@@ -19,7 +19,6 @@ from app.database.repositories.accounts.users import DuplicateUserError, NewUser
 from app.database.repositories.audit import audit_log
 from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
 from app.database.repositories.webhooks import event_outbox
-from app.services.limits.concurrency import ConcurrencyLimiter
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +26,10 @@ class RegistrationService:
     """Registers accounts."""
 
     database: Database
-    hasher: PasswordHasher
-    hashing_limiter: ConcurrencyLimiter
+    hashing: HashingQueue
     outbox: EmailOutbox
     invitation_tokens: LinkTokens
+    email_policy: EmailPolicy
     mode: RegistrationMode
     requires_verified_email: bool
 
@@ -44,20 +43,25 @@ class RegistrationService:
         when the address is verified, because a name reserved at registration would reveal that the address was free.
 
         Raises:
+            InvalidFieldError: the domain of the address is not accepted.
             ForbiddenError: registration needs an invitation.
             BadRequestError: the address or user name is taken, and addresses need not be verified; or the invitation is
                 not valid.
             TooManyRequestsError: too many concurrent registrations from this network; or, if addresses must be
                 verified, too many per hour, because each of them sends an email.
+            ServiceUnavailableError: too many passwords are being hashed.
 
         """
+        self.email_policy.require_accepted(new.email)
         if new.invitation is not None:
             return await self._register_invited(new, new.invitation, origin)
         self._require_open()
-        if self.requires_verified_email:
-            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-                await self.outbox.count_request(connection, origin)
-        password_hash = await self._hash(new, origin)
+        # Before a connection is taken: hashing takes about 0.15 s, and longer when requests queue for it.
+        async with self.hashing.slot(origin) as hasher:
+            if self.requires_verified_email:
+                async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+                    await self.outbox.count_request(connection, origin)
+            password_hash = await hasher.hash(new.password.get_secret_value())
         try:
             user = await self._create(new, password_hash, origin)
         except DuplicateUserError as error:
@@ -77,7 +81,8 @@ class RegistrationService:
             # Checked first, because hashing is expensive.
             if not await invitations.is_valid(connection, invitation_uuid, email=new.email):
                 raise _invalid_invitation()
-        password_hash = await self._hash(new, origin)
+        async with self.hashing.slot(origin) as hasher:
+            password_hash = await hasher.hash(new.password.get_secret_value())
         try:
             async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as session:
                 invitation = await invitations.consume(session, invitation_uuid, email=new.email)
@@ -101,11 +106,6 @@ class RegistrationService:
             raise ForbiddenError("Registration requires an invitation.", code="invitation_required")
         if self.mode == "closed":
             raise ForbiddenError("Registration is closed.", code="registration_closed")
-
-    async def _hash(self, new: UserCreate, origin: RequestOrigin) -> str:
-        # Before a connection is taken: hashing takes about 0.15 s, and longer when requests queue for it.
-        with self.hashing_limiter.slot(client_network(origin.ip)):
-            return await self.hasher.hash(new.password.get_secret_value())
 
     async def _create(self, new: UserCreate, password_hash: str, origin: RequestOrigin) -> User:
         account = NewUser(email=new.email, username=new.username, password_hash=password_hash, full_name=new.full_name)

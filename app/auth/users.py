@@ -13,7 +13,7 @@ from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseSession
 from app.database.models import User
 from app.database.repositories.accounts import auth_sessions, users
 from app.database.repositories.accounts.callers import Principal
-from app.database.repositories.audit import audit_log
+from app.database.repositories.audit import audit_log, refusals
 from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
 from app.database.repositories.webhooks import event_outbox
 
@@ -51,7 +51,7 @@ class UserService:
                 details={"reason": error.code, "changed": sorted(update.model_fields_set)},
             )
             async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-                await audit_log.record(connection, refused, origin)
+                await refusals.record(connection, refused, origin)
             raise
 
     async def send_password_reset(self, admin: Principal, user_uuid: UUID, origin: RequestOrigin) -> None:

@@ -17,6 +17,7 @@ def to_response(result: M | SerializedResponse | EventFrames) -> M | Response:
     if isinstance(result, ResponseModel):
         return result
     if isinstance(result, SerializedResponse):
-        headers = {"Idempotent-Replayed": "true"} if result.is_replay else {}
-        return Response(result.body, result.status_code, headers, media_type=result.media_type)
+        # As a header, because Starlette would add a charset to the media type of an event stream.
+        headers = {"Content-Type": result.media_type} | ({"Idempotent-Replayed": "true"} if result.is_replay else {})
+        return Response(result.body, result.status_code, headers)
     return EventStreamResponse(result)

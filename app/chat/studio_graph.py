@@ -4,7 +4,7 @@ Studio sends a state and no context. The chat service gives every run its contex
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NotRequired
 from uuid import UUID
@@ -20,9 +20,10 @@ from app.graph.builder import build_chat_graph
 from app.graph.context import ChatContext
 from app.graph.ports.chat_model import TurnOwner
 from app.graph.ports.messages import SessionHistory
+from app.graph.ports.tool_calls import ToolCallPiece
 from app.graph.state import ChatState
 from app.services.llm.catalog import ModelCatalog
-from app.services.llm.openai import OpenAIChatModel
+from app.services.llm.model_router import ModelRouter
 
 _NOBODY = TurnOwner(user_id=0, user_uuid=UUID(int=0))
 
@@ -67,7 +68,7 @@ def build_studio_graph(load_settings: Callable[[], Settings]) -> StudioGraph:
 
 @asynccontextmanager
 async def _open_context(settings: Settings, write: Callable[[Any], None]) -> AsyncIterator[ChatContext]:
-    model = OpenAIChatModel.from_settings(settings)
+    model = ModelRouter.from_settings(settings)
     try:
         yield ChatContext(
             model=model,
@@ -91,6 +92,8 @@ class _NoHistory:
 class _EventSink:
     """`TextSink` that sends text as custom events of the run."""
 
+    has_tool_calls = False
+
     def __init__(self, write: Callable[[Any], None]) -> None:
         self.text = ""
         self._write = write
@@ -102,3 +105,6 @@ class _EventSink:
     def publish_reasoning(self, piece: str) -> None:
         if piece:
             self._write({"reasoning": piece})
+
+    def publish_tool_calls(self, pieces: Sequence[ToolCallPiece]) -> None:
+        """Take none: Studio offers no tools."""

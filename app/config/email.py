@@ -1,11 +1,13 @@
 """Email, and the verification of addresses."""
 
-from email.utils import parseaddr
+from email.errors import MessageError
+from email.headerregistry import Address
+from email.utils import getaddresses
 from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from app.config.base import OptionalUrl, Seconds, SettingsBase, Url, split_url
+from app.config.base import Line, OptionalUrl, Seconds, SettingsBase, Url, split_url
 
 
 class EmailSettings(SettingsBase):
@@ -17,7 +19,7 @@ class EmailSettings(SettingsBase):
         description="`smtp://user:password@host:587` (with STARTTLS), `smtps://host:465`, "
         "`smtp+plain://host:25` (no TLS), or `file:///directory`. Unset: no email is sent.",
     )
-    MAIL_FROM: str = Field("Chat Bot System <no-reply@localhost>", description="Sender of every email.")
+    MAIL_FROM: Line = Field("Chat Bot System <no-reply@localhost>", description="Sender of every email.")
     MAIL_TIMEOUT: Seconds = Field(10, description="Timeout of sending one email, in seconds.")
     PUBLIC_URL: Url = Field(
         "http://localhost:8080",
@@ -45,12 +47,19 @@ class EmailSettings(SettingsBase):
             parts = split_url(url, {"smtp", "smtps", "smtp+plain", "file"}, host_required=not is_file)
             if is_file and (parts.netloc or not parts.path.strip("/")):
                 raise ValueError("must be file:///directory, without a host")
+            if "?" in url or "#" in url or not (is_file or parts.path in {"", "/"}):
+                raise ValueError("must have neither a query nor a fragment, and a path only as file:///directory")
         return url
 
     @field_validator("MAIL_FROM")
     @classmethod
     def _check_mail_from(cls, sender: str) -> str:
-        if not parseaddr(sender)[1] or any(character in sender for character in "\r\n"):
+        addresses = getaddresses([sender])
+        try:
+            address = Address(addr_spec=addresses[0][1])
+        except (IndexError, ValueError, MessageError):
+            address = Address()
+        if len(addresses) != 1 or not (address.username and address.domain):
             raise ValueError("must be an address or `Name <address>`")
         return sender
 
@@ -58,7 +67,7 @@ class EmailSettings(SettingsBase):
     @classmethod
     def _check_public_url(cls, url: str) -> str:
         parts = split_url(url, {"http", "https"})
-        if parts.query or parts.fragment or parts.username:
+        if "?" in url or "#" in url or parts.username is not None:
             raise ValueError("must be scheme://host[:port][/path] without query and fragment")
         return url.rstrip("/")
 

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from pydantic import Field
 
-from app.config.base import Dollars, SettingsBase
+from app.config.base import Dollars, Seconds, SettingsBase
 
 
 class LimitSettings(SettingsBase):
@@ -24,6 +24,52 @@ class LimitSettings(SettingsBase):
         "Increase it where many people share an address.",
     )
     RATE_LIMIT_WINDOW: int = Field(60, ge=1, le=86_400, description="Length of the moving window in seconds.")
+    REQUESTS_PER_PROCESS: int = Field(
+        32,
+        ge=1,
+        le=1000,
+        description="Requests that a process works on at the same time; never more than four fifths of its database "
+        "connections. Requests that wait for a model, and event streams, are not counted.",
+    )
+    REQUESTS_PER_CLIENT: int = Field(
+        8,
+        ge=1,
+        le=1000,
+        description="Those of one client: an account, or a network address without a valid token. At most half of all.",
+    )
+    EXPENSIVE_REQUESTS_PER_PROCESS: int = Field(
+        8,
+        ge=1,
+        le=1000,
+        description="Searches, reports, copies and erasures that a process works on at the same time, besides other "
+        "requests; never more than a fifth of its database connections.",
+    )
+    QUEUED_REQUESTS_PER_PROCESS: int = Field(
+        256, ge=1, le=100_000, description="Requests that may wait in a process. Further ones get 503 `overloaded`."
+    )
+    QUEUED_REQUESTS_PER_CLIENT: int = Field(
+        64, ge=1, le=100_000, description="Those of one client. Further ones get 429 `too_many_requests`."
+    )
+    REQUEST_QUEUE_TIMEOUT: Seconds = Field(
+        0.8, description="Seconds that a request waits in queues before it is refused."
+    )
+    REQUEST_BODY_TIMEOUT: Seconds = Field(
+        15,
+        description="Seconds in which the body of a request must arrive, except files to import. "
+        "`client_body_timeout` in `nginx.conf` must be longer.",
+    )
+    QUESTIONS_PER_USER: int = Field(
+        50,
+        ge=1,
+        le=10_000,
+        description="Questions without event stream that an account may have in progress in one process.",
+    )
+    OPEN_ANSWERS_PER_PROCESS: int = Field(
+        1000,
+        ge=1,
+        le=100_000,
+        description="Event streams and questions without event stream that a process has in progress at the same time.",
+    )
     STREAMS_PER_USER: int = Field(
         20, ge=1, le=10_000, description="Event streams that an account may have open at the same time in one process."
     )
@@ -31,7 +77,7 @@ class LimitSettings(SettingsBase):
         2,
         ge=1,
         le=1000,
-        description="Exports, imports and copies of sessions that an account may run at the same time in one process.",
+        description="Exports, imports and copies that an account may run at the same time in one process.",
     )
     IMPORTS_PER_PROCESS: int = Field(
         4,

@@ -1,41 +1,25 @@
 """Language models: provider, allowed models, timeouts, context window."""
 
-import re
-from typing import Annotated, Final, Literal, Self
-from urllib.parse import urlunsplit
+from collections.abc import Iterable
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from app.config.base import Dollars, OptionalUrl, Seconds, SettingsBase, parse_json_list, split_url, strip_to_none
+from app.config.base import Line, OptionalUrl, Seconds, SettingsBase, parse_json_list, strip_to_none
+from app.config.llm_models import ModelSetting
+from app.config.llm_providers import (
+    DEFAULT_PROVIDER,
+    Provider,
+    ProviderSetting,
+    check_base_url,
+    check_key,
+    resolve_provider,
+)
 
 DEFAULT_SYSTEM_PROMPT = (
     "You are a helpful assistant. Answer correctly, to the point, and in the language of the question."
 )
-
-_HEADER_TOKEN: Final = re.compile(r"[!#-&(-_a-~]+")
-"""ASCII characters without spaces, control characters and quotes."""
-_COMPLETIONS: Final = "/chat/completions"
-
-Price = Dollars
-"""US dollars per million tokens."""
-
-
-class ModelSetting(BaseModel):
-    """A model that clients may request, in `LLM_MODELS`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    name: str = Field(pattern=r"^[^\s,](.*[^\s,])?$", max_length=200)
-    context_window: int | None = Field(None, ge=1, le=100_000_000)
-    prompt_price: Price | None = None
-    completion_price: Price | None = None
-
-    @model_validator(mode="after")
-    def _check_prices(self) -> Self:
-        if (self.prompt_price is None) is not (self.completion_price is None):
-            raise ValueError("prompt_price and completion_price: both or none")
-        return self
 
 
 class LlmSettings(SettingsBase):
@@ -43,15 +27,17 @@ class LlmSettings(SettingsBase):
 
     OPENAI_API_KEY: Annotated[SecretStr | None, BeforeValidator(strip_to_none)] = Field(
         None,
-        description="API key of the provider. The chat service needs it or `OPENAI_BASE_URL`; the others do not.",
+        description="API key of the default provider. The chat service needs it, `OPENAI_BASE_URL` or "
+        "`LLM_PROVIDERS`; the others do not.",
     )
     OPENAI_BASE_URL: OptionalUrl = Field(
         None,
-        description="Base URL of any OpenAI-compatible engine, `/v1` included, without `/chat/completions`. Its "
-        "query is sent with every request. Unset: OpenAI itself.",
+        repr=False,  # its query may contain a key
+        description="Base URL of the default provider, any OpenAI-compatible engine, `/v1` included, without "
+        "`/chat/completions`. Its query is sent with every request. Unset: OpenAI itself.",
     )
-    LLM_MODEL: str = Field("gpt-4", min_length=1, max_length=200, description="The default model.")
-    LLM_FALLBACK_MODEL: str = Field(
+    LLM_MODEL: Line = Field("gpt-4", min_length=1, max_length=200, description="The default model.")
+    LLM_FALLBACK_MODEL: Line = Field(
         "gpt-3.5-turbo",
         max_length=2000,
         description="Fallback model, used when the default model fails; several, comma-separated, are used in order. "
@@ -61,8 +47,17 @@ class LlmSettings(SettingsBase):
         [],
         max_length=1000,
         description="Other models that a client may request, as a JSON list of names or of objects with `name` and "
-        "optionally, to override the price list, `context_window` in tokens and `prompt_price` and "
-        "`completion_price` in US dollars per million tokens. The list may also override the two models above.",
+        "optionally `provider`, `context_window` in tokens, `prompt_price` and `completion_price` in US dollars per "
+        "million tokens, and others that `docs/how-to/models.md` lists. The list may also describe the two models "
+        "above.",
+    )
+    LLM_PROVIDERS: Annotated[list[ProviderSetting], NoDecode] = Field(
+        [],
+        max_length=100,
+        description="Other providers, as a JSON list of objects with `name`, `base_url`, `api_key_env` (name of the "
+        "environment variable that holds the key) or `api_key_file`, and others that "
+        "`docs/how-to/models.md` lists. "
+        "Without `OPENAI_API_KEY` and `OPENAI_BASE_URL`, the first one is the default provider.",
     )
     LLM_CONTEXT_WINDOW: int = Field(
         4096,
@@ -89,7 +84,10 @@ class LlmSettings(SettingsBase):
     LLM_ATTEMPT_TIMEOUT: Seconds = Field(30, description="Timeout of one attempt with one model, in seconds.")
     LLM_STREAM_PAUSE: Seconds = Field(20, description="Maximum pause between two chunks of a streamed answer.")
     LLM_STREAM_TIMEOUT: Seconds = Field(
-        300, le=900, description="Maximum duration of a streamed answer, from its first chunk to its last."
+        300,
+        le=900,
+        description="Maximum duration of a streamed answer in seconds, from its first chunk to its last. What "
+        "the first one left of the timeout of the attempt is added.",
     )
     LLM_REASONING_TIMEOUT: Seconds = Field(
         600,
@@ -134,9 +132,9 @@ class LlmSettings(SettingsBase):
         description="System prompt of every question. Instructions of the session are appended to it.",
     )
 
-    @field_validator("LLM_MODELS", mode="before")
+    @field_validator("LLM_MODELS", "LLM_PROVIDERS", mode="before")
     @classmethod
-    def _parse_models(cls, value: object) -> object:
+    def _parse_list(cls, value: object) -> object:
         if isinstance(value, str):
             value = parse_json_list(value) if value.strip() else []
         if not isinstance(value, list):
@@ -146,38 +144,81 @@ class LlmSettings(SettingsBase):
     @field_validator("LLM_MODELS")
     @classmethod
     def _check_models(cls, models: list[ModelSetting]) -> list[ModelSetting]:
-        if len({model.name for model in models}) < len(models):
-            raise ValueError("a model is listed twice")
+        if repeated := _repeated(model.name for model in models):
+            raise ValueError(f"a model is listed twice: {repeated}")
         return models
+
+    @field_validator("LLM_PROVIDERS")
+    @classmethod
+    def _check_providers(cls, providers: list[ProviderSetting]) -> list[ProviderSetting]:
+        if repeated := _repeated(provider.name for provider in providers):
+            raise ValueError(f"a provider is listed twice: {repeated}")
+        if any(provider.name == DEFAULT_PROVIDER for provider in providers):
+            raise ValueError(f"{DEFAULT_PROVIDER}: is the name of the provider that OPENAI_BASE_URL sets")
+        return providers
 
     @field_validator("OPENAI_API_KEY")
     @classmethod
     def _check_key(cls, key: SecretStr | None) -> SecretStr | None:
-        # It is sent in a header.
-        if key is not None and not _HEADER_TOKEN.fullmatch(key.get_secret_value()):
-            raise ValueError("must consist of ASCII letters, digits and punctuation, without spaces and quotes")
+        if key is not None:
+            check_key(key.get_secret_value())
         return key
 
     @field_validator("OPENAI_BASE_URL")
     @classmethod
     def _check_base_url(cls, url: str | None) -> str | None:
-        if url is not None:
-            parts = split_url(url, {"http", "https"})
-            if parts.fragment or parts.username is not None:
-                raise ValueError("must have neither a user name nor a fragment")
-            if (path := parts.path.rstrip("/")).endswith(_COMPLETIONS):
-                raise ValueError(f"must be the base URL, which ends before {_COMPLETIONS}")
-            if path != parts.path:
-                url = urlunsplit(parts._replace(path=path))
-        return url
+        return None if url is None else check_base_url(url)
 
     @model_validator(mode="after")
     def _check_timeouts(self) -> Self:
         if self.LLM_ATTEMPT_TIMEOUT > self.LLM_TURN_TIMEOUT:
             raise ValueError("LLM_ATTEMPT_TIMEOUT: must not exceed LLM_TURN_TIMEOUT")
+        for setting, entries in (("LLM_PROVIDERS", self.LLM_PROVIDERS), ("LLM_MODELS", self.LLM_MODELS)):
+            for entry in entries:
+                if (entry.attempt_timeout or 0) > self.LLM_TURN_TIMEOUT:
+                    raise ValueError(f"{setting}: {entry.name}: attempt_timeout: must not exceed LLM_TURN_TIMEOUT")
+        return self
+
+    @model_validator(mode="after")
+    def _check_provider_names(self) -> Self:
+        names = {DEFAULT_PROVIDER, *(provider.name for provider in self.providers())}
+        for model in self.LLM_MODELS:
+            if model.provider is not None and model.provider not in names:
+                raise ValueError(f"LLM_MODELS: {model.name}: there is no provider {model.provider[:50]}")
         return self
 
     @property
     def fallback_models(self) -> tuple[str, ...]:
         """Names in `LLM_FALLBACK_MODEL`, in order."""
         return tuple(name for part in self.LLM_FALLBACK_MODEL.split(",") if (name := part.strip()))
+
+    def model_providers(self) -> dict[str, str]:
+        """Return the names of the providers of all models, by model. No key is read."""
+        is_simple = self.OPENAI_API_KEY is not None or self.OPENAI_BASE_URL is not None or not self.LLM_PROVIDERS
+        default = DEFAULT_PROVIDER if is_simple else self.LLM_PROVIDERS[0].name
+        named = {model.name: model.provider or default for model in self.LLM_MODELS}
+        return dict.fromkeys((self.LLM_MODEL, *self.fallback_models), default) | named
+
+    def providers(self) -> tuple[Provider, ...]:
+        """Return all providers with their keys, the default one first. Keys are read from the environment and files.
+
+        Raises:
+            ValueError: a key is missing, or cannot be sent.
+
+        """
+        providers = []
+        if self.OPENAI_API_KEY is not None or self.OPENAI_BASE_URL is not None:
+            default = ProviderSetting(name=DEFAULT_PROVIDER, base_url=self.OPENAI_BASE_URL)
+            providers.append(resolve_provider(default, self.OPENAI_API_KEY))
+        for setting in self.LLM_PROVIDERS:
+            try:
+                providers.append(resolve_provider(setting))
+            except ValueError as error:
+                raise ValueError(f"LLM_PROVIDERS: {setting.name}: {error}") from None
+        return tuple(providers)
+
+
+def _repeated(names: Iterable[str]) -> str | None:
+    """Return a name that occurs more than once. None: there is none."""
+    seen: set[str] = set()
+    return next((name for name in names if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]

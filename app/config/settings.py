@@ -1,5 +1,6 @@
 """The settings of all services: one class composed of a mixin per topic."""
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +15,7 @@ from app.config.env_file import check_env_file
 from app.config.limits import LimitSettings
 from app.config.llm import LlmSettings
 from app.config.logs import LoggingSettings
+from app.config.monitoring import MonitoringSettings
 from app.config.redis import RedisSettings
 from app.config.registration import RegistrationSettings
 from app.config.retention import RetentionSettings
@@ -21,6 +23,8 @@ from app.config.sharing import SharingSettings
 from app.config.web import WebSettings
 from app.config.webhooks import WebhookSettings
 
+_SHOWN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""Names of fields that errors show. Others are not those of a setting, and may be anything."""
 _S = TypeVar("_S", bound=SettingsBase)
 
 
@@ -29,6 +33,7 @@ class Settings(
     SharingSettings,
     WebhookSettings,
     LimitSettings,
+    MonitoringSettings,
     LoggingSettings,
     LlmSettings,
     EmailSettings,
@@ -40,7 +45,7 @@ class Settings(
 ):
     """One field per environment variable; the name of the field is the name of the variable.
 
-    `docs/settings.md` is generated from the fields' descriptions, in the reverse order of the mixins.
+    `docs/reference/settings.md` is generated from the fields' descriptions, in the reverse order of the mixins.
     """
 
 
@@ -48,7 +53,8 @@ class ConfigurationError(SystemExit):
     """A setting is missing or invalid. Ends the process with one line that names the settings and the reasons."""
 
     def __init__(self, problems: str) -> None:
-        super().__init__(f"configuration: {problems}")
+        line = "".join(character if character.isprintable() else "?" for character in problems)
+        super().__init__(f"configuration: {line}")
 
 
 @lru_cache
@@ -70,6 +76,39 @@ def get_database_settings() -> DatabaseSettings:
 
     """
     return _read(DatabaseSettings)
+
+
+def get_registration_settings() -> RegistrationSettings:
+    """Read the settings of the registration only. For the command line.
+
+    Raises:
+        ConfigurationError: as `get_settings`.
+
+    """
+    return _read(RegistrationSettings)
+
+
+def get_web_settings() -> WebSettings:
+    """Read the settings of the HTTP services only. For the command line.
+
+    Raises:
+        ConfigurationError: as `get_settings`.
+
+    """
+    return _read(WebSettings)
+
+
+def get_migration_url() -> str:
+    """Read the URL of the database for migrations. For Alembic and the command line.
+
+    Raises:
+        ConfigurationError: as `get_settings`; or there is only the URL of a pooler in transaction mode.
+
+    """
+    try:
+        return get_database_settings().migration_url()
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
 
 
 def get_llm_settings() -> LlmSettings:
@@ -95,7 +134,7 @@ def _read(settings_class: type[_S]) -> _S:
 def _describe(error: ValidationError) -> str:
     problems = []
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
-        name = ".".join(str(part) for part in problem["loc"])
+        name = ".".join(part if _SHOWN.fullmatch(part) else "?" for part in map(str, problem["loc"]))
         reason = "is required" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
         problems.append(f"{name}: {reason}" if name else reason)
     return "; ".join(problems)

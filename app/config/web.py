@@ -2,7 +2,8 @@
 
 from pydantic import Field, field_validator
 
-from app.config.base import Seconds, SettingsBase, TextList, split_url
+from app.config.base import Line, Seconds, SettingsBase, TextList
+from app.config.origins import normalize_origin
 
 
 class WebSettings(SettingsBase):
@@ -13,16 +14,18 @@ class WebSettings(SettingsBase):
         pattern=r"^(/[a-z0-9_-]+)+$",
         description="Path prefix of every API route, as `nginx.conf` routes it.",
     )
-    PROJECT_NAME: str = Field("Chat Bot System", description="Name shown in the OpenAPI documents.")
-    VERSION: str = Field("1.0.0", description="Version reported by `/health` and the OpenAPI documents.")
+    PROJECT_NAME: Line = Field(
+        "Chat Bot System", description="Name shown in the OpenAPI documents, on pages and in emails."
+    )
+    VERSION: Line = Field("1.0.0", description="Version reported by `/health` and the OpenAPI documents.")
     DEBUG: bool = Field(
         default=False,
         description="Serves the OpenAPI document and its interactive pages. Never changes the text of an error.",
     )
     CORS_ORIGINS: TextList = Field(
         ["http://localhost:3000"],
-        description="Origins whose pages may call the API with credentials: "
-        "comma-separated or a JSON list. `*` is refused.",
+        description="Origins whose pages may call the API with credentials, comma-separated or as a JSON list: "
+        "`https://app.example`, or those of applications, such as `capacitor://localhost`. `*` is refused.",
     )
     SHUTDOWN_GRACE: Seconds = Field(
         15,
@@ -33,10 +36,4 @@ class WebSettings(SettingsBase):
     @field_validator("CORS_ORIGINS")
     @classmethod
     def _check_origins(cls, origins: list[str]) -> list[str]:
-        for origin in origins:
-            if "*" in origin:
-                raise ValueError("'*' cannot be combined with credentials; list the origins")
-            parts = split_url(origin, {"http", "https"})
-            if parts.path or parts.query or parts.fragment or parts.username:
-                raise ValueError("an origin must be scheme://host[:port] without a path")
-        return origins
+        return list(dict.fromkeys(map(normalize_origin, origins)))

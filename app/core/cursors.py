@@ -24,14 +24,14 @@ class InvalidCursorError(Exception):
 class CursorSigner:
     """Encodes the position in a list. A cursor is valid for the list that it was issued for: owner, filters, order."""
 
-    def __init__(self, key: str) -> None:
-        """`key`: secret that the processes of the system share."""
-        self._key = hmac.new(key.encode(), b"cursors of lists", sha256).digest()
+    def __init__(self, *keys: str) -> None:
+        """`keys`: secrets that the processes of the system share. The first one signs, all are accepted."""
+        self._keys = [hmac.new(key.encode(), b"cursors of lists", sha256).digest() for key in keys]
 
     def encode(self, position: Sequence[JsonValue], *, list_id: Sequence[JsonValue]) -> str:
         """Return the cursor of a position. `list_id` names the list; cursors do not contain it."""
         payload = json.dumps(position, separators=(",", ":"), ensure_ascii=False).encode()
-        return urlsafe_b64encode(self._mac(payload, list_id) + payload).rstrip(b"=").decode()
+        return urlsafe_b64encode(_mac(self._keys[0], payload, list_id) + payload).rstrip(b"=").decode()
 
     def decode(self, cursor: str, *, list_id: Sequence[JsonValue]) -> list[JsonValue]:
         """Return the position that was encoded for the same list.
@@ -45,11 +45,12 @@ class CursorSigner:
         except ValueError:
             raise InvalidCursorError from None
         mac, payload = signed[:_MAC_LENGTH], signed[_MAC_LENGTH:]
-        if not hmac.compare_digest(mac, self._mac(payload, list_id)):
+        if not any(hmac.compare_digest(mac, _mac(key, payload, list_id)) for key in self._keys):
             raise InvalidCursorError
         position: list[JsonValue] = json.loads(payload)
         return position
 
-    def _mac(self, payload: bytes, list_id: Sequence[JsonValue]) -> bytes:
-        name = json.dumps(list_id, separators=(",", ":")).encode()
-        return hmac.new(self._key, name + b"\n" + payload, sha256).digest()[:_MAC_LENGTH]
+
+def _mac(key: bytes, payload: bytes, list_id: Sequence[JsonValue]) -> bytes:
+    name = json.dumps(list_id, separators=(",", ":")).encode()
+    return hmac.new(key, name + b"\n" + payload, sha256).digest()[:_MAC_LENGTH]

@@ -98,23 +98,32 @@ class ConflictError(AppError):
     detail = "The resource is in use."
 
 
-class TooManyRequestsError(AppError):
-    """The client has exceeded a limit. It may retry after `Retry-After` seconds."""
+class RetryableError(AppError):
+    """The same request may succeed later. The response has the header `Retry-After`."""
 
-    status = 429
-    code = "too_many_requests"
-    detail = "Too many requests."
+    retry_after: int
+    """Default of the header, in seconds."""
 
     def __init__(
         self,
         detail: str | None = None,
         *,
         code: str | None = None,
-        retry_after: int,
+        retry_after: int | None = None,
         extra: Mapping[str, str] | None = None,
     ) -> None:
-        """Add the `Retry-After` header (RFC 6585, section 4), in seconds."""
-        super().__init__(detail, code=code, headers={"Retry-After": str(retry_after)}, extra=extra)
+        """Add the `Retry-After` header (RFC 9110, section 10.2.3), in seconds."""
+        seconds = self.retry_after if retry_after is None else retry_after
+        super().__init__(detail, code=code, headers={"Retry-After": str(seconds)}, extra=extra)
+
+
+class TooManyRequestsError(RetryableError):
+    """The client has exceeded a limit."""
+
+    status = 429
+    code = "too_many_requests"
+    detail = "Too many requests."
+    retry_after = 1
 
 
 class UnprocessableError(AppError):
@@ -136,16 +145,37 @@ class InvalidFieldError(UnprocessableError):
         super().__init__(errors=(FieldError(field, code, message),))
 
 
-class ServiceUnavailableError(AppError):
-    """A dependency of the service is unavailable. The client should retry after `Retry-After` seconds."""
+class UnsupportedMediaTypeError(AppError):
+    """The body has a media type that the operation does not accept."""
+
+    status = 415
+    code = "unsupported_media_type"
+    detail = "The body must be JSON, with the header Content-Type: application/json."
+
+
+class BadGatewayError(AppError):
+    """The model's provider sent no response that can be used."""
+
+    status = 502
+    code = "bad_gateway"
+    detail = "No model gave a usable answer."
+
+
+class GatewayTimeoutError(AppError):
+    """The model's provider did not respond in time."""
+
+    status = 504
+    code = "gateway_timeout"
+    detail = "The model did not answer in time."
+
+
+class ServiceUnavailableError(RetryableError):
+    """A dependency of the service is unavailable."""
 
     status = 503
     code = "service_unavailable"
     detail = "The service is temporarily unavailable."
-
-    def __init__(self, detail: str | None = None, *, code: str | None = None, retry_after: int = 2) -> None:
-        """Add the `Retry-After` header (RFC 9110, section 10.2.3), in seconds."""
-        super().__init__(detail, code=code, headers={"Retry-After": str(retry_after)})
+    retry_after = 2
 
 
 class DatabaseUnavailableError(ServiceUnavailableError):
@@ -153,6 +183,28 @@ class DatabaseUnavailableError(ServiceUnavailableError):
 
     code = "database_unavailable"
     detail = "The database is temporarily unavailable."
+
+
+class StatementTimeoutError(DatabaseUnavailableError):
+    """PostgreSQL is available, and has cancelled a statement that took too long. Its transaction is rolled back."""
+
+    code = "database_timeout"
+    detail = "The database took too long for this request."
+
+
+class OverloadedError(ServiceUnavailableError):
+    """The process has more work than it can do in time. All parts of the system may be healthy."""
+
+    code = "overloaded"
+    detail = "Too many requests are in progress."
+    retry_after = 1
+
+
+class DatabaseBusyError(OverloadedError, DatabaseUnavailableError):
+    """No connection of the pool, or no lock, became free in time, while PostgreSQL responds.
+
+    Clients see an overload. Code that repeats operations while PostgreSQL is unavailable repeats these too.
+    """
 
 
 class StartupError(Exception):

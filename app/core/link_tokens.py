@@ -2,6 +2,7 @@
 
 import base64
 import hmac
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
@@ -19,16 +20,23 @@ class LinkTokens:
 
     key: bytes = field(repr=False)
     """Key of the derivation, used for nothing else."""
+    previous_keys: tuple[bytes, ...] = field(default=(), repr=False)
+    """Other keys whose tokens are accepted."""
 
     @classmethod
-    def from_secret(cls, secret_key: str, purpose: Literal["share tokens", "invitation tokens"]) -> "LinkTokens":
-        """Derive the key from `SECRET_KEY`, which itself signs access tokens. Each purpose has a key of its own."""
-        return cls(hmac.digest(secret_key.encode(), purpose.encode(), "sha256"))
+    def from_secret(
+        cls, secret_key: str, purpose: Literal["share tokens", "invitation tokens"], previous: Iterable[str] = ()
+    ) -> "LinkTokens":
+        """Derive the keys from `SECRET_KEY`, which itself signs access tokens. Each purpose has keys of its own.
+
+        Links of the `previous` values of `SECRET_KEY` are accepted.
+        """
+        key, *others = (hmac.digest(each.encode(), purpose.encode(), "sha256") for each in (secret_key, *previous))
+        return cls(key, tuple(others))
 
     def issue(self, target_id: UUID) -> str:
         """Return the token of a share or an invitation."""
-        mac = hmac.digest(self.key, target_id.bytes, "sha256")
-        return base64.urlsafe_b64encode(target_id.bytes + mac).decode()
+        return _encode(self.key, target_id)
 
     def verify(self, token: str) -> UUID:
         """Return the id that a token was issued for. The share or invitation may have been revoked.
@@ -44,6 +52,11 @@ class LinkTokens:
         except ValueError:
             raise ValueError("not base64url") from None
         # The whole text, because the decoder accepts other spellings.
-        if not hmac.compare_digest(self.issue(target_id), token):
+        keys = (self.key, *self.previous_keys)
+        if not any(hmac.compare_digest(_encode(key, target_id), token) for key in keys):
             raise ValueError("not issued with this key")
         return target_id
+
+
+def _encode(key: bytes, target_id: UUID) -> str:
+    return base64.urlsafe_b64encode(target_id.bytes + hmac.digest(key, target_id.bytes, "sha256")).decode()

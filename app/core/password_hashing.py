@@ -12,13 +12,9 @@ from typing import Any
 
 from passlib.hash import argon2
 
-from app.core.exceptions import ServiceUnavailableError
-
 # RFC 9106, section 4, second recommended option: 64 MiB, three passes. One lane, because hashes run in parallel.
 _HASHER = argon2.using(type="ID", memory_cost=65_536, time_cost=3, parallelism=1)
 
-_MAX_WAITING_PER_THREAD = 32
-"""Maximum number of callers that wait per hashing thread."""
 _NICENESS = 15
 """Nice value of the hashing threads. On a busy core it gives a thread about a thirtieth of the time (sched(7))."""
 
@@ -30,29 +26,17 @@ class PasswordHasher:
     """
 
     def __init__(self, concurrency: int) -> None:
-        """Run at most `concurrency` hashes at a time; up to 32 times as many callers wait, further ones are refused."""
+        """Run at most `concurrency` hashes at a time. Requests use it through a queue, which limits the others."""
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="argon2", initializer=_lower_priority)
-        self._pending = 0
-        self._max_pending = concurrency * (1 + _MAX_WAITING_PER_THREAD)
         # Verified if the account does not exist, so that both responses take the same time.
         self._dummy_hash = _HASHER.hash(secrets.token_urlsafe())
 
     async def hash(self, password: str) -> str:
-        """Return the salted hash in the modular crypt format.
-
-        Raises:
-            ServiceUnavailableError: too many callers are waiting.
-
-        """
+        """Return the salted hash in the modular crypt format."""
         return str(await self._run(_HASHER.hash, password))
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
-        """Return whether the password matches. With None as the hash it takes as long and returns False.
-
-        Raises:
-            ServiceUnavailableError: too many callers are waiting.
-
-        """
+        """Return whether the password matches. With None as the hash it takes as long and returns False."""
         matches = await self._run(_HASHER.verify, password, password_hash or self._dummy_hash)
         return bool(matches) and password_hash is not None
 
@@ -65,15 +49,9 @@ class PasswordHasher:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self, function: Callable[..., Any], password: str, *arguments: str) -> Any:  # noqa: ANN401 - the library's
-        if self._pending >= self._max_pending:
-            raise ServiceUnavailableError(code="too_many_logins")
-        self._pending += 1
-        try:
-            # NIST SP 800-63B, section 3.1.1.2: normalize, because keyboards compose the same characters differently.
-            text = unicodedata.normalize("NFC", password)
-            return await asyncio.get_running_loop().run_in_executor(self._threads, function, text, *arguments)
-        finally:
-            self._pending -= 1
+        # NIST SP 800-63B, section 3.1.1.2: normalize, because keyboards compose the same characters differently.
+        text = unicodedata.normalize("NFC", password)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, text, *arguments)
 
 
 def _lower_priority() -> None:

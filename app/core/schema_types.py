@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated
@@ -14,12 +15,17 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     JsonValue,
     PlainSerializer,
     StringConstraints,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 from uuid_utils.compat import uuid7
+
+from app.core.text import is_blank
 
 MAX_OBJECT_BYTES = 8192
 """Maximum size of a JSON object of a client."""
@@ -31,6 +37,8 @@ _MAX_NUMBER = 2**53
 _MIN_NUMBER = 1e-15
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[T ]", re.ASCII)
 _FIRST_YEAR, _LAST_YEAR = 2000, 2200
+_DISPLAY_CONTROL_CHARACTERS = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+_DISPLAY_CONTROLS = re.compile(f"[{_DISPLAY_CONTROL_CHARACTERS}]")
 
 
 def new_id() -> UUID:
@@ -56,15 +64,34 @@ def check_text(text: str) -> str:
 
 
 def check_not_blank(text: str) -> str:
-    """Return the text if it has a visible character.
+    """Return the text if it is not blank.
 
     Raises:
-        ValueError: it consists of white space and characters without width.
+        ValueError: it consists of white space, control characters and format characters.
 
     """
-    if not any(character.isprintable() and not character.isspace() for character in text):
+    if is_blank(text):
         raise ValueError("must not be blank")
     return text
+
+
+def check_display_text(text: str) -> str:
+    """Return a name, title or label if it can be stored, stays within its line, and cannot reorder other text.
+
+    Raises:
+        ValueError: it cannot be stored, or contains a control character, a line break, or a bidirectional embedding,
+            override or isolate (Unicode Standard Annex 9), which reverses what is displayed. Marks of direction are
+            part of Arabic and Hebrew texts.
+
+    """
+    if _DISPLAY_CONTROLS.search(check_text(text)):
+        raise ValueError("must not contain control characters, line breaks or bidirectional formatting")
+    return text
+
+
+def replace_display_controls(value: object) -> object:
+    """Return a text of a file with spaces for the characters that `check_display_text` refuses; others as they are."""
+    return _DISPLAY_CONTROLS.sub(" ", value) if isinstance(value, str) else value
 
 
 def refuse_boolean(value: object) -> object:
@@ -77,6 +104,11 @@ def refuse_boolean(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("must be a number")  # noqa: TRY004 - pydantic expects ValueError
     return value
+
+
+def to_integer(value: object) -> object:
+    """Return an integral float as an integer, and other values as they are. In JSON Schema, 20.0 is an integer."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _check_size(value: object) -> object:
@@ -129,8 +161,25 @@ def _check_instant(value: datetime) -> datetime:
 Storable = AfterValidator(check_text)
 """Constraint for text that can be stored: `Annotated[str, StringConstraints(...), Storable]`, in this order."""
 
+
+@dataclass(frozen=True, slots=True)
+class _PatternValidator(AfterValidator):
+    """A validator whose rule JSON Schema can express as a pattern, so that clients can check it."""
+
+    pattern: str
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(schema) | {"pattern": self.pattern}
+
+
+DisplayText = _PatternValidator(check_display_text, f"^[^{_DISPLAY_CONTROL_CHARACTERS}]*$")
+"""Constraint for names, titles and labels, which are shown within one line beside other text."""
+
 NotBlank = AfterValidator(check_not_blank)
-"""Constraint for text with at least one visible character."""
+"""Constraint for text that does not consist of white space, control characters and format characters only."""
+
+Integral = BeforeValidator(to_integer)
+"""Accepts 20.0 as 20: `Annotated[int, Field(strict=True, ...), Integral]`, in this order."""
 
 JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(_check_size), AfterValidator(_check_object)]
 """A JSON object of a client: at most 8 KiB and 8 levels."""
@@ -145,8 +194,8 @@ Usd = Annotated[Decimal, PlainSerializer(lambda amount: f"{amount:.9f}", return_
 Instant = Annotated[AwareDatetime, BeforeValidator(_check_instant_text), AfterValidator(_check_instant)]
 """A point in time from a client: ISO 8601 with an offset, within the years 2000 to 2199."""
 
-Page = Annotated[int, Field(ge=1, le=10_000)]
-PageSize = Annotated[int, Field(ge=1, le=100)]
+Page = Annotated[int, Field(ge=1, le=10_000, description="Number of the page, from 1.")]
+PageSize = Annotated[int, Field(ge=1, le=100, description="Number of items per page.")]
 
 
 class RequestModel(BaseModel):
@@ -176,8 +225,8 @@ class Pagination(ResponseModel):
     page: int = Field(description="Number of this page, from 1.")
     size: int = Field(description="Maximum number of items per page.")
     pages: int = Field(description="Number of pages in the whole list.")
-    has_next: bool
-    has_prev: bool
+    has_next: bool = Field(description="Whether there is a next page.")
+    has_prev: bool = Field(description="Whether there is a previous page.")
 
     @classmethod
     def of(cls, *, total: int, page: int, size: int) -> "Pagination":

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -60,6 +61,8 @@ class AccessTokens:
     key: str
     algorithm: str
     lifetime: timedelta
+    previous_keys: tuple[str, ...] = ()
+    """Other keys whose tokens are accepted."""
     issuer: str = "chat-bot-system"
     audience: str = "chat-bot-system"
     _verified: dict[bytes, AccessClaims] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -103,17 +106,24 @@ class AccessTokens:
         return claims
 
     def _decode(self, token: str) -> AccessClaims:
+        *others, last = (self.key, *self.previous_keys)
+        for key in others:
+            with suppress(InvalidTokenError):
+                return self._decode_with(key, token)
+        return self._decode_with(last, token)
+
+    def _decode_with(self, key: str, token: str) -> AccessClaims:
         try:
             claims: dict[str, Any] = jwt.decode(
                 token,
-                self.key,
+                key,
                 algorithms=[self.algorithm],
                 audience=self.audience,
                 issuer=self.issuer,
                 options={f"require_{name}": True for name in ("sub", "jti", "iss", "aud", "iat", "exp")},
             )
             verified = AccessClaims.model_validate(claims)
-            canonical = jwt.encode(claims, self.key, algorithm=self.algorithm)
+            canonical = jwt.encode(claims, key, algorithm=self.algorithm)
         except Exception as error:
             raise InvalidTokenError from error
         # Only the canonical encoding: no other header field (`crit`, `kid`, `jwk`), no duplicate claim, no padding.
@@ -141,15 +151,18 @@ class RefreshTokens:
     """
 
     key: bytes
+    previous_keys: tuple[bytes, ...] = ()
+    """Other keys whose tokens are recognised."""
 
     @classmethod
-    def from_secret(cls, secret_key: str) -> "RefreshTokens":
-        """Derive the key from `SECRET_KEY`, which itself signs access tokens."""
-        return cls(hmac.digest(secret_key.encode(), b"refresh tokens", "sha256"))
+    def from_secret(cls, *secret_keys: str) -> "RefreshTokens":
+        """Derive the keys from `SECRET_KEY`, which itself signs access tokens, and the previous ones."""
+        key, *previous = (hmac.digest(secret_key.encode(), b"refresh tokens", "sha256") for secret_key in secret_keys)
+        return cls(key, tuple(previous))
 
     def issue(self, session_id: UUID) -> str:
         """Return the first token of a login."""
-        return self._encode(session_id.bytes + secrets.token_bytes(_SECRET_BYTES))
+        return _encode(self.key, session_id.bytes + secrets.token_bytes(_SECRET_BYTES))
 
     def derive_successor(self, token: str) -> str:
         """Return the next token of the login. It is always the same, so that a lost response can be repeated.
@@ -158,9 +171,20 @@ class RefreshTokens:
             ValueError: the token is malformed.
 
         """
+        return self.derive_successors(token)[0]
+
+    def derive_successors(self, token: str) -> list[str]:
+        """Return the next token of the login by each key, because another process may have derived it.
+
+        Raises:
+            ValueError: the token is malformed.
+
+        """
         raw = _decode(token)
-        secret = hmac.digest(self.key, b"next" + raw, "sha256")
-        return self._encode(raw[:_SESSION_BYTES] + secret)
+        return [
+            _encode(key, raw[:_SESSION_BYTES] + hmac.digest(key, b"next" + raw, "sha256"))
+            for key in (self.key, *self.previous_keys)
+        ]
 
     def parse_session_id(self, token: str) -> UUID:
         """Return the id of the login that the token names. Nothing is verified.
@@ -172,20 +196,23 @@ class RefreshTokens:
         return UUID(bytes=_decode(token)[:_SESSION_BYTES])
 
     def has_valid_mac(self, token: str) -> bool:
-        """Return whether the token was issued with this key, even if it has been used since.
+        """Return whether the token was issued with one of the keys, even if it has been used since.
 
         Raises:
             ValueError: the token is malformed.
 
         """
         raw = _decode(token)
-        return hmac.compare_digest(self._mac(raw[:-_MAC_BYTES]), raw[-_MAC_BYTES:])
+        body, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
+        return any(hmac.compare_digest(_mac(key, body), mac) for key in (self.key, *self.previous_keys))
 
-    def _encode(self, body: bytes) -> str:
-        return base64.urlsafe_b64encode(body + self._mac(body)).decode().rstrip("=")
 
-    def _mac(self, body: bytes) -> bytes:
-        return hmac.digest(self.key, b"seal" + body, "sha256")[:_MAC_BYTES]
+def _encode(key: bytes, body: bytes) -> str:
+    return base64.urlsafe_b64encode(body + _mac(key, body)).decode().rstrip("=")
+
+
+def _mac(key: bytes, body: bytes) -> bytes:
+    return hmac.digest(key, b"seal" + body, "sha256")[:_MAC_BYTES]
 
 
 def _decode(token: str) -> bytes:

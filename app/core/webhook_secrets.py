@@ -3,6 +3,7 @@
 import base64
 import binascii
 import hmac
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -23,19 +24,34 @@ class WebhookSecrets:
     """Key of the derivation, used for nothing else."""
     shared: tuple[str, ...] = field(default=(), repr=False)
     """Secrets in `WEBHOOK_SECRET`, which endpoints may use instead of their own."""
+    previous_keys: tuple[bytes, ...] = field(default=(), repr=False)
+    """Other keys with which deliveries are signed too, while receivers change to the secrets of `key`."""
 
     @classmethod
-    def from_secret(cls, secret_key: str, shared: tuple[str, ...] = ()) -> "WebhookSecrets":
-        """Derive the key from `SECRET_KEY`, which itself signs access tokens."""
-        return cls(hmac.digest(secret_key.encode(), b"webhook secrets", "sha256"), shared)
+    def from_secret(
+        cls, secret_key: str, shared: tuple[str, ...] = (), previous: Iterable[str] = ()
+    ) -> "WebhookSecrets":
+        """Derive the keys from `SECRET_KEY`, which itself signs access tokens, and its `previous` values."""
+        key, *others = (hmac.digest(each.encode(), b"webhook secrets", "sha256") for each in (secret_key, *previous))
+        return cls(key, shared, tuple(others))
 
     def own(self, endpoint: UUID, generation: int) -> str:
         """Return the endpoint's own secret of a generation. Rotation increments the generation."""
-        secret = hmac.digest(self.key, endpoint.bytes + generation.to_bytes(4), "sha256")
-        return PREFIX + base64.b64encode(secret).decode()
+        return _derive(self.key, endpoint, generation)
 
-    def signing(self, endpoint: UUID, *, generation: int, has_previous: bool, uses_shared: bool) -> tuple[str, ...]:
+    def signing(
+        self,
+        endpoint: UUID,
+        *,
+        generation: int,
+        has_previous: bool,
+        uses_shared: bool,
+        earlier_generations: Sequence[int] = (),
+    ) -> tuple[str, ...]:
         """Return the secrets with which deliveries to an endpoint are signed, newest first. Each one adds a signature.
+
+        `has_previous`: whether the secret of the generation before is valid too. `earlier_generations`: older ones that
+        are.
 
         Raises:
             MissingSecretError: the endpoint uses `WEBHOOK_SECRET`, which is not set.
@@ -45,7 +61,13 @@ class WebhookSecrets:
             if not self.shared:
                 raise MissingSecretError
             return self.shared
-        return tuple(self.own(endpoint, generation - back) for back in range(2 if has_previous else 1))
+        generations = {generation, *earlier_generations, *((generation - 1,) if has_previous else ())}
+        keys = (self.key, *self.previous_keys)
+        return tuple(_derive(key, endpoint, each) for key in keys for each in sorted(generations, reverse=True))
+
+
+def _derive(key: bytes, endpoint: UUID, generation: int) -> str:
+    return PREFIX + base64.b64encode(hmac.digest(key, endpoint.bytes + generation.to_bytes(4), "sha256")).decode()
 
 
 def parse_secrets(text: str) -> tuple[str, ...]:

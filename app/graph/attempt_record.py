@@ -18,6 +18,8 @@ class ModelAttempt:
     """Wait before the call."""
     completion: Completion | None = None
     error_code: str | None = None
+    is_request_fault: bool = False
+    """Whether the failure is specific to this request, as opposed to one of the model or its provider."""
     first_token_ms: int | None = None
     """Time to the first text of a streamed attempt. None: not streamed, or no text arrived."""
     token_counts: ModelTokenCounts = field(default_factory=ModelTokenCounts)

@@ -6,10 +6,11 @@ from pydantic_core import CoreSchema, core_schema
 
 from app.graph.attempt_record import ModelAttempt
 from app.graph.model_policy import ModelPolicy
-from app.graph.ports.chat_model import ChatModel, Sampling, TurnOwner
+from app.graph.ports.chat_model import ChatModel, TurnOwner
 from app.graph.ports.conversation_history import ConversationHistory
 from app.graph.ports.model_health import AlwaysHealthy, ModelHealth
 from app.graph.ports.text_sink import TextSink
+from app.graph.prompts import FALLBACK_RESPONSE
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class ChatContext:
     deadline: float
     """When the run must end, by the event loop's clock; for a streamed answer, when its text must have started."""
     health: ModelHealth = field(default_factory=AlwaysHealthy)
+    fallback_response: str = FALLBACK_RESPONSE
+    """Text of the answer if no model answers. Empty: the caller reports the error otherwise."""
     sink: TextSink | None = None
     """Receives the text while it is generated. None: the answer is requested without streaming."""
     attempts: list[ModelAttempt] = field(default_factory=list)
@@ -37,9 +40,9 @@ class ChatContext:
         return core_schema.any_schema()
 
     @property
-    def sampling(self) -> Sampling:
-        """Sampling parameters of the answer."""
-        return self.policy.sampling
+    def has_published(self) -> bool:
+        """Whether readers have received a part of the answer, so that no other attempt can replace it."""
+        return self.sink is not None and bool(self.sink.text or self.sink.has_tool_calls)
 
     @property
     def published_text(self) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.graph.model_policy import ModelPolicy
-from app.graph.ports.messages import HistoryMessage, PromptMessage, SessionHistory, Summary
+from app.graph.ports.messages import HistoryMessage, ModelMessage, PromptMessage, SessionHistory, Summary
 from app.graph.prompts import build_prompt, with_summary
-from app.graph.tokens import estimate_tokens_upper_bound
+from app.graph.tokens import estimate_tokens_upper_bound, image_tokens, message_text
 
 _MESSAGE_OVERHEAD = 8
 """Tokens of a message besides its text: its role, and the marks of its start and end."""
@@ -44,7 +44,7 @@ def prompt_budget(policy: ModelPolicy, model: str) -> int | None:
     if window is None:
         return None
     largest_answer = int(window * _MAX_ANSWER_SHARE)
-    return window - min(policy.sampling.max_tokens or largest_answer, largest_answer) - int(window * _MARGIN)
+    return window - min(policy.sampling_of(model).max_tokens or largest_answer, largest_answer) - int(window * _MARGIN)
 
 
 def fit_prompt(
@@ -85,8 +85,15 @@ def exceeds_context_window(question: str, instructions: str, policy: ModelPolicy
 
     Allows for the overestimate of token counts, so that no question is refused that may fit.
     """
+    return exceed_context_window(
+        [PromptMessage(role="system", content=instructions), PromptMessage(role="user", content=question)], policy
+    )
+
+
+def exceed_context_window(messages: Sequence[ModelMessage], policy: ModelPolicy) -> bool:
+    """Return whether messages of which none can be left out exceed the context window of every model; see above."""
     budgets = [prompt_budget(policy, model) for model in policy.models]
-    needed = message_tokens(question) + message_tokens(instructions)
+    needed = prompt_tokens(messages)
     return all(budget is not None and needed > budget * _OVERESTIMATE for budget in budgets)
 
 
@@ -117,9 +124,9 @@ def message_tokens(text: str) -> int:
     return estimate_tokens_upper_bound(text) + _MESSAGE_OVERHEAD
 
 
-def prompt_tokens(messages: Sequence[PromptMessage]) -> int:
+def prompt_tokens(messages: Sequence[ModelMessage]) -> int:
     """Estimate the tokens of a prompt; rather too many than too few."""
-    return sum(message_tokens(message["content"]) for message in messages)
+    return sum(message_tokens(message_text(message)) + image_tokens(message) for message in messages)
 
 
 def _exchanges(messages: Sequence[HistoryMessage]) -> list[list[HistoryMessage]]:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -12,13 +13,13 @@ from langgraph.runtime import Runtime
 from app.core.exceptions import AppError
 from app.graph.attempt_record import ModelAttempt
 from app.graph.context import ChatContext
-from app.graph.context_window import FittedPrompt, exceeds_context_window, fit_prompt, prompt_budget
+from app.graph.context_window import exceed_context_window, exceeds_context_window, fit_prompt, prompt_budget
 from app.graph.model_selection import ModelChoice, choose_model
 from app.graph.ports.chat_model import Completion, ModelError, ModelRequest, ModelTokenCounts, StreamTimeouts
-from app.graph.ports.messages import SessionHistory
-from app.graph.prompts import FALLBACK_RESPONSE
+from app.graph.ports.messages import ModelMessage, SessionHistory
+from app.graph.prompts import client_prompt
 from app.graph.retry_policy import attempt_timeout, plan_retry
-from app.graph.state import ChatState, TokenUsage
+from app.graph.state import ChatState, HistoryUse, TokenUsage
 from app.graph.tokens import estimate_tokens
 from app.graph.trimmed_text_stream import TrimmedTextStream, trim
 
@@ -28,14 +29,18 @@ logger = logging.getLogger(__name__)
 async def preprocess_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str, Any]:
     """Validate the question, load the history of its session, and build the instructions."""
     message = state["user_message"].strip()
-    if not message:
-        return {"error": "empty_message", "status": "error"}
     context = runtime.context
     instructions = context.policy.instructions(state.get("context", {}))
-    if exceeds_context_window(message, instructions, context.policy):
+    if (client_messages := state.get("client_messages")) is not None:
+        is_too_long = exceed_context_window(client_prompt(instructions, client_messages), context.policy)
+    elif not message:
+        return {"error": "empty_message", "status": "error"}
+    else:
+        is_too_long = exceeds_context_window(message, instructions, context.policy)
+    if is_too_long:
         return {"error": "message_too_long", "status": "error"}
     history = SessionHistory()
-    if session_id := state.get("session_id"):
+    if client_messages is None and (session_id := state.get("session_id")):
         try:
             history = await context.conversation_history.load(
                 UUID(session_id), before_depth=state["question_depth"], limit=context.policy.history_messages
@@ -68,8 +73,9 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
 
     choice = choose_model(state, context)
     model = context.policy.models[choice.index]
-    fitted_prompt = _fit(state, context, model)
-    request = ModelRequest(model, fitted_prompt.messages, context.sampling, context.owner)
+    prompt, history_use = _prompt(state, context, model)
+    sampling = context.policy.sampling_of(model)
+    request = ModelRequest(model, prompt, sampling, context.owner, options=context.policy.options)
     call_started = time.perf_counter()
     text_stream = TrimmedTextStream(context.sink) if context.sink else None
 
@@ -84,24 +90,29 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
                 latency_ms=_milliseconds_since(call_started),
                 completion=completion,
                 error_code=error.code if error else None,
+                is_request_fault=error is not None and not (error.is_model_fault or error.retryable),
                 first_token_ms=None if first_text_at is None else round((first_text_at - call_started) * 1000),
-                token_counts=_token_counts(completion, error, fitted_prompt, context.published_text),
+                token_counts=_token_counts(completion, error, prompt, context.published_text),
             )
         )
 
-    limit = attempt_timeout(choice, context, remaining)
+    limit = attempt_timeout(choice, context.policy, remaining)
     try:
         if text_stream is None or context.sink is None:
             completion = await context.model.complete(request, max_seconds=limit)
         else:
             timeouts = StreamTimeouts(
                 first_token=limit,
-                idle=context.policy.stream_idle_timeout,
+                idle=context.policy.stream_idle_timeout_of(model),
                 total=limit + context.policy.stream_timeout,
                 reasoning=context.policy.reasoning_timeout,
             )
             completion = await context.model.stream(
-                request, text_stream.publish, timeouts=timeouts, publish_reasoning=context.sink.publish_reasoning
+                request,
+                text_stream.publish,
+                timeouts=timeouts,
+                publish_reasoning=context.sink.publish_reasoning,
+                publish_tool_calls=text_stream.publish_tool_calls,
             )
     except ModelError as error:
         record(error=error)
@@ -116,11 +127,7 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
         if not completion.is_cached:
             context.health.record_success(model)
         update = _completed(choice, completion)
-    update["history_use"] = {
-        "sent": fitted_prompt.sent,
-        "left_out": fitted_prompt.left_out,
-        "summarized": fitted_prompt.summarized,
-    }
+    update["history_use"] = history_use
     update["tokens_used"] = _tokens_used(context)
     update["processing_time_ms"] = state.get("processing_time_ms", 0) + _milliseconds_since(started)
     return update
@@ -136,17 +143,26 @@ async def postprocess_node(state: ChatState, runtime: Runtime[ChatContext]) -> d
     }
     if reasoning := state["reasoning"].strip():
         metadata["reasoning"] = reasoning
+    for name in ("tool_calls", "logprobs"):
+        if value := state.get(name):
+            metadata[name] = value
     return {"final_response": trim(state["llm_response"]), "metadata": metadata, "status": "completed"}
 
 
 async def error_handler_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str, Any]:
     """Answer with the fallback response, or with the text published before the failure."""
     error = state.get("error") or "internal_error"
+    attempts = runtime.context.attempts
     published = runtime.context.published_text
-    logger.warning("turn failed", extra={"code": error, "attempts": len(runtime.context.attempts)})
+    logger.warning("turn failed", extra={"code": error, "attempts": len(attempts)})
     return {
-        "final_response": published or FALLBACK_RESPONSE,
-        "metadata": _metadata(state, runtime.context) | {"error": error, "fallback": not published},
+        "final_response": published or runtime.context.fallback_response,
+        "metadata": _metadata(state, runtime.context)
+        | {
+            "error": error,
+            "fallback": not published,
+            "request_rejected": bool(attempts) and attempts[-1].is_request_fault,
+        },
         "error": error,
         "status": "error_handled",
     }
@@ -157,6 +173,8 @@ def _completed(choice: ModelChoice, completion: Completion) -> dict[str, Any]:
         "model_index": choice.index,
         "llm_response": completion.text,
         "reasoning": completion.reasoning,
+        "tool_calls": [call.as_document() for call in completion.tool_calls],
+        "logprobs": list(completion.logprobs),
         "finish_reason": completion.finish_reason,
         "model_used": completion.model,
         "is_cached": completion.is_cached,
@@ -164,19 +182,23 @@ def _completed(choice: ModelChoice, completion: Completion) -> dict[str, Any]:
     }
 
 
-def _fit(state: ChatState, context: ChatContext, model: str) -> FittedPrompt:
+def _prompt(state: ChatState, context: ChatContext, model: str) -> tuple[Sequence[ModelMessage], HistoryUse]:
+    if (client_messages := state.get("client_messages")) is not None:
+        messages = client_prompt(state["system_prompt"], client_messages)
+        return messages, {"sent": max(len(client_messages) - 1, 0), "left_out": 0, "summarized": 0}
     # For each attempt, because context windows differ between models.
-    return fit_prompt(
+    fitted = fit_prompt(
         SessionHistory(state["conversation_history"], state.get("summary")),
         instructions=state["system_prompt"],
         question=state["processed_message"],
         question_depth=state.get("question_depth", 1),
         budget=prompt_budget(context.policy, model),
     )
+    return fitted.messages, {"sent": fitted.sent, "left_out": fitted.left_out, "summarized": fitted.summarized}
 
 
 def _token_counts(
-    completion: Completion | None, error: ModelError | None, fitted_prompt: FittedPrompt, published: str
+    completion: Completion | None, error: ModelError | None, prompt: Sequence[ModelMessage], published: str
 ) -> ModelTokenCounts:
     if completion is not None:
         return ModelTokenCounts() if completion.is_cached else completion.token_counts  # cached: accounted for already
@@ -184,7 +206,7 @@ def _token_counts(
         return error.token_counts
     # A cancelled attempt may have used tokens. The published text is this attempt's: there is none after it.
     if error is None or error.may_have_used_tokens or published:
-        return estimate_tokens(fitted_prompt.messages, published)
+        return estimate_tokens(prompt, published)
     return ModelTokenCounts()
 
 

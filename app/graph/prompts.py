@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from app.graph.model_policy import InstructionsBuilder
-from app.graph.ports.messages import HistoryMessage, PromptMessage
+from app.graph.ports.messages import ClientMessage, HistoryMessage, ModelMessage, PromptMessage
 
 Tone = Literal["professional", "casual"]
 
@@ -103,6 +103,11 @@ def _title_request(text: str) -> str:
 def _quote(text: str, max_length: int) -> str:
     line = " ".join(text.split())
     return f"{line[:max_length]}{'…' if len(line) > max_length else ''}"
+
+
+def client_prompt(instructions: str, messages: Sequence[ClientMessage]) -> list[ModelMessage]:
+    """Return the prompt of a conversation that the client sent: the instructions, then its messages as they are."""
+    return [PromptMessage(role="system", content=instructions), *messages]
 
 
 def build_prompt(instructions: str, history: Sequence[PromptMessage], question: str) -> list[PromptMessage]:

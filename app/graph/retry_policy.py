@@ -5,6 +5,7 @@ import random
 from typing import Any
 
 from app.graph.context import ChatContext
+from app.graph.model_policy import ModelPolicy
 from app.graph.model_selection import ModelChoice
 from app.graph.ports.chat_model import ModelError
 from app.graph.state import ChatState
@@ -18,22 +19,22 @@ _MAX_WAIT_BEFORE_FALLBACK = 4.0
 """Maximum seconds to wait for a retry of a model while there is a fallback model."""
 
 
-def attempt_timeout(choice: ModelChoice, context: ChatContext, remaining: float) -> float:
+def attempt_timeout(choice: ModelChoice, policy: ModelPolicy, remaining: float) -> float:
     """Return the timeout of an attempt in seconds. `remaining`: seconds until the deadline of the turn."""
-    limit = context.policy.attempt_timeout
-    if choice.earlier_attempts > 0 and choice.index + 1 < len(context.policy.models):
-        remaining -= limit  # a retry leaves enough time for one attempt of the next model
-    return min(limit, remaining)
+    if choice.earlier_attempts > 0 and choice.index + 1 < len(policy.models):
+        # A retry leaves enough time for one attempt of the next model.
+        remaining -= policy.attempt_timeout_of(policy.models[choice.index + 1])
+    return min(policy.attempt_timeout_of(policy.models[choice.index]), remaining)
 
 
 def plan_retry(state: ChatState, context: ChatContext, choice: ModelChoice, error: ModelError) -> dict[str, Any]:
     """Return the state update after a failed attempt: retry after a delay, fall back to the next model, or fail.
 
-    There is no other attempt once text of the answer has been published, because it cannot be retracted.
+    There is no other attempt once a part of the answer has been published, because it cannot be retracted.
     """
     failed = {"error": error.code, "status": "error"}
     retry_count = state["retry_count"] + 1
-    if context.published_text or choice.is_last_resort or retry_count > state["max_retries"]:
+    if context.has_published or choice.is_last_resort or retry_count > state["max_retries"]:
         return failed
     attempts = choice.earlier_attempts + 1
     retry: dict[str, Any] = {
@@ -47,9 +48,10 @@ def plan_retry(state: ChatState, context: ChatContext, choice: ModelChoice, erro
     if error.retryable and attempts <= context.policy.retries_per_model:
         delay = backoff(attempts) if error.retry_after is None else error.retry_after
         # The delay leaves enough time for one attempt of the next model.
-        max_delay = (
-            min(_MAX_WAIT_BEFORE_FALLBACK, time_left - context.policy.attempt_timeout) if has_next_model else time_left
-        )
+        max_delay = time_left
+        if has_next_model:
+            next_attempt = context.policy.attempt_timeout_of(context.policy.models[choice.index + 1])
+            max_delay = min(_MAX_WAIT_BEFORE_FALLBACK, time_left - next_attempt)
         if delay < max_delay:
             return retry | {"model_index": choice.index, "model_attempts": attempts, "retry_delay": delay}
     if has_next_model:

@@ -4,7 +4,7 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from app.graph.ports.messages import HistoryMessage, Summary
+from app.graph.ports.messages import ClientMessage, HistoryMessage, Summary
 
 PipelineStatus = Literal["initialized", "preprocessed", "retry", "llm_completed", "completed", "error", "error_handled"]
 
@@ -37,6 +37,8 @@ class ChatState(TypedDict):
     """Public id of the session; None for a direct question."""
     question_depth: NotRequired[int]
     """Position of the question in its session; the history ends before it."""
+    client_messages: NotRequired[list[ClientMessage]]
+    """The whole conversation, the question included, if the client sent it. No history is loaded then."""
     context: NotRequired[dict[str, Any]]
     """Context from the client. The instructions use parts of it; the metadata returns it, without `system_prompt`."""
     status: PipelineStatus
@@ -68,6 +70,10 @@ class ChatState(TypedDict):
     llm_response: NotRequired[str]
     reasoning: NotRequired[str]
     """What the model thought before the answer."""
+    tool_calls: NotRequired[list[dict[str, Any]]]
+    """Tools that the model asks the client to run, as in a message of the chat completions API."""
+    logprobs: NotRequired[list[Any]]
+    """Log probabilities of the tokens, if the client asked for them."""
     finish_reason: NotRequired[str]
     tokens_used: NotRequired[TokenUsage]
     model_used: NotRequired[str]

@@ -12,7 +12,7 @@ from app.core.security import API_KEY_PREFIX, InvalidTokenError, hash_token
 from app.database.connection import REQUEST_TIMEOUT
 from app.database.repositories.accounts import callers
 from app.database.repositories.accounts.callers import Principal
-from app.database.repositories.audit import audit_log
+from app.database.repositories.audit import audit_log, refusals
 from app.http.dependencies import DatabaseDep, RateLimitCheckDep, RequestOriginDep, ResourcesDep
 
 
@@ -80,7 +80,7 @@ OptionalUser = Annotated[Principal | None, Depends(get_optional_user)]
 
 
 async def get_admin_user(user: CurrentUser, database: DatabaseDep, origin: RequestOriginDep) -> Principal:
-    """Return the caller, who must be an admin. Refusals are written to the audit log.
+    """Return the caller, who must be an admin. Refusals are written to the audit log, at most a few per hour.
 
     Raises:
         ForbiddenError: the caller is not an admin.
@@ -88,7 +88,7 @@ async def get_admin_user(user: CurrentUser, database: DatabaseDep, origin: Reque
     """
     if user.role != "admin":
         async with database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-            await audit_log.record(
+            await refusals.record(
                 connection, audit_log.NewAuditEntry("admin.access", actor=user.uuid, outcome="refused"), origin
             )
         raise ForbiddenError(code="admin_required")
@@ -131,7 +131,7 @@ async def get_chat_reader(user: ChatUser) -> Principal:
         ForbiddenError: the API key lacks the scope `chat:read`.
 
     """
-    return _require_scope(user, "chat:read")
+    return require_scope(user, "chat:read")
 
 
 async def get_chat_writer(user: ChatUser) -> Principal:
@@ -141,14 +141,31 @@ async def get_chat_writer(user: ChatUser) -> Principal:
         ForbiddenError: the API key lacks the scope `chat:write`.
 
     """
-    return _require_scope(user, "chat:write")
+    return require_scope(user, "chat:write")
 
 
+async def get_completions_user(user: ChatUser) -> Principal:
+    """Return the caller of the OpenAI-compatible API, who must have the permission to use it.
+
+    Raises:
+        ForbiddenError: the API key lacks the scope `chat:completions`.
+
+    """
+    return require_scope(user, "chat:completions")
+
+
+CompletionsUser = Annotated[Principal, Depends(get_completions_user)]
 ChatReader = Annotated[Principal, Depends(get_chat_reader)]
 ChatWriter = Annotated[Principal, Depends(get_chat_writer)]
 
 
-def _require_scope(user: Principal, scope: str) -> Principal:
+def require_scope(user: Principal, scope: str) -> Principal:
+    """Return the caller, if it has logged in or its API key has a scope.
+
+    Raises:
+        ForbiddenError: the API key lacks the scope.
+
+    """
     if user.scopes is not None and scope not in user.scopes:
         raise ForbiddenError(f"This API key lacks the scope {scope}.", code="scope_required")
     return user

@@ -17,7 +17,9 @@ from app.core.security import AccessTokens
 from app.database.connection import Database, DatabaseSession
 from app.database.repositories.audit.audit_log import RequestOrigin
 from app.observability.logging import request_id_var
+from app.observability.metrics import Metrics
 from app.services.heartbeat import Heartbeat
+from app.services.limits.admission import expensive_operation
 from app.services.limits.rate_limiter import RateLimitCheck
 from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker
 
@@ -34,6 +36,7 @@ class Resources:
     access_tokens: AccessTokens
     heartbeat: Heartbeat
     """Reports the state of this process to admins."""
+    metrics: Metrics
     stopping: asyncio.Event
     """Set when the process receives a stop signal, shortly before its server stops accepting connections."""
 
@@ -63,6 +66,21 @@ async def get_session(database: DatabaseDep) -> AsyncIterator[DatabaseSession]:
 
 # With the scope "function" the commit precedes the response, so that a failed commit fails the request.
 SessionDep = Annotated[DatabaseSession, Depends(get_session, scope="function")]
+
+
+async def run_as_expensive() -> AsyncIterator[None]:
+    """Process the request as an expensive one.
+
+    Raises:
+        TooManyRequestsError, OverloadedError: see `expensive_operation`.
+
+    """
+    async with expensive_operation():
+        yield
+
+
+EXPENSIVE = Depends(run_as_expensive, scope="function")
+"""Dependency of routes that take seconds, such as reports."""
 
 
 async def get_rate_limit_check(request: Request) -> RateLimitCheck:

@@ -49,10 +49,10 @@ class ProblemField(BaseModel):
 class Problem(BaseModel):
     """RFC 9457 problem document. `detail` is human-readable; programs should use `code`."""
 
-    type: str = "about:blank"
+    type: str = Field("about:blank", description="Always `about:blank`: `code` identifies the reason.")
     title: str = Field(description="Reason phrase of the status code.")
-    status: int
-    detail: str
+    status: int = Field(description="HTTP status.")
+    detail: str = Field(description="Human-readable explanation, without input of the client.")
     code: str = Field(description="Stable code of the reason.")
     request_id: str | None = Field(
         None, description="Id of the request. Log lines contain it; quote it in support requests."

@@ -4,13 +4,13 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from app.config import Settings
-from app.core.exceptions import DatabaseUnavailableError
+from app.core.exceptions import DatabaseBusyError, DatabaseUnavailableError
 from app.http.dependencies import Resources
 from app.services.llm.circuit_breaker import BreakerState
 from app.services.redis.client import is_reachable
@@ -30,6 +30,9 @@ class Health(BaseModel):
     version: str
     checks: dict[str, Literal["up", "down"]]
     graph_ready: bool | None = Field(None, description="Chat service only: whether the graph is compiled.")
+    requests: dict[str, Any] | None = Field(
+        None, description="`/readyz` only: requests that run and wait, their limits, and the number of refused ones."
+    )
     models: dict[str, BreakerState] | None = Field(
         None, description="Chat service, `/readyz` only: circuit breaker states."
     )
@@ -59,6 +62,9 @@ class HealthChecks:
     async def _database_is_reachable(self) -> bool:
         try:
             await self.resources.database.ping()
+        except DatabaseBusyError:
+            # All connections are in use: what other operations have last seen counts.
+            return self.resources.database.seconds_since_recovery() > 0
         except DatabaseUnavailableError:
             return False
         return True
@@ -96,6 +102,7 @@ def health_router(settings: Settings, service: str) -> APIRouter:
     async def ready(request: Request, response: Response) -> Health:
         """Return whether the service accepts requests. 503 if not."""
         health = await check(request, response)
+        health.requests = request.state.admission.stats()
         if (breakers := getattr(request.state, "breakers", None)) is not None:
             health.models = breakers.states
         return health

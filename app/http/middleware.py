@@ -5,8 +5,8 @@ import logging
 import re
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -17,50 +17,58 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.exceptions import StartupError
 from app.http.errors import internal_error_response, problem_response
+from app.http.metrics import RequestMetrics
 from app.observability.logging import request_id_var
+from app.observability.tracing import span
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 logger = logging.getLogger("app.access")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
-_DRAIN_TIMEOUT = 15.0
-"""Maximum time to receive and discard the body of a refused upload, in seconds."""
-_DRAIN_IDLE_TIMEOUT = 2.0
-"""Time without data after which the rest of such a body is not waited for, in seconds."""
-_HEALTH_PATHS = {"/health", "/livez", "/readyz"}
+_STAINLESS = re.compile(r"x-stainless-[a-z0-9-]{1,50}", re.IGNORECASE)
+"""Headers that OpenAI's clients add; newer versions add more of them."""
+_MONITORING_PATHS = {"/health", "/livez", "/readyz", "/metrics"}
 
 
 class RequestContextMiddleware:
-    """Assigns the request id, sets security headers, answers unexpected exceptions with 500 and writes the access log.
+    """Assigns the request id, sets security headers, answers unexpected exceptions with 500, logs and counts requests.
 
     The gateway generates request ids and overwrites those of clients; a request without a valid id gets one here.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        """Wrap the application."""
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
+        """Wrap the application. Requests are counted in `metrics`."""
         self.app = app
+        self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, _shorten_startup_errors(send))
             return
-        request_id = get_or_create_request_id(Headers(scope=scope))
+        headers = Headers(scope=scope)
+        request_id = get_or_create_request_id(headers)
         token = request_id_var.set(request_id)
         # Event streams send their chunks with it, past all middleware, once their headers are out.
         scope["state"]["send_past_middleware"] = send
         started = time.perf_counter()
         status: int | None = None
+        self.metrics.in_progress.inc()
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                add_common_headers(headers, request_id)
+                add_common_headers(MutableHeaders(scope=message), request_id)
             await send(message)
 
         try:
-            await self.app(scope, receive, send_with_headers)
+            with span(scope["method"], kind="server", carrier=headers) as request_span:
+                await self.app(scope, receive, send_with_headers)
+                if request_span is not None:
+                    self._describe(request_span, scope, status, request_id)
         except asyncio.CancelledError:
             if status is not None:
                 raise
@@ -76,16 +84,31 @@ class RequestContextMiddleware:
                 raise
             await internal_error_response()(scope, receive, send_with_headers)
         finally:
-            self._log(scope, status, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self.metrics.in_progress.dec()
+            self.metrics.record(scope, status, seconds)
+            self._log(scope, status, seconds)
             request_id_var.reset(token)
+
+    def _describe(self, request_span: "Span", scope: Scope, status: int | None, request_id: str) -> None:
+        route = self.metrics.route(scope)
+        request_span.update_name(f"{scope['method']} {route}")
+        request_span.set_attributes(
+            {
+                "http.request.method": scope["method"],
+                "http.route": route,
+                "http.response.status_code": status or 0,
+                "chatbot.request_id": request_id,
+            }
+        )
 
     @staticmethod
     def _log(scope: Scope, status: int | None, seconds: float) -> None:
-        is_health_check = scope["path"] in _HEALTH_PATHS and status == HTTPStatus.OK
+        is_monitoring = scope["path"] in _MONITORING_PATHS and status == HTTPStatus.OK
         # Not the path, which may contain ids and secrets.
         operation = getattr(scope.get("endpoint"), "__name__", "nothing")
         logger.log(
-            logging.DEBUG if is_health_check else logging.INFO,
+            logging.DEBUG if is_monitoring else logging.INFO,
             "%s %s: %s",  # the only content of plain-text logs
             scope["method"],
             operation,
@@ -133,47 +156,38 @@ class BodyLimitMiddleware:
         await self.app(scope, receive_limited, send)
 
 
-class UploadDrainMiddleware:
-    """Receives and discards the body of an upload that is refused before it sends the response.
-
-    A server that responds before it has received a large body closes the connection, and the gateway may then report a
-    failure instead of the response. It is outside of all middleware that refuses requests.
-    """
-
-    def __init__(self, app: ASGIApp, max_bytes_by_path: Mapping[str, int]) -> None:
-        """Wrap the application. `max_bytes_by_path` has the paths of uploads, and the maximum size that is received."""
-        self.app = app
-        self.max_bytes_by_path = max_bytes_by_path
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        max_bytes = self.max_bytes_by_path.get(scope["path"]) if scope["type"] == "http" else None
-        if max_bytes is None:
-            await self.app(scope, receive, send)
-            return
-        received = 0
-        is_received = False
-
-        async def receive_counted() -> Message:
-            nonlocal received, is_received
-            message = await receive()
-            received += len(message.get("body", b""))
-            is_received = not message.get("more_body", False)
-            return message
-
-        async def drain() -> None:
-            while not is_received and received <= max_bytes:
-                async with asyncio.timeout(_DRAIN_IDLE_TIMEOUT):
-                    await receive_counted()
-
-        async def send_after_body(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_DRAIN_TIMEOUT):
-                        await drain()
-            await send(message)
-
-        await self.app(scope, receive_counted, send_after_body)
+CORS_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+"""Methods that pages of other origins may use. These lists are also in `nginx.conf`, for responses of the gateway."""
+CORS_HEADERS = (
+    "Authorization",
+    "Cache-Control",
+    "Content-Type",
+    "HTTP-Referer",
+    "Idempotency-Key",
+    "Last-Event-ID",
+    "OpenAI-Beta",
+    "OpenAI-Organization",
+    "OpenAI-Project",
+    "User-Agent",
+    "X-Requested-With",
+    "X-Session-ID",
+    "X-Title",
+    # Trace context of the W3C, which instrumented pages send.
+    "baggage",
+    "traceparent",
+    "tracestate",
+)
+"""Headers that pages of other origins may send, besides those that need no permission and those with `_STAINLESS`."""
+EXPOSED_HEADERS = (
+    "X-Request-ID",
+    "Retry-After",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Idempotent-Replayed",
+    "Content-Disposition",
+    "X-Should-Retry",
+)
+"""Headers of responses that pages of other origins may read."""
 
 
 class ProblemCORSMiddleware(CORSMiddleware):
@@ -181,7 +195,14 @@ class ProblemCORSMiddleware(CORSMiddleware):
 
     def preflight_response(self, request_headers: Headers) -> Response:
         """Return the response to a preflight request."""
+        names = [name.strip() for name in request_headers.get("access-control-request-headers", "").split(",")]
+        stainless = [name for name in names if _STAINLESS.fullmatch(name)]
+        if stainless:
+            others = ",".join(name for name in names if name not in stainless) or "content-type"
+            request_headers = Headers(dict(request_headers) | {"access-control-request-headers": others})
         response = super().preflight_response(request_headers)
+        if stainless and response.status_code < HTTPStatus.BAD_REQUEST:
+            response.headers["Access-Control-Allow-Headers"] += f", {', '.join(stainless)}"
         if response.status_code < HTTPStatus.BAD_REQUEST:
             return response
         headers = {name: value for name, value in response.headers.items() if not name.startswith("content-")}

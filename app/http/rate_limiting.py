@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core.client_network import client_network
 from app.core.exceptions import TooManyRequestsError
 from app.http.errors import app_error_response
 from app.services.limits.moving_window import LimitStatus
-from app.services.limits.rate_limiter import RateLimitCheck, RateLimiter
+
+if TYPE_CHECKING:
+    from app.services.limits.rate_limiter import RateLimitCheck
 
 
 class RateLimitMiddleware:
@@ -19,19 +21,20 @@ class RateLimitMiddleware:
     Health checks are not counted, because they have another prefix. An event stream counts as one request.
     """
 
-    def __init__(self, app: ASGIApp, prefix: str) -> None:
-        """Wrap the application; requests to paths with `prefix` are counted."""
+    def __init__(self, app: ASGIApp, prefixes: tuple[str, ...]) -> None:
+        """Wrap the application; requests to paths with one of the prefixes are counted.
+
+        `AdmissionMiddleware` is outside.
+        """
         self.app = app
-        self.prefix = prefix
+        self.prefixes = prefixes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or not scope["path"].startswith(self.prefix):
+        if scope["type"] != "http" or not scope["path"].startswith(self.prefixes):
             await self.app(scope, receive, send)
             return
-        rate_limit_check = scope["state"]["rate_limit_check"] = _start_rate_limit_check(
-            scope, scope["state"]["rate_limits"]
-        )
+        rate_limit_check: RateLimitCheck = scope["state"]["rate_limit_check"]
 
         async def send_with_limit_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -47,12 +50,6 @@ class RateLimitMiddleware:
             await app_error_response(error)(scope, receive, send_with_limit_headers)
         else:
             await self.app(scope, receive, send_with_limit_headers)
-
-
-def _start_rate_limit_check(scope: Scope, limits: RateLimiter) -> RateLimitCheck:
-    # Set by the server from the gateway's headers, not by the client.
-    host = scope["client"][0] if scope.get("client") else None
-    return limits.start_request(client_network(host), Headers(scope=scope).get("authorization"))
 
 
 def _headers(status: LimitStatus) -> Mapping[str, str]:

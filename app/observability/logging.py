@@ -1,11 +1,13 @@
 """Logging configuration: one JSON object per line, with the request id.
 
-Tokens, passwords, API keys, message texts and query strings are never logged.
+Tokens, passwords, API keys, message texts, row values and query strings are never logged.
 """
 
 import logging
 import logging.config
 from contextvars import ContextVar
+
+from app.observability.exception_text import format_exception, install_excepthook, without_details
 
 request_id_var: ContextVar[str | None] = ContextVar("request_id", default=None)
 """Id of the current request. Tasks that a request starts inherit it."""
@@ -22,11 +24,26 @@ class RequestIdFilter(logging.Filter):
         return True
 
 
+class RedactionFilter(logging.Filter):
+    """Removes row values from exceptions of database drivers."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Format the exception here instead of in the formatter; return True, which keeps the record."""
+        if record.exc_info and record.exc_info[1] is not None:
+            record.exc_text = format_exception(record.exc_info[1])
+            record.exc_info = None
+        message = record.getMessage()
+        if (redacted := without_details(message)) != message:
+            record.msg, record.args = redacted, None
+        return True
+
+
 def configure_logging(*, service: str, level: str, json_lines: bool, line_format: str) -> None:
     """Write all logs of the process, including those of Uvicorn, to standard error.
 
     `line_format` is a %-style format, used if `json_lines` is false.
     """
+    install_excepthook()
     formatter = (
         {
             "()": "pythonjsonlogger.json.JsonFormatter",
@@ -42,10 +59,14 @@ def configure_logging(*, service: str, level: str, json_lines: bool, line_format
         {
             "version": 1,
             "disable_existing_loggers": False,
-            "filters": {"request_id": {"()": RequestIdFilter}},
+            "filters": {"request_id": {"()": RequestIdFilter}, "redaction": {"()": RedactionFilter}},
             "formatters": {"line": formatter},
             "handlers": {
-                "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id"]},
+                "stderr": {
+                    "class": "logging.StreamHandler",
+                    "formatter": "line",
+                    "filters": ["request_id", "redaction"],
+                },
             },
             "root": {"level": level, "handlers": ["stderr"]},
             "loggers": {

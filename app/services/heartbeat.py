@@ -51,6 +51,10 @@ class Heartbeat:
         """Call `write_report` with each heartbeat, on the same connection."""
         self._report_writers.append(write_report)
 
+    def read_state(self) -> Mapping[str, Any]:
+        """Return the state of this process, by the names given to `add_stats`."""
+        return {name: stats() for name, stats in self._stats.items()}
+
     def start(self) -> None:
         """Start the heartbeats."""
         self._task = asyncio.create_task(self._run())
@@ -80,7 +84,7 @@ class Heartbeat:
             DatabaseUnavailableError: PostgreSQL is unavailable or too slow.
 
         """
-        state = self._state()  # before the heartbeat takes a connection, which the pool would count
+        state = self.read_state()  # before the heartbeat takes a connection, which the pool would count
         async with self._database.autocommit(max_seconds=_TIMEOUT) as connection:
             await instances.record_heartbeat(connection, self.instance, age=self._age(), state=state)
             for write_report in self._report_writers:
@@ -98,6 +102,3 @@ class Heartbeat:
 
     def _age(self) -> timedelta:
         return timedelta(seconds=time.monotonic() - self._started)
-
-    def _state(self) -> Mapping[str, Any]:
-        return {name: stats() for name, stats in self._stats.items()}

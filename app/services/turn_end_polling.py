@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from app.services.limits.admission import release_slot
+
 ACTIVE_STATUSES = frozenset({"pending", "streaming"})
 """Statuses of an answer that is being generated."""
 CANCEL_TIMEOUT = 6.0
@@ -29,6 +31,7 @@ async def wait_until_stopped(
 
     `answer` is its last known state, `wait` waits before each read. Returns the last state, which may still be active.
     """
+    release_slot()  # cancelling takes up to seconds
     now = asyncio.get_running_loop().time
     deadline = now() + CANCEL_TIMEOUT
     while status_of(answer) in ACTIVE_STATUSES and now() < deadline:

@@ -40,7 +40,7 @@ def build_jobs(settings: Settings, database: Database, load_published_text: Load
     """Yield the jobs that need no resources of their own."""
     catalog = ModelCatalog.from_settings(settings)
     recovery = TurnRecovery(
-        database, load_published_text, UsageEstimate(catalog.primary, settings.LLM_HISTORY_MESSAGES, catalog.cost)
+        database, load_published_text, UsageEstimate(catalog.primary, settings.LLM_HISTORY_MESSAGES, catalog)
     )
     deliveries_age = timedelta(days=settings.RETENTION_DELIVERY_DAYS)
     yield Job("settle abandoned turns", 1.5, recovery.recover_batch)
@@ -49,6 +49,7 @@ def build_jobs(settings: Settings, database: Database, load_published_text: Load
         ("compare sums by quarter", reconciliation.QUARTERLY),
         ("compare sums by day", reconciliation.DAILY),
         ("compare sums by week", reconciliation.WEEKLY),
+        ("compare sums by provider", reconciliation.PROVIDERS),
     ):
         yield Job(name, 10.0, UsageReconciliation(database, reconciler).reconcile_windows)
     for name, operation, interval in (

@@ -9,12 +9,14 @@ from contextlib import AsyncExitStack
 from app.config import Settings
 from app.core.background_tasks import stop_tasks
 from app.database.connection import Database
-from app.database.migrations import wait_for_schema
+from app.database.schema_version import wait_for_schema
+from app.observability.metrics import Metrics, StateCollector
 from app.services.heartbeat import Heartbeat
 from app.services.redis.client import open_redis
 from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker
 from app.services.redis.stream_buffer import StreamBuffer
 from app.worker.jobs import build_jobs
+from app.worker.metrics import JobCollector
 from app.worker.periodic_job import Job, JobReporter
 from app.worker.session_retention import open_session_retention
 from app.worker.webhook_delivery import open_webhook_delivery
@@ -65,6 +67,16 @@ async def run_worker(settings: Settings) -> None:
         stopping = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        metrics = Metrics(service="worker", version=settings.VERSION)
+        metrics.registry.register(StateCollector(heartbeat.read_state))
+        metrics.registry.register(JobCollector(jobs))
+        if port := settings.WORKER_METRICS_PORT:
+            # Imported here: other workers need no HTTP framework.
+            from app.worker.metrics_server import serving_metrics  # noqa: PLC0415
+
+            await stack.enter_async_context(
+                serving_metrics(metrics, stopping, host=settings.WORKER_METRICS_HOST, port=port)
+            )
         logger.info("worker started")
         heartbeat.start()
         await run_jobs(jobs, stopping)

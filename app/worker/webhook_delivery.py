@@ -7,6 +7,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -91,6 +92,8 @@ class WebhookDeliveryJob:
     retry_delays: Sequence[timedelta] = RETRY_DELAYS
     _running: dict[asyncio.Task[None], int] = field(default_factory=dict)
     """Running deliveries, with the internal key of their endpoint."""
+    _attempts: Counter[str] = field(default_factory=lambda: Counter(delivered=0, postponed=0, failed=0))
+    """Attempts of this process by outcome."""
 
     async def deliver_due(self) -> int:
         """Start due deliveries for up to `_RUN_SECONDS`; return their number. They may run on after the call.
@@ -112,8 +115,8 @@ class WebhookDeliveryJob:
         await stop_tasks(self._running, grace=_STOP_TIMEOUT)
 
     def stats(self) -> dict[str, int]:
-        """Return the number of running deliveries, for the heartbeat."""
-        return {"under_way": len(self._running)}
+        """Return the number of running deliveries, and of attempts by outcome, for the heartbeat."""
+        return {"under_way": len(self._running), **self._attempts}
 
     async def _start_due(self) -> int:
         """Claim due deliveries up to the concurrency limit and start them; return their number."""
@@ -181,6 +184,7 @@ class WebhookDeliveryJob:
             generation=delivery.secret_generation,
             has_previous=delivery.has_previous_secret,
             uses_shared=delivery.uses_shared_secret,
+            earlier_generations=delivery.earlier_secret_generations,
         )
 
     def _classify(
@@ -204,6 +208,7 @@ class WebhookDeliveryJob:
             max_seconds=max(REQUEST_TIMEOUT, until - time.monotonic()),
             interval=_STORE_RETRY_DELAY,
         )
+        self._attempts[attempt.outcome] += 1
         _log_attempt(delivery, attempt)
 
     async def _store_attempt(self, delivery: ClaimedDelivery, attempt: DeliveryAttempt) -> None:
@@ -229,7 +234,7 @@ class WebhookDeliveryJob:
 async def open_webhook_delivery(settings: Settings, database: Database) -> AsyncIterator[WebhookDeliveryJob]:
     """Open the delivery job. On exit it waits up to `_STOP_TIMEOUT` for running deliveries."""
     client = SsrfSafeClient(AllowedHosts.parse(settings.WEBHOOK_ALLOWED_HOSTS))
-    secrets = WebhookSecrets.from_secret(settings.SECRET_KEY.get_secret_value(), settings.webhook_secrets)
+    secrets = WebhookSecrets.from_secret(settings.secret_keys[0], settings.webhook_secrets, settings.secret_keys[1:])
     delivery = WebhookDeliveryJob(database, client, secrets, timeout=settings.WEBHOOK_TIMEOUT)
     try:
         yield delivery

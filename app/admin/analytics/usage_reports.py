@@ -1,4 +1,4 @@
-"""Usage reports by time, model and account."""
+"""Usage reports by time, model, provider and account."""
 
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -28,9 +28,11 @@ async def get_usage_report(database: Database, query: UsageQuery, span: TimeRang
     """Return the usage in each bucket, in total or by the groups with the most usage and the remainder.
 
     Raises:
-        InvalidFieldError: the report would have too many buckets or rows.
+        InvalidFieldError: the report would have too many buckets or rows, or is one of accounts at a provider.
 
     """
+    if query.group_by == "user" and query.provider is not None:
+        raise InvalidFieldError("query.provider", "unsupported", "cannot be combined with `group_by=user`")
     edges = span.edges(query.bucket)
     if (len(edges) - 1) * (1 if query.group_by == "none" else query.limit + 1) > MAX_ROWS:
         raise InvalidFieldError(
@@ -38,10 +40,10 @@ async def get_usage_report(database: Database, query: UsageQuery, span: TimeRang
         )
     async with database.read_only() as session:
         bucket_usage = await usage_reports.usage_by_bucket(
-            session, edges, query.group_by, order=query.order, limit=query.limit
+            session, edges, query.group_by, order=query.order, limit=query.limit, provider=query.provider
         )
     all_usage, groups = _split_by_group(bucket_usage, query)
-    unknown = {"turns_failed": None} if query.group_by == "model" else {}
+    unknown = {} if query.group_by in ("none", "user") and query.provider is None else {"turns_failed": None}
     rows = [
         UsageRow(
             start=start,
@@ -53,7 +55,8 @@ async def get_usage_report(database: Database, query: UsageQuery, span: TimeRang
         for number, (start, end) in enumerate(span.local_buckets(edges))
         for group, buckets in groups.items()
     ]
-    totals = UsageFigures(**usage_fields(sum_metrics(all_usage.values())))
+    of_provider = {} if query.provider is None else {"turns_failed": None}
+    totals = UsageFigures(**usage_fields(sum_metrics(all_usage.values())) | of_provider)
     return UsageReport(**report_fields(span), bucket=query.bucket, group_by=query.group_by, totals=totals, rows=rows)
 
 
@@ -101,7 +104,7 @@ def _split_by_group(bucket_usage: list[BucketUsage], query: UsageQuery) -> tuple
     all_usage: Buckets = groups.pop(_UNGROUPED, {})
     if query.group_by == "none":
         return all_usage, {_UNGROUPED: all_usage}
-    if query.group_by == "model":
+    if query.group_by == "model" or query.provider is not None:
         all_usage = _sum_buckets(groups.values())
     order_values = {group: order_value(query.order, sum_metrics(buckets.values())) for group, buckets in groups.items()}
     top_keys = sorted(groups, key=lambda group: (-order_values[group], group.key))[: query.limit]

@@ -17,19 +17,20 @@ from app.admin.schemas.analytics import (
     UserReport,
 )
 from app.admin.schemas.analytics_queries import (
+    ErrorQuery,
     FeedbackQuery,
     LatencyQuery,
-    ListQuery,
+    ModelQuery,
     RangeQuery,
     RetentionQuery,
     TopQuery,
     UsageQuery,
 )
 from app.http.authentication import AdminUser
-from app.http.dependencies import DatabaseDep
+from app.http.dependencies import EXPENSIVE, DatabaseDep, ResourcesDep
 from app.http.errors import responses
 
-router = APIRouter(responses=responses(422))
+router = APIRouter(dependencies=[EXPENSIVE], responses=responses(422))
 
 
 @router.get("/overview")
@@ -42,7 +43,7 @@ async def get_overview(query: Annotated[RangeQuery, Query()], _admin: AdminUser,
 async def get_usage_report(
     query: Annotated[UsageQuery, Query()], _admin: AdminUser, database: DatabaseDep
 ) -> UsageReport:
-    """Return the usage by time, in total, by model or by account."""
+    """Return the usage by time, in total, by model, by provider or by account."""
     return await usage_reports.get_usage_report(database, query, query.range(datetime.now(UTC)))
 
 
@@ -50,7 +51,7 @@ async def get_usage_report(
 async def get_latency_report(
     query: Annotated[LatencyQuery, Query()], _admin: AdminUser, database: DatabaseDep
 ) -> LatencyReport:
-    """Return percentiles of the latency and of the time to first token, by time.
+    """Return percentiles of the latency and of the time to first token, by time, in total, by model or by provider.
 
     Cached answers and failed or cancelled calls are not measured.
     """
@@ -59,18 +60,19 @@ async def get_latency_report(
 
 @router.get("/analytics/errors")
 async def get_error_report(
-    query: Annotated[RangeQuery, Query()], _admin: AdminUser, database: DatabaseDep
+    query: Annotated[ErrorQuery, Query()], _admin: AdminUser, database: DatabaseDep
 ) -> ErrorReport:
-    """Return the number of failed calls by model and error code."""
-    return await model_reports.get_error_report(database, query.range(datetime.now(UTC)))
+    """Return the number of failed calls by error code, and by model or provider."""
+    return await model_reports.get_error_report(database, query, query.range(datetime.now(UTC)))
 
 
 @router.get("/analytics/models")
 async def get_model_report(
-    query: Annotated[ListQuery, Query()], _admin: AdminUser, database: DatabaseDep
+    query: Annotated[ModelQuery, Query()], _admin: AdminUser, resources: ResourcesDep
 ) -> ModelReport:
     """Return usage and latency by model."""
-    return await model_reports.get_model_report(database, query, query.range(datetime.now(UTC)))
+    span, providers = query.range(datetime.now(UTC)), resources.settings.model_providers()
+    return await model_reports.get_model_report(resources.database, query, span, providers)
 
 
 @router.get("/analytics/users")

@@ -21,15 +21,17 @@ from app.admin.schemas.analytics import (
     UserRow,
 )
 from app.admin.schemas.analytics_queries import (
+    ErrorQuery,
     FeedbackQuery,
     LatencyQuery,
     ListQuery,
+    ModelQuery,
     RangeQuery,
     RetentionQuery,
     UsageQuery,
 )
 from app.http.authentication import AdminUser
-from app.http.dependencies import DatabaseDep
+from app.http.dependencies import EXPENSIVE, DatabaseDep, ResourcesDep
 from app.http.errors import responses
 
 _FILE: dict[int | str, dict[str, Any]] = {
@@ -40,7 +42,12 @@ _FILE: dict[int | str, dict[str, Any]] = {
     }
 }
 
-router = APIRouter(prefix="/reports", default_response_class=StreamingResponse, responses=responses(422) | _FILE)
+router = APIRouter(
+    prefix="/reports",
+    dependencies=[EXPENSIVE],
+    default_response_class=StreamingResponse,
+    responses=responses(422) | _FILE,
+)
 
 
 @router.get("/overview.csv")
@@ -75,21 +82,21 @@ async def get_latency_file(
 
 @router.get("/errors.csv")
 async def get_errors_file(
-    query: Annotated[RangeQuery, Query()], _admin: AdminUser, database: DatabaseDep
+    query: Annotated[ErrorQuery, Query()], _admin: AdminUser, database: DatabaseDep
 ) -> StreamingResponse:
     """Return the rows of `/analytics/errors`."""
     span = query.range(datetime.now(UTC))
-    report = await model_reports.get_error_report(database, span)
+    report = await model_reports.get_error_report(database, query, span)
     return await _csv_response("errors", span, ErrorRow, iterate_rows(report.rows))
 
 
 @router.get("/models.csv")
 async def get_models_file(
-    query: Annotated[ListQuery, Query()], _admin: AdminUser, database: DatabaseDep
+    query: Annotated[ModelQuery, Query()], _admin: AdminUser, resources: ResourcesDep
 ) -> StreamingResponse:
     """Return the rows of `/analytics/models`."""
-    span = query.range(datetime.now(UTC))
-    report = await model_reports.get_model_report(database, query, span)
+    span, providers = query.range(datetime.now(UTC)), resources.settings.model_providers()
+    report = await model_reports.get_model_report(resources.database, query, span, providers)
     return await _csv_response("models", span, ModelRow, iterate_rows(report.rows))
 
 

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, status
+from fastapi import APIRouter, Depends, Query, Response, status
 
 from app.admin.schemas.webhooks import (
     DeliveryDetail,
@@ -31,7 +31,7 @@ async def _get_webhook_service(
 ) -> WebhookService:
     """Return the webhook service of the calling admin."""
     settings = resources.settings
-    secrets = WebhookSecrets.from_secret(settings.SECRET_KEY.get_secret_value(), settings.webhook_secrets)
+    secrets = WebhookSecrets.from_secret(settings.secret_keys[0], settings.webhook_secrets, settings.secret_keys[1:])
     return WebhookService(transaction, secrets, admin, origin)
 
 
@@ -62,7 +62,13 @@ async def change_webhook(webhook_id: UUID, update: WebhookUpdate, service: Webho
     return await service.update(webhook_id, update)
 
 
-@router.delete("/{webhook_id}", status_code=status.HTTP_204_NO_CONTENT, responses=responses(404, 422))
+# `response_class`: a response without content has no content type.
+@router.delete(
+    "/{webhook_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    response_class=Response,
+    responses=responses(404, 422),
+)
 async def delete_webhook(webhook_id: UUID, service: WebhookServiceDep) -> None:
     """Delete an endpoint. Pending deliveries are discarded."""
     await service.delete(webhook_id)

@@ -9,7 +9,8 @@ from pydantic import AfterValidator, Field, StringConstraints
 from app.admin.analytics.time_ranges import EARLIEST, LATEST, TimeRange, start_of_quarter
 from app.core.schema_types import Instant, RequestModel, Storable
 from app.database.repositories.analytics.feedback_reports import FeedbackGroupBy
-from app.database.repositories.analytics.usage_reports import Order
+from app.database.repositories.analytics.latency_reports import LatencyGroupBy
+from app.database.repositories.analytics.usage_reports import ErrorGroupBy, GroupBy, Order
 
 
 def _check_moment(moment: datetime) -> datetime:
@@ -69,16 +70,33 @@ class BucketQuery(RangeQuery):
     bucket: Literal["hour", "day", "week"] = Field("day", description="Size of the buckets. Weeks start on Monday.")
 
 
-class LatencyQuery(BucketQuery):
+Provider = Annotated[str, StringConstraints(min_length=1, max_length=50), Storable]
+
+
+class ProviderFilter(RequestModel):
+    """Restriction of a report to one provider."""
+
+    provider: Provider | None = Field(
+        None, description="Count only calls of models of this provider.", examples=["azure"]
+    )
+
+
+class LatencyQuery(ProviderFilter, BucketQuery):
     """Query parameters of `/analytics/latency`."""
 
-    group_by: Literal["none", "model"] = "none"
+    group_by: LatencyGroupBy = Field("none", description="Grouping of the rows.")
+
+
+class ErrorQuery(ProviderFilter, RangeQuery):
+    """Query parameters of `/analytics/errors`."""
+
+    group_by: ErrorGroupBy = Field("model", description="Grouping of the rows.")
 
 
 class FeedbackQuery(BucketQuery):
     """Query parameters of `/analytics/feedback`."""
 
-    group_by: FeedbackGroupBy = "none"
+    group_by: FeedbackGroupBy = Field("none", description="Grouping of the rows.")
 
 
 class ListQuery(RangeQuery):
@@ -87,16 +105,20 @@ class ListQuery(RangeQuery):
     order: Order = Field("cost", description="Value by which the rows are ordered, largest first.")
 
 
+class ModelQuery(ProviderFilter, ListQuery):
+    """Query parameters of `/analytics/models`."""
+
+
 class TopQuery(ListQuery):
     """Query parameters of `/analytics/users`."""
 
     limit: int = Field(10, ge=1, le=1000, description="Maximum number of accounts. The others are added up in one row.")
 
 
-class UsageQuery(BucketQuery):
-    """Query parameters of `/analytics/usage`."""
+class UsageQuery(ProviderFilter, BucketQuery):
+    """Query parameters of `/analytics/usage`. The usage of accounts is not known by provider."""
 
-    group_by: Literal["none", "model", "user"] = "none"
+    group_by: GroupBy = Field("none", description="Grouping of the rows.")
     order: Order = Field("cost", description="Value by which groups are ordered, largest first.")
     limit: int = Field(10, ge=1, le=100, description="Maximum number of groups. The others are added up in one group.")
 

@@ -17,9 +17,9 @@ class AuditFilters(RequestModel):
     """Filters of audit entries. Omitted filters match all entries."""
 
     actor: UUID | None = Field(None, description="Account that performed the action.")
-    action: AuditAction | None = None
+    action: AuditAction | None = Field(None, description="Recorded action.")
     target: UUID | None = Field(None, description="Affected object: the id of an account, a login or a key.")
-    outcome: AuditOutcome | None = None
+    outcome: AuditOutcome | None = Field(None, description="`done` or `refused`.")
     from_: Instant | None = Field(
         None, alias="from", description="Start of the range, inclusive.", examples=["2026-11-01T00:00:00Z"]
     )
@@ -34,7 +34,7 @@ class AuditQuery(AuditFilters):
     """Filters and position of a page of entries, newest first."""
 
     after: Cursor | None = Field(None, description="`next` of the previous page.")
-    limit: int = Field(50, ge=1, le=200)
+    limit: int = Field(50, ge=1, le=200, description="Maximum number of items of the page.")
 
 
 class AuditExportQuery(AuditFilters):
@@ -46,20 +46,24 @@ class AuditExportQuery(AuditFilters):
 class AuditEntryShown(ResponseModel):
     """Entry of the audit log."""
 
-    created_at: datetime
-    action: str
-    outcome: AuditOutcome
+    created_at: datetime = Field(description="Time of the action.")
+    action: str = Field(description="Recorded action.")
+    outcome: AuditOutcome = Field(description="Whether the action was `done` or `refused`.")
     actor_id: UUID | None = Field(
         description="Account that performed the action. Null: the caller was not authenticated."
     )
-    target_id: UUID | None
+    target_id: UUID | None = Field(
+        description="Affected object: id of an account, a login, a key or an endpoint. Null: none."
+    )
     ip: str | None = Field(description="IP address of the client.")
     request_id: str | None = Field(description="Id of the request, as in the service's log.")
-    details: dict[str, Any] = Field(examples=[{"changed": ["role"]}])
+    details: dict[str, Any] = Field(
+        examples=[{"changed": ["role"]}], description="Details of the action; the audit log reference lists them."
+    )
 
 
 class AuditPage(ResponseModel):
     """Page of audit entries, newest first."""
 
-    entries: list[AuditEntryShown]
+    entries: list[AuditEntryShown] = Field(description="Entries of the page.")
     next: str | None = Field(description="Value of `after` for the next page. Null: this is the last page.")

@@ -7,27 +7,28 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, StringConstraints
 
 from app.core.schema_types import (
+    DisplayText,
     Instant,
+    Integral,
     NotBlank,
     Page,
     PageSize,
     Pagination,
     RequestModel,
     ResponseModel,
-    Storable,
     Usd,
 )
 from app.database.repositories.turns.turns import MessageStatus
 from app.services.usage_schemas import Usage
 
-Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200), Storable, NotBlank]
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200), DisplayText, NotBlank]
 
 
 class SessionQuery(RequestModel):
     """Filters and page of a session list. Omitted filters match all sessions."""
 
-    page: Page = 1
-    size: PageSize = 20
+    page: Page = Field(1, description="Number of the page, from 1.")
+    size: PageSize = Field(20, description="Number of items per page.")
     user: UUID | None = Field(None, description="Account that owns the session.")
     from_: Instant | None = Field(
         None, alias="from", description="Sessions created at this time or later.", examples=["2026-11-01T00:00:00Z"]
@@ -40,12 +41,14 @@ class SessionQuery(RequestModel):
 class SessionFacts(ResponseModel):
     """Session without its text."""
 
-    session_id: UUID
-    user_id: UUID
-    created_at: datetime
-    updated_at: datetime
-    message_count: int
-    last_message_timestamp: datetime | None
+    session_id: UUID = Field(description="Session.")
+    user_id: UUID = Field(description="Account that owns the session.")
+    created_at: datetime = Field(description="Time of creation.")
+    updated_at: datetime = Field(description="Time of the last question or answer.")
+    message_count: int = Field(description="Number of messages.")
+    last_message_timestamp: datetime | None = Field(
+        description="Time of the last message of the active branch. Null: no messages."
+    )
     is_archived: bool = Field(description="Whether the owner has archived the session.")
     running_message_id: UUID | None = Field(description="Answer that is being generated.")
 
@@ -53,8 +56,8 @@ class SessionFacts(ResponseModel):
 class SessionPage(ResponseModel):
     """Page of sessions, newest first."""
 
-    sessions: list[SessionFacts]
-    pagination: Pagination
+    sessions: list[SessionFacts] = Field(description="Sessions of the page.")
+    pagination: Pagination = Field(description="Position of the page.")
 
 
 class MessageQuery(RequestModel):
@@ -67,28 +70,30 @@ class MessageQuery(RequestModel):
 class MessageInfo(ResponseModel):
     """Message without its text."""
 
-    id: UUID
-    role: Literal["user", "assistant"]
-    status: MessageStatus
-    created_at: datetime
-    updated_at: datetime
+    id: UUID = Field(description="Public id.")
+    role: Literal["user", "assistant"] = Field(description="`user`: a question; `assistant`: an answer.")
+    status: MessageStatus = Field(description="Status of the message.")
+    created_at: datetime = Field(description="Time of the question.")
+    updated_at: datetime = Field(description="Time when the answer was completed; otherwise `created_at`.")
     parent_id: UUID | None = Field(
         description="For an answer, its question. For a question, the message that it follows; null: a first question. "
         "Messages with the same parent and role are versions of each other."
     )
-    tokens_used: int
-    processing_time_ms: int
+    tokens_used: int = Field(description="Prompt and completion tokens of all attempts; 0 for a question.")
+    processing_time_ms: int = Field(description="Duration of all attempts in milliseconds; 0 for a question.")
     model: str | None = Field(description="Model that answered.")
     error: str | None = Field(description="Error code, if the answer is missing or incomplete.")
-    cost_usd: Usd | None = Field(description="Null: the price is not known, or the message is a question.")
+    cost_usd: Usd | None = Field(
+        description="Cost in US dollars. Null: the price is not known, or the message is a question."
+    )
     is_on_active_branch: bool = Field(description="Whether it is on the branch that the owner sees.")
 
 
 class SessionInfo(SessionFacts):
     """Session with messages of all branches, in the order of their creation, without their text."""
 
-    usage: Usage
-    messages: list[MessageInfo]
+    usage: Usage = Field(description="Usage of the session.")
+    messages: list[MessageInfo] = Field(description="Messages, oldest first.")
     has_older: bool = Field(description="Whether the session has messages before these: see `before`.")
 
 
@@ -104,44 +109,46 @@ class SessionReading(RequestModel):
         description="Stored permanently in the audit log, and in the owner's export. Must not contain personal data.",
     )
     before: UUID | None = Field(None, description="Return the messages before this one. Default: the newest messages.")
-    limit: int = Field(50, strict=True, ge=1, le=200, examples=[50], description="Maximum number of messages.")
+    limit: Annotated[int, Field(strict=True, ge=1, le=200), Integral] = Field(
+        50, examples=[50], description="Maximum number of messages."
+    )
 
 
 class FeedbackText(ResponseModel):
     """Feedback of the owner on an answer."""
 
-    rating: Literal["up", "down"]
-    reasons: list[str]
-    comment: str | None
+    rating: Literal["up", "down"] = Field(description="`up` or `down`.")
+    reasons: list[str] = Field(description="Codes of the reasons.")
+    comment: str | None = Field(description="Comment of the owner. Null: none.")
 
 
 class MessageText(ResponseModel):
     """Message with its text."""
 
-    id: UUID
-    role: Literal["user", "assistant"]
-    status: MessageStatus
-    timestamp: datetime
-    content: str
-    metadata: dict[str, Any]
-    feedback: FeedbackText | None
+    id: UUID = Field(description="Public id.")
+    role: Literal["user", "assistant"] = Field(description="`user`: a question; `assistant`: an answer.")
+    status: MessageStatus = Field(description="Status of the message.")
+    timestamp: datetime = Field(description="Time when it was stored; of a pending answer, time of the question.")
+    content: str = Field(description="Text of the message.")
+    metadata: dict[str, Any] = Field(description="Of an answer, how it was generated; of a question, its `context`.")
+    feedback: FeedbackText | None = Field(description="Feedback of the owner. Null: none.")
 
 
 class SessionText(ResponseModel):
     """Text of a session. Messages are ordered from oldest to newest."""
 
-    session_id: UUID
-    user_id: UUID
-    title: str
-    context: dict[str, Any]
+    session_id: UUID = Field(description="Session.")
+    user_id: UUID = Field(description="Account that owns the session.")
+    title: str = Field(description="Title of the session.")
+    context: dict[str, Any] = Field(description="Context of every question in the session.")
     summary: str | None = Field(description="Conversation summary of messages that are no longer sent to the model.")
-    messages: list[MessageText]
+    messages: list[MessageText] = Field(description="Messages, oldest first.")
 
 
 class StoppedMessage(ResponseModel):
     """Status of an answer after a cancellation."""
 
-    message_id: UUID
+    message_id: UUID = Field(description="The answer.")
     status: MessageStatus = Field(
         description="`pending`: it has not stopped yet. If its process was killed, it becomes `interrupted` soon."
     )
@@ -150,4 +157,4 @@ class StoppedMessage(ResponseModel):
 class Confirmation(ResponseModel):
     """Confirmation of a completed operation."""
 
-    message: str
+    message: str = Field(description="Human-readable confirmation.")

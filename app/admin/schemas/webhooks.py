@@ -6,7 +6,8 @@ from uuid import UUID
 
 from pydantic import MISSING, AfterValidator, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
-from app.core.schema_types import Instant, RequestModel, ResponseModel, Storable
+from app.core.schema_types import DisplayText, Instant, Integral, RequestModel, ResponseModel, Storable
+from app.core.text import is_blank
 from app.database.repositories.webhooks.endpoints import DeliveryStatus
 from app.database.repositories.webhooks.event_outbox import SubscribableEvent
 from app.services.http.ssrf_safe_client import OutgoingRequestError, parse_url
@@ -20,7 +21,7 @@ def _check_url(url: str) -> str:
         raise ValueError("must be a URL") from None
     if parts.scheme not in {"http", "https"}:
         raise ValueError("must begin with http:// or https://")
-    if not parts.hostname or port == 0 or not url.isprintable() or " " in url or "\\" in url:
+    if not parts.hostname or port == 0 or any(map(is_blank, url)) or "\\" in url:
         raise ValueError("must be a URL")
     if "@" in parts.netloc:
         raise ValueError("must not contain a user or a password")
@@ -39,10 +40,18 @@ def _check_distinct(events: list[str]) -> list[str]:
     return events
 
 
-WebhookUrl = Annotated[str, StringConstraints(min_length=1, max_length=2048), Storable, AfterValidator(_check_url)]
-Description = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable]
+WebhookUrl = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=2048),
+    Storable,
+    AfterValidator(_check_url),
+    Field(json_schema_extra={"pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^/?#]"}),
+]
+Description = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), DisplayText]
 Events = Annotated[
-    list[SubscribableEvent | Literal["*"]], Field(min_length=1, max_length=20), AfterValidator(_check_distinct)
+    list[SubscribableEvent | Literal["*"]],
+    Field(min_length=1, max_length=20, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_check_distinct),
 ]
 
 _URL = "`http` or `https` URL without user information and fragment. Its addresses are checked at connection time."
@@ -55,8 +64,8 @@ class WebhookCreate(RequestModel):
 
     url: WebhookUrl = Field(examples=["https://hooks.example.com/chat"], description=_URL)
     events: Events = Field(examples=[["turn.completed", "turn.failed"]], description=_EVENTS)
-    description: Description | None = Field(None, examples=["billing"])
-    is_enabled: StrictBool = True
+    description: Description | None = Field(None, examples=["billing"], description="Description for admins.")
+    is_enabled: StrictBool = Field(default=True, description="False: it gets no events until it is enabled.")
     uses_shared_secret: StrictBool = Field(default=False, description=_SHARED)
 
 
@@ -83,34 +92,32 @@ class WebhookUpdate(RequestModel):
 class SecretRotation(RequestModel):
     """Options of a secret rotation."""
 
-    grace_hours: int = Field(
+    grace_hours: Annotated[int, Field(strict=True, ge=0, le=168), Integral] = Field(
         24,
-        strict=True,
-        ge=0,
-        le=168,
         examples=[24],
-        description="Hours for which deliveries are also signed with the old secret. 0: it is revoked at once.",
+        description="Hours for which deliveries are also signed with the old secret. 0: it is revoked at once. "
+        "Secrets of earlier rotations stay valid until the end of their own hours.",
     )
 
 
 class WebhookResponse(ResponseModel):
     """Webhook endpoint without its secret."""
 
-    id: UUID = Field(validation_alias="uuid")
-    url: str
-    events: list[str]
-    description: str | None
-    is_enabled: bool
+    id: UUID = Field(validation_alias="uuid", description="Public id.")
+    url: str = Field(description="Address that receives the events.")
+    events: list[str] = Field(description="Subscribed event types; `*`: all.")
+    description: str | None = Field(description="Description for admins. Null: none.")
+    is_enabled: bool = Field(description="Whether events are delivered.")
     disabled_reason: Literal["gone", "failing"] | None = Field(
         description="Why it was disabled. `gone`: it responded with 410; `failing`: deliveries failed for too long."
     )
     failing_since: Instant | None = Field(description="First failure since the last successful delivery.")
-    uses_shared_secret: bool
+    uses_shared_secret: bool = Field(description="Whether requests are signed with `WEBHOOK_SECRET`.")
     previous_secret_until: Instant | None = Field(
         description="Time until which deliveries are also signed with the previous secret."
     )
-    created_at: Instant
-    updated_at: Instant
+    created_at: Instant = Field(description="Time of creation.")
+    updated_at: Instant = Field(description="Time of the last change.")
 
 
 class WebhookWithSecret(WebhookResponse):
@@ -122,24 +129,24 @@ class WebhookWithSecret(WebhookResponse):
 class WebhookList(ResponseModel):
     """All webhook endpoints, newest first."""
 
-    webhooks: list[WebhookResponse]
+    webhooks: list[WebhookResponse] = Field(description="All endpoints.")
 
 
 class DeliveryQuery(RequestModel):
     """Filter and position of a page of deliveries, newest first."""
 
-    status: DeliveryStatus | None = None
+    status: DeliveryStatus | None = Field(None, description="`pending`, `delivered` or `failed`.")
     after: UUID | None = Field(None, description="`next` of the previous page.")
-    limit: int = Field(50, ge=1, le=200)
+    limit: int = Field(50, ge=1, le=200, description="Maximum number of items of the page.")
 
 
 class DeliveryResponse(ResponseModel):
     """Delivery of an event to an endpoint."""
 
     id: UUID = Field(validation_alias="event_id", description="Event id, sent as `webhook-id` with each attempt.")
-    type: str
-    status: DeliveryStatus
-    attempts: int
+    type: str = Field(description="Event type.")
+    status: DeliveryStatus = Field(description="`pending`, `delivered`, or `failed` after the last attempt.")
+    attempts: int = Field(description="Number of attempts so far.")
     next_attempt_at: Instant | None = Field(description="Null: no further attempt is made.")
     response_status: int | None = Field(description="HTTP status of the last attempt. Null: no response.")
     error_code: str | None = Field(description="Error code of the last attempt, if it failed.")
@@ -149,7 +156,7 @@ class DeliveryResponse(ResponseModel):
 class DeliveryDetail(DeliveryResponse):
     """Delivery with its payload and the log of its attempts."""
 
-    data: dict[str, Any]
+    data: dict[str, Any] = Field(description="Data of the event: ids, states and numbers.")
     log: list[dict[str, Any]] = Field(
         description="Last attempts, oldest first, with the headers of request and response, without secrets.",
         examples=[
@@ -170,5 +177,5 @@ class DeliveryDetail(DeliveryResponse):
 class DeliveryPage(ResponseModel):
     """Page of deliveries, newest first."""
 
-    deliveries: list[DeliveryResponse]
+    deliveries: list[DeliveryResponse] = Field(description="Deliveries of the page.")
     next: UUID | None = Field(description="Value of `after` for the next page. Null: this is the last page.")

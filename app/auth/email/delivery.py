@@ -132,13 +132,15 @@ class EmailDelivery:
         if recipient is None or purpose is None:
             return self.templates.render(claimed.kind, address)
         token = new_one_time_token()
-        await one_time_tokens.store(
+        is_stored = await one_time_tokens.store(
             connection,
             user_id=recipient.user_id,
             purpose=purpose,
             token_hash=hash_token(token),
             life=self.templates.token_lifetime(purpose),
         )
+        if not is_stored:
+            return None  # the account is being erased, and the email with it
         return self.templates.render(claimed.kind, address, token)
 
     async def _render_invitation(self, connection: DatabaseConnection, claimed: ClaimedEmail) -> Email | None:

@@ -16,9 +16,10 @@ from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseSession
 from app.database.repositories.accounts import attempt_counters, erasure, users
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.accounts.erasure import ErasureResult, LockedAccount
-from app.database.repositories.audit import audit_log
+from app.database.repositories.audit import audit_log, refusals
 from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
 from app.database.repositories.webhooks import event_outbox
+from app.services.limits.admission import expensive_operation
 from app.services.redis import purge
 from app.services.redis.purge import PurgedCopies
 
@@ -57,7 +58,8 @@ class ErasureService:
             UnauthorizedError: another request erased the account first.
 
         """
-        password_hash = await self.logins.confirm_password(user, password, origin)
+        async with self.logins.hashing.slot(origin, user.uuid) as hasher:
+            password_hash = await self.logins.confirm_password(user, password, origin, hasher)
 
         async def lock(session: DatabaseSession) -> LockedAccount:
             admins = await users.lock_active_admins(session) if user.role == "admin" else []
@@ -85,20 +87,30 @@ class ErasureService:
         """
 
         async def lock(session: DatabaseSession) -> LockedAccount:
-            await lock_admin(session, admin)
             user = await users.find(session, user_uuid)
+            locks_all = user is not None and user.role == "admin"
+            # An erasure may take minutes. Other admins wait for that of an admin only.
+            if locks_all:
+                await lock_admin(session, admin)
+            elif not await users.lock_active_admin(session, admin.id):
+                raise ForbiddenError(code="admin_required")
             account = await erasure.lock_account(session, user.id) if user else None
             if account is None:
                 raise NotFoundError
             if account.id == admin.id:
                 raise ConflictError("Erase your own account with your password, in your profile.", code="own_account")
+            if account.role == "admin" and not locks_all:
+                raise ConflictError("The account was just promoted to admin. Try again.")
             return account
 
         return await self._erase(lock, actor=admin.uuid, target=user_uuid, origin=origin)
 
     async def _erase(self, lock: LockAccount, *, actor: UUID, target: UUID, origin: RequestOrigin) -> ErasureReceipt:
         try:
-            async with self.database.transaction(max_seconds=_TRANSACTION_TIMEOUT) as session:
+            async with (
+                expensive_operation(),
+                self.database.transaction(max_seconds=_TRANSACTION_TIMEOUT) as session,
+            ):
                 account = await lock(session)
                 counters = account_counter_keys(user_id=account.id, email=account.email, username=account.username)
                 await attempt_counters.remove(session, counters)
@@ -111,7 +123,7 @@ class ErasureService:
                 "account.erased", actor=actor, target=target, outcome="refused", details={"reason": error.code}
             )
             async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-                await audit_log.record(connection, refused, origin)
+                await refusals.record(connection, refused, origin)
             raise
         copies = await purge.purge_user(self.redis, user_uuid=target, answers=erased.answer_uuids)
         return _build_receipt(erased, copies)

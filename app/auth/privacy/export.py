@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from pydantic_core import to_json
@@ -14,6 +15,8 @@ from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.accounts.export import ExportOwner, ExportSection, RowPosition
 from app.database.repositories.audit import audit_log
 from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
+from app.database.retry_until_available import retry_until_available
+from app.services.limits.concurrency import ConcurrencyLimiter
 from app.services.login_check import LoginCheck
 
 
@@ -22,12 +25,14 @@ class ExportService:
     """Reads accounts in batches of one statement each, so no connection is held while the client reads."""
 
     database: Database
+    limiter: ConcurrencyLimiter
+    """Exports in progress, per account."""
 
     async def start(self, user: Principal, origin: RequestOrigin) -> AsyncIterator[bytes]:
         """Audit the export and return the document in chunks.
 
         If reading fails or the login ends, the iterator raises, so that the connection is closed and the client does
-        not take a partial document for a complete one.
+        not take a partial document for a complete one. It waits while PostgreSQL is overloaded or unavailable.
 
         Raises:
             UnauthorizedError: the account was erased after the caller was authenticated.
@@ -52,8 +57,10 @@ class _Document:
     login: LoginCheck
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        (account,) = [row async for _, row in self._rows(export.ACCOUNT)]
-        yield b'{"exported_at":' + to_json(datetime.now(UTC)) + b',"account":' + to_json(account)
+        account = [row async for _, row in self._rows(export.ACCOUNT)]
+        if not account:
+            raise UnauthorizedError  # erased since the response began
+        yield b'{"exported_at":' + to_json(datetime.now(UTC)) + b',"account":' + to_json(account[0])
         yield b',"chat_sessions":['
         comma = b""
         async for position, session in self._rows(export.SESSIONS):
@@ -68,7 +75,7 @@ class _Document:
             async for chunk in self._json_items(section):
                 yield chunk
             yield b"]"
-        await self.login.check()
+        await retry_until_available(self.login.check)
         yield b"}\n"
 
     async def _json_items(self, section: ExportSection) -> AsyncIterator[bytes]:
@@ -85,11 +92,16 @@ class _Document:
     async def _batches(self, section: ExportSection) -> AsyncIterator[list[tuple[RowPosition, dict[str, Any]]]]:
         after = None
         while True:
-            await self.login.check_if_due()
-            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-                batch = await export.read_rows(connection, section, self.owner, after)
+            await retry_until_available(self.login.check_if_due)
+            batch = await retry_until_available(partial(self._read, section, after))
             if batch:
                 yield batch
                 after = batch[-1][0]
             if len(batch) < section.batch:
                 return
+
+    async def _read(
+        self, section: ExportSection, after: RowPosition | None
+    ) -> list[tuple[RowPosition, dict[str, Any]]]:
+        async with self.database.download_reads, self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+            return await export.read_rows(connection, section, self.owner, after)

@@ -33,8 +33,8 @@ router = APIRouter()
 async def register(new: UserCreate, services: ServicesDep, origin: RequestOriginDep) -> User | Response:
     """Create an account.
 
-    If addresses must be verified, the response is always 202, and the result is sent to the address by email. With an
-    invitation the address is verified already. Where registration is not open, an invitation is required.
+    If addresses must be verified, the response without an invitation is always 202, and the result is sent to the
+    address by email. An invitation verifies the address. Where registration is not open, one is required.
     """
     user = await services.registration.register(new, origin)
     return user or JSONResponse(RegistrationAccepted().model_dump(), status_code=202)

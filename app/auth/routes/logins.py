@@ -35,8 +35,8 @@ async def refresh(
 ) -> TokenResponse:
     """Exchange a refresh token for its successor and a new access token.
 
-    Each refresh token works once. The last one may be sent again within ten seconds, in case its response was lost, and
-    gets the same successor. Reuse of any other token ends the login. With `X-Refresh-Transport: cookie` the token is
+    Each refresh token works once. In case the response was lost, it may be sent again until its successor is used, and
+    gets the same successor. Reuse of any older token ends the login. With `X-Refresh-Transport: cookie` the token is
     read from the cookie, and a body is not needed; otherwise the body is required.
     """
     if cookie.is_used:

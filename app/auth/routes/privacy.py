@@ -1,8 +1,9 @@
 """Routes for data export and erasure of the caller's account."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from fastapi.responses import StreamingResponse
 
 from app.auth.dependencies import ServicesDep
@@ -23,7 +24,18 @@ _EXPORT: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/me/export", response_class=StreamingResponse, responses=_EXPORT)
+async def limit_exports(user: CurrentUser, services: ServicesDep) -> AsyncIterator[None]:
+    """Count the export against the user's limit until it is sent.
+
+    Raises:
+        TooManyRequestsError: the user has too many of them at the same time.
+
+    """
+    with services.export.limiter.slot(user.id):
+        yield
+
+
+@router.get("/me/export", response_class=StreamingResponse, responses=_EXPORT, dependencies=[Depends(limit_exports)])
 async def export_account(user: CurrentUser, services: ServicesDep, origin: RequestOriginDep) -> StreamingResponse:
     """Return all data of the caller's account as one JSON document, as a file attachment."""
     return StreamingResponse(

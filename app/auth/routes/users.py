@@ -28,10 +28,10 @@ async def list_users(
     page: Annotated[Page, Query()] = 1,
     size: Annotated[PageSize, Query()] = 20,
     search: Annotated[
-        SearchText | None, Query(description="Text to find in addresses and names; literal, case-insensitive.")
+        SearchText | None, Query(description="Text to find in addresses and names: literal, in every spelling.")
     ] = None,
-    is_active: Annotated[bool | None, Query()] = None,
-    role: Annotated[Role | None, Query()] = None,
+    is_active: Annotated[bool | None, Query(description="Enabled accounts only, or disabled ones only.")] = None,
+    role: Annotated[Role | None, Query(description="Accounts with this role.")] = None,
 ) -> AdminUserList:
     """List accounts, newest first."""
     rows, total = await users.list_page(session, page=page, size=size, search=search, is_active=is_active, role=role)

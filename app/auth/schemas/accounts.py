@@ -8,9 +8,9 @@ from pydantic import MISSING, ConfigDict, Field, StrictBool
 from app.auth.schemas.partial_update import PartialUpdate
 from app.auth.schemas.preferences import Preferences, PreferencesObject
 from app.auth.validators import (
-    EmailAddress,
     FullName,
     LinkToken,
+    NewEmailAddress,
     NewPassword,
     Role,
     SubmittedPassword,
@@ -36,10 +36,13 @@ class UserCreate(RequestModel):
         }
     )
 
-    email: EmailAddress = Field(examples=["grace@example.com"])
-    username: Username = Field(examples=["grace"])
+    email: NewEmailAddress = Field(examples=["grace@example.com"], description="Email address of the new account.")
+    username: Username = Field(
+        examples=["grace"],
+        description="Name for the login: 3 to 50 letters, digits, `.`, `_`, `-`; starts with a letter or digit.",
+    )
     password: NewPassword = Field(examples=["correct horse battery staple"], description="8 to 256 characters.")
-    full_name: FullName | None = Field(None, examples=["Grace Hopper"])
+    full_name: FullName | None = Field(None, examples=["Grace Hopper"], description="Full name.")
     invitation: LinkToken | None = Field(
         None,
         repr=False,
@@ -51,7 +54,9 @@ class UserCreate(RequestModel):
 class PasswordChange(RequestModel):
     """A new password for the caller's account."""
 
-    current_password: SubmittedPassword = Field(repr=False, examples=["correct horse battery staple"])
+    current_password: SubmittedPassword = Field(
+        repr=False, examples=["correct horse battery staple"], description="The current password."
+    )
     new_password: NewPassword = Field(examples=["another horse battery staple"], description="8 to 256 characters.")
 
 
@@ -59,7 +64,7 @@ class ProfileUpdate(PartialUpdate):
     """An update by the account's owner. Fields that are left out stay unchanged."""
 
     full_name: FullName | MISSING | None = Field(MISSING, examples=["Ada King"], description="`null` clears it.")
-    username: Username | MISSING = Field(MISSING, examples=["ada"])
+    username: Username | MISSING = Field(MISSING, examples=["ada"], description="New user name.")
     preferences: PreferencesObject | MISSING = Field(
         MISSING,
         examples=[{"theme": "dark"}],
@@ -71,15 +76,15 @@ class ProfileUpdate(PartialUpdate):
 class _Account(ResponseModel):
     """Fields of an account that owners and admins see."""
 
-    id: UUID = Field(validation_alias="uuid")
-    email: str
-    username: str
-    full_name: str | None
-    role: Role
-    is_active: bool
-    is_verified: bool
-    created_at: datetime
-    last_login: datetime | None
+    id: UUID = Field(validation_alias="uuid", description="Public id.")
+    email: str = Field(description="Email address.")
+    username: str = Field(description="User name.")
+    full_name: str | None = Field(description="Full name. Null: none.")
+    role: Role = Field(description="Role of the account.")
+    is_active: bool = Field(description="False: the account is disabled.")
+    is_verified: bool = Field(description="Whether the owner has verified the email address.")
+    created_at: datetime = Field(description="Time of creation.")
+    last_login: datetime | None = Field(description="Time of the last login. Null: never.")
 
 
 class UserResponse(_Account):
@@ -91,11 +96,15 @@ class UserResponse(_Account):
 class AdminUserUpdate(PartialUpdate):
     """An update by an admin. Fields that are left out stay unchanged."""
 
-    role: Role | MISSING = Field(MISSING, examples=["admin"])
+    role: Role | MISSING = Field(
+        MISSING, examples=["admin"], description="New role; it applies from the next request of the account."
+    )
     is_active: StrictBool | MISSING = Field(
         MISSING, examples=[False], description="False ends all logins of the account permanently."
     )
-    is_verified: StrictBool | MISSING = Field(MISSING, examples=[True])
+    is_verified: StrictBool | MISSING = Field(
+        MISSING, examples=[True], description="Whether the email address counts as verified."
+    )
     full_name: FullName | MISSING | None = Field(MISSING, examples=["Ada King"], description="`null` clears it.")
 
 
@@ -108,17 +117,17 @@ class AdminUserResponse(_Account):
 class AdminUserList(ResponseModel):
     """A page of accounts, newest first."""
 
-    users: list[AdminUserResponse]
-    pagination: Pagination
+    users: list[AdminUserResponse] = Field(description="Accounts of the page.")
+    pagination: Pagination = Field(description="Position of the page.")
 
 
 class Done(ResponseModel):
     """Confirmation of a completed operation."""
 
-    message: str
+    message: str = Field(description="Human-readable confirmation.")
 
 
 class RegistrationAccepted(ResponseModel):
     """The response to every registration if addresses must be verified; the result is sent by email."""
 
-    message: str = "Check your email to continue."
+    message: str = Field("Check your email to continue.", description="The same for free and registered addresses.")

@@ -9,35 +9,37 @@ from pydantic import (
     StringConstraints,
 )
 
-from app.core.schema_types import Pagination, RequestModel, ResponseModel, Storable
+from app.core.schema_types import DisplayText, Integral, Pagination, RequestModel, ResponseModel
 
-Scope = Literal["chat:read", "chat:write"]
+Scope = Literal["chat:read", "chat:write", "chat:completions"]
 
 
 class ApiKeyCreate(RequestModel):
     """A new API key."""
 
-    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), Storable] = Field(
-        examples=["nightly report"]
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), DisplayText] = Field(
+        examples=["nightly report"], description="Name by which the owner recognizes the key."
     )
     scopes: set[Scope] = Field(
         min_length=1,
+        json_schema_extra={"uniqueItems": False},  # duplicates are ignored
         examples=[["chat:read"]],
-        description="`chat:read` lists and reads conversations, `chat:write` asks questions, updates and deletes.",
+        description="`chat:read` lists and reads conversations, `chat:write` asks questions, updates and deletes, "
+        "`chat:completions` uses the OpenAI-compatible API under `/v1`.",
     )
-    expires_in_days: int | None = Field(
-        None, strict=True, ge=1, le=365, examples=[90], description="Left out: the key is valid until it is deleted."
+    expires_in_days: Annotated[int, Field(strict=True, ge=1, le=365), Integral] | None = Field(
+        None, examples=[90], description="Days until it expires. Left out: the key is valid until it is deleted."
     )
 
 
 class ApiKeyResponse(ResponseModel):
     """An API key without its secret part."""
 
-    id: UUID = Field(validation_alias="uuid")
-    name: str
+    id: UUID = Field(validation_alias="uuid", description="Public id.")
+    name: str = Field(description="Name that the owner gave the key.")
     prefix: str = Field(description="First characters of the key, to recognise it.")
-    scopes: list[Scope]
-    created_at: datetime
+    scopes: list[Scope] = Field(description="Permitted operations.")
+    created_at: datetime = Field(description="Time of creation.")
     expires_at: datetime | None = Field(description="`null`: the key does not expire.")
     last_used_at: datetime | None = Field(description="Accurate to the minute.")
 
@@ -51,5 +53,5 @@ class ApiKeyCreated(ApiKeyResponse):
 class ApiKeyList(ResponseModel):
     """A page of API keys, newest first."""
 
-    api_keys: list[ApiKeyResponse]
-    pagination: Pagination
+    api_keys: list[ApiKeyResponse] = Field(description="API keys of the page.")
+    pagination: Pagination = Field(description="Position of the page.")

@@ -10,29 +10,29 @@ from app.core.schema_types import ResponseModel
 class PasswordRules(ResponseModel):
     """Rules for new passwords. The most common passwords are refused, too."""
 
-    min_length: int
-    max_length: int
+    min_length: int = Field(description="Minimum length in characters.")
+    max_length: int = Field(description="Maximum length in characters.")
 
 
 class UsernameRules(ResponseModel):
     """Rules for user names."""
 
-    min_length: int
-    max_length: int
+    min_length: int = Field(description="Minimum length in characters.")
+    max_length: int = Field(description="Maximum length in characters.")
     pattern: str = Field(description="Regular expression that the whole name must match.")
 
 
 class Limits(ResponseModel):
     """Maximum lengths in characters, numbers and sizes."""
 
-    full_name_length: int
-    message_length: int
-    system_prompt_length: int
-    session_title_length: int
+    full_name_length: int = Field(description="Full name, in characters.")
+    message_length: int = Field(description="Question, in characters.")
+    system_prompt_length: int = Field(description="`system_prompt` of a context, in characters.")
+    session_title_length: int = Field(description="Title of a session, in characters.")
     tags: int = Field(description="Tags of a session.")
-    tag_length: int
-    feedback_comment_length: int
-    search_length: int
+    tag_length: int = Field(description="Tag, in characters.")
+    feedback_comment_length: int = Field(description="Comment of a feedback, in characters.")
+    search_length: int = Field(description="Search text, in characters.")
     api_keys: int = Field(description="API keys of an account.")
     import_bytes: int = Field(description="Size of a file to import, in bytes.")
 
@@ -40,14 +40,14 @@ class Limits(ResponseModel):
 class FeedbackReasons(ResponseModel):
     """Reasons that a feedback may give, by its rating."""
 
-    up: list[FeedbackReason]
-    down: list[FeedbackReason]
+    up: list[FeedbackReason] = Field(description="Reasons of the rating `up`.")
+    down: list[FeedbackReason] = Field(description="Reasons of the rating `down`.")
 
 
 class PublicConfig(ResponseModel):
     """What pages need to know before a login."""
 
-    product_name: str
+    product_name: str = Field(description="Name of the product (`PROJECT_NAME`).")
     login_notice: str = Field(description="Text that the login page shows; empty: none.")
     registration: RegistrationMode = Field(
         description="`open`: everybody may register. `invitation` and `closed`: only with an invitation."
@@ -56,9 +56,11 @@ class PublicConfig(ResponseModel):
     email_verification_required: bool = Field(
         description="Whether an account can log in only after its address is verified."
     )
-    unverified_may_chat: bool
-    password: PasswordRules
-    username: UsernameRules
-    sharing_enabled: bool
-    limits: Limits
-    feedback_reasons: FeedbackReasons
+    unverified_may_chat: bool = Field(
+        description="Whether accounts whose address is not verified may use the chat service."
+    )
+    password: PasswordRules = Field(description="Rules for new passwords.")
+    username: UsernameRules = Field(description="Rules for new user names.")
+    sharing_enabled: bool = Field(description="Whether sessions can be shared.")
+    limits: Limits = Field(description="Limits of what users enter.")
+    feedback_reasons: FeedbackReasons = Field(description="Reasons that a feedback may give.")

@@ -5,14 +5,14 @@ from uuid import UUID
 
 from pydantic import Field
 
-from app.auth.validators import EmailAddress, FullName, Role
+from app.auth.validators import FullName, NewEmailAddress, Role
 from app.core.schema_types import Pagination, RequestModel, ResponseModel
 
 
 class InvitationCreate(RequestModel):
     """An invitation to register, which is sent to the address."""
 
-    email: EmailAddress = Field(examples=["grace@example.com"])
+    email: NewEmailAddress = Field(examples=["grace@example.com"], description="Address to invite.")
     role: Role = Field("user", examples=["user"], description="Role of the account.")
     full_name: FullName | None = Field(
         None, examples=["Grace Hopper"], description="Name of the account, unless the owner enters another one."
@@ -22,16 +22,16 @@ class InvitationCreate(RequestModel):
 class InvitationResponse(ResponseModel):
     """An open invitation."""
 
-    id: UUID = Field(validation_alias="uuid")
-    email: str
-    role: Role
-    full_name: str | None
-    created_at: datetime
-    expires_at: datetime
+    id: UUID = Field(validation_alias="uuid", description="Public id.")
+    email: str = Field(description="The only address that may register with it.")
+    role: Role = Field(description="Role of the account.")
+    full_name: str | None = Field(description="Name of the account, unless the owner enters another one. Null: none.")
+    created_at: datetime = Field(description="Time of creation.")
+    expires_at: datetime = Field(description="Time from which the invitation cannot be used.")
 
 
 class InvitationList(ResponseModel):
     """A page of open invitations, newest first."""
 
-    invitations: list[InvitationResponse]
-    pagination: Pagination
+    invitations: list[InvitationResponse] = Field(description="Invitations of the page.")
+    pagination: Pagination = Field(description="Position of the page.")

@@ -31,11 +31,11 @@ LanguageTag = Annotated[str, StringConstraints(max_length=35, pattern=f"^{LANGUA
 class PreferencesUpdate(PartialUpdate):
     """An update of the preferences of the web application. Fields that are left out stay unchanged."""
 
-    theme: Theme | MISSING = Field(MISSING, examples=["dark"])
+    theme: Theme | MISSING = Field(MISSING, examples=["dark"], description="Colours of the pages.")
     language: LanguageTag | MISSING | None = Field(
         MISSING, examples=["pt-BR"], description="BCP 47 tag. `null`: that of the browser."
     )
-    density: Density | MISSING = Field(MISSING, examples=["compact"])
+    density: Density | MISSING = Field(MISSING, examples=["compact"], description="Spacing of the pages.")
     send_on_enter: StrictBool | MISSING = Field(
         MISSING, examples=[False], description="Whether Enter sends a question. False: Ctrl+Enter sends it."
     )
@@ -61,13 +61,17 @@ class Preferences(ResponseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    theme: Annotated[Theme, _or_default("system")] = "system"
+    theme: Annotated[Theme, _or_default("system")] = Field("system", description="Colours of the pages.")
     language: Annotated[LanguageTag | None, _or_default(None)] = Field(
         None, description="BCP 47 tag. `null`: that of the browser."
     )
-    density: Annotated[Density, _or_default("comfortable")] = "comfortable"
-    send_on_enter: Annotated[StrictBool, _or_default(default=True)] = True
-    show_details: Annotated[StrictBool, _or_default(default=False)] = False
+    density: Annotated[Density, _or_default("comfortable")] = Field("comfortable", description="Spacing of the pages.")
+    send_on_enter: Annotated[StrictBool, _or_default(default=True)] = Field(
+        default=True, description="Whether Enter sends a question. False: Ctrl+Enter sends it."
+    )
+    show_details: Annotated[StrictBool, _or_default(default=False)] = Field(
+        default=False, description="Whether answers show model, tokens, cost and times."
+    )
 
 
 def _check_known(preferences: dict[str, JsonValue]) -> dict[str, JsonValue]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 
-from app.chat.accounting.cost import PriceFunction
+from app.chat.accounting.cost import PriceList
 from app.chat.accounting.ledger_entries import ledger_entries
+from app.chat.accounting.turn_metrics import TurnMetrics
 from app.core.schema_types import new_id
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.usage import ledger
@@ -29,6 +30,11 @@ from app.graph.ports.messages import PromptMessage
 from app.graph.tokens import estimate_tokens, estimate_tokens_upper_bound
 from app.services.limits.quotas import QuotaService, TurnBudget
 
+MAX_TASKS = 32
+"""Titles, and summaries, that a process writes at the same time.
+
+While a model is slow, each takes a minute, and more of them would take its capacity from answers that clients wait for.
+"""
 _EXHAUSTED = "reasoning_exhausted"
 _DEFAULT_ANSWER_TOKENS = 2048
 """Maximum number of tokens of an answer and its reasoning, if the settings have none."""
@@ -45,18 +51,19 @@ class BackgroundModel:
     model: ChatModel
     database: Database
     policy: ModelPolicy
-    price: PriceFunction
+    prices: PriceList
     quotas: QuotaService
     purpose: CallPurpose
     max_tokens: int
     """Maximum number of tokens of an answer."""
+    metrics: TurnMetrics | None = None
     _reasoning_models: set[str] = field(default_factory=set)
     """Models that used up the tokens of an answer for reasoning, so that they get more."""
 
     @property
     def max_duration(self) -> timedelta:
         """Maximum duration of all attempts together."""
-        return timedelta(seconds=2 * len(self.policy.models) * self.policy.attempt_timeout)
+        return timedelta(seconds=2 * sum(map(self.policy.attempt_timeout_of, self.policy.models)))
 
     async def complete(
         self, messages: Sequence[PromptMessage], owner: TurnOwner, *, session_id: int, has_quota: bool
@@ -87,7 +94,9 @@ class BackgroundModel:
                     return completion
             raise NoCompletionError
         finally:
-            calls = ledger_entries(attempts, self.price, purpose=self.purpose)
+            calls = ledger_entries(attempts, self.prices, purpose=self.purpose)
+            if self.metrics is not None:
+                self.metrics.record_calls(calls)
 
             async def record() -> None:
                 async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
@@ -106,7 +115,7 @@ class BackgroundModel:
         started = time.perf_counter()
         completion, code, token_counts = None, None, ModelTokenCounts()
         try:
-            completion = await self.model.complete(request, max_seconds=self.policy.attempt_timeout)
+            completion = await self.model.complete(request, max_seconds=self.policy.attempt_timeout_of(model))
             token_counts = completion.token_counts
         except ModelError as error:
             code = error.code
@@ -131,13 +140,14 @@ class BackgroundModel:
     def _budget(self, messages: Sequence[PromptMessage]) -> TurnBudget:
         prompt = sum(estimate_tokens_upper_bound(message["content"]) for message in messages)
         answers = {model: self._max_tokens_of(model) for model in self.policy.models}
-        costs = (self.price(model, prompt, tokens) or Decimal(0) for model, tokens in answers.items())
+        costs = (self.prices.cost(model, prompt, tokens) or Decimal(0) for model, tokens in answers.items())
         return TurnBudget(tokens=prompt + max(answers.values()), cost_usd=max(costs), prompt_price=Decimal(0))
 
     def _max_tokens_of(self, model: str) -> int:
         """Return the maximum number of tokens of an answer of the model, its reasoning included."""
+        of_answers = self.policy.sampling_of(model).max_tokens
         if model not in self._reasoning_models:
-            return self.max_tokens
-        limit = max(self.max_tokens, self.policy.sampling.max_tokens or _DEFAULT_ANSWER_TOKENS)
+            return min(self.max_tokens, of_answers or self.max_tokens)
+        limit = max(self.max_tokens, of_answers or _DEFAULT_ANSWER_TOKENS)
         window = self.policy.context_windows.get(model)
         return limit if window is None else max(self.max_tokens, min(limit, window // 2))

@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from app.chat.accounting.cost import PriceFunction, cost_usd
+from app.chat.accounting.cost import PriceList, cost_usd
 from app.database.repositories.usage.ledger import CallPurpose, LedgerEntry
 from app.graph.attempt_record import ModelAttempt
 
 
 def ledger_entries(
-    attempts: Sequence[ModelAttempt], price: PriceFunction, *, purpose: CallPurpose = "answer"
+    attempts: Sequence[ModelAttempt], prices: PriceList, *, purpose: CallPurpose = "answer"
 ) -> list[LedgerEntry]:
     """Return the ledger entries of the attempts for one answer or summary, numbered from 1."""
-    return [_ledger_entry(number, attempt, price, purpose) for number, attempt in enumerate(attempts, 1)]
+    return [_ledger_entry(number, attempt, prices, purpose) for number, attempt in enumerate(attempts, 1)]
 
 
-def _ledger_entry(number: int, attempt: ModelAttempt, price: PriceFunction, purpose: CallPurpose) -> LedgerEntry:
+def _ledger_entry(number: int, attempt: ModelAttempt, prices: PriceList, purpose: CallPurpose) -> LedgerEntry:
     completion, token_counts = attempt.completion, attempt.token_counts
     status: Literal["ok", "error", "cancelled"] = "ok"
     if completion is None:
@@ -34,7 +34,7 @@ def _ledger_entry(number: int, attempt: ModelAttempt, price: PriceFunction, purp
         latency_ms=attempt.latency_ms,
         first_token_ms=attempt.first_token_ms,
         cost_usd=cost_usd(
-            price,
+            prices,
             requested=attempt.model_requested,
             used=model_used,
             prompt_tokens=token_counts.prompt_tokens,
@@ -43,4 +43,5 @@ def _ledger_entry(number: int, attempt: ModelAttempt, price: PriceFunction, purp
         is_cached=completion is not None and completion.is_cached,
         purpose=purpose,
         fallback_reason=attempt.fallback_reason,
+        provider=prices.provider_of(attempt.model_requested),
     )

@@ -7,28 +7,44 @@ from uuid import UUID
 from fastapi import Depends, Header, Request
 
 from app.core.exceptions import InvalidFieldError
+from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.turns.idempotency_keys import IdempotentRequest
 from app.http.authentication import ChatWriter
 
 KEY_HEADER = "Idempotency-Key"
+KeyHeader = Annotated[
+    str | None,
+    Header(
+        alias=KEY_HEADER,
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="A unique value chosen by the client, such as a UUID. A request that is repeated with the same "
+        "key within 24 hours is executed once and gets the same response.",
+    ),
+]
 
 
 async def get_idempotency_key(
     request: Request,
     user: ChatWriter,
-    key: Annotated[
-        str | None,
-        Header(
-            alias=KEY_HEADER,
-            min_length=1,
-            max_length=255,
-            pattern=r"^[\x21-\x7e]+$",
-            description="A unique value chosen by the client, such as a UUID. A request that is repeated with the same "
-            "key within 24 hours is executed once and gets the same response.",
-        ),
-    ] = None,
+    key: KeyHeader = None,
 ) -> IdempotentRequest | None:
     """Return user, route, key and body fingerprint of the request; None without a key.
+
+    Raises:
+        InvalidFieldError: the header was sent more than once.
+
+    """
+    return await identify_request(request, user, key)
+
+
+async def identify_request(
+    request: Request, user: Principal, key: str | None, *, variant: str = ""
+) -> IdempotentRequest | None:
+    """Return user, route, key and body fingerprint of a request; None without a key.
+
+    `variant`: what distinguishes requests with the same body, such as a header.
 
     Raises:
         InvalidFieldError: the header was sent more than once.
@@ -39,7 +55,7 @@ async def get_idempotency_key(
     if len(request.headers.getlist(KEY_HEADER)) > 1:
         raise InvalidFieldError(f"header.{KEY_HEADER}", "multiple_values", "must be sent only once")
     route = " ".join([request.scope["route"].name, *map(_canonical_id, request.path_params.values())])
-    return IdempotentRequest(user.id, route, key, hashlib.sha256(await request.body()).digest())
+    return IdempotentRequest(user.id, route, key, hashlib.sha256(variant.encode() + await request.body()).digest())
 
 
 IdempotencyKeyDep = Annotated[IdempotentRequest | None, Depends(get_idempotency_key)]

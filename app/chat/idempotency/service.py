@@ -65,6 +65,23 @@ class IdempotencyService:
         await self._store(response, turn)
         return SerializedResponse.of(response, is_replay=True)
 
+    async def find(self, key: IdempotentRequest) -> IdempotencyKeyTakenError:
+        """Return the state of the first request with a key.
+
+        Raises:
+            NotFoundError: there was none within the last 24 hours.
+
+        """
+        stored = await self.find_stored(key)
+        if stored is None:
+            raise NotFoundError("No request with this key is known.", code="idempotency_key_unknown")
+        return IdempotencyKeyTakenError(key, stored)
+
+    async def find_stored(self, key: IdempotentRequest) -> StoredKey | None:
+        """Return the state of the first request with a key. None: there was none, or it has failed."""
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+            return await idempotency_keys.find(connection, key)
+
     @staticmethod
     def original_request(taken: IdempotencyKeyTakenError) -> StoredKey:
         """Return the stored state of the first request with the key, which must have had the same body.

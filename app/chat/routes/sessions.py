@@ -78,7 +78,7 @@ async def get_session(
     services: ServicesDep,
     transaction: SessionDep,
     *,
-    include_messages: Annotated[bool, Query()] = True,
+    include_messages: Annotated[bool, Query(description="Whether the response has messages.")] = True,
     message_limit: Annotated[
         int, Query(ge=1, le=200, description="Number of newest messages to return, oldest first.")
     ] = 50,

@@ -12,10 +12,10 @@ from app.core.schema_types import ResponseModel
 class ActiveAnswer(ResponseModel):
     """An answer that is being generated."""
 
-    session_id: UUID
+    session_id: UUID = Field(description="Session of the answer.")
     message_id: UUID = Field(description="Id of the answer, to follow its event stream or to cancel it.")
-    status: Literal["pending", "streaming"]
-    started_at: datetime
+    status: Literal["pending", "streaming"] = Field(description="`pending`: the answer is being generated.")
+    started_at: datetime = Field(description="Time of the question.")
     model: str | None = Field(description="Requested model.")
 
 

@@ -11,28 +11,28 @@ from app.core.schema_types import ResponseModel
 class MessageCreatedEvent(ResponseModel):
     """`message.created`: the question is stored, and the answer is in progress."""
 
-    session_id: UUID
+    session_id: UUID = Field(description="Session.")
     message_id: UUID = Field(description="Id of the answer. Use it to resume the stream or to cancel the answer.")
-    user_message: MessageResponse
+    user_message: MessageResponse = Field(description="The stored question.")
 
 
 class DirectCreatedEvent(ResponseModel):
     """`message.created` of a direct question."""
 
-    message_id: UUID
+    message_id: UUID = Field(description="Id of the answer.")
 
 
 class SessionTitleEvent(ResponseModel):
     """`session.title`: title of the session that the user has not written, or that has changed meanwhile."""
 
-    session_id: UUID
-    title: str
+    session_id: UUID = Field(description="Session that has the title.")
+    title: str = Field(description="The current title.")
 
 
 class MessageDeltaEvent(ResponseModel):
     """`message.delta`: the next piece of text."""
 
-    text: str
+    text: str = Field(description="The next part of the content.")
 
 
 class MessageReasoningEvent(ResponseModel):
@@ -41,13 +41,13 @@ class MessageReasoningEvent(ResponseModel):
     It is not a part of the answer. The final message has all of it in its metadata, as `reasoning`.
     """
 
-    text: str
+    text: str = Field(description="The next part of the reasoning.")
 
 
 class MessageEndedEvent(ResponseModel):
     """`message.completed` and `message.cancelled`: terminal events."""
 
-    message: MessageResponse
+    message: MessageResponse = Field(description="The stored answer.")
     length: int = Field(description="Length of the content in Unicode code points.")
     sha256: str = Field(description="SHA-256 of the content in UTF-8, hexadecimal.")
 
@@ -61,4 +61,4 @@ class MessageFailedEvent(MessageEndedEvent):
 class MessageSnapshotEvent(ResponseModel):
     """`message.snapshot`: the whole answer instead of deltas. The terminal event follows."""
 
-    message: MessageResponse
+    message: MessageResponse = Field(description="The answer with its whole content so far.")

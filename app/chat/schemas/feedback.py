@@ -27,8 +27,12 @@ class FeedbackRequest(RequestModel):
         }
     )
 
-    rating: Rating = Field(examples=["down"])
-    reasons: Annotated[list[FeedbackReason], Field(max_length=8), AfterValidator(_check_distinct)] = Field(
+    rating: Rating = Field(examples=["down"], description="`up` or `down`.")
+    reasons: Annotated[
+        list[FeedbackReason],
+        Field(max_length=8, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_check_distinct),
+    ] = Field(
         [],
         examples=[["inaccurate", "too_long"]],
         description="For `up`: `accurate`, `clear`, `creative`, `helpful`, `other`. For `down`: `inaccurate`, "
@@ -54,8 +58,8 @@ class FeedbackRequest(RequestModel):
 class FeedbackResponse(ResponseModel):
     """Feedback of the caller on an answer."""
 
-    rating: Rating
+    rating: Rating = Field(description="`up` or `down`.")
     reasons: list[str] = Field(description="In alphabetical order.")
-    comment: str | None
+    comment: str | None = Field(description="Comment of the owner. Null: none.")
     created_at: datetime = Field(description="Time of the first rating. Reports count the feedback at this time.")
-    updated_at: datetime
+    updated_at: datetime = Field(description="Time of the last change.")

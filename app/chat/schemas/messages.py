@@ -8,8 +8,9 @@ from uuid import UUID
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, StringConstraints
 
 from app.chat.schemas.feedback import FeedbackResponse
+from app.chat.schemas.sampling import FrequencyPenalty, PresencePenalty, Temperature, TopP
 from app.core.content_limits import LANGUAGE_TAG, MAX_MESSAGE_LENGTH, MAX_SYSTEM_PROMPT_LENGTH
-from app.core.schema_types import JsonObject, NotBlank, RequestModel, ResponseModel, Storable
+from app.core.schema_types import Integral, JsonObject, NotBlank, RequestModel, ResponseModel, Storable
 from app.database.repositories.turns.turns import FinalStatus, MessageStatus
 
 QuestionText = Annotated[
@@ -53,15 +54,12 @@ class ModelOptions(RequestModel):
     model: ModelName | None = Field(
         None, description="A model of `GET /models`. If it fails, the fallback models are used."
     )
-    temperature: float | None = Field(None, strict=True, ge=0, le=2, allow_inf_nan=False, examples=[0.7])
-    top_p: float | None = Field(None, strict=True, ge=0, le=1, allow_inf_nan=False, examples=[0.9])
-    frequency_penalty: float | None = Field(None, strict=True, ge=-2, le=2, allow_inf_nan=False, examples=[0])
-    presence_penalty: float | None = Field(None, strict=True, ge=-2, le=2, allow_inf_nan=False, examples=[0])
-    max_tokens: int | None = Field(
+    temperature: Temperature = None
+    top_p: TopP = None
+    frequency_penalty: FrequencyPenalty = None
+    presence_penalty: PresencePenalty = None
+    max_tokens: Annotated[int, Field(strict=True, ge=1, le=1_000_000), Integral] | None = Field(
         None,
-        strict=True,
-        ge=1,
-        le=1_000_000,
         examples=[100],
         description="Maximum number of tokens of the answer; `GET /models` returns the upper limit.",
     )
@@ -103,14 +101,14 @@ class AnswerCreate(ModelOptions):
 class MessageResponse(ResponseModel):
     """One message of a session."""
 
-    id: UUID
-    role: Literal["user", "assistant"]
-    content: str
-    status: MessageStatus
-    timestamp: datetime
-    metadata: dict[str, Any]
-    tokens_used: int
-    processing_time_ms: int
+    id: UUID = Field(description="Public id.")
+    role: Literal["user", "assistant"] = Field(description="`user`: a question; `assistant`: an answer.")
+    content: str = Field(description="Text of the message.")
+    status: MessageStatus = Field(description="Status of the message.")
+    timestamp: datetime = Field(description="Time when it was stored; of a pending answer, time of the question.")
+    metadata: dict[str, Any] = Field(description="Of an answer, how it was generated; of a question, its `context`.")
+    tokens_used: int = Field(description="Prompt and completion tokens of all attempts; 0 for a question.")
+    processing_time_ms: int = Field(description="Duration of all attempts in milliseconds; 0 for a question.")
     parent_id: UUID | None = Field(
         description="For an answer, its question. For a question, the message that it follows; null: it is a first one."
     )
@@ -121,20 +119,20 @@ class Siblings(ResponseModel):
     """Versions of a message: edited questions, or answers to the same question."""
 
     index: int = Field(description="Position of the message among its versions, starting at 0.")
-    count: int
+    count: int = Field(description="Number of versions.")
     ids: list[UUID] = Field(description="All versions, the message itself included, in the order of their creation.")
 
 
 class BranchMessage(MessageResponse):
     """One message of a branch, with its other versions."""
 
-    siblings: Siblings
+    siblings: Siblings = Field(description="Its position among the versions of the message.")
 
 
 class MessagePage(ResponseModel):
     """A page of the active branch of a session, oldest message first."""
 
-    messages: list[BranchMessage]
+    messages: list[BranchMessage] = Field(description="Messages of the active branch, oldest first.")
     has_older: bool = Field(description="Whether the branch has messages before these.")
     has_newer: bool = Field(description="Whether the branch has messages after these.")
 
@@ -158,24 +156,24 @@ class MessagesDeleted(ResponseModel):
 class SessionUpdated(ResponseModel):
     """Counters of the session after the turn."""
 
-    message_count: int
-    updated_at: datetime
+    message_count: int = Field(description="Number of messages of all branches.")
+    updated_at: datetime = Field(description="Time of the last question or answer.")
 
 
 class TurnResponse(ResponseModel):
     """A question and its answer. If no model answered, `ai_response.status` is `failed`."""
 
-    user_message: MessageResponse
-    ai_response: MessageResponse
-    session_updated: SessionUpdated
+    user_message: MessageResponse = Field(description="The question.")
+    ai_response: MessageResponse = Field(description="The answer.")
+    session_updated: SessionUpdated = Field(description="Changed values of the session.")
 
 
 class DirectResponse(ResponseModel):
     """Answer to a direct question."""
 
-    response: str
-    status: FinalStatus
-    timestamp: datetime
-    metadata: dict[str, Any]
-    tokens_used: int
-    processing_time_ms: int
+    response: str = Field(description="Text of the answer.")
+    status: FinalStatus = Field(description="Status of the answer.")
+    timestamp: datetime = Field(description="Time when the answer was complete.")
+    metadata: dict[str, Any] = Field(description="How the answer was generated.")
+    tokens_used: int = Field(description="Prompt and completion tokens of all attempts; 0 for a question.")
+    processing_time_ms: int = Field(description="Duration of all attempts in milliseconds; 0 for a question.")

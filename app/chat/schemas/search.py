@@ -30,17 +30,17 @@ class SearchParameters(RequestModel):
 class SnippetPiece(ResponseModel):
     """A piece of a snippet. The pieces, joined, are plain text."""
 
-    text: str
+    text: str = Field(description="Plain text; escape it before it is shown.")
     is_match: bool = Field(description="Whether the piece matches the query and is to be highlighted.")
 
 
 class SearchHit(ResponseModel):
     """A title or message that matches."""
 
-    kind: Literal["title", "message"]
-    session_id: UUID
-    session_title: str
-    is_archived: bool
+    kind: Literal["title", "message"] = Field(description="`title`: title of a session; `message`: message.")
+    session_id: UUID = Field(description="Session of the title or message.")
+    session_title: str = Field(description="Title of the session.")
+    is_archived: bool = Field(description="Whether the session is archived.")
     message_id: UUID | None = Field(description="Null for a title.")
     role: Literal["user", "assistant"] | None = Field(description="Null for a title.")
     timestamp: datetime = Field(description="Time of the message; for a title, time of the creation of the session.")
@@ -51,5 +51,5 @@ class SearchHit(ResponseModel):
 class SearchPage(ResponseModel):
     """A page of matches, best first."""
 
-    hits: list[SearchHit]
+    hits: list[SearchHit] = Field(description="Titles and messages that match, best first.")
     next_cursor: str | None = Field(description="`cursor` of the next page. Null: this is the last one.")

@@ -24,7 +24,9 @@ class SessionSelection(RequestModel):
         json_schema_extra={"examples": [{"session_ids": ["0199c2f0-7c5e-7a3b-9b1e-3f5a6c7d8e90"]}]}
     )
 
-    session_ids: list[UUID] | MISSING = Field(MISSING, min_length=1, max_length=1000)
+    session_ids: list[UUID] | MISSING = Field(
+        MISSING, min_length=1, max_length=1000, description="Ids of sessions, 1 to 1000."
+    )
     all: OnlyTrue | MISSING = Field(
         MISSING, description="All sessions, archived ones included, that exist when the request arrives."
     )

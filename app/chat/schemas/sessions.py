@@ -20,6 +20,7 @@ from app.chat.schemas.messages import Context, MessageResponse, ModelName, Model
 from app.core.content_limits import MAX_TITLE_LENGTH
 from app.core.cursors import Cursor
 from app.core.schema_types import (
+    DisplayText,
     NotBlank,
     Page,
     PageSize,
@@ -27,32 +28,42 @@ from app.core.schema_types import (
     RequestModel,
     ResponseModel,
     SearchText,
-    Storable,
 )
+from app.core.text import fold
 from app.database.models.chat.chat_session import MAX_TAG_LENGTH, MAX_TAGS, TitleSource
 from app.database.repositories.chat.session_list import SessionFilter, SessionSort
 from app.services.usage_schemas import Usage
 
 Title = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_TITLE_LENGTH), Storable, NotBlank
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_TITLE_LENGTH),
+    DisplayText,
+    NotBlank,
 ]
 
 
 def _normalize_tag(tag: str) -> str:
-    tag = " ".join(unicodedata.normalize("NFC", tag).lower().split())
+    tag = " ".join(unicodedata.normalize("NFKC", tag).lower().split())
     if len(tag) > MAX_TAG_LENGTH:
         raise ValueError(f"must not have more than {MAX_TAG_LENGTH} characters")
     return tag
 
 
 def _remove_duplicates(tags: list[str]) -> list[str]:
-    return list(dict.fromkeys(tags))
+    distinct: dict[str, str] = {}
+    for tag in tags:
+        distinct.setdefault(fold(tag), tag)
+    return list(distinct.values())
 
 
 Tag = Annotated[
-    str, StringConstraints(min_length=1, max_length=200), Storable, NotBlank, AfterValidator(_normalize_tag)
+    str,
+    StringConstraints(min_length=1, max_length=200),
+    DisplayText,
+    NotBlank,
+    AfterValidator(_normalize_tag),
 ]
-"""A label in its normal form: lower case, NFC, single spaces."""
+"""A label in its normal form: lower case, NFKC, single spaces. Labels are compared in their folded forms."""
 
 Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS), AfterValidator(_remove_duplicates)]
 
@@ -64,7 +75,9 @@ class SessionCreate(ModelOptions):
         json_schema_extra={"examples": [{"title": "Holiday plans", "initial_message": "Where is it warm in March?"}]}
     )
 
-    title: Title | None = Field(None, examples=["Holiday plans"])
+    title: Title | None = Field(
+        None, examples=["Holiday plans"], description="Title. Default: `New Chat`, until the first question sets it."
+    )
     context: Context | None = Field(
         None,
         examples=[{"tone": "professional", "system_prompt": "Answer in one sentence."}],
@@ -103,7 +116,9 @@ class SessionUpdate(RequestModel):
     is_archived: StrictBool | MISSING = Field(
         MISSING, examples=[False], description="Archived sessions accept no questions, and have a list of their own."
     )
-    is_pinned: StrictBool | MISSING = Field(MISSING, examples=[True])
+    is_pinned: StrictBool | MISSING = Field(
+        MISSING, examples=[True], description="Pinned sessions have a list of their own."
+    )
     tags: Tags | MISSING = Field(
         MISSING,
         examples=[["travel", "italy"]],
@@ -121,8 +136,8 @@ class SessionUpdate(RequestModel):
 class SessionQuery(RequestModel):
     """Filters, order and part of a list of sessions."""
 
-    page: Page = 1
-    size: PageSize = 20
+    page: Page = Field(1, description="Number of the page, from 1.")
+    size: PageSize = Field(20, description="Number of items per page.")
     cursor: Cursor | None = Field(
         None,
         description="`next_cursor` of the previous part, with the same filters and order. It replaces `page`: no "
@@ -142,9 +157,12 @@ class SessionQuery(RequestModel):
             raise ValueError("page and cursor exclude each other")
         return self
 
-    def criteria(self, found: Sequence[int] | None) -> SessionFilter:
-        """Return the filters as criteria of the repository. `found`: keys of the sessions that match `search`."""
-        return SessionFilter(self.archived, self.pinned, self.tag, found)
+    def criteria(self, found: Sequence[int] | None, spellings: Sequence[str] | None) -> SessionFilter:
+        """Return the filters as criteria of the repository.
+
+        `found`: keys of the sessions that match `search`. `spellings`: those of `tag` that the user's sessions have.
+        """
+        return SessionFilter(self.archived, self.pinned, spellings, found)
 
 
 class SessionSettings(ResponseModel):
@@ -155,9 +173,9 @@ class SessionSettings(ResponseModel):
         "model; `user`: set by the user."
     )
     model: str | None = Field(description="Model of questions that name none. Null: the default model.")
-    is_archived: bool
-    is_pinned: bool
-    tags: list[str]
+    is_archived: bool = Field(description="Whether the session is archived.")
+    is_pinned: bool = Field(description="Whether the session is pinned.")
+    tags: list[str] = Field(description="Labels of the session, in their normal form.")
 
 
 MessageCount = Annotated[
@@ -169,19 +187,23 @@ MessageCount = Annotated[
 class SessionSummary(SessionSettings):
     """A session in a list."""
 
-    session_id: UUID
-    title: str
-    created_at: datetime
+    session_id: UUID = Field(description="Session.")
+    title: str = Field(description="Title of the session.")
+    created_at: datetime = Field(description="Time of creation.")
     updated_at: datetime = Field(description="Time of the last question or answer.")
     message_count: MessageCount
-    last_message_preview: str | None
-    last_message_timestamp: datetime | None
+    last_message_preview: str | None = Field(
+        description="Beginning of the last message of the active branch. Null: no messages."
+    )
+    last_message_timestamp: datetime | None = Field(
+        description="Time of the last message of the active branch. Null: no messages."
+    )
 
 
 class SessionList(ResponseModel):
     """A part of the user's sessions."""
 
-    sessions: list[SessionSummary]
+    sessions: list[SessionSummary] = Field(description="Sessions of the page.")
     pagination: Pagination | None = Field(description="Null with `cursor`: the sessions are not counted again.")
     next_cursor: str | None = Field(description="`cursor` of the next part. Null: this is the last one.")
 
@@ -189,19 +211,21 @@ class SessionList(ResponseModel):
 class SessionResponse(ResponseModel):
     """A session."""
 
-    session_id: UUID
-    title: str
-    context: dict[str, Any]
-    created_at: datetime
-    updated_at: datetime
+    session_id: UUID = Field(description="Session.")
+    title: str = Field(description="Title of the session.")
+    context: dict[str, Any] = Field(description="Context of every question in the session.")
+    created_at: datetime = Field(description="Time of creation.")
+    updated_at: datetime = Field(description="Time of the last question or answer.")
     message_count: MessageCount
 
 
 class SessionCreated(SessionResponse):
     """A new session, with its first turn if `initial_message` was set."""
 
-    first_message: MessageResponse | None = None
-    ai_response: MessageResponse | None = None
+    first_message: MessageResponse | None = Field(
+        None, description="The question `initial_message`. Null: there is none."
+    )
+    ai_response: MessageResponse | None = Field(None, description="The answer to it. Null: there is none.")
 
 
 class SessionWithSettings(SessionResponse, SessionSettings):
@@ -211,11 +235,11 @@ class SessionWithSettings(SessionResponse, SessionSettings):
 class SessionDetail(SessionWithSettings):
     """A session with its settings and the newest messages of its active branch, oldest first."""
 
-    usage: Usage
+    usage: Usage = Field(description="Usage of the session.")
     messages: list[MessageResponse] | None = Field(None, description="Absent with `include_messages=false`.")
 
 
 class Deleted(ResponseModel):
     """Confirmation of a deletion."""
 
-    message: str
+    message: str = Field(description="Human-readable confirmation.")

@@ -1,13 +1,13 @@
 """Shared conversations."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import ConfigDict, Field, StrictBool
 
 from app.chat.schemas.sessions import Title
-from app.core.schema_types import Pagination, RequestModel, ResponseModel
+from app.core.schema_types import Integral, Pagination, RequestModel, ResponseModel
 from app.database.repositories.turns.turns import FinalStatus
 
 
@@ -25,8 +25,8 @@ class ShareCreate(RequestModel):
     include_models: StrictBool = Field(
         default=False, examples=[True], description="Whether readers see which model wrote each answer."
     )
-    expires_in_days: int | None = Field(
-        None, strict=True, ge=1, le=3650, examples=[30], description="Default: the link does not expire."
+    expires_in_days: Annotated[int, Field(strict=True, ge=1, le=3650), Integral] | None = Field(
+        None, examples=[30], description="Days until the link expires. Default: it does not."
     )
     keep_link: StrictBool = Field(
         default=False,
@@ -39,38 +39,38 @@ class ShareCreate(RequestModel):
 class ShareResponse(ResponseModel):
     """A shared conversation of the caller."""
 
-    id: UUID
-    session_id: UUID
+    id: UUID = Field(description="Id of the share; a new link is a new id.")
+    session_id: UUID = Field(description="Shared session.")
     token: str = Field(description="Token for `GET /shared/{token}`. Everybody who has it can read the snapshot.")
     url: str = Field(description="Link to the page of the frontend.")
-    title: str
-    message_count: int
-    include_models: bool
+    title: str = Field(description="Title that readers see.")
+    message_count: int = Field(description="Number of messages.")
+    include_models: bool = Field(description="Whether readers see the models.")
     created_at: datetime = Field(description="Time of the snapshot.")
-    expires_at: datetime | None
+    expires_at: datetime | None = Field(description="Time from which the link does not work. Null: it does not expire.")
 
 
 class ShareList(ResponseModel):
     """A page of the caller's shared conversations, the newest link first."""
 
-    shares: list[ShareResponse]
-    pagination: Pagination
+    shares: list[ShareResponse] = Field(description="Shared conversations of the page.")
+    pagination: Pagination = Field(description="Position of the page.")
 
 
 class SharedMessage(ResponseModel):
     """A message of a shared conversation."""
 
-    role: Literal["user", "assistant"]
-    content: str
-    status: FinalStatus
-    timestamp: datetime
+    role: Literal["user", "assistant"] = Field(description="`user`: a question; `assistant`: an answer.")
+    content: str = Field(description="Text of the message.")
+    status: FinalStatus = Field(description="Status of the message.")
+    timestamp: datetime = Field(description="Time when it was stored; of a pending answer, time of the question.")
     model: str | None = Field(description="Model that wrote the answer, if the owner shared it.")
 
 
 class SharedConversation(ResponseModel):
     """Snapshot of a conversation, oldest message first. Later messages are not part of it."""
 
-    title: str
+    title: str = Field(description="Title that readers see.")
     created_at: datetime = Field(description="Time of the snapshot.")
-    expires_at: datetime | None
-    messages: list[SharedMessage]
+    expires_at: datetime | None = Field(description="Time from which the link does not work. Null: it does not expire.")
+    messages: list[SharedMessage] = Field(description="Messages, oldest first.")

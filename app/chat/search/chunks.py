@@ -1,6 +1,7 @@
 """Chunks of a user's index that a search reads, with the queries for each of them."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Final
 
@@ -61,11 +62,11 @@ async def corrected_chunks(
     size = _FIRST_BATCH
     while numbers:
         batch, numbers = numbers[:size], numbers[size:]
-        found = await _find_variants(connection, user_id, correction, batch)
+        absent_in_batch = {number: absent_by_chunk[number] for number in batch}
         chunks = []
-        for number in batch:
+        for number, variants in (await _find_variants(connection, user_id, correction, absent_in_batch)).items():
             prefix = lexeme_prefix(user_id, number)
-            queries = correction.queries(prefix, scope, found=found[number], absent=absent_by_chunk[number])
+            queries = correction.queries(prefix, scope, found=variants, absent=absent_by_chunk[number])
             if queries:
                 chunks.append(ChunkSearch(number, [RankedQuery(*each) for each in queries]))
         yield _after(chunks, position)
@@ -91,20 +92,35 @@ async def _absent_words(
 
 
 async def _find_variants(
-    connection: DatabaseConnection, user_id: int, correction: Correction, numbers: Sequence[int]
+    connection: DatabaseConnection,
+    user_id: int,
+    correction: Correction,
+    absent_by_chunk: Mapping[int, AbstractSet[int]],
 ) -> dict[int, list[VariantGroup]]:
-    """Return for each chunk the groups of spelling variants that occur in it."""
+    """Return the groups of spelling variants that occur in each chunk in which there can be results.
+
+    Word by word: if a word occurs in a chunk neither as entered nor misspelled, the next ones are not looked up there.
+    """
+    found: dict[int, list[VariantGroup]] = {number: [] for number in absent_by_chunk}
     template = correction.groups(_PLACEHOLDER)
-    groups = [
-        (number, VariantGroup(group.unit, _with_prefix(group.query, lexeme_prefix(user_id, number))))
-        for number in numbers
-        for group in template
-    ]
-    present = await presence.find_present(connection, [group.query for _, group in groups])
-    found: dict[int, list[VariantGroup]] = {number: [] for number in numbers}
-    for index in sorted(present):
-        number, group = groups[index]
-        found[number].append(group)
+    for unit in correction.units:
+        groups = [
+            (number, VariantGroup(unit, _with_prefix(group.query, lexeme_prefix(user_id, number))))
+            for number in found
+            for group in template
+            if group.unit == unit
+        ]
+        present = await presence.find_present(connection, [group.query for _, group in groups])
+        occurring: set[int] = set()
+        for index in sorted(present):
+            number, group = groups[index]
+            found[number].append(group)
+            occurring.add(number)
+        found = {
+            number: variants
+            for number, variants in found.items()
+            if number in occurring or unit not in absent_by_chunk[number]
+        }
     return found
 
 

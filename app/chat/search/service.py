@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -10,12 +11,13 @@ from app.chat.schemas.search import SearchHit, SearchPage, SearchParameters, Sni
 from app.chat.search.chunks import corrected_chunks, exact_chunks
 from app.chat.search.positions import SearchPosition, decode_position, encode_position, search_name
 from app.core.cursors import CursorSigner
-from app.core.exceptions import ServiceUnavailableError
+from app.core.exceptions import ServiceUnavailableError, StatementTimeoutError
 from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseConnection
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.search import matches, pending_texts
 from app.database.repositories.search.matches import ChunkSearch, Match
 from app.database.repositories.search.pending_texts import UserState
+from app.services.limits.admission import expensive_operation
 from app.services.limits.concurrency import ConcurrencyLimiter
 from app.services.search.correction import correctable_units
 from app.services.search.documents import CHUNK_SIZE
@@ -56,7 +58,7 @@ class SearchService:
         Raises:
             InvalidFieldError: the cursor belongs to another search, or was changed.
             TooManyRequestsError: the user's earlier searches are still running.
-            ServiceUnavailableError: the search took too long.
+            ServiceUnavailableError: the search took too long, or the process is overloaded.
 
         """
         name = search_name(user.uuid, parameters)
@@ -64,7 +66,7 @@ class SearchService:
         query = parse_query(parameters.q)
         if not query.units:
             return SearchPage(hits=[], next_cursor=None)
-        with self.limiter.slot(user.id):
+        async with self._slot(user.id):
             chunk_count = await self._prepare(user.id)
             found, following = await self._find(
                 user.id, query, parameters.in_, chunk_count, position, limit=parameters.limit
@@ -83,15 +85,30 @@ class SearchService:
         query = parse_query(text)
         if not query.units:
             return []
-        with self.limiter.slot(user_id):
+        async with self._slot(user_id):
             chunk_count = await self._prepare(user_id)
             # The last query matches all that the others match.
             chunks = [
                 replace(chunk, queries=chunk.queries[-1:])
                 for chunk in exact_chunks(user_id, query, "both", chunk_count, SearchPosition(datetime.now(UTC)))
             ]
-            async with self.database.autocommit() as connection, _SearchTimeout():
+            async with self._connection() as connection:
                 return await matches.find_sessions(connection, chunks, limit=MAX_LISTED)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[DatabaseConnection]:
+        """Open a connection whose statements have `SEARCH_TIMEOUT` together."""
+        try:
+            async with self.database.autocommit() as connection:
+                try:
+                    async with asyncio.timeout(SEARCH_TIMEOUT):
+                        yield connection
+                except TimeoutError:
+                    raise StatementTimeoutError from None
+        except StatementTimeoutError:
+            raise ServiceUnavailableError(
+                "The search took too long. Use more specific words.", code="search_timeout"
+            ) from None
 
     async def _prepare(self, user_id: int) -> int:
         """Index what the user has just written, and return the number of chunks."""
@@ -101,6 +118,12 @@ class SearchService:
                 await asyncio.sleep(_LOCK_PAUSE)
             state = await self._read_state(user_id)
         return -(-state.documents // CHUNK_SIZE)
+
+    @asynccontextmanager
+    async def _slot(self, user_id: int) -> AsyncIterator[None]:
+        with self.limiter.slot(user_id):
+            async with expensive_operation():
+                yield
 
     async def _read_state(self, user_id: int) -> UserState:
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
@@ -118,7 +141,7 @@ class SearchService:
     ) -> tuple[list[tuple[Match, bool]], SearchPosition | None]:
         """Return the next matches, each with whether it needed a correction, and the position after them."""
         found: list[tuple[Match, bool]] = []
-        async with self.database.autocommit() as connection, _SearchTimeout():
+        async with self._connection() as connection:
             while True:
                 async for chunks in _batches(connection, user_id, query, scope, chunk_count, position):
                     rest = limit - len(found)
@@ -141,25 +164,6 @@ def new_search_limiter() -> ConcurrencyLimiter:
         detail="Earlier searches of this account are still running.",
         retry_after=1,
     )
-
-
-class _SearchTimeout:
-    """Context manager that limits the time of statements to `SEARCH_TIMEOUT`."""
-
-    def __init__(self) -> None:
-        self._timeout = asyncio.timeout(SEARCH_TIMEOUT)
-
-    async def __aenter__(self) -> None:
-        await self._timeout.__aenter__()
-
-    async def __aexit__(self, *error: object) -> None:
-        try:
-            await self._timeout.__aexit__(*error)  # type: ignore[arg-type]  # passed on
-        except TimeoutError:
-            # PostgreSQL is available: this search is too expensive.
-            raise ServiceUnavailableError(
-                "The search took too long. Use more specific words.", code="search_timeout"
-            ) from None
 
 
 async def _batches(

@@ -95,8 +95,13 @@ class BranchService:
             message = await branches.find_message(transaction, locked.id, message_uuid) if locked else None
             if locked is None or message is None:
                 raise NotFoundError("Message not found.")
-            if await branch_deletion.has_active_turn_below(transaction, locked.id, message):
-                raise ConflictError("The answer is being generated. Cancel it first.", code="turn_active")
+            active = await branch_deletion.find_active_answer_below(transaction, locked.id, message)
+            if active is not None:
+                raise ConflictError(
+                    "The answer is being generated. Cancel it first.",
+                    code="turn_active",
+                    extra={"message_id": str(active)},
+                )
             deleted = await branch_deletion.delete_from(transaction, locked, message)
         await self.deleted_session_purger.purge_messages(session_uuid, deleted.answer_uuids)
         return MessagesDeleted(deleted=deleted.count, message_count=deleted.message_count)

@@ -11,6 +11,7 @@ from app.chat.search.service import SearchService
 from app.core.cursors import CursorSigner, InvalidCursorError
 from app.core.exceptions import InvalidFieldError
 from app.core.schema_types import Pagination
+from app.core.text import fold
 from app.database.connection import DatabaseSession
 from app.database.models import ChatSession
 from app.database.repositories.accounts.callers import Principal
@@ -35,7 +36,7 @@ class SessionLister:
         """
         after = self._position(user, query)
         found = await self.search.find_sessions(user.id, query.search) if query.search else None
-        criteria = query.criteria(found)
+        criteria = query.criteria(found, await self._spellings(transaction, user, query.tag))
         rows = await session_list.read(
             transaction,
             user_id=user.id,
@@ -58,6 +59,13 @@ class SessionLister:
     def _cursor(self, user: Principal, query: SessionQuery, position: SessionPosition) -> str:
         key = position.key.isoformat() if isinstance(position.key, datetime) else position.key
         return self.cursors.encode([key, position.id], list_id=_list_id(user, query))
+
+    async def _spellings(self, transaction: DatabaseSession, user: Principal, tag: str | None) -> list[str] | None:
+        """Return the spellings of a tag that sessions of the user have, such as `strasse` and `straße`."""
+        if tag is None:
+            return None
+        tags = await session_list.find_tags(transaction, user_id=user.id)
+        return [stored for stored in tags if fold(stored) == fold(tag)]
 
     def _position(self, user: Principal, query: SessionQuery) -> SessionPosition | None:
         if query.cursor is None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -35,7 +36,7 @@ from app.database.repositories.usage import totals
 from app.database.repositories.webhooks import event_outbox
 from app.database.repositories.webhooks.event_outbox import WebhookEvent
 from app.services.redis.deleted_session_purger import DeletedSessionPurger
-from app.services.usage_schemas import Usage, UserUsage
+from app.services.usage_schemas import Usage, UsageByDay, UserUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,10 @@ class SessionService:
     async def get_usage(self, transaction: DatabaseSession, user_id: int) -> UserUsage:
         """Return the usage of a user up to now."""
         return UserUsage.of(await totals.user_totals(transaction, user_id))
+
+    async def get_usage_by_day(self, transaction: DatabaseSession, user_id: int, days: int) -> UsageByDay:
+        """Return the usage of a user on each of the last days in UTC, today included."""
+        return UsageByDay.of(await totals.daily_totals(transaction, user_id, days), datetime.now(UTC).date(), days)
 
     async def update_session(
         self, transaction: DatabaseSession, user: Principal, session_uuid: UUID, update: SessionUpdate

@@ -80,7 +80,9 @@ class SharingService:
             if last is None:
                 raise ConflictError("The session has no messages.", code="empty_session")
             if last.status in ACTIVE_STATUSES:
-                raise ConflictError("The answer is still being generated.", code="turn_active")
+                raise ConflictError(
+                    "The answer is still being generated.", code="turn_active", extra={"message_id": str(last.uuid)}
+                )
             await _check_size(transaction, last)
             if await shares.count(transaction, user_id=user.id, except_session=session.id) >= self.max_per_user:
                 raise ConflictError(

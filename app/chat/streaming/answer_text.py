@@ -2,8 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from app.chat.schemas.messages import MessageResponse
+
+if TYPE_CHECKING:
+    from app.graph.ports.tool_calls import ToolCallPiece
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,8 @@ class AnswerText:
         self.text = ""
         self.reasoning = ""
         """What the model thought before the answer, as far as this process has received it."""
+        self.tool_calls: list[ToolCallPiece] = []
+        """Pieces of tool calls so far, likewise."""
         self.visible_length = 0
         """Number of characters of the text that subscribers may see."""
         self.ending: Ending | None = None
@@ -46,6 +52,11 @@ class AnswerText:
         """Make the first `length` characters visible, and the ending if there is one."""
         self.visible_length = length
         self.ending = ending
+        self._wake_subscribers()
+
+    def add_reasoning(self, text: str) -> None:
+        """Append to the reasoning, and show it."""
+        self.reasoning += text
         self._wake_subscribers()
 
     def close(self) -> None:

@@ -24,6 +24,8 @@ from app.chat.streaming.answer_text import Ending
 from app.core.schema_types import ResponseModel
 
 PING = KEEPALIVE_COMMENT
+_RETRY = 1000
+"""Milliseconds after which clients reconnect, in the first event of a stream."""
 
 
 def created(session_id: UUID, message_id: UUID, user_message: MessageResponse) -> bytes:
@@ -32,12 +34,13 @@ def created(session_id: UUID, message_id: UUID, user_message: MessageResponse) -
         "message.created",
         0,
         MessageCreatedEvent(session_id=session_id, message_id=message_id, user_message=user_message),
+        retry=_RETRY,
     )
 
 
 def direct_created(message_id: UUID) -> bytes:
     """Return the first event of the answer to a direct question."""
-    return _event("message.created", 0, DirectCreatedEvent(message_id=message_id))
+    return _event("message.created", 0, DirectCreatedEvent(message_id=message_id), retry=_RETRY)
 
 
 def session_title(session_id: UUID, title: str, position: int) -> bytes:
@@ -82,5 +85,5 @@ def ending(end: Ending, position: int) -> bytes:
     return _event("message.snapshot", length, MessageSnapshotEvent(message=message)) + event
 
 
-def _event(name: str, position: int, data: ResponseModel) -> bytes:
-    return format_sse_event(event=name, data_str=data.model_dump_json(), id=str(position))
+def _event(name: str, position: int, data: ResponseModel, *, retry: int | None = None) -> bytes:
+    return format_sse_event(event=name, data_str=data.model_dump_json(), id=str(position), retry=retry)

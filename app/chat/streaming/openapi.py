@@ -21,7 +21,7 @@ _ENDINGS: dict[str, type[BaseModel]] = {
     "message.failed": MessageFailedEvent,
     "message.cancelled": MessageEndedEvent,
 }
-_TURN: dict[str, type[BaseModel]] = {
+TURN_SCHEMAS: dict[str, type[BaseModel]] = {
     "message.created": MessageCreatedEvent,
     "session.title": SessionTitleEvent,
     "message.reasoning": MessageReasoningEvent,
@@ -29,10 +29,12 @@ _TURN: dict[str, type[BaseModel]] = {
     "message.snapshot": MessageSnapshotEvent,
     **_ENDINGS,
 }
-_DIRECT: dict[str, type[BaseModel]] = {
+"""Schemas of the data of all events, by the name of the event."""
+DIRECT_SCHEMAS: dict[str, type[BaseModel]] = {
     "message.created": DirectCreatedEvent,
     "message.reasoning": MessageReasoningEvent,
     "message.delta": MessageDeltaEvent,
+    "message.snapshot": MessageSnapshotEvent,  # resumed after a position that the answer does not have
     **_ENDINGS,
 }
 
@@ -63,13 +65,13 @@ def _events(kinds: dict[str, type[BaseModel]]) -> dict[int | str, dict[str, Any]
     }
 
 
-TURN_EVENTS = _events(_TURN)
-DIRECT_EVENTS = _events(_DIRECT)
+TURN_EVENTS = _events(TURN_SCHEMAS)
+DIRECT_EVENTS = _events(DIRECT_SCHEMAS)
 
 
 def event_schemas() -> dict[str, Any]:
     """Return the schemas that the descriptions refer to."""
-    kinds = {*_TURN.values(), *_DIRECT.values()}
+    kinds = {*TURN_SCHEMAS.values(), *DIRECT_SCHEMAS.values()}
     _, schemas = models_json_schema(
         [(kind, "serialization") for kind in sorted(kinds, key=lambda kind: kind.__name__)],
         ref_template="#/components/schemas/{model}",

@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from app.chat.streaming.answer_text import AnswerText, Ending
+from app.chat.streaming.reasoning_publisher import ReasoningPublisher
+from app.graph.ports.tool_calls import ToolCallPiece
 from app.services.redis.keys import stream_key
 from app.services.redis.stream_buffer import StreamBuffer, StreamSnapshot
 
@@ -35,7 +38,7 @@ class AnswerStream(AnswerText):
         self._loop = asyncio.get_running_loop()
         self._sent_at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._reasoning_timer: asyncio.TimerHandle | None = None
+        self._show_timer: asyncio.TimerHandle | None = None
 
     def publish(self, piece: str) -> None:
         """Append to the text; see `TextSink`. The first piece is sent without delay."""
@@ -48,10 +51,20 @@ class AnswerStream(AnswerText):
             self._timer = self._loop.call_at(due, self._send)
 
     def publish_reasoning(self, piece: str) -> None:
-        """Append to the reasoning; see `TextSink`. Only subscribers in this process see it."""
+        """Append to the reasoning; see `TextSink`."""
         self.reasoning += piece
-        if piece and self._reasoning_timer is None:
-            self._reasoning_timer = self._loop.call_later(BATCH_INTERVAL, self._show_reasoning)
+        if piece:
+            self._show_soon()
+
+    @property
+    def has_tool_calls(self) -> bool:
+        """See `TextSink`."""
+        return bool(self.tool_calls)
+
+    def publish_tool_calls(self, pieces: Sequence[ToolCallPiece]) -> None:
+        """Append to the tool calls; see `TextSink`. Only subscribers in this process see them."""
+        self.tool_calls += pieces
+        self._show_soon()
 
     def end(self, ending: Ending, *, is_deleted: bool = False) -> None:
         """Send the ending after all published text. `is_deleted`: the user has deleted the answer."""
@@ -69,9 +82,15 @@ class AnswerStream(AnswerText):
         if self.run is not None:
             self.run.cancel()
 
-    def _show_reasoning(self) -> None:
-        self._reasoning_timer = None
+    def _show_soon(self) -> None:
+        if self._show_timer is None:
+            self._show_timer = self._loop.call_later(BATCH_INTERVAL, self._show)
+
+    def _show(self) -> None:
+        self._show_timer = None
         self._wake_subscribers()
+        if self._publisher is not None and self._publisher.reasoning is not None:
+            self._publisher.reasoning.put(self)
 
     def _send(self) -> None:
         if self._timer is not None:
@@ -92,8 +111,10 @@ class StreamPublisher:
     turns is written in one round trip.
     """
 
-    def __init__(self, buffer: StreamBuffer) -> None:
+    def __init__(self, buffer: StreamBuffer, reasoning: ReasoningPublisher | None = None) -> None:
+        """`reasoning`: publishes the reasoning to other processes; None: only subscribers in this process see it."""
         self._buffer = buffer
+        self.reasoning = reasoning
         self._pending: set[AnswerStream] = set()
         self._has_pending = asyncio.Event()
         self._is_urgent = asyncio.Event()
@@ -129,7 +150,10 @@ class StreamPublisher:
             except Exception:
                 logger.exception("stream buffer write failed")
             for answer, snapshot in snapshots:
-                answer.show(len(snapshot.text), answer.final_ending if snapshot.is_over else None)
+                try:
+                    answer.show(len(snapshot.text), answer.final_ending if snapshot.is_over else None)
+                except Exception:
+                    logger.exception("stream update failed")
 
 
 if TYPE_CHECKING:

@@ -13,12 +13,15 @@ from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.chat import sessions
 from app.database.repositories.chat.sessions import StoredTurn
+from app.services.redis.reasoning_buffer import ReasoningBuffer
 from app.services.redis.stream_buffer import StreamBuffer
 
 logger = logging.getLogger(__name__)
 
 _POLL_INTERVAL = 1.0
 """Seconds between two reads of PostgreSQL."""
+_REASONING_INTERVAL = 0.25
+"""Seconds between two reads of Redis while the model is thinking."""
 _FINAL_TEXT_TIMEOUT = 1.0
 """Maximum seconds to wait for the last text of a stored answer: PostgreSQL has the answer before Redis has its end."""
 _MAX_ORPHANED_POLLS = 10
@@ -47,6 +50,7 @@ class RemoteStreams:
 
     database: Database
     buffer: StreamBuffer
+    reasoning: ReasoningBuffer
     _streams: dict[MessageRef, _RemoteStream] = field(default_factory=dict)
 
     async def find(self, ref: MessageRef) -> StoredTurn | None:
@@ -94,8 +98,15 @@ class RemoteStreams:
         orphaned_polls = 0
         # The first read returns immediately what is buffered; later ones wait for more.
         wait = 0.0
+        reasoning_bytes: int | None = 0
         while answer_text.ending is None and not answer_text.is_closed:
             buffered = await self.buffer.read(ref.answer_uuid, after=answer_text.visible_length, wait=wait)
+            if reasoning_bytes is not None:
+                # Before the text, which follows it.
+                reasoning = await self.reasoning.read(ref.answer_uuid, start=reasoning_bytes)
+                reasoning_bytes += len(reasoning)
+                if reasoning:
+                    answer_text.add_reasoning(reasoning.decode())
             if buffered.text:
                 answer_text.text += buffered.text
                 answer_text.show(len(answer_text.text))
@@ -104,7 +115,9 @@ class RemoteStreams:
                 poll_at = loop.time() + _POLL_INTERVAL
             if buffered.has_gap or buffered.is_over:
                 await asyncio.sleep(_POLL_INTERVAL)
-            wait = _POLL_INTERVAL
+            if answer_text.text:
+                reasoning_bytes = None
+            wait = _REASONING_INTERVAL if reasoning_bytes else _POLL_INTERVAL
 
     async def _poll(self, ref: MessageRef, answer_text: AnswerText, orphaned_polls: int) -> int:
         """Read the answer from PostgreSQL. Return the number of reads in a row that found it orphaned."""

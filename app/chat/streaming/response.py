@@ -12,7 +12,7 @@ class EventStreamResponse(EventSourceResponse):
 
     def __init__(self, frames: AsyncGenerator[bytes]) -> None:
         # Without the header a buffering proxy would hold events back.
-        super().__init__(frames, headers={"X-Accel-Buffering": "no"})
+        super().__init__(frames, headers={"X-Accel-Buffering": "no", "Content-Type": "text/event-stream"})
         self._frames = frames
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

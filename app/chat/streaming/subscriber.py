@@ -2,11 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import NamedTuple
-from uuid import UUID
 
 from app.chat.streaming import events
 from app.chat.streaming.answer_text import AnswerText
+from app.chat.streaming.encoders import EventEncoder
 from app.chat.streaming.revocation import RevocationWatch
 from app.database.repositories.accounts.callers import Principal
 
@@ -14,13 +13,6 @@ PING_INTERVAL = 15.0
 """Seconds without an event after which a ping is sent."""
 _TIMER_TOLERANCE = 0.01
 """Seconds by which a timer of the event loop may fire early."""
-
-
-class SessionTitle(NamedTuple):
-    """Title of a session, as a client knows it."""
-
-    id: UUID
-    title: str
 
 
 class StreamSubscriber:
@@ -32,17 +24,12 @@ class StreamSubscriber:
         position: int,
         revocations: RevocationWatch,
         user: Principal,
-        session: SessionTitle | None = None,
-        *,
-        with_reasoning: bool = False,
+        encoder: EventEncoder,
     ) -> None:
-        """Start after `position`. `session`: the title that the client knows; None: the answer has no session.
-
-        `with_reasoning`: the client has asked for events with the model's reasoning.
-        """
-        self._with_reasoning = with_reasoning
+        """Start after `position`."""
+        self._encoder = encoder
         self._reasoning_position = 0
-        self._session = session
+        self._tool_calls_position = 0
         self._answer_text = answer_text
         self._position = position
         self._revocations = revocations
@@ -56,7 +43,7 @@ class StreamSubscriber:
 
     async def frames(self, first: bytes = b"") -> AsyncGenerator[bytes]:
         """Yield `first`, then the events after the position up to the terminal event, and pings in between."""
-        answer_text = self._answer_text
+        answer_text, encoder = self._answer_text, self._encoder
         answer_text.subscribe(self._wake)
         self._revocations.add(self._credential, self._revoke)
         self._timer = self._loop.call_later(PING_INTERVAL, self._check_ping)
@@ -64,25 +51,28 @@ class StreamSubscriber:
             if first:
                 yield first
             while not (self._is_revoked or answer_text.is_closed):
-                if self._with_reasoning and self._reasoning_position < len(answer_text.reasoning):
+                if encoder.with_reasoning and self._reasoning_position < len(answer_text.reasoning):
                     reasoning = answer_text.reasoning[self._reasoning_position :]
                     self._reasoning_position += len(reasoning)
-                    yield self._sent(events.reasoning(reasoning, self._position))
+                    yield self._sent(encoder.reasoning(reasoning, self._position))
                 elif self._position < answer_text.visible_length:
                     text = answer_text.text[self._position : answer_text.visible_length]
                     self._position = answer_text.visible_length
-                    yield self._sent(events.delta(text, self._position))
+                    yield self._sent(encoder.delta(text, self._position))
+                elif encoder.with_tool_calls and self._tool_calls_position < len(answer_text.tool_calls):
+                    pieces = answer_text.tool_calls[self._tool_calls_position :]
+                    self._tool_calls_position += len(pieces)
+                    yield self._sent(encoder.tool_calls(pieces, self._position))
                 elif answer_text.ending is not None:
-                    session, title = self._session, answer_text.ending.title
-                    if session is not None and title is not None and title != session.title:
-                        yield events.session_title(session.id, title, self._position)
-                    yield events.ending(answer_text.ending, self._position)
+                    yield encoder.ending(answer_text.ending, self._position)
                     return
                 elif self._is_ping_due:
                     yield self._sent(events.PING)
                 else:
                     self._waiter = self._loop.create_future()
                     await self._waiter
+            if cut := encoder.cut():
+                yield cut
         finally:
             self._timer.cancel()
             self._revocations.remove(self._credential, self._revoke)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
-from app.chat.accounting.background_model import BackgroundModel, NoCompletionError
+from app.chat.accounting.background_model import MAX_TASKS, BackgroundModel, NoCompletionError
 from app.chat.turns.conversation_history import history_message
 from app.chat.turns.graph_run import GraphResult
 from app.core.exceptions import AppError
@@ -70,10 +70,11 @@ class Summarizer:
     def after(self, turn: Turn, owner: TurnOwner, result: GraphResult, *, has_quota: bool) -> None:
         """Extend the summary in the background, if the next question would leave out messages it does not cover.
 
-        With `has_quota`, the cost of each step is reserved from the owner's quota.
+        With `has_quota`, the cost of each step is reserved from the owner's quota. While `MAX_TASKS` summaries are
+        being written, none begins: a later turn begins it.
         """
         started = turn.started
-        if turn.answer.status != "complete" or started.session_id in self._tasks:
+        if turn.answer.status != "complete" or started.session_id in self._tasks or len(self._tasks) >= MAX_TASKS:
             return
         messages: list[HistoryMessage] = [
             *result.history.messages,

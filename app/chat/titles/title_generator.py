@@ -4,7 +4,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 
-from app.chat.accounting.background_model import BackgroundModel, NoCompletionError
+from app.chat.accounting.background_model import MAX_TASKS, BackgroundModel, NoCompletionError
 from app.chat.titles.title_text import title_from_model
 from app.chat.turns.graph_run import GraphResult
 from app.core.background_tasks import stop_tasks
@@ -33,7 +33,8 @@ class TitleGenerator:
     def after(self, turn: Turn, owner: TurnOwner, result: GraphResult, *, has_quota: bool) -> None:
         """Write a title in the background, if the turn gave the first answer of a session that has none of its user.
 
-        With `has_quota`, its cost is reserved from the owner's quota.
+        With `has_quota`, its cost is reserved from the owner's quota. While `MAX_TASKS` titles are being written, the
+        session keeps the question's title.
         """
         started = turn.started
         is_first_answer = started.question_depth <= _LAST_QUESTION_DEPTH and not any(
@@ -41,6 +42,9 @@ class TitleGenerator:
         )
         is_untitled = started.title_source in {"default", "question"}
         if turn.answer.status == "complete" and is_first_answer and is_untitled:
+            if len(self._tasks) >= MAX_TASKS:
+                logger.warning("title failed", extra={"code": "overloaded"})
+                return
             task = asyncio.create_task(self._generate(turn, owner, has_quota=has_quota))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

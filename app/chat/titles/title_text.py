@@ -7,6 +7,8 @@ import re
 import unicodedata
 from typing import Final
 
+from app.core.text import is_blank
+
 MAX_TITLE_LENGTH = 80
 """Maximum length of an automatic title in characters, including the ellipsis."""
 
@@ -70,7 +72,7 @@ def title_from_question(question: str) -> str | None:
     text = question[:_MAX_READ]
     for candidate in (_plain_line(text), _collapse(text)):
         title = _shorten(candidate)
-        if _is_visible(title):
+        if not is_blank(title):
             return title
     return None
 
@@ -111,10 +113,6 @@ def _collapse(text: str) -> str:
     return " ".join(_INVISIBLE.sub("", text).split())
 
 
-def _is_visible(text: str) -> bool:
-    return any(character.isprintable() and not character.isspace() for character in text)
-
-
 def _shorten(text: str) -> str:
     """Return the beginning of a text, with an ellipsis if it is cut; empty if a reader would see nothing else."""
     if len(text) <= MAX_TITLE_LENGTH:
@@ -126,7 +124,7 @@ def _shorten(text: str) -> str:
     if end is None:
         end = next((position for position in range(longest, 0, -1) if _is_between_characters(text, position)), longest)
     beginning = text[:end].rstrip(_SEPARATORS)
-    return beginning + _ELLIPSIS if _is_visible(beginning) else ""
+    return beginning + _ELLIPSIS if not is_blank(beginning) else ""
 
 
 def _is_between_words(text: str, position: int) -> bool:

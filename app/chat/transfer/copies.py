@@ -1,6 +1,7 @@
 """Copies of sessions: duplicates with all branches, and forks that end at a message."""
 
 import re
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from app.database.repositories.transfer import conversations, session_copies
 from app.database.repositories.transfer.session_copies import SourceChangedError
 from app.database.repositories.turns import idempotency_keys
 from app.database.repositories.turns.idempotency_keys import IdempotencyKeyTakenError, IdempotentRequest
+from app.services.limits.admission import expensive_operation
 from app.services.limits.concurrency import ConcurrencyLimiter
 
 MAX_MESSAGES = 100_000
@@ -46,9 +48,12 @@ class SessionCopyService:
             ConflictError: messages of the session were deleted at the same time.
             UnprocessableError: it has more than `MAX_MESSAGES`.
             TooManyRequestsError: the user has too many copies, exports and imports at the same time.
+            OverloadedError: the process makes too many copies.
 
         """
-        with self.user_limiter.slot(user_id):
+        async with AsyncExitStack() as stack:
+            stack.enter_context(self.user_limiter.slot(user_id))
+            await stack.enter_async_context(expensive_operation())
             try:
                 # The time limit of a request is that of one statement; a long session takes several.
                 async with self.database.transaction(max_seconds=_TIMEOUT) as transaction:

@@ -3,6 +3,8 @@
 import unicodedata
 from urllib.parse import quote
 
+from app.core.text import is_blank
+
 _MAX_BYTES = 120
 """Maximum length of a name in UTF-8, without its extension: file systems allow 255 bytes."""
 _RESERVED = frozenset('<>:"/\\|?*;%')
@@ -26,7 +28,7 @@ def file_name(title: str) -> str:
 
     Characters of format such as those that change the direction of writing are removed: they can disguise an extension.
     """
-    cleaned = (" " if character in _RESERVED or not character.isprintable() else character for character in title)
+    cleaned = (" " if character in _RESERVED or is_blank(character) else character for character in title)
     name = " ".join("".join(cleaned).split()).strip(". -~'")
     name = name.encode("utf-8", "ignore")[:_MAX_BYTES].decode("utf-8", "ignore").strip(". -~'")
     return name if name and name.partition(".")[0].lower() not in _DEVICES else "conversation"

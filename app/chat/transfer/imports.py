@@ -18,6 +18,7 @@ from app.core.schema_types import new_id
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.transfer import imports
 from app.database.repositories.transfer.imports import ImportRunningError, StoredImport
+from app.services.limits.admission import release_slot
 from app.services.limits.concurrency import ConcurrencyLimiter
 
 _QUICK_SECONDS = 10.0
@@ -55,6 +56,7 @@ class ImportService:
             stack.enter_context(self.user_limiter.slot(user_id))
             stack.enter_context(self.upload_limiter.slot("uploads"))
             file = stack.enter_context(open_upload())
+            release_slot()  # uploads are limited above
             await receive_upload(chunks, content_type, file)
             outline = await to_thread.run_sync(read_outline, file, limiter=self._threads)
             import_uuid = new_id()

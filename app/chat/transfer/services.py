@@ -9,6 +9,7 @@ from app.chat.transfer.export import ExportService
 from app.chat.transfer.imports import ImportService
 from app.http.dependencies import Resources
 from app.services.limits.concurrency import ConcurrencyLimiter
+from app.services.limits.transfers import new_transfer_limiter
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +26,7 @@ class TransferServices:
     def open(cls, resources: Resources, idempotency: IdempotencyService) -> Self:
         """Return the services. Running imports must be drained at the end."""
         settings, database = resources.settings, resources.database
-        user_limiter = ConcurrencyLimiter(
-            settings.TRANSFERS_PER_USER,
-            code="too_many_transfers",
-            detail="Too many exports, imports or copies are running.",
-            retry_after=5,
-        )
+        user_limiter = new_transfer_limiter(settings)
         upload_limiter = ConcurrencyLimiter(
             settings.IMPORTS_PER_PROCESS,
             code="too_many_imports",

@@ -1,10 +1,11 @@
 """Reading of stored sessions for an export. No connection is held while the export is sent."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Concatenate, ParamSpec, TypeVar
 
 from app.core.exceptions import NotFoundError
-from app.database.connection import REQUEST_TIMEOUT, Database
+from app.database.connection import REQUEST_TIMEOUT, Database, DatabaseConnection
 from app.database.repositories.transfer import conversations
 from app.database.repositories.transfer.conversations import (
     BATCH_BYTES,
@@ -13,9 +14,13 @@ from app.database.repositories.transfer.conversations import (
     StoredMessage,
     StoredSession,
 )
+from app.database.retry_until_available import retry_until_available
 from app.services.login_check import LoginCheck
 
 _SESSIONS_PER_BATCH = 100
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,8 @@ class SessionReader:
     """Reads sessions of one user for one request.
 
     The iterators raise `UnauthorizedError` when the login ends, and `NotFoundError` when a session is deleted after a
-    part of it was read: then the response is cut, and the client does not take it for a complete one.
+    part of it was read: then the response is cut, and the client does not take it for a complete one. While PostgreSQL
+    is overloaded or unavailable, they wait: a response that has begun cannot be refused any more.
     """
 
     database: Database
@@ -46,29 +52,24 @@ class SessionReader:
     async def read_all(self, ids: Sequence[int]) -> AsyncIterator[ReadableSession]:
         """Yield sessions by their internal keys. Those that have been deleted are skipped."""
         for start in range(0, len(ids), _SESSIONS_PER_BATCH):
-            await self.login.check_if_due()
-            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-                sessions = await conversations.read_sessions(
-                    connection, user_id=self.user_id, ids=ids[start : start + _SESSIONS_PER_BATCH]
-                )
-                sizes = await conversations.text_sizes(
-                    connection, [session.id for session in sessions if session.message_count <= BATCH_SIZE]
-                )
+            await self._check_login()
+            batch = ids[start : start + _SESSIONS_PER_BATCH]
+            sessions = await self._read(conversations.read_sessions, user_id=self.user_id, ids=batch)
+            short = [session.id for session in sessions if session.message_count <= BATCH_SIZE]
+            sizes = await self._read(conversations.text_sizes, short)
             for group in _group(sessions, sizes):
                 if group[0].id not in sizes or sizes[group[0].id] > BATCH_BYTES:
                     yield self.read_one(group[0])
                     continue
                 async for readable in self._read_short(group):
                     yield readable
-        await self.login.check()
+        await retry_until_available(self.login.check)
 
     async def _read_short(self, group: Sequence[StoredSession]) -> AsyncIterator[ReadableSession]:
         """Yield short sessions, whose messages take one statement."""
-        await self.login.check_if_due()
-        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-            rows = await conversations.read_all_messages(
-                connection, user_id=self.user_id, session_ids=[session.id for session in group]
-            )
+        await self._check_login()
+        session_ids = [session.id for session in group]
+        rows = await self._read(conversations.read_all_messages, user_id=self.user_id, session_ids=session_ids)
         messages: dict[int, list[StoredMessage]] = {session.id: [] for session in group}
         for message in rows:
             messages[message.session_id].append(message)
@@ -82,22 +83,20 @@ class SessionReader:
         pages = self._branch(session) if self.only_active_branch else self._all_branches(session)
         async for page in pages:
             yield page
-        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-            if not await conversations.read_sessions(connection, user_id=self.user_id, ids=[session.id]):
-                raise NotFoundError("Session not found.")
+        if not await self._read(conversations.read_sessions, user_id=self.user_id, ids=[session.id]):
+            raise NotFoundError("Session not found.")
 
     async def _all_branches(self, session: StoredSession) -> AsyncIterator[Sequence[StoredMessage]]:
         after_seq = 0
         while True:
-            await self.login.check_if_due()
-            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-                page = await conversations.read_messages(
-                    connection,
-                    user_id=self.user_id,
-                    session_id=session.id,
-                    after_seq=after_seq,
-                    upto_seq=session.last_seq,
-                )
+            await self._check_login()
+            page = await self._read(
+                conversations.read_messages,
+                user_id=self.user_id,
+                session_id=session.id,
+                after_seq=after_seq,
+                upto_seq=session.last_seq,
+            )
             if not page:
                 return
             yield page
@@ -106,24 +105,41 @@ class SessionReader:
                 return
 
     async def _branch(self, session: StoredSession) -> AsyncIterator[Sequence[StoredMessage]]:
-        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-            last_id = await conversations.find_last_of_branch(
-                connection, session_id=session.id, active_seq=session.active_seq
-            )
+        last_id = await self._read(
+            conversations.find_last_of_branch, session_id=session.id, active_seq=session.active_seq
+        )
         branch: list[MessageKey] = []
         while last_id is not None:
-            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-                keys = await conversations.list_ancestors(connection, last_id)
+            keys = await self._read(conversations.list_ancestors, last_id)
             branch += keys
             last_id = keys[-1].parent_id if keys else None
         branch.reverse()
         for batch in _batches(branch):
-            await self.login.check_if_due()
-            async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-                page = await conversations.read_messages_by_id(
-                    connection, user_id=self.user_id, session_id=session.id, ids=[key.id for key in batch]
-                )
-            yield page
+            await self._check_login()
+            yield await self._read(
+                conversations.read_messages_by_id,
+                user_id=self.user_id,
+                session_id=session.id,
+                ids=[key.id for key in batch],
+            )
+
+    async def _check_login(self) -> None:
+        await retry_until_available(self.login.check_if_due)
+
+    async def _read(
+        self,
+        query: Callable[Concatenate[DatabaseConnection, P], Awaitable[T]],
+        *args: P.args,
+        **values: P.kwargs,
+    ) -> T:
+        async def attempt() -> T:
+            async with (
+                self.database.download_reads,
+                self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection,
+            ):
+                return await query(connection, *args, **values)
+
+        return await retry_until_available(attempt)
 
 
 def select_branch(messages: Sequence[StoredMessage], active_seq: int | None) -> list[StoredMessage]:

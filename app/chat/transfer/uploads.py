@@ -15,6 +15,8 @@ from app.core.exceptions import BadRequestError, RequestTimeoutError
 
 _IDLE_TIMEOUT = 20.0
 """Seconds without data after which an upload is refused. The gateway, which sends no response then, waits longer."""
+_UPLOAD_TIMEOUT = 600.0
+"""Seconds after which an upload is refused that never stops, but is too slow."""
 _MEMORY_BYTES = 1024 * 1024
 """Size above which a file is moved from memory to disk."""
 _WRITE_BYTES = 256 * 1024
@@ -30,7 +32,7 @@ async def receive_upload(chunks: AsyncIterator[bytes], content_type: str, file: 
 
     Raises:
         BadRequestError: the body is not one file as `multipart/form-data`.
-        RequestTimeoutError: no data arrived for `_IDLE_TIMEOUT`.
+        RequestTimeoutError: no data arrived for `_IDLE_TIMEOUT`, or not all of it within `_UPLOAD_TIMEOUT`.
 
     """
     kind, options = parse_options_header(content_type)
@@ -48,9 +50,11 @@ async def receive_upload(chunks: AsyncIterator[bytes], content_type: str, file: 
 
 
 async def _until_idle(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    now = asyncio.get_running_loop().time
+    deadline = now() + _UPLOAD_TIMEOUT
     while True:
         try:
-            async with asyncio.timeout(_IDLE_TIMEOUT):
+            async with asyncio.timeout(min(_IDLE_TIMEOUT, deadline - now())):
                 chunk = await anext(chunks, None)
         except TimeoutError:
             raise RequestTimeoutError from None

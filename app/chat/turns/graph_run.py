@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.chat.accounting.answer_metadata import answer_metadata, total_tokens
-from app.chat.accounting.cost import PriceFunction
+from app.chat.accounting.cost import PriceList
 from app.chat.accounting.ledger_entries import ledger_entries
 from app.chat.streaming.publisher import AnswerStream
-from app.database.repositories.turns.turns import Answer, FinalStatus
+from app.chat.turns.question import Question
+from app.database.repositories.turns.turns import Answer, FinalStatus, StartedTurn
 from app.database.repositories.usage.ledger import LedgerEntry
 from app.graph.builder import ChatGraph
 from app.graph.context import ChatContext
 from app.graph.ports.messages import SessionHistory
-from app.graph.prompts import FALLBACK_RESPONSE
 from app.graph.state import ChatState
 
 logger = logging.getLogger(__name__)
@@ -34,8 +34,25 @@ class GraphResult:
     """Earlier messages and summary that the run loaded; empty if it did not load them."""
 
 
+def initial_state(question: Question, started: StartedTurn | None) -> ChatState:
+    """Return the state with which the graph begins. `started`: the stored question; None: it is a direct one."""
+    state: ChatState = {
+        "user_message": question.message,
+        "user_id": question.user.id,
+        "context": question.context,
+        "status": "initialized",
+    }
+    if question.client_messages is not None:
+        state["client_messages"] = list(question.client_messages)
+    if started is not None:
+        state["session_id"] = str(started.session_uuid)
+        state["question_depth"] = started.question_depth
+        state["context"] = started.session_meta | question.context
+    return state
+
+
 async def run_graph(
-    graph: ChatGraph, context: ChatContext, stream: AnswerStream, state: ChatState, *, price: PriceFunction
+    graph: ChatGraph, context: ChatContext, stream: AnswerStream, state: ChatState, *, prices: PriceList
 ) -> GraphResult:
     """Run the graph for a turn. There always is an answer: a failed or cancelled run gives one with that status.
 
@@ -55,7 +72,9 @@ async def run_graph(
         )
     except Exception:
         logger.exception("graph failed")
-        outcome = _published_outcome(stream, context, "failed", code="internal_error", fallback=FALLBACK_RESPONSE)
+        outcome = _published_outcome(
+            stream, context, "failed", code="internal_error", fallback=context.fallback_response
+        )
     else:
         history = SessionHistory(result.get("conversation_history", []), result.get("summary"))
         outcome = _Outcome(
@@ -66,7 +85,7 @@ async def run_graph(
     # Text that was not streamed: a plain answer, or a fallback message.
     if outcome.text != stream.text:
         stream.publish(outcome.text[len(stream.text) :])
-    calls = ledger_entries(context.attempts, price)
+    calls = ledger_entries(context.attempts, prices)
     answer = Answer(
         content=outcome.text,
         status=outcome.status,

@@ -1,5 +1,6 @@
 """Response models and stream endings of turns and messages."""
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -120,3 +121,19 @@ def message_response(row: MessageRow, *, lease_expiry_is_reliable: bool = True) 
 def stream_ending(message: MessageResponse, *, title: str | None = None) -> Ending:
     """Return the ending of the stream of a completed answer. `title`: that of the session, if there is one."""
     return Ending(message, code=message.metadata.get("error"), title=title)
+
+
+def unstored_message(message_id: UUID, text: str, parent_id: UUID | None) -> MessageResponse:
+    """Return an answer that could not be stored, with the text that was published."""
+    return MessageResponse(
+        id=message_id,
+        role="assistant",
+        content=text,
+        status="failed",
+        timestamp=datetime.now(UTC),
+        metadata={},
+        tokens_used=0,
+        processing_time_ms=0,
+        parent_id=parent_id,
+        feedback=None,
+    )

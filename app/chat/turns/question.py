@@ -13,6 +13,8 @@ from app.database.repositories.chat.sessions import NewSession
 from app.database.repositories.turns.idempotency_keys import IdempotentRequest
 from app.database.repositories.turns.turns import END_OF_BRANCH, Answer, StartedTurn, Turn, TurnPlace
 from app.graph.model_policy import ModelPolicy
+from app.graph.ports.messages import ClientMessage
+from app.graph.prompts import FALLBACK_RESPONSE
 from app.services.limits.quotas import TurnBudget
 
 
@@ -23,6 +25,8 @@ class Presenter:
     response: Callable[[Any], ResponseModel]
     """Builds the response body of a finished turn (`Turn`, or `DirectTurn` for a direct question)."""
     status_code: int = 200
+    stores_failures: bool = True
+    """Whether a failed answer to a direct question is a response that a repeated request gets again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,10 @@ class Question:
     """Amount to reserve from the user's quota. None: no quota applies."""
     place: TurnPlace = END_OF_BRANCH
     """Where it belongs in the message tree of its session."""
+    client_messages: tuple[ClientMessage, ...] | None = None
+    """The whole conversation, the question included, if the client sent it. None: that of the session is sent."""
+    fallback_response: str = FALLBACK_RESPONSE
+    """Text of the answer if no model answers."""
 
     @property
     def is_repeated(self) -> bool:

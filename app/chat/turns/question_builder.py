@@ -22,7 +22,7 @@ from app.graph.context_window import exceeds_context_window
 from app.graph.model_policy import ModelPolicy
 from app.graph.ports.chat_model import Sampling
 from app.services.limits.quotas import QuotaService, TurnBudget
-from app.services.llm.catalog import ModelCatalog
+from app.services.llm.catalog import CatalogModel, ModelCatalog
 
 _PROMPT_OVERHEAD = 50
 """Maximum number of tokens that a provider counts in addition to the texts of a prompt."""
@@ -121,18 +121,23 @@ class QuestionBuilder:
         limit = self.policy.sampling.max_tokens
         assert limit is not None  # noqa: S101 - LLM_MAX_TOKENS always has a value
         return ModelList(
-            models=[
-                ModelResponse(
-                    name=model.name,
-                    is_default=model.name == self.catalog.primary,
-                    is_fallback=model.name in self.catalog.fallbacks,
-                    context_window=model.context_window,
-                    prompt_price=model.prompt_price,
-                    completion_price=model.completion_price,
-                )
-                for model in self.catalog.models
-            ],
+            models=[self._model_response(model, limit) for model in self.catalog.models],
             max_tokens=limit,
+        )
+
+    def _model_response(self, model: CatalogModel, max_tokens: int) -> ModelResponse:
+        return ModelResponse(
+            name=model.name,
+            display_name=model.display_name or model.name,
+            description=model.description,
+            provider=model.provider,
+            capabilities=list(model.capabilities),
+            is_default=model.name == self.catalog.primary,
+            is_fallback=model.name in self.catalog.fallbacks,
+            context_window=model.context_window,
+            max_output_tokens=min(max_tokens, model.max_output_tokens or max_tokens),
+            prompt_price=model.prompt_price,
+            completion_price=model.completion_price,
         )
 
     def _session_models(self, options: ModelOptions) -> tuple[str, ...]:
@@ -160,7 +165,7 @@ class QuestionBuilder:
         if options.model is not None:
             self.check_model(options.model)
             models = tuple(dict.fromkeys((options.model, *self.catalog.fallbacks)))
-        return replace(self.policy, models=models, sampling=sampling.with_defaults(self.policy.sampling))
+        return replace(self.policy, models=models, requested_sampling=sampling)
 
     def _budget(
         self,
@@ -174,10 +179,27 @@ class QuestionBuilder:
         if not self.quotas.is_limited(user):
             return None
         policy = policy or self.policy
+        return self.budget(user, policy.instructions(context or {}) + message, policy, session_models)
+
+    def budget(
+        self,
+        user: Principal,
+        prompt: str,
+        policy: ModelPolicy,
+        session_models: Sequence[str] = (),
+        *,
+        extra_tokens: int = 0,
+    ) -> TurnBudget | None:
+        """Return the upper bound of what an answer to a prompt may use. None: no quota applies.
+
+        `extra_tokens` are those of a prompt besides its text.
+        """
+        if not self.quotas.is_limited(user):
+            return None
         # Half a token per byte is the upper bound for any script; English needs half of it.
-        question = len((policy.instructions(context or {}) + message).encode()) // 2 + _PROMPT_OVERHEAD
-        answer = policy.sampling.max_tokens or 0
+        question = len(prompt.encode()) // 2 + _PROMPT_OVERHEAD + extra_tokens
         models = {*policy.models, *session_models}
+        answer = max(policy.sampling_of(model).max_tokens or 0 for model in models)
         return TurnBudget(
             tokens=question + answer,
             cost_usd=max(self._cost(model, question, answer) for model in models),

@@ -8,7 +8,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from app.chat.accounting.answer_metadata import answer_metadata, total_tokens
-from app.chat.accounting.cost import PriceFunction, cost_usd
+from app.chat.accounting.cost import PriceList, cost_usd
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.turns import turn_recovery
@@ -39,7 +39,7 @@ class UsageEstimate:
     """Model, if the answer does not name one."""
     history_messages: int
     """Maximum number of earlier messages sent with the question."""
-    price: PriceFunction
+    prices: PriceList
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +126,11 @@ class TurnRecovery:
             is_estimated=True,
             latency_ms=0,
             cost_usd=cost_usd(
-                self.estimate.price,
+                self.estimate.prices,
                 requested=model,
                 used=None,
                 prompt_tokens=prompt_tokens,
                 completion_tokens=completion_tokens,
             ),
+            provider=self.estimate.prices.provider_of(model),
         )

@@ -5,22 +5,23 @@ No connection to PostgreSQL is held while a model answers.
 
 import asyncio
 import logging
+import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from datetime import timedelta
+from typing import Any, TypeVar
 from uuid import UUID
 
-from app.chat.accounting.cost import PriceFunction
-from app.chat.schemas.messages import MessageResponse
+from app.chat.accounting.cost import PriceList
+from app.chat.accounting.turn_metrics import TurnMetrics
 from app.chat.streaming.answer_text import Ending
 from app.chat.streaming.publisher import AnswerStream, StreamPublisher
 from app.chat.summaries.summarizer import Summarizer
 from app.chat.titles.title_generator import TitleGenerator
 from app.chat.titles.title_text import title_from_question
 from app.chat.turns.conversation_history import StoredConversationHistory
-from app.chat.turns.graph_run import GraphResult, run_graph
-from app.chat.turns.presenters import answer_message, stream_ending
+from app.chat.turns.graph_run import GraphResult, initial_state, run_graph
+from app.chat.turns.presenters import answer_message, stream_ending, unstored_message
 from app.chat.turns.question import FinishedTurn, Question, RunningTurn
 from app.chat.turns.store import TurnStore
 from app.core.exceptions import AppError, DatabaseUnavailableError, NotFoundError, ServiceUnavailableError
@@ -34,9 +35,7 @@ from app.graph.context import ChatContext
 from app.graph.model_policy import ModelPolicy
 from app.graph.ports.chat_model import ChatModel, TurnOwner
 from app.graph.ports.model_health import AlwaysHealthy, ModelHealth
-
-if TYPE_CHECKING:
-    from app.graph.state import ChatState
+from app.observability.tracing import span
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +49,8 @@ _WATCH_INTERVAL = 1.0
 """Seconds between checks for cancellation requests and leases to renew."""
 STORE_AFTER_CANCEL_TIMEOUT = 3.0
 """Seconds for storing the answer of an interrupted turn."""
+_DRAIN_INTERVAL = 0.1
+"""Seconds between two interruptions at shutdown, for answers that begin after the first one."""
 
 
 @dataclass(slots=True)
@@ -61,7 +62,7 @@ class TurnRunner:
     database: Database
     policy: ModelPolicy
     store: TurnStore
-    price: PriceFunction
+    prices: PriceList
     turn_timeout: float
     """Deadline in seconds for all attempts of a turn together, until a streamed answer begins."""
     uncached_model: ChatModel | None = None
@@ -73,6 +74,7 @@ class TurnRunner:
     """Summarizes messages that no longer fit the context window. None: they are left out."""
     title_generator: TitleGenerator | None = None
     """Names sessions after their first answer. None: they keep the title from their first question."""
+    metrics: TurnMetrics | None = None
     running_turns: dict[UUID, RunningTurn] = field(default_factory=dict)
     """Turns in sessions that run in this process, by the id of the answer."""
     _streams: set[AnswerStream] = field(default_factory=set)
@@ -108,6 +110,10 @@ class TurnRunner:
             raise ServiceUnavailableError(code="shutting_down")
         return await asyncio.shield(self._start_task(self._launch(question, stream=stream)))
 
+    def find_stream(self, turn_id: UUID) -> AnswerStream | None:
+        """Return the answer of a turn, direct ones included, while this process generates it."""
+        return next((stream for stream in self._streams if stream.id == turn_id), None)
+
     def cancel(self, turn_id: UUID) -> None:
         """Cancel a turn if it runs in this process; its text so far is stored with the status `cancelled`."""
         running = self.running_turns.get(turn_id)
@@ -134,15 +140,24 @@ class TurnRunner:
                 self.cancel(turn_id)
 
     async def drain(self, grace: float) -> None:
-        """Refuse new questions, wait `grace` seconds for running turns, then interrupt the rest and store them."""
+        """Refuse new questions, wait `grace` seconds for running turns, then interrupt the rest and store them.
+
+        A question that was accepted before counts as running, although its answer begins during the wait.
+        """
         self._is_draining = True
-        if not self._tasks:
-            return
-        await asyncio.wait(self._tasks, timeout=grace)
-        for stream in self._streams:
-            stream.interrupt()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=STORE_AFTER_CANCEL_TIMEOUT)
+        now = asyncio.get_running_loop().time
+        interrupt_at = now() + grace
+        end_at = interrupt_at + STORE_AFTER_CANCEL_TIMEOUT
+        interrupted: set[AnswerStream] = set()
+        while self._tasks and now() < end_at:
+            if now() >= interrupt_at:
+                # Each once: a second cancellation would interrupt the storing of the first one's result.
+                for stream in self._streams - interrupted:
+                    stream.interrupt()
+                interrupted |= self._streams
+            until = interrupt_at if now() < interrupt_at else min(end_at, now() + _DRAIN_INTERVAL)
+            # A task that stores a question starts the one that answers it.
+            await asyncio.wait(self._tasks, timeout=until - now(), return_when=asyncio.FIRST_COMPLETED)
 
     def _start_task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
@@ -199,24 +214,34 @@ class TurnRunner:
         self, question: Question, started: StartedTurn | None, answer: AnswerStream, *, stream: bool
     ) -> FinishedTurn:
         owner = TurnOwner(question.user.id, question.user.uuid, started.session_uuid if started else None)
+        started_at, result, status = time.perf_counter(), None, None
         try:
-            result = await self._run_graph(question, started, answer, owner, stream=stream)
-            turn = await self.store.complete(question, started, answer.id, result)
+            with span("turn", {"chatbot.turn.streamed": stream}) as turn_span:
+                result = await self._run_graph(question, started, answer, owner, stream=stream)
+                turn = await self.store.complete(question, started, answer.id, result)
+                status = result.answer.status
+                if turn_span is not None:
+                    turn_span.set_attribute("chatbot.turn.status", status)
             answer.end(
                 stream_ending(answer_message(turn), title=turn.session.title if isinstance(turn, Turn) else None)
             )
         except Exception as error:
             code = error.code if isinstance(error, AppError) else "internal_error"
             answer.end(
-                Ending(_not_stored(answer, parent_id=started.question_uuid if started else None), code=code),
+                Ending(unstored_message(answer.id, answer.text, started.question_uuid if started else None), code=code),
                 is_deleted=isinstance(error, NotFoundError),
             )
             raise
         finally:
             self.running_turns.pop(answer.id, None)
+            if self.metrics is not None:
+                calls = [] if result is None else result.calls
+                self.metrics.record_turn(status, calls, stream=stream, seconds=time.perf_counter() - started_at)
         if isinstance(turn, Turn) and not self._is_draining:
             has_quota = question.budget is not None
-            for follow_up in (self.summarizer, self.title_generator):
+            # A conversation that the client sent says nothing about what the next prompt of the session holds.
+            summarizer = self.summarizer if question.client_messages is None else None
+            for follow_up in (summarizer, self.title_generator):
                 if follow_up is not None:
                     follow_up.after(turn, owner, result, has_quota=has_quota)
         return turn
@@ -230,19 +255,9 @@ class TurnRunner:
         *,
         stream: bool,
     ) -> GraphResult:
-        state: ChatState = {
-            "user_message": question.message,
-            "user_id": question.user.id,
-            "context": question.context,
-            "status": "initialized",
-        }
         policy = question.policy or self.policy
-        if started is not None:
-            if started.model is not None:
-                policy = policy.with_model(started.model)
-            state["session_id"] = str(started.session_uuid)
-            state["question_depth"] = started.question_depth
-            state["context"] = started.session_meta | question.context
+        if started is not None and started.model is not None:
+            policy = policy.with_model(started.model)
         context = ChatContext(
             model=(self.uncached_model if question.is_repeated else None) or self.model,
             conversation_history=StoredConversationHistory(
@@ -256,10 +271,11 @@ class TurnRunner:
             health=self.health,
             deadline=asyncio.get_running_loop().time() + self.turn_timeout,
             sink=answer if stream else None,
+            fallback_response=question.fallback_response,
         )
         self._streams.add(answer)
         try:
-            return await run_graph(self.graph, context, answer, state, price=self.price)
+            return await run_graph(self.graph, context, answer, initial_state(question, started), prices=self.prices)
         finally:
             self._streams.discard(answer)
 
@@ -267,18 +283,3 @@ class TurnRunner:
         """Maximum duration of a turn, storing included."""
         stream_timeout = self.policy.reasoning_timeout + self.policy.stream_timeout if stream else 0
         return timedelta(seconds=self.turn_timeout + stream_timeout + STORE_TIMEOUT)
-
-
-def _not_stored(answer: AnswerStream, parent_id: UUID | None) -> MessageResponse:
-    return MessageResponse(
-        id=answer.id,
-        role="assistant",
-        content=answer.text,
-        status="failed",
-        timestamp=datetime.now(UTC),
-        metadata={},
-        tokens_used=0,
-        processing_time_ms=0,
-        parent_id=parent_id,
-        feedback=None,
-    )

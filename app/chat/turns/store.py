@@ -1,8 +1,9 @@
 """Storage of turns: the question with a pending answer, then the answer with its ledger entries."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
@@ -29,6 +30,8 @@ from app.database.repositories.usage import ledger
 from app.database.retry_until_available import retry_until_available
 from app.services.limits.quotas import QuotaService
 
+_CONCURRENT_STORES = 8
+"""Answers that a process stores at the same time. When many end together, requests still get connections."""
 _MAX_STARTS = 20
 """Attempts to store a question while other requests change the end of its session."""
 
@@ -40,6 +43,7 @@ class TurnStore:
     database: Database
     recovery: TurnRecovery
     quotas: QuotaService
+    _storing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_CONCURRENT_STORES))
 
     async def start(self, question: Question, new: NewTurn, *, max_duration: timedelta) -> StartedTurn:
         """Store a question and its pending answer. The quota is reserved for at most `max_duration`.
@@ -109,12 +113,12 @@ class TurnStore:
 
     async def _record_direct(self, question: Question, turn: DirectTurn, result: GraphResult) -> None:
         response = None
-        if question.key is not None:
-            presenter = question.presenter
+        presenter = question.presenter
+        if question.key is not None and (presenter.stores_failures or turn.answer.status == "complete"):
             response = serialize_response(question.key, presenter.response(turn), presenter.status_code)
 
         async def record() -> None:
-            async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
+            async with self._storing, self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
                 await ledger.record_calls(
                     connection,
                     turn_id=turn.id,
@@ -122,11 +126,13 @@ class TurnStore:
                     calls=result.calls,
                     stored_response=response,
                 )
+                if question.key is not None and response is None:
+                    await idempotency_keys.release(connection, question.key, turn_id=turn.id)
 
         await retry_until_available(record)
 
     async def _complete_stored(self, user_id: int, started: StartedTurn, result: GraphResult) -> UpdatedSession:
-        async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
+        async with self._storing, self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
             session = await turns.complete_turn(connection, started, result.answer, user_id=user_id, calls=result.calls)
             if session is not None:
                 return session

@@ -1,11 +1,12 @@
 """Port to language models: request, completion, error, and the protocol of an adapter."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
 from uuid import UUID
 
-from app.graph.ports.messages import PromptMessage
+from app.graph.ports.messages import ModelMessage
+from app.graph.ports.tool_calls import PublishToolCalls, ToolCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,22 @@ class ModelRequest:
     """Request to a model."""
 
     model: str
-    messages: Sequence[PromptMessage]
+    messages: Sequence[ModelMessage]
     parameters: Sampling
     owner: TurnOwner
     """Scopes the response cache. It is never sent to the provider."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Other parameters of the provider's API, which are sent as they are: `tools`, `response_format` and the like."""
+
+    @property
+    def offers_tools(self) -> bool:
+        """Whether the model may answer with tool calls."""
+        return "tools" in self.options
+
+    @property
+    def is_cacheable(self) -> bool:
+        """Whether an equal request may get the same answer. Tool calls and log probabilities are never cached."""
+        return not (self.offers_tools or self.options.get("logprobs"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,10 @@ class Completion:
     """Whether characters that cannot be stored were removed from the text."""
     reasoning: str = ""
     """What the model thought before the answer, as far as the provider sends it. It is not a part of the answer."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Tools that the model asks the client to run. Such an answer may have no text."""
+    logprobs: tuple[Any, ...] = ()
+    """Log probabilities of the tokens as the provider sends them, if the request asks for them."""
 
 
 class ModelError(Exception):
@@ -147,11 +164,12 @@ class ChatModel(Protocol):
         *,
         timeouts: StreamTimeouts,
         publish_reasoning: PublishText | None = None,
+        publish_tool_calls: PublishToolCalls | None = None,
     ) -> Completion:
         """Make one attempt, publish the text piece by piece as it arrives, and return the complete answer.
 
         `publish_reasoning` takes the pieces of what the model thinks before the answer, if the provider sends it. An
-        empty piece is another sign of life before the answer.
+        empty piece is another sign of life before the answer. `publish_tool_calls` takes the pieces of tool calls.
 
         Raises:
             ModelError: there is no complete answer. A part of it may have been published.

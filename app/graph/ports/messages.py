@@ -1,7 +1,7 @@
 """Types of messages and summaries that the ports of the graph exchange."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -11,6 +11,22 @@ class PromptMessage(TypedDict):
 
     role: Literal["system", "user", "assistant"]
     content: str
+
+
+class ClientMessage(TypedDict):
+    """One message of a conversation that the client sent, as the chat completions API of OpenAI defines it."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | list[dict[str, Any]] | None
+    """Text, or parts: `text` and `image_url`. None: the message has tool calls only."""
+    name: NotRequired[str]
+    tool_calls: NotRequired[list[dict[str, Any]]]
+    tool_call_id: NotRequired[str]
+    """With the role `tool`: the call that the message is the result of."""
+
+
+ModelMessage = PromptMessage | ClientMessage
+"""A message that a model is sent."""
 
 
 class HistoryMessage(TypedDict):

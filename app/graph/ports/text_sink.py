@@ -1,6 +1,9 @@
 """Port to the readers of a streamed answer."""
 
+from collections.abc import Sequence
 from typing import Protocol
+
+from app.graph.ports.tool_calls import ToolCallPiece
 
 
 class TextSink(Protocol):
@@ -9,6 +12,11 @@ class TextSink(Protocol):
     @property
     def text(self) -> str:
         """Text published so far. Published text cannot be retracted."""
+        ...
+
+    @property
+    def has_tool_calls(self) -> bool:
+        """Whether a piece of a tool call has been published, which cannot be retracted either."""
         ...
 
     def publish(self, piece: str) -> None:
@@ -20,4 +28,8 @@ class TextSink(Protocol):
 
         Neither blocks nor raises.
         """
+        ...
+
+    def publish_tool_calls(self, pieces: Sequence[ToolCallPiece]) -> None:
+        """Publish the next pieces of tool calls. Neither blocks nor raises."""
         ...

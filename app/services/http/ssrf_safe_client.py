@@ -28,7 +28,8 @@ _READ_BYTES = 4096
 """Maximum number of bytes of one read: a piece is parsed without yielding to other tasks."""
 _CONNECT_TIMEOUT = 5.0
 """Timeout in seconds of a connection to one address of a host, before the next one is tried."""
-_RESOLVER_THREADS = 32
+_RESOLVER_THREADS = 200
+"""As many as concurrent requests of the worker: waiting for a thread would look like a timeout of the receiver."""
 _PORTS = {"http": 80, "https": 443}
 _ERRORS = (
     httpcore2.NetworkError,

@@ -53,28 +53,32 @@ class Allowance(ResponseModel):
 class TokenAllowance(Allowance):
     """Quota of tokens, of prompts and answers together."""
 
-    limit: int | None = Field(description="Null: no limit.")
-    used: int
+    limit: int | None = Field(description="Tokens per period. Null: no limit.")
+    used: int = Field(description="Tokens used since the start of the period.")
     reserved: int = Field(description="Tokens reserved for answers in progress.")
-    remaining: int | None
+    remaining: int | None = Field(
+        description="Remaining tokens: `limit` - `used` - `reserved`, at least 0. Null: no limit."
+    )
 
 
 class CostAllowance(Allowance):
     """Quota of cost in US dollars."""
 
-    limit: Usd | None = Field(description="Null: no limit.")
-    used: Usd
-    reserved: Usd = Field(description="Cost reserved for answers in progress.")
-    remaining: Usd | None
+    limit: Usd | None = Field(description="US dollars per period. Null: no limit.")
+    used: Usd = Field(description="Cost since the start of the period, in US dollars.")
+    reserved: Usd = Field(description="Cost reserved for answers in progress, in US dollars.")
+    remaining: Usd | None = Field(
+        description="Remaining US dollars: `limit` - `used` - `reserved`, at least 0. Null: no limit."
+    )
 
 
 class QuotaStanding(ResponseModel):
     """Quotas of an account, and what it has used of them. Days and months start at midnight UTC."""
 
-    tokens_per_day: TokenAllowance
-    tokens_per_month: TokenAllowance
-    cost_per_day: CostAllowance
-    cost_per_month: CostAllowance
+    tokens_per_day: TokenAllowance = Field(description="Tokens per day in UTC.")
+    tokens_per_month: TokenAllowance = Field(description="Tokens per month in UTC.")
+    cost_per_day: CostAllowance = Field(description="Cost per day in UTC, in US dollars.")
+    cost_per_month: CostAllowance = Field(description="Cost per month in UTC, in US dollars.")
 
     @classmethod
     def of(cls, quota: Quota, use: QuotaUse) -> Self:

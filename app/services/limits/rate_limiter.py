@@ -79,10 +79,15 @@ class RateLimitCheck:
         """`credential`: hash of the token or key in the request."""
         self.status: LimitStatus | None = None
         """State of the decisive window after the request. None: it has not been counted."""
+        self.network = network
         self._limiter = limiter
-        self._network = network
         self._credential = credential
         self._account: UUID | None = None
+
+    @property
+    def known_account(self) -> UUID | None:
+        """Account of the credential, if an earlier request had the same one."""
+        return None if self._credential is None else self._limiter.account_of(self._credential)
 
     async def count_request(self) -> None:
         """Count the request before authentication.
@@ -91,9 +96,8 @@ class RateLimitCheck:
             TooManyRequestsError: a limit is exceeded.
 
         """
-        if self._credential is not None:
-            self._account = self._limiter.account_of(self._credential)
-        self._set_status(await self._limiter.count(account=self._account, network=self._network))
+        self._account = self.known_account
+        self._set_status(await self._limiter.count(account=self._account, network=self.network))
 
     async def assign_account(self, account: UUID) -> None:
         """Count the request for the authenticated account, unless it has been counted for it already.

@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 from app.graph.ports.chat_model import ChatModel, Completion, ModelRequest, PublishText, StreamTimeouts, TurnOwner
+from app.graph.ports.tool_calls import PublishToolCalls
 from app.services.llm.response_cache import ResponseCache
 from app.services.llm.single_flight import ModelCall, SingleFlightCall
 
@@ -26,6 +27,8 @@ class CachingChatModel:
 
     async def complete(self, request: ModelRequest, *, max_seconds: float) -> Completion:
         """Return the cached answer, or make one attempt; see `ChatModel`."""
+        if not request.is_cacheable:
+            return await self._model.complete(request, max_seconds=max_seconds)
 
         async def call_model(_publish: PublishText, _publish_reasoning: PublishText) -> Completion:
             return await self._model.complete(request, max_seconds=max_seconds)
@@ -39,8 +42,17 @@ class CachingChatModel:
         *,
         timeouts: StreamTimeouts,
         publish_reasoning: PublishText | None = None,
+        publish_tool_calls: PublishToolCalls | None = None,
     ) -> Completion:
         """Stream the cached answer, which has no reasoning, or make one streamed attempt; see `ChatModel`."""
+        if not request.is_cacheable:
+            return await self._model.stream(
+                request,
+                publish,
+                timeouts=timeouts,
+                publish_reasoning=publish_reasoning,
+                publish_tool_calls=publish_tool_calls,
+            )
 
         async def call_model(publish_piece: PublishText, publish_reasoning_piece: PublishText) -> Completion:
             return await self._model.stream(

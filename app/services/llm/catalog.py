@@ -1,4 +1,4 @@
-"""Model catalog: the allowed models, with context windows and prices.
+"""Model catalog: the allowed models, with providers, context windows and prices.
 
 Values that the settings do not set come from the price list in the package `genai-prices`. Nothing is downloaded.
 """
@@ -11,10 +11,12 @@ from functools import lru_cache
 from typing import Self
 
 from genai_prices import Usage, data_snapshot
-from genai_prices.types import ModelInfo, Provider, TieredPrices
+from genai_prices.types import ModelInfo, TieredPrices
+from genai_prices.types import Provider as ListedProvider
 
-from app.config import LlmSettings, ModelSetting
+from app.config import DEFAULT_PROVIDER, LlmSettings, ModelSetting, Provider
 
+_OPENAI_URL = "https://api.openai.com/v1"
 _MILLION = Decimal(1_000_000)
 _MAX_CACHED_NAMES = 1024
 """Maximum number of cached lookups in the price list. Providers may report any model name."""
@@ -30,6 +32,19 @@ class CatalogModel:
     prompt_price: Decimal | None
     """US dollars per million tokens. None: unknown."""
     completion_price: Decimal | None
+    provider: str = DEFAULT_PROVIDER
+    display_name: str | None = None
+    """Name for pages. None: `name`."""
+    description: str | None = None
+    capabilities: tuple[str, ...] = ()
+    max_output_tokens: int | None = None
+    """Maximum number of tokens of one answer that the model can write. None: not known."""
+    temperature: float | None = None
+    """Temperature of requests that choose none. None: that of the deployment."""
+    attempt_timeout: float | None = None
+    """Timeout of an attempt in seconds. None: that of the deployment."""
+    stream_pause: float | None = None
+    """Maximum pause of a streamed answer in seconds. None: that of the deployment."""
 
 
 class ModelCatalog:
@@ -42,15 +57,16 @@ class ModelCatalog:
         primary: str,
         fallbacks: Iterable[str] = (),
         default_window: int,
-        base_url: str | None = None,
+        providers: Iterable[Provider] = (),
     ) -> None:
         """Create the catalog. The primary and fallback models are allowed without an entry in `settings`.
 
-        `default_window` is for models whose context window is unknown. `base_url` is the provider's; None: OpenAI's.
+        `default_window` is for models whose context window is unknown. The first of the `providers` is the default one.
         """
         self.primary = primary
         self.fallbacks = tuple(dict.fromkeys(name for name in fallbacks if name != primary))
-        self._base_url = base_url or "https://api.openai.com/v1"
+        self._providers = {provider.name: provider for provider in providers}
+        self._default_provider = next(iter(self._providers), DEFAULT_PROVIDER)
         self._settings = {setting.name: setting for setting in settings}
         self._find_entry = lru_cache(_MAX_CACHED_NAMES)(self._look_up)
         names = dict.fromkeys((primary, *self.fallbacks, *self._settings))
@@ -64,7 +80,7 @@ class ModelCatalog:
             primary=settings.LLM_MODEL,
             fallbacks=settings.fallback_models,
             default_window=settings.LLM_CONTEXT_WINDOW,
-            base_url=settings.OPENAI_BASE_URL,
+            providers=settings.providers(),
         )
 
     @property
@@ -76,6 +92,20 @@ class ModelCatalog:
         """Return a model by name. None: the model is not allowed."""
         return self._models.get(name)
 
+    def setting_of(self, name: str) -> ModelSetting:
+        """Return the entry of a model in `LLM_MODELS`, or one with its name only."""
+        return self._settings.get(name) or ModelSetting.model_construct(name=name)
+
+    def provider_of(self, name: str) -> str:
+        """Return the name of the provider of a model; for one that is not in the catalog, the default provider."""
+        setting = self._settings.get(name)
+        return (setting and setting.provider) or self._default_provider
+
+    def accepts_images(self, name: str) -> bool | None:
+        """Return whether a model accepts images. None: its capabilities are unknown, so its provider decides."""
+        capabilities = self.setting_of(name).capabilities
+        return "vision" in capabilities if capabilities else None
+
     def cost(
         self, model_used: str, prompt_tokens: int, completion_tokens: int, *, requested: str | None = None
     ) -> Decimal | None:
@@ -85,32 +115,49 @@ class ModelCatalog:
         request for `gpt-4` as `gpt-4-0613`, and some report unknown names. Settings take precedence over the price
         list, and then `model_used` over `requested`.
         """
-        names = (model_used,) if requested in (None, model_used) else (model_used, requested)
+        requested = requested or model_used
+        provider = self.provider_of(requested)
+        names = (model_used,) if requested == model_used else (model_used, requested)
         for name in names:
             setting = self._settings.get(name)
-            if setting is not None and setting.prompt_price is not None and setting.completion_price is not None:
-                return (prompt_tokens * setting.prompt_price + completion_tokens * setting.completion_price) / _MILLION
+            # The model that another provider has under the same name may have another price.
+            if setting is not None and self.provider_of(name) == provider and (prices := setting.prices()) is not None:
+                return (prompt_tokens * prices[0] + completion_tokens * prices[1]) / _MILLION
         for name in names:
-            entry = self._find_entry(name)
+            entry = self._find_entry(self._provider_model(name), provider)
             if entry is not None and (cost := _list_cost(*entry, prompt_tokens, completion_tokens)) is not None:
                 return cost
         return None
 
     def _model(self, name: str, default_window: int) -> CatalogModel:
-        setting = self._settings.get(name) or ModelSetting(name=name)
-        entry = self._find_entry(name)
+        setting, provider = self.setting_of(name), self._providers.get(self.provider_of(name))
+        entry = self._find_entry(self._provider_model(name), self.provider_of(name))
         info = entry[1] if entry else None
-        prices = (setting.prompt_price, setting.completion_price)
-        if None in prices:
-            prices = _list_prices(info) if info else (None, None)
-        return CatalogModel(name, setting.context_window or (info and info.context_window) or default_window, *prices)
+        return CatalogModel(
+            name,
+            setting.context_window or (info and info.context_window) or default_window,
+            *(setting.prices() or (_list_prices(info) if info else (None, None))),
+            provider=self.provider_of(name),
+            display_name=setting.display_name,
+            description=setting.description,
+            capabilities=setting.capabilities,
+            max_output_tokens=setting.max_output_tokens,
+            temperature=None if setting.temperature == "none" else setting.temperature,
+            attempt_timeout=setting.attempt_timeout or (provider.attempt_timeout if provider else None),
+            stream_pause=provider.stream_pause if provider else None,
+        )
 
-    def _look_up(self, name: str) -> tuple[Provider, ModelInfo] | None:
+    def _provider_model(self, name: str) -> str:
+        setting = self._settings.get(name)
+        return (setting and setting.provider_model) or name
+
+    def _look_up(self, name: str, provider: str) -> tuple[ListedProvider, ModelInfo] | None:
         # A separate snapshot for each lookup, because a snapshot caches its lookups without limit.
         providers = data_snapshot.get_snapshot().providers
         snapshot = data_snapshot.DataSnapshot(providers, from_auto_update=False)
         # For a provider that is not in the list, the price of the model's developer applies.
-        for url in (self._base_url, None):
+        configured = self._providers.get(provider)
+        for url in (configured.base_url if configured else _OPENAI_URL, None):
             try:
                 return snapshot.find_provider_model(name, None, None, url)
             except LookupError:
@@ -124,7 +171,9 @@ def _list_prices(model: ModelInfo) -> tuple[Decimal | None, Decimal | None]:
     return _base_price(prices.input_mtok), _base_price(prices.output_mtok)
 
 
-def _list_cost(provider: Provider, model: ModelInfo, prompt_tokens: int, completion_tokens: int) -> Decimal | None:
+def _list_cost(
+    provider: ListedProvider, model: ModelInfo, prompt_tokens: int, completion_tokens: int
+) -> Decimal | None:
     prices = model.get_prices(datetime.now(UTC))
     prompt_price, completion_price = prices.input_mtok, prices.output_mtok
     if prompt_price is None or completion_price is None:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 logger = logging.getLogger(__name__)
@@ -71,9 +71,10 @@ class CircuitBreakers:
     """`ModelHealth` with a circuit breaker for each model, within one process."""
 
     def __init__(
-        self, models: Iterable[str], *, failures: int, pause: float, now: Callable[[], float] = time.monotonic
+        self, models: Mapping[str, str], *, failures: int, pause: float, now: Callable[[], float] = time.monotonic
     ) -> None:
-        """See `CircuitBreaker`."""
+        """See `CircuitBreaker`. `models`: their providers, by name."""
+        self._providers = dict(models)
         self._breakers = {model: CircuitBreaker(failures=failures, pause=pause, now=now) for model in models}
 
     @property
@@ -93,7 +94,7 @@ class CircuitBreakers:
         """See `ModelHealth`."""
         breaker = self._breakers[model]
         if breaker.state != "closed":
-            logger.info("circuit breaker closed", extra={"model": model})
+            logger.info("circuit breaker closed", extra=self._source(model))
         breaker.record_success()
 
     def record_failure(self, model: str, *, retry_after: float | None) -> None:
@@ -103,5 +104,9 @@ class CircuitBreakers:
         breaker.record_failure(retry_after)
         if was_closed and breaker.state == "open":
             logger.warning(
-                "circuit breaker opened", extra={"model": model, "seconds": round(breaker.seconds_until_retry, 3)}
+                "circuit breaker opened",
+                extra=self._source(model) | {"seconds": round(breaker.seconds_until_retry, 3)},
             )
+
+    def _source(self, model: str) -> dict[str, object]:
+        return {"model": model, "provider": self._providers[model]}

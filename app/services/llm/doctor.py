@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from uuid import UUID
 
-from app.config import LlmSettings
+from app.config import DEFAULT_PROVIDER, LlmSettings
 from app.graph.ports.chat_model import (
     Completion,
     ModelError,
@@ -15,9 +15,9 @@ from app.graph.ports.chat_model import (
     TurnOwner,
 )
 from app.graph.ports.messages import PromptMessage
-from app.services.llm.catalog import ModelCatalog
+from app.services.llm.catalog import CatalogModel, ModelCatalog
 from app.services.llm.errors import ProviderStatusError
-from app.services.llm.openai import OpenAIChatModel
+from app.services.llm.model_router import ModelRouter
 
 _QUESTION: PromptMessage = {"role": "user", "content": "Reply with the word: yes"}
 _NOBODY = TurnOwner(0, UUID(int=0))
@@ -29,6 +29,7 @@ class Finding:
     """Outcome of one question."""
 
     model: str
+    provider: str
     is_streamed: bool
     seconds: float
     completion: Completion | None
@@ -46,7 +47,10 @@ class Finding:
             outcome = f"ok, finish reason {self.completion.finish_reason}"
             outcome += ", tokens not counted by the engine" if counts.is_estimated else ", tokens counted"
             outcome += ", with reasoning" if self.completion.reasoning else ""
-        return f"{self.model}: {mode}: {outcome} ({self.seconds:.1f} s)"
+            if "</think>" in self.completion.text:
+                outcome += ", text contains </think>: set starts_with_reasoning"
+        model = self.model if self.provider == DEFAULT_PROVIDER else f"{self.model} ({self.provider})"
+        return f"{model}: {mode}: {outcome} ({self.seconds:.1f} s)"
 
 
 async def examine(settings: LlmSettings, changes: dict[str, dict[str, str | None]]) -> AsyncIterator[Finding]:
@@ -56,22 +60,24 @@ async def examine(settings: LlmSettings, changes: dict[str, dict[str, str | None
         StartupError: no provider is configured.
 
     """
-    client = OpenAIChatModel.from_settings(settings)
+    client = ModelRouter.from_settings(settings)
     try:
         for model in ModelCatalog.from_settings(settings).models:
             for is_streamed in (False, True):
-                yield await _ask(client, model.name, settings, is_streamed=is_streamed)
-        changes |= client.parameter_changes.by_model
+                yield await _ask(client, model, settings, is_streamed=is_streamed)
+        changes |= client.parameter_changes
     finally:
         await client.close()
 
 
-async def _ask(client: OpenAIChatModel, model: str, settings: LlmSettings, *, is_streamed: bool) -> Finding:
+async def _ask(client: ModelRouter, model: CatalogModel, settings: LlmSettings, *, is_streamed: bool) -> Finding:
     # The parameters of a real question, because engines refuse some of them.
-    sampling = Sampling(temperature=settings.LLM_TEMPERATURE, max_tokens=settings.LLM_MAX_TOKENS)
-    request = ModelRequest(model, [_QUESTION], sampling, _NOBODY)
-    seconds = settings.LLM_ATTEMPT_TIMEOUT
-    timeouts = StreamTimeouts(seconds, settings.LLM_STREAM_PAUSE, seconds, settings.LLM_REASONING_TIMEOUT)
+    temperature = settings.LLM_TEMPERATURE if model.temperature is None else model.temperature
+    max_tokens = min(settings.LLM_MAX_TOKENS, model.max_output_tokens or settings.LLM_MAX_TOKENS)
+    request = ModelRequest(model.name, [_QUESTION], Sampling(temperature=temperature, max_tokens=max_tokens), _NOBODY)
+    seconds = model.attempt_timeout or settings.LLM_ATTEMPT_TIMEOUT
+    pause = model.stream_pause or settings.LLM_STREAM_PAUSE
+    timeouts = StreamTimeouts(seconds, pause, seconds, settings.LLM_REASONING_TIMEOUT)
     started = time.perf_counter()
     completion, failure = None, None
     try:
@@ -81,4 +87,4 @@ async def _ask(client: OpenAIChatModel, model: str, settings: LlmSettings, *, is
             completion = await client.complete(request, max_seconds=seconds)
     except ModelError as error:
         failure = error
-    return Finding(model, is_streamed, time.perf_counter() - started, completion, failure)
+    return Finding(model.name, model.provider, is_streamed, time.perf_counter() - started, completion, failure)

@@ -4,7 +4,7 @@ Fields that an engine adds do not matter, and neither do null, empty or missing 
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pydantic_core import from_json
@@ -36,6 +36,9 @@ class AnswerPart:
     text: str = ""
     reasoning: str = ""
     is_refusal: bool = False
+    tool_calls: list[Any] = field(default_factory=list)
+    """As the engine sent them."""
+    logprobs: list[Any] = field(default_factory=list)
     finish_reason: str | None = None
     """Empty: the engine sent an empty one. None: it sent none."""
 
@@ -95,7 +98,12 @@ def read_choice(choice: dict[str, Any], message_field: str) -> AnswerPart:
         MalformedDocumentError: the message, or its content, is of another type than the protocol allows.
 
     """
-    part = AnswerPart(finish_reason=read_finish_reason(choice.get("finish_reason")))
+    reason = read_finish_reason(choice.get("finish_reason"))
+    if reason is None:
+        reason = read_finish_reason(choice.get("finishReason"))  # Gemini has sent its own name
+    part = AnswerPart(finish_reason=reason)
+    if isinstance(logprobs := choice.get("logprobs"), dict) and isinstance(tokens := logprobs.get("content"), list):
+        part.logprobs = tokens
     message = choice.get(message_field)
     if message is None:
         return part
@@ -106,8 +114,20 @@ def read_choice(choice: dict[str, Any], message_field: str) -> AnswerPart:
         if isinstance(reasoning := message.get(name), str) and reasoning:
             part.reasoning += reasoning
             break  # some engines send the same text under two names
-    part.is_refusal = bool(message.get("refusal"))
+    else:
+        part.reasoning += _reasoning_details(message.get("reasoning_details"))
+    if isinstance(tool_calls := message.get("tool_calls"), list):
+        part.tool_calls = tool_calls
+    part.is_refusal = part.is_refusal or bool(message.get("refusal"))
     return part
+
+
+def _reasoning_details(details: object) -> str:
+    """Return the text in OpenRouter's `reasoning_details`. Encrypted ones have none."""
+    if not isinstance(details, list):
+        return ""
+    texts = (each.get("text") or each.get("summary") for each in details if isinstance(each, dict))
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _read_content(content: object, part: AnswerPart) -> None:

@@ -1,8 +1,11 @@
 """Table of what engines' errors mean: our code, whether a retry may help, and whether the model is at fault."""
 
+import re
+import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from app.graph.ports.chat_model import ModelError
 from app.services.llm.error_reports import ErrorReport
@@ -44,12 +47,20 @@ class _Rule:
     any_wording: bool = False
     """Whether the status alone is sufficient."""
 
-    def matches(self, report: ErrorReport) -> bool:
+    def matches(self, report: ErrorReport, sent: Mapping[str, Any]) -> bool:
         if self.statuses and report.status is not None and report.status not in self.statuses:
             return False
         if self.any_wording and report.status in self.statuses:
             return True
-        return bool(self.names & report.names) or any(phrase in report.wording for phrase in self.phrases)
+        if self.names & (report.names - report.quoted_names):
+            return True
+        quoted = [*(self.names & report.quoted_names), *(phrase for phrase in self.phrases if phrase in report.wording)]
+        if self.meaning.is_model_fault and report.status in _CLIENT_ERRORS:
+            # Engines quote the refused request, such as a question or the name of a function: no user must be able to
+            # suspend a model with it.
+            return bool(quoted) and not _occur(quoted, sent)
+        # Gateways quote the error of an engine in their message.
+        return bool(quoted) or any("_" in name and name in report.wording for name in self.names)
 
 
 TOO_LONG: Final = ErrorClass("prompt_too_long", retryable=False, is_model_fault=False)
@@ -63,6 +74,8 @@ REJECTED: Final = ErrorClass("provider_rejected", retryable=False, is_model_faul
 
 _CLIENT_ERRORS: Final = frozenset({400, 413, 422})
 """Statuses that are specific to one request. A wrong key or an unknown model concerns all requests."""
+_LABELS: Final = frozenset({"role", "type"})
+"""Fields of messages and of their parts that separate the texts in them."""
 
 _RULES: Final = (
     _Rule(
@@ -84,10 +97,23 @@ _RULES: Final = (
             "exceeds the maximum allowed input length",
             "exceeds maximum input length",
             "too large for model",
+            "input tokens exceed",
+            "exceed context limit",
+            "contextwindowexceedederror",
+            "exceeded model token limit",
+            "length of all messages is too long",
+            "maximum prompt length",
+            "max_new_tokens` must be <=",
+            "max_tokens must be at least 1, got -",  # vLLM: the prompt leaves no room
+            "prompt 超长",
+            "range of input length",
+            "too many tokens",
         ),
         # llama.cpp and Ollama answer 500.
         statuses=_CLIENT_ERRORS | {500},
     ),
+    # More than the limit of a minute in one request, which no later time permits.
+    _Rule(TOO_LONG, phrases=("request too large for",), statuses=frozenset({429})),
     _Rule(
         REFUSED,
         names=frozenset(
@@ -99,6 +125,9 @@ _RULES: Final = (
                 "content_filtered",
                 "data_inspection_failed",
                 "flagged_input",
+                "inputtextsensitivecontentdetected",
+                "outputtextsensitivecontentdetected",
+                "sensitivecontentdetected",
                 "datainspectionfailed",
                 "moderation_blocked",
                 "prohibited_content",
@@ -118,6 +147,10 @@ _RULES: Final = (
             "moderation",
             "safety system",
             "usage polic",
+            "contentpolicyviolationerror",
+            "sensitive content",
+            "sensitive information",
+            "敏感内容",
         ),
         statuses=_CLIENT_ERRORS | {403, 451},
     ),
@@ -129,7 +162,15 @@ _RULES: Final = (
     _Rule(
         NO_BALANCE,
         names=frozenset(
-            {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_balance"}
+            {
+                "accountoverdueerror",
+                "arrearage",
+                "billing_hard_limit_reached",
+                "billing_not_active",
+                "exceeded_current_quota_error",
+                "insufficient_balance",
+                "insufficient_quota",
+            }
         ),
         phrases=(
             "insufficient balance",
@@ -141,29 +182,78 @@ _RULES: Final = (
             "billing hard limit",
             "account is not active",
             "in arrears",
+            "budget has been exceeded",
+            "余额不足",
         ),
-        statuses=frozenset({400, 402, 403, 429}),
+        statuses=frozenset({400, 402, 403, 422, 429}),
     ),
     _Rule(NO_BALANCE, statuses=frozenset({402}), any_wording=True),
     _Rule(RATE_LIMITED, statuses=frozenset({429}), any_wording=True),
     _Rule(
         SERVER_ERROR,
         names=frozenset(
-            {"overloaded_error", "server_overloaded", "unavailable", "internal", "internal_error", "server_error"}
+            {
+                *("overloaded_error", "server_overloaded", "unavailable", "provider_unavailable"),
+                *("internal", "internal_error", "server_error"),
+            }
         ),
         phrases=("overloaded", "server is busy", "at capacity"),
         statuses=frozenset(range(500, 600)),
     ),
     _Rule(SERVER_ERROR, statuses=frozenset(range(500, 600)), any_wording=True),
+    # A wrong key concerns all requests; Gemini reports it as an invalid one.
+    _Rule(REJECTED, names=frozenset({"api_key_invalid", "invalid_api_key"}), phrases=("api key not valid",)),
+    # So does an unknown model; some engines report it with 400.
+    _Rule(
+        REJECTED,
+        names=frozenset({"model_decommissioned", "model_not_found"}),
+        phrases=("has been decommissioned", "is not a valid model id", "invalid model name"),
+        statuses=frozenset({400, 404, 422}),
+    ),
     _Rule(CONFLICT, statuses=frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT}), any_wording=True),
     _Rule(BAD_REQUEST, statuses=_CLIENT_ERRORS, any_wording=True),
 )
 
 
-def classify(report: ErrorReport) -> ErrorClass:
-    """Return the meaning of an error. The first row that matches applies."""
+def classify(report: ErrorReport, sent: Mapping[str, Any] | None = None) -> ErrorClass:
+    """Return the meaning of an error. The first row that matches applies.
+
+    `sent` is the body of the request. What it contains is no evidence that the model is at fault.
+    """
     for rule in _RULES:
-        if rule.matches(report):
+        if rule.matches(report, sent or {}):
             return rule.meaning
     # Reported without a status: it happened while the engine answered.
     return SERVER_ERROR if report.status is None else REJECTED
+
+
+def _occur(texts: list[str], sent: Mapping[str, Any]) -> bool:
+    """Return whether all texts occur in a request, whatever the white space, punctuation and letter case there."""
+    content = _letters(_text_of(sent))
+    return all(_letters(text) in content for text in texts)
+
+
+def _letters(text: str) -> str:
+    # Engines may normalize a text or remove characters before they quote it.
+    return "".join(re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text).casefold()))
+
+
+def _text_of(document: object) -> str:
+    """Return all texts and names in a document. Those of consecutive messages and parts follow each other."""
+    texts: list[str] = []
+    others: list[str] = []
+    pending = [document]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str):
+            texts.append(value)
+        elif isinstance(value, list | tuple):
+            pending.extend(reversed(value))
+        elif isinstance(value, Mapping):
+            others += value
+            for name, each in reversed([*value.items()]):
+                if name in _LABELS and isinstance(each, str):
+                    others.append(each)
+                else:
+                    pending.append(each)
+    return "".join([*texts, *others])

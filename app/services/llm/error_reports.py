@@ -4,9 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-_MAX_DEPTH: Final = 4
+from pydantic_core import from_json
+
+_MAX_DEPTH: Final = 6
 _MAX_WORDING: Final = 2000
-_NAME_FIELDS: Final = ("code", "type", "status", "reason", "blockReason", "block_reason")
+_MAX_DOCUMENT: Final = 20_000
+_NAME_FIELDS: Final = (
+    *("code", "error_code", "errorCode", "type", "error_type", "status", "reason"),
+    *("blockReason", "block_reason"),
+)
 """Fields with a name of the error. Some engines put a number there, as a number or as text."""
 _MARKS: Final = ("flagged_input", "content_filter_result")
 """Fields whose presence tells the kind of error: they take the place of a name."""
@@ -41,29 +47,40 @@ class ErrorReport:
     """Names of the parameters of the request that it concerns."""
     retry_delay: str | None = None
     """Time after which a request may succeed, as in `30s`."""
+    quoted_names: frozenset[str] = frozenset()
+    """Those of `names` that are only in documents which the engine, or a gateway, quotes as text."""
 
 
 def read_error_report(document: object, status: int | None = None) -> ErrorReport:
     """Return what the body of an error says; `status` is that of the response."""
     names: set[str] = set()
+    quoted_names: set[str] = set()
     wordings: list[str] = []
     parameters: set[str] = set()
     retry_delay: str | None = None
-    for holder in _holders(document, 0):
+    for holder, is_quoted in _holders(document, 0):
         if isinstance(holder, str):
             wordings.append(holder)
             continue
-        names.update(str(name).lower() for field in _NAME_FIELDS if _is_name(name := holder.get(field)))
-        names.update(mark for mark in _MARKS if mark in holder)
+        found = quoted_names if is_quoted else names
+        found.update(str(name).lower() for field in _NAME_FIELDS if _is_name(name := holder.get(field)))
+        found.update(mark for mark in _MARKS if mark in holder)
         wordings += (text for field in _WORDING_FIELDS if isinstance(text := holder.get(field), str))
         location = holder.get("loc")
         places = [holder.get("param"), *(location if isinstance(location, list) else [])]
         parameters.update(place for place in places if isinstance(place, str))
         if isinstance(delay := holder.get("retryDelay"), str):
             retry_delay = delay
-    number = next((int(name) for name in names if name.isdecimal() and _is_status(int(name))), None)
-    wording = " ".join(wordings).lower()[:_MAX_WORDING]
-    return ErrorReport(frozenset(names), wording, status or number, frozenset(parameters), retry_delay)
+    all_names = names | quoted_names
+    number = next((int(name) for name in all_names if name.isdecimal() and _is_status(int(name))), None)
+    return ErrorReport(
+        frozenset(all_names),
+        " ".join(wordings).lower()[:_MAX_WORDING],
+        status or number,
+        frozenset(parameters),
+        retry_delay,
+        frozenset(quoted_names - names),
+    )
 
 
 def find_error_report(document: object) -> ErrorReport | None:
@@ -87,20 +104,39 @@ def is_error(value: object) -> bool:
     return any(value.values()) if isinstance(value, dict) else bool(value)
 
 
-def _holders(value: object, depth: int) -> Iterator[dict[str, Any] | str]:
-    """Yield the objects and texts of an error: itself, and the errors in it."""
+def _holders(value: object, depth: int, *, is_quoted: bool = False) -> Iterator[tuple[dict[str, Any] | str, bool]]:
+    """Yield the objects and texts of an error: itself, and the errors in it; and whether they are quoted as text."""
     if depth > _MAX_DEPTH:
         return
     if isinstance(value, str):
-        yield value
+        yield value, is_quoted
     elif isinstance(value, list):
         for each in value[:20]:
-            yield from _holders(each, depth + 1)
+            yield from _holders(each, depth + 1, is_quoted=is_quoted)
     elif isinstance(value, dict):
-        yield value
+        yield value, is_quoted
         for field in _NESTED_FIELDS:
             if field in value:
-                yield from _holders(value[field], depth + 1)
+                yield from _holders(value[field], depth + 1, is_quoted=is_quoted)
+        for field in _WORDING_FIELDS:
+            text = value.get(field)
+            if (document := _document_in(text)) is not None:
+                yield from _holders(document, depth + 1, is_quoted=is_quoted or isinstance(text, str))
+
+
+def _document_in(text: object) -> object:
+    """Return the document in place of a text, or that a text consists of. None: it is a text.
+
+    Mistral's messages may be objects, and gateways pass on the error of an engine as text.
+    """
+    if isinstance(text, dict | list):
+        return text
+    if not isinstance(text, str) or len(text) > _MAX_DOCUMENT or not text.lstrip().startswith("{"):
+        return None
+    try:
+        return from_json(text)
+    except ValueError:
+        return None
 
 
 def _is_name(value: object) -> bool:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import aiohttp
 import httpx2
@@ -61,26 +62,27 @@ class InvalidBodyError(Exception):
 
 
 @contextmanager
-def translate_provider_errors(model: str) -> Iterator[None]:
-    """Translate the exceptions of an attempt to `ModelError`, and log them."""
+def translate_provider_errors(model: str, provider: str, sent: Mapping[str, Any]) -> Iterator[None]:
+    """Translate the exceptions of an attempt to `ModelError`, and log them. `sent`: body of the request."""
+    source = {"model": model, "provider": provider}
     try:
         yield
     except ProviderStatusError as error:
         delay = retry_after(error.headers, error.report)
-        failure = classify(error.report).to_model_error(retry_after=delay)
-        raise _log_failure(model, failure, error, status=error.status) from error
+        failure = classify(error.report, sent).to_model_error(retry_after=delay)
+        raise _log_failure(source, failure, error, status=error.status) from error
     except (httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
         code = "provider_timeout" if _is_caused_by(error, TimeoutError) else "provider_unreachable"
         failure = ModelError(code, retryable=True, may_have_used_tokens=not _is_caused_by(error, *_CONNECTION_ERRORS))
-        raise _log_failure(model, failure, error) from error
+        raise _log_failure(source, failure, error) from error
     except UnusableAnswerError as error:
-        raise _log_failure(model, _from_unusable_answer(error), error) from error
+        raise _log_failure(source, _from_unusable_answer(error), error) from error
     except ReportedError as error:
-        failure = classify(error.report).to_model_error(may_have_used_tokens=True)
-        raise _log_failure(model, failure, error, status=error.report.status) from error
+        failure = classify(error.report, sent).to_model_error(may_have_used_tokens=True)
+        raise _log_failure(source, failure, error, status=error.report.status) from error
     except (httpx2.StreamError, httpx2.InvalidURL, InvalidBodyError, ValueError, RecursionError) as error:
         failure = ModelError("provider_bad_response", retryable=True, may_have_used_tokens=True)
-        raise _log_failure(model, failure, error) from error
+        raise _log_failure(source, failure, error) from error
 
 
 def _is_caused_by(error: BaseException | None, *types: type[BaseException]) -> bool:
@@ -106,12 +108,14 @@ def _from_unusable_answer(error: UnusableAnswerError) -> ModelError:
     )
 
 
-def _log_failure(model: str, failure: ModelError, error: Exception, *, status: int | None = None) -> ModelError:
+def _log_failure(
+    source: dict[str, str], failure: ModelError, error: Exception, *, status: int | None = None
+) -> ModelError:
     # The type of the exception, not its message, which may contain the prompt or the key.
     reason = type(_root_cause(error)).__name__
     logger.warning(
         "model attempt failed",
-        extra={"model": model, "code": failure.code, "provider_status": status, "reason": reason},
+        extra={**source, "code": failure.code, "provider_status": status, "reason": reason},
     )
     return failure
 

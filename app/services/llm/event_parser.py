@@ -106,6 +106,10 @@ class EventParser:
             self.comments += 1
         elif line.startswith(b"event:"):
             self._type = _value(line, 6)
+        elif line.startswith(b"error:") and _is_document(_value(line, 6)):
+            # Not a field of the standard: llama.cpp reports errors so.
+            self._dispatch(events)
+            events.append((b"error", _value(line, 6)))
 
     def _dispatch(self, events: list[Event]) -> None:
         kind = self._take_type()

@@ -35,6 +35,8 @@ _INCOMPLETE: Final = frozenset(
 )
 LENGTH: Final = "length"
 """Finish reason of an answer that the token limit ended."""
+TOOL_CALLS: Final = "tool_calls"
+"""Finish reason of an answer that asks the client to run tools."""
 _LENGTH_NAMES: Final = frozenset({LENGTH, "max_length", "max_tokens", "model_context_window_exceeded", "model_length"})
 _MAX_LENGTH: Final = 50
 
@@ -54,8 +56,8 @@ def read_finish_reason(value: object) -> str | None:
 
 
 def is_filtered(reason: str) -> bool:
-    """Return whether a content filter withheld the answer or ended it."""
-    return reason.lower() in _FILTERED
+    """Return whether a content filter withheld the answer or ended it. Gemini appends its own name of the reason."""
+    return reason.lower().partition(":")[0] in _FILTERED
 
 
 def is_incomplete(reason: str) -> bool:

@@ -1,14 +1,26 @@
 """Separation of reasoning in `<think>` tags at the beginning of an answer from the answer."""
 
+import re
 from typing import Final
 
 _TAGS: Final = {
     "<think>": "</think>",
     "<thinking>": "</thinking>",
+    "<thought>": "</thought>",
     "<|thinking|>": "<|/thinking|>",
     "[THINK]": "[/THINK]",
+    "<reasoning>": "</reasoning>",
+    "<seed:think>": "</seed:think>",
+    "◁think▷": "◁/think▷",
+    "<|START_THINKING|>": "<|END_THINKING|>",
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<|channel|>analysis<|message|>": "<|end|><|start|>assistant<|channel|>final<|message|>",
 }
 """Beginnings of reasoning, and their ends."""
+_UNOPENED_END: Final = "</think>"
+"""End of reasoning whose beginning is in the prompt template, as with vLLM and DeepSeek's models."""
+_UNOPENED: Final = re.compile(r"(?P<reasoning>.*?)(?:\A|\n)[ \t]*</think>[ \t]*\n(?P<text>.*\S.*)", re.DOTALL)
+"""A whole answer with such reasoning: the tag is alone on its line, and text follows."""
 
 
 class ReasoningSeparator:
@@ -18,9 +30,12 @@ class ReasoningSeparator:
     at the very beginning, after white space, counts: later ones are a part of the text.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, starts_with_reasoning: bool = False) -> None:
+        """`starts_with_reasoning`: the answer begins with reasoning up to `</think>` even without an opening tag."""
         self._held = ""
         self._close = ""
+        self._unopened: list[str] | None = [] if starts_with_reasoning else None
+        """Reasoning without an opening tag. Without a closing tag, it is the answer. None: there is none."""
         self.is_text = False
         """Whether the text has begun, so that all further pieces are text."""
 
@@ -34,10 +49,13 @@ class ReasoningSeparator:
         start = self._held.lstrip()
         for tag, close in _TAGS.items():
             if start.startswith(tag):
-                self._close, self._held = close, ""
+                self._close, self._held, self._unopened = close, "", None
                 return self._take_reasoning(start[len(tag) :])
         if any(tag.startswith(start) for tag in _TAGS):
             return "", ""
+        if self._unopened is not None:
+            self._close, whole, self._held = _UNOPENED_END, self._held, ""
+            return self._take_reasoning(whole)
         self.is_text = True
         text, self._held = self._held, ""
         return text, ""
@@ -45,15 +63,38 @@ class ReasoningSeparator:
     def end(self) -> tuple[str, str]:
         """Return the text and the reasoning that were held back when the answer ended."""
         held, self._held = self._held, ""
-        return ("", held) if self._close and not self.is_text else (held, "")
+        if not self._close or self.is_text:
+            return held, ""
+        if self._unopened is not None:
+            self._unopened.append(held)
+        return "", held
+
+    def take_unopened(self) -> str:
+        """Return the reasoning that had neither an opening nor a closing tag, which is the answer then."""
+        unopened, self._unopened = self._unopened, None
+        return "".join(unopened or ())
 
     def _take_reasoning(self, piece: str) -> tuple[str, str]:
         whole = self._held + piece
         reasoning, tag, text = whole.partition(self._close)
         if tag:
-            self.is_text, self._held = True, ""
+            self.is_text, self._held, self._unopened = True, "", None
             return text, reasoning
         sizes = range(min(len(self._close) - 1, len(whole)), 0, -1)
         held = next((size for size in sizes if self._close.startswith(whole[-size:])), 0)
         self._held = whole[len(whole) - held :]
-        return "", whole[: len(whole) - held]
+        reasoning = whole[: len(whole) - held]
+        if self._unopened is not None:
+            self._unopened.append(reasoning)
+        return "", reasoning
+
+
+def separate_unopened(answer: str) -> tuple[str, str]:
+    """Separate a whole answer that may begin with reasoning without an opening tag. Return its text and reasoning.
+
+    Only a closing tag that is alone on its line, outside code, counts: an answer may be about such tags.
+    """
+    match = _UNOPENED.fullmatch(answer)
+    if match is None or "```" in match["reasoning"] or any(tag in match["reasoning"] for tag in _TAGS):
+        return answer, ""
+    return match["text"], match["reasoning"]

@@ -1,8 +1,10 @@
 """An answer in OpenAI's protocol, collected from the events of a stream or taken from a whole document."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from app.graph.ports.chat_model import PublishText
+from app.graph.ports.tool_calls import PublishToolCalls, ToolCallPiece
 from app.services.llm.documents import (
     AnswerPart,
     ReportedError,
@@ -13,13 +15,16 @@ from app.services.llm.documents import (
 )
 from app.services.llm.error_reports import read_error_report
 from app.services.llm.event_parser import Event
-from app.services.llm.finish_reasons import UNKNOWN
-from app.services.llm.reasoning_tags import ReasoningSeparator
+from app.services.llm.finish_reasons import LENGTH, UNKNOWN
+from app.services.llm.reasoning_tags import ReasoningSeparator, separate_unopened
 from app.services.llm.received_text import ReceivedText
+from app.services.llm.received_tool_calls import ReceivedToolCalls
 from app.services.llm.usage import ReportedUsage
 
 _ANSWER_EVENTS = frozenset({b"", b"message"})
 """Types of the events that have parts of the answer."""
+_MAX_LOGPROBS: Final = 100_000
+"""Maximum number of tokens whose log probabilities are kept, approximately."""
 MAX_REASONING_LENGTH = 50_000
 """Maximum number of characters of reasoning that are kept."""
 
@@ -27,9 +32,22 @@ MAX_REASONING_LENGTH = 50_000
 class ReceivedAnswer:
     """Takes the events or the document of one answer, and collects its text, reasoning and metadata."""
 
-    def __init__(self, publish_reasoning: PublishText | None = None) -> None:
-        """`publish_reasoning`: takes the pieces of the reasoning as they arrive."""
+    def __init__(
+        self,
+        publish_reasoning: PublishText | None = None,
+        publish_tool_calls: PublishToolCalls | None = None,
+        *,
+        starts_with_reasoning: bool = False,
+    ) -> None:
+        """`publish_reasoning` and `publish_tool_calls` take the pieces of reasoning and tool calls as they arrive.
+
+        Without `publish_tool_calls` they are collected only. `starts_with_reasoning`: the text begins with reasoning up
+        to `</think>`, even without an opening tag.
+        """
         self._publish_reasoning = publish_reasoning
+        self._publish_tool_calls = publish_tool_calls
+        self.tool_calls = ReceivedToolCalls()
+        self.logprobs: list[Any] = []
         self.model: str | None = None
         self.usage = ReportedUsage()
         self.is_over = False
@@ -39,8 +57,8 @@ class ReceivedAnswer:
         self._text = ReceivedText()
         self._reasoning = ReceivedText(MAX_REASONING_LENGTH)
         self.signs_of_life = 0
-        """Number of pieces of reasoning and of comments so far."""
-        self._separator = ReasoningSeparator()
+        """Number of pieces of reasoning, of tool calls and of comments so far."""
+        self._separator = ReasoningSeparator(starts_with_reasoning=starts_with_reasoning)
 
     @property
     def finish_reason(self) -> str | None:
@@ -76,7 +94,7 @@ class ReceivedAnswer:
             return ""  # data after the end
         if data.strip() == b"[DONE]":
             self.is_over = True
-            return self._store(*self._separator.end())
+            return self._end_text()
         if not data.strip():
             return ""
         if kind == b"error":
@@ -92,11 +110,9 @@ class ReceivedAnswer:
             text = document["choices"][0]["delta"]["content"]
             return self._text.add(text) if text else ""
         part = self._read(document)
-        if part.reasoning:
-            self._store_reasoning(part.reasoning)
-        text = self._store(*self._separator.take(part.text)) if part.text else ""
+        text = self._take(part)
         if part.finish_reason:
-            text += self._store(*self._separator.end())
+            text += self._end_text()
         return text
 
     def comment_received(self) -> None:
@@ -107,7 +123,8 @@ class ReceivedAnswer:
 
     def end(self) -> str:
         """Return the text that was held back when the body ended."""
-        return self._store(*self._separator.end()) + self._text.end()
+        self._store_tool_calls(self.tool_calls.end())
+        return self._end_text() + self._text.end()
 
     def take_document(self, document: object) -> str:
         """Take the document of a whole completion, and return its text.
@@ -121,8 +138,20 @@ class ReceivedAnswer:
         self.is_over = True
         if part.reasoning:
             self._store_reasoning(part.reasoning)
-        text = self._store(*self._separator.take(part.text)) if part.text else ""
-        return text + self.end()
+        text, reasoning = self._separator.take(part.text) if part.text else ("", "")
+        if self._separator.is_text and not part.reasoning and not reasoning:
+            text, reasoning = separate_unopened(text)
+        if part.tool_calls:
+            self._store_tool_calls(self.tool_calls.take(part.tool_calls))
+        return self._store(text, reasoning) + self.end()
+
+    def _end_text(self) -> str:
+        """Store what was held back. Text that should have begun with reasoning and has no end of it is the answer."""
+        text = self._store(*self._separator.end())
+        if self.finish_reason in {None, LENGTH} or not (answer := self._separator.take_unopened()):
+            return text
+        self._reasoning = ReceivedText(MAX_REASONING_LENGTH)
+        return text + self._text.add(answer)
 
     def _read(self, document: object) -> AnswerPart:
         """Take the metadata of a chunk, and return its part of the answer."""
@@ -138,15 +167,34 @@ class ReceivedAnswer:
         part = read_choice(choice, "message" if has_message else "delta")
         if has_message and not self._text.is_empty:
             part.text = part.reasoning = ""
+        if has_message and self.tool_calls.calls:
+            part.tool_calls = []
+        if len(self.logprobs) < _MAX_LOGPROBS:
+            self.logprobs += part.logprobs
         self.is_refused = self.is_refused or part.is_refusal
         if part.finish_reason is not None:
             self._finish_reason = part.finish_reason or self._finish_reason or ""
         return part
 
+    def _take(self, part: AnswerPart) -> str:
+        """Store a part of the answer, and return the text in it."""
+        if part.reasoning:
+            self._store_reasoning(part.reasoning)
+        text = self._store(*self._separator.take(part.text)) if part.text else ""
+        if part.tool_calls:
+            self._store_tool_calls(self.tool_calls.take(part.tool_calls))
+        return text
+
     def _store(self, text: str, reasoning: str) -> str:
         if reasoning:
             self._store_reasoning(reasoning)
         return self._text.add(text) if text else ""
+
+    def _store_tool_calls(self, pieces: Sequence[ToolCallPiece]) -> None:
+        if pieces:
+            self.signs_of_life += 1
+            if self._publish_tool_calls is not None:
+                self._publish_tool_calls(pieces)
 
     def _store_reasoning(self, reasoning: str) -> None:
         self.signs_of_life += 1

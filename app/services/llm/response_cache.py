@@ -7,7 +7,7 @@ and both are compared after a read, so that a wrong reply of Redis cannot disclo
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal
 from uuid import UUID
 
@@ -74,8 +74,20 @@ class _Entry(BaseModel):
 class ResponseCache:
     """Cache of complete answers. It does not raise: while Redis is unavailable, it finds and stores nothing."""
 
-    def __init__(self, breaker: RedisCircuitBreaker, *, seconds: int, scope: CacheScope) -> None:
-        """`seconds`: lifetime of an entry. `scope`: whether entries are per user or shared by all users."""
+    def __init__(
+        self,
+        breaker: RedisCircuitBreaker,
+        *,
+        seconds: int,
+        scope: CacheScope,
+        fingerprint: Callable[[str], str] = lambda _model: "",
+    ) -> None:
+        """`seconds`: lifetime of an entry. `scope`: whether entries are per user or shared by all users.
+
+        `fingerprint` takes the name of a model, and returns a text that differs where another provider or other
+        settings of the model may give another answer.
+        """
+        self._fingerprint = fingerprint
         self._breaker = breaker
         self._milliseconds = seconds * 1000
         self._scope = scope
@@ -86,8 +98,10 @@ class ResponseCache:
         content = json.dumps(
             {
                 "model": request.model,
+                "provider": self._fingerprint(request.model),
                 "parameters": request.parameters.without_none(),
                 "messages": list(request.messages),
+                **({"options": dict(request.options)} if request.options else {}),
             },
             sort_keys=True,
             separators=(",", ":"),

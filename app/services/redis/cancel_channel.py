@@ -49,3 +49,6 @@ class CancelChannel:
                 await asyncio.sleep(_RECONNECT_DELAY)
             except ValueError:
                 logger.warning("invalid turn id on cancel channel")
+            except Exception:
+                logger.exception("cancel channel failed")
+                await asyncio.sleep(_RECONNECT_DELAY)

@@ -12,6 +12,11 @@ def stream_key(answer_uuid: UUID) -> str:
     return f"turn:{answer_uuid}"
 
 
+def reasoning_key(answer_uuid: UUID) -> str:
+    """Return the key of the reasoning of an answer that is being generated."""
+    return f"{stream_key(answer_uuid)}:reasoning"
+
+
 def stream_tombstone(answer_uuid: UUID) -> str:
     """Return the key of the tombstone of a deleted answer: its stream buffer is not created again while it exists."""
     return f"{stream_key(answer_uuid)}:deleted"

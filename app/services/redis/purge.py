@@ -8,7 +8,7 @@ from uuid import UUID
 from redis.asyncio import Redis
 
 from app.services.redis.client import REDIS_ERRORS
-from app.services.redis.keys import CacheIndex, cache_index_of_user, stream_key, stream_tombstone
+from app.services.redis.keys import CacheIndex, cache_index_of_user, reasoning_key, stream_key, stream_tombstone
 
 _BATCH = 500
 """Maximum number of keys in one command, because Redis runs one command at a time."""
@@ -52,6 +52,7 @@ async def purge_streams(redis: Redis, answers: Sequence[UUID]) -> int:
         async with redis.pipeline(transaction=False) as pipeline:
             for answer in batch:
                 pipeline.execute_command("SET", stream_tombstone(answer), 1, "EX", _TOMBSTONE_SECONDS)
+            pipeline.execute_command("UNLINK", *map(reasoning_key, batch))
             pipeline.execute_command("UNLINK", *map(stream_key, batch))
             deleted += (await pipeline.execute())[-1]
     return deleted

@@ -7,11 +7,17 @@ from collections.abc import AsyncIterator
 
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
+from redis.exceptions import MaxConnectionsError
 
 from app.core.background_tasks import stop_tasks
 from app.services.redis.client import REDIS_ERRORS
 
 logger = logging.getLogger(__name__)
+
+_MAX_DELAY = 0.25
+"""Delay of an expired timeout, in seconds, from which the process is too busy to judge Redis."""
+_MAX_LATE_SECONDS = 1.0
+"""Time without a success after which such timeouts count as an outage, too."""
 
 _PROBE_INTERVAL = 1.0
 """Interval between probes of an unavailable Redis in seconds."""
@@ -34,6 +40,8 @@ class RedisCircuitBreaker:
         """Number of outages so far. Data written before the last one may be lost."""
         self._redis = redis
         self._probe: asyncio.Task[None] | None = None
+        self._late_since: float | None = None
+        """Time of the first timeout that was noticed late, since the last success."""
 
     @property
     def is_open(self) -> bool:
@@ -54,15 +62,16 @@ class RedisCircuitBreaker:
         """
         if self.is_open:
             raise RedisUnavailableError
+        deadline = asyncio.timeout(self.budget)
         try:
-            async with asyncio.timeout(self.budget):
+            async with deadline:
                 yield self._redis
         except REDIS_ERRORS as error:
-            if not self.is_open:
-                logger.warning("redis unavailable", extra={"reason": type(error).__name__})
-                self.outages += 1
-                self._probe = asyncio.create_task(self._wait_for_redis())
+            # A timeout that this process noticed late, and a full pool of connections, say nothing about Redis.
+            if not isinstance(error, MaxConnectionsError) and not self._is_own_delay(deadline):
+                self._open(error)
             raise RedisUnavailableError from error
+        self._late_since = None
 
     def script(self, text: str) -> AsyncScript:
         """Return a Lua script to call inside a `guard` block. Nothing is sent to Redis before the call."""
@@ -73,12 +82,33 @@ class RedisCircuitBreaker:
         if self._probe is not None:
             await stop_tasks([self._probe])
 
+    def _is_own_delay(self, deadline: asyncio.Timeout) -> bool:
+        """Return whether an expired timeout was noticed so late that this process may have caused it."""
+        now, expired_at = asyncio.get_running_loop().time(), deadline.when()
+        if expired_at is None or now < expired_at + _MAX_DELAY:
+            return False
+        if self._late_since is None:
+            self._late_since = now
+        return now < self._late_since + _MAX_LATE_SECONDS
+
+    def _open(self, error: BaseException) -> None:
+        if self.is_open:
+            return
+        logger.warning("redis unavailable", extra={"reason": type(error).__name__})
+        self.outages += 1
+        self._probe = asyncio.create_task(self._wait_for_redis())
+
     async def _wait_for_redis(self) -> None:
         while True:
             await asyncio.sleep(_PROBE_INTERVAL)
-            with contextlib.suppress(*REDIS_ERRORS):
+            try:
                 async with asyncio.timeout(self.budget):
                     await self._redis.ping()
-                break
+            except REDIS_ERRORS:
+                continue
+            except Exception:
+                logger.exception("redis probe failed")
+                continue
+            break
         self._probe = None
         logger.info("redis available")

@@ -64,7 +64,7 @@ class SearchIndexer:
         return indexed
 
     async def index_given(self, ids: Sequence[int], *, characters: int) -> bool:
-        """Index queued texts by their keys, the last ones first, until they have `characters` in total.
+        """Index queued texts by their keys, the last ones first, up to `characters` in total; longer ones stay queued.
 
         Return False if some of these were locked, because another process was storing them.
 
@@ -73,15 +73,15 @@ class SearchIndexer:
 
         """
         async with self.database.autocommit(max_seconds=_BATCH_TIMEOUT) as connection:
-            texts = await pending_texts.read(connection, ids, characters=characters)
+            # One more, by which a text that does not fit is recognized.
+            texts = await pending_texts.read(connection, ids, characters=characters + 1)
         selected: list[PendingText] = []
         rest = characters
         for text in reversed(texts):
-            rest -= len(text.text or "")
-            if rest < 0:
-                break
-            selected.append(text)
-        return not selected or await self._index(selected[::-1], characters) == len(selected)
+            if len(text.text or "") <= rest:
+                rest -= len(text.text or "")
+                selected.append(text)
+        return not selected or await self._index(selected[::-1], characters + 1) == len(selected)
 
     async def _queue_existing_and_read(self) -> list[PendingText]:
         async with self.database.autocommit(max_seconds=_BATCH_TIMEOUT) as connection:

@@ -27,6 +27,9 @@ _TOKEN = re.compile(
     rf"|(?P<symbol>[%_+#$&@*=<>|~^\\/]|[^\W\x00-\x7f]|[^\w\s\x00-\x7f])"
 )
 
+# Cn: characters that are newer than the tables of this Python version, which are mostly emoji.
+_SYMBOL_CATEGORIES = frozenset({"Sc", "Sk", "Sm", "So", "Cn"})
+
 TokenKind = Literal["word", "run", "symbol"]
 
 
@@ -44,7 +47,7 @@ def tokenize(normalized: str) -> Iterator[Token]:
     for match in _TOKEN.finditer(normalized):
         kind: TokenKind = match.lastgroup  # type: ignore[assignment]  # the groups have the names of the kinds
         text = match[0]
-        if kind == "symbol" and not text.isascii() and not unicodedata.category(text).startswith("S"):
+        if kind == "symbol" and not text.isascii() and unicodedata.category(text) not in _SYMBOL_CATEGORIES:
             continue
         yield Token(kind, text, match.start(), match.end())
 

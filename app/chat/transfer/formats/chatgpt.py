@@ -20,6 +20,7 @@ from app.chat.transfer.formats.imported_session import (
     SessionRefusedError,
 )
 from app.chat.transfer.formats.json_reader import Wanted
+from app.core.text import is_blank
 from app.database.models.chat.chat_session import DEFAULT_TITLE
 
 WANTED: Wanted = {
@@ -118,7 +119,7 @@ def _read_message(node: Node, message: object, place: str, left_out: list[LeftOu
         text, has_attachment = _text(message["content"])
         if has_attachment:
             left_out.append(LeftOut(place, "attachment"))
-        if not any(character.isprintable() and not character.isspace() for character in text):
+        if is_blank(text):
             reason = None if has_attachment else "empty"
             text = ""
         elif len(text) > MAX_TEXT_LENGTH:
@@ -171,7 +172,7 @@ def _title(title: object) -> str:
 
 def _clean(text: str) -> str:
     """Return the text in one line, without characters that cannot be stored or seen."""
-    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    return " ".join("".join(" " if is_blank(character) else character for character in text).split())
 
 
 def _time(value: object) -> float | None:

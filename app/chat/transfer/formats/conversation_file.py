@@ -1,4 +1,4 @@
-"""File format of exported conversations, version 1. `docs/conversation-export.schema.json` is generated from it.
+"""File format of exported conversations, version 1: source of `docs/reference/conversation-export.schema.json`.
 
 A file holds any number of sessions with all their branches. It has neither ids of the service nor costs, so it can be
 imported into any account, and exporting what was imported gives the same sessions.
@@ -7,7 +7,7 @@ imported into any account, and exporting what was imported gives the same sessio
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from app.chat.schemas.messages import Context, ModelName
 from app.chat.schemas.sessions import Tags, Title
@@ -20,13 +20,17 @@ from app.chat.transfer.formats.imported_session import (
     LeftOutReason,
     SessionRefusedError,
 )
-from app.core.schema_types import Instant, RequestModel, Storable, check_not_blank
+from app.core.schema_types import Instant, RequestModel, Storable, check_not_blank, replace_display_controls
 from app.database.models.chat.chat_session import TitleSource
 from app.database.repositories.turns.turns import FinalStatus
 
 MessageNumber = Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)]
 ErrorCode = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,99}$")]
 MessageText = Annotated[str, StringConstraints(max_length=MAX_TEXT_LENGTH), Storable]
+
+
+def _replace_in_tags(value: object) -> object:
+    return [replace_display_controls(tag) for tag in value] if isinstance(value, list) else value
 
 
 class FileMessage(RequestModel):
@@ -50,7 +54,8 @@ class FileMessage(RequestModel):
 class FileSession(RequestModel):
     """A session with the messages of all branches, in the order of their creation."""
 
-    title: Title
+    # Titles and tags of earlier releases may contain characters that are refused today.
+    title: Annotated[Title, BeforeValidator(replace_display_controls)]
     title_source: TitleSource = Field(
         "user", description="Who wrote the title: nobody yet, the first question, a model, or the user."
     )
@@ -59,7 +64,7 @@ class FileSession(RequestModel):
     updated_at: Instant = Field(description="Time of the last change, which orders the list of sessions.")
     is_archived: bool = Field(default=False, strict=True)
     is_pinned: bool = Field(default=False, strict=True)
-    tags: Tags = Field(default_factory=list)
+    tags: Annotated[Tags, BeforeValidator(_replace_in_tags)] = Field(default_factory=list)
     model: ModelName | None = Field(None, description="Model of questions that name none.")
     active_message: MessageNumber | None = Field(
         None, description="Last message of the branch that a reader sees. Null: the newest message."

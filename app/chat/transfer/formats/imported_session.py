@@ -33,7 +33,6 @@ LeftOutReason = Literal[
     "internal_error",
     "invalid",
     "missing_parent",
-    "nested_too_deep",
     "reasoning",
     "session_too_large",
     "system_message",
