@@ -1,29 +1,26 @@
 import ui from '@nuxt/ui/vite'
 import vue from '@vitejs/plugin-vue'
 import { fileURLToPath } from 'node:url'
-import { defineConfig, type Plugin } from 'vite'
+import { defineConfig } from 'vite'
+import { colorStyles, leaveOutParts } from './vite/libraries.ts'
+import { chunks } from './vite/chunks.ts'
+import { messages } from './vite/messages.ts'
 
 const gateway = process.env.GATEWAY_URL ?? 'http://localhost:8080'
 const proxy = Object.fromEntries(['/api', '/health'].map((path) => [path, gateway]))
 
-/** The sidebar of Nuxt UI can also be a drawer or a modal on small screens. Here it is a slideover: leave out the others. */
-const withoutOtherSidebars: Plugin = {
-    name: 'without-other-sidebars',
-    enforce: 'pre',
-    resolveId(source, importer) {
-        if (/^\.\/(Drawer|Modal)\.vue$/.test(source) && importer?.endsWith('/DashboardSidebar.vue'))
-            return '\0no-sidebar'
-    },
-    load: (id) => (id === '\0no-sidebar' ? 'export default {}' : undefined),
-}
+const COLORS = { primary: 'teal', neutral: 'stone' } as const
 
 export default defineConfig({
     plugins: [
         vue(),
-        withoutOtherSidebars,
+        messages,
+        leaveOutParts,
+        colorStyles(COLORS),
         ui({
+            theme: { colors: ['primary', 'success', 'warning', 'error'] },
             ui: {
-                colors: { primary: 'teal', neutral: 'stone' },
+                colors: COLORS,
                 // The default makes hovered buttons lighter, which leaves too little contrast on white.
                 button: {
                     compoundVariants: [
@@ -57,8 +54,13 @@ export default defineConfig({
     build: {
         target: 'es2023',
         chunkSizeWarningLimit: 700,
-        // One file of what every page needs, instead of dozens of small ones.
-        rolldownOptions: { output: { codeSplitting: { groups: [{ name: 'base', tags: ['$initial'] }] } } },
+        rolldownOptions: {
+            output: {
+                codeSplitting: { groups: chunks },
+                // Without the names of the pages that share a file.
+                chunkFileNames: ({ name }) => `assets/${name.split('~')[0]}-[hash].js`,
+            },
+        },
     },
     server: { proxy },
     preview: { proxy },

@@ -5,6 +5,7 @@ import App from './App.vue'
 import { detectLanguage, i18n, setLanguage } from './locales'
 import { router } from './router'
 import { reloadForNewVersion } from './router/newVersion'
+import 'virtual:colors.css'
 import './styles/main.css'
 
 reloadForNewVersion(router)

@@ -7,7 +7,7 @@ let last: Promise<unknown> = Promise.resolve()
  *
  * Browsers have locks for several tabs on secure origins only. Elsewhere (plain HTTP on a local network) the tasks of
  * this tab alone are run one after another. Two tabs may then refresh at the same time, which the service tolerates: a
- * refresh token that was used within the last seconds gets the same successor.
+ * refresh token that was used gets the same successor until that is used.
  */
 export function exclusively<T>(task: () => Promise<T>): Promise<T> {
     const locks = navigator.locks as LockManager | undefined

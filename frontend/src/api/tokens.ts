@@ -13,7 +13,7 @@ const COOKIE_TRANSPORT = { 'X-Refresh-Transport': 'cookie' }
 /** A token is replaced this long before it expires, in milliseconds. */
 const EXPIRY_MARGIN = 20_000
 const TIMEOUT = 30_000
-/** After a refresh without a response, in milliseconds. The service accepts the same token again for ten seconds. */
+/** After a refresh without a response, in milliseconds. The service accepts the same token again. */
 const RETRY_DELAY = 1000
 const LOGIN_KEY = 'login'
 /** Stored instead of an id while a logout has not reached the service, so that it is sent again. */
@@ -191,7 +191,7 @@ async function requestToken(): Promise<AccessToken> {
     try {
         return await readToken(await post('/refresh'))
     } catch (error) {
-        // If only the response was lost, the token is used: a retry after more than ten seconds would end the login.
+        // If only the response was lost, the same token gets the same successor again.
         if (!(error instanceof ApiError) || error.code !== 'network_error') throw error
         await new Promise((resolve) => setTimeout(resolve, RETRY_DELAY))
         return await readToken(await post('/refresh'))

@@ -1,88 +1,17 @@
 // Syntax highlighting of code. Each language is loaded when code in it is shown for the first time.
 
-import type { HLJSApi, LanguageFn } from 'highlight.js'
+import type { HLJSApi } from 'highlight.js'
 import { MAX_HIGHLIGHTED } from './limits'
 import type { RenderEnv } from './render'
 
-type LanguageModule = Promise<{ default: LanguageFn }>
-
-const LANGUAGES: Record<string, () => LanguageModule> = {
-    bash: () => import('highlight.js/lib/languages/bash'),
-    c: () => import('highlight.js/lib/languages/c'),
-    cpp: () => import('highlight.js/lib/languages/cpp'),
-    csharp: () => import('highlight.js/lib/languages/csharp'),
-    css: () => import('highlight.js/lib/languages/css'),
-    dart: () => import('highlight.js/lib/languages/dart'),
-    diff: () => import('highlight.js/lib/languages/diff'),
-    dockerfile: () => import('highlight.js/lib/languages/dockerfile'),
-    elixir: () => import('highlight.js/lib/languages/elixir'),
-    go: () => import('highlight.js/lib/languages/go'),
-    graphql: () => import('highlight.js/lib/languages/graphql'),
-    haskell: () => import('highlight.js/lib/languages/haskell'),
-    ini: () => import('highlight.js/lib/languages/ini'),
-    java: () => import('highlight.js/lib/languages/java'),
-    javascript: () => import('highlight.js/lib/languages/javascript'),
-    json: () => import('highlight.js/lib/languages/json'),
-    kotlin: () => import('highlight.js/lib/languages/kotlin'),
-    latex: () => import('highlight.js/lib/languages/latex'),
-    lua: () => import('highlight.js/lib/languages/lua'),
-    makefile: () => import('highlight.js/lib/languages/makefile'),
-    markdown: () => import('highlight.js/lib/languages/markdown'),
-    nginx: () => import('highlight.js/lib/languages/nginx'),
-    perl: () => import('highlight.js/lib/languages/perl'),
-    php: () => import('highlight.js/lib/languages/php'),
-    powershell: () => import('highlight.js/lib/languages/powershell'),
-    python: () => import('highlight.js/lib/languages/python'),
-    r: () => import('highlight.js/lib/languages/r'),
-    ruby: () => import('highlight.js/lib/languages/ruby'),
-    rust: () => import('highlight.js/lib/languages/rust'),
-    scala: () => import('highlight.js/lib/languages/scala'),
-    scss: () => import('highlight.js/lib/languages/scss'),
-    sql: () => import('highlight.js/lib/languages/sql'),
-    swift: () => import('highlight.js/lib/languages/swift'),
-    typescript: () => import('highlight.js/lib/languages/typescript'),
-    xml: () => import('highlight.js/lib/languages/xml'),
-    yaml: () => import('highlight.js/lib/languages/yaml'),
-}
-
-/** Other names under which languages are written. */
-const ALIASES: Record<string, string> = {
-    'c#': 'csharp',
-    'c++': 'cpp',
-    cs: 'csharp',
-    docker: 'dockerfile',
-    golang: 'go',
-    html: 'xml',
-    js: 'javascript',
-    jsx: 'javascript',
-    kt: 'kotlin',
-    make: 'makefile',
-    md: 'markdown',
-    patch: 'diff',
-    ps1: 'powershell',
-    py: 'python',
-    python3: 'python',
-    rb: 'ruby',
-    rs: 'rust',
-    sh: 'bash',
-    shell: 'bash',
-    svg: 'xml',
-    tex: 'latex',
-    toml: 'ini',
-    ts: 'typescript',
-    tsx: 'typescript',
-    vue: 'xml',
-    yml: 'yaml',
-    zsh: 'bash',
-}
-
 let highlighter: HLJSApi | null = null
+let languages: typeof import('./languages') | null = null
 const loaded = new Set<string>()
 
-/** Return code as HTML; null if its language is unknown or not loaded. Then it is added to `env.missing`. */
+/** Return code as HTML; null if its language is unknown or not loaded. If it may be loaded, it is in `env.missing`. */
 export function highlight(code: string, name: string, env: RenderEnv): string | null {
-    const language = Object.hasOwn(ALIASES, name) ? ALIASES[name] : name
-    if (language === undefined || !Object.hasOwn(LANGUAGES, language) || code.length > MAX_HIGHLIGHTED) return null
+    const language = languages ? languages.resolveLanguage(name) : name
+    if (!language || code.length > MAX_HIGHLIGHTED) return null
     if (highlighter === null || !loaded.has(language)) {
         env.missing.add(language)
         return null
@@ -90,11 +19,16 @@ export function highlight(code: string, name: string, env: RenderEnv): string | 
     return highlighter.highlight(code, { language, ignoreIllegals: true }).value
 }
 
-/** Load the highlighter of a language. */
-export async function loadLanguage(language: string): Promise<void> {
-    const load = LANGUAGES[language]
-    if (!load) return
-    const [{ default: core }, { default: definition }] = await Promise.all([import('highlight.js/lib/core'), load()])
+/** Load the highlighter of a language, if it is known. */
+export async function loadLanguage(name: string): Promise<void> {
+    languages = await import('./languages')
+    const language = languages.resolveLanguage(name)
+    if (!language) return
+    const [{ default: core }, definition] = await Promise.all([
+        import('highlight.js/lib/core'),
+        languages.loadDefinition(language),
+    ])
+    if (!definition) return
     highlighter = core
     core.registerLanguage(language, definition)
     loaded.add(language)

@@ -15,7 +15,12 @@ const BUDGET = 10
 const PAUSE_FACTOR = 3
 const DEFINITION = /^ {0,3}\[[^\]\n]+\]:/m
 
-interface RenderedBlock extends Block {
+/**
+ * A block on the page. It has no source of its own: a part of a JavaScript string keeps the whole string in memory, and
+ * these would be all states of a growing text.
+ */
+interface RenderedBlock extends Pick<Block, 'start' | 'kind'> {
+    end: number
     element: HTMLElement
     isCurrent: boolean
     missing: Set<string>
@@ -97,8 +102,8 @@ export class MarkdownView {
         if (part !== this.text) {
             // More text may join the last block with the one before it.
             const kept = isLonger ? Math.max(0, this.blocks.length - 2) : 0
-            this.text = part
             this.replaceBlocks(kept, splitBlocks(part, this.blocks[kept]?.start ?? 0, kept))
+            this.text = part
         }
         if (!this.isStreaming && part === target) this.resolveReferences()
     }
@@ -111,17 +116,23 @@ export class MarkdownView {
         splitBlocks(this.text, 0, 0, env)
         if (JSON.stringify(env.references ?? {}) === JSON.stringify(this.references)) return
         this.references = env.references ?? {}
-        for (const block of this.blocks) if (block.source.includes('[')) block.isCurrent = false
+        for (const block of this.blocks) if (this.sourceOf(block).includes('[')) block.isCurrent = false
     }
 
+    private sourceOf({ start, end }: RenderedBlock): string {
+        return this.text.slice(start, end)
+    }
+
+    /** Replace the blocks after the first `kept`. The present ones are parts of `this.text`. */
     private replaceBlocks(kept: number, blocks: Block[]): void {
-        blocks.forEach((block, offset) => {
+        blocks.forEach(({ start, source, kind }, offset) => {
             const existing = this.blocks[kept + offset]
+            const position = { start, end: start + source.length, kind }
             if (existing) {
-                if (existing.source !== block.source || existing.kind !== block.kind) existing.isCurrent = false
-                Object.assign(existing, block)
+                if (this.sourceOf(existing) !== source || existing.kind !== kind) existing.isCurrent = false
+                Object.assign(existing, position)
             } else {
-                this.blocks.push({ ...block, element: this.createElement(), isCurrent: false, missing: new Set() })
+                this.blocks.push({ ...position, element: this.createElement(), isCurrent: false, missing: new Set() })
             }
         })
         for (const { element } of this.blocks.splice(kept + blocks.length)) element.remove()
@@ -135,7 +146,11 @@ export class MarkdownView {
     }
 
     private render(block: RenderedBlock, isLast: boolean): void {
-        const { content, missing } = renderBlock(block, this.texts, this.references)
+        const { content, missing } = renderBlock(
+            { ...block, source: this.sourceOf(block) },
+            this.texts,
+            this.references,
+        )
         if (isLast && this.isStreaming) morphChildren(block.element, content)
         else block.element.replaceChildren(content)
         block.isCurrent = true

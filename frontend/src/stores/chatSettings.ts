@@ -2,12 +2,14 @@
 
 import { defineStore } from 'pinia'
 import { computed, ref } from 'vue'
-import { getSession, updateSession, type MessageCreate } from '@/api/generated/chat'
+import { updateSession, type MessageCreate } from '@/api/generated/chat'
 import { contextWith, settingsOf, type ChatSettings, type Context } from '@/conversation/settings'
 import { useModels } from './models'
+import { useSessions } from './sessions'
 
 export const useChatSettings = defineStore('chatSettings', () => {
     const models = useModels()
+    const sessions = useSessions()
     /** Null: a new chat. */
     const sessionId = ref<string | null>(null)
     const context = ref<Context>({})
@@ -27,7 +29,7 @@ export const useChatSettings = defineStore('chatSettings', () => {
     }
 
     async function read(id: string): Promise<void> {
-        const session = await getSession({ path: { session_id: id }, query: { include_messages: false } })
+        const session = await sessions.load(id)
         if (sessionId.value !== id) return
         context.value = session.context
         model.value = session.model

@@ -7,6 +7,7 @@ import {
     getSession,
     listSessions,
     updateSession,
+    type SessionDetail,
     type SessionResponse,
     type SessionUpdate,
 } from '@/api/generated/chat'
@@ -32,7 +33,9 @@ const DEFAULTS = { title_source: 'default', model: null, is_archived: false, is_
 
 function createLists({ archived, tag }: SessionView): { pinned: CursorList; others: CursorList } {
     const list = (pinned: boolean) =>
-        new CursorList((cursor, size) => listSessions({ query: { archived, tag, pinned, cursor, size } }))
+        new CursorList((cursor, size) =>
+            listSessions({ query: { archived, tag: tag ?? undefined, pinned, cursor: cursor ?? undefined, size } }),
+        )
     return { pinned: list(true), others: list(false) }
 }
 
@@ -43,6 +46,8 @@ export const useSessions = defineStore('sessions', () => {
     const isLoading = ref(false)
     const isLoaded = ref(false)
     const error = shallowRef<unknown>(null)
+    /** Requests for one session that are in progress, by its id. Those of a login that has ended are left out. */
+    const reads = new Map<string, Promise<SessionDetail>>()
 
     /** The sessions of the view, in the order of the list, as far as they were read. */
     const listed = computed(() =>
@@ -135,11 +140,23 @@ export const useSessions = defineStore('sessions', () => {
         announceChange(created.session_id)
     }
 
-    /** Read one session and add it. */
-    async function load(id: string): Promise<Session> {
-        const session = await getSession({ path: { session_id: id }, query: { include_messages: false } })
-        registry.put([session])
-        return session
+    /** Read one session and add it. Parts of the page that need it at the same time share the request. */
+    function load(id: string): Promise<SessionDetail> {
+        const started = reads.get(id)
+        if (started) return started
+        const read: Promise<SessionDetail> = getSession({
+            path: { session_id: id },
+            query: { include_messages: false },
+        })
+            .then((session) => {
+                if (reads.get(id) === read) registry.put([session])
+                return session
+            })
+            .finally(() => {
+                if (reads.get(id) === read) reads.delete(id)
+            })
+        reads.set(id, read)
+        return read
     }
 
     /** Apply what a question or an answer has changed: it moves the session to the top of the list. */
@@ -209,6 +226,7 @@ export const useSessions = defineStore('sessions', () => {
     })
     onSessionEnd(() => {
         registry.clear()
+        reads.clear()
         view.value = { archived: false, tag: null }
         lists.value = createLists(view.value)
         isLoaded.value = isLoading.value = false

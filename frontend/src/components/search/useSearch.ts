@@ -36,7 +36,12 @@ export function useSearch(text: Ref<string>, searchIn: Ref<SearchIn>) {
         isLoading.value = true
         try {
             const page = await searchConversations({
-                query: { q, in: searchIn.value, limit: PAGE_SIZE, ...(isNext ? { cursor: cursor.value } : {}) },
+                query: {
+                    q,
+                    in: searchIn.value,
+                    limit: PAGE_SIZE,
+                    ...(isNext ? { cursor: cursor.value ?? undefined } : {}),
+                },
                 signal: own.signal,
             })
             if (own.signal.aborted) return

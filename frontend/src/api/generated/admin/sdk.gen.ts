@@ -33,7 +33,7 @@ export const getOverview = <ThrowOnError extends boolean = true>(options?: Optio
 /**
  * Get Usage Report
  *
- * Return the usage by time, in total, by model or by account.
+ * Return the usage by time, in total, by model, by provider or by account.
  */
 export const getUsageReport = <ThrowOnError extends boolean = true>(options?: Options<GetUsageReportData, ThrowOnError>): RequestResult<GetUsageReportResponses, GetUsageReportErrors, ThrowOnError, 'data'> => (options?.client ?? client).get<GetUsageReportResponses, GetUsageReportErrors, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -45,7 +45,7 @@ export const getUsageReport = <ThrowOnError extends boolean = true>(options?: Op
 /**
  * Get Latency Report
  *
- * Return percentiles of the latency and of the time to first token, by time.
+ * Return percentiles of the latency and of the time to first token, by time, in total, by model or by provider.
  *
  * Cached answers and failed or cancelled calls are not measured.
  */
@@ -59,7 +59,7 @@ export const getLatencyReport = <ThrowOnError extends boolean = true>(options?: 
 /**
  * Get Error Report
  *
- * Return the number of failed calls by model and error code.
+ * Return the number of failed calls by error code, and by model or provider.
  */
 export const getErrorReport = <ThrowOnError extends boolean = true>(options?: Options<GetErrorReportData, ThrowOnError>): RequestResult<GetErrorReportResponses, GetErrorReportErrors, ThrowOnError, 'data'> => (options?.client ?? client).get<GetErrorReportResponses, GetErrorReportErrors, ThrowOnError, 'data'>({
     responseStyle: 'data',

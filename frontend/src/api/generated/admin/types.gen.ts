@@ -12,14 +12,20 @@ export type ClientOptions = {
 export type AuditEntryShown = {
     /**
      * Created At
+     *
+     * Time of the action.
      */
     created_at: string;
     /**
      * Action
+     *
+     * Recorded action.
      */
     action: string;
     /**
      * Outcome
+     *
+     * Whether the action was `done` or `refused`.
      */
     outcome: 'done' | 'refused';
     /**
@@ -30,6 +36,8 @@ export type AuditEntryShown = {
     actor_id: string | null;
     /**
      * Target Id
+     *
+     * Affected object: id of an account, a login, a key or an endpoint. Null: none.
      */
     target_id: string | null;
     /**
@@ -46,6 +54,8 @@ export type AuditEntryShown = {
     request_id: string | null;
     /**
      * Details
+     *
+     * Details of the action; the audit log reference lists them.
      */
     details: {
         [key: string]: unknown;
@@ -60,6 +70,8 @@ export type AuditEntryShown = {
 export type AuditPage = {
     /**
      * Entries
+     *
+     * Entries of the page.
      */
     entries: Array<AuditEntryShown>;
     /**
@@ -78,16 +90,20 @@ export type AuditPage = {
 export type CallCounts = {
     /**
      * Total
+     *
+     * Attempts at model calls.
      */
     total: number;
     /**
      * Failed
+     *
+     * Failed attempts.
      */
     failed: number;
     /**
      * Cached
      *
-     * Answered from the response cache.
+     * Calls answered from the response cache.
      */
     cached: number;
     /**
@@ -106,6 +122,8 @@ export type CallCounts = {
 export type Confirmation = {
     /**
      * Message
+     *
+     * Human-readable confirmation.
      */
     message: string;
 };
@@ -125,21 +143,25 @@ export type CostAllowance = {
     /**
      * Limit
      *
-     * Null: no limit.
+     * US dollars per period. Null: no limit.
      */
     limit: string | null;
     /**
      * Used
+     *
+     * Cost since the start of the period, in US dollars.
      */
     used: string;
     /**
      * Reserved
      *
-     * Cost reserved for answers in progress.
+     * Cost reserved for answers in progress, in US dollars.
      */
     reserved: string;
     /**
      * Remaining
+     *
+     * Remaining US dollars: `limit` - `used` - `reserved`, at least 0. Null: no limit.
      */
     remaining: string | null;
 };
@@ -152,6 +174,8 @@ export type CostAllowance = {
 export type DatabaseState = {
     /**
      * Version
+     *
+     * Version of PostgreSQL.
      */
     version: string;
     /**
@@ -182,14 +206,20 @@ export type DeliveryDetail = {
     id: string;
     /**
      * Type
+     *
+     * Event type.
      */
     type: string;
     /**
      * Status
+     *
+     * `pending`, `delivered`, or `failed` after the last attempt.
      */
     status: 'pending' | 'delivered' | 'failed';
     /**
      * Attempts
+     *
+     * Number of attempts so far.
      */
     attempts: number;
     /**
@@ -218,6 +248,8 @@ export type DeliveryDetail = {
     created_at: string;
     /**
      * Data
+     *
+     * Data of the event: ids, states and numbers.
      */
     data: {
         [key: string]: unknown;
@@ -240,6 +272,8 @@ export type DeliveryDetail = {
 export type DeliveryPage = {
     /**
      * Deliveries
+     *
+     * Deliveries of the page.
      */
     deliveries: Array<DeliveryResponse>;
     /**
@@ -264,14 +298,20 @@ export type DeliveryResponse = {
     id: string;
     /**
      * Type
+     *
+     * Event type.
      */
     type: string;
     /**
      * Status
+     *
+     * `pending`, `delivered`, or `failed` after the last attempt.
      */
     status: 'pending' | 'delivered' | 'failed';
     /**
      * Attempts
+     *
+     * Number of attempts so far.
      */
     attempts: number;
     /**
@@ -303,29 +343,43 @@ export type DeliveryResponse = {
 /**
  * ErrorReport
  *
- * Failed calls by model and error code.
+ * Failed calls by error code, and by model or provider.
  */
 export type ErrorReport = {
     /**
      * From
+     *
+     * Start of the range, inclusive.
      */
     from: string;
     /**
      * To
+     *
+     * End of the range, exclusive.
      */
     to: string;
     /**
      * Timezone
+     *
+     * IANA time zone in which buckets start.
      */
     timezone: string;
     /**
+     * Group By
+     *
+     * Grouping of the rows.
+     */
+    group_by: 'model' | 'provider';
+    /**
      * Calls
+     *
+     * Attempts at model calls in the range.
      */
     calls: number;
     /**
      * Calls Failed
      *
-     * Sum of the rows.
+     * Failed attempts of all rows.
      */
     calls_failed: number;
     /**
@@ -345,17 +399,19 @@ export type ErrorReport = {
 /**
  * ErrorRow
  *
- * Failed calls of a model with one error code.
+ * Failed calls of a model or provider with one error code.
  */
 export type ErrorRow = {
     /**
      * Model
      *
-     * Requested model.
+     * Requested model. Null: all models.
      */
-    model: string;
+    model: string | null;
     /**
      * Error Code
+     *
+     * Error code of the calls.
      */
     error_code: string;
     /**
@@ -367,9 +423,15 @@ export type ErrorRow = {
     /**
      * Share
      *
-     * Share of all calls of the model, from 0 to 1.
+     * Share of all calls of the model or provider, from 0 to 1.
      */
     share: number;
+    /**
+     * Provider
+     *
+     * Provider of the requested model. Null: all providers or, grouped by provider, calls whose provider is not known.
+     */
+    provider: string | null;
 };
 
 /**
@@ -381,15 +443,19 @@ export type FeedbackFigures = {
     /**
      * Ratings
      *
-     * `up` + `down`.
+     * Number of ratings: `up` + `down`.
      */
     ratings: number;
     /**
      * Up
+     *
+     * Answers rated up.
      */
     up: number;
     /**
      * Down
+     *
+     * Answers rated down.
      */
     down: number;
     /**
@@ -408,22 +474,32 @@ export type FeedbackFigures = {
 export type FeedbackReport = {
     /**
      * From
+     *
+     * Start of the range, inclusive.
      */
     from: string;
     /**
      * To
+     *
+     * End of the range, exclusive.
      */
     to: string;
     /**
      * Timezone
+     *
+     * IANA time zone in which buckets start.
      */
     timezone: string;
     /**
      * Bucket
+     *
+     * Size of the buckets.
      */
     bucket: 'hour' | 'day' | 'week';
     /**
      * Group By
+     *
+     * Grouping of the rows.
      */
     group_by: 'none' | 'model' | 'reason';
     /**
@@ -432,6 +508,8 @@ export type FeedbackReport = {
     totals: FeedbackFigures;
     /**
      * Rows
+     *
+     * One row for each bucket and group.
      */
     rows: Array<FeedbackRow>;
 };
@@ -444,24 +522,32 @@ export type FeedbackReport = {
 export type FeedbackRow = {
     /**
      * Start
+     *
+     * Start of the bucket, inclusive.
      */
     start: string;
     /**
      * End
+     *
+     * End of the bucket, exclusive.
      */
     end: string;
     /**
      * Ratings
      *
-     * `up` + `down`.
+     * Number of ratings: `up` + `down`.
      */
     ratings: number;
     /**
      * Up
+     *
+     * Answers rated up.
      */
     up: number;
     /**
      * Down
+     *
+     * Answers rated down.
      */
     down: number;
     /**
@@ -486,14 +572,20 @@ export type FeedbackRow = {
 export type FeedbackText = {
     /**
      * Rating
+     *
+     * `up` or `down`.
      */
     rating: 'up' | 'down';
     /**
      * Reasons
+     *
+     * Codes of the reasons.
      */
     reasons: Array<string>;
     /**
      * Comment
+     *
+     * Comment of the owner. Null: none.
      */
     comment: string | null;
 };
@@ -506,22 +598,32 @@ export type FeedbackText = {
 export type InstanceState = {
     /**
      * Instance Id
+     *
+     * Random id of the process, new at each start.
      */
     instance_id: string;
     /**
      * Service
+     *
+     * Service of the process.
      */
     service: 'auth' | 'chat' | 'admin' | 'worker';
     /**
      * Version
+     *
+     * Version of its code.
      */
     version: string;
     /**
      * Host
+     *
+     * Host name; in a container, the container id.
      */
     host: string;
     /**
      * Pid
+     *
+     * Number of the process on its host.
      */
     pid: number;
     /**
@@ -532,16 +634,20 @@ export type InstanceState = {
     status: 'up' | 'lost';
     /**
      * Started At
+     *
+     * Start of the process.
      */
     started_at: string;
     /**
      * Seen At
+     *
+     * Time of the last heartbeat.
      */
     seen_at: string;
     /**
      * State
      *
-     * Statistics of the process. `database`: connections `in_use`, `free` and `max`. `redis`: whether its circuit breaker is open, and the number of outages. Chat service: `models` (circuit breakers: `closed`, `open` or `half_open`), `model_parameters` (parameters that a model does not support, with their other name, or null if they are not sent), running `turns` and open `streams`. Worker: `webhooks`, running deliveries.
+     * Statistics of the process. `database`: connections `in_use`, `free` and `max`. `redis`: whether its circuit breaker is open, and the number of outages. Chat service: `models` (circuit breakers: `closed`, `open` or `half_open`), `model_providers`, `model_parameters` (parameters that a model does not support, with their other name, or null if they are not sent), running `turns` and open `streams`. Worker: `webhooks`, running deliveries and attempts by outcome.
      */
     state: {
         [key: string]: unknown;
@@ -556,6 +662,8 @@ export type InstanceState = {
 export type JobState = {
     /**
      * Name
+     *
+     * Name of the job.
      */
     name: string;
     /**
@@ -567,7 +675,7 @@ export type JobState = {
     /**
      * Interval Seconds
      *
-     * Average pause between two runs in each worker.
+     * Average pause between two runs in each worker, in seconds.
      */
     interval_seconds: number;
     /**
@@ -609,7 +717,7 @@ export type JobState = {
     /**
      * Duration Ms
      *
-     * Duration of the last successful run.
+     * Duration of the last successful run, in milliseconds.
      */
     duration_ms: number | null;
     /**
@@ -640,30 +748,42 @@ export type JobState = {
 export type LatencyReport = {
     /**
      * From
+     *
+     * Start of the range, inclusive.
      */
     from: string;
     /**
      * To
+     *
+     * End of the range, exclusive.
      */
     to: string;
     /**
      * Timezone
+     *
+     * IANA time zone in which buckets start.
      */
     timezone: string;
     /**
      * Bucket
+     *
+     * Size of the buckets.
      */
     bucket: 'hour' | 'day' | 'week';
     /**
      * Group By
+     *
+     * Grouping of the rows.
      */
-    group_by: 'none' | 'model';
+    group_by: 'none' | 'model' | 'provider';
     /**
      * Percentiles of the whole range and all models.
      */
     totals: Percentiles;
     /**
      * Rows
+     *
+     * One row for each bucket and group.
      */
     rows: Array<LatencyRow>;
 };
@@ -676,42 +796,62 @@ export type LatencyReport = {
 export type LatencyRow = {
     /**
      * Start
+     *
+     * Start of the bucket, inclusive.
      */
     start: string;
     /**
      * End
+     *
+     * End of the bucket, exclusive.
      */
     end: string;
     /**
      * Latency P50 Ms
+     *
+     * 50th percentile of the duration of a call, in milliseconds.
      */
     latency_p50_ms: number | null;
     /**
      * Latency P90 Ms
+     *
+     * 90th percentile of the duration of a call, in milliseconds.
      */
     latency_p90_ms: number | null;
     /**
      * Latency P95 Ms
+     *
+     * 95th percentile of the duration of a call, in milliseconds.
      */
     latency_p95_ms: number | null;
     /**
      * Latency P99 Ms
+     *
+     * 99th percentile of the duration of a call, in milliseconds.
      */
     latency_p99_ms: number | null;
     /**
      * First Token P50 Ms
+     *
+     * 50th percentile of the time to first token of streamed calls, in milliseconds.
      */
     first_token_p50_ms: number | null;
     /**
      * First Token P90 Ms
+     *
+     * 90th percentile of the time to first token of streamed calls, in milliseconds.
      */
     first_token_p90_ms: number | null;
     /**
      * First Token P95 Ms
+     *
+     * 95th percentile of the time to first token of streamed calls, in milliseconds.
      */
     first_token_p95_ms: number | null;
     /**
      * First Token P99 Ms
+     *
+     * 99th percentile of the time to first token of streamed calls, in milliseconds.
      */
     first_token_p99_ms: number | null;
     /**
@@ -732,6 +872,12 @@ export type LatencyRow = {
      * Number of those with a measured time to first token.
      */
     streams: number;
+    /**
+     * Provider
+     *
+     * Provider of the requested model. Null: all providers or, grouped by provider, calls whose provider is not known.
+     */
+    provider: string | null;
 };
 
 /**
@@ -742,22 +888,32 @@ export type LatencyRow = {
 export type MessageInfo = {
     /**
      * Id
+     *
+     * Public id.
      */
     id: string;
     /**
      * Role
+     *
+     * `user`: a question; `assistant`: an answer.
      */
     role: 'user' | 'assistant';
     /**
      * Status
+     *
+     * Status of the message.
      */
     status: 'pending' | 'streaming' | 'complete' | 'failed' | 'cancelled' | 'interrupted';
     /**
      * Created At
+     *
+     * Time of the question.
      */
     created_at: string;
     /**
      * Updated At
+     *
+     * Time when the answer was completed; otherwise `created_at`.
      */
     updated_at: string;
     /**
@@ -768,10 +924,14 @@ export type MessageInfo = {
     parent_id: string | null;
     /**
      * Tokens Used
+     *
+     * Prompt and completion tokens of all attempts; 0 for a question.
      */
     tokens_used: number;
     /**
      * Processing Time Ms
+     *
+     * Duration of all attempts in milliseconds; 0 for a question.
      */
     processing_time_ms: number;
     /**
@@ -789,7 +949,7 @@ export type MessageInfo = {
     /**
      * Cost Usd
      *
-     * Null: the price is not known, or the message is a question.
+     * Cost in US dollars. Null: the price is not known, or the message is a question.
      */
     cost_usd: string | null;
     /**
@@ -808,30 +968,45 @@ export type MessageInfo = {
 export type MessageText = {
     /**
      * Id
+     *
+     * Public id.
      */
     id: string;
     /**
      * Role
+     *
+     * `user`: a question; `assistant`: an answer.
      */
     role: 'user' | 'assistant';
     /**
      * Status
+     *
+     * Status of the message.
      */
     status: 'pending' | 'streaming' | 'complete' | 'failed' | 'cancelled' | 'interrupted';
     /**
      * Timestamp
+     *
+     * Time when it was stored; of a pending answer, time of the question.
      */
     timestamp: string;
     /**
      * Content
+     *
+     * Text of the message.
      */
     content: string;
     /**
      * Metadata
+     *
+     * Of an answer, how it was generated; of a question, its `context`.
      */
     metadata: {
         [key: string]: unknown;
     };
+    /**
+     * Feedback of the owner. Null: none.
+     */
     feedback: FeedbackText | null;
 };
 
@@ -855,6 +1030,8 @@ export type MigrationState = {
     applied: string | null;
     /**
      * Is Current
+     *
+     * Whether both revisions are the same.
      */
     is_current: boolean;
 };
@@ -867,19 +1044,30 @@ export type MigrationState = {
 export type ModelReport = {
     /**
      * From
+     *
+     * Start of the range, inclusive.
      */
     from: string;
     /**
      * To
+     *
+     * End of the range, exclusive.
      */
     to: string;
     /**
      * Timezone
+     *
+     * IANA time zone in which buckets start.
      */
     timezone: string;
+    /**
+     * Sum of the rows.
+     */
     totals: UsageFigures;
     /**
      * Rows
+     *
+     * Rows of the report.
      */
     rows: Array<ModelRow>;
 };
@@ -893,13 +1081,13 @@ export type ModelRow = {
     /**
      * Turns
      *
-     * Questions that were sent to a model. For a single model: those for which it was called first.
+     * Questions that were sent to a model. For one model or provider: those for which it was called first.
      */
     turns: number;
     /**
      * Turns Failed
      *
-     * Turns that no model answered. Null for a single model, because a turn may call several.
+     * Turns that no model answered. Null for one model or provider, because a turn may call several.
      */
     turns_failed: number | null;
     /**
@@ -922,10 +1110,14 @@ export type ModelRow = {
     turns_cached: number;
     /**
      * Calls
+     *
+     * Attempts at model calls.
      */
     calls: number;
     /**
      * Calls Failed
+     *
+     * Failed attempts.
      */
     calls_failed: number;
     /**
@@ -942,14 +1134,20 @@ export type ModelRow = {
     calls_unpriced: number;
     /**
      * Prompt Tokens
+     *
+     * Tokens that were sent.
      */
     prompt_tokens: number;
     /**
      * Completion Tokens
+     *
+     * Tokens that were received.
      */
     completion_tokens: number;
     /**
      * Total Tokens
+     *
+     * All tokens: `prompt_tokens` + `completion_tokens`.
      */
     total_tokens: number;
     /**
@@ -960,34 +1158,50 @@ export type ModelRow = {
     cost_usd: string;
     /**
      * Latency P50 Ms
+     *
+     * 50th percentile of the duration of a call, in milliseconds.
      */
     latency_p50_ms: number | null;
     /**
      * Latency P90 Ms
+     *
+     * 90th percentile of the duration of a call, in milliseconds.
      */
     latency_p90_ms: number | null;
     /**
      * Latency P95 Ms
+     *
+     * 95th percentile of the duration of a call, in milliseconds.
      */
     latency_p95_ms: number | null;
     /**
      * Latency P99 Ms
+     *
+     * 99th percentile of the duration of a call, in milliseconds.
      */
     latency_p99_ms: number | null;
     /**
      * First Token P50 Ms
+     *
+     * 50th percentile of the time to first token of streamed calls, in milliseconds.
      */
     first_token_p50_ms: number | null;
     /**
      * First Token P90 Ms
+     *
+     * 90th percentile of the time to first token of streamed calls, in milliseconds.
      */
     first_token_p90_ms: number | null;
     /**
      * First Token P95 Ms
+     *
+     * 95th percentile of the time to first token of streamed calls, in milliseconds.
      */
     first_token_p95_ms: number | null;
     /**
      * First Token P99 Ms
+     *
+     * 99th percentile of the time to first token of streamed calls, in milliseconds.
      */
     first_token_p99_ms: number | null;
     /**
@@ -996,6 +1210,12 @@ export type ModelRow = {
      * Requested model.
      */
     model: string;
+    /**
+     * Provider
+     *
+     * Provider that serves the model now. Null: it is no longer configured.
+     */
+    provider: string | null;
     /**
      * Error Rate
      *
@@ -1012,19 +1232,37 @@ export type ModelRow = {
 export type Overview = {
     /**
      * Generated At
+     *
+     * Time at which the response was computed.
      */
     generated_at: string;
+    /**
+     * Numbers of accounts.
+     */
     users: UserCounts;
     /**
      * Sessions
+     *
+     * Number of stored sessions.
      */
     sessions: number;
     /**
      * Messages
+     *
+     * Number of stored messages.
      */
     messages: number;
+    /**
+     * Number of turns.
+     */
     turns: TurnCounts;
+    /**
+     * Number of attempts at model calls.
+     */
     model_calls: CallCounts;
+    /**
+     * Number of tokens.
+     */
     tokens: TokenCounts;
     /**
      * Cost Usd
@@ -1032,6 +1270,9 @@ export type Overview = {
      * Cost of all calls in US dollars.
      */
     cost_usd: string;
+    /**
+     * Totals of the requested range.
+     */
     period: PeriodFigures;
     /**
      * The period of the same length before it.
@@ -1071,10 +1312,14 @@ export type Pagination = {
     pages: number;
     /**
      * Has Next
+     *
+     * Whether there is a next page.
      */
     has_next: boolean;
     /**
      * Has Prev
+     *
+     * Whether there is a previous page.
      */
     has_prev: boolean;
 };
@@ -1087,34 +1332,50 @@ export type Pagination = {
 export type Percentiles = {
     /**
      * Latency P50 Ms
+     *
+     * 50th percentile of the duration of a call, in milliseconds.
      */
     latency_p50_ms: number | null;
     /**
      * Latency P90 Ms
+     *
+     * 90th percentile of the duration of a call, in milliseconds.
      */
     latency_p90_ms: number | null;
     /**
      * Latency P95 Ms
+     *
+     * 95th percentile of the duration of a call, in milliseconds.
      */
     latency_p95_ms: number | null;
     /**
      * Latency P99 Ms
+     *
+     * 99th percentile of the duration of a call, in milliseconds.
      */
     latency_p99_ms: number | null;
     /**
      * First Token P50 Ms
+     *
+     * 50th percentile of the time to first token of streamed calls, in milliseconds.
      */
     first_token_p50_ms: number | null;
     /**
      * First Token P90 Ms
+     *
+     * 90th percentile of the time to first token of streamed calls, in milliseconds.
      */
     first_token_p90_ms: number | null;
     /**
      * First Token P95 Ms
+     *
+     * 95th percentile of the time to first token of streamed calls, in milliseconds.
      */
     first_token_p95_ms: number | null;
     /**
      * First Token P99 Ms
+     *
+     * 99th percentile of the time to first token of streamed calls, in milliseconds.
      */
     first_token_p99_ms: number | null;
 };
@@ -1127,26 +1388,32 @@ export type Percentiles = {
 export type PeriodFigures = {
     /**
      * From
+     *
+     * Start of the range, inclusive.
      */
     from: string;
     /**
      * To
+     *
+     * End of the range, exclusive.
      */
     to: string;
     /**
      * Timezone
+     *
+     * IANA time zone in which buckets start.
      */
     timezone: string;
     /**
      * Turns
      *
-     * Questions that were sent to a model. For a single model: those for which it was called first.
+     * Questions that were sent to a model. For one model or provider: those for which it was called first.
      */
     turns: number;
     /**
      * Turns Failed
      *
-     * Turns that no model answered. Null for a single model, because a turn may call several.
+     * Turns that no model answered. Null for one model or provider, because a turn may call several.
      */
     turns_failed: number | null;
     /**
@@ -1169,10 +1436,14 @@ export type PeriodFigures = {
     turns_cached: number;
     /**
      * Calls
+     *
+     * Attempts at model calls.
      */
     calls: number;
     /**
      * Calls Failed
+     *
+     * Failed attempts.
      */
     calls_failed: number;
     /**
@@ -1189,14 +1460,20 @@ export type PeriodFigures = {
     calls_unpriced: number;
     /**
      * Prompt Tokens
+     *
+     * Tokens that were sent.
      */
     prompt_tokens: number;
     /**
      * Completion Tokens
+     *
+     * Tokens that were received.
      */
     completion_tokens: number;
     /**
      * Total Tokens
+     *
+     * All tokens: `prompt_tokens` + `completion_tokens`.
      */
     total_tokens: number;
     /**
@@ -1275,9 +1552,21 @@ export type QueueState = {
  * Quotas of an account, and what it has used of them. Days and months start at midnight UTC.
  */
 export type QuotaStanding = {
+    /**
+     * Tokens per day in UTC.
+     */
     tokens_per_day: TokenAllowance;
+    /**
+     * Tokens per month in UTC.
+     */
     tokens_per_month: TokenAllowance;
+    /**
+     * Cost per day in UTC, in US dollars.
+     */
     cost_per_day: CostAllowance;
+    /**
+     * Cost per month in UTC, in US dollars.
+     */
     cost_per_month: CostAllowance;
 };
 
@@ -1289,22 +1578,26 @@ export type QuotaStanding = {
 export type QuotaUpdate = {
     /**
      * Tokens Per Day
+     *
+     * Tokens per day in UTC. Null: the default of the settings; 0: no limit.
      */
     tokens_per_day?: number | null;
     /**
      * Tokens Per Month
+     *
+     * Tokens per month in UTC. Null: the default of the settings; 0: no limit.
      */
     tokens_per_month?: number | null;
     /**
      * Cost Per Day
      *
-     * US dollars.
+     * US dollars per day in UTC. Null: the default of the settings; 0: no limit.
      */
     cost_per_day?: number | string | null;
     /**
      * Cost Per Month
      *
-     * US dollars.
+     * US dollars per month in UTC. Null: the default of the settings; 0: no limit.
      */
     cost_per_month?: number | string | null;
 };
@@ -1317,18 +1610,26 @@ export type QuotaUpdate = {
 export type RedisState = {
     /**
      * Status
+     *
+     * Whether Redis responds.
      */
     status: 'up' | 'down';
     /**
      * Version
+     *
+     * Version of Redis.
      */
     version?: string | null;
     /**
      * Used Memory Bytes
+     *
+     * Memory in use, in bytes.
      */
     used_memory_bytes?: number | null;
     /**
      * Clients
+     *
+     * Number of connected clients.
      */
     clients?: number | null;
 };
@@ -1341,22 +1642,32 @@ export type RedisState = {
 export type RetentionReport = {
     /**
      * From
+     *
+     * Start of the range, inclusive.
      */
     from: string;
     /**
      * To
+     *
+     * End of the range, exclusive.
      */
     to: string;
     /**
      * Timezone
+     *
+     * IANA time zone in which buckets start.
      */
     timezone: string;
     /**
      * Cohort
+     *
+     * Period of registration that forms a cohort.
      */
     cohort: 'week' | 'month';
     /**
      * Rows
+     *
+     * Rows of the report.
      */
     rows: Array<RetentionRow>;
 };
@@ -1369,10 +1680,14 @@ export type RetentionReport = {
 export type RetentionRow = {
     /**
      * Cohort Start
+     *
+     * Start of the period of registration.
      */
     cohort_start: string;
     /**
      * Cohort End
+     *
+     * End of it, exclusive.
      */
     cohort_end: string;
     /**
@@ -1384,15 +1699,19 @@ export type RetentionRow = {
     /**
      * Period
      *
-     * 0: the cohort's own week or month; 1: the next one, and so on.
+     * Number of the period. 0: the cohort's own week or month; 1: the next one, and so on.
      */
     period: number;
     /**
      * Period Start
+     *
+     * Start of the period of activity.
      */
     period_start: string;
     /**
      * Period End
+     *
+     * End of it, exclusive.
      */
     period_end: string;
     /**
@@ -1418,7 +1737,7 @@ export type SecretRotation = {
     /**
      * Grace Hours
      *
-     * Hours for which deliveries are also signed with the old secret. 0: it is revoked at once.
+     * Hours for which deliveries are also signed with the old secret. 0: it is revoked at once. Secrets of earlier rotations stay valid until the end of their own hours.
      */
     grace_hours?: number;
 };
@@ -1431,26 +1750,38 @@ export type SecretRotation = {
 export type SessionFacts = {
     /**
      * Session Id
+     *
+     * Session.
      */
     session_id: string;
     /**
      * User Id
+     *
+     * Account that owns the session.
      */
     user_id: string;
     /**
      * Created At
+     *
+     * Time of creation.
      */
     created_at: string;
     /**
      * Updated At
+     *
+     * Time of the last question or answer.
      */
     updated_at: string;
     /**
      * Message Count
+     *
+     * Number of messages.
      */
     message_count: number;
     /**
      * Last Message Timestamp
+     *
+     * Time of the last message of the active branch. Null: no messages.
      */
     last_message_timestamp: string | null;
     /**
@@ -1475,26 +1806,38 @@ export type SessionFacts = {
 export type SessionInfo = {
     /**
      * Session Id
+     *
+     * Session.
      */
     session_id: string;
     /**
      * User Id
+     *
+     * Account that owns the session.
      */
     user_id: string;
     /**
      * Created At
+     *
+     * Time of creation.
      */
     created_at: string;
     /**
      * Updated At
+     *
+     * Time of the last question or answer.
      */
     updated_at: string;
     /**
      * Message Count
+     *
+     * Number of messages.
      */
     message_count: number;
     /**
      * Last Message Timestamp
+     *
+     * Time of the last message of the active branch. Null: no messages.
      */
     last_message_timestamp: string | null;
     /**
@@ -1509,9 +1852,14 @@ export type SessionInfo = {
      * Answer that is being generated.
      */
     running_message_id: string | null;
+    /**
+     * Usage of the session.
+     */
     usage: Usage;
     /**
      * Messages
+     *
+     * Messages, oldest first.
      */
     messages: Array<MessageInfo>;
     /**
@@ -1530,8 +1878,13 @@ export type SessionInfo = {
 export type SessionPage = {
     /**
      * Sessions
+     *
+     * Sessions of the page.
      */
     sessions: Array<SessionFacts>;
+    /**
+     * Position of the page.
+     */
     pagination: Pagination;
 };
 
@@ -1569,18 +1922,26 @@ export type SessionReading = {
 export type SessionText = {
     /**
      * Session Id
+     *
+     * Session.
      */
     session_id: string;
     /**
      * User Id
+     *
+     * Account that owns the session.
      */
     user_id: string;
     /**
      * Title
+     *
+     * Title of the session.
      */
     title: string;
     /**
      * Context
+     *
+     * Context of every question in the session.
      */
     context: {
         [key: string]: unknown;
@@ -1593,6 +1954,8 @@ export type SessionText = {
     summary: string | null;
     /**
      * Messages
+     *
+     * Messages, oldest first.
      */
     messages: Array<MessageText>;
 };
@@ -1605,22 +1968,32 @@ export type SessionText = {
 export type ShareFacts = {
     /**
      * Id
+     *
+     * Id of the share.
      */
     id: string;
     /**
      * User Id
+     *
+     * Account that owns the session.
      */
     user_id: string;
     /**
      * Session Id
+     *
+     * Shared session.
      */
     session_id: string;
     /**
      * Message Count
+     *
+     * Number of messages.
      */
     message_count: number;
     /**
      * Include Models
+     *
+     * Whether readers see the models.
      */
     include_models: boolean;
     /**
@@ -1631,6 +2004,8 @@ export type ShareFacts = {
     created_at: string;
     /**
      * Expires At
+     *
+     * Time from which the link does not work. Null: it does not expire.
      */
     expires_at: string | null;
 };
@@ -1643,6 +2018,8 @@ export type ShareFacts = {
 export type SharePage = {
     /**
      * Shares
+     *
+     * Shared conversations of the page.
      */
     shares: Array<ShareFacts>;
     /**
@@ -1661,6 +2038,8 @@ export type SharePage = {
 export type StoppedMessage = {
     /**
      * Message Id
+     *
+     * The answer.
      */
     message_id: string;
     /**
@@ -1679,6 +2058,8 @@ export type StoppedMessage = {
 export type SystemState = {
     /**
      * Generated At
+     *
+     * Time at which the response was computed.
      */
     generated_at: string;
     /**
@@ -1687,11 +2068,22 @@ export type SystemState = {
      * Version of this service.
      */
     version: string;
+    /**
+     * Migrations of the database.
+     */
     migrations: MigrationState;
+    /**
+     * State of PostgreSQL.
+     */
     database: DatabaseState;
+    /**
+     * State of Redis.
+     */
     redis: RedisState;
     /**
      * Instances
+     *
+     * Processes of the services and workers.
      */
     instances: Array<InstanceState>;
     /**
@@ -1704,6 +2096,8 @@ export type SystemState = {
     };
     /**
      * Jobs
+     *
+     * Worker jobs.
      */
     jobs: Array<JobState>;
 };
@@ -1723,11 +2117,13 @@ export type TokenAllowance = {
     /**
      * Limit
      *
-     * Null: no limit.
+     * Tokens per period. Null: no limit.
      */
     limit: number | null;
     /**
      * Used
+     *
+     * Tokens used since the start of the period.
      */
     used: number;
     /**
@@ -1738,6 +2134,8 @@ export type TokenAllowance = {
     reserved: number;
     /**
      * Remaining
+     *
+     * Remaining tokens: `limit` - `used` - `reserved`, at least 0. Null: no limit.
      */
     remaining: number | null;
 };
@@ -1750,14 +2148,20 @@ export type TokenAllowance = {
 export type TokenCounts = {
     /**
      * Prompt
+     *
+     * Tokens that were sent.
      */
     prompt: number;
     /**
      * Completion
+     *
+     * Tokens that were received.
      */
     completion: number;
     /**
      * Total
+     *
+     * All tokens: `prompt` + `completion`.
      */
     total: number;
 };
@@ -1770,6 +2174,8 @@ export type TokenCounts = {
 export type TurnCounts = {
     /**
      * Total
+     *
+     * Number of turns.
      */
     total: number;
     /**
@@ -1824,14 +2230,20 @@ export type Usage = {
     cached_answers: number;
     /**
      * Prompt Tokens
+     *
+     * Tokens that were sent.
      */
     prompt_tokens: number;
     /**
      * Completion Tokens
+     *
+     * Tokens that were received.
      */
     completion_tokens: number;
     /**
      * Total Tokens
+     *
+     * All tokens: `prompt_tokens` + `completion_tokens`.
      */
     total_tokens: number;
     /**
@@ -1857,13 +2269,13 @@ export type UsageFigures = {
     /**
      * Turns
      *
-     * Questions that were sent to a model. For a single model: those for which it was called first.
+     * Questions that were sent to a model. For one model or provider: those for which it was called first.
      */
     turns: number;
     /**
      * Turns Failed
      *
-     * Turns that no model answered. Null for a single model, because a turn may call several.
+     * Turns that no model answered. Null for one model or provider, because a turn may call several.
      */
     turns_failed: number | null;
     /**
@@ -1886,10 +2298,14 @@ export type UsageFigures = {
     turns_cached: number;
     /**
      * Calls
+     *
+     * Attempts at model calls.
      */
     calls: number;
     /**
      * Calls Failed
+     *
+     * Failed attempts.
      */
     calls_failed: number;
     /**
@@ -1906,14 +2322,20 @@ export type UsageFigures = {
     calls_unpriced: number;
     /**
      * Prompt Tokens
+     *
+     * Tokens that were sent.
      */
     prompt_tokens: number;
     /**
      * Completion Tokens
+     *
+     * Tokens that were received.
      */
     completion_tokens: number;
     /**
      * Total Tokens
+     *
+     * All tokens: `prompt_tokens` + `completion_tokens`.
      */
     total_tokens: number;
     /**
@@ -1932,24 +2354,37 @@ export type UsageFigures = {
 export type UsageReport = {
     /**
      * From
+     *
+     * Start of the range, inclusive.
      */
     from: string;
     /**
      * To
+     *
+     * End of the range, exclusive.
      */
     to: string;
     /**
      * Timezone
+     *
+     * IANA time zone in which buckets start.
      */
     timezone: string;
     /**
      * Bucket
+     *
+     * Size of the buckets.
      */
     bucket: 'hour' | 'day' | 'week';
     /**
      * Group By
+     *
+     * Grouping of the rows.
      */
-    group_by: 'none' | 'model' | 'user';
+    group_by: 'none' | 'model' | 'provider' | 'user';
+    /**
+     * Sum of the rows.
+     */
     totals: UsageFigures;
     /**
      * Rows
@@ -1967,22 +2402,26 @@ export type UsageReport = {
 export type UsageRow = {
     /**
      * Start
+     *
+     * Start of the bucket, inclusive.
      */
     start: string;
     /**
      * End
+     *
+     * End of the bucket, exclusive.
      */
     end: string;
     /**
      * Turns
      *
-     * Questions that were sent to a model. For a single model: those for which it was called first.
+     * Questions that were sent to a model. For one model or provider: those for which it was called first.
      */
     turns: number;
     /**
      * Turns Failed
      *
-     * Turns that no model answered. Null for a single model, because a turn may call several.
+     * Turns that no model answered. Null for one model or provider, because a turn may call several.
      */
     turns_failed: number | null;
     /**
@@ -2005,10 +2444,14 @@ export type UsageRow = {
     turns_cached: number;
     /**
      * Calls
+     *
+     * Attempts at model calls.
      */
     calls: number;
     /**
      * Calls Failed
+     *
+     * Failed attempts.
      */
     calls_failed: number;
     /**
@@ -2025,14 +2468,20 @@ export type UsageRow = {
     calls_unpriced: number;
     /**
      * Prompt Tokens
+     *
+     * Tokens that were sent.
      */
     prompt_tokens: number;
     /**
      * Completion Tokens
+     *
+     * Tokens that were received.
      */
     completion_tokens: number;
     /**
      * Total Tokens
+     *
+     * All tokens: `prompt_tokens` + `completion_tokens`.
      */
     total_tokens: number;
     /**
@@ -2044,7 +2493,7 @@ export type UsageRow = {
     /**
      * Group
      *
-     * Name of the model, or id of the account. Null: the total or, beside other groups, the remainder.
+     * Name of the model or provider, or id of the account. Null: the total or, beside other groups, the remainder, to which calls belong whose provider is not known.
      */
     group: string | null;
     /**
@@ -2063,6 +2512,8 @@ export type UsageRow = {
 export type UserCounts = {
     /**
      * Total
+     *
+     * Number of accounts, including disabled ones.
      */
     total: number;
     /**
@@ -2087,14 +2538,20 @@ export type UserCounts = {
 export type UserReport = {
     /**
      * From
+     *
+     * Start of the range, inclusive.
      */
     from: string;
     /**
      * To
+     *
+     * End of the range, exclusive.
      */
     to: string;
     /**
      * Timezone
+     *
+     * IANA time zone in which buckets start.
      */
     timezone: string;
     /**
@@ -2103,6 +2560,8 @@ export type UserReport = {
     totals: UsageFigures;
     /**
      * Rows
+     *
+     * Rows of the report.
      */
     rows: Array<UserRow>;
 };
@@ -2116,13 +2575,13 @@ export type UserRow = {
     /**
      * Turns
      *
-     * Questions that were sent to a model. For a single model: those for which it was called first.
+     * Questions that were sent to a model. For one model or provider: those for which it was called first.
      */
     turns: number;
     /**
      * Turns Failed
      *
-     * Turns that no model answered. Null for a single model, because a turn may call several.
+     * Turns that no model answered. Null for one model or provider, because a turn may call several.
      */
     turns_failed: number | null;
     /**
@@ -2145,10 +2604,14 @@ export type UserRow = {
     turns_cached: number;
     /**
      * Calls
+     *
+     * Attempts at model calls.
      */
     calls: number;
     /**
      * Calls Failed
+     *
+     * Failed attempts.
      */
     calls_failed: number;
     /**
@@ -2165,14 +2628,20 @@ export type UserRow = {
     calls_unpriced: number;
     /**
      * Prompt Tokens
+     *
+     * Tokens that were sent.
      */
     prompt_tokens: number;
     /**
      * Completion Tokens
+     *
+     * Tokens that were received.
      */
     completion_tokens: number;
     /**
      * Total Tokens
+     *
+     * All tokens: `prompt_tokens` + `completion_tokens`.
      */
     total_tokens: number;
     /**
@@ -2207,6 +2676,8 @@ export type UserRow = {
     user_id: string | null;
     /**
      * Username
+     *
+     * User name. Null: the row of all other accounts.
      */
     username: string | null;
 };
@@ -2217,8 +2688,17 @@ export type UserRow = {
  * Usage of an account. Days and months start at midnight UTC.
  */
 export type UserUsage = {
+    /**
+     * Usage since midnight UTC.
+     */
     today: Usage;
+    /**
+     * Usage since the start of the month in UTC.
+     */
     month: Usage;
+    /**
+     * Usage of all time.
+     */
     total: Usage;
 };
 
@@ -2242,10 +2722,14 @@ export type WebhookCreate = {
     events: Array<'feedback.changed' | 'quota.exceeded' | 'session.created' | 'session.deleted' | 'session.updated' | 'turn.cancelled' | 'turn.completed' | 'turn.failed' | 'turn.interrupted' | 'user.erased' | 'user.registered' | 'user.updated' | '*'>;
     /**
      * Description
+     *
+     * Description for admins.
      */
     description?: string | null;
     /**
      * Is Enabled
+     *
+     * False: it gets no events until it is enabled.
      */
     is_enabled?: boolean;
     /**
@@ -2264,6 +2748,8 @@ export type WebhookCreate = {
 export type WebhookList = {
     /**
      * Webhooks
+     *
+     * All endpoints.
      */
     webhooks: Array<WebhookResponse>;
 };
@@ -2276,22 +2762,32 @@ export type WebhookList = {
 export type WebhookResponse = {
     /**
      * Id
+     *
+     * Public id.
      */
     id: string;
     /**
      * Url
+     *
+     * Address that receives the events.
      */
     url: string;
     /**
      * Events
+     *
+     * Subscribed event types; `*`: all.
      */
     events: Array<string>;
     /**
      * Description
+     *
+     * Description for admins. Null: none.
      */
     description: string | null;
     /**
      * Is Enabled
+     *
+     * Whether events are delivered.
      */
     is_enabled: boolean;
     /**
@@ -2308,6 +2804,8 @@ export type WebhookResponse = {
     failing_since: string | null;
     /**
      * Uses Shared Secret
+     *
+     * Whether requests are signed with `WEBHOOK_SECRET`.
      */
     uses_shared_secret: boolean;
     /**
@@ -2318,10 +2816,14 @@ export type WebhookResponse = {
     previous_secret_until: string | null;
     /**
      * Created At
+     *
+     * Time of creation.
      */
     created_at: string;
     /**
      * Updated At
+     *
+     * Time of the last change.
      */
     updated_at: string;
 };
@@ -2372,22 +2874,32 @@ export type WebhookUpdate = {
 export type WebhookWithSecret = {
     /**
      * Id
+     *
+     * Public id.
      */
     id: string;
     /**
      * Url
+     *
+     * Address that receives the events.
      */
     url: string;
     /**
      * Events
+     *
+     * Subscribed event types; `*`: all.
      */
     events: Array<string>;
     /**
      * Description
+     *
+     * Description for admins. Null: none.
      */
     description: string | null;
     /**
      * Is Enabled
+     *
+     * Whether events are delivered.
      */
     is_enabled: boolean;
     /**
@@ -2404,6 +2916,8 @@ export type WebhookWithSecret = {
     failing_since: string | null;
     /**
      * Uses Shared Secret
+     *
+     * Whether requests are signed with `WEBHOOK_SECRET`.
      */
     uses_shared_secret: boolean;
     /**
@@ -2414,10 +2928,14 @@ export type WebhookWithSecret = {
     previous_secret_until: string | null;
     /**
      * Created At
+     *
+     * Time of creation.
      */
     created_at: string;
     /**
      * Updated At
+     *
+     * Time of the last change.
      */
     updated_at: string;
     /**
@@ -2462,6 +2980,8 @@ export type ProblemField = {
 export type Problem = {
     /**
      * Type
+     *
+     * Always `about:blank`: `code` identifies the reason.
      */
     type?: string;
     /**
@@ -2472,10 +2992,14 @@ export type Problem = {
     title: string;
     /**
      * Status
+     *
+     * HTTP status.
      */
     status: number;
     /**
      * Detail
+     *
+     * Human-readable explanation, without input of the client.
      */
     detail: string;
     /**
@@ -2531,13 +3055,13 @@ export type GetOverviewData = {
          *
          * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
          */
-        from?: string | null;
+        from?: string;
         /**
          * To
          *
          * End, exclusive, in the same format. Default: the end of the current quarter-hour.
          */
-        to?: string | null;
+        to?: string;
         /**
          * Timezone
          *
@@ -2552,23 +3076,48 @@ export type GetOverviewErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetOverviewError = GetOverviewErrors[keyof GetOverviewErrors];
@@ -2591,13 +3140,13 @@ export type GetUsageReportData = {
          *
          * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
          */
-        from?: string | null;
+        from?: string;
         /**
          * To
          *
          * End, exclusive, in the same format. Default: the end of the current quarter-hour.
          */
-        to?: string | null;
+        to?: string;
         /**
          * Timezone
          *
@@ -2611,9 +3160,17 @@ export type GetUsageReportData = {
          */
         bucket?: 'hour' | 'day' | 'week';
         /**
-         * Group By
+         * Provider
+         *
+         * Count only calls of models of this provider.
          */
-        group_by?: 'none' | 'model' | 'user';
+        provider?: string;
+        /**
+         * Group By
+         *
+         * Grouping of the rows.
+         */
+        group_by?: 'none' | 'model' | 'provider' | 'user';
         /**
          * Order
          *
@@ -2634,23 +3191,48 @@ export type GetUsageReportErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetUsageReportError = GetUsageReportErrors[keyof GetUsageReportErrors];
@@ -2673,13 +3255,13 @@ export type GetLatencyReportData = {
          *
          * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
          */
-        from?: string | null;
+        from?: string;
         /**
          * To
          *
          * End, exclusive, in the same format. Default: the end of the current quarter-hour.
          */
-        to?: string | null;
+        to?: string;
         /**
          * Timezone
          *
@@ -2693,9 +3275,17 @@ export type GetLatencyReportData = {
          */
         bucket?: 'hour' | 'day' | 'week';
         /**
-         * Group By
+         * Provider
+         *
+         * Count only calls of models of this provider.
          */
-        group_by?: 'none' | 'model';
+        provider?: string;
+        /**
+         * Group By
+         *
+         * Grouping of the rows.
+         */
+        group_by?: 'none' | 'model' | 'provider';
     };
     url: '/api/v1/admin/analytics/latency';
 };
@@ -2704,23 +3294,48 @@ export type GetLatencyReportErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetLatencyReportError = GetLatencyReportErrors[keyof GetLatencyReportErrors];
@@ -2743,19 +3358,31 @@ export type GetErrorReportData = {
          *
          * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
          */
-        from?: string | null;
+        from?: string;
         /**
          * To
          *
          * End, exclusive, in the same format. Default: the end of the current quarter-hour.
          */
-        to?: string | null;
+        to?: string;
         /**
          * Timezone
          *
          * IANA time zone in which days, weeks and months start.
          */
         timezone?: string;
+        /**
+         * Provider
+         *
+         * Count only calls of models of this provider.
+         */
+        provider?: string;
+        /**
+         * Group By
+         *
+         * Grouping of the rows.
+         */
+        group_by?: 'model' | 'provider';
     };
     url: '/api/v1/admin/analytics/errors';
 };
@@ -2764,23 +3391,48 @@ export type GetErrorReportErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetErrorReportError = GetErrorReportErrors[keyof GetErrorReportErrors];
@@ -2803,13 +3455,13 @@ export type GetModelReportData = {
          *
          * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
          */
-        from?: string | null;
+        from?: string;
         /**
          * To
          *
          * End, exclusive, in the same format. Default: the end of the current quarter-hour.
          */
-        to?: string | null;
+        to?: string;
         /**
          * Timezone
          *
@@ -2822,6 +3474,12 @@ export type GetModelReportData = {
          * Value by which the rows are ordered, largest first.
          */
         order?: 'cost' | 'tokens' | 'turns';
+        /**
+         * Provider
+         *
+         * Count only calls of models of this provider.
+         */
+        provider?: string;
     };
     url: '/api/v1/admin/analytics/models';
 };
@@ -2830,23 +3488,48 @@ export type GetModelReportErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetModelReportError = GetModelReportErrors[keyof GetModelReportErrors];
@@ -2869,13 +3552,13 @@ export type GetUserReportData = {
          *
          * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
          */
-        from?: string | null;
+        from?: string;
         /**
          * To
          *
          * End, exclusive, in the same format. Default: the end of the current quarter-hour.
          */
-        to?: string | null;
+        to?: string;
         /**
          * Timezone
          *
@@ -2902,23 +3585,48 @@ export type GetUserReportErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetUserReportError = GetUserReportErrors[keyof GetUserReportErrors];
@@ -2941,13 +3649,13 @@ export type GetRetentionReportData = {
          *
          * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
          */
-        from?: string | null;
+        from?: string;
         /**
          * To
          *
          * End, exclusive, in the same format. Default: the end of the current quarter-hour.
          */
-        to?: string | null;
+        to?: string;
         /**
          * Timezone
          *
@@ -2968,23 +3676,48 @@ export type GetRetentionReportErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetRetentionReportError = GetRetentionReportErrors[keyof GetRetentionReportErrors];
@@ -3007,13 +3740,13 @@ export type GetFeedbackReportData = {
          *
          * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
          */
-        from?: string | null;
+        from?: string;
         /**
          * To
          *
          * End, exclusive, in the same format. Default: the end of the current quarter-hour.
          */
-        to?: string | null;
+        to?: string;
         /**
          * Timezone
          *
@@ -3028,6 +3761,8 @@ export type GetFeedbackReportData = {
         bucket?: 'hour' | 'day' | 'week';
         /**
          * Group By
+         *
+         * Grouping of the rows.
          */
         group_by?: 'none' | 'model' | 'reason';
     };
@@ -3038,23 +3773,48 @@ export type GetFeedbackReportErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetFeedbackReportError = GetFeedbackReportErrors[keyof GetFeedbackReportErrors];
@@ -3077,13 +3837,13 @@ export type GetOverviewFileData = {
          *
          * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
          */
-        from?: string | null;
+        from?: string;
         /**
          * To
          *
          * End, exclusive, in the same format. Default: the end of the current quarter-hour.
          */
-        to?: string | null;
+        to?: string;
         /**
          * Timezone
          *
@@ -3098,23 +3858,48 @@ export type GetOverviewFileErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetOverviewFileError = GetOverviewFileErrors[keyof GetOverviewFileErrors];
@@ -3137,13 +3922,13 @@ export type GetUsageFileData = {
          *
          * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
          */
-        from?: string | null;
+        from?: string;
         /**
          * To
          *
          * End, exclusive, in the same format. Default: the end of the current quarter-hour.
          */
-        to?: string | null;
+        to?: string;
         /**
          * Timezone
          *
@@ -3157,9 +3942,17 @@ export type GetUsageFileData = {
          */
         bucket?: 'hour' | 'day' | 'week';
         /**
-         * Group By
+         * Provider
+         *
+         * Count only calls of models of this provider.
          */
-        group_by?: 'none' | 'model' | 'user';
+        provider?: string;
+        /**
+         * Group By
+         *
+         * Grouping of the rows.
+         */
+        group_by?: 'none' | 'model' | 'provider' | 'user';
         /**
          * Order
          *
@@ -3180,23 +3973,48 @@ export type GetUsageFileErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetUsageFileError = GetUsageFileErrors[keyof GetUsageFileErrors];
@@ -3219,13 +4037,13 @@ export type GetLatencyFileData = {
          *
          * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
          */
-        from?: string | null;
+        from?: string;
         /**
          * To
          *
          * End, exclusive, in the same format. Default: the end of the current quarter-hour.
          */
-        to?: string | null;
+        to?: string;
         /**
          * Timezone
          *
@@ -3239,9 +4057,17 @@ export type GetLatencyFileData = {
          */
         bucket?: 'hour' | 'day' | 'week';
         /**
-         * Group By
+         * Provider
+         *
+         * Count only calls of models of this provider.
          */
-        group_by?: 'none' | 'model';
+        provider?: string;
+        /**
+         * Group By
+         *
+         * Grouping of the rows.
+         */
+        group_by?: 'none' | 'model' | 'provider';
     };
     url: '/api/v1/admin/reports/latency.csv';
 };
@@ -3250,23 +4076,48 @@ export type GetLatencyFileErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetLatencyFileError = GetLatencyFileErrors[keyof GetLatencyFileErrors];
@@ -3289,19 +4140,31 @@ export type GetErrorsFileData = {
          *
          * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
          */
-        from?: string | null;
+        from?: string;
         /**
          * To
          *
          * End, exclusive, in the same format. Default: the end of the current quarter-hour.
          */
-        to?: string | null;
+        to?: string;
         /**
          * Timezone
          *
          * IANA time zone in which days, weeks and months start.
          */
         timezone?: string;
+        /**
+         * Provider
+         *
+         * Count only calls of models of this provider.
+         */
+        provider?: string;
+        /**
+         * Group By
+         *
+         * Grouping of the rows.
+         */
+        group_by?: 'model' | 'provider';
     };
     url: '/api/v1/admin/reports/errors.csv';
 };
@@ -3310,23 +4173,48 @@ export type GetErrorsFileErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetErrorsFileError = GetErrorsFileErrors[keyof GetErrorsFileErrors];
@@ -3349,13 +4237,13 @@ export type GetModelsFileData = {
          *
          * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
          */
-        from?: string | null;
+        from?: string;
         /**
          * To
          *
          * End, exclusive, in the same format. Default: the end of the current quarter-hour.
          */
-        to?: string | null;
+        to?: string;
         /**
          * Timezone
          *
@@ -3368,6 +4256,12 @@ export type GetModelsFileData = {
          * Value by which the rows are ordered, largest first.
          */
         order?: 'cost' | 'tokens' | 'turns';
+        /**
+         * Provider
+         *
+         * Count only calls of models of this provider.
+         */
+        provider?: string;
     };
     url: '/api/v1/admin/reports/models.csv';
 };
@@ -3376,23 +4270,48 @@ export type GetModelsFileErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetModelsFileError = GetModelsFileErrors[keyof GetModelsFileErrors];
@@ -3415,13 +4334,13 @@ export type GetUsersFileData = {
          *
          * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
          */
-        from?: string | null;
+        from?: string;
         /**
          * To
          *
          * End, exclusive, in the same format. Default: the end of the current quarter-hour.
          */
-        to?: string | null;
+        to?: string;
         /**
          * Timezone
          *
@@ -3442,23 +4361,48 @@ export type GetUsersFileErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetUsersFileError = GetUsersFileErrors[keyof GetUsersFileErrors];
@@ -3481,13 +4425,13 @@ export type GetRetentionFileData = {
          *
          * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
          */
-        from?: string | null;
+        from?: string;
         /**
          * To
          *
          * End, exclusive, in the same format. Default: the end of the current quarter-hour.
          */
-        to?: string | null;
+        to?: string;
         /**
          * Timezone
          *
@@ -3508,23 +4452,48 @@ export type GetRetentionFileErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetRetentionFileError = GetRetentionFileErrors[keyof GetRetentionFileErrors];
@@ -3547,13 +4516,13 @@ export type GetFeedbackFileData = {
          *
          * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
          */
-        from?: string | null;
+        from?: string;
         /**
          * To
          *
          * End, exclusive, in the same format. Default: the end of the current quarter-hour.
          */
-        to?: string | null;
+        to?: string;
         /**
          * Timezone
          *
@@ -3568,6 +4537,8 @@ export type GetFeedbackFileData = {
         bucket?: 'hour' | 'day' | 'week';
         /**
          * Group By
+         *
+         * Grouping of the rows.
          */
         group_by?: 'none' | 'model' | 'reason';
     };
@@ -3578,23 +4549,48 @@ export type GetFeedbackFileErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetFeedbackFileError = GetFeedbackFileErrors[keyof GetFeedbackFileErrors];
@@ -3613,6 +4609,8 @@ export type GetUserUsageData = {
     path: {
         /**
          * User Id
+         *
+         * Id of an account.
          */
         user_id: string;
     };
@@ -3624,27 +4622,57 @@ export type GetUserUsageErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetUserUsageError = GetUserUsageErrors[keyof GetUserUsageErrors];
@@ -3663,6 +4691,8 @@ export type GetUserQuotaData = {
     path: {
         /**
          * User Id
+         *
+         * Id of an account.
          */
         user_id: string;
     };
@@ -3674,27 +4704,57 @@ export type GetUserQuotaErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetUserQuotaError = GetUserQuotaErrors[keyof GetUserQuotaErrors];
@@ -3713,6 +4773,8 @@ export type ChangeUserQuotaData = {
     path: {
         /**
          * User Id
+         *
+         * Id of an account.
          */
         user_id: string;
     };
@@ -3724,35 +4786,75 @@ export type ChangeUserQuotaErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ChangeUserQuotaError = ChangeUserQuotaErrors[keyof ChangeUserQuotaErrors];
@@ -3772,10 +4874,14 @@ export type ListSessionsData = {
     query?: {
         /**
          * Page
+         *
+         * Number of the page, from 1.
          */
         page?: number;
         /**
          * Size
+         *
+         * Number of items per page.
          */
         size?: number;
         /**
@@ -3783,31 +4889,31 @@ export type ListSessionsData = {
          *
          * Account that owns the session.
          */
-        user?: string | null;
+        user?: string;
         /**
          * From
          *
          * Sessions created at this time or later.
          */
-        from?: string | null;
+        from?: string;
         /**
          * To
          *
          * Sessions created before this time.
          */
-        to?: string | null;
+        to?: string;
         /**
          * Is Archived
          *
          * Whether the owner has archived the session.
          */
-        is_archived?: boolean | null;
+        is_archived?: boolean;
         /**
          * Is Running
          *
          * Whether an answer is being generated.
          */
-        is_running?: boolean | null;
+        is_running?: boolean;
     };
     url: '/api/v1/admin/sessions';
 };
@@ -3816,23 +4922,48 @@ export type ListSessionsErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ListSessionsError = ListSessionsErrors[keyof ListSessionsErrors];
@@ -3851,6 +4982,8 @@ export type DeleteSessionData = {
     path: {
         /**
          * Session Id
+         *
+         * Id of a session.
          */
         session_id: string;
     };
@@ -3862,27 +4995,57 @@ export type DeleteSessionErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type DeleteSessionError = DeleteSessionErrors[keyof DeleteSessionErrors];
@@ -3901,6 +5064,8 @@ export type GetSessionData = {
     path: {
         /**
          * Session Id
+         *
+         * Id of a session.
          */
         session_id: string;
     };
@@ -3910,7 +5075,7 @@ export type GetSessionData = {
          *
          * Return the messages before this one. Default: the newest messages.
          */
-        before?: string | null;
+        before?: string;
         /**
          * Limit
          *
@@ -3925,27 +5090,57 @@ export type GetSessionErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetSessionError = GetSessionErrors[keyof GetSessionErrors];
@@ -3964,6 +5159,8 @@ export type ReadSessionData = {
     path: {
         /**
          * Session Id
+         *
+         * Id of a session.
          */
         session_id: string;
     };
@@ -3975,35 +5172,75 @@ export type ReadSessionErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ReadSessionError = ReadSessionErrors[keyof ReadSessionErrors];
@@ -4022,10 +5259,14 @@ export type CancelMessageData = {
     path: {
         /**
          * Session Id
+         *
+         * Id of a session.
          */
         session_id: string;
         /**
          * Message Id
+         *
+         * Id of a message.
          */
         message_id: string;
     };
@@ -4037,27 +5278,57 @@ export type CancelMessageErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type CancelMessageError = CancelMessageErrors[keyof CancelMessageErrors];
@@ -4080,15 +5351,17 @@ export type ListSharesData = {
          *
          * Account that owns the session.
          */
-        user?: string | null;
+        user?: string;
         /**
          * After
          *
          * `next` of the previous page.
          */
-        after?: string | null;
+        after?: string;
         /**
          * Limit
+         *
+         * Maximum number of items of the page.
          */
         limit?: number;
     };
@@ -4099,23 +5372,48 @@ export type ListSharesErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ListSharesError = ListSharesErrors[keyof ListSharesErrors];
@@ -4134,6 +5432,8 @@ export type RevokeShareData = {
     path: {
         /**
          * Share Id
+         *
+         * Id of a shared conversation.
          */
         share_id: string;
     };
@@ -4145,27 +5445,57 @@ export type RevokeShareErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type RevokeShareError = RevokeShareErrors[keyof RevokeShareErrors];
@@ -4188,41 +5518,47 @@ export type SearchAuditLogData = {
          *
          * Account that performed the action.
          */
-        actor?: string | null;
+        actor?: string;
         /**
          * Action
+         *
+         * Recorded action.
          */
-        action?: 'account.erased' | 'account.exported' | 'admin.access' | 'audit.exported' | 'api_key.created' | 'api_key.deleted' | 'email.verified' | 'invitation.created' | 'invitation.deleted' | 'login.all_ended' | 'login.ended' | 'login.failed' | 'login.locked' | 'login.opened' | 'login.replayed' | 'password.changed' | 'password.confirmation' | 'password.reset' | 'password.reset_requested' | 'profile.updated' | 'session.deleted' | 'session.read' | 'share.copied' | 'share.created' | 'share.deleted' | 'turn.stopped' | 'user.quota_changed' | 'user.registered' | 'user.updated' | 'webhook.created' | 'webhook.deleted' | 'webhook.disabled' | 'webhook.redelivered' | 'webhook.secret_rotated' | 'webhook.tested' | 'webhook.updated' | null;
+        action?: 'account.erased' | 'account.exported' | 'admin.access' | 'audit.exported' | 'api_key.created' | 'api_key.deleted' | 'email.verified' | 'invitation.created' | 'invitation.deleted' | 'login.all_ended' | 'login.ended' | 'login.failed' | 'login.locked' | 'login.opened' | 'login.replayed' | 'password.changed' | 'password.confirmation' | 'password.reset' | 'password.reset_requested' | 'profile.updated' | 'session.deleted' | 'session.read' | 'share.copied' | 'share.created' | 'share.deleted' | 'turn.stopped' | 'user.quota_changed' | 'user.registered' | 'user.updated' | 'webhook.created' | 'webhook.deleted' | 'webhook.disabled' | 'webhook.redelivered' | 'webhook.secret_rotated' | 'webhook.tested' | 'webhook.updated';
         /**
          * Target
          *
          * Affected object: the id of an account, a login or a key.
          */
-        target?: string | null;
+        target?: string;
         /**
          * Outcome
+         *
+         * `done` or `refused`.
          */
-        outcome?: 'done' | 'refused' | null;
+        outcome?: 'done' | 'refused';
         /**
          * From
          *
          * Start of the range, inclusive.
          */
-        from?: string | null;
+        from?: string;
         /**
          * To
          *
          * End of the range, exclusive.
          */
-        to?: string | null;
+        to?: string;
         /**
          * After
          *
          * `next` of the previous page.
          */
-        after?: string | null;
+        after?: string;
         /**
          * Limit
+         *
+         * Maximum number of items of the page.
          */
         limit?: number;
     };
@@ -4233,23 +5569,48 @@ export type SearchAuditLogErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type SearchAuditLogError = SearchAuditLogErrors[keyof SearchAuditLogErrors];
@@ -4272,33 +5633,37 @@ export type ExportAuditLogData = {
          *
          * Account that performed the action.
          */
-        actor?: string | null;
+        actor?: string;
         /**
          * Action
+         *
+         * Recorded action.
          */
-        action?: 'account.erased' | 'account.exported' | 'admin.access' | 'audit.exported' | 'api_key.created' | 'api_key.deleted' | 'email.verified' | 'invitation.created' | 'invitation.deleted' | 'login.all_ended' | 'login.ended' | 'login.failed' | 'login.locked' | 'login.opened' | 'login.replayed' | 'password.changed' | 'password.confirmation' | 'password.reset' | 'password.reset_requested' | 'profile.updated' | 'session.deleted' | 'session.read' | 'share.copied' | 'share.created' | 'share.deleted' | 'turn.stopped' | 'user.quota_changed' | 'user.registered' | 'user.updated' | 'webhook.created' | 'webhook.deleted' | 'webhook.disabled' | 'webhook.redelivered' | 'webhook.secret_rotated' | 'webhook.tested' | 'webhook.updated' | null;
+        action?: 'account.erased' | 'account.exported' | 'admin.access' | 'audit.exported' | 'api_key.created' | 'api_key.deleted' | 'email.verified' | 'invitation.created' | 'invitation.deleted' | 'login.all_ended' | 'login.ended' | 'login.failed' | 'login.locked' | 'login.opened' | 'login.replayed' | 'password.changed' | 'password.confirmation' | 'password.reset' | 'password.reset_requested' | 'profile.updated' | 'session.deleted' | 'session.read' | 'share.copied' | 'share.created' | 'share.deleted' | 'turn.stopped' | 'user.quota_changed' | 'user.registered' | 'user.updated' | 'webhook.created' | 'webhook.deleted' | 'webhook.disabled' | 'webhook.redelivered' | 'webhook.secret_rotated' | 'webhook.tested' | 'webhook.updated';
         /**
          * Target
          *
          * Affected object: the id of an account, a login or a key.
          */
-        target?: string | null;
+        target?: string;
         /**
          * Outcome
+         *
+         * `done` or `refused`.
          */
-        outcome?: 'done' | 'refused' | null;
+        outcome?: 'done' | 'refused';
         /**
          * From
          *
          * Start of the range, inclusive.
          */
-        from?: string | null;
+        from?: string;
         /**
          * To
          *
          * End of the range, exclusive.
          */
-        to?: string | null;
+        to?: string;
         /**
          * Format
          *
@@ -4313,23 +5678,48 @@ export type ExportAuditLogErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ExportAuditLogError = ExportAuditLogErrors[keyof ExportAuditLogErrors];
@@ -4354,19 +5744,39 @@ export type ListWebhooksErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ListWebhooksError = ListWebhooksErrors[keyof ListWebhooksErrors];
@@ -4391,35 +5801,75 @@ export type CreateWebhookErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'no_shared_secret' | 'too_many_webhooks';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type CreateWebhookError = CreateWebhookErrors[keyof CreateWebhookErrors];
@@ -4438,6 +5888,8 @@ export type DeleteWebhookData = {
     path: {
         /**
          * Webhook Id
+         *
+         * Id of a webhook endpoint.
          */
         webhook_id: string;
     };
@@ -4449,27 +5901,57 @@ export type DeleteWebhookErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type DeleteWebhookError = DeleteWebhookErrors[keyof DeleteWebhookErrors];
@@ -4488,6 +5970,8 @@ export type GetWebhookData = {
     path: {
         /**
          * Webhook Id
+         *
+         * Id of a webhook endpoint.
          */
         webhook_id: string;
     };
@@ -4499,27 +5983,57 @@ export type GetWebhookErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetWebhookError = GetWebhookErrors[keyof GetWebhookErrors];
@@ -4538,6 +6052,8 @@ export type ChangeWebhookData = {
     path: {
         /**
          * Webhook Id
+         *
+         * Id of a webhook endpoint.
          */
         webhook_id: string;
     };
@@ -4549,39 +6065,84 @@ export type ChangeWebhookErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'no_shared_secret' | 'shared_secret';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ChangeWebhookError = ChangeWebhookErrors[keyof ChangeWebhookErrors];
@@ -4600,6 +6161,8 @@ export type RotateWebhookSecretData = {
     path: {
         /**
          * Webhook Id
+         *
+         * Id of a webhook endpoint.
          */
         webhook_id: string;
     };
@@ -4611,39 +6174,84 @@ export type RotateWebhookSecretErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'shared_secret' | 'too_many_secrets';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type RotateWebhookSecretError = RotateWebhookSecretErrors[keyof RotateWebhookSecretErrors];
@@ -4662,6 +6270,8 @@ export type TestWebhookData = {
     path: {
         /**
          * Webhook Id
+         *
+         * Id of a webhook endpoint.
          */
         webhook_id: string;
     };
@@ -4673,31 +6283,66 @@ export type TestWebhookErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'webhook_disabled';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type TestWebhookError = TestWebhookErrors[keyof TestWebhookErrors];
@@ -4716,22 +6361,28 @@ export type ListWebhookDeliveriesData = {
     path: {
         /**
          * Webhook Id
+         *
+         * Id of a webhook endpoint.
          */
         webhook_id: string;
     };
     query?: {
         /**
          * Status
+         *
+         * `pending`, `delivered` or `failed`.
          */
-        status?: 'pending' | 'delivered' | 'failed' | null;
+        status?: 'pending' | 'delivered' | 'failed';
         /**
          * After
          *
          * `next` of the previous page.
          */
-        after?: string | null;
+        after?: string;
         /**
          * Limit
+         *
+         * Maximum number of items of the page.
          */
         limit?: number;
     };
@@ -4742,27 +6393,57 @@ export type ListWebhookDeliveriesErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ListWebhookDeliveriesError = ListWebhookDeliveriesErrors[keyof ListWebhookDeliveriesErrors];
@@ -4781,10 +6462,14 @@ export type GetWebhookDeliveryData = {
     path: {
         /**
          * Webhook Id
+         *
+         * Id of a webhook endpoint.
          */
         webhook_id: string;
         /**
          * Delivery Id
+         *
+         * Id of an event in the delivery log of the endpoint.
          */
         delivery_id: string;
     };
@@ -4796,27 +6481,57 @@ export type GetWebhookDeliveryErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetWebhookDeliveryError = GetWebhookDeliveryErrors[keyof GetWebhookDeliveryErrors];
@@ -4835,10 +6550,14 @@ export type RedeliverWebhookData = {
     path: {
         /**
          * Webhook Id
+         *
+         * Id of a webhook endpoint.
          */
         webhook_id: string;
         /**
          * Delivery Id
+         *
+         * Id of an event in the delivery log of the endpoint.
          */
         delivery_id: string;
     };
@@ -4850,31 +6569,66 @@ export type RedeliverWebhookErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'delivery_pending' | 'webhook_disabled';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type RedeliverWebhookError = RedeliverWebhookErrors[keyof RedeliverWebhookErrors];
@@ -4899,19 +6653,39 @@ export type GetSystemErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetSystemError = GetSystemErrors[keyof GetSystemErrors];

@@ -34,8 +34,8 @@ export const getConfig = <ThrowOnError extends boolean = true>(options?: Options
  *
  * Create an account.
  *
- * If addresses must be verified, the response is always 202, and the result is sent to the address by email. With an
- * invitation the address is verified already. Where registration is not open, an invitation is required.
+ * If addresses must be verified, the response without an invitation is always 202, and the result is sent to the
+ * address by email. An invitation verifies the address. Where registration is not open, one is required.
  */
 export const register = <ThrowOnError extends boolean = true>(options: Options<RegisterData, ThrowOnError>): RequestResult<RegisterResponses, RegisterErrors, ThrowOnError, 'data'> => (options.client ?? client).post<RegisterResponses, RegisterErrors, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -184,8 +184,8 @@ export const login = <ThrowOnError extends boolean = true>(options: Options<Logi
  *
  * Exchange a refresh token for its successor and a new access token.
  *
- * Each refresh token works once. The last one may be sent again within ten seconds, in case its response was lost, and
- * gets the same successor. Reuse of any other token ends the login. With `X-Refresh-Transport: cookie` the token is
+ * Each refresh token works once. In case the response was lost, it may be sent again until its successor is used, and
+ * gets the same successor. Reuse of any older token ends the login. With `X-Refresh-Transport: cookie` the token is
  * read from the cookie, and a body is not needed; otherwise the body is required.
  */
 export const refresh = <ThrowOnError extends boolean = true>(options?: Options<RefreshData, ThrowOnError>): RequestResult<RefreshResponses, RefreshErrors, ThrowOnError, 'data'> => (options?.client ?? client).post<RefreshResponses, RefreshErrors, ThrowOnError, 'data'>({

@@ -12,6 +12,8 @@ export type ClientOptions = {
 export type AccountErasure = {
     /**
      * Password
+     *
+     * The password of the account, as a confirmation.
      */
     password: string;
 };
@@ -24,8 +26,13 @@ export type AccountErasure = {
 export type AdminUserList = {
     /**
      * Users
+     *
+     * Accounts of the page.
      */
     users: Array<AdminUserResponse>;
+    /**
+     * Position of the page.
+     */
     pagination: Pagination;
 };
 
@@ -37,38 +44,56 @@ export type AdminUserList = {
 export type AdminUserResponse = {
     /**
      * Id
+     *
+     * Public id.
      */
     id: string;
     /**
      * Email
+     *
+     * Email address.
      */
     email: string;
     /**
      * Username
+     *
+     * User name.
      */
     username: string;
     /**
      * Full Name
+     *
+     * Full name. Null: none.
      */
     full_name: string | null;
     /**
      * Role
+     *
+     * Role of the account.
      */
     role: 'user' | 'admin';
     /**
      * Is Active
+     *
+     * False: the account is disabled.
      */
     is_active: boolean;
     /**
      * Is Verified
+     *
+     * Whether the owner has verified the email address.
      */
     is_verified: boolean;
     /**
      * Created At
+     *
+     * Time of creation.
      */
     created_at: string;
     /**
      * Last Login
+     *
+     * Time of the last login. Null: never.
      */
     last_login: string | null;
     /**
@@ -87,6 +112,8 @@ export type AdminUserResponse = {
 export type AdminUserUpdate = {
     /**
      * Role
+     *
+     * New role; it applies from the next request of the account.
      */
     role?: 'user' | 'admin';
     /**
@@ -97,6 +124,8 @@ export type AdminUserUpdate = {
     is_active?: boolean;
     /**
      * Is Verified
+     *
+     * Whether the email address counts as verified.
      */
     is_verified?: boolean;
     /**
@@ -115,18 +144,20 @@ export type AdminUserUpdate = {
 export type ApiKeyCreate = {
     /**
      * Name
+     *
+     * Name by which the owner recognizes the key.
      */
     name: string;
     /**
      * Scopes
      *
-     * `chat:read` lists and reads conversations, `chat:write` asks questions, updates and deletes.
+     * `chat:read` lists and reads conversations, `chat:write` asks questions, updates and deletes, `chat:completions` uses the OpenAI-compatible API under `/v1`.
      */
-    scopes: Array<'chat:read' | 'chat:write'>;
+    scopes: Array<'chat:read' | 'chat:write' | 'chat:completions'>;
     /**
      * Expires In Days
      *
-     * Left out: the key is valid until it is deleted.
+     * Days until it expires. Left out: the key is valid until it is deleted.
      */
     expires_in_days?: number | null;
 };
@@ -139,10 +170,14 @@ export type ApiKeyCreate = {
 export type ApiKeyCreated = {
     /**
      * Id
+     *
+     * Public id.
      */
     id: string;
     /**
      * Name
+     *
+     * Name that the owner gave the key.
      */
     name: string;
     /**
@@ -153,10 +188,14 @@ export type ApiKeyCreated = {
     prefix: string;
     /**
      * Scopes
+     *
+     * Permitted operations.
      */
-    scopes: Array<'chat:read' | 'chat:write'>;
+    scopes: Array<'chat:read' | 'chat:write' | 'chat:completions'>;
     /**
      * Created At
+     *
+     * Time of creation.
      */
     created_at: string;
     /**
@@ -187,8 +226,13 @@ export type ApiKeyCreated = {
 export type ApiKeyList = {
     /**
      * Api Keys
+     *
+     * API keys of the page.
      */
     api_keys: Array<ApiKeyResponse>;
+    /**
+     * Position of the page.
+     */
     pagination: Pagination;
 };
 
@@ -200,10 +244,14 @@ export type ApiKeyList = {
 export type ApiKeyResponse = {
     /**
      * Id
+     *
+     * Public id.
      */
     id: string;
     /**
      * Name
+     *
+     * Name that the owner gave the key.
      */
     name: string;
     /**
@@ -214,10 +262,14 @@ export type ApiKeyResponse = {
     prefix: string;
     /**
      * Scopes
+     *
+     * Permitted operations.
      */
-    scopes: Array<'chat:read' | 'chat:write'>;
+    scopes: Array<'chat:read' | 'chat:write' | 'chat:completions'>;
     /**
      * Created At
+     *
+     * Time of creation.
      */
     created_at: string;
     /**
@@ -242,6 +294,8 @@ export type ApiKeyResponse = {
 export type Done = {
     /**
      * Message
+     *
+     * Human-readable confirmation.
      */
     message: string;
 };
@@ -255,7 +309,7 @@ export type EmailVerification = {
     /**
      * Token
      *
-     * The text after `#token=` in the link.
+     * Token of the link in the email.
      */
     token: string;
 };
@@ -268,10 +322,14 @@ export type EmailVerification = {
 export type ErasureReceipt = {
     /**
      * Erased At
+     *
+     * Time of the erasure.
      */
     erased_at: string;
     /**
      * Removed
+     *
+     * Items that were deleted, by kind.
      */
     removed: Array<RemovedItem>;
     /**
@@ -282,6 +340,8 @@ export type ErasureReceipt = {
     expiring: Array<ExpiringItem>;
     /**
      * Kept
+     *
+     * Items that remain, and why.
      */
     kept: Array<KeptItem>;
 };
@@ -294,14 +354,20 @@ export type ErasureReceipt = {
 export type ExpiringItem = {
     /**
      * Store
+     *
+     * Store of the items.
      */
     store: 'redis';
     /**
      * What
+     *
+     * Kind of the items.
      */
     what: string;
     /**
      * Reason
+     *
+     * Why it is not deleted at once.
      */
     reason: string;
 };
@@ -314,10 +380,14 @@ export type ExpiringItem = {
 export type FeedbackReasons = {
     /**
      * Up
+     *
+     * Reasons of the rating `up`.
      */
     up: Array<'accurate' | 'clear' | 'creative' | 'helpful' | 'inaccurate' | 'incomplete' | 'other' | 'refused' | 'style' | 'too_long' | 'unhelpful' | 'unsafe'>;
     /**
      * Down
+     *
+     * Reasons of the rating `down`.
      */
     down: Array<'accurate' | 'clear' | 'creative' | 'helpful' | 'inaccurate' | 'incomplete' | 'other' | 'refused' | 'style' | 'too_long' | 'unhelpful' | 'unsafe'>;
 };
@@ -330,6 +400,8 @@ export type FeedbackReasons = {
 export type InvitationCreate = {
     /**
      * Email
+     *
+     * Address to invite.
      */
     email: string;
     /**
@@ -354,8 +426,13 @@ export type InvitationCreate = {
 export type InvitationList = {
     /**
      * Invitations
+     *
+     * Invitations of the page.
      */
     invitations: Array<InvitationResponse>;
+    /**
+     * Position of the page.
+     */
     pagination: Pagination;
 };
 
@@ -367,26 +444,38 @@ export type InvitationList = {
 export type InvitationResponse = {
     /**
      * Id
+     *
+     * Public id.
      */
     id: string;
     /**
      * Email
+     *
+     * The only address that may register with it.
      */
     email: string;
     /**
      * Role
+     *
+     * Role of the account.
      */
     role: 'user' | 'admin';
     /**
      * Full Name
+     *
+     * Name of the account, unless the owner enters another one. Null: none.
      */
     full_name: string | null;
     /**
      * Created At
+     *
+     * Time of creation.
      */
     created_at: string;
     /**
      * Expires At
+     *
+     * Time from which the invitation cannot be used.
      */
     expires_at: string;
 };
@@ -401,18 +490,26 @@ export type JsonValue = unknown;
 export type KeptItem = {
     /**
      * Store
+     *
+     * Store of the items.
      */
     store: 'postgresql';
     /**
      * What
+     *
+     * Kind of the items.
      */
     what: string;
     /**
      * Count
+     *
+     * Number of items.
      */
     count: number;
     /**
      * Reason
+     *
+     * Why they remain.
      */
     reason: string;
 };
@@ -425,18 +522,26 @@ export type KeptItem = {
 export type Limits = {
     /**
      * Full Name Length
+     *
+     * Full name, in characters.
      */
     full_name_length: number;
     /**
      * Message Length
+     *
+     * Question, in characters.
      */
     message_length: number;
     /**
      * System Prompt Length
+     *
+     * `system_prompt` of a context, in characters.
      */
     system_prompt_length: number;
     /**
      * Session Title Length
+     *
+     * Title of a session, in characters.
      */
     session_title_length: number;
     /**
@@ -447,14 +552,20 @@ export type Limits = {
     tags: number;
     /**
      * Tag Length
+     *
+     * Tag, in characters.
      */
     tag_length: number;
     /**
      * Feedback Comment Length
+     *
+     * Comment of a feedback, in characters.
      */
     feedback_comment_length: number;
     /**
      * Search Length
+     *
+     * Search text, in characters.
      */
     search_length: number;
     /**
@@ -479,14 +590,20 @@ export type Limits = {
 export type LoginForm = {
     /**
      * Grant Type
+     *
+     * `password`, or left out.
      */
     grant_type?: 'password' | null;
     /**
      * Username
+     *
+     * User name or email address.
      */
     username: string;
     /**
      * Password
+     *
+     * Password of the account.
      */
     password: string;
 };
@@ -499,8 +616,13 @@ export type LoginForm = {
 export type LoginList = {
     /**
      * Sessions
+     *
+     * Logins of the page.
      */
     sessions: Array<LoginResponse>;
+    /**
+     * Position of the page.
+     */
     pagination: Pagination;
 };
 
@@ -512,10 +634,14 @@ export type LoginList = {
 export type LoginResponse = {
     /**
      * Id
+     *
+     * Public id.
      */
     id: string;
     /**
      * Created At
+     *
+     * Time of the login.
      */
     created_at: string;
     /**
@@ -532,10 +658,14 @@ export type LoginResponse = {
     expires_at: string;
     /**
      * User Agent
+     *
+     * `User-Agent` of the client at the login. Null: it sent none.
      */
     user_agent: string | null;
     /**
      * Ip
+     *
+     * IP address of the client at the login. Null: not known.
      */
     ip: string | null;
     /**
@@ -554,6 +684,8 @@ export type LoginResponse = {
 export type MailRequest = {
     /**
      * Email
+     *
+     * Address that the email is sent to.
      */
     email: string;
 };
@@ -590,10 +722,14 @@ export type Pagination = {
     pages: number;
     /**
      * Has Next
+     *
+     * Whether there is a next page.
      */
     has_next: boolean;
     /**
      * Has Prev
+     *
+     * Whether there is a previous page.
      */
     has_prev: boolean;
 };
@@ -606,6 +742,8 @@ export type Pagination = {
 export type PasswordChange = {
     /**
      * Current Password
+     *
+     * The current password.
      */
     current_password: string;
 };
@@ -619,7 +757,7 @@ export type PasswordReset = {
     /**
      * Token
      *
-     * The text after `#token=` in the link.
+     * Token of the link in the email.
      */
     token: string;
 };
@@ -632,10 +770,14 @@ export type PasswordReset = {
 export type PasswordRules = {
     /**
      * Min Length
+     *
+     * Minimum length in characters.
      */
     min_length: number;
     /**
      * Max Length
+     *
+     * Maximum length in characters.
      */
     max_length: number;
 };
@@ -648,6 +790,8 @@ export type PasswordRules = {
 export type Preferences = {
     /**
      * Theme
+     *
+     * Colours of the pages.
      */
     theme?: 'system' | 'light' | 'dark';
     /**
@@ -658,14 +802,20 @@ export type Preferences = {
     language?: string | null;
     /**
      * Density
+     *
+     * Spacing of the pages.
      */
     density?: 'comfortable' | 'compact';
     /**
      * Send On Enter
+     *
+     * Whether Enter sends a question. False: Ctrl+Enter sends it.
      */
     send_on_enter?: boolean;
     /**
      * Show Details
+     *
+     * Whether answers show model, tokens, cost and times.
      */
     show_details?: boolean;
     [key: string]: unknown;
@@ -679,6 +829,8 @@ export type Preferences = {
 export type PreferencesUpdate = {
     /**
      * Theme
+     *
+     * Colours of the pages.
      */
     theme?: 'system' | 'light' | 'dark';
     /**
@@ -689,6 +841,8 @@ export type PreferencesUpdate = {
     language?: string | null;
     /**
      * Density
+     *
+     * Spacing of the pages.
      */
     density?: 'comfortable' | 'compact';
     /**
@@ -719,6 +873,8 @@ export type ProfileUpdate = {
     full_name?: string | null;
     /**
      * Username
+     *
+     * New user name.
      */
     username?: string;
     /**
@@ -739,6 +895,8 @@ export type ProfileUpdate = {
 export type PublicConfig = {
     /**
      * Product Name
+     *
+     * Name of the product (`PROJECT_NAME`).
      */
     product_name: string;
     /**
@@ -767,15 +925,31 @@ export type PublicConfig = {
     email_verification_required: boolean;
     /**
      * Unverified May Chat
+     *
+     * Whether accounts whose address is not verified may use the chat service.
      */
     unverified_may_chat: boolean;
+    /**
+     * Rules for new passwords.
+     */
     password: PasswordRules;
+    /**
+     * Rules for new user names.
+     */
     username: UsernameRules;
     /**
      * Sharing Enabled
+     *
+     * Whether sessions can be shared.
      */
     sharing_enabled: boolean;
+    /**
+     * Limits of what users enter.
+     */
     limits: Limits;
+    /**
+     * Reasons that a feedback may give.
+     */
     feedback_reasons: FeedbackReasons;
 };
 
@@ -787,6 +961,8 @@ export type PublicConfig = {
 export type RefreshRequest = {
     /**
      * Refresh Token
+     *
+     * The refresh token of the last response.
      */
     refresh_token: string;
 };
@@ -799,6 +975,8 @@ export type RefreshRequest = {
 export type RegistrationAccepted = {
     /**
      * Message
+     *
+     * The same for free and registered addresses.
      */
     message?: string;
 };
@@ -811,6 +989,8 @@ export type RegistrationAccepted = {
 export type RemovedItem = {
     /**
      * Store
+     *
+     * Store of the items.
      */
     store: 'postgresql' | 'redis';
     /**
@@ -821,6 +1001,8 @@ export type RemovedItem = {
     what: string;
     /**
      * Count
+     *
+     * Number of items.
      */
     count: number;
 };
@@ -833,6 +1015,8 @@ export type RemovedItem = {
 export type TokenResponse = {
     /**
      * Access Token
+     *
+     * Access token: a JWT for the header `Authorization`.
      */
     access_token: string;
     /**
@@ -843,6 +1027,8 @@ export type TokenResponse = {
     refresh_token: string | null;
     /**
      * Token Type
+     *
+     * Always `bearer`.
      */
     token_type?: 'bearer';
     /**
@@ -861,14 +1047,20 @@ export type TokenResponse = {
 export type UserCreate = {
     /**
      * Email
+     *
+     * Email address of the new account.
      */
     email: string;
     /**
      * Username
+     *
+     * Name for the login: 3 to 50 letters, digits, `.`, `_`, `-`; starts with a letter or digit.
      */
     username: string;
     /**
      * Full Name
+     *
+     * Full name.
      */
     full_name?: string | null;
     /**
@@ -887,38 +1079,56 @@ export type UserCreate = {
 export type UserResponse = {
     /**
      * Id
+     *
+     * Public id.
      */
     id: string;
     /**
      * Email
+     *
+     * Email address.
      */
     email: string;
     /**
      * Username
+     *
+     * User name.
      */
     username: string;
     /**
      * Full Name
+     *
+     * Full name. Null: none.
      */
     full_name: string | null;
     /**
      * Role
+     *
+     * Role of the account.
      */
     role: 'user' | 'admin';
     /**
      * Is Active
+     *
+     * False: the account is disabled.
      */
     is_active: boolean;
     /**
      * Is Verified
+     *
+     * Whether the owner has verified the email address.
      */
     is_verified: boolean;
     /**
      * Created At
+     *
+     * Time of creation.
      */
     created_at: string;
     /**
      * Last Login
+     *
+     * Time of the last login. Null: never.
      */
     last_login: string | null;
     /**
@@ -935,10 +1145,14 @@ export type UserResponse = {
 export type UsernameRules = {
     /**
      * Min Length
+     *
+     * Minimum length in characters.
      */
     min_length: number;
     /**
      * Max Length
+     *
+     * Maximum length in characters.
      */
     max_length: number;
     /**
@@ -983,6 +1197,8 @@ export type ProblemField = {
 export type Problem = {
     /**
      * Type
+     *
+     * Always `about:blank`: `code` identifies the reason.
      */
     type?: string;
     /**
@@ -993,10 +1209,14 @@ export type Problem = {
     title: string;
     /**
      * Status
+     *
+     * HTTP status.
      */
     status: number;
     /**
      * Detail
+     *
+     * Human-readable explanation, without input of the client.
      */
     detail: string;
     /**
@@ -1051,6 +1271,8 @@ export type Problem = {
 export type PasswordChangeWritable = {
     /**
      * Current Password
+     *
+     * The current password.
      */
     current_password: string;
     /**
@@ -1070,7 +1292,7 @@ export type PasswordResetWritable = {
     /**
      * Token
      *
-     * The text after `#token=` in the link.
+     * Token of the link in the email.
      */
     token: string;
     /**
@@ -1089,10 +1311,14 @@ export type PasswordResetWritable = {
 export type UserCreateWritable = {
     /**
      * Email
+     *
+     * Email address of the new account.
      */
     email: string;
     /**
      * Username
+     *
+     * Name for the login: 3 to 50 letters, digits, `.`, `_`, `-`; starts with a letter or digit.
      */
     username: string;
     /**
@@ -1103,6 +1329,8 @@ export type UserCreateWritable = {
     password: string;
     /**
      * Full Name
+     *
+     * Full name.
      */
     full_name?: string | null;
     /**
@@ -1124,11 +1352,21 @@ export type GetConfigErrors = {
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetConfigError = GetConfigErrors[keyof GetConfigErrors];
@@ -1153,27 +1391,57 @@ export type RegisterErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'already_registered' | 'bad_request' | 'invalid_json' | 'invalid_token';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required' | 'invitation_required' | 'registration_closed';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_attempts' | 'too_many_logins' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'mail_disabled' | 'overloaded' | 'service_unavailable' | 'shutting_down' | 'too_many_logins';
+    };
 };
 
 export type RegisterError = RegisterErrors[keyof RegisterErrors];
@@ -1202,31 +1470,66 @@ export type ChangePasswordErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json' | 'wrong_password';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'password_changed';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_attempts' | 'too_many_logins' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down' | 'too_many_logins';
+    };
 };
 
 export type ChangePasswordError = ChangePasswordErrors[keyof ChangePasswordErrors];
@@ -1259,31 +1562,66 @@ export type EraseAccountErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json' | 'wrong_password';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'conflict' | 'last_admin' | 'password_changed';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_attempts' | 'too_many_logins' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down' | 'too_many_logins';
+    };
 };
 
 export type EraseAccountError = EraseAccountErrors[keyof EraseAccountErrors];
@@ -1308,15 +1646,30 @@ export type MeErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type MeError = MeErrors[keyof MeErrors];
@@ -1341,27 +1694,57 @@ export type UpdateProfileErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'already_registered' | 'bad_request' | 'invalid_json';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type UpdateProfileError = UpdateProfileErrors[keyof UpdateProfileErrors];
@@ -1386,27 +1769,57 @@ export type UpdatePreferencesErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type UpdatePreferencesError = UpdatePreferencesErrors[keyof UpdatePreferencesErrors];
@@ -1426,10 +1839,14 @@ export type ListApiKeysData = {
     query?: {
         /**
          * Page
+         *
+         * Number of the page, from 1.
          */
         page?: number;
         /**
          * Size
+         *
+         * Number of items per page.
          */
         size?: number;
     };
@@ -1440,19 +1857,39 @@ export type ListApiKeysErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ListApiKeysError = ListApiKeysErrors[keyof ListApiKeysErrors];
@@ -1477,31 +1914,66 @@ export type CreateApiKeyErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'too_many_api_keys';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type CreateApiKeyError = CreateApiKeyErrors[keyof CreateApiKeyErrors];
@@ -1520,6 +1992,8 @@ export type DeleteApiKeyData = {
     path: {
         /**
          * Key Id
+         *
+         * Id of an API key.
          */
         key_id: string;
     };
@@ -1531,23 +2005,48 @@ export type DeleteApiKeyErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type DeleteApiKeyError = DeleteApiKeyErrors[keyof DeleteApiKeyErrors];
@@ -1580,27 +2079,57 @@ export type LoginErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'invalid_credentials' | 'unauthorized';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_attempts' | 'too_many_logins' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down' | 'too_many_logins';
+    };
 };
 
 export type LoginError = LoginErrors[keyof LoginErrors];
@@ -1636,27 +2165,57 @@ export type RefreshErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'invalid_refresh_token' | 'unauthorized';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type RefreshError = RefreshErrors[keyof RefreshErrors];
@@ -1689,19 +2248,39 @@ export type LogoutErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type LogoutError = LogoutErrors[keyof LogoutErrors];
@@ -1734,19 +2313,39 @@ export type LogoutAllErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type LogoutAllError = LogoutAllErrors[keyof LogoutAllErrors];
@@ -1766,10 +2365,14 @@ export type ListLoginsData = {
     query?: {
         /**
          * Page
+         *
+         * Number of the page, from 1.
          */
         page?: number;
         /**
          * Size
+         *
+         * Number of items per page.
          */
         size?: number;
     };
@@ -1780,19 +2383,39 @@ export type ListLoginsErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ListLoginsError = ListLoginsErrors[keyof ListLoginsErrors];
@@ -1819,6 +2442,8 @@ export type RemoveLoginData = {
     path: {
         /**
          * Session Id
+         *
+         * Id of a session.
          */
         session_id: string;
     };
@@ -1830,23 +2455,48 @@ export type RemoveLoginErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type RemoveLoginError = RemoveLoginErrors[keyof RemoveLoginErrors];
@@ -1871,15 +2521,30 @@ export type ExportAccountErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests' | 'too_many_transfers';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ExportAccountError = ExportAccountErrors[keyof ExportAccountErrors];
@@ -1906,23 +2571,48 @@ export type ForgotPasswordErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_attempts' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'mail_disabled' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ForgotPasswordError = ForgotPasswordErrors[keyof ForgotPasswordErrors];
@@ -1947,23 +2637,48 @@ export type ResetPasswordErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json' | 'invalid_token';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_logins' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down' | 'too_many_logins';
+    };
 };
 
 export type ResetPasswordError = ResetPasswordErrors[keyof ResetPasswordErrors];
@@ -1988,23 +2703,48 @@ export type VerifyEmailErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json' | 'invalid_token';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type VerifyEmailError = VerifyEmailErrors[keyof VerifyEmailErrors];
@@ -2029,23 +2769,48 @@ export type ResendVerificationErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_attempts' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'mail_disabled' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ResendVerificationError = ResendVerificationErrors[keyof ResendVerificationErrors];
@@ -2065,26 +2830,34 @@ export type ListUsersData = {
     query?: {
         /**
          * Page
+         *
+         * Number of the page, from 1.
          */
         page?: number;
         /**
          * Size
+         *
+         * Number of items per page.
          */
         size?: number;
         /**
          * Search
          *
-         * Text to find in addresses and names; literal, case-insensitive.
+         * Text to find in addresses and names: literal, in every spelling.
          */
-        search?: string | null;
+        search?: string;
         /**
          * Is Active
+         *
+         * Enabled accounts only, or disabled ones only.
          */
-        is_active?: boolean | null;
+        is_active?: boolean;
         /**
          * Role
+         *
+         * Accounts with this role.
          */
-        role?: 'user' | 'admin' | null;
+        role?: 'user' | 'admin';
     };
     url: '/api/v1/auth/admin/users';
 };
@@ -2093,23 +2866,48 @@ export type ListUsersErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ListUsersError = ListUsersErrors[keyof ListUsersErrors];
@@ -2134,35 +2932,75 @@ export type InviteUserErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'already_registered';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_attempts' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'mail_disabled' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type InviteUserError = InviteUserErrors[keyof InviteUserErrors];
@@ -2181,6 +3019,8 @@ export type EraseUserData = {
     path: {
         /**
          * User Id
+         *
+         * Id of an account.
          */
         user_id: string;
     };
@@ -2192,31 +3032,66 @@ export type EraseUserErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'conflict' | 'last_admin' | 'own_account';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type EraseUserError = EraseUserErrors[keyof EraseUserErrors];
@@ -2235,6 +3110,8 @@ export type GetUserData = {
     path: {
         /**
          * User Id
+         *
+         * Id of an account.
          */
         user_id: string;
     };
@@ -2246,27 +3123,57 @@ export type GetUserErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetUserError = GetUserErrors[keyof GetUserErrors];
@@ -2285,6 +3192,8 @@ export type UpdateUserData = {
     path: {
         /**
          * User Id
+         *
+         * Id of an account.
          */
         user_id: string;
     };
@@ -2296,39 +3205,84 @@ export type UpdateUserErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'last_admin';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type UpdateUserError = UpdateUserErrors[keyof UpdateUserErrors];
@@ -2347,6 +3301,8 @@ export type SendPasswordResetData = {
     path: {
         /**
          * User Id
+         *
+         * Id of an account.
          */
         user_id: string;
     };
@@ -2358,31 +3314,66 @@ export type SendPasswordResetErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'account_disabled';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_attempts' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'mail_disabled' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type SendPasswordResetError = SendPasswordResetErrors[keyof SendPasswordResetErrors];
@@ -2402,10 +3393,14 @@ export type ListInvitationsData = {
     query?: {
         /**
          * Page
+         *
+         * Number of the page, from 1.
          */
         page?: number;
         /**
          * Size
+         *
+         * Number of items per page.
          */
         size?: number;
     };
@@ -2416,23 +3411,48 @@ export type ListInvitationsErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ListInvitationsError = ListInvitationsErrors[keyof ListInvitationsErrors];
@@ -2451,6 +3471,8 @@ export type RevokeInvitationData = {
     path: {
         /**
          * Invitation Id
+         *
+         * Id of an invitation.
          */
         invitation_id: string;
     };
@@ -2462,27 +3484,57 @@ export type RevokeInvitationErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'admin_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type RevokeInvitationError = RevokeInvitationErrors[keyof RevokeInvitationErrors];

@@ -2,7 +2,7 @@
 
 import type { Client, ClientMeta, Options as Options2, RequestResult, ServerSentEventsResult, TDataShape } from './client';
 import { client } from './client.gen';
-import type { ActivateBranchData, ActivateBranchErrors, ActivateBranchResponses, ArchiveSessionsData, ArchiveSessionsErrors, ArchiveSessionsResponses, CancelMessageData, CancelMessageErrors, CancelMessageResponses, CopyShareData, CopyShareErrors, CopyShareResponses, CreateSessionData, CreateSessionErrors, CreateSessionResponses, DeleteMessageData, DeleteMessageErrors, DeleteMessageResponses, DeleteSessionData, DeleteSessionErrors, DeleteSessionResponses, DeleteSessionsData, DeleteSessionsErrors, DeleteSessionsResponses, DirectChatData, DirectChatErrors, DirectChatResponses, DuplicateSessionData, DuplicateSessionErrors, DuplicateSessionResponses, ExportSessionData, ExportSessionErrors, ExportSessionResponses, ExportSessionsData, ExportSessionsErrors, ExportSessionsResponses, FollowMessageData, FollowMessageErrors, FollowMessageResponses, GetImportData, GetImportErrors, GetImportResponses, GetQuotaData, GetQuotaErrors, GetQuotaResponses, GetSessionData, GetSessionErrors, GetSessionResponses, GetShareData, GetShareErrors, GetShareResponses, GetUsageData, GetUsageErrors, GetUsageResponses, ImportSessionsData, ImportSessionsErrors, ImportSessionsResponses, ListActiveAnswersData, ListActiveAnswersErrors, ListActiveAnswersResponses, ListMessagesData, ListMessagesErrors, ListMessagesResponses, ListModelsData, ListModelsErrors, ListModelsResponses, ListSessionsData, ListSessionsErrors, ListSessionsResponses, ListSharesData, ListSharesErrors, ListSharesResponses, ReadShareData, ReadShareErrors, ReadShareResponses, RegenerateAnswerData, RegenerateAnswerErrors, RegenerateAnswerResponses, RevokeShareData, RevokeShareErrors, RevokeShareResponses, SearchConversationsData, SearchConversationsErrors, SearchConversationsResponses, SendMessageData, SendMessageErrors, SendMessageResponses, ShareSessionData, ShareSessionErrors, ShareSessionResponses, StoreFeedbackData, StoreFeedbackErrors, StoreFeedbackResponses, StreamDirectChatData, StreamDirectChatErrors, StreamDirectChatResponses, StreamMessageData, StreamMessageErrors, StreamMessageResponses, StreamRegeneratedAnswerData, StreamRegeneratedAnswerErrors, StreamRegeneratedAnswerResponses, UpdateSessionData, UpdateSessionErrors, UpdateSessionResponses, WithdrawFeedbackData, WithdrawFeedbackErrors, WithdrawFeedbackResponses } from './types.gen';
+import type { ActivateBranchData, ActivateBranchErrors, ActivateBranchResponses, ArchiveSessionsData, ArchiveSessionsErrors, ArchiveSessionsResponses, CancelMessageData, CancelMessageErrors, CancelMessageResponses, CopyShareData, CopyShareErrors, CopyShareResponses, CreateChatCompletionData, CreateChatCompletionErrors, CreateChatCompletionResponses, CreateSessionData, CreateSessionErrors, CreateSessionResponses, DeleteMessageData, DeleteMessageErrors, DeleteMessageResponses, DeleteSessionData, DeleteSessionErrors, DeleteSessionResponses, DeleteSessionsData, DeleteSessionsErrors, DeleteSessionsResponses, DirectChatData, DirectChatErrors, DirectChatResponses, DuplicateSessionData, DuplicateSessionErrors, DuplicateSessionResponses, ExportSessionData, ExportSessionErrors, ExportSessionResponses, ExportSessionsData, ExportSessionsErrors, ExportSessionsResponses, FollowMessageData, FollowMessageErrors, FollowMessageResponses, GetCompletionModelData, GetCompletionModelErrors, GetCompletionModelResponses, GetImportData, GetImportErrors, GetImportResponses, GetQuotaData, GetQuotaErrors, GetQuotaResponses, GetSessionData, GetSessionErrors, GetSessionResponses, GetShareData, GetShareErrors, GetShareResponses, GetUsageByDayData, GetUsageByDayErrors, GetUsageByDayResponses, GetUsageData, GetUsageErrors, GetUsageResponses, ImportSessionsData, ImportSessionsErrors, ImportSessionsResponses, ListActiveAnswersData, ListActiveAnswersErrors, ListActiveAnswersResponses, ListCompletionModelsData, ListCompletionModelsErrors, ListCompletionModelsResponses, ListMessagesData, ListMessagesErrors, ListMessagesResponses, ListModelsData, ListModelsErrors, ListModelsResponses, ListSessionsData, ListSessionsErrors, ListSessionsResponses, ListSharesData, ListSharesErrors, ListSharesResponses, ReadShareData, ReadShareErrors, ReadShareResponses, RegenerateAnswerData, RegenerateAnswerErrors, RegenerateAnswerResponses, RevokeShareData, RevokeShareErrors, RevokeShareResponses, SearchConversationsData, SearchConversationsErrors, SearchConversationsResponses, SendMessageData, SendMessageErrors, SendMessageResponses, ShareSessionData, ShareSessionErrors, ShareSessionResponses, StoreFeedbackData, StoreFeedbackErrors, StoreFeedbackResponses, StreamDirectChatData, StreamDirectChatErrors, StreamDirectChatResponses, StreamMessageData, StreamMessageErrors, StreamMessageResponses, StreamRegeneratedAnswerData, StreamRegeneratedAnswerErrors, StreamRegeneratedAnswerResponses, UpdateSessionData, UpdateSessionErrors, UpdateSessionResponses, WithdrawFeedbackData, WithdrawFeedbackErrors, WithdrawFeedbackResponses } from './types.gen';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -21,7 +21,7 @@ export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends 
 /**
  * Direct Chat
  *
- * Answer one question. Neither the question nor the answer is stored.
+ * Answer one question without a session. Only with an `Idempotency-Key` the response is stored, for 24 hours.
  *
  * If no model answers, `status` is `failed`, `response` is the fallback message, and `metadata` has the error code.
  */
@@ -406,7 +406,9 @@ export const copyShare = <ThrowOnError extends boolean = true>(options: Options<
 /**
  * Stream Direct Chat
  *
- * Answer one question as an event stream. Neither question nor answer is stored, and it cannot be resumed.
+ * Answer one question without a session, as an event stream. Only with an `Idempotency-Key` the response is stored.
+ *
+ * It can be resumed with its `Idempotency-Key`, while it is answered only in the process that answers it.
  */
 export const streamDirectChat = <ThrowOnError extends boolean = true>(options: Options<StreamDirectChatData, ThrowOnError, unknown>): Promise<ServerSentEventsResult<StreamDirectChatResponses>> => (options.client ?? client).sse.post<StreamDirectChatResponses, StreamDirectChatErrors, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -551,4 +553,59 @@ export const getUsage = <ThrowOnError extends boolean = true>(options?: Options<
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/api/v1/chat/usage',
     ...options
+});
+
+/**
+ * Get Usage By Day
+ *
+ * Return the user's usage on each of the last days, up to now.
+ */
+export const getUsageByDay = <ThrowOnError extends boolean = true>(options?: Options<GetUsageByDayData, ThrowOnError>): RequestResult<GetUsageByDayResponses, GetUsageByDayErrors, ThrowOnError, 'data'> => (options?.client ?? client).get<GetUsageByDayResponses, GetUsageByDayErrors, ThrowOnError, 'data'>({
+    responseStyle: 'data',
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/chat/usage/days',
+    ...options
+});
+
+/**
+ * List Completion Models
+ *
+ * List the models that a request may name, the default one first.
+ */
+export const listCompletionModels = <ThrowOnError extends boolean = true>(options?: Options<ListCompletionModelsData, ThrowOnError>): RequestResult<ListCompletionModelsResponses, ListCompletionModelsErrors, ThrowOnError, 'data'> => (options?.client ?? client).get<ListCompletionModelsResponses, ListCompletionModelsErrors, ThrowOnError, 'data'>({
+    responseStyle: 'data',
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/v1/models',
+    ...options
+});
+
+/**
+ * Get Completion Model
+ *
+ * Get one model.
+ */
+export const getCompletionModel = <ThrowOnError extends boolean = true>(options: Options<GetCompletionModelData, ThrowOnError>): RequestResult<GetCompletionModelResponses, GetCompletionModelErrors, ThrowOnError, 'data'> => (options.client ?? client).get<GetCompletionModelResponses, GetCompletionModelErrors, ThrowOnError, 'data'>({
+    responseStyle: 'data',
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/v1/models/{model_id}',
+    ...options
+});
+
+/**
+ * Create Chat Completion
+ *
+ * Continue a conversation. Without a session or an `Idempotency-Key`, only the ledger is stored.
+ *
+ * If the client disconnects, the answer is cancelled. With a session or an `Idempotency-Key` it is completed, and a
+ * request that is repeated with the same key gets it.
+ */
+export const createChatCompletion = <ThrowOnError extends boolean = true>(options: Options<CreateChatCompletionData, ThrowOnError>): RequestResult<CreateChatCompletionResponses, CreateChatCompletionErrors, ThrowOnError, 'data'> => (options.client ?? client).post<CreateChatCompletionResponses, CreateChatCompletionErrors, ThrowOnError, 'data'>({
+    responseStyle: 'data',
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/v1/chat/completions',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
 });

@@ -12,6 +12,8 @@ export type ClientOptions = {
 export type ActiveAnswer = {
     /**
      * Session Id
+     *
+     * Session of the answer.
      */
     session_id: string;
     /**
@@ -22,10 +24,14 @@ export type ActiveAnswer = {
     message_id: string;
     /**
      * Status
+     *
+     * `pending`: the answer is being generated.
      */
     status: 'pending' | 'streaming';
     /**
      * Started At
+     *
+     * Time of the question.
      */
     started_at: string;
     /**
@@ -78,18 +84,26 @@ export type AnswerCreate = {
     model?: string | null;
     /**
      * Temperature
+     *
+     * Sampling temperature from 0 to 2. Default: that of the settings.
      */
     temperature?: number | null;
     /**
      * Top P
+     *
+     * Nucleus sampling: share of the probability mass that is considered, from 0 to 1.
      */
     top_p?: number | null;
     /**
      * Frequency Penalty
+     *
+     * Penalty for tokens by how often they have occurred, from -2 to 2.
      */
     frequency_penalty?: number | null;
     /**
      * Presence Penalty
+     *
+     * Penalty for tokens that have occurred, from -2 to 2.
      */
     presence_penalty?: number | null;
     /**
@@ -101,6 +115,46 @@ export type AnswerCreate = {
 };
 
 /**
+ * AnswerMessage
+ *
+ * The answer.
+ */
+export type AnswerMessage = {
+    /**
+     * Role
+     *
+     * Always `assistant`.
+     */
+    role?: 'assistant';
+    /**
+     * Content
+     *
+     * Null if the answer consists of tool calls.
+     */
+    content: string | null;
+    /**
+     * Refusal
+     *
+     * Always null.
+     */
+    refusal?: null;
+    /**
+     * Reasoning Content
+     *
+     * What the model thought before the answer.
+     */
+    reasoning_content?: string | null;
+    /**
+     * Tool Calls
+     *
+     * Tool calls of the model. Null: none.
+     */
+    tool_calls?: Array<{
+        [key: string]: unknown;
+    }> | null;
+};
+
+/**
  * BranchMessage
  *
  * One message of a branch, with its other versions.
@@ -108,36 +162,52 @@ export type AnswerCreate = {
 export type BranchMessage = {
     /**
      * Id
+     *
+     * Public id.
      */
     id: string;
     /**
      * Role
+     *
+     * `user`: a question; `assistant`: an answer.
      */
     role: 'user' | 'assistant';
     /**
      * Content
+     *
+     * Text of the message.
      */
     content: string;
     /**
      * Status
+     *
+     * Status of the message.
      */
     status: 'pending' | 'streaming' | 'complete' | 'failed' | 'cancelled' | 'interrupted';
     /**
      * Timestamp
+     *
+     * Time when it was stored; of a pending answer, time of the question.
      */
     timestamp: string;
     /**
      * Metadata
+     *
+     * Of an answer, how it was generated; of a question, its `context`.
      */
     metadata: {
         [key: string]: unknown;
     };
     /**
      * Tokens Used
+     *
+     * Prompt and completion tokens of all attempts; 0 for a question.
      */
     tokens_used: number;
     /**
      * Processing Time Ms
+     *
+     * Duration of all attempts in milliseconds; 0 for a question.
      */
     processing_time_ms: number;
     /**
@@ -150,7 +220,235 @@ export type BranchMessage = {
      * Feedback of the caller on the answer.
      */
     feedback: FeedbackResponse | null;
+    /**
+     * Its position among the versions of the message.
+     */
     siblings: Siblings;
+};
+
+/**
+ * ChatCompletion
+ *
+ * A complete answer.
+ */
+export type ChatCompletion = {
+    /**
+     * Id
+     *
+     * Id of the completion.
+     */
+    id: string;
+    /**
+     * Object
+     *
+     * Type of the object, as in OpenAI's API.
+     */
+    object?: 'chat.completion';
+    /**
+     * Created
+     *
+     * Unix time in seconds.
+     */
+    created: number;
+    /**
+     * Model
+     *
+     * The model that answered, as its provider names it.
+     */
+    model: string;
+    /**
+     * Choices
+     *
+     * The answer, as a list with one item.
+     */
+    choices: Array<Choice>;
+    /**
+     * Tokens of the request.
+     */
+    usage: CompletionUsage;
+};
+
+/**
+ * ChatCompletionRequest
+ *
+ * A conversation to continue. `user`, `store` and unknown fields are ignored.
+ */
+export type ChatCompletionRequest = {
+    /**
+     * Messages
+     *
+     * The conversation, oldest message first.
+     */
+    messages: Array<RequestMessage>;
+    /**
+     * Model
+     *
+     * A model of `GET /v1/models`. Absent: the default model.
+     */
+    model?: string | null;
+    /**
+     * Stream
+     *
+     * Whether the answer is an event stream of chunks.
+     */
+    stream?: boolean | null;
+    /**
+     * Options of a stream.
+     */
+    stream_options?: StreamOptions | null;
+    /**
+     * Temperature
+     *
+     * Sampling temperature from 0 to 2. Default: that of the settings.
+     */
+    temperature?: number | null;
+    /**
+     * Top P
+     *
+     * Nucleus sampling: share of the probability mass that is considered, from 0 to 1.
+     */
+    top_p?: number | null;
+    /**
+     * Frequency Penalty
+     *
+     * Penalty for tokens by how often they have occurred, from -2 to 2.
+     */
+    frequency_penalty?: number | null;
+    /**
+     * Presence Penalty
+     *
+     * Penalty for tokens that have occurred, from -2 to 2.
+     */
+    presence_penalty?: number | null;
+    /**
+     * Max Completion Tokens
+     *
+     * Maximum number of tokens of the answer, at most that of the service.
+     */
+    max_completion_tokens?: number | null;
+    /**
+     * Max Tokens
+     *
+     * The older name of `max_completion_tokens`.
+     */
+    max_tokens?: number | null;
+    /**
+     * N
+     *
+     * Number of answers: 1.
+     */
+    n?: number | null;
+    /**
+     * Stop
+     *
+     * Up to 4 sequences that end the answer.
+     */
+    stop?: string | Array<string> | null;
+    /**
+     * Seed
+     *
+     * Seed of the sampling, a number that is passed on.
+     */
+    seed?: number | null;
+    /**
+     * Logprobs
+     *
+     * Whether the answer has log probabilities.
+     */
+    logprobs?: boolean | null;
+    /**
+     * Top Logprobs
+     *
+     * Number of most likely tokens at each position; requires `logprobs`.
+     */
+    top_logprobs?: number | null;
+    /**
+     * Logit Bias
+     *
+     * Bias by token id, passed on.
+     */
+    logit_bias?: {
+        [key: string]: unknown | number;
+    } | null;
+    /**
+     * Tools
+     *
+     * Functions that the model may call, at most 128.
+     */
+    tools?: Array<Tool> | null;
+    /**
+     * Tool Choice
+     *
+     * `auto`, `none`, `required`, or the function to call.
+     */
+    tool_choice?: 'none' | 'auto' | 'required' | {
+        type: 'function';
+        function: {
+            name: string;
+        };
+    } | null;
+    /**
+     * Parallel Tool Calls
+     *
+     * Whether the model may call several functions at once.
+     */
+    parallel_tool_calls?: boolean | null;
+    /**
+     * Format of the answer.
+     */
+    response_format?: ResponseFormat | null;
+    /**
+     * Reasoning Effort
+     *
+     * How much a reasoning model thinks, passed on.
+     */
+    reasoning_effort?: string | null;
+    /**
+     * Verbosity
+     *
+     * How long the answer is, passed on.
+     */
+    verbosity?: string | null;
+    /**
+     * Metadata
+     *
+     * `session_id` names the session that question and answer are stored in. Others are ignored.
+     */
+    metadata?: {
+        [key: string]: unknown;
+    } | null;
+    /**
+     * Modalities
+     *
+     * `text` only.
+     */
+    modalities?: [
+        'text'
+    ] | null;
+    /**
+     * Audio
+     *
+     * Not supported.
+     */
+    audio?: null;
+    /**
+     * Functions
+     *
+     * Not supported: use `tools`.
+     */
+    functions?: null;
+    /**
+     * Function Call
+     *
+     * Not supported: use `tool_choice`.
+     */
+    function_call?: null;
+    /**
+     * Web Search Options
+     *
+     * Not supported.
+     */
+    web_search_options?: null;
 };
 
 /**
@@ -167,18 +465,26 @@ export type ChatRequest = {
     model?: string | null;
     /**
      * Temperature
+     *
+     * Sampling temperature from 0 to 2. Default: that of the settings.
      */
     temperature?: number | null;
     /**
      * Top P
+     *
+     * Nucleus sampling: share of the probability mass that is considered, from 0 to 1.
      */
     top_p?: number | null;
     /**
      * Frequency Penalty
+     *
+     * Penalty for tokens by how often they have occurred, from -2 to 2.
      */
     frequency_penalty?: number | null;
     /**
      * Presence Penalty
+     *
+     * Penalty for tokens that have occurred, from -2 to 2.
      */
     presence_penalty?: number | null;
     /**
@@ -204,6 +510,116 @@ export type ChatRequest = {
 };
 
 /**
+ * Choice
+ *
+ * The one answer.
+ */
+export type Choice = {
+    /**
+     * Index
+     *
+     * Position among the answers: 0.
+     */
+    index: number;
+    /**
+     * Message with the answer.
+     */
+    message: AnswerMessage;
+    /**
+     * Logprobs
+     *
+     * Log probabilities, if they were requested.
+     */
+    logprobs: {
+        [key: string]: unknown;
+    } | null;
+    /**
+     * Finish Reason
+     *
+     * Why the answer ended.
+     */
+    finish_reason: 'stop' | 'length' | 'tool_calls' | 'content_filter';
+};
+
+/**
+ * CompletionModel
+ *
+ * A model that a request may name.
+ */
+export type CompletionModel = {
+    /**
+     * Id
+     *
+     * Name of the model.
+     */
+    id: string;
+    /**
+     * Object
+     *
+     * Type of the object, as in OpenAI's API.
+     */
+    object?: 'model';
+    /**
+     * Created
+     *
+     * Unix time in seconds; not known, and therefore 0.
+     */
+    created: number;
+    /**
+     * Owned By
+     *
+     * Provider of the model.
+     */
+    owned_by: string;
+};
+
+/**
+ * CompletionModelList
+ *
+ * All models, the default one first.
+ */
+export type CompletionModelList = {
+    /**
+     * Object
+     *
+     * Type of the object, as in OpenAI's API.
+     */
+    object?: 'list';
+    /**
+     * Data
+     *
+     * The models.
+     */
+    data: Array<CompletionModel>;
+};
+
+/**
+ * CompletionUsage
+ *
+ * Tokens of all attempts of the request. Zero for an answer from the response cache.
+ */
+export type CompletionUsage = {
+    /**
+     * Prompt Tokens
+     *
+     * Tokens that were sent.
+     */
+    prompt_tokens: number;
+    /**
+     * Completion Tokens
+     *
+     * Tokens that were received.
+     */
+    completion_tokens: number;
+    /**
+     * Total Tokens
+     *
+     * `prompt_tokens` + `completion_tokens`.
+     */
+    total_tokens: number;
+};
+
+/**
  * CostAllowance
  *
  * Quota of cost in US dollars.
@@ -218,23 +634,89 @@ export type CostAllowance = {
     /**
      * Limit
      *
-     * Null: no limit.
+     * US dollars per period. Null: no limit.
      */
     limit: string | null;
     /**
      * Used
+     *
+     * Cost since the start of the period, in US dollars.
      */
     used: string;
     /**
      * Reserved
      *
-     * Cost reserved for answers in progress.
+     * Cost reserved for answers in progress, in US dollars.
      */
     reserved: string;
     /**
      * Remaining
+     *
+     * Remaining US dollars: `limit` - `used` - `reserved`, at least 0. Null: no limit.
      */
     remaining: string | null;
+};
+
+/**
+ * DailyUsage
+ *
+ * Usage of one day, which begins at midnight UTC.
+ */
+export type DailyUsage = {
+    /**
+     * Turns
+     *
+     * Questions that were sent to a model or answered from the cache.
+     */
+    turns: number;
+    /**
+     * Calls
+     *
+     * Attempts at model calls, including those for summaries.
+     */
+    calls: number;
+    /**
+     * Cached Answers
+     *
+     * Answers from the cache, which use no tokens and cost nothing.
+     */
+    cached_answers: number;
+    /**
+     * Prompt Tokens
+     *
+     * Tokens that were sent.
+     */
+    prompt_tokens: number;
+    /**
+     * Completion Tokens
+     *
+     * Tokens that were received.
+     */
+    completion_tokens: number;
+    /**
+     * Total Tokens
+     *
+     * All tokens: `prompt_tokens` + `completion_tokens`.
+     */
+    total_tokens: number;
+    /**
+     * Cost Usd
+     *
+     * Exact cost in US dollars.
+     */
+    cost_usd: string;
+    /**
+     * Unpriced Calls
+     *
+     * Attempts whose price is unknown; `cost_usd` does not include them.
+     */
+    unpriced_calls: number;
+    /**
+     * Day
+     *
+     * The day, in UTC.
+     */
+    day: string;
 };
 
 /**
@@ -245,6 +727,8 @@ export type CostAllowance = {
 export type Deleted = {
     /**
      * Message
+     *
+     * Human-readable confirmation.
      */
     message: string;
 };
@@ -257,28 +741,40 @@ export type Deleted = {
 export type DirectResponse = {
     /**
      * Response
+     *
+     * Text of the answer.
      */
     response: string;
     /**
      * Status
+     *
+     * Status of the answer.
      */
     status: 'complete' | 'failed' | 'cancelled' | 'interrupted';
     /**
      * Timestamp
+     *
+     * Time when the answer was complete.
      */
     timestamp: string;
     /**
      * Metadata
+     *
+     * How the answer was generated.
      */
     metadata: {
         [key: string]: unknown;
     };
     /**
      * Tokens Used
+     *
+     * Prompt and completion tokens of all attempts; 0 for a question.
      */
     tokens_used: number;
     /**
      * Processing Time Ms
+     *
+     * Duration of all attempts in milliseconds; 0 for a question.
      */
     processing_time_ms: number;
 };
@@ -291,6 +787,8 @@ export type DirectResponse = {
 export type FeedbackRequest = {
     /**
      * Rating
+     *
+     * `up` or `down`.
      */
     rating: 'up' | 'down';
     /**
@@ -315,6 +813,8 @@ export type FeedbackRequest = {
 export type FeedbackResponse = {
     /**
      * Rating
+     *
+     * `up` or `down`.
      */
     rating: 'up' | 'down';
     /**
@@ -325,6 +825,8 @@ export type FeedbackResponse = {
     reasons: Array<string>;
     /**
      * Comment
+     *
+     * Comment of the owner. Null: none.
      */
     comment: string | null;
     /**
@@ -335,8 +837,64 @@ export type FeedbackResponse = {
     created_at: string;
     /**
      * Updated At
+     *
+     * Time of the last change.
      */
     updated_at: string;
+};
+
+/**
+ * FunctionCall
+ *
+ * The function that was called.
+ */
+export type FunctionCall = {
+    /**
+     * Name
+     *
+     * Name of the function.
+     */
+    name: string;
+    /**
+     * Arguments
+     *
+     * Arguments as the model wrote them.
+     */
+    arguments: string;
+};
+
+/**
+ * FunctionDefinition
+ *
+ * Name and arguments of a function.
+ */
+export type FunctionDefinition = {
+    /**
+     * Name
+     *
+     * Name of the function.
+     */
+    name: string;
+    /**
+     * Description
+     *
+     * What the function does, for the model.
+     */
+    description?: string | null;
+    /**
+     * Parameters
+     *
+     * JSON schema of the arguments.
+     */
+    parameters?: {
+        [key: string]: unknown;
+    } | null;
+    /**
+     * Strict
+     *
+     * Whether arguments must follow the schema exactly.
+     */
+    strict?: boolean | null;
 };
 
 /**
@@ -347,10 +905,14 @@ export type FeedbackResponse = {
 export type ImportReport = {
     /**
      * Imported Sessions
+     *
+     * Sessions that were stored.
      */
     imported_sessions: number;
     /**
      * Imported Messages
+     *
+     * Messages that were stored.
      */
     imported_messages: number;
     /**
@@ -373,6 +935,8 @@ export type ImportReport = {
     left_out_parts: number;
     /**
      * Sessions
+     *
+     * Sessions of the file that are stored.
      */
     sessions: Array<ImportedItem>;
     /**
@@ -391,6 +955,8 @@ export type ImportReport = {
 export type ImportResponse = {
     /**
      * Import Id
+     *
+     * Id of the import.
      */
     import_id: string;
     /**
@@ -401,6 +967,8 @@ export type ImportResponse = {
     status: 'running' | 'complete' | 'failed' | 'interrupted';
     /**
      * Format
+     *
+     * Detected format of the file.
      */
     format: 'conversations' | 'chatgpt';
     /**
@@ -417,10 +985,14 @@ export type ImportResponse = {
     sessions_done: number;
     /**
      * Created At
+     *
+     * Start of the import.
      */
     created_at: string;
     /**
      * Updated At
+     *
+     * Time of the last progress, or of the end.
      */
     updated_at: string;
     /**
@@ -443,10 +1015,14 @@ export type ImportedItem = {
     place: string;
     /**
      * Session Id
+     *
+     * Session that has the conversation.
      */
     session_id: string;
     /**
      * Outcome
+     *
+     * Whether this import or an earlier one has stored it.
      */
     outcome: 'imported' | 'already_imported';
 };
@@ -467,8 +1043,10 @@ export type LeftOutItem = {
     place: string;
     /**
      * Reason
+     *
+     * Code of the reason.
      */
-    reason: 'answer_without_question' | 'attachment' | 'cycle' | 'duplicate_id' | 'duplicate_key' | 'empty' | 'hidden' | 'internal_error' | 'invalid' | 'missing_parent' | 'nested_too_deep' | 'reasoning' | 'session_too_large' | 'system_message' | 'text_too_long' | 'too_many_versions' | 'tool_message' | 'unsupported_content' | 'wrong_parent';
+    reason: 'answer_without_question' | 'attachment' | 'cycle' | 'duplicate_id' | 'duplicate_key' | 'empty' | 'hidden' | 'internal_error' | 'invalid' | 'missing_parent' | 'reasoning' | 'session_too_large' | 'system_message' | 'text_too_long' | 'too_many_versions' | 'tool_message' | 'unsupported_content' | 'wrong_parent';
 };
 
 /**
@@ -485,18 +1063,26 @@ export type MessageCreate = {
     model?: string | null;
     /**
      * Temperature
+     *
+     * Sampling temperature from 0 to 2. Default: that of the settings.
      */
     temperature?: number | null;
     /**
      * Top P
+     *
+     * Nucleus sampling: share of the probability mass that is considered, from 0 to 1.
      */
     top_p?: number | null;
     /**
      * Frequency Penalty
+     *
+     * Penalty for tokens by how often they have occurred, from -2 to 2.
      */
     frequency_penalty?: number | null;
     /**
      * Presence Penalty
+     *
+     * Penalty for tokens that have occurred, from -2 to 2.
      */
     presence_penalty?: number | null;
     /**
@@ -535,6 +1121,8 @@ export type MessageCreate = {
 export type MessagePage = {
     /**
      * Messages
+     *
+     * Messages of the active branch, oldest first.
      */
     messages: Array<BranchMessage>;
     /**
@@ -559,36 +1147,52 @@ export type MessagePage = {
 export type MessageResponse = {
     /**
      * Id
+     *
+     * Public id.
      */
     id: string;
     /**
      * Role
+     *
+     * `user`: a question; `assistant`: an answer.
      */
     role: 'user' | 'assistant';
     /**
      * Content
+     *
+     * Text of the message.
      */
     content: string;
     /**
      * Status
+     *
+     * Status of the message.
      */
     status: 'pending' | 'streaming' | 'complete' | 'failed' | 'cancelled' | 'interrupted';
     /**
      * Timestamp
+     *
+     * Time when it was stored; of a pending answer, time of the question.
      */
     timestamp: string;
     /**
      * Metadata
+     *
+     * Of an answer, how it was generated; of a question, its `context`.
      */
     metadata: {
         [key: string]: unknown;
     };
     /**
      * Tokens Used
+     *
+     * Prompt and completion tokens of all attempts; 0 for a question.
      */
     tokens_used: number;
     /**
      * Processing Time Ms
+     *
+     * Duration of all attempts in milliseconds; 0 for a question.
      */
     processing_time_ms: number;
     /**
@@ -631,6 +1235,8 @@ export type MessagesDeleted = {
 export type ModelList = {
     /**
      * Models
+     *
+     * The models, the default one first.
      */
     models: Array<ModelResponse>;
     /**
@@ -649,8 +1255,34 @@ export type ModelList = {
 export type ModelResponse = {
     /**
      * Name
+     *
+     * Name in requests.
      */
     name: string;
+    /**
+     * Display Name
+     *
+     * Name for pages.
+     */
+    display_name: string;
+    /**
+     * Description
+     *
+     * Description of the model for users. Null: none.
+     */
+    description: string | null;
+    /**
+     * Provider
+     *
+     * Provider of the model; `default`: the one of the simple settings.
+     */
+    provider: string;
+    /**
+     * Capabilities
+     *
+     * What the model can do, such as `vision`, `tools` or `reasoning`.
+     */
+    capabilities: Array<string>;
     /**
      * Is Default
      *
@@ -669,6 +1301,12 @@ export type ModelResponse = {
      * Maximum number of tokens of prompt and answer together.
      */
     context_window: number;
+    /**
+     * Max Output Tokens
+     *
+     * Maximum number of tokens of one answer of this model.
+     */
+    max_output_tokens: number;
     /**
      * Prompt Price
      *
@@ -715,10 +1353,14 @@ export type Pagination = {
     pages: number;
     /**
      * Has Next
+     *
+     * Whether there is a next page.
      */
     has_next: boolean;
     /**
      * Has Prev
+     *
+     * Whether there is a previous page.
      */
     has_prev: boolean;
 };
@@ -729,10 +1371,112 @@ export type Pagination = {
  * Quotas of an account, and what it has used of them. Days and months start at midnight UTC.
  */
 export type QuotaStanding = {
+    /**
+     * Tokens per day in UTC.
+     */
     tokens_per_day: TokenAllowance;
+    /**
+     * Tokens per month in UTC.
+     */
     tokens_per_month: TokenAllowance;
+    /**
+     * Cost per day in UTC, in US dollars.
+     */
     cost_per_day: CostAllowance;
+    /**
+     * Cost per month in UTC, in US dollars.
+     */
     cost_per_month: CostAllowance;
+};
+
+/**
+ * RequestMessage
+ *
+ * One message of the conversation. Unknown fields are ignored.
+ */
+export type RequestMessage = {
+    /**
+     * Role
+     *
+     * Author of the message.
+     */
+    role: 'system' | 'developer' | 'user' | 'assistant' | 'tool';
+    /**
+     * Content
+     *
+     * Text of the message.
+     */
+    content?: string | Array<{
+        type: 'text' | 'image_url';
+        text?: string;
+        image_url?: {
+            url: string;
+        };
+    }> | null;
+    /**
+     * Name
+     *
+     * Name of the author, passed on.
+     */
+    name?: string | null;
+    /**
+     * Tool Calls
+     *
+     * Tool calls of an earlier answer.
+     */
+    tool_calls?: Array<RequestToolCall> | null;
+    /**
+     * Tool Call Id
+     *
+     * With the role `tool`: the call it is the result of.
+     */
+    tool_call_id?: string | null;
+};
+
+/**
+ * RequestToolCall
+ *
+ * A tool call of an earlier answer.
+ */
+export type RequestToolCall = {
+    /**
+     * Id
+     *
+     * Id of the tool call.
+     */
+    id: string;
+    /**
+     * Type
+     *
+     * Always `function`.
+     */
+    type?: 'function';
+    /**
+     * Name and arguments of the called function.
+     */
+    function: FunctionCall;
+};
+
+/**
+ * ResponseFormat
+ *
+ * Format of the answer, passed on to the engine.
+ */
+export type ResponseFormat = {
+    /**
+     * Type
+     *
+     * Format.
+     */
+    type: 'text' | 'json_object' | 'json_schema';
+    /**
+     * Json Schema
+     *
+     * Name and JSON Schema of the answer, with the type `json_schema`.
+     */
+    json_schema?: {
+        [key: string]: unknown;
+    } | null;
 };
 
 /**
@@ -743,18 +1487,26 @@ export type QuotaStanding = {
 export type SearchHit = {
     /**
      * Kind
+     *
+     * `title`: title of a session; `message`: message.
      */
     kind: 'title' | 'message';
     /**
      * Session Id
+     *
+     * Session of the title or message.
      */
     session_id: string;
     /**
      * Session Title
+     *
+     * Title of the session.
      */
     session_title: string;
     /**
      * Is Archived
+     *
+     * Whether the session is archived.
      */
     is_archived: boolean;
     /**
@@ -797,6 +1549,8 @@ export type SearchHit = {
 export type SearchPage = {
     /**
      * Hits
+     *
+     * Titles and messages that match, best first.
      */
     hits: Array<SearchHit>;
     /**
@@ -815,6 +1569,8 @@ export type SearchPage = {
 export type SessionArchiving = {
     /**
      * Session Ids
+     *
+     * Ids of sessions, 1 to 1000.
      */
     session_ids?: Array<string>;
     /**
@@ -845,18 +1601,26 @@ export type SessionCreate = {
     model?: string | null;
     /**
      * Temperature
+     *
+     * Sampling temperature from 0 to 2. Default: that of the settings.
      */
     temperature?: number | null;
     /**
      * Top P
+     *
+     * Nucleus sampling: share of the probability mass that is considered, from 0 to 1.
      */
     top_p?: number | null;
     /**
      * Frequency Penalty
+     *
+     * Penalty for tokens by how often they have occurred, from -2 to 2.
      */
     frequency_penalty?: number | null;
     /**
      * Presence Penalty
+     *
+     * Penalty for tokens that have occurred, from -2 to 2.
      */
     presence_penalty?: number | null;
     /**
@@ -867,6 +1631,8 @@ export type SessionCreate = {
     max_tokens?: number | null;
     /**
      * Title
+     *
+     * Title. Default: `New Chat`, until the first question sets it.
      */
     title?: string | null;
     /**
@@ -893,24 +1659,34 @@ export type SessionCreate = {
 export type SessionCreated = {
     /**
      * Session Id
+     *
+     * Session.
      */
     session_id: string;
     /**
      * Title
+     *
+     * Title of the session.
      */
     title: string;
     /**
      * Context
+     *
+     * Context of every question in the session.
      */
     context: {
         [key: string]: unknown;
     };
     /**
      * Created At
+     *
+     * Time of creation.
      */
     created_at: string;
     /**
      * Updated At
+     *
+     * Time of the last question or answer.
      */
     updated_at: string;
     /**
@@ -919,7 +1695,13 @@ export type SessionCreated = {
      * Number of stored messages of all branches, including an answer that is being generated.
      */
     message_count: number;
+    /**
+     * The question `initial_message`. Null: there is none.
+     */
     first_message?: MessageResponse | null;
+    /**
+     * The answer to it. Null: there is none.
+     */
     ai_response?: MessageResponse | null;
 };
 
@@ -943,36 +1725,52 @@ export type SessionDetail = {
     model: string | null;
     /**
      * Is Archived
+     *
+     * Whether the session is archived.
      */
     is_archived: boolean;
     /**
      * Is Pinned
+     *
+     * Whether the session is pinned.
      */
     is_pinned: boolean;
     /**
      * Tags
+     *
+     * Labels of the session, in their normal form.
      */
     tags: Array<string>;
     /**
      * Session Id
+     *
+     * Session.
      */
     session_id: string;
     /**
      * Title
+     *
+     * Title of the session.
      */
     title: string;
     /**
      * Context
+     *
+     * Context of every question in the session.
      */
     context: {
         [key: string]: unknown;
     };
     /**
      * Created At
+     *
+     * Time of creation.
      */
     created_at: string;
     /**
      * Updated At
+     *
+     * Time of the last question or answer.
      */
     updated_at: string;
     /**
@@ -981,6 +1779,9 @@ export type SessionDetail = {
      * Number of stored messages of all branches, including an answer that is being generated.
      */
     message_count: number;
+    /**
+     * Usage of the session.
+     */
     usage: Usage;
     /**
      * Messages
@@ -1018,6 +1819,8 @@ export type SessionDuplicate = {
 export type SessionList = {
     /**
      * Sessions
+     *
+     * Sessions of the page.
      */
     sessions: Array<SessionSummary>;
     /**
@@ -1040,24 +1843,34 @@ export type SessionList = {
 export type SessionResponse = {
     /**
      * Session Id
+     *
+     * Session.
      */
     session_id: string;
     /**
      * Title
+     *
+     * Title of the session.
      */
     title: string;
     /**
      * Context
+     *
+     * Context of every question in the session.
      */
     context: {
         [key: string]: unknown;
     };
     /**
      * Created At
+     *
+     * Time of creation.
      */
     created_at: string;
     /**
      * Updated At
+     *
+     * Time of the last question or answer.
      */
     updated_at: string;
     /**
@@ -1076,6 +1889,8 @@ export type SessionResponse = {
 export type SessionSelection = {
     /**
      * Session Ids
+     *
+     * Ids of sessions, 1 to 1000.
      */
     session_ids?: Array<string>;
     /**
@@ -1106,26 +1921,38 @@ export type SessionSummary = {
     model: string | null;
     /**
      * Is Archived
+     *
+     * Whether the session is archived.
      */
     is_archived: boolean;
     /**
      * Is Pinned
+     *
+     * Whether the session is pinned.
      */
     is_pinned: boolean;
     /**
      * Tags
+     *
+     * Labels of the session, in their normal form.
      */
     tags: Array<string>;
     /**
      * Session Id
+     *
+     * Session.
      */
     session_id: string;
     /**
      * Title
+     *
+     * Title of the session.
      */
     title: string;
     /**
      * Created At
+     *
+     * Time of creation.
      */
     created_at: string;
     /**
@@ -1142,10 +1969,14 @@ export type SessionSummary = {
     message_count: number;
     /**
      * Last Message Preview
+     *
+     * Beginning of the last message of the active branch. Null: no messages.
      */
     last_message_preview: string | null;
     /**
      * Last Message Timestamp
+     *
+     * Time of the last message of the active branch. Null: no messages.
      */
     last_message_timestamp: string | null;
 };
@@ -1184,6 +2015,8 @@ export type SessionUpdate = {
     is_archived?: boolean;
     /**
      * Is Pinned
+     *
+     * Pinned sessions have a list of their own.
      */
     is_pinned?: boolean;
     /**
@@ -1202,10 +2035,14 @@ export type SessionUpdate = {
 export type SessionUpdated = {
     /**
      * Message Count
+     *
+     * Number of messages of all branches.
      */
     message_count: number;
     /**
      * Updated At
+     *
+     * Time of the last question or answer.
      */
     updated_at: string;
 };
@@ -1230,36 +2067,52 @@ export type SessionWithSettings = {
     model: string | null;
     /**
      * Is Archived
+     *
+     * Whether the session is archived.
      */
     is_archived: boolean;
     /**
      * Is Pinned
+     *
+     * Whether the session is pinned.
      */
     is_pinned: boolean;
     /**
      * Tags
+     *
+     * Labels of the session, in their normal form.
      */
     tags: Array<string>;
     /**
      * Session Id
+     *
+     * Session.
      */
     session_id: string;
     /**
      * Title
+     *
+     * Title of the session.
      */
     title: string;
     /**
      * Context
+     *
+     * Context of every question in the session.
      */
     context: {
         [key: string]: unknown;
     };
     /**
      * Created At
+     *
+     * Time of creation.
      */
     created_at: string;
     /**
      * Updated At
+     *
+     * Time of the last question or answer.
      */
     updated_at: string;
     /**
@@ -1323,7 +2176,7 @@ export type ShareCreate = {
     /**
      * Expires In Days
      *
-     * Default: the link does not expire.
+     * Days until the link expires. Default: it does not.
      */
     expires_in_days?: number | null;
     /**
@@ -1342,8 +2195,13 @@ export type ShareCreate = {
 export type ShareList = {
     /**
      * Shares
+     *
+     * Shared conversations of the page.
      */
     shares: Array<ShareResponse>;
+    /**
+     * Position of the page.
+     */
     pagination: Pagination;
 };
 
@@ -1355,10 +2213,14 @@ export type ShareList = {
 export type ShareResponse = {
     /**
      * Id
+     *
+     * Id of the share; a new link is a new id.
      */
     id: string;
     /**
      * Session Id
+     *
+     * Shared session.
      */
     session_id: string;
     /**
@@ -1375,14 +2237,20 @@ export type ShareResponse = {
     url: string;
     /**
      * Title
+     *
+     * Title that readers see.
      */
     title: string;
     /**
      * Message Count
+     *
+     * Number of messages.
      */
     message_count: number;
     /**
      * Include Models
+     *
+     * Whether readers see the models.
      */
     include_models: boolean;
     /**
@@ -1393,6 +2261,8 @@ export type ShareResponse = {
     created_at: string;
     /**
      * Expires At
+     *
+     * Time from which the link does not work. Null: it does not expire.
      */
     expires_at: string | null;
 };
@@ -1405,6 +2275,8 @@ export type ShareResponse = {
 export type SharedConversation = {
     /**
      * Title
+     *
+     * Title that readers see.
      */
     title: string;
     /**
@@ -1415,10 +2287,14 @@ export type SharedConversation = {
     created_at: string;
     /**
      * Expires At
+     *
+     * Time from which the link does not work. Null: it does not expire.
      */
     expires_at: string | null;
     /**
      * Messages
+     *
+     * Messages, oldest first.
      */
     messages: Array<SharedMessage>;
 };
@@ -1431,18 +2307,26 @@ export type SharedConversation = {
 export type SharedMessage = {
     /**
      * Role
+     *
+     * `user`: a question; `assistant`: an answer.
      */
     role: 'user' | 'assistant';
     /**
      * Content
+     *
+     * Text of the message.
      */
     content: string;
     /**
      * Status
+     *
+     * Status of the message.
      */
     status: 'complete' | 'failed' | 'cancelled' | 'interrupted';
     /**
      * Timestamp
+     *
+     * Time when it was stored; of a pending answer, time of the question.
      */
     timestamp: string;
     /**
@@ -1467,6 +2351,8 @@ export type Siblings = {
     index: number;
     /**
      * Count
+     *
+     * Number of versions.
      */
     count: number;
     /**
@@ -1485,6 +2371,8 @@ export type Siblings = {
 export type SnippetPiece = {
     /**
      * Text
+     *
+     * Plain text; escape it before it is shown.
      */
     text: string;
     /**
@@ -1493,6 +2381,20 @@ export type SnippetPiece = {
      * Whether the piece matches the query and is to be highlighted.
      */
     is_match: boolean;
+};
+
+/**
+ * StreamOptions
+ *
+ * Options of a stream. Unknown ones are ignored.
+ */
+export type StreamOptions = {
+    /**
+     * Include Usage
+     *
+     * Whether the last chunk has the token counts.
+     */
+    include_usage?: boolean | null;
 };
 
 /**
@@ -1510,11 +2412,13 @@ export type TokenAllowance = {
     /**
      * Limit
      *
-     * Null: no limit.
+     * Tokens per period. Null: no limit.
      */
     limit: number | null;
     /**
      * Used
+     *
+     * Tokens used since the start of the period.
      */
     used: number;
     /**
@@ -1525,8 +2429,28 @@ export type TokenAllowance = {
     reserved: number;
     /**
      * Remaining
+     *
+     * Remaining tokens: `limit` - `used` - `reserved`, at least 0. Null: no limit.
      */
     remaining: number | null;
+};
+
+/**
+ * Tool
+ *
+ * A function that the model may ask the client to run.
+ */
+export type Tool = {
+    /**
+     * Type
+     *
+     * Always `function`.
+     */
+    type: 'function';
+    /**
+     * The function.
+     */
+    function: FunctionDefinition;
 };
 
 /**
@@ -1535,8 +2459,17 @@ export type TokenAllowance = {
  * A question and its answer. If no model answered, `ai_response.status` is `failed`.
  */
 export type TurnResponse = {
+    /**
+     * The question.
+     */
     user_message: MessageResponse;
+    /**
+     * The answer.
+     */
     ai_response: MessageResponse;
+    /**
+     * Changed values of the session.
+     */
     session_updated: SessionUpdated;
 };
 
@@ -1566,14 +2499,20 @@ export type Usage = {
     cached_answers: number;
     /**
      * Prompt Tokens
+     *
+     * Tokens that were sent.
      */
     prompt_tokens: number;
     /**
      * Completion Tokens
+     *
+     * Tokens that were received.
      */
     completion_tokens: number;
     /**
      * Total Tokens
+     *
+     * All tokens: `prompt_tokens` + `completion_tokens`.
      */
     total_tokens: number;
     /**
@@ -1591,13 +2530,36 @@ export type Usage = {
 };
 
 /**
+ * UsageByDay
+ *
+ * Usage of an account by day: one entry for each day, oldest first, also for days without usage.
+ */
+export type UsageByDay = {
+    /**
+     * Days
+     *
+     * One entry for each day.
+     */
+    days: Array<DailyUsage>;
+};
+
+/**
  * UserUsage
  *
  * Usage of an account. Days and months start at midnight UTC.
  */
 export type UserUsage = {
+    /**
+     * Usage since midnight UTC.
+     */
     today: Usage;
+    /**
+     * Usage since the start of the month in UTC.
+     */
     month: Usage;
+    /**
+     * Usage of all time.
+     */
     total: Usage;
 };
 
@@ -1635,6 +2597,8 @@ export type ProblemField = {
 export type Problem = {
     /**
      * Type
+     *
+     * Always `about:blank`: `code` identifies the reason.
      */
     type?: string;
     /**
@@ -1645,10 +2609,14 @@ export type Problem = {
     title: string;
     /**
      * Status
+     *
+     * HTTP status.
      */
     status: number;
     /**
      * Detail
+     *
+     * Human-readable explanation, without input of the client.
      */
     detail: string;
     /**
@@ -1703,6 +2671,8 @@ export type Problem = {
 export type DirectCreatedEvent = {
     /**
      * Message Id
+     *
+     * Id of the answer.
      */
     message_id: string;
 };
@@ -1715,6 +2685,8 @@ export type DirectCreatedEvent = {
 export type MessageCreatedEvent = {
     /**
      * Session Id
+     *
+     * Session.
      */
     session_id: string;
     /**
@@ -1723,6 +2695,9 @@ export type MessageCreatedEvent = {
      * Id of the answer. Use it to resume the stream or to cancel the answer.
      */
     message_id: string;
+    /**
+     * The stored question.
+     */
     user_message: MessageResponse;
 };
 
@@ -1734,6 +2709,8 @@ export type MessageCreatedEvent = {
 export type MessageDeltaEvent = {
     /**
      * Text
+     *
+     * The next part of the content.
      */
     text: string;
 };
@@ -1744,6 +2721,9 @@ export type MessageDeltaEvent = {
  * `message.completed` and `message.cancelled`: terminal events.
  */
 export type MessageEndedEvent = {
+    /**
+     * The stored answer.
+     */
     message: MessageResponse;
     /**
      * Length
@@ -1765,6 +2745,9 @@ export type MessageEndedEvent = {
  * `message.failed`: terminal event. The content is the text generated before the failure.
  */
 export type MessageFailedEvent = {
+    /**
+     * The stored answer.
+     */
     message: MessageResponse;
     /**
      * Length
@@ -1796,6 +2779,8 @@ export type MessageFailedEvent = {
 export type MessageReasoningEvent = {
     /**
      * Text
+     *
+     * The next part of the reasoning.
      */
     text: string;
 };
@@ -1806,6 +2791,9 @@ export type MessageReasoningEvent = {
  * `message.snapshot`: the whole answer instead of deltas. The terminal event follows.
  */
 export type MessageSnapshotEvent = {
+    /**
+     * The answer with its whole content so far.
+     */
     message: MessageResponse;
 };
 
@@ -1817,12 +2805,45 @@ export type MessageSnapshotEvent = {
 export type SessionTitleEvent = {
     /**
      * Session Id
+     *
+     * Session that has the title.
      */
     session_id: string;
     /**
      * Title
+     *
+     * The current title.
      */
     title: string;
+};
+
+export type OpenAiError = {
+    /**
+     * Human-readable description.
+     */
+    message: string;
+    /**
+     * Category of the error.
+     */
+    type: string;
+    /**
+     * The invalid parameter.
+     */
+    param: string | null;
+    /**
+     * Stable code of the reason.
+     */
+    code: string | null;
+};
+
+/**
+ * A problem document with the error as clients of OpenAI read it.
+ */
+export type OpenAiProblem = Problem & {
+    /**
+     * The error as OpenAI describes it.
+     */
+    error: OpenAiError;
 };
 
 export type DirectChatData = {
@@ -1833,7 +2854,7 @@ export type DirectChatData = {
          *
          * A unique value chosen by the client, such as a UUID. A request that is repeated with the same key within 24 hours is executed once and gets the same response.
          */
-        'Idempotency-Key'?: string | null;
+        'Idempotency-Key'?: string;
     };
     path?: never;
     query?: never;
@@ -1844,35 +2865,75 @@ export type DirectChatErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'conflict' | 'idempotency_in_progress' | 'session_archived' | 'too_many_versions' | 'turn_active' | 'turn_interrupted';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'idempotency_key_reused' | 'message_too_long' | 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'quota_exceeded' | 'quota_reserved' | 'rate_limited' | 'too_many_questions' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type DirectChatError = DirectChatErrors[keyof DirectChatErrors];
@@ -1891,6 +2952,8 @@ export type ListMessagesData = {
     path: {
         /**
          * Session Id
+         *
+         * Id of a session.
          */
         session_id: string;
     };
@@ -1900,13 +2963,13 @@ export type ListMessagesData = {
          *
          * The messages just before this one.
          */
-        before?: string | null;
+        before?: string;
         /**
          * After
          *
          * The messages just after this one.
          */
-        after?: string | null;
+        after?: string;
         /**
          * Limit
          *
@@ -1921,27 +2984,57 @@ export type ListMessagesErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ListMessagesError = ListMessagesErrors[keyof ListMessagesErrors];
@@ -1963,11 +3056,13 @@ export type SendMessageData = {
          *
          * A unique value chosen by the client, such as a UUID. A request that is repeated with the same key within 24 hours is executed once and gets the same response.
          */
-        'Idempotency-Key'?: string | null;
+        'Idempotency-Key'?: string;
     };
     path: {
         /**
          * Session Id
+         *
+         * Id of a session.
          */
         session_id: string;
     };
@@ -1979,39 +3074,84 @@ export type SendMessageErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'conflict' | 'idempotency_in_progress' | 'session_archived' | 'too_many_versions' | 'turn_active' | 'turn_interrupted';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'idempotency_key_reused' | 'message_too_long' | 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'quota_exceeded' | 'quota_reserved' | 'rate_limited' | 'too_many_questions' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type SendMessageError = SendMessageErrors[keyof SendMessageErrors];
@@ -2036,15 +3176,19 @@ export type RegenerateAnswerData = {
          *
          * A unique value chosen by the client, such as a UUID. A request that is repeated with the same key within 24 hours is executed once and gets the same response.
          */
-        'Idempotency-Key'?: string | null;
+        'Idempotency-Key'?: string;
     };
     path: {
         /**
          * Session Id
+         *
+         * Id of a session.
          */
         session_id: string;
         /**
          * Message Id
+         *
+         * Id of a message.
          */
         message_id: string;
     };
@@ -2056,39 +3200,84 @@ export type RegenerateAnswerErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'conflict' | 'idempotency_in_progress' | 'session_archived' | 'too_many_versions' | 'turn_active' | 'turn_interrupted';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'idempotency_key_reused' | 'message_too_long' | 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'quota_exceeded' | 'quota_reserved' | 'rate_limited' | 'too_many_questions' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type RegenerateAnswerError = RegenerateAnswerErrors[keyof RegenerateAnswerErrors];
@@ -2113,23 +3302,48 @@ export type ListActiveAnswersErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ListActiveAnswersError = ListActiveAnswersErrors[keyof ListActiveAnswersErrors];
@@ -2148,6 +3362,8 @@ export type ActivateBranchData = {
     path: {
         /**
          * Session Id
+         *
+         * Id of a session.
          */
         session_id: string;
     };
@@ -2159,35 +3375,75 @@ export type ActivateBranchErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ActivateBranchError = ActivateBranchErrors[keyof ActivateBranchErrors];
@@ -2206,10 +3462,14 @@ export type DeleteMessageData = {
     path: {
         /**
          * Session Id
+         *
+         * Id of a session.
          */
         session_id: string;
         /**
          * Message Id
+         *
+         * Id of a message.
          */
         message_id: string;
     };
@@ -2221,31 +3481,66 @@ export type DeleteMessageErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'turn_active';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type DeleteMessageError = DeleteMessageErrors[keyof DeleteMessageErrors];
@@ -2264,10 +3559,14 @@ export type CancelMessageData = {
     path: {
         /**
          * Session Id
+         *
+         * Id of a session.
          */
         session_id: string;
         /**
          * Message Id
+         *
+         * Id of a message.
          */
         message_id: string;
     };
@@ -2279,27 +3578,57 @@ export type CancelMessageErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type CancelMessageError = CancelMessageErrors[keyof CancelMessageErrors];
@@ -2322,10 +3651,14 @@ export type WithdrawFeedbackData = {
     path: {
         /**
          * Session Id
+         *
+         * Id of a session.
          */
         session_id: string;
         /**
          * Message Id
+         *
+         * Id of a message.
          */
         message_id: string;
     };
@@ -2337,31 +3670,66 @@ export type WithdrawFeedbackErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'turn_active';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_an_answer' | 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type WithdrawFeedbackError = WithdrawFeedbackErrors[keyof WithdrawFeedbackErrors];
@@ -2380,10 +3748,14 @@ export type StoreFeedbackData = {
     path: {
         /**
          * Session Id
+         *
+         * Id of a session.
          */
         session_id: string;
         /**
          * Message Id
+         *
+         * Id of a message.
          */
         message_id: string;
     };
@@ -2395,39 +3767,84 @@ export type StoreFeedbackErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'turn_active';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_an_answer' | 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type StoreFeedbackError = StoreFeedbackErrors[keyof StoreFeedbackErrors];
@@ -2452,23 +3869,48 @@ export type ListModelsErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ListModelsError = ListModelsErrors[keyof ListModelsErrors];
@@ -2493,23 +3935,48 @@ export type GetQuotaErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetQuotaError = GetQuotaErrors[keyof GetQuotaErrors];
@@ -2544,7 +4011,7 @@ export type SearchConversationsData = {
          *
          * `next_cursor` of the previous page of the same search.
          */
-        cursor?: string | null;
+        cursor?: string;
         /**
          * Limit
          *
@@ -2559,23 +4026,48 @@ export type SearchConversationsErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests' | 'too_many_searches';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'search_timeout' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type SearchConversationsError = SearchConversationsErrors[keyof SearchConversationsErrors];
@@ -2595,10 +4087,14 @@ export type ListSessionsData = {
     query?: {
         /**
          * Page
+         *
+         * Number of the page, from 1.
          */
         page?: number;
         /**
          * Size
+         *
+         * Number of items per page.
          */
         size?: number;
         /**
@@ -2606,13 +4102,13 @@ export type ListSessionsData = {
          *
          * `next_cursor` of the previous part, with the same filters and order. It replaces `page`: no session is skipped or repeated because others have moved meanwhile.
          */
-        cursor?: string | null;
+        cursor?: string;
         /**
          * Search
          *
          * Words that must all occur in the title or in one message.
          */
-        search?: string | null;
+        search?: string;
         /**
          * Archived
          *
@@ -2624,13 +4120,13 @@ export type ListSessionsData = {
          *
          * Pinned sessions only, or the others only.
          */
-        pinned?: boolean | null;
+        pinned?: boolean;
         /**
          * Tag
          *
          * Sessions with this tag.
          */
-        tag?: string | null;
+        tag?: string;
         /**
          * Sort
          *
@@ -2645,23 +4141,48 @@ export type ListSessionsErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests' | 'too_many_searches';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'search_timeout' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ListSessionsError = ListSessionsErrors[keyof ListSessionsErrors];
@@ -2683,7 +4204,7 @@ export type CreateSessionData = {
          *
          * A unique value chosen by the client, such as a UUID. A request that is repeated with the same key within 24 hours is executed once and gets the same response.
          */
-        'Idempotency-Key'?: string | null;
+        'Idempotency-Key'?: string;
     };
     path?: never;
     query?: never;
@@ -2694,35 +4215,75 @@ export type CreateSessionErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'conflict' | 'idempotency_in_progress' | 'session_archived' | 'too_many_versions' | 'turn_active' | 'turn_interrupted';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'idempotency_key_reused' | 'message_too_long' | 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'quota_exceeded' | 'quota_reserved' | 'rate_limited' | 'too_many_questions' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type CreateSessionError = CreateSessionErrors[keyof CreateSessionErrors];
@@ -2747,31 +4308,66 @@ export type DeleteSessionsErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type DeleteSessionsError = DeleteSessionsErrors[keyof DeleteSessionsErrors];
@@ -2796,31 +4392,66 @@ export type ArchiveSessionsErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ArchiveSessionsError = ArchiveSessionsErrors[keyof ArchiveSessionsErrors];
@@ -2839,6 +4470,8 @@ export type DeleteSessionData = {
     path: {
         /**
          * Session Id
+         *
+         * Id of a session.
          */
         session_id: string;
     };
@@ -2850,27 +4483,57 @@ export type DeleteSessionErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type DeleteSessionError = DeleteSessionErrors[keyof DeleteSessionErrors];
@@ -2889,12 +4552,16 @@ export type GetSessionData = {
     path: {
         /**
          * Session Id
+         *
+         * Id of a session.
          */
         session_id: string;
     };
     query?: {
         /**
          * Include Messages
+         *
+         * Whether the response has messages.
          */
         include_messages?: boolean;
         /**
@@ -2911,27 +4578,57 @@ export type GetSessionErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetSessionError = GetSessionErrors[keyof GetSessionErrors];
@@ -2950,6 +4647,8 @@ export type UpdateSessionData = {
     path: {
         /**
          * Session Id
+         *
+         * Id of a session.
          */
         session_id: string;
     };
@@ -2961,35 +4660,75 @@ export type UpdateSessionErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type UpdateSessionError = UpdateSessionErrors[keyof UpdateSessionErrors];
@@ -3008,6 +4747,8 @@ export type RevokeShareData = {
     path: {
         /**
          * Session Id
+         *
+         * Id of a session.
          */
         session_id: string;
     };
@@ -3019,27 +4760,57 @@ export type RevokeShareErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type RevokeShareError = RevokeShareErrors[keyof RevokeShareErrors];
@@ -3058,6 +4829,8 @@ export type GetShareData = {
     path: {
         /**
          * Session Id
+         *
+         * Id of a session.
          */
         session_id: string;
     };
@@ -3069,27 +4842,57 @@ export type GetShareErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetShareError = GetShareErrors[keyof GetShareErrors];
@@ -3108,6 +4911,8 @@ export type ShareSessionData = {
     path: {
         /**
          * Session Id
+         *
+         * Id of a session.
          */
         session_id: string;
     };
@@ -3119,39 +4924,84 @@ export type ShareSessionErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required' | 'sharing_disabled';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'empty_session' | 'too_many_shares' | 'turn_active';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'share_too_large' | 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ShareSessionError = ShareSessionErrors[keyof ShareSessionErrors];
@@ -3171,10 +5021,14 @@ export type ListSharesData = {
     query?: {
         /**
          * Page
+         *
+         * Number of the page, from 1.
          */
         page?: number;
         /**
          * Size
+         *
+         * Number of items per page.
          */
         size?: number;
     };
@@ -3185,23 +5039,48 @@ export type ListSharesErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ListSharesError = ListSharesErrors[keyof ListSharesErrors];
@@ -3233,27 +5112,57 @@ export type ReadShareErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ReadShareError = ReadShareErrors[keyof ReadShareErrors];
@@ -3275,7 +5184,7 @@ export type CopyShareData = {
          *
          * A unique value chosen by the client, such as a UUID. A request that is repeated with the same key within 24 hours is executed once and gets the same response.
          */
-        'Idempotency-Key'?: string | null;
+        'Idempotency-Key'?: string;
     };
     path: {
         /**
@@ -3293,31 +5202,66 @@ export type CopyShareErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'idempotency_in_progress';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'idempotency_key_reused' | 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests' | 'too_many_transfers';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type CopyShareError = CopyShareErrors[keyof CopyShareErrors];
@@ -3339,7 +5283,13 @@ export type StreamDirectChatData = {
          *
          * A unique value chosen by the client, such as a UUID. A request that is repeated with the same key within 24 hours is executed once and gets the same response.
          */
-        'Idempotency-Key'?: string | null;
+        'Idempotency-Key'?: string;
+        /**
+         * Last-Event-Id
+         *
+         * With the `Idempotency-Key` of an earlier request: its stream continues after the event with this id, a position in characters, and nothing is asked again.
+         */
+        'last-event-id'?: number;
     };
     path?: never;
     query?: {
@@ -3357,35 +5307,84 @@ export type StreamDirectChatErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json' | 'use_events_to_resume';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
+    /**
+     * Not Found
+     */
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'idempotency_key_unknown' | 'not_found';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'conflict' | 'idempotency_in_progress' | 'session_archived' | 'too_many_versions' | 'turn_active' | 'turn_interrupted';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'idempotency_key_reused' | 'message_too_long' | 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'quota_exceeded' | 'quota_reserved' | 'rate_limited' | 'too_many_requests' | 'too_many_streams';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type StreamDirectChatError = StreamDirectChatErrors[keyof StreamDirectChatErrors];
@@ -3405,11 +5404,19 @@ export type StreamMessageData = {
          *
          * A unique value chosen by the client, such as a UUID. A request that is repeated with the same key within 24 hours is executed once and gets the same response.
          */
-        'Idempotency-Key'?: string | null;
+        'Idempotency-Key'?: string;
+        /**
+         * Last-Event-Id
+         *
+         * With the `Idempotency-Key` of an earlier request: its stream continues after the event with this id, a position in characters, and nothing is asked again.
+         */
+        'last-event-id'?: number;
     };
     path: {
         /**
          * Session Id
+         *
+         * Id of a session.
          */
         session_id: string;
     };
@@ -3428,39 +5435,84 @@ export type StreamMessageErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json' | 'use_events_to_resume';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'idempotency_key_unknown' | 'not_found';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'conflict' | 'idempotency_in_progress' | 'session_archived' | 'too_many_versions' | 'turn_active' | 'turn_interrupted';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'idempotency_key_reused' | 'message_too_long' | 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'quota_exceeded' | 'quota_reserved' | 'rate_limited' | 'too_many_requests' | 'too_many_streams';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type StreamMessageError = StreamMessageErrors[keyof StreamMessageErrors];
@@ -3483,15 +5535,25 @@ export type StreamRegeneratedAnswerData = {
          *
          * A unique value chosen by the client, such as a UUID. A request that is repeated with the same key within 24 hours is executed once and gets the same response.
          */
-        'Idempotency-Key'?: string | null;
+        'Idempotency-Key'?: string;
+        /**
+         * Last-Event-Id
+         *
+         * With the `Idempotency-Key` of an earlier request: its stream continues after the event with this id, a position in characters, and nothing is asked again.
+         */
+        'last-event-id'?: number;
     };
     path: {
         /**
          * Session Id
+         *
+         * Id of a session.
          */
         session_id: string;
         /**
          * Message Id
+         *
+         * Id of a message.
          */
         message_id: string;
     };
@@ -3510,39 +5572,84 @@ export type StreamRegeneratedAnswerErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json' | 'use_events_to_resume';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'idempotency_key_unknown' | 'not_found';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'conflict' | 'idempotency_in_progress' | 'session_archived' | 'too_many_versions' | 'turn_active' | 'turn_interrupted';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'idempotency_key_reused' | 'message_too_long' | 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'quota_exceeded' | 'quota_reserved' | 'rate_limited' | 'too_many_requests' | 'too_many_streams';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type StreamRegeneratedAnswerError = StreamRegeneratedAnswerErrors[keyof StreamRegeneratedAnswerErrors];
@@ -3560,17 +5667,21 @@ export type FollowMessageData = {
         /**
          * Last-Event-Id
          *
-         * Events after this one. Absent: all.
+         * Id of an event, a position in characters: events after it. Absent: all.
          */
-        'last-event-id'?: number | null;
+        'last-event-id'?: number;
     };
     path: {
         /**
          * Session Id
+         *
+         * Id of a session.
          */
         session_id: string;
         /**
          * Message Id
+         *
+         * Id of a message.
          */
         message_id: string;
     };
@@ -3578,9 +5689,9 @@ export type FollowMessageData = {
         /**
          * After
          *
-         * The same, for clients that cannot set the header.
+         * The same position, for clients that cannot set the header.
          */
-        after?: number | null;
+        after?: number;
         /**
          * Reasoning
          *
@@ -3595,27 +5706,57 @@ export type FollowMessageErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests' | 'too_many_streams';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type FollowMessageError = FollowMessageErrors[keyof FollowMessageErrors];
@@ -3632,6 +5773,8 @@ export type ExportSessionData = {
     path: {
         /**
          * Session Id
+         *
+         * Id of a session.
          */
         session_id: string;
     };
@@ -3650,27 +5793,57 @@ export type ExportSessionErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests' | 'too_many_transfers';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ExportSessionError = ExportSessionErrors[keyof ExportSessionErrors];
@@ -3704,23 +5877,48 @@ export type ExportSessionsErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests' | 'too_many_transfers';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ExportSessionsError = ExportSessionsErrors[keyof ExportSessionsErrors];
@@ -3747,39 +5945,84 @@ export type ImportSessionsErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_form' | 'invalid_json' | 'upload_incomplete';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Request Timeout
      */
-    408: Problem;
+    408: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'request_timeout';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'import_running';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'import_format_invalid' | 'import_format_unknown' | 'import_nested_too_deep' | 'import_too_large' | 'import_version_unknown' | 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_imports' | 'too_many_requests' | 'too_many_transfers';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type ImportSessionsError = ImportSessionsErrors[keyof ImportSessionsErrors];
@@ -3802,6 +6045,8 @@ export type GetImportData = {
     path: {
         /**
          * Import Id
+         *
+         * Id of an import.
          */
         import_id: string;
     };
@@ -3813,27 +6058,57 @@ export type GetImportErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetImportError = GetImportErrors[keyof GetImportErrors];
@@ -3855,11 +6130,13 @@ export type DuplicateSessionData = {
          *
          * A unique value chosen by the client, such as a UUID. A request that is repeated with the same key within 24 hours is executed once and gets the same response.
          */
-        'Idempotency-Key'?: string | null;
+        'Idempotency-Key'?: string;
     };
     path: {
         /**
          * Session Id
+         *
+         * Id of a session.
          */
         session_id: string;
     };
@@ -3871,39 +6148,84 @@ export type DuplicateSessionErrors = {
     /**
      * Bad Request
      */
-    400: Problem;
+    400: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json';
+    };
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Not Found
      */
-    404: Problem;
+    404: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'not_found';
+    };
     /**
      * Conflict
      */
-    409: Problem;
+    409: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'idempotency_in_progress' | 'session_changed';
+    };
     /**
      * Content Too Large
      */
-    413: Problem;
+    413: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'idempotency_key_reused' | 'session_too_long' | 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests' | 'too_many_transfers';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type DuplicateSessionError = DuplicateSessionErrors[keyof DuplicateSessionErrors];
@@ -3928,23 +6250,48 @@ export type GetUsageErrors = {
     /**
      * Unauthorized
      */
-    401: Problem;
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
     /**
      * Forbidden
      */
-    403: Problem;
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
     /**
      * Unprocessable Content
      */
-    422: Problem;
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
     /**
      * Too Many Requests
      */
-    429: Problem;
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
     /**
      * Service Unavailable
      */
-    503: Problem;
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
 };
 
 export type GetUsageError = GetUsageErrors[keyof GetUsageErrors];
@@ -3957,3 +6304,358 @@ export type GetUsageResponses = {
 };
 
 export type GetUsageResponse = GetUsageResponses[keyof GetUsageResponses];
+
+export type GetUsageByDayData = {
+    body?: never;
+    path?: never;
+    query?: {
+        /**
+         * Days
+         *
+         * Number of days, today included.
+         */
+        days?: number;
+    };
+    url: '/api/v1/chat/usage/days';
+};
+
+export type GetUsageByDayErrors = {
+    /**
+     * Unauthorized
+     */
+    401: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
+    /**
+     * Forbidden
+     */
+    403: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
+    /**
+     * Unprocessable Content
+     */
+    422: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'validation_error';
+    };
+    /**
+     * Too Many Requests
+     */
+    429: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
+    /**
+     * Service Unavailable
+     */
+    503: Problem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
+};
+
+export type GetUsageByDayError = GetUsageByDayErrors[keyof GetUsageByDayErrors];
+
+export type GetUsageByDayResponses = {
+    /**
+     * Successful Response
+     */
+    200: UsageByDay;
+};
+
+export type GetUsageByDayResponse = GetUsageByDayResponses[keyof GetUsageByDayResponses];
+
+export type ListCompletionModelsData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/v1/models';
+};
+
+export type ListCompletionModelsErrors = {
+    /**
+     * Bad Request
+     */
+    400: OpenAiProblem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json' | 'validation_error';
+    };
+    /**
+     * Unauthorized
+     */
+    401: OpenAiProblem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
+    /**
+     * Forbidden
+     */
+    403: OpenAiProblem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
+    /**
+     * Too Many Requests
+     */
+    429: OpenAiProblem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
+    /**
+     * Service Unavailable
+     */
+    503: OpenAiProblem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
+};
+
+export type ListCompletionModelsError = ListCompletionModelsErrors[keyof ListCompletionModelsErrors];
+
+export type ListCompletionModelsResponses = {
+    /**
+     * Successful Response
+     */
+    200: CompletionModelList;
+};
+
+export type ListCompletionModelsResponse = ListCompletionModelsResponses[keyof ListCompletionModelsResponses];
+
+export type GetCompletionModelData = {
+    body?: never;
+    path: {
+        /**
+         * Model Id
+         *
+         * Name of a model.
+         */
+        model_id: string;
+    };
+    query?: never;
+    url: '/v1/models/{model_id}';
+};
+
+export type GetCompletionModelErrors = {
+    /**
+     * Bad Request
+     */
+    400: OpenAiProblem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'invalid_json' | 'validation_error';
+    };
+    /**
+     * Unauthorized
+     */
+    401: OpenAiProblem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
+    /**
+     * Forbidden
+     */
+    403: OpenAiProblem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
+    /**
+     * Not Found
+     */
+    404: OpenAiProblem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'model_not_found' | 'not_found';
+    };
+    /**
+     * Too Many Requests
+     */
+    429: OpenAiProblem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'rate_limited' | 'too_many_requests';
+    };
+    /**
+     * Service Unavailable
+     */
+    503: OpenAiProblem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'overloaded' | 'service_unavailable' | 'shutting_down';
+    };
+};
+
+export type GetCompletionModelError = GetCompletionModelErrors[keyof GetCompletionModelErrors];
+
+export type GetCompletionModelResponses = {
+    /**
+     * Successful Response
+     */
+    200: CompletionModel;
+};
+
+export type GetCompletionModelResponse = GetCompletionModelResponses[keyof GetCompletionModelResponses];
+
+export type CreateChatCompletionData = {
+    body: ChatCompletionRequest;
+    headers?: {
+        /**
+         * X-Session-Id
+         *
+         * A session that question and answer are stored in, as `metadata.session_id`. Requires the scope `chat:write` besides.
+         */
+        'X-Session-ID'?: string;
+        /**
+         * Idempotency-Key
+         *
+         * A unique value chosen by the client, such as a UUID. A request that is repeated with the same key within 24 hours is executed once and gets the same response.
+         */
+        'Idempotency-Key'?: string;
+    };
+    path?: never;
+    query?: never;
+    url: '/v1/chat/completions';
+};
+
+export type CreateChatCompletionErrors = {
+    /**
+     * Bad Request
+     */
+    400: OpenAiProblem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'bad_request' | 'content_filter' | 'context_length_exceeded' | 'idempotency_key_reused' | 'invalid_json' | 'message_too_long' | 'provider_rejected' | 'reasoning_exhausted' | 'validation_error';
+    };
+    /**
+     * Unauthorized
+     */
+    401: OpenAiProblem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unauthorized';
+    };
+    /**
+     * Forbidden
+     */
+    403: OpenAiProblem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'email_not_verified' | 'scope_required';
+    };
+    /**
+     * Not Found
+     */
+    404: OpenAiProblem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'model_not_found' | 'not_found';
+    };
+    /**
+     * Conflict
+     */
+    409: OpenAiProblem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'cancelled' | 'conflict' | 'idempotency_in_progress' | 'session_archived' | 'too_many_versions' | 'turn_active' | 'turn_interrupted';
+    };
+    /**
+     * Content Too Large
+     */
+    413: OpenAiProblem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'content_too_large';
+    };
+    /**
+     * Unsupported Media Type
+     */
+    415: OpenAiProblem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'unsupported_media_type';
+    };
+    /**
+     * Too Many Requests
+     */
+    429: OpenAiProblem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'quota_exceeded' | 'quota_reserved' | 'rate_limited' | 'too_many_questions' | 'too_many_requests' | 'too_many_streams';
+    };
+    /**
+     * Bad Gateway
+     */
+    502: OpenAiProblem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'internal_error' | 'provider_bad_response' | 'provider_rejected';
+    };
+    /**
+     * Service Unavailable
+     */
+    503: OpenAiProblem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'database_timeout' | 'database_unavailable' | 'interrupted' | 'overloaded' | 'provider_error' | 'provider_quota_exceeded' | 'provider_rate_limited' | 'provider_unreachable' | 'service_unavailable' | 'shutting_down';
+    };
+    /**
+     * Gateway Timeout
+     */
+    504: OpenAiProblem & {
+        /**
+         * Stable code of the reason.
+         */
+        code?: 'provider_timeout' | 'turn_timeout';
+    };
+};
+
+export type CreateChatCompletionError = CreateChatCompletionErrors[keyof CreateChatCompletionErrors];
+
+export type CreateChatCompletionResponses = {
+    /**
+     * The answer; with `stream`, chunks of it, the last of which is followed by `[DONE]`. A stream that fails ends with an object that has the member `error`.
+     */
+    200: ChatCompletion;
+};
+
+export type CreateChatCompletionResponse = CreateChatCompletionResponses[keyof CreateChatCompletionResponses];
