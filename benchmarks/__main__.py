@@ -1,4 +1,4 @@
-"""Benchmark runner: `python -m benchmarks [name ...]`. Writes the results to docs/benchmarks.md."""
+"""Benchmark runner: `python -m benchmarks [name ...]`. Writes the results to docs/reference/benchmarks.md."""
 
 import argparse
 import re
@@ -6,13 +6,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import analytics, conversations, login_security, long_sessions, streams, turns
+from benchmarks import admission, analytics, completions, conversations, login_security, long_sessions, streams, turns
 
-PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "benchmarks.md"
 
 BENCHMARKS: dict[str, Callable[[], str]] = {
     "turns": turns.stored_turns,
+    "admission": admission.admission,
     "streams": streams.slow_streams,
+    "completions": completions.completions,
     "long-sessions": long_sessions.long_sessions,
     "analytics": analytics.analytics,
     "conversations": conversations.conversations,

@@ -32,7 +32,7 @@ _REQUESTS_PER_REPORT = 60
 _DIALECT = create_engine("postgresql+psycopg2://").dialect
 _LIMIT_MS = 150
 """Limit for the 95th percentile of overview and usage requests."""
-PLANS = Path(__file__).parents[1] / "docs" / "benchmarks" / "analytics-plans.md"
+PLANS = Path(__file__).parents[1] / "docs" / "reference" / "benchmarks" / "analytics-plans.md"
 
 REQUESTS = {
     "overview": "overview",
@@ -120,7 +120,7 @@ def _fill(connection: Any) -> list[tuple[str, int, str]]:  # noqa: ANN401 - psyc
             _execute(connection, str(compiled), compiled.params)
     _execute(connection, "ALTER TABLE llm_calls ENABLE TRIGGER llm_calls_queue", {})
     # The state that the worker has after its reconciliation passes.
-    _execute(connection, "INSERT INTO usage_repair (id) VALUES (1), (2), (3) ON CONFLICT DO NOTHING", {})
+    _execute(connection, "INSERT INTO usage_repair (id) VALUES (1), (2), (3), (4) ON CONFLICT DO NOTHING", {})
     _execute(
         connection, "UPDATE usage_repair SET passes = 2, upto = '-infinity', due_at = now() + interval '1 day'", {}
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
-DIRECTORY = Path(__file__).parents[1] / "docs" / "benchmarks"
+DIRECTORY = Path(__file__).parents[1] / "docs" / "reference" / "benchmarks"
 
 _COLOURS = ("#9aa5b1", "#2f6fab", "#d9822b")
 _LEFT, _BARS, _RIGHT = 130, 440, 110

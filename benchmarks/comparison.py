@@ -74,7 +74,8 @@ def running_comparison(
 
 
 def _start(cleanup: ExitStack, stack: Stack, port: int, command: list[str], *, path: str | None) -> None:
-    environment = {**stack.environment, "PYTHONUNBUFFERED": "1"}
+    # The baseline creates its own tables, so it runs as the owner.
+    environment = {**stack.environment, "DATABASE_URL": stack.owner_database_url, "PYTHONUNBUFFERED": "1"}
     process = ManagedProcess(command[1], [sys.executable, *command], Path(stack.home), environment=environment)
     process.start()
     cleanup.callback(process.stop)
@@ -93,7 +94,7 @@ def _create_sessions(stack: Stack, count: int) -> tuple[str, list[str]]:
         token: str = client.post("/auth/login", data=form).raise_for_status().json()["access_token"]
         client.headers["Authorization"] = f"Bearer {token}"
         created = [client.post("/chat/sessions", json={}).raise_for_status().json() for _ in range(count)]
-    connection = psycopg2.connect(stack.environment["DATABASE_URL"])
+    connection = psycopg2.connect(stack.owner_database_url)
     with connection, connection.cursor() as cursor:
         cursor.execute("INSERT INTO baseline.sessions (uuid, user_id) SELECT uuid, user_id FROM chat_sessions")
     connection.close()

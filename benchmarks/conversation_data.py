@@ -11,9 +11,10 @@ import random
 import sys
 import time
 from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psycopg2
 
@@ -24,6 +25,9 @@ HEAVY_MESSAGES: Final = 100_000
 """Maximum number of messages of the heavy user, who has the most."""
 READER_SESSIONS: Final = 200
 """Maximum number of sessions of the reader, who has the same ones in data of every size."""
+READER: Final = "user1"
+HEAVY_USER: Final = "user2"
+"""User names of the two users whose requests are measured."""
 RARE_WORD: Final = "zyxwvut"
 """Word of a single message of the reader and of the heavy user."""
 _RARE_AT: Final = 500
@@ -89,6 +93,14 @@ class _Template:
     terms: str
 
 
+class _TableRows(NamedTuple):
+    """Rows in the text format of COPY."""
+
+    table: str
+    columns: str
+    rows: io.StringIO
+
+
 class ConversationWriter:
     """Writes sessions in the order of their time. Those of the heavy user are spread evenly among them."""
 
@@ -121,11 +133,20 @@ class ConversationWriter:
         _execute(self._connection, "SET session_replication_role = replica")
         self._write_users()
         _execute(self._connection, "DROP INDEX ix_search_documents_terms")
-        for first in range(1, self._size.sessions + 1, _BATCH):
-            self._write_batch(first, min(first + _BATCH, self._size.sessions + 1))
+        # The next batch is generated while PostgreSQL stores the previous one.
+        with ThreadPoolExecutor(max_workers=1) as copying:
+            previous: Future[None] | None = None
+            for first in range(1, self._size.sessions + 1, _BATCH):
+                batch = self._batch(first, min(first + _BATCH, self._size.sessions + 1))
+                if previous is not None:
+                    previous.result()
+                previous = copying.submit(self._copy, batch)
+            if previous is not None:
+                previous.result()
         self._write_owners()
         self._synchronize_sequences()
-        _execute(self._connection, "SET maintenance_work_mem = '1GB'")
+        _execute(self._connection, "SET maintenance_work_mem = '2GB'")
+        _execute(self._connection, "SET max_parallel_maintenance_workers = 2")
         _execute(
             self._connection,
             "CREATE INDEX ix_search_documents_terms ON search_documents USING gin (terms) WITH (fastupdate = off)",
@@ -143,15 +164,18 @@ class ConversationWriter:
         )
         self._first_user_id = min(row[0] for row in rows)
 
-    def _write_batch(self, first: int, end: int) -> None:
+    def _batch(self, first: int, end: int) -> list[_TableRows]:
         sessions, messages, documents = io.StringIO(), io.StringIO(), io.StringIO()
         for session_id in range(first, end):
             self._write_session(session_id, sessions, messages, documents)
-        for table, columns, rows in (
-            ("chat_sessions", _SESSION_COLUMNS, sessions),
-            ("chat_messages", _MESSAGE_COLUMNS, messages),
-            ("search_documents", _DOCUMENT_COLUMNS, documents),
-        ):
+        return [
+            _TableRows("chat_sessions", _SESSION_COLUMNS, sessions),
+            _TableRows("chat_messages", _MESSAGE_COLUMNS, messages),
+            _TableRows("search_documents", _DOCUMENT_COLUMNS, documents),
+        ]
+
+    def _copy(self, batch: list[_TableRows]) -> None:
+        for table, columns, rows in batch:
             rows.seek(0)
             with self._connection.cursor() as cursor:
                 cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN", rows)

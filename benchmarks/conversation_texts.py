@@ -9,6 +9,10 @@ from app.services.search.documents import DocumentTerms, document_terms
 
 COMMON_WORD: Final = "system"
 """Word of every fourth Latin text."""
+FREQUENT_WORD: Final = "sich"
+"""The most frequent word of Latin texts."""
+LONG_WORD: Final = "fistra"
+"""Word of 3 % of the texts that is long enough for the correction of typing errors."""
 COMPOUND: Final = "krankenversicherung"
 CHINESE_WORD: Final = "数据库"
 _VOCABULARY: Final = 20_000
@@ -48,6 +52,11 @@ def sample_texts(count: int, seed: int = 1) -> list[SampleText]:
             text = _unspaced_text(source, script, number)
         texts.append(SampleText(text, document_terms(text, is_title=False)))
     return texts
+
+
+def misspell(word: str) -> str:
+    """Return a word without its last letter but one."""
+    return word[:-2] + word[-1]
 
 
 def _syllables(source: random.Random, letters: Sequence[int]) -> list[str]:

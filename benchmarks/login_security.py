@@ -88,7 +88,7 @@ def _describe(responses: set[tuple[int, str]]) -> str:
 @contextmanager
 def _without_throttles(stack: Stack) -> Iterator[Callable[[], None]]:
     # The counters of brute-force protection are deleted before each request, so that none is refused.
-    connection = psycopg2.connect(stack.settings["DATABASE_URL"])
+    connection = psycopg2.connect(stack.owner_database_url)
     connection.autocommit = True
     cursor = connection.cursor()
     try:

