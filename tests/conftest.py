@@ -25,6 +25,7 @@ pytest_plugins = [
     "tests.fixtures.dedicated_servers",
     "tests.fixtures.database",
     "tests.fixtures.services",
+    "tests.fixtures.declared_responses",
     "tests.fixtures.world",
     "tests.fixtures.processes",
     "tests.fixtures.streaming",

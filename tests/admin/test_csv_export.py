@@ -22,7 +22,7 @@ NOVEMBER = TimeRange(datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tz
 
 
 def error_row(model: str, calls: int = 1) -> ErrorRow:
-    return ErrorRow(model=model, error_code="provider_timeout", calls=calls, share=0.5)
+    return ErrorRow(model=model, error_code="provider_timeout", calls=calls, share=0.5, provider=None)
 
 
 async def write_rows(*rows: ErrorRow) -> bytes:
@@ -35,10 +35,10 @@ async def write_rows(*rows: ErrorRow) -> bytes:
 async def test_a_file_conforms_to_rfc_4180() -> None:
     content = await write_rows(error_row('a "b", c'), error_row("d\r\ne"), error_row("größer"))
     assert content == (
-        b"model,error_code,calls,share\r\n"
-        b'"a ""b"", c",provider_timeout,1,0.5\r\n'
-        b'"d\r\ne",provider_timeout,1,0.5\r\n'
-        b"gr\xc3\xb6\xc3\x9fer,provider_timeout,1,0.5\r\n"
+        b"model,error_code,calls,share,provider\r\n"
+        b'"a ""b"", c",provider_timeout,1,0.5,\r\n'
+        b'"d\r\ne",provider_timeout,1,0.5,\r\n'
+        b"gr\xc3\xb6\xc3\x9fer,provider_timeout,1,0.5,\r\n"
     )
 
 
@@ -50,7 +50,7 @@ async def test_cells_that_start_like_a_formula_are_escaped(text: str) -> None:
 
 async def test_other_cells_are_not_changed() -> None:
     (_, row) = csv.reader(io.StringIO((await write_rows(error_row("a=b-c@d"))).decode()))
-    assert row == ["a=b-c@d", "provider_timeout", "1", "0.5"]
+    assert row == ["a=b-c@d", "provider_timeout", "1", "0.5", ""]
 
 
 async def test_a_long_file_uses_little_memory() -> None:

@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 
 from app import admin_main
 from app.config import Settings
-from app.database import migrations
+from app.database.schema_version import needed_revision
 from tests.fixtures.database import Sql
 from tests.fixtures.services import ADMIN, User
 from tests.support.provider import Provider
@@ -27,7 +27,7 @@ def test_versions_migrations_database_and_redis_are_shown(
     applied = sql.value("SELECT version_num FROM alembic_version")
     assert status["version"] == settings.VERSION
     assert status["migrations"] == {"needed": applied, "applied": applied, "is_current": True}
-    assert migrations.needed_revision() == applied
+    assert needed_revision() == applied
     assert status["database"]["version"] == sql.value("SHOW server_version")
     assert 0 < status["database"]["connections"] <= status["database"]["max_connections"]
     assert status["redis"]["status"] == "up"

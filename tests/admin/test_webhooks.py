@@ -79,6 +79,42 @@ def test_rotation_returns_a_new_secret_and_keeps_the_old_one_for_the_grace_perio
     assert sql.value("SELECT previous_secret_until <= now() FROM webhook_endpoints") is True
 
 
+def test_rotations_at_once_are_one_after_the_other(call: Call, sql: Sql, blocker: Sql, settings: Settings) -> None:
+    created = create(call)
+    blocker.do("BEGIN; SELECT FROM webhook_endpoints FOR UPDATE")
+    with ThreadPoolExecutor(4) as pool:
+        rotations = pool.map(lambda _: call("POST", f"/{created['id']}/secret", json={"grace_hours": 3}), range(4))
+        sql.wait_for_blocked(4)
+        blocker.do("COMMIT")
+        rotated = {response.json()["secret"] for response in rotations}
+    secrets = WebhookSecrets.from_secret(settings.SECRET_KEY.get_secret_value())
+    assert rotated == {secrets.own(UUID(created["id"]), generation) for generation in (2, 3, 4, 5)}
+    row = sql.rows("SELECT * FROM webhook_endpoints")[0]
+    assert (row["secret_generation"], set(row["earlier_secrets_until"])) == (5, {"1", "2", "3"})
+    hours = (
+        "SELECT round(extract(epoch FROM value::timestamptz - now()) / 3600, 1) AS hours"
+        " FROM webhook_endpoints, jsonb_each_text(earlier_secrets_until)"
+    )
+    assert {entry["hours"] for entry in sql.rows(hours)} == {3}
+
+
+def test_number_of_valid_secrets_is_bounded(call: Call, sql: Sql) -> None:
+    path = f"/{create(call)['id']}/secret"
+    for _ in range(5):
+        assert call("POST", path, json={"grace_hours": 1}).status_code == 200
+    assert_problem(call("POST", path, json={"grace_hours": 1}), 409, "too_many_secrets")
+    assert sql.value("SELECT secret_generation FROM webhook_endpoints") == 6
+    # A secret that may have leaked can be replaced at any time, and expired ones do not count.
+    assert call("POST", path, json={"grace_hours": 0}).status_code == 200
+    sql.do(
+        "UPDATE webhook_endpoints SET earlier_secrets_until = earlier_secrets_until"
+        " || jsonb_build_object('1', now(), '2', now() - interval '1 s')"
+    )
+    assert call("POST", path, json={}).status_code == 200
+    assert call("POST", path, json={}).status_code == 200
+    assert sql.value("SELECT earlier_secrets_until ?| ARRAY['1', '2', '6'] FROM webhook_endpoints") is False
+
+
 @pytest.fixture
 def shared_secret_client(settings: Settings, admin_client: TestClient) -> Iterator[TestClient]:
     shared = settings.model_copy(update={"WEBHOOK_SECRET": SecretStr(SHARED_SECRET)})

@@ -1,13 +1,15 @@
 """Passwords: rules, hashing, changes."""
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from passlib.hash import argon2
 
+from app import auth_main
+from app.config import Settings
 from tests.fixtures.database import Sql
 from tests.fixtures.services import AUTH, PASSWORD, User, assert_problem, login, register
 
@@ -55,6 +57,58 @@ def test_invalid_passwords_are_refused_by_every_operation(
     if len(password) != 7:
         assert_problem(login(auth_client, "ada", password), status)
     assert login(auth_client, "ada").status_code == 200
+
+
+def from_network(client: TestClient, ip: str) -> TestClient:
+    """Return the client, whose requests come from an address from now on."""
+    client._transport.client = (ip, 50000)  # type: ignore[attr-defined]
+    return client
+
+
+HOME, THIEF, CAFE = "192.0.2.1", "198.51.100.1", "203.0.113.1"
+
+
+@pytest.fixture
+def own_client(settings: Settings, sql: Sql, cheap_passwords: None) -> Iterator[TestClient]:
+    """Client of a service of its own, because its network changes."""
+    with TestClient(auth_main.create(settings)) as client:
+        yield from_network(client, HOME)
+
+
+def log_in(client: TestClient) -> User:
+    tokens = login(client, "ada").json()
+    return User("", "ada@example.com", "ada", tokens["access_token"], tokens["refresh_token"])
+
+
+@pytest.mark.parametrize("owners_network", [HOME, CAFE])
+def test_attempts_with_a_stolen_token_do_not_use_up_those_of_the_owner(
+    own_client: TestClient, owners_network: str
+) -> None:
+    register(own_client, "ada")
+    owner = log_in(own_client)
+    from_network(own_client, THIEF)
+    assert [change(own_client, owner, "guess", OTHER).status_code for _ in range(40)] == [400] * 10 + [429] * 30
+    assert change(own_client, owner, PASSWORD, OTHER).status_code == 429
+    assert change(from_network(own_client, owners_network), owner, PASSWORD, OTHER).status_code == 200
+
+
+def test_the_owner_can_log_in_again_in_the_network_of_the_thief(own_client: TestClient) -> None:
+    register(own_client, "ada")
+    stolen = log_in(own_client)
+    for _ in range(15):
+        change(own_client, stolen, "guess", OTHER)
+    assert change(own_client, stolen, PASSWORD, OTHER).status_code == 429
+    assert change(own_client, log_in(own_client), PASSWORD, OTHER).status_code == 200
+
+
+def test_attempts_with_a_stolen_token_are_limited_in_all_networks_together(own_client: TestClient) -> None:
+    register(own_client, "ada")
+    stolen = log_in(own_client)
+    statuses = [
+        change(from_network(own_client, f"198.51.100.{number // 5 + 1}"), stolen, "guess", OTHER).status_code
+        for number in range(60)
+    ]
+    assert statuses == [400] * 30 + [429] * 30
 
 
 @pytest.mark.parametrize("password", ["password", "PASSWORD", "12345678", "Iloveyou", "qwertyuiop"])

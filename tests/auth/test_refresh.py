@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -11,7 +12,9 @@ from pydantic import SecretStr
 
 from app import auth_main, main
 from app.config import Settings
+from app.core.exceptions import DatabaseUnavailableError
 from app.core.security import RefreshTokens, hash_token, new_one_time_token
+from app.database.repositories.accounts import auth_sessions
 from tests.fixtures.database import Sql
 from tests.fixtures.services import ADMIN, AUTH, CHAT, User, assert_problem
 
@@ -48,11 +51,18 @@ def test_refresh_extends_login(auth_client: TestClient, sql: Sql, ada: User) -> 
     assert sql.value("SELECT expires_at > now() + interval '6 days' FROM auth_sessions")
 
 
-def test_last_token_gets_same_successor_within_ten_seconds(auth_client: TestClient, sql: Sql, ada: User) -> None:
+@pytest.mark.parametrize("seconds", [1, 11, 6 * 86_400])
+def test_used_token_gets_same_successor_until_that_is_used(
+    auth_client: TestClient, sql: Sql, ada: User, seconds: int
+) -> None:
     successor = refreshed(auth_client, ada.refresh_token)
-    age_last_exchange(sql, 9)
-    assert refreshed(auth_client, ada.refresh_token) == successor
+    for _ in range(3):
+        age_last_exchange(sql, seconds)
+        assert refreshed(auth_client, ada.refresh_token) == successor
     assert sql.value("SELECT revoked_at FROM auth_sessions") is None
+    assert refreshed(auth_client, successor) not in {successor, ada.refresh_token}
+    assert_problem(refresh(auth_client, ada.refresh_token), 401, "invalid_refresh_token")
+    assert_ended_as_replayed(auth_client, sql, ada, ada.refresh_token, successor)
 
 
 def assert_ended_as_replayed(auth_client: TestClient, sql: Sql, ada: User, *tokens: str) -> None:
@@ -64,13 +74,6 @@ def assert_ended_as_replayed(auth_client: TestClient, sql: Sql, ada: User, *toke
     assert entry == {"target_id": UUID(ada.id), "outcome": "refused"}
 
 
-def test_reuse_of_last_token_after_ten_seconds_ends_login(auth_client: TestClient, sql: Sql, ada: User) -> None:
-    successor = refreshed(auth_client, ada.refresh_token)
-    age_last_exchange(sql, 11)
-    assert_problem(refresh(auth_client, ada.refresh_token), 401, "invalid_refresh_token")
-    assert_ended_as_replayed(auth_client, sql, ada, ada.refresh_token, successor)
-
-
 def test_reuse_of_older_token_ends_login(auth_client: TestClient, sql: Sql, ada: User) -> None:
     parent = refreshed(auth_client, ada.refresh_token)
     child = refreshed(auth_client, parent)
@@ -78,13 +81,48 @@ def test_reuse_of_older_token_ends_login(auth_client: TestClient, sql: Sql, ada:
     assert_ended_as_replayed(auth_client, sql, ada, ada.refresh_token, parent, child)
 
 
-def test_restart_does_not_restore_used_tokens(auth_client: TestClient, sql: Sql, settings: Settings, ada: User) -> None:
-    successor = refreshed(auth_client, ada.refresh_token)
-    age_last_exchange(sql, 11)
+def test_restart_neither_ends_nor_restores_used_tokens(
+    auth_client: TestClient, sql: Sql, settings: Settings, ada: User
+) -> None:
+    parent = refreshed(auth_client, ada.refresh_token)
+    child = refreshed(auth_client, parent)
+    age_last_exchange(sql, 3600)
     with TestClient(auth_main.create(settings)) as restarted:
-        assert_problem(refresh(restarted, ada.refresh_token), 401, "invalid_refresh_token")
-        assert_problem(refresh(restarted, successor), 401, "invalid_refresh_token")
+        assert refreshed(restarted, parent) == child
+        for token in (ada.refresh_token, parent, child):
+            assert_problem(refresh(restarted, token), 401, "invalid_refresh_token")
         assert_problem(restarted.get(f"{AUTH}/me", headers=ada.headers), 401)
+
+
+def test_an_exchange_that_was_not_stored_does_not_count_as_use(
+    auth_client: TestClient, sql: Sql, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    successor = refreshed(auth_client, ada.refresh_token)
+
+    async def fail(*_arguments: Any, **_named: Any) -> None:  # noqa: ANN401 - ignored
+        raise DatabaseUnavailableError
+
+    with monkeypatch.context() as outage:
+        outage.setattr(auth_sessions, "rotate", fail)
+        for token in (successor, ada.refresh_token):
+            assert_problem(refresh(auth_client, token), 503, "database_unavailable")
+    age_last_exchange(sql, 3600)
+    assert refreshed(auth_client, ada.refresh_token) == successor
+    child = refreshed(auth_client, successor)
+    assert refreshed(auth_client, successor) == child
+    assert_problem(refresh(auth_client, ada.refresh_token), 401, "invalid_refresh_token")
+    assert_ended_as_replayed(auth_client, sql, ada, child)
+
+
+def test_lost_response_before_a_new_secret_key_ends_no_login(
+    auth_client: TestClient, sql: Sql, settings: Settings, ada: User
+) -> None:
+    successor = refreshed(auth_client, ada.refresh_token)
+    changed = settings.model_copy(update={"SECRET_KEY": SecretStr("another key, after the first one was lost")})
+    with TestClient(auth_main.create(changed)) as restarted:
+        assert_problem(refresh(restarted, ada.refresh_token), 401, "invalid_refresh_token")
+        assert sql.value("SELECT revoked_at FROM auth_sessions") is None
+        refreshed(restarted, successor)
 
 
 def test_a_new_secret_key_voids_access_tokens_and_ends_no_login(
@@ -155,7 +193,7 @@ def test_twenty_concurrent_refreshes_rotate_once_and_get_same_successor(
     sql.do(
         """
         CREATE TABLE IF NOT EXISTS rotations (at timestamptz);
-        CREATE OR REPLACE FUNCTION count_rotation() RETURNS trigger LANGUAGE plpgsql AS
+        CREATE OR REPLACE FUNCTION count_rotation() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
             'BEGIN INSERT INTO rotations VALUES (now()); RETURN NEW; END';
         CREATE OR REPLACE TRIGGER rotations AFTER UPDATE OF token_hash ON auth_sessions
             FOR EACH ROW EXECUTE FUNCTION count_rotation()

@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import charts, conversations, long_sessions, streams, turns
+from benchmarks import admission, charts, completions, conversations, long_sessions, streams, turns
 from benchmarks.conversation_data import jump_depths
 from tests.fixtures.database import Sql
 from tests.fixtures.services import Chat
@@ -24,11 +24,21 @@ def test_stored_turns_benchmark_reports_ratios_and_writes_chart(directory: Path)
     ET.parse(directory / "turns.svg")  # noqa: S314 - a file that the test has written
 
 
+def test_admission_benchmark_reports_the_difference() -> None:
+    assert "**difference**" in admission.admission(rounds=1, requests=10)
+
+
 def test_slow_streams_benchmark_reports_ratios_and_writes_chart(directory: Path) -> None:
     report = streams.slow_streams(rounds=1, streams=(10,), ramp=0.1, steady=1)
 
     assert report.count("**ratio**") == 1
     ET.parse(directory / "streams.svg")  # noqa: S314 - a file that the test has written
+
+
+def test_completions_benchmark_reports_a_ratio_for_answers_and_streams() -> None:
+    report = completions.completions(rounds=1, requests=10)
+
+    assert [line.split(" | ")[0] for line in report.splitlines()[-2:]] == ["| answer", "| stream"]
 
 
 def test_turn_in_long_session_reads_as_much_as_in_short_session() -> None:
@@ -57,7 +67,7 @@ def test_conversations_benchmark_reports_each_operation_and_its_plan(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conversations, "PLANS", directory / "plans.md")
-    report = conversations.conversations(small=50, large=500, requests=2)
+    report = conversations.conversations(small=50, large=500, requests=2, cold_requests=0)
 
     plans = (directory / "plans.md").read_text()
     for title in conversations.OPERATIONS:

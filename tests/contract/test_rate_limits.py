@@ -15,8 +15,8 @@ from redis import Redis
 from app import admin_main, auth_main, main
 from app.config import Settings
 from app.database.repositories.accounts import callers
-from app.http.middleware import UploadDrainMiddleware
 from app.http.rate_limiting import RateLimitMiddleware
+from app.http.request_body import UploadDrainMiddleware
 from tests.fixtures.database import Sql
 from tests.fixtures.processes import ChatProcess
 from tests.fixtures.services import ADMIN, AUTH, CHAT, PASSWORD, User, assert_problem, login

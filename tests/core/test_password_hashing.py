@@ -10,7 +10,6 @@ import pytest
 from passlib.hash import argon2
 
 from app.core import password_hashing
-from app.core.exceptions import ServiceUnavailableError
 from app.core.password_hashing import PasswordHasher
 from tests.support.waiting import LONGEST_WAIT, eventually
 
@@ -95,24 +94,18 @@ class BlockingHasher:
         return ""
 
 
-async def test_concurrency_two_runs_two_hashes_queues_64_and_refuses_next(
+async def test_concurrency_two_runs_two_hashes_at_a_time(
     hasher: PasswordHasher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocking = BlockingHasher()
     monkeypatch.setattr(password_hashing, "_HASHER", blocking)
-    accepted = [asyncio.create_task(hasher.hash("x")) for _ in range(2 + 2 * 32)]
-    await asyncio.sleep(0)
+    hashing = [asyncio.create_task(hasher.hash("x")) for _ in range(10)]
     try:
-        with pytest.raises(ServiceUnavailableError) as refusal:
-            await asyncio.wait_for(hasher.hash("x"), LONGEST_WAIT / 2)
         await eventually(lambda: blocking.running == 2)
     finally:
         blocking.release_all.set()
-    assert refusal.value.code == "too_many_logins"
-    assert refusal.value.headers["Retry-After"]
-    await asyncio.gather(*accepted)
+    await asyncio.gather(*hashing)
     assert blocking.most == 2
-    await hasher.hash("x")  # the queue has room again
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")

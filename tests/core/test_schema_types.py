@@ -8,9 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from app.core.schema_types import JsonObject, Pagination, Storable, check_not_blank
+from app.core.schema_types import (
+    DisplayText,
+    JsonObject,
+    Pagination,
+    Storable,
+    check_not_blank,
+    replace_display_controls,
+)
 
 TEXT = TypeAdapter[str](Annotated[str, Storable])
+LABEL = TypeAdapter[str](Annotated[str, DisplayText])
 OBJECT = TypeAdapter[dict[str, Any]](JsonObject)
 
 
@@ -88,3 +96,19 @@ def test_pages_cover_list_once(total: int, page: int, size: int) -> None:
     assert (pagination.pages - 1) * size < total <= pagination.pages * size or total == pagination.pages == 0
     assert pagination.has_next == (page < pagination.pages)
     assert pagination.has_prev == (page > 1)
+
+
+@pytest.mark.parametrize("character", [*"\x00\t\n\r\x1b\x7f\x85\u2028\u2029\u202a\u202e\u2066\u2069\ud800"])
+def test_labels_stay_in_their_line_and_reorder_nothing(character: str) -> None:
+    with pytest.raises(ValidationError):
+        LABEL.validate_python(f"exe.{character}txt")
+
+
+@pytest.mark.parametrize("label", ["", "Ada Lovelace", "مرحبا\u200f (2)", "क्\u200dष", "👩\u200d🚀", "e\u0301"])
+def test_labels_of_all_scripts_are_unchanged(label: str) -> None:
+    assert LABEL.validate_python(label) == label
+    assert replace_display_controls(label) == label
+
+
+def test_labels_of_files_are_cleaned() -> None:
+    assert LABEL.validate_python(replace_display_controls("exe.\u202etxt\n2\x00")) == "exe. txt 2 "

@@ -26,6 +26,10 @@ def test_current_secret_signs_and_previous_one_during_rotation() -> None:
 
     assert signing(has_previous=False) == (SECRETS.own(A, 3),)
     assert signing(has_previous=True) == (SECRETS.own(A, 3), SECRETS.own(A, 2))
+    of_three_rotations = SECRETS.signing(
+        A, generation=9, has_previous=False, uses_shared=False, earlier_generations=[7, 4]
+    )
+    assert of_three_rotations == tuple(SECRETS.own(A, generation) for generation in (9, 7, 4))
 
 
 def test_shared_secrets_sign_for_endpoints_that_use_them() -> None:

@@ -1,9 +1,10 @@
 """URLs of hosted databases, for both drivers."""
 
 import ssl
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from app.config import Settings
 from app.config.database_url import parse_database_url
 from app.database.connection import Database
 from app.database.drivers import asyncpg_arguments, sync_engine
+from tests.fixtures.database import Sql
 
 
 def with_parameters(url: str, **parameters: str) -> str:
@@ -62,6 +64,29 @@ async def test_next_host_is_tried_if_the_first_does_not_answer(settings: Setting
     credentials = urlsplit(settings.DATABASE_URL).netloc.rpartition("@")[0]
     several = f"postgresql://{credentials}@/{url.database}?{urlencode(parameters)}"
     assert await ask_both(settings, several, "SELECT 1") == (1, 1)
+
+
+@pytest.fixture
+def odd_database(database: Sql) -> Iterator[str]:
+    """A database whose name has to be percent-encoded."""
+    name = "d /\u00fc%?"
+    database.do(f'CREATE DATABASE "{name.replace("%", "%%")}"')
+    yield name
+    database.do(f'DROP DATABASE "{name.replace("%", "%%")}" WITH (FORCE)')
+
+
+async def test_percent_encoded_parts(settings: Settings, odd_database: str) -> None:
+    address = parse_database_url(settings.DATABASE_URL)
+    host, user, password, name = (
+        quote(text or "", safe="") for text in (address.hosts[0], address.user, address.password, odd_database)
+    )
+    port = address.ports[0]
+    question = "SELECT current_user || ' ' || current_database()"
+    for url in (
+        f"postgresql://{user}:{password}@{host}:{port}/{name}",
+        f"postgres:///?host={host}&port={port}&user={user}&password={password}&dbname={name}",
+    ):
+        assert await ask_both(settings, url, question) == (f"{address.user} {odd_database}",) * 2
 
 
 def test_parts_of_a_url() -> None:

@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError, StartupError
-from app.database import migrations
+from app.database import migrations, schema_version
 from app.database.base import Base
 from app.database.connection import Database
 from app.database.drivers import sync_engine
@@ -56,7 +56,7 @@ async def require_current_schema(url: str) -> None:
     settings = Settings.model_validate({"DATABASE_URL": url, "SECRET_KEY": "k" * 32})
     database = Database.from_settings(settings, application_name="test")
     try:
-        await migrations.require_current_schema(database)
+        await schema_version.require_current_schema(database)
     finally:
         await database.close()
 
@@ -115,7 +115,7 @@ def test_the_documented_command_makes_a_revision_with_the_next_number(database_u
     shutil.copy(PROJECT / "pyproject.toml", tmp_path)
     shutil.copytree(PROJECT / "alembic", tmp_path / "alembic")
     (documented,) = re.findall(
-        r"^ +\.venv/bin/alembic (revision .*)$", (PROJECT / "docs/development.md").read_text(), re.MULTILINE
+        r"^ +\.venv/bin/alembic (revision .*)$", (PROJECT / "docs/how-to/extend/table.md").read_text(), re.MULTILINE
     )
     newest = ScriptDirectory(PROJECT / "alembic").get_current_head()
     assert newest is not None
@@ -175,3 +175,9 @@ async def test_a_newer_schema_is_accepted(empty_database_url: str, empty: Sql) -
 async def test_an_unavailable_database_is_not_a_schema_error() -> None:
     with pytest.raises(DatabaseUnavailableError):
         await require_current_schema("postgresql://chat@/chat?host=/nonexistent")
+
+
+def test_the_names_of_the_files_hold_the_revisions_in_their_order() -> None:
+    scripts = ScriptDirectory.from_config(migrations.alembic_config("postgresql://"))
+    in_order = [script.revision for script in scripts.walk_revisions()][::-1]
+    assert list(schema_version.known_revisions()) == in_order

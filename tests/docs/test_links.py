@@ -1,40 +1,28 @@
 """Links between documents lead to a file and a heading that exist."""
 
-import re
-from functools import cache
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob(".github/**/*.md")])
+from docs.generator.links import anchors, broken_links_of, pages
+from docs.generator.paths import ROOT
 
 
-@cache
-def prose(document: Path) -> str:
-    """Return a document without its code blocks."""
-    return re.sub(r"^```.*?^```", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
-
-
-@cache
-def anchors(document: Path) -> set[str]:
-    """Return the anchors that GitHub gives to a document's headings."""
-    found: set[str] = set()
-    for heading in re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE):
-        text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower()
-        slug = re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
-        found.add(next(f"{slug}{suffix}" for suffix in ("", "-1", "-2", "-3") if f"{slug}{suffix}" not in found))
-    return found
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(ROOT)))
+@pytest.mark.parametrize("document", pages(), ids=lambda document: str(document.relative_to(ROOT)))
 def test_links_of_a_document_have_targets(document: Path) -> None:
-    broken = []
-    for link in re.findall(r"\]\(\s*([^)\s]+)\s*\)", prose(document)):
-        if re.match(r"[a-z]+:", link):
-            continue
-        path, _, anchor = link.partition("#")
-        target = (document.parent / path).resolve() if path else document
-        if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
-            broken.append(link)
-    assert not broken
+    assert broken_links_of(document) == []
+
+
+def test_a_broken_link_is_found(tmp_path: Path) -> None:
+    (tmp_path / "other.md").write_text("# Other\n\n## Two words\n")
+    page = tmp_path / "page.md"
+    page.write_text(
+        "[a](other.md#two-words) [b](other.md#three) [c](missing.md) `[d](code.md)` [e](https://x.example)\n"
+    )
+    assert broken_links_of(page) == ["other.md#three", "missing.md"]
+
+
+def test_headings_with_the_same_text_have_numbered_anchors(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Same\n\n## Same\n\n```\n# not a heading\n```\n")
+    assert anchors(page) == {"same", "same-1"}

@@ -56,6 +56,10 @@ class Reading:
                 assert event.data["length"] == len(self.text)
                 assert event.data["sha256"] == hashlib.sha256(self.text.encode()).hexdigest()
 
+    def finish(self, status: str) -> None:
+        """Record the status of an answer that was not streamed."""
+        self.end = Event(f"message.{status}", len(self.text), {"message": {"status": status}})
+
     @property
     def status(self) -> str:
         assert self.end is not None
@@ -65,10 +69,11 @@ class Reading:
 class Refused(Exception):  # noqa: N818 - an expected response
     """The service responded with a problem document."""
 
-    def __init__(self, status: int, problem: dict[str, Any]) -> None:
+    def __init__(self, status: int, problem: dict[str, Any], retry_after: str | None = None) -> None:
         super().__init__(status, problem)
         self.status = status
         self.problem = problem
+        self.retry_after = retry_after
 
 
 class Client:
@@ -155,7 +160,8 @@ class Client:
         try:
             async with self._http.request(method, url, headers=self.user.headers | headers, **arguments) as response:
                 if not response.ok:
-                    raise Refused(response.status, await response.json(content_type=None))
+                    problem = await response.json(content_type=None)
+                    raise Refused(response.status, problem, response.headers.get("Retry-After"))
                 last = time.monotonic()
                 async for event in _events(response.content):
                     now = time.monotonic()
@@ -192,7 +198,7 @@ async def resume_to_the_end(client: Client, url: Callable[[], str], reading: Rea
             try:
                 await client.resume(url(), reading)
             except Refused as refused:
-                if refused.status != HTTPStatus.SERVICE_UNAVAILABLE:
+                if refused.status not in {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE}:
                     raise
             if reading.end is None:
                 await asyncio.sleep(0.2)

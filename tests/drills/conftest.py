@@ -1,6 +1,7 @@
 """Dedicated servers for fault tests under load, and a report of measurements."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,7 +13,11 @@ from app.config import Settings
 from app.database import migrations
 from local.postgres import Postgres
 from local.redis import Redis as RedisServer
+from tests.drills import soak as soak_module
+from tests.drills import storms as storms_module
+from tests.drills import workload
 from tests.drills.replicas import Lease, Replica
+from tests.drills.storms import Ledger
 from tests.fixtures.database import Sql
 from tests.fixtures.processes import WorkerProcess
 from tests.fixtures.servers import temporary_home
@@ -35,7 +40,63 @@ def report(request: pytest.FixtureRequest) -> Report:
     return add
 
 
+@dataclass
+class Table:
+    """Table of the results of all drills of one kind in the test run."""
+
+    headings: list[str]
+    rows: list[list[str]] = field(default_factory=list)
+    codes: list[str] = field(default_factory=list)
+
+    def add(self, name: str, row: list[str], codes: Mapping[str, int]) -> None:
+        """Add the cells of a drill, and the number of responses with each code."""
+        self.rows.append([name, *row])
+        if codes:
+            self.codes.append(f"{name}: {', '.join(f'{count} x {code}' for code, count in sorted(codes.items()))}")
+
+    def lines(self) -> list[str]:
+        """Return the table as text."""
+        rows = [self.headings, *self.rows]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(self.headings))]
+        return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+
+
+class StormTable(Table):
+    """Table of all storms of the test run."""
+
+    def add_storm(self, name: str, ledger: Ledger) -> None:
+        self.add(name, ledger.row(), ledger.codes)
+
+
+_storms = StormTable(storms_module.HEADINGS)
+_faults = Table(workload.HEADINGS)
+_soak = Table(soak_module.HEADINGS)
+
+
+@pytest.fixture
+def storms() -> StormTable:
+    """Table in the summary of the test run."""
+    return _storms
+
+
+@pytest.fixture
+def faults() -> Table:
+    """Table in the summary of the test run."""
+    return _faults
+
+
+@pytest.fixture
+def soak() -> Table:
+    """Table in the summary of the test run."""
+    return _soak
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for title, table in (("storms", _storms), ("faults under load", _faults), ("soak", _soak)):
+        if table.rows:
+            terminalreporter.section(title)
+            for line in (*table.lines(), "", *table.codes):
+                terminalreporter.write_line(line)
     if _report:
         terminalreporter.section("drills")
         for line in _report:

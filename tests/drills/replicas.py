@@ -86,8 +86,8 @@ class Replica:
     def __init__(self, settings: Settings, home: Path, name: str, lease: Lease | None = None) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
+        self.name = name
         self._home = home
-        self._name = name
         self._port = port
         self._log = log_file(home, name)
         self._tasks = home / f"{name}.tasks"
@@ -104,7 +104,7 @@ class Replica:
         self._process = _FORKS.Process(target=_serve, args=self._arguments, daemon=True)
         self._process.start()
         # Recorded, so that the watchdog ends it if the test run is killed.
-        record_process(self._home, self._name, ProcessRecord.of(self.process.pid, signal.SIGTERM))
+        record_process(self._home, self.name, ProcessRecord.of(self.process.pid, signal.SIGTERM))
         Provider.wait_until(lambda: not self.is_running() or responds_ok(self._port, "/readyz"))
         assert self.is_running(), self._log.read_text()[-2000:]
 
@@ -139,4 +139,4 @@ class Replica:
             self._process.kill()
             self._process.join()
         self._process = None
-        forget_process(self._home, self._name)
+        forget_process(self._home, self.name)

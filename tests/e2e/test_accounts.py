@@ -17,7 +17,7 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture
 def sql(stack: Stack) -> Iterator[Sql]:
     """Connection to the stack's database. Login attempts are deleted afterwards, because all tests share an address."""
-    connection = Sql(stack.settings["DATABASE_URL"])
+    connection = Sql(stack.owner_database_url)
     yield connection
     connection.do("DELETE FROM login_throttles")
     connection.close()

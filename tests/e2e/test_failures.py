@@ -82,7 +82,7 @@ def test_killed_worker_is_reported_as_failure(stack: Stack) -> None:
 
 
 def _wait_until_pending(stack: Stack, session: str) -> None:
-    database = Sql(stack.settings["DATABASE_URL"])
+    database = Sql(stack.owner_database_url)
     statement = (
         "SELECT count(*) FROM chat_messages JOIN chat_sessions ON chat_sessions.id = session_id"
         " WHERE chat_sessions.uuid = %s AND status = 'pending'"

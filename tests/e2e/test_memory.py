@@ -80,7 +80,7 @@ class Conversation:
 def test_fact_from_a_summarized_message_is_recalled(
     stack: Stack, service_with_small_window: TestClient, make_user_client: Callable[[str], UserClient]
 ) -> None:
-    database = Sql(stack.settings["DATABASE_URL"])
+    database = Sql(stack.owner_database_url)
     owner = make_user_client("owner")
     # Results of a small model differ between processors, and depend on which turns have been summarized by when, so one
     # of the facts is enough.

@@ -31,7 +31,7 @@ def test_health_of_the_system_and_of_each_service(anonymous: httpx.Client) -> No
 
 
 def test_second_question_is_answered_with_the_history(make_user_client: Callable[[str], UserClient]) -> None:
-    ada = make_user_client("ada")
+    ada = make_user_client("historian")
     session = open_session(ada, title="Names")
     first = answer(ada, session, "My name is Ada.")
     second = answer(ada, session, "What is my name?")

@@ -100,6 +100,45 @@ def test_invalid_admin_is_refused(
     assert sql.value("SELECT count(*) FROM users") == 0
 
 
+def test_admin_at_an_own_domain_needs_the_setting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sql: Sql
+) -> None:
+    monkeypatch.setenv("ADMIN_PASSWORD", PASSWORD)
+    assert create_admin(monkeypatch, "root@localhost") == 2
+    assert "EMAIL_LOCAL_DOMAINS" in capsys.readouterr().err
+    monkeypatch.setenv("EMAIL_LOCAL_DOMAINS", "localhost")
+    assert create_admin(monkeypatch, " Root@LOCALHOST") == 0
+    assert sql.value("SELECT email_canonical FROM users") == "root@localhost"
+
+
+def test_colliding_accounts_are_listed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sql: Sql
+) -> None:
+    assert run(monkeypatch, "account-collisions") == 0
+    insert = "INSERT INTO users (uuid, email, username, password_hash) VALUES (gen_random_uuid(), %s, %s, '')"
+    sql.do(insert, ["jose\u0301@example.com", "first"])
+    sql.do(insert, ["jos\u00e9@example.com", "second"])
+    assert run(monkeypatch, "account-collisions") == 1
+    first, second = (row["uuid"] for row in sql.rows("SELECT uuid FROM users ORDER BY id"))
+    expected = (
+        f"email of account {second} has the same canonical form as that of account {first}: jos\u00e9@example.com"
+    )
+    assert expected in capsys.readouterr().out
+    assert run(monkeypatch, "migrate") == 0
+    assert "Accounts that collide with others: 1." in capsys.readouterr().out
+
+
+def test_origins_are_printed_for_the_gateway(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CORS_ORIGINS", "https://A.example:443/, tauri://localhost")
+    assert run(monkeypatch, "gateway-origins") == 0
+    assert (
+        capsys.readouterr().out
+        == '"https://a.example" "https://a.example";\n"tauri://localhost" "tauri://localhost";\n'
+    )
+
+
 def test_check_schema_exits_with_1_on_drift(monkeypatch: pytest.MonkeyPatch, sql: Sql) -> None:
     assert run(monkeypatch, "check-schema") == 0
     sql.do("ALTER TABLE users ADD COLUMN shoe_size integer")
@@ -118,6 +157,16 @@ def test_unavailable_database_is_reported_in_one_line(
         captured = capsys.readouterr().err
         assert captured.count("\n") == 1
         assert "s3cret" not in captured
+
+
+def test_cancelled_statement_is_not_reported_as_unreachable_database(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], database_url: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"{database_url}&options=-c%20statement_timeout%3D1ms")
+    assert run(monkeypatch, "check-schema") == 1
+    captured = capsys.readouterr().err
+    assert captured.count("\n") == 1
+    assert "statement_timeout" in captured
 
 
 def test_missing_database_url_is_reported_in_one_line() -> None:

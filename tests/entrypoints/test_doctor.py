@@ -1,5 +1,6 @@
 """Command that asks the configured models."""
 
+import json
 import os
 import subprocess
 import sys
@@ -62,3 +63,26 @@ def test_missing_provider_is_one_line(provider: Provider) -> None:
     assert ended.returncode == 1
     assert ended.stderr.startswith("configuration: OPENAI_API_KEY: is required")
     assert len(ended.stderr.splitlines()) == 1
+
+
+def test_models_of_other_providers_are_asked_there(provider: Provider) -> None:
+    provider.always(answers("Let me think.\n</think>\nyes", usage=None), model="engine-7")
+    house = {"name": "house", "base_url": provider.base_url, "api_key_env": "HOUSE_KEY"}
+    models = [{"name": "second", "provider": "house", "provider_model": "engine-7", "max_output_tokens": 40}]
+    ended = run(provider, LLM_PROVIDERS=json.dumps([house]), LLM_MODELS=json.dumps(models), HOUSE_KEY="sk-house-canary")
+    lines = [line.partition(" (0")[0] for line in ended.stdout.splitlines()]
+    hint = "text contains </think>: set starts_with_reasoning"
+    assert lines[2:] == [
+        "second (house): plain: ok, finish reason stop, tokens not counted by the engine, with reasoning",
+        f"second (house): streamed: ok, finish reason stop, tokens not counted by the engine, {hint}",
+    ]
+    assert [call.headers["authorization"] for call in provider.calls[2:]] == ["Bearer sk-house-canary"] * 2
+    assert [call.body["max_tokens"] for call in provider.calls] == [2048, 2048, 40, 40]
+    assert "canary" not in ended.stdout + ended.stderr
+
+
+def test_missing_key_is_one_line(provider: Provider) -> None:
+    ended = run(provider, LLM_PROVIDERS='[{"name": "house", "api_key_env": "HOUSE_KEY"}]')
+    assert ended.returncode == 1
+    reason = "the key is missing: the environment variable HOUSE_KEY is not set or empty"
+    assert ended.stderr == f"configuration: LLM_PROVIDERS: house: {reason}\n"

@@ -102,6 +102,21 @@ def test_no_message_is_left_out_that_fits(messages: list[HistoryMessage], questi
         assert sum(map(message_tokens, more)) + message_tokens("Be brief.") + message_tokens(question) > budget
 
 
+def test_an_exchange_that_fits_exactly_is_sent() -> None:
+    history = SessionHistory(
+        [
+            HistoryMessage(depth=1, role="user", content="How are you?"),
+            HistoryMessage(depth=2, role="assistant", content="Well."),
+        ]
+    )
+    needed = sum(map(message_tokens, ["Be brief.", "And now?", "How are you?", "Well."]))
+    sent = [
+        fit_prompt(history, instructions="Be brief.", question="And now?", question_depth=3, budget=budget).sent
+        for budget in (needed, needed - 1)
+    ]
+    assert sent == [2, 0]
+
+
 def test_without_a_known_window_all_messages_are_sent() -> None:
     messages = conversation(*["x" * 100_000] * 4)
     prompt = fit_prompt(SessionHistory(messages), instructions="Be brief.", question="?", question_depth=5, budget=None)

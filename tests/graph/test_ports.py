@@ -12,8 +12,8 @@ from app.database.connection import Database
 from app.graph.ports.chat_model import ChatModel, Completion, ModelError, StreamTimeouts
 from app.graph.ports.conversation_history import ConversationHistory
 from app.graph.ports.messages import HistoryMessage, PromptMessage, SessionHistory
-from app.services.llm.openai import OpenAIChatModel
 from tests.fixtures.database import Sql
+from tests.services.llm.openai_attempts import open_model
 from tests.support.fakes import FakeHistory, FakeModel, completion, conversation, model_request
 from tests.support.provider import Provider, answers, fails, stalls
 from tests.support.waiting import LONGEST_WAIT
@@ -30,7 +30,7 @@ async def make_model(
     request: pytest.FixtureRequest, settings: Settings, provider: Provider
 ) -> AsyncIterator[MakeModel]:
     """Factory of a model that returns or raises the outcome, or (None) never answers."""
-    adapter = OpenAIChatModel.from_settings(settings)
+    adapter = open_model(settings)
 
     def real(outcome: Completion | ModelError | None) -> ChatModel:
         if outcome is None:

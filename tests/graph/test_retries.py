@@ -1,11 +1,13 @@
 """Retries, fallback models and deadlines of the compiled graph."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from app.graph.ports.chat_model import Completion, ModelError, ModelTokenCounts
+from app.graph.ports.tool_calls import ToolCallPiece
 from app.graph.prompts import FALLBACK_RESPONSE
 from app.graph.retry_policy import backoff
 from tests.graph.graph_runs import BUSY, POLICY, REFUSED, GraphRun
@@ -57,6 +59,11 @@ class MemoryTextSink:
 
     def publish_reasoning(self, piece: str) -> None:
         self.reasoning += piece
+
+    has_tool_calls = False
+
+    def publish_tool_calls(self, pieces: Sequence[ToolCallPiece]) -> None:
+        self.has_tool_calls = True
 
 
 async def test_there_is_no_retry_after_published_text() -> None:

@@ -1,6 +1,6 @@
 """A small build of a web application, and an Nginx without services that serves it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ ASSET = "/assets/index-B3KJPTwJ.js"
 
 
 @contextmanager
-def running_gateway(home: Path) -> Iterator[str]:
+def running_gateway(home: Path, environment: Mapping[str, str] | None = None) -> Iterator[str]:
     """Serve the build from a directory whose name has characters with a meaning in configurations; yield the URL."""
     dist = home / 'built "$uri"; files'
     (dist / "assets").mkdir(parents=True)
@@ -27,10 +27,11 @@ def running_gateway(home: Path) -> Iterator[str]:
     (dist / "robots.txt").write_text("User-agent: *\nDisallow: /\n")
     (dist / ".secret").write_text("hidden")
     (home / "outside.txt").write_text("outside")
-    ports = Ports.of(free_gateway_port())
+    replicas = int((environment or {}).get("CHAT_REPLICAS", "1"))
+    ports = Ports.of(free_gateway_port(), chat_replicas=replicas)
     frontend = Frontend(home, {"FRONTEND_DIST": str(dist)})
     frontend.start()
-    server = Nginx(home, ports, frontend)
+    server = Nginx(home, ports, frontend, environment)
     try:
         server.start()
         yield f"http://localhost:{ports.gateway}"

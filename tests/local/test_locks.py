@@ -30,7 +30,7 @@ def pins(group: str) -> dict[str, str]:
 
 
 def test_each_lock_belongs_to_a_group() -> None:
-    files = {str(file.relative_to(PROJECT)) for file in PROJECT.glob("requirements*/**/*") if file.is_file()}
+    files = {str(file.relative_to(PROJECT)) for file in PROJECT.glob("requirements*/**/*.txt") if file.is_file()}
     assert files | {"requirements.txt"} == set(LOCKS.values())
     assert [file.name for file in PROJECT.glob("requirements*") if file.is_file()] == ["requirements.txt"]
 

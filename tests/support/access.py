@@ -229,6 +229,7 @@ ENTRIES = {
     "chat.copy_share": Entry("user", "chat:write", ids=link_ids, status=201, is_for_link=True),
     "chat.search_conversations": Entry("user", "chat:read"),
     "chat.get_usage": Entry("user", "chat:read"),
+    "chat.get_usage_by_day": Entry("user", "chat:read"),
     "chat.get_quota": Entry("user", "chat:read"),
     "chat.export_session": Entry("user", "chat:read", ids=session_ids),
     "chat.export_sessions": Entry("user", "chat:read"),

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from decimal import Decimal
 from email.message import EmailMessage
+from typing import cast
 from uuid import UUID, uuid4
 
 from app.chat.turns.recovery import TurnRecovery, UsageEstimate
@@ -19,6 +20,7 @@ from app.graph.ports.chat_model import (
     TurnOwner,
 )
 from app.graph.ports.messages import HistoryMessage, PromptMessage, SessionHistory, Summary
+from app.graph.ports.tool_calls import PublishToolCalls
 from app.graph.prompts import instructions_builder
 from app.services.email.transport import Email, compose
 
@@ -52,7 +54,7 @@ class RecordedCall:
 
     @property
     def messages(self) -> list[PromptMessage]:
-        return list(self.request.messages)
+        return cast("list[PromptMessage]", list(self.request.messages))
 
 
 class FakeModel:
@@ -92,6 +94,7 @@ class FakeModel:
         *,
         timeouts: StreamTimeouts,
         publish_reasoning: PublishText | None = None,
+        publish_tool_calls: PublishToolCalls | None = None,
     ) -> Completion:
         for piece in self.reasoning_first:
             if publish_reasoning is not None:
@@ -152,13 +155,22 @@ class FakeEmailTransport:
         self.was_sent.set()
 
 
-def price(
-    model_used: str, prompt_tokens: int, completion_tokens: int, *, requested: str | None = None
-) -> Decimal | None:
-    """Return a cost of 0.001 US dollars per token of a prompt and 0.002 of an answer; None for `unknown...` models."""
-    if model_used.startswith("unknown"):
-        return None
-    return Decimal("0.001") * prompt_tokens + Decimal("0.002") * completion_tokens
+class FakePrices:
+    """`PriceList` of models of one provider."""
+
+    def cost(
+        self, model_used: str, prompt_tokens: int, completion_tokens: int, *, requested: str | None = None
+    ) -> Decimal | None:
+        """Return 0.001 US dollars per token of a prompt and 0.002 of an answer; None for `unknown...` models."""
+        if model_used.startswith("unknown"):
+            return None
+        return Decimal("0.001") * prompt_tokens + Decimal("0.002") * completion_tokens
+
+    def provider_of(self, _name: str) -> str:
+        return "default"
+
+
+PRICES = FakePrices()
 
 
 def turn_recovery(database: Database, text: str | None = "") -> TurnRecovery:
@@ -167,4 +179,4 @@ def turn_recovery(database: Database, text: str | None = "") -> TurnRecovery:
     async def published(_answer: UUID) -> str | None:
         return text
 
-    return TurnRecovery(database, published, UsageEstimate("gpt-primary", 10, price))
+    return TurnRecovery(database, published, UsageEstimate("gpt-primary", 10, PRICES))

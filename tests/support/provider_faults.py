@@ -1,4 +1,4 @@
-"""Faults and unusual answers of providers. `docs/provider-faults.md` lists their outcomes."""
+"""Faults and unusual answers of providers. `docs/reference/provider-faults.md` lists their outcomes."""
 
 import asyncio
 import gzip

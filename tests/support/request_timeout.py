@@ -14,6 +14,7 @@ PRODUCTION_REQUEST_TIMEOUT = connection.REQUEST_TIMEOUT
 def extend_request_timeout() -> None:
     """Use a long timeout in all modules that import it later: a busy machine must not look like an outage."""
     connection.REQUEST_TIMEOUT = 10.0
+    connection._MAX_POOL_TIMEOUT = 9.0
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from tests.e2e.conftest import ADMIN_PASSWORD, PASSWORD, SETTINGS, free_gateway_
 from tests.fixtures.database import Sql
 from tests.fixtures.servers import temporary_home
 from tests.support.provider import Provider
-from tests.web.model import forwards
+from tests.web.model import forwards, is_background
 from tests.web.watch import Watch
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -64,6 +64,7 @@ def stack(provider_server: Provider) -> Iterator[Stack]:
     settings = {*Settings.model_fields, "ADMIN_EMAIL"}
     environment = {name: value for name, value in os.environ.items() if name not in settings}
     own = {**MODEL_SETTINGS, "OPENAI_BASE_URL": provider_server.base_url, "LLM_STREAM_PAUSE": "60"}
+    own["WEBHOOK_ALLOWED_HOSTS"] = "127.0.0.1"
     with ExitStack() as cleanup:
         home = cleanup.enter_context(temporary_home())
         stack = Stack(home, free_gateway_port(), environment | SETTINGS | own)
@@ -76,7 +77,7 @@ def stack(provider_server: Provider) -> Iterator[Stack]:
 @pytest.fixture
 def sql(stack: Stack) -> Iterator[Sql]:
     """Connection to the system's database."""
-    connection = Sql(stack.settings["DATABASE_URL"])
+    connection = Sql(stack.owner_database_url)
     yield connection
     connection.close()
 
@@ -85,7 +86,9 @@ def sql(stack: Stack) -> Iterator[Sql]:
 def provider(provider_server: Provider, stack: Stack) -> Provider:
     """The provider, which passes on what is not scripted."""
     provider_server.reset()
-    provider_server.always(forwards(Model(stack.home, stack.ports.model).url))
+    model = forwards(Model(stack.home, stack.ports.model).url)
+    provider_server.always(model)
+    provider_server.always_for(is_background, model)
     return provider_server
 
 

@@ -5,10 +5,7 @@ from tests.web.conftest import Member
 
 
 def converse(member: Member, provider: Provider, *exchanges: tuple[str, str], **session: object) -> str:
-    """Make a session with these questions and answers, and return its id.
-
-    It has a title, so that the model is not asked for one at a time that is not known.
-    """
+    """Make a session with these questions and answers, and return its id."""
     response = member.client.post("/api/v1/chat/sessions", json={"title": "A chat", **session})
     response.raise_for_status()
     session_id = str(response.json()["session_id"])
@@ -16,5 +13,6 @@ def converse(member: Member, provider: Provider, *exchanges: tuple[str, str], **
         provider.script(answers(answer))
         asked = member.client.post(f"/api/v1/chat/sessions/{session_id}/messages", json={"message": question})
         asked.raise_for_status()
-        assert asked.json()["ai_response"]["content"] == answer.strip()
+        received = asked.json()["ai_response"]
+        assert received["content"] == answer.strip(), received
     return session_id

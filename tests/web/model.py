@@ -2,8 +2,16 @@
 
 import httpx
 
+from app.graph.prompts import summary_prompt, title_prompt
 from tests.support.provider import Behaviour, Call, Wire
 from tests.support.waiting import LONGEST_WAIT
+
+_BACKGROUND_INSTRUCTIONS = [title_prompt("")[0], summary_prompt([])[0]]
+
+
+def is_background(call: Call) -> bool:
+    """Tell whether a title or a summary is asked for, which may happen during a later test."""
+    return any(call.messages[:1] == [instructions] for instructions in _BACKGROUND_INSTRUCTIONS)
 
 
 def forwards(url: str) -> Behaviour:

@@ -11,6 +11,22 @@ def button(scope: Page | Locator, key: str, **values: object) -> Locator:
     return scope.get_by_role("button", name=text(key, **values), exact=True)
 
 
+def table_rows(page: Page, key: str) -> Locator:
+    """Return the rows of a table without its head."""
+    return page.get_by_role("region", name=text(key)).get_by_role("row").filter(has=page.get_by_role("cell"))
+
+
+def dialog(page: Page, key: str, **values: object) -> Locator:
+    return page.get_by_role("dialog", name=text(key, **values), exact=True)
+
+
+def confirm(page: Page, title: str, action: str | None = None) -> None:
+    """Confirm the question with this title, and wait until its dialog is closed: then the action has succeeded."""
+    question = dialog(page, title)
+    button(question, action or title).click()
+    expect(question).to_have_count(0)
+
+
 def choose(page: Page, *keys: str) -> None:
     """Choose an item of the open menu; with several keys, by way of its submenus."""
     for key in keys:

@@ -1,6 +1,6 @@
 """A long answer at 100 tokens per second in a session of 1 000 messages: the page stays smooth and its memory flat.
 
-It lasts a few seconds by default, or as many as ANSWER_SECONDS says. `pytest -s` shows the figures.
+ANSWER_SECONDS=180 lets it last three minutes; by default the answer comes faster. `pytest -s` shows the figures.
 """
 
 import json
@@ -18,8 +18,9 @@ from tests.web.screens import ChatScreen
 
 pytestmark = pytest.mark.e2e
 
-SECONDS = int(os.environ.get("ANSWER_SECONDS", "5"))
-RATE = 100
+SECONDS = int(os.environ.get("ANSWER_SECONDS", "10"))
+RATE = max(100, 6000 // SECONDS)
+"""Tokens per second. Memory that grows with the square of the length shows after some thousand tokens."""
 MESSAGES = 1000
 PARAGRAPH = "Some **bold** words, a `code` span, and then the rest of a sentence of an ordinary paragraph.\n\n"
 LISTING = "```python\nfor number in range(10):\n    print(number, number ** 2)\n```\n\n- first item\n- second item\n\n"
@@ -77,4 +78,4 @@ def test_a_long_answer_in_a_long_session_keeps_the_page_smooth(
     expect(chat.send).to_be_visible(timeout=2 * SECONDS * 1000 + 30_000)
     long_tasks = page.evaluate("() => window.longTasks")
     print(f"\nlong tasks in ms: {sorted(long_tasks)[-10:]} ({len(long_tasks)}); heap in MB: {heaps}")  # noqa: T201
-    assert heaps[-1] - heaps[0] < 20
+    assert heaps[-1] - heaps[0] < 5

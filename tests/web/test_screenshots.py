@@ -131,4 +131,5 @@ def _calls() -> Iterator[Call]:
                 latency_ms=latency,
                 first_token_ms=None if is_error else min(latency, int(rng.lognormvariate(6.1, 0.4))),
                 purpose="answer",
+                provider="openai",
             )

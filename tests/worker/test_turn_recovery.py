@@ -8,19 +8,19 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select
 
 from app.chat.turns.recovery import TurnRecovery, UsageEstimate
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database
-from app.database.models import ChatSession, LlmCall, User
+from app.database.models import ChatSession, User
 from app.database.repositories.turns import turns
 from app.database.repositories.turns.turns import Answer
 from app.database.repositories.usage.ledger import LedgerEntry
 from tests.fixtures.database import Sql
 from tests.fixtures.processes import WorkerProcess
-from tests.support.fakes import price, turn_recovery
+from tests.support.fakes import PRICES, turn_recovery
 from tests.support.provider import Provider
 from tests.support.waiting import LONGEST_WAIT, eventually
 from tests.worker.abandoned_turns import ANSWER_STATUS, INSERT_USER, NONE_PENDING, start_abandoned_turns
@@ -106,6 +106,7 @@ async def test_a_slow_process_cannot_complete_a_recovered_turn(pool: Database, s
     calls = [LedgerEntry(n, "m", "m", False, "ok", None, 1, 2, False, 4) for n in (1, 2)]  # noqa: FBT003 - as its fields say
     async with pool.autocommit() as connection:
         assert await turns.complete_turn(connection, turn, late_answer, user_id=user, calls=calls) is None
+        assert await turns.complete_turn(connection, turn, late_answer, user_id=user, calls=[]) is None
     assert sql.value("SELECT content FROM chat_messages WHERE role = 'assistant'") == "Half"
     assert sql.value("SELECT count(*) FROM llm_calls") == 1
 
@@ -126,7 +127,7 @@ async def test_a_lease_renewed_during_recovery_is_respected(pool: Database, sql:
         sql.do("UPDATE chat_messages SET lease_expires_at = now() + interval '1 minute' WHERE status = 'pending'")
         return "Half"
 
-    turns = TurnRecovery(pool, published, UsageEstimate("gpt-primary", 10, price))
+    turns = TurnRecovery(pool, published, UsageEstimate("gpt-primary", 10, PRICES))
     assert await turns.recover_batch() == 0
     assert sql.value(ANSWER_STATUS) == "pending"
     assert sql.value("SELECT count(*) FROM llm_calls") == 0
@@ -194,7 +195,7 @@ async def test_recovery_adds_no_ledger_rows_for_an_account_being_erased(pool: Da
         await transaction.execute(select(User.id).where(User.id == user).with_for_update())
         recovery = asyncio.create_task(turn_recovery(pool).recover_batch())
         await asyncio.to_thread(sql.wait_for_blocked)
-        await transaction.execute(update(LlmCall).values(user_id=None))
+        await asyncio.to_thread(sql.do, "UPDATE llm_calls SET user_id = NULL")
         await transaction.execute(delete(User).where(User.id == user))
     assert await recovery == 0
     assert sql.value("SELECT count(*) FROM llm_calls WHERE user_id IS NOT NULL") == 0

@@ -42,6 +42,10 @@ def calls_of_model(ledger: Iterable[Call], model: str) -> list[Call]:
     return [call for call in ledger if call.model_requested == model]
 
 
+def calls_of_provider(ledger: Iterable[Call], provider: str | None) -> list[Call]:
+    return [call for call in ledger if call.provider == provider]
+
+
 def assert_percentiles(row: dict[str, Any], calls: Iterable[Call]) -> None:
     answers = [call for call in calls if call.purpose == "answer" and call.status == "ok" and not call.is_cached]
     measured = {

@@ -4,6 +4,7 @@ from datetime import datetime
 
 import pytest
 
+from app.config import ModelSetting, ProviderSetting, Settings
 from tests.admin.analytics import workload
 from tests.admin.analytics.expectations import (
     assert_percentiles,
@@ -26,6 +27,7 @@ def test_the_model_report_counts_each_model(report_client: ReportClient, ledger:
         assert usage_figures(row) == workload.expected_figures(calls, of_model=True)
         assert row["error_rate"] == round(sum(call.status == "error" for call in calls) / len(calls), 4)
         assert_percentiles(row, calls)
+        assert row["provider"] is None
     assert report["totals"] == workload.expected_figures(calls_in_period(ledger))
 
 
@@ -66,6 +68,13 @@ def test_errors_are_counted_by_model_and_code(report_client: ReportClient, ledge
         ("usage", {"bucket": "week", "group_by": "user", "limit": 2}),
         ("latency", {"bucket": "day", "group_by": "model"}),
         ("errors", {}),
+        ("usage", {"bucket": "day", "group_by": "provider"}),
+        ("usage", {"bucket": "day", "group_by": "model", "provider": "azure"}),
+        ("latency", {"bucket": "day", "group_by": "provider"}),
+        ("latency", {"bucket": "day", "provider": "azure"}),
+        ("errors", {"group_by": "provider"}),
+        ("errors", {"provider": "ollama"}),
+        ("models", {"provider": "ollama"}),
         ("models", {"order": "turns"}),
         ("users", {"order": "tokens"}),
         ("retention", {"cohort": "month"}),
@@ -86,3 +95,22 @@ def test_the_overview_file_contains_both_periods(report_client: ReportClient, le
     overview = report_client.get("/overview").json()
     rows = {row["figure"]: (row["period"], row["previous"]) for row in report_client.file("overview")}
     assert rows == {name: (str(value), str(overview["previous"][name])) for name, value in overview["period"].items()}
+
+
+def test_the_model_report_names_the_providers(
+    report_client: ReportClient, ledger: list[Call], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Settings, "model_providers", lambda _settings: {"gpt-a": "azure"})
+    providers = {row["model"]: row["provider"] for row in report_client.report("models")["rows"]}
+    assert providers == {model: "azure" if model == "gpt-a" else None for model in MODELS}
+
+
+def test_models_have_the_provider_of_their_entry_or_the_default_one(settings: Settings) -> None:
+    changes = {
+        "LLM_MODELS": [ModelSetting(name="gpt-fallback", provider="azure"), ModelSetting(name="other")],
+        "LLM_PROVIDERS": [ProviderSetting(name="azure")],
+    }
+    simple = settings.model_copy(update=changes)
+    assert simple.model_providers() == {"gpt-primary": "default", "gpt-fallback": "azure", "other": "default"}
+    only = simple.model_copy(update={"OPENAI_API_KEY": None, "OPENAI_BASE_URL": None})
+    assert only.model_providers() == {"gpt-primary": "azure", "gpt-fallback": "azure", "other": "azure"}

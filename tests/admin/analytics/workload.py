@@ -17,6 +17,8 @@ START = datetime(2026, 10, 11, 22, 0, tzinfo=UTC)
 END = START + timedelta(days=22, hours=1)
 """Three weeks and a day later in local time."""
 MODELS = ("gpt-a", "gpt-b", "=cmd|' /C calc'!A1")
+PROVIDERS = ("azure", "ollama", None)
+"""None: rows of releases that had one provider only."""
 USERS = ("ada", "bob", "cyd")
 _CODES = ("provider_timeout", "provider_rejected")
 
@@ -41,6 +43,7 @@ class Call:
     latency_ms: int
     first_token_ms: int | None
     purpose: str
+    provider: str | None
 
 
 def calls() -> list[Call]:
@@ -77,6 +80,7 @@ def _turn(rng: random.Random, moment: datetime) -> Iterator[Call]:
             latency_ms=int(rng.lognormvariate(7, 1)),
             first_token_ms=rng.choice([None, rng.randrange(1, 900)]),
             purpose=purpose,
+            provider=rng.choice(PROVIDERS),
         )
 
 

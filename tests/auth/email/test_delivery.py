@@ -1,5 +1,6 @@
 """Delivery of emails from the outbox: content, retries and refusals."""
 
+import asyncio
 import logging
 import re
 
@@ -87,6 +88,23 @@ async def test_email_that_no_longer_applies_is_dropped(
         assert count_queued_emails(sql) == 0
         sent += [kind] * len(server.sent)
     assert sent == kinds
+
+
+async def test_email_to_an_account_that_is_being_erased_is_dropped(make_delivery: MakeDelivery, sql: Sql) -> None:
+    make_account(sql)
+    server = FakeEmailTransport()
+    delivery = make_delivery(server)
+    await enqueue(delivery, "reset_password")
+    sql.do("BEGIN")
+    try:
+        sql.do("DELETE FROM users")
+        delivering = asyncio.create_task(delivery.deliver_next())
+        await asyncio.to_thread(sql.wait_for_blocked)
+    finally:
+        sql.do("COMMIT")
+    assert await delivering
+    assert not server.sent
+    assert count_queued_emails(sql) == 0
 
 
 async def test_dropped_email_is_not_counted(make_delivery: MakeDelivery, sql: Sql) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import event
 from app import auth_main
 from app.auth.email.outbox import EmailOutbox
 from app.auth.email_links import EmailLinkService
+from app.auth.hashing_queue import HashingQueue
 from app.config import Settings
 from app.core.password_hashing import PasswordHasher
 from app.database.connection import Database
@@ -91,7 +92,11 @@ async def service_database(settings: Settings) -> AsyncIterator[Database]:
 
 @pytest.mark.parametrize("kind", ["verify_email", "reset_password"])
 async def test_same_statements_run_whether_or_not_account_exists(
-    auth_client: TestClient, ada: User, service_database: Database, kind: Literal["verify_email", "reset_password"]
+    auth_client: TestClient,
+    ada: User,
+    service_database: Database,
+    settings: Settings,
+    kind: Literal["verify_email", "reset_password"],
 ) -> None:
     statements: list[str] = []
 
@@ -99,7 +104,8 @@ async def test_same_statements_run_whether_or_not_account_exists(
         statements.append(statement)
 
     event.listen(service_database.engine.sync_engine, "before_cursor_execute", record_statement)
-    service = EmailLinkService(database=service_database, hasher=PasswordHasher(1), outbox=EmailOutbox(is_enabled=True))
+    hashing = HashingQueue.open(settings, PasswordHasher(1))
+    service = EmailLinkService(database=service_database, hashing=hashing, outbox=EmailOutbox(is_enabled=True))
     statements_of_each = []
     for address in (ADDRESS, "nobody@example.com"):
         await service.request_email(kind, address, RequestOrigin("203.0.113.9", None, None))

@@ -1,5 +1,6 @@
 """Export of all data of an account."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -18,12 +19,14 @@ from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.accounts.unexported_columns import EXCLUDED_COLUMNS
 from app.database.repositories.audit.audit_log import RequestOrigin
 from app.services import login_check
+from app.services.limits.concurrency import ConcurrencyLimiter
 from tests.auth.conftest import CANARY, insert_conversations
-from tests.fixtures.database import Sql
-from tests.fixtures.services import AUTH, Chat, User
+from tests.fixtures.database import Sql, locked
+from tests.fixtures.services import AUTH, Chat, User, assert_problem
 from tests.support.provider import Provider, answers
 
 NO_ORIGIN = RequestOrigin(ip=None, user_agent=None, request_id=None)
+LIMITER = ConcurrencyLimiter(1, code="test", detail="test", retry_after=1)
 
 
 def exported(client: TestClient, user: User) -> dict[str, Any]:
@@ -153,7 +156,7 @@ async def chunks(pool: Database, ada: User, sql: Sql, monkeypatch: pytest.Monkey
     principal = Principal(
         id=login["user_id"], uuid=UUID(ada.id), role="user", is_verified=False, session_uuid=login["uuid"]
     )
-    return await ExportService(pool).start(principal, NO_ORIGIN)
+    return await ExportService(pool, LIMITER).start(principal, NO_ORIGIN)
 
 
 async def test_no_connection_is_held_while_client_reads(chunks: AsyncIterator[bytes], pool: Database) -> None:
@@ -165,6 +168,35 @@ async def test_no_connection_is_held_while_client_reads(chunks: AsyncIterator[by
         count += 1
     assert count > 3 * 3
     assert len(json.loads(document)["chat_sessions"]) == 3
+
+
+async def test_export_waits_while_the_database_is_overloaded(
+    chunks: AsyncIterator[bytes], sql: Sql, database_url: str
+) -> None:
+    document = [await anext(chunks) for _ in range(4)]
+    with locked(database_url, "chat_messages"):
+        reading = asyncio.create_task(join_chunks(chunks, document))
+        await asyncio.to_thread(sql.wait_for_blocked)
+        # Longer than a request waits for a lock.
+        await asyncio.sleep(2)
+    await reading
+    assert len(json.loads(b"".join(document))["chat_sessions"]) == 3
+
+
+async def test_exports_of_all_accounts_together_use_few_connections(
+    pool: Database, ada: User, sql: Sql, database_url: str
+) -> None:
+    (login,) = sql.rows("SELECT uuid, user_id FROM auth_sessions")
+    principal = Principal(
+        id=login["user_id"], uuid=UUID(ada.id), role="user", is_verified=False, session_uuid=login["uuid"]
+    )
+    exports = [await ExportService(pool, LIMITER).start(principal, NO_ORIGIN) for _ in range(20)]
+    with locked(database_url, "users"):
+        reading = [asyncio.ensure_future(anext(chunks)) for chunks in exports]
+        await asyncio.to_thread(sql.wait_for_blocked, 8)
+        await asyncio.sleep(0.1)
+        assert pool.pool_stats()["in_use"] == 8
+    assert all(await asyncio.gather(*reading))
 
 
 @pytest.mark.parametrize(
@@ -200,8 +232,30 @@ async def test_export_is_cut_off_when_account_is_erased_at_its_end(
         await join_chunks(chunks, [])
 
 
+def test_exports_of_an_account_at_the_same_time_are_limited(
+    auth_client: TestClient, ada: User, bob: User, sql: Sql
+) -> None:
+    limiter = auth_client.app_state["auth"].export.limiter
+    ada_id = sql.value("SELECT id FROM users WHERE username = 'ada'")
+    with limiter.slot(ada_id), limiter.slot(ada_id):
+        response = auth_client.get(f"{AUTH}/me/export", headers=ada.headers)
+        assert_problem(response, 429, "too_many_transfers")
+        assert exported(auth_client, bob)
+    assert exported(auth_client, ada)
+    assert limiter.total == 0
+
+
+async def test_export_is_cut_off_when_account_is_erased_before_its_begin(
+    chunks: AsyncIterator[bytes], sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(login_check, "_INTERVAL", 3600.0)
+    sql.do("DELETE FROM users")
+    with pytest.raises(UnauthorizedError):
+        await anext(chunks)
+
+
 async def test_erased_account_cannot_be_exported(pool: Database, ada: User, sql: Sql) -> None:
     principal = Principal(id=0, uuid=UUID(ada.id), role="user", is_verified=False, session_uuid=None)
     with pytest.raises(UnauthorizedError):
-        await ExportService(pool).start(principal, NO_ORIGIN)
+        await ExportService(pool, LIMITER).start(principal, NO_ORIGIN)
     assert sql.value("SELECT count(*) FROM audit_log WHERE action = 'account.exported'") == 0

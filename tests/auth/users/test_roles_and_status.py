@@ -1,6 +1,6 @@
 """Roles and status of accounts: effect on open logins, and the last admin."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,7 +12,6 @@ from tests.auth.users.user_requests import USERS, entries, make_admin, update_us
 from tests.fixtures.database import Sql
 from tests.fixtures.services import ADMIN, AUTH, CHAT, User, assert_problem, login
 from tests.fixtures.world import World
-from tests.support.provider import Provider
 
 
 def test_disabling_ends_logins_permanently_on_every_service(
@@ -75,29 +74,20 @@ def test_last_active_admin_cannot_be_demoted_or_disabled(
     assert sql.value("SELECT (role, is_active, full_name)::text FROM users WHERE username = 'root'") == "(admin,t,)"
     (entry,) = entries(sql)
     assert (entry["outcome"], entry["target_id"]) == ("refused", entry["actor_id"])
-    assert entry["details"] == {"reason": "last_admin", "changed": sorted(["full_name", *fields])}
+    assert entry["details"] == {"reason": "last_admin", "changed": sorted(["full_name", *fields]), "count": 1}
     # With another active admin the update is accepted.
     make_admin(sql, ada)
     assert update_user(auth_client, admin, admin.id, **fields).status_code == 200
 
 
-@pytest.fixture
-def blocker(database_url: str) -> Iterator[Sql]:
-    """A second connection, which holds locks."""
-    connection = Sql(database_url)
-    yield connection
-    connection.close()
-
-
 def run_while_locked(sql: Sql, blocker: Sql, *calls: Callable[[], Response]) -> list[int]:
     """Run the calls concurrently, all waiting for the same lock, and return their statuses in order."""
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     blocker.do("BEGIN; SELECT FROM users ORDER BY id FOR UPDATE")
     with ThreadPoolExecutor(len(calls)) as pool:
         running = []
         for call in calls:
             running.append(pool.submit(call))
-            Provider.wait_until(lambda: sql.value(waiting) == len(running))
+            sql.wait_for_blocked(len(running))
         blocker.do("COMMIT")
         return [call.result().status_code for call in running]
 

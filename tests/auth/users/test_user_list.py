@@ -5,7 +5,7 @@ from fastapi.testclient import TestClient
 
 from tests.auth.users.user_requests import USERS, list_usernames, update_user
 from tests.fixtures.database import Sql
-from tests.fixtures.services import User, register
+from tests.fixtures.services import AUTH, User, register
 
 
 def test_admin_sees_account_without_secrets_and_preferences(auth_client: TestClient, admin: User, ada: User) -> None:
@@ -68,6 +68,24 @@ def test_search_is_literal_in_addresses_and_names(
     register(auth_client, "ben", full_name="über 100% \\ ben")
     register(auth_client, "cy_d")
     assert list_usernames(auth_client, admin, search=search) == found
+
+
+@pytest.mark.parametrize(
+    "search",
+    ["jose\u0301", "JOS\u00c9", "ｊｏｓ\u00e9", " jos\u00e9\n", "STRASSE", "straße", "ΟΔΥΣΣΕΥΣ", "οδυσσευσ", "BÜCHER"],
+)
+def test_search_finds_every_spelling(auth_client: TestClient, admin: User, search: str) -> None:
+    register(auth_client, "jose", email="jos\u00e9@bücher.example", full_name="JOSE\u0301 Straße Οδυσσευς")
+    assert list_usernames(auth_client, admin, search=search) == ["jose"]
+    assert list_usernames(auth_client, admin, search=f"{search}x") == []
+
+
+def test_search_finds_changed_names(auth_client: TestClient, admin: User, ada: User) -> None:
+    update_user(auth_client, admin, ada.id, full_name="GROẞ")
+    assert list_usernames(auth_client, admin, search="gross") == ["ada"]
+    auth_client.put(f"{AUTH}/profile", json={"full_name": "Œuvre"}, headers=ada.headers)
+    assert list_usernames(auth_client, admin, search="gross") == []
+    assert list_usernames(auth_client, admin, search="œUVRE") == ["ada"]
 
 
 def test_list_can_be_filtered_by_state_and_role(auth_client: TestClient, admin: User, ada: User, bob: User) -> None:

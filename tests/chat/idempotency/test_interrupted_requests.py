@@ -30,16 +30,18 @@ from app.database.repositories.usage import ledger
 from app.database.repositories.usage.quotas import Quota
 from app.graph.builder import build_chat_graph
 from app.graph.model_policy import ModelPolicy
+from app.services.limits.concurrency import ConcurrencyLimiter
 from app.services.limits.quotas import QuotaService
 from app.services.llm.catalog import ModelCatalog
 from app.services.redis.client import open_redis
+from app.services.redis.reasoning_buffer import ReasoningBuffer
 from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker
 from app.services.redis.stream_buffer import StreamBuffer
 from tests.chat.idempotency.idempotent_requests import assert_replayed, post, request_for
 from tests.fixtures.database import Sql
 from tests.fixtures.processes import ChatProcess
 from tests.fixtures.services import Chat, assert_problem
-from tests.support.fakes import INSTRUCTIONS, FakeModel, completion, price, turn_recovery
+from tests.support.fakes import INSTRUCTIONS, PRICES, FakeModel, completion, turn_recovery
 from tests.support.provider import Provider, held, stalls
 from tests.support.waiting import closed_gate
 
@@ -128,7 +130,7 @@ async def test_answer_of_a_disconnected_client_is_replayed_for_its_key(
             database=pool,
             policy=policy,
             store=TurnStore(pool, turn_recovery(pool), quotas),
-            price=price,
+            prices=PRICES,
             turn_timeout=60,
         )
 
@@ -138,13 +140,14 @@ async def test_answer_of_a_disconnected_client_is_replayed_for_its_key(
         streaming = StreamingService(
             runner,
             idempotency,
-            RemoteStreams(pool, StreamBuffer(breaker, redis)),
+            RemoteStreams(pool, StreamBuffer(breaker, redis), ReasoningBuffer(breaker)),
             RevocationWatch(pool),
         )
         question = (
             questions.direct(user, request, key) if is_direct else questions.in_session(user, session, request, key)
         )
-        return await TurnService(runner, idempotency, streaming).ask(question, stream=False)
+        limiter = ConcurrencyLimiter(1, code="too_many_questions", detail="", retry_after=1)
+        return await TurnService(runner, idempotency, streaming, limiter).ask(question, stream=False)
 
     first_process = runner()
     request_task = asyncio.create_task(ask(first_process))

@@ -105,6 +105,16 @@ async def test_text_that_is_changed_between_reading_and_storing_is_not_indexed_a
     assert sql.value("SELECT count(*) FROM search_pending") == 0
 
 
+async def test_text_that_is_too_long_for_a_search_is_left_to_the_worker(pool: Database, chat: Chat, sql: Sql) -> None:
+    fill(sql, chat, ["short text", f"{'long ' * 300} canary"])
+    queued = [row["id"] for row in sql.rows("SELECT id FROM search_pending ORDER BY id")]
+    await SearchIndexer(pool).index_given(queued, characters=1000)
+    assert sql.value("SELECT count(*) FROM search_pending") == 1
+    assert "short" in sql.value("SELECT string_agg(terms::text, ' ') FROM search_documents")
+    await SearchIndexer(pool).index_all()
+    assert "canary" in sql.value("SELECT string_agg(terms::text, ' ') FROM search_documents")
+
+
 async def test_turn_that_completes_is_not_delayed_by_the_indexer(pool: Database, chat: Chat, sql: Sql) -> None:
     session = chat.open(title="title")
     sql.do("BEGIN")

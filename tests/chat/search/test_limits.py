@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.chat.search import service
-from app.database.repositories.search import matches
+from app.database.repositories.search import matches, presence
 from tests.chat.search.helpers import fill, search
 from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.services import Chat, assert_problem
@@ -80,6 +80,41 @@ def test_slow_search_is_refused_with_a_code(chat: Chat, monkeypatch: pytest.Monk
     response = chat.request("GET", "/search", params={"q": "needle"})
     assert_problem(response, 503, "search_timeout")
     assert int(response.headers["Retry-After"]) > 0
+
+
+def test_search_that_postgresql_cancels_is_refused_with_the_same_code(chat: Chat, sql: Sql) -> None:
+    chat.open(title="needle")
+    for path, parameters in (("/search", {"q": "needle"}), ("/sessions", {"search": "needle"})):
+        # The state of the index is read before, without this table.
+        assert chat.request("GET", path, params=parameters).status_code == 200
+        sql.do("BEGIN; LOCK TABLE search_documents")
+        try:
+            with ThreadPoolExecutor(1) as pool:
+                pending = pool.submit(chat.request, "GET", path, params=parameters)
+                sql.wait_for_blocked()
+                sql.do("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+                assert_problem(pending.result(), 503, "search_timeout")
+        finally:
+            sql.do("ROLLBACK")
+
+
+def test_variants_are_not_looked_up_beside_a_word_that_does_not_occur(
+    chat: Chat, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(sql, chat, ["a long system"])
+    probes: list[str] = []
+    find_present = presence.find_present
+
+    async def recorded(connection: Any, queries: list[str]) -> set[int]:  # noqa: ANN401 - as the repository
+        probes.extend(queries)
+        return await find_present(connection, queries)
+
+    monkeypatch.setattr(presence, "find_present", recorded)
+    assert len(search(chat, "lomg systm")) == 1
+    assert any("/system'" in query for query in probes)
+    probes.clear()
+    assert search(chat, "mistaken systm") == []
+    assert not any("/system'" in query for query in probes)
 
 
 def test_number_of_statements_does_not_depend_on_the_number_of_hits(

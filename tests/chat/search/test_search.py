@@ -7,7 +7,7 @@ import pytest
 from app.services.search import documents
 from tests.chat.search.helpers import fill, search
 from tests.fixtures.database import Sql
-from tests.fixtures.services import Chat
+from tests.fixtures.services import Chat, assert_problem
 from tests.support.provider import Provider, answers, fails
 
 
@@ -172,3 +172,24 @@ def test_text_that_postgresql_refuses_does_not_block_the_others(
     assert index_texts() == 3
     assert sql.value("SELECT count(*) FROM search_pending") == 0
     assert len(search(chat, "needle")) == 1
+
+
+@pytest.mark.parametrize(
+    "query", ["CAFÉ", "cafe\u0301", "STRASSE", "straße", "ΟΔΟΣ", "οδοσ", "ｆｕｌｌ", "FULL", "\U0001fa77"]
+)
+def test_every_spelling_is_found_in_titles_and_messages(chat: Chat, query: str) -> None:
+    text = "café Straße οδος full \U0001fa77"
+    session = chat.open(title=text)
+    other = chat.open(title="other")
+    chat.ask(other, text)
+    assert {hit["session_id"] for hit in search(chat, query)} == {session, other}
+    listed = chat.request("GET", "/sessions", params={"search": query}).json()["sessions"]
+    assert {entry["session_id"] for entry in listed} == {session, other}
+
+
+def test_a_character_that_is_newer_than_the_unicode_tables_is_a_message(chat: Chat) -> None:
+    session = chat.open(title="\U0001fa77")
+    chat.ask(session, "\U0001fa77")
+    for blank in ("\u200b", "\u2060 \n", "\u202e\x1f"):
+        response = chat.request("POST", f"/sessions/{session}/messages", json={"message": blank})
+        assert_problem(response, 422, "validation_error")

@@ -223,7 +223,7 @@ def explain(sql: Sql, statement: Select[Any]) -> str:
 
 @pytest.mark.parametrize(
     "criteria",
-    [SessionFilter(), SessionFilter(is_archived=True), SessionFilter(is_pinned=True), SessionFilter(tag="even")],
+    [SessionFilter(), SessionFilter(is_archived=True), SessionFilter(is_pinned=True), SessionFilter(tags=["even"])],
 )
 def test_list_reads_its_index_in_order(chat: Chat, sql: Sql, criteria: SessionFilter) -> None:
     fill(sql, 3000)

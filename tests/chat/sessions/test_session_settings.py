@@ -84,6 +84,17 @@ def test_tags_are_normalized_and_unique(chat: Chat) -> None:
     assert listed(chat, tag="wor") == []
 
 
+def test_tags_are_compared_in_every_spelling(chat: Chat) -> None:
+    session, other = chat.open(), chat.open()
+    tags = ["Straße", "STRASSE", "οδος", "ΟΔΟΣ", "ＷＯＲＫ", "work"]
+    assert change(chat, session, tags=tags)["tags"] == ["straße", "οδος", "work"]
+    assert change(chat, other, tags=["strasse"])["tags"] == ["strasse"]
+    for spelling in ("STRASSE", "straße", "STRA\u1e9eE"):
+        assert set(listed(chat, tag=spelling)) == {session, other}
+    for spelling in ("οδοσ", "ΟΔΟΣ", "Ｗork"):
+        assert listed(chat, tag=spelling) == [session]
+
+
 @pytest.mark.parametrize(
     "body",
     [

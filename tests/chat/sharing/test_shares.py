@@ -90,7 +90,8 @@ def test_answer_in_progress_cannot_be_shared(chat: Chat, provider: Provider, sql
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(chat.ask, session, "Hi")
         provider.wait_for_calls(1)
-        assert_problem(chat.request("POST", f"/sessions/{session}/share", json={}), 409, "turn_active")
+        refused = assert_problem(chat.request("POST", f"/sessions/{session}/share", json={}), 409, "turn_active")
+        assert refused["message_id"] == chat.messages(session)[-1]["id"]
         assert sql.value("SELECT count(*) FROM chat_shares") == 0
         gate.set()
         asked.result()

@@ -48,6 +48,20 @@ async def test_text_is_not_visible_before_it_is_in_redis() -> None:
     publishing.cancel()
 
 
+async def test_text_received_during_a_write_is_not_visible_after_it() -> None:
+    buffer = FakeBuffer()
+    publisher = StreamPublisher(cast("StreamBuffer", buffer))
+    publishing = asyncio.create_task(publisher.run())
+    turn = AnswerStream(uuid4(), publisher)
+    turn.publish("Hello")
+    await run_pending_tasks()
+    turn.text += " again"
+    buffer.gate.set()
+    await run_pending_tasks()
+    assert turn.visible_length == 5
+    publishing.cancel()
+
+
 async def test_text_received_during_a_write_is_written_and_visible_with_the_next_write(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

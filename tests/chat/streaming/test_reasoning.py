@@ -4,12 +4,16 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
+from uuid import UUID
 
 import pytest
+from redis import Redis
 
+from app.services.redis.keys import reasoning_key
 from tests.chat.streaming.stream_checks import STOP, assert_complete_stream
 from tests.fixtures.streaming import ChatServer, Reader
 from tests.support.provider import DONE, Provider, chunk, sends, streams, streams_from_queue
+from tests.support.waiting import wait_until
 
 
 def thought(text: str) -> bytes:
@@ -75,6 +79,34 @@ def test_followers_get_the_reasoning_from_its_beginning(server: ChatServer, prov
                 pieces.put(piece)
             texts = [event.data["text"] for event in follower if event.name == "message.reasoning"]
             assert texts == [" think."]
+
+
+def test_followers_at_another_replica_get_the_reasoning_before_the_text(
+    replicas: tuple[ChatServer, ChatServer], provider: Provider, redis: Redis
+) -> None:
+    first, second = replicas
+    session, pieces = first.open(), SimpleQueue[bytes | None]()
+    provider.script(streams_from_queue(pieces))
+    with ask_with_reasoning(first, session) as reader:
+        message = reader.take(1)[0].data["message_id"]
+        pieces.put(thought("Grüße 🌍."))
+        reader.take(1)
+        path = f"/sessions/{session}/messages/{message}/events"
+        with second.http.stream("GET", path, params={"reasoning": "true"}) as response:
+            follower = Reader(response)
+            events = follower.take(2)
+            pieces.put(thought(" Let me think."))
+            events += follower.take(1)
+            assert [event.data.get("text") for event in events] == [None, "Grüße 🌍.", " Let me think."]
+            redis.delete(reasoning_key(UUID(message)))  # Redis has lost it
+            for piece in (thought(" More."), chunk("Hello."), STOP, DONE, None):
+                pieces.put(piece)
+            events += list(follower)
+        assert_complete_stream(
+            [event for event in events if event.name != "message.reasoning"], second.messages(session)[1]
+        )
+    first.http.delete(f"/sessions/{session}/messages/{message}").raise_for_status()
+    wait_until(lambda: not redis.exists(reasoning_key(UUID(message))))
 
 
 def test_reasoning_is_bounded(server: ChatServer, provider: Provider) -> None:

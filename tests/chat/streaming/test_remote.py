@@ -13,8 +13,9 @@ from app.database.connection import Database
 from app.database.repositories.chat.sessions import StoredTurn
 from app.services.redis.client import open_redis
 from app.services.redis.keys import stream_key
+from app.services.redis.reasoning_buffer import ReasoningBuffer
 from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker
-from app.services.redis.stream_buffer import StreamBuffer, StreamSnapshot
+from app.services.redis.stream_buffer import BufferedText, StreamBuffer, StreamSnapshot
 from tests.fixtures.database import Sql
 from tests.support.waiting import LONGEST_WAIT, eventually
 
@@ -60,7 +61,7 @@ async def test_answer_text_includes_text_that_reaches_redis_after_the_answer_is_
     monkeypatch.setattr("app.chat.streaming.remote._FINAL_TEXT_TIMEOUT", LONGEST_WAIT)
     key = stream_key(answer.answer_uuid)
     await buffer.write([StreamSnapshot(key, "Hello", is_over=False)])
-    async with RemoteStreams(pool, buffer).answer_text(answer) as answer_text:
+    async with RemoteStreams(pool, buffer, ReasoningBuffer(buffer._breaker)).answer_text(answer) as answer_text:
         await was_read.wait()
         await asyncio.sleep(0.3)  # time to end the stream too early
         await buffer.write([StreamSnapshot(key, "Hello there", is_over=True)])
@@ -72,7 +73,7 @@ async def test_text_of_a_stored_answer_ends_immediately_if_its_text_has_expired(
     pool: Database, buffer: StreamBuffer, answer: MessageRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.chat.streaming.remote._FINAL_TEXT_TIMEOUT", 2 * LONGEST_WAIT)
-    async with RemoteStreams(pool, buffer).answer_text(answer) as answer_text:
+    async with RemoteStreams(pool, buffer, ReasoningBuffer(buffer._breaker)).answer_text(answer) as answer_text:
         await eventually(lambda: answer_text.ending is not None)
         assert answer_text.text == ""
 
@@ -82,6 +83,31 @@ async def test_text_of_a_stored_answer_ends_after_a_timeout_if_its_text_is_incom
 ) -> None:
     monkeypatch.setattr("app.chat.streaming.remote._FINAL_TEXT_TIMEOUT", 0.1)
     await buffer.write([StreamSnapshot(stream_key(answer.answer_uuid), "Hello", is_over=False)])
-    async with asyncio.timeout(LONGEST_WAIT), RemoteStreams(pool, buffer).answer_text(answer) as answer_text:
+    async with (
+        asyncio.timeout(LONGEST_WAIT),
+        RemoteStreams(pool, buffer, ReasoningBuffer(buffer._breaker)).answer_text(answer) as answer_text,
+    ):
         await eventually(lambda: answer_text.ending is not None)
         assert answer_text.text == "Hello"
+
+
+async def test_an_answer_is_read_until_its_last_follower_has_left(
+    pool: Database, buffer: StreamBuffer, answer: MessageRef, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sql.do("UPDATE chat_messages SET status = 'streaming', lease_expires_at = now() + interval '1 h' WHERE seq = 2")
+    reading = set[asyncio.Task[None] | None]()
+
+    async def read(_buffer: StreamBuffer, _id: UUID, **_: object) -> BufferedText:
+        reading.add(asyncio.current_task())
+        await asyncio.sleep(0)
+        return BufferedText()
+
+    monkeypatch.setattr(StreamBuffer, "read", read)
+    streams = RemoteStreams(pool, buffer, ReasoningBuffer(buffer._breaker))
+    async with streams.answer_text(answer):
+        async with streams.answer_text(answer):
+            await eventually(lambda: len(reading) == 1)
+        (task,) = reading
+        assert task is not None
+        assert not task.cancelling()
+    await eventually(task.done)

@@ -9,6 +9,8 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
+from app.chat.streaming.remote import MessageRef, RemoteStreams
+from app.database.repositories.chat.sessions import StoredTurn
 from tests.chat.streaming.stream_checks import LONG_TEXT, assert_complete_stream, status_and_code
 from tests.fixtures.database import Sql
 from tests.fixtures.services import User
@@ -206,7 +208,15 @@ def test_buffer_emptied_during_a_stream_is_written_again(replicas: Replicas, pro
 def test_stream_of_a_turn_with_an_expired_lease_ends_as_interrupted(
     replicas: Replicas, provider: Provider, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.chat.streaming.remote._MAX_ORPHANED_POLLS", 1)
+    find, reads = RemoteStreams.find, 0
+
+    async def find_and_count(streams: RemoteStreams, ref: MessageRef) -> StoredTurn | None:
+        nonlocal reads
+        reads += 1
+        return await find(streams, ref)
+
+    monkeypatch.setattr("app.chat.streaming.remote._POLL_INTERVAL", 0.01)
+    monkeypatch.setattr(RemoteStreams, "find", find_and_count)
     session = replicas[0].open()
     message = replicas[0].ask_all(session)[0].data["message_id"]
     sql.do(
@@ -214,5 +224,6 @@ def test_stream_of_a_turn_with_an_expired_lease_ends_as_interrupted(
         " WHERE role = 'assistant'"
     )
     last = replicas[1].resume_all(session, message)[-1]
+    assert 10 <= reads <= 20  # ten seconds for the recovery, with the interval of production
     assert (last.name, last.data["code"]) == ("message.failed", "interrupted")
     assert last.data["message"]["status"] == "interrupted"

@@ -14,11 +14,12 @@ from app.database.repositories.usage.quotas import Quota
 from app.graph.builder import build_chat_graph
 from app.graph.model_policy import ModelPolicy
 from app.graph.ports.chat_model import Completion, ModelRequest, PublishText, StreamTimeouts
+from app.graph.ports.tool_calls import PublishToolCalls
 from app.graph.prompts import summary_prompt
 from app.services.limits.quotas import QuotaService, TurnBudget
 from tests.chat.turns.runner_calls import make_question, run_turn
 from tests.fixtures.database import Sql
-from tests.support.fakes import INSTRUCTIONS, completion, price, turn_recovery
+from tests.support.fakes import INSTRUCTIONS, PRICES, completion, turn_recovery
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +49,7 @@ class SummarizingModel:
         self.summary_requests.append(request)
         self.summary_requested.set()
         await self.gate.wait()
-        return completion(self.summarize(request.messages[-1]["content"]))
+        return completion(self.summarize(str(request.messages[-1]["content"])))
 
     async def stream(
         self,
@@ -57,6 +58,7 @@ class SummarizingModel:
         *,
         timeouts: StreamTimeouts,
         publish_reasoning: PublishText | None = None,
+        publish_tool_calls: PublishToolCalls | None = None,
     ) -> Completion:
         raise NotImplementedError
 
@@ -75,7 +77,7 @@ class Session:
         summaries_enabled: bool = True,
     ) -> None:
         quotas = QuotaService(database, Quota())
-        summary_model = BackgroundModel(model, database, policy, price, quotas, "summary", SUMMARY_TOKENS_PER_STEP)
+        summary_model = BackgroundModel(model, database, policy, PRICES, quotas, "summary", SUMMARY_TOKENS_PER_STEP)
         self.summarizer = Summarizer(summary_model, database, policy, batch=4)
         self.runner = TurnRunner(
             graph=build_chat_graph(),
@@ -83,7 +85,7 @@ class Session:
             database=database,
             policy=policy,
             store=TurnStore(database, turn_recovery(database), quotas),
-            price=price,
+            prices=PRICES,
             turn_timeout=60,
             summarizer=self.summarizer if summaries_enabled else None,
         )

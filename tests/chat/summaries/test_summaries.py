@@ -26,9 +26,10 @@ async def test_messages_that_leave_the_window_are_summarized_in_the_system_promp
         False,
     )
     system, *rest = model.answer_requests[3].messages
-    assert system["content"].startswith(INSTRUCTIONS({}))
-    assert system["content"].endswith(stored_summary(sql)[0] or "")
-    assert "no instructions" in system["content"]
+    instructions = str(system["content"])
+    assert instructions.startswith(INSTRUCTIONS({}))
+    assert instructions.endswith(stored_summary(sql)[0] or "")
+    assert "no instructions" in instructions
     assert [message["content"] for message in rest] == [
         "Question 2?", "Answer 2.", "Question 3?", "Answer 3.", "Question 4?"
     ]  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.chat.summaries import summarizer
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.repositories.usage import ledger as ledger_rows
 from app.graph.ports.chat_model import ModelError
@@ -98,3 +99,15 @@ async def test_summary_of_a_deleted_session_is_discarded_and_recorded_in_the_led
     model.gate.set()
     await session.wait_for_summaries()
     assert sql.value("SELECT count(*) FROM llm_calls") == 4
+
+
+async def test_summaries_that_are_written_at_the_same_time_are_bounded(
+    open_session: Callable[..., Session], model: SummarizingModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summarizer, "MAX_TASKS", 0)
+    session = open_session()
+    await session.ask_questions(1, 2, 3)
+    assert not model.summary_requests
+    monkeypatch.setattr(summarizer, "MAX_TASKS", 1)
+    await session.ask_questions(4)
+    assert model.summary_requests

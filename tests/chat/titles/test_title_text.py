@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.chat.titles.title_text import MAX_TITLE_LENGTH, title_from_model, title_from_question
+from app.core.text import is_blank
 
 LONG_WORDS = "What is the difference between a process and a thread, and when should I use which of them?"
 
 
 def is_visible(text: str) -> bool:
-    return any(character.isprintable() and not character.isspace() for character in text)
+    return not is_blank(text)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Exports over HTTP."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -21,7 +22,7 @@ from app.database.repositories.transfer import conversations
 from app.services import login_check
 from tests.chat.transfer.files import message, native, session
 from tests.chat.transfer.test_imports import exported, imported
-from tests.fixtures.database import Sql, counted_statements
+from tests.fixtures.database import Sql, counted_statements, locked
 from tests.fixtures.services import Chat, User, assert_problem
 from tests.support.provider import Provider, echoes
 
@@ -184,6 +185,19 @@ async def test_no_connection_is_held_while_the_client_reads(chunks: ExportedFile
         content += chunk
         count += 1
     assert count > 4
+    assert len(json.loads(content)["sessions"][0]["messages"]) == 250
+
+
+async def test_an_export_waits_while_the_database_is_overloaded(
+    chunks: ExportedFile, sql: Sql, database_url: str
+) -> None:
+    content = b"".join([await anext(chunks.chunks) for _ in range(3)])
+    with locked(database_url, "chat_messages"):
+        reading = asyncio.create_task(rest(chunks.chunks))
+        await asyncio.to_thread(sql.wait_for_blocked)
+        # Longer than a request waits for a lock.
+        await asyncio.sleep(2)
+    content += await reading
     assert len(json.loads(content)["sessions"][0]["messages"]) == 250
 
 

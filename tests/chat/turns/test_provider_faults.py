@@ -1,10 +1,11 @@
 """Outcome of every provider fault in the real chat service, which discloses no secret.
 
-`docs/provider-faults.md` documents the outcomes. `make faults` writes it.
+`docs/reference/provider-faults.md` documents the outcomes. `make faults` writes it.
 """
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from redis import Redis
 
 from app.config import Settings
 from app.graph.prompts import FALLBACK_RESPONSE
+from app.services.llm import finish_reasons
 from local.paths import PROJECT
 from tests.chat.turns.fault_turns import ALL_FAULTS, ATTEMPT_SECONDS, FALLBACK_TEXT, MODELS, REFUSED, Outcome, Runs
 from tests.fixtures.database import Sql
@@ -20,7 +22,9 @@ from tests.fixtures.services import User
 from tests.support.provider import Behaviour, Call, Provider, Wire, answers
 from tests.support.provider_faults import KEY, Fault
 
-DOCUMENT = PROJECT / "docs" / "provider-faults.md"
+DOCUMENT = PROJECT / "docs" / "reference" / "provider-faults.md"
+ENGINES = "## Engines\n"
+"""Heading of the block that `test_engines` writes."""
 LIMITS = {
     "LLM_ATTEMPT_TIMEOUT": ATTEMPT_SECONDS,
     "LLM_TURN_TIMEOUT": 5 * ATTEMPT_SECONDS,
@@ -31,6 +35,12 @@ LIMITS = {
 WORK_SECONDS = 60.0
 """Maximum duration of a turn without its waits, on a busy machine."""
 ANSWERS = {fault.name for fault in ALL_FAULTS if fault.is_answer}
+
+
+def test_every_known_finish_reason_has_a_row() -> None:
+    tested = {name.lower() for fault in ALL_FAULTS for name in re.findall(r"`finish_reason` `([^`]+)`", fault.name)}
+    known = finish_reasons._FILTERED | finish_reasons._INCOMPLETE | finish_reasons._LENGTH_NAMES
+    assert known - tested == set()
 
 
 def test_every_fault_has_the_documented_outcome_and_discloses_no_secret(
@@ -59,9 +69,11 @@ def test_every_fault_has_the_documented_outcome_and_discloses_no_secret(
     assert "Traceback" not in runs.logs
 
     document = _document(runs.outcomes)
+    stored, heading, engines = DOCUMENT.read_text().partition(ENGINES)
     if os.environ.get("PROVIDER_FAULTS") == "write":
-        DOCUMENT.write_text(document)
-    assert DOCUMENT.read_text().splitlines() == document.splitlines()
+        DOCUMENT.write_text(f"{document}\n{heading}{engines}")
+        stored = document
+    assert stored.rstrip().splitlines() == document.rstrip().splitlines()
 
 
 def _run_all(runs: Runs, settings: Settings, provider: Provider) -> None:
@@ -122,8 +134,8 @@ and writes the page.
 Settings of the test: the timeout of an attempt is {ATTEMPT_SECONDS:g} s, the maximum pause of a stream
 {LIMITS["LLM_STREAM_PAUSE"]:g} s, and the deadline of a turn {LIMITS["LLM_TURN_TIMEOUT"]:g} s.
 Each model is called again at most once. The circuit breakers do not open, so that each turn makes all of its attempts.
-In the last row of each table both models refuse connections. [Retries, fallback and
-deadline](turn-pipeline.md#retries-fallback-and-deadline) describes the rules.
+In the last row of each table all models refuse connections. [Retries, fallback and
+deadline](../explanation/turn-pipeline.md#retries-fallback-and-deadline) describes the rules.
 
 - *Mode*: plain response, event stream, or both with the same outcome.
 - *Calls*: requests that the provider received for the model with the fault, then those for the fallback model, which

@@ -26,7 +26,7 @@ from app.graph.model_policy import ModelPolicy
 from app.services.limits.quotas import QuotaService
 from tests.chat.turns.runner_calls import make_direct_question, make_question, run_direct_turn, run_turn
 from tests.fixtures.database import Sql
-from tests.support.fakes import INSTRUCTIONS, FakeModel, completion, price, turn_recovery
+from tests.support.fakes import INSTRUCTIONS, PRICES, FakeModel, completion, turn_recovery
 from tests.support.waiting import LONGEST_WAIT, eventually
 
 
@@ -40,7 +40,7 @@ def make_runner(database: Database, model: FakeModel) -> TurnRunner:
         database=database,
         policy=policy,
         store=TurnStore(database, turn_recovery(database), QuotaService(database, Quota())),
-        price=price,
+        prices=PRICES,
         turn_timeout=60,
     )
 

@@ -10,7 +10,7 @@ from sqlalchemy import func, literal, select, text
 from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database
 from app.database.repositories.usage import rollup_tables
-from app.database.repositories.usage.reconciliation import DAILY, QUARTERLY, WEEKLY, Reconciler
+from app.database.repositories.usage.reconciliation import DAILY, PROVIDERS, QUARTERLY, WEEKLY, Reconciler
 from app.database.repositories.usage.rollup import roll_up
 from app.database.repositories.usage.usage_by_user import usage_by_user
 from app.worker.reconciliation import UsageReconciliation
@@ -19,9 +19,10 @@ from tests.fixtures.rollups import TABLES, current_rollups, expected_rollups, st
 
 ADA = "INSERT INTO users (uuid, email, username, password_hash) VALUES (gen_random_uuid(), 'a', 'a', '') RETURNING id"
 APPEND = """
-INSERT INTO llm_calls (turn_id, attempt, user_id, model_requested, status, error_code, latency_ms, first_token_ms,
-    prompt_tokens, cost_usd, created_at)
-SELECT gen_random_uuid(), 1, %(user)s, 'm' || n %% 2, CASE n %% 3 WHEN 0 THEN 'error' ELSE 'ok' END,
+INSERT INTO llm_calls (turn_id, attempt, user_id, model_requested, provider, status, error_code, latency_ms,
+    first_token_ms, prompt_tokens, cost_usd, created_at)
+SELECT gen_random_uuid(), 1, %(user)s, 'm' || n %% 2, (ARRAY['x', 'y', NULL])[1 + n %% 4],
+    CASE n %% 3 WHEN 0 THEN 'error' ELSE 'ok' END,
     CASE n %% 3 WHEN 0 THEN 'timeout' END, 100 * n, n, n, n / 1e6,
     '2026-11-01 10:00+00'::timestamptz + n * interval '7 min'
 FROM generate_series(1, 60) AS n
@@ -31,7 +32,7 @@ WITH old AS (DELETE FROM {of}_quarters RETURNING *)
 INSERT INTO {of}_hours (hour, {keys}, {counters})
 SELECT date_trunc('hour', quarter), {keys}, {sums} FROM old GROUP BY 1, {keys}
 """
-RECONCILERS = (QUARTERLY, DAILY, WEEKLY)
+RECONCILERS = (QUARTERLY, DAILY, WEEKLY, PROVIDERS)
 THREE_DAYS_AGO = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=3)
 COUNTERS = rollup_tables.USAGE.counters
 DAMAGES = {

@@ -19,7 +19,7 @@ from app.core.exceptions import DatabaseUnavailableError
 from app.database.connection import Database
 from app.database.repositories.accounts import erasure
 from app.database.repositories.usage import rollup_tables
-from app.database.repositories.usage.reconciliation import DAILY, QUARTERLY, WEEKLY
+from app.database.repositories.usage.reconciliation import DAILY, PROVIDERS, QUARTERLY, WEEKLY
 from app.database.repositories.usage.rollup import roll_up
 from app.worker.reconciliation import UsageReconciliation
 from tests.fixtures.database import Sql, empty
@@ -27,20 +27,20 @@ from tests.fixtures.processes import WorkerProcess
 from tests.fixtures.rollups import TABLES, current_rollups, expected_rollups, stored_rollups
 from tests.support.provider import Provider
 
-RECONCILERS = (QUARTERLY, DAILY, WEEKLY)
+RECONCILERS = (QUARTERLY, DAILY, WEEKLY, PROVIDERS)
 TIMES_OF = {each.table.name: each.time.name for each in rollup_tables.ALL}
 NAMES = ("ada", "bob", "eve")
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 BEGINNING = "INSERT INTO users (uuid, email, username, password_hash) VALUES (gen_random_uuid(), %s, %s, '')"
 APPEND = """
-INSERT INTO llm_calls (turn_id, attempt, user_id, model_requested, purpose, status, error_code, is_fallback, is_cached,
-    is_estimated, prompt_tokens, completion_tokens, cost_usd, latency_ms, first_token_ms, created_at)
-SELECT gen_random_uuid(), attempt, (SELECT id FROM users WHERE username = %s), model, purpose, status,
+INSERT INTO llm_calls (turn_id, attempt, user_id, model_requested, provider, purpose, status, error_code, is_fallback,
+    is_cached, is_estimated, prompt_tokens, completion_tokens, cost_usd, latency_ms, first_token_ms, created_at)
+SELECT gen_random_uuid(), attempt, (SELECT id FROM users WHERE username = %s), model, provider, purpose, status,
     CASE status WHEN 'error' THEN error_code END, is_fallback, is_cached, is_estimated, prompt_tokens,
     completion_tokens, cost_usd, latency_ms, first_token_ms, created_at
-FROM jsonb_to_recordset(%s) AS calls (attempt int, model text, purpose text, status text, error_code text,
-    is_fallback bool, is_cached bool, is_estimated bool, prompt_tokens int, completion_tokens int, cost_usd numeric,
-    latency_ms int, first_token_ms int, created_at timestamptz)
+FROM jsonb_to_recordset(%s) AS calls (attempt int, model text, provider text, purpose text, status text,
+    error_code text, is_fallback bool, is_cached bool, is_estimated bool, prompt_tokens int, completion_tokens int,
+    cost_usd numeric, latency_ms int, first_token_ms int, created_at timestamptz)
 """
 TOKENS = st.integers(0, 10_000)
 TIMES = st.integers(0, 600_000)
@@ -49,6 +49,7 @@ CALLS = st.lists(
         {
             "attempt": st.integers(1, 3),
             "model": st.sampled_from(["a", "b"]),
+            "provider": st.sampled_from(["x", "y", None]),
             "purpose": st.sampled_from(["answer", "summary", "title"]),
             "status": st.sampled_from(["ok", "error", "cancelled"]),
             "error_code": st.sampled_from(["timeout", "rate_limited"]),
@@ -119,12 +120,18 @@ class Ledger(RuleBasedStateMachine):
         with suppress(asyncio.CancelledError):
             await task
 
+    def kill(self) -> None:
+        # A role may end the sessions of its own.
+        connection = Sql(self.settings.DATABASE_URL)
+        connection.do(KILL)
+        connection.close()
+
     async def roll_up_until_killed(self, limit: int, seconds: float) -> None:
         pool = Database.from_settings(self.settings, application_name="doomed")
         await pool.ping()
         task = asyncio.create_task(self.roll_up_pending(limit, pool))
         await asyncio.wait({task}, timeout=seconds)
-        await asyncio.to_thread(self.sql.do, KILL)
+        await asyncio.to_thread(self.kill)
         with suppress(DatabaseUnavailableError, DBAPIError):
             await task
         await pool.close()

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select
 
 from app.database.connection import Database
 from app.database.models import LlmCall, User
@@ -155,7 +155,8 @@ async def test_an_account_being_erased_is_not_rolled_up(pool: Database, sql: Sql
         await transaction.execute(select(User.id).where(User.id == ada).with_for_update())
         rollup_task = asyncio.create_task(roll_up_pending(pool, 1000))
         await asyncio.to_thread(sql.wait_for_blocked)
-        await transaction.execute(update(LlmCall).where(LlmCall.user_id == ada).values(user_id=None, session_id=None))
+        anonymise = "UPDATE llm_calls SET user_id = NULL, session_id = NULL WHERE user_id = %s"
+        await asyncio.to_thread(sql.do, anonymise, [ada])
         await transaction.execute(delete(User).where(User.id == ada))
     assert await rollup_task == 80
     assert {row["user_id"] for row in stored(sql, "user_usage_quarters", "user_id")} == {bob}

@@ -11,7 +11,6 @@ from httpx2 import Client, RemoteProtocolError, Response
 
 from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError
-from app.core.security import hash_token
 from app.database.repositories.accounts import auth_sessions
 from local.postgres import Postgres
 from local.services import Service
@@ -21,13 +20,12 @@ from tests.fixtures.processes import environment, free_port
 from tests.fixtures.services import AUTH, User, assert_problem, login, register
 from tests.resilience.outages.health import wait_for_health
 from tests.support.request_timeout import production_request_timeout
-from tests.support.waiting import wait_until
 
 
 def test_refresh_interrupted_by_postgresql_can_be_repeated(
     auth: TestClient, ada: User, postgres: Postgres, server_home: Path
 ) -> None:
-    """A stopped or suspended PostgreSQL extends the grace period in which a used refresh token is accepted again."""
+    """Whether or not PostgreSQL stored an exchange that got no response, the same token works again."""
     token = login(auth, "ada").json()["refresh_token"]
 
     def refresh() -> Response:
@@ -35,7 +33,6 @@ def test_refresh_interrupted_by_postgresql_can_be_repeated(
 
     with suspended("postgres", server_home), production_request_timeout():
         assert_problem(refresh(), 503, "database_unavailable")
-        time.sleep(2)  # together with the request, longer than the grace period
     wait_for_health(auth, "healthy")
     token = refreshed_token(refresh())
 
@@ -50,7 +47,7 @@ def test_refresh_interrupted_by_postgresql_can_be_repeated(
         token = refreshed_token(refresh())
 
 
-def test_unconfirmed_refresh_can_be_repeated_for_ten_seconds_after_recovery(
+def test_unconfirmed_refresh_can_be_repeated_at_any_time_after_recovery(
     auth: TestClient, ada: User, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = login(auth, "ada").json()["refresh_token"]
@@ -64,15 +61,12 @@ def test_unconfirmed_refresh_can_be_repeated_for_ten_seconds_after_recovery(
     assert_problem(auth.post(f"{AUTH}/refresh", json={"refresh_token": token}), 503)
     monkeypatch.undo()
     sql = Sql(postgres.url())
-    recent = "SELECT now() - rotated_at < interval '5 seconds' FROM auth_sessions WHERE previous_token_hash = %s"
-    sql.do("UPDATE auth_sessions SET rotated_at = now() - interval '1 minute'")
-    postgres.stop()
+    sql.do("UPDATE auth_sessions SET rotated_at = now() - interval '1 day'")
     sql.close()
+    postgres.stop()
     assert_problem(auth.post(f"{AUTH}/refresh", json={"refresh_token": token}), 503)
     postgres.start()
-    sql = Sql(postgres.url())
-    wait_until(lambda: sql.value(recent, [hash_token(token)]))
-    sql.close()
+    wait_for_health(auth, "healthy")
     refreshed_token(auth.post(f"{AUTH}/refresh", json={"refresh_token": token}))
 
 

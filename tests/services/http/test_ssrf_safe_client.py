@@ -217,6 +217,32 @@ async def test_internal_addresses_of_a_host_with_several_are_skipped(internal_li
     await client.aclose()
 
 
+@pytest.mark.parametrize("addresses", [["127.0.0.3", EXTERNAL_ADDRESS], [EXTERNAL_ADDRESS, "127.0.0.3"]])
+@pytest.mark.parametrize("is_reachable", [True, False])
+async def test_a_permitted_address_permits_no_other_address_of_the_name(
+    addresses: list[str], *, is_reachable: bool
+) -> None:
+    """Each address has a listener of its own, so a connection to the other one cannot be mistaken."""
+
+    async def resolve(_host: str, _port: int) -> list[str]:
+        return addresses
+
+    client = SsrfSafeClient(AllowedHosts.parse([EXTERNAL_ADDRESS]), resolve=resolve)
+    with running_receiver(EXTERNAL_ADDRESS if is_reachable else "127.0.0.4") as receiver:
+        url = f"http://hooks.example.com:{receiver.port}/"
+        with socket.create_server(("127.0.0.3", receiver.port)) as internal:
+            internal.settimeout(0)
+            if is_reachable:
+                await post(client, url)
+                assert receiver.connections == 1
+            else:
+                with pytest.raises(OutgoingRequestError, match="unreachable"):
+                    await post(client, url)
+            with pytest.raises(BlockingIOError):
+                internal.accept()
+    await client.aclose()
+
+
 async def test_the_next_address_is_tried_when_one_does_not_answer() -> None:
     async def resolve(_host: str, _port: int) -> list[str]:
         return ["127.0.0.3", EXTERNAL_ADDRESS]

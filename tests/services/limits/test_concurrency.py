@@ -37,3 +37,10 @@ def test_without_a_key_there_is_no_limit(limiter: ConcurrencyLimiter) -> None:
         for _ in range(LIMIT + 1):
             stack.enter_context(limiter.slot(None))
         assert limiter.total == 0
+
+
+def test_keys_without_operations_take_no_memory(limiter: ConcurrencyLimiter) -> None:
+    for number in range(5):
+        with limiter.slot(number):
+            pass
+    assert len(limiter._in_use) == 0

@@ -6,7 +6,7 @@ from app.config import Settings
 from app.services.llm.openai import OpenAIChatModel
 from app.services.llm.response_cache import ResponseCache
 from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker
-from tests.services.llm.openai_attempts import SETTINGS
+from tests.services.llm.openai_attempts import SETTINGS, open_model
 from tests.support.provider import Provider
 
 
@@ -18,6 +18,6 @@ def cache(breaker: RedisCircuitBreaker) -> ResponseCache:
 @pytest.fixture
 async def model(provider: Provider) -> AsyncIterator[OpenAIChatModel]:
     settings = Settings.model_validate(SETTINGS | {"OPENAI_BASE_URL": provider.base_url, "OPENAI_API_KEY": "sk-canary"})
-    model = OpenAIChatModel.from_settings(settings)
+    model = open_model(settings)
     yield model
     await model.close()

@@ -2,6 +2,7 @@
 
 import json
 
+from app.config import Settings
 from app.graph.ports.chat_model import Completion, StreamTimeouts
 from app.graph.ports.messages import PromptMessage
 from app.services.llm.openai import OpenAIChatModel
@@ -12,6 +13,11 @@ QUESTION: list[PromptMessage] = [
     {"role": "user", "content": "Grüße 🌍"},
 ]
 SETTINGS = {"DATABASE_URL": "postgresql://u@h/d", "SECRET_KEY": "k" * 32}
+
+
+def open_model(settings: Settings) -> OpenAIChatModel:
+    """Return the client of the default provider."""
+    return OpenAIChatModel.open(settings.providers()[0])
 
 
 async def run_attempt(model: OpenAIChatModel, seconds: float, *, is_streamed: bool) -> Completion:

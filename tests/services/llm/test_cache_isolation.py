@@ -12,6 +12,7 @@ import pytest
 from redis import Redis
 
 from app.graph.ports.chat_model import Completion, ModelRequest, PublishText, StreamTimeouts, TurnOwner
+from app.graph.ports.tool_calls import PublishToolCalls
 from app.services.llm.caching_chat_model import CachingChatModel
 from app.services.llm.response_cache import ResponseCache
 from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
@@ -61,6 +62,7 @@ class CanaryModel:
         *,
         timeouts: StreamTimeouts,
         publish_reasoning: PublishText | None = None,
+        publish_tool_calls: PublishToolCalls | None = None,
     ) -> Completion:
         text = ""
         async with asyncio.timeout(timeouts.total):

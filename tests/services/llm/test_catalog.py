@@ -6,10 +6,10 @@ from decimal import Decimal
 import pytest
 from genai_prices import Usage, calc_price
 
-from app.config import ModelSetting
+from app.config import ModelSetting, Provider
 from app.services.llm.catalog import CatalogModel, ModelCatalog
 
-ELSEWHERE = "http://127.0.0.1:9/v1"
+ELSEWHERE = Provider("default", "http://127.0.0.1:9/v1")
 
 
 def catalog(*settings: ModelSetting, **arguments: object) -> ModelCatalog:
@@ -29,10 +29,10 @@ def test_models_are_listed_once_primary_first_then_fallbacks() -> None:
     assert made.get("third") is None
 
 
-@pytest.mark.parametrize("base_url", [None, ELSEWHERE])
-def test_missing_values_come_from_the_price_list(monkeypatch: pytest.MonkeyPatch, base_url: str | None) -> None:
+@pytest.mark.parametrize("providers", [[], [ELSEWHERE]])
+def test_missing_values_come_from_the_price_list(monkeypatch: pytest.MonkeyPatch, providers: list[Provider]) -> None:
     monkeypatch.setattr(socket, "socket", None)  # nothing is downloaded
-    assert catalog(base_url=base_url).get("gpt-4") == CatalogModel("gpt-4", 8192, Decimal(30), Decimal(60))
+    assert catalog(providers=providers).get("gpt-4") == CatalogModel("gpt-4", 8192, Decimal(30), Decimal(60))
 
 
 def test_an_unknown_model_has_the_default_window_and_no_price() -> None:
@@ -76,11 +76,11 @@ def test_cost_of_an_answer_by_model(used: str, requested: str | None, dollars: s
 @pytest.mark.parametrize("tokens", [(8, 3), (300_000, 70_000)])
 def test_costs_equal_those_of_the_package(name: str, tokens: tuple[int, int]) -> None:
     usage = Usage(input_tokens=tokens[0], output_tokens=tokens[1])
-    assert catalog(base_url=ELSEWHERE).cost(name, *tokens) == calc_price(usage, name).total_price
+    assert catalog(providers=[ELSEWHERE]).cost(name, *tokens) == calc_price(usage, name).total_price
 
 
 def test_a_long_prompt_may_cost_more_a_token() -> None:
-    made = catalog(base_url=ELSEWHERE)
+    made = catalog(providers=[ELSEWHERE])
     short, long = (made.cost("gemini-2.5-pro", tokens, 0) for tokens in (100_000, 1_000_000))
     assert short is not None
     assert long is not None
@@ -96,3 +96,26 @@ def test_the_cache_of_look_ups_is_bounded() -> None:
     for number in range(2000):
         made.cost(f"engine-{number}", 1, 1)
     assert made._find_entry.cache_info().currsize == 1024
+
+
+def test_models_have_the_names_prices_and_limits_of_their_providers() -> None:
+    made = catalog(
+        ModelSetting(name="azure", provider="eu", provider_model="gpt-4", display_name="GPT-4", temperature="none"),
+        ModelSetting(name="local", attempt_timeout=90, max_output_tokens=100, temperature=0.2),
+        priced("gpt-4", "1", "2"),
+        providers=[ELSEWHERE, Provider("eu", "https://x.openai.azure.com/v1", attempt_timeout=40, stream_pause=5)],
+    )
+    azure, local = made.get("azure"), made.get("local")
+    assert azure == CatalogModel(
+        "azure", 8192, Decimal(30), Decimal(60), "eu", "GPT-4", attempt_timeout=40, stream_pause=5
+    )
+    assert local == CatalogModel("local", 4096, None, None, attempt_timeout=90, max_output_tokens=100, temperature=0.2)
+    assert made.provider_of("unknown") == made.provider_of("local") == "default"
+    # The price of the model that another provider has under the same name does not apply.
+    assert made.cost("gpt-4", 8, 3, requested="azure") == Decimal("0.00042")
+    assert made.cost("gpt-4", 8, 3, requested="gpt-4") == Decimal("0.000014")
+
+
+def test_first_provider_is_the_default_one() -> None:
+    made = catalog(providers=[Provider("house", "http://h/v1"), Provider("other", "http://o/v1")])
+    assert [model.provider for model in made.models] == ["house"]

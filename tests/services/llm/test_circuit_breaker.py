@@ -90,7 +90,7 @@ def test_retry_after_extends_the_pause_up_to_a_maximum(
 
 
 def test_each_model_has_its_own_breaker(clock: Clock) -> None:
-    breakers = CircuitBreakers(["a", "b"], failures=1, pause=10, now=clock)
+    breakers = CircuitBreakers({"a": "one", "b": "two"}, failures=1, pause=10, now=clock)
     breakers.record_failure("a", retry_after=None)
     assert breakers.states == {"a": "open", "b": "closed"}
     assert (breakers.allow_request("a"), breakers.allow_request("b")) == (False, True)

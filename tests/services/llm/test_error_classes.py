@@ -56,6 +56,13 @@ def error(**fields: object) -> dict[str, object]:
         ),
         (400, error(code=None, innererror={"code": "ResponsibleAIPolicyViolation"}), "provider_refused", False),
         (
+            400,
+            [error(code=400, message="API key not valid.", status="INVALID_ARGUMENT")],
+            "provider_rejected",
+            True,
+        ),
+        (401, error(message="Incorrect API key.", code="invalid_api_key"), "provider_rejected", True),
+        (
             403,
             error(code=403, message="Input was flagged", metadata={"reasons": ["violence"]}),
             "provider_refused",

@@ -8,8 +8,9 @@ import pytest
 from app.config import Settings
 from app.core.exceptions import StartupError
 from app.graph.ports.chat_model import ModelError, ModelTokenCounts, Sampling
+from app.services.llm.model_router import ModelRouter
 from app.services.llm.openai import OpenAIChatModel
-from tests.services.llm.openai_attempts import QUESTION, SETTINGS
+from tests.services.llm.openai_attempts import QUESTION, SETTINGS, open_model
 from tests.support.fakes import model_request
 from tests.support.provider import Provider, answers, fails, redirects, sends, stalls
 from tests.support.waiting import LONGEST_WAIT
@@ -71,8 +72,8 @@ async def test_a_redirect_is_not_followed(provider: Provider, model: OpenAIChatM
 
 async def test_openai_receives_max_completion_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_BASE_URL")
-    model = OpenAIChatModel.from_settings(Settings.model_validate(SETTINGS | {"OPENAI_API_KEY": "sk-canary"}))
-    body = model._body(model_request(QUESTION, parameters=Sampling(max_tokens=50, top_p=0.5)))
+    model = open_model(Settings.model_validate(SETTINGS | {"OPENAI_API_KEY": "sk-canary"}))
+    body = model.profile("primary").body(model_request(QUESTION, parameters=Sampling(max_tokens=50, top_p=0.5)))
     assert body == {"model": "primary", "messages": QUESTION, "max_completion_tokens": 50, "top_p": 0.5}
     await model.close()
 
@@ -113,11 +114,11 @@ def test_a_key_or_a_base_url_is_required(
 ) -> None:
     monkeypatch.delenv("OPENAI_BASE_URL")
     with pytest.raises(StartupError, match="OPENAI_API_KEY: is required"):
-        OpenAIChatModel.from_settings(Settings.model_validate(SETTINGS))
+        ModelRouter.from_settings(Settings.model_validate(SETTINGS))
 
 
 async def test_query_of_the_base_url_is_sent() -> None:
     settings = Settings.model_validate(SETTINGS | {"OPENAI_BASE_URL": "https://h/openai/v1?api-version=preview"})
-    model = OpenAIChatModel.from_settings(settings)
+    model = open_model(settings)
     assert str(model._url) == "https://h/openai/v1/chat/completions?api-version=preview"
     await model.close()

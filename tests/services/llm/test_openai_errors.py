@@ -15,7 +15,7 @@ from app.graph.ports.chat_model import ModelError, ModelTokenCounts
 from app.services.llm import openai
 from app.services.llm.openai import OpenAIChatModel
 from app.services.llm.response_body import MAX_BODY_BYTES
-from tests.services.llm.openai_attempts import QUESTION, SETTINGS, document, run_attempt
+from tests.services.llm.openai_attempts import QUESTION, SETTINGS, document, open_model, run_attempt
 from tests.support.fakes import model_request
 from tests.support.provider import (
     Behaviour,
@@ -241,7 +241,7 @@ async def test_a_connection_timeout_is_short_and_uses_no_tokens(
             socket.create_connection(listener.getsockname())
         )  # the backlog is full: further connections wait
         base_url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        model = OpenAIChatModel.from_settings(Settings.model_validate(SETTINGS | {"OPENAI_BASE_URL": base_url}))
+        model = open_model(Settings.model_validate(SETTINGS | {"OPENAI_BASE_URL": base_url}))
         started = time.monotonic()
         with pytest.raises(ModelError) as failure:
             await run_attempt(model, LONGEST_WAIT, is_streamed=is_streamed)

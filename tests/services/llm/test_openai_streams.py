@@ -9,7 +9,7 @@ from app.config import Settings
 from app.graph.ports.chat_model import StreamTimeouts
 from app.services.llm import stream_deadline
 from app.services.llm.openai import OpenAIChatModel
-from tests.services.llm.openai_attempts import SETTINGS
+from tests.services.llm.openai_attempts import SETTINGS, open_model
 from tests.services.llm.streamed_attempts import STOP, StreamedAttempt
 from tests.support.provider import DONE, Behaviour, Provider, answers, chunk, stalls, streams
 from tests.support.waiting import LONGEST_WAIT
@@ -87,7 +87,7 @@ async def test_a_timeout_closes_the_connection(
 
 async def test_the_idle_timeout_may_exceed_the_first_token_timeout(provider: Provider) -> None:
     settings = SETTINGS | {"OPENAI_BASE_URL": provider.base_url, "LLM_ATTEMPT_TIMEOUT": 0.2}
-    model = OpenAIChatModel.from_settings(Settings.model_validate(settings))
+    model = open_model(Settings.model_validate(settings))
     provider.script(answers("a b", every=0.6))
     assert (await StreamedAttempt(model).run()).text == "a b"
     await model.close()

@@ -87,3 +87,36 @@ async def test_other_exceptions_are_raised_unchanged(settings: Settings) -> None
             _ = 1 / 0
     assert not breaker.is_open
     await redis.aclose()
+
+
+async def time_out_late(breaker: RedisCircuitBreaker) -> None:
+    """Block the event loop while a command waits, until after its timeout."""
+    with pytest.raises(RedisUnavailableError):  # noqa: PT012 - the block stands for one command
+        async with breaker.guard():
+            time.sleep(breaker.budget + 0.3)  # noqa: ASYNC251 - another task that blocks
+            await asyncio.sleep(0)
+            await asyncio.Event().wait()
+
+
+async def test_busy_process_does_not_report_an_outage(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    redis = open_redis(settings)
+    breaker = RedisCircuitBreaker(redis, budget=0.05)
+    await time_out_late(breaker)
+    assert breaker.outages == 0
+    # Only if that goes on without a success.
+    monkeypatch.setattr("app.services.redis.redis_circuit_breaker._MAX_LATE_SECONDS", 0.1)
+    await time_out_late(breaker)
+    assert breaker.outages == 1
+    await breaker.close()
+    await redis.aclose()
+
+
+async def test_full_pool_does_not_report_an_outage(settings: Settings) -> None:
+    redis = open_redis(settings)
+    redis.connection_pool.max_connections = 0
+    breaker = RedisCircuitBreaker(redis, budget=LONGEST_WAIT)
+    with pytest.raises(RedisUnavailableError):
+        async with breaker.guard() as client:
+            await client.ping()
+    assert not breaker.is_open
+    await redis.aclose()

@@ -1,6 +1,7 @@
 """Webhook requests: signature, body, receivers that are slow or forbidden, and the log of attempts."""
 
 import json
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -9,6 +10,7 @@ from standardwebhooks import WebhookVerificationError
 from app.core.public_addresses import AllowedHosts
 from app.core.webhook_secrets import WebhookSecrets
 from app.database.connection import Database
+from app.database.repositories.webhooks import endpoints
 from app.services.http.ssrf_safe_client import SsrfSafeClient
 from app.worker.webhook_delivery import WebhookDeliveryJob
 from tests.fixtures.database import Sql
@@ -91,6 +93,35 @@ async def test_both_secrets_sign_during_a_rotation(
     verify(afterwards, new)
     with pytest.raises(WebhookVerificationError):
         verify(afterwards, old)
+
+
+async def test_secrets_of_several_rotations_sign_until_their_own_expiry(
+    delivery: WebhookDeliveryJob, receiver: Receiver, pool: Database, sql: Sql
+) -> None:
+    endpoint = make_endpoint(sql, receiver.url)
+    for hours in (3, 0, 1, 2):  # one after the other
+        async with pool.transaction() as session:
+            row = await endpoints.find(session, endpoint.uuid, for_change=True)
+            assert row is not None
+            assert await endpoints.rotate_secret(session, row, grace=timedelta(hours=hours), max_previous=5)
+    until = {1: 3, 2: 0, 3: 1, 4: 2, 5: 99}  # hours by generation
+    for passed in (0, 1, 2, 3):
+        receiver.requests.clear()
+        await emit(pool)
+        await deliver(delivery)
+        (request,) = receiver.requests
+        for generation, hours in until.items():
+            if hours > passed:
+                verify(request, SECRETS.own(endpoint.uuid, generation))
+            else:
+                with pytest.raises(WebhookVerificationError):
+                    verify(request, SECRETS.own(endpoint.uuid, generation))
+        assert len(request.headers["webhook-signature"].split()) == sum(hours > passed for hours in until.values())
+        sql.do(
+            "UPDATE webhook_endpoints SET previous_secret_until = previous_secret_until - interval '1 hour',"
+            " earlier_secrets_until = (SELECT coalesce(jsonb_object_agg(key, value::timestamptz - interval '1 hour'),"
+            " '{}') FROM jsonb_each_text(earlier_secrets_until))"
+        )
 
 
 async def test_the_shared_secret_signs_if_the_endpoint_uses_it(

@@ -20,7 +20,7 @@ def test_the_example_is_valid_in_the_format() -> None:
 
 
 def test_the_documented_schema_is_that_of_the_models() -> None:
-    documented = json.loads(Path("docs/conversation-export.schema.json").read_text())
+    documented = json.loads(Path("docs/reference/conversation-export.schema.json").read_text())
     assert documented == conversation_file.json_schema()
 
 

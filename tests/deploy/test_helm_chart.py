@@ -1,0 +1,184 @@
+"""The Helm chart: linted and rendered by Helm, and checked against the schemas of Kubernetes and our policies."""
+
+import copy
+import re
+from typing import Any
+
+import helm_python
+import kubernetes_validate
+import pytest
+import yaml
+
+from app.config import Settings
+from app.config.secret_files import secret_names
+from local.paths import PROJECT
+
+CHART = PROJECT / "deploy" / "helm" / "chatbot"
+VERSIONS = ["1.30", "1.37"]
+VARIANTS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "turns": {"chat": {"autoscaling": {"turnsInProgress": 50}}},
+    "small": {
+        **{name: {"replicas": 1, "autoscaling": {"enabled": False}} for name in ("auth", "chat", "admin", "gateway")},
+        "networkPolicy": {"enabled": False},
+    },
+    "ingress": {
+        "ingress": {"enabled": True, "className": "nginx", "tlsSecret": "chat-tls", "annotations": {"a/b": "c"}},
+        "images": {"pullSecrets": [{"name": "registry"}]},
+        "nodeSelector": {"disk": "ssd"},
+        "tolerations": [{"key": "chat", "operator": "Exists"}],
+        "settings": {"LLM_MODEL": "gpt-4", "LLM_CACHE_TTL": 0, "LLM_SUMMARY_ENABLED": False},
+    },
+    "owner": {"migrations": {"secretKeys": ["DATABASE_URL", "MIGRATION_DATABASE_URL"]}},
+}
+GUIDE = PROJECT / "docs" / "how-to" / "kubernetes.md"
+VARIANTS["guide"] = yaml.safe_load(GUIDE.read_text().partition("```yaml\n")[2].partition("```")[0])
+Manifest = dict[str, Any]
+
+
+def render(values: dict[str, Any]) -> list[Manifest]:
+    with helm_python.Chart.load(CHART) as chart:
+        rendered = chart.render(values, name="demo", namespace="chat")
+    texts = [text for path, text in sorted(rendered.items()) if path.endswith(".yaml")]
+    return [manifest for text in texts for manifest in yaml.safe_load_all(text) if manifest]
+
+
+@pytest.fixture(scope="module", params=[*VARIANTS.values()], ids=[*VARIANTS])
+def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
+    return render(copy.deepcopy(request.param))
+
+
+def of_kind(manifests: list[Manifest], *kinds: str) -> list[Manifest]:
+    return [manifest for manifest in manifests if manifest["kind"] in kinds]
+
+
+def pods(manifests: list[Manifest]) -> dict[str, Manifest]:
+    found = of_kind(manifests, "Deployment", "Job")
+    return {manifest["metadata"]["name"]: manifest["spec"]["template"] for manifest in found}
+
+
+def test_helm_lint_has_nothing_to_say() -> None:
+    result = helm_python.lint(CHART, strict=True, namespace="chat")
+    problems = [str(message) for message in result.get("messages", []) if "icon is recommended" not in str(message)]
+    assert problems == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_manifests_fit_the_schemas(manifests: list[Manifest], version: str) -> None:
+    for manifest in manifests:
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_all_parts_are_there() -> None:
+    manifests = render({})
+    names = {f"{each['kind']} {each['metadata']['name']}" for each in manifests}
+    components = ("auth", "chat", "admin", "worker", "gateway")
+    assert names >= {f"Deployment demo-chatbot-{name}" for name in components}
+    assert names >= {f"PodDisruptionBudget demo-chatbot-{name}" for name in components}
+    assert names >= {f"NetworkPolicy demo-chatbot-{name}" for name in (*components, "migrations")}
+    assert names >= {f"HorizontalPodAutoscaler demo-chatbot-{name}" for name in ("auth", "chat", "gateway")}
+    assert "Job demo-chatbot-migrations" in names
+
+
+def test_pods_have_no_privileges_and_bounded_resources(manifests: list[Manifest]) -> None:
+    for name, pod in pods(manifests).items():
+        spec = pod["spec"]
+        assert spec["automountServiceAccountToken"] is False, name
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in spec["containers"]:
+            security = container["securityContext"]
+            assert security["readOnlyRootFilesystem"] is True
+            assert security["allowPrivilegeEscalation"] is False
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+            assert "memory" in container["resources"]["limits"]
+            assert not container["image"].endswith(":latest")
+
+
+def test_deployments_have_probes_and_time_to_stop(manifests: list[Manifest]) -> None:
+    for deployment in of_kind(manifests, "Deployment"):
+        spec = deployment["spec"]["template"]["spec"]
+        (container,) = spec["containers"]
+        assert container["readinessProbe"]["httpGet"]["path"] in {"/readyz", "/index.html"}
+        assert container["livenessProbe"]["httpGet"]["path"] in {"/livez", "/index.html"}
+        assert "preStop" in container["lifecycle"]
+        assert spec["terminationGracePeriodSeconds"] >= 5 + 20
+
+
+def test_secrets_are_referred_to_only(manifests: list[Manifest]) -> None:
+    assert of_kind(manifests, "Secret") == []
+    for pod in pods(manifests).values():
+        for variable in pod["spec"]["containers"][0]["env"]:
+            name = variable["name"]
+            assert name not in secret_names(Settings)
+            if name.endswith("_FILE"):
+                assert name.removesuffix("_FILE") in secret_names(Settings)
+    settings = of_kind(manifests, "ConfigMap")[0]["data"]
+    assert not settings.keys() & set(secret_names(Settings))
+    assert settings.keys() - {"FORWARDED_ALLOW_IPS"} <= Settings.model_fields.keys()
+
+
+def test_selectors_select_the_pods(manifests: list[Manifest]) -> None:
+    labels = {name: pod["metadata"]["labels"].items() for name, pod in pods(manifests).items()}
+    for each in of_kind(manifests, "Service", "PodDisruptionBudget", "NetworkPolicy", "Deployment"):
+        spec = each["spec"]
+        selector = spec.get("podSelector", spec.get("selector"))
+        selected = selector.get("matchLabels", selector).items()
+        assert [name for name, found in labels.items() if selected <= found] == [each["metadata"]["name"]]
+
+
+def test_only_the_gateway_and_monitoring_reach_the_services() -> None:
+    policies = {each["metadata"]["name"]: each["spec"] for each in of_kind(render({}), "NetworkPolicy")}
+    for name in ("auth", "chat", "admin"):
+        sources = [source for rule in policies[f"demo-chatbot-{name}"]["ingress"] for source in rule["from"]]
+        assert len(sources) == 2
+        component = sources[0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"]
+        assert (component, list(sources[1])) == ("gateway", ["namespaceSelector"])
+    assert policies["demo-chatbot-migrations"]["ingress"] == []
+
+
+def test_migrations_run_before_the_release() -> None:
+    (job,) = of_kind(render({}), "Job")
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["command"] == ["python", "-m", "app.cli", "migrate"]
+    assert "envFrom" not in container  # the ConfigMap is made after the hook
+
+
+def test_only_migrations_get_the_url_of_the_owner() -> None:
+    readers = {
+        name
+        for name, pod in pods(render(copy.deepcopy(VARIANTS["owner"]))).items()
+        if "MIGRATION_DATABASE_URL_FILE" in {each["name"] for each in pod["spec"]["containers"][0]["env"]}
+    }
+    assert readers == {"demo-chatbot-migrations"}
+
+
+def test_chat_scales_by_turns_in_progress() -> None:
+    found = of_kind(render(copy.deepcopy(VARIANTS["turns"])), "HorizontalPodAutoscaler")
+    (chat,) = [each for each in found if each["metadata"]["name"].endswith("-chat")]
+    names = [metric["pods"]["metric"]["name"] for metric in chat["spec"]["metrics"] if metric["type"] == "Pods"]
+    assert names == ["chatbot_turns_in_progress"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"images": {"services": {"tag": "latest"}}},
+        {"publicUrl": "chat.example.com"},
+        {"secret": {"keys": ["secret key"]}},
+        {"chat": {"replicas": 0}},
+        {"chatt": {}},
+    ],
+)
+def test_bad_values_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(helm_python.HelmError):
+        render(values)
+
+
+def test_upstreams_are_full_names() -> None:
+    gateway = pods(render({}))["demo-chatbot-gateway"]["spec"]["containers"][0]
+    upstreams = {each["name"]: each["value"] for each in gateway["env"] if each["name"].endswith("_UPSTREAM")}
+    assert upstreams["CHAT_UPSTREAM"] == "demo-chatbot-chat.chat.svc.cluster.local:8002"
+    assert all(re.fullmatch(r"[a-z-]+\.chat\.svc\.cluster\.local:\d+", value) for value in upstreams.values())

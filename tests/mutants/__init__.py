@@ -1,0 +1,1 @@
+"""Mutations of the code, and the tests that must notice each of them: `make mutants`."""
