@@ -1,0 +1,1 @@
+"""Generator of documents from the code, and the checks that both say the same. `docs/generate.py` runs it."""

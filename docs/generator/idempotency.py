@@ -1,0 +1,33 @@
+"""What happens if a POST without idempotency key is repeated, by the id of the operation."""
+
+from collections.abc import Mapping
+
+_SAME = "idempotent: a repetition changes nothing, and gets the same response"
+
+_KEY = "with an `Idempotency-Key` the first response is returned again; otherwise the model is asked again"
+
+IDEMPOTENCY: Mapping[str, str] = {
+    "archive_sessions": _SAME + ", with `changed` 0",
+    "cancel_message": _SAME,
+    "create_chat_completion": _KEY,
+    "create_api_key": "creates another key; delete one of both",
+    "create_webhook": "creates another endpoint; delete one of both",
+    "delete_sessions": "idempotent: deleted sessions are in `not_found`",
+    "forgot_password": "sends another link, at most 3 in an hour; all links work until one is used",
+    "import_sessions": "idempotent: conversations that are stored already are reported as `already_imported`",
+    "invite_user": "sends another invitation, which replaces the first one, at most 3 in an hour",
+    "login": "opens another login",
+    "logout": "gets 401: the login has ended. With the cookie it always succeeds",
+    "logout_all": "gets 401: the logins have ended",
+    "read_session": "returns the same, and is recorded in the audit log again",
+    "redeliver_webhook": "schedules one delivery; while it is pending, 409 `delivery_pending`",
+    "refresh": "idempotent until the new refresh token is used: the response has the same refresh token",
+    "register": "gets 400 `already_registered`; where addresses must be verified, the same 202",
+    "resend_verification": "sends another link, at most 3 in an hour; all links work until one is used",
+    "reset_password": "gets 400 `invalid_token`: the token is used up",
+    "rotate_webhook_secret": "creates another secret; the earlier ones sign until their `grace_hours` end",
+    "send_password_reset": "sends another link, at most 3 in an hour",
+    "share_session": "takes another snapshot. With `keep_link` the link stays; otherwise only the last one works",
+    "test_webhook": "sends another event",
+    "verify_email": "gets 400 `invalid_token`: the token is used up",
+}
