@@ -8,7 +8,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from app.graph.context import ChatContext
-from app.graph.edges import route_to_llm, should_continue
+from app.graph.edges import ConditionalEdge, route_to_llm, should_continue
 from app.graph.nodes import error_handler_node, llm_node, postprocess_node, preprocess_node
 from app.graph.state import ChatState
 from app.observability.tracing import span
@@ -31,9 +31,11 @@ def build_chat_graph() -> ChatGraph:
     graph.add_node("error_handler", _traced("error_handler", error_handler_node))
 
     graph.add_edge(START, "preprocess")
-    graph.add_conditional_edges("preprocess", should_continue, {"continue": "llm", "error": "error_handler"})
     graph.add_conditional_edges(
-        "llm", route_to_llm, {"success": "postprocess", "retry": "llm", "error": "error_handler"}
+        "preprocess", ConditionalEdge(should_continue), {"continue": "llm", "error": "error_handler"}
+    )
+    graph.add_conditional_edges(
+        "llm", ConditionalEdge(route_to_llm), {"success": "postprocess", "retry": "llm", "error": "error_handler"}
     )
     graph.add_edge("postprocess", END)
     graph.add_edge("error_handler", END)

@@ -13,10 +13,10 @@ def state(status: PipelineStatus) -> ChatState:
 
 
 @pytest.mark.parametrize("status", STATUSES)
-async def test_only_a_preprocessed_question_is_routed_to_the_model(status: PipelineStatus) -> None:
-    assert await should_continue(state(status)) == ("continue" if status == "preprocessed" else "error")
+def test_only_a_preprocessed_question_is_routed_to_the_model(status: PipelineStatus) -> None:
+    assert should_continue(state(status)) == ("continue" if status == "preprocessed" else "error")
 
 
 @pytest.mark.parametrize("status", STATUSES)
-async def test_an_attempt_is_routed_to_success_retry_or_error(status: PipelineStatus) -> None:
-    assert await route_to_llm(state(status)) == {"llm_completed": "success", "retry": "retry"}.get(status, "error")
+def test_an_attempt_is_routed_to_success_retry_or_error(status: PipelineStatus) -> None:
+    assert route_to_llm(state(status)) == {"llm_completed": "success", "retry": "retry"}.get(status, "error")
