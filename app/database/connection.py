@@ -17,7 +17,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from app.config import DatabaseSettings
 from app.core.exceptions import DatabaseBusyError, DatabaseUnavailableError, StatementTimeoutError
-from app.database.driver_errors import translate_driver_errors
+from app.database.driver_errors import is_outage, translate_driver_errors
 from app.database.drivers import asyncpg_arguments
 from app.database.statements import DriverConnection, StatementRefusedError
 from app.database.tracing import trace_statements
@@ -169,11 +169,11 @@ class Database:
                 try:
                     with delay.measured(deadline):
                         yield cast("DriverConnection", pooled.driver_connection)
-                except (PostgresError, StatementRefusedError):
-                    raise  # PostgreSQL has answered: the connection is usable, or asyncpg knows that it is closed
-                except BaseException:
-                    # The connection may be in the middle of a statement.
-                    pooled.invalidate()
+                except BaseException as error:
+                    # After an answer of PostgreSQL the connection is usable, unless the answer has ended it. After
+                    # anything else, it may be in the middle of a statement.
+                    if not isinstance(error, PostgresError | StatementRefusedError) or is_outage(error):
+                        pooled.invalidate()
                     raise
                 finally:
                     await self._release(pooled)

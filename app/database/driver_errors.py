@@ -1,7 +1,7 @@
 """Translation of errors of SQLAlchemy and the drivers, where every transaction ends."""
 
 from asyncpg import InterfaceError as DriverInterfaceError
-from asyncpg import PostgresError
+from asyncpg import InternalClientError, PostgresError
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -37,7 +37,7 @@ class translate_driver_errors:  # noqa: N801 - used like a function
             raise StatementTimeoutError from error
         if error is not None and _is_busy(error):
             raise DatabaseBusyError from error
-        if error is not None and _is_outage(error):
+        if error is not None and is_outage(error):
             raise DatabaseUnavailableError from error
         if error is not None and (known := translated(error)) is not None:
             raise known from error
@@ -56,10 +56,15 @@ def _is_busy(error: BaseException) -> bool:
     return isinstance(error, PoolTimeoutError)
 
 
-def _is_outage(error: BaseException) -> bool:
+def is_outage(error: BaseException) -> bool:
+    """Return whether PostgreSQL cannot be reached, or has ended or refused the connection."""
     if isinstance(error, DBAPIError | PostgresError) and (
         getattr(error, "connection_invalidated", False) or _sqlstate(error).startswith(_OUTAGE_SQLSTATES)
     ):
         return True
+    # InternalClientError: the server has ended the connection, and asyncpg has not noticed that yet.
     # OSError and TimeoutError: a connection could not be opened.
-    return isinstance(error, OperationalError | InterfaceError | DriverInterfaceError | OSError | TimeoutError)
+    return isinstance(
+        error,
+        OperationalError | InterfaceError | DriverInterfaceError | InternalClientError | OSError | TimeoutError,
+    )

@@ -1,6 +1,7 @@
 """Connection pool."""
 
 import asyncio
+from contextlib import closing, suppress
 
 import pytest
 from sqlalchemy import make_url, text
@@ -65,3 +66,23 @@ async def test_a_refused_connection_is_reported_as_unavailable(settings: Setting
         async with getattr(refused, method)() as connection:
             await connection.execute(text("SELECT 1"))
     await refused.close()
+
+
+@pytest.mark.parametrize("method", ["driver_connection", "autocommit", "read_only", "transaction"])
+@pytest.mark.parametrize("steps", range(5))
+async def test_a_connection_that_the_server_is_ending_is_reported_as_unavailable(
+    pool: Database, service_database_url: str, method: str, steps: int
+) -> None:
+    pid = await backend_pid(pool)
+    with closing(Sql(service_database_url)) as other:
+        other.do("SELECT pg_terminate_backend(%s, 5000)", [pid])
+    # asyncpg receives the last message of the server and the end of the connection in different steps of the loop.
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    with suppress(DatabaseUnavailableError):
+        async with getattr(pool, method)() as connection:
+            if method == "driver_connection":
+                await connection.fetch("SELECT 1")
+            else:
+                await connection.execute(text("SELECT 1"))
+    assert await backend_pid(pool) != pid

@@ -88,7 +88,9 @@ class Client:
     async def of(cls, *users: User) -> AsyncIterator[list[Self]]:
         """Create a client for each user."""
         timeout = aiohttp.ClientTimeout(total=300)
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as http:
+        # A connection is not used again, because the service may be closing it.
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as http:
             yield [cls(http, user) for user in users]
 
     async def request(self, url: str, method: str, path: str, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - passed on

@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
+
+T = TypeVar("T")
 
 TIMEOUT = 300.0
 REFUSALS = frozenset({429, 503})
@@ -148,16 +150,22 @@ async def run_storm(
     """Send all requests at once, while others send one after the other, and return what all of them saw."""
     ledger = Ledger()
 
-    async def use(outcomes: list[Outcome]) -> None:
-        while True:
+    async def use(outcomes: list[Outcome], ended: asyncio.Event) -> None:
+        # A request that is sent during a short storm counts, although its response may come after it.
+        while not ended.is_set():
             outcomes.append(await others())
             await asyncio.sleep(0.05)
 
-    before = asyncio.create_task(use(ledger.others_before))
-    await asyncio.sleep(seconds_before)
-    before.cancel()
-    during = asyncio.create_task(use(ledger.others_during))
-    ledger.requests = list(await asyncio.gather(*(request() for request in requests)))
-    during.cancel()
-    await asyncio.gather(before, during, return_exceptions=True)
+    async def while_others_use(outcomes: list[Outcome], work: Awaitable[T]) -> T:
+        ended = asyncio.Event()
+        using = asyncio.create_task(use(outcomes, ended))
+        try:
+            return await work
+        finally:
+            ended.set()
+            await using
+
+    await while_others_use(ledger.others_before, asyncio.sleep(seconds_before))
+    storm = asyncio.gather(*(request() for request in requests))
+    ledger.requests = list(await while_others_use(ledger.others_during, storm))
     return ledger

@@ -7,6 +7,7 @@ test run has one table for all faults.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import aiohttp
@@ -50,7 +51,12 @@ Drill = Callable[[str, Callable[[], Awaitable[object]]], Awaitable[FaultLedger]]
 
 @pytest.fixture
 def drill(
-    cluster: Cluster, make_users: Callable[[int], list[User]], provider: Provider, sql: Sql, faults: Table
+    settings: Settings,
+    cluster: Cluster,
+    make_users: Callable[[int], list[User]],
+    provider: Provider,
+    sql: Sql,
+    faults: Table,
 ) -> Drill:
     """Function that causes a fault under load, and checks what holds after every fault."""
 
@@ -69,9 +75,11 @@ def drill(
             await asyncio.sleep(AFTER)
             await load.stop()
         deadline = time.monotonic() + SETTLED_SECONDS
-        while sql.value(PENDING) and time.monotonic() < deadline:  # noqa: ASYNC110 - no event to wait for
-            await asyncio.sleep(0.1)
-        load.audit(sql)
+        # A new connection, because the fault may have ended that of the test.
+        with closing(Sql(settings.DATABASE_URL)) as connection:
+            while connection.value(PENDING) and time.monotonic() < deadline:  # noqa: ASYNC110 - no event to wait for
+                await asyncio.sleep(0.1)
+            load.audit(connection)
         ledger = load.ledger
         faults.add(name, ledger.row(), ledger.repeated)
         assert ledger.verdict() == dict.fromkeys(ledger.verdict(), 0), ledger.unhandled
@@ -112,7 +120,9 @@ async def test_all_processes_of_a_service_ended_and_started(
             part.start()
 
     ledger = await drill(f"{service} {how}", lambda: for_seconds(OUTAGE, end, start))
-    assert set(ledger.failed) <= ({"bad_gateway"} if service != "worker" else set())
+    # A process of the chat service that is stopped refuses questions before its port is closed.
+    expected = {"worker": set(), "chat": {"bad_gateway", "shutting_down"}}
+    assert set(ledger.failed) <= expected.get(service, {"bad_gateway"})
 
 
 @pytest.mark.parametrize("how", ["stopped", "killed"])

@@ -27,7 +27,9 @@ RUNNING = {"idempotency_in_progress", "turn_active"}
 
 async def repeat_the_question(call: Call, wire: Wire) -> None:
     """Behaviour of the provider: an answer from which its question can be told."""
-    await answers(full_answer(call.messages[-1]["content"]), every=0.05)(call, wire)
+    # Earlier questions of the session without an answer are in the same message, before the last one.
+    question = call.messages[-1]["content"].rpartition("\n\n")[2]
+    await answers(full_answer(question), every=0.05)(call, wire)
 
 
 def full_answer(question: str) -> str:
