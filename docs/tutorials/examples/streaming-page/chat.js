@@ -35,7 +35,12 @@ async function follow({ base, token, state, show, save, begin }) {
     for (let pause = 500; ; pause = Math.min(pause * 2, 8000)) {
         try {
             const response = await (state.message === null ? begin() : events(base, token, state))
-            if (!response.ok && response.status < 500 && response.status !== 429) await result(response)
+            const problem = response.ok ? null : await response.json()
+            if (problem?.code === 'idempotency_in_progress') {
+                state.message = problem.message_id // the question has arrived: its answer is followed from here on
+            } else if (problem && response.status < 500 && response.status !== 429) {
+                throw new RefusedError(problem)
+            }
             if (response.ok) {
                 for await (const event of parse(response.body)) {
                     const message = apply(event, state)
