@@ -40,7 +40,8 @@ class WebhookEndpoint(IdMixin, TimestampMixin, Base):
     failing_since: Mapped[datetime | None]
     """Time of the first failed attempt since the last successful one.
 
-    Null: the last attempt succeeded, or there was none since the endpoint was created, enabled again or got another URL.
+    Null: the last attempt succeeded, or there was none since the endpoint was created, enabled again or got another
+    URL.
     """
 
     __table_args__ = (
