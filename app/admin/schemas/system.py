@@ -51,8 +51,8 @@ class InstanceState(ResponseModel):
         description="Statistics of the process, such as `database`: connections `in_use`, `free` and `max`. `redis`: "
         "whether its circuit breaker is open, and the number of outages. Chat service: `models` (circuit breakers: "
         "`closed`, `open` or `half_open`), `model_providers`, `model_parameters` (parameters that a model does not "
-        "support, with their other name, or null if they are not sent), running `turns` and open `streams`. Worker: `webhooks`, "
-        "running deliveries and attempts by outcome.",
+        "support, with their other name, or null if they are not sent), running `turns` and open `streams`. Worker: "
+        "`webhooks`, running deliveries and attempts by outcome.",
         examples=[{"database": {"in_use": 1, "free": 4, "max": 50}, "redis": {"is_away": False, "outages": 0}}],
     )
 
