@@ -40,8 +40,9 @@ class AuthSettings(SettingsBase):
         10,
         ge=1,
         le=1000,
-        description="Wrong passwords per window: for one account in all networks together, for one name in one "
-        "network, and of one login in one network where it asks for the password again.",
+        description="Wrong passwords per window: for one account in all networks together (each that its owner uses "
+        "has its own count), for one name in one network, and of one login in one network where it asks for the "
+        "password again.",
     )
     LOGIN_ATTEMPTS_PER_ADDRESS: int = Field(
         100, ge=1, le=1_000_000, description="Wrong passwords from one network address per window."
