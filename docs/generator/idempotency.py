@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-_SAME = "idempotent: a repetition changes nothing, and gets the same response"
+_SAME = "idempotent: a repetition changes nothing"
 
 _KEY = "with an `Idempotency-Key` the first response is returned again; otherwise the model is asked again"
 

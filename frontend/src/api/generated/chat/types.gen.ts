@@ -2144,7 +2144,7 @@ export type SessionsChanged = {
     /**
      * Is Complete
      *
-     * False: the time did not suffice for all of them. Send the request again for the rest.
+     * False: there were too many for one request. Send it again for the rest.
      */
     is_complete: boolean;
 };
