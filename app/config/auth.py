@@ -23,7 +23,7 @@ class AuthSettings(SettingsBase):
     )
     ALGORITHM: Literal["HS256", "HS384", "HS512"] = Field("HS256", description="Signature algorithm of access tokens.")
     ACCESS_TOKEN_EXPIRE_MINUTES: int = Field(30, ge=1, le=1440, description="Lifetime of an access token.")
-    REFRESH_TOKEN_EXPIRE_DAYS: int = Field(7, ge=1, le=365, description="Lifetime of a login that is not used.")
+    REFRESH_TOKEN_EXPIRE_DAYS: int = Field(7, ge=1, le=365, description="Lifetime of a login after its last refresh.")
     PASSWORD_HASH_CONCURRENCY: int = Field(
         1,
         ge=1,
@@ -37,13 +37,18 @@ class AuthSettings(SettingsBase):
         "`REQUEST_QUEUE_TIMEOUT` limits the wait in all queues. The request that is next waits up to 3 s longer.",
     )
     LOGIN_ATTEMPTS_PER_ACCOUNT: int = Field(
-        10, ge=1, le=1000, description="Wrong passwords for one account per window, from any address."
+        10,
+        ge=1,
+        le=1000,
+        description="Wrong passwords per window: for one account in all networks together (each that its owner uses "
+        "has its own count), for one name in one network, and of one login in one network where it asks for the "
+        "password again.",
     )
     LOGIN_ATTEMPTS_PER_ADDRESS: int = Field(
         100, ge=1, le=1_000_000, description="Wrong passwords from one network address per window."
     )
     LOGIN_ATTEMPTS_WINDOW: int = Field(
-        900, ge=1, le=86_400, description="Length of that window in seconds, starting with the first wrong password."
+        900, ge=1, le=86_400, description="Length of that window in seconds, starting with the first attempt."
     )
 
     @field_validator("SECRET_KEY")

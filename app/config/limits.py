@@ -45,7 +45,11 @@ class LimitSettings(SettingsBase):
         "requests; never more than a fifth of its database connections.",
     )
     QUEUED_REQUESTS_PER_PROCESS: int = Field(
-        256, ge=1, le=100_000, description="Requests that may wait in a process. Further ones get 503 `overloaded`."
+        256,
+        ge=1,
+        le=100_000,
+        description="Requests that may wait in a process. Further ones get 503 `overloaded`, or take the place of the "
+        "newest of a client that has more waiting, which gets 429 `too_many_requests`.",
     )
     QUEUED_REQUESTS_PER_CLIENT: int = Field(
         64, ge=1, le=100_000, description="Those of one client. Further ones get 429 `too_many_requests`."

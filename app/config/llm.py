@@ -101,7 +101,9 @@ class LlmSettings(SettingsBase):
         5, ge=1, le=1_000_000, description="Consecutive failures of a model that open its circuit breaker."
     )
     LLM_BREAKER_PAUSE: Seconds = Field(
-        10, description="Seconds a circuit breaker stays open. Then one attempt is allowed as a probe."
+        10,
+        description="Seconds a circuit breaker stays open, or longer, up to 60, if the provider asks for it. Then one "
+        "attempt is allowed as a probe.",
     )
     LLM_HISTORY_MESSAGES: int = Field(
         10,

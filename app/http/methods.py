@@ -13,7 +13,7 @@ from app.http.errors import problem_response
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """Methods that the services support, in the order of the `Allow` header."""
 _REFUSED_METHODS = ("TRACE", "CONNECT", "QUERY")
-"""Standard methods that no resource supports: 405, as the gateway answers. Only unknown methods get 501."""
+"""Standard methods that no resource supports: 405. Unknown methods get 501, and at the gateway these, too."""
 
 _PARAMETER = re.compile(r"\{[^}]+\}")
 _Paths = list[tuple[re.Pattern[str], set[str]]]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-_SAME = "idempotent: a repetition changes nothing, and gets the same response"
+_SAME = "idempotent: a repetition changes nothing"
 
 _KEY = "with an `Idempotency-Key` the first response is returned again; otherwise the model is asked again"
 
@@ -22,7 +22,8 @@ IDEMPOTENCY: Mapping[str, str] = {
     "read_session": "returns the same, and is recorded in the audit log again",
     "redeliver_webhook": "schedules one delivery; while it is pending, 409 `delivery_pending`",
     "refresh": "idempotent until the new refresh token is used: the response has the same refresh token",
-    "register": "gets 400 `already_registered`; where addresses must be verified, the same 202",
+    "register": "gets 400 `already_registered`; where addresses must be verified, the same 202; with an invitation 400 "
+    "`invalid_token`, because it is used up",
     "resend_verification": "sends another link, at most 3 in an hour; all links work until one is used",
     "reset_password": "gets 400 `invalid_token`: the token is used up",
     "rotate_webhook_secret": "creates another secret; the earlier ones sign until their `grace_hours` end",

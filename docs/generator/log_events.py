@@ -50,8 +50,8 @@ MEANINGS: Mapping[str, str] = {
     "model attempt failed": "one attempt failed. Another attempt may have answered the question",
     "model does not support a parameter": "the parameter, or its `value`, is renamed or not sent from now on",
     "reasoning buffer write failed": f"{_BUG}. The answer is generated and stored nevertheless",
-    "reconciliation window skipped": "the window that starts at `begins` has too many calls for one statement; it is "
-    "compared again on the next day",
+    "reconciliation window skipped": "comparing the window that starts at `begins` exceeded a time limit, usually "
+    "because it has too many calls for one statement; it is compared again in the next pass",
     "redis available": "the circuit breaker of Redis has closed",
     "redis probe failed": _BUG,
     "redis unavailable": "once per outage, until `redis available`",
@@ -66,7 +66,7 @@ MEANINGS: Mapping[str, str] = {
     f"ERROR: {_BUG}",
     "text not indexed": "a text cannot be indexed and is not found by searches. Report it",
     "title failed": f"the model wrote no title for a session. Level ERROR: {_BUG}",
-    "turn failed": "no model answered; `code` is the reason, `attempts` the number of attempts",
+    "turn failed": "no model gave a complete answer; `code` is the reason, `attempts` the number of attempts",
     "turn recovery failed": "unexpected error in a background task, with a traceback; the task continues",
     "unexpected error in webhook delivery": _BUG,
     "unhandled exception": f"{_BUG}. The client got 500 `internal_error`",

@@ -10,15 +10,16 @@ from docs.generator.paths import REFERENCE
 PAGE = REFERENCE / "stream-events.md"
 _MEANINGS = {
     "message.created": "first event of a stream that is read from its beginning",
-    "session.title": "after `message.created` if the user has not written the title, and before the terminal event if "
-    "it has changed meanwhile",
+    "session.title": "after `message.created` if the first question or a model has given the title, and before "
+    "the terminal event if it has changed meanwhile",
     "message.reasoning": "only with `?reasoning=true`: a part of what the model thinks before the answer. It is not a "
     "part of the content",
     "message.delta": "a part of the content; all parts together are the content",
-    "message.snapshot": "the whole answer, instead of all deltas; a terminal event follows",
+    "message.snapshot": "the whole answer, if deltas after the position are not available any more; a terminal event "
+    "follows",
     "message.completed": "terminal: the answer is complete",
     "message.failed": "terminal: no model answered, or the model or the service stopped before the end. The content is "
-    "the text so far",
+    "the text so far; if there is none and no model answered, the fallback message",
     "message.cancelled": "terminal: the answer was cancelled",
 }
 """When each event is sent."""

@@ -13,8 +13,8 @@ class UsageFigures(ResponseModel):
     """Usage totals. A turn is a question; a call is one attempt at a model call."""
 
     turns: int = Field(
-        description="Questions that were sent to a model. For one model or provider: those for which it was called "
-        "first."
+        description="Questions that were sent to a model or answered from the response cache. For one model or "
+        "provider: those for which it was called first."
     )
     turns_failed: int | None = Field(
         description="Turns that no model answered. Null for one model or provider, because a turn may call several."
@@ -25,7 +25,8 @@ class UsageFigures(ResponseModel):
     calls: int = Field(description="Attempts at model calls.")
     calls_failed: int = Field(description="Failed attempts.")
     calls_estimated: int = Field(
-        description="Calls whose token counts are estimates, because the provider returned none."
+        description="Calls whose token counts are estimates, because the provider returned none or the call "
+        "ended early."
     )
     calls_unpriced: int = Field(description="Calls whose price is not known. `cost_usd` does not include them.")
     prompt_tokens: int = Field(description="Tokens that were sent.")
@@ -137,7 +138,7 @@ class FeedbackRow(FeedbackFigures, BucketRow):
 
 
 class FeedbackReport(Report):
-    """Ratings by bucket. A rating with several reasons is counted for each of them."""
+    """Ratings by bucket. Grouped by reason, a rating with several is counted for each."""
 
     bucket: Literal["hour", "day", "week"] = Field(description="Size of the buckets.")
     group_by: Literal["none", "model", "reason"] = Field(description="Grouping of the rows.")
@@ -237,7 +238,7 @@ class UserCounts(ResponseModel):
 
 
 class TurnCounts(ResponseModel):
-    """Questions that were sent to a model, including those in deleted sessions."""
+    """Questions that were sent to a model or answered from the cache, including those in deleted sessions."""
 
     total: int = Field(description="Number of turns.")
     failed: int = Field(description="Turns that no model answered.")

@@ -18,7 +18,9 @@ class AuditFilters(RequestModel):
 
     actor: UUID | None = Field(None, description="Account that performed the action.")
     action: AuditAction | None = Field(None, description="Recorded action.")
-    target: UUID | None = Field(None, description="Affected object: the id of an account, a login or a key.")
+    target: UUID | None = Field(
+        None, description="Affected object: its id, such as that of an account, a login or a key."
+    )
     outcome: AuditOutcome | None = Field(None, description="`done` or `refused`.")
     from_: Instant | None = Field(
         None, alias="from", description="Start of the range, inclusive.", examples=["2026-11-01T00:00:00Z"]
@@ -50,10 +52,10 @@ class AuditEntryShown(ResponseModel):
     action: str = Field(description="Recorded action.")
     outcome: AuditOutcome = Field(description="Whether the action was `done` or `refused`.")
     actor_id: UUID | None = Field(
-        description="Account that performed the action. Null: the caller was not authenticated."
+        description="Account that performed the action. Null: an unauthenticated caller, the command line or a worker."
     )
     target_id: UUID | None = Field(
-        description="Affected object: id of an account, a login, a key or an endpoint. Null: none."
+        description="Id of the affected object, such as an account, a login, a key or an endpoint. Null: none."
     )
     ip: str | None = Field(description="IP address of the client.")
     request_id: str | None = Field(description="Id of the request, as in the service's log.")

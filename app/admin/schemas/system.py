@@ -48,11 +48,11 @@ class InstanceState(ResponseModel):
     started_at: datetime = Field(description="Start of the process.")
     seen_at: datetime = Field(description="Time of the last heartbeat.")
     state: dict[str, Any] = Field(
-        description="Statistics of the process. `database`: connections `in_use`, `free` and `max`. `redis`: whether "
-        "its circuit breaker is open, and the number of outages. Chat service: `models` (circuit breakers: `closed`, "
-        "`open` or `half_open`), `model_providers`, `model_parameters` (parameters that a model does not support, with "
-        "their other name, or null if they are not sent), running `turns` and open `streams`. Worker: `webhooks`, "
-        "running deliveries and attempts by outcome.",
+        description="Statistics of the process, such as `database`: connections `in_use`, `free` and `max`. `redis`: "
+        "whether its circuit breaker is open, and the number of outages. Chat service: `models` (circuit breakers: "
+        "`closed`, `open` or `half_open`), `model_providers`, `model_parameters` (parameters that a model does not "
+        "support, with their other name, or null if they are not sent), running `turns` and open `streams`. Worker: "
+        "`webhooks`, running deliveries and attempts by outcome.",
         examples=[{"database": {"in_use": 1, "free": 4, "max": 50}, "redis": {"is_away": False, "outages": 0}}],
     )
 
@@ -98,6 +98,8 @@ class SystemState(ResponseModel):
     queues: dict[str, QueueState] = Field(
         description="`active_turns`: answers being generated. `abandoned_turns`: those whose lease has expired. "
         "`usage_pending`: ledger rows that are not rolled up yet. `search_pending`: texts that are not indexed yet. "
-        "`webhook_deliveries`: pending deliveries to enabled endpoints. `expired_idempotency_keys`: keys to be purged."
+        "`webhook_deliveries`: pending deliveries to enabled endpoints. `outgoing_mails`: emails to send. "
+        "`quota_reservations`: those of running turns. `idempotency_keys`: stored keys. `expired_idempotency_keys`: "
+        "keys to be purged."
     )
     jobs: list[JobState] = Field(description="Worker jobs.")

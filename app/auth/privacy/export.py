@@ -1,4 +1,4 @@
-"""Export of all data of an account as one JSON document."""
+"""Export of the data of an account as one JSON document."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass

@@ -37,7 +37,7 @@ async def limit_exports(user: CurrentUser, services: ServicesDep) -> AsyncIterat
 
 @router.get("/me/export", response_class=StreamingResponse, responses=_EXPORT, dependencies=[Depends(limit_exports)])
 async def export_account(user: CurrentUser, services: ServicesDep, origin: RequestOriginDep) -> StreamingResponse:
-    """Return all data of the caller's account as one JSON document, as a file attachment."""
+    """Return the data of the caller's account as one JSON document, as a file attachment."""
     return StreamingResponse(
         await services.export.start(user, origin),
         media_type="application/json",

@@ -82,7 +82,7 @@ class _Account(ResponseModel):
     full_name: str | None = Field(description="Full name. Null: none.")
     role: Role = Field(description="Role of the account.")
     is_active: bool = Field(description="False: the account is disabled.")
-    is_verified: bool = Field(description="Whether the owner has verified the email address.")
+    is_verified: bool = Field(description="Whether the email address is verified.")
     created_at: datetime = Field(description="Time of creation.")
     last_login: datetime | None = Field(description="Time of the last login. Null: never.")
 

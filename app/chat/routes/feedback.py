@@ -18,7 +18,7 @@ router = APIRouter(responses=responses(404, 409))
 async def store_feedback(
     session_id: UUID, message_id: UUID, feedback: FeedbackRequest, user: ChatWriter, services: ServicesDep
 ) -> FeedbackResponse:
-    """Rate an answer that is complete, failed or cancelled. Earlier feedback on the answer is replaced."""
+    """Rate an answer that is not under way any more. Earlier feedback on the answer is replaced."""
     return await services.feedback.store(user, MessageRef(user.id, session_id, message_id), feedback)
 
 

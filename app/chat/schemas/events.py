@@ -53,7 +53,7 @@ class MessageEndedEvent(ResponseModel):
 
 
 class MessageFailedEvent(MessageEndedEvent):
-    """`message.failed`: terminal event. The content is the text generated before the failure."""
+    """`message.failed`: terminal event. The content is the text generated before the failure, else a fixed apology."""
 
     code: str = Field(description="Stable error code.")
 

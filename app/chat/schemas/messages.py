@@ -86,9 +86,9 @@ class MessageCreate(ChatRequest):
     parent_id: UUID | None = Field(
         None,
         examples=[],
-        description="The answer that the question follows: another branch begins there if the conversation continues "
-        "otherwise, as when a question is edited. Null: the conversation begins anew. Absent: the question continues "
-        "the active branch.",
+        description="The message that the question follows, usually an answer: another branch begins there if the "
+        "conversation continues otherwise, as when a question is edited. Null: the conversation begins anew. Absent: "
+        "the question continues the active branch.",
     )
 
 

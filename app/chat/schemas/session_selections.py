@@ -54,6 +54,4 @@ class SessionsChanged(ResponseModel):
 
     changed: int = Field(description="Sessions that were deleted, or whose state has changed.")
     not_found: list[UUID] = Field(description="Ids of which the user has no session.")
-    is_complete: bool = Field(
-        description="False: the time did not suffice for all of them. Send the request again for the rest."
-    )
+    is_complete: bool = Field(description="False: there were too many for one request. Send it again for the rest.")

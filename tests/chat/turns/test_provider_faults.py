@@ -134,7 +134,7 @@ and writes the page.
 Settings of the test: the timeout of an attempt is {ATTEMPT_SECONDS:g} s, the maximum pause of a stream
 {LIMITS["LLM_STREAM_PAUSE"]:g} s, and the deadline of a turn {LIMITS["LLM_TURN_TIMEOUT"]:g} s.
 Each model is called again at most once. The circuit breakers do not open, so that each turn makes all of its attempts.
-In the last row of each table all models refuse connections. [Retries, fallback and
+In the last row of the first two tables all models refuse connections. [Retries, fallback and
 deadline](../explanation/turn-pipeline.md#retries-fallback-and-deadline) describes the rules.
 
 - *Mode*: plain response, event stream, or both with the same outcome.

@@ -19,7 +19,8 @@ class AttemptCounter(Base):
     key: Mapped[str] = mapped_column(String(100), primary_key=True)
     """What is counted: attempts at an account, with an entered login name (hashed), and from a network address.
 
-    Also emails, per recipient (hashed) and kind, and per requesting network; and refused operations of an account.
+    Also confirmations of a password, per login; emails, per recipient (hashed) and kind, and per requesting network;
+    and refused operations of an account.
     """
     attempts: Mapped[int]
     """Attempts in the current window."""

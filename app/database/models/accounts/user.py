@@ -59,7 +59,7 @@ class User(IdMixin, TimestampMixin, Base):
     is_active: Mapped[bool] = mapped_column(server_default=true())
     """False: the account cannot log in, and its tokens and API keys are refused. Set by admins."""
     is_verified: Mapped[bool] = mapped_column(server_default=false())
-    """Whether the owner has verified the email address with a link sent to it; admins may set it too."""
+    """Whether the owner has verified the email address with a link sent to it; admins and `create-admin` set it too."""
     last_login: Mapped[datetime | None]
     """Set at each login."""
     preferences: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))

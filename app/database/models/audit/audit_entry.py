@@ -19,7 +19,7 @@ class AuditEntry(IdMixin, CreatedMixin, Base):
     __tablename__ = "audit_log"
 
     actor_id: Mapped[UUID | None]
-    """Public id of the acting account; null: the caller was not authenticated.
+    """Public id of the acting account; null: an unauthenticated caller, the command line or a worker.
 
     No foreign key: the entry remains when the account is erased.
     """

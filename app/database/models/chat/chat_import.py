@@ -11,7 +11,7 @@ from app.database.base import Base, CreatedMixin, IdMixin, TimestampMixin
 
 
 class ChatImport(IdMixin, TimestampMixin, Base):
-    """An import of a file. It holds no text of the file, and is deleted some weeks after its end."""
+    """An import of a file. It holds no text of the file, and is deleted 30 days after its start."""
 
     __tablename__ = "chat_imports"
 

@@ -36,7 +36,8 @@ class ChatSession(IdMixin, TimestampMixin, Base):
     title_source: Mapped[TitleSource] = mapped_column(String(20), server_default="user")
     """Who wrote it: `default` (nobody), `question`, `model` or `user`.
 
-    A title is replaced by one of a later kind only; sessions from before this column count as the user's.
+    A title is replaced by one of a later kind only, but deleting a first question resets it unless it is the user's.
+    Sessions from before this column count as the user's.
     """
     meta: Mapped[dict[str, Any]] = mapped_column("metadata", server_default=text("'{}'"))
     """`context` given at creation or changed later.

@@ -44,7 +44,7 @@ class IdempotencyKey(IdMixin, CreatedMixin, Base):
     Null while the answer is being generated; the status of the message decides whether it is.
     """
     lease_expires_at: Mapped[datetime | None]
-    """End of the lease of the process that answers a direct question. Null for all other requests."""
+    """End of the lease of the process that answers a direct question; null with a response, and for other requests."""
     expires_at: Mapped[datetime] = mapped_column(index=True)
     """24 hours after the request; the key may then be reused. The worker deletes the row."""
 

@@ -28,10 +28,11 @@ class ServiceInstance(Base):
     started_at: Mapped[datetime]
     """Start of the process."""
     seen_at: Mapped[datetime]
-    """Last heartbeat. If it is older than 30 s, the process was killed, or cannot reach PostgreSQL."""
+    """Last heartbeat. If it is older than 35 s, the process counts as lost: killed, or without PostgreSQL."""
     state: Mapped[dict[str, Any]]
-    """Statistics of the process: `database` (connection pool), `redis` (circuit breaker); of the chat service `models`
-    (circuit breakers), `turns` and `streams` (in progress); of a worker `webhooks` (deliveries in progress).
+    """Statistics of the process, such as `database` (connection pool) and `redis` (circuit breaker); of services also
+    `requests`, of the auth service `hashing`, of the chat service `models` (circuit breakers) and what is in progress
+    (`turns`, `streams` and others), of a worker `webhooks` (deliveries in progress).
     """
 
     __table_args__ = (CheckConstraint("service IN ('auth', 'chat', 'admin', 'worker')", name="service"),)

@@ -43,7 +43,9 @@ class SearchDocument(IdMixin, Base):
 
 
 class SearchPending(IdMixin, CreatedMixin, Base):
-    """Message or title that was written and is not indexed yet. Triggers insert rows, the worker deletes them.
+    """Message or title that was written and is not indexed yet. Triggers insert rows.
+
+    The worker deletes them once it has indexed the text, and so does a search of the owner.
 
     Without foreign keys: rows of deleted messages are discarded.
     """

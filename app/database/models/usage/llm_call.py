@@ -15,7 +15,7 @@ class LlmCall(IdMixin, CreatedMixin, Base):
     __tablename__ = "llm_calls"
 
     turn_id: Mapped[UUID]
-    """Public id of the answer; for a direct question or a summary an id that is used only here."""
+    """Public id of the answer; for a direct question, a summary or a title an id that is used only here."""
     attempt: Mapped[int]
     """Position among the attempts of the turn, from 1."""
     user_id: Mapped[int | None] = mapped_column(BigInteger)
@@ -40,7 +40,7 @@ class LlmCall(IdMixin, CreatedMixin, Base):
     """Tokens received."""
     is_estimated: Mapped[bool] = mapped_column(server_default=false())
     """Whether the token counts are estimates (one token per four characters), because the provider reported none or
-    implausible ones, or the attempt was cancelled or failed.
+    implausible ones, or the attempt was cancelled or failed after it may have used tokens.
     """
     cost_usd: Mapped[Decimal | None] = mapped_column(Numeric(18, 9))
     """Cost of the attempt in US dollars at the prices of that time; null if the price is not known."""

@@ -12,7 +12,7 @@ from app.database.base import Base, CreatedMixin, IdMixin
 
 
 class WebhookDelivery(IdMixin, CreatedMixin, Base):
-    """One event for one endpoint, inserted in the transaction that causes the event.
+    """One event for one endpoint, inserted in the transaction that causes the event, except `quota.exceeded`.
 
     `data` contains ids, states and numbers, but no message text, email addresses or names.
     """
@@ -40,9 +40,9 @@ class WebhookDelivery(IdMixin, CreatedMixin, Base):
     next_attempt_at: Mapped[datetime | None] = mapped_column(server_default=func.now())
     """Also the end of the lease of the process that is delivering it. Null: delivered or failed."""
     response_status: Mapped[int | None]
-    """HTTP status of the last attempt. Null: there was no response."""
+    """HTTP status of the last attempt. Null: there was no response, or no attempt yet."""
     error_code: Mapped[str | None] = mapped_column(String(50))
-    """Error of the last attempt. Null: it succeeded."""
+    """Error of the last attempt. Null: it succeeded, or there was none yet."""
     log: Mapped[list[dict[str, Any]]] = mapped_column(
         JSONB, server_default=text("'[]'"), deferred=True, deferred_raiseload=True
     )

@@ -38,7 +38,11 @@ class WebhookEndpoint(IdMixin, TimestampMixin, Base):
     signed with each, by its number.
     """
     failing_since: Mapped[datetime | None]
-    """Time of the first failed attempt since the last successful one. Null: the last attempt succeeded."""
+    """Time of the first failed attempt since the last successful one.
+
+    Null: the last attempt succeeded, or there was none since the endpoint was created, enabled again or got another
+    URL.
+    """
 
     __table_args__ = (
         CheckConstraint("cardinality(events) > 0", name="events"),

@@ -31,13 +31,13 @@ export type AuditEntryShown = {
     /**
      * Actor Id
      *
-     * Account that performed the action. Null: the caller was not authenticated.
+     * Account that performed the action. Null: an unauthenticated caller, the command line or a worker.
      */
     actor_id: string | null;
     /**
      * Target Id
      *
-     * Affected object: id of an account, a login, a key or an endpoint. Null: none.
+     * Id of the affected object, such as an account, a login, a key or an endpoint. Null: none.
      */
     target_id: string | null;
     /**
@@ -469,7 +469,7 @@ export type FeedbackFigures = {
 /**
  * FeedbackReport
  *
- * Ratings by bucket. A rating with several reasons is counted for each of them.
+ * Ratings by bucket. Grouped by reason, a rating with several is counted for each.
  */
 export type FeedbackReport = {
     /**
@@ -647,7 +647,7 @@ export type InstanceState = {
     /**
      * State
      *
-     * Statistics of the process. `database`: connections `in_use`, `free` and `max`. `redis`: whether its circuit breaker is open, and the number of outages. Chat service: `models` (circuit breakers: `closed`, `open` or `half_open`), `model_providers`, `model_parameters` (parameters that a model does not support, with their other name, or null if they are not sent), running `turns` and open `streams`. Worker: `webhooks`, running deliveries and attempts by outcome.
+     * Statistics of the process, such as `database`: connections `in_use`, `free` and `max`. `redis`: whether its circuit breaker is open, and the number of outages. Chat service: `models` (circuit breakers: `closed`, `open` or `half_open`), `model_providers`, `model_parameters` (parameters that a model does not support, with their other name, or null if they are not sent), running `turns` and open `streams`. Worker: `webhooks`, running deliveries and attempts by outcome.
      */
     state: {
         [key: string]: unknown;
@@ -1081,7 +1081,7 @@ export type ModelRow = {
     /**
      * Turns
      *
-     * Questions that were sent to a model. For one model or provider: those for which it was called first.
+     * Questions that were sent to a model or answered from the response cache. For one model or provider: those for which it was called first.
      */
     turns: number;
     /**
@@ -1123,7 +1123,7 @@ export type ModelRow = {
     /**
      * Calls Estimated
      *
-     * Calls whose token counts are estimates, because the provider returned none.
+     * Calls whose token counts are estimates, because the provider returned none or the call ended early.
      */
     calls_estimated: number;
     /**
@@ -1407,7 +1407,7 @@ export type PeriodFigures = {
     /**
      * Turns
      *
-     * Questions that were sent to a model. For one model or provider: those for which it was called first.
+     * Questions that were sent to a model or answered from the response cache. For one model or provider: those for which it was called first.
      */
     turns: number;
     /**
@@ -1449,7 +1449,7 @@ export type PeriodFigures = {
     /**
      * Calls Estimated
      *
-     * Calls whose token counts are estimates, because the provider returned none.
+     * Calls whose token counts are estimates, because the provider returned none or the call ended early.
      */
     calls_estimated: number;
     /**
@@ -2089,7 +2089,7 @@ export type SystemState = {
     /**
      * Queues
      *
-     * `active_turns`: answers being generated. `abandoned_turns`: those whose lease has expired. `usage_pending`: ledger rows that are not rolled up yet. `search_pending`: texts that are not indexed yet. `webhook_deliveries`: pending deliveries to enabled endpoints. `expired_idempotency_keys`: keys to be purged.
+     * `active_turns`: answers being generated. `abandoned_turns`: those whose lease has expired. `usage_pending`: ledger rows that are not rolled up yet. `search_pending`: texts that are not indexed yet. `webhook_deliveries`: pending deliveries to enabled endpoints. `outgoing_mails`: emails to send. `quota_reservations`: those of running turns. `idempotency_keys`: stored keys. `expired_idempotency_keys`: keys to be purged.
      */
     queues: {
         [key: string]: QueueState;
@@ -2169,7 +2169,7 @@ export type TokenCounts = {
 /**
  * TurnCounts
  *
- * Questions that were sent to a model, including those in deleted sessions.
+ * Questions that were sent to a model or answered from the cache, including those in deleted sessions.
  */
 export type TurnCounts = {
     /**
@@ -2219,7 +2219,7 @@ export type Usage = {
     /**
      * Calls
      *
-     * Attempts at model calls, including those for summaries.
+     * Attempts at model calls, including those for summaries and titles.
      */
     calls: number;
     /**
@@ -2269,7 +2269,7 @@ export type UsageFigures = {
     /**
      * Turns
      *
-     * Questions that were sent to a model. For one model or provider: those for which it was called first.
+     * Questions that were sent to a model or answered from the response cache. For one model or provider: those for which it was called first.
      */
     turns: number;
     /**
@@ -2311,7 +2311,7 @@ export type UsageFigures = {
     /**
      * Calls Estimated
      *
-     * Calls whose token counts are estimates, because the provider returned none.
+     * Calls whose token counts are estimates, because the provider returned none or the call ended early.
      */
     calls_estimated: number;
     /**
@@ -2415,7 +2415,7 @@ export type UsageRow = {
     /**
      * Turns
      *
-     * Questions that were sent to a model. For one model or provider: those for which it was called first.
+     * Questions that were sent to a model or answered from the response cache. For one model or provider: those for which it was called first.
      */
     turns: number;
     /**
@@ -2457,7 +2457,7 @@ export type UsageRow = {
     /**
      * Calls Estimated
      *
-     * Calls whose token counts are estimates, because the provider returned none.
+     * Calls whose token counts are estimates, because the provider returned none or the call ended early.
      */
     calls_estimated: number;
     /**
@@ -2575,7 +2575,7 @@ export type UserRow = {
     /**
      * Turns
      *
-     * Questions that were sent to a model. For one model or provider: those for which it was called first.
+     * Questions that were sent to a model or answered from the response cache. For one model or provider: those for which it was called first.
      */
     turns: number;
     /**
@@ -2617,7 +2617,7 @@ export type UserRow = {
     /**
      * Calls Estimated
      *
-     * Calls whose token counts are estimates, because the provider returned none.
+     * Calls whose token counts are estimates, because the provider returned none or the call ended early.
      */
     calls_estimated: number;
     /**
@@ -5528,7 +5528,7 @@ export type SearchAuditLogData = {
         /**
          * Target
          *
-         * Affected object: the id of an account, a login or a key.
+         * Affected object: its id, such as that of an account, a login or a key.
          */
         target?: string;
         /**
@@ -5643,7 +5643,7 @@ export type ExportAuditLogData = {
         /**
          * Target
          *
-         * Affected object: the id of an account, a login or a key.
+         * Affected object: its id, such as that of an account, a login or a key.
          */
         target?: string;
         /**

@@ -252,7 +252,7 @@ export const removeLogin = <ThrowOnError extends boolean = true>(options: Option
 /**
  * Export Account
  *
- * Return all data of the caller's account as one JSON document, as a file attachment.
+ * Return the data of the caller's account as one JSON document, as a file attachment.
  */
 export const exportAccount = <ThrowOnError extends boolean = true>(options?: Options<ExportAccountData, ThrowOnError>): RequestResult<ExportAccountResponses, ExportAccountErrors, ThrowOnError, 'data'> => (options?.client ?? client).get<ExportAccountResponses, ExportAccountErrors, ThrowOnError, 'data'>({
     responseStyle: 'data',

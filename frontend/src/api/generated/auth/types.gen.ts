@@ -81,7 +81,7 @@ export type AdminUserResponse = {
     /**
      * Is Verified
      *
-     * Whether the owner has verified the email address.
+     * Whether the email address is verified.
      */
     is_verified: boolean;
     /**
@@ -1116,7 +1116,7 @@ export type UserResponse = {
     /**
      * Is Verified
      *
-     * Whether the owner has verified the email address.
+     * Whether the email address is verified.
      */
     is_verified: boolean;
     /**

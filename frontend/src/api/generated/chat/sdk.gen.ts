@@ -163,7 +163,7 @@ export const withdrawFeedback = <ThrowOnError extends boolean = true>(options: O
 /**
  * Store Feedback
  *
- * Rate an answer that is complete, failed or cancelled. Earlier feedback on the answer is replaced.
+ * Rate an answer that is not under way any more. Earlier feedback on the answer is replaced.
  */
 export const storeFeedback = <ThrowOnError extends boolean = true>(options: Options<StoreFeedbackData, ThrowOnError>): RequestResult<StoreFeedbackResponses, StoreFeedbackErrors, ThrowOnError, 'data'> => (options.client ?? client).put<StoreFeedbackResponses, StoreFeedbackErrors, ThrowOnError, 'data'>({
     responseStyle: 'data',

@@ -672,7 +672,7 @@ export type DailyUsage = {
     /**
      * Calls
      *
-     * Attempts at model calls, including those for summaries.
+     * Attempts at model calls, including those for summaries and titles.
      */
     calls: number;
     /**
@@ -1108,7 +1108,7 @@ export type MessageCreate = {
     /**
      * Parent Id
      *
-     * The answer that the question follows: another branch begins there if the conversation continues otherwise, as when a question is edited. Null: the conversation begins anew. Absent: the question continues the active branch.
+     * The message that the question follows, usually an answer: another branch begins there if the conversation continues otherwise, as when a question is edited. Null: the conversation begins anew. Absent: the question continues the active branch.
      */
     parent_id?: string | null;
 };
@@ -2144,7 +2144,7 @@ export type SessionsChanged = {
     /**
      * Is Complete
      *
-     * False: the time did not suffice for all of them. Send the request again for the rest.
+     * False: there were too many for one request. Send it again for the rest.
      */
     is_complete: boolean;
 };
@@ -2488,7 +2488,7 @@ export type Usage = {
     /**
      * Calls
      *
-     * Attempts at model calls, including those for summaries.
+     * Attempts at model calls, including those for summaries and titles.
      */
     calls: number;
     /**
@@ -2742,7 +2742,7 @@ export type MessageEndedEvent = {
 /**
  * MessageFailedEvent
  *
- * `message.failed`: terminal event. The content is the text generated before the failure.
+ * `message.failed`: terminal event. The content is the text generated before the failure, else a fixed apology.
  */
 export type MessageFailedEvent = {
     /**
