@@ -13,7 +13,7 @@ from local.paths import PROJECT
 
 PAGES = PROJECT / "docs" / "how-to" / "extend"
 FOLDERS = ("app", "tests", "local", "alembic", "frontend", "requirements", "docs")
-FILES = ("pyproject.toml", ".env.example", "docker-compose.yml", "nginx.conf")
+FILES = ("pyproject.toml", ".env.example", "docker-compose.yml", "nginx.conf", "langgraph.json")
 REVISION = max(int(file.name.split("_")[1]) for file in (PROJECT / "alembic" / "versions").glob("*_*.py"))
 
 
