@@ -4,16 +4,17 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Self, cast
 
+import asyncpg
 from asyncpg import PostgresError
 from sqlalchemy import event, text
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DisconnectionError, MissingGreenlet
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
-from sqlalchemy.util import greenlet_spawn
+from sqlalchemy.util.concurrency import greenlet_spawn, in_greenlet
 
 from app.config import DatabaseSettings
 from app.core.exceptions import DatabaseBusyError, DatabaseUnavailableError, StatementTimeoutError
@@ -92,6 +93,7 @@ class Database:
             # Parameters hold messages, addresses and hashes, which must not appear in error messages and logs.
             hide_parameters=True,
             connect_args={
+                "async_creator_fn": _open_connection,
                 "timeout": settings.DATABASE_CONNECT_TIMEOUT,
                 "command_timeout": settings.DATABASE_COMMAND_TIMEOUT,
                 **arguments,
@@ -180,6 +182,11 @@ class Database:
 
     async def _connect(self) -> PoolProxiedConnection:
         try:
+            if cast("QueuePool", self.engine.pool).checkedin():
+                # Without a greenlet, which costs twice as much as the rest. It is needed only for waiting: here, if the
+                # free connection has been closed, and another one has to be opened.
+                with suppress(MissingGreenlet):
+                    return self.engine.sync_engine.raw_connection()
             return await self.engine.raw_connection()
         except AsyncAdapt_asyncpg_dbapi.Error as error:
             # The server is starting or stopping, or has no free connection. SQLAlchemy wraps this error elsewhere.
@@ -272,6 +279,12 @@ def _restart(deadline: asyncio.Timeout, max_seconds: float | None) -> None:
     expires_at = asyncio.get_running_loop().time() + max_seconds
     if expires_at - (deadline.when() or 0) > _SHORT_WAIT:
         deadline.reschedule(expires_at)
+
+
+def _open_connection(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - passed on
+    if not in_greenlet():
+        raise MissingGreenlet  # before there is a coroutine that nobody would await
+    return asyncpg.connect(*arguments, **options)
 
 
 def _replace_closed(connection: Any, _entry: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:  # noqa: ANN401 - an adapter of SQLAlchemy

@@ -59,7 +59,7 @@ async def run_graph(
     When this returns, the whole answer has been published to `stream`, which may cancel the run.
     """
     history = SessionHistory()
-    stream.run = asyncio.ensure_future(graph.ainvoke(state, context=context, output_keys=_OUTPUT_KEYS))
+    stream.run = asyncio.ensure_future(_final_state(graph, context, state))
     if stream.is_cancel_requested:
         stream.interrupt()
     try:
@@ -95,6 +95,14 @@ async def run_graph(
         processing_time_ms=outcome.meta["processing_time_ms"],
     )
     return GraphResult(answer, calls, history)
+
+
+async def _final_state(graph: ChatGraph, context: ChatContext, state: ChatState) -> dict[str, Any]:
+    # `ainvoke` would also collect the update of each node, of which nothing is read.
+    final: dict[str, Any] = {}
+    async for final in graph.astream(state, context=context, stream_mode="values", output_keys=_OUTPUT_KEYS):  # noqa: B007 - the last one is the result
+        pass
+    return final
 
 
 @dataclass(frozen=True, slots=True)
