@@ -3,7 +3,7 @@
 import re
 from typing import Annotated
 
-from fastapi import Depends
+from fastapi import Depends, Request
 from fastapi.security import OAuth2PasswordBearer
 from starlette.requests import HTTPConnection
 
@@ -13,7 +13,8 @@ from app.database.connection import REQUEST_TIMEOUT
 from app.database.repositories.accounts import callers
 from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.audit import audit_log, refusals
-from app.http.dependencies import DatabaseDep, RateLimitCheckDep, RequestOriginDep, ResourcesDep
+from app.http.dependencies import DatabaseDep, RequestOriginDep, Resources
+from app.services.limits.rate_limiter import RateLimitCheck
 
 
 class _Bearer(OAuth2PasswordBearer):
@@ -31,9 +32,10 @@ class _Bearer(OAuth2PasswordBearer):
 _scheme = _Bearer(tokenUrl="/api/v1/auth/login", scheme_name="OAuth2PasswordBearer")
 
 
-async def get_current_user(
-    resources: ResourcesDep, rate_limit_check: RateLimitCheckDep, token: Annotated[str | None, Depends(_scheme)]
-) -> Principal:
+# The state of the request is read in the functions: FastAPI solves a nested dependency again for each one that has it.
+
+
+async def get_current_user(request: Request, token: Annotated[str | None, Depends(_scheme)]) -> Principal:
     """Return the caller, who must have logged in.
 
     Account and login are read on every request, so that logout, disabling and demotion take effect on the next one.
@@ -45,6 +47,7 @@ async def get_current_user(
     """
     if token is None:
         raise UnauthorizedError
+    resources: Resources = request.state.resources
     try:
         claims = resources.access_tokens.verify(token)
     except InvalidTokenError as error:
@@ -53,16 +56,19 @@ async def get_current_user(
         principal = await callers.find_by_login(connection, user_uuid=claims.sub, session_uuid=claims.sid)
     if principal is None:
         raise UnauthorizedError
-    await rate_limit_check.assign_account(principal.uuid)
+    await _rate_limit_check(request).assign_account(principal.uuid)
     return principal
+
+
+def _rate_limit_check(request: Request) -> RateLimitCheck:
+    rate_limit_check: RateLimitCheck = request.state.rate_limit_check
+    return rate_limit_check
 
 
 CurrentUser = Annotated[Principal, Depends(get_current_user)]
 
 
-async def get_optional_user(
-    resources: ResourcesDep, rate_limit_check: RateLimitCheckDep, token: Annotated[str | None, Depends(_scheme)]
-) -> Principal | None:
+async def get_optional_user(request: Request, token: Annotated[str | None, Depends(_scheme)]) -> Principal | None:
     """Return the caller, as `get_current_user`, or None if the token is missing or invalid.
 
     Raises:
@@ -70,9 +76,9 @@ async def get_optional_user(
 
     """
     try:
-        return await get_current_user(resources, rate_limit_check, token)
+        return await get_current_user(request, token)
     except UnauthorizedError:
-        rate_limit_check.reject_credential()  # as for a response with status 401
+        _rate_limit_check(request).reject_credential()  # as for a response with status 401
         return None
 
 
@@ -98,9 +104,7 @@ async def get_admin_user(user: CurrentUser, database: DatabaseDep, origin: Reque
 AdminUser = Annotated[Principal, Depends(get_admin_user)]
 
 
-async def get_chat_user(
-    resources: ResourcesDep, rate_limit_check: RateLimitCheckDep, token: Annotated[str | None, Depends(_scheme)]
-) -> Principal:
+async def get_chat_user(request: Request, token: Annotated[str | None, Depends(_scheme)]) -> Principal:
     """Return the caller of the chat service, authenticated by an access token or an API key.
 
     Raises:
@@ -108,14 +112,15 @@ async def get_chat_user(
         ForbiddenError: the address of the account must be verified first.
 
     """
+    resources: Resources = request.state.resources
     if token is not None and token.startswith(API_KEY_PREFIX):
         async with resources.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
             user = await callers.find_by_key(connection, token_hash=hash_token(token))
         if user is None:
             raise UnauthorizedError
-        await rate_limit_check.assign_account(user.uuid)
+        await _rate_limit_check(request).assign_account(user.uuid)
     else:
-        user = await get_current_user(resources, rate_limit_check, token)
+        user = await get_current_user(request, token)
     if not user.is_verified and not resources.settings.UNVERIFIED_MAY_CHAT:
         raise ForbiddenError("Verify your email address first.", code="email_not_verified")
     return user

@@ -20,7 +20,6 @@ from app.observability.logging import request_id_var
 from app.observability.metrics import Metrics
 from app.services.heartbeat import Heartbeat
 from app.services.limits.admission import expensive_operation
-from app.services.limits.rate_limiter import RateLimitCheck
 from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker
 
 
@@ -81,15 +80,6 @@ async def run_as_expensive() -> AsyncIterator[None]:
 
 EXPENSIVE = Depends(run_as_expensive, scope="function")
 """Dependency of routes that take seconds, such as reports."""
-
-
-async def get_rate_limit_check(request: Request) -> RateLimitCheck:
-    """Return the rate limit state of the request."""
-    rate_limit_check: RateLimitCheck = request.state.rate_limit_check
-    return rate_limit_check
-
-
-RateLimitCheckDep = Annotated[RateLimitCheck, Depends(get_rate_limit_check)]
 
 
 async def get_request_origin(request: Request) -> RequestOrigin:
