@@ -92,8 +92,8 @@ def exceeds_context_window(question: str, instructions: str, policy: ModelPolicy
 
 def exceed_context_window(messages: Sequence[ModelMessage], policy: ModelPolicy) -> bool:
     """Return whether messages of which none can be left out exceed the context window of every model; see above."""
-    budgets = [prompt_budget(policy, model) for model in policy.models]
     needed = prompt_tokens(messages)
+    budgets = (prompt_budget(policy, model) for model in policy.models)
     return all(budget is not None and needed > budget * _OVERESTIMATE for budget in budgets)
 
 

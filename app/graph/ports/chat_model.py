@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -22,8 +23,7 @@ class Sampling:
 
     def with_defaults(self, defaults: "Sampling") -> "Sampling":
         """Return a copy in which `defaults` fill in the parameters that are None."""
-        own = ((name, getattr(self, name)) for name in _PARAMETERS)
-        return Sampling(**{name: getattr(defaults, name) if value is None else value for name, value in own})
+        return _combined(self, defaults)
 
     def without_none(self) -> dict[str, float]:
         """Return the parameters that are set, by name."""
@@ -31,6 +31,13 @@ class Sampling:
 
 
 _PARAMETERS = tuple(parameter.name for parameter in fields(Sampling))
+
+
+@lru_cache(maxsize=1024)  # a turn combines the same ones several times
+def _combined(own: Sampling, defaults: Sampling) -> Sampling:
+    return Sampling(
+        **{name: getattr(defaults if getattr(own, name) is None else own, name) for name in _PARAMETERS},
+    )
 
 
 @dataclass(frozen=True, slots=True)
