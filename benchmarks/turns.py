@@ -22,7 +22,7 @@ Measured = Mapping[tuple[int, str], Sequence[Turns]]
 """Runs by number of clients and name of the service, in the order of the rounds."""
 
 
-def stored_turns(*, rounds: int = 5, turns: int = 320) -> str:
+def stored_turns(*, rounds: int = 9, turns: int = 640) -> str:
     """Run the benchmark with `turns` turns per service and round, and return the report."""
     measured: defaultdict[tuple[int, str], list[Turns]] = defaultdict(list)
     with running_comparison(sessions=max(CLIENTS), tokens=40, settings=_SETTINGS) as comparison:
