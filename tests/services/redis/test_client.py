@@ -1,13 +1,18 @@
 """Client of Redis with the URLs that the settings accept."""
 
+import asyncio
+import ssl
 from collections.abc import Iterator
-from urllib.parse import quote
+from pathlib import Path
+from urllib.parse import quote, urlencode
 
 import pytest
+import trustme
 from redis import Redis
 
 from app.config import Settings
 from app.services.redis.client import is_reachable, open_redis
+from tests.support.tls_server import running_tls_server
 
 USER, PASSWORD = "u@\u00fc", "p:w/?#[]@ +%\u00e9"
 
@@ -51,3 +56,29 @@ async def test_a_wrong_password_makes_redis_unreachable(settings: Settings, user
     client = open_redis(settings.model_copy(update={"REDIS_URL": url}))
     assert not await is_reachable(client, max_seconds=10)
     await client.aclose()
+
+
+async def test_encrypted_connections(settings: Settings, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    trusted, other = tmp_path / "trusted.pem", tmp_path / "other.pem"
+    authority.cert_pem.write_to_path(trusted)
+    trustme.CA().cert_pem.write_to_path(other)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(tls)
+    socket = settings.REDIS_URL.removeprefix("unix://").partition("?")[0]
+
+    async def is_usable(host: str, **parameters: str) -> bool:
+        url = f"rediss://{host}:{port}?{urlencode(parameters)}"
+        client = open_redis(settings.model_copy(update={"REDIS_URL": url}))
+        try:
+            return await is_reachable(client, max_seconds=10)
+        finally:
+            await client.aclose()
+
+    with running_tls_server(tls, lambda: asyncio.open_unix_connection(socket), is_postgresql=False) as port:
+        assert await is_usable("localhost", ssl_ca_certs=str(trusted))
+        assert await is_usable("127.0.0.1", ssl_cert_reqs="none", ssl_check_hostname="false")
+        # Another authority, another host, and the certificates of the system.
+        assert not await is_usable("localhost", ssl_ca_certs=str(other))
+        assert not await is_usable("127.0.0.1", ssl_ca_certs=str(trusted))
+        assert not await is_usable("localhost")
