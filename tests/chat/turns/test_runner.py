@@ -197,6 +197,17 @@ async def test_unconfirmed_question_is_answered_and_its_key_stays_bound_to_it(
         await start(connection, new)
         raise DatabaseUnavailableError
 
+    searches = 0
+    find = turn_queries.find_started
+
+    async def find_at_second_attempt(connection: DriverConnection, new: NewTurn) -> StartedTurn | None:
+        nonlocal searches
+        searches += 1
+        if searches == 1:
+            raise DatabaseUnavailableError
+        return await find(connection, new)
+
+    monkeypatch.setattr(turn_queries, "find_started", find_at_second_attempt)
     turns = make_runner(pool, FakeModel(completion("Hello.")))
     question = make_question(user_id, session, key=IdempotentRequest(user_id, "route", "key", b"f" * 32))
     with monkeypatch.context() as patched:
@@ -237,6 +248,8 @@ async def test_unconfirmed_question_is_answered_as_a_confirmed_one(
         assert await turn_queries.find_started(connection, new) == started
         assert await turn_queries.find_started(connection, replace(new, user_id=user_id + 1)) is None
         assert await turn_queries.find_started(connection, replace(new, answer_uuid=uuid4())) is None
+        sql.do("UPDATE chat_messages SET status = 'interrupted', lease_expires_at = NULL WHERE status = 'pending'")
+        assert await turn_queries.find_started(connection, new) is None
     assert started.model == "other"
 
 
