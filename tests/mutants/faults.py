@@ -37,6 +37,13 @@ FAULT_MUTATIONS = (
         _RUNNER_TESTS,
     ),
     Mutation(
+        "guard: a question that is committed late is not found",
+        _RUNNER,
+        "        if delays:\n",
+        "        if not delays:\n",
+        _RUNNER_TESTS,
+    ),
+    Mutation(
         "guard: an answer that has ended is generated again",
         _QUERIES,
         '        ChatSession.user_id == bindparam("p_user_id", type_=BigInteger),\n        IS_ACTIVE,\n',

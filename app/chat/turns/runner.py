@@ -6,9 +6,10 @@ No connection to PostgreSQL is held while a model answers.
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -49,6 +50,8 @@ _WATCH_INTERVAL = 1.0
 """Seconds between checks for cancellation requests and leases to renew."""
 STORE_AFTER_CANCEL_TIMEOUT = 3.0
 """Seconds for storing the answer of an interrupted turn."""
+_SEARCH_DELAYS = (1.0, 2.0, 7.0)
+"""Seconds between two searches for a question whose storing was not confirmed: it may be committed late."""
 _DRAIN_INTERVAL = 0.1
 """Seconds between two interruptions at shutdown, for answers that begin after the first one."""
 
@@ -159,6 +162,10 @@ class TurnRunner:
             # A task that stores a question starts the one that answers it.
             await asyncio.wait(self._tasks, timeout=until - now(), return_when=asyncio.FIRST_COMPLETED)
 
+    def _start_unless_draining(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if not self._is_draining:
+            _ = self._start_task(work())
+
     def _start_task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -189,7 +196,13 @@ class TurnRunner:
         return self._run(question, started, turn_id, stream=stream)
 
     async def _resolve_unconfirmed(
-        self, question: Question, new: NewTurn | None, turn_id: UUID, *, stream: bool
+        self,
+        question: Question,
+        new: NewTurn | None,
+        turn_id: UUID,
+        *,
+        stream: bool,
+        delays: Sequence[float] = _SEARCH_DELAYS,
     ) -> None:
         """Answer a question whose storing PostgreSQL did not confirm, if it was stored.
 
@@ -198,10 +211,15 @@ class TurnRunner:
         """
         if new is None:
             await retry_until_available(lambda: self.store.release_direct(question, turn_id))
-            return
-        started = await retry_until_available(lambda: self.store.find_unconfirmed(question, new))
-        if started is not None:
-            self._run(question, started, turn_id, stream=stream)
+        else:
+            started = await retry_until_available(lambda: self.store.find_unconfirmed(question, new))
+            if started is not None:
+                self._run(question, started, turn_id, stream=stream)
+                return
+        if delays:
+            again = partial(self._resolve_unconfirmed, question, new, turn_id, stream=stream, delays=delays[1:])
+            # Not a task that sleeps, for which a shutdown would wait.
+            asyncio.get_running_loop().call_later(delays[0], self._start_unless_draining, again)
 
     def _run(self, question: Question, started: StartedTurn | None, turn_id: UUID, *, stream: bool) -> RunningTurn:
         """Start the task that answers a question. `started`: the stored question; None: it is a direct one."""

@@ -187,36 +187,31 @@ async def test_cancelled_run_stores_the_published_text(pool: Database, sql: Sql,
     assert turns.running_turns == {}
 
 
-@pytest.mark.parametrize("is_stopping", [False, True])
+@pytest.mark.parametrize("first_search", ["finds it", "fails", "is too early"])
 async def test_unconfirmed_question_is_answered_and_its_key_stays_bound_to_it(
-    pool: Database, user_id: int, session: UUID, sql: Sql, monkeypatch: pytest.MonkeyPatch, *, is_stopping: bool
+    pool: Database, user_id: int, session: UUID, sql: Sql, monkeypatch: pytest.MonkeyPatch, first_search: str
 ) -> None:
-    start = turn_start.start_turn
+    start, find, searches = turn_start.start_turn, turn_queries.find_started, 0
 
     async def start_unconfirmed(connection: DriverConnection, new: NewTurn) -> StartedTurn | None:
         await start(connection, new)
         raise DatabaseUnavailableError
 
-    searches = 0
-    find = turn_queries.find_started
-
-    async def find_at_second_attempt(connection: DriverConnection, new: NewTurn) -> StartedTurn | None:
+    async def search(connection: DriverConnection, new: NewTurn) -> StartedTurn | None:
         nonlocal searches
         searches += 1
-        if searches == 1:
+        if searches == 1 and first_search == "fails":
             raise DatabaseUnavailableError
-        return await find(connection, new)
+        return None if searches == 1 and first_search == "is too early" else await find(connection, new)
 
-    monkeypatch.setattr(turn_queries, "find_started", find_at_second_attempt)
+    monkeypatch.setattr(turn_queries, "find_started", search)
     turns = make_runner(pool, FakeModel(completion("Hello.")))
     question = make_question(user_id, session, key=IdempotentRequest(user_id, "route", "key", b"f" * 32))
     with monkeypatch.context() as patched:
         patched.setattr(turn_start, "start_turn", start_unconfirmed)
         with pytest.raises(DatabaseUnavailableError):
             await run_turn(turns, question)
-    if not is_stopping:
-        await eventually(lambda: answer_stored(sql)["status"] != "pending")
-    await turns.drain(5)
+    await eventually(lambda: answer_stored(sql)["status"] != "pending")
     assert answer_stored(sql) == {"status": "complete", "content": "Hello.", "lease_expires_at": None}
     other_process = make_runner(pool, FakeModel(completion("Hello.")))
     with pytest.raises(IdempotencyKeyTakenError) as taken:
@@ -224,6 +219,23 @@ async def test_unconfirmed_question_is_answered_and_its_key_stays_bound_to_it(
     assert taken.value.stored is not None
     assert taken.value.stored.message_status == "complete"
     assert (await run_turn(other_process, make_question(user_id, session, "And now?"))).answer.status == "complete"
+
+
+async def test_unconfirmed_question_is_answered_during_a_shutdown(
+    pool: Database, user_id: int, session: UUID, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = turn_start.start_turn
+
+    async def start_unconfirmed(connection: DriverConnection, new: NewTurn) -> StartedTurn | None:
+        await start(connection, new)
+        raise DatabaseUnavailableError
+
+    monkeypatch.setattr(turn_start, "start_turn", start_unconfirmed)
+    turns = make_runner(pool, FakeModel(completion("Hello.")))
+    with pytest.raises(DatabaseUnavailableError):
+        await run_turn(turns, make_question(user_id, session))
+    await turns.drain(5)
+    assert answer_stored(sql)["status"] == "complete"
 
 
 async def test_unconfirmed_question_is_answered_as_a_confirmed_one(
