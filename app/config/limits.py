@@ -41,8 +41,8 @@ class LimitSettings(SettingsBase):
         8,
         ge=1,
         le=1000,
-        description="Searches, reports, copies and erasures that a process works on at the same time, besides other "
-        "requests; never more than a fifth of its database connections.",
+        description="Searches, reports, copies, erasures and changes of many sessions that a process works on at the "
+        "same time, besides other requests; never more than a fifth of its database connections.",
     )
     QUEUED_REQUESTS_PER_PROCESS: int = Field(
         256,

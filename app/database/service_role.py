@@ -81,6 +81,7 @@ def _grants(connection: Connection, role: str) -> list[str]:
         f"GRANT USAGE ON SCHEMA {schema} TO {role}",
         f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {role}",
         *(f"GRANT {rights} ON {schema}.{name} TO {role}" for name, rights in tables.items()),
+        f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA {schema} FROM {role}",
         f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role}",
         *(f"GRANT EXECUTE ON FUNCTION {schema}.{function} TO {role}" for function in FUNCTIONS),
     ]

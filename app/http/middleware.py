@@ -12,11 +12,13 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.exceptions import StartupError
-from app.http.errors import internal_error_response, problem_response
+from app.http.aborted_responses import end_response
+from app.http.errors import problem_response
 from app.http.metrics import RequestMetrics
 from app.observability.logging import request_id_var
 from app.observability.tracing import span
@@ -62,27 +64,20 @@ class RequestContextMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 add_common_headers(MutableHeaders(scope=message), request_id)
-            await send(message)
+            try:
+                await send(message)
+            except OSError:
+                raise ClientDisconnect from None  # ASGI 2.4, section "Disconnect Receive Event - send"
 
         try:
             with span(scope["method"], kind="server", carrier=headers) as request_span:
                 await self.app(scope, receive, send_with_headers)
                 if request_span is not None:
                     self._describe(request_span, scope, status, request_id)
-        except asyncio.CancelledError:
-            if status is not None:
-                raise
-            # The server cancels requests that are open after its shutdown timeout. Tasks that they started continue.
-            response = problem_response(
-                503, code="shutting_down", detail="The service is shutting down.", headers={"Retry-After": "2"}
-            )
-            await response(scope, receive, send_with_headers)
-        except Exception:
-            logger.exception("unhandled exception")
-            if status is not None:
-                # The status line has been sent: only an aborted connection shows that the body is incomplete.
-                raise
-            await internal_error_response()(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            pass  # nobody waits for the rest
+        except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - logged and raised there
+            await end_response(error, scope, receive, send_with_headers, has_begun=status is not None)
         finally:
             seconds = time.perf_counter() - started
             self.metrics.in_progress.dec()

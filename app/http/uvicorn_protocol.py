@@ -14,6 +14,7 @@ from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.core.exceptions import RequestTimeoutError
+from app.http.aborted_responses import allow_abort
 from app.http.errors import app_error_response, problem_response
 from app.http.methods import unknown_method_response
 from app.http.middleware import add_common_headers, get_or_create_request_id
@@ -66,9 +67,10 @@ class ProblemProtocol(HttpToolsProtocol):
             self._head_timer = self.loop.call_later(HEAD_TIMEOUT, self._time_out)
 
     def on_message_begin(self) -> None:
-        """Note that a request has begun."""
+        """Note that a request has begun, whose connection the application may abort."""
         self._has_head_begun = True
         super().on_message_begin()
+        allow_abort(self.scope["state"], self.transport.abort)
 
     def on_headers_complete(self) -> None:
         """Note that the head is complete."""

@@ -56,6 +56,8 @@ MEANINGS: Mapping[str, str] = {
     "redis probe failed": _BUG,
     "redis unavailable": "once per outage, until `redis available`",
     "remote stream failed": f"{_BUG}. The answer is generated and stored nevertheless",
+    "response aborted": "a response that had begun was cut: the login ended, the session was deleted, PostgreSQL was "
+    "unavailable for too long, or the process shut down; `code` is the reason",
     "response cache failed": f"{_BUG}. The answer is generated and stored nevertheless",
     "revocation check failed": "unexpected error in a background task, with a traceback; the task continues",
     "roll-ups differed from the ledger": "the worker has corrected them; INFO in the first pass. Otherwise report it",

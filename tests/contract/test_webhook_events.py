@@ -13,7 +13,7 @@ from app.core.schema_types import new_id
 from app.database.connection import Database
 from app.database.repositories.chat import sessions
 from app.database.repositories.chat.sessions import NewSession
-from app.database.repositories.turns import active_turns, turn_recovery, turn_start, turns
+from app.database.repositories.turns import turn_recovery, turn_start, turns
 from app.database.repositories.turns.turns import Answer, FinalStatus, NewTurn, StartedTurn
 from app.database.repositories.usage.ledger import LedgerEntry
 from tests.fixtures.database import Sql, counted_statements
@@ -199,18 +199,6 @@ async def test_recovered_turn_emits_event(pool: Database, ada: User, endpoint: C
     assert sorted(await asyncio.gather(interrupt_turn(), interrupt_turn(), interrupt_turn())) == [False, False, True]
     ((kind, data),) = pop_events(sql)
     assert (kind, data["message_id"], data["error"]) == ("turn.interrupted", str(turn.answer_uuid), "interrupted")
-
-
-async def test_turn_interrupted_at_its_start_emits_event(
-    pool: Database, ada: User, endpoint: Callable[..., None], sql: Sql
-) -> None:
-    endpoint("turn.interrupted")
-    _, turn = await started(pool, sql, ada)
-    for _ in range(2):
-        async with pool.autocommit() as connection:
-            await active_turns.interrupt_turn(connection, answer_uuid=turn.answer_uuid)
-    ((kind, data),) = pop_events(sql)
-    assert (kind, data["session_id"]) == ("turn.interrupted", str(turn.session_uuid))
 
 
 def test_exhausted_quota_emits_one_event(

@@ -120,10 +120,17 @@ def url_of(role: str, owner_url: str, password: str | None = None) -> str:
 
 def test_rights_that_were_granted_before_are_removed(service: Sql, sql: Sql, database_url: str) -> None:
     sql.do("GRANT ALL ON audit_log, users TO chat_service")
+    sql.do("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO chat_service")
+    sql.do("GRANT CREATE ON SCHEMA public TO chat_service")
     grant_rights(database_url, url_of("chat_service", database_url))
     # Not by trying, because the trigger of the table refuses that, too.
-    rights = "SELECT has_table_privilege('audit_log', 'DELETE') OR has_table_privilege('users', 'TRUNCATE')"
-    assert service.value(rights) is False
+    for right in (
+        "has_table_privilege('audit_log', 'DELETE')",
+        "has_table_privilege('users', 'TRUNCATE')",
+        "has_sequence_privilege(pg_get_serial_sequence('audit_log', 'id'), 'UPDATE')",
+        "has_schema_privilege('public', 'CREATE')",
+    ):
+        assert service.value(f"SELECT {right}") is False, right
 
 
 def test_the_same_role_changes_nothing(sql: Sql, database_url: str) -> None:
@@ -179,3 +186,13 @@ def test_powerful_role_is_refused(database_url: str, superuser: Sql, power: str)
             grant_rights(database_url, url_of(role, database_url))
     finally:
         superuser.do(f"DROP ROLE {role}")
+
+
+def test_role_that_owns_a_table_is_refused(database_url: str, superuser: Sql) -> None:
+    role = f"service_{uuid4().hex}"
+    superuser.do(f"CREATE ROLE {role} LOGIN; CREATE TABLE owned (id integer); ALTER TABLE owned OWNER TO {role}")
+    try:
+        with pytest.raises(StartupError, match=f"the role {role} of DATABASE_URL is a superuser, owns tables"):
+            grant_rights(database_url, url_of(role, database_url))
+    finally:
+        superuser.do(f"DROP TABLE owned; DROP ROLE {role}")

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from app import main
 from app.chat.sessions.lists import SessionLister
 from app.config import Settings
+from app.database.repositories.chat import session_batches
 from app.http.request_body import RequestBodyMiddleware
 from tests.fixtures.database import Sql
 from tests.fixtures.services import CHAT, Chat, User, assert_problem
@@ -132,6 +133,40 @@ def test_waiting_for_the_model_occupies_no_place(
         assert chat.request("GET", "/sessions").status_code == 200
         gate.set()
         assert [task.result()["ai_response"]["content"] for task in asked] == ["Hello."] * 5
+
+
+@pytest.mark.parametrize(("operation", "statement"), [("delete", "remove"), ("archive", "set_active")])
+def test_changes_of_many_sessions_occupy_no_place(
+    small_service: TestClient,
+    make_user: Callable[[str], User],
+    monkeypatch: pytest.MonkeyPatch,
+    operation: str,
+    statement: str,
+) -> None:
+    chats = [Chat(small_service, make_user(name)) for name in ("ada", "bob")]
+    bodies = [{"session_ids": [chat.open()]} for chat in chats]
+    started = 0
+    original = getattr(session_batches, statement)
+
+    async def wait_and_change(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - passed on
+        nonlocal started
+        started += 1
+        await eventually(gate.is_set)
+        return await original(*arguments, **options)
+
+    monkeypatch.setattr(session_batches, statement, wait_and_change)
+    path = f"/sessions/{operation}"
+    with closed_gate() as gate, ThreadPoolExecutor(20) as threads:
+        changes = []
+        for chat, body in zip(chats, bodies, strict=True):
+            changes.append(threads.submit(chat.request, "POST", path, json=body))
+            wait_until(lambda: started == len(changes))
+        for chat in chats:
+            assert chat.request("GET", "/sessions").status_code == 200
+        refused = chats[0].request("POST", path, json=bodies[0])
+        assert_problem(refused, 429, "too_many_requests")  # long requests have a share of their own
+        gate.set()
+        assert [change.result().json()["changed"] for change in changes] == [1, 1]
 
 
 def test_open_streams_occupy_no_place(

@@ -16,13 +16,15 @@ from tests.support.waiting import eventually
 
 LONG_REQUESTS = 400
 REQUESTS = 500
+ALL_REQUESTS = 2000
+HEALTH_CHECKS = 50
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
 
 
 @pytest.fixture(scope="module")
 def ports() -> Iterator[Ports]:
-    """Ports of a running gateway."""
-    with temporary_home() as home, running_gateway(home) as url:
+    """Ports of a running gateway, which believes the addresses of clients that the tests name."""
+    with temporary_home() as home, running_gateway(home, {"GATEWAY_TRUSTED_PROXIES": "127.0.0.1"}) as url:
         yield Ports.of(urlsplit(url).port or 0)
 
 
@@ -61,12 +63,11 @@ async def send(ports: Ports, data: bytes) -> tuple[asyncio.StreamReader, asyncio
     return reader, writer
 
 
-async def request(ports: Ports, method: str, path: str) -> tuple[int, bytes]:
-    """Send a request and return status line and response; status 0: the connection was reset."""
+async def request(ports: Ports, method: str, path: str, address: str = "192.0.2.1") -> tuple[int, bytes]:
+    """Send a request of a client and return status line and response; status 0: the connection was reset."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {address}\r\nContent-Length: 0\r\n"
     try:
-        reader, writer = await send(
-            ports, f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
-        )
+        reader, writer = await send(ports, f"{head}Connection: close\r\n\r\n".encode())
         response = await reader.read()
         writer.close()
     except OSError:
@@ -97,6 +98,43 @@ async def test_requests_over_the_limit_of_an_address_get_a_problem_document(
     assert b"content-type: application/problem+json" in head.lower()
     assert b"retry-after: 2" in head.lower()
     assert json.loads(body)["code"] == "overloaded"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "limit"),
+    [
+        ([f"192.0.2.{number}" for number in range(6)], ALL_REQUESTS),
+        (["2001:db8:1:2::1", "2001:db8:1:2:3::4", "2001:db8:1:2:ffff:ffff:ffff:ffff"], REQUESTS),
+    ],
+    ids=["all addresses", "an IPv6 network"],
+)
+async def test_requests_over_the_limit_of_several_addresses_are_refused(
+    ports: Ports, addresses: list[str], limit: int
+) -> None:
+    refused = 50
+    each, rest = divmod(limit + refused, len(addresses))
+    async with running_stub(ports.chat) as stub:
+        tasks = [
+            asyncio.create_task(request(ports, "GET", "/api/v1/chat/sessions", address))
+            for number, address in enumerate(addresses)
+            for _ in range(each + (number < rest))
+        ]
+        await eventually(lambda: sum(task.done() for task in tasks) == refused and len(stub.received) == limit)
+        stub.answer_all.set()
+        responses = await asyncio.gather(*tasks)
+    assert Counter(status for status, _ in responses) == {200: limit, 503: refused}
+
+
+async def test_an_address_may_not_use_up_the_health_checks_of_others(ports: Ports) -> None:
+    path = "/health/chat"
+    async with running_stub(ports.chat) as stub:
+        tasks = [asyncio.create_task(request(ports, "GET", path)) for _ in range(HEALTH_CHECKS + 10)]
+        await eventually(lambda: sum(task.done() for task in tasks) == 10 and len(stub.received) == HEALTH_CHECKS)
+        other = asyncio.create_task(request(ports, "GET", path, "192.0.2.2"))
+        await eventually(lambda: len(stub.received) == HEALTH_CHECKS + 1)
+        stub.answer_all.set()
+        responses = await asyncio.gather(*tasks, other)
+    assert Counter(status for status, _ in responses) == {200: HEALTH_CHECKS + 1, 503: 10}
 
 
 async def test_bodies_are_passed_on_while_they_arrive(ports: Ports) -> None:

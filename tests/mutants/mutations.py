@@ -1,7 +1,9 @@
 """Curated mutations: small mistakes in turns, streaming, graph, llm, auth, limits and repositories."""
 
 from tests.mutants.accounts import ACCOUNT_MUTATIONS
+from tests.mutants.faults import FAULT_MUTATIONS
 from tests.mutants.guards import GUARD_MUTATIONS
+from tests.mutants.limits import LIMIT_MUTATIONS
 from tests.mutants.mutation import Mutation
 from tests.mutants.pipeline import PIPELINE_MUTATIONS
 
@@ -13,6 +15,8 @@ _ROLE = "database/service_role.py"
 
 MUTATIONS = (
     *GUARD_MUTATIONS,
+    *LIMIT_MUTATIONS,
+    *FAULT_MUTATIONS,
     *PIPELINE_MUTATIONS,
     *ACCOUNT_MUTATIONS,
     # Turns

@@ -9,6 +9,7 @@ from app.chat.schemas.session_selections import SessionArchiving, SessionsChange
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.chat import session_batches
 from app.database.repositories.chat.session_batches import FoundSession
+from app.services.limits.admission import expensive_operation
 from app.services.redis.deleted_session_purger import DeletedSessionPurger
 
 _MAX_SECONDS = 20.0
@@ -29,39 +30,50 @@ class BulkSessionService:
     deleted_session_purger: DeletedSessionPurger
 
     async def delete(self, user_id: int, selection: SessionSelection) -> SessionsChanged:
-        """Delete sessions with the text of their messages, in PostgreSQL and in Redis. Unknown ids are reported."""
-        deadline = time.monotonic() + _MAX_SECONDS
+        """Delete sessions with the text of their messages, in PostgreSQL and in Redis. Unknown ids are reported.
+
+        Raises:
+            TooManyRequestsError, OverloadedError: see `expensive_operation`.
+
+        """
         ids = selection.ids
-        found = await self._find(user_id, ids)
         count = done = 0
-        for batch in _deletion_batches(found):
-            if time.monotonic() > deadline:
-                break
-            async with self.database.transaction() as transaction:
-                deleted = await session_batches.remove(transaction, [session.id for session in batch], user_id=user_id)
-            await self.deleted_session_purger.purge_sessions(deleted.uuids, deleted.answer_uuids)
-            count += len(deleted.uuids)
-            done += len(batch)
+        async with expensive_operation():
+            deadline = time.monotonic() + _MAX_SECONDS
+            found = await self._find(user_id, ids)
+            for batch in _deletion_batches(found):
+                if time.monotonic() > deadline:
+                    break
+                keys = [session.id for session in batch]
+                async with self.database.transaction() as transaction:
+                    deleted = await session_batches.remove(transaction, keys, user_id=user_id)
+                await self.deleted_session_purger.purge_sessions(deleted.uuids, deleted.answer_uuids)
+                count += len(deleted.uuids)
+                done += len(batch)
         return _result(count, ids, found, is_complete=done == len(found) < session_batches.MAX_SESSIONS)
 
     async def archive(self, user_id: int, selection: SessionArchiving) -> SessionsChanged:
-        """Archive sessions, or return them to the list. Unknown ids are reported."""
-        deadline = time.monotonic() + _MAX_SECONDS
+        """Archive sessions, or return them to the list. Unknown ids are reported.
+
+        Raises:
+            TooManyRequestsError, OverloadedError: see `expensive_operation`.
+
+        """
         ids = selection.ids
-        found = await self._find(user_id, ids, is_active=selection.archived)
         count = done = 0
-        for start in range(0, len(found), _SESSIONS_PER_CHANGE):
-            if time.monotonic() > deadline:
-                break
-            batch = found[start : start + _SESSIONS_PER_CHANGE]
-            async with self.database.autocommit() as connection:
-                count += await session_batches.set_active(
-                    connection,
-                    [session.id for session in batch],
-                    user_id=user_id,
-                    is_active=not selection.archived,
-                )
-            done += len(batch)
+        async with expensive_operation():
+            deadline = time.monotonic() + _MAX_SECONDS
+            found = await self._find(user_id, ids, is_active=selection.archived)
+            for start in range(0, len(found), _SESSIONS_PER_CHANGE):
+                if time.monotonic() > deadline:
+                    break
+                batch = found[start : start + _SESSIONS_PER_CHANGE]
+                keys = [session.id for session in batch]
+                async with self.database.autocommit() as connection:
+                    count += await session_batches.set_active(
+                        connection, keys, user_id=user_id, is_active=not selection.archived
+                    )
+                done += len(batch)
         return _result(count, ids, found, is_complete=done == len(found) < session_batches.MAX_SESSIONS)
 
     async def _find(

@@ -6,9 +6,10 @@ No connection to PostgreSQL is held while a model answers.
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -49,6 +50,8 @@ _WATCH_INTERVAL = 1.0
 """Seconds between checks for cancellation requests and leases to renew."""
 STORE_AFTER_CANCEL_TIMEOUT = 3.0
 """Seconds for storing the answer of an interrupted turn."""
+_SEARCH_DELAYS = (1.0, 2.0, 7.0)
+"""Seconds between two searches for a question whose storing was not confirmed: it may be committed late."""
 _DRAIN_INTERVAL = 0.1
 """Seconds between two interruptions at shutdown, for answers that begin after the first one."""
 
@@ -159,6 +162,10 @@ class TurnRunner:
             # A task that stores a question starts the one that answers it.
             await asyncio.wait(self._tasks, timeout=until - now(), return_when=asyncio.FIRST_COMPLETED)
 
+    def _start_unless_draining(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if not self._is_draining:
+            _ = self._start_task(work())
+
     def _start_task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -172,7 +179,50 @@ class TurnRunner:
 
     async def _launch(self, question: Question, *, stream: bool) -> RunningTurn:
         question_id, turn_id = new_id(), new_id()
-        started = await self._start(question, question_id, turn_id, stream=stream)
+        new = self._new_turn(question, question_id, turn_id)
+        max_duration = self.max_turn_duration
+        try:
+            if new is not None:
+                started = await self.store.start(question, new, max_duration=max_duration)
+            else:
+                started = None
+                # The lease of its key cannot be renewed, so it covers the longest possible answer.
+                key_lease = self._max_duration(stream=stream)
+                await self.store.start_direct(question, turn_id, max_duration=max_duration, key_lease=key_lease)
+        except DatabaseUnavailableError:
+            # It may have been stored although the confirmation was lost.
+            _ = self._start_task(self._resolve_unconfirmed(question, new, turn_id, stream=stream))
+            raise
+        return self._run(question, started, turn_id, stream=stream)
+
+    async def _resolve_unconfirmed(
+        self,
+        question: Question,
+        new: NewTurn | None,
+        turn_id: UUID,
+        *,
+        stream: bool,
+        delays: Sequence[float] = _SEARCH_DELAYS,
+    ) -> None:
+        """Answer a question whose storing PostgreSQL did not confirm, if it was stored.
+
+        Its client was told to try again. With the same key it gets this answer, because the key belongs to the stored
+        question. The key of a direct question, which is not stored, is released.
+        """
+        if new is None:
+            await retry_until_available(lambda: self.store.release_direct(question, turn_id))
+        else:
+            started = await retry_until_available(lambda: self.store.find_unconfirmed(question, new))
+            if started is not None:
+                self._run(question, started, turn_id, stream=stream)
+                return
+        if delays:
+            again = partial(self._resolve_unconfirmed, question, new, turn_id, stream=stream, delays=delays[1:])
+            # Not a task that sleeps, for which a shutdown would wait.
+            asyncio.get_running_loop().call_later(delays[0], self._start_unless_draining, again)
+
+    def _run(self, question: Question, started: StartedTurn | None, turn_id: UUID, *, stream: bool) -> RunningTurn:
+        """Start the task that answers a question. `started`: the stored question; None: it is a direct one."""
         is_stored = started is not None
         answer = AnswerStream(turn_id, self.publisher if stream and is_stored else None)
         result = self._start_task(self._answer(question, started, answer, stream=stream))
@@ -181,15 +231,11 @@ class TurnRunner:
             self.running_turns[turn_id] = running
         return running
 
-    async def _start(self, question: Question, question_id: UUID, turn_id: UUID, *, stream: bool) -> StartedTurn | None:
-        """Store the question of a session; for a direct question, claim its key."""
-        max_duration = self.max_turn_duration
+    def _new_turn(self, question: Question, question_id: UUID, turn_id: UUID) -> NewTurn | None:
+        """Return what is stored of a question. None: it is a direct one."""
         if (session_uuid := question.session_uuid) is None:
-            # No lease of a direct question can be renewed, so the one of its key covers the longest possible answer.
-            key_lease = self._max_duration(stream=stream)
-            await self.store.start_direct(question, turn_id, max_duration=max_duration, key_lease=key_lease)
             return None
-        new = NewTurn(
+        return NewTurn(
             user_id=question.user.id,
             session_uuid=session_uuid,
             content=question.message,
@@ -203,12 +249,6 @@ class TurnRunner:
             session_models=question.session_models,
             title=title_from_question(question.message),
         )
-        try:
-            return await self.store.start(question, new, max_duration=max_duration)
-        except DatabaseUnavailableError:
-            # The question may have been stored although the confirmation was lost.
-            _ = self._start_task(retry_until_available(lambda: self.store.interrupt(turn_id)))
-            raise
 
     async def _answer(
         self, question: Question, started: StartedTurn | None, answer: AnswerStream, *, stream: bool

@@ -22,7 +22,7 @@ from app.core.exceptions import (
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.chat import sessions
 from app.database.repositories.chat.sessions import NewSession
-from app.database.repositories.turns import active_turns, idempotency_keys, turn_queries, turn_start, turns
+from app.database.repositories.turns import idempotency_keys, turn_queries, turn_start, turns
 from app.database.repositories.turns.idempotency_keys import IdempotencyKeyTakenError
 from app.database.repositories.turns.turn_start import MAX_SIBLINGS, Refusal
 from app.database.repositories.turns.turns import ActiveTurnError, NewTurn, StartedTurn, Turn, UpdatedSession
@@ -55,6 +55,8 @@ class TurnStore:
             ConflictError: the session is archived or has an active turn, or the question or the answer has too many
                 versions.
             TooManyRequestsError: the quota is used up.
+            DatabaseUnavailableError: PostgreSQL did not confirm in time. Either all is stored or nothing; see
+                `find_unconfirmed`.
 
         """
         # A missing session is an error inside the blocks: the reservation is released, and a new session rolled back.
@@ -82,10 +84,31 @@ class TurnStore:
                         connection, question.key, turn_id=turn_id, lease=key_lease
                     )
 
-    async def interrupt(self, answer_uuid: UUID) -> None:
-        """Mark an answer as interrupted whose storing was not confirmed, so that session and key are released."""
-        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
-            await active_turns.interrupt_turn(connection, answer_uuid=answer_uuid)
+    async def find_unconfirmed(self, question: Question, new: NewTurn) -> StartedTurn | None:
+        """Return a turn of which `start` does not know whether it was stored. None: it was not.
+
+        Raises:
+            DatabaseUnavailableError: PostgreSQL is not available.
+
+        """
+        async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
+            started = await turn_queries.find_started(connection, new)
+        if started is None and question.budget is not None:
+            await self.quotas.release(new.answer_uuid)
+        return started
+
+    async def release_direct(self, question: Question, turn_id: UUID) -> None:
+        """Release key and quota of a direct question of which `start_direct` does not know whether they are claimed.
+
+        Raises:
+            DatabaseUnavailableError: PostgreSQL is not available.
+
+        """
+        if question.key is not None:
+            async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
+                await idempotency_keys.release(connection, question.key, turn_id=turn_id)
+        if question.budget is not None:
+            await self.quotas.release(turn_id)
 
     async def complete(
         self, question: Question, started: StartedTurn | None, turn_id: UUID, result: GraphResult
@@ -176,7 +199,7 @@ class TurnStore:
         try:
             yield
         except DatabaseUnavailableError:
-            raise  # the reservation cannot be released either; it expires after `max_duration`
+            raise  # the turn may have been stored, and then it uses the reservation
         except Exception:
             await self.quotas.release(turn_id)
             raise

@@ -2,6 +2,9 @@
 
 import pytest
 
+from app.database.repositories.turns import idempotency_keys
+from app.database.repositories.turns.idempotency_keys import IdempotentRequest, StoredKey
+from app.database.statements import AnyConnection
 from tests.chat.idempotency.idempotent_requests import ROUTES, post, request_for
 from tests.fixtures.database import Sql
 from tests.fixtures.services import CHAT, Chat, assert_problem
@@ -57,3 +60,21 @@ def test_deleting_a_user_deletes_their_keys(chat: Chat, sql: Sql) -> None:
     post(chat, "/sessions", {})
     sql.do("DELETE FROM users")
     assert sql.value("SELECT count(*) FROM idempotency_keys") == 0
+
+
+def test_key_that_is_released_while_a_repeated_request_reads_it_is_claimed(
+    chat: Chat, provider: Provider, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"message": "Hi"}
+    assert post(chat, "/direct", body).is_success
+    find = idempotency_keys.find
+
+    async def release_and_find(connection: AnyConnection, key: IdempotentRequest) -> StoredKey | None:
+        sql.do("DELETE FROM idempotency_keys")
+        return await find(connection, key)
+
+    monkeypatch.setattr(idempotency_keys, "find", release_and_find)
+    again = post(chat, "/direct", body)
+    assert again.is_success
+    assert "Idempotent-Replayed" not in again.headers
+    assert len(provider.calls) == 2

@@ -16,8 +16,8 @@ from app.config import Settings
 from app.core.exceptions import DatabaseUnavailableError, NotFoundError, ServiceUnavailableError
 from app.database.connection import Database
 from app.database.repositories.chat.sessions import NewSession
-from app.database.repositories.turns import turn_start
-from app.database.repositories.turns.idempotency_keys import IdempotentRequest
+from app.database.repositories.turns import turn_queries, turn_start
+from app.database.repositories.turns.idempotency_keys import IdempotencyKeyTakenError, IdempotentRequest
 from app.database.repositories.turns.turns import NewTurn, StartedTurn
 from app.database.repositories.usage.quotas import Quota
 from app.database.statements import DriverConnection
@@ -187,7 +187,41 @@ async def test_cancelled_run_stores_the_published_text(pool: Database, sql: Sql,
     assert turns.running_turns == {}
 
 
-async def test_unconfirmed_commit_blocks_neither_the_session_nor_the_key(
+@pytest.mark.parametrize("first_search", ["finds it", "fails", "is too early"])
+async def test_unconfirmed_question_is_answered_and_its_key_stays_bound_to_it(
+    pool: Database, user_id: int, session: UUID, sql: Sql, monkeypatch: pytest.MonkeyPatch, first_search: str
+) -> None:
+    start, find, searches = turn_start.start_turn, turn_queries.find_started, 0
+
+    async def start_unconfirmed(connection: DriverConnection, new: NewTurn) -> StartedTurn | None:
+        await start(connection, new)
+        raise DatabaseUnavailableError
+
+    async def search(connection: DriverConnection, new: NewTurn) -> StartedTurn | None:
+        nonlocal searches
+        searches += 1
+        if searches == 1 and first_search == "fails":
+            raise DatabaseUnavailableError
+        return None if searches == 1 and first_search == "is too early" else await find(connection, new)
+
+    monkeypatch.setattr(turn_queries, "find_started", search)
+    turns = make_runner(pool, FakeModel(completion("Hello.")))
+    question = make_question(user_id, session, key=IdempotentRequest(user_id, "route", "key", b"f" * 32))
+    with monkeypatch.context() as patched:
+        patched.setattr(turn_start, "start_turn", start_unconfirmed)
+        with pytest.raises(DatabaseUnavailableError):
+            await run_turn(turns, question)
+    await eventually(lambda: answer_stored(sql)["status"] != "pending")
+    assert answer_stored(sql) == {"status": "complete", "content": "Hello.", "lease_expires_at": None}
+    other_process = make_runner(pool, FakeModel(completion("Hello.")))
+    with pytest.raises(IdempotencyKeyTakenError) as taken:
+        await run_turn(other_process, question)
+    assert taken.value.stored is not None
+    assert taken.value.stored.message_status == "complete"
+    assert (await run_turn(other_process, make_question(user_id, session, "And now?"))).answer.status == "complete"
+
+
+async def test_unconfirmed_question_is_answered_during_a_shutdown(
     pool: Database, user_id: int, session: UUID, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = turn_start.start_turn
@@ -196,15 +230,39 @@ async def test_unconfirmed_commit_blocks_neither_the_session_nor_the_key(
         await start(connection, new)
         raise DatabaseUnavailableError
 
+    monkeypatch.setattr(turn_start, "start_turn", start_unconfirmed)
     turns = make_runner(pool, FakeModel(completion("Hello.")))
-    question = make_question(user_id, session, key=IdempotentRequest(user_id, "route", "key", b"f" * 32))
-    with monkeypatch.context() as patched:
-        patched.setattr(turn_start, "start_turn", start_unconfirmed)
-        with pytest.raises(DatabaseUnavailableError):
-            await run_turn(turns, question)
+    with pytest.raises(DatabaseUnavailableError):
+        await run_turn(turns, make_question(user_id, session))
     await turns.drain(5)
-    assert answer_stored(sql)["status"] == "interrupted"
-    assert (await run_turn(make_runner(pool, FakeModel(completion("Hello."))), question)).answer.content == "Hello."
+    assert answer_stored(sql)["status"] == "complete"
+
+
+async def test_unconfirmed_question_is_answered_as_a_confirmed_one(
+    pool: Database, user_id: int, session: UUID, sql: Sql
+) -> None:
+    """The turn that is found has the same values as the one that PostgreSQL confirms."""
+    sql.do("UPDATE chat_sessions SET model = 'other', metadata = '{\"tone\": \"casual\"}'")
+    await run_turn(make_runner(pool, FakeModel(completion())), make_question(user_id, session))
+    new = NewTurn(
+        user_id=user_id,
+        session_uuid=session,
+        content="Hi",
+        meta={},
+        question_uuid=uuid4(),
+        answer_uuid=uuid4(),
+        lease=timedelta(seconds=30),
+        session_models=["other"],
+    )
+    async with pool.driver_connection() as connection:
+        started = await turn_start.start_turn(connection, new)
+        assert started is not None
+        assert await turn_queries.find_started(connection, new) == started
+        assert await turn_queries.find_started(connection, replace(new, user_id=user_id + 1)) is None
+        assert await turn_queries.find_started(connection, replace(new, answer_uuid=uuid4())) is None
+        sql.do("UPDATE chat_messages SET status = 'interrupted', lease_expires_at = NULL WHERE status = 'pending'")
+        assert await turn_queries.find_started(connection, new) is None
+    assert started.model == "other"
 
 
 async def test_new_session_is_not_stored_without_its_first_question(

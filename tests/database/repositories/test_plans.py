@@ -7,8 +7,8 @@ import pytest
 
 from app.database.connection import Database
 from app.database.repositories.accounts import attempt_counters
-from app.database.repositories.turns import active_turns
-from app.database.repositories.webhooks import event_outbox
+from app.database.repositories.turns import idempotency_keys
+from app.database.repositories.turns.idempotency_keys import IdempotentRequest
 from app.database.statements import Statement
 from tests.fixtures.database import Sql
 
@@ -19,9 +19,9 @@ KEYS = ["account:1", "confirmation:1", "name:a", "name:b"]
 CASES = {
     "counters of an account in all networks": (attempt_counters._REMOVE, {"p_keys": KEYS}, "login_throttles"),
     "counters of an attempt": (attempt_counters._REFUND, {"p_keys": KEYS}, "login_throttles"),
-    "key of an interrupted turn": (
-        active_turns._INTERRUPT,
-        {"p_turn_id": uuid4(), **event_outbox.parameters("turn.interrupted")},
+    "key of a direct question": (
+        idempotency_keys._RELEASE.core,
+        {**idempotency_keys.key_parameters(IdempotentRequest(1, "x", "1", b"")), "p_turn_id": uuid4()},
         "idempotency_keys",
     ),
 }

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
-from uuid import UUID
 
 import pytest
 from sqlalchemy import select
@@ -15,8 +15,9 @@ from app.database.repositories.accounts import erasure, users
 from app.database.repositories.accounts.users import NewUser
 from app.database.repositories.chat import sessions
 from app.database.repositories.chat.sessions import NewSession
-from app.database.repositories.turns import active_turns, turn_queries, turn_start, turns
-from app.database.repositories.turns.turns import ActiveTurnError, Answer, NewTurn
+from app.database.repositories.turns import active_turns, turn_queries, turn_recovery, turn_start, turns
+from app.database.repositories.turns.turn_recovery import OrphanedTurn
+from app.database.repositories.turns.turns import ActiveTurnError, Answer, NewTurn, StartedTurn
 from app.database.repositories.usage.ledger import LedgerEntry
 from tests.fixtures.database import Sql
 
@@ -124,9 +125,10 @@ async def test_turns_and_the_erasure_of_the_account_do_not_deadlock(pool: Databa
             assert account is not None
             await erasure.erase(transaction, account)
 
-    async def interrupt(answer_uuid: UUID) -> None:
+    async def interrupt(owner: Owner, turn: StartedTurn) -> None:
+        orphaned = OrphanedTurn(turn.answer_uuid, turn.session_id, owner.user_id, timedelta(), None, 0)
         async with pool.autocommit() as connection:
-            await active_turns.interrupt_turn(connection, answer_uuid=answer_uuid)
+            await turn_recovery.interrupt_orphaned(connection, orphaned, replace(ANSWER, status="interrupted"), CALL)
 
     for number in range(20):
         async with pool.transaction() as transaction:
@@ -134,9 +136,11 @@ async def test_turns_and_the_erasure_of_the_account_do_not_deadlock(pool: Databa
         owner = Owner(pool, user.id)
         sessions = [await owner.open() for _ in range(9)]
         started = [turn for session in sessions[:6] if (turn := await owner.start(session))]
+        orphaned = [turn.answer_uuid for turn in started[3:]]
+        sql.do("UPDATE chat_messages SET lease_expires_at = now() - interval '1 min' WHERE uuid = ANY(%s)", [orphaned])
         await asyncio.gather(  # a deadlock would raise
             *(owner.complete(turn) for turn in started[:3]),
-            *(interrupt(turn.answer_uuid) for turn in started[3:]),
+            *(interrupt(owner, turn) for turn in started[3:]),
             erase(owner),
             *map(owner.remove, sessions[6:]),
         )

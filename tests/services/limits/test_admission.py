@@ -1,6 +1,12 @@
 """Admission control of one process: sizes of its queues, and places of requests that wait for something else."""
 
+import asyncio
+import time
+
+import pytest
+
 from app.config import Settings
+from app.core.exceptions import OverloadedError, TooManyRequestsError
 from app.services.limits.admission import AdmissionControl, expensive_operation, released_slot
 
 
@@ -31,3 +37,27 @@ async def test_a_request_that_waits_elsewhere_is_counted_again_afterwards(settin
         assert control.stats()["running"] == 0
     assert control.stats()["running"] == 1
     request.slot.release()
+
+
+async def test_a_client_has_at_most_half_of_the_places(settings: Settings) -> None:
+    changes = {"REQUESTS_PER_PROCESS": 4, "EXPENSIVE_REQUESTS_PER_PROCESS": 2, "REQUESTS_PER_CLIENT": 100}
+    control = AdmissionControl(settings.model_copy(update=changes | {"REQUEST_QUEUE_TIMEOUT": 0.1}))
+    first, second = [await control.admit("client") for _ in range(2)]
+    with pytest.raises(TooManyRequestsError):
+        await control.admit("client")
+    other = await control.admit("another client")
+    await control.enter_expensive(first)
+    with pytest.raises(TooManyRequestsError):
+        await control.enter_expensive(second)
+    await control.enter_expensive(other)
+
+
+async def test_waits_in_both_queues_are_bounded_together(settings: Settings) -> None:
+    changes = {"EXPENSIVE_REQUESTS_PER_PROCESS": 1, "REQUEST_QUEUE_TIMEOUT": 60}
+    control = AdmissionControl(settings.model_copy(update=changes))
+    await control.enter_expensive(await control.admit("client"))
+    other = await control.admit("another client")
+    other.queue_deadline = time.monotonic()  # it has waited elsewhere
+    async with asyncio.timeout(30):
+        with pytest.raises(OverloadedError):
+            await control.enter_expensive(other)

@@ -1,8 +1,8 @@
-"""Statements about active turns: lease renewal, cancellation requests and interruption."""
+"""Statements about active turns: lists, lease renewal and cancellation requests."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
@@ -10,7 +10,6 @@ from sqlalchemy import (
     BigInteger,
     Integer,
     Interval,
-    Select,
     Uuid,
     and_,
     any_,
@@ -18,7 +17,6 @@ from sqlalchemy import (
     column,
     false,
     func,
-    null,
     or_,
     select,
     true,
@@ -26,10 +24,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database.models import ChatMessage, ChatSession, User
-from app.database.repositories.turns import idempotency_keys
+from app.database.models import ChatMessage, ChatSession
 from app.database.repositories.turns.turn_sql import IS_ACTIVE, OWNED_SESSION_ID
-from app.database.repositories.webhooks import event_outbox
 
 
 class ActiveAnswerRow(NamedTuple):
@@ -43,32 +39,6 @@ class ActiveAnswerRow(NamedTuple):
     model: str | None
 
 
-_SET_INTERRUPTED = update(ChatMessage).values(
-    status="interrupted", meta={"error": "interrupted"}, lease_expires_at=null(), updated_at=func.now()
-)
-
-
-def _interrupt_statement() -> Select[Any]:
-    # The event refers to the account. Accounts are locked before their messages, in every transaction.
-    owned = (
-        select(ChatMessage.id, ChatMessage.session_id)
-        .join(ChatSession, ChatMessage.session_id == ChatSession.id)
-        .join(User, ChatSession.user_id == User.id)
-        .where(ChatMessage.uuid == bindparam("p_turn_id", type_=Uuid))
-        .with_for_update(of=User, key_share=True, read=True)
-        .cte("owned")
-    )
-    answer = (
-        _SET_INTERRUPTED.where(ChatMessage.id == owned.c.id, IS_ACTIVE)
-        .returning(*event_outbox.TURN_EVENT_COLUMNS)
-        .cte("answer")
-    )
-    event = event_outbox.turn_event_statement(answer).cte("event")
-    key = idempotency_keys.release_statement(of_session=owned.c.session_id).cte("key")
-    return select(answer.c.uuid).add_cte(event, key)
-
-
-_INTERRUPT = _interrupt_statement()
 _TURN_IDS = bindparam("p_turn_ids", type_=ARRAY(Uuid))
 # Skips locked rows: they are being completed or deleted, and waiting for several of them could deadlock.
 _DUE = (
@@ -130,12 +100,6 @@ async def list_of_user(
     """Return up to `limit` answers under way of a user, the newest first. None of them is older than `max_age`."""
     rows = await connection.execute(_LIST, {"p_user_id": user_id, "p_max_age": max_age, "p_limit": limit})
     return [ActiveAnswerRow(*row) for row in rows]
-
-
-async def interrupt_turn(connection: AsyncConnection, *, answer_uuid: UUID) -> None:
-    """Mark an active answer as `interrupted`, if it exists, and delete the idempotency key of its question."""
-    event = event_outbox.parameters("turn.interrupted")
-    await connection.execute(_INTERRUPT, {"p_turn_id": answer_uuid, **event})
 
 
 async def renew_leases(

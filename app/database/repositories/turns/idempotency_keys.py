@@ -8,7 +8,6 @@ from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
-    Delete,
     FromClause,
     Integer,
     Interval,
@@ -38,6 +37,8 @@ from app.database.statements import AnyConnection, Statement, StatementRefusedEr
 
 RETENTION = timedelta(hours=24)
 """How long a key is stored."""
+_MAX_CLAIMS = 5
+"""Attempts to claim the key of a direct question while other requests claim and release it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +141,6 @@ def store_response_statement() -> Update:
     )
 
 
-def release_statement(*, of_session: SQLColumnExpression[int]) -> Delete:
-    """Build the statement that deletes the key of an interrupted turn in a session, which has an index."""
-    return delete(IdempotencyKey).where(IdempotencyKey.session_id == of_session, _IS_TURN)
-
-
 _CLAIM_FOR_DIRECT_QUESTION = claim_statement(
     {
         "turn_id": bindparam("p_turn_id", type_=Uuid),
@@ -202,11 +198,15 @@ async def claim_for_direct_question(
         IdempotencyKeyTakenError: an earlier request has claimed the key.
 
     """
-    key_id = await connection.scalar(
-        _CLAIM_FOR_DIRECT_QUESTION, key_parameters(key) | {"p_turn_id": turn_id, "p_lease": lease}
-    )
-    if key_id is None:
-        raise IdempotencyKeyTakenError(key, await find(connection, key))
+    values = key_parameters(key) | {"p_turn_id": turn_id, "p_lease": lease}
+    for _ in range(_MAX_CLAIMS):
+        if await connection.scalar(_CLAIM_FOR_DIRECT_QUESTION, values) is not None:
+            return
+        stored = await find(connection, key)
+        if stored is not None:
+            raise IdempotencyKeyTakenError(key, stored)
+        # The request that had claimed it has released it since.
+    raise IdempotencyKeyTakenError(key, None)
 
 
 async def claim_with_response(connection: AsyncConnection, stored_response: StoredResponse, *, session_id: int) -> None:

@@ -2,14 +2,14 @@
 
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import BigInteger, Uuid, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
 
 from app.database import statements
 from app.database.models import ChatMessage, ChatSession
-from app.database.repositories.turns.turn_sql import IS_ACTIVE, OWNED_SESSION_ID
-from app.database.repositories.turns.turns import Answer, StartedTurn, Turn, UpdatedSession
+from app.database.repositories.turns.turn_sql import IS_ACTIVE, OWNED_SESSION_ID, SESSION_MODEL
+from app.database.repositories.turns.turns import Answer, NewTurn, StartedTurn, Turn, UpdatedSession
 from app.database.statements import AnyConnection, Statement
 
 _FIND_COMPLETED = Statement(
@@ -49,6 +49,27 @@ _FIND_TURN = (
     .join(ChatSession, ChatMessage.session_id == ChatSession.id)
     .where(ChatMessage.uuid == bindparam("p_turn_id"), ChatSession.user_id == bindparam("p_user_id"), ~IS_ACTIVE)
 )
+_FIND_STARTED = Statement(
+    select(
+        ChatSession.id,
+        ChatSession.meta.label("metadata"),
+        ChatSession.title,
+        ChatSession.title_source,
+        SESSION_MODEL.label("model"),
+        _QUESTION.created_at,
+        _QUESTION.depth,
+        _PARENT.uuid.label("parent_uuid"),
+    )
+    .select_from(ChatMessage)
+    .join(_QUESTION, ChatMessage.parent_id == _QUESTION.id)
+    .outerjoin(_PARENT, _QUESTION.parent_id == _PARENT.id)
+    .join(ChatSession, ChatMessage.session_id == ChatSession.id)
+    .where(
+        ChatMessage.uuid == bindparam("p_turn_id", type_=Uuid),
+        ChatSession.user_id == bindparam("p_user_id", type_=BigInteger),
+        IS_ACTIVE,
+    )
+)
 _FIND_ACTIVE = select(ChatMessage.uuid).where(ChatMessage.session_id == OWNED_SESSION_ID.scalar_subquery(), IS_ACTIVE)
 
 
@@ -58,6 +79,17 @@ async def find_active(connection: AsyncConnection, *, user_id: int, session_uuid
         _FIND_ACTIVE, {"p_session_uuid": session_uuid, "p_user_id": user_id}
     )
     return answer_uuid
+
+
+async def find_started(connection: AnyConnection, turn: NewTurn) -> StartedTurn | None:
+    """Return an active turn as `start_turn` returned it. None: it was not stored, was deleted, or has ended."""
+    values = {
+        "p_turn_id": turn.answer_uuid,
+        "p_user_id": turn.user_id,
+        "p_session_models": list(turn.session_models),
+    }
+    row = await statements.fetch_one(connection, _FIND_STARTED, values)
+    return StartedTurn.of(turn, row) if row else None
 
 
 async def find_completed(connection: AnyConnection, turn: StartedTurn) -> tuple[str, UpdatedSession] | None:

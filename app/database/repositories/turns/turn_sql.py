@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, and_, bindparam, case, func, literal_column, select
+from sqlalchemy import ARRAY, ColumnElement, String, Text, and_, any_, bindparam, case, func, literal_column, select
 
 from app.database.models import ChatMessage, ChatSession
 from app.database.models.chat.chat_session import PREVIEW_LENGTH
@@ -20,6 +20,8 @@ MAY_BE_BUFFERED = and_(ChatMessage.role == "assistant", ChatMessage.updated_at >
 LEAF_SEQ = func.coalesce(ChatSession.active_seq, ChatSession.last_seq)
 """`seq` of the last message of the active branch of a session; 0: there is none."""
 
+SESSION_MODEL = case((ChatSession.model == any_(bindparam("p_session_models", type_=ARRAY(String))), ChatSession.model))
+"""Model of a session, if it may replace the default one; otherwise null."""
 
 OWNED_SESSION_ID = select(ChatSession.id).where(
     ChatSession.uuid == bindparam("p_session_uuid"), ChatSession.user_id == bindparam("p_user_id")

@@ -6,7 +6,6 @@ from uuid import UUID
 
 from asyncpg import IntegrityConstraintViolationError
 from sqlalchemy import (
-    ARRAY,
     CTE,
     BigInteger,
     ColumnElement,
@@ -17,7 +16,6 @@ from sqlalchemy import (
     Text,
     Uuid,
     and_,
-    any_,
     bindparam,
     case,
     cast,
@@ -39,7 +37,7 @@ from app.database.constraint_errors import violated_constraint
 from app.database.models import ChatMessage, ChatSession
 from app.database.repositories.turns import idempotency_keys
 from app.database.repositories.turns.idempotency_keys import IdempotencyKeyTakenError
-from app.database.repositories.turns.turn_sql import LEAF_SEQ, message_preview
+from app.database.repositories.turns.turn_sql import LEAF_SEQ, SESSION_MODEL, message_preview
 from app.database.repositories.turns.turns import ActiveTurnError, NewTurn, StartedTurn, TurnPlace
 from app.database.repositories.usage import ledger
 from app.database.statements import AnyConnection, Statement
@@ -147,7 +145,6 @@ def _start_statement(kind: str, *conditions: ColumnElement[bool]) -> Select[Any]
             "title": case((has_new_title, _NEW_TITLE), else_=ChatSession.title),
             "title_source": case((has_new_title, literal_column("'question'")), else_=ChatSession.title_source),
         }
-    session_models = bindparam("p_session_models", type_=ARRAY(String))
     session = (
         update(ChatSession)
         .where(ChatSession.id == place.c.id)
@@ -158,7 +155,7 @@ def _start_statement(kind: str, *conditions: ColumnElement[bool]) -> Select[Any]
             ChatSession.meta,
             ChatSession.title,
             ChatSession.title_source,
-            case((ChatSession.model == any_(session_models), ChatSession.model)).label("model"),
+            SESSION_MODEL.label("model"),
         )
         .cte("session")
     )
@@ -255,19 +252,7 @@ async def start_turn(connection: AnyConnection, turn: NewTurn) -> StartedTurn | 
         if turn.key and (stored := await idempotency_keys.find(connection, turn.key)):
             raise IdempotencyKeyTakenError(turn.key, stored)
         return None
-    return StartedTurn(
-        session_id=row["id"],
-        session_uuid=turn.session_uuid,
-        session_meta=row["metadata"],
-        question_uuid=turn.question_uuid,
-        question_depth=row["depth"],
-        parent_uuid=row["parent_uuid"],
-        answer_uuid=turn.answer_uuid,
-        created_at=row["created_at"],
-        title=row["title"],
-        title_source=row["title_source"],
-        model=row["model"],
-    )
+    return StartedTurn.of(turn, row)
 
 
 class Refusal(StrEnum):

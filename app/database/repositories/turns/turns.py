@@ -6,7 +6,7 @@ Both are on the hot path: one statement and one transaction each.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from uuid import UUID
 
 from asyncpg import UniqueViolationError
@@ -28,7 +28,7 @@ from app.database.repositories.turns.turn_sql import IS_ACTIVE, last_message_val
 from app.database.repositories.usage import ledger
 from app.database.repositories.usage.ledger import LedgerEntry
 from app.database.repositories.webhooks import event_outbox
-from app.database.statements import AnyConnection, Statement, StatementRefusedError
+from app.database.statements import AnyConnection, Row, Statement, StatementRefusedError
 
 MessageStatus = Literal["pending", "streaming", "complete", "failed", "cancelled", "interrupted"]
 """Status of a message. A question is `complete`; an answer ends with a `FinalStatus`."""
@@ -96,6 +96,23 @@ class StartedTurn:
     title_source: TitleSource = "user"
     model: str | None = None
     """Model of the session, if the question uses it."""
+
+    @classmethod
+    def of(cls, turn: NewTurn, row: Row) -> Self:
+        """Return a turn with the values that PostgreSQL has given it."""
+        return cls(
+            session_id=row["id"],
+            session_uuid=turn.session_uuid,
+            session_meta=row["metadata"],
+            question_uuid=turn.question_uuid,
+            question_depth=row["depth"],
+            parent_uuid=row["parent_uuid"],
+            answer_uuid=turn.answer_uuid,
+            created_at=row["created_at"],
+            title=row["title"],
+            title_source=row["title_source"],
+            model=row["model"],
+        )
 
 
 @dataclass(frozen=True, slots=True)
