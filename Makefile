@@ -66,7 +66,7 @@ drills: $(DEVELOPMENT) ## run the fault tests under load at full size: longer an
 	@DRILLS=full $(PYTEST) tests/drills $(PYTEST_ARGS)
 
 soak: $(DEVELOPMENT) ## mixed load for MINUTES=10: memory, descriptors, tasks and connections must stay flat
-	@SOAK_MINUTES=$(or $(MINUTES),10) $(PYTEST) tests/drills/test_soak.py $(PYTEST_ARGS)
+	@SOAK_MINUTES=$(or $(MINUTES),10) $(PYTEST) -o faulthandler_timeout=$$(($(or $(MINUTES),10) * 60 + 600)) tests/drills/test_soak.py $(PYTEST_ARGS)
 
 mutants: $(DEVELOPMENT) ## put small mistakes into a copy of the code, one at a time, and check that tests fail (an hour)
 	@$(VENV_PYTHON) -m tests.mutants $(MUTANT)
