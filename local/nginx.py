@@ -54,7 +54,14 @@ _FRONTEND_LINK = "frontend"
 
 
 _FILE_OPTIONS = ("GATEWAY_TLS_CERTIFICATE", "GATEWAY_TLS_KEY")
-_COMPUTED = ("GATEWAY_TLS", "GATEWAY_REDIRECT", "GATEWAY_HSTS", "GATEWAY_REAL_IP", "GATEWAY_PROXIES")
+_COMPUTED = (
+    "GATEWAY_TLS",
+    "GATEWAY_REDIRECT",
+    "GATEWAY_HSTS",
+    "GATEWAY_REAL_IP",
+    "GATEWAY_PROXIES",
+    "GATEWAY_ANSWER_TIMEOUT",
+)
 _TLS_PORT_OFFSET = 363
 """Default port of TLS, relative to the port of the gateway: 8443 for 8080."""
 
@@ -138,6 +145,8 @@ class Nginx(Component):
         environment = {
             "GATEWAY_TLS_LISTEN": default_listen,
             "PUBLIC_URL": self._environment.get("PUBLIC_URL", ""),
+            # The services accept white space and exponents, such as `6e1`.
+            "LLM_TURN_TIMEOUT": f"{float(self._environment.get('LLM_TURN_TIMEOUT') or 60):f}",
         } | options
         result = subprocess.run(
             ["/bin/sh", "-euc", '. "$1"; env -0', "sh", PROJECT / "deploy" / "gateway" / "15-options.envsh"],

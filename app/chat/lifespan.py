@@ -58,6 +58,7 @@ from app.services.llm.response_cache import ResponseCache
 from app.services.redis.cancel_channel import CancelChannel
 from app.services.redis.client import open_redis
 from app.services.redis.deleted_session_purger import running_deleted_session_purger
+from app.services.redis.keys import buffer_lifetime
 from app.services.redis.reasoning_buffer import ReasoningBuffer
 from app.services.redis.stream_buffer import StreamBuffer
 from app.services.search.indexer import SearchIndexer
@@ -122,7 +123,9 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
         blocking_redis = open_redis(settings, max_blocking_seconds=_MAX_BLOCKING_READ)
         stack.push_async_callback(blocking_redis.aclose)
         purger = await stack.enter_async_context(running_deleted_session_purger(resources.breaker))
-        buffer, reasoning = StreamBuffer(resources.breaker, blocking_redis), ReasoningBuffer(resources.breaker)
+        lifetime = buffer_lifetime(settings.max_streamed_seconds)
+        buffer = StreamBuffer(resources.breaker, blocking_redis, lifetime=lifetime)
+        reasoning = ReasoningBuffer(resources.breaker, lifetime=lifetime)
         channel = CancelChannel(resources.breaker, blocking_redis)
         reasoning_publisher = ReasoningPublisher(reasoning)
         publisher = StreamPublisher(buffer, reasoning_publisher)

@@ -16,6 +16,7 @@ from app.config.llm_providers import (
     check_key,
     resolve_provider,
 )
+from app.core.turn_duration import max_streamed_seconds
 
 DEFAULT_SYSTEM_PROMPT = (
     "You are a helpful assistant. Answer correctly, to the point, and in the language of the question."
@@ -79,7 +80,7 @@ class LlmSettings(SettingsBase):
     LLM_TURN_TIMEOUT: Seconds = Field(
         60,
         description="Deadline of one turn: all attempts with all models together, until a streamed answer begins. "
-        "The gateway waits 80 s.",
+        "The gateway waits 20 s longer, at least 80 s.",
     )
     LLM_ATTEMPT_TIMEOUT: Seconds = Field(30, description="Timeout of one attempt with one model, in seconds.")
     LLM_STREAM_PAUSE: Seconds = Field(20, description="Maximum pause between two chunks of a streamed answer.")
@@ -133,6 +134,15 @@ class LlmSettings(SettingsBase):
         max_length=16_000,
         description="System prompt of every question. Instructions of the session are appended to it.",
     )
+
+    @property
+    def max_streamed_seconds(self) -> float:
+        """Maximum duration of a streamed turn, without storing its answer."""
+        return max_streamed_seconds(
+            turn_timeout=self.LLM_TURN_TIMEOUT,
+            reasoning_timeout=self.LLM_REASONING_TIMEOUT,
+            stream_timeout=self.LLM_STREAM_TIMEOUT,
+        )
 
     @field_validator("LLM_MODELS", "LLM_PROVIDERS", mode="before")
     @classmethod

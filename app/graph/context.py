@@ -30,6 +30,8 @@ class ChatContext:
     """Receives the text while it is generated. None: the answer is requested without streaming."""
     attempts: list[ModelAttempt] = field(default_factory=list)
     """Appended to as attempts end. Outside the state, so that the attempts of a cancelled run are recorded too."""
+    durations_ms: list[int] = field(default_factory=list)
+    """Time spent on each attempt, with the wait before it; outside the state like `attempts`."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> CoreSchema:
@@ -43,6 +45,11 @@ class ChatContext:
     def has_published(self) -> bool:
         """Whether readers have received a part of the answer, so that no other attempt can replace it."""
         return self.sink is not None and bool(self.sink.text or self.sink.has_tool_calls)
+
+    @property
+    def processing_time_ms(self) -> int:
+        """Time spent on all attempts so far, waits included."""
+        return sum(self.durations_ms)
 
     @property
     def published_text(self) -> str:

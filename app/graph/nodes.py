@@ -62,8 +62,16 @@ async def preprocess_node(state: ChatState, runtime: Runtime[ChatContext]) -> di
 
 async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str, Any]:
     """Make one attempt with one model. After a failure, the update plans the next attempt, if there is one."""
-    context = runtime.context
-    started = time.perf_counter()
+    context, started = runtime.context, time.perf_counter()
+    try:
+        update = await _attempt(state, context)
+    finally:
+        # Of a cancelled attempt or wait, too.
+        context.durations_ms.append(_milliseconds_since(started))
+    return update | {"processing_time_ms": context.processing_time_ms}
+
+
+async def _attempt(state: ChatState, context: ChatContext) -> dict[str, Any]:
     delay = state.get("retry_delay", 0.0)
     if delay:
         await asyncio.sleep(delay)
@@ -129,7 +137,6 @@ async def llm_node(state: ChatState, runtime: Runtime[ChatContext]) -> dict[str,
         update = _completed(choice, completion)
     update["history_use"] = history_use
     update["tokens_used"] = _tokens_used(context)
-    update["processing_time_ms"] = state.get("processing_time_ms", 0) + _milliseconds_since(started)
     return update
 
 
@@ -223,7 +230,7 @@ def _metadata(state: ChatState, context: ChatContext) -> dict[str, Any]:
         "attempts": len(context.attempts),
         "tokens_used": _tokens_used(context),
         "history_messages": history_use["sent"],
-        "processing_time_ms": state.get("processing_time_ms", 0),
+        "processing_time_ms": context.processing_time_ms,
         "timestamp": datetime.now(UTC).isoformat(),
     }
     if history_use["left_out"]:

@@ -13,6 +13,7 @@ from app.database.schema_version import wait_for_schema
 from app.observability.metrics import Metrics, StateCollector
 from app.services.heartbeat import Heartbeat
 from app.services.redis.client import open_redis
+from app.services.redis.keys import buffer_lifetime
 from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker
 from app.services.redis.stream_buffer import StreamBuffer
 from app.worker.jobs import build_jobs
@@ -49,8 +50,9 @@ async def run_worker(settings: Settings) -> None:
         breaker = RedisCircuitBreaker(redis, budget=settings.REDIS_TIMEOUT)
         stack.push_async_callback(breaker.close)
         webhooks = await stack.enter_async_context(open_webhook_delivery(settings, database))
+        buffer = StreamBuffer(breaker, redis, lifetime=buffer_lifetime(settings.max_streamed_seconds))
         jobs = [
-            *build_jobs(settings, database, StreamBuffer(breaker, redis).published_text),
+            *build_jobs(settings, database, buffer.published_text),
             Job("deliver webhooks", 1.0, webhooks.deliver_due),
         ]
         if days := settings.RETENTION_SESSION_DAYS:

@@ -140,6 +140,7 @@ def test_gateway_template_has_exactly_these_variables() -> None:
         "CHAT_UPSTREAM",
         "ADMIN_UPSTREAM",
         "FRONTEND_ROOT",
+        "GATEWAY_ANSWER_TIMEOUT",
         "GATEWAY_HSTS",
         "GATEWAY_PROXIES",
         "GATEWAY_REAL_IP",

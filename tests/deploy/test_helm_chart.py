@@ -11,7 +11,9 @@ import yaml
 
 from app.config import Settings
 from app.config.secret_files import secret_names
+from app.database.retry_until_available import STORE_TIMEOUT
 from local.paths import PROJECT
+from tests.support.longest_turn import MAX_SECONDS
 
 CHART = PROJECT / "deploy" / "helm" / "chatbot"
 VERSIONS = ["1.30", "1.37"]
@@ -175,6 +177,22 @@ def test_chat_scales_by_turns_in_progress() -> None:
 def test_bad_values_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(helm_python.HelmError):
         render(values)
+
+
+@pytest.mark.parametrize(
+    ("settings", "timeout", "longest_stream"),
+    [
+        ({}, "60", 960),
+        ({"LLM_TURN_TIMEOUT": "3600", "LLM_REASONING_TIMEOUT": 3600, "LLM_STREAM_TIMEOUT": 900}, "3600", MAX_SECONDS),
+        ({"LLM_TURN_TIMEOUT": 90.5, "LLM_REASONING_TIMEOUT": "1"}, "90.5", 481),
+    ],
+)
+def test_gateway_waits_for_the_longest_answer(settings: dict[str, Any], timeout: str, longest_stream: int) -> None:
+    pod = pods(render({"settings": settings}))["demo-chatbot-gateway"]["spec"]
+    (container,) = pod["containers"]
+    assert {"name": "LLM_TURN_TIMEOUT", "value": timeout} in container["env"]
+    last_sleep = int(container["lifecycle"]["preStop"]["exec"]["command"][-1].rpartition(" ")[2])
+    assert longest_stream + STORE_TIMEOUT < last_sleep < pod["terminationGracePeriodSeconds"]
 
 
 def test_upstreams_are_full_names() -> None:

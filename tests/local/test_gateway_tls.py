@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import trustme
 
 from local.frontend import Frontend
 from local.nginx import Nginx
+from local.paths import PROJECT
 from local.ports import Ports
 from local.process import ComponentFailedError
 from tests.e2e.conftest import free_gateway_port
@@ -115,6 +117,14 @@ BAD_OPTIONS = [
     ({"GATEWAY_TRUSTED_PROXIES": "10.0.0.0/8; evil"}, "GATEWAY_TRUSTED_PROXIES: must be addresses or networks"),
     ({"GATEWAY_HSTS": 'x"; evil'}, "GATEWAY_HSTS: is not a value"),
 ]
+ANSWER_TIMEOUTS = [
+    ({}, "80s"),
+    ({"LLM_TURN_TIMEOUT": ""}, "80s"),
+    ({"LLM_TURN_TIMEOUT": "0.5"}, "80s"),
+    ({"LLM_TURN_TIMEOUT": " 6e1 "}, "80s"),
+    ({"LLM_TURN_TIMEOUT": "90.5"}, "110s"),
+    ({"LLM_TURN_TIMEOUT": "3600"}, "3620s"),
+]
 
 
 @pytest.mark.parametrize(("options", "reason"), BAD_OPTIONS)
@@ -124,6 +134,24 @@ def test_a_bad_option_ends_the_start_with_its_name(tmp_path: Path, options: dict
     )
     with pytest.raises(ComponentFailedError, match=reason):
         server.start()
+
+
+@pytest.mark.parametrize(("options", "expected"), ANSWER_TIMEOUTS)
+def test_gateway_waits_longer_than_a_turn_and_its_storing(options: dict[str, str], expected: str) -> None:
+    with temporary_home() as home, running_gateway(home, options):
+        configuration = next(home.rglob("gateway.conf")).read_text()
+    assert configuration.count(f"proxy_read_timeout {expected};") >= 2
+    assert expected == "80s" or configuration.count("proxy_read_timeout 80s;") == 1  # imports
+
+
+@pytest.mark.parametrize("value", ["6e1", "1.2.3", ".", "60; evil", "-1", "$(id)"])
+def test_containers_refuse_a_timeout_that_is_no_decimal_number(value: str) -> None:
+    script = PROJECT / "deploy" / "gateway" / "15-options.envsh"
+    result = subprocess.run(
+        ["/bin/sh", "-euc", f". {script}"], env={"LLM_TURN_TIMEOUT": value}, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert result.stderr == "configuration: LLM_TURN_TIMEOUT: must be a decimal number\n"
 
 
 class Upstream:

@@ -78,7 +78,7 @@ class IdempotencyService:
         return IdempotencyKeyTakenError(key, stored)
 
     async def find_stored(self, key: IdempotentRequest) -> StoredKey | None:
-        """Return the state of the first request with a key. None: there was none, or it has failed."""
+        """Return the state of the first request with a key within the last 24 hours. None: none, or it has failed."""
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             return await idempotency_keys.find(connection, key)
 

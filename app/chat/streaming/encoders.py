@@ -39,7 +39,11 @@ class EventEncoder(Protocol):
         ...
 
     def cut(self) -> bytes:
-        """Return what precedes the end of a stream without an ending: the login has ended, or the process stops."""
+        """Return what precedes the end of a stream without an ending.
+
+        A stream of a turn of this process, as every chat completion, ends so only when its login or API key is no
+        longer valid; one that follows another process also when this process stops, or the answer is deleted.
+        """
         ...
 
 

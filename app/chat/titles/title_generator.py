@@ -18,13 +18,18 @@ from app.graph.prompts import title_prompt
 
 logger = logging.getLogger(__name__)
 
-_LAST_QUESTION_DEPTH = 9
-"""Last position of a question after which a title is written. It limits the calls for a session whose answers fail."""
+_MAX_MESSAGES = 10
+"""Number of messages of a session, of all branches, up to which a title is written."""
+_FIRST_TURN_MESSAGES = 2
+"""Number of messages of a session after its first turn."""
 
 
 @dataclass(slots=True)
 class TitleGenerator:
-    """Names sessions that have turns in this process. If the model gives no usable title, the question's remains."""
+    """Names sessions that have turns in this process, with one request for each session.
+
+    If the model gives no usable title, the question's remains.
+    """
 
     model: BackgroundModel
     database: Database
@@ -37,7 +42,8 @@ class TitleGenerator:
         session keeps the question's title.
         """
         started = turn.started
-        is_first_answer = started.question_depth <= _LAST_QUESTION_DEPTH and not any(
+        # The history is also empty where it was not loaded: see `_may_request`.
+        is_first_answer = turn.session.message_count <= _MAX_MESSAGES and not any(
             message["role"] == "assistant" for message in result.history.messages
         )
         is_untitled = started.title_source in {"default", "question"}
@@ -56,6 +62,8 @@ class TitleGenerator:
     async def _generate(self, turn: Turn, owner: TurnOwner, *, has_quota: bool) -> None:
         session_id = turn.started.session_id
         try:
+            if not await self._may_request(turn, owner.user_id):
+                return
             prompt = title_prompt(turn.question)
             completion = await self.model.complete(prompt, owner, session_id=session_id, has_quota=has_quota)
             # A title that the limit of tokens has cut off is no title.
@@ -66,6 +74,19 @@ class TitleGenerator:
             logger.warning("title failed", extra={"code": getattr(error, "code", "no_completion")})
         except Exception:
             logger.exception("title failed")
+
+    async def _may_request(self, turn: Turn, user_id: int) -> bool:
+        """Return whether no title has been requested for the session.
+
+        The history does not say so for another answer to the first question, another first question, a conversation
+        that the client sent, and settings without history.
+        """
+        if turn.session.message_count <= _FIRST_TURN_MESSAGES:
+            return True
+        async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
+            return not await session_titles.is_requested(
+                connection, user_id=user_id, session_id=turn.started.session_id
+            )
 
     async def _store(self, user_id: int, started: StartedTurn, title: str) -> None:
         async with self.database.transaction(max_seconds=REQUEST_TIMEOUT) as transaction:

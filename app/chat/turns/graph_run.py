@@ -117,7 +117,7 @@ def _published_outcome(
 ) -> _Outcome:
     """Return the text published so far, or `fallback` if there is none, as the outcome of an unfinished run."""
     meta: dict[str, Any] = {
-        "processing_time_ms": sum(attempt.latency_ms for attempt in context.attempts),
+        "processing_time_ms": context.processing_time_ms,
         "timestamp": datetime.now(UTC).isoformat(),
     }
     if code is not None:

@@ -27,6 +27,7 @@ from app.chat.turns.question import FinishedTurn, Question, RunningTurn
 from app.chat.turns.store import TurnStore
 from app.core.exceptions import AppError, DatabaseUnavailableError, NotFoundError, ServiceUnavailableError
 from app.core.schema_types import new_id
+from app.core.turn_duration import max_streamed_seconds
 from app.database.connection import REQUEST_TIMEOUT, Database
 from app.database.repositories.turns import active_turns
 from app.database.repositories.turns.turns import NewTurn, StartedTurn, Turn
@@ -48,6 +49,8 @@ _RENEW_THRESHOLD = timedelta(seconds=20)
 """A lease with less time left than this is renewed."""
 _WATCH_INTERVAL = 1.0
 """Seconds between checks for cancellation requests and leases to renew."""
+_START_TIMEOUT = 5.0
+"""Seconds from the reservation of the quota to the beginning of the answer."""
 STORE_AFTER_CANCEL_TIMEOUT = 3.0
 """Seconds for storing the answer of an interrupted turn."""
 _SEARCH_DELAYS = (1.0, 2.0, 7.0)
@@ -321,5 +324,11 @@ class TurnRunner:
 
     def _max_duration(self, *, stream: bool) -> timedelta:
         """Maximum duration of a turn, storing included."""
-        stream_timeout = self.policy.reasoning_timeout + self.policy.stream_timeout if stream else 0
-        return timedelta(seconds=self.turn_timeout + stream_timeout + STORE_TIMEOUT)
+        seconds = self.turn_timeout
+        if stream:
+            seconds = max_streamed_seconds(
+                turn_timeout=self.turn_timeout,
+                reasoning_timeout=self.policy.reasoning_timeout,
+                stream_timeout=self.policy.stream_timeout,
+            )
+        return timedelta(seconds=_START_TIMEOUT + seconds + STORE_TIMEOUT)

@@ -1,4 +1,7 @@
-"""The single entry point for questions: plain, streamed, in a session or direct."""
+"""Answers to the questions of the native API: plain, streamed, in a session or direct.
+
+The OpenAI-compatible API runs its turns with the same `TurnRunner`.
+"""
 
 import asyncio
 from dataclasses import dataclass

@@ -54,8 +54,8 @@ class _Waiter:
         if not self._has_text:
             self._has_text = True
             if self._timeouts is not None:
-                # After reasoning, the time of the text begins with the text.
-                start = self._now() if self._has_reasoning else self._started
+                # After reasoning, the time of the text begins with the text; not for a request without stream.
+                start = self._now() if self._has_reasoning and self._timeouts.reasoning else self._started
                 self._reschedule(start + self._timeouts.total)
         if self._publish is not None:
             self._publish(piece)

@@ -3,8 +3,16 @@
 All of these keys expire.
 """
 
-from typing import NamedTuple
+import math
+from typing import Final, NamedTuple
 from uuid import UUID
+
+from app.core.turn_duration import TURN_DURATION_LIMIT
+
+TOMBSTONE_SECONDS: Final = int(TURN_DURATION_LIMIT.total_seconds())
+"""Lifetime of a tombstone of a deletion: longer than any turn that started before the deletion."""
+_RECOVERY_SECONDS: Final = 240
+"""Seconds for storing an answer, or for the recovery of a turn whose process was killed, which reads its buffer."""
 
 
 def stream_key(answer_uuid: UUID) -> str:
@@ -20,6 +28,11 @@ def reasoning_key(answer_uuid: UUID) -> str:
 def stream_tombstone(answer_uuid: UUID) -> str:
     """Return the key of the tombstone of a deleted answer: its stream buffer is not created again while it exists."""
     return f"{stream_key(answer_uuid)}:deleted"
+
+
+def buffer_lifetime(max_streamed_seconds: float) -> int:
+    """Return the lifetime in seconds of the buffers of an unfinished turn: longer than any turn may take."""
+    return math.ceil(max_streamed_seconds) + _RECOVERY_SECONDS
 
 
 class CacheIndex(NamedTuple):

@@ -8,16 +8,20 @@ from uuid import UUID
 from redis.asyncio import Redis
 
 from app.services.redis.client import REDIS_ERRORS
-from app.services.redis.keys import CacheIndex, cache_index_of_user, reasoning_key, stream_key, stream_tombstone
+from app.services.redis.keys import (
+    TOMBSTONE_SECONDS,
+    CacheIndex,
+    cache_index_of_user,
+    reasoning_key,
+    stream_key,
+    stream_tombstone,
+)
 
 _BATCH = 500
 """Maximum number of keys in one command, because Redis runs one command at a time."""
 
 _PURGE_TIMEOUT = 2.0
 """Timeout of a purge in seconds. Keys that remain expire automatically."""
-
-_TOMBSTONE_SECONDS = 7200
-"""Lifetime of a deletion tombstone in seconds: longer than any turn that started before the deletion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ async def purge_streams(redis: Redis, answers: Sequence[UUID]) -> int:
     for batch in _batches(answers):
         async with redis.pipeline(transaction=False) as pipeline:
             for answer in batch:
-                pipeline.execute_command("SET", stream_tombstone(answer), 1, "EX", _TOMBSTONE_SECONDS)
+                pipeline.execute_command("SET", stream_tombstone(answer), 1, "EX", TOMBSTONE_SECONDS)
             pipeline.execute_command("UNLINK", *map(reasoning_key, batch))
             pipeline.execute_command("UNLINK", *map(stream_key, batch))
             deleted += (await pipeline.execute())[-1]
@@ -70,7 +74,7 @@ async def purge_indexes(redis: Redis, *indexes: CacheIndex, is_deleted: bool = T
         # The tombstones come first: entries added before one are in the range, and none can be added after it.
         if is_deleted:
             for index in indexes:
-                pipeline.execute_command("SET", index.deleted, 1, "EX", _TOMBSTONE_SECONDS)
+                pipeline.execute_command("SET", index.deleted, 1, "EX", TOMBSTONE_SECONDS)
         for index in indexes:
             pipeline.execute_command("ZRANGE", index.entries, 0, _BATCH - 1)
         results = (await pipeline.execute())[-len(indexes) :]

@@ -13,20 +13,17 @@ from pydantic_core import to_json
 from app.services.redis.keys import reasoning_key, stream_tombstone
 from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker, RedisUnavailableError
 
-_TTL = 1200
-"""Lifetime in seconds after the last write: longer than any turn may take."""
-
 # It returns the numbers of the pieces whose earlier text is missing. The keys are in ARGV, as in the stream buffer.
-_WRITE_SCRIPT = f"""
-local lost = {{}}
+_WRITE_SCRIPT = """
+local lost = {}
 for number, change in ipairs(cjson.decode(ARGV[1])) do
     local key, tombstone, start, text = unpack(change)
     if redis.call('EXISTS', tombstone) == 0 then
         if start == 0 then
-            redis.call('SET', key, text, 'EX', {_TTL})
+            redis.call('SET', key, text, 'EX', ARGV[2])
         elseif redis.call('STRLEN', key) == start then
             redis.call('APPEND', key, text)
-            redis.call('EXPIRE', key, {_TTL})
+            redis.call('EXPIRE', key, ARGV[2])
         else
             lost[#lost + 1] = number - 1
         end
@@ -48,8 +45,10 @@ class ReasoningPiece(NamedTuple):
 class ReasoningBuffer:
     """Writes the reasoning of this process's turns, and reads that of all processes. It does not raise."""
 
-    def __init__(self, breaker: RedisCircuitBreaker) -> None:
+    def __init__(self, breaker: RedisCircuitBreaker, *, lifetime: int) -> None:
+        """`lifetime`: seconds for which reasoning exists after its last piece, from `keys.buffer_lifetime`."""
         self._breaker = breaker
+        self._lifetime = lifetime
         self._write_script = breaker.script(_WRITE_SCRIPT)
 
     async def write(self, pieces: Sequence[ReasoningPiece]) -> list[ReasoningPiece]:
@@ -59,7 +58,7 @@ class ReasoningBuffer:
         ]
         try:
             async with self._breaker.guard():
-                lost = await self._write_script(args=[to_json(changes)])
+                lost = await self._write_script(args=[to_json(changes), self._lifetime])
         except RedisUnavailableError:
             return list(pieces)
         return [pieces[number] for number in lost]

@@ -20,8 +20,6 @@ from app.services.redis.redis_circuit_breaker import RedisCircuitBreaker, RedisU
 
 FINISHED_TTL = 300
 """Lifetime of the buffer of a finished turn in seconds."""
-_UNFINISHED_TTL = 1200
-"""Lifetime of the buffer of an unfinished turn in seconds: longer than any turn may take."""
 _MAX_TEXT_LENGTH = 262_144
 """Maximum length of a buffered answer in characters. Longer ones are removed."""
 
@@ -83,10 +81,14 @@ class BufferedText:
 class StreamBuffer:
     """Writes the turns of this process, and reads those of all processes."""
 
-    def __init__(self, breaker: RedisCircuitBreaker, blocking_redis: Redis) -> None:
-        """`blocking_redis`: client whose reads may block."""
+    def __init__(self, breaker: RedisCircuitBreaker, blocking_redis: Redis, *, lifetime: int) -> None:
+        """`blocking_redis`: client whose reads may block.
+
+        `lifetime`: seconds for which the buffer of an unfinished turn exists, from `keys.buffer_lifetime`.
+        """
         self._breaker = breaker
         self._blocking_redis = blocking_redis
+        self._lifetime = lifetime
         self._write_script = breaker.script(_WRITE_SCRIPT)
         self._written: dict[str, int] = {}
         self._outages_seen = breaker.outages
@@ -158,7 +160,7 @@ class StreamBuffer:
         written = self._written.get(key)
         if is_deleted or len(text) > _MAX_TEXT_LENGTH:
             return key, True, 0, "", False, 0
-        life = FINISHED_TTL if is_over else _UNFINISHED_TTL
+        life = FINISHED_TTL if is_over else self._lifetime
         return key, written is None, len(text), text[written or 0 :], is_over, life
 
     def _forget(self, keys: Iterable[str]) -> None:

@@ -140,7 +140,7 @@ async def test_answer_of_a_disconnected_client_is_replayed_for_its_key(
         streaming = StreamingService(
             runner,
             idempotency,
-            RemoteStreams(pool, StreamBuffer(breaker, redis), ReasoningBuffer(breaker)),
+            RemoteStreams(pool, StreamBuffer(breaker, redis, lifetime=1200), ReasoningBuffer(breaker, lifetime=1200)),
             RevocationWatch(pool),
         )
         question = (

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from http.client import HTTPConnection
@@ -22,10 +23,10 @@ from app.database.connection import Database
 from app.database.repositories.turns.idempotency_keys import IdempotencyKeyTakenError, IdempotentRequest
 from tests.chat.openai_api.conftest import COMPLETIONS, HELLO
 from tests.fixtures.database import Sql
-from tests.fixtures.services import Chat, User
+from tests.fixtures.services import Chat, User, assert_problem
 from tests.fixtures.streaming import ChatServer, serving
 from tests.support.fakes import turn_recovery
-from tests.support.provider import Behaviour, Call, Provider, Wire, answers, fails
+from tests.support.provider import Behaviour, Call, Provider, Wire, answers, fails, held
 from tests.support.tool_calls import CALL, WEATHER, calls_tools
 from tests.support.waiting import closed_gate, eventually, wait_until
 
@@ -55,6 +56,22 @@ def test_repeated_request_gets_the_same_answer(chat: Chat, provider: Provider, s
     assert len(provider.calls) == 1
     assert sql.value("SELECT count(*) FROM llm_calls") == 1
     assert send(chat, key="another").json()["choices"][0]["message"]["content"] == "Second."
+
+
+def test_key_that_expires_while_a_repeated_request_waits_counts_as_absent(
+    chat: Chat, provider: Provider, sql: Sql
+) -> None:
+    with ThreadPoolExecutor(2) as pool, closed_gate() as gate:
+        provider.script(held(gate, answers("First.")))
+        first = pool.submit(send, chat)
+        provider.wait_for_calls(1)
+        again = pool.submit(send, chat)
+        time.sleep(0.2)  # it waits for the first one
+        sql.do("UPDATE idempotency_keys SET expires_at = now()")
+        assert_problem(again.result(5), 409, "turn_interrupted")
+        gate.set()
+        assert first.result().is_success
+    assert len(provider.calls) == 1
 
 
 def test_repeated_stream_gets_the_same_answer(chat: Chat, provider: Provider) -> None:

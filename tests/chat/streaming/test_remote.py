@@ -24,7 +24,7 @@ from tests.support.waiting import LONGEST_WAIT, eventually
 async def buffer(settings: Settings, redis: Redis) -> AsyncIterator[StreamBuffer]:
     client, blocking = open_redis(settings), open_redis(settings, max_blocking_seconds=LONGEST_WAIT)
     breaker = RedisCircuitBreaker(client, budget=LONGEST_WAIT)
-    yield StreamBuffer(breaker, blocking)
+    yield StreamBuffer(breaker, blocking, lifetime=1200)
     await breaker.close()
     await client.aclose()
     await blocking.aclose()
@@ -61,7 +61,9 @@ async def test_answer_text_includes_text_that_reaches_redis_after_the_answer_is_
     monkeypatch.setattr("app.chat.streaming.remote._FINAL_TEXT_TIMEOUT", LONGEST_WAIT)
     key = stream_key(answer.answer_uuid)
     await buffer.write([StreamSnapshot(key, "Hello", is_over=False)])
-    async with RemoteStreams(pool, buffer, ReasoningBuffer(buffer._breaker)).answer_text(answer) as answer_text:
+    async with RemoteStreams(pool, buffer, ReasoningBuffer(buffer._breaker, lifetime=1200)).answer_text(
+        answer
+    ) as answer_text:
         await was_read.wait()
         await asyncio.sleep(0.3)  # time to end the stream too early
         await buffer.write([StreamSnapshot(key, "Hello there", is_over=True)])
@@ -73,7 +75,9 @@ async def test_text_of_a_stored_answer_ends_immediately_if_its_text_has_expired(
     pool: Database, buffer: StreamBuffer, answer: MessageRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.chat.streaming.remote._FINAL_TEXT_TIMEOUT", 2 * LONGEST_WAIT)
-    async with RemoteStreams(pool, buffer, ReasoningBuffer(buffer._breaker)).answer_text(answer) as answer_text:
+    async with RemoteStreams(pool, buffer, ReasoningBuffer(buffer._breaker, lifetime=1200)).answer_text(
+        answer
+    ) as answer_text:
         await eventually(lambda: answer_text.ending is not None)
         assert answer_text.text == ""
 
@@ -85,7 +89,7 @@ async def test_text_of_a_stored_answer_ends_after_a_timeout_if_its_text_is_incom
     await buffer.write([StreamSnapshot(stream_key(answer.answer_uuid), "Hello", is_over=False)])
     async with (
         asyncio.timeout(LONGEST_WAIT),
-        RemoteStreams(pool, buffer, ReasoningBuffer(buffer._breaker)).answer_text(answer) as answer_text,
+        RemoteStreams(pool, buffer, ReasoningBuffer(buffer._breaker, lifetime=1200)).answer_text(answer) as answer_text,
     ):
         await eventually(lambda: answer_text.ending is not None)
         assert answer_text.text == "Hello"
@@ -103,7 +107,7 @@ async def test_an_answer_is_read_until_its_last_follower_has_left(
         return BufferedText()
 
     monkeypatch.setattr(StreamBuffer, "read", read)
-    streams = RemoteStreams(pool, buffer, ReasoningBuffer(buffer._breaker))
+    streams = RemoteStreams(pool, buffer, ReasoningBuffer(buffer._breaker, lifetime=1200))
     async with streams.answer_text(answer):
         async with streams.answer_text(answer):
             await eventually(lambda: len(reading) == 1)

@@ -77,6 +77,16 @@ def test_position_without_a_known_key_never_asks(server: ChatServer, provider: P
     assert len(provider.calls) == 1
 
 
+@in_session_and_direct
+def test_expired_key_does_not_resume(server: ChatServer, provider: Provider, sql: Sql, *, is_direct: bool) -> None:
+    path = path_of(server, is_direct=is_direct)
+    read(server, path)
+    sql.do("UPDATE idempotency_keys SET expires_at = now()")
+    expired = server.http.post(path, json={"message": "Hi"}, headers=headers(3))
+    assert_problem(expired, 404, "idempotency_key_unknown")  # type: ignore[arg-type] # same interface
+    assert len(provider.calls) == 1
+
+
 def test_stream_tells_when_to_reconnect(server: ChatServer) -> None:
     body = server.http.post("/direct/stream", json={"message": "Hi"}).text
     assert "\nretry: 1000\n" in body

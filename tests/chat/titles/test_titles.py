@@ -170,6 +170,36 @@ def test_title_is_written_after_the_first_answer_that_is_complete(naming_chat: C
     wait_for_title(naming_chat, session, ("Moon", "model"))
 
 
+@pytest.mark.parametrize("kind", ["conversation of the client", "another answer", "another first question"])
+def test_failed_title_is_not_requested_again(naming_chat: Chat, sql: Sql, provider: Provider, kind: str) -> None:
+    session = naming_chat.open()
+    provider.script(answers("384,000 km."), answers("..."))
+    question = naming_chat.ask(session, QUESTION)["user_message"]["id"]
+    wait_for_title_calls(sql)
+    calls = len(provider.calls)
+    for number in range(3):
+        provider.script(answers(f"Answer {number}"))
+        if kind == "another answer":
+            assert naming_chat.request(
+                "POST", f"/sessions/{session}/messages/{question}/regenerate", json={}
+            ).is_success
+        elif kind == "another first question":
+            naming_chat.ask(session, f"Question {number}", parent_id=None)
+        else:
+            conversation = [("user", QUESTION), ("assistant", "384,000 km."), ("user", f"Question {number}")]
+            body = {
+                "model": "gpt-primary",
+                "messages": [{"role": role, "content": content} for role, content in conversation],
+                "metadata": {"session_id": session},
+            }
+            sent = naming_chat.client.post("/v1/chat/completions", json=body, headers=naming_chat.user.headers)
+            assert sent.is_success, sent.text
+    naming_chat.ask(naming_chat.open(title="t"), "A request after the last title would have been requested")
+    time.sleep(0.3)  # time for a call that must not happen
+    assert len(provider.calls) == calls + 4
+    assert title(naming_chat, session) == (QUESTION, "question")
+
+
 def test_title_of_the_user_wins_over_one_that_the_model_is_writing(
     naming_chat: Chat, sql: Sql, provider: Provider
 ) -> None:

@@ -174,6 +174,8 @@ def test_exhausted_quota_does_not_prevent_replaying_an_answer(
     assert_problem(
         chat.request("POST", path, json=SHORT_QUESTION, headers={"Idempotency-Key": "new"}), 429, "quota_exceeded"
     )
+    sql.do("UPDATE idempotency_keys SET expires_at = now()")
+    assert_problem(chat.request("POST", path, json=SHORT_QUESTION, headers=key), 429, "quota_exceeded")
     assert len(provider.calls) == 1
 
 

@@ -1,6 +1,7 @@
 """Turn runner: direct questions that cannot be stored, questions accepted before a shutdown, loops after outages."""
 
 import asyncio
+import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from app.database.repositories.turns import active_turns, idempotency_keys, turn
 from app.database.repositories.turns.idempotency_keys import IdempotentRequest
 from app.database.repositories.usage import ledger
 from app.database.retry_until_available import STORE_TIMEOUT
+from app.graph.ports.chat_model import ModelError
 from tests.chat.turns.runner_calls import make_direct_question, make_question
 from tests.chat.turns.test_runner import make_runner
 from tests.fixtures.database import Sql
@@ -138,21 +140,42 @@ async def test_followers_of_an_answer_that_is_not_stored_get_an_ending(
     assert_nothing_is_left(runner, pool)
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("stream", "reasoning_timeout"), [(False, 600), (True, 600), (True, 1)])
 async def test_key_of_a_direct_question_is_leased_for_the_longest_answer(
-    pool: Database, sql: Sql, user_id: int, *, stream: bool
+    pool: Database, sql: Sql, user_id: int, *, stream: bool, reasoning_timeout: float
 ) -> None:
     runner = make_runner(pool, FakeModel(completion("Hello."), gate=(gate := asyncio.Event())))
+    runner.policy = replace(runner.policy, reasoning_timeout=reasoning_timeout)
     question = replace(make_direct_question(user_id), key=IdempotentRequest(user_id, "route", "key", b"f" * 32))
     running = await runner.launch(question, stream=stream)
     lease = sql.value("SELECT extract(epoch FROM lease_expires_at - now()) FROM idempotency_keys")
     policy = runner.policy
     longest = runner.turn_timeout + STORE_TIMEOUT
     if stream:
-        longest += policy.reasoning_timeout + policy.stream_timeout
-    assert longest - 30 < lease <= longest
+        # The first text comes within the timeout of an attempt, even if reasoning has less time.
+        longest += max(policy.reasoning_timeout, runner.turn_timeout) + policy.stream_timeout
+    assert longest < lease <= longest + 10
     gate.set()
     await running.result
+
+
+@pytest.mark.parametrize(("retry_after", "cancelled_in_call", "least_ms"), [(0.3, 2, 300), (30, 1, 300)])
+async def test_processing_time_of_a_cancelled_answer_includes_waits(
+    pool: Database, question: Question, retry_after: float, cancelled_in_call: int, least_ms: int
+) -> None:
+    model = FakeModel(ModelError("provider_unavailable", retryable=True, retry_after=retry_after), None)
+    runner = make_runner(pool, model)
+    runner.policy = replace(runner.policy, retries_per_model=1)
+    started = time.perf_counter()
+    running = await runner.launch(question, stream=True)
+    await eventually(lambda: len(model.calls) == cancelled_in_call)
+    if cancelled_in_call == 1:
+        await asyncio.sleep(0.35)  # it waits for the retry
+    running.stream.cancel()
+    answer = (await running.result).answer
+    assert (answer.status, answer.meta["attempts"]) == ("cancelled", cancelled_in_call)
+    assert least_ms <= answer.processing_time_ms <= (time.perf_counter() - started) * 1000
+    assert answer.processing_time_ms == answer.meta["processing_time_ms"]
 
 
 @pytest.mark.parametrize("is_renewed", [True, False])

@@ -252,5 +252,21 @@ async def test_a_joining_request_waits_while_the_model_is_thinking(piece: str) -
     assert {answer.text for answer in await asyncio.gather(first, patient)} == {TEXT}
 
 
+async def test_reasoning_does_not_extend_the_timeout_of_a_request_without_stream() -> None:
+    async def ask(publish: PublishText, publish_reasoning: PublishText) -> Completion:
+        publish_reasoning("Hm.")
+        await asyncio.sleep(0.3)
+        publish("One ")
+        await asyncio.sleep(LONGEST_WAIT)
+        return completion("One two.")
+
+    call = SingleFlightCall(ask, _ignore)
+    timeouts = StreamTimeouts(0.5, 0.5, 0.5)  # as of `CachingChatModel.complete`
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(ModelError, match="provider_timeout"):
+        await call.join(ADA, None, timeouts=timeouts)
+    assert asyncio.get_running_loop().time() - started < 0.75
+
+
 async def _ignore(_call: SingleFlightCall, _completion: Completion) -> None:
     pass

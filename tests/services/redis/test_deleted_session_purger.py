@@ -61,7 +61,7 @@ async def test_a_running_turn_does_not_buffer_the_text_of_a_deleted_answer_again
 ) -> None:
     deleted, kept = uuid4(), uuid4()
     async with AsyncRedis.from_url(redis_url) as blocking:
-        buffer = StreamBuffer(breaker, blocking)
+        buffer = StreamBuffer(breaker, blocking, lifetime=1200)
 
         async def write(text: str, *, is_over: bool = False) -> None:
             for answer in (deleted, kept):

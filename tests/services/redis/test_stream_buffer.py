@@ -21,7 +21,7 @@ from tests.support.waiting import LONGEST_WAIT, eventually
 @pytest.fixture
 async def buffer(settings: Settings, breaker: RedisCircuitBreaker) -> AsyncIterator[StreamBuffer]:
     blocking = open_redis(settings, max_blocking_seconds=LONGEST_WAIT)
-    yield StreamBuffer(breaker, blocking)
+    yield StreamBuffer(breaker, blocking, lifetime=1200)
     await blocking.aclose()
 
 
@@ -116,7 +116,7 @@ async def test_a_write_to_a_frozen_redis_takes_its_budget_once() -> None:
     server = socket.create_server(("127.0.0.1", 0))  # accepts connections, and never answers
     silent = AsyncRedis(host="127.0.0.1", port=server.getsockname()[1])
     breaker = RedisCircuitBreaker(silent, budget=0.2)
-    buffer = StreamBuffer(breaker, silent)
+    buffer = StreamBuffer(breaker, silent, lifetime=1200)
     started = time.monotonic()
     await buffer.write([snapshot(uuid4(), "a")])
     assert 0.15 < time.monotonic() - started < 30

@@ -56,7 +56,9 @@ class ChatMessage(IdMixin, TimestampMixin, Base):
     tokens_used: Mapped[int] = mapped_column(server_default=text("0"))
     """Prompt and completion tokens of all attempts, as in the ledger: reported by the provider or estimated."""
     processing_time_ms: Mapped[int] = mapped_column(server_default=text("0"))
-    """Of an answer, duration of all attempts and the delays between them; otherwise 0."""
+    """Of an answer, milliseconds of all attempts and the waits before them; 0 of a question, and if the process of the
+    answer was killed.
+    """
     lease_expires_at: Mapped[datetime | None]
     """End of the lease that the process of the answer renews; set exactly while the answer is active (pending or
     streaming).

@@ -5,9 +5,9 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, Select, String, Uuid, bindparam, exists, literal, literal_column, select, update
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from app.database.models import ChatMessage, ChatSession
+from app.database.models import ChatMessage, ChatSession, LlmCall
 from app.database.repositories.chat import sessions
 from app.database.repositories.webhooks import event_outbox
 
@@ -40,6 +40,13 @@ def _store_statement() -> Select[Any]:
 
 
 _STORE = _store_statement()
+_IS_REQUESTED = select(
+    exists().where(
+        LlmCall.session_id == bindparam("p_session_id", type_=BigInteger),
+        LlmCall.user_id == bindparam("p_user_id", type_=BigInteger),
+        LlmCall.purpose == literal_column("'title'"),
+    )
+)
 
 
 async def store(session: AsyncSession, *, user_id: int, session_uuid: UUID, question_uuid: UUID, title: str) -> bool:
@@ -53,3 +60,8 @@ async def store(session: AsyncSession, *, user_id: int, session_uuid: UUID, ques
         return False
     values = {"p_session_id": locked.id, "p_question_uuid": question_uuid, "p_title": title}
     return await session.scalar(_STORE, values | event_outbox.parameters("session.updated")) is not None
+
+
+async def is_requested(connection: AsyncConnection, *, user_id: int, session_id: int) -> bool:
+    """Return whether the ledger has a request for a title of a session of the user."""
+    return bool(await connection.scalar(_IS_REQUESTED, {"p_user_id": user_id, "p_session_id": session_id}))

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     FromClause,
     Integer,
     Interval,
@@ -89,6 +90,8 @@ class IdempotencyKeyTakenError(StatementRefusedError):
 _COLUMNS = ("fingerprint", "session_id", "turn_id", "status_code", "response", "lease_expires_at", "expires_at")
 """Columns that a new claim of an expired key overwrites."""
 
+_IS_EXPIRED: ColumnElement[bool] = IdempotencyKey.expires_at <= func.now()
+"""Condition for keys that count as absent, although their rows may not have been deleted yet."""
 _IS_TURN = IdempotencyKey.turn_id == bindparam("p_turn_id", type_=Uuid)
 _MATCHES_KEY = (
     IdempotencyKey.user_id == bindparam("p_user_id"),
@@ -122,7 +125,7 @@ def claim_statement(
         constraint="uq_idempotency_keys_user_id_route_key",
         set_={"created_at": func.now()} | {name: new[name] for name in _COLUMNS},
         where=or_(
-            IdempotencyKey.expires_at <= func.now(),
+            _IS_EXPIRED,
             and_(IdempotencyKey.lease_expires_at <= func.now(), IdempotencyKey.fingerprint == new.fingerprint),
         ),
     ).returning(IdempotencyKey.id)
@@ -171,9 +174,9 @@ _FIND = Statement(
         ChatMessage,
         and_(ChatMessage.session_id == IdempotencyKey.session_id, ChatMessage.uuid == IdempotencyKey.turn_id),
     )
-    .where(*_MATCHES_KEY)
+    .where(*_MATCHES_KEY, ~_IS_EXPIRED)
 )
-_PURGE = batch_deletion.delete_statement(IdempotencyKey.id, IdempotencyKey.expires_at <= func.now())
+_PURGE = batch_deletion.delete_statement(IdempotencyKey.id, _IS_EXPIRED)
 
 
 def key_parameters(key: IdempotentRequest) -> dict[str, Any]:
@@ -236,7 +239,10 @@ async def release(connection: AnyConnection, key: IdempotentRequest, *, turn_id:
 
 
 async def find(connection: AnyConnection, key: IdempotentRequest) -> StoredKey | None:
-    """Return the state of the request with this key. None: the key does not exist, or was deleted with its session."""
+    """Return the state of the request with this key.
+
+    None: the key does not exist, has expired, or was deleted with its session.
+    """
     row = await statements.fetch_one(connection, _FIND, key_parameters(key))
     return StoredKey(*row.values()) if row else None
 

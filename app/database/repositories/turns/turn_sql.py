@@ -1,10 +1,10 @@
 """SQL fragments and helpers shared by the statements about turns."""
 
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import ARRAY, ColumnElement, String, Text, and_, any_, bindparam, case, func, literal_column, select
 
+from app.core.turn_duration import TURN_DURATION_LIMIT
 from app.database.models import ChatMessage, ChatSession
 from app.database.models.chat.chat_session import PREVIEW_LENGTH
 
@@ -12,9 +12,7 @@ from app.database.models.chat.chat_session import PREVIEW_LENGTH
 IS_ACTIVE = ChatMessage.status.in_([literal_column("'pending'"), literal_column("'streaming'")])
 """Condition for answers that are being generated."""
 
-_BUFFER_LIFETIME = timedelta(hours=1)
-"""More than the longest time for which Redis keeps the text of an answer after its last change."""
-MAY_BE_BUFFERED = and_(ChatMessage.role == "assistant", ChatMessage.updated_at > func.now() - _BUFFER_LIFETIME)
+MAY_BE_BUFFERED = and_(ChatMessage.role == "assistant", ChatMessage.updated_at > func.now() - TURN_DURATION_LIMIT)
 """Condition for answers whose text may be in a stream buffer."""
 
 LEAF_SEQ = func.coalesce(ChatSession.active_seq, ChatSession.last_seq)
