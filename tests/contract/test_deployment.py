@@ -119,6 +119,11 @@ def test_containers_migrate_as_the_owner_of_their_own_database(
     assert run().stdout == expected
 
 
+def test_starts_create_the_first_admin_only() -> None:
+    (command,) = [line for line in composed()["migrate"]["command"][-1].splitlines() if "create-admin" in line]
+    assert "create-admin --first " in command
+
+
 def test_every_start_command_uses_problem_protocol() -> None:
     name = f"{ProblemProtocol.__module__}:{ProblemProtocol.__name__}"
     for path in ("Dockerfile", "local/services.py", "docs/how-to/deploy.md"):
