@@ -45,6 +45,16 @@ def test_env_example_sets_nothing() -> None:
     assert all(not line or line.startswith("#") for line in (ROOT / ".env.example").read_text().splitlines())
 
 
+def test_env_example_lists_every_option_of_the_gateway_and_of_compose() -> None:
+    listed = set(re.findall(r"^#([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    header = (ROOT / "deploy" / "gateway" / "15-options.envsh").read_text().partition("\n\n")[0]
+    options = set(re.findall(r"\b(GATEWAY_[A-Z_]+|PUBLIC_URL)\b", header))
+    files = [ROOT / "docker-compose.yml", ROOT / "deploy" / "compose.tls.yml"]
+    used = {name for file in files for name in re.findall(r"(?<!\$)\$\{([A-Z0-9_]+)", file.read_text())}
+    assert len(options) > 5
+    assert listed >= options | {name.removesuffix("_FILE") for name in used}
+
+
 def test_compose_passes_every_setting() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     block = text.split("x-settings: &settings\n", 1)[1].split("\n\n", 1)[0]
