@@ -1,4 +1,4 @@
-"""ASGI middleware and handlers for request methods: HEAD, OPTIONS, and methods that are not implemented or not allowed."""
+"""ASGI middleware and handlers for request methods: HEAD, OPTIONS, methods not implemented, methods not allowed."""
 
 import re
 from collections import defaultdict
@@ -13,8 +13,8 @@ from app.http.errors import problem_response
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """Methods that the services implement, in the order of the `Allow` header. Others get 501, as at the gateway.
 
-RFC 9110, section 9.1: 501 if a method is not recognized or not implemented, 405 if it is implemented, and not allowed for
-the resource. So TRACE, CONNECT and QUERY, which no resource has, get 501.
+RFC 9110, section 9.1: 501 if a method is not recognized or not implemented, 405 if it is implemented but not allowed
+for the resource. No resource has TRACE, CONNECT or QUERY.
 """
 
 _PARAMETER = re.compile(r"\{[^}]+\}")

@@ -31,7 +31,7 @@ class UsageReconciliation:
         """Compare the next windows; return the number of roll-up rows repaired.
 
         Raises:
-            DatabaseUnavailableError: PostgreSQL is unavailable, or rows stayed locked. The next run compares the window.
+            DatabaseUnavailableError: PostgreSQL is unavailable, or rows stayed locked. The next run repeats the window.
 
         """
         deadline = time.monotonic() + self._run_seconds

@@ -65,5 +65,5 @@ def chat_completion(answer_id: UUID, answer: Answer, *, created: int, model: str
 
 
 def _sort_keys(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """Return JSON data with sorted keys: `jsonb` has its own order, and a replay has the bytes of the first response."""
+    """Return JSON data with sorted keys: a replay has the bytes of the first response, but `jsonb` its own order."""
     return json.loads(json.dumps(value, sort_keys=True)) if value else value
