@@ -73,7 +73,14 @@ def print_gateway_origins(_arguments: argparse.Namespace) -> int:
 
 
 def create_admin(arguments: argparse.Namespace) -> int:
-    """Create an admin account. The password is read from ADMIN_PASSWORD, ADMIN_PASSWORD_FILE or a prompt."""
+    """Create an admin account. The password is read from ADMIN_PASSWORD, ADMIN_PASSWORD_FILE or a prompt.
+
+    With `--first`, which starts of the system use, it is created only if there has never been an admin. What became of
+    the first one stops no start: whether its account exists does not matter then.
+    """
+    if arguments.first and asyncio.run(_has_had_admin()):
+        print("There is an admin, or there has been one; nothing was changed.")
+        return 0
     try:
         password = environment_secret(os.environ, "ADMIN_PASSWORD") or getpass.getpass("Password: ")
     except ValueError as error:
@@ -89,10 +96,19 @@ def create_admin(arguments: argparse.Namespace) -> int:
     if not EmailPolicy(get_registration_settings().EMAIL_LOCAL_DOMAINS).accepts(email):
         print("must be at a domain of the internet, or of EMAIL_LOCAL_DOMAINS", file=sys.stderr)
         return 2
-    return asyncio.run(_create_admin(email, username, new_password.get_secret_value()))
+    return asyncio.run(_create_admin(email, username, new_password.get_secret_value(), is_first=arguments.first))
 
 
-async def _create_admin(email: str, username: str, password: str) -> int:
+async def _has_had_admin() -> bool:
+    database = Database.from_settings(get_database_settings(), application_name="cli")
+    try:
+        async with database.read_only() as session:
+            return await users.has_had_admin(session)
+    finally:
+        await database.close()
+
+
+async def _create_admin(email: str, username: str, password: str, *, is_first: bool) -> int:
     database = Database.from_settings(get_database_settings(), application_name="cli")
     password_hash = await PasswordHasher(concurrency=1).hash(password)
     try:
@@ -116,8 +132,8 @@ async def _create_admin(email: str, username: str, password: str) -> int:
         if existing is not None and existing.role == "admin":
             print(f"{email} is already an admin; nothing was changed.")
             return 0
-        print(f"An account with this {error.field} already exists.", file=sys.stderr)
-        return 1
+        print(f"An account with this {error.field} already exists; nothing was changed.", file=sys.stderr)
+        return 0 if is_first else 1
     finally:
         await database.close()
     print(f"Created the admin {email}.")
@@ -187,6 +203,9 @@ def main() -> int:
     admin = add_command("create-admin", create_admin)
     admin.add_argument("--email", required=True)
     admin.add_argument("--username", required=True)
+    admin.add_argument(
+        "--first", action="store_true", help="only if there has never been an admin; otherwise the exit code is 0, too"
+    )
 
     add_command("doctor", doctor)
     terminal = add_command("chat", chat)

@@ -97,30 +97,32 @@ class FirstAdmin(Component):
         self.password_file = self._home / ("admin-password" if marker else f"admin-password-{database}")
 
     def start(self, report: ReportProgress = ignore_progress) -> None:
-        """Create the admin, unless an account with that email address exists; see `Component.start`."""
+        """Create the admin, unless there has been one; see `Component.start`."""
         if self._marker is not None and self._marker.exists():
             return
         report("creating the admin")
         password_is_new = not self.password_file.exists()
         password = self._environment.get("ADMIN_PASSWORD") or persistent_secret(self.password_file)
+        command = [sys.executable, "-m", "app.cli", "create-admin", "--first"]
         process = ManagedProcess(
             self.name,
-            [sys.executable, "-m", "app.cli", "create-admin", "--email", self.email, "--username", _ADMIN_USERNAME],
+            [*command, "--email", self.email, "--username", _ADMIN_USERNAME],
             self._home,
             environment=self._environment | {"ADMIN_PASSWORD": password},
         )
         self._run_to_completion(process, timeout=300)
         if password_is_new and "Created" not in process.log.read_text():
-            # The account existed before: the password in the file is not its password.
+            # An admin existed before: the password in the file is not its password.
             self.password_file.unlink(missing_ok=True)
         if self._marker is not None:
             self._marker.touch()
 
     def describe_login(self) -> str:
         """Return what the admin logs in with, before the admin is created too."""
-        # In an external database, the account may have been created with another name.
+        # An external database may have had admins before, with other names and addresses.
         login = self.email if self._marker is None else _ADMIN_USERNAME
         will_be_created = self._marker is not None and not self._marker.exists()
         if (will_be_created or self.password_file.exists()) and not self._environment.get("ADMIN_PASSWORD"):
             return f"{login}; the password is in {display_path(self.password_file)}"
-        return f"{login} with the password set when the account was created"
+        others = " or another admin of the database" if self._marker is None else ""
+        return f"{login}{others}, with the password set when the account was created"

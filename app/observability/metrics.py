@@ -89,6 +89,17 @@ def _read_requests(value: Mapping[str, Any]) -> Iterator[Metric]:
         yield metric
 
 
+def _read_hashing(value: Mapping[str, int]) -> Iterator[Metric]:
+    metric = GaugeMetricFamily(
+        f"{PREFIX}_hashing",
+        "Requests that hash a password or wait for it in this process, their limits, and refused ones.",
+        labels=["state"],
+    )
+    for state, number in value.items():
+        metric.add_metric([state], number)
+    yield metric
+
+
 def _read_redis(value: Mapping[str, bool | int]) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         f"{PREFIX}_redis_unavailable", "1 while the circuit breaker of Redis is open.", value=int(value["is_away"])
@@ -143,6 +154,7 @@ def _reader(name: str, help_text: str) -> Callable[[Any], Iterator[Metric]]:
 _READERS: Final[Mapping[str, Callable[[Any], Iterator[Metric]]]] = {
     "database": _read_connections,
     "requests": _read_requests,
+    "hashing": _read_hashing,
     "redis": _read_redis,
     "models": _read_breakers,
     "model_parameters": _read_parameter_changes,

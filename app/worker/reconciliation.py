@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
 
-from app.core.exceptions import DatabaseUnavailableError
+from app.core.exceptions import StatementTimeoutError
 from app.database.connection import Database
 from app.database.repositories.usage.reconciliation import Reconciler, TimeWindow
 
@@ -31,7 +31,7 @@ class UsageReconciliation:
         """Compare the next windows; return the number of roll-up rows repaired.
 
         Raises:
-            DatabaseUnavailableError: PostgreSQL is unavailable.
+            DatabaseUnavailableError: PostgreSQL is unavailable, or rows stayed locked. The next run repeats the window.
 
         """
         deadline = time.monotonic() + self._run_seconds
@@ -60,10 +60,10 @@ class UsageReconciliation:
                     return None
                 differences = await self._reconciler.repair(transaction, window)
                 await self._reconciler.advance(transaction, window)
-        except DatabaseUnavailableError:
+        except StatementTimeoutError:
             if window is None:
                 raise
-            # The window holds too many rows for the statement timeout. Skip it, so that later windows are compared.
+            # The window may hold too many rows for the statement timeout. Skip it, so that later windows are compared.
             async with self._database.transaction() as transaction:
                 await self._reconciler.skip(transaction, window)
             logger.warning("reconciliation window skipped", extra={"begins": window.start.isoformat()})

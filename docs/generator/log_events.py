@@ -50,8 +50,8 @@ MEANINGS: Mapping[str, str] = {
     "model attempt failed": "one attempt failed. Another attempt may have answered the question",
     "model does not support a parameter": "the parameter, or its `value`, is renamed or not sent from now on",
     "reasoning buffer write failed": f"{_BUG}. The answer is generated and stored nevertheless",
-    "reconciliation window skipped": "comparing the window that starts at `begins` exceeded a time limit, usually "
-    "because it has too many calls for one statement; it is compared again in the next pass",
+    "reconciliation window skipped": "PostgreSQL cancelled the comparison of the window that starts at `begins`, "
+    "usually because it has too many calls for one statement; it is compared again in the next pass",
     "redis available": "the circuit breaker of Redis has closed",
     "redis probe failed": _BUG,
     "redis unavailable": "once per outage, until `redis available`",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from app.observability.metrics import PREFIX
 from docs.generator.markdown import code, codes, source_link, table, with_blocks
-from docs.generator.paths import APP, REFERENCE
+from docs.generator.paths import REFERENCE
 from docs.generator.source import called_name, calls, constant, keyword, modules, nodes
 
 PAGE = REFERENCE / "metrics.md"
@@ -39,21 +39,10 @@ class MetricEntry:
     source: Path
 
 
-_FROM_STATS = MetricEntry(
-    f"{PREFIX}_hashing",
-    "gauge",
-    ("state",),
-    "Requests that hash a password or wait for it in this process, their limits, and refused ones.",
-    APP / "auth" / "hashing_queue.py",
-)
-"""Metric that no call names: its name and its states are those of the statistics of the process."""
-
-
 @cache
 def metrics() -> tuple[MetricEntry, ...]:
     """Return the metrics of all services, sorted by name."""
     found = [entry for path in modules("app") for call in calls(path) if (entry := _entry(call, path)) is not None]
-    found.append(_FROM_STATS)
     return tuple(sorted({entry.name: entry for entry in found}.values(), key=lambda entry: entry.name))
 
 

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from app.config import Settings
 from app.config.secret_files import secret_names
-from app.http.methods import METHODS, unknown_method_response
+from app.http.methods import METHODS, not_implemented_response
 from app.http.uvicorn_protocol import ProblemProtocol
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +43,16 @@ def test_env_example_lists_every_setting_with_description_and_default() -> None:
 
 def test_env_example_sets_nothing() -> None:
     assert all(not line or line.startswith("#") for line in (ROOT / ".env.example").read_text().splitlines())
+
+
+def test_env_example_lists_every_option_of_the_gateway_and_of_compose() -> None:
+    listed = set(re.findall(r"^#([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    header = (ROOT / "deploy" / "gateway" / "15-options.envsh").read_text().partition("\n\n")[0]
+    options = set(re.findall(r"\b(GATEWAY_[A-Z_]+|PUBLIC_URL)\b", header))
+    files = [ROOT / "docker-compose.yml", ROOT / "deploy" / "compose.tls.yml"]
+    used = {name for file in files for name in re.findall(r"(?<!\$)\$\{([A-Z0-9_]+)", file.read_text())}
+    assert len(options) > 5
+    assert listed >= options | {name.removesuffix("_FILE") for name in used}
 
 
 def test_compose_passes_every_setting() -> None:
@@ -119,6 +129,11 @@ def test_containers_migrate_as_the_owner_of_their_own_database(
     assert run().stdout == expected
 
 
+def test_starts_create_the_first_admin_only() -> None:
+    (command,) = [line for line in composed()["migrate"]["command"][-1].splitlines() if "create-admin" in line]
+    assert "create-admin --first " in command
+
+
 def test_every_start_command_uses_problem_protocol() -> None:
     name = f"{ProblemProtocol.__module__}:{ProblemProtocol.__name__}"
     for path in ("Dockerfile", "local/services.py", "docs/how-to/deploy.md"):
@@ -128,7 +143,7 @@ def test_every_start_command_uses_problem_protocol() -> None:
 def test_gateway_permits_the_methods_of_the_services() -> None:
     text = (ROOT / "nginx.conf").read_text()
     assert f'"^({"|".join(METHODS)})$"' in text
-    assert f'501     "{json.loads(bytes(unknown_method_response().body))["detail"]}"' in text
+    assert f'501     "{json.loads(bytes(not_implemented_response().body))["detail"]}"' in text
 
 
 def test_gateway_template_has_exactly_these_variables() -> None:

@@ -31,6 +31,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "tolerations": [{"key": "chat", "operator": "Exists"}],
         "settings": {"LLM_MODEL": "gpt-4", "LLM_CACHE_TTL": 0, "LLM_SUMMARY_ENABLED": False},
     },
+    "gateway": {"gateway": {"hsts": "off"}, "settings": {"CORS_ORIGINS": "https://a.example,https://b.example"}},
     "owner": {"migrations": {"secretKeys": ["DATABASE_URL", "MIGRATION_DATABASE_URL"]}},
 }
 GUIDE = PROJECT / "docs" / "how-to" / "kubernetes.md"
@@ -88,7 +89,7 @@ def test_pods_have_no_privileges_and_bounded_resources(manifests: list[Manifest]
         assert spec["automountServiceAccountToken"] is False, name
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        for container in spec["containers"]:
+        for container in [*spec.get("initContainers", []), *spec["containers"]]:
             security = container["securityContext"]
             assert security["readOnlyRootFilesystem"] is True
             assert security["allowPrivilegeEscalation"] is False
@@ -148,6 +149,47 @@ def test_migrations_run_before_the_release() -> None:
     assert "envFrom" not in container  # the ConfigMap is made after the hook
 
 
+def variables(container: Manifest) -> dict[str, str]:
+    return {each["name"]: each["value"] for each in container["env"]}
+
+
+@pytest.mark.parametrize(("given", "text"), [("transaction", "transaction"), (104857600, "104857600"), (0.25, "0.25")])
+def test_settings_reach_services_and_migrations_as_they_are_written(given: object, text: str) -> None:
+    manifests = render({"settings": {"SOME_SETTING": given}})
+    assert of_kind(manifests, "ConfigMap")[0]["data"]["SOME_SETTING"] == text
+    assert variables(pods(manifests)["demo-chatbot-migrations"]["spec"]["containers"][0])["SOME_SETTING"] == text
+
+
+def test_what_compose_passes_on_is_possible() -> None:
+    services = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]
+    passed = services["chat-service"]["environment"].keys() - {"UVICORN_PORT"}
+    secrets = passed & {*secret_names(Settings), *(f"{name}_FILE" for name in secret_names(Settings))}
+    fixed = {"FORWARDED_ALLOW_IPS", "PUBLIC_URL", "WORKER_METRICS_PORT"}
+    settings = dict.fromkeys(passed - secrets - fixed, "x")
+    manifests = render({"settings": settings, "gateway": {"hsts": "max-age=300"}, "publicUrl": "https://x.example"})
+    data = of_kind(manifests, "ConfigMap")[0]["data"]
+    assert data.items() >= settings.items()
+    assert data.keys() >= fixed
+    rendered = pods(manifests)
+    assert variables(rendered["demo-chatbot-migrations"]["spec"]["containers"][0]).items() >= settings.items()
+    gateway = variables(rendered["demo-chatbot-gateway"]["spec"]["containers"][0])
+    assert gateway.keys() >= services["nginx"]["environment"].keys()
+    assert (gateway["GATEWAY_HSTS"], gateway["PUBLIC_URL"]) == ("max-age=300", "https://x.example")
+
+
+def test_gateway_reads_the_origins_that_its_init_container_writes() -> None:
+    manifests = render({"settings": {"CORS_ORIGINS": "https://a.example"}})
+    spec = pods(manifests)["demo-chatbot-gateway"]["spec"]
+    (writer,), (nginx,) = spec["initContainers"], spec["containers"]
+    assert writer["command"][-1] == "python -m app.cli gateway-origins >/cors-origins/origins.conf"
+    assert writer["envFrom"] == [{"configMapRef": {"name": of_kind(manifests, "ConfigMap")[0]["metadata"]["name"]}}]
+    paths = [
+        {(each["name"], each.get("subPath")): each["mountPath"] for each in container["volumeMounts"]}
+        for container in (writer, nginx)
+    ]
+    assert [each["writable", "cors-origins"] for each in paths] == ["/cors-origins", "/etc/nginx/cors-origins"]
+
+
 def test_only_migrations_get_the_url_of_the_owner() -> None:
     readers = {
         name
@@ -172,6 +214,8 @@ def test_chat_scales_by_turns_in_progress() -> None:
         {"secret": {"keys": ["secret key"]}},
         {"chat": {"replicas": 0}},
         {"chatt": {}},
+        {"settings": {"PUBLIC_URL": "https://chat.example.com"}},
+        {"gateway": {"hsts": False}},
     ],
 )
 def test_bad_values_are_refused(values: dict[str, Any]) -> None:

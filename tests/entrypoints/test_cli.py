@@ -25,8 +25,14 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return cli.main()
 
 
-def create_admin(monkeypatch: pytest.MonkeyPatch, email: str = "root@example.com", username: str = "root") -> int:
-    return run(monkeypatch, "create-admin", "--email", email, "--username", username)
+def create_admin(
+    monkeypatch: pytest.MonkeyPatch, email: str = "root@example.com", username: str = "root", *options: str
+) -> int:
+    return run(monkeypatch, "create-admin", *options, "--email", email, "--username", username)
+
+
+def create_first_admin(monkeypatch: pytest.MonkeyPatch, email: str = "root@example.com") -> int:
+    return create_admin(monkeypatch, email, "root", "--first")
 
 
 def test_created_admin_can_log_in(
@@ -77,6 +83,78 @@ def test_existing_account_is_not_promoted(
     register(auth_client, "ada")
     assert create_admin(monkeypatch, email, username) == 1
     assert sql.value("SELECT role FROM users") == "user"
+
+
+def test_existing_account_is_reported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], auth_client: TestClient
+) -> None:
+    register(auth_client, "ada")
+    create_admin(monkeypatch, "ada@example.com")
+    assert capsys.readouterr().err == "An account with this email already exists; nothing was changed.\n"
+
+
+def test_first_admin_is_created_at_the_first_start(monkeypatch: pytest.MonkeyPatch, sql: Sql) -> None:
+    assert create_first_admin(monkeypatch) == 0
+    assert sql.rows("SELECT username, role FROM users") == [{"username": "root", "role": "admin"}]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE users SET role = 'user' WHERE username = 'root'",
+        "UPDATE users SET is_active = false WHERE username = 'root'",
+        "UPDATE users SET username = 'ruth', username_canonical = 'ruth' WHERE username = 'root'",
+        "UPDATE users SET email = 'r@example.com', email_canonical = 'r@example.com' WHERE username = 'root'",
+        "DELETE FROM users WHERE username = 'root'",
+    ],
+    ids=["demoted", "disabled", "renamed", "other address", "erased"],
+)
+@pytest.mark.parametrize("has_entries", [True, False], ids=["with entries", "with archived entries"])
+def test_first_admin_is_never_created_again(
+    monkeypatch: pytest.MonkeyPatch, sql: Sql, change: str, *, has_entries: bool
+) -> None:
+    create_first_admin(monkeypatch)
+    create_admin(monkeypatch, "second@example.com", "second")
+    if not has_entries:
+        archive_entries(sql)
+    sql.do(change)
+    before = sql.rows("SELECT * FROM users")
+    monkeypatch.setenv("ADMIN_PASSWORD", "short")  # not read
+    assert create_first_admin(monkeypatch) == 0
+    assert create_first_admin(monkeypatch, "no address") == 0
+    assert sql.rows("SELECT * FROM users") == before
+
+
+def test_first_admin_who_was_removed_in_the_database_is_not_created_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sql: Sql
+) -> None:
+    create_first_admin(monkeypatch)
+    sql.do("DELETE FROM users")
+    capsys.readouterr()
+    assert create_first_admin(monkeypatch) == 0
+    assert capsys.readouterr().out == "There is an admin, or there has been one; nothing was changed.\n"
+    assert sql.value("SELECT count(*) FROM users") == 0
+    assert create_admin(monkeypatch) == 0  # a person may
+    assert sql.value("SELECT role FROM users") == "admin"
+
+
+def test_account_with_the_name_of_the_first_admin_does_not_stop_a_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sql: Sql
+) -> None:
+    create_first_admin(monkeypatch)
+    sql.do("UPDATE users SET role = 'user'")
+    archive_entries(sql)
+    assert create_first_admin(monkeypatch) == 0
+    assert "An account with this email already exists" in capsys.readouterr().err
+    assert sql.value("SELECT role FROM users") == "user"
+
+
+def archive_entries(sql: Sql) -> None:
+    sql.do("ALTER TABLE audit_log DISABLE TRIGGER audit_log_append_only")
+    sql.do("GRANT DELETE ON audit_log TO CURRENT_USER")
+    sql.do("DELETE FROM audit_log")
+    sql.do("REVOKE DELETE ON audit_log FROM CURRENT_USER")
+    sql.do("ALTER TABLE audit_log ENABLE ALWAYS TRIGGER audit_log_append_only")
 
 
 @pytest.mark.parametrize(

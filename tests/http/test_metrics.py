@@ -55,6 +55,17 @@ def test_requests_are_counted_by_template_of_their_route(service: TestClient, ch
     assert not any(session in name or "secret" in name for name in found)
 
 
+def test_every_metric_of_the_services_has_a_help_text_of_its_own(
+    auth_client: TestClient, service: TestClient, admin_client: TestClient
+) -> None:
+    for client in (auth_client, service, admin_client):
+        helps = dict(re.findall(r"^# HELP (\S+) (.*)$", client.get("/metrics").text, re.MULTILINE))
+        assert [name for name, text in helps.items() if text.startswith("Statistic ")] == []
+    text = auth_client.get("/metrics").text
+    assert "# HELP chatbot_hashing Requests that hash a password" in text
+    assert 'chatbot_hashing{state="refused"} 0.0' in text
+
+
 def test_turns_calls_tokens_and_cache_are_counted(
     service: TestClient, chat: Chat, ada: User, provider: Provider
 ) -> None:

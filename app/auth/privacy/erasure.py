@@ -35,7 +35,8 @@ _LEDGER_REASON = (
 )
 _AUDIT_REASON = (
     "Actions with their actor, time and network address, kept as evidence of misuse. They identify you by the "
-    "account's id only, which no other record contains."
+    "account's id only. Besides them, only the event with which webhooks report the erasure, and marks and request "
+    "counters in Redis, have this id; these are deleted after a limited time."
 )
 _REDIS_REASON = "Redis did not respond. The remaining copies are inaccessible and expire automatically."
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from app.chat.idempotency.service import IdempotencyService
 from app.chat.openai_api.answer_errors import answer_error
-from app.chat.openai_api.presenter import chat_completion
+from app.chat.openai_api.presenter import chat_completion, stored_completion
 from app.chat.openai_api.schemas import ChatCompletion
 from app.chat.turns.presenters import answer_message, stream_ending
 from app.chat.turns.question import FinishedTurn, Presenter
@@ -27,11 +27,13 @@ def completion_presenter(model: str) -> Presenter:
 
     A failed answer is an error, after which a request with the same key is executed again.
     """
-    created = int(time.time())
+    requested_at = int(time.time())
 
     def response(turn: FinishedTurn) -> ChatCompletion:
-        answer_id = turn.started.answer_uuid if isinstance(turn, Turn) else turn.id
-        completion = chat_completion(answer_id, turn.answer, created=created, model=model)
+        if isinstance(turn, Turn):
+            completion = stored_completion(turn, model=model)
+        else:
+            completion = chat_completion(turn.id, turn.answer, created=requested_at, model=model)
         # Stored responses have the fields that were set: here all.
         return ChatCompletion.model_validate(completion.model_dump())
 
@@ -83,5 +85,4 @@ class CompletionReplays:
             ending = stream_ending(answer_message(turn))
             code = ending.code or ("cancelled" if turn.answer.status == "cancelled" else "internal_error")
             raise answer_error(code, turn.answer.meta, window=window)
-        created = int(turn.started.created_at.timestamp())
-        return chat_completion(turn.started.answer_uuid, turn.answer, created=created, model=model)
+        return stored_completion(turn, model=model)

@@ -1,10 +1,11 @@
 """Documents of complete answers."""
 
+import json
 from typing import Any, Literal, cast
 from uuid import UUID
 
 from app.chat.openai_api.schemas import AnswerMessage, ChatCompletion, Choice, CompletionUsage
-from app.database.repositories.turns.turns import Answer
+from app.database.repositories.turns.turns import Answer, StartedTurn, Turn
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
@@ -28,11 +29,21 @@ def usage(metadata: dict[str, Any]) -> CompletionUsage:
     )
 
 
+def created_at(started: StartedTurn) -> int:
+    """Return the time of an answer that is stored in a session, in seconds since 1970: that of its question."""
+    return int(started.created_at.timestamp())
+
+
+def stored_completion(turn: Turn, *, model: str) -> ChatCompletion:
+    """Return the response for a complete answer in a session: the same bytes whenever it is built."""
+    return chat_completion(turn.started.answer_uuid, turn.answer, created=created_at(turn.started), model=model)
+
+
 def chat_completion(answer_id: UUID, answer: Answer, *, created: int, model: str) -> ChatCompletion:
     """Return the response for a complete answer. `model`: the requested one."""
     meta = answer.meta
-    tool_calls = meta.get("tool_calls")
-    logprobs = meta.get("logprobs")
+    tool_calls = _sort_keys(meta.get("tool_calls"))
+    logprobs = _sort_keys(meta.get("logprobs"))
     return ChatCompletion(
         id=completion_id(answer_id),
         created=created,
@@ -51,3 +62,8 @@ def chat_completion(answer_id: UUID, answer: Answer, *, created: int, model: str
         ],
         usage=usage(meta),
     )
+
+
+def _sort_keys(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Return JSON data with sorted keys: a replay has the bytes of the first response, but `jsonb` its own order."""
+    return json.loads(json.dumps(value, sort_keys=True)) if value else value

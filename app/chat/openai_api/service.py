@@ -14,7 +14,7 @@ from app.chat.openai_api.answer_errors import answer_error
 from app.chat.openai_api.chunks import ChunkEncoder
 from app.chat.openai_api.disconnects import WaitForDisconnect, wait_unless_disconnected
 from app.chat.openai_api.idempotency import CompletionReplays
-from app.chat.openai_api.presenter import completion_id
+from app.chat.openai_api.presenter import completion_id, created_at
 from app.chat.openai_api.questions import CompletionQuestions
 from app.chat.openai_api.schemas import ChatCompletion, ChatCompletionRequest
 from app.chat.streaming.publisher import AnswerStream
@@ -115,7 +115,7 @@ class CompletionService:
         encoder = ChunkEncoder(
             completion_id(running.id),
             model,
-            created=int(time.time()),
+            created=int(time.time()) if running.started is None else created_at(running.started),
             include_usage=include_usage,
             window=window,
         )

@@ -55,8 +55,7 @@ def test_erased_account_leaves_no_data_in_any_table(auth_client: TestClient, eve
             assert word not in rows.lower(), table
     for row in ids:
         traces = {table for table, rows in after.items() if str(row["uuid"]) in rows}
-        # The audit log keeps the account's id and the ledger those of answers; no other record contains them.
-        # The webhook event about the erasure contains the id, too.
+        # The audit log and the webhook event about the erasure keep the account's id, the ledger those of answers.
         tables_with_id = {"webhook_deliveries"} if str(row["uuid"]) == eve.id else set()
         assert traces <= {"audit_log", "llm_calls"} | tables_with_id
     remaining_tables = {table for table, rows in after.items() if rows}
@@ -110,6 +109,8 @@ def test_receipt_lists_deleted_and_retained_data_with_reasons(
         ),
     }
     assert all(item["reason"] for item in receipt["kept"])
+    _, audit = receipt["kept"]
+    assert "the event with which webhooks report the erasure" in audit["reason"]  # the other record with the id
     assert sql.value("SELECT abs(extract(epoch FROM now() - %s::timestamptz)) < 60", [receipt["erased_at"]])
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import func, literal, select, text
 
-from app.core.exceptions import DatabaseUnavailableError
+from app.core.exceptions import DatabaseBusyError, DatabaseUnavailableError, StatementTimeoutError
 from app.database.connection import Database
 from app.database.repositories.usage import rollup_tables
 from app.database.repositories.usage.reconciliation import DAILY, PROVIDERS, QUARTERLY, WEEKLY, Reconciler
@@ -153,11 +153,34 @@ async def test_a_window_that_times_out_is_skipped_and_resets_the_passes(
     assert ledger.rows("SELECT passes FROM usage_repair") == [{"passes": 2}] * len(RECONCILERS)
 
     async def time_out(*_: object) -> dict[str, int]:
-        raise DatabaseUnavailableError
+        raise StatementTimeoutError
 
     monkeypatch.setattr(Reconciler, "repair", time_out)
     assert await reconcile_all(pool, ledger) == 0
     assert ledger.rows("SELECT passes FROM usage_repair") == [{"passes": 1}] * len(RECONCILERS)
+
+
+@pytest.mark.parametrize("error", [DatabaseUnavailableError, DatabaseBusyError])
+async def test_a_window_is_compared_again_after_an_outage_or_a_lock(
+    pool: Database, ledger: Sql, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    await roll_up_pending(pool)
+    await reconcile_all(pool, ledger)
+    ledger.do("TRUNCATE usage_quarters")
+    ledger.do("UPDATE usage_repair SET due_at = now()")
+    job = UsageReconciliation(pool, QUARTERLY, run_seconds=60)
+
+    async def fail(*_: object) -> dict[str, int]:
+        raise error
+
+    with monkeypatch.context() as patch, pytest.raises(error):
+        patch.setattr(Reconciler, "repair", fail)
+        await job.reconcile_windows()
+    assert ledger.rows("SELECT passes, upto = '-infinity' AS at_start FROM usage_repair WHERE id = 1") == [
+        {"passes": 1, "at_start": True}
+    ]
+    assert await job.reconcile_windows() > 0
+    assert stored_rollups(ledger) == expected_rollups(ledger)
 
 
 async def accounts(pool: Database, start: datetime, end: datetime, *, longest_period: str) -> list[tuple[object, ...]]:

@@ -14,7 +14,7 @@ from app.core.identity import canonical_email, canonical_username
 from app.core.schema_types import new_id
 from app.core.text import fold, strip_blank
 from app.database.constraint_errors import violated_constraint
-from app.database.models import User
+from app.database.models import AuditEntry, User
 from app.database.repositories.accounts.addresses import account_has_email
 
 _EMAIL_INDEXES = frozenset({"uq_users_email_canonical", "uq_users_email_lower"})
@@ -164,6 +164,21 @@ async def has_account(session: AsyncSession, email: str) -> bool:
     """Return whether an email address has an account."""
     user_id = await session.scalar(select(User.id).where(account_has_email(email)).limit(1))
     return user_id is not None
+
+
+async def has_had_admin(session: AsyncSession) -> bool:
+    """Return whether there is an admin, enabled or not, or the audit log has the creation of one.
+
+    The last active admin cannot be demoted, disabled or erased, so the audit log, whose entries may have been archived,
+    only matters after changes in the database itself.
+    """
+    is_admin = select(User.id).where(User.role == "admin").exists()
+    was_created = (
+        select(AuditEntry.id)
+        .where(AuditEntry.action == "user.registered", AuditEntry.details["role"].astext == "admin")
+        .exists()
+    )
+    return bool(await session.scalar(select(is_admin | was_created)))
 
 
 async def merge_preferences(

@@ -55,6 +55,18 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
+{{- /* Settings that are not secret, as variables: jobs that run before the release cannot read its ConfigMap. */ -}}
+{{- define "chatbot.settingVariables" -}}
+{{- range $name, $value := .Values.settings }}
+- {name: {{ $name }}, value: {{ include "chatbot.settingValue" $value | quote }}}
+{{- end }}
+{{- end -}}
+
+{{- /* A setting as text. Helm reads numbers as floating-point numbers: 104857600 would be 1.048576e+08. */ -}}
+{{- define "chatbot.settingValue" -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ int64 . }}{{ else }}{{ toString . }}{{ end -}}
+{{- end -}}
+
 {{- define "chatbot.secretVolume" -}}
 - name: secrets
   secret:
