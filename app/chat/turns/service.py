@@ -1,4 +1,4 @@
-"""The single entry point for questions: plain, streamed, in a session or direct."""
+"""Entry point for questions of the native API: plain, streamed, in a session or direct."""
 
 import asyncio
 from dataclasses import dataclass
