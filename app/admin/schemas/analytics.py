@@ -19,7 +19,7 @@ class UsageFigures(ResponseModel):
     turns_failed: int | None = Field(
         description="Turns that no model answered. Null for one model or provider, because a turn may call several."
     )
-    turns_cancelled: int = Field(description="Turns that were cancelled.")
+    turns_cancelled: int = Field(description="Turns whose answer was cancelled or interrupted during an attempt.")
     turns_by_fallback: int = Field(description="Turns that a fallback model answered.")
     turns_cached: int = Field(description="Turns answered from the response cache.")
     calls: int = Field(description="Attempts at model calls.")

@@ -22,9 +22,9 @@ class ServiceInstance(Base):
     version: Mapped[str] = mapped_column(String(100))
     """Version of its code: `VERSION`."""
     host: Mapped[str] = mapped_column(String(255))
-    """Host and process id; in a container the host is the container id."""
+    """Host name; in a container, the container id."""
     pid: Mapped[int]
-    """Host and process id; in a container the host is the container id."""
+    """Number of the process on its host."""
     started_at: Mapped[datetime]
     """Start of the process."""
     seen_at: Mapped[datetime]

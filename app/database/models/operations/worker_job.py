@@ -19,9 +19,9 @@ class WorkerJob(Base):
     interval_seconds: Mapped[float]
     """Average pause between two runs in one worker."""
     rounds: Mapped[int] = mapped_column(BigInteger)
-    """Number of runs, and of failed runs, including those that failed because PostgreSQL was unavailable."""
+    """Number of runs, including failed ones."""
     failures: Mapped[int] = mapped_column(BigInteger)
-    """Number of runs, and of failed runs, including those that failed because PostgreSQL was unavailable."""
+    """Number of failed runs, including those that failed because PostgreSQL was unavailable."""
     handled: Mapped[int] = mapped_column(BigInteger)
     """Number of items processed in all runs."""
     started_at: Mapped[datetime | None]
@@ -31,9 +31,9 @@ class WorkerJob(Base):
     finished_at: Mapped[datetime | None]
     """End of the last successful run."""
     duration_ms: Mapped[int | None]
-    """Duration of that run, and number of items that it processed."""
+    """Duration of the last successful run in milliseconds."""
     last_handled: Mapped[int | None] = mapped_column(BigInteger)
-    """Duration of that run, and number of items that it processed."""
+    """Number of items processed in the last successful run."""
     failed_at: Mapped[datetime | None]
     """End of the last failed run."""
     error: Mapped[str | None] = mapped_column(String(100))

@@ -1093,7 +1093,7 @@ export type ModelRow = {
     /**
      * Turns Cancelled
      *
-     * Turns that were cancelled.
+     * Turns whose answer was cancelled or interrupted during an attempt.
      */
     turns_cancelled: number;
     /**
@@ -1419,7 +1419,7 @@ export type PeriodFigures = {
     /**
      * Turns Cancelled
      *
-     * Turns that were cancelled.
+     * Turns whose answer was cancelled or interrupted during an attempt.
      */
     turns_cancelled: number;
     /**
@@ -2281,7 +2281,7 @@ export type UsageFigures = {
     /**
      * Turns Cancelled
      *
-     * Turns that were cancelled.
+     * Turns whose answer was cancelled or interrupted during an attempt.
      */
     turns_cancelled: number;
     /**
@@ -2427,7 +2427,7 @@ export type UsageRow = {
     /**
      * Turns Cancelled
      *
-     * Turns that were cancelled.
+     * Turns whose answer was cancelled or interrupted during an attempt.
      */
     turns_cancelled: number;
     /**
@@ -2587,7 +2587,7 @@ export type UserRow = {
     /**
      * Turns Cancelled
      *
-     * Turns that were cancelled.
+     * Turns whose answer was cancelled or interrupted during an attempt.
      */
     turns_cancelled: number;
     /**
