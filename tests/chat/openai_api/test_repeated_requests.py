@@ -128,8 +128,9 @@ def test_repeated_request_in_a_session_asks_once(chat: Chat, provider: Provider)
     assert len(chat.messages(session)) == 2
 
 
-@pytest.mark.parametrize("is_stored", [False, True], ids=["stateless", "in a session"])
-@pytest.mark.parametrize("has_tools", [False, True], ids=["text", "tool call"])
+@pytest.mark.parametrize(
+    ("is_stored", "has_tools"), [(False, False), (True, False), (False, True)], ids=["text", "session", "tool call"]
+)
 def test_repeated_request_gets_the_same_bytes(
     chat: Chat, provider: Provider, monkeypatch: pytest.MonkeyPatch, *, is_stored: bool, has_tools: bool
 ) -> None:

@@ -173,9 +173,10 @@ async def test_a_window_is_compared_again_after_an_outage_or_a_lock(
     async def fail(*_: object) -> dict[str, int]:
         raise error
 
-    with monkeypatch.context() as patch, pytest.raises(error):
+    with monkeypatch.context() as patch:
         patch.setattr(Reconciler, "repair", fail)
-        await job.reconcile_windows()
+        with pytest.raises(error):
+            await job.reconcile_windows()
     assert ledger.rows("SELECT passes, upto = '-infinity' AS at_start FROM usage_repair WHERE id = 1") == [
         {"passes": 1, "at_start": True}
     ]
