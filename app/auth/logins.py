@@ -93,7 +93,8 @@ class LoginService:
         if account is None or not is_correct:
             await self._audit_refusal("password.confirmation", user.uuid, attempt, origin, actor=user.uuid)
             raise BadRequestError("The password is wrong.", code="wrong_password")
-        await self.throttle.refund(attempt)
+        async with self.throttle.refund_if_failed(attempt):
+            await self.throttle.refund(attempt)
         return account.password_hash
 
     async def refresh(self, token: str, origin: RequestOrigin) -> TokenResponse:

@@ -19,10 +19,12 @@ class LogoutService:
     refresh_tokens: RefreshTokens
 
     async def logout(self, session: DatabaseSession, user: Principal, origin: RequestOrigin) -> None:
-        """End the caller's login."""
-        if user.session_uuid is not None:
-            await auth_sessions.revoke(session, user_id=user.id, session_uuid=user.session_uuid, reason="logout")
-        await audit_log.record(session, NewAuditEntry("login.ended", actor=user.uuid, target=user.session_uuid), origin)
+        """End the caller's login. Does nothing if a concurrent request has ended it."""
+        if user.session_uuid is not None and await auth_sessions.revoke(
+            session, user_id=user.id, session_uuid=user.session_uuid, reason="logout"
+        ):
+            entry = NewAuditEntry("login.ended", actor=user.uuid, target=user.session_uuid)
+            await audit_log.record(session, entry, origin)
 
     async def logout_by_token(self, session: DatabaseSession, refresh_token: str, origin: RequestOrigin) -> None:
         """End the login of a refresh token. Does nothing if the token is not valid, or its login has ended.

@@ -15,7 +15,14 @@ from app.graph.attempt_record import ModelAttempt
 from app.graph.context import ChatContext
 from app.graph.context_window import exceed_context_window, exceeds_context_window, fit_prompt, prompt_budget
 from app.graph.model_selection import ModelChoice, choose_model
-from app.graph.ports.chat_model import Completion, ModelError, ModelRequest, ModelTokenCounts, StreamTimeouts
+from app.graph.ports.chat_model import (
+    Completion,
+    ModelError,
+    ModelRequest,
+    ModelTokenCounts,
+    SharedCallLeftError,
+    StreamTimeouts,
+)
 from app.graph.ports.messages import ModelMessage, SessionHistory
 from app.graph.prompts import client_prompt
 from app.graph.retry_policy import attempt_timeout, plan_retry
@@ -87,7 +94,9 @@ async def _attempt(state: ChatState, context: ChatContext) -> dict[str, Any]:
     call_started = time.perf_counter()
     text_stream = TrimmedTextStream(context.sink) if context.sink else None
 
-    def record(completion: Completion | None = None, error: ModelError | None = None) -> None:
+    def record(
+        completion: Completion | None = None, error: ModelError | None = None, *, is_accounted_for: bool = False
+    ) -> None:
         first_text_at = text_stream.first_text_at if text_stream else None
         context.attempts.append(
             ModelAttempt(
@@ -100,7 +109,9 @@ async def _attempt(state: ChatState, context: ChatContext) -> dict[str, Any]:
                 error_code=error.code if error else None,
                 is_request_fault=error is not None and not (error.is_model_fault or error.retryable),
                 first_token_ms=None if first_text_at is None else round((first_text_at - call_started) * 1000),
-                token_counts=_token_counts(completion, error, prompt, context.published_text),
+                token_counts=ModelTokenCounts()
+                if is_accounted_for
+                else _token_counts(completion, error, prompt, context.published_text),
             )
         )
 
@@ -127,8 +138,8 @@ async def _attempt(state: ChatState, context: ChatContext) -> dict[str, Any]:
         if error.is_model_fault:
             context.health.record_failure(model, retry_after=error.retry_after)
         update = plan_retry(state, context, choice, error)
-    except asyncio.CancelledError:
-        record()
+    except asyncio.CancelledError as error:
+        record(is_accounted_for=isinstance(error, SharedCallLeftError))
         raise
     else:
         record(completion)

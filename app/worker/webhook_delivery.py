@@ -221,7 +221,9 @@ class WebhookDeliveryJob:
             reason = None if failing_for is None else _reason_to_disable(attempt, failing_for)
             if reason is None:
                 return
-            endpoint = await delivery_queue.disable(session, endpoint_id=delivery.endpoint_id, reason=reason)
+            endpoint = await delivery_queue.disable(
+                session, endpoint_id=delivery.endpoint_id, url=delivery.url, reason=reason
+            )
             if endpoint is None:
                 return
             await audit_log.record(

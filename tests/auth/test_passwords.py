@@ -1,7 +1,7 @@
 """Passwords: rules, hashing, changes."""
 
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from fastapi.testclient import TestClient
@@ -10,8 +10,12 @@ from passlib.hash import argon2
 
 from app import auth_main
 from app.config import Settings
+from app.core.exceptions import DatabaseBusyError
+from app.database.connection import DatabaseConnection, DatabaseSession
+from app.database.repositories.accounts import attempt_counters
 from tests.fixtures.database import Sql
 from tests.fixtures.services import AUTH, PASSWORD, User, assert_problem, login, register
+from tests.support.waiting import wait_until
 
 OTHER = "another horse, another staple"
 
@@ -109,6 +113,22 @@ def test_attempts_with_a_stolen_token_are_limited_in_all_networks_together(own_c
         for number in range(60)
     ]
     assert statuses == [400] * 30 + [429] * 30
+
+
+def test_correct_password_whose_refund_fails_is_not_counted(
+    auth_client: TestClient, ada: User, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refund, failures = attempt_counters.refund, [DatabaseBusyError()]
+
+    async def fail_once(connection: DatabaseConnection | DatabaseSession, keys: Sequence[str]) -> None:
+        if failures:
+            raise failures.pop()
+        await refund(connection, keys)
+
+    monkeypatch.setattr(attempt_counters, "refund", fail_once)
+    assert_problem(change(auth_client, ada, PASSWORD, OTHER), 503, "overloaded")
+    counted = "SELECT sum(attempts) FROM login_throttles WHERE key LIKE 'confirmation:%%'"
+    wait_until(lambda: sql.value(counted) == 0)
 
 
 @pytest.mark.parametrize("password", ["password", "PASSWORD", "12345678", "Iloveyou", "qwertyuiop"])

@@ -236,6 +236,19 @@ def test_logout_ends_one_login_and_logout_all_ends_all(
     assert [row["action"] for row in actions] == ["login.ended", "login.all_ended"]
 
 
+def test_concurrent_logouts_are_audited_once(auth_client: TestClient, ada: User, sql: Sql) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        sql.do("BEGIN")
+        try:
+            sql.do("SELECT id FROM auth_sessions FOR UPDATE")
+            logouts = [pool.submit(auth_client.post, f"{AUTH}/logout", headers=ada.headers) for _ in range(4)]
+            sql.wait_for_blocked(4)
+        finally:
+            sql.do("COMMIT")
+        assert [logout.result().status_code for logout in logouts] == [200] * 4
+    assert sql.value("SELECT count(*) FROM audit_log WHERE action = 'login.ended'") == 1
+
+
 def test_logins_are_listed_and_can_be_removed(
     auth_client: TestClient, ada: User, bob: User, log_in_again: Callable[[User], User]
 ) -> None:

@@ -93,7 +93,7 @@ class ErasureService:
             # An erasure may take minutes. Other admins wait for that of an admin only.
             if locks_all:
                 await lock_admin(session, admin)
-            elif not await users.lock_active_admin(session, admin.id):
+            elif not await users.is_active_admin(session, admin.id):
                 raise ForbiddenError(code="admin_required")
             account = await erasure.lock_account(session, user.id) if user else None
             if account is None:

@@ -1,5 +1,6 @@
 """Port to language models: request, completion, error, and the protocol of an adapter."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -132,6 +133,10 @@ class ModelError(Exception):
         self.may_have_used_tokens = may_have_used_tokens
         self.token_counts = token_counts
         super().__init__(code)
+
+
+class SharedCallLeftError(asyncio.CancelledError):
+    """A request was cancelled whose call continues for others, or has ended. They account for its tokens."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,7 +160,8 @@ class FairQueue:
             raise self._refusal(exceeds_share=False)
         newest = self._clients[longest].waiting[-1]
         self._remove(longest, newest)
-        newest.set_exception(self._refusal(exceeds_share=True))
+        if not newest.done():  # otherwise it was cancelled, and its task has not run since
+            newest.set_exception(self._refusal(exceeds_share=True))
 
     def _time_out(self, client: Hashable, turn: asyncio.Future[None], is_last: bool = False) -> None:  # noqa: FBT001, FBT002
         if turn.done() or (self.limits.more_seconds_if_next and not is_last and self._is_next(client, turn)):
@@ -179,6 +180,9 @@ class FairQueue:
             if client is None:
                 return
             turn = self._clients[client].waiting[0]
+            if turn.done():  # cancelled, and its task has not run since
+                self._remove(client, turn)
+                continue
             self._remove(client, turn, is_last_use=False)
             if self._clients[client].waiting:
                 self._first.pop(client, None)

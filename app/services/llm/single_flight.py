@@ -4,7 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 
-from app.graph.ports.chat_model import Completion, ModelError, PublishText, StreamTimeouts, TurnOwner
+from app.graph.ports.chat_model import (
+    Completion,
+    ModelError,
+    ModelTokenCounts,
+    PublishText,
+    SharedCallLeftError,
+    StreamTimeouts,
+    TurnOwner,
+)
 
 _MIN_CHUNK_LENGTH = 200
 """Minimum length of a chunk in characters."""
@@ -77,8 +85,8 @@ class _Waiter:
 class SingleFlightCall:
     """Model call with any number of waiters. It is cancelled when the last of them stops waiting.
 
-    The first waiter to receive the completion accounts for its tokens; the others receive it as a cached one. All
-    waiters receive a failure.
+    One waiter accounts for the tokens: the first to receive the outcome, or the last one to leave before it. The others
+    receive the completion as a cached one. All waiters receive a failure.
     """
 
     def __init__(self, call_model: ModelCall, on_completed: CompletionHandler) -> None:
@@ -111,6 +119,7 @@ class SingleFlightCall:
 
         Raises:
             ModelError: the call failed, or a timeout expired.
+            SharedCallLeftError: the request was cancelled, and another one accounts for the tokens.
 
         """
         waiter = _Waiter(publish, publish_reasoning, timeouts)
@@ -125,14 +134,23 @@ class SingleFlightCall:
                 # Cancelling one waiter does not cancel the call.
                 completion = await asyncio.shield(self._outcome)
         except TimeoutError:
-            raise ModelError("provider_timeout", retryable=True, is_model_fault=False) from None
+            tokens = ModelTokenCounts() if self._has_other_account else None
+            raise ModelError("provider_timeout", retryable=True, is_model_fault=False, token_counts=tokens) from None
         except ModelError as error:
-            if timeouts is None:
-                raise
-            # One failure of the model, which the request that started the call reports.
+            is_accounted_for, self._is_accounted_for = self._is_accounted_for, True
             raise ModelError(
-                error.code, retryable=error.retryable, retry_after=error.retry_after, is_model_fault=False
+                error.code,
+                retryable=error.retryable,
+                retry_after=error.retry_after,
+                # One failure of the model, which the request that started the call reports.
+                is_model_fault=error.is_model_fault and timeouts is None,
+                may_have_used_tokens=error.may_have_used_tokens,
+                token_counts=ModelTokenCounts() if is_accounted_for else error.token_counts,
             ) from error
+        except asyncio.CancelledError:
+            if self._has_other_account:
+                raise SharedCallLeftError from None
+            raise
         finally:
             self.owners.remove(owner)
             self._waiters.remove(waiter)
@@ -142,6 +160,11 @@ class SingleFlightCall:
             return replace(completion, is_cached=True)
         self._is_accounted_for = True
         return completion
+
+    @property
+    def _has_other_account(self) -> bool:
+        """Whether another waiter accounts for the tokens if one leaves now."""
+        return self._is_accounted_for or len(self._waiters) > 1
 
     def _publish(self, piece: str) -> None:
         self._pieces.append(piece)

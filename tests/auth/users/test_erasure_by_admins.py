@@ -13,7 +13,7 @@ from app.database.repositories.accounts import erasure
 from app.database.repositories.accounts.erasure import ErasureResult, LockedAccount
 from tests.auth.conftest import CANARY
 from tests.auth.privacy.erasures import counts
-from tests.auth.users.user_requests import USERS, make_admin
+from tests.auth.users.user_requests import USERS, make_admin, update_user
 from tests.fixtures.database import Sql
 from tests.fixtures.services import AUTH, Chat, User, assert_problem, login
 
@@ -93,10 +93,10 @@ def test_other_admins_do_not_wait_for_an_erasure(
         erased = pool.submit(erase, auth_client, admin, bob)
         try:
             assert is_locked.wait(60)
-            assert login(auth_client, ada.username).status_code == 200
-            # The caller cannot log in, but ask.
             for user in (admin, ada):
+                assert login(auth_client, user.username).status_code == 200
                 assert Chat(chat_client, user).open()
+                assert update_user(auth_client, user, admin.id, full_name=user.username).status_code == 200
         finally:
             may_end.set()
         assert erased.result().status_code == 200

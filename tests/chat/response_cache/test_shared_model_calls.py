@@ -34,11 +34,11 @@ def test_concurrent_identical_questions_share_one_model_call(
 
 
 def test_cancelling_one_of_two_turns_with_a_shared_model_call_does_not_cancel_the_other(
-    ada_server: ChatServer, provider: Provider
+    ada_server: ChatServer, provider: Provider, sql: Sql
 ) -> None:
     cancelled, continued = ada_server.open(), ada_server.open()
     with closed_gate() as gate:
-        provider.always(answers(TEXT, every=0.01, end=gate))
+        provider.always(answers(TEXT, every=0.01, end=gate, usage=(12, 100)))
         with ada_server.ask(cancelled) as reader, ada_server.ask(continued) as second:
             created, _ = reader.take(2)
             second.take(2)
@@ -47,6 +47,8 @@ def test_cancelling_one_of_two_turns_with_a_shared_model_call_does_not_cancel_th
             assert list(second)[-1].name == "message.completed"
     assert ada_server.wait_for_answer(continued)["content"] == STRIPPED_TEXT
     assert len(provider.calls) == 1
+    tokens = sql.rows("SELECT status, prompt_tokens, completion_tokens FROM llm_calls ORDER BY status")
+    assert [tuple(row.values()) for row in tokens] == [("cancelled", 0, 0), ("ok", 12, 100)]
 
 
 async def test_concurrent_users_never_get_cached_answers_of_each_other(

@@ -1,5 +1,6 @@
 """Deletion of messages with everything that follows them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 from redis import Redis
@@ -32,6 +33,23 @@ def test_deletion_removes_everything_that_follows_in_all_branches(chat: Chat, nu
     follow_up = send(chat, session, "Q6")
     assert follow_up["user_message"]["parent_id"] == edited["user_message"]["id"]
     assert sent_texts(numbered) == ["Q1", "A1", "Q2, edited\n\nQ6"]
+
+
+def test_deletion_locks_the_account_before_the_session(chat: Chat, numbered: Provider, sql: Sql) -> None:
+    session = chat.open()
+    first = send(chat, session, "Q1")
+    path = f"/sessions/{session}/messages/{first['user_message']['id']}"
+    with ThreadPoolExecutor(1) as pool:
+        sql.do("BEGIN")
+        try:
+            # As the erasure of the account does.
+            sql.do("SELECT id FROM users FOR UPDATE")
+            deletion = pool.submit(chat.request, "DELETE", path)
+            sql.wait_for_blocked()
+            sql.do("SELECT id FROM chat_sessions FOR UPDATE NOWAIT")
+        finally:
+            sql.do("ROLLBACK")
+        assert deletion.result().json() == {"deleted": 2, "message_count": 0}
 
 
 def test_deletion_of_the_only_branch_leaves_an_empty_session(chat: Chat, numbered: Provider) -> None:

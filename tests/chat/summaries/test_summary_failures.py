@@ -101,6 +101,23 @@ async def test_summary_of_a_deleted_session_is_discarded_and_recorded_in_the_led
     assert sql.value("SELECT count(*) FROM llm_calls") == 4
 
 
+@pytest.mark.parametrize("first_deleted", [1, 6])
+async def test_summary_of_deleted_messages_is_discarded(
+    open_session: Callable[..., Session],
+    model: SummarizingModel,
+    sql: Sql,
+    caplog: pytest.LogCaptureFixture,
+    first_deleted: int,
+) -> None:
+    session = await open_session().block_in_summary(model)
+    sql.do("DELETE FROM chat_messages WHERE seq >= %s", [first_deleted])
+    model.gate.set()
+    await session.wait_for_summaries()
+    assert stored_summary(sql) == (None, 0, False)
+    assert summary_statuses(sql) == ["ok"]
+    assert not [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]
+
+
 async def test_summaries_that_are_written_at_the_same_time_are_bounded(
     open_session: Callable[..., Session], model: SummarizingModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -168,7 +168,7 @@ class SummaryWriter:
     async def claim(
         self, *, upto_depth: int = 18, lease: timedelta = LEASE, user_id: int | None = None
     ) -> SummaryClaim | None:
-        async with self._pool.autocommit() as connection:
+        async with self._pool.driver_connection() as connection:
             return await summaries.claim_summary(
                 connection,
                 user_id=user_id or self._user_id,
@@ -179,11 +179,11 @@ class SummaryWriter:
             )
 
     async def store(self, claim: SummaryClaim, upto_depth: int = 18) -> bool:
-        async with self._pool.autocommit() as connection:
+        async with self._pool.driver_connection() as connection:
             return await summaries.store_summary(connection, claim, StoredSummary("longer summary", upto_depth))
 
     async def release(self, claim: SummaryClaim) -> None:
-        async with self._pool.autocommit() as connection:
+        async with self._pool.driver_connection() as connection:
             await summaries.release_summary(connection, claim)
 
 

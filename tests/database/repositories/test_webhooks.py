@@ -243,7 +243,8 @@ async def test_deliveries_of_a_disabled_endpoint_wait_until_it_is_enabled(databa
 
     async def disable() -> UUID | None:
         async with database.transaction() as session:
-            return await delivery_queue.disable(session, endpoint_id=key, reason="gone")
+            url = sql.value("SELECT url FROM webhook_endpoints")
+            return await delivery_queue.disable(session, endpoint_id=key, url=url, reason="gone")
 
     assert await disable() == sql.value("SELECT uuid FROM webhook_endpoints WHERE disabled_reason = 'gone'")
     assert await disable() is None

@@ -106,6 +106,34 @@ async def test_cancelled_requests_leave_no_trace() -> None:
     (await queue.enter("d")).release()
 
 
+async def test_slot_passes_over_a_request_that_is_cancelled_at_the_same_time() -> None:
+    queue = make_queue(running=1)
+    running = await queue.enter("a")
+    cancelled, next_one = await start(queue, "b"), await start(queue, "c")
+    cancelled.cancel()
+    running.release()  # before the cancelled task runs
+    slot = await next_one
+    assert queue.stats()["running"] == 1
+    slot.release()
+    await asyncio.wait({cancelled})
+    assert cancelled.cancelled()
+    assert queue.stats()["running"] == queue.stats()["waiting"] == 0
+    assert queue._clients == {}
+
+
+async def test_full_queue_replaces_a_request_that_is_cancelled_at_the_same_time() -> None:
+    queue = make_queue(running=1, waiting=2)
+    running = await queue.enter("a")
+    waiting, newest = await start(queue, "b"), await start(queue, "b")
+    waiting.add_done_callback(lambda task: task.result().release())
+    asyncio.get_running_loop().call_later(0.01, running.release)
+    newest.cancel()
+    (await queue.enter("c")).release()  # before the cancelled task runs
+    assert newest.cancelled()
+    assert queue.refused == 0
+    assert queue._clients == {}
+
+
 async def test_released_slots_can_be_resumed() -> None:
     queue = make_queue(running=1)
     first = await queue.enter("a")

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.graph.ports.chat_model import Completion, ModelError, ModelRequest, PublishText, StreamTimeouts
+from app.graph.ports.chat_model import (
+    Completion,
+    ModelError,
+    ModelRequest,
+    ModelTokenCounts,
+    PublishText,
+    SharedCallLeftError,
+    StreamTimeouts,
+)
 from app.services.llm.caching_chat_model import CachingChatModel
 from app.services.llm.response_cache import ResponseCache
 from app.services.llm.single_flight import SingleFlightCall, publish_in_chunks
@@ -141,6 +149,42 @@ async def test_a_failure_is_raised_in_all_waiters_and_not_cached(cache: Response
     assert faults == [True, False, False]  # counts once against the model's health
     assert len(inner.calls) == 1
     assert (await StreamedRequest(model).task).text == TEXT
+
+
+async def test_one_of_the_requests_that_leave_a_call_accounts_for_its_tokens(cache: ResponseCache) -> None:
+    inner = FakeModel(None, gate=asyncio.Event())
+    inner.published_first = ["Many "]
+    model = CachingChatModel(inner, cache)
+    requests = [StreamedRequest(model) for _ in range(2)]
+    late = StreamedRequest(model, timeouts=StreamTimeouts(first_token=0.05, idle=0.05, total=0.05))
+    with pytest.raises(ModelError) as raised:
+        await late.task
+    assert raised.value.token_counts == ModelTokenCounts()
+    left: list[bool] = []
+
+    async def wait(request: StreamedRequest) -> None:
+        try:
+            await request.task
+        except asyncio.CancelledError as error:
+            left.append(isinstance(error, SharedCallLeftError))
+
+    for request in requests:
+        request.task.cancel()
+    await asyncio.gather(*map(wait, requests))
+    assert sorted(left) == [False, True]
+
+
+async def test_one_of_the_requests_whose_call_fails_accounts_for_its_tokens(cache: ResponseCache) -> None:
+    tokens = ModelTokenCounts(7, 3)
+    failure = ModelError("stream_ended", retryable=True, may_have_used_tokens=True, token_counts=tokens)
+    inner = FakeModel(failure, gate=asyncio.Event())
+    model = CachingChatModel(inner, cache)
+    requests = [StreamedRequest(model) for _ in range(3)]
+    await wait_for_waiters(model, 3)
+    inner.gate.set()
+    errors = await asyncio.gather(*(request.task for request in requests), return_exceptions=True)
+    counts = [error.token_counts for error in errors if isinstance(error, ModelError)]
+    assert counts == [tokens, ModelTokenCounts(), ModelTokenCounts()]
 
 
 async def test_an_unexpected_exception_is_raised_in_all_waiters(

@@ -16,6 +16,7 @@ from app.worker.webhook_delivery import (
     WebhookDeliveryJob,
 )
 from tests.fixtures.database import Sql
+from tests.support.provider import Wire
 from tests.support.receiver import Receiver, hangs, replies, sends
 from tests.worker.webhook_delivery.deliveries import (
     SECRETS,
@@ -111,6 +112,28 @@ async def test_retry_after_extends_the_back_off_up_to_a_maximum(
     await emit(pool)
     await deliver(delivery)
     assert_retry_delay(sql, expected)
+
+
+async def test_a_410_response_of_an_earlier_url_does_not_disable_the_endpoint(
+    delivery: WebhookDeliveryJob, receiver: Receiver, other_receiver: Receiver, pool: Database, sql: Sql
+) -> None:
+    make_endpoint(sql, receiver.url)
+
+    async def gone_after_a_change(wire: Wire) -> None:
+        sql.do("UPDATE webhook_endpoints SET url = %s", [other_receiver.url])
+        await replies(410)(wire)
+
+    receiver.script(gone_after_a_change)
+    await emit(pool)
+    await deliver(delivery)
+    assert outcome(sql)["response_status"] == 410
+    assert sql.rows("SELECT is_enabled, disabled_reason FROM webhook_endpoints") == [
+        {"is_enabled": True, "disabled_reason": None}
+    ]
+    assert sql.value("SELECT count(*) FROM audit_log") == 0
+    await emit(pool)
+    assert await deliver(delivery) == 1
+    assert len(other_receiver.requests) == 1
 
 
 async def test_a_410_response_disables_the_endpoint(

@@ -123,12 +123,21 @@ async def lock_active_admins(session: AsyncSession) -> Sequence[int]:
     return rows.all()
 
 
-async def lock_active_admin(session: AsyncSession, user_id: int) -> bool:
-    """Lock an account against changes, as `lock`. False: it is not, or no longer, an active admin."""
-    locked_id = await session.scalar(
-        select(User.id).where(User.id == user_id, User.role == "admin", User.is_active).with_for_update(key_share=True)
-    )
-    return locked_id is not None
+async def is_active_admin(session: AsyncSession, user_id: int) -> bool:
+    """Return whether an account is an active admin, after a change that another transaction is making.
+
+    The account is not locked afterwards, because changes of any admin wait for the locks of all.
+    """
+    savepoint = await session.begin_nested()  # rolling back to it releases the lock
+    try:
+        admin_id = await session.scalar(
+            select(User.id)
+            .where(User.id == user_id, User.role == "admin", User.is_active)
+            .with_for_update(key_share=True)
+        )
+    finally:
+        await savepoint.rollback()
+    return admin_id is not None
 
 
 async def find_and_lock(session: AsyncSession, user_uuid: UUID) -> User | None:

@@ -12,6 +12,8 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Select,
+    Uuid,
+    bindparam,
     case,
     false,
     func,
@@ -28,6 +30,7 @@ from sqlalchemy.orm import aliased
 from app.database.models import ChatMessage, ChatSession, MessageFeedback
 from app.database.repositories.chat.sessions import MessageRow
 from app.database.repositories.turns.turn_sql import LEAF_SEQ, message_preview
+from app.database.repositories.usage import ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,16 @@ class LockedSession(NamedTuple):
     message_count: int
     leaf_seq: int
     """`seq` of the last message of the active branch; 0: there is none."""
+
+
+# Locks the account before the session, as every transaction does. PostgreSQL locks it itself when a transaction updates
+# a session for the second time, to check the foreign key.
+_owner = ledger.owner_statement()
+_LOCK_SESSION = (
+    select(ChatSession.id, ChatSession.last_seq, ChatSession.message_count, LEAF_SEQ)
+    .where(ChatSession.user_id == _owner.c.id, ChatSession.uuid == bindparam("p_session_uuid", type_=Uuid))
+    .with_for_update(of=ChatSession)
+)
 
 
 def _leaf(session_id: int) -> Select[int, int]:
@@ -166,13 +179,8 @@ async def _page(
 
 async def lock_session(session: AsyncSession, *, user_id: int, session_uuid: UUID) -> LockedSession | None:
     """Lock a session of the user against new messages. None: there is none."""
-    row = (
-        await session.execute(
-            select(ChatSession.id, ChatSession.last_seq, ChatSession.message_count, LEAF_SEQ)
-            .where(ChatSession.user_id == user_id, ChatSession.uuid == session_uuid)
-            .with_for_update()
-        )
-    ).one_or_none()
+    parameters = {"p_user_id": user_id, "p_session_uuid": session_uuid}
+    row = (await session.execute(_LOCK_SESSION, parameters)).one_or_none()
     return LockedSession(*row) if row else None
 
 

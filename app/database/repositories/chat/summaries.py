@@ -137,13 +137,12 @@ _release = (
 
 def _store_statement() -> Select[Any]:
     released = _release.returning(ChatSession.id).cte("released")
+    # Null if the last message was deleted while the summary was generated.
+    message_id = func.chat_message_ancestor(_LAST_ID, _UPTO_DEPTH, type_=BigInteger)
     new = insert(ChatSummary).from_select(
         ["message_id", "session_id", "depth", "content"],
-        select(
-            func.chat_message_ancestor(_LAST_ID, _UPTO_DEPTH),
-            released.c.id,
-            _UPTO_DEPTH,
-            bindparam("p_summary", type_=Text),
+        select(message_id, released.c.id, _UPTO_DEPTH, bindparam("p_summary", type_=Text)).where(
+            message_id.is_not(None)
         ),
     )
     stored = (
@@ -219,7 +218,7 @@ async def store_summary(connection: AnyConnection, claim: SummaryClaim, summary:
     try:
         return await statements.fetch_one(connection, _STORE, values) is not None
     except (IntegrityError, ForeignKeyViolationError):
-        return False  # the message was deleted while its summary was generated
+        return False  # the message was deleted while the statement waited
 
 
 async def release_summary(connection: AnyConnection, claim: SummaryClaim) -> None:

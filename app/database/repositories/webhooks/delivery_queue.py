@@ -194,7 +194,12 @@ _CLAIM = _claim_statement()
 _RECORD_ATTEMPT = _record_attempt_statement()
 _DISABLE = (
     update(WebhookEndpoint)
-    .where(WebhookEndpoint.id == bindparam("p_endpoint_id"), WebhookEndpoint.is_enabled)
+    .where(
+        WebhookEndpoint.id == bindparam("p_endpoint_id"),
+        WebhookEndpoint.is_enabled,
+        # Failures of an address say nothing about the one that an admin has set since.
+        WebhookEndpoint.url == bindparam("p_url"),
+    )
     .values(is_enabled=False, disabled_reason=bindparam("p_reason"))
     .returning(WebhookEndpoint.uuid)
 )
@@ -247,12 +252,13 @@ async def record_attempt(
     return failing_for
 
 
-async def disable(session: AsyncSession, *, endpoint_id: int, reason: str) -> UUID | None:
-    """Disable an endpoint and return its public id. None: it was disabled already. Its pending deliveries wait.
+async def disable(session: AsyncSession, *, endpoint_id: int, url: str, reason: str) -> UUID | None:
+    """Disable an endpoint and return its public id. Its pending deliveries wait.
 
-    `reason`: code that admins see.
+    None: it was disabled already, or has another URL than `url`. `reason`: code that admins see.
     """
-    endpoint_uuid: UUID | None = await session.scalar(_DISABLE, {"p_endpoint_id": endpoint_id, "p_reason": reason})
+    values = {"p_endpoint_id": endpoint_id, "p_url": url, "p_reason": reason}
+    endpoint_uuid: UUID | None = await session.scalar(_DISABLE, values)
     return endpoint_uuid
 
 
