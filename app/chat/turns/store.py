@@ -128,11 +128,19 @@ class TurnStore:
             turn = DirectTurn(turn_id, result.answer)
             await self._record_direct(question, turn, result)
         else:
-            session = await retry_until_available(lambda: self._complete_stored(question.user.id, started, result))
+            try:
+                session = await retry_until_available(lambda: self._complete_stored(question.user.id, started, result))
+            except NotFoundError:
+                await self._release_unused(question, turn_id, result)
+                raise
             turn = Turn(started, question.message, question.context, result.answer, session)
+        await self._release_unused(question, turn_id, result)
+        return turn
+
+    async def _release_unused(self, question: Question, turn_id: UUID, result: GraphResult) -> None:
+        """Release the reserved quota of a turn without ledger entries, which would replace it."""
         if question.budget is not None and not result.calls:
             await self.quotas.release(turn_id)
-        return turn
 
     async def _record_direct(self, question: Question, turn: DirectTurn, result: GraphResult) -> None:
         response = None

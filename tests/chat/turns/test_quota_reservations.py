@@ -133,6 +133,22 @@ def test_history_error_leaves_no_reservation(
     assert tokens_today(chat)[1] == 0
 
 
+def test_turn_without_model_call_of_a_deleted_session_leaves_no_reservation(
+    chat: Chat, sql: Sql, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_quota(sql, chat.user, tokens_per_day=100_000)
+
+    async def fail_after_deletion(*_: object, **__: object) -> None:
+        sql.do("DELETE FROM chat_sessions")
+        raise ServiceUnavailableError
+
+    monkeypatch.setattr(history, "load_history", fail_after_deletion)
+    response = chat.request("POST", f"/sessions/{chat.open()}/messages", json=SHORT_QUESTION)
+    assert_problem(response, 404, "not_found")
+    assert provider.calls == []
+    assert tokens_today(chat) == (0, 0)
+
+
 def test_cancelled_turn_counts_its_estimated_usage_and_releases_the_rest(
     server: ChatServer, sql: Sql, provider: Provider
 ) -> None:
