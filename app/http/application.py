@@ -22,6 +22,7 @@ from app.http.error_codes import enumerate_codes
 from app.http.errors import install_handlers, problem_schemas
 from app.http.field_examples import add_examples
 from app.http.health import HealthChecks, health_router
+from app.http.json_size import JsonSizeMiddleware
 from app.http.methods import MethodMiddleware, handle_method_not_allowed
 from app.http.metrics import RequestMetrics, metrics_router
 from app.http.middleware import (
@@ -118,6 +119,7 @@ def _add_middleware(
     """Add the middleware between the request context and the routes. What is added last is the outermost one."""
     prefixes = (f"{settings.API_V1_STR}/", f"{openai_errors.PREFIX}/")
     app.add_middleware(MethodMiddleware)
+    app.add_middleware(JsonSizeMiddleware, other_paths=upload_limits)
     app.add_middleware(BodyLimitMiddleware, max_bytes=max_body_bytes, max_bytes_by_path=max_bytes_by_path)
     app.add_middleware(RateLimitMiddleware, prefixes=prefixes)
     app.add_middleware(AdmissionMiddleware, prefixes=prefixes)

@@ -172,7 +172,8 @@ async def open_email_outbox(
 ) -> AsyncIterator[EmailOutbox]:
     """Open the outbox and deliver its emails until the block ends; without `MAIL_URL` it is disabled."""
     transport = open_email_transport(settings)
-    outbox = EmailOutbox(is_enabled=transport is not None)
+    reset_lifetime = timedelta(minutes=settings.RESET_TOKEN_EXPIRE_MINUTES)
+    outbox = EmailOutbox(is_enabled=transport is not None, reset_lifetime=reset_lifetime)
     if transport is None:
         yield outbox
         return
@@ -183,7 +184,7 @@ async def open_email_outbox(
             project_name=settings.PROJECT_NAME,
             public_url=settings.PUBLIC_URL,
             verification_lifetime=timedelta(hours=settings.VERIFICATION_TOKEN_EXPIRE_HOURS),
-            reset_lifetime=timedelta(minutes=settings.RESET_TOKEN_EXPIRE_MINUTES),
+            reset_lifetime=reset_lifetime,
             invitation_lifetime=timedelta(days=settings.INVITATION_EXPIRE_DAYS),
         ),
         outbox=outbox,

@@ -9,6 +9,7 @@ from app.core.client_network import client_network
 from app.core.exceptions import ServiceUnavailableError, TooManyRequestsError
 from app.database.connection import DatabaseConnection, DatabaseSession
 from app.database.repositories.accounts import attempt_counters, email_outbox
+from app.database.repositories.accounts.attempt_counters import AttemptCount
 from app.database.repositories.accounts.email_outbox import EmailKind
 from app.database.repositories.audit.audit_log import RequestOrigin
 
@@ -17,6 +18,7 @@ MAX_EMAILS_PER_RECIPIENT = 3
 MAX_EMAILS_PER_NETWORK = 30
 """Maximum number of emails that clients of one network may request per window."""
 _WINDOW = timedelta(hours=1)
+"""Time for which emails are counted."""
 _RETRY_AFTER = 3600
 """Value of `Retry-After` where email is not configured, in seconds."""
 
@@ -35,6 +37,8 @@ class EmailOutbox:
 
     is_enabled: bool
     """False without `MAIL_URL`: nothing is enqueued, because nothing would be sent."""
+    reset_lifetime: timedelta = _WINDOW
+    """Lifetime of the links that reset a password."""
     added: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when an email may have been added."""
 
@@ -46,7 +50,7 @@ class EmailOutbox:
         """
         if not self.is_enabled:
             return
-        count = await attempt_counters.count(connection, _recipient_key(kind, recipient), window=_WINDOW)
+        count = await self._count(connection, kind, recipient)
         if count.attempts <= MAX_EMAILS_PER_RECIPIENT:
             await email_outbox.enqueue(connection, kind, recipient)
 
@@ -61,7 +65,7 @@ class EmailOutbox:
 
         """
         self.require_enabled()
-        count = await attempt_counters.count(connection, _recipient_key(kind, recipient), window=_WINDOW)
+        count = await self._count(connection, kind, recipient)
         if count.attempts > MAX_EMAILS_PER_RECIPIENT:
             raise TooManyRequestsError(
                 "Too many of these emails were sent to this address. Try again later.",
@@ -104,6 +108,13 @@ class EmailOutbox:
                 code="too_many_attempts",
                 retry_after=count.retry_after,
             )
+
+    async def _count(
+        self, connection: DatabaseSession | DatabaseConnection, kind: EmailKind, recipient: str
+    ) -> AttemptCount:
+        # Anybody can use up the limit of an address: until it ends, the links that were sent must be valid.
+        window = min(_WINDOW, self.reset_lifetime) if kind == "reset_password" else _WINDOW
+        return await attempt_counters.count(connection, _recipient_key(kind, recipient), window=window)
 
     def wake(self) -> None:
         """Start delivery immediately. Call this after the commit; otherwise delivery starts within about a second."""

@@ -20,6 +20,8 @@ _UPLOAD_TIMEOUT = 600.0
 _MEMORY_BYTES = 1024 * 1024
 """Size above which a file is moved from memory to disk."""
 _WRITE_BYTES = 256 * 1024
+_MAX_PARTS = 100
+"""Maximum number of fields of a form. Each takes time of the process in which it serves nobody else."""
 
 
 def open_upload() -> IO[bytes]:
@@ -68,6 +70,7 @@ class _FormFile:
     """Extracts the content of the only file of a form. Other fields are ignored."""
 
     boundary: bytes
+    parts: int = 0
     files: int = 0
     is_complete: bool = False
     _parser: MultipartParser | None = None
@@ -116,6 +119,9 @@ class _FormFile:
         )
 
     def _begin_part(self) -> None:
+        self.parts += 1
+        if self.parts > _MAX_PARTS:
+            raise _bad_form()
         self._is_file = False
 
     def _end_header(self) -> None:

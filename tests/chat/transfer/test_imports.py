@@ -117,6 +117,10 @@ def test_a_form_with_the_file_is_accepted(chat: Chat) -> None:
         (b"no form", "multipart/form-data; boundary=x"),
         (b"{}", "multipart/form-data"),
         (b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n[]\r\n--x--\r\n', "multipart/form-data; boundary=x"),
+        (
+            b"--x\r\n\r\n\r\n" * 100 + b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n[]\r\n--x--\r\n',
+            "multipart/form-data; boundary=x",
+        ),
     ],
 )
 def test_other_forms_are_refused(chat: Chat, body: bytes, content_type: str, caplog: pytest.LogCaptureFixture) -> None:
