@@ -3,6 +3,7 @@
 Jobs are idempotent: they may run in several workers concurrently and be interrupted at any point. A later run resumes.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from functools import partial
@@ -26,6 +27,8 @@ from app.worker.reconciliation import UsageReconciliation
 _BATCH_SIZE = 1000
 _BATCH_TIMEOUT = 10.0
 """Timeout of one batch in seconds."""
+_RUN_SECONDS = 30.0
+"""Duration in seconds after which a run begins no further batch. The timeout of a run would count it as failed."""
 
 
 class BatchOperation(Protocol):
@@ -71,15 +74,17 @@ def build_jobs(settings: Settings, database: Database, load_published_text: Load
 
 
 def _in_batches(database: Database, operation: BatchOperation) -> Callable[[], Awaitable[int]]:
-    """Return a job function that repeats `operation` until a batch is not full."""
+    """Return a job function that repeats `operation` until a batch is not full, for at most `_RUN_SECONDS`."""
 
     async def process_all() -> int:
+        now = asyncio.get_running_loop().time
+        deadline = now() + _RUN_SECONDS
         processed = 0
         while True:
             async with database.autocommit(max_seconds=_BATCH_TIMEOUT) as connection:
                 count = await operation(connection, limit=_BATCH_SIZE)
             processed += count
-            if count < _BATCH_SIZE:
+            if count < _BATCH_SIZE or now() >= deadline:
                 return processed
 
     return process_all

@@ -177,7 +177,9 @@ _FIND = Statement(
     )
     .where(*_MATCHES_KEY)
 )
-_PURGE = batch_deletion.delete_statement(IdempotencyKey.id, IdempotencyKey.expires_at <= func.now())
+_PURGE = batch_deletion.delete_statement(
+    IdempotencyKey.id, IdempotencyKey.expires_at <= func.now(), oldest_first=IdempotencyKey.expires_at
+)
 
 
 def key_parameters(key: IdempotentRequest) -> dict[str, Any]:

@@ -199,7 +199,9 @@ _DISABLE = (
     .returning(WebhookEndpoint.uuid)
 )
 _PURGE = batch_deletion.delete_statement(
-    WebhookDelivery.id, WebhookDelivery.created_at < func.now() - bindparam("p_age", type_=Interval)
+    WebhookDelivery.id,
+    WebhookDelivery.created_at < func.now() - bindparam("p_age", type_=Interval),
+    oldest_first=WebhookDelivery.created_at,
 )
 
 
