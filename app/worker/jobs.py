@@ -6,7 +6,6 @@ Jobs are idempotent: they may run in several workers concurrently and be interru
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
-from functools import partial
 from typing import Protocol
 
 from app.chat.turns.recovery import LoadPublishedText, TurnRecovery, UsageEstimate
@@ -68,7 +67,7 @@ def build_jobs(settings: Settings, database: Database, load_published_text: Load
         ("purge logins", auth_sessions.purge, 3600.0),
         ("purge instances", instances.purge, 3600.0),
         ("purge job records", job_statistics.purge, 3600.0),
-        ("purge webhook deliveries", partial(delivery_queue.purge, age=deliveries_age), 3600.0),
+        ("purge webhook deliveries", delivery_queue.purge(age=deliveries_age).delete_batch, 300.0),
     ):
         yield Job(name, interval, _in_batches(database, operation))
 
