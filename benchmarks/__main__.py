@@ -6,7 +6,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import admission, analytics, completions, conversations, login_security, long_sessions, streams, turns
+from benchmarks import (
+    admission,
+    analytics,
+    completions,
+    conversations,
+    login_security,
+    long_sessions,
+    streams,
+    tables,
+    turns,
+)
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "benchmarks.md"
 
@@ -18,6 +28,7 @@ BENCHMARKS: dict[str, Callable[[], str]] = {
     "long-sessions": long_sessions.long_sessions,
     "analytics": analytics.analytics,
     "conversations": conversations.conversations,
+    "tables": tables.tables,
     "accounts": login_security.account_enumeration,
     "login-flood": login_security.login_flood,
 }

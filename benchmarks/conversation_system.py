@@ -30,8 +30,7 @@ from local.services import Migrations
 from local.stack import Stack
 from local.watchdog import Watchdog
 
-# The data can be generated again, so that their durability does not matter.
-_FILL_OPTIONS: Final = {
+FILL_OPTIONS: Final = {
     "autovacuum": "off",
     "checkpoint_timeout": "1h",
     "fsync": "off",
@@ -42,6 +41,7 @@ _FILL_OPTIONS: Final = {
     "synchronous_commit": "off",
     "wal_level": "minimal",
 }
+"""Settings of a server while its tables are filled. The data can be generated again, so durability does not matter."""
 _RECOVERY_SECONDS: Final = 30
 
 
@@ -121,7 +121,7 @@ def _fill_once(home: Path, sessions: int) -> float:
     if marker.exists():
         return float(json.loads(marker.read_text())["seconds"])
     shutil.rmtree(home / "postgres", ignore_errors=True)
-    server = Postgres(home, options=_FILL_OPTIONS)
+    server = Postgres(home, options=FILL_OPTIONS)
     server.start()
     try:
         environment = {name: value for name, value in os.environ.items() if name not in Settings.model_fields}

@@ -3,9 +3,9 @@
 Jobs are idempotent: they may run in several workers concurrently and be interrupted at any point. A later run resumes.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
-from functools import partial
 from typing import Protocol
 
 from app.chat.turns.recovery import LoadPublishedText, TurnRecovery, UsageEstimate
@@ -26,6 +26,8 @@ from app.worker.reconciliation import UsageReconciliation
 _BATCH_SIZE = 1000
 _BATCH_TIMEOUT = 10.0
 """Timeout of one batch in seconds."""
+_RUN_SECONDS = 30.0
+"""Duration in seconds after which a run begins no further batch. The timeout of a run would count it as failed."""
 
 
 class BatchOperation(Protocol):
@@ -65,21 +67,23 @@ def build_jobs(settings: Settings, database: Database, load_published_text: Load
         ("purge logins", auth_sessions.purge, 3600.0),
         ("purge instances", instances.purge, 3600.0),
         ("purge job records", job_statistics.purge, 3600.0),
-        ("purge webhook deliveries", partial(delivery_queue.purge, age=deliveries_age), 3600.0),
+        ("purge webhook deliveries", delivery_queue.purge(age=deliveries_age).delete_batch, 300.0),
     ):
         yield Job(name, interval, _in_batches(database, operation))
 
 
 def _in_batches(database: Database, operation: BatchOperation) -> Callable[[], Awaitable[int]]:
-    """Return a job function that repeats `operation` until a batch is not full."""
+    """Return a job function that repeats `operation` until a batch is not full, for at most `_RUN_SECONDS`."""
 
     async def process_all() -> int:
+        now = asyncio.get_running_loop().time
+        deadline = now() + _RUN_SECONDS
         processed = 0
         while True:
             async with database.autocommit(max_seconds=_BATCH_TIMEOUT) as connection:
                 count = await operation(connection, limit=_BATCH_SIZE)
             processed += count
-            if count < _BATCH_SIZE:
+            if count < _BATCH_SIZE or now() >= deadline:
                 return processed
 
     return process_all

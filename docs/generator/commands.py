@@ -25,7 +25,7 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "BASE_URL": ("`make demo`", "URL of another system"),
     "BENCH": ("`make bench`", "name of one benchmark"),
     "BENCH_DATA": ("`make bench`", "directory of a prepared database"),
-    "BENCH_ROWS": ("`make bench`", "number of ledger rows"),
+    "BENCH_ROWS": ("`make bench`", "number of rows of the ledger, or of each table"),
     "BENCH_SESSIONS": ("`make bench`", "number of sessions"),
     "CHAT_API_KEY": ("`python -m app.cli chat`", "API key with the scopes `chat:read` and `chat:write`"),
     "CHAT_PASSWORD": ("`python -m app.cli chat`", "password for `--username`"),

@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import admission, charts, completions, conversations, long_sessions, streams, turns
+from benchmarks import admission, charts, completions, conversations, long_sessions, streams, tables, turns
 from benchmarks.conversation_data import jump_depths
 from tests.fixtures.database import Sql
 from tests.fixtures.services import Chat
@@ -74,3 +74,12 @@ def test_conversations_benchmark_reports_each_operation_and_its_plan(
         assert f"| {title} |" in report
         assert f"## {title[:1].upper()}{title[1:]}, heavy user" in plans
     assert "ix_search_documents_terms" in plans
+
+
+def test_tables_benchmark_reports_each_table_and_the_partitioned_copy() -> None:
+    report = tables.tables(rows=3000, requests=2, inserts=5, bulk_rows=100, deliveries=40)
+
+    for table in ("audit_log", "webhook_deliveries", "llm_calls"):
+        assert f"| `{table}` | " in report
+    assert "| ix_" not in report
+    assert "12 partitions" in report

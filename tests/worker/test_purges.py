@@ -1,9 +1,12 @@
 """Deletion of expired rows."""
 
+from datetime import timedelta
+
 import pytest
 
 from app.config import Settings
 from app.database.connection import Database
+from app.database.repositories.webhooks import delivery_queue
 from app.worker import jobs
 from app.worker.jobs import build_jobs
 from tests.fixtures.database import Sql
@@ -65,3 +68,35 @@ async def test_expired_rows_are_purged_in_batches(
     assert await job.run_once() == 5
     assert sql.value(rows) == 3
     assert await job.run_once() == 0
+
+
+async def test_run_that_takes_too_long_ends_after_a_batch_and_the_next_one_goes_on(
+    pool: Database, sql: Sql, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "_BATCH_SIZE", 2)
+    monkeypatch.setattr(jobs, "_RUN_SECONDS", 0)
+    sql.do(EXPIRED_ROWS["webhook deliveries"], {"user": 1, "from": 1, "to": 5})
+    (job,) = [
+        job
+        for job in build_jobs(settings, pool, turn_recovery(pool).load_published_text)
+        if job.name == "purge webhook deliveries"
+    ]
+    assert [await job.run_once() for _ in range(4)] == [2, 2, 1, 0]
+
+
+async def test_oldest_deliveries_are_deleted_first(pool: Database, sql: Sql) -> None:
+    # Otherwise, PostgreSQL may read the table in its own order, and in each batch the space of those deleted before.
+    sql.do(EXPIRED_ROWS["webhook deliveries"], {"user": 1, "from": 1, "to": 5})
+    async with pool.autocommit() as connection:
+        assert await delivery_queue.purge(age=timedelta(days=30)).delete_batch(connection, limit=2) == 2
+    assert sql.value("SELECT max(extract(epoch FROM now() - created_at)) - 30 * 86400 FROM webhook_deliveries") < 4
+
+
+async def test_deliveries_that_a_deletion_has_skipped_are_deleted_by_the_next_run(pool: Database, sql: Sql) -> None:
+    sql.do(EXPIRED_ROWS["webhook deliveries"], {"user": 1, "from": 1, "to": 3})
+    deletion = delivery_queue.purge(age=timedelta(days=30))
+    async with pool.autocommit() as connection:
+        assert await deletion.delete_batch(connection, limit=2) == 2
+        sql.do(EXPIRED_ROWS["webhook deliveries"], {"user": 1, "from": 9, "to": 9})
+        # The next batch begins where the previous one ended. It is not full, so the one after it begins at the start.
+        assert [await deletion.delete_batch(connection, limit=2) for _ in range(3)] == [1, 1, 0]

@@ -263,7 +263,7 @@ async def test_old_deliveries_are_purged_whatever_their_status(database: Databas
 
     async def purge() -> int:
         async with database.autocommit() as connection:
-            return await delivery_queue.purge(connection, limit=2, age=timedelta(days=29))
+            return await delivery_queue.purge(age=timedelta(days=29)).delete_batch(connection, limit=2)
 
     assert [await purge(), await purge(), await purge()] == [2, 1, 0]
     assert sql.rows("SELECT id FROM webhook_deliveries") == [{"id": 4}]

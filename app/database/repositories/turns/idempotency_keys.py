@@ -176,7 +176,7 @@ _FIND = Statement(
     )
     .where(*_MATCHES_KEY, ~_IS_EXPIRED)
 )
-_PURGE = batch_deletion.delete_statement(IdempotencyKey.id, _IS_EXPIRED)
+_PURGE = batch_deletion.delete_statement(IdempotencyKey.id, _IS_EXPIRED, oldest_first=IdempotencyKey.expires_at)
 
 
 def key_parameters(key: IdempotentRequest) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     case,
     cast,
     func,
+    literal,
     literal_column,
     select,
     true,
@@ -31,7 +32,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.database.models import WebhookDelivery, WebhookEndpoint
-from app.database.repositories.operations import batch_deletion
+from app.database.repositories.operations.batch_deletion import DeletionByTime
 
 MAX_LOGGED_ATTEMPTS = 20
 """Maximum number of attempts in the log of a delivery. Older ones are dropped."""
@@ -203,9 +204,6 @@ _DISABLE = (
     .values(is_enabled=False, disabled_reason=bindparam("p_reason"))
     .returning(WebhookEndpoint.uuid)
 )
-_PURGE = batch_deletion.delete_statement(
-    WebhookDelivery.id, WebhookDelivery.created_at < func.now() - bindparam("p_age", type_=Interval)
-)
 
 
 async def claim(
@@ -262,6 +260,7 @@ async def disable(session: AsyncSession, *, endpoint_id: int, url: str, reason: 
     return endpoint_uuid
 
 
-async def purge(connection: AsyncConnection, *, limit: int, age: timedelta) -> int:
-    """Delete up to `limit` deliveries of events older than `age`, regardless of status; return their number."""
-    return len((await connection.execute(_PURGE, {"p_limit": limit, "p_age": age})).all())
+def purge(*, age: timedelta) -> DeletionByTime:
+    """Return the deletion of deliveries of events older than `age`, regardless of status."""
+    is_expired = WebhookDelivery.created_at < func.now() - literal(age, Interval)
+    return DeletionByTime(WebhookDelivery.id, WebhookDelivery.created_at, is_expired)
