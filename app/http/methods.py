@@ -1,4 +1,4 @@
-"""ASGI middleware and handlers for request methods: HEAD, OPTIONS, methods not implemented, methods not allowed."""
+"""ASGI middleware and handlers for request methods: HEAD, OPTIONS, unknown and unsupported methods."""
 
 import re
 from collections import defaultdict
@@ -11,18 +11,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.http.errors import problem_response
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-"""Methods that the services implement, in the order of the `Allow` header. Others get 501, as at the gateway.
-
-RFC 9110, section 9.1: 501 if a method is not recognized or not implemented, 405 if it is implemented but not allowed
-for the resource. No resource has TRACE, CONNECT or QUERY.
-"""
+"""Methods that the services support, in the order of the `Allow` header."""
+_REFUSED_METHODS = ("TRACE", "CONNECT", "QUERY")
+"""Standard methods that no resource supports: 405. Unknown methods get 501, and at the gateway these, too."""
 
 _PARAMETER = re.compile(r"\{[^}]+\}")
 _Paths = list[tuple[re.Pattern[str], set[str]]]
 
 
 class MethodMiddleware:
-    """Answers HEAD like GET without the content, and methods that are not implemented with 501 (RFC 9110, section 9).
+    """Answers HEAD like GET without the content, and unknown methods with 501 (RFC 9110, section 9).
 
     FastAPI's GET routes do not answer HEAD.
     """
@@ -36,8 +34,8 @@ class MethodMiddleware:
         """Serve one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
-        elif scope["method"] not in METHODS:
-            await not_implemented_response()(scope, receive, send)
+        elif scope["method"] not in METHODS + _REFUSED_METHODS:
+            await unknown_method_response()(scope, receive, send)
         elif scope["method"] == "HEAD":
             await self._serve_head(scope, receive, send)
         else:
@@ -67,8 +65,8 @@ class MethodMiddleware:
                 scope["endpoint"] = get["endpoint"]  # for the access log
 
 
-def not_implemented_response() -> Response:
-    """Return the response for a method that no resource has."""
+def unknown_method_response() -> Response:
+    """Return the response for a method that no resource supports."""
     return problem_response(501, code="not_implemented", detail=f"The methods of this API are {', '.join(METHODS)}.")
 
 

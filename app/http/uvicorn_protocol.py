@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from app.core.exceptions import RequestTimeoutError
 from app.http.aborted_responses import allow_abort
 from app.http.errors import app_error_response, problem_response
-from app.http.methods import not_implemented_response
+from app.http.methods import unknown_method_response
 from app.http.middleware import add_common_headers, get_or_create_request_id
 from app.observability.logging import request_id_var
 
@@ -31,7 +31,7 @@ _TOO_LARGE = "The headers of the request are too long."
 
 
 class ProblemProtocol(HttpToolsProtocol):
-    """Answers methods that are not implemented with 501 and other malformed requests with 400.
+    """Answers unknown methods with 501 and other malformed requests with 400.
 
     A client that reaches the service without the gateway can hold a connection with an incomplete head for a bounded
     time only, and with a bounded amount of memory. Uvicorn itself has neither limit.
@@ -119,9 +119,8 @@ class ProblemProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the signature is uvicorn's
         """Send a problem document and close the connection. Uvicorn calls this while handling a parser exception."""
-        # The target of CONNECT has no path, so that Uvicorn refuses it before its method.
-        if isinstance(sys.exception(), HttpParserInvalidMethodError) or self.parser.get_method() == b"CONNECT":
-            self._refuse(not_implemented_response)
+        if isinstance(sys.exception(), HttpParserInvalidMethodError):
+            self._refuse(unknown_method_response)
         else:
             self._refuse(lambda: problem_response(400, code="bad_request", detail="The request is not valid HTTP."))
 

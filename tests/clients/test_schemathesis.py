@@ -75,9 +75,6 @@ expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 428, 429,
 # It takes the first part of `body.message`, the place of an error, for a field of the body.
 [phases.fuzzing.error-feedback]
 enabled = false
-[phases.coverage]
-# It expects 405 for each of them. TRACE and QUERY, of the default list, are not implemented: 501.
-unexpected-methods = ["GET", "PUT", "POST", "DELETE", "PATCH"]
 [output.sanitization]
 enabled = false
 [generation]

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from app.config import Settings
 from app.config.secret_files import secret_names
-from app.http.methods import METHODS, not_implemented_response
+from app.http.methods import METHODS, unknown_method_response
 from app.http.uvicorn_protocol import ProblemProtocol
 
 ROOT = Path(__file__).parents[2]
@@ -143,7 +143,7 @@ def test_every_start_command_uses_problem_protocol() -> None:
 def test_gateway_permits_the_methods_of_the_services() -> None:
     text = (ROOT / "nginx.conf").read_text()
     assert f'"^({"|".join(METHODS)})$"' in text
-    assert f'501     "{json.loads(bytes(not_implemented_response().body))["detail"]}"' in text
+    assert f'501     "{json.loads(bytes(unknown_method_response().body))["detail"]}"' in text
 
 
 def test_gateway_template_has_exactly_these_variables() -> None:

@@ -72,9 +72,17 @@ def test_unknown_path_gets_404_without_allow_header(chat: Chat, method: str) -> 
     assert "Allow" not in response.headers
 
 
-@pytest.mark.parametrize("method", ["BREW", "PROPFIND", "*", "TRACE", "CONNECT", "QUERY"])
+@pytest.mark.parametrize("method", ["TRACE", "CONNECT", "QUERY"])
+def test_standard_method_of_no_resource_is_refused_with_allow_header(chat: Chat, method: str) -> None:
+    response = chat.client.request(method, f"{CHAT}/sessions")
+    assert_problem(response, 405, "method_not_allowed")
+    assert response.headers["Allow"] == "GET, HEAD, POST, OPTIONS"
+    assert_problem(chat.client.request(method, f"{CHAT}/nowhere"), 404, "not_found")
+
+
+@pytest.mark.parametrize("method", ["BREW", "PROPFIND", "*"])
 @pytest.mark.parametrize("path", ["/sessions", "/nowhere"])
-def test_method_of_no_resource_is_501(chat: Chat, method: str, path: str) -> None:
+def test_unknown_method_is_501(chat: Chat, method: str, path: str) -> None:
     assert_problem(chat.client.request(method, f"{CHAT}{path}"), 501, "not_implemented")
 
 
@@ -140,9 +148,8 @@ HOST = b"Host: localhost\r\nConnection: close\r\n"
         pytest.param(b"FOO /livez HTTP/1.1", b"", 501, "not_implemented", id="unknown method"),
         pytest.param(b"foo /livez HTTP/1.1", b"", 501, "not_implemented", id="method in lower case"),
         pytest.param(b"PROPFIND /livez HTTP/1.1", b"", 501, "not_implemented", id="method of another protocol"),
-        pytest.param(b"TRACE /livez HTTP/1.1", b"", 501, "not_implemented", id="TRACE"),
-        pytest.param(b"QUERY /livez HTTP/1.1", b"", 501, "not_implemented", id="QUERY"),
-        pytest.param(b"CONNECT localhost:80 HTTP/1.1", b"", 501, "not_implemented", id="CONNECT"),
+        pytest.param(b"TRACE /livez HTTP/1.1", b"", 405, "method_not_allowed", id="TRACE"),
+        pytest.param(b"CONNECT localhost:80 HTTP/1.1", b"", 400, "bad_request", id="CONNECT"),
         pytest.param(b"OPTIONS * HTTP/1.1", b"", 404, "not_found", id="no resource"),
         pytest.param(b"GET livez HTTP/1.1", b"", 400, "bad_request", id="no path"),
         pytest.param(b"GET /livez HTTP/9.9", b"", 400, "bad_request", id="unknown version"),
