@@ -1,5 +1,6 @@
 """The audit log is append-only."""
 
+import re
 from uuid import uuid4
 
 import pytest
@@ -59,8 +60,10 @@ def test_the_trigger_refuses_changes_despite_privileges(log: Sql, change: str) -
 def test_the_documented_archiving_removes_old_entries_and_restores_the_protection(log: Sql) -> None:
     log.do("INSERT INTO audit_log (action, outcome, created_at) VALUES ('login.opened', 'done', '2025-06-01')")
     text = (PROJECT / "docs" / "how-to" / "audit-log.md").read_text()
-    archive = text.partition("BEGIN;")[2].partition("COMMIT;")[0]
-    log.do(f"BEGIN; {archive} COMMIT")
+    steps = re.findall(r"```sql\n(.*?)```", text.partition("**Point of no return:**")[2], re.DOTALL)
+    assert len(steps) == 3
+    for step in steps:
+        log.do(step)
     assert log.rows("SELECT action FROM audit_log") == [{"action": "login.failed"}]
     assert log.value("SELECT tgenabled FROM pg_trigger WHERE tgname = 'audit_log_append_only'") == "A"
     assert not log.rows(
