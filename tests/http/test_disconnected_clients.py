@@ -46,13 +46,15 @@ def running(app: FastAPI) -> Iterator[tuple[str, list[str]]]:
     """Serve an application; yield its URL and the errors that are logged until it has stopped."""
     log = ErrorLog()
     with ExitStack() as stack:
-        for name in ("app", "uvicorn.error", "asyncio"):
-            stack.callback(logging.getLogger(name).removeHandler, log)
+        loggers = [logging.getLogger(name) for name in ("app", "uvicorn.error", "asyncio")]
+        for logger in loggers:
+            stack.callback(logger.removeHandler, log)
+            stack.callback(logger.setLevel, logger.level)
         url = stack.enter_context(serving(app))
-        for name in ("app", "uvicorn.error", "asyncio"):
+        for logger in loggers:
             # The server has set its own handlers and levels when it started.
-            logging.getLogger(name).addHandler(log)
-            logging.getLogger(name).setLevel(logging.ERROR)
+            logger.addHandler(log)
+            logger.setLevel(logging.ERROR)
         yield url, log.errors
 
 
