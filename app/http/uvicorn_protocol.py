@@ -28,6 +28,7 @@ MAX_HEAD_BYTES = 65_536
 """Size above which a request line with headers is refused as soon as it has arrived without its end."""
 
 _TOO_LARGE = "The headers of the request are too long."
+_UPGRADE_WITH_BODY = "A request with a body cannot have an Upgrade header."
 
 
 class ProblemProtocol(HttpToolsProtocol):
@@ -76,12 +77,25 @@ class ProblemProtocol(HttpToolsProtocol):
         """Note that the head is complete."""
         self._has_head_begun, self._is_body_expected, self._head_bytes = False, True, 0
         self._stop_timer()
+        if self.parser.should_upgrade() and _has_body(Headers(raw=self.headers)):
+            # The parser takes what follows for another protocol, so the application would get an empty body.
+            self._refuse(lambda: problem_response(400, code="bad_request", detail=_UPGRADE_WITH_BODY))
+            return
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """Note that the body is complete."""
         self._is_body_expected = False
+        if self.transport.is_closing():
+            return
         super().on_message_complete()
+
+    def _should_upgrade(self) -> bool:
+        # No service has WebSockets: the request is answered like any other. Uvicorn itself answers 403 in plain text.
+        return False
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Log nothing: the client chose the header."""
 
     @property
     def _is_answering(self) -> bool:
@@ -137,3 +151,7 @@ class ProblemProtocol(HttpToolsProtocol):
         head = b"".join(name + b": " + value + b"\r\n" for name, value in response.raw_headers)
         self.transport.write(STATUS_LINE[response.status_code] + head + b"\r\n" + bytes(response.body))
         self.transport.close()
+
+
+def _has_body(headers: Headers) -> bool:
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"

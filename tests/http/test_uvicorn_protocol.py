@@ -136,3 +136,24 @@ async def test_slow_response_and_slow_body_are_not_cut(server: uvicorn.Server, m
         assert (await reader.readuntil(b"answered")).startswith(b"HTTP/1.1 200 ")
         assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
     writer.close()
+
+
+@pytest.mark.parametrize("protocol", [b"websocket", b"h2c"])
+async def test_upgrade_is_ignored(server: uvicorn.Server, protocol: bytes) -> None:
+    reader, writer = await connect(server)
+    for _ in range(2):
+        writer.write(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: " + protocol + b"\r\n\r\n")
+        async with asyncio.timeout(LONGEST_WAIT):
+            assert (await reader.readuntil(b"answered")).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 3\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"])
+async def test_upgrade_with_a_body_is_refused(server: uvicorn.Server, length: bytes) -> None:
+    reader, writer = await connect(server)
+    writer.write(b"POST / HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n" + length)
+    async with asyncio.timeout(LONGEST_WAIT):
+        response = await reader.read()
+    assert response.startswith(b"HTTP/1.1 400 ")
+    assert b"cannot have an Upgrade header" in response
+    writer.close()

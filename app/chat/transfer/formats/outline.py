@@ -1,6 +1,7 @@
 """Outline of an import file: its format, and the number of its sessions. The functions block."""
 
 from dataclasses import dataclass, field
+from os import SEEK_END
 from typing import IO, Final
 
 from pydantic import ValidationError
@@ -16,8 +17,10 @@ FORMAT_VERSION: Final = 1
 
 _MAX_DEPTH = 100
 """Maximum nesting of the file."""
-_MAX_EVENTS = 15_000_000
-"""Maximum number of tokens of the file: a file of the maximum size that consists of real texts has a fraction of it."""
+_MIN_BYTES_PER_EVENT = 6
+"""Minimum size of the file per token: real conversations have more. A thread reads a million tokens in seconds."""
+_FREE_EVENTS = 100_000
+"""Number of tokens that any file may have."""
 _MAX_FIELDS = 20
 _MAX_NAME = 100
 """Maximum number of fields outside the sessions that are kept, and length of their names."""
@@ -39,7 +42,7 @@ def read_outline(file: IO[bytes]) -> FileOutline:
         UnprocessableError: it is nested too deeply, has too many values or sessions, or is of an unknown format.
 
     """
-    outline = _OutlineReader()
+    outline = _OutlineReader(max_events=_FREE_EVENTS + file.seek(0, SEEK_END) // _MIN_BYTES_PER_EVENT)
     for event, value in read_events(file):
         outline.feed(event, value)
     return outline.result()
@@ -49,6 +52,7 @@ def read_outline(file: IO[bytes]) -> FileOutline:
 class _OutlineReader:
     """Recognizes the format from the outer levels of the file."""
 
+    max_events: int
     depth: int = 0
     events: int = 0
     session_count: int = 0
@@ -60,8 +64,8 @@ class _OutlineReader:
 
     def feed(self, event: str, value: object) -> None:
         self.events += 1
-        if self.events > _MAX_EVENTS:
-            raise UnprocessableError("The file has too many values.", code="import_too_large")
+        if self.events > self.max_events:
+            raise UnprocessableError("The file has too many values for its size.", code="import_too_large")
         if event in ENDS:
             self.depth -= 1
         elif event == "map_key":

@@ -91,9 +91,10 @@ def test_a_byte_order_mark_is_skipped() -> None:
 
 
 def test_number_of_values_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outline, "_MAX_EVENTS", 100)
+    monkeypatch.setattr(outline, "_FREE_EVENTS", 20)
     with pytest.raises(AppError, match="import_too_large"):
         read_outline(file_of([[0] * 100]))
+    assert read_outline(file_of([["text"] * 100])).session_count == 1
 
 
 def test_a_large_session_is_left_out_and_the_next_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
