@@ -18,7 +18,7 @@ from tests.support.provider import Call, Wire, answers
 ANSWERS = """
 SELECT question.content AS question, answer.uuid::text AS message, answer.content, answer.status
 FROM chat_messages AS answer JOIN chat_messages AS question ON answer.parent_id = question.id
-WHERE question.content LIKE %s
+WHERE question.role = 'user' AND question.content LIKE %s
 """
 REPETITIONS = 12
 BUSY = {"overloaded", "too_many_requests", "too_many_streams", "too_many_questions", "too_many_logins"}
