@@ -61,19 +61,22 @@ class TimeRange:
         """Return the moment in the time zone of the range."""
         return moment.astimezone(self.zone)
 
-    def edges(self, bucket: Bucket) -> list[datetime]:
+    def edges(
+        self, bucket: Bucket, *, name: Literal["bucket", "cohort"] = "bucket", maximum: int = MAX_BUCKETS
+    ) -> list[datetime]:
         """Return the starts of the buckets, followed by the end of the range. The first and last may be partial.
 
-        Days are calendar days, with 23 or 25 hours when clocks change. Weeks start on Monday.
+        Days are calendar days, with 23 or 25 hours when clocks change. Weeks start on Monday. `name`: the query
+        parameter with the size of the buckets.
 
         Raises:
-            InvalidFieldError: there are more than `MAX_BUCKETS` buckets.
+            InvalidFieldError: there are more than `maximum` buckets, which is at most `MAX_BUCKETS`.
 
         """
         edges = list(self._bucket_starts(bucket))
-        if len(edges) > MAX_BUCKETS:
+        if len(edges) > maximum:
             raise InvalidFieldError(
-                "query.bucket", "too_many_buckets", f"must not divide the range into more than {MAX_BUCKETS} buckets"
+                f"query.{name}", f"too_many_{name}s", f"must not divide the range into more than {maximum} {name}s"
             )
         return [*edges, self.end]
 
