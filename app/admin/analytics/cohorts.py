@@ -4,6 +4,7 @@ from app.admin.analytics.report_fields import report_fields, share
 from app.admin.analytics.time_ranges import TimeRange
 from app.admin.schemas.analytics import RetentionReport, RetentionRow
 from app.admin.schemas.analytics_queries import RetentionQuery
+from app.core.exceptions import InvalidFieldError
 from app.database.connection import Database
 from app.database.repositories.analytics import cohorts
 from app.database.repositories.analytics.cohorts import CohortActivity
@@ -21,7 +22,11 @@ async def get_retention_report(database: Database, query: RetentionQuery, span: 
 
     """
     span = span.extended_to_start_of(query.cohort)
-    edges = span.edges(query.cohort, name="cohort", maximum=_MAX_COHORTS)
+    edges = span.edges_within(query.cohort, _MAX_COHORTS)
+    if edges is None:
+        raise InvalidFieldError(
+            "query.cohort", "too_many_cohorts", f"must not divide the range into more than {_MAX_COHORTS} cohorts"
+        )
     async with database.read_only() as session:
         activity = {(row.cohort, row.period): row for row in await cohorts.read_activity(session, edges)}
     buckets = span.local_buckets(edges)

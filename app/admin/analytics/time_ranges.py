@@ -4,7 +4,7 @@ from calendar import monthrange
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -61,24 +61,26 @@ class TimeRange:
         """Return the moment in the time zone of the range."""
         return moment.astimezone(self.zone)
 
-    def edges(
-        self, bucket: Bucket, *, name: Literal["bucket", "cohort"] = "bucket", maximum: int = MAX_BUCKETS
-    ) -> list[datetime]:
+    def edges(self, bucket: Bucket) -> list[datetime]:
         """Return the starts of the buckets, followed by the end of the range. The first and last may be partial.
 
-        Days are calendar days, with 23 or 25 hours when clocks change. Weeks start on Monday. `name`: the query
-        parameter with the size of the buckets.
+        Days are calendar days, with 23 or 25 hours when clocks change. Weeks start on Monday.
 
         Raises:
-            InvalidFieldError: there are more than `maximum` buckets, which is at most `MAX_BUCKETS`.
+            InvalidFieldError: there are more than `MAX_BUCKETS` buckets.
 
         """
-        edges = list(self._bucket_starts(bucket))
-        if len(edges) > maximum:
+        edges = self.edges_within(bucket, MAX_BUCKETS)
+        if edges is None:
             raise InvalidFieldError(
-                f"query.{name}", f"too_many_{name}s", f"must not divide the range into more than {maximum} {name}s"
+                "query.bucket", "too_many_buckets", f"must not divide the range into more than {MAX_BUCKETS} buckets"
             )
-        return [*edges, self.end]
+        return edges
+
+    def edges_within(self, bucket: Bucket, maximum: int) -> list[datetime] | None:
+        """Return the edges as `edges`. None: there are more than `maximum` buckets."""
+        starts = list(islice(self._bucket_starts(bucket), maximum + 1))
+        return None if len(starts) > maximum else [*starts, self.end]
 
     def local_buckets(self, edges: list[datetime]) -> list[tuple[datetime, datetime]]:
         """Return the start and the end of each bucket in the time zone of the range."""
@@ -86,9 +88,7 @@ class TimeRange:
 
     def _bucket_starts(self, bucket: Bucket) -> Iterator[datetime]:
         edge = self.start
-        for _ in range(MAX_BUCKETS + 1):
-            if edge >= self.end:
-                return
+        while edge < self.end:
             yield edge
             edge = _next_start(edge.astimezone(self.zone), bucket)
 
