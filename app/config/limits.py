@@ -59,8 +59,8 @@ class LimitSettings(SettingsBase):
     )
     REQUEST_BODY_TIMEOUT: Seconds = Field(
         15,
-        description="Seconds in which the body of a request must arrive, except files to import. "
-        "`client_body_timeout` in `nginx.conf` must be longer.",
+        description="Seconds in which the body of a request must arrive, except files to import; what a chat "
+        "completion has beyond 400 KiB has as long again. `client_body_timeout` in `nginx.conf` must be longer.",
     )
     QUESTIONS_PER_USER: int = Field(
         50,

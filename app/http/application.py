@@ -120,7 +120,12 @@ def _add_middleware(
     prefixes = (f"{settings.API_V1_STR}/", f"{openai_errors.PREFIX}/")
     app.add_middleware(MethodMiddleware)
     app.add_middleware(JsonSizeMiddleware, other_paths=upload_limits)
-    app.add_middleware(BodyLimitMiddleware, max_bytes=max_body_bytes, max_bytes_by_path=max_bytes_by_path)
+    app.add_middleware(
+        BodyLimitMiddleware,
+        max_bytes=max_body_bytes,
+        max_bytes_by_path=max_bytes_by_path,
+        max_seconds=settings.REQUEST_BODY_TIMEOUT,
+    )
     app.add_middleware(RateLimitMiddleware, prefixes=prefixes)
     app.add_middleware(AdmissionMiddleware, prefixes=prefixes)
     app.add_middleware(UploadDrainMiddleware, max_bytes_by_path=upload_limits)

@@ -118,13 +118,19 @@ class RequestContextMiddleware:
 
 
 class BodyLimitMiddleware:
-    """Refuses bodies over a limit with a 413 problem document."""
+    """Refuses bodies over a limit with a 413 problem document, and the rest of a large one that is slow with 408."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int, max_bytes_by_path: Mapping[str, int]) -> None:
-        """Wrap the application. `max_bytes_by_path` has other limits for some paths."""
+    def __init__(
+        self, app: ASGIApp, max_bytes: int, max_bytes_by_path: Mapping[str, int], max_seconds: float = 15
+    ) -> None:
+        """Wrap the application. `max_bytes_by_path` has other limits for some paths.
+
+        `max_seconds`: timeout of what `RequestBodyMiddleware` has not received of a body, except of files.
+        """
         self.app = app
         self.max_bytes = max_bytes
         self.max_bytes_by_path = max_bytes_by_path
+        self.max_seconds = max_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -139,10 +145,18 @@ class BodyLimitMiddleware:
             await response(scope, receive, send)
             return
         received = 0
+        # Files, and requests without a body, have no entry.
+        is_timed = not scope.get("state", {}).get("body_is_received", True)
+        deadline = asyncio.get_running_loop().time() + self.max_seconds
 
         async def receive_limited() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, is_timed
+            try:
+                async with asyncio.timeout_at(deadline if is_timed else None):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408) from None
+            is_timed = is_timed and message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > max_bytes:
                 raise HTTPException(413)

@@ -9,12 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app import main
 from app.chat.sessions.lists import SessionLister
 from app.config import Settings
 from app.database.repositories.chat import session_batches
+from app.http.middleware import BodyLimitMiddleware
 from app.http.request_body import RequestBodyMiddleware
 from tests.fixtures.database import Sql
 from tests.fixtures.services import CHAT, Chat, User, assert_problem
@@ -275,6 +277,30 @@ async def test_bodies_end_in_bounded_time() -> None:
     assert sent[0]["status"] == 408
     assert (b"connection", b"close") in sent[0]["headers"]
     assert parts < 50
+
+
+async def test_the_rest_of_a_large_body_ends_in_bounded_time() -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0.01)  # never idle, and never complete
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def send(message: Any) -> None:  # noqa: ANN401 - an ASGI message
+        sent.append(message)
+
+    app = FastAPI()
+
+    @app.post("/large")
+    async def take(_body: dict[str, str]) -> None:
+        pytest.fail("the body is not complete")
+
+    app.add_middleware(BodyLimitMiddleware, max_bytes=10, max_bytes_by_path={"/large": 10_000}, max_seconds=0.2)
+    app.add_middleware(RequestBodyMiddleware, max_bytes=10, max_seconds=10, streamed_paths=())
+    headers = [(b"content-type", b"application/json"), (b"transfer-encoding", b"chunked")]
+    scope = {"type": "http", "path": "/large", "method": "POST", "query_string": b"", "headers": headers, "state": {}}
+    await asyncio.wait_for(app(scope, receive, send), 10)
+    assert sent[0]["status"] == 408
 
 
 async def test_received_bodies_are_passed_on_completely() -> None:

@@ -22,8 +22,8 @@ async def get_retention_report(database: Database, query: RetentionQuery, span: 
 
     """
     span = span.extended_to_start_of(query.cohort)
-    edges = span.edges(query.cohort)
-    if len(edges) > _MAX_COHORTS + 1:
+    edges = span.edges_within(query.cohort, _MAX_COHORTS)
+    if edges is None:
         raise InvalidFieldError(
             "query.cohort", "too_many_cohorts", f"must not divide the range into more than {_MAX_COHORTS} cohorts"
         )

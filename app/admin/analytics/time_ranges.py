@@ -4,7 +4,7 @@ from calendar import monthrange
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -70,12 +70,17 @@ class TimeRange:
             InvalidFieldError: there are more than `MAX_BUCKETS` buckets.
 
         """
-        edges = list(self._bucket_starts(bucket))
-        if len(edges) > MAX_BUCKETS:
+        edges = self.edges_within(bucket, MAX_BUCKETS)
+        if edges is None:
             raise InvalidFieldError(
                 "query.bucket", "too_many_buckets", f"must not divide the range into more than {MAX_BUCKETS} buckets"
             )
-        return [*edges, self.end]
+        return edges
+
+    def edges_within(self, bucket: Bucket, maximum: int) -> list[datetime] | None:
+        """Return the edges as `edges`. None: there are more than `maximum` buckets."""
+        starts = list(islice(self._bucket_starts(bucket), maximum + 1))
+        return None if len(starts) > maximum else [*starts, self.end]
 
     def local_buckets(self, edges: list[datetime]) -> list[tuple[datetime, datetime]]:
         """Return the start and the end of each bucket in the time zone of the range."""
@@ -83,9 +88,7 @@ class TimeRange:
 
     def _bucket_starts(self, bucket: Bucket) -> Iterator[datetime]:
         edge = self.start
-        for _ in range(MAX_BUCKETS + 1):
-            if edge >= self.end:
-                return
+        while edge < self.end:
             yield edge
             edge = _next_start(edge.astimezone(self.zone), bucket)
 

@@ -148,6 +148,7 @@ def test_an_invalid_range_is_rejected_with_the_field_name(
         ("/analytics/latency", {"bucket": "hour", "from": "2026-01-01T00:00:00Z"}, "bucket"),
         ("/analytics/usage", {"bucket": "hour", "group_by": "user", "limit": 100}, "limit"),
         ("/analytics/retention", {"from": "2025-01-01T00:00:00Z"}, "cohort"),
+        ("/analytics/retention", {"from": "2020-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"}, "cohort"),
     ],
 )
 def test_a_report_with_too_many_rows_is_rejected_with_the_field_name(

@@ -15,7 +15,7 @@ class LlmCall(IdMixin, CreatedMixin, Base):
     __tablename__ = "llm_calls"
 
     turn_id: Mapped[UUID]
-    """Public id of the answer; for a direct question, a summary or a title an id that is used only here."""
+    """Public id of the answer; for a direct question, a summary or a title an id that no message has."""
     attempt: Mapped[int]
     """Position among the attempts of the turn, from 1."""
     user_id: Mapped[int | None] = mapped_column(BigInteger)

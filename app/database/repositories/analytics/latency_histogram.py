@@ -34,7 +34,7 @@ def percentiles(times: FromClause, measure: Measure, *groups: str) -> Select[Any
     """Build the percentiles of a measure in milliseconds, for each group of rows of `histogram_by_quarter`.
 
     The result has the columns `groups` of `times`, `count` and those of `PERCENTILES`. A percentile is the middle of
-    its bucket, and differs from the exact one by at most 2.5 % and half a millisecond.
+    its bucket, and differs from the exact one by at most 2.5 % and half a millisecond; 0 ms counts as 1 ms.
     """
     keys = [times.c[name] for name in groups]
     counted = (
