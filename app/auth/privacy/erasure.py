@@ -114,7 +114,7 @@ class ErasureService:
             ):
                 account = await lock(session)
                 counters = account_counter_keys(user_id=account.id, email=account.email, username=account.username)
-                await attempt_counters.remove(session, counters)
+                await attempt_counters.remove(session, [*counters, *refusals.counter_keys(target)])
                 erased = await erasure.erase(session, account)
                 entry = NewAuditEntry("account.erased", actor=actor, target=target, details={"removed": erased.removed})
                 await audit_log.record(session, entry, origin)

@@ -200,8 +200,11 @@ def test_last_admin_cannot_be_erased(auth_client: TestClient, admin: User, ada: 
     assert auth_client.get(f"{AUTH}/me", headers=admin.headers).status_code == 200
     (entry,) = sql.rows("SELECT * FROM audit_log WHERE action = 'account.erased'")
     assert (entry["outcome"], entry["details"]) == ("refused", {"reason": "last_admin", "count": 1})
+    refusals = "SELECT count(*) FROM login_throttles WHERE key = %s"
+    assert sql.value(refusals, [f"refused:account.erased:{admin.id}"]) == 1
     sql.do("UPDATE users SET role = 'admin' WHERE username = 'ada'")
     assert erase(auth_client, admin).status_code == 200
+    assert sql.value(refusals, [f"refused:account.erased:{admin.id}"]) == 0
     assert_problem(erase(auth_client, ada), 409, "last_admin")
 
 

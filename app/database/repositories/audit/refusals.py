@@ -3,13 +3,14 @@
 import math
 from dataclasses import replace
 from datetime import timedelta
-from typing import Final
+from typing import Final, get_args
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.repositories.accounts import attempt_counters
 from app.database.repositories.audit import audit_log
-from app.database.repositories.audit.audit_log import NewAuditEntry, RequestOrigin
+from app.database.repositories.audit.audit_log import AuditAction, NewAuditEntry, RequestOrigin
 
 WINDOW: Final = timedelta(hours=1)
 """Period in which the refusals of an actor are counted. It starts with the first one."""
@@ -23,8 +24,17 @@ async def record(connection: AsyncConnection, entry: NewAuditEntry, origin: Requ
     `details` has the number of refusals in the period, so none of them is unknown. The connection must commit each
     statement.
     """
-    key = f"refused:{entry.action}:{entry.actor}"
+    key = _counter_key(entry.action, entry.actor)
     refused = (await attempt_counters.count(connection, key, window=WINDOW)).attempts
     if refused <= RECORDED_SINGLY or math.log10(refused).is_integer():
         details = {**(entry.details or {}), "count": refused}
         await audit_log.record(connection, replace(entry, details=details), origin)
+
+
+def counter_keys(actor: UUID) -> list[str]:
+    """Return the keys of all counters that an account may have, to delete them with it."""
+    return [_counter_key(action, actor) for action in get_args(AuditAction)]
+
+
+def _counter_key(action: AuditAction, actor: UUID | None) -> str:
+    return f"refused:{action}:{actor}"
