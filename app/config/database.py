@@ -1,4 +1,4 @@
-"""PostgreSQL: all that migrations and the command line need."""
+"""PostgreSQL: URLs, pool and timeouts."""
 
 from typing import Literal, Self
 

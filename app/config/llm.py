@@ -1,4 +1,4 @@
-"""Language models: provider, allowed models, timeouts, context window."""
+"""Language models: providers, allowed models, timeouts, cache, history and prompts."""
 
 from collections.abc import Iterable
 from typing import Annotated, Literal, Self
@@ -41,8 +41,8 @@ class LlmSettings(SettingsBase):
     LLM_FALLBACK_MODEL: Line = Field(
         "gpt-3.5-turbo",
         max_length=2000,
-        description="Fallback model, used when the default or requested model fails; several, comma-separated, are used "
-        "in order. Empty: none.",
+        description="Fallback model, used when the default or requested model fails; several, comma-separated, are "
+        "used in order. Empty: none.",
     )
     LLM_MODELS: Annotated[list[ModelSetting], NoDecode] = Field(
         [],
