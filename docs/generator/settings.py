@@ -28,6 +28,7 @@ _UNITS = (
     (r"US dollars", "US dollars"),
     (r"\btokens\b", "tokens"),
 )
+_FIRST_GROUPED = 10_000
 _SHORT = {"ge": "≥", "gt": ">", "lt": "<", "le": "≤"}
 
 
@@ -36,7 +37,8 @@ def page() -> str:
     lines = [
         "# Settings",
         "",
-        "Settings are environment variables, or lines of a `.env` file in the working directory of the service.",
+        "Settings are environment variables, or lines of a `.env` file in the working directory of the service. A",
+        "variable takes precedence over a line.",
         "A service with a missing or invalid setting exits at start with one line that names it and the reason.",
         "",
         "Secrets can be in files: a setting below with the suffix `_FILE` is the path of a file with the value, of",
@@ -101,8 +103,8 @@ def _range(field: FieldInfo) -> str:
 
 
 def _format_limit(limit: float) -> str:
-    """Return a limit with all its digits, in groups of three."""
-    return f"{limit:,}".replace(",", " ")
+    """Return a limit with all its digits; from five digits on, in groups of three."""
+    return f"{limit:,}".replace(",", " ") if limit >= _FIRST_GROUPED else f"{limit}"
 
 
 @cache
