@@ -45,8 +45,8 @@ def page() -> str:
         "which the line end is removed. A setting and its file must not both be set in one place. The settings are",
         f"{', '.join(code(name) for name in secret_names(Settings))}.",
         "",
-        "**Used in** names the packages and modules below `app/` that read the setting, those outside `app/config/` if",
-        "there are any. This page is generated from the classes in `app/config/`.",
+        "**Used in** names the packages and modules below `app/` that read the setting by its name. If these are modules of",
+        "`config` only, others use what they compute. This page is generated from the classes in `app/config/`.",
         "",
         "Variables of tools: [commands](commands.md#environment-variables-of-tools).",
     ]
