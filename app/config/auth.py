@@ -14,7 +14,8 @@ class AuthSettings(SettingsBase):
     """Tokens, passwords and limits on login attempts."""
 
     SECRET_KEY: SecretStr = Field(
-        description="Signs access tokens: at least 32 bytes, the same on all services (`openssl rand -hex 32`)."
+        description="Signs access tokens and cursors, and derives refresh tokens, links and secrets of webhooks: at "
+        "least 32 bytes, the same in all services and workers (`openssl rand -hex 32`)."
     )
     SECRET_KEY_PREVIOUS: Annotated[SecretStr | None, BeforeValidator(strip_to_none)] = Field(
         None,
@@ -42,10 +43,13 @@ class AuthSettings(SettingsBase):
         le=1000,
         description="Wrong passwords per window: for one account in all networks together (each that its owner uses "
         "has its own count), for one name in one network, and of one login in one network where it asks for the "
-        "password again.",
+        "password again (three times as many in all networks together that the owner does not use).",
     )
     LOGIN_ATTEMPTS_PER_ADDRESS: int = Field(
-        100, ge=1, le=1_000_000, description="Wrong passwords from one network address per window."
+        100,
+        ge=1,
+        le=1_000_000,
+        description="Wrong passwords of logins from one network address (IPv6: per /64 network) per window.",
     )
     LOGIN_ATTEMPTS_WINDOW: int = Field(
         900, ge=1, le=86_400, description="Length of that window in seconds, starting with the first attempt."

@@ -1,4 +1,4 @@
-"""PostgreSQL: all that migrations and the command line need."""
+"""PostgreSQL: URLs, pool and timeouts."""
 
 from typing import Literal, Self
 
@@ -25,10 +25,12 @@ class DatabaseSettings(SettingsBase):
         None,
         repr=False,
         description="URL of the same database for the role that owns the tables, without a pooler in transaction mode. "
-        "Only the command line uses it. If its role is another one than that in `DATABASE_URL`, the latter owns "
+        "Services and workers do not use it. If its role is another one than that in `DATABASE_URL`, the latter owns "
         "nothing; migrations create it if needed, and grant its rights. Unset: `DATABASE_URL`.",
     )
-    DATABASE_POOL_SIZE: int = Field(20, ge=1, le=1000, description="Connections that each service process keeps open.")
+    DATABASE_POOL_SIZE: int = Field(
+        20, ge=1, le=1000, description="Connections that each process keeps open after their first use."
+    )
     DATABASE_MAX_OVERFLOW: int = Field(
         30, ge=0, le=1000, description="Additional connections that a process may open during a burst."
     )

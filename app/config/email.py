@@ -24,7 +24,7 @@ class EmailSettings(SettingsBase):
     PUBLIC_URL: Url = Field(
         "http://localhost:8080",
         description="Base URL of the web application, used for links in emails and shared conversations. Request "
-        "headers never change it.",
+        "headers never change it. With `https`, cookies have the attribute `Secure`.",
     )
     EMAIL_VERIFICATION_REQUIRED: bool = Field(
         default=False,

@@ -28,28 +28,30 @@ class LimitSettings(SettingsBase):
         32,
         ge=1,
         le=1000,
-        description="Requests that a process works on at the same time; never more than four fifths of its database "
-        "connections. Requests that wait for a model, and event streams, are not counted.",
+        description="Requests that a process works on at the same time; at most four fifths of its database "
+        "connections, at least 1. Requests that wait for a model, and event streams, are not counted.",
     )
     REQUESTS_PER_CLIENT: int = Field(
         8,
         ge=1,
         le=1000,
-        description="Those of one client: an account, or a network address without a valid token. At most half of all.",
+        description="Those of one client: an account, or a network address without a valid token. At most half of all, "
+        "at least 1.",
     )
     EXPENSIVE_REQUESTS_PER_PROCESS: int = Field(
         8,
         ge=1,
         le=1000,
         description="Searches, reports, copies, erasures and changes of many sessions that a process works on at the "
-        "same time, besides other requests; never more than a fifth of its database connections.",
+        "same time, besides other requests; at most a fifth of its database connections, at least 1.",
     )
     QUEUED_REQUESTS_PER_PROCESS: int = Field(
         256,
         ge=1,
         le=100_000,
-        description="Requests that may wait in a process. Further ones get 503 `overloaded`, or take the place of the "
-        "newest of a client that has more waiting, which gets 429 `too_many_requests`.",
+        description="Requests that may wait in a process, and as many expensive ones besides. Further ones get 503 "
+        "`overloaded`, or take the place of the newest of a client that has more waiting, which gets 429 "
+        "`too_many_requests`.",
     )
     QUEUED_REQUESTS_PER_CLIENT: int = Field(
         64, ge=1, le=100_000, description="Those of one client. Further ones get 429 `too_many_requests`."
@@ -101,10 +103,10 @@ class LimitSettings(SettingsBase):
         0,
         ge=0,
         le=10**15,
-        description="Tokens, of questions and answers together, that an account may use per day (UTC). 0: no limit.",
+        description="Tokens, of prompts and answers together, that an account may use per day (UTC). 0: no limit.",
     )
     QUOTA_TOKENS_PER_MONTH: int = Field(0, ge=0, le=10**15, description="The same per month.")
     QUOTA_COST_PER_DAY: Dollars = Field(
-        Decimal(0), description="US dollars that the answers of an account may cost per day (UTC). 0: no limit."
+        Decimal(0), description="US dollars that the model calls of an account may cost per day (UTC). 0: no limit."
     )
     QUOTA_COST_PER_MONTH: Dollars = Field(Decimal(0), description="The same per month.")

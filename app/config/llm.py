@@ -1,4 +1,4 @@
-"""Language models: provider, allowed models, timeouts, context window."""
+"""Language models: providers, allowed models, timeouts, cache, history and prompts."""
 
 from collections.abc import Iterable
 from typing import Annotated, Literal, Self
@@ -41,16 +41,16 @@ class LlmSettings(SettingsBase):
     LLM_FALLBACK_MODEL: Line = Field(
         "gpt-3.5-turbo",
         max_length=2000,
-        description="Fallback model, used when the default model fails; several, comma-separated, are used in order. "
-        "Empty: none.",
+        description="Fallback model, used when the default or requested model fails; several, comma-separated, are "
+        "used in order. Empty: none.",
     )
     LLM_MODELS: Annotated[list[ModelSetting], NoDecode] = Field(
         [],
         max_length=1000,
         description="Other models that a client may request, as a JSON list of names or of objects with `name` and "
         "optionally `provider`, `context_window` in tokens, `prompt_price` and `completion_price` in US dollars per "
-        "million tokens, and others that `docs/how-to/models.md` lists. The list may also describe the two models "
-        "above.",
+        "million tokens, and others that `docs/how-to/models.md` lists. The list may also describe the "
+        "default and fallback models.",
     )
     LLM_PROVIDERS: Annotated[list[ProviderSetting], NoDecode] = Field(
         [],
@@ -79,21 +79,24 @@ class LlmSettings(SettingsBase):
     )
     LLM_TURN_TIMEOUT: Seconds = Field(
         60,
-        description="Deadline of one turn: all attempts with all models together, until a streamed answer begins. "
-        "The gateway waits 20 s longer, at least 80 s.",
+        description="Deadline of one turn in seconds: all attempts with all models together, until a streamed answer "
+        "begins. The gateway waits 20 s longer, at least 80 s.",
     )
     LLM_ATTEMPT_TIMEOUT: Seconds = Field(30, description="Timeout of one attempt with one model, in seconds.")
-    LLM_STREAM_PAUSE: Seconds = Field(20, description="Maximum pause between two chunks of a streamed answer.")
+    LLM_STREAM_PAUSE: Seconds = Field(
+        20, description="Maximum pause in seconds between two chunks of a streamed answer."
+    )
     LLM_STREAM_TIMEOUT: Seconds = Field(
         300,
         le=900,
-        description="Maximum duration of a streamed answer in seconds, from its first chunk to its last. What "
-        "the first one left of the timeout of the attempt is added.",
+        description="Maximum duration of a streamed answer in seconds, from its first chunk to its last. Up to the "
+        "timeout of the attempt is added.",
     )
     LLM_REASONING_TIMEOUT: Seconds = Field(
         600,
         le=3600,
-        description="Maximum time until a streamed answer begins, while the engine sends reasoning or comments.",
+        description="Maximum time in seconds until a streamed answer begins, while the engine sends reasoning or "
+        "comments.",
     )
     LLM_RETRIES_PER_MODEL: int = Field(
         1, ge=0, le=10, description="Maximum number of retries with one model before the next model is used."
@@ -132,7 +135,7 @@ class LlmSettings(SettingsBase):
         DEFAULT_SYSTEM_PROMPT,
         min_length=1,
         max_length=16_000,
-        description="System prompt of every question. Instructions of the session are appended to it.",
+        description="System prompt of every question. Instructions of the question and its session are appended to it.",
     )
 
     @property

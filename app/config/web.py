@@ -17,7 +17,7 @@ class WebSettings(SettingsBase):
     PROJECT_NAME: Line = Field(
         "Chat Bot System", description="Name shown in the OpenAPI documents, on pages and in emails."
     )
-    VERSION: Line = Field("1.0.0", description="Version reported by `/health` and the OpenAPI documents.")
+    VERSION: Line = Field("1.0.0", description="Version that services and workers report, for instance in `/health`.")
     DEBUG: bool = Field(
         default=False,
         description="Serves the OpenAPI document and its interactive pages. Never changes the text of an error.",

@@ -1,4 +1,4 @@
-"""Network of a client address, the unit of per-client limits for unauthenticated requests."""
+"""Network of a client address, the unit of limits per client that do not depend on its account."""
 
 from functools import lru_cache
 from ipaddress import ip_address, ip_network

@@ -71,9 +71,11 @@ class RequestContextMiddleware:
 
         try:
             with span(scope["method"], kind="server", carrier=headers) as request_span:
-                await self.app(scope, receive, send_with_headers)
-                if request_span is not None:
-                    self._describe(request_span, scope, status, request_id)
+                try:
+                    await self.app(scope, receive, send_with_headers)
+                finally:
+                    if request_span is not None:
+                        self._describe(request_span, scope, status, request_id)
         except ClientDisconnect:
             pass  # nobody waits for the rest
         except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - logged and raised there
@@ -89,13 +91,10 @@ class RequestContextMiddleware:
         route = self.metrics.route(scope)
         request_span.update_name(f"{scope['method']} {route}")
         request_span.set_attributes(
-            {
-                "http.request.method": scope["method"],
-                "http.route": route,
-                "http.response.status_code": status or 0,
-                "chatbot.request_id": request_id,
-            }
+            {"http.request.method": scope["method"], "http.route": route, "chatbot.request_id": request_id}
         )
+        if status is not None:  # none has been sent if an exception ends the request
+            request_span.set_attribute("http.response.status_code", status)
 
     @staticmethod
     def _log(scope: Scope, status: int | None, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Logging configuration: one JSON object per line, with the request id.
+"""Logging configuration: one JSON object per line, or lines of `LOG_FORMAT`; records have the request id.
 
 Tokens, passwords, API keys, message texts, row values and query strings are never logged.
 """

@@ -28,7 +28,8 @@ _UNITS = (
     (r"US dollars", "US dollars"),
     (r"\btokens\b", "tokens"),
 )
-_SHORT = {"le": "≤", "ge": "≥", "lt": "<", "gt": ">"}
+_FIRST_GROUPED = 10_000
+_SHORT = {"ge": "≥", "gt": ">", "lt": "<", "le": "≤"}
 
 
 def page() -> str:
@@ -37,14 +38,18 @@ def page() -> str:
         "# Settings",
         "",
         "Settings are environment variables, or lines of a `.env` file in the working directory of the service.",
-        "A service with a missing or invalid setting exits at start with one line that names it and the reason.",
+        "A variable takes precedence over a line. A service or worker with a missing or invalid setting exits at start",
+        "with one line that names it and the reason.",
         "",
         "Secrets can be in files: a setting below with the suffix `_FILE` is the path of a file with the value, of",
         "which the line end is removed. A setting and its file must not both be set in one place. The settings are",
         f"{', '.join(code(name) for name in secret_names(Settings))}.",
         "",
-        "**Used in** names the packages and modules below `app/` that read the setting. This page is generated from",
-        "the classes in `app/config/`. Variables of tools: [commands](commands.md#environment-variables-of-tools).",
+        "**Used in** names the packages and modules below `app/` that read the setting by its name. If these are",
+        "modules of `config` only, others use what they compute. This page is generated from the classes in",
+        "`app/config/`.",
+        "",
+        "Variables of tools: [commands](commands.md#environment-variables-of-tools).",
     ]
     # Pydantic orders the fields of a class by its bases from the last to the first.
     for mixin in reversed(Settings.__bases__):
@@ -84,10 +89,9 @@ def _range(field: FieldInfo) -> str:
     if "Literal" in text:
         return codes(re.findall(r"'([^']*)'", text))
     limits = [
-        f"{sign} {getattr(each, name):g}"
-        for each in field.metadata
+        f"{sign} {_format_limit(min(values) if sign in {'<', '≤'} else max(values))}"
         for name, sign in _SHORT.items()
-        if isinstance(getattr(each, name, None), int | float)
+        if (values := [limit for each in field.metadata if (limit := getattr(each, name, None)) is not None])
     ]
     if annotation is bool:
         return "`true`, `false`"
@@ -97,6 +101,11 @@ def _range(field: FieldInfo) -> str:
         next((unit for pattern, unit in _UNITS if re.search(pattern, field.description or "")), "") if is_number else ""
     )
     return ", ".join(filter(None, [f"{kind} ({unit})" if unit else kind, " and ".join(limits)]))
+
+
+def _format_limit(limit: float) -> str:
+    """Return a limit with all its digits; from five digits on, in groups of three."""
+    return f"{limit:,}".replace(",", " ") if limit >= _FIRST_GROUPED else f"{limit}"
 
 
 @cache

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from app import main
+from app.chat.turns.question_builder import QuestionBuilder
 from app.config import Settings
 from local.paths import PROJECT
 from tests.fixtures.services import Chat, User
@@ -97,6 +98,25 @@ def test_spans_of_a_question_follow_its_traceparent_to_the_provider(
     assert {bytes.fromhex(header.split("-")[2]) for header in sent} <= spans.keys()
     for text in (SECRET_TEXT, ada.access_token, ada.email, session):
         assert text.encode() not in collector.raw
+
+
+def test_the_span_of_a_request_that_an_exception_ends_has_its_route_and_id(
+    settings: Settings, collector: Collector, chat: Chat, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_questions: QuestionBuilder) -> None:
+        raise RuntimeError(SECRET_TEXT)
+
+    monkeypatch.setattr(QuestionBuilder, "available_models", fail)
+    traced = settings.model_copy(update={"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url})
+    with TestClient(main.create(traced)) as service:
+        response = Chat(service, ada).request("GET", "/models")
+        assert response.status_code == 500
+    span = next(span for span in collector.spans if span.name == "GET /api/v1/chat/models")
+    attributes = {item.key: item.value.string_value for item in span.attributes}
+    assert attributes["chatbot.request_id"] == response.headers["X-Request-ID"]
+    assert attributes["error.type"] == "RuntimeError"
+    assert "http.response.status_code" not in attributes
+    assert SECRET_TEXT.encode() not in collector.raw
 
 
 def test_a_client_cannot_have_more_requests_traced(

@@ -1,4 +1,4 @@
-"""Routes for admins to list, read, update and erase accounts."""
+"""Routes for admins to list, read, update and erase accounts, and to send links that reset their passwords."""
 
 from typing import Annotated
 from uuid import UUID

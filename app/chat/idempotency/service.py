@@ -1,4 +1,4 @@
-"""Requests with an `Idempotency-Key`: executed once, and answered with the same bytes every time.
+"""Requests with an `Idempotency-Key`: executed once, and replayed when they are repeated.
 
 Only successful requests are stored. A refused request leaves no key behind, so that it may succeed later. The key of a
 turn is stored by the statement that stores the turn, the key of an empty session in the session's transaction.

@@ -1,4 +1,4 @@
-"""Errors of requests whose answer failed: this API has no failed answers with status 200."""
+"""Errors of requests whose answer failed: this API has no other form for failed answers."""
 
 from collections.abc import Mapping
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""Repeated requests with an `Idempotency-Key`: they get the first answer, and no model is called again."""
+"""Repeated requests with an `Idempotency-Key`: they get the first answer without a model call, if it was stored."""
 
 import asyncio
 import time

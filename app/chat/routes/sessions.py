@@ -1,4 +1,4 @@
-"""Sessions: create, list, read, change, delete."""
+"""Sessions: create, list, read, change, delete; and delete or archive many at once."""
 
 from typing import Annotated
 from uuid import UUID

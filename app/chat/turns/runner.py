@@ -1,4 +1,4 @@
-"""Runs turns in tasks that belong to the process, not to the request: a client that disconnects loses nothing.
+"""Runs turns in tasks that belong to the process, not to the request, so that a turn can outlive its client.
 
 No connection to PostgreSQL is held while a model answers.
 """

@@ -1,4 +1,4 @@
-"""Separation of reasoning in `<think>` tags at the beginning of an answer from the answer."""
+"""Separation of reasoning in tags, such as `<think>`, at the beginning of an answer from the answer."""
 
 import re
 from typing import Final

@@ -1,4 +1,4 @@
-"""Spelling variants of a word: all words that differ in one letter.
+"""Spelling variants of a word: one letter is inserted, deleted, replaced or transposed with the next one.
 
 They are looked up in the index. A list of the words in use would keep words of deleted messages.
 """

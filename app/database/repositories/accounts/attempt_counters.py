@@ -1,4 +1,4 @@
-"""Attempt counters of the brute-force protection: fixed windows that start with the first attempt."""
+"""Counters of the brute-force protection and of other limits: fixed windows that start with the first attempt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
