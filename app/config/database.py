@@ -28,7 +28,9 @@ class DatabaseSettings(SettingsBase):
         "Only the command line uses it. If its role is another one than that in `DATABASE_URL`, the latter owns "
         "nothing; migrations create it if needed, and grant its rights. Unset: `DATABASE_URL`.",
     )
-    DATABASE_POOL_SIZE: int = Field(20, ge=1, le=1000, description="Connections that each service process keeps open.")
+    DATABASE_POOL_SIZE: int = Field(
+        20, ge=1, le=1000, description="Maximum number of connections that each process keeps open."
+    )
     DATABASE_MAX_OVERFLOW: int = Field(
         30, ge=0, le=1000, description="Additional connections that a process may open during a burst."
     )

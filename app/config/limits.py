@@ -101,10 +101,10 @@ class LimitSettings(SettingsBase):
         0,
         ge=0,
         le=10**15,
-        description="Tokens, of questions and answers together, that an account may use per day (UTC). 0: no limit.",
+        description="Tokens, sent and received together, that an account may use per day (UTC). 0: no limit.",
     )
     QUOTA_TOKENS_PER_MONTH: int = Field(0, ge=0, le=10**15, description="The same per month.")
     QUOTA_COST_PER_DAY: Dollars = Field(
-        Decimal(0), description="US dollars that the answers of an account may cost per day (UTC). 0: no limit."
+        Decimal(0), description="US dollars that the model calls of an account may cost per day (UTC). 0: no limit."
     )
     QUOTA_COST_PER_MONTH: Dollars = Field(Decimal(0), description="The same per month.")

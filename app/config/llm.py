@@ -132,7 +132,7 @@ class LlmSettings(SettingsBase):
         DEFAULT_SYSTEM_PROMPT,
         min_length=1,
         max_length=16_000,
-        description="System prompt of every question. Instructions of the session are appended to it.",
+        description="System prompt of every question. Instructions of its context are appended to it.",
     )
 
     @property

@@ -27,7 +27,8 @@ class MonitoringSettings(SettingsBase):
         ge=0,
         le=1,
         allow_inf_nan=False,
-        description="Share of the requests that are traced. Requests continue the trace of their `traceparent` header.",
+        description="Share of the requests that are traced. Requests continue the trace of their `traceparent` header; "
+        "they are not traced if it is not sampled.",
     )
 
     @field_validator("OTEL_EXPORTER_OTLP_ENDPOINT")

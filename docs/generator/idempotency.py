@@ -13,8 +13,8 @@ IDEMPOTENCY: Mapping[str, str] = {
     "create_api_key": "creates another key; delete one of both",
     "create_webhook": "creates another endpoint; delete one of both",
     "delete_sessions": "idempotent: deleted sessions are in `not_found`",
-    "forgot_password": "sends another link, at most 3 within the lifetime of a link (at most an hour); all links work until "
-    "one is used",
+    "forgot_password": "sends another link, at most 3 within the lifetime of a link (at most an hour); all links "
+    "work until one is used",
     "import_sessions": "idempotent: conversations that are stored already are reported as `already_imported`",
     "invite_user": "sends another invitation, which replaces the first one, at most 3 in an hour",
     "login": "opens another login",

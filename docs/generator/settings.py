@@ -83,12 +83,7 @@ def _range(field: FieldInfo) -> str:
     text = str(annotation)
     if "Literal" in text:
         return codes(re.findall(r"'([^']*)'", text))
-    limits = [
-        f"{sign} {getattr(each, name):g}"
-        for each in field.metadata
-        for name, sign in _SHORT.items()
-        if isinstance(getattr(each, name, None), int | float)
-    ]
+    limits = _limits(field)
     if annotation is bool:
         return "`true`, `false`"
     is_number = any(kind in text for kind in ("int", "float", "Decimal"))
@@ -97,6 +92,19 @@ def _range(field: FieldInfo) -> str:
         next((unit for pattern, unit in _UNITS if re.search(pattern, field.description or "")), "") if is_number else ""
     )
     return ", ".join(filter(None, [f"{kind} ({unit})" if unit else kind, " and ".join(limits)]))
+
+
+def _limits(field: FieldInfo) -> list[str]:
+    """Return the limits of a number; of several maximums the smallest."""
+    found = [
+        (sign, value)
+        for each in field.metadata
+        for name, sign in _SHORT.items()
+        if isinstance(value := getattr(each, name, None), int | float)
+    ]
+    smallest = min((value for sign, value in found if sign == "≤"), default=None)
+    lower = [f"{sign} {value:g}" for sign, value in found if sign != "≤"]
+    return lower if smallest is None else [*lower, f"≤ {smallest:g}"]
 
 
 @cache
