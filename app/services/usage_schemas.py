@@ -16,7 +16,7 @@ class Usage(ResponseModel):
     """Model calls, tokens and cost. Deleting sessions or messages does not change them."""
 
     turns: int = Field(
-        description="Questions and requests for another answer for which a model was called, or which were answered "
+        description="Questions and requests for another answer for which a model was called, or that were answered "
         "from the cache."
     )
     calls: int = Field(description="Attempts at model calls, including those for summaries and titles.")

@@ -36,7 +36,7 @@ MEANINGS: Mapping[str, str] = {
     "email delivery failed permanently": "an email was not sent. The recipient is not notified: check the mail server",
     "email delivery failed, will be retried": "one attempt failed",
     "email delivery loop failed": _BUG,
-    "email sent": "the mail server has accepted an email",
+    "email sent": "the mail server has accepted an email, or it was written to the directory of `MAIL_URL`",
     "graph failed": _BUG,
     "heartbeat failed": "unexpected error in a heartbeat, with a traceback; the next one is attempted",
     "import failed": _BUG,

@@ -2213,7 +2213,7 @@ export type Usage = {
     /**
      * Turns
      *
-     * Questions and requests for another answer for which a model was called, or which were answered from the cache.
+     * Questions and requests for another answer for which a model was called, or that were answered from the cache.
      */
     turns: number;
     /**

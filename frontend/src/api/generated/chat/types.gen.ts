@@ -666,7 +666,7 @@ export type DailyUsage = {
     /**
      * Turns
      *
-     * Questions and requests for another answer for which a model was called, or which were answered from the cache.
+     * Questions and requests for another answer for which a model was called, or that were answered from the cache.
      */
     turns: number;
     /**
@@ -1404,7 +1404,7 @@ export type RequestMessage = {
     /**
      * Content
      *
-     * Text of the message.
+     * Text of the message, or a list of its parts.
      */
     content?: string | Array<{
         type: 'text' | 'image_url';
@@ -2482,7 +2482,7 @@ export type Usage = {
     /**
      * Turns
      *
-     * Questions and requests for another answer for which a model was called, or which were answered from the cache.
+     * Questions and requests for another answer for which a model was called, or that were answered from the cache.
      */
     turns: number;
     /**
