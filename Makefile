@@ -128,7 +128,7 @@ lock: $(INSTALLER) ## update the lock files; LOCK_ARGS=--upgrade for newer versi
 	@$(LOCK) --group uv -o requirements/uv.txt
 	@for name in model redis openmp; do $(LOCK) --no-deps --group $$name -o requirements/$$name.txt || exit; done
 
-clean: down ## remove .venv, caches, and .local with all its data
+clean: down ## remove .venv, node_modules, caches, built files, and .local with all its data
 	@rm -rf .venv .local .site .pytest_cache .coverage .mypy_cache .ruff_cache .hypothesis .import_linter_cache .langgraph_api
 	@rm -rf sbom frontend/node_modules frontend/dist frontend/coverage tests/clients/javascript/node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -36,7 +36,7 @@ from app.observability.exception_text import install_excepthook
 
 
 def migrate(_arguments: argparse.Namespace) -> int:
-    """Upgrade the database schema to the current revision."""
+    """Upgrade the database schema to the current revision, and grant the rights of the role of the services."""
     owner_url = get_migration_url()
     migrations.upgrade(owner_url)
     with translate_driver_errors():

@@ -14,8 +14,8 @@ class AuthSettings(SettingsBase):
     """Tokens, passwords and limits on login attempts."""
 
     SECRET_KEY: SecretStr = Field(
-        description="Signs access tokens and cursors, and derives refresh tokens, links and secrets of webhooks: at "
-        "least 32 bytes, the same in all services and workers (`openssl rand -hex 32`)."
+        description="Signs access tokens and cursors; refresh tokens, links of invitations and shares, and secrets of "
+        "webhooks are derived from it. At least 32 bytes, the same on all services (`openssl rand -hex 32`)."
     )
     SECRET_KEY_PREVIOUS: Annotated[SecretStr | None, BeforeValidator(strip_to_none)] = Field(
         None,

@@ -28,8 +28,8 @@ class EmailSettings(SettingsBase):
     )
     EMAIL_VERIFICATION_REQUIRED: bool = Field(
         default=False,
-        description="True: an account can log in only after its address is verified, and registration does not reveal "
-        "which addresses are taken. Requires `MAIL_URL`.",
+        description="True: an account can log in only after its address is verified, and registration "
+        "without an invitation does not reveal which addresses are taken. Requires `MAIL_URL`.",
     )
     UNVERIFIED_MAY_CHAT: bool = Field(
         default=True, description="Whether the chat service serves accounts whose address is not verified."

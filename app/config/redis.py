@@ -52,9 +52,7 @@ class RedisSettings(SettingsBase):
         None, description="Password, if the URL contains none."
     )
     REDIS_DB: int = Field(0, ge=0, le=1_000_000, description="Database number, if the URL contains none.")
-    REDIS_TIMEOUT: Seconds = Field(
-        0.3, description="Timeout of a Redis command, in seconds. All operations work without Redis, some more slowly."
-    )
+    REDIS_TIMEOUT: Seconds = Field(0.3, description="Timeout of a Redis command, in seconds.")
 
     @field_validator("REDIS_PASSWORD")
     @classmethod

@@ -12,8 +12,8 @@ class RetentionSettings(SettingsBase):
         0,
         ge=0,
         le=36_500,
-        description="Days without a question after which a session is deleted, as if by its owner. Its import counts "
-        "as a question. 0: never.",
+        description="Days without a question or answer after which a session is deleted, as if by its owner; without "
+        "any, they count from its creation or import. 0: never.",
     )
     RETENTION_DELIVERY_DAYS: int = Field(
         30, ge=1, le=3650, description="Days for which webhook deliveries and their attempts are kept."

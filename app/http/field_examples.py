@@ -112,7 +112,7 @@ _BY_NAME: Final[Mapping[str, Any]] = {
     "next": "q83vEjRWeJq83vA...",
     "next_cursor": "q83vEjRWeJq83vA...",
     "not_found": [_ID],
-    "owned_by": "openai",
+    "owned_by": "chat-bot-system",
     "page": 1,
     "pages": 7,
     "param": "messages",

@@ -15,7 +15,10 @@ from app.database.repositories.usage.totals import Period
 class Usage(ResponseModel):
     """Model calls, tokens and cost. Deleting sessions or messages does not change them."""
 
-    turns: int = Field(description="Questions that were sent to a model or answered from the cache.")
+    turns: int = Field(
+        description="Questions and requests for another answer for which a model was called, or that were answered "
+        "from the cache."
+    )
     calls: int = Field(description="Attempts at model calls, including those for summaries and titles.")
     cached_answers: int = Field(description="Answers from the cache, which use no tokens and cost nothing.")
     prompt_tokens: int = Field(description="Tokens that were sent.")

@@ -46,6 +46,7 @@ _OTHER: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("chat_messages", "updated_at"): ("MessageResponse.timestamp", "MessageInfo.updated_at"),
     ("chat_messages", "session_id"): ("SessionDetail.session_id",),
     ("chat_sessions", "is_active"): ("SessionDetail.is_archived",),
+    ("chat_summaries", "content"): ("SessionText.summary",),
     ("chat_sessions", "last_message_at"): ("SessionSummary.last_message_timestamp",),
     ("chat_sessions", "metadata"): ("SessionDetail.context",),
     ("chat_sessions", "uuid"): ("SessionDetail.session_id", "SessionSummary.session_id"),

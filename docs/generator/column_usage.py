@@ -1,6 +1,8 @@
 """Which modules write and which query each column, found in their statements.
 
-A column is written where `insert()`, `update()`, a model or SQL sets it, and queried where an expression names it.
+A column is written where `insert()`, `update()`, a model or SQL sets it, and queried where an expression names it or
+whole rows are selected, also by a condition or a list of columns that the module imports. The export and the erasure of
+an account make statements from lists of tables and columns; these are read here.
 """
 
 import ast
@@ -9,12 +11,38 @@ from collections import defaultdict
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
+from uuid import UUID
+
+from sqlalchemy import Column, Table
+from sqlalchemy.sql import visitors
 
 from app.database.base import Base
+from app.database.models import ChatSession, User
+from app.database.repositories.accounts import export
 from docs.generator.paths import APP
 from docs.generator.source import called_name, constant, modules, nodes, tree
 
-Columns = dict[tuple[str, str], set[str]]
+ColumnName = tuple[str, str]
+"""Table and column."""
+Columns = dict[ColumnName, set[str]]
+_REPOSITORIES = APP / "database" / "repositories"
+_WHOLE_ROWS = frozenset({"select", "returning", "for_model"})
+"""Calls with a model that select all its columns; `for_model`: `RollupTable`."""
+_PARTLY_READ = {
+    ("transfer/conversations", "chat_messages"),
+    *(
+        ("operations/system", table)
+        for table in ("chat_messages", "idempotency_keys", "outgoing_mails", "quota_reservations", "search_pending")
+    ),
+    ("operations/system", "usage_pending"),
+    ("operations/system", "webhook_deliveries"),
+}
+"""Modules and tables whose rows they select only to count them, or to read columns that they name."""
+_FUNCTIONS = {
+    ("chat_messages", "jump_id"): "chat_message_ancestor",
+    ("chat_messages", "jump_depth"): "chat_message_ancestor",
+}
+"""Columns that a function of PostgreSQL reads."""
 _WRITES = frozenset({"insert", "pg_insert", "update"})
 _INSERT = re.compile(r"INSERT\s+INTO\s+(\w+)(?:\s+AS\s+\w+)?\s*\(([^)]*)\)", re.IGNORECASE)
 _UPDATE = re.compile(
@@ -29,6 +57,20 @@ TRIGGERS: dict[str, tuple[str, ...]] = {
     "users": ("email_canonical", "email_folded", "username_canonical", "full_name_folded"),
 }
 """Columns that triggers of the migrations set."""
+LISTED = frozenset({"accounts/export", "accounts/erasure"})
+"""Modules that make statements from lists of tables."""
+_COMPUTED: dict[str, tuple[str, tuple[str, ...]]] = {
+    "chat/sessions": (
+        "chat_sessions",
+        ("title", "title_source", "metadata", "model", "is_active", "is_pinned", "tags"),
+    ),
+    "turns/turn_recovery": ("chat_sessions", ("last_message_preview", "last_message_at", "updated_at")),
+    "turns/turns": ("chat_sessions", ("last_message_preview", "last_message_at", "updated_at")),
+    "webhooks/endpoints": ("webhook_endpoints", ("disabled_reason", "failing_since")),
+}
+"""Columns whose names a module gets from its caller or from a function."""
+_ANONYMISED = (("llm_calls", "user_id"), ("llm_calls", "session_id"))
+"""Columns that the function `anonymise_ledger`, which the erasure calls, sets to null."""
 
 
 @cache
@@ -63,10 +105,122 @@ def usage() -> tuple[Columns, Columns, dict[str, Path]]:
         visitor.visit(tree(path))
         for column in visitor.written:
             writers[column].add(label)
-        for column in visitor.read:
+        for column in visitor.read | _imported_columns(path):
             readers[column].add(label)
         files[label] = path
+    _add_listed(writers, readers)
     return writers, readers, files
+
+
+def _add_listed(writers: Columns, readers: Columns) -> None:
+    """Add the columns that statements do not name."""
+    for column in _exported_columns():
+        readers[column].add("accounts/export")
+    for column in {*_erased_by(), ("llm_calls", "user_id")}:
+        readers[column].add("accounts/erasure")
+    for column, function in _FUNCTIONS.items():
+        readers[column].add(function)
+    for column in _ANONYMISED:
+        writers[column].add("accounts/erasure")
+    for label, (table, names) in _COMPUTED.items():
+        for name in names:
+            writers[table, name].add(label)
+
+
+def _exported_columns() -> set[ColumnName]:
+    """Return the columns that the sections of the export select, compare or order by."""
+    owner = export.ExportOwner(id=0, uuid=UUID(int=0), email="")
+    sections = (export.ACCOUNT, export.SESSIONS, export.messages_section(0), *export.SECTIONS)
+    return {(section.table, name) for section in sections for name in (*section.columns, *section.order)} | {
+        (part.table.name, part.name)
+        for section in sections
+        for part in visitors.iterate(section.belongs_to(owner))
+        if isinstance(part, Column) and isinstance(part.table, Table)
+    }
+
+
+def _erased_by() -> set[ColumnName]:
+    """Return the foreign keys by which the erasure finds the rows of an account."""
+    return {
+        (table.name, key.parent.name)
+        for table in Base.metadata.tables.values()
+        if table.name != ChatSession.__tablename__
+        for key in table.foreign_keys
+        if key.column.table.name == User.__tablename__
+    }
+
+
+@cache
+def _definitions(path: Path) -> dict[str, ast.stmt]:
+    """Return the values and functions at the top level of a module, by their names."""
+    found: dict[str, ast.stmt] = {}
+    for statement in tree(path).body:
+        match statement:
+            case ast.FunctionDef(name=name):
+                found[name] = statement
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                found[name] = statement
+    return found
+
+
+@cache
+def _imports(path: Path) -> dict[str, tuple[Path, str | None]]:
+    """Return the names from modules of the database: the file, and the name there. None: the module itself."""
+    found: dict[str, tuple[Path, str | None]] = {}
+    for node in nodes(path):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("app.database."):
+            folder = APP.parent.joinpath(*(node.module or "").split("."))
+            for alias in node.names:
+                module, file = folder / f"{alias.name}.py", folder.with_suffix(".py")
+                if module.is_file():
+                    found[alias.asname or alias.name] = (module, None)
+                elif file.is_file():
+                    found[alias.asname or alias.name] = (file, alias.name)
+    return found
+
+
+@cache
+def _named_by(path: Path, name: str) -> tuple[frozenset[ColumnName], frozenset[tuple[Path, str]]]:
+    """Return the columns and the other definitions that a definition names."""
+    definition = _definitions(path).get(name)
+    if definition is None:
+        return frozenset(), frozenset()
+    visitor = _Visitor(path)
+    visitor.visit(definition)
+    own = {(path, part.id) for part in ast.walk(definition) if isinstance(part, ast.Name)}
+    return frozenset(visitor.read), frozenset(own) | _imported_definitions(path, definition)
+
+
+def _imported_definitions(path: Path, node: ast.AST) -> frozenset[tuple[Path, str]]:
+    """Return the definitions of other modules of the database that a part of a module names."""
+    imports = _imports(path)
+    found = set()
+    for part in ast.walk(node):
+        if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name):
+            module, name = imports.get(part.value.id, (None, None))
+            if module is not None and name is None:
+                found.add((module, part.attr))
+        elif isinstance(part, ast.Name):
+            module, name = imports.get(part.id, (None, None))
+            if module is not None and name is not None:
+                found.add((module, name))
+    return frozenset(found)
+
+
+def _imported_columns(path: Path) -> set[ColumnName]:
+    """Return the columns of the conditions, lists and statements that a repository takes from other modules."""
+    if _REPOSITORIES not in path.parents:
+        return set()
+    columns: set[ColumnName] = set()
+    seen: set[tuple[Path, str]] = set()
+    waiting = set(_imported_definitions(path, tree(path)))
+    while waiting:
+        definition = waiting.pop()
+        seen.add(definition)
+        named, others = _named_by(*definition)
+        columns |= named
+        waiting |= others - seen
+    return columns
 
 
 class _Visitor(ast.NodeVisitor):
@@ -75,6 +229,7 @@ class _Visitor(ast.NodeVisitor):
     def __init__(self, path: Path) -> None:
         self.written: set[tuple[str, str]] = set()
         self.read: set[tuple[str, str]] = set()
+        self._label = _label(path)
         self._models = _models_of(path)
         self._locals: dict[str, list[str | None]] = {}
         """Keys of the dictionaries, and texts of the lists, that the variables of the current function stand for."""
@@ -103,7 +258,18 @@ class _Visitor(ast.NodeVisitor):
             model = self._target(call.func)
             if model:
                 self._write(model, self._names(call))
+        elif name in _WHOLE_ROWS:
+            for argument in call.args:
+                self._read_rows(argument)
         self.generic_visit(call)
+
+    def _read_rows(self, argument: ast.expr) -> None:
+        """Read the columns of a model, or of its `__table__`."""
+        match argument:
+            case ast.Name(id=name) | ast.Attribute(value=ast.Name(id=name), attr="__table__") if name in self._models:
+                table, columns = _attributes()[self._models[name]]
+                if (self._label, table) not in _PARTLY_READ:
+                    self.read |= {(table, column) for column in columns.values()}
 
     def visit_Attribute(self, attribute: ast.Attribute) -> None:
         base = attribute.value
@@ -182,19 +348,29 @@ class _Visitor(ast.NodeVisitor):
         }
 
 
+@cache
 def _models_of(path: Path) -> dict[str, str]:
-    """Return the names in a module that stand for models: imported ones and their aliases."""
+    """Return the names in a module that stand for models: its own ones, imported ones and their aliases."""
     known = _attributes()
-    names = {
+    names = {node.name: node.name for node in nodes(path) if isinstance(node, ast.ClassDef) and node.name in known}
+    names |= {
         alias.asname or alias.name: alias.name
         for node in nodes(path)
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
-        if alias.name in known
+        if alias.name in known and (node.module or "").startswith("app.database.models")
     }
     for node in nodes(path):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and called_name(node.value) == "aliased":
-            argument = node.value.args[0]
-            if isinstance(argument, ast.Name) and argument.id in names and isinstance(node.targets[0], ast.Name):
-                names[node.targets[0].id] = names[argument.id]
+        if isinstance(node, ast.Assign):
+            target, value = node.targets[0], node.value
+            pairs = (
+                zip(target.elts, value.elts, strict=False)
+                if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
+                else [(target, value)]
+            )
+            for name, call in pairs:
+                if isinstance(name, ast.Name) and isinstance(call, ast.Call) and called_name(call) == "aliased":
+                    argument = call.args[0]
+                    if isinstance(argument, ast.Name) and argument.id in names:
+                        names[name.id] = names[argument.id]
     return names

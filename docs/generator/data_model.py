@@ -54,15 +54,16 @@ _TIMES: dict[tuple[str, str], str] = {
     ("users", "updated_at"): "last change, set at each update, including that of a login",
     ("webhook_deliveries", "created_at"): "time of the event",
     ("chat_sessions", "created_at"): "time of creation",
-    ("chat_sessions", "updated_at"): "time of the last question or answer; order of the list",
+    ("chat_sessions", "updated_at"): "time of the last question or answer, or of the creation; order of the list",
     ("idempotency_keys", "created_at"): "time of the request",
     ("llm_calls", "created_at"): "time of the insertion, at the end of the turn",
     ("message_feedback", "created_at"): "time of the first rating, under which it is counted",
     ("audit_log", "created_at"): "time of the action",
     ("one_time_tokens", "created_at"): "time when the email was rendered",
     ("outgoing_mails", "created_at"): "time of the request",
-    ("chat_messages", "created_at"): "time of the insertion: for question and answer, the time of the question",
-    ("chat_messages", "updated_at"): "time when an answer was completed, otherwise equal to `created_at`",
+    ("chat_messages", "created_at"): "time of the question, or of the request for another answer; kept in "
+    "copies and imports",
+    ("chat_messages", "updated_at"): "time when an answer ended, otherwise equal to `created_at`",
     ("invitations", "created_at"): "time of the invitation",
     ("imported_sessions", "created_at"): "time of the import, from which the retention period counts",
     ("webhook_endpoints", "updated_at"): "last change, excluding those of `failing_since`",
@@ -73,45 +74,36 @@ _TIMES: dict[tuple[str, str], str] = {
 }
 """Meaning of the columns that all tables have from the mixins, where it is not the general one."""
 
-_WHOLE_ROWS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "api_keys": (("accounts/api_keys",), ("accounts/api_keys", "accounts/callers")),
-    "auth_sessions": (("accounts/auth_sessions",), ("accounts/auth_sessions",)),
-    "chat_imports": (("transfer/imports",), ("transfer/imports",)),
-    "chat_messages": (("turns/turn_start",), ("chat_message_ancestor",)),
-    "chat_sessions": (("chat/sessions",), ("chat/sessions",)),
-    "chat_shares": (("sharing/snapshots",), ("sharing/shares",)),
-    "error_quarters": (("usage/rollup", "usage/reconciliation"), ("analytics/report_columns", "usage/rollup_tables")),
-    "feedback_quarters": (("chat/feedback",), ("analytics/feedback_reports",)),
-    "idempotency_keys": (("turns/idempotency_keys",), ()),
-    "invitations": (("accounts/invitations",), ("accounts/invitations",)),
-    "latency_quarters": (("usage/rollup", "usage/reconciliation"), ("analytics/latency_reports",)),
-    "llm_calls": (("usage/ledger",), ("usage/rollup_tables",)),
-    "one_time_tokens": (("accounts/one_time_tokens",), ("accounts/one_time_tokens",)),
-    "outgoing_mails": (("accounts/email_outbox",), ("accounts/email_outbox",)),
-    "provider_error_quarters": (
-        ("usage/rollup", "usage/reconciliation"),
-        ("analytics/usage_reports", "usage/exact_usage"),
-    ),
-    "provider_latency_quarters": (
-        ("usage/rollup", "usage/reconciliation"),
-        ("analytics/latency_histogram", "usage/exact_usage"),
-    ),
-    "provider_usage_quarters": (
-        ("usage/rollup", "usage/reconciliation"),
-        ("analytics/usage_reports", "usage/exact_usage"),
-    ),
-    "search_backfill": (("search/backfill",), ("search/backfill",)),
-    "service_instances": (("operations/instances",), ("operations/system",)),
-    "usage_quarters": (("usage/rollup", "usage/reconciliation"), ("analytics/usage_reports", "usage/rollup_tables")),
-    "user_usage_quarters": (("usage/rollup", "usage/reconciliation"), ("usage/totals", "usage/usage_by_user")),
-    "user_usage_days": (("usage/rollup", "usage/reconciliation"), ("usage/usage_by_user", "usage/rollup_tables")),
-    "user_usage_weeks": (("usage/rollup", "usage/reconciliation"), ("usage/usage_by_user", "usage/rollup_tables")),
-    "users": (("accounts/users",), ("accounts/users",)),
-    "webhook_deliveries": (("webhooks/event_outbox",), ("webhooks/endpoints",)),
-    "webhook_endpoints": (("webhooks/endpoints",), ("webhooks/endpoints",)),
-    "worker_jobs": (("operations/job_statistics",), ("operations/system",)),
+_WHOLE_ROWS: dict[str, tuple[str, ...]] = {
+    "api_keys": ("accounts/api_keys",),
+    "auth_sessions": ("accounts/auth_sessions",),
+    "chat_imports": ("transfer/imports",),
+    "chat_messages": ("turns/turn_start",),
+    "chat_sessions": ("chat/sessions",),
+    "chat_shares": ("sharing/snapshots",),
+    "error_quarters": ("usage/rollup", "usage/reconciliation"),
+    "feedback_quarters": ("chat/feedback",),
+    "idempotency_keys": ("turns/idempotency_keys",),
+    "invitations": ("accounts/invitations",),
+    "latency_quarters": ("usage/rollup", "usage/reconciliation"),
+    "llm_calls": ("usage/ledger",),
+    "one_time_tokens": ("accounts/one_time_tokens",),
+    "outgoing_mails": ("accounts/email_outbox",),
+    "provider_error_quarters": ("usage/rollup", "usage/reconciliation"),
+    "provider_latency_quarters": ("usage/rollup", "usage/reconciliation"),
+    "provider_usage_quarters": ("usage/rollup", "usage/reconciliation"),
+    "search_backfill": ("search/backfill",),
+    "service_instances": ("operations/instances",),
+    "usage_quarters": ("usage/rollup", "usage/reconciliation"),
+    "user_usage_quarters": ("usage/rollup", "usage/reconciliation"),
+    "user_usage_days": ("usage/rollup", "usage/reconciliation"),
+    "user_usage_weeks": ("usage/rollup", "usage/reconciliation"),
+    "users": ("accounts/users",),
+    "webhook_deliveries": ("webhooks/event_outbox",),
+    "webhook_endpoints": ("webhooks/endpoints",),
+    "worker_jobs": ("operations/job_statistics",),
 }
-"""Modules that write and read rows with values that they do not name one by one; functions of PostgreSQL that read."""
+"""Modules that write rows with values that they do not name one by one."""
 _SHOWN_MODULES = 4
 
 
@@ -168,7 +160,8 @@ def _constraints(column: Column[object]) -> str:
 
 
 def _modules(found: set[str], whole: tuple[str, ...]) -> str:
-    names = sorted(found) or list(whole)
+    others = found - column_usage.LISTED
+    names = sorted(others or whole) + sorted(found & column_usage.LISTED)
     more = f" and {len(names) - _SHOWN_MODULES} more" if len(names) > _SHOWN_MODULES else ""
     return codes(names[:_SHOWN_MODULES]) + more
 
@@ -176,7 +169,7 @@ def _modules(found: set[str], whole: tuple[str, ...]) -> str:
 def columns_table(name: str) -> str:
     """Return the table of the columns of a table."""
     writers, readers, _ = column_usage.usage()
-    whole_writers, whole_readers = _WHOLE_ROWS.get(name, ((), ()))
+    whole_writers = _WHOLE_ROWS.get(name, ())
     rows = []
     for column in Base.metadata.tables[name].columns:
         written = writers.get((name, column.name), set())
@@ -196,7 +189,7 @@ def columns_table(name: str) -> str:
                 " ".join(filter(None, [code(_type(column)), _constraints(column)])),
                 meaning(column),
                 by,
-                _modules(readers.get((name, column.name), set()), whole_readers) or "-",
+                _modules(readers.get((name, column.name), set()), ()) or "-",
                 codes(column_api.fields(name, column.name, attribute(column))) or "-",
             )
         )

@@ -36,7 +36,7 @@ MEANINGS: Mapping[str, str] = {
     "email delivery failed permanently": "an email was not sent. The recipient is not notified: check the mail server",
     "email delivery failed, will be retried": "one attempt failed",
     "email delivery loop failed": _BUG,
-    "email sent": "the mail server has accepted an email",
+    "email sent": "the mail server has accepted an email, or it was written to the directory of `MAIL_URL`",
     "graph failed": _BUG,
     "heartbeat failed": "unexpected error in a heartbeat, with a traceback; the next one is attempted",
     "import failed": _BUG,
@@ -56,8 +56,8 @@ MEANINGS: Mapping[str, str] = {
     "redis probe failed": _BUG,
     "redis unavailable": "once per outage, until `redis available`",
     "remote stream failed": f"{_BUG}. The answer is generated and stored nevertheless",
-    "response aborted": "a response that had begun was cut: the login ended, the session was deleted, PostgreSQL was "
-    "unavailable for too long, or the process shut down; `code` is the reason",
+    "response aborted": "a response that had begun was cut, for example because the login ended, the session was "
+    "deleted, PostgreSQL was unavailable for too long, or the process shut down; `code` is the reason",
     "response cache failed": f"{_BUG}. The answer is generated and stored nevertheless",
     "revocation check failed": "unexpected error in a background task, with a traceback; the task continues",
     "roll-ups differed from the ledger": "the worker has corrected them; INFO in the first pass. Otherwise report it",
@@ -71,7 +71,7 @@ MEANINGS: Mapping[str, str] = {
     "turn failed": "no model gave a complete answer; `code` is the reason, `attempts` the number of attempts",
     "turn recovery failed": "unexpected error in a background task, with a traceback; the task continues",
     "unexpected error in webhook delivery": _BUG,
-    "unhandled exception": f"{_BUG}. The client got 500 `internal_error`",
+    "unhandled exception": f"{_BUG}. The client got 500 `internal_error`; if the response had begun, it was cut",
     "webhook delivered": "the receiver has accepted an event",
     "webhook retry scheduled": "one attempt failed; the next one is scheduled",
     "webhook delivery failed": "all attempts to deliver an event failed, or the receiver answered 410",

@@ -14,6 +14,6 @@ router = APIRouter()
 async def get_system(_admin: AdminUser, resources: ResourcesDep) -> SystemState:
     """Return versions, migrations, the state of all processes, queue lengths and worker jobs.
 
-    The state of a process is as old as its last heartbeat, up to ten seconds.
+    The state of a process is that of its last heartbeat, which it sends every ten seconds.
     """
     return await system.get_system_state(resources)

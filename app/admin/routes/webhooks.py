@@ -84,7 +84,7 @@ async def rotate_webhook_secret(
 
 @router.post("/{webhook_id}/test", status_code=status.HTTP_202_ACCEPTED, responses=responses(404, 409, 422))
 async def test_webhook(webhook_id: UUID, service: WebhookServiceDep) -> DeliveryResponse:
-    """Send `webhook.test` to an endpoint, regardless of its subscriptions. A worker delivers it within seconds."""
+    """Send `webhook.test` to an endpoint, regardless of its subscriptions. A worker delivers it."""
     return await service.test(webhook_id)
 
 

@@ -10,11 +10,11 @@ from app.core.schema_types import ResponseModel, Usd
 
 
 class UsageFigures(ResponseModel):
-    """Usage totals. A turn is a question; a call is one attempt at a model call."""
+    """Usage totals. A turn is a question or a request for another answer; a call is one attempt at a model call."""
 
     turns: int = Field(
-        description="Questions that were sent to a model or answered from the response cache. For one model or "
-        "provider: those for which it was called first."
+        description="Turns for which a model was called, or that were answered from the response cache. For one model "
+        "or provider: those for which it was called first."
     )
     turns_failed: int | None = Field(
         description="Turns that no model answered. Null for one model or provider, because a turn may call several."
@@ -86,7 +86,7 @@ class UsageRow(UsageFigures, BucketRow):
         description="Name of the model or provider, or id of the account. Null: the total or, beside other groups, the "
         "remainder, to which calls belong whose provider is not known."
     )
-    name: str | None = Field(description="User name of the account.")
+    name: str | None = Field(description="User name of the account. Null: the row is not one of an account.")
 
 
 class UsageReport(Report):
@@ -238,7 +238,7 @@ class UserCounts(ResponseModel):
 
 
 class TurnCounts(ResponseModel):
-    """Questions that were sent to a model or answered from the cache, including those in deleted sessions."""
+    """Turns for which a model was called, or that were answered from the cache, also in deleted sessions."""
 
     total: int = Field(description="Number of turns.")
     failed: int = Field(description="Turns that no model answered.")

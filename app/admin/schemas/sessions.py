@@ -44,8 +44,8 @@ class SessionFacts(ResponseModel):
     session_id: UUID = Field(description="Session.")
     user_id: UUID = Field(description="Account that owns the session.")
     created_at: datetime = Field(description="Time of creation.")
-    updated_at: datetime = Field(description="Time of the last question or answer.")
-    message_count: int = Field(description="Number of messages.")
+    updated_at: datetime = Field(description="Time of the last question or answer; without one, of the creation.")
+    message_count: int = Field(description="Number of messages of all branches.")
     last_message_timestamp: datetime | None = Field(
         description="Time of the last message of the active branch. Null: no messages."
     )
@@ -73,18 +73,22 @@ class MessageInfo(ResponseModel):
     id: UUID = Field(description="Public id.")
     role: Literal["user", "assistant"] = Field(description="`user`: a question; `assistant`: an answer.")
     status: MessageStatus = Field(description="Status of the message.")
-    created_at: datetime = Field(description="Time of the question.")
-    updated_at: datetime = Field(description="Time when the answer was completed; otherwise `created_at`.")
+    created_at: datetime = Field(
+        description="Time of the question, or of the request for another answer. Copies and imports keep their times."
+    )
+    updated_at: datetime = Field(description="Time when the answer ended; otherwise `created_at`.")
     parent_id: UUID | None = Field(
         description="For an answer, its question. For a question, the message that it follows; null: a first question. "
         "Messages with the same parent and role are versions of each other."
     )
     tokens_used: int = Field(description="Prompt and completion tokens of all attempts; 0 for a question.")
-    processing_time_ms: int = Field(description="Duration of all attempts in milliseconds; 0 for a question.")
+    processing_time_ms: int = Field(
+        description="Duration of all attempts and of the pauses before them, in milliseconds; 0 for a question."
+    )
     model: str | None = Field(description="Model that answered.")
     error: str | None = Field(description="Error code, if the answer is missing or incomplete.")
     cost_usd: Usd | None = Field(
-        description="Cost in US dollars. Null: the price is not known, or the message is a question."
+        description="Cost in US dollars. Null: not known, as of a pending or imported answer, or it is a question."
     )
     is_on_active_branch: bool = Field(description="Whether it is on the branch that the owner sees.")
 
@@ -128,7 +132,7 @@ class MessageText(ResponseModel):
     id: UUID = Field(description="Public id.")
     role: Literal["user", "assistant"] = Field(description="`user`: a question; `assistant`: an answer.")
     status: MessageStatus = Field(description="Status of the message.")
-    timestamp: datetime = Field(description="Time when it was stored; of a pending answer, time of the question.")
+    timestamp: datetime = Field(description="Time when it was stored; of a pending answer, when it was requested.")
     content: str = Field(description="Text of the message.")
     metadata: dict[str, Any] = Field(description="Of an answer, how it was generated; of a question, its `context`.")
     feedback: FeedbackText | None = Field(description="Feedback of the owner. Null: none.")
@@ -141,7 +145,9 @@ class SessionText(ResponseModel):
     user_id: UUID = Field(description="Account that owns the session.")
     title: str = Field(description="Title of the session.")
     context: dict[str, Any] = Field(description="Context of every question in the session.")
-    summary: str | None = Field(description="Conversation summary of messages that are no longer sent to the model.")
+    summary: str | None = Field(
+        description="Newest conversation summary, of messages that are no longer sent to the model. Null: none."
+    )
     messages: list[MessageText] = Field(description="Messages, oldest first.")
 
 

@@ -78,7 +78,7 @@ class WebhookUpdate(RequestModel):
     events: Events | MISSING = Field(MISSING, examples=[["*"]], description=_EVENTS)
     description: Description | MISSING | None = Field(MISSING, examples=["billing"], description="`null` clears it.")
     is_enabled: StrictBool | MISSING = Field(
-        MISSING, examples=[True], description="`true` also resets the failure state."
+        MISSING, examples=[True], description="Enabling a disabled endpoint also resets the failure state."
     )
     uses_shared_secret: StrictBool | MISSING = Field(MISSING, examples=[False], description=_SHARED)
 
@@ -109,9 +109,12 @@ class WebhookResponse(ResponseModel):
     description: str | None = Field(description="Description for admins. Null: none.")
     is_enabled: bool = Field(description="Whether events are delivered.")
     disabled_reason: Literal["gone", "failing"] | None = Field(
-        description="Why it was disabled. `gone`: it responded with 410; `failing`: deliveries failed for too long."
+        description="Why it was disabled. `gone`: it responded with 410; `failing`: deliveries failed for too long. "
+        "Null: not disabled by a worker."
     )
-    failing_since: Instant | None = Field(description="First failure since the last successful delivery.")
+    failing_since: Instant | None = Field(
+        description="First failure since the last successful delivery, change of the URL or enabling. Null: none."
+    )
     uses_shared_secret: bool = Field(description="Whether requests are signed with `WEBHOOK_SECRET`.")
     previous_secret_until: Instant | None = Field(
         description="Time until which deliveries are also signed with the previous secret."

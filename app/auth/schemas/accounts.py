@@ -41,7 +41,10 @@ class UserCreate(RequestModel):
         examples=["grace"],
         description="Name for the login: 3 to 50 letters, digits, `.`, `_`, `-`; starts with a letter or digit.",
     )
-    password: NewPassword = Field(examples=["correct horse battery staple"], description="8 to 256 characters.")
+    password: NewPassword = Field(
+        examples=["correct horse battery staple"],
+        description="8 to 256 characters, none of the most common passwords.",
+    )
     full_name: FullName | None = Field(None, examples=["Grace Hopper"], description="Full name.")
     invitation: LinkToken | None = Field(
         None,
@@ -57,7 +60,10 @@ class PasswordChange(RequestModel):
     current_password: SubmittedPassword = Field(
         repr=False, examples=["correct horse battery staple"], description="The current password."
     )
-    new_password: NewPassword = Field(examples=["another horse battery staple"], description="8 to 256 characters.")
+    new_password: NewPassword = Field(
+        examples=["another horse battery staple"],
+        description="8 to 256 characters, none of the most common passwords.",
+    )
 
 
 class ProfileUpdate(PartialUpdate):
@@ -128,6 +134,6 @@ class Done(ResponseModel):
 
 
 class RegistrationAccepted(ResponseModel):
-    """The response to every registration if addresses must be verified; the result is sent by email."""
+    """Response to a registration without an invitation if addresses must be verified; the result is sent by email."""
 
     message: str = Field("Check your email to continue.", description="The same for free and registered addresses.")

@@ -41,7 +41,7 @@ class ApiKeyResponse(ResponseModel):
     scopes: list[Scope] = Field(description="Permitted operations.")
     created_at: datetime = Field(description="Time of creation.")
     expires_at: datetime | None = Field(description="`null`: the key does not expire.")
-    last_used_at: datetime | None = Field(description="Accurate to the minute.")
+    last_used_at: datetime | None = Field(description="Time of the last use, accurate to the minute. Null: never used.")
 
 
 class ApiKeyCreated(ApiKeyResponse):

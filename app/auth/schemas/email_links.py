@@ -22,7 +22,10 @@ class PasswordReset(RequestModel):
     """A new password, authorized by the token of a reset link."""
 
     token: MailedToken = Field(description="Token of the link in the email.")
-    new_password: NewPassword = Field(examples=["correct horse battery staple"], description="8 to 256 characters.")
+    new_password: NewPassword = Field(
+        examples=["correct horse battery staple"],
+        description="8 to 256 characters, none of the most common passwords.",
+    )
 
 
 class EmailVerification(RequestModel):

@@ -48,7 +48,7 @@ class LoginResponse(ResponseModel):
 
     id: UUID = Field(validation_alias="uuid", description="Public id.")
     created_at: datetime = Field(description="Time of the login.")
-    last_used_at: datetime = Field(description="Time of the last token refresh.")
+    last_used_at: datetime = Field(description="Time of the last token refresh; before the first one, of the login.")
     expires_at: datetime = Field(description="Time at which the login ends unless its tokens are refreshed before.")
     user_agent: str | None = Field(description="`User-Agent` of the client at the login. Null: it sent none.")
     ip: str | None = Field(description="IP address of the client at the login. Null: not known.")

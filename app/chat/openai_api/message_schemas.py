@@ -109,7 +109,7 @@ class RequestMessage(BaseModel):
 
     role: Literal["system", "developer", "user", "assistant", "tool"] = Field(description="Author of the message.")
     content: Annotated[Any, BeforeValidator(_check_content), WithJsonSchema(_CONTENT_SCHEMA)] = Field(
-        None, description="Text of the message."
+        None, description="Text of the message, or a list of its parts."
     )
     name: ShortText | None = Field(None, description="Name of the author, passed on.")
     tool_calls: list[RequestToolCall] | None = Field(

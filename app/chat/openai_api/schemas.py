@@ -196,7 +196,7 @@ class CompletionModel(ResponseModel):
     id: str = Field(description="Name of the model.")
     object: Literal["model"] = Field("model", description="Type of the object, as in OpenAI's API.")
     created: int = Field(description="Unix time in seconds; not known, and therefore 0.")
-    owned_by: str = Field(description="Provider of the model.")
+    owned_by: str = Field(description="Always `chat-bot-system`.")
 
 
 class CompletionModelList(ResponseModel):

@@ -24,7 +24,8 @@ async def cancel_message(
 ) -> MessageResponse:
     """Cancel an answer in progress. Its text so far is stored with the status `cancelled`.
 
-    The response is sent when the answer has stopped. An answer that has already ended is returned unchanged.
+    The response is sent when the answer has stopped, or after 6 s with the status 202. An answer that has already ended
+    is returned unchanged.
     """
     message = await services.cancellation.cancel(MessageRef(user.id, session_id, message_id))
     if message.status in {"pending", "streaming"}:

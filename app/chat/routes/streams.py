@@ -32,7 +32,8 @@ async def _start_position(
         Position | None, Header(description="Id of an event, a position in characters: events after it. Absent: all.")
     ] = None,
     after: Annotated[
-        Position | None, Query(description="The same position, for clients that cannot set the header.")
+        Position | None,
+        Query(description="As `Last-Event-ID`, a position in characters, for clients that cannot set the header."),
     ] = None,
 ) -> int | None:
     return after if last_event_id is None else last_event_id

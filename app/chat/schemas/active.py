@@ -15,7 +15,7 @@ class ActiveAnswer(ResponseModel):
     session_id: UUID = Field(description="Session of the answer.")
     message_id: UUID = Field(description="Id of the answer, to follow its event stream or to cancel it.")
     status: Literal["pending", "streaming"] = Field(description="`pending`: the answer is being generated.")
-    started_at: datetime = Field(description="Time of the question.")
+    started_at: datetime = Field(description="Time of the question, or of the request for another answer.")
     model: str | None = Field(description="Requested model.")
 
 

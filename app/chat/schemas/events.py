@@ -38,7 +38,7 @@ class MessageDeltaEvent(ResponseModel):
 class MessageReasoningEvent(ResponseModel):
     """`message.reasoning`: what the model thinks before the answer, for clients that ask for it.
 
-    It is not a part of the answer. The final message has all of it in its metadata, as `reasoning`.
+    It is not a part of the answer. A complete answer has it in its metadata, as `reasoning`.
     """
 
     text: str = Field(description="The next part of the reasoning.")
@@ -47,13 +47,13 @@ class MessageReasoningEvent(ResponseModel):
 class MessageEndedEvent(ResponseModel):
     """`message.completed` and `message.cancelled`: terminal events."""
 
-    message: MessageResponse = Field(description="The stored answer.")
+    message: MessageResponse = Field(description="The answer.")
     length: int = Field(description="Length of the content in Unicode code points.")
     sha256: str = Field(description="SHA-256 of the content in UTF-8, hexadecimal.")
 
 
 class MessageFailedEvent(MessageEndedEvent):
-    """`message.failed`: terminal event. The content is the text generated before the failure, else a fixed apology."""
+    """`message.failed`: terminal event. Without text, the content is the fallback message, or none if interrupted."""
 
     code: str = Field(description="Stable error code.")
 

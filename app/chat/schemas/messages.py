@@ -43,7 +43,7 @@ Context = Annotated[JsonObject, AfterValidator(_check_context)]
 _CONTEXT_FIELDS = (
     "At most 8 KiB of JSON. `tone` is `professional` or `casual`; `language` is the code of the language to answer in; "
     "`system_prompt` contains additional instructions, at most 4 000 characters, appended to the service's own. "
-    "Other fields are returned in the metadata."
+    "Other fields have no effect."
 )
 
 
@@ -105,10 +105,12 @@ class MessageResponse(ResponseModel):
     role: Literal["user", "assistant"] = Field(description="`user`: a question; `assistant`: an answer.")
     content: str = Field(description="Text of the message.")
     status: MessageStatus = Field(description="Status of the message.")
-    timestamp: datetime = Field(description="Time when it was stored; of a pending answer, time of the question.")
+    timestamp: datetime = Field(description="Time when it was stored; of a pending answer, when it was requested.")
     metadata: dict[str, Any] = Field(description="Of an answer, how it was generated; of a question, its `context`.")
     tokens_used: int = Field(description="Prompt and completion tokens of all attempts; 0 for a question.")
-    processing_time_ms: int = Field(description="Duration of all attempts in milliseconds; 0 for a question.")
+    processing_time_ms: int = Field(
+        description="Duration of all attempts and of the pauses before them, in milliseconds; 0 for a question."
+    )
     parent_id: UUID | None = Field(
         description="For an answer, its question. For a question, the message that it follows; null: it is a first one."
     )
@@ -157,7 +159,7 @@ class SessionUpdated(ResponseModel):
     """Counters of the session after the turn."""
 
     message_count: int = Field(description="Number of messages of all branches.")
-    updated_at: datetime = Field(description="Time of the last question or answer.")
+    updated_at: datetime = Field(description="Time of the last question or answer; without one, of the creation.")
 
 
 class TurnResponse(ResponseModel):
@@ -173,7 +175,9 @@ class DirectResponse(ResponseModel):
 
     response: str = Field(description="Text of the answer.")
     status: FinalStatus = Field(description="Status of the answer.")
-    timestamp: datetime = Field(description="Time when the answer was complete.")
+    timestamp: datetime = Field(description="Time when the answer ended.")
     metadata: dict[str, Any] = Field(description="How the answer was generated.")
-    tokens_used: int = Field(description="Prompt and completion tokens of all attempts; 0 for a question.")
-    processing_time_ms: int = Field(description="Duration of all attempts in milliseconds; 0 for a question.")
+    tokens_used: int = Field(description="Prompt and completion tokens of all attempts.")
+    processing_time_ms: int = Field(
+        description="Duration of all attempts and of the pauses before them, in milliseconds."
+    )

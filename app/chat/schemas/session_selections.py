@@ -54,4 +54,6 @@ class SessionsChanged(ResponseModel):
 
     changed: int = Field(description="Sessions that were deleted, or whose state has changed.")
     not_found: list[UUID] = Field(description="Ids of which the user has no session.")
-    is_complete: bool = Field(description="False: there were too many for one request. Send it again for the rest.")
+    is_complete: bool = Field(
+        description="False: there may be more sessions than one request changes. Send it again for the rest."
+    )

@@ -104,7 +104,7 @@ class SessionUpdate(RequestModel):
     )
 
     title: Title | MISSING = Field(
-        MISSING, examples=["Holiday plans"], description="A title that the user sets is never replaced."
+        MISSING, examples=["Holiday plans"], description="Only the user replaces a title that the user has set."
     )
     context: Context | MISSING = Field(
         MISSING, examples=[{"tone": "casual"}], description="Replaces the context of the session. `{}` clears it."
@@ -170,7 +170,7 @@ class SessionSettings(ResponseModel):
 
     title_source: TitleSource = Field(
         description="`default`: none yet; `question`: the beginning of the first question; `model`: written by the "
-        "model; `user`: set by the user."
+        "model; `user`: set by the user, copied or imported."
     )
     model: str | None = Field(description="Model of questions that name none. Null: the default model.")
     is_archived: bool = Field(description="Whether the session is archived.")
@@ -190,7 +190,7 @@ class SessionSummary(SessionSettings):
     session_id: UUID = Field(description="Session.")
     title: str = Field(description="Title of the session.")
     created_at: datetime = Field(description="Time of creation.")
-    updated_at: datetime = Field(description="Time of the last question or answer.")
+    updated_at: datetime = Field(description="Time of the last question or answer; without one, of the creation.")
     message_count: MessageCount
     last_message_preview: str | None = Field(
         description="Beginning of the last message of the active branch. Null: no messages."
@@ -215,7 +215,7 @@ class SessionResponse(ResponseModel):
     title: str = Field(description="Title of the session.")
     context: dict[str, Any] = Field(description="Context of every question in the session.")
     created_at: datetime = Field(description="Time of creation.")
-    updated_at: datetime = Field(description="Time of the last question or answer.")
+    updated_at: datetime = Field(description="Time of the last question or answer; without one, of the creation.")
     message_count: MessageCount
 
 

@@ -17,7 +17,7 @@ class ShareCreate(RequestModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"title": "Holiday plans", "expires_in_days": 30}]})
 
     message_id: UUID | None = Field(
-        None, description="Last message to share. Default: the last message of the session's branch."
+        None, description="Last message to share. Default: the last message of the active branch."
     )
     title: Title | None = Field(
         None, examples=["Holiday plans"], description="Title that readers see. Default: that of the session."
@@ -63,7 +63,7 @@ class SharedMessage(ResponseModel):
     role: Literal["user", "assistant"] = Field(description="`user`: a question; `assistant`: an answer.")
     content: str = Field(description="Text of the message.")
     status: FinalStatus = Field(description="Status of the message.")
-    timestamp: datetime = Field(description="Time when it was stored; of a pending answer, time of the question.")
+    timestamp: datetime = Field(description="Time when it was stored.")
     model: str | None = Field(description="Model that wrote the answer, if the owner shared it.")
 
 

@@ -45,7 +45,7 @@ class FileMessage(RequestModel):
     role: Literal["user", "assistant"]
     content: MessageText
     status: FinalStatus = Field("complete", description="A question is always `complete`.")
-    timestamp: Instant = Field(description="When it was sent, or the answer was complete.")
+    timestamp: Instant = Field(description="When it was sent, or the answer ended.")
     context: Context | None = Field(None, description="Context of a question.")
     model: ModelName | None = Field(None, description="Model that gave the answer.")
     error: ErrorCode | None = Field(None, description="Reason code of an answer that failed.")

@@ -34,7 +34,7 @@ class AuditEntry(IdMixin, CreatedMixin, Base):
     request_id: Mapped[str | None] = mapped_column(String(64))
     """Id of the request in the service logs."""
     details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
-    """For a change the old and new values, for a refusal the reason; no data that erasure must remove."""
+    """Depends on the action, such as the old and new values of a change; no data that erasure must remove."""
 
     __table_args__ = (
         CheckConstraint("outcome IN ('done', 'refused')", name="outcome"),

@@ -21,7 +21,7 @@ from app.database.base import Base, IdMixin, TimestampMixin
 
 
 class ChatMessage(IdMixin, TimestampMixin, Base):
-    """A message. A question is inserted as `complete`, together with its `pending` answer, which is completed once."""
+    """A message. An answer is inserted as `pending`, with its question or as another one, and completed once."""
 
     __tablename__ = "chat_messages"
 

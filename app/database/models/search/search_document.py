@@ -59,14 +59,14 @@ class SearchPending(IdMixin, CreatedMixin, Base):
 
 
 class SearchOwner(Base):
-    """Number of documents of a user that have been indexed, including deleted ones. It determines their chunks."""
+    """Number of documents of a user that were numbered, including deleted ones. It determines their chunks."""
 
     __tablename__ = "search_owners"
 
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
     """Account; deleted with it."""
     documents: Mapped[int] = mapped_column(server_default=text("0"))
-    """Number of documents that were indexed, including deleted ones. It determines the chunk of the next document."""
+    """Number of documents that were numbered, including deleted ones. It determines the chunk of the next document."""
 
     __table_args__ = (CheckConstraint("documents >= 0", name="documents"),)
 

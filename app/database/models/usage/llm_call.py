@@ -21,7 +21,7 @@ class LlmCall(IdMixin, CreatedMixin, Base):
     user_id: Mapped[int | None] = mapped_column(BigInteger)
     """User who asked; null after the account was erased."""
     session_id: Mapped[int | None] = mapped_column(BigInteger)
-    """Internal key of the session; null for a direct question."""
+    """Internal key of the session; null for a direct question, and after the account was erased."""
     model_requested: Mapped[str] = mapped_column(String(200))
     """Requested model."""
     model_used: Mapped[str | None] = mapped_column(String(200))
@@ -35,7 +35,7 @@ class LlmCall(IdMixin, CreatedMixin, Base):
     error_code: Mapped[str | None] = mapped_column(String(50))
     """Of an `error`, its code."""
     prompt_tokens: Mapped[int] = mapped_column(server_default=text("0"))
-    """Tokens sent, as reported by the provider."""
+    """Tokens sent, as reported by the provider or estimated."""
     completion_tokens: Mapped[int] = mapped_column(server_default=text("0"))
     """Tokens received."""
     is_estimated: Mapped[bool] = mapped_column(server_default=false())

@@ -20,9 +20,9 @@ class QuotaReservation(Base):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     """Owner of the quota; deleted with the account."""
     tokens: Mapped[int] = mapped_column(BigInteger)
-    """Maximum usage of the turn."""
+    """Estimated maximum of the tokens of the turn."""
     cost_usd: Mapped[Decimal] = mapped_column(Numeric(18, 9))
-    """Maximum usage of the turn in US dollars."""
+    """Estimated maximum of the cost of the turn in US dollars."""
     expires_at: Mapped[datetime] = mapped_column(index=True)
     """Time after which the reservation no longer counts, in case the process of the turn was killed."""
 

@@ -455,7 +455,7 @@ export const rotateWebhookSecret = <ThrowOnError extends boolean = true>(options
 /**
  * Test Webhook
  *
- * Send `webhook.test` to an endpoint, regardless of its subscriptions. A worker delivers it within seconds.
+ * Send `webhook.test` to an endpoint, regardless of its subscriptions. A worker delivers it.
  */
 export const testWebhook = <ThrowOnError extends boolean = true>(options: Options<TestWebhookData, ThrowOnError>): RequestResult<TestWebhookResponses, TestWebhookErrors, ThrowOnError, 'data'> => (options.client ?? client).post<TestWebhookResponses, TestWebhookErrors, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -505,7 +505,7 @@ export const redeliverWebhook = <ThrowOnError extends boolean = true>(options: O
  *
  * Return versions, migrations, the state of all processes, queue lengths and worker jobs.
  *
- * The state of a process is as old as its last heartbeat, up to ten seconds.
+ * The state of a process is that of its last heartbeat, which it sends every ten seconds.
  */
 export const getSystem = <ThrowOnError extends boolean = true>(options?: Options<GetSystemData, ThrowOnError>): RequestResult<GetSystemResponses, GetSystemErrors, ThrowOnError, 'data'> => (options?.client ?? client).get<GetSystemResponses, GetSystemErrors, ThrowOnError, 'data'>({
     responseStyle: 'data',

@@ -907,13 +907,13 @@ export type MessageInfo = {
     /**
      * Created At
      *
-     * Time of the question.
+     * Time of the question, or of the request for another answer. Copies and imports keep their times.
      */
     created_at: string;
     /**
      * Updated At
      *
-     * Time when the answer was completed; otherwise `created_at`.
+     * Time when the answer ended; otherwise `created_at`.
      */
     updated_at: string;
     /**
@@ -931,7 +931,7 @@ export type MessageInfo = {
     /**
      * Processing Time Ms
      *
-     * Duration of all attempts in milliseconds; 0 for a question.
+     * Duration of all attempts and of the pauses before them, in milliseconds; 0 for a question.
      */
     processing_time_ms: number;
     /**
@@ -949,7 +949,7 @@ export type MessageInfo = {
     /**
      * Cost Usd
      *
-     * Cost in US dollars. Null: the price is not known, or the message is a question.
+     * Cost in US dollars. Null: not known, as of a pending or imported answer, or it is a question.
      */
     cost_usd: string | null;
     /**
@@ -987,7 +987,7 @@ export type MessageText = {
     /**
      * Timestamp
      *
-     * Time when it was stored; of a pending answer, time of the question.
+     * Time when it was stored; of a pending answer, when it was requested.
      */
     timestamp: string;
     /**
@@ -1081,7 +1081,7 @@ export type ModelRow = {
     /**
      * Turns
      *
-     * Questions that were sent to a model or answered from the response cache. For one model or provider: those for which it was called first.
+     * Turns for which a model was called, or that were answered from the response cache. For one model or provider: those for which it was called first.
      */
     turns: number;
     /**
@@ -1407,7 +1407,7 @@ export type PeriodFigures = {
     /**
      * Turns
      *
-     * Questions that were sent to a model or answered from the response cache. For one model or provider: those for which it was called first.
+     * Turns for which a model was called, or that were answered from the response cache. For one model or provider: those for which it was called first.
      */
     turns: number;
     /**
@@ -1769,13 +1769,13 @@ export type SessionFacts = {
     /**
      * Updated At
      *
-     * Time of the last question or answer.
+     * Time of the last question or answer; without one, of the creation.
      */
     updated_at: string;
     /**
      * Message Count
      *
-     * Number of messages.
+     * Number of messages of all branches.
      */
     message_count: number;
     /**
@@ -1825,13 +1825,13 @@ export type SessionInfo = {
     /**
      * Updated At
      *
-     * Time of the last question or answer.
+     * Time of the last question or answer; without one, of the creation.
      */
     updated_at: string;
     /**
      * Message Count
      *
-     * Number of messages.
+     * Number of messages of all branches.
      */
     message_count: number;
     /**
@@ -1949,7 +1949,7 @@ export type SessionText = {
     /**
      * Summary
      *
-     * Conversation summary of messages that are no longer sent to the model.
+     * Newest conversation summary, of messages that are no longer sent to the model. Null: none.
      */
     summary: string | null;
     /**
@@ -2169,7 +2169,7 @@ export type TokenCounts = {
 /**
  * TurnCounts
  *
- * Questions that were sent to a model or answered from the cache, including those in deleted sessions.
+ * Turns for which a model was called, or that were answered from the cache, also in deleted sessions.
  */
 export type TurnCounts = {
     /**
@@ -2213,7 +2213,7 @@ export type Usage = {
     /**
      * Turns
      *
-     * Questions that were sent to a model or answered from the cache.
+     * Questions and requests for another answer for which a model was called, or that were answered from the cache.
      */
     turns: number;
     /**
@@ -2263,13 +2263,13 @@ export type Usage = {
 /**
  * UsageFigures
  *
- * Usage totals. A turn is a question; a call is one attempt at a model call.
+ * Usage totals. A turn is a question or a request for another answer; a call is one attempt at a model call.
  */
 export type UsageFigures = {
     /**
      * Turns
      *
-     * Questions that were sent to a model or answered from the response cache. For one model or provider: those for which it was called first.
+     * Turns for which a model was called, or that were answered from the response cache. For one model or provider: those for which it was called first.
      */
     turns: number;
     /**
@@ -2415,7 +2415,7 @@ export type UsageRow = {
     /**
      * Turns
      *
-     * Questions that were sent to a model or answered from the response cache. For one model or provider: those for which it was called first.
+     * Turns for which a model was called, or that were answered from the response cache. For one model or provider: those for which it was called first.
      */
     turns: number;
     /**
@@ -2499,7 +2499,7 @@ export type UsageRow = {
     /**
      * Name
      *
-     * User name of the account.
+     * User name of the account. Null: the row is not one of an account.
      */
     name: string | null;
 };
@@ -2575,7 +2575,7 @@ export type UserRow = {
     /**
      * Turns
      *
-     * Questions that were sent to a model or answered from the response cache. For one model or provider: those for which it was called first.
+     * Turns for which a model was called, or that were answered from the response cache. For one model or provider: those for which it was called first.
      */
     turns: number;
     /**
@@ -2793,13 +2793,13 @@ export type WebhookResponse = {
     /**
      * Disabled Reason
      *
-     * Why it was disabled. `gone`: it responded with 410; `failing`: deliveries failed for too long.
+     * Why it was disabled. `gone`: it responded with 410; `failing`: deliveries failed for too long. Null: not disabled by a worker.
      */
     disabled_reason: 'gone' | 'failing' | null;
     /**
      * Failing Since
      *
-     * First failure since the last successful delivery.
+     * First failure since the last successful delivery, change of the URL or enabling. Null: none.
      */
     failing_since: string | null;
     /**
@@ -2855,7 +2855,7 @@ export type WebhookUpdate = {
     /**
      * Is Enabled
      *
-     * `true` also resets the failure state.
+     * Enabling a disabled endpoint also resets the failure state.
      */
     is_enabled?: boolean;
     /**
@@ -2905,13 +2905,13 @@ export type WebhookWithSecret = {
     /**
      * Disabled Reason
      *
-     * Why it was disabled. `gone`: it responded with 410; `failing`: deliveries failed for too long.
+     * Why it was disabled. `gone`: it responded with 410; `failing`: deliveries failed for too long. Null: not disabled by a worker.
      */
     disabled_reason: 'gone' | 'failing' | null;
     /**
      * Failing Since
      *
-     * First failure since the last successful delivery.
+     * First failure since the last successful delivery, change of the URL or enabling. Null: none.
      */
     failing_since: string | null;
     /**

@@ -207,7 +207,7 @@ export type ApiKeyCreated = {
     /**
      * Last Used At
      *
-     * Accurate to the minute.
+     * Time of the last use, accurate to the minute. Null: never used.
      */
     last_used_at: string | null;
     /**
@@ -281,7 +281,7 @@ export type ApiKeyResponse = {
     /**
      * Last Used At
      *
-     * Accurate to the minute.
+     * Time of the last use, accurate to the minute. Null: never used.
      */
     last_used_at: string | null;
 };
@@ -647,7 +647,7 @@ export type LoginResponse = {
     /**
      * Last Used At
      *
-     * Time of the last token refresh.
+     * Time of the last token refresh; before the first one, of the login.
      */
     last_used_at: string;
     /**
@@ -970,7 +970,7 @@ export type RefreshRequest = {
 /**
  * RegistrationAccepted
  *
- * The response to every registration if addresses must be verified; the result is sent by email.
+ * Response to a registration without an invitation if addresses must be verified; the result is sent by email.
  */
 export type RegistrationAccepted = {
     /**
@@ -1278,7 +1278,7 @@ export type PasswordChangeWritable = {
     /**
      * New Password
      *
-     * 8 to 256 characters.
+     * 8 to 256 characters, none of the most common passwords.
      */
     new_password: string;
 };
@@ -1298,7 +1298,7 @@ export type PasswordResetWritable = {
     /**
      * New Password
      *
-     * 8 to 256 characters.
+     * 8 to 256 characters, none of the most common passwords.
      */
     new_password: string;
 };
@@ -1324,7 +1324,7 @@ export type UserCreateWritable = {
     /**
      * Password
      *
-     * 8 to 256 characters.
+     * 8 to 256 characters, none of the most common passwords.
      */
     password: string;
     /**

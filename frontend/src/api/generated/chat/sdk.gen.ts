@@ -139,7 +139,8 @@ export const deleteMessage = <ThrowOnError extends boolean = true>(options: Opti
  *
  * Cancel an answer in progress. Its text so far is stored with the status `cancelled`.
  *
- * The response is sent when the answer has stopped. An answer that has already ended is returned unchanged.
+ * The response is sent when the answer has stopped, or after 6 s with the status 202. An answer that has already ended
+ * is returned unchanged.
  */
 export const cancelMessage = <ThrowOnError extends boolean = true>(options: Options<CancelMessageData, ThrowOnError>): RequestResult<CancelMessageResponses, CancelMessageErrors, ThrowOnError, 'data'> => (options.client ?? client).post<CancelMessageResponses, CancelMessageErrors, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -218,7 +219,7 @@ export const searchConversations = <ThrowOnError extends boolean = true>(options
 /**
  * List Sessions
  *
- * List the user's sessions, the most recently used first.
+ * List the user's sessions, by default the most recently used first.
  *
  * To read a list that changes meanwhile, pass `next_cursor` as `cursor`. Sessions that are not used meanwhile occur
  * exactly once; one that is used moves to the top of the list, before the parts that follow.

@@ -31,7 +31,7 @@ export type ActiveAnswer = {
     /**
      * Started At
      *
-     * Time of the question.
+     * Time of the question, or of the request for another answer.
      */
     started_at: string;
     /**
@@ -187,7 +187,7 @@ export type BranchMessage = {
     /**
      * Timestamp
      *
-     * Time when it was stored; of a pending answer, time of the question.
+     * Time when it was stored; of a pending answer, when it was requested.
      */
     timestamp: string;
     /**
@@ -207,7 +207,7 @@ export type BranchMessage = {
     /**
      * Processing Time Ms
      *
-     * Duration of all attempts in milliseconds; 0 for a question.
+     * Duration of all attempts and of the pauses before them, in milliseconds; 0 for a question.
      */
     processing_time_ms: number;
     /**
@@ -502,7 +502,7 @@ export type ChatRequest = {
     /**
      * Context
      *
-     * At most 8 KiB of JSON. `tone` is `professional` or `casual`; `language` is the code of the language to answer in; `system_prompt` contains additional instructions, at most 4 000 characters, appended to the service's own. Other fields are returned in the metadata.
+     * At most 8 KiB of JSON. `tone` is `professional` or `casual`; `language` is the code of the language to answer in; `system_prompt` contains additional instructions, at most 4 000 characters, appended to the service's own. Other fields have no effect.
      */
     context?: {
         [key: string]: JsonValue;
@@ -568,7 +568,7 @@ export type CompletionModel = {
     /**
      * Owned By
      *
-     * Provider of the model.
+     * Always `chat-bot-system`.
      */
     owned_by: string;
 };
@@ -666,7 +666,7 @@ export type DailyUsage = {
     /**
      * Turns
      *
-     * Questions that were sent to a model or answered from the cache.
+     * Questions and requests for another answer for which a model was called, or that were answered from the cache.
      */
     turns: number;
     /**
@@ -754,7 +754,7 @@ export type DirectResponse = {
     /**
      * Timestamp
      *
-     * Time when the answer was complete.
+     * Time when the answer ended.
      */
     timestamp: string;
     /**
@@ -768,13 +768,13 @@ export type DirectResponse = {
     /**
      * Tokens Used
      *
-     * Prompt and completion tokens of all attempts; 0 for a question.
+     * Prompt and completion tokens of all attempts.
      */
     tokens_used: number;
     /**
      * Processing Time Ms
      *
-     * Duration of all attempts in milliseconds; 0 for a question.
+     * Duration of all attempts and of the pauses before them, in milliseconds.
      */
     processing_time_ms: number;
 };
@@ -1100,7 +1100,7 @@ export type MessageCreate = {
     /**
      * Context
      *
-     * At most 8 KiB of JSON. `tone` is `professional` or `casual`; `language` is the code of the language to answer in; `system_prompt` contains additional instructions, at most 4 000 characters, appended to the service's own. Other fields are returned in the metadata.
+     * At most 8 KiB of JSON. `tone` is `professional` or `casual`; `language` is the code of the language to answer in; `system_prompt` contains additional instructions, at most 4 000 characters, appended to the service's own. Other fields have no effect.
      */
     context?: {
         [key: string]: JsonValue;
@@ -1172,7 +1172,7 @@ export type MessageResponse = {
     /**
      * Timestamp
      *
-     * Time when it was stored; of a pending answer, time of the question.
+     * Time when it was stored; of a pending answer, when it was requested.
      */
     timestamp: string;
     /**
@@ -1192,7 +1192,7 @@ export type MessageResponse = {
     /**
      * Processing Time Ms
      *
-     * Duration of all attempts in milliseconds; 0 for a question.
+     * Duration of all attempts and of the pauses before them, in milliseconds; 0 for a question.
      */
     processing_time_ms: number;
     /**
@@ -1404,7 +1404,7 @@ export type RequestMessage = {
     /**
      * Content
      *
-     * Text of the message.
+     * Text of the message, or a list of its parts.
      */
     content?: string | Array<{
         type: 'text' | 'image_url';
@@ -1686,7 +1686,7 @@ export type SessionCreated = {
     /**
      * Updated At
      *
-     * Time of the last question or answer.
+     * Time of the last question or answer; without one, of the creation.
      */
     updated_at: string;
     /**
@@ -1714,7 +1714,7 @@ export type SessionDetail = {
     /**
      * Title Source
      *
-     * `default`: none yet; `question`: the beginning of the first question; `model`: written by the model; `user`: set by the user.
+     * `default`: none yet; `question`: the beginning of the first question; `model`: written by the model; `user`: set by the user, copied or imported.
      */
     title_source: 'default' | 'question' | 'model' | 'user';
     /**
@@ -1770,7 +1770,7 @@ export type SessionDetail = {
     /**
      * Updated At
      *
-     * Time of the last question or answer.
+     * Time of the last question or answer; without one, of the creation.
      */
     updated_at: string;
     /**
@@ -1870,7 +1870,7 @@ export type SessionResponse = {
     /**
      * Updated At
      *
-     * Time of the last question or answer.
+     * Time of the last question or answer; without one, of the creation.
      */
     updated_at: string;
     /**
@@ -1910,7 +1910,7 @@ export type SessionSummary = {
     /**
      * Title Source
      *
-     * `default`: none yet; `question`: the beginning of the first question; `model`: written by the model; `user`: set by the user.
+     * `default`: none yet; `question`: the beginning of the first question; `model`: written by the model; `user`: set by the user, copied or imported.
      */
     title_source: 'default' | 'question' | 'model' | 'user';
     /**
@@ -1958,7 +1958,7 @@ export type SessionSummary = {
     /**
      * Updated At
      *
-     * Time of the last question or answer.
+     * Time of the last question or answer; without one, of the creation.
      */
     updated_at: string;
     /**
@@ -1990,7 +1990,7 @@ export type SessionUpdate = {
     /**
      * Title
      *
-     * A title that the user sets is never replaced.
+     * Only the user replaces a title that the user has set.
      */
     title?: string;
     /**
@@ -2042,7 +2042,7 @@ export type SessionUpdated = {
     /**
      * Updated At
      *
-     * Time of the last question or answer.
+     * Time of the last question or answer; without one, of the creation.
      */
     updated_at: string;
 };
@@ -2056,7 +2056,7 @@ export type SessionWithSettings = {
     /**
      * Title Source
      *
-     * `default`: none yet; `question`: the beginning of the first question; `model`: written by the model; `user`: set by the user.
+     * `default`: none yet; `question`: the beginning of the first question; `model`: written by the model; `user`: set by the user, copied or imported.
      */
     title_source: 'default' | 'question' | 'model' | 'user';
     /**
@@ -2112,7 +2112,7 @@ export type SessionWithSettings = {
     /**
      * Updated At
      *
-     * Time of the last question or answer.
+     * Time of the last question or answer; without one, of the creation.
      */
     updated_at: string;
     /**
@@ -2144,7 +2144,7 @@ export type SessionsChanged = {
     /**
      * Is Complete
      *
-     * False: there were too many for one request. Send it again for the rest.
+     * False: there may be more sessions than one request changes. Send it again for the rest.
      */
     is_complete: boolean;
 };
@@ -2158,7 +2158,7 @@ export type ShareCreate = {
     /**
      * Message Id
      *
-     * Last message to share. Default: the last message of the session's branch.
+     * Last message to share. Default: the last message of the active branch.
      */
     message_id?: string | null;
     /**
@@ -2326,7 +2326,7 @@ export type SharedMessage = {
     /**
      * Timestamp
      *
-     * Time when it was stored; of a pending answer, time of the question.
+     * Time when it was stored.
      */
     timestamp: string;
     /**
@@ -2482,7 +2482,7 @@ export type Usage = {
     /**
      * Turns
      *
-     * Questions that were sent to a model or answered from the cache.
+     * Questions and requests for another answer for which a model was called, or that were answered from the cache.
      */
     turns: number;
     /**
@@ -2722,7 +2722,7 @@ export type MessageDeltaEvent = {
  */
 export type MessageEndedEvent = {
     /**
-     * The stored answer.
+     * The answer.
      */
     message: MessageResponse;
     /**
@@ -2742,11 +2742,11 @@ export type MessageEndedEvent = {
 /**
  * MessageFailedEvent
  *
- * `message.failed`: terminal event. The content is the text generated before the failure, else a fixed apology.
+ * `message.failed`: terminal event. Without text, the content is the fallback message, or none if interrupted.
  */
 export type MessageFailedEvent = {
     /**
-     * The stored answer.
+     * The answer.
      */
     message: MessageResponse;
     /**
@@ -2774,7 +2774,7 @@ export type MessageFailedEvent = {
  *
  * `message.reasoning`: what the model thinks before the answer, for clients that ask for it.
  *
- * It is not a part of the answer. The final message has all of it in its metadata, as `reasoning`.
+ * It is not a part of the answer. A complete answer has it in its metadata, as `reasoning`.
  */
 export type MessageReasoningEvent = {
     /**
@@ -5689,7 +5689,7 @@ export type FollowMessageData = {
         /**
          * After
          *
-         * The same position, for clients that cannot set the header.
+         * As `Last-Event-ID`, a position in characters, for clients that cannot set the header.
          */
         after?: number;
         /**
