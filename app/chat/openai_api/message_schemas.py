@@ -112,7 +112,7 @@ class RequestMessage(BaseModel):
         None, description="Text of the message, or a list of its parts."
     )
     name: ShortText | None = Field(None, description="Name of the author, passed on.")
-    tool_calls: list[RequestToolCall] | None = Field(
+    tool_calls: Annotated[list[RequestToolCall], Field(fail_fast=True)] | None = Field(
         None, max_length=128, description="Tool calls of an earlier answer."
     )
     tool_call_id: ShortText | None = Field(None, description="With the role `tool`: the call it is the result of.")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from app.chat.http_responses import to_response
 from app.chat.idempotency.header import KeyHeader, identify_request
 from app.chat.openai_api.schemas import ChatCompletion, ChatCompletionRequest, CompletionModel, CompletionModelList
 from app.core.exceptions import InvalidFieldError, UnsupportedMediaTypeError
+from app.database.repositories.accounts.callers import Principal
 from app.database.repositories.turns.idempotency_keys import IdempotentRequest
 from app.http.authentication import CompletionsUser, require_scope
 from app.http.errors import PROBLEM_JSON, responses
@@ -47,31 +49,23 @@ async def require_json(request: Request) -> None:
         raise UnsupportedMediaTypeError
 
 
-async def get_body(body: ChatCompletionRequest) -> ChatCompletionRequest:
-    """Return the body, which is validated once for all dependencies."""
-    return body
+@dataclass(frozen=True, slots=True)
+class CompletionCall:
+    """A request for a chat completion, with its caller, session and idempotency key."""
+
+    body: ChatCompletionRequest
+    user: Principal
+    session: UUID | None
+    """The session in which the request stores its question. None: nothing is stored."""
+    key: IdempotentRequest | None
 
 
-Body = Annotated[ChatCompletionRequest, Depends(get_body)]
-
-
-async def limit_open_answers(body: Body, user: CompletionsUser, services: ServicesDep) -> AsyncIterator[None]:
-    """Count an answer against the user's limit of streams, or of questions without event stream, until it ends.
-
-    Raises:
-        TooManyRequestsError: the user waits for too many answers.
-        OverloadedError: too many clients of this process wait for answers.
-
-    """
-    limiter = services.stream_limiter if body.stream else services.question_limiter
-    with limiter.slot(user.id):
-        yield
-
-
-async def get_session_id(
-    body: Body,
+async def open_call(
+    request: Request,
+    body: ChatCompletionRequest,
     user: CompletionsUser,
-    header: Annotated[
+    services: ServicesDep,
+    session_header: Annotated[
         str | None,
         Header(
             alias=SESSION_HEADER,
@@ -80,20 +74,36 @@ async def get_session_id(
             "scope `chat:write` besides.",
         ),
     ] = None,
-) -> UUID | None:
-    """Return the session in which the request stores its question. None: nothing is stored.
+    key: KeyHeader = None,
+) -> AsyncIterator[CompletionCall]:
+    """Return the call, and count it against the user's limit of streams, or of other questions, until it ends.
+
+    One dependency, because FastAPI validates the body again for each dependency that takes it.
 
     Raises:
-        InvalidFieldError: the id is not a UUID, or header and metadata name different sessions.
+        TooManyRequestsError: the user waits for too many answers.
+        OverloadedError: too many clients of this process wait for answers.
+        InvalidFieldError: the session id is not a UUID, or header and metadata name different sessions; or see
+            `identify_request`.
         ForbiddenError: the API key lacks the scope `chat:write`.
 
     """
+    limiter = services.stream_limiter if body.stream else services.question_limiter
+    with limiter.slot(user.id):
+        session = _find_session_id(body, session_header)
+        if session is not None:
+            require_scope(user, "chat:write")
+        # The session may be in a header, so that it is a part of the request.
+        yield CompletionCall(
+            body, user, session, await identify_request(request, user, key, variant=str(session or ""))
+        )
+
+
+def _find_session_id(body: ChatCompletionRequest, header: str | None) -> UUID | None:
     named = {"metadata.session_id": (body.metadata or {}).get("session_id"), SESSION_HEADER: header}
     ids = {_session_id(name, value) for name, value in named.items() if value is not None}
     if len(ids) > 1:
         raise InvalidFieldError("body.metadata.session_id", "ambiguous", f"differs from the header {SESSION_HEADER}")
-    if ids:
-        require_scope(user, "chat:write")
     return next(iter(ids), None)
 
 
@@ -104,22 +114,7 @@ def _session_id(name: str, value: object) -> UUID:
         raise InvalidFieldError(f"body.{name}", "uuid_parsing", "must be a UUID") from None
 
 
-SessionId = Annotated[UUID | None, Depends(get_session_id)]
-
-
-async def get_key(
-    request: Request, user: CompletionsUser, session: SessionId, key: KeyHeader = None
-) -> IdempotentRequest | None:
-    """Return the idempotency key of the request. The session may be in a header, so that it is a part of the request.
-
-    Raises:
-        InvalidFieldError: see `identify_request`.
-
-    """
-    return await identify_request(request, user, key, variant=str(session or ""))
-
-
-Key = Annotated[IdempotentRequest | None, Depends(get_key)]
+Call = Annotated[CompletionCall, Depends(open_call)]
 
 
 @router.get("/models")
@@ -138,11 +133,9 @@ async def get_completion_model(model_id: str, _user: CompletionsUser, services: 
     "/chat/completions",
     response_model=ChatCompletion,
     responses=_responses(404, 409, 413, 415, 502, 504) | _STREAM,
-    dependencies=[Depends(require_json), Depends(limit_open_answers)],
+    dependencies=[Depends(require_json)],
 )
-async def create_chat_completion(
-    request: Request, body: Body, user: CompletionsUser, services: ServicesDep, session: SessionId, key: Key
-) -> Response:
+async def create_chat_completion(request: Request, call: Call, services: ServicesDep) -> Response:
     """Continue a conversation. Without a session or an `Idempotency-Key`, only the ledger is stored.
 
     If the client disconnects, the answer is cancelled. With a session or an `Idempotency-Key` it is completed, and a
@@ -153,5 +146,7 @@ async def create_chat_completion(
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    answer = services.completions.stream if body.stream else services.completions.complete
-    return to_response(await answer(user, body, session, key, wait_for_disconnect=wait_for_disconnect))
+    answer = services.completions.stream if call.body.stream else services.completions.complete
+    return to_response(
+        await answer(call.user, call.body, call.session, call.key, wait_for_disconnect=wait_for_disconnect)
+    )

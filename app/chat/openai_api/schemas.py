@@ -22,6 +22,7 @@ _Word = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,20}$")]
 _One = Annotated[int, Field(strict=True, ge=1, le=1), Integral]
 _TokenId = Annotated[str, StringConstraints(pattern=r"^\d{1,10}$")]
 _Bias = Annotated[float, Field(strict=True, ge=-100, le=100)]
+_MAX_BIASES = 1024
 _TokenLimit = Annotated[int, Field(strict=True, ge=1, le=10_000_000), Integral]
 _MAX_SEED = 9_223_372_036_854_775_000
 """About 2^63: the OpenAPI document has the limit as a float, which states this number exactly."""
@@ -49,6 +50,13 @@ def _refuse(reason: str) -> BeforeValidator:
     return BeforeValidator(refuse)
 
 
+def _check_bias_count(value: object) -> object:
+    # Checked first: the library counts them after it has validated all of them.
+    if isinstance(value, dict) and len(value) > _MAX_BIASES:
+        raise ValueError(f"must have at most {_MAX_BIASES} tokens")
+    return value
+
+
 def _check_text_only(value: object) -> object:
     if value not in (None, ["text"]):
         raise ValueError("only the modality text is supported")
@@ -69,6 +77,12 @@ _Modalities = Annotated[
     ),
 ]
 _ONLY_NULL = WithJsonSchema({"type": "null"})
+# Lists and objects with many items stop at the first invalid one: tens of thousands of errors take seconds.
+_Messages = Annotated[list[RequestMessage], Field(fail_fast=True)]
+_Tools = Annotated[list[Tool], Field(fail_fast=True)]
+_LogitBias = Annotated[
+    dict[_TokenId, _Bias], Field(max_length=_MAX_BIASES, fail_fast=True), BeforeValidator(_check_bias_count)
+]
 
 
 class StreamOptions(BaseModel):
@@ -104,9 +118,7 @@ class ChatCompletionRequest(BaseModel):
         json_schema_extra={"examples": [{"messages": [{"role": "user", "content": "What is my name?"}]}]},
     )
 
-    messages: list[RequestMessage] = Field(
-        min_length=1, max_length=5000, description="The conversation, oldest message first."
-    )
+    messages: _Messages = Field(min_length=1, max_length=5000, description="The conversation, oldest message first.")
     model: ModelName | None = Field(None, description="A model of `GET /v1/models`. Absent: the default model.")
     stream: bool | None = Field(None, strict=True, description="Whether the answer is an event stream of chunks.")
     stream_options: StreamOptions | None = Field(None, description="Options of a stream.")
@@ -127,10 +139,8 @@ class ChatCompletionRequest(BaseModel):
     top_logprobs: _LogprobCount | None = Field(
         None, description="Number of most likely tokens at each position; requires `logprobs`."
     )
-    logit_bias: dict[_TokenId, _Bias] | None = Field(None, max_length=1024, description="Bias by token id, passed on.")
-    tools: list[Tool] | None = Field(
-        None, max_length=128, description="Functions that the model may call, at most 128."
-    )
+    logit_bias: _LogitBias | None = Field(None, description="Bias by token id, passed on.")
+    tools: _Tools | None = Field(None, max_length=128, description="Functions that the model may call, at most 128.")
     tool_choice: ToolChoice | None = Field(None, description="`auto`, `none`, `required`, or the function to call.")
     parallel_tool_calls: bool | None = Field(
         None, strict=True, description="Whether the model may call several functions at once."

@@ -22,6 +22,8 @@ from app.core.public_addresses import AllowedHosts, IpAddress
 
 MAX_RESPONSE_BYTES = 64 * 1024
 """Maximum number of bytes of a response body that are read before the connection is closed."""
+_MAX_RESPONSE_CHUNKS = 100
+"""Maximum number of chunks of a body that are read. Parsing 64 KiB in chunks of one byte takes 100 times as long."""
 _MAX_RECEIVED_BYTES = 2 * MAX_RESPONSE_BYTES
 """Maximum number of bytes received on a connection. It also bounds interim responses and chunk headers."""
 _READ_BYTES = 4096
@@ -99,7 +101,8 @@ class SsrfSafeClient:
     async def post(self, url: str, *, headers: Mapping[str, str], content: bytes, max_seconds: float) -> ResponseHead:
         """Send a POST request, and return status and headers of the response, within `max_seconds`.
 
-        Up to `MAX_RESPONSE_BYTES` of the body are read and discarded, so that the server can complete the response.
+        Up to `MAX_RESPONSE_BYTES` of the body, in up to `_MAX_RESPONSE_CHUNKS` chunks, are read and discarded, so that
+        the server can complete the response.
 
         Raises:
             OutgoingRequestError: there is no response.
@@ -191,11 +194,12 @@ class _BoundedNetworkStream(httpcore2.AsyncNetworkStream):
 
 
 async def _drain(response: httpcore2.Response) -> None:
-    received = 0
+    received = count = 0
     async with aclosing(response.aiter_stream()) as chunks:
         async for chunk in chunks:
             received += len(chunk)
-            if received > MAX_RESPONSE_BYTES:
+            count += 1
+            if received > MAX_RESPONSE_BYTES or count >= _MAX_RESPONSE_CHUNKS:
                 return
 
 

@@ -1,17 +1,23 @@
 """Malformed requests: always an error as clients of OpenAI read it, never a status of 500 or above."""
 
 import json
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from httpx2 import Response
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from app.chat.openai_api.schemas import ChatCompletionRequest
 from tests.chat.openai_api.conftest import COMPLETIONS
 from tests.fixtures.services import Chat
 from tests.support.provider import Provider
 
+Complete = Callable[..., Response]
 PARTS = 10
 FIELDS = [
     "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs", "max_completion_tokens",
@@ -315,3 +321,33 @@ def test_bytes_that_are_no_json_get_client_errors(chat: Chat) -> None:
         response = post(chat.client, chat, body)
         check(response)
         assert response.status_code >= 400
+
+
+MANY_ERRORS: dict[str, dict[str, Any]] = {
+    "messages": {"messages": [{"role": "user", "name": "", "tool_calls": [{}, {}]}] * 5000},
+    "tools": {"tools": [{}] * 128},
+    "tool calls": {"messages": [{"role": "assistant", "tool_calls": [{}] * 128}]},
+    "logit bias": {"logit_bias": {f"x{number}": 1000 for number in range(30_000)}},
+    "values of logit bias": {"logit_bias": {str(number): 1000 for number in range(1000)}},
+    "valid logit bias": {"logit_bias": {str(number): 1 for number in range(30_000)}},
+}
+
+
+@pytest.mark.parametrize("fields", MANY_ERRORS.values(), ids=MANY_ERRORS.keys())
+def test_validation_stops_at_the_first_of_many_errors(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as refused:
+        ChatCompletionRequest.model_validate({"messages": [{"role": "user", "content": "Hi"}], **fields})
+    assert refused.value.error_count() <= 5
+
+
+def test_a_body_is_validated_once(complete: Complete, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: Counter[str] = Counter()
+
+    def check_and_count(text: str) -> str:
+        checked[text] += 1
+        return text
+
+    monkeypatch.setattr("app.chat.openai_api.fields.check_text", check_and_count)
+    function = {"name": "look", "parameters": {"type": "object", "properties": {"place": {"type": "string"}}}}
+    assert complete(tools=[{"type": "function", "function": function}]).status_code == 200
+    assert checked["place"] == 1

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trustme
 
+from app.services.http import ssrf_safe_client
 from app.services.http.ssrf_safe_client import MAX_RESPONSE_BYTES, OutgoingRequestError, SsrfSafeClient
 from tests.services.http.outgoing_requests import ALL_HOSTS, post
 from tests.support.provider import NEVER
@@ -48,6 +49,24 @@ async def test_an_endless_body_is_read_up_to_the_limit(client: SsrfSafeClient, r
     started = time.monotonic()
     assert (await post(client, receiver.url, max_seconds=LONGEST_WAIT)).status == 200
     assert time.monotonic() - started < 30
+
+
+async def test_an_endless_body_in_tiny_chunks_is_read_up_to_a_number_of_chunks(
+    client: SsrfSafeClient, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = 0
+
+    async def read_and_count(stream: Any, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ANN401, ASYNC109 - signature of the original
+        nonlocal reads
+        reads += 1
+        return await original(stream, max_bytes, timeout)
+
+    original = ssrf_safe_client._BoundedNetworkStream.read
+    monkeypatch.setattr(ssrf_safe_client._BoundedNetworkStream, "read", read_and_count)
+    receiver.script(floods(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 10_000))
+    assert (await post(client, receiver.url, max_seconds=LONGEST_WAIT)).status == 200
+    # Up to the limit of bytes there would be 32.
+    assert reads <= 10
 
 
 async def test_endless_headers_are_an_error(client: SsrfSafeClient, receiver: Receiver) -> None:
