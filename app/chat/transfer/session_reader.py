@@ -75,9 +75,12 @@ class SessionReader:
             messages[message.session_id].append(message)
         for session in group:
             found = [message for message in messages[session.id] if message.seq <= session.last_seq]
-            if found or not session.message_count:
-                selected = select_branch(found, session.active_seq) if self.only_active_branch else found
-                yield ReadableSession(session, _single(selected))
+            if _has_changed(session, found):
+                for changed in await self._read(conversations.read_sessions, user_id=self.user_id, ids=[session.id]):
+                    yield self.read_one(changed)
+                continue
+            selected = select_branch(found, session.active_seq) if self.only_active_branch else found
+            yield ReadableSession(session, _single(selected))
 
     async def _batches(self, session: StoredSession) -> AsyncIterator[Sequence[StoredMessage]]:
         pages = self._branch(session) if self.only_active_branch else self._all_branches(session)
@@ -105,15 +108,7 @@ class SessionReader:
                 return
 
     async def _branch(self, session: StoredSession) -> AsyncIterator[Sequence[StoredMessage]]:
-        last_id = await self._read(
-            conversations.find_last_of_branch, session_id=session.id, active_seq=session.active_seq
-        )
-        branch: list[MessageKey] = []
-        while last_id is not None:
-            keys = await self._read(conversations.list_ancestors, last_id)
-            branch += keys
-            last_id = keys[-1].parent_id if keys else None
-        branch.reverse()
+        branch = await self._branch_keys(session.id)
         for batch in _batches(branch):
             await self._check_login()
             yield await self._read(
@@ -122,6 +117,18 @@ class SessionReader:
                 session_id=session.id,
                 ids=[key.id for key in batch],
             )
+
+    async def _branch_keys(self, session_id: int) -> list[MessageKey]:
+        """Return the messages of the active branch, oldest first."""
+        while (last_id := await self._read(conversations.find_last_of_branch, session_id=session_id)) is not None:
+            branch: list[MessageKey] = []
+            while last_id is not None and (keys := await self._read(conversations.list_ancestors, last_id)):
+                branch += keys
+                last_id = keys[-1].parent_id
+            if last_id is None:
+                return branch[::-1]
+            # Its end was deleted meanwhile, and another branch is active.
+        return []
 
     async def _check_login(self) -> None:
         await retry_until_available(self.login.check_if_due)
@@ -140,6 +147,13 @@ class SessionReader:
                 return await query(connection, *args, **values)
 
         return await retry_until_available(attempt)
+
+
+def _has_changed(session: StoredSession, messages: Sequence[StoredMessage]) -> bool:
+    """Return whether messages were deleted since the session was read: all, or the end of the selected branch."""
+    if not messages:
+        return session.message_count > 0
+    return bool(session.active_seq) and all(message.seq != session.active_seq for message in messages)
 
 
 def select_branch(messages: Sequence[StoredMessage], active_seq: int | None) -> list[StoredMessage]:

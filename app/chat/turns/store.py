@@ -93,6 +93,8 @@ class TurnStore:
         """
         async with self.database.driver_connection(max_seconds=REQUEST_TIMEOUT) as connection:
             started = await turn_queries.find_started(connection, new)
+            if started is None and new.key is not None:
+                await idempotency_keys.release_refused(connection, new.key, turn_id=new.answer_uuid)
         if started is None and question.budget is not None:
             await self.quotas.release(new.answer_uuid)
         return started

@@ -1,8 +1,10 @@
 """Idempotent requests: a request with an `Idempotency-Key` runs once and returns the same response each time."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
+import psycopg2
 import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
@@ -20,7 +22,7 @@ from tests.chat.idempotency.idempotent_requests import (
 from tests.fixtures.database import Sql, counted_statements
 from tests.fixtures.services import Chat, assert_problem
 from tests.support.provider import Provider, answers, fails, held
-from tests.support.waiting import closed_gate
+from tests.support.waiting import closed_gate, wait_until
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -132,3 +134,35 @@ def test_key_adds_exactly_one_sql_statement(chat: Chat, route: str) -> None:
         assert post(chat, path, body).is_success
     assert not [statement for statement in without if uses_idempotency_keys(statement)]
     assert len(with_key) == len(without) + 1
+
+
+@pytest.mark.parametrize("path", ["/messages", "/messages/stream"])
+@pytest.mark.parametrize("parent", ["SELECT gen_random_uuid()", "SELECT uuid FROM chat_messages WHERE role = 'user'"])
+def test_refused_place_of_a_question_leaves_no_key(chat: Chat, sql: Sql, path: str, parent: str) -> None:
+    session_id = chat.open()
+    answer_id = chat.ask(session_id, "Hi")["ai_response"]["id"]
+    path = f"/sessions/{session_id}{path}"
+    for _ in range(2):
+        body = {"message": "Why?", "parent_id": str(sql.value(parent))}
+        assert_problem(post(chat, path, body), 422, "validation_error")
+        assert sql.value("SELECT count(*) FROM idempotency_keys") == 0
+    assert post(chat, path, {"message": "Why?", "parent_id": answer_id}).is_success
+
+
+def test_key_of_a_question_survives_that_the_end_of_the_branch_changes(chat: Chat, sql: Sql, database_url: str) -> None:
+    session_id = chat.open()
+    chat.ask(session_id, "Hi")
+    path, body = f"/sessions/{session_id}/messages", {"message": "Why?"}
+    with ThreadPoolExecutor(1) as pool, closing(psycopg2.connect(database_url)) as other, other.cursor() as cursor:
+        cursor.execute(
+            "UPDATE chat_sessions SET last_seq = 3, message_count = 3;"
+            " INSERT INTO chat_messages (uuid, session_id, seq, parent_id, role, content, status)"
+            " SELECT gen_random_uuid(), session_id, 3, id, 'user', 'And?', 'complete' FROM chat_messages WHERE seq = 2"
+        )
+        response = pool.submit(post, chat, path, body)
+        wait_until(lambda: sql.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        other.commit()
+        first = response.result(60)
+    assert first.is_success, first.text
+    assert_replayed(post(chat, path, body), first)
+    assert sql.value("SELECT count(*) FROM chat_messages") == 5

@@ -1,5 +1,6 @@
 """Duplicates and forks of sessions."""
 
+from asyncio import to_thread
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -157,6 +158,21 @@ def test_a_source_that_changes_is_a_conflict(chat: Chat, sql: Sql, monkeypatch: 
         return result
 
     monkeypatch.setattr(session_copies, "list_all_keys", list_then_delete)
+    assert_problem(chat.request("POST", f"/sessions/{session_id}/duplicate", json={}), 409, "session_changed")
+    assert sql.value("SELECT count(*) FROM chat_sessions") == 1
+
+
+def test_a_source_that_loses_all_messages_is_a_conflict(chat: Chat, sql: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
+    session_id = opened(chat, message(1, None), message(2, 1), message(4, 1), active_message=2)
+    first = message_id(sql, session_id, "text 1")
+    keys = session_copies.list_all_keys
+
+    async def delete_then_list(*arguments: Any) -> Any:  # noqa: ANN401 - passed on
+        deleted = await to_thread(chat.request, "DELETE", f"/sessions/{session_id}/messages/{first}")
+        assert deleted.is_success
+        return await keys(*arguments)
+
+    monkeypatch.setattr(session_copies, "list_all_keys", delete_then_list)
     assert_problem(chat.request("POST", f"/sessions/{session_id}/duplicate", json={}), 409, "session_changed")
     assert sql.value("SELECT count(*) FROM chat_sessions") == 1
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import re
+from asyncio import to_thread
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import unquote
 from uuid import UUID, uuid4
@@ -25,6 +27,15 @@ from tests.chat.transfer.test_imports import exported, imported
 from tests.fixtures.database import Sql, counted_statements, locked
 from tests.fixtures.services import Chat, User, assert_problem
 from tests.support.provider import Provider, echoes
+
+DELETIONS = [
+    ("md", 2, ["text 1", "text 4"]),
+    ("txt", 2, ["text 1", "text 4"]),
+    ("json", 2, ["text 1", "text 4"]),
+    ("md", 1, []),
+    ("json", 1, []),
+]
+"""Formats, the `seq` of a message that is deleted, and what is left on the active branch."""
 
 
 def opened(chat: Chat, *messages: object, **fields: object) -> str:
@@ -136,6 +147,30 @@ def test_text_has_the_active_branch(chat: Chat) -> None:
         "\n[2026-01-02 03:04 UTC] User:\ntext 1\n"
         "\n[2026-01-02 03:04 UTC] Assistant (cancelled):\nRo\n"
     )
+
+
+@pytest.mark.parametrize("path", ["/export", "/sessions/{}/export"])
+@pytest.mark.parametrize(("name", "deleted", "contents"), DELETIONS)
+def test_messages_are_deleted_during_an_export(
+    chat: Chat, sql: Sql, monkeypatch: pytest.MonkeyPatch, path: str, name: str, deleted: int, contents: list[str]
+) -> None:
+    session_id = opened(chat, message(1, None), message(2, 1), message(4, 1), active_message=2)
+    message_uuid = sql.value("SELECT uuid FROM chat_messages WHERE seq = %s", [deleted])
+
+    def deleting(read: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def delete_then_read(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - passed on
+            if sql.value("SELECT count(*) FROM chat_messages WHERE uuid = %s", [message_uuid]):
+                response = await to_thread(chat.request, "DELETE", f"/sessions/{session_id}/messages/{message_uuid}")
+                assert response.is_success
+            return await read(*arguments, **named)
+
+        return delete_then_read
+
+    for reader in ("read_all_messages", "find_last_of_branch", "read_messages"):
+        monkeypatch.setattr(conversations, reader, deleting(getattr(conversations, reader)))
+    text = chat.request("GET", path.format(session_id), params={"format": name}).text
+    assert "Trip" in text
+    assert re.findall("text [0-9]", text) == contents
 
 
 @pytest.mark.parametrize("name", ["json", "md", "txt"])

@@ -12,6 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from app.database.models import ChatMessage, ChatSession
 from app.database.models.chat.chat_session import TitleSource
+from app.database.repositories.turns.turn_sql import LEAF_SEQ
 
 BATCH_SIZE = 100
 """Maximum number of messages per batch."""
@@ -185,7 +186,7 @@ async def read_messages_by_id(
 
 
 async def find_last_of_branch(
-    connection: AsyncConnection, *, session_id: int, active_seq: int | None, message_uuid: UUID | None = None
+    connection: AsyncConnection, *, session_id: int, message_uuid: UUID | None = None
 ) -> int | None:
     """Return the internal key of the last message of the active branch, or of a message by its public id.
 
@@ -194,10 +195,11 @@ async def find_last_of_branch(
     statement = select(ChatMessage.id).where(ChatMessage.session_id == session_id)
     if message_uuid is not None:
         statement = statement.where(ChatMessage.uuid == message_uuid)
-    elif active_seq is not None:
-        statement = statement.where(ChatMessage.seq == active_seq)
     else:
-        statement = statement.order_by(ChatMessage.seq.desc()).limit(1)
+        # The branch that is active now: the end of an earlier one may have been deleted.
+        statement = statement.join(ChatSession, ChatSession.id == ChatMessage.session_id).where(
+            ChatMessage.seq == LEAF_SEQ
+        )
     return await connection.scalar(statement)
 
 

@@ -44,9 +44,7 @@ async def list_all_keys(connection: AsyncConnection, source: StoredSession) -> l
 
 async def list_branch_keys(connection: AsyncConnection, source: StoredSession, message_uuid: UUID) -> list[MessageKey]:
     """Return the messages from the first one to the given one. Empty: the session has no such message."""
-    last_id = await conversations.find_last_of_branch(
-        connection, session_id=source.id, active_seq=None, message_uuid=message_uuid
-    )
+    last_id = await conversations.find_last_of_branch(connection, session_id=source.id, message_uuid=message_uuid)
     keys: list[MessageKey] = []
     while last_id is not None:
         batch = await conversations.list_ancestors(connection, last_id)
@@ -90,15 +88,16 @@ async def finish_copy(
 ) -> None:
     """Set counters, preview, tags and model of a copy whose messages have been stored."""
     last_seq = max(source.last_seq if active_seq is not None else 0, keys[-1].seq if keys else 0)
+    leaf_seq = last_seq if active_seq is None else active_seq
     leaf = (
         await session.execute(
             select(func.left(ChatMessage.content, _PREVIEW_SOURCE), ChatMessage.updated_at).where(
                 ChatMessage.session_id == session_id,
-                ChatMessage.seq == (last_seq if active_seq is None else active_seq),
+                ChatMessage.seq == leaf_seq,
             )
         )
     ).one_or_none()
-    if keys and leaf is None:
+    if leaf_seq and leaf is None:
         raise SourceChangedError  # the end of the branch was deleted between the statements
     await session.execute(
         update(ChatSession)

@@ -159,6 +159,14 @@ _CLAIM_WITH_RESPONSE = claim_statement(
 )
 _STORE_RESPONSE = store_response_statement()
 _RELEASE = Statement(delete(IdempotencyKey).where(*_MATCHES_KEY, _IS_TURN))
+# A question is committed with its key: a key without it belongs to a question that was refused.
+_RELEASE_REFUSED = Statement(
+    delete(IdempotencyKey).where(
+        *_MATCHES_KEY,
+        _IS_TURN,
+        ~select(ChatMessage.id).where(ChatMessage.uuid == IdempotencyKey.turn_id).correlate(IdempotencyKey).exists(),
+    )
+)
 _FIND = Statement(
     select(
         IdempotencyKey.fingerprint,
@@ -236,6 +244,11 @@ async def store_response(connection: AsyncConnection, stored_response: StoredRes
 async def release(connection: AnyConnection, key: IdempotentRequest, *, turn_id: UUID) -> None:
     """Delete the key of a turn, so that a repeated request is executed again."""
     await statements.fetch(connection, _RELEASE, key_parameters(key) | {"p_turn_id": turn_id})
+
+
+async def release_refused(connection: AnyConnection, key: IdempotentRequest, *, turn_id: UUID) -> None:
+    """Delete the key of a question that was not stored. The key of a stored question is kept."""
+    await statements.fetch(connection, _RELEASE_REFUSED, key_parameters(key) | {"p_turn_id": turn_id})
 
 
 async def find(connection: AnyConnection, key: IdempotentRequest) -> StoredKey | None:

@@ -250,7 +250,10 @@ async def start_turn(connection: AnyConnection, turn: NewTurn) -> StartedTurn | 
         raise
     if row is None:
         if turn.key and (stored := await idempotency_keys.find(connection, turn.key)):
-            raise IdempotencyKeyTakenError(turn.key, stored)
+            if stored.turn_id != turn.answer_uuid:
+                raise IdempotencyKeyTakenError(turn.key, stored)
+            # The statement has claimed the key, but its place did not exist.
+            await idempotency_keys.release_refused(connection, turn.key, turn_id=turn.answer_uuid)
         return None
     return StartedTurn.of(turn, row)
 
