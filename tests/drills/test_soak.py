@@ -43,7 +43,8 @@ def resources(cluster: Cluster, sql: Sql, home: Path) -> dict[str, dict[str, flo
     for name, record in recorded_processes(home).items():
         process = psutil.Process(record.pid)
         family = [process, *process.children(recursive=True)]
-        values[name] = {"megabytes": sum(one.memory_info().rss for one in family) / 1e6}
+        # A page that several processes share, such as the buffers of PostgreSQL, counts once.
+        values[name] = {"megabytes": sum(one.memory_full_info().pss for one in family) / 1e6}
         if len(family) == 1:
             values[name] |= {"descriptors": process.num_fds(), "threads": process.num_threads()}
     for replica in cluster.chat:
