@@ -20,20 +20,19 @@ _CHECKS = {
 
 
 def upgrade() -> None:
-    """Apply. Existing titles count as the user's: no model replaces them."""
-    op.add_column(
-        "chat_sessions", sa.Column("title_source", sa.String(length=20), server_default="user", nullable=False)
-    )
-    op.add_column("chat_sessions", sa.Column("model", sa.String(length=200), nullable=True))
-    op.add_column(
-        "chat_sessions", sa.Column("is_pinned", sa.Boolean(), server_default=sa.text("false"), nullable=False)
-    )
-    op.add_column(
-        "chat_sessions",
+    """Apply. Existing titles count as the user's: no model replaces them.
+
+    It may be interrupted: what has been committed is left out or replaced when it is run again.
+    """
+    for column in (
+        sa.Column("title_source", sa.String(length=20), server_default="user", nullable=False),
+        sa.Column("model", sa.String(length=200), nullable=True),
+        sa.Column("is_pinned", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("tags", sa.ARRAY(sa.String(length=50)), server_default=sa.text("'{}'"), nullable=False),
-    )
-    op.drop_constraint(op.f("ck_llm_calls_purpose"), "llm_calls", type_="check")
+    ):
+        op.add_column("chat_sessions", column, if_not_exists=True)
     for name, (table, condition) in _CHECKS.items():
+        op.drop_constraint(op.f(name), table, type_="check", if_exists=True)
         op.create_check_constraint(op.f(name), table, condition, postgresql_not_valid=True)
     # Without blocking writes: both tables are large.
     with op.get_context().autocommit_block():

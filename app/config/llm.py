@@ -82,7 +82,10 @@ class LlmSettings(SettingsBase):
         description="Deadline of one turn in seconds: all attempts with all models together, until a streamed answer "
         "begins. The gateway waits 20 s longer, at least 80 s.",
     )
-    LLM_ATTEMPT_TIMEOUT: Seconds = Field(30, description="Timeout of one attempt with one model, in seconds.")
+    LLM_ATTEMPT_TIMEOUT: Seconds = Field(
+        30,
+        description="Timeout of one attempt with one model, in seconds; if it is streamed, until the text begins.",
+    )
     LLM_STREAM_PAUSE: Seconds = Field(
         20, description="Maximum pause in seconds between two chunks of a streamed answer."
     )
@@ -95,8 +98,8 @@ class LlmSettings(SettingsBase):
     LLM_REASONING_TIMEOUT: Seconds = Field(
         600,
         le=3600,
-        description="Maximum time in seconds until a streamed answer begins, while the engine sends reasoning or "
-        "comments.",
+        description="Maximum time in seconds from the start of a streamed attempt until its text begins, while the "
+        "engine sends reasoning or comments, also beyond `LLM_TURN_TIMEOUT`. Not less than the timeout of the attempt.",
     )
     LLM_RETRIES_PER_MODEL: int = Field(
         1, ge=0, le=10, description="Maximum number of retries with one model before the next model is used."

@@ -69,6 +69,13 @@ _COMPUTED: dict[str, tuple[str, tuple[str, ...]]] = {
     "webhooks/endpoints": ("webhook_endpoints", ("disabled_reason", "failing_since")),
 }
 """Columns whose names a module gets from its caller or from a function."""
+_COMPUTED_READS = {
+    "usage/quotas": (
+        "users",
+        ("quota_tokens_per_day", "quota_tokens_per_month", "quota_cost_per_day", "quota_cost_per_month"),
+    ),
+}
+"""Columns whose names a module computes for its queries."""
 _ANONYMISED = (("llm_calls", "user_id"), ("llm_calls", "session_id"))
 """Columns that the function `anonymise_ledger`, which the erasure calls, sets to null."""
 
@@ -122,6 +129,9 @@ def _add_listed(writers: Columns, readers: Columns) -> None:
         readers[column].add(function)
     for column in _ANONYMISED:
         writers[column].add("accounts/erasure")
+    for label, (table, names) in _COMPUTED_READS.items():
+        for name in names:
+            readers[table, name].add(label)
     for label, (table, names) in _COMPUTED.items():
         for name in names:
             writers[table, name].add(label)

@@ -37,7 +37,10 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "PGSSLROOTCERT": ("services, migrations", "file of root certificates, if `DATABASE_URL` names none"),
     "PORT": ("`make run`, `make demo`, Compose", "port of the gateway; default 8080"),
     "PROVIDER_FAULTS": ("`make faults`", "`write`: write `docs/reference/provider-faults.md`"),
-    "PYTEST_ARGS": ("`make test`", "arguments of pytest, such as `-k login`"),
+    "PYTEST_ARGS": (
+        "targets that run tests",
+        "arguments of pytest, such as `-k login`; `make test` then omits those in Node",
+    ),
     "PYTHON": ("`make setup`", "interpreter for `.venv`; default `python3`"),
     "SCHEMATHESIS": ("`make fuzz`", "`full`: as many requests as fit into seven minutes for each service"),
     "SCHEMATHESIS_IDENTITIES": ("`make fuzz`", "ids of the accounts of the run, set by the test for its hooks"),
@@ -45,9 +48,9 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "SOAK_MINUTES": ("`tests/drills/test_soak.py`", "duration in minutes, from `MINUTES` of `make soak`"),
     "SCREENSHOTS": ("`make screenshots`", "`write`: write the pictures in `docs/images`"),
     "TEST_DATABASE_TEMPLATE": ("`make mutants`", "migrated database that those of the tests are copied from"),
-    "TEST_DATABASE_URL": ("`make test`", "PostgreSQL for the tests, instead of one that they start"),
+    "TEST_DATABASE_URL": ("tests", "PostgreSQL for tests that do not stop it; `make test` then omits those in Node"),
     "TEST_NOTICE_SECONDS": ("tests", "interval of a notice in tests of long timeouts"),
-    "TEST_REDIS_URL": ("`make test`", "Redis for the tests, instead of one that they start"),
+    "TEST_REDIS_URL": ("tests", "Redis for tests that do not stop it; `make test` then omits those in Node"),
 }
 """Environment variables of tools: where they are read, and what they do. Those of services are settings."""
 _NOT_OF_TOOLS = {"PATH", "HOME", "COLUMNS", "DATABASE_URL", "SECRET_KEY", "OPENAI_BASE_URL"}

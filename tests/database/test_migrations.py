@@ -181,3 +181,24 @@ def test_the_names_of_the_files_hold_the_revisions_in_their_order() -> None:
     scripts = ScriptDirectory.from_config(migrations.alembic_config("postgresql://"))
     in_order = [script.revision for script in scripts.walk_revisions()][::-1]
     assert list(schema_version.known_revisions()) == in_order
+
+
+@pytest.mark.parametrize(
+    ("revision", "previous"), [("0018", "0017"), ("0022", "0021"), ("0027", "0026"), ("0032", "0031")]
+)
+def test_revision_that_commits_in_between_can_be_repeated(
+    empty_database_url: str, empty: Sql, revision: str, previous: str
+) -> None:
+    config = migrations.alembic_config(empty_database_url)
+    command.upgrade(config, revision)
+    complete = schema(empty)
+    # As if the run had been interrupted before its end.
+    empty.do("UPDATE alembic_version SET version_num = %s", [previous])
+    command.upgrade(config, revision)
+    assert schema(empty) == complete
+
+
+def test_revisions_that_commit_in_between_are_tested() -> None:
+    scripts = (PROJECT / "alembic" / "versions").glob("*.py")
+    committing = {path.name.split("_")[1] for path in scripts if "autocommit_block" in path.read_text()}
+    assert committing == {"0018", "0022", "0027", "0032"}

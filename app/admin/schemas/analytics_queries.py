@@ -118,7 +118,7 @@ class TopQuery(ListQuery):
 class UsageQuery(ProviderFilter, BucketQuery):
     """Query parameters of `/analytics/usage`. The usage of accounts is not known by provider."""
 
-    group_by: GroupBy = Field("none", description="Grouping of the rows.")
+    group_by: GroupBy = Field("none", description="Grouping of the rows. Not `user` together with `provider`.")
     order: Order = Field("cost", description="Value by which groups are ordered, largest first.")
     limit: int = Field(10, ge=1, le=100, description="Maximum number of groups. The others are added up in one group.")
 

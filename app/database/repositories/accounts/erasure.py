@@ -1,7 +1,7 @@
 """Erasure of an account.
 
-It is one transaction, of several statements because each of them has a time limit. All rows with a foreign key to the
-account are deleted, so new tables are included without a change here.
+It is one transaction, of several statements because each of them has a time limit. All rows of tables with one foreign
+key to the account are deleted, so such new tables are included without a change here.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -3168,7 +3168,7 @@ export type GetUsageReportData = {
         /**
          * Group By
          *
-         * Grouping of the rows.
+         * Grouping of the rows. Not `user` together with `provider`.
          */
         group_by?: 'none' | 'model' | 'provider' | 'user';
         /**
@@ -3950,7 +3950,7 @@ export type GetUsageFileData = {
         /**
          * Group By
          *
-         * Grouping of the rows.
+         * Grouping of the rows. Not `user` together with `provider`.
          */
         group_by?: 'none' | 'model' | 'provider' | 'user';
         /**
