@@ -69,7 +69,7 @@ _COMPUTED: dict[str, tuple[str, tuple[str, ...]]] = {
     "webhooks/endpoints": ("webhook_endpoints", ("disabled_reason", "failing_since")),
 }
 """Columns whose names a module gets from its caller or from a function."""
-_COMPUTED_READS = {
+_COMPUTED_READS: dict[str, tuple[str, tuple[str, ...]]] = {
     "usage/quotas": (
         "users",
         ("quota_tokens_per_day", "quota_tokens_per_month", "quota_cost_per_day", "quota_cost_per_month"),
