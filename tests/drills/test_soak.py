@@ -37,14 +37,21 @@ def test_growth_is_told_from_fluctuation() -> None:
     assert abs(flat.slope) < 20
 
 
+def memory(process: psutil.Process) -> int:
+    """Return the memory of a process in bytes. A page that several share, such as a buffer of PostgreSQL, counts once."""
+    try:
+        return int(process.memory_full_info().pss)
+    except psutil.NoSuchProcess:  # a child that has ended since
+        return 0
+
+
 def resources(cluster: Cluster, sql: Sql, home: Path) -> dict[str, dict[str, float]]:
     """Return the resources of all processes by name; child processes, those of Nginx for example, are added up."""
     values: dict[str, dict[str, float]] = {}
     for name, record in recorded_processes(home).items():
         process = psutil.Process(record.pid)
         family = [process, *process.children(recursive=True)]
-        # A page that several processes share, such as the buffers of PostgreSQL, counts once.
-        values[name] = {"megabytes": sum(one.memory_full_info().pss for one in family) / 1e6}
+        values[name] = {"megabytes": sum(map(memory, family)) / 1e6}
         if len(family) == 1:
             values[name] |= {"descriptors": process.num_fds(), "threads": process.num_threads()}
     for replica in cluster.chat:
