@@ -38,7 +38,7 @@ def test_growth_is_told_from_fluctuation() -> None:
 
 
 def memory(process: psutil.Process) -> int:
-    """Return the memory of a process in bytes. A page that several share, such as a buffer of PostgreSQL, counts once."""
+    """Return the memory of a process in bytes. A page that several share, as in PostgreSQL, counts once."""
     try:
         return int(process.memory_full_info().pss)
     except psutil.NoSuchProcess:  # a child that has ended since
