@@ -119,9 +119,7 @@ class RequestContextMiddleware:
 class BodyLimitMiddleware:
     """Refuses bodies over a limit with a 413 problem document, and the rest of a large one that is slow with 408."""
 
-    def __init__(
-        self, app: ASGIApp, max_bytes: int, max_bytes_by_path: Mapping[str, int], max_seconds: float = 15
-    ) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, max_bytes_by_path: Mapping[str, int], max_seconds: float) -> None:
         """Wrap the application. `max_bytes_by_path` has other limits for some paths.
 
         `max_seconds`: timeout of what `RequestBodyMiddleware` has not received of a body, except of files.

@@ -14,6 +14,7 @@ from app.http.metrics import RequestMetrics
 from app.http.middleware import BodyLimitMiddleware, RequestContextMiddleware
 from app.http.request_body import UploadDrainMiddleware
 from app.observability.metrics import Metrics
+from tests.support.waiting import LONGEST_WAIT
 
 CHUNKED = [(b"transfer-encoding", b"chunked")]
 
@@ -28,7 +29,7 @@ def client() -> TestClient:
 
     app = FastAPI()
     app.include_router(router)
-    app.add_middleware(BodyLimitMiddleware, max_bytes_by_path={}, max_bytes=100)
+    app.add_middleware(BodyLimitMiddleware, max_bytes_by_path={}, max_bytes=100, max_seconds=LONGEST_WAIT)
     metrics = Metrics(service="tests", version="1")
     app.add_middleware(RequestContextMiddleware, metrics=RequestMetrics(metrics))
     return TestClient(app)
@@ -73,7 +74,7 @@ async def test_body_limit_is_that_of_all_chunks_together(chunks: list[bytes], st
 
     app = FastAPI()
     app.mount("/", read_all)
-    app.add_middleware(BodyLimitMiddleware, max_bytes_by_path={}, max_bytes=100)
+    app.add_middleware(BodyLimitMiddleware, max_bytes_by_path={}, max_bytes=100, max_seconds=LONGEST_WAIT)
     messages = [
         {"type": "http.request", "body": chunk, "more_body": number < len(chunks)}
         for number, chunk in enumerate(chunks, start=1)
