@@ -38,9 +38,9 @@ def test_growth_is_told_from_fluctuation() -> None:
 
 
 def memory(process: psutil.Process) -> int:
-    """Return the memory of a process in bytes. A page that several share, as in PostgreSQL, counts once."""
+    """Return the memory of a process in bytes, without shared memory: PostgreSQL and Nginx set its size at start."""
     try:
-        return int(process.memory_full_info().pss)
+        return int(process.memory_full_info().uss)
     except psutil.NoSuchProcess:  # a child that has ended since
         return 0
 
