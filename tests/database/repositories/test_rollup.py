@@ -141,6 +141,8 @@ class Ledger(RuleBasedStateMachine):
         empty(self.sql)
         for name in NAMES:
             self.sql.do(BEGINNING, [name, name])
+        self.run(self.repair())
+        self.sql.do("UPDATE usage_repair SET due_at = now()")
 
     @rule(name=st.sampled_from([*NAMES, None]), calls=CALLS)
     def calls_are_stored(self, name: str | None, calls: list[dict[str, object]]) -> None:
@@ -176,7 +178,7 @@ class Ledger(RuleBasedStateMachine):
             "moved": f"UPDATE {table} SET {time} = {time} - interval '400 days'",  # noqa: S608
         }
         self.sql.do(f"{change[what]} WHERE {time} > '2026-01-01' AND extract(minute FROM {time})::int / 15 < {share}")
-        self.sql.do("UPDATE usage_repair SET due_at = now(), upto = '-infinity'")
+        self.sql.do("UPDATE usage_repair SET due_at = now(), upto = '-infinity', passes = 1")
         self.is_damaged = True
 
     @rule(seconds=MOMENTS)
@@ -187,10 +189,12 @@ class Ledger(RuleBasedStateMachine):
     @rule()
     def rollups_are_repaired(self) -> None:
         self.run(self.repair())
-        self.is_damaged = False
+        self.is_damaged = self.is_damaged and not self.is_reconciled()
 
     def is_reconciled(self) -> bool:
-        return len(self.sql.rows("SELECT 1 FROM usage_repair WHERE due_at > now()")) == len(RECONCILERS)
+        # On a busy machine, a window whose statement takes too long is left to the next pass, and `passes` begins anew.
+        complete = "SELECT 1 FROM usage_repair WHERE due_at > now() AND passes > 1"
+        return len(self.sql.rows(complete)) == len(RECONCILERS)
 
     @invariant()
     def rollups_agree_with_the_ledger(self) -> None:
