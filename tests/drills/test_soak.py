@@ -46,14 +46,23 @@ def memory(process: psutil.Process) -> int:
 
 
 def resources(cluster: Cluster, sql: Sql, home: Path) -> dict[str, dict[str, float]]:
-    """Return the resources of all processes by name; child processes, those of Nginx for example, are added up."""
+    """Return the resources of all processes by name.
+
+    Of PostgreSQL and Nginx, the largest process is measured. Each connection of PostgreSQL has its own process, whose
+    caches fill with the first use of each statement, so the sum grows for a long time.
+    """
     values: dict[str, dict[str, float]] = {}
     for name, record in recorded_processes(home).items():
         process = psutil.Process(record.pid)
         family = [process, *process.children(recursive=True)]
-        values[name] = {"megabytes": sum(map(memory, family)) / 1e6}
-        if len(family) == 1:
-            values[name] |= {"descriptors": process.num_fds(), "threads": process.num_threads()}
+        if len(family) > 1:
+            values[name] = {"megabytes, largest": max(map(memory, family)) / 1e6}
+        else:
+            values[name] = {
+                "megabytes": memory(process) / 1e6,
+                "descriptors": process.num_fds(),
+                "threads": process.num_threads(),
+            }
     for replica in cluster.chat:
         values[replica.name]["tasks"] = replica.tasks()
     for row in sql.rows(CONNECTIONS):
