@@ -107,13 +107,13 @@ class StormClient:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls) -> AsyncIterator["StormClient"]:
-        """Open a client for the length of the block."""
+    async def open(cls, address: str = "127.0.0.1") -> AsyncIterator["StormClient"]:
+        """Open a client for the length of the block, which connects from an address of the loopback network."""
         # The time counts from the moment when the request is sent: before, the client opens its connections. None
         # of them is used again, because the server may be closing it.
         trace = aiohttp.TraceConfig()
         trace.on_request_headers_sent.append(_restart_clock)
-        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        connector = aiohttp.TCPConnector(limit=0, force_close=True, local_addr=(address, 0))
         timeout = aiohttp.ClientTimeout(total=TIMEOUT)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, trace_configs=[trace]) as http:
             yield cls(http)
@@ -146,8 +146,12 @@ async def run_storm(
     *,
     others: Callable[[], Awaitable[Outcome]],
     seconds_before: float,
+    count_before: int,
 ) -> Ledger:
-    """Send all requests at once, while others send one after the other, and return what all of them saw."""
+    """Send all requests at once, while others send one after the other, and return what all of them saw.
+
+    Before, others send requests for `seconds_before`, and at least `count_before`.
+    """
     ledger = Ledger()
 
     async def use(outcomes: list[Outcome], ended: asyncio.Event) -> None:
@@ -166,6 +170,8 @@ async def run_storm(
             await using
 
     await while_others_use(ledger.others_before, asyncio.sleep(seconds_before))
+    while len(ledger.others_before) < count_before:
+        ledger.others_before.append(await others())
     storm = asyncio.gather(*(request() for request in requests))
     ledger.requests = list(await while_others_use(ledger.others_during, storm))
     return ledger

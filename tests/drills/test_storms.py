@@ -37,7 +37,7 @@ MAX_REFUSAL_SECONDS = 1.0
 OTHERS_SECONDS = 2.0
 """Time in which 95 of 100 requests of others are served during a storm, logins included. None takes twice as long."""
 SECONDS_BEFORE = 5 if FULL_SIZE else 1
-"""Time in which others are measured before a storm."""
+"""Time in which others are measured before a storm, at least."""
 QUESTIONS_PER_SECOND = 50
 """Rate of questions whose answers take long. All at once, most would be refused, and few would be in progress."""
 MIN_OTHERS = 20
@@ -98,12 +98,21 @@ def logging_in(client: StormClient, system: System, user: User, network: str) ->
 
 
 async def drill(
-    name: str, table: StormTable, make: Callable[[StormClient], tuple[list[Send], Send]], *, max_others: float
+    name: str,
+    table: StormTable,
+    make: Callable[[StormClient, StormClient], tuple[list[Send], Send]],
+    *,
+    max_others: float,
 ) -> Ledger:
-    """Run a storm, add it to the table, and check what holds for every storm."""
-    async with StormClient.open() as client:
-        requests, others = make(client)
-        ledger = await run_storm(requests, others=others, seconds_before=SECONDS_BEFORE)
+    """Run a storm, add it to the table, and check what holds for every storm.
+
+    `make` takes the client of the storm and that of the others, which has another address.
+    """
+    async with StormClient.open() as client, StormClient.open(address="127.0.0.2") as elsewhere:
+        requests, others = make(client, elsewhere)
+        ledger = await run_storm(
+            requests, others=others, seconds_before=SECONDS_BEFORE, count_before=MIN_OTHERS if FULL_SIZE else 1
+        )
     table.add_storm(name, ledger)
     assert ledger.faults == [], ledger.codes
     # On a busy machine others may be refused, too.
@@ -126,8 +135,8 @@ async def test_lists_of_three_accounts_at_once(
     *users, other = make_users(4)
     url = system.gateway if through == "gateway" else system.chat
 
-    def make(client: StormClient) -> tuple[list[Send], Send]:
-        return [listing(client, url, users[n % 3]) for n in range(600 // SCALE)], listing(client, url, other)
+    def make(client: StormClient, elsewhere: StormClient) -> tuple[list[Send], Send]:
+        return [listing(client, url, users[n % 3]) for n in range(600 // SCALE)], listing(elsewhere, url, other)
 
     ledger = await drill(f"lists, {through}", storms, make, max_others=OTHERS_SECONDS)
     assert any(outcome.status == 200 for outcome in ledger.requests)
@@ -137,15 +146,14 @@ async def test_gateway_refuses_more_requests_than_it_can_pass_on(
     system: System, make_users: Callable[[int], list[User]], provider: Provider, storms: StormTable
 ) -> None:
     provider.always(answers("Hello.", first_after=ANSWER_SECONDS))
-    users = make_users(10)
+    *users, other = make_users(11)
 
-    def make(client: StormClient) -> tuple[list[Send], Send]:
+    def make(client: StormClient, elsewhere: StormClient) -> tuple[list[Send], Send]:
         def ask(user: User) -> Send:
             url, body = f"{system.gateway}{CHAT}/direct", {"message": f"question {next(_numbers)}"}
             return lambda: client.send("POST", url, json=body, headers=user.headers)
 
-        # Not at the gateway: others from this address would be refused, too.
-        return [ask(users[n % 10]) for n in range(900)], listing(client, system.chat, users[0])
+        return [ask(users[n % 10]) for n in range(900)], listing(elsewhere, system.gateway, other)
 
     ledger = await drill("long questions, gateway", storms, make, max_others=OTHERS_SECONDS)
     assert any(outcome.code == "overloaded" for outcome in ledger.requests)
@@ -159,7 +167,7 @@ async def test_one_account_creates_thirty_at_once(
     user, other = make_users(2)
     sql.do("UPDATE users SET role = 'admin' WHERE uuid = %s", [user.id])
 
-    def make(client: StormClient) -> tuple[list[Send], Send]:
+    def make(client: StormClient, elsewhere: StormClient) -> tuple[list[Send], Send]:
         def create(number: int) -> Send:
             url, body = f"{system.gateway}{AUTH}/api-keys", {"name": f"key {number}", "scopes": ["chat:read"]}
             if kind == "webhooks":
@@ -167,7 +175,7 @@ async def test_one_account_creates_thirty_at_once(
                 body = {"url": f"https://hooks.example.com/{number}", "events": ["turn.completed"]}
             return lambda: client.send("POST", url, json=body, headers=user.headers)
 
-        return [create(number) for number in range(30)], listing(client, system.gateway, other)
+        return [create(number) for number in range(30)], listing(elsewhere, system.gateway, other)
 
     ledger = await drill(f"30 {kind}", storms, make, max_others=OTHERS_SECONDS)
     assert {outcome.status for outcome in ledger.requests} <= {201, 409, 429, 503}
@@ -180,7 +188,7 @@ async def test_hashing_queue_filled_by_one_network_or_account(
     user, other = make_users(2)
     attempts = sql.value(ATTEMPTS)
 
-    def make(client: StormClient) -> tuple[list[Send], Send]:
+    def make(client: StormClient, elsewhere: StormClient) -> tuple[list[Send], Send]:
         def hash_password(number: int) -> Send:
             headers = user.headers | {"X-Forwarded-For": "198.51.100.7"}
             arguments: dict[str, Any] = {"headers": headers}
@@ -200,7 +208,7 @@ async def test_hashing_queue_filled_by_one_network_or_account(
             method = {"password": "PUT", "me": "DELETE"}.get(route, "POST")
             return lambda: client.send(method, f"{system.auth}{AUTH}/{route}", **arguments)
 
-        return [hash_password(n) for n in range(300 // SCALE)], logging_in(client, system, other, "203.0.113.9")
+        return [hash_password(n) for n in range(300 // SCALE)], logging_in(elsewhere, system, other, "203.0.113.9")
 
     ledger = await drill(f"hashing, {route}", storms, make, max_others=OTHERS_SECONDS)
     assert any(outcome.code == "too_many_logins" for outcome in ledger.requests)
@@ -222,10 +230,10 @@ async def test_followers_of_one_answer(
         while not (messages := await asking.messages(system.chat, session))[1:]:  # noqa: ASYNC110 - no event to wait for
             await asyncio.sleep(0.05)
 
-        def make(client: StormClient) -> tuple[list[Send], Send]:
+        def make(client: StormClient, elsewhere: StormClient) -> tuple[list[Send], Send]:
             url = f"{system.gateway}{CHAT}/sessions/{session}/messages/{messages[1]['id']}/events"
             follow: list[Send] = [lambda: client.send("GET", url, headers=user.headers)] * (300 // SCALE)
-            return follow, listing(client, system.gateway, other)
+            return follow, listing(elsewhere, system.gateway, other)
 
         ledger = await drill("followers", storms, make, max_others=OTHERS_SECONDS)
         assert (await asked).status == "complete"
@@ -241,7 +249,7 @@ async def test_long_answers_do_not_delay_others(
     behaviour: Behaviour = answers("Hello.", first_after=ANSWER_SECONDS)
     provider.always(behaviour)
 
-    def make(client: StormClient) -> tuple[list[Send], Send]:
+    def make(client: StormClient, elsewhere: StormClient) -> tuple[list[Send], Send]:
         def ask(number: int) -> Send:
             url, body = f"{system.gateway}{CHAT}/direct", {"message": f"question {next(_numbers)}"}
 
@@ -251,9 +259,9 @@ async def test_long_answers_do_not_delay_others(
 
             return send
 
-        using = listing(client, system.gateway, other)
+        using = listing(elsewhere, system.gateway, other)
         if others == "logins":
-            using = logging_in(client, system, other, "203.0.113.9")
+            using = logging_in(elsewhere, system, other, "203.0.113.9")
         return [ask(number) for number in range(300 // SCALE)], using
 
     ledger = await drill(f"long answers, {others}", storms, make, max_others=OTHERS_SECONDS)
@@ -262,7 +270,7 @@ async def test_long_answers_do_not_delay_others(
     if FULL_SIZE:
         # Hundreds of answers were in progress at the same time: each takes longer than all questions together.
         assert answered >= 200
-        assert min(len(ledger.others_before), len(ledger.others_during)) >= MIN_OTHERS
+        assert len(ledger.others_during) >= MIN_OTHERS
 
 
 async def test_searches_of_many_accounts(
@@ -270,10 +278,10 @@ async def test_searches_of_many_accounts(
 ) -> None:
     *users, other = make_users(21)
 
-    def make(client: StormClient) -> tuple[list[Send], Send]:
+    def make(client: StormClient, elsewhere: StormClient) -> tuple[list[Send], Send]:
         def search(user: User) -> Send:
             return lambda: client.send("GET", f"{system.gateway}{CHAT}/search?q=drill", headers=user.headers)
 
-        return [search(users[n % 20]) for n in range(400 // SCALE)], listing(client, system.gateway, other)
+        return [search(users[n % 20]) for n in range(400 // SCALE)], listing(elsewhere, system.gateway, other)
 
     await drill("searches", storms, make, max_others=OTHERS_SECONDS)
