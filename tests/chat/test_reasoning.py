@@ -103,6 +103,22 @@ def test_background_calls_give_a_reasoning_model_more_tokens(chat: Chat, provide
     assert {row["error_code"] for row in codes} == {"reasoning_exhausted"}
 
 
+def test_background_calls_of_a_reasoning_model_do_not_exceed_the_limit_of_answers(
+    settings: Settings, sql: Sql, redis: Redis, provider: Provider, ada: User
+) -> None:
+    async def behave(call: Call, wire: Wire) -> None:
+        await reasons(needs=0 if purpose(call) == "answer" else 500)(call, wire)
+
+    provider.always(behave)
+    small = settings.model_copy(update=SETTINGS | {"LLM_MAX_TOKENS": 30, "LLM_FALLBACK_MODEL": ""})
+    with TestClient(main.create(small)) as client:
+        chat = Chat(client, ada)
+        chat.ask(chat.open(), "Hi")
+        wait_until(lambda: sql.value("SELECT count(*) FROM llm_calls WHERE purpose = 'title'") == 2)
+    limits = [call.body["max_tokens"] for call in provider.calls if purpose(call) == "title"]
+    assert limits == [30, 30]
+
+
 def test_answer_that_reasoning_exhausted_is_asked_for_once(chat: Chat, provider: Provider, sql: Sql) -> None:
     provider.always(reasons(needs=5000), model="gpt-primary")
     provider.always(answers("From the fallback."), model="gpt-fallback")

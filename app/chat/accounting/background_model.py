@@ -148,6 +148,6 @@ class BackgroundModel:
         of_answers = self.policy.sampling_of(model).max_tokens
         if model not in self._reasoning_models:
             return min(self.max_tokens, of_answers or self.max_tokens)
-        limit = max(self.max_tokens, of_answers or _DEFAULT_ANSWER_TOKENS)
+        limit = of_answers or max(self.max_tokens, _DEFAULT_ANSWER_TOKENS)
         window = self.policy.context_windows.get(model)
-        return limit if window is None else max(self.max_tokens, min(limit, window // 2))
+        return limit if window is None else min(limit, max(self.max_tokens, window // 2))
