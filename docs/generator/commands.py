@@ -38,8 +38,8 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "PORT": ("`make run`, `make demo`, Compose", "port of the gateway; default 8080"),
     "PROVIDER_FAULTS": ("`make faults`", "`write`: write `docs/reference/provider-faults.md`"),
     "PYTEST_ARGS": (
-        "targets that run tests",
-        "arguments of pytest, such as `-k login`; `make test` then omits those in Node",
+        "`make test`, `check`, `coverage`, `drills`, `soak`, `clients`, `fuzz`",
+        "arguments of pytest, such as `-k login`; `make test` then omits the tests in Node",
     ),
     "PYTHON": ("`make setup`", "interpreter for `.venv`; default `python3`"),
     "SCHEMATHESIS": ("`make fuzz`", "`full`: as many requests as fit into seven minutes for each service"),

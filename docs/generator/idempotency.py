@@ -13,10 +13,10 @@ IDEMPOTENCY: Mapping[str, str] = {
     "create_api_key": "creates another key; delete one of both",
     "create_webhook": "creates another endpoint; delete one of both",
     "delete_sessions": "idempotent: deleted sessions are in `not_found`",
-    "forgot_password": "sends another link, at most 3 within the lifetime of a link (at most an hour); all links "
-    "work until one is used",
+    "forgot_password": "sends another link, at most [3 in a period](authentication.md#links-in-emails); all links work "
+    "until one is used",
     "import_sessions": "idempotent: conversations that are stored already are reported as `already_imported`",
-    "invite_user": "sends another invitation, which replaces the first one, at most 3 in an hour",
+    "invite_user": "sends another invitation, which replaces the first one; after 3 in a period, gets 429",
     "login": "opens another login",
     "logout": "gets 401: the login has ended. With `X-Refresh-Transport: cookie` it gets the same response",
     "logout_all": "gets 401: the logins have ended",
@@ -25,10 +25,11 @@ IDEMPOTENCY: Mapping[str, str] = {
     "refresh": "idempotent until the new refresh token is used: the response has the same refresh token",
     "register": "gets 400 `already_registered`; where addresses must be verified, the same 202; with an invitation 400 "
     "`invalid_token`, because it is used up",
-    "resend_verification": "sends another link, at most 3 in an hour; all links work until one is used",
+    "resend_verification": "sends another link, at most [3 in a period](authentication.md#links-in-emails); all links "
+    "work until one is used",
     "reset_password": "gets 400 `invalid_token`: the token is used up",
     "rotate_webhook_secret": "creates another secret; the earlier ones sign until their `grace_hours` end",
-    "send_password_reset": "sends another link, at most 3 within the lifetime of a link (at most an hour)",
+    "send_password_reset": "sends another link; after 3 in a period, gets 429",
     "share_session": "takes another snapshot. With `keep_link` the link stays; otherwise only the last one works",
     "test_webhook": "sends another event",
     "verify_email": "gets 400 `invalid_token`: the token is used up",

@@ -34,10 +34,11 @@ def events_table() -> str:
     """Return the table of the events."""
     rows = []
     for name, kind in openapi.TURN_SCHEMAS.items():
-        data = codes(kind.model_fields)
+        data, schema = codes(kind.model_fields), code(kind.__name__)
         if name == "message.created":
             data += f"; of a direct question only {codes(events.DirectCreatedEvent.model_fields)}"
-        rows.append((code(name), data, code(kind.__name__), sentence(_MEANINGS[name])))
+            schema += f"; {code(events.DirectCreatedEvent.__name__)}"
+        rows.append((code(name), data, schema, sentence(_MEANINGS[name])))
     return table(("Event", "Data", "Schema", "Meaning"), rows)
 
 

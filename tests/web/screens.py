@@ -64,7 +64,8 @@ class ChatScreen:
         self.sidebar = page.get_by_role("complementary", name=text("sidebar.label"))
         self.sessions = page.get_by_role("navigation", name=text("sidebar.headings.chats"))
         self.account_menu = page.get_by_role("button", name=re.compile(re.escape(text("common.menu.open"))))
-        self.session_menu = self.main.get_by_role("button", name=re.compile("^Actions for"))
+        menu = text("sidebar.menu.open").partition("{title}")[0]
+        self.session_menu = self.main.get_by_role("button", name=re.compile(f"^{re.escape(menu)}"))
 
     def ask(self, question: str) -> None:
         self.field.fill(question)

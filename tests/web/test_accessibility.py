@@ -106,7 +106,7 @@ def test_the_chat_and_its_dialogs(
     expect(page.get_by_role("option").first).to_be_visible()
     check(page)
     page.keyboard.press("Escape")
-    button(page, "composer.settings.open").or_(page.get_by_role("button", name="Settings of this chat")).first.click()
+    page.get_by_role("button", name=text("composer.settings.title")).first.click()
     expect(page.get_by_role("dialog")).to_be_visible()
     check(page)
     page.keyboard.press("Escape")

@@ -53,6 +53,8 @@ class EmailOutbox:
         count = await self._count(connection, kind, recipient)
         if count.attempts <= MAX_EMAILS_PER_RECIPIENT:
             await email_outbox.enqueue(connection, kind, recipient)
+        else:
+            await self.refund(connection, kind, recipient)
 
     async def enqueue_or_refuse(
         self, connection: DatabaseSession | DatabaseConnection, kind: EmailKind, recipient: str
@@ -84,8 +86,8 @@ class EmailOutbox:
         if not self.is_enabled:
             raise ServiceUnavailableError("Email is not configured.", code="mail_disabled", retry_after=_RETRY_AFTER)
 
-    async def refund(self, connection: DatabaseConnection, kind: EmailKind, recipient: str) -> None:
-        """Undo the count of an email that was discarded, because the address has no account that it applies to.
+    async def refund(self, connection: DatabaseSession | DatabaseConnection, kind: EmailKind, recipient: str) -> None:
+        """Undo the count of an email that is not sent: over the limit, or without an account that it applies to.
 
         Otherwise anyone could use up the limit of an address before its owner registers, and prevent the verification.
         """

@@ -1,4 +1,4 @@
-"""Uploaded files: the body of a request as a file on disk, whether sent raw or as `multipart/form-data`."""
+"""Uploaded files: the body of a request as a temporary file, whether sent raw or as `multipart/form-data`."""
 
 import asyncio
 import tempfile

@@ -120,6 +120,19 @@ async def test_dropped_email_is_not_counted(make_delivery: MakeDelivery, sql: Sq
     assert len(server.sent) == MAX_EMAILS_PER_RECIPIENT
 
 
+async def test_email_over_the_limit_is_not_counted(make_delivery: MakeDelivery, sql: Sql) -> None:
+    server = FakeEmailTransport()
+    delivery = make_delivery(server)
+    for _ in range(2 * MAX_EMAILS_PER_RECIPIENT):  # before the address has an account, and before any is dropped
+        await enqueue(delivery, "verify_email")
+    while await delivery.deliver_next():
+        pass
+    make_account(sql)
+    await enqueue(delivery, "verify_email")
+    await delivery.deliver_next()
+    assert len(server.sent) == 1
+
+
 async def test_email_is_sent_to_registered_spelling_of_address(make_delivery: MakeDelivery, sql: Sql) -> None:
     make_account(sql, "Ada@example.com")
     server = FakeEmailTransport()

@@ -2843,7 +2843,7 @@ export type ListUsersData = {
         /**
          * Search
          *
-         * Text to find in addresses and names: literal, in every spelling.
+         * Text to find in addresses and names: literal, ignoring case.
          */
         search?: string;
         /**
