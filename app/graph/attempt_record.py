@@ -23,4 +23,4 @@ class ModelAttempt:
     first_token_ms: int | None = None
     """Time to the first text of a streamed attempt. None: not streamed, or no text arrived."""
     token_counts: ModelTokenCounts = field(default_factory=ModelTokenCounts)
-    """Tokens to account for. Zero where the answer came from the cache: its tokens are accounted for already."""
+    """Tokens to account for. Zero for the cache and shared calls: theirs are accounted for already."""

@@ -78,7 +78,7 @@ class ChatState(TypedDict):
     tokens_used: NotRequired[TokenUsage]
     model_used: NotRequired[str]
     is_cached: NotRequired[bool]
-    """Whether the answer came from the cache."""
+    """Whether the answer came from the cache, or from a shared call that another request accounts for."""
     processing_time_ms: NotRequired[int]
     """Time spent on attempts, waits included."""
 

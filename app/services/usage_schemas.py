@@ -20,7 +20,10 @@ class Usage(ResponseModel):
         "from the cache."
     )
     calls: int = Field(description="Attempts at model calls, including those for summaries and titles.")
-    cached_answers: int = Field(description="Answers from the cache, which use no tokens and cost nothing.")
+    cached_answers: int = Field(
+        description="Answers from the cache, or by a call that another turn accounts for. They use no tokens and cost "
+        "nothing."
+    )
     prompt_tokens: int = Field(description="Tokens that were sent.")
     completion_tokens: int = Field(description="Tokens that were received.")
     total_tokens: int = Field(description="All tokens: `prompt_tokens` + `completion_tokens`.")

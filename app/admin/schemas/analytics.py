@@ -17,11 +17,13 @@ class UsageFigures(ResponseModel):
         "or provider: those for which it was called first."
     )
     turns_failed: int | None = Field(
-        description="Turns that no model answered. Null for one model or provider, because a turn may call several."
+        description="Turns whose attempts all failed. Null for one model or provider, because a turn may call several."
     )
     turns_cancelled: int = Field(description="Turns whose answer was cancelled or interrupted during an attempt.")
     turns_by_fallback: int = Field(description="Turns that a fallback model answered.")
-    turns_cached: int = Field(description="Turns answered from the response cache.")
+    turns_cached: int = Field(
+        description="Turns answered from the response cache, or by a call that another turn accounts for."
+    )
     calls: int = Field(description="Attempts at model calls.")
     calls_failed: int = Field(description="Failed attempts.")
     calls_estimated: int = Field(
@@ -241,7 +243,7 @@ class TurnCounts(ResponseModel):
     """Turns for which a model was called, or that were answered from the cache, also in deleted sessions."""
 
     total: int = Field(description="Number of turns.")
-    failed: int = Field(description="Turns that no model answered.")
+    failed: int = Field(description="Turns whose attempts all failed.")
     by_fallback_model: int = Field(description="Turns that a fallback model answered.")
     error_rate: float = Field(description="`failed` / `total`; 0 without turns.")
     fallback_rate: float = Field(description="`by_fallback_model` / `total`; 0 without turns.")
@@ -252,7 +254,9 @@ class CallCounts(ResponseModel):
 
     total: int = Field(description="Attempts at model calls.")
     failed: int = Field(description="Failed attempts.")
-    cached: int = Field(description="Calls answered from the response cache.")
+    cached: int = Field(
+        description="Calls answered from the response cache, or by a call that another turn accounts for."
+    )
     unpriced: int = Field(description="Calls whose price is not known. `cost_usd` does not include them.")
 
 

@@ -29,7 +29,7 @@ class TurnMetrics:
         self._calls = counter("model_calls", "Model calls by outcome.", "model", "purpose", "outcome")
         self._errors = counter("model_errors", "Failed model calls by error code.", "model", "code")
         self._fallbacks = counter("model_fallbacks", "Calls of fallback models, by reason.", "model", "reason")
-        self._cache = counter("response_cache_requests", "Answers by whether the cache had them.", "result")
+        self._cache = counter("response_cache_requests", "Answers: hit (cache or shared call) or miss.", "result")
         self._tokens = counter("model_tokens", "Tokens of all calls.", "model", "kind")
         self._cost = counter("model_cost_usd", "Cost of all calls in US dollars.", "model")
         self._unpriced = counter("model_calls_unpriced", "Calls whose price is not known.", "model")

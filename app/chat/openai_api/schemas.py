@@ -238,7 +238,7 @@ class Choice(ResponseModel):
 
 
 class CompletionUsage(ResponseModel):
-    """Tokens of all attempts of the request. Zero for an answer from the response cache."""
+    """Tokens of all attempts of the request. An answer from the response cache adds none."""
 
     prompt_tokens: int = Field(description="Tokens that were sent.")
     completion_tokens: int = Field(description="Tokens that were received.")

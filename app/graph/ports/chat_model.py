@@ -94,7 +94,7 @@ class Completion:
     finish_reason: str
     token_counts: ModelTokenCounts
     is_cached: bool = False
-    """Whether the answer comes from the cache: then `token_counts` are those of the original call."""
+    """Whether the answer comes from the cache or a shared call: then `token_counts` are those of the original call."""
     is_repaired: bool = False
     """Whether characters that cannot be stored were removed from the text."""
     reasoning: str = ""

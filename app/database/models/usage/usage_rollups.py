@@ -37,7 +37,7 @@ class UsageCounters:
     fallback: Mapped[int] = mapped_column(BigInteger, server_default=_ZERO)
     """Calls that are `ok` and not of the turn's first model."""
     cached: Mapped[int] = mapped_column(BigInteger, server_default=_ZERO)
-    """Answers from the response cache."""
+    """Answers from the response cache, or from a shared call that another request accounts for."""
     estimated: Mapped[int] = mapped_column(BigInteger, server_default=_ZERO)
     """Attempts with estimated token counts."""
     unpriced: Mapped[int] = mapped_column(BigInteger, server_default=_ZERO)

@@ -17,7 +17,7 @@ class UsageMetrics(NamedTuple):
 
     turns: int = 0
     turns_failed: int = 0
-    """Turns that no model answered. Meaningless for a single model, because a turn may call several."""
+    """Turns whose attempts all failed. Meaningless for a single model, because a turn may call several."""
     turns_cancelled: int = 0
     turns_by_fallback: int = 0
     turns_cached: int = 0
@@ -70,7 +70,7 @@ def metric_columns(usage: Subquery) -> list[ColumnElement[Any]]:
         "turns_failed": turns - sum_counter(usage, "ok", is_answer) - sum_counter(usage, "cancelled", is_answer),
         "turns_cancelled": sum_counter(usage, "cancelled", is_answer),
         "turns_by_fallback": sum_counter(usage, "fallback", is_answer),
-        # Only answers are cached, and a cached answer is the only call of its turn.
+        # Only answers are cached, and only the last call of a turn can be a cached one.
         "turns_cached": sum_counter(usage, "cached"),
         "calls": calls,
         "calls_failed": calls - sum_counter(usage, "ok") - sum_counter(usage, "cancelled"),

@@ -103,7 +103,7 @@ export type CallCounts = {
     /**
      * Cached
      *
-     * Calls answered from the response cache.
+     * Calls answered from the response cache, or by a call that another turn accounts for.
      */
     cached: number;
     /**
@@ -1087,7 +1087,7 @@ export type ModelRow = {
     /**
      * Turns Failed
      *
-     * Turns that no model answered. Null for one model or provider, because a turn may call several.
+     * Turns whose attempts all failed. Null for one model or provider, because a turn may call several.
      */
     turns_failed: number | null;
     /**
@@ -1105,7 +1105,7 @@ export type ModelRow = {
     /**
      * Turns Cached
      *
-     * Turns answered from the response cache.
+     * Turns answered from the response cache, or by a call that another turn accounts for.
      */
     turns_cached: number;
     /**
@@ -1413,7 +1413,7 @@ export type PeriodFigures = {
     /**
      * Turns Failed
      *
-     * Turns that no model answered. Null for one model or provider, because a turn may call several.
+     * Turns whose attempts all failed. Null for one model or provider, because a turn may call several.
      */
     turns_failed: number | null;
     /**
@@ -1431,7 +1431,7 @@ export type PeriodFigures = {
     /**
      * Turns Cached
      *
-     * Turns answered from the response cache.
+     * Turns answered from the response cache, or by a call that another turn accounts for.
      */
     turns_cached: number;
     /**
@@ -2181,7 +2181,7 @@ export type TurnCounts = {
     /**
      * Failed
      *
-     * Turns that no model answered.
+     * Turns whose attempts all failed.
      */
     failed: number;
     /**
@@ -2225,7 +2225,7 @@ export type Usage = {
     /**
      * Cached Answers
      *
-     * Answers from the cache, which use no tokens and cost nothing.
+     * Answers from the cache, or by a call that another turn accounts for. They use no tokens and cost nothing.
      */
     cached_answers: number;
     /**
@@ -2275,7 +2275,7 @@ export type UsageFigures = {
     /**
      * Turns Failed
      *
-     * Turns that no model answered. Null for one model or provider, because a turn may call several.
+     * Turns whose attempts all failed. Null for one model or provider, because a turn may call several.
      */
     turns_failed: number | null;
     /**
@@ -2293,7 +2293,7 @@ export type UsageFigures = {
     /**
      * Turns Cached
      *
-     * Turns answered from the response cache.
+     * Turns answered from the response cache, or by a call that another turn accounts for.
      */
     turns_cached: number;
     /**
@@ -2421,7 +2421,7 @@ export type UsageRow = {
     /**
      * Turns Failed
      *
-     * Turns that no model answered. Null for one model or provider, because a turn may call several.
+     * Turns whose attempts all failed. Null for one model or provider, because a turn may call several.
      */
     turns_failed: number | null;
     /**
@@ -2439,7 +2439,7 @@ export type UsageRow = {
     /**
      * Turns Cached
      *
-     * Turns answered from the response cache.
+     * Turns answered from the response cache, or by a call that another turn accounts for.
      */
     turns_cached: number;
     /**
@@ -2581,7 +2581,7 @@ export type UserRow = {
     /**
      * Turns Failed
      *
-     * Turns that no model answered. Null for one model or provider, because a turn may call several.
+     * Turns whose attempts all failed. Null for one model or provider, because a turn may call several.
      */
     turns_failed: number | null;
     /**
@@ -2599,7 +2599,7 @@ export type UserRow = {
     /**
      * Turns Cached
      *
-     * Turns answered from the response cache.
+     * Turns answered from the response cache, or by a call that another turn accounts for.
      */
     turns_cached: number;
     /**

@@ -596,7 +596,7 @@ export type CompletionModelList = {
 /**
  * CompletionUsage
  *
- * Tokens of all attempts of the request. Zero for an answer from the response cache.
+ * Tokens of all attempts of the request. An answer from the response cache adds none.
  */
 export type CompletionUsage = {
     /**
@@ -678,7 +678,7 @@ export type DailyUsage = {
     /**
      * Cached Answers
      *
-     * Answers from the cache, which use no tokens and cost nothing.
+     * Answers from the cache, or by a call that another turn accounts for. They use no tokens and cost nothing.
      */
     cached_answers: number;
     /**
@@ -2494,7 +2494,7 @@ export type Usage = {
     /**
      * Cached Answers
      *
-     * Answers from the cache, which use no tokens and cost nothing.
+     * Answers from the cache, or by a call that another turn accounts for. They use no tokens and cost nothing.
      */
     cached_answers: number;
     /**
