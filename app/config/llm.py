@@ -84,10 +84,13 @@ class LlmSettings(SettingsBase):
     )
     LLM_ATTEMPT_TIMEOUT: Seconds = Field(
         30,
-        description="Timeout of one attempt with one model, in seconds; if it is streamed, until the text begins.",
+        description="Timeout of one attempt with one model, in seconds; if it is streamed, until the text begins. "
+        "A provider or model may have its own `attempt_timeout`.",
     )
     LLM_STREAM_PAUSE: Seconds = Field(
-        20, description="Maximum pause in seconds between two chunks of a streamed answer."
+        20,
+        description="Approximate maximum pause in seconds during a streamed answer. A provider may have its own "
+        "`stream_pause`.",
     )
     LLM_STREAM_TIMEOUT: Seconds = Field(
         300,
