@@ -67,7 +67,13 @@ class LlmSettings(SettingsBase):
         description="Context window in tokens of a model that neither `LLM_MODELS` nor the price list describes.",
     )
     LLM_MAX_TOKENS: int = Field(2048, ge=1, le=1_000_000, description="Maximum number of tokens of one answer.")
-    LLM_TEMPERATURE: float = Field(0.7, ge=0, le=2, allow_inf_nan=False, description="Sampling temperature.")
+    LLM_TEMPERATURE: float = Field(
+        0.7,
+        ge=0,
+        le=2,
+        allow_inf_nan=False,
+        description="Sampling temperature, unless the request or the model has its own.",
+    )
     LLM_CACHE_TTL: int = Field(
         3600,
         ge=0,
