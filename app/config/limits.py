@@ -29,7 +29,7 @@ class LimitSettings(SettingsBase):
         ge=1,
         le=1000,
         description="Requests that a process works on at the same time; at most four fifths of its database "
-        "connections, at least 1. Requests that wait for a model, and event streams, are not counted.",
+        "connections, at least 1. Among others, requests that wait for a model and event streams are not counted.",
     )
     REQUESTS_PER_CLIENT: int = Field(
         8,

@@ -67,7 +67,13 @@ class LlmSettings(SettingsBase):
         description="Context window in tokens of a model that neither `LLM_MODELS` nor the price list describes.",
     )
     LLM_MAX_TOKENS: int = Field(2048, ge=1, le=1_000_000, description="Maximum number of tokens of one answer.")
-    LLM_TEMPERATURE: float = Field(0.7, ge=0, le=2, allow_inf_nan=False, description="Sampling temperature.")
+    LLM_TEMPERATURE: float = Field(
+        0.7,
+        ge=0,
+        le=2,
+        allow_inf_nan=False,
+        description="Sampling temperature, unless the request or the model has its own.",
+    )
     LLM_CACHE_TTL: int = Field(
         3600,
         ge=0,
@@ -84,10 +90,13 @@ class LlmSettings(SettingsBase):
     )
     LLM_ATTEMPT_TIMEOUT: Seconds = Field(
         30,
-        description="Timeout of one attempt with one model, in seconds; if it is streamed, until the text begins.",
+        description="Timeout of one attempt with one model, in seconds; if it is streamed, until the text begins. "
+        "A provider or model may have its own `attempt_timeout`.",
     )
     LLM_STREAM_PAUSE: Seconds = Field(
-        20, description="Maximum pause in seconds between two chunks of a streamed answer."
+        20,
+        description="Approximate maximum pause in seconds during a streamed answer. A provider may have its own "
+        "`stream_pause`.",
     )
     LLM_STREAM_TIMEOUT: Seconds = Field(
         300,

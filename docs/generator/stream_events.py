@@ -15,8 +15,7 @@ _MEANINGS = {
     "message.reasoning": "only with `?reasoning=true`: a part of what the model thinks before the answer. It is not a "
     "part of the content",
     "message.delta": "a part of the content; all parts together are the content",
-    "message.snapshot": "the whole answer, if deltas after the position are not available any more; a terminal event "
-    "follows",
+    "message.snapshot": "the whole answer, which replaces the text so far; a terminal event follows",
     "message.completed": "terminal: the answer is complete",
     "message.failed": "terminal: no model answered, or the model or the service stopped before the end. The content is "
     "the text so far; if there is none and no model answered, the fallback message",

@@ -35,7 +35,7 @@ class TimeRange:
 
     @classmethod
     def of(cls, start: datetime | None, end: datetime | None, zone: ZoneInfo, *, now: datetime) -> Self:
-        """Return the range with defaults: it ends with the current quarter-hour and starts 30 days before its end.
+        """Return the range. None: the default of `RangeQuery`.
 
         Raises:
             InvalidFieldError: the start is not before the end.

@@ -42,7 +42,8 @@ class RangeQuery(RequestModel):
     from_: Moment | None = Field(
         None,
         alias="from",
-        description="Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.",
+        description="Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`, "
+        "not before 2020.",
         examples=["2026-11-01T00:00:00Z"],
     )
     to: Moment | None = Field(

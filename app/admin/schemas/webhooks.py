@@ -151,8 +151,8 @@ class DeliveryResponse(ResponseModel):
     status: DeliveryStatus = Field(description="`pending`, `delivered`, or `failed` after the last attempt.")
     attempts: int = Field(description="Number of attempts so far.")
     next_attempt_at: Instant | None = Field(description="Null: no further attempt is made.")
-    response_status: int | None = Field(description="HTTP status of the last attempt. Null: no response.")
-    error_code: str | None = Field(description="Error code of the last attempt, if it failed.")
+    response_status: int | None = Field(description="HTTP status of the last completed attempt. Null: none.")
+    error_code: str | None = Field(description="Error code of the last completed attempt, if it failed.")
     created_at: Instant = Field(description="Time of the event.")
 
 

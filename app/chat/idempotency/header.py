@@ -19,8 +19,8 @@ KeyHeader = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x21-\x7e]+$",
-        description="A unique value chosen by the client, such as a UUID. A request that is repeated with the same "
-        "key within 24 hours is executed once and gets the same response.",
+        description="A unique value chosen by the client, such as a UUID. With the same key, the request can be "
+        "repeated safely for 24 hours.",
     ),
 ]
 

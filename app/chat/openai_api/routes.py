@@ -136,7 +136,7 @@ async def get_completion_model(model_id: str, _user: CompletionsUser, services: 
     dependencies=[Depends(require_json)],
 )
 async def create_chat_completion(request: Request, call: Call, services: ServicesDep) -> Response:
-    """Continue a conversation. Without a session or an `Idempotency-Key`, only the ledger is stored.
+    """Continue a conversation. Without a session or an `Idempotency-Key`, PostgreSQL stores only the ledger.
 
     If the client disconnects, the answer is cancelled. With a session or an `Idempotency-Key` it is completed, and a
     request that is repeated with the same key gets it.

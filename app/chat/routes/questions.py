@@ -19,7 +19,7 @@ router = APIRouter()
 async def direct_chat(
     question: ChatRequest, user: ChatWriter, services: ServicesDep, key: IdempotencyKeyDep
 ) -> ResponseModel | Response:
-    """Answer one question without a session. Only with an `Idempotency-Key` the response is stored, for 24 hours.
+    """Answer one question without a session. PostgreSQL stores the response only with an `Idempotency-Key`.
 
     If no model answers, `status` is `failed`, `response` is the fallback message, and `metadata` has the error code.
     """

@@ -100,7 +100,7 @@ async def stream_direct_chat(
     with_reasoning: WithReasoning,
     after: ResumePosition,
 ) -> ResponseModel | Response:
-    """Answer one question without a session, as an event stream. Only with an `Idempotency-Key` the response is stored.
+    """Answer one question without a session, as an event stream. PostgreSQL stores it only with an `Idempotency-Key`.
 
     It can be resumed with its `Idempotency-Key`, while it is answered only in the process that answers it.
     """

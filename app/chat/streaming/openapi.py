@@ -34,7 +34,7 @@ DIRECT_SCHEMAS: dict[str, type[BaseModel]] = {
     "message.created": DirectCreatedEvent,
     "message.reasoning": MessageReasoningEvent,
     "message.delta": MessageDeltaEvent,
-    "message.snapshot": MessageSnapshotEvent,  # resumed after a position that the answer does not have
+    "message.snapshot": MessageSnapshotEvent,
     **_ENDINGS,
 }
 

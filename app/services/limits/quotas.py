@@ -55,7 +55,7 @@ class TokenAllowance(Allowance):
 
     limit: int | None = Field(description="Tokens per period. Null: no limit.")
     used: int = Field(description="Tokens used since the start of the period.")
-    reserved: int = Field(description="Tokens reserved for answers in progress.")
+    reserved: int = Field(description="Tokens reserved for answers, summaries and titles in progress.")
     remaining: int | None = Field(
         description="Remaining tokens: `limit` - `used` - `reserved`, at least 0. Null: no limit."
     )
@@ -66,7 +66,7 @@ class CostAllowance(Allowance):
 
     limit: Usd | None = Field(description="US dollars per period. Null: no limit.")
     used: Usd = Field(description="Cost since the start of the period, in US dollars.")
-    reserved: Usd = Field(description="Cost reserved for answers in progress, in US dollars.")
+    reserved: Usd = Field(description="Cost reserved for answers, summaries and titles in progress, in US dollars.")
     remaining: Usd | None = Field(
         description="Remaining US dollars: `limit` - `used` - `reserved`, at least 0. Null: no limit."
     )

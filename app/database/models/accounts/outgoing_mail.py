@@ -10,7 +10,7 @@ from app.database.base import Base, CreatedMixin, IdMixin
 
 
 class OutgoingMail(IdMixin, CreatedMixin, Base):
-    """An email to send, inserted in the transaction that causes it, and deleted once it is sent or given up.
+    """An email to send. It is deleted once it is sent or given up.
 
     Only kind and recipient are stored. Text and token are created when it is sent. Whether the address has an account
     is also looked up then, so that the duration of the request does not reveal it.

@@ -40,9 +40,9 @@ class WebhookDelivery(IdMixin, CreatedMixin, Base):
     next_attempt_at: Mapped[datetime | None] = mapped_column(server_default=func.now())
     """Also the end of the lease of the process that is delivering it. Null: delivered or failed."""
     response_status: Mapped[int | None]
-    """HTTP status of the last attempt. Null: there was no response, or no attempt yet."""
+    """HTTP status of the last completed attempt. Null: there was no response, or no such attempt."""
     error_code: Mapped[str | None] = mapped_column(String(50))
-    """Error of the last attempt. Null: it succeeded, or there was none yet."""
+    """Error of the last completed attempt. Null: it succeeded, or there was none yet."""
     log: Mapped[list[dict[str, Any]]] = mapped_column(
         JSONB, server_default=text("'[]'"), deferred=True, deferred_raiseload=True
     )

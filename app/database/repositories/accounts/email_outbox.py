@@ -53,7 +53,7 @@ _CLAIM = (
 
 
 async def enqueue(connection: AsyncSession | AsyncConnection, kind: EmailKind, recipient: str) -> None:
-    """Insert an email, in the transaction that causes it."""
+    """Insert an email, in the transaction of the caller."""
     await connection.execute(
         insert(OutgoingMail).values(kind=kind, recipient=recipient, recipient_canonical=canonical_email(recipient))
     )

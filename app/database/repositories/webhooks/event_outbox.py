@@ -1,6 +1,7 @@
 """Transactional outbox of webhook events.
 
-An event is inserted in the transaction that causes it: one row for each endpoint that has subscribed to its type.
+An event is inserted in the transaction that causes it, except `quota.exceeded`: one row for each endpoint that has
+subscribed to its type.
 """
 
 from collections.abc import Mapping

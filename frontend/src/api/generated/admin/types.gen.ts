@@ -155,7 +155,7 @@ export type CostAllowance = {
     /**
      * Reserved
      *
-     * Cost reserved for answers in progress, in US dollars.
+     * Cost reserved for answers, summaries and titles in progress, in US dollars.
      */
     reserved: string;
     /**
@@ -231,13 +231,13 @@ export type DeliveryDetail = {
     /**
      * Response Status
      *
-     * HTTP status of the last attempt. Null: no response.
+     * HTTP status of the last completed attempt. Null: none.
      */
     response_status: number | null;
     /**
      * Error Code
      *
-     * Error code of the last attempt, if it failed.
+     * Error code of the last completed attempt, if it failed.
      */
     error_code: string | null;
     /**
@@ -323,13 +323,13 @@ export type DeliveryResponse = {
     /**
      * Response Status
      *
-     * HTTP status of the last attempt. Null: no response.
+     * HTTP status of the last completed attempt. Null: none.
      */
     response_status: number | null;
     /**
      * Error Code
      *
-     * Error code of the last attempt, if it failed.
+     * Error code of the last completed attempt, if it failed.
      */
     error_code: string | null;
     /**
@@ -2129,7 +2129,7 @@ export type TokenAllowance = {
     /**
      * Reserved
      *
-     * Tokens reserved for answers in progress.
+     * Tokens reserved for answers, summaries and titles in progress.
      */
     reserved: number;
     /**
@@ -3053,7 +3053,7 @@ export type GetOverviewData = {
         /**
          * From
          *
-         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
+         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`, not before 2020.
          */
         from?: string;
         /**
@@ -3138,7 +3138,7 @@ export type GetUsageReportData = {
         /**
          * From
          *
-         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
+         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`, not before 2020.
          */
         from?: string;
         /**
@@ -3253,7 +3253,7 @@ export type GetLatencyReportData = {
         /**
          * From
          *
-         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
+         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`, not before 2020.
          */
         from?: string;
         /**
@@ -3356,7 +3356,7 @@ export type GetErrorReportData = {
         /**
          * From
          *
-         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
+         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`, not before 2020.
          */
         from?: string;
         /**
@@ -3453,7 +3453,7 @@ export type GetModelReportData = {
         /**
          * From
          *
-         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
+         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`, not before 2020.
          */
         from?: string;
         /**
@@ -3550,7 +3550,7 @@ export type GetUserReportData = {
         /**
          * From
          *
-         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
+         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`, not before 2020.
          */
         from?: string;
         /**
@@ -3647,7 +3647,7 @@ export type GetRetentionReportData = {
         /**
          * From
          *
-         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
+         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`, not before 2020.
          */
         from?: string;
         /**
@@ -3738,7 +3738,7 @@ export type GetFeedbackReportData = {
         /**
          * From
          *
-         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
+         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`, not before 2020.
          */
         from?: string;
         /**
@@ -3835,7 +3835,7 @@ export type GetOverviewFileData = {
         /**
          * From
          *
-         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
+         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`, not before 2020.
          */
         from?: string;
         /**
@@ -3920,7 +3920,7 @@ export type GetUsageFileData = {
         /**
          * From
          *
-         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
+         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`, not before 2020.
          */
         from?: string;
         /**
@@ -4035,7 +4035,7 @@ export type GetLatencyFileData = {
         /**
          * From
          *
-         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
+         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`, not before 2020.
          */
         from?: string;
         /**
@@ -4138,7 +4138,7 @@ export type GetErrorsFileData = {
         /**
          * From
          *
-         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
+         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`, not before 2020.
          */
         from?: string;
         /**
@@ -4235,7 +4235,7 @@ export type GetModelsFileData = {
         /**
          * From
          *
-         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
+         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`, not before 2020.
          */
         from?: string;
         /**
@@ -4332,7 +4332,7 @@ export type GetUsersFileData = {
         /**
          * From
          *
-         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
+         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`, not before 2020.
          */
         from?: string;
         /**
@@ -4423,7 +4423,7 @@ export type GetRetentionFileData = {
         /**
          * From
          *
-         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
+         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`, not before 2020.
          */
         from?: string;
         /**
@@ -4514,7 +4514,7 @@ export type GetFeedbackFileData = {
         /**
          * From
          *
-         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`.
+         * Start, inclusive: ISO 8601 with offset, a full quarter-hour. Default: 30 days before `to`, not before 2020.
          */
         from?: string;
         /**

@@ -21,7 +21,7 @@ export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends 
 /**
  * Direct Chat
  *
- * Answer one question without a session. Only with an `Idempotency-Key` the response is stored, for 24 hours.
+ * Answer one question without a session. PostgreSQL stores the response only with an `Idempotency-Key`.
  *
  * If no model answers, `status` is `failed`, `response` is the fallback message, and `metadata` has the error code.
  */
@@ -407,7 +407,7 @@ export const copyShare = <ThrowOnError extends boolean = true>(options: Options<
 /**
  * Stream Direct Chat
  *
- * Answer one question without a session, as an event stream. Only with an `Idempotency-Key` the response is stored.
+ * Answer one question without a session, as an event stream. PostgreSQL stores it only with an `Idempotency-Key`.
  *
  * It can be resumed with its `Idempotency-Key`, while it is answered only in the process that answers it.
  */
@@ -595,7 +595,7 @@ export const getCompletionModel = <ThrowOnError extends boolean = true>(options:
 /**
  * Create Chat Completion
  *
- * Continue a conversation. Without a session or an `Idempotency-Key`, only the ledger is stored.
+ * Continue a conversation. Without a session or an `Idempotency-Key`, PostgreSQL stores only the ledger.
  *
  * If the client disconnects, the answer is cancelled. With a session or an `Idempotency-Key` it is completed, and a
  * request that is repeated with the same key gets it.

@@ -646,7 +646,7 @@ export type CostAllowance = {
     /**
      * Reserved
      *
-     * Cost reserved for answers in progress, in US dollars.
+     * Cost reserved for answers, summaries and titles in progress, in US dollars.
      */
     reserved: string;
     /**
@@ -2424,7 +2424,7 @@ export type TokenAllowance = {
     /**
      * Reserved
      *
-     * Tokens reserved for answers in progress.
+     * Tokens reserved for answers, summaries and titles in progress.
      */
     reserved: number;
     /**
@@ -2852,7 +2852,7 @@ export type DirectChatData = {
         /**
          * Idempotency-Key
          *
-         * A unique value chosen by the client, such as a UUID. A request that is repeated with the same key within 24 hours is executed once and gets the same response.
+         * A unique value chosen by the client, such as a UUID. With the same key, the request can be repeated safely for 24 hours.
          */
         'Idempotency-Key'?: string;
     };
@@ -3054,7 +3054,7 @@ export type SendMessageData = {
         /**
          * Idempotency-Key
          *
-         * A unique value chosen by the client, such as a UUID. A request that is repeated with the same key within 24 hours is executed once and gets the same response.
+         * A unique value chosen by the client, such as a UUID. With the same key, the request can be repeated safely for 24 hours.
          */
         'Idempotency-Key'?: string;
     };
@@ -3174,7 +3174,7 @@ export type RegenerateAnswerData = {
         /**
          * Idempotency-Key
          *
-         * A unique value chosen by the client, such as a UUID. A request that is repeated with the same key within 24 hours is executed once and gets the same response.
+         * A unique value chosen by the client, such as a UUID. With the same key, the request can be repeated safely for 24 hours.
          */
         'Idempotency-Key'?: string;
     };
@@ -4202,7 +4202,7 @@ export type CreateSessionData = {
         /**
          * Idempotency-Key
          *
-         * A unique value chosen by the client, such as a UUID. A request that is repeated with the same key within 24 hours is executed once and gets the same response.
+         * A unique value chosen by the client, such as a UUID. With the same key, the request can be repeated safely for 24 hours.
          */
         'Idempotency-Key'?: string;
     };
@@ -5182,7 +5182,7 @@ export type CopyShareData = {
         /**
          * Idempotency-Key
          *
-         * A unique value chosen by the client, such as a UUID. A request that is repeated with the same key within 24 hours is executed once and gets the same response.
+         * A unique value chosen by the client, such as a UUID. With the same key, the request can be repeated safely for 24 hours.
          */
         'Idempotency-Key'?: string;
     };
@@ -5281,7 +5281,7 @@ export type StreamDirectChatData = {
         /**
          * Idempotency-Key
          *
-         * A unique value chosen by the client, such as a UUID. A request that is repeated with the same key within 24 hours is executed once and gets the same response.
+         * A unique value chosen by the client, such as a UUID. With the same key, the request can be repeated safely for 24 hours.
          */
         'Idempotency-Key'?: string;
         /**
@@ -5402,7 +5402,7 @@ export type StreamMessageData = {
         /**
          * Idempotency-Key
          *
-         * A unique value chosen by the client, such as a UUID. A request that is repeated with the same key within 24 hours is executed once and gets the same response.
+         * A unique value chosen by the client, such as a UUID. With the same key, the request can be repeated safely for 24 hours.
          */
         'Idempotency-Key'?: string;
         /**
@@ -5533,7 +5533,7 @@ export type StreamRegeneratedAnswerData = {
         /**
          * Idempotency-Key
          *
-         * A unique value chosen by the client, such as a UUID. A request that is repeated with the same key within 24 hours is executed once and gets the same response.
+         * A unique value chosen by the client, such as a UUID. With the same key, the request can be repeated safely for 24 hours.
          */
         'Idempotency-Key'?: string;
         /**
@@ -6128,7 +6128,7 @@ export type DuplicateSessionData = {
         /**
          * Idempotency-Key
          *
-         * A unique value chosen by the client, such as a UUID. A request that is repeated with the same key within 24 hours is executed once and gets the same response.
+         * A unique value chosen by the client, such as a UUID. With the same key, the request can be repeated safely for 24 hours.
          */
         'Idempotency-Key'?: string;
     };
@@ -6538,7 +6538,7 @@ export type CreateChatCompletionData = {
         /**
          * Idempotency-Key
          *
-         * A unique value chosen by the client, such as a UUID. A request that is repeated with the same key within 24 hours is executed once and gets the same response.
+         * A unique value chosen by the client, such as a UUID. With the same key, the request can be repeated safely for 24 hours.
          */
         'Idempotency-Key'?: string;
     };
