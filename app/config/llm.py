@@ -128,7 +128,7 @@ class LlmSettings(SettingsBase):
     )
     LLM_TITLE_ENABLED: bool = Field(
         default=True,
-        description="Whether the model writes a title for sessions without one, after their first answer. Otherwise "
+        description="Whether the model writes a title for sessions without one, after their first complete answer. Otherwise "
         "they keep the beginning of their first question as title.",
     )
     LLM_TITLE_MAX_TOKENS: int = Field(

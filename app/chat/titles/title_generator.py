@@ -1,4 +1,4 @@
-"""Titles that the model writes for sessions without one of the user, after the first answer, in the background."""
+"""Titles that the model writes for sessions without one of the user, after the first complete answer, in the background."""
 
 import asyncio
 import logging
