@@ -137,8 +137,8 @@ class LlmSettings(SettingsBase):
     )
     LLM_TITLE_ENABLED: bool = Field(
         default=True,
-        description="Whether the model writes a title for sessions without one, after their first answer. Otherwise "
-        "they keep the beginning of their first question as title.",
+        description="Whether the model writes a title for sessions without one, after their first complete answer. "
+        "Otherwise they keep the beginning of their first question as title.",
     )
     LLM_TITLE_MAX_TOKENS: int = Field(
         100, ge=8, le=10_000, description="Maximum number of tokens of a title. A model that reasons gets more."

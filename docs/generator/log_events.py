@@ -32,7 +32,7 @@ MEANINGS: Mapping[str, str] = {
     "cached answer mismatch": "Redis returned an entry of another user or request; it was not used. Report it",
     "cancel channel failed": f"{_BUG}. Cancellations are noticed through PostgreSQL, within a second",
     "circuit breaker closed": "the model is called again",
-    "circuit breaker opened": "the model is not called for `seconds`",
+    "circuit breaker opened": "for `seconds`, other models answer, if there are any",
     "email delivery failed permanently": "an email was not sent. The recipient is not notified: check the mail server",
     "email delivery failed, will be retried": "one attempt failed",
     "email delivery loop failed": _BUG,

@@ -10,8 +10,8 @@ from docs.generator.paths import REFERENCE
 PAGE = REFERENCE / "stream-events.md"
 _MEANINGS = {
     "message.created": "first event of a stream that is read from its beginning",
-    "session.title": "after `message.created` if the first question or a model has given the title, and before "
-    "the terminal event if it has changed meanwhile",
+    "session.title": "of a new answer, after `message.created` if the first question or a model has given the title; "
+    "before the terminal event if it has changed meanwhile",
     "message.reasoning": "only with `?reasoning=true`: a part of what the model thinks before the answer. It is not a "
     "part of the content",
     "message.delta": "a part of the content; all parts together are the content",

@@ -48,13 +48,8 @@ class EmailOutbox:
         Does nothing if email is disabled or the recipient is over `MAX_EMAILS_PER_RECIPIENT`. Callers cannot tell, so
         they cannot reveal it.
         """
-        if not self.is_enabled:
-            return
-        count = await self._count(connection, kind, recipient)
-        if count.attempts <= MAX_EMAILS_PER_RECIPIENT:
-            await email_outbox.enqueue(connection, kind, recipient)
-        else:
-            await self.refund(connection, kind, recipient)
+        if self.is_enabled:
+            await self._enqueue(connection, kind, recipient)
 
     async def enqueue_or_refuse(
         self, connection: DatabaseSession | DatabaseConnection, kind: EmailKind, recipient: str
@@ -67,14 +62,13 @@ class EmailOutbox:
 
         """
         self.require_enabled()
-        count = await self._count(connection, kind, recipient)
+        count = await self._enqueue(connection, kind, recipient)
         if count.attempts > MAX_EMAILS_PER_RECIPIENT:
             raise TooManyRequestsError(
                 "Too many of these emails were sent to this address. Try again later.",
                 code="too_many_attempts",
                 retry_after=count.retry_after,
             )
-        await email_outbox.enqueue(connection, kind, recipient)
 
     def require_enabled(self) -> None:
         """Refuse a request for which an email has to be sent.
@@ -86,12 +80,13 @@ class EmailOutbox:
         if not self.is_enabled:
             raise ServiceUnavailableError("Email is not configured.", code="mail_disabled", retry_after=_RETRY_AFTER)
 
-    async def refund(self, connection: DatabaseSession | DatabaseConnection, kind: EmailKind, recipient: str) -> None:
-        """Undo the count of an email that is not sent: over the limit, or without an account that it applies to.
+    async def refund(self, connection: DatabaseConnection, kind: EmailKind, recipient: str) -> None:
+        """Undo the count of an email that was discarded, because the address has no account that it applies to.
 
         Otherwise anyone could use up the limit of an address before its owner registers, and prevent the verification.
+        Requests over the limit are no longer counted either.
         """
-        await attempt_counters.refund(connection, [_recipient_key(kind, recipient)])
+        await attempt_counters.refund(connection, [_recipient_key(kind, recipient)], limit=MAX_EMAILS_PER_RECIPIENT)
 
     async def count_request(self, connection: DatabaseSession | DatabaseConnection, origin: RequestOrigin) -> None:
         """Count an email that an unauthenticated client requests.
@@ -111,12 +106,19 @@ class EmailOutbox:
                 retry_after=count.retry_after,
             )
 
-    async def _count(
+    async def _enqueue(
         self, connection: DatabaseSession | DatabaseConnection, kind: EmailKind, recipient: str
     ) -> AttemptCount:
         # Anybody can use up the limit of an address: until it ends, the links that were sent must be valid.
         window = min(_WINDOW, self.reset_lifetime) if kind == "reset_password" else _WINDOW
-        return await attempt_counters.count(connection, _recipient_key(kind, recipient), window=window)
+        return await email_outbox.enqueue(
+            connection,
+            kind,
+            recipient,
+            counter=_recipient_key(kind, recipient),
+            window=window,
+            limit=MAX_EMAILS_PER_RECIPIENT,
+        )
 
     def wake(self) -> None:
         """Start delivery immediately. Call this after the commit; otherwise delivery starts within about a second."""

@@ -28,7 +28,7 @@ async def list_users(
     page: Annotated[Page, Query()] = 1,
     size: Annotated[PageSize, Query()] = 20,
     search: Annotated[
-        SearchText | None, Query(description="Text to find in addresses and names: literal, ignoring case.")
+        SearchText | None, Query(description="Part of an address or a name, literal. Case does not matter.")
     ] = None,
     is_active: Annotated[bool | None, Query(description="Enabled accounts only, or disabled ones only.")] = None,
     role: Annotated[Role | None, Query(description="Accounts with this role.")] = None,

@@ -45,10 +45,10 @@ async def create_session(
 async def list_sessions(
     user: ChatReader, services: ServicesDep, transaction: SessionDep, query: Annotated[SessionQuery, Query()]
 ) -> SessionList:
-    """List the user's sessions, by default the most recently used first.
+    """List the user's sessions that are not archived, or the archived ones, by default the last used first.
 
-    To read a list that changes meanwhile, pass `next_cursor` as `cursor`. Sessions that are not used meanwhile occur
-    exactly once; one that is used moves to the top of the list, before the parts that follow.
+    To read a list that changes meanwhile, pass `next_cursor` as `cursor`. Sessions that do not change meanwhile occur
+    exactly once. By default, one that is used moves to the top of the list, before the parts that follow.
     """
     return await services.session_lists.list_sessions(transaction, user, query)
 

@@ -1,4 +1,4 @@
-"""Titles that the model writes for sessions without one of the user, after the first answer, in the background."""
+"""Titles that a model writes in the background after the first complete answer, unless the user has set one."""
 
 import asyncio
 import logging

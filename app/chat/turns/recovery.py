@@ -19,7 +19,7 @@ from app.database.repositories.usage.ledger import LedgerEntry
 logger = logging.getLogger(__name__)
 
 LoadPublishedText = Callable[[UUID], Awaitable[str | None]]
-"""Returns the text of an answer that clients have seen. None: Redis is not available."""
+"""Returns the text of an answer that Redis has. None: Redis is not available."""
 
 CHARACTERS_PER_TOKEN = 4
 """Estimate where the provider reported no usage; the same as in `app/graph/tokens.py`."""

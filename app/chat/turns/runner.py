@@ -79,7 +79,7 @@ class TurnRunner:
     summarizer: Summarizer | None = None
     """Summarizes messages that no longer fit the context window. None: they are left out."""
     title_generator: TitleGenerator | None = None
-    """Names sessions after their first answer. None: they keep the title from their first question."""
+    """Names sessions after their first complete answer. None: they keep the title from their first question."""
     metrics: TurnMetrics | None = None
     running_turns: dict[UUID, RunningTurn] = field(default_factory=dict)
     """Turns in sessions that run in this process, by the id of the answer."""

@@ -1,4 +1,4 @@
-"""Circuit breakers of models: after repeated failures, a model is not called for a pause."""
+"""Circuit breakers of models: after repeated failures, other models are preferred for a pause."""
 
 import logging
 import time

@@ -25,7 +25,9 @@ async def database(settings: Settings, sql: Sql) -> AsyncIterator[Database]:
 
 async def enqueue(database: Database, recipient: str = "ada@example.com") -> None:
     async with database.autocommit() as connection:
-        await email_outbox.enqueue(connection, "reset_password", recipient)
+        await email_outbox.enqueue(
+            connection, "reset_password", recipient, counter=recipient, window=timedelta(hours=1), limit=1
+        )
 
 
 async def claim(database: Database) -> ClaimedEmail | None:
@@ -106,7 +108,9 @@ async def test_an_expired_claim_has_no_effect(database: Database, sql: Sql) -> N
 async def test_a_rolled_back_transaction_enqueues_no_email(database: Database, sql: Sql) -> None:
     async def fail() -> None:
         async with database.transaction() as session:
-            await email_outbox.enqueue(session, "verify_email", "ada@example.com")
+            await email_outbox.enqueue(
+                session, "verify_email", "ada@example.com", counter="ada", window=timedelta(hours=1), limit=1
+            )
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import (
     ColumnElement,
@@ -36,6 +36,11 @@ class AttemptCount:
     retry_after: int
     """Seconds until the window ends, at least 1."""
 
+    @classmethod
+    def of(cls, attempts: int, seconds: float) -> Self:
+        """Return the state from the columns of a row of `COUNT`."""
+        return cls(attempts, max(1, int(seconds)))
+
 
 _KEYS = bindparam("p_keys", type_=ARRAY(Text))
 
@@ -57,7 +62,7 @@ _new = insert(AttemptCounter).from_select(
     ),
 )
 _is_over: ColumnElement[bool] = AttemptCounter.window_ends_at <= func.now()
-_COUNT = _new.on_conflict_do_update(
+COUNT = _new.on_conflict_do_update(
     index_elements=[AttemptCounter.key],
     set_={
         "attempts": case((_is_over, 1), else_=func.least(AttemptCounter.attempts + 1, _MAX_ATTEMPTS)),
@@ -68,10 +73,11 @@ _COUNT = _new.on_conflict_do_update(
     AttemptCounter.attempts,
     func.ceil(func.extract("epoch", AttemptCounter.window_ends_at - func.now())).label("seconds"),
 )
+"""Statement that counts one attempt under each of the keys `p_keys`, in windows of `p_window`."""
 _REFUND = (
     update(AttemptCounter)
     .where(AttemptCounter.key == _locked(AttemptCounter.key == any_(_KEYS)), AttemptCounter.attempts > 0)
-    .values(attempts=AttemptCounter.attempts - 1)
+    .values(attempts=func.least(AttemptCounter.attempts, bindparam("p_limit", type_=Integer)) - 1)
 )
 # Indexed, because an attack creates millions of counters.
 _REMOVE = delete(AttemptCounter).where(AttemptCounter.key == _locked(any_(_KEYS) == KEY_WITHOUT_NETWORK))
@@ -88,8 +94,8 @@ async def count_all(
     if isinstance(connection, AsyncSession):
         connection = await connection.connection()  # a session would treat the parameters as rows of a bulk insert
     # Sorted, so that concurrent statements with the same keys cannot deadlock.
-    rows = await connection.execute(_COUNT, {"p_keys": sorted(keys), "p_window": window})
-    return {row.key: AttemptCount(row.attempts, max(1, int(row.seconds))) for row in rows}
+    rows = await connection.execute(COUNT, {"p_keys": sorted(keys), "p_window": window})
+    return {row.key: AttemptCount.of(row.attempts, row.seconds) for row in rows}
 
 
 async def count(connection: AsyncConnection | AsyncSession, key: str, *, window: timedelta) -> AttemptCount:
@@ -97,9 +103,11 @@ async def count(connection: AsyncConnection | AsyncSession, key: str, *, window:
     return (await count_all(connection, [key], window=window))[key]
 
 
-async def refund(connection: AsyncConnection | AsyncSession, keys: Sequence[str]) -> None:
-    """Subtract one attempt under each key, because it was successful."""
-    await connection.execute(_REFUND, {"p_keys": list(keys)})
+async def refund(
+    connection: AsyncConnection | AsyncSession, keys: Sequence[str], *, limit: int = _MAX_ATTEMPTS
+) -> None:
+    """Subtract one attempt under each key, and all attempts over `limit`, which were refused."""
+    await connection.execute(_REFUND, {"p_keys": list(keys), "p_limit": limit})
 
 
 async def remove(connection: AsyncConnection | AsyncSession, keys: Sequence[str]) -> None:

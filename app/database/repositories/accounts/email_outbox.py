@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from sqlalchemy import ColumnElement, Interval, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Integer, Interval, Select, String, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.core.identity import canonical_email
 from app.database.models import OutgoingMail, User
+from app.database.repositories.accounts import attempt_counters
 from app.database.repositories.accounts.addresses import EXACT_ACCOUNT_FIRST, account_has_email
+from app.database.repositories.accounts.attempt_counters import AttemptCount
 
 EmailKind = Literal["verify_email", "reset_password", "already_registered", "password_changed", "invitation"]
 
@@ -35,6 +37,17 @@ class Recipient:
     is_verified: bool
 
 
+def _enqueue_statement() -> Select[int, float]:
+    counted = attempt_counters.COUNT.cte("counted")
+    values = {name: bindparam(f"p_{name}", type_=String) for name in ("kind", "recipient", "recipient_canonical")}
+    within_limit = (
+        select(*values.values()).select_from(counted).where(counted.c.attempts <= bindparam("p_limit", type_=Integer))
+    )
+    mail = insert(OutgoingMail).from_select(list(values), within_limit).cte("mail")
+    return select(counted.c.attempts, counted.c.seconds).add_cte(mail)
+
+
+_ENQUEUE = _enqueue_statement()
 # A scalar subquery runs once. Rows that another process is claiming are skipped.
 _CLAIM = (
     update(OutgoingMail)
@@ -52,11 +65,29 @@ _CLAIM = (
 )
 
 
-async def enqueue(connection: AsyncSession | AsyncConnection, kind: EmailKind, recipient: str) -> None:
-    """Insert an email, in the transaction of the caller."""
-    await connection.execute(
-        insert(OutgoingMail).values(kind=kind, recipient=recipient, recipient_canonical=canonical_email(recipient))
-    )
+async def enqueue(
+    connection: AsyncSession | AsyncConnection,
+    kind: EmailKind,
+    recipient: str,
+    *,
+    counter: str,
+    window: timedelta,
+    limit: int,
+) -> AttemptCount:
+    """Count an email under a key, and insert it unless it is over the limit, in the transaction of the caller.
+
+    One statement in either case, because its duration must not reveal whether earlier emails were counted.
+    """
+    values = {
+        "p_keys": [counter],
+        "p_window": window,
+        "p_limit": limit,
+        "p_kind": kind,
+        "p_recipient": recipient,
+        "p_recipient_canonical": canonical_email(recipient),
+    }
+    row = (await connection.execute(_ENQUEUE, values)).one()
+    return AttemptCount.of(row.attempts, row.seconds)
 
 
 async def claim(connection: AsyncConnection, *, lease: timedelta) -> ClaimedEmail | None:

@@ -89,7 +89,7 @@ async def list_page(
 ) -> tuple[Sequence[User], int]:
     """Return a page of all accounts, newest first, and the total number. Two statements.
 
-    `search` matches literal text in email addresses, usernames and full names, ignoring case.
+    `search` matches literal text in email addresses, usernames and full names, folded; see `app.core.text.fold`.
     """
     statement = select(User)
     if search := strip_blank(search or ""):

@@ -2843,7 +2843,7 @@ export type ListUsersData = {
         /**
          * Search
          *
-         * Text to find in addresses and names: literal, ignoring case.
+         * Part of an address or a name, literal. Case does not matter.
          */
         search?: string;
         /**

@@ -219,10 +219,10 @@ export const searchConversations = <ThrowOnError extends boolean = true>(options
 /**
  * List Sessions
  *
- * List the user's sessions, by default the most recently used first.
+ * List the user's sessions that are not archived, or the archived ones, by default the last used first.
  *
- * To read a list that changes meanwhile, pass `next_cursor` as `cursor`. Sessions that are not used meanwhile occur
- * exactly once; one that is used moves to the top of the list, before the parts that follow.
+ * To read a list that changes meanwhile, pass `next_cursor` as `cursor`. Sessions that do not change meanwhile occur
+ * exactly once. By default, one that is used moves to the top of the list, before the parts that follow.
  */
 export const listSessions = <ThrowOnError extends boolean = true>(options?: Options<ListSessionsData, ThrowOnError>): RequestResult<ListSessionsResponses, ListSessionsErrors, ThrowOnError, 'data'> => (options?.client ?? client).get<ListSessionsResponses, ListSessionsErrors, ThrowOnError, 'data'>({
     responseStyle: 'data',
