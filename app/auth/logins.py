@@ -82,15 +82,17 @@ class LoginService:
         Raises:
             BadRequestError: the password is wrong.
             TooManyRequestsError: too many wrong passwords.
+            UnauthorizedError: the account was erased after the caller was authenticated.
 
         """
         async with self.database.autocommit(max_seconds=REQUEST_TIMEOUT) as connection:
             account = await credentials.find_by_id(connection, user.id, network=client_network(origin.ip))
-        is_known_network = account is not None and account.is_known_network
-        attempt = await self.throttle.count_confirmation(user, origin, is_known_network=is_known_network)
+        if account is None:
+            raise UnauthorizedError  # not an attempt: its counter would outlive the account
+        attempt = await self.throttle.count_confirmation(user, origin, is_known_network=account.is_known_network)
         async with self.throttle.refund_if_failed(attempt):
-            is_correct = account is not None and await hasher.verify(password, account.password_hash)
-        if account is None or not is_correct:
+            is_correct = await hasher.verify(password, account.password_hash)
+        if not is_correct:
             await self._audit_refusal("password.confirmation", user.uuid, attempt, origin, actor=user.uuid)
             raise BadRequestError("The password is wrong.", code="wrong_password")
         async with self.throttle.refund_if_failed(attempt):

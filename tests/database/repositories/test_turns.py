@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
+from typing import Literal
 
 import pytest
 from sqlalchemy import select
@@ -17,7 +18,7 @@ from app.database.repositories.chat import sessions
 from app.database.repositories.chat.sessions import NewSession
 from app.database.repositories.turns import active_turns, turn_queries, turn_recovery, turn_start, turns
 from app.database.repositories.turns.turn_recovery import OrphanedTurn
-from app.database.repositories.turns.turns import ActiveTurnError, Answer, NewTurn, StartedTurn
+from app.database.repositories.turns.turns import ActiveTurnError, Answer, NewTurn, StartedTurn, TurnPlace
 from app.database.repositories.usage.ledger import LedgerEntry
 from tests.fixtures.database import Sql
 
@@ -222,3 +223,20 @@ async def test_cancellation_is_requested_for_active_answers_of_the_owner_only(
             connection, user_id=owner.user_id, session_uuid=session.uuid, answer_uuid=turn.answer_uuid
         )
     assert sql.value(requested) == 0
+
+
+@pytest.mark.parametrize("kind", ["after", "beginning", "another_answer"])
+async def test_refusal_that_has_ended_since_is_not_taken_for_too_many_versions(
+    owner: Owner, kind: Literal["after", "beginning", "another_answer"]
+) -> None:
+    """A session may be unarchived between the refusal and the search for its reason."""
+    session = await owner.open()
+    turn = await owner.start(session)
+    assert turn is not None
+    await owner.complete(turn)
+    message_uuid = {"after": turn.answer_uuid, "beginning": None, "another_answer": turn.question_uuid}[kind]
+    async with owner.database.autocommit() as connection:
+        refusal = await turn_start.find_refusal(
+            connection, user_id=owner.user_id, session_uuid=session.uuid, place=TurnPlace(kind, message_uuid)
+        )
+    assert refusal is None

@@ -65,7 +65,9 @@ def _claim_key() -> CTE:
     return idempotency_keys.claim_statement(columns, source).cte("key")
 
 
-def _allows_sibling(outer: CTE | type[ChatMessage], *is_sibling: ColumnElement[bool]) -> ColumnElement[bool]:
+def _allows_sibling(
+    outer: CTE | type[ChatMessage] | type[ChatSession], *is_sibling: ColumnElement[bool]
+) -> ColumnElement[bool]:
     siblings = select(func.count(_SIBLING.id)).where(*is_sibling).correlate(outer).scalar_subquery()
     return siblings < MAX_SIBLINGS
 
@@ -266,6 +268,7 @@ class Refusal(StrEnum):
     NO_PLACE = "no_place"
     """The session has no such message, or it has the wrong role."""
     TOO_MANY_SIBLINGS = "too_many_siblings"
+    """The place has as many versions as it may have."""
 
 
 _FIND_SESSION = Statement(select(ChatSession.is_active).where(*_OWNED_SESSION))
@@ -274,17 +277,36 @@ _IS_PLACE = (
     ChatMessage.uuid == _PLACE_UUID,
 )
 _FIND_PLACE = {
-    "after": Statement(select(ChatMessage.id).where(*_IS_PLACE, _can_be_followed(ChatMessage))),
-    "another_answer": Statement(select(ChatMessage.id).where(*_IS_PLACE, ChatMessage.role == "user")),
+    "after": Statement(
+        select(
+            _allows_sibling(
+                ChatMessage, _SIBLING.parent_id == ChatMessage.id, _SIBLING.role == literal_column("'user'")
+            ).label("is_allowed")
+        ).where(*_IS_PLACE, _can_be_followed(ChatMessage))
+    ),
+    "beginning": Statement(
+        select(
+            _allows_sibling(ChatSession, _SIBLING.session_id == ChatSession.id, _SIBLING.parent_id.is_(None)).label(
+                "is_allowed"
+            )
+        ).where(*_OWNED_SESSION)
+    ),
+    "another_answer": Statement(
+        select(
+            _allows_sibling(
+                ChatMessage, _SIBLING.parent_id == ChatMessage.id, _SIBLING.role == literal_column("'assistant'")
+            ).label("is_allowed")
+        ).where(*_IS_PLACE, ChatMessage.role == "user")
+    ),
 }
 
 
 async def find_refusal(
     connection: AnyConnection, *, user_id: int, session_uuid: UUID, place: TurnPlace
 ) -> Refusal | None:
-    """Return why `start_turn` refused a turn. None: the turn can be started again."""
-    owned = {"p_session_uuid": session_uuid, "p_user_id": user_id}
-    session = await statements.fetch_one(connection, _FIND_SESSION, owned)
+    """Return why `start_turn` refused a turn. None: the reason has ended since, so it can be started again."""
+    values: dict[str, Any] = {"p_session_uuid": session_uuid, "p_user_id": user_id}
+    session = await statements.fetch_one(connection, _FIND_SESSION, values)
     if session is None:
         return Refusal.NO_SESSION
     if not session["is_active"]:
@@ -292,7 +314,8 @@ async def find_refusal(
     if place.kind == "end":
         return None
     if place.message_uuid is not None:
-        values = owned | {"p_place_uuid": place.message_uuid}
-        if await statements.fetch_one(connection, _FIND_PLACE[place.kind], values) is None:
-            return Refusal.NO_PLACE
-    return Refusal.TOO_MANY_SIBLINGS
+        values["p_place_uuid"] = place.message_uuid
+    found = await statements.fetch_one(connection, _FIND_PLACE[place.kind], values)
+    if found is None:
+        return Refusal.NO_SESSION if place.kind == "beginning" else Refusal.NO_PLACE
+    return None if found["is_allowed"] else Refusal.TOO_MANY_SIBLINGS
