@@ -173,3 +173,16 @@ def test_a_long_line_may_arrive_byte_by_byte() -> None:
 
     # Four times as long takes four times as long. Joined anew for every byte, it would take sixteen times as long.
     assert seconds_for(800_000) < 9 * seconds_for(200_000)
+
+
+@pytest.mark.parametrize("rest", ["The answer.", "<think>x</think>The answer.", ""])
+def test_much_white_space_at_the_beginning_takes_linear_time(rest: str) -> None:
+    answer, pieces = ReceivedAnswer(), [" " * 900_000] * 4 + [" "] * 1000 + [*rest]
+    events = [(b"", chunk(piece).removeprefix(b"data: ").strip()) for piece in pieces]
+    started = time.process_time()
+    for event in events:
+        answer.feed(event)
+    answer.end()
+    assert time.process_time() - started < 1
+    space = "" if "<" in rest else " " * 3_601_000
+    assert answer.text == space + rest.removeprefix("<think>x</think>")
