@@ -202,7 +202,7 @@ class ProblemCORSMiddleware(CORSMiddleware):
     def preflight_response(self, request_headers: Headers) -> Response:
         """Return the response to a preflight request."""
         names = [name.strip() for name in request_headers.get("access-control-request-headers", "").split(",")]
-        stainless = [name for name in names if _STAINLESS.fullmatch(name)]
+        stainless = dict.fromkeys(name for name in names if _STAINLESS.fullmatch(name))
         if stainless:
             others = ",".join(name for name in names if name not in stainless) or "content-type"
             request_headers = Headers(dict(request_headers) | {"access-control-request-headers": others})

@@ -1,12 +1,13 @@
 """Blank text, and the form in which texts are compared."""
 
+import time
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.text import fold, is_blank, strip_blank
+from app.core.text import fold, is_blank, normal_form, strip_blank
 
 PINK_HEART = "\U0001fa77"  # Unicode 15: unassigned in the tables of Python 3.11
 BLANK = "\t\n\r\x00\x1f\x7f\x85\u00a0\u00ad\u1680\u180e\u2003\u200b\u200d\u2028\u202e\u2060\u2069\u3000\ufeff\U000e0041"
@@ -68,3 +69,18 @@ def test_different_texts_have_different_forms(text: str, other: str) -> None:
 def test_the_form_is_its_own_form_and_that_of_each_normal_form(text: str) -> None:
     assert fold(fold(text)) == fold(text)
     assert {fold(unicodedata.normalize(form, text)) for form in ("NFC", "NFD")} == {fold(text)}
+
+
+@given(st.text())
+def test_normal_forms_of_usual_texts_are_those_of_unicode(text: str) -> None:
+    for form in ("NFD", "NFKC", "NFKD"):
+        assert normal_form(form, text) == unicodedata.normalize(form, text)
+
+
+@pytest.mark.parametrize("marks", ["\u0315\u0300", "\u0345\u0f73", "\u0300\uff9e", "\u0300\u0f71\u0315"])
+def test_a_text_with_many_marks_is_compared_in_bounded_time(marks: str) -> None:
+    started = time.process_time()
+    folded = fold("e" + marks * 20_000 + " end")
+    assert time.process_time() - started < 0.5
+    assert folded == fold("e" + marks * 10_000 + " end")
+    assert folded.endswith(" end")

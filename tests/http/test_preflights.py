@@ -1,5 +1,7 @@
 """CORS preflights of the clients that pages use."""
 
+import time
+
 import pytest
 from fastapi.testclient import TestClient
 
@@ -59,3 +61,10 @@ def test_refused_preflight_is_a_problem(chat_service: TestClient, headers: str, 
     refused = preflight(chat_service, "/v1/models", headers, origin, method)
     assert refused.status_code == 400
     assert refused.json()["error"]["code"] == "cors_refused"
+
+
+def test_many_headers_are_examined_in_linear_time(chat_service: TestClient) -> None:
+    started = time.process_time()
+    response = preflight(chat_service, f"{CHAT}/sessions", "x-stainless-arch," * 1800 + "," * 30_000)
+    assert time.process_time() - started < 0.5
+    assert_problem(response, 400, "cors_refused")

@@ -1,12 +1,13 @@
 """Table of what engines' errors mean: our code, whether a retry may help, and whether the model is at fault."""
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any, Final
 
+from app.core.text import normal_form
 from app.graph.ports.chat_model import ModelError
 from app.services.llm.error_reports import ErrorReport
 
@@ -47,7 +48,7 @@ class _Rule:
     any_wording: bool = False
     """Whether the status alone is sufficient."""
 
-    def matches(self, report: ErrorReport, sent: Mapping[str, Any]) -> bool:
+    def matches(self, report: ErrorReport, sent: "_SentTexts") -> bool:
         if self.statuses and report.status is not None and report.status not in self.statuses:
             return False
         if self.any_wording and report.status in self.statuses:
@@ -58,7 +59,7 @@ class _Rule:
         if self.meaning.is_model_fault and report.status in _CLIENT_ERRORS:
             # Engines quote the refused request, such as a question or the name of a function: no user must be able to
             # suspend a model with it.
-            return bool(quoted) and not _occur(quoted, sent)
+            return bool(quoted) and not sent.contain(quoted)
         # Gateways quote the error of an engine in their message.
         return bool(quoted) or any("_" in name and name in report.wording for name in self.names)
 
@@ -76,6 +77,8 @@ _CLIENT_ERRORS: Final = frozenset({400, 413, 422})
 """Statuses that are specific to one request. A wrong key or an unknown model concerns all requests."""
 _LABELS: Final = frozenset({"role", "type"})
 """Fields of messages and of their parts that separate the texts in them."""
+_MAX_COMPARED: Final = 100_000
+"""Length of the texts of a request that are compared with an error. In longer ones it may occur."""
 
 _RULES: Final = (
     _Rule(
@@ -220,22 +223,35 @@ def classify(report: ErrorReport, sent: Mapping[str, Any] | None = None) -> Erro
 
     `sent` is the body of the request. What it contains is no evidence that the model is at fault.
     """
+    texts = _SentTexts(sent or {})
     for rule in _RULES:
-        if rule.matches(report, sent or {}):
+        if rule.matches(report, texts):
             return rule.meaning
     # Reported without a status: it happened while the engine answered.
     return SERVER_ERROR if report.status is None else REJECTED
 
 
-def _occur(texts: list[str], sent: Mapping[str, Any]) -> bool:
-    """Return whether all texts occur in a request, whatever the white space, punctuation and letter case there."""
-    content = _letters(_text_of(sent))
-    return all(_letters(text) in content for text in texts)
+class _SentTexts:
+    """All texts in a request."""
+
+    def __init__(self, sent: Mapping[str, Any]) -> None:
+        self._sent = sent
+
+    def contain(self, texts: list[str]) -> bool:
+        """Return whether all of some texts may occur, whatever the white space, punctuation and letter case."""
+        content = self._letters
+        return content is None or all(_letters(text) in content for text in texts)
+
+    @cached_property
+    def _letters(self) -> str | None:
+        """None: there is so much text that its comparison would take too long."""
+        text = _text_of(self._sent)
+        return _letters(text) if len(text) <= _MAX_COMPARED else None
 
 
 def _letters(text: str) -> str:
     # Engines may normalize a text or remove characters before they quote it.
-    return "".join(re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text).casefold()))
+    return "".join(re.findall(r"[^\W_]+", normal_form("NFKC", text).casefold()))
 
 
 def _text_of(document: object) -> str:

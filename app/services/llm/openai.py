@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 _LARGE_CHUNK_BYTES = 4096
 """Size of a chunk from which other tasks run after it: the provider is faster than this process."""
+_PARSED_BYTES = 65_536
+"""Size of the parts of a received event stream after which other tasks run."""
 _OF_THE_DEFAULT_PROVIDER = frozenset({"authorization", "openai-organization", "openai-project"})
 """Headers of the client library that other providers must not get."""
 _CONNECT_TIMEOUT = 5.0
@@ -96,10 +98,7 @@ class OpenAIChatModel:
                 received = await read_body(response)
             answer = ReceivedAnswer(starts_with_reasoning=profile.starts_with_reasoning)
             if is_event_stream(response):  # some engines stream always
-                parser = EventParser()
-                for event in (*parser.feed(received), *parser.close()):
-                    answer.feed(event)
-                answer.end()
+                await _take_events(received, answer)
             else:
                 answer.take_document(parse_json(received))
             return to_completion(request, answer)
@@ -198,6 +197,17 @@ class OpenAIChatModel:
 def _attempt_span(request: ModelRequest) -> AbstractContextManager[object]:
     attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": request.model}
     return tracing.span(f"chat {request.model}", attributes, kind="client")
+
+
+async def _take_events(received: bytes, answer: ReceivedAnswer) -> None:
+    parser = EventParser()
+    for start in range(0, len(received), _PARSED_BYTES):
+        for event in parser.feed(received[start : start + _PARSED_BYTES]):
+            answer.feed(event)
+        await asyncio.sleep(0)  # let other tasks run
+    for event in parser.close():
+        answer.feed(event)
+    answer.end()
 
 
 async def _read_events(

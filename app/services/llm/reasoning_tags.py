@@ -32,6 +32,8 @@ class ReasoningSeparator:
 
     def __init__(self, *, starts_with_reasoning: bool = False) -> None:
         """`starts_with_reasoning`: the answer begins with reasoning up to `</think>` even without an opening tag."""
+        self._space: list[str] = []
+        """White space at the beginning, in pieces: as one text, each further piece would copy all of it."""
         self._held = ""
         self._close = ""
         self._unopened: list[str] | None = [] if starts_with_reasoning else None
@@ -45,24 +47,26 @@ class ReasoningSeparator:
             return piece, ""
         if self._close:
             return self._take_reasoning(piece)
-        self._held += piece
-        start = self._held.lstrip()
+        start = self._held + piece if self._held else self._take_space(piece)
         for tag, close in _TAGS.items():
             if start.startswith(tag):
                 self._close, self._held, self._unopened = close, "", None
+                self._space.clear()
                 return self._take_reasoning(start[len(tag) :])
         if any(tag.startswith(start) for tag in _TAGS):
+            self._held = start
             return "", ""
+        self._held = ""
+        whole = self._end_space() + start
         if self._unopened is not None:
-            self._close, whole, self._held = _UNOPENED_END, self._held, ""
+            self._close = _UNOPENED_END
             return self._take_reasoning(whole)
         self.is_text = True
-        text, self._held = self._held, ""
-        return text, ""
+        return whole, ""
 
     def end(self) -> tuple[str, str]:
         """Return the text and the reasoning that were held back when the answer ended."""
-        held, self._held = self._held, ""
+        held, self._held = self._end_space() + self._held, ""
         if not self._close or self.is_text:
             return held, ""
         if self._unopened is not None:
@@ -73,6 +77,17 @@ class ReasoningSeparator:
         """Return the reasoning that had neither an opening nor a closing tag, which is the answer then."""
         unopened, self._unopened = self._unopened, None
         return "".join(unopened or ())
+
+    def _take_space(self, piece: str) -> str:
+        """Hold back the white space at the beginning of a piece, and return the rest."""
+        start = piece.lstrip()
+        self._space.append(piece[: len(piece) - len(start)])
+        return start
+
+    def _end_space(self) -> str:
+        space = "".join(self._space)
+        self._space.clear()
+        return space
 
     def _take_reasoning(self, piece: str) -> tuple[str, str]:
         whole = self._held + piece

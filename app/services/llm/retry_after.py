@@ -13,6 +13,8 @@ from app.services.llm.error_reports import ErrorReport
 _LIMITS: Final = ("requests", "tokens", "input-tokens", "output-tokens")
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_MAX_LENGTH: Final = 100
+"""Maximum length of a duration in characters."""
 _FIRST_EPOCH: Final = 1_000_000_000
 """Larger numbers are points in time, not durations; those above a thousand times this are in milliseconds."""
 
@@ -77,6 +79,8 @@ def _number(value: str | None) -> float | None:
 def _duration(value: str | None) -> float | None:
     """Return the seconds of a duration such as `6m0s` or `120ms`."""
     text = (value or "").strip()
+    if len(text) > _MAX_LENGTH:
+        return None  # engines may send megabytes
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         return None

@@ -1,9 +1,15 @@
 """Normal form of text for the search index. Documents, queries and snippets all use this one."""
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
+
+from app.core.text import normal_form
+
+_GROWTH = 3
+"""Number of characters that one becomes, on average, in a text that is not made to take long: a Korean syllable."""
+_SHORT = 1000
+"""Length to which every text may grow. Some characters become 18."""
 
 # Left out: accents (combining diacritical marks), Hebrew and Arabic vowel signs, the Arabic elongation sign, skin
 # tones, variation selectors, and characters without width, except the zero width space, which separates words.
@@ -57,11 +63,15 @@ _CLUSTER = re.compile(
 
 
 def normalize(text: str) -> str:
-    """Return the normal form of a text: compatible characters unified, lower case, without accents."""
+    """Return the normal form of a text: compatible characters unified, lower case, without accents.
+
+    It is bounded in length and time: no other thread runs while it is made.
+    """
     if text.isascii():
         return text.lower()
-    plain = unicodedata.normalize("NFKD", text).translate(_TRANSLATION).casefold()
-    return unicodedata.normalize("NFKC", plain)
+    decomposed = normal_form("NFKD", text)[: max(_GROWTH * len(text), _SHORT)]
+    plain = decomposed.translate(_TRANSLATION).casefold()
+    return normal_form("NFKC", plain)
 
 
 def normalize_with_offsets(text: str) -> tuple[str, list[tuple[int, int]]]:

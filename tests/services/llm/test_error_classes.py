@@ -149,3 +149,10 @@ def test_points_in_time() -> None:
 def test_the_delay_in_a_report() -> None:
     body = error(code=429, details=[{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "30s"}])
     assert retry_after({}, read_error_report(body, 429)) == 30
+
+
+def test_a_delay_of_megabytes_is_not_read() -> None:
+    report = read_error_report({"error": {"retryDelay": "9s" * 1_000_000}}, 429)
+    started = time.process_time()
+    assert retry_after({}, report) is None
+    assert time.process_time() - started < 0.1

@@ -12,7 +12,7 @@ from app.services.llm.event_parser import EventParser
 from app.services.llm.openai import OpenAIChatModel
 from app.services.llm.received_answer import ReceivedAnswer
 from app.services.llm.response_body import MAX_BODY_BYTES
-from tests.services.llm.openai_attempts import QUESTION
+from tests.services.llm.openai_attempts import QUESTION, run_attempt
 from tests.services.llm.streamed_attempts import STOP, StreamedAttempt
 from tests.support.provider import DONE, Behaviour, Provider, answers, chunk, fails, redirects, resets, sends, streams
 
@@ -127,8 +127,9 @@ async def test_a_lone_surrogate_at_the_end_is_replaced_and_marked_as_repaired(
     assert (completion.text, completion.is_repaired) == ("Hi?", True)
 
 
+@pytest.mark.parametrize("is_streamed", [True, False])
 async def test_a_large_chunk_does_not_block_other_tasks(
-    model: OpenAIChatModel, monkeypatch: pytest.MonkeyPatch
+    model: OpenAIChatModel, monkeypatch: pytest.MonkeyPatch, *, is_streamed: bool
 ) -> None:
     iterations = 0
 
@@ -140,12 +141,12 @@ async def test_a_large_chunk_does_not_block_other_tasks(
 
     class Response:
         is_success = True
-        headers = httpx2.Headers()
+        headers = httpx2.Headers({"content-type": "text/event-stream"})
 
         @property
         async def stream(self) -> AsyncIterator[bytes]:
             for _ in range(10):
-                yield chunk("a") * 100
+                yield chunk("a") * 1000
             yield STOP
 
         async def aclose(self) -> None:
@@ -156,7 +157,8 @@ async def test_a_large_chunk_does_not_block_other_tasks(
 
     monkeypatch.setattr(model._http, "send", send)
     task = asyncio.create_task(other())
-    assert (await StreamedAttempt(model).run()).text == "a" * 1000
+    completion = await run_attempt(model, 60, is_streamed=is_streamed)
+    assert completion.text == "a" * 10_000
     task.cancel()
     assert iterations >= 10
 
@@ -173,3 +175,16 @@ def test_a_long_line_may_arrive_byte_by_byte() -> None:
 
     # Four times as long takes four times as long. Joined anew for every byte, it would take sixteen times as long.
     assert seconds_for(800_000) < 9 * seconds_for(200_000)
+
+
+@pytest.mark.parametrize("rest", ["The answer.", "<think>x</think>The answer.", ""])
+def test_much_white_space_at_the_beginning_takes_linear_time(rest: str) -> None:
+    answer, pieces = ReceivedAnswer(), [" " * 900_000] * 4 + [" "] * 1000 + [*rest]
+    events = [(b"", chunk(piece).removeprefix(b"data: ").strip()) for piece in pieces]
+    started = time.process_time()
+    for event in events:
+        answer.feed(event)
+    answer.end()
+    assert time.process_time() - started < 1
+    space = "" if "<" in rest else " " * 3_601_000
+    assert answer.text == space + rest.removeprefix("<think>x</think>")

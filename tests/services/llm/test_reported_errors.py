@@ -1,6 +1,7 @@
 """Errors and answers as users of engines and gateways have reported them, each in its own words."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -280,3 +281,16 @@ async def test_reasoning_details_of_openrouter_are_reasoning(model: OpenAIChatMo
     provider.script(sends(json.dumps({"choices": [{"message": both, "finish_reason": "stop"}]}).encode()))
     completion = await model.complete(model_request(QUESTION), max_seconds=LONGEST_WAIT)
     assert completion.reasoning == "Let me think."
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a " * 1_000_000, "\ufdfa" * 1_000_000, "a" + "\u0315\u0300" * 40_000],
+    ids=["words", "long forms", "marks"],
+)
+def test_long_requests_are_compared_in_bounded_time(text: str) -> None:
+    wording = " ".join(FAULTS)
+    report = read_error_report({"error": {"message": wording}}, 400)
+    started = time.process_time()
+    assert not classify(report, {"messages": [{"role": "user", "content": text + wording}]}).is_model_fault
+    assert time.process_time() - started < 0.5

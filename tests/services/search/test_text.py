@@ -1,5 +1,6 @@
 """Normal form, tokens and lexemes."""
 
+import time
 import unicodedata
 from itertools import pairwise
 
@@ -39,6 +40,14 @@ def test_different_spellings_of_a_text_have_one_normal_form(text: str, normal: s
 def test_normal_form_does_not_depend_on_the_unicode_normalization_of_the_text(text: str) -> None:
     forms = {normalize(unicodedata.normalize(form, text)) for form in ("NFC", "NFD", "NFKC", "NFKD")}
     assert len(forms) == 1
+
+
+@pytest.mark.parametrize("text", ["a" + "\u0315\u0300" * 50_000, "\ufdfa" * 100_000], ids=["marks", "long forms"])
+def test_a_text_that_is_made_to_take_long_is_indexed_in_bounded_time(text: str) -> None:
+    started = time.process_time()
+    terms = document_terms(text, is_title=False)
+    assert time.process_time() - started < 1
+    assert terms.words
 
 
 @given(st.text())
