@@ -3,13 +3,15 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import aiohttp
 import psutil
 import pytest
+from fastapi.testclient import TestClient
 
+from app import auth_main
 from app.config import Settings
 from local.orphans import recorded_processes
 from tests.drills.cluster import Cluster
@@ -70,6 +72,14 @@ def resources(cluster: Cluster, sql: Sql, home: Path) -> dict[str, dict[str, flo
     return values
 
 
+@pytest.fixture(scope="module")
+def auth_service(settings: Settings, cheap_passwords: None) -> Iterator[TestClient]:
+    # The clients do not replace their access tokens.
+    update = {"ACCESS_TOKEN_EXPIRE_MINUTES": max(30, int(MINUTES * 2))}
+    with TestClient(auth_main.create(settings.model_copy(update=update))) as client:
+        yield client
+
+
 @pytest.mark.skipif(not MINUTES, reason="takes minutes, see `make soak`")
 async def test_resources_stay_flat(
     settings: Settings,
@@ -95,6 +105,7 @@ async def test_resources_stay_flat(
             while time.monotonic() < end:
                 await asyncio.sleep(MINUTES * 60 / SAMPLES)
                 await asyncio.to_thread(recorder.sample)
+                load.check()
                 provider.forget_finished_calls()
             await load.stop()
         load.audit(sql)

@@ -121,6 +121,12 @@ class Workload:
                 works.append(self._report)
             self._tasks += [asyncio.create_task(work(user)) for work in works]
 
+    def check(self) -> None:
+        """Raise the exception of a client that has failed, and therefore sends no more requests."""
+        for task in self._tasks:
+            if task.done():
+                task.result()
+
     async def stop(self) -> None:
         """Let all clients finish what they have begun."""
         self._stopping = True
