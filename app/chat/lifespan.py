@@ -40,7 +40,7 @@ from app.config import Settings
 from app.core.background_tasks import background_task
 from app.core.cursors import CursorSigner
 from app.core.link_tokens import LinkTokens
-from app.core.shutdown import SHUTDOWN_NOTICE
+from app.core.shutdown import LATE_REQUESTS, SHUTDOWN_NOTICE
 from app.database.connection import Database
 from app.graph.builder import build_chat_graph
 from app.graph.model_policy import ModelLimits, ModelPolicy
@@ -146,9 +146,12 @@ async def lifespan(resources: Resources) -> AsyncIterator[dict[str, Any]]:
             lambda: channel.listen(runner.cancel),
         ):
             await stack.enter_async_context(background_task(work))
-        drain = partial(_drain, settings.SHUTDOWN_GRACE, runner, transfer, remote_streams)
-        stack.push_async_callback(drain)
-        await stack.enter_async_context(background_task(partial(_drain_when_stopping, resources.stopping, drain)))
+        drain = partial(_drain, runner, transfer, remote_streams)
+        grace = settings.SHUTDOWN_GRACE - SHUTDOWN_NOTICE
+        stack.push_async_callback(drain, grace)
+        await stack.enter_async_context(
+            background_task(partial(_drain_when_stopping, resources.stopping, partial(drain, grace - LATE_REQUESTS)))
+        )
         streaming = StreamingService(runner, idempotency, remote_streams, revocations)
         questions = QuestionBuilder(models.catalog, models.policy, quotas)
         turns = TurnService(runner, idempotency, streaming, limiters.questions)
@@ -226,10 +229,13 @@ def _report_state(heartbeat: Heartbeat, models: _Models, runner: TurnRunner, lim
         heartbeat.add_stats(name, read)
 
 
-async def _drain(grace: float, runner: TurnRunner, transfer: TransferServices, remote_streams: RemoteStreams) -> None:
-    """Wait for running turns and imports, then for titles and summaries. Streams of other replicas are closed."""
+async def _drain(runner: TurnRunner, transfer: TransferServices, remote_streams: RemoteStreams, grace: float) -> None:
+    """Wait for running turns and imports, then for titles and summaries. Streams of other replicas are closed.
+
+    `grace`: seconds until all results are stored.
+    """
     now = asyncio.get_running_loop().time
-    deadline = now() + max(grace - SHUTDOWN_NOTICE - STORE_AFTER_CANCEL_TIMEOUT, 0)
+    deadline = now() + max(grace - STORE_AFTER_CANCEL_TIMEOUT, 0)
     await asyncio.gather(runner.drain(deadline - now()), transfer.imports.drain(deadline - now()))
     for follow_up in (runner.title_generator, runner.summarizer):
         if follow_up is not None:
@@ -239,7 +245,8 @@ async def _drain(grace: float, runner: TurnRunner, transfer: TransferServices, r
 
 async def _drain_when_stopping(stopping: asyncio.Event, drain: Callable[[], Awaitable[None]]) -> None:
     await stopping.wait()
-    await asyncio.sleep(SHUTDOWN_NOTICE)
+    # The gateway must not repeat a question that it has sent on a connection from before the port was closed.
+    await asyncio.sleep(SHUTDOWN_NOTICE + LATE_REQUESTS)
     await drain()
 
 

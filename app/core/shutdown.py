@@ -16,6 +16,9 @@ import uvicorn
 SHUTDOWN_NOTICE = 0.5
 """Seconds for which readiness fails while requests are still served, so that load balancers notice."""
 
+LATE_REQUESTS = 1.5
+"""Seconds after the port is closed in which questions are still accepted, on connections that were accepted before."""
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 

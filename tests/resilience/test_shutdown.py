@@ -1,5 +1,6 @@
 """Shutdown of a service with open event streams, after SIGTERM."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from app.config import Settings
 from tests.chat.streaming.stream_checks import assert_complete_stream
 from tests.fixtures.database import Sql
 from tests.fixtures.processes import ChatProcess, process
-from tests.fixtures.services import User
+from tests.fixtures.services import CHAT, User
 from tests.fixtures.streaming import ChatServer, Event
 from tests.support.provider import Provider, answers, chunk, streams
 from tests.support.waiting import LONGEST_WAIT, closed_gate, wait_until
@@ -116,6 +117,30 @@ def test_shutdown_ends_twenty_streams_with_terminal_events_in_time(
                 "interrupted",
                 "Once upon",
             )
+
+
+@pytest.mark.parametrize("late_seconds", [LONGEST_WAIT, 0.0])
+def test_question_that_arrives_after_the_port_is_closed(
+    settings: Settings, home: Path, ada: User, sql: Sql, provider: Provider, late_seconds: float
+) -> None:
+    service = ChatProcess(settings, home, TEST_NOTICE_SECONDS="0.1", TEST_LATE_SECONDS=str(late_seconds))
+    body = b'{"message": "Hi"}'
+    running = process(service._component, home)
+    url = httpx.URL(service.url)
+    with socket.create_connection((url.host, url.port)) as connection:
+        head = f"POST {CHAT}/direct HTTP/1.1\r\nHost: test\r\nAuthorization: {ada.headers['Authorization']}\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode())
+        httpx.get(f"{service.url}/readyz", trust_env=False)  # the service has accepted the connection by now
+        running.terminate()
+        readiness = Readiness(service.url)
+        readiness.start()
+        readiness.join()  # the port is closed
+        time.sleep(0.5)
+        connection.sendall(body)
+        status = connection.makefile("rb").readline()
+    assert status.split()[1] == (b"200" if late_seconds else b"503")
+    service.stop()
 
 
 def test_idle_service_ends_immediately(chat_process: ChatProcess, home: Path) -> None:
