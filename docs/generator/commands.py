@@ -49,7 +49,8 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "SCREENSHOTS": ("`make screenshots`", "`write`: write the pictures in `docs/images`"),
     "TEST_DATABASE_TEMPLATE": ("`make mutants`", "migrated database that those of the tests are copied from"),
     "TEST_DATABASE_URL": ("tests", "PostgreSQL for tests that do not stop it; `make test` then omits those in Node"),
-    "TEST_NOTICE_SECONDS": ("tests", "interval of a notice in tests of long timeouts"),
+    "TEST_LATE_SECONDS": ("tests of a shutdown", "seconds after the port is closed in which questions are accepted"),
+    "TEST_NOTICE_SECONDS": ("tests of a shutdown", "seconds before the port is closed"),
     "TEST_REDIS_URL": ("tests", "Redis for tests that do not stop it; `make test` then omits those in Node"),
 }
 """Environment variables of tools: where they are read, and what they do. Those of services are settings."""
