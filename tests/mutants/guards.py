@@ -99,8 +99,8 @@ GUARD_MUTATIONS = (
     Mutation(
         "guard: only ASCII texts are compared without case",
         "core/text.py",
-        '    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFD", text).casefold())\n'
-        '    return unicodedata.normalize("NFKC", folded.casefold())',
+        '    folded = normal_form("NFKD", normal_form("NFD", text).casefold())\n'
+        '    return normal_form("NFKC", folded.casefold())',
         "    return text.lower()",
         ("core/test_identity.py", "services/search/test_text.py"),
     ),
