@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 KEYS = ["account:1", "confirmation:1", "name:a", "name:b"]
 CASES = {
     "counters of an account in all networks": (attempt_counters._REMOVE, {"p_keys": KEYS}, "login_throttles"),
-    "counters of an attempt": (attempt_counters._REFUND, {"p_keys": KEYS}, "login_throttles"),
+    "counters of an attempt": (attempt_counters._REFUND, {"p_keys": KEYS, "p_limit": 10}, "login_throttles"),
     "key of a direct question": (
         idempotency_keys._RELEASE.core,
         {**idempotency_keys.key_parameters(IdempotentRequest(1, "x", "1", b"")), "p_turn_id": uuid4()},
