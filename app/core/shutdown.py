@@ -17,7 +17,10 @@ SHUTDOWN_NOTICE = 0.5
 """Seconds for which readiness fails while requests are still served, so that load balancers notice."""
 
 LATE_REQUESTS = 1.5
-"""Seconds after the port is closed in which questions are still accepted, on connections that were accepted before."""
+"""Seconds after the port is closed in which questions are accepted, on connections from before.
+
+Longer than a connection may take to send its first request (`FIRST_REQUEST_TIMEOUT`).
+"""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
